@@ -59,7 +59,7 @@ CORE_RANKS = {
     4: ("streams",),
     5: ("server", "client"),
     6: ("http1", "http2", "rpcx"),
-    7: ("http",),
+    7: ("grpc", "http"),
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 

@@ -1,0 +1,41 @@
+from fastrpc._core.http2.header_block import HeaderBlock
+
+def timeout_ns(value: bytes) -> int:
+    """Return the nanoseconds of grpc-timeout, at most 31 years; -1 if it is malformed."""
+
+def timeout_field(left_ns: int) -> bytes:
+    """Return grpc-timeout for the nanoseconds left, rounded down, at least 1n."""
+
+def message_field(text: str) -> bytes:
+    """Return grpc-message for a text."""
+
+def message_text(value: bytes) -> str:
+    """Return the text of grpc-message; a broken encoding is kept as it is."""
+
+def binary_field(value: bytes) -> bytes:
+    """Return the value of a field whose name ends in `-bin`, without padding."""
+
+def binary_value(field: bytes) -> bytes | None:
+    """Return the bytes of such a field, padded or not; None if it is no base64."""
+
+def status_of(value: bytes) -> int:
+    """Return the Status of grpc-status, UNKNOWN for another text."""
+
+def status_of_http(value: bytes) -> int:
+    """Return the Status of an answer without grpc-status, by `:status`."""
+
+def status_of_reset(code: int) -> int:
+    """Return the Status of a stream that ended by RST_STREAM with this code."""
+
+def metadata_of(block: HeaderBlock, dropped: list[bytes]) -> bytes | None:
+    """Return the entries of a head or of trailers as native metadata, None without one.
+
+    Names of entries that have no native form are added to `dropped`.
+    """
+
+def metadata_size(metadata: bytes) -> int:
+    """Return how much native metadata adds to a header block, as MAX_HEADER_LIST_SIZE counts it.
+
+    Raises:
+        ValueError: an entry cannot travel as a field.
+    """

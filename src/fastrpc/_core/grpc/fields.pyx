@@ -1,0 +1,380 @@
+"""The fields of gRPC in heads and trailers of HTTP/2 (gRPC over HTTP/2: Protocol Hypertext Transfer Protocol).
+
+::
+
+    grpc-timeout: 250m               ◄──► 250,000,000 ns          1 to 8 digits and one of H M S m u n
+    grpc-message: caf%C3%A9          ◄──► "café"                  visible ASCII and inner spaces, but no %
+    x-key-bin: AAE                   ◄──► {"x-key-bin": b"\\0\\1"}  padding may be there
+    x-key: a    x-key: b              ──► {"x-key": "a,b"}
+
+Names that begin with `grpc-` or `frpc-` are of the protocol: those of peers are no metadata, but for the id of a request.
+An entry whose name has no native form, or whose value is no text, is left out, as in other protocols of strangers.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+from libc.string cimport memcmp
+
+from fastrpc._core.base.status cimport (
+    CANCELLED, HIGHEST_STATUS, INTERNAL, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE,
+    UNIMPLEMENTED, UNKNOWN,
+)
+from fastrpc._core.base.wire cimport load16, utf8_valid
+from fastrpc._core.http2.hpack_encoder cimport indexing_of
+from fastrpc._core.http2.hpack_tables cimport (
+    FIELD_OVERHEAD, TOKEN_AUTHORITY, TOKEN_CONNECTION, TOKEN_CONTENT_LENGTH, TOKEN_CONTENT_TYPE, TOKEN_COUNT,
+    TOKEN_GRPC_ACCEPT_ENCODING, TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PREVIOUS_ATTEMPTS,
+    TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS, TOKEN_GRPC_STATUS_DETAILS, TOKEN_GRPC_TIMEOUT, TOKEN_HOST, TOKEN_KEEP_ALIVE,
+    TOKEN_METHOD, TOKEN_OTHER, TOKEN_OUTCOME, TOKEN_PATH, TOKEN_PROTOCOL, TOKEN_PROXY_CONNECTION, TOKEN_REQUEST_ID,
+    TOKEN_SCHEME, TOKEN_STATUS, TOKEN_TE, TOKEN_TRANSFER_ENCODING, TOKEN_UPGRADE, HeaderField, token_of,
+)
+from fastrpc._core.http2.violations cimport (
+    CODE_CALM_DOWN, CODE_CANCEL, CODE_HTTP_1_1_REQUIRED, CODE_INADEQUATE_SECURITY, CODE_REFUSED_STREAM,
+    CODE_STREAM_CLOSED,
+)
+from fastrpc._core.payload.metadata cimport has_form, shown_key
+
+cdef enum:
+    TIMEOUT_DIGITS = 8
+    MOST_OF_DIGITS = 99_999_999
+    ENTRY_HEAD = 4
+    LONGEST_VALUE = 65_535
+    NO_DIGIT = 255
+    STATUS_DIGITS = 2
+
+cdef char* HEX_DIGITS = b"0123456789ABCDEF"
+cdef char* BASE64_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+# The units of grpc-timeout from the shortest, and how many of each the next one has.
+cdef char* UNITS = b"numSMH"
+cdef int64_t[6] NEXT_UNITS = [1_000, 1_000, 1_000, 60, 60, 1]
+
+# The number of each base64 digit; whether a field with this token is of the protocol, and no metadata.
+cdef uint8_t[256] base64_numbers
+cdef bint[TOKEN_COUNT] is_of_protocol
+
+
+def _fill_tables():
+    for number in range(256):
+        base64_numbers[number] = NO_DIGIT
+    for number in range(64):
+        base64_numbers[<uint8_t>BASE64_DIGITS[number]] = <uint8_t>number
+    for token in (
+        TOKEN_AUTHORITY, TOKEN_CONNECTION, TOKEN_CONTENT_LENGTH, TOKEN_CONTENT_TYPE, TOKEN_GRPC_ACCEPT_ENCODING,
+        TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS,
+        TOKEN_GRPC_STATUS_DETAILS, TOKEN_GRPC_TIMEOUT, TOKEN_HOST, TOKEN_KEEP_ALIVE, TOKEN_METHOD, TOKEN_OUTCOME,
+        TOKEN_PATH, TOKEN_PROTOCOL, TOKEN_PROXY_CONNECTION, TOKEN_SCHEME, TOKEN_STATUS, TOKEN_TE,
+        TOKEN_TRANSFER_ENCODING, TOKEN_UPGRADE,
+    ):
+        is_of_protocol[<int>token] = True
+
+
+_fill_tables()
+
+
+# Times
+
+cpdef int64_t timeout_ns(bytes value) noexcept:
+    cdef const char* text = PyBytes_AS_STRING(value)
+    cdef Py_ssize_t at, size = PyBytes_GET_SIZE(value) - 1
+    cdef int64_t number = 0, unit_ns = 1
+    cdef int unit = 0
+    if not 0 < size <= TIMEOUT_DIGITS:
+        return -1
+    for at in range(size):
+        if not c"0" <= text[at] <= c"9":
+            return -1
+        number = number * 10 + (text[at] - c"0")
+    while UNITS[unit] != text[size]:
+        unit_ns *= NEXT_UNITS[unit]
+        unit += 1
+        if UNITS[unit] == 0:
+            return -1
+    return min(number, <int64_t>LONGEST_TIMEOUT // unit_ns) * unit_ns
+
+
+cpdef bytes timeout_field(int64_t left_ns):
+    cdef char[TIMEOUT_DIGITS + 1] text
+    cdef int at = TIMEOUT_DIGITS, unit = 0
+    cdef int64_t left = max(left_ns, <int64_t>1)
+    while left > MOST_OF_DIGITS:
+        left //= NEXT_UNITS[unit]
+        unit += 1
+    text[at] = UNITS[unit]
+    while left:
+        at -= 1
+        text[at] = <char>(c"0" + left % 10)
+        left //= 10
+    return PyBytes_FromStringAndSize(text + at, TIMEOUT_DIGITS + 1 - at)
+
+
+# Texts
+
+cdef inline bint is_plain(const char* text, Py_ssize_t at, Py_ssize_t size) noexcept:
+    """Return whether a byte of a message stands for itself; HTTP strips spaces at the ends of a value."""
+    if text[at] == c" ":
+        return 0 < at < size - 1
+    return c" " < text[at] <= c"~" and text[at] != c"%"
+
+
+cpdef bytes message_field(str text):
+    # Half of a pair of surrogates has no UTF-8.
+    cdef bytes raw = text.encode("utf-8", "replace"), encoded
+    cdef const char* data = PyBytes_AS_STRING(raw)
+    cdef Py_ssize_t at, size = PyBytes_GET_SIZE(raw), others = 0
+    cdef char* place
+    for at in range(size):
+        others += not is_plain(data, at, size)
+    if others == 0:
+        return raw
+    encoded = PyBytes_FromStringAndSize(NULL, size + 2 * others)
+    # No other code has a reference yet, so it may still be written.
+    place = PyBytes_AS_STRING(encoded)
+    for at in range(size):
+        if is_plain(data, at, size):
+            place[0] = data[at]
+            place += 1
+        else:
+            place[0] = c"%"
+            place[1] = HEX_DIGITS[<uint8_t>data[at] >> 4]
+            place[2] = HEX_DIGITS[<uint8_t>data[at] & 15]
+            place += 3
+    return encoded
+
+
+cdef inline int hex_number(char digit) noexcept:
+    if c"0" <= digit <= c"9":
+        return digit - c"0"
+    digit |= 0x20
+    return digit - c"a" + 10 if c"a" <= digit <= c"f" else -1
+
+
+cpdef str message_text(bytes value):
+    cdef const char* data = PyBytes_AS_STRING(value)
+    cdef Py_ssize_t at = 0, filled = 0, size = PyBytes_GET_SIZE(value)
+    cdef bytes decoded = PyBytes_FromStringAndSize(NULL, size)
+    # No other code has a reference yet, so it may still be written.
+    cdef char* place = PyBytes_AS_STRING(decoded)
+    cdef int high, low
+    while at < size:
+        place[filled] = data[at]
+        if data[at] == c"%" and at + 2 < size:
+            high, low = hex_number(data[at + 1]), hex_number(data[at + 2])
+            if high >= 0 and low >= 0:
+                place[filled] = <char>(high << 4 | low)
+                at += 2
+        at += 1
+        filled += 1
+    return place[:filled].decode("utf-8", "replace")
+
+
+# Bytes
+
+cpdef bytes binary_field(bytes value):
+    cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(value)
+    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(value)
+    cdef bytes encoded = PyBytes_FromStringAndSize(NULL, base64_size(size))
+    # No other code has a reference yet, so it may still be written.
+    cdef char* place = PyBytes_AS_STRING(encoded)
+    cdef uint32_t word
+    while size - at >= 3:
+        word = <uint32_t>data[at] << 16 | <uint32_t>data[at + 1] << 8 | data[at + 2]
+        place[0] = BASE64_DIGITS[word >> 18]
+        place[1] = BASE64_DIGITS[word >> 12 & 63]
+        place[2] = BASE64_DIGITS[word >> 6 & 63]
+        place[3] = BASE64_DIGITS[word & 63]
+        place += 4
+        at += 3
+    if size - at:
+        word = <uint32_t>data[at] << 16 | (<uint32_t>data[at + 1] << 8 if size - at == 2 else 0)
+        place[0] = BASE64_DIGITS[word >> 18]
+        place[1] = BASE64_DIGITS[word >> 12 & 63]
+        if size - at == 2:
+            place[2] = BASE64_DIGITS[word >> 6 & 63]
+    return encoded
+
+
+cdef inline Py_ssize_t base64_size(Py_ssize_t size) noexcept:
+    return (size * 4 + 2) // 3
+
+
+cpdef bytes binary_value(bytes field):
+    cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(field)
+    cdef Py_ssize_t at, size = PyBytes_GET_SIZE(field), padding = 0
+    cdef bytes decoded
+    cdef char* place
+    cdef uint32_t word = 0
+    while size and padding < 2 and data[size - 1] == c"=":
+        size -= 1
+        padding += 1
+    if size % 4 == 1 or padding and (size + padding) % 4:
+        return None
+    decoded = PyBytes_FromStringAndSize(NULL, size * 3 // 4)
+    # No other code has a reference yet, so it may still be written.
+    place = PyBytes_AS_STRING(decoded)
+    for at in range(size):
+        if base64_numbers[data[at]] == NO_DIGIT:
+            return None
+        word = word << 6 | base64_numbers[data[at]]
+        if at % 4:
+            # 6, 4 and 2 bits are left over behind the second, third and last digit of four.
+            place[0] = <char>(word >> (6 - 2 * (at % 4)))
+            place += 1
+    return decoded
+
+
+# Statuses
+
+cpdef int status_of(bytes value) noexcept:
+    cdef int status = number_of(value, STATUS_DIGITS)
+    return status if 0 <= status <= HIGHEST_STATUS else UNKNOWN
+
+
+cdef int number_of(bytes value, Py_ssize_t digits) noexcept:
+    """Return a number of at most so many digits; -1: it is another text."""
+    cdef const char* text = PyBytes_AS_STRING(value)
+    cdef Py_ssize_t at, size = PyBytes_GET_SIZE(value)
+    cdef int number = 0
+    if not 0 < size <= digits:
+        return -1
+    for at in range(size):
+        if not c"0" <= text[at] <= c"9":
+            return -1
+        number = number * 10 + (text[at] - c"0")
+    return number
+
+
+cpdef int status_of_http(bytes value) noexcept:
+    # https://grpc.github.io/grpc/core/md_doc_http-grpc-status-mapping.html
+    cdef int status = number_of(value, 3)
+    if status == 400:
+        return INTERNAL
+    if status == 401:
+        return UNAUTHENTICATED
+    if status == 403:
+        return PERMISSION_DENIED
+    if status == 404:
+        return UNIMPLEMENTED
+    return UNAVAILABLE if status in (429, 502, 503, 504) else UNKNOWN
+
+
+cpdef int status_of_reset(uint32_t code) noexcept:
+    # "HTTP2 Transport Mapping, Errors" of the same protocol.
+    if code == CODE_REFUSED_STREAM:
+        return UNAVAILABLE
+    if code == CODE_CANCEL:
+        return CANCELLED
+    if code == CODE_CALM_DOWN:
+        return RESOURCE_EXHAUSTED
+    if code == CODE_INADEQUATE_SECURITY:
+        return PERMISSION_DENIED
+    return UNKNOWN if code == CODE_STREAM_CLOSED or code >= CODE_HTTP_1_1_REQUIRED else INTERNAL
+
+
+# Metadata
+
+cdef bint is_reserved(const char* name, Py_ssize_t size) noexcept:
+    return size >= 5 and (memcmp(name, b"grpc-", 5) == 0 or memcmp(name, b"frpc-", 5) == 0)
+
+
+cdef inline bint is_entry(HeaderField field) noexcept:
+    if field.token == TOKEN_OTHER:
+        return not is_reserved(PyBytes_AS_STRING(field.name), PyBytes_GET_SIZE(field.name))
+    return not is_of_protocol[field.token]
+
+
+cpdef bytes metadata_of(HeaderBlock block, list dropped):
+    cdef HeaderField field
+    cdef dict entries = None
+    cdef bytes value
+    for item in block.fields:
+        field = <HeaderField>item
+        if field.is_pseudo or not is_entry(field):
+            continue
+        value = entry_value(field) if has_form(field.name) else None
+        if value is None:
+            dropped.append(field.name)
+            continue
+        if entries is None:
+            entries = {}
+        if field.name in entries:
+            value = entries[field.name] + b"," + value
+            if PyBytes_GET_SIZE(value) > LONGEST_VALUE:
+                dropped.append(field.name)
+                continue
+        entries[field.name] = value
+    if entries is None:
+        return None
+    return b"".join([
+        bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value for key, value in entries.items()
+    ])
+
+
+cdef bytes entry_value(HeaderField field):
+    """Return the value of an entry; None: it has no native form."""
+    cdef bytes value = field.value
+    cdef list parts
+    if field.is_binary:
+        # Proxies join fields of one name, by a byte that base64 has not.
+        parts = [binary_value(part.strip(b" ")) for part in value.split(b",")]
+        value = None if None in parts else b",".join(parts)
+    elif not utf8_valid(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
+        return None
+    return value if value is not None and PyBytes_GET_SIZE(value) <= LONGEST_VALUE else None
+
+
+cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept:
+    return size >= 4 and memcmp(key + size - 4, b"-bin", 4) == 0
+
+
+cdef bint is_visible(const char* text, Py_ssize_t size) noexcept:
+    """Return whether a value arrives as it is: visible ASCII, with spaces inside."""
+    cdef Py_ssize_t at
+    for at in range(size):
+        if not c" " <= text[at] <= c"~":
+            return False
+    return size == 0 or text[0] != c" " and text[size - 1] != c" "
+
+
+cpdef Py_ssize_t metadata_size(bytes metadata) except -1:
+    cdef const char* data = PyBytes_AS_STRING(metadata)
+    cdef Py_ssize_t at = 0, key_size, value_size, found = 0
+    cdef int token
+    while at < PyBytes_GET_SIZE(metadata):
+        key_size = <uint8_t>data[at]
+        value_size = load16(data + at + 2)
+        at += ENTRY_HEAD
+        token = token_of(data + at, key_size)
+        if is_of_protocol[token] or token != TOKEN_REQUEST_ID and is_reserved(data + at, key_size):
+            raise ValueError(f"the metadata key {shown_key(metadata[at:at + key_size])} is reserved for gRPC itself")
+        if is_binary(data + at, key_size):
+            found += base64_size(value_size)
+        elif is_visible(data + at + key_size, value_size):
+            found += value_size
+        else:
+            raise ValueError(
+                f"the metadata {shown_key(metadata[at:at + key_size])} is not visible ASCII, as gRPC needs it; "
+                "send other text as bytes, under a key that ends in -bin"
+            )
+        found += key_size + FIELD_OVERHEAD
+        at += key_size + value_size
+    return found
+
+
+cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) except -1:
+    cdef const char* data = PyBytes_AS_STRING(metadata)
+    cdef Py_ssize_t at = 0, key_size, value_size
+    cdef bytes name, value
+    cdef int token
+    while at < PyBytes_GET_SIZE(metadata):
+        key_size = <uint8_t>data[at]
+        value_size = load16(data + at + 2)
+        at += ENTRY_HEAD
+        name = data[at:at + key_size]
+        value = data[at + key_size:at + key_size + value_size]
+        at += key_size + value_size
+        if is_binary(PyBytes_AS_STRING(name), key_size):
+            value = binary_field(value)
+        token = token_of(PyBytes_AS_STRING(name), key_size)
+        encoder.put(out, token, name, value, indexing_of(token, name))
+    return 0

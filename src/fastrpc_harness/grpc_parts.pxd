@@ -1,0 +1,1 @@
+# Nothing to cimport: Python calls these functions.

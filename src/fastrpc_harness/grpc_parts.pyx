@@ -1,0 +1,55 @@
+"""Parts of gRPC in Python's reach: metadata as fields of a header block, and messages in DATA."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.grpc.fields cimport put_metadata
+from fastrpc._core.grpc.messages cimport PREFIX_BYTES, MessageReader, put_prefix
+from fastrpc._core.http2.hpack_encoder cimport HpackEncoder
+
+
+def encode_metadata_block(HpackEncoder encoder not None, bytes metadata not None):
+    """Return a header block of native metadata alone."""
+    cdef WriteBuffer out = WriteBuffer()
+    encoder.begin(out)
+    put_metadata(encoder, out, metadata)
+    return out.take()
+
+
+def encode_prefix(Py_ssize_t size, bint is_compressed=False):
+    """Return the prefix of a message."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_prefix(out.reserve(PREFIX_BYTES), size, is_compressed)
+    return out.take()
+
+
+def read_messages(MessageReader reader not None, bytes data not None, Py_ssize_t trusted=0):
+    """Give a reader bytes of DATA; return the messages that they complete, each with whether it is compressed."""
+    cdef const char* at = PyBytes_AS_STRING(data)
+    cdef Py_ssize_t left = PyBytes_GET_SIZE(data)
+    cdef list found = []
+    while left and not reader.problem:
+        message = reader.read(&at, &left, trusted)
+        if message is not None:
+            found.append((message, reader.is_compressed))
+    return found
+
+
+def place_message(MessageReader reader not None, bytes data not None, Py_ssize_t most):
+    """Give a reader the rest of a message as a socket places it, at most so many bytes at a time; return the message."""
+    cdef Py_ssize_t room = 0, done = 0
+    cdef char* place
+    message = None
+    while message is None and done < PyBytes_GET_SIZE(data):
+        place = reader.place(min(most, PyBytes_GET_SIZE(data) - done), &room, 0)
+        # The reader's assembly has room for so many bytes.
+        memcpy(place, PyBytes_AS_STRING(data) + done, <size_t>room)
+        done += room
+        message = reader.placed(room)
+    return message
+
+
+def state_of(MessageReader reader not None):
+    """Return whether a reader is inside a message, and the bytes that it lacks."""
+    return reader.is_inside(), reader.missing()
