@@ -14,6 +14,8 @@ It is small, and of errors alone: plain Python, compiled. Everything that a peer
 import logging
 import struct
 
+from fastrpc.types.any_message import AnyMessage
+
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -32,49 +34,6 @@ cdef enum:
 
 # Integers up to here are exact as a double.
 cdef object EXACT = 2**53
-
-
-class AnyMessage:
-    """One detail of an error whose type is unknown here: a protobuf message and the name of its type.
-
-    It is made of `google.protobuf.Any`: `type_url` ends in the full name of the type, `value` has the bytes.
-    """
-
-    __slots__ = ("type_url", "value")
-
-    def __init__(self, type_url, value):
-        self.type_url = type_url
-        self.value = value
-
-    def unpack(self, cls):
-        """Return the message as an object of a generated class.
-
-        Raises:
-            TypeError: the class has no `FromString`.
-            ValueError: the detail is of another type, or its bytes are broken.
-        """
-        from_string = getattr(cls, "FromString", None)
-        if from_string is None:
-            raise TypeError(f"{cls!r} is no class of protobuf messages (it has no FromString)")
-        held = self.type_url.rpartition("/")[2]
-        wanted = getattr(getattr(cls, "DESCRIPTOR", None), "full_name", held)
-        if held != wanted:
-            raise ValueError(f"the detail is of type {held}, not {wanted}")
-        try:
-            return from_string(self.value)
-        except Exception as error:
-            raise ValueError(f"the bytes of the detail are no {held} ({error})") from error
-
-    def __eq__(self, other):
-        if not isinstance(other, AnyMessage):
-            return NotImplemented
-        return self.type_url == other.type_url and self.value == other.value
-
-    def __hash__(self):
-        return hash((self.type_url, self.value))
-
-    def __repr__(self):
-        return f"AnyMessage({self.type_url!r}, {self.value!r})"
 
 
 # Writing

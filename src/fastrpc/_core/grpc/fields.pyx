@@ -5,7 +5,7 @@
     grpc-timeout: 250m               ◄──► 250,000,000 ns          1 to 8 digits and one of H M S m u n
     grpc-message: caf%C3%A9          ◄──► "café"                  visible ASCII and inner spaces, but no %
     x-key-bin: AAE                   ◄──► {"x-key-bin": b"\\0\\1"}  padding may be there
-    x-key: a    x-key: b              ──► {"x-key": "a,b"}
+    x-key: a    x-key: b             ◄──► two entries of one key, in their order
 
 Names that begin with `grpc-` or `frpc-` are of the protocol: those of peers are no metadata, but for the id of a request.
 An entry whose name has no native form, or whose value is no text, is left out, as in other protocols of strangers.
@@ -285,42 +285,36 @@ cdef inline bint is_entry(HeaderField field) noexcept:
 
 cpdef bytes metadata_of(HeaderBlock block, list dropped):
     cdef HeaderField field
-    cdef dict entries = None
-    cdef bytes value
+    cdef list entries = None
     for item in block.fields:
         field = <HeaderField>item
         if field.is_pseudo or not is_entry(field):
             continue
-        value = entry_value(field) if has_form(field.name) else None
-        if value is None:
-            dropped.append(field.name)
-            continue
         if entries is None:
-            entries = {}
-        if field.name in entries:
-            value = entries[field.name] + b"," + value
-            if PyBytes_GET_SIZE(value) > LONGEST_VALUE:
-                dropped.append(field.name)
-                continue
-        entries[field.name] = value
-    if entries is None:
-        return None
-    return b"".join([
-        bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value for key, value in entries.items()
-    ])
+            entries = []
+        if not has_form(field.name) or not add_values(entries, field):
+            dropped.append(field.name)
+    return b"".join(entries) if entries else None
 
 
-cdef bytes entry_value(HeaderField field):
-    """Return the value of an entry; None: it has no native form."""
+cdef bint add_values(list entries, HeaderField field) except -1:
+    """Add the values of a field; False: one of them has no native form, and none is added."""
     cdef bytes value = field.value
-    cdef list parts
+    cdef list values
     if field.is_binary:
-        # Proxies join fields of one name, by a byte that base64 has not.
-        parts = [binary_value(part.strip(b" ")) for part in value.split(b",")]
-        value = None if None in parts else b",".join(parts)
-    elif not utf8_valid(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
-        return None
-    return value if value is not None and PyBytes_GET_SIZE(value) <= LONGEST_VALUE else None
+        # Proxies join the values of one name, by a byte that base64 has not.
+        values = [binary_value(part.strip(b" ")) for part in value.split(b",")]
+        if None in values:
+            return False
+    elif utf8_valid(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
+        values = [value]
+    else:
+        return False
+    if PyBytes_GET_SIZE(value) > LONGEST_VALUE:
+        return False
+    for part in values:
+        entries.append(bytes((len(field.name), 0)) + len(part).to_bytes(2, "little") + field.name + part)
+    return True
 
 
 cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept:

@@ -16,7 +16,8 @@ from google.protobuf import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.grpc.details import AnyMessage, decode_details, encode_details
+from fastrpc._core.grpc.details import decode_details, encode_details
+from fastrpc.types.any_message import AnyMessage
 
 
 def _status_class() -> Any:
@@ -188,21 +189,3 @@ def test_no_bytes_raise(noise: bytes, place: int) -> None:
     decode_details(noise)
     decode_details(status_bytes((VALUE_URL, noise)))
     decode_details(whole[:place] + noise + whole[place:])
-
-
-def test_another_class_is_refused() -> None:
-    detail = AnyMessage(DURATION_URL, b"")
-    with pytest.raises(ValueError, match=r"of type google\.protobuf\.Duration, not google\.protobuf\.Any"):
-        detail.unpack(any_pb2.Any)
-    with pytest.raises(TypeError, match="no class of protobuf messages"):
-        detail.unpack(int)
-    with pytest.raises(ValueError, match="no google.protobuf.Duration"):
-        AnyMessage(DURATION_URL, b"\xff").unpack(duration_pb2.Duration)
-
-
-def test_equal_details_are_equal() -> None:
-    assert AnyMessage("a", b"") == AnyMessage("a", b"")
-    assert AnyMessage("a", b"") != AnyMessage("b", b"")
-    assert AnyMessage("a", b"") != "a"
-    assert len({AnyMessage("a", b""), AnyMessage("a", b"")}) == 1
-    assert repr(AnyMessage("a", b"x")) == "AnyMessage('a', b'x')"

@@ -22,7 +22,7 @@ from fastrpc._core.grpc.fields import (
 )
 from fastrpc._core.http2.hpack_decoder import HpackDecoder
 from fastrpc._core.http2.hpack_encoder import HpackEncoder
-from fastrpc._core.payload.metadata import decode_metadata, encode_metadata
+from fastrpc._core.payload.metadata import decode_metadata, encode_metadata, metadata_pairs
 from fastrpc.status import Status
 from fastrpc_harness.grpc_parts import encode_metadata_block
 from fastrpc_harness.http2_blocks import decode_block, encode_block
@@ -223,11 +223,21 @@ def test_a_head_without_entries_has_no_metadata() -> None:
     assert received((b":status", b"200"), (b"content-type", b"application/grpc")) == (None, [])
 
 
-def test_fields_of_one_name_are_joined() -> None:
-    entries, _ = received(
-        (b"x-a", b"1"), (b"x-b-bin", b"AA"), (b"x-a", b"2"), (b"x-b-bin", b"AQ==, Ag"), (b"x-a", b"")
-    )
+def test_fields_of_one_name_are_joined_in_a_mapping_and_kept_apart_as_pairs() -> None:
+    pairs = [(b"x-a", b"1"), (b"x-b-bin", b"AA"), (b"x-a", b"2"), (b"x-b-bin", b"AQ==, Ag"), (b"x-a", b"")]
+    entries, _ = received(*pairs)
     assert entries == {"x-a": "1,2,", "x-b-bin": b"\0,\1,\2"}
+    block = decode_block(HpackDecoder(65_536), encode_block(HpackEncoder(), pairs))
+    metadata = metadata_of(block, [])
+    assert metadata is not None
+    assert metadata_pairs(metadata) == (
+        ("x-a", "1"),
+        ("x-b-bin", b"\0"),
+        ("x-a", "2"),
+        ("x-b-bin", b"\1"),
+        ("x-b-bin", b"\2"),
+        ("x-a", ""),
+    )
 
 
 def test_an_entry_without_a_native_form_is_left_out() -> None:
