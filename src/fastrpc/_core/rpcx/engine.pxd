@@ -32,12 +32,11 @@ cdef class RpcxEngine(Engine):
         Py_ssize_t skip_left
         Py_ssize_t trusted
 
-        # Whether a frame has begun and is not whole, when it began (0: none has), and how many bytes of it came. When
-        # reading went on after a time without it. Whether nothing more is taken.
+        # Whether a frame has begun and is not whole, when it began (0: none has), and how many bytes of it came. Whether
+        # nothing more is taken.
         bint is_partial
         readonly uint64_t frame_began_ns
         Py_ssize_t frame_bytes
-        uint64_t resumed_ns
         readonly bint ignores_input
 
         # Output in order: parts, then what is in the buffer; the bytes of the parts.

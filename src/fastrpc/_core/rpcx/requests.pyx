@@ -127,5 +127,5 @@ cdef class RpcxRequests(RpcxEngine):
         """Take the frames that waited for a verdict."""
         if self._stream is not NULL and not self.is_closed:
             # The verdict took the time, not the peer.
-            self.resumed_ns = now_ns()
+            self.life.resumed_ns = now_ns()
             (<ByteStream>self._stream).release_input()

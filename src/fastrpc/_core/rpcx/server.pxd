@@ -15,16 +15,12 @@ cdef class RpcxServer(RpcxRequests):
         # A protocol that derives from this one, whose peers may come with its magic; None: none is served here.
         Profile derived
 
-        # Whether the opening lasts: no call was let in yet, whole or begun.
+        # The connections in their opening: it lasts until a call was let in, whole or begun.
         Openings openings
-        readonly bint is_opening
 
         # Of a drain: when to close at the first moment without a call, and when to take no further ones; 0: not at all.
         uint64_t pause_from_ns
         uint64_t last_call_ns
-
-        # Whether nothing is read, as the peer takes no output.
-        bint is_held_back
 
         # Pushes so far, which number them. The receiver of room for further ones and of the end, or None.
         uint64_t pushes
@@ -42,7 +38,6 @@ cdef class RpcxServer(RpcxRequests):
     cdef int _write(self, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size) except -1
     cdef int _tell_pusher(self) except -1
     cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1
-    cdef int leave_opening(self) except -1
     cdef bint _is_busy(self) noexcept
     cdef uint64_t _check_life(self, uint64_t now) except? 0
     cdef uint64_t _check_last_call(self, uint64_t now) except? 0

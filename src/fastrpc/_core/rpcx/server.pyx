@@ -95,8 +95,8 @@ cdef class RpcxServer(RpcxRequests):
         cdef int compressor = (frame.flags & COMPRESSION_BITS) >> 2
         if compressor > GZIP:
             raise RemoteProtocolError(f"a frame has the compressor {compressor}, only {<int>GZIP} (gzip) is known")
-        if self.is_opening and not self.gate.asks_access():
-            self.leave_opening()
+        if not self.gate.asks_access():
+            self.life.leave_opening()
         if frame.flags & IS_HEARTBEAT:
             return self._echo(frame)
         return self._take_call(frame, compressor)
@@ -152,7 +152,7 @@ cdef class RpcxServer(RpcxRequests):
             if verdict != SENDER_ADMITTED:
                 return LONG_DROPPED if verdict == SENDER_REFUSED else LONG_WAITS
         # All of it may take longer than an opening.
-        self.leave_opening()
+        self.life.leave_opening()
         return LONG_TAKEN if self._has_room(call, whole, True) else LONG_DROPPED
 
     cdef int _sender_of(self, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
@@ -287,7 +287,7 @@ cdef class RpcxServer(RpcxRequests):
             return 0 if self._is_busy() else self.end(True)
         if self.pause_from_ns and not self.is_reading:
             self._end_at_pause()
-        return self.leave_opening() if self.is_opening and was_let_in else 0
+        return self.life.leave_opening() if was_let_in else 0
 
     cdef bint _is_busy(self) noexcept:
         """Return whether a call is under way."""
@@ -336,6 +336,11 @@ cdef class RpcxServer(RpcxRequests):
 
     # The peer
 
+    @property
+    def is_opening(self):
+        """Whether no call was let in yet, whole or begun."""
+        return self.life.openings is not None
+
     def describe_peer(self):
         """Return the other side of the connection."""
         return self.connection.describe_peer()
@@ -352,8 +357,7 @@ cdef class RpcxServer(RpcxRequests):
         self.connection.peer_info = self.gate.dispatcher.describe_peer(self)
         if self.life.count_in():
             return self.end(True)
-        self.is_opening = True
-        self.openings.add_undecided(self)
+        self.life.enter_opening(self.openings)
         (<ByteStream>self._stream).schedule_check(self.life.begin(self.now))
         return 0
 
@@ -361,14 +365,6 @@ cdef class RpcxServer(RpcxRequests):
         if not (self.life.has_heard or self.is_closed) and not self.life.hear_first():
             return 0
         return RpcxRequests.receive(self, data, size)
-
-    cdef int leave_opening(self) except -1:
-        """A call was let in, or the beginning of one, or the connection is gone."""
-        if self.is_opening:
-            self.is_opening = False
-            self.life.opened()
-            self.openings.leave_undecided(self)
-        return 0
 
     def begin_drain(self, reason, text=""):
         """Close when the peer has made no call for a while; calls until then are served."""
@@ -403,7 +399,7 @@ cdef class RpcxServer(RpcxRequests):
         cdef uint64_t now = now_ns()
         if self.is_closed or self._stream is NULL:
             return 0
-        self.leave_opening()
+        self.life.leave_opening()
         self.life.linger(now)
         # Before the stream is told, which may bring its end at once.
         self.gate.leave(self.connection)
@@ -427,8 +423,7 @@ cdef class RpcxServer(RpcxRequests):
     cdef int read_done(self) except -1:
         self.connection.received_ns = self.received_ns
         self.connection.read_ended()
-        if self.is_opening and not self.is_closed:
-            self.openings.add_undecided(self)
+        self.life.go_on_opening()
         return self.gate.runner.leave_task()
 
     cdef int flushed(self) except -1:
@@ -443,12 +438,7 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1:
         """Read on, and push on, only while the peer takes the output."""
-        if (unsent > self.gate.send_soft) != self.is_held_back and not self.is_closed:
-            # Heartbeats and refusals would else be answered into memory without end.
-            self.is_held_back = not self.is_held_back
-            (<ByteStream>self._stream).hold_back(self.is_held_back)
-            self.resumed_ns = now
-        if self.pusher is not None and unsent <= <Py_ssize_t>self.gate.send_soft:
+        if self.life.heed_output(unsent, now) and self.pusher is not None:
             self.pusher.on_room()
         return 0
 
@@ -463,7 +453,7 @@ cdef class RpcxServer(RpcxRequests):
         return not self._is_busy()
 
     cdef int lost(self, object error) except -1:
-        self.leave_opening()
+        self.life.leave_opening()
         if self.body is not None:
             self.on_held(-self.body.filled)
             self.body = None
@@ -480,9 +470,9 @@ cdef class RpcxServer(RpcxRequests):
             self._heed_output(self.unsent_bytes(), now)
         if self.sender_check is not None:
             due = self.sender_check.check(now)
-        if self.is_opening and any((<ServerCall>call).given is not None for call in self.connection.held or ()):
+        if self.life.openings is not None and any((<ServerCall>call).given is not None for call in self.connection.held or ()):
             # Its handler runs, so it was let in.
-            self.leave_opening()
+            self.life.leave_opening()
         due = earlier(due, self._check_last_call(now))
         return self.life.linger_until_ns if self.is_closed else earlier(due, self._check_life(now))
 
@@ -492,10 +482,8 @@ cdef class RpcxServer(RpcxRequests):
         facts.is_busy = self._is_busy()
         # The rest of a frame that is not read, or not taken, is not waited for.
         facts.is_receiving = self.is_partial and not self.ignores_input
-        facts.began_ns = max(self.frame_began_ns, self.resumed_ns)
-        facts.heard_ns = max(self.received_ns, self.resumed_ns)
-        if self.is_held_back or (<ByteStream>self._stream).waits_for_turn():
-            facts.began_ns = facts.heard_ns = now
+        facts.began_ns = self.frame_began_ns
+        facts.heard_ns = self.received_ns
         facts.received = self.frame_bytes
         # Its connection holds nothing once it is closed; its peer may still take the last output.
         facts.unsent = self.unsent_bytes() if self.is_closed else self.connection.unsent_bytes()

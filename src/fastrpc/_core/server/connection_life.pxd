@@ -58,6 +58,14 @@ cdef class ConnectionLife:
         bint drains
         bint closes_by_answers
 
+        # The openings (`server.openings.Openings`) among which the connection counts; None: it is through, or was not
+        # counted there.
+        object openings
+
+        # Whether nothing is read at present, and the instant at which reading went on after such a time.
+        bint is_held_back
+        uint64_t resumed_ns
+
         # The instant of the next check of `has_rested` and `has_left`.
         uint64_t next_ns
 
@@ -80,7 +88,12 @@ cdef class ConnectionLife:
 
     # Reports of an engine.
     cdef uint64_t begin(self, uint64_t now) except? 0
+    cdef int enter_opening(self, object openings) except -1
+    cdef int go_on_opening(self) except -1
+    cdef int leave_opening(self) except -1
     cdef int opened(self) noexcept
+    cdef int hold_back(self, bint is_held_back, uint64_t now) noexcept
+    cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept
     cdef uint64_t linger(self, uint64_t now) noexcept
 

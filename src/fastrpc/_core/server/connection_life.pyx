@@ -107,6 +107,26 @@ cdef class ConnectionLife:
         (<ByteStream>engine._stream).hold_input()
         return False
 
+    cdef int enter_opening(self, object openings) except -1:
+        """Count the connection among those in their opening."""
+        self.openings = openings
+        openings.add_undecided(<object>self.engine)
+        return 0
+
+    cdef int go_on_opening(self) except -1:
+        """Bytes came that do not complete the opening: it is not silent."""
+        if self.openings is not None and not (<Engine>self.engine).is_closed:
+            self.openings.add_undecided(<object>self.engine)
+        return 0
+
+    cdef int leave_opening(self) except -1:
+        """The opening is over, or the connection is gone."""
+        openings, self.openings = self.openings, None
+        if openings is not None:
+            self.opened()
+            openings.leave_undecided(<object>self.engine)
+        return 0
+
     cdef int opened(self) noexcept:
         """The peer has completed its opening."""
         self.opening_due_ns = 0
@@ -200,6 +220,24 @@ cdef class ConnectionLife:
         return 0
 
     # The peer: its input, and the output that it takes
+
+    cdef int hold_back(self, bint is_held_back, uint64_t now) noexcept:
+        """Nothing more is read, or reading goes on: the peer is not late with a message that waits here meanwhile."""
+        self.is_held_back = is_held_back
+        self.resumed_ns = now
+        return 0
+
+    cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1:
+        """Read on only while the peer takes the output; return whether it does.
+
+        Otherwise refusals, and answers of the protocol itself, would be written into memory without end.
+        """
+        cdef Engine engine = <Engine>self.engine
+        cdef bint is_over = unsent > (<Gate>(<ServedConnection>self.connection).gate).send_soft
+        if is_over != self.is_held_back and not engine.is_closed and engine._stream is not NULL:
+            (<ByteStream>engine._stream).hold_back(is_over)
+            self.hold_back(is_over, now)
+        return not is_over
 
     cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:
         """Return the deadline of an incomplete message, after which no byte came for too long, or too few for its time."""
@@ -339,7 +377,11 @@ cdef class ConnectionLife:
 
     cdef bint _is_left(self, uint64_t now, Facts* facts) except -1:
         """Return whether the peer is late with a message, or with taking its output."""
-        if facts.is_receiving and now >= self.message_due(facts.began_ns, facts.heard_ns, facts.received):
+        cdef PyObject* stream = (<Engine>self.engine)._stream
+        cdef bint waits_here = self.is_held_back or stream is not NULL and (<ByteStream>stream).waits_for_turn()
+        if facts.is_receiving and not waits_here and now >= self.message_due(
+            max(facts.began_ns, self.resumed_ns), max(facts.heard_ns, self.resumed_ns), facts.received
+        ):
             return True
         return self.is_stuck(facts.unsent, now)
 

@@ -34,10 +34,6 @@ cdef class ServedEngine(PythonEngine):
         uint64_t message_began_ns
         Py_ssize_t message_bytes
 
-        # Whether reading is paused, and the instant at which it was resumed.
-        bint is_held_back
-        uint64_t resumed_ns
-
         # Its stream while that is connected: the loop does not hold a paused stream.
         object _held
 

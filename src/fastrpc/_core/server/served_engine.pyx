@@ -153,8 +153,7 @@ cdef class ServedEngine(PythonEngine):
 
     def hold_back(self, bint is_held_back):
         """Pause reading until this is called with False; bytes that wait here meanwhile are not late."""
-        self.is_held_back = is_held_back
-        self.resumed_ns = now_ns()
+        self.life.hold_back(is_held_back, now_ns())
         PythonEngine.hold_back(self, is_held_back)
 
     @property
@@ -226,10 +225,8 @@ cdef class ServedEngine(PythonEngine):
         self.life.used_ns = max(self.life.used_ns, self.connection.ended_ns)
         facts.is_busy = bool(self.connection.held) or bool(self.connection.queue)
         facts.is_receiving = self.message_bytes != 0
-        facts.began_ns = max(self.message_began_ns, self.resumed_ns)
-        facts.heard_ns = max(self.received_ns, self.resumed_ns)
-        if self.is_held_back or self._stream is not NULL and (<ByteStream>self._stream).waits_for_turn():
-            facts.began_ns = facts.heard_ns = now
+        facts.began_ns = self.message_began_ns
+        facts.heard_ns = self.received_ns
         facts.received = self.message_bytes
         facts.unsent = self.connection.unsent_bytes()
         return self.life.check(now, &facts)
