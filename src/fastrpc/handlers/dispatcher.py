@@ -157,9 +157,9 @@ class Dispatcher:
         taken = ", ".join(self._config.codecs)
         return f"{call.method}: codec {codec_label(call.codec_id)} is not accepted here, only {taken}"
 
-    def unknown_compressor(self, wire_id: int) -> str:
-        """Return the error text for an unknown compressor, with those that are accepted."""
-        return unknown_compressor(wire_id, self.gate.compressors)
+    def unknown_compressor(self, call: ServerCall, wire_id: int) -> str:
+        """Return the error text for an unknown compressor, with those that are accepted, or the protocol's own."""
+        return unknown_compressor(call, wire_id, self.gate.compressors)
 
     def marshal_of(self, route: MethodRoute, codec: int) -> Marshal:
         """Return the marshal for a codec other than the method's own.

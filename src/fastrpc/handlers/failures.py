@@ -196,16 +196,22 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
     details = b""
     if error.details is not None:
         try:
-            details = (
-                msgspec.json.encode(error.details)
-                if codec_numbers().get(call.codec_id) == "json"
-                else msgspec.msgpack.encode(error.details)
-            )
+            details = _encoded_details(call, status, error)
         except Exception as problem:  # Encoding calls methods of the user's types.
             logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
     return Failure(
         status, error.message, details, pushback_ms=_pushback_of(error), has_run=not call.never_started
     )
+
+
+def _encoded_details(call: ServerCall, status: Status, error: CallError) -> bytes:
+    """Return the details of an error in the form of the call's protocol."""
+    own = call.connection.encode_details(call, status, error.message, error.details)
+    if own is not None:
+        return own
+    if codec_numbers().get(call.codec_id) == "json":
+        return msgspec.json.encode(error.details)
+    return msgspec.msgpack.encode(error.details)
 
 
 def _pushback_of(error: CallError | UnavailableError | DeadlineExceededError) -> int:

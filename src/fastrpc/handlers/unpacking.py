@@ -351,7 +351,7 @@ class Unpacking:
         """Decompress a message; the stream gets the result by `unpacked`."""
         compressors = call.connection.gate.compressors
         if compressor not in compressors:
-            text = f"{call.method}: {unknown_compressor(compressor, compressors)}"
+            text = f"{call.method}: {unknown_compressor(call, compressor, compressors)}"
             stream.unpacked(b"", None, CallError(Status.UNIMPLEMENTED, text))
             return
         job = self._job(call, compressors[compressor], payload, is_message=True)
@@ -415,8 +415,11 @@ class Unpacking:
         stream.unpacked(b"", None, CallError(Status.RESOURCE_EXHAUSTED, text))
 
 
-def unknown_compressor(wire_id: int, compressors: dict[int, Compressor]) -> str:
-    """Return the error text for an unknown compressor, with those that are accepted."""
+def unknown_compressor(call: ServerCall, wire_id: int, compressors: dict[int, Compressor]) -> str:
+    """Return the error text for an unknown compressor, with those that are accepted, or the protocol's own."""
+    text = call.connection.unknown_compressor(call)
+    if text is not None:
+        return text
     taken = ", ".join(compressor.name for compressor in compressors.values())
     return f"compressor {compressor_label(wire_id)} is not known here, only {taken}"
 

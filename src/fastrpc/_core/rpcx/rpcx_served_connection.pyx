@@ -59,7 +59,7 @@ cdef class RpcxServedConnection(EngineServedConnection):
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
         return 0 if self._engine is NULL else (<RpcxRequests>self._engine).sender_known(verdict)
 
-    cdef int taken_compressor(self, int number, object compressor) except -1:
+    cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
         if self._engine is NULL or not (<RpcxRequests>self._engine).profile.compresses:
             return 0
         return number

@@ -351,7 +351,7 @@ cdef class Gate(Guards):
 
     cdef int _unpack(self, ServerCall call, bytes payload) except -1:
         if call.compressor not in self.compressors:
-            return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call.compressor), True)
+            return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call, call.compressor), True)
         # Decompression may take long: the dispatcher works in slices and continues with `unpacked`.
         call.weight = PyBytes_GET_SIZE(payload)
         call.waiting_context = PyContext_CopyCurrent()

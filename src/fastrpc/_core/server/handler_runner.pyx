@@ -48,6 +48,8 @@ cdef enum:
     CURRENT_REFERENCES = 3
     # A larger answer is compared with what the process may hold, and counted at once.
     LARGE_ANSWER = 65_536
+    # Of details that lie in trailers, whatever else a field counts there.
+    DETAILS_KEY = 64
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -385,7 +387,7 @@ cdef class HandlerRunner:
             self.fail(call, error)
             return
         if is_smaller:
-            call.compressor = <uint8_t>connection.taken_compressor(number, self.compressors[number])
+            call.compressor = <uint8_t>connection.taken_compressor(call, number, self.compressors[number])
         self._answer_large(call, payload)
 
     cdef int _finish_bare(self, ServerCall call, object value) except -1:
@@ -446,7 +448,7 @@ cdef class HandlerRunner:
         cdef int number = 0
         compressor = self.compressors[call.compressor]
         if PyBytes_GET_SIZE(payload) > self.compress_above:
-            number = call.connection.taken_compressor(call.compressor, compressor)
+            number = call.connection.taken_compressor(call, call.compressor, compressor)
         if number and PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
             return payload
         if number:
@@ -514,11 +516,18 @@ cdef class HandlerRunner:
         """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
         cdef uint64_t limit = min(self.admission.message_bytes, call.connection.most_message())
         cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
+        cdef bint is_metadata = call.connection.has_trailers
+        cdef str setting = "message_bytes"
         if size == 0 or call.flags & ONE_WAY:
             return details
+        if is_metadata:
+            # They are a field of the trailers, in base64.
+            size += size // 3 + DETAILS_KEY
+            limit = call.connection.most_metadata()
+            setting = "metadata_bytes"
         if <uint64_t>size > limit:
-            problem = f"they have {size} bytes, {limit} are allowed (Limits.message_bytes)"
-        elif not call.route.marshal.takes_details(details, call.codec):
+            problem = f"they have {size} bytes, {limit} are allowed (Limits.{setting})"
+        elif not is_metadata and not call.route.marshal.takes_details(details, call.codec):
             problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
         else:
             return details

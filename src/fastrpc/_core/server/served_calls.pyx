@@ -182,7 +182,7 @@ cdef class NativeServedConnection(EngineServedConnection):
             return True
         return engine.peer.codec_number(call.codec, self.gate.codecs[call.codec]) >= 0
 
-    cdef int taken_compressor(self, int number, object compressor) except -1:
+    cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
         cdef Connection engine = self.owner()
         return 0 if engine is None else max(0, engine.peer.compressor_number(number, compressor.name))
 

@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import Collection
 from logging import Logger
-from typing import final
+from typing import Any, final
 
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
@@ -122,6 +122,12 @@ class ServedConnection:
         Args:
             services: the services that the peer may learn, or None.
         """
+
+    def unknown_compressor(self, call: ServerCall) -> str | None:
+        """Return the error text for a compressor that is not known; None for that of the dispatcher."""
+
+    def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
+        """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""
 
     def unknown_codec(self, call: ServerCall) -> str | None:
         """Return the error text for a codec that is not taken, None for that of the dispatcher."""

@@ -114,7 +114,7 @@ cdef class ServedConnection:
     def note_probe(self):
         """Note that a call was a health probe."""
 
-    # The protocol's words for missing methods and codecs; None: those of the dispatcher
+    # The protocol's words for missing methods and codecs, and its form of details; None: those of the dispatcher
 
     def unknown_method(self, call, str method not None, services):
         """Return the error text for a method that is not served; the peer may learn these services, None: not any."""
@@ -122,6 +122,14 @@ cdef class ServedConnection:
 
     def unknown_codec(self, call):
         """Return the error text for a codec that is not taken."""
+        return None
+
+    def unknown_compressor(self, call):
+        """Return the error text for a compressor that is not known."""
+        return None
+
+    def encode_details(self, call, int status, str text, details):
+        """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""
         return None
 
     # The same methods for a compiled engine
@@ -246,8 +254,8 @@ cdef class ServedConnection:
             marshal = route.marshals[call.codec] = self.gate.dispatcher.marshal_of(route, call.codec)
         return <Marshal?>marshal
 
-    cdef int taken_compressor(self, int number, object compressor) except -1:
-        """Return the peer's number of our compressor `number`, 0 if it accepts no answer in it."""
+    cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
+        """Return the peer's number of our compressor `number`, 0 if a caller accepts no answer in it."""
         return 0
 
     cdef int weigh_answer(self) except -1:

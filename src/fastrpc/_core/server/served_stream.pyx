@@ -290,7 +290,7 @@ cdef class ServedStream(StreamChannel):
         cdef ServedConnection connection = self.served.connection
         cdef bytes smaller
         compressor = connection.gate.compressors[self.compressor]
-        cdef int number = connection.taken_compressor(self.compressor, compressor)
+        cdef int number = connection.taken_compressor(self.served, self.compressor, compressor)
         if number == 0:
             return self._emit_as(payload, 0)
         if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
@@ -314,7 +314,7 @@ cdef class ServedStream(StreamChannel):
         if not self._is_wanted():
             return 0
         if is_smaller:
-            number = connection.taken_compressor(self.compressor, connection.gate.compressors[self.compressor])
+            number = connection.taken_compressor(self.served, self.compressor, connection.gate.compressors[self.compressor])
         return self._emit_as(payload, number)
 
     cdef int on_unpackable(self, object error) except -1:
