@@ -44,7 +44,7 @@ RANKS = {
     5: ("auth", "interceptors", "failmodes", "peers", "mcp", "openapi"),
     6: ("handlers",),
     7: ("client", "server"),
-    8: ("coordination", "files", "testing", "workers"),
+    8: ("coordination", "files", "grpc", "testing", "workers"),
     9: ("cli",),
     10: ("__init__", "__main__"),
 }
@@ -77,7 +77,7 @@ FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
 FUNCTION_LINES = 40
 ARGUMENTS, CONSTRUCTOR_ARGUMENTS = 7, 8
 CONSTRUCTORS = {"__init__", "__cinit__", "__new__"}
-OPTION_TAKERS = {"with_options", "method", "serve"}  # Their arguments are settings.
+OPTION_TAKERS = {"with_options", "method", "serve", "server"}  # Their arguments are settings.
 SETTINGS_BY_NAME = {PACKAGE / "auth" / "json_web_tokens.py"}  # So are those of the constructors here.
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}

@@ -165,6 +165,7 @@ _MODULES = frozenset(
         "errors",
         "failmodes",
         "files",
+        "grpc",
         "interceptors",
         "limits",
         "metrics",
@@ -187,6 +188,7 @@ if TYPE_CHECKING:
     from fastrpc import errors as errors
     from fastrpc import failmodes as failmodes
     from fastrpc import files as files
+    from fastrpc import grpc as grpc
     from fastrpc import interceptors as interceptors
     from fastrpc import limits as limits
     from fastrpc import metrics as metrics

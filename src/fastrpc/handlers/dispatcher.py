@@ -376,6 +376,10 @@ class Dispatcher:
         """Return the coroutine that sends the messages of a `def` generator in a thread."""
         return drive(call) if call.wants_head else GeneratorJob(call, self._workers).drive()
 
+    def in_thread(self, call: ServerCall, function: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that runs a function of a handler in a thread."""
+        return AwaitedJob(call, lambda *given, **named: function(), self._workers).result()
+
     def _thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         del self._jobs[call]
         self.gate.runner.thread_finished(call, value, error)

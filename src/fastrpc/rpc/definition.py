@@ -67,6 +67,10 @@ class MethodDefinition:
 
     #: Whether values go on as they came, encoded, as in a gateway: the types describe them, and check nothing.
     passes_on: bool
+    #: The functions that encode and decode its payloads in place of its codec's, or None.
+    given_coders: GivenCoders | None
+    #: The status of a call whose handler raised an exception that is no answer.
+    crash_status: Status
     #: None until it is asked for.
     _types: MethodTypes | None
     _admits_none: bool | None
@@ -104,11 +108,7 @@ class MethodDefinition:
         #: The value of `codec=`; `codec_for` of `rpc/marshals` returns the codec of a call.
         self.codec = options.codec
         self.signature = signature
-        self.passes_on = False
-        #: The functions that encode and decode its payloads in place of its codec's, or None.
-        self.given_coders: GivenCoders | None = None
-        #: The status of a call whose handler raised an exception that is no answer.
-        self.crash_status = Status.INTERNAL
+        self.passes_on, self.given_coders, self.crash_status = False, None, Status.INTERNAL
         #: The methods that this one implements or overrides, by which callers may name it.
         self.promised = tuple(promised)
         #: Old names of parameters, each with the present one.

@@ -1,0 +1,319 @@
+"""The context of one call for its servicer: the methods of grpc.aio's and of grpc's contexts over the call.
+
+::
+
+    Context ──► LoopContext    of handlers on the loop    (with grpcio imported: AioContext, a grpc.aio.ServicerContext)
+        └─────► ThreadContext  of handlers in threads     (with grpcio imported: a grpc.ServicerContext)
+
+The initial metadata leaves when the servicer says so, trailing metadata and status at the end. A protocol whose unary
+answers have one block of metadata sends both together.
+"""
+
+import asyncio
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from fastrpc._core.payload.metadata import MetadataPairs
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc.errors import CallError, StreamEndedError
+from fastrpc.grpc.metadata import Pairs, pairs_in, pairs_of
+from fastrpc.grpc.names import compressor_of, status_of
+from fastrpc.status import Status
+
+__all__ = ["Context", "LoopContext", "ThreadContext", "context_kinds"]
+
+logger = logging.getLogger("fastrpc.grpc")
+
+DoneCallback = Callable[[Any], object]
+
+
+def context_kinds() -> "tuple[type[LoopContext], type[ThreadContext]]":
+    """Return the classes of contexts on the loop and in threads: where grpcio is imported, they derive from its own."""
+    if "grpc" not in sys.modules:
+        return LoopContext, ThreadContext
+    from fastrpc.grpc.grpcio_contexts import AioContext, PooledContext
+
+    return AioContext, PooledContext
+
+
+class Context:
+    """The part of a context that is the same on the loop and in threads."""
+
+    _status = Status.OK
+    _text = ""
+    _trailing: Pairs = ()
+    #: Initial metadata that goes with the end, as the protocol has no other place for it.
+    _initial: Pairs = ()
+    _invocation: Pairs | None = None
+    _callbacks: tuple[Callable[[], object], ...] = ()
+    _is_done = False
+    #: The error of `abort`, which holds even if the servicer swallows it.
+    _aborted: CallError | None = None
+
+    #: The class of the error that `abort` raises.
+    abort_error: type[CallError] = CallError
+    #: Return the form of a status that `code` returns.
+    code_of: Callable[[Status], Any] = staticmethod(lambda status: status)
+    #: The value of `read` after the last message.
+    end_of_stream: Any = None
+
+    def __init__(self, call: ServerCall) -> None:
+        self.call = call
+
+    # About the call
+
+    def invocation_metadata(self) -> Pairs:
+        """Return the metadata of the request."""
+        if self._invocation is None:
+            self._invocation = pairs_in(self.call._received_block)
+        return self._invocation
+
+    def peer(self) -> str:
+        """Return the address of the caller, as grpcio writes it."""
+        address = self.call.peer.address
+        if not address.host:
+            return f"{address.scheme}:{address.path or ''}"
+        is_new = ":" in address.host
+        return f"ipv6:[{address.host}]:{address.port}" if is_new else f"ipv4:{address.host}:{address.port}"
+
+    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
+        """Return the facts of the caller's verified certificate, by grpcio's names of them."""
+        peer = self.call.peer
+        if peer.address.scheme != "tls" and peer.certificate is None:
+            return {}
+        facts: dict[str, Sequence[bytes]] = {"transport_security_type": [b"ssl"]}
+        if peer.certificate is not None:
+            subject = dict(part[0] for part in peer.certificate.get("subject", ()))
+            if "commonName" in subject:
+                facts["x509_common_name"] = [subject["commonName"].encode()]
+            if names := [*peer.certificate.get("dns_names", ()), *peer.certificate.get("uris", ())]:
+                facts["x509_subject_alternative_name"] = [name.encode() for name in names]
+        return facts
+
+    def peer_identity_key(self) -> str | None:
+        """Return the fact by which the caller is identified; None for a caller without a certificate."""
+        facts = self.auth_context()
+        names = ("x509_subject_alternative_name", "x509_common_name")
+        return next((name for name in names if name in facts), None)
+
+    def peer_identities(self) -> Sequence[bytes] | None:
+        """Return the values of that fact; None for a caller without a certificate."""
+        key = self.peer_identity_key()
+        return None if key is None else self.auth_context()[key]
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds left before the deadline; None without one."""
+        return self.call.remaining()
+
+    # The answer
+
+    def set_code(self, code: Any) -> None:
+        """Set the status at the end: a `grpc.StatusCode`, a `fastrpc.Status` or a number."""
+        self._status = status_of(code)
+
+    def set_details(self, details: str) -> None:
+        """Set the text of the status."""
+        self._text = details
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """Set the metadata that goes with the end."""
+        self._trailing = pairs_of(trailing_metadata)
+
+    def code(self) -> Any:
+        """Return the status that was set."""
+        return self.code_of(self._status)
+
+    def details(self) -> str:
+        """Return the text that was set."""
+        return self._text
+
+    def trailing_metadata(self) -> Pairs:
+        """Return the metadata that goes with the end."""
+        return self._trailing
+
+    def _send_initial(self, initial_metadata: Any) -> Any:
+        """Return the awaitable that sends the initial metadata, or None if it goes with the end."""
+        call = self.call
+        pairs = pairs_of(initial_metadata)
+        if not call.connection.has_trailers and call.kind in {"unary", "client_stream"}:
+            self._initial = pairs
+            return None
+        call.reply_metadata = MetadataPairs(pairs)
+        return call.send_metadata()
+
+    def _abort(self, code: Any, details: str, trailing_metadata: Any) -> NoReturn:
+        if self._aborted is not None:
+            raise RuntimeError(f"{self.call.method}: abort was called already")
+        status = status_of(code)
+        if trailing_metadata:
+            self._trailing = pairs_of(trailing_metadata)
+        # The caller would take OK for an answer.
+        self._status = status or Status.UNKNOWN
+        self._text = details or self._text
+        self._aborted = self.abort_error(self._status, self._text)
+        raise self._aborted
+
+    # The end, for `serving`
+
+    def end(self, error: BaseException | None) -> None:
+        """Note the end of the servicer, and set the metadata of the end.
+
+        Raises:
+            CallError: the servicer set a status, or aborted; without that `error` itself is the end.
+        """
+        if self._initial or self._trailing:
+            self.call.reply_metadata = MetadataPairs((*self._initial, *self._trailing))
+        self.finish()
+        if self._aborted is not None:
+            if error is not self._aborted and not isinstance(error, asyncio.CancelledError):
+                raise self._aborted from error
+        elif self._status is not Status.OK and not isinstance(error, CallError):
+            if error is None:
+                raise CallError(self._status, self._text)
+            if isinstance(error, Exception) and not isinstance(error, NotImplementedError):
+                logger.error("%s failed after it set %s", self.call.method, self._status, exc_info=error)
+            if isinstance(error, Exception):
+                raise CallError(self._status, self._text or f"{self.call.method} failed") from error
+
+    def _add(self, callback: Callable[[], object]) -> bool:
+        """Have a function called at the end; False: the end was before."""
+        if self._is_done:
+            return False
+        self._callbacks = (*self._callbacks, callback)
+        return True
+
+    def finish(self) -> None:
+        """Call the functions that wait for the end of the call."""
+        self._is_done = True
+        callbacks, self._callbacks = self._callbacks, ()
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                logger.exception("%s: a callback at the end of the call failed", self.call.method)
+
+
+class LoopContext(Context):
+    """The context of a handler on the loop."""
+
+    #: With interceptors of grpc.aio, messages go between the servicer and its stream encoded.
+    _messages: Any = None
+    _encode: Callable[[Any], bytes] | None = None
+
+    async def send_initial_metadata(self, initial_metadata: Any) -> None:
+        """Send the initial metadata now.
+
+        Raises:
+            RuntimeError: it was sent before, or a message.
+        """
+        sending = self._send_initial(initial_metadata)
+        if sending is not None:
+            await sending
+
+    async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
+        """End the call with a status, a text and metadata, by raising."""
+        self._abort(code, details, trailing_metadata)
+
+    async def abort_with_status(self, status: Any) -> NoReturn:
+        """End the call with a `grpc.Status`, by raising."""
+        self._abort(status.code, status.details, status.trailing_metadata)
+
+    async def read(self) -> Any:
+        """Return the next message of the caller's stream; after the last one `grpc.aio.EOF`, without grpcio None."""
+        messages = self.call.messages if self._messages is None else self._messages
+        try:
+            return await messages.receive()
+        except StreamEndedError:
+            return self.end_of_stream
+
+    async def write(self, message: Any) -> None:
+        """Send a message of the answering stream; waits for room before."""
+        stream = self.call.messages
+        if stream is None:
+            raise RuntimeError(f"{self.call.method} is over, or its answer is no stream")
+        while (room := stream.wait_where_full()) is not None:
+            await room
+        if stream.output_ended:
+            # Its caller has left: this cancels the servicer as well.
+            raise asyncio.CancelledError
+        stream.send_payloads(
+            deque([stream.encode(message if self._encode is None else self._encode(message))])
+        )
+
+    def add_done_callback(self, callback: DoneCallback) -> None:
+        """Have a function called with this context at the end of the call."""
+        if not self._add(lambda: callback(self)):
+            callback(self)
+
+    def cancelled(self) -> bool:
+        """Return whether the caller cancelled the call, or its time ran out."""
+        return self.call.cancelled
+
+    def done(self) -> bool:
+        """Return whether the servicer has ended."""
+        return self._is_done
+
+    def set_compression(self, compression: Any) -> None:
+        """Compress the messages of the answer by this algorithm, if the caller takes it."""
+        self.call._compress_by(compressor_of(compression))
+
+    def disable_next_message_compression(self) -> None:
+        """Send the next message as it is."""
+        self.call._compress_by(None)
+
+
+class ThreadContext(Context):
+    """The context of a handler in a thread; its methods wait for the loop where they need it."""
+
+    def __init__(self, call: ServerCall) -> None:
+        super().__init__(call)
+        self._loop = asyncio.get_running_loop()
+
+    def on_loop(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function on the loop, and what it returns to await; return the result of that."""
+
+        async def run() -> Any:
+            found = function(*args)
+            return await found if hasattr(found, "__await__") else found
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+    def send_initial_metadata(self, initial_metadata: Any) -> None:
+        """Send the initial metadata now.
+
+        Raises:
+            RuntimeError: it was sent before, or a message.
+        """
+        self.on_loop(self._send_initial, initial_metadata)
+
+    def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
+        """End the call with a status, a text and metadata, by raising."""
+        self._abort(code, details, trailing_metadata)
+
+    def abort_with_status(self, status: Any) -> NoReturn:
+        """End the call with a `grpc.Status`, by raising."""
+        self._abort(status.code, status.details, status.trailing_metadata)
+
+    def add_callback(self, callback: Callable[[], object]) -> bool:
+        """Have a function called at the end of the call, its cancellation included; False: the end was before."""
+        return self._add(callback)
+
+    def cancel(self) -> bool:
+        """Cancel the call."""
+        self._loop.call_soon_threadsafe(self.call.connection.gate.cancel_call, self.call)
+        return True
+
+    def is_active(self) -> bool:
+        """Return whether the call goes on."""
+        return not (self._is_done or self.call.cancelled)
+
+    def set_compression(self, compression: Any) -> None:
+        """Compress the messages of the answer by this algorithm, if the caller takes it."""
+        self.on_loop(self.call._compress_by, compressor_of(compression))
+
+    def disable_next_message_compression(self) -> None:
+        """Send the next message as it is."""
+        self.on_loop(self.call._compress_by, None)

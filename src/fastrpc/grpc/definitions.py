@@ -1,0 +1,157 @@
+"""Definitions of generated services and methods, the same on both sides of a call."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, NamedTuple
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.aliases import ServiceNames
+from fastrpc.rpc.claiming import METHOD_MARK, MethodMark
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.given_coders import GIVEN_CODEC, GivenCoders
+from fastrpc.rpc.method_options import NAME, SERVICE_NAME, MethodOptions
+from fastrpc.rpc.schema.annotation import Scope
+from fastrpc.rpc.service import SERVICE_MARK, check_name_length
+from fastrpc.rpc.signature import Kind, read_signature
+from fastrpc.status import Status
+
+__all__ = ["GeneratedMethod", "callable_method", "kind_of", "service_instance"]
+
+
+class GeneratedMethod(NamedTuple):
+    """One method of a generated service."""
+
+    kind: Kind
+    #: The classes of its messages, Any where they are unknown.
+    request: Any = Any
+    response: Any = Any
+    #: The functions that encode and decode its messages on this side; None for those of the classes.
+    coders: GivenCoders | None = None
+    #: Runs it, where it is served.
+    handler: Callable[..., Any] | None = None
+
+
+def kind_of(takes_stream: bool, gives_stream: bool) -> Kind:
+    """Return the kind of a method by the sides that stream."""
+    if takes_stream:
+        return "both_ways" if gives_stream else "client_stream"
+    return "server_stream" if gives_stream else "unary"
+
+
+def service_instance(name: str, methods: Mapping[str, GeneratedMethod], servicer: Any = None) -> Any:
+    """Return an instance of a class under `@service` with the methods of a generated service.
+
+    Args:
+        servicer: the object behind the methods; one that is an asynchronous context manager is entered and left.
+
+    Raises:
+        ConfigError: service or method have names that fastrpc cannot send.
+    """
+    _check_name(name, SERVICE_NAME, "service")
+    short = name.rpartition(".")[2]
+    cls: Any = type(short, (_Entered,) if hasattr(servicer, "__aenter__") else (), {"__doc__": None})
+    instance = cls()
+    instance.servicer = servicer
+    names, definitions = ServiceNames(name), {}
+    for method, generated in methods.items():
+        definitions[method] = _definition(cls, names, method, generated)
+        setattr(instance, method, generated.handler)
+    setattr(cls, SERVICE_MARK, ServiceDefinition(cls, names, definitions))
+    return instance
+
+
+def callable_method(service: str, name: str, generated: GeneratedMethod) -> Callable[..., Any]:
+    """Return the function by which a client calls a method: `client.call(function, request)`."""
+    _check_name(service, SERVICE_NAME, "service")
+    owner = type(service.rpartition(".")[2], (), {})
+    definition = _definition(owner, ServiceNames(service), name, generated)
+    mark = MethodMark(definition.options, definition.signature)
+    mark.owner, mark.attribute, mark.function = owner, name, definition.function
+    mark.definition = definition
+    setattr(definition.function, METHOD_MARK, mark)
+    return definition.function
+
+
+def _definition(
+    owner: type[Any], names: ServiceNames, method: str, generated: GeneratedMethod
+) -> MethodDefinition:
+    _check_name(method, NAME, "method")
+    function = _FORMS[generated.kind]()
+    function.__name__ = method
+    function.__qualname__ = f"{owner.__qualname__}.{method}"
+    request: Any = generated.request
+    response: Any = generated.response
+    takes_stream, gives_stream = generated.kind in _TAKING, generated.kind in _GIVING
+    function.__annotations__ = {
+        "requests" if takes_stream else "request": _stream_of(request) if takes_stream else request,
+        "return": _stream_of(response) if gives_stream else response,
+    }
+    definition = MethodDefinition(
+        owner,
+        names,
+        method,
+        function,
+        options=MethodOptions(name=method, codec=GIVEN_CODEC),
+        signature=read_signature(function).with_scope(Scope(function, owner)),
+    )
+    check_name_length(definition.full_name)
+    definition.given_coders = generated.coders
+    definition.crash_status = Status.UNKNOWN
+    return definition
+
+
+def _stream_of(kind: Any) -> Any:
+    return AsyncIterator.__class_getitem__(kind)  # type: ignore[attr-defined]
+
+
+def _check_name(name: str, pattern: Any, what: str) -> None:
+    if not pattern.fullmatch(name):
+        raise ConfigError(f"{name!r} is not a {what} name", hint="write letters, digits and `_`")
+
+
+class _Entered:
+    """A service whose servicer is entered before the first call, and left after the last one."""
+
+    servicer: Any
+
+    async def __aenter__(self) -> Any:
+        return await self.servicer.__aenter__()
+
+    async def __aexit__(self, *failure: Any) -> Any:
+        return await self.servicer.__aexit__(*failure)
+
+
+# A function for each method: it bears the mark and the types.
+
+
+def _unary() -> Callable[..., Any]:
+    async def method(self: Any, request: Any, /) -> Any: ...
+
+    return method
+
+
+def _server_stream() -> Callable[..., Any]:
+    def method(self: Any, request: Any, /) -> Any: ...
+
+    return method
+
+
+def _client_stream() -> Callable[..., Any]:
+    async def method(self: Any, requests: Any, /) -> Any: ...
+
+    return method
+
+
+def _both_ways() -> Callable[..., Any]:
+    def method(self: Any, requests: Any, /) -> Any: ...
+
+    return method
+
+
+_TAKING = frozenset({"client_stream", "both_ways"})
+_GIVING = frozenset({"server_stream", "both_ways"})
+_FORMS: Mapping[Kind, Callable[[], Any]] = {
+    "unary": _unary,
+    "server_stream": _server_stream,
+    "client_stream": _client_stream,
+    "both_ways": _both_ways,
+}

@@ -1,0 +1,82 @@
+"""The handlers that generated code adds to a server, as a source of services."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from fastrpc.errors import ConfigError
+from fastrpc.grpc.definitions import GeneratedMethod, kind_of, service_instance
+from fastrpc.grpc.names import split_path
+from fastrpc.grpc.serving import Servicing, handler_for
+from fastrpc.rpc.given_coders import GivenCoders
+
+__all__ = ["Handlers", "class_of"]
+
+
+class Handlers:
+    """The handlers of generated code, beside services of our own.
+
+    ::
+
+        handlers = fastrpc.grpc.Handlers()
+        add_GreeterServicer_to_server(Greeter(), handlers)
+        server = fastrpc.Server(Orders, handlers)
+
+    Servicers have the methods of grpc.aio: `async def` on the loop, plain `def` in threads.
+    """
+
+    def __init__(self) -> None:
+        self._services: dict[str, dict[str, Any]] = {}
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
+        """Add the handlers of services, as generated code does.
+
+        Raises:
+            ConfigError: a handler does not say which methods it has.
+        """
+        for generic in generic_rpc_handlers:
+            known = getattr(generic, "_method_handlers", None)
+            if not isinstance(known, Mapping):
+                raise ConfigError(
+                    f"the generic handler {generic!r} does not say which methods it has",
+                    hint="make it by grpc.method_handlers_generic_handler",
+                )
+            for path, handler in known.items():
+                service, method = split_path(path)
+                # Handlers that are registered for a method come first, in whatever order both are added.
+                self._services.setdefault(service, {}).setdefault(method, handler)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """Add the handlers of one service, as generated code does since grpcio-tools 1.64."""
+        self._services.setdefault(service_name, {}).update(method_handlers)
+
+    def __call__(self) -> list[Any]:
+        """Return the services, as a source of a server does."""
+        servicing = Servicing.now()
+        return [
+            service_instance(name, {method: _generated(one, servicing) for method, one in handlers.items()})
+            for name, handlers in self._services.items()
+        ]
+
+
+def _generated(handler: Any, servicing: Servicing) -> GeneratedMethod:
+    """Return a method for a `grpc.RpcMethodHandler`."""
+    kind = kind_of(handler.request_streaming, handler.response_streaming)
+    function = next(
+        one
+        for one in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+        if one is not None
+    )
+    request = class_of(handler.request_deserializer)
+    coders = GivenCoders(
+        handler.response_serializer or bytes, handler.request_deserializer or bytes, None, request
+    )
+    return GeneratedMethod(
+        kind, request=request, coders=coders, handler=handler_for(kind, function, servicing)
+    )
+
+
+def class_of(decode: Callable[[bytes], Any] | None) -> Any:
+    """Return the message class whose `FromString` this is; Any for another function."""
+    owner = getattr(decode, "__self__", None)
+    is_class = isinstance(owner, type) and hasattr(owner, "FromString") and hasattr(owner, "DESCRIPTOR")
+    return owner if is_class else Any

@@ -1,0 +1,40 @@
+"""Metadata as gRPC has it: pairs of keys and values, in which a key may come several times."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+from fastrpc._core.payload.metadata import metadata_pairs
+
+__all__ = ["Pair", "Pairs", "pairs_in", "pairs_of"]
+
+
+class Pair(NamedTuple):
+    """One entry: bytes under a key that ends in `-bin`, else text."""
+
+    key: str
+    value: str | bytes
+
+
+Pairs: TypeAlias = tuple[Pair, ...]
+
+
+def pairs_of(metadata: Any) -> Pairs:
+    """Return the pairs of metadata in any form that grpcio takes: pairs, a mapping, `grpc.aio.Metadata` or None.
+
+    Text under a key that ends in `-bin` becomes bytes, and bytes under another key text, as grpcio sends both.
+    """
+    if not metadata:
+        return ()
+    entries: Iterable[tuple[str, str | bytes]] = metadata.items() if isinstance(metadata, dict) else metadata
+    return tuple(Pair(*_fitting(*entry)) for entry in entries)
+
+
+def pairs_in(block: bytes) -> Pairs:
+    """Return the pairs in encoded metadata that came."""
+    return tuple(Pair(*pair) for pair in metadata_pairs(block)) if block else ()
+
+
+def _fitting(key: str, value: str | bytes) -> tuple[str, str | bytes]:
+    if key.endswith("-bin"):
+        return key, value.encode() if isinstance(value, str) else value
+    return key, value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

@@ -1,0 +1,137 @@
+"""Runs servicers: the handlers of routes for their functions of all four kinds.
+
+::
+
+    a request ──► handler ──► context, servicer ──► its answer
+                                   └──► its end: status, metadata, callbacks
+
+A function on the loop is `async def`: it returns the answer, yields messages, or writes them by its context. One with
+plain `def` runs in a thread (`thread_handlers`).
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, NamedTuple
+
+from fastrpc._core.calls.call import current_call
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_stream import throw_at_yield
+from fastrpc.grpc.contexts import Context, LoopContext, ThreadContext, context_kinds
+from fastrpc.rpc.schema.annotation import unwrapped
+from fastrpc.rpc.signature import Kind
+
+__all__ = ["ServicerMessages", "Servicing", "handler_for", "is_on_loop"]
+
+#: Calls a servicer's function with a request, or the stream of them, and the context.
+Servicer = Callable[[Any, Any], Any]
+
+
+class Servicing(NamedTuple):
+    """How the servicers of one source run."""
+
+    loop_context: Callable[[ServerCall], LoopContext]
+    thread_context: Callable[[ServerCall], ThreadContext]
+    #: The threads of functions with plain `def`; None: those of the server.
+    executor: Executor | None = None
+
+    @classmethod
+    def now(cls, executor: Executor | None = None) -> "Servicing":
+        """Return the way to run servicers, with the contexts for what is imported now."""
+        return cls(*context_kinds(), executor)
+
+
+def is_on_loop(function: Any) -> bool:
+    """Return whether a function runs on the loop: one of `async def`, with or without `yield`."""
+    inner = getattr(function, "func", function)
+    found = (*unwrapped(inner), vars(type(inner)).get("__call__"))
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one)
+        for one in found
+        if one is not None
+    )
+
+
+def handler_for(kind: Kind, function: Servicer, servicing: Servicing) -> Callable[[Any], Any]:
+    """Return the handler of a route for a servicer's function."""
+    if is_on_loop(function):
+        if kind in {"unary", "client_stream"}:
+            return _answering(function, servicing.loop_context)
+        return partial(_answers, function, servicing.loop_context)
+    from fastrpc.grpc.thread_handlers import threaded
+
+    function = threaded(kind, function, servicing.executor)
+    if kind in {"unary", "client_stream"}:
+        return _answering(function, servicing.thread_context)
+    return partial(_answers, function, servicing.thread_context)
+
+
+def _answering(function: Servicer, new_context: Callable[[ServerCall], Context]) -> Callable[[Any], Any]:
+    """Return the handler of a method with one answer."""
+
+    async def handle(request: Any, /) -> Any:
+        call: Any = current_call()
+        context = new_context(call)
+        try:
+            answer = await function(request, context)
+        except BaseException as error:
+            context.end(error)
+            raise
+        context.end(None)
+        if answer is None:
+            # It would be sent as a message without fields.
+            raise TypeError(f"{call.method} returned None, it must return its message")
+        return answer
+
+    return handle
+
+
+def _answers(function: Servicer, new_context: Callable[[ServerCall], Context], request: Any, /) -> Any:
+    """Return the messages of a method that streams its answers."""
+    call: Any = current_call()
+    context = new_context(call)
+    found = function(request, context)
+    return ServicerMessages(context, found if hasattr(found, "__anext__") else _written(found))
+
+
+async def _written(writing: Any) -> AsyncIterator[Any]:
+    """Run a servicer that writes its messages by its context."""
+    await writing
+    nothing: tuple[Any, ...] = ()
+    for message in nothing:
+        yield message
+
+
+class ServicerMessages:
+    """The messages that a servicer yields, and its end."""
+
+    def __init__(self, context: Context, messages: Any) -> None:
+        self._context = context
+        self._messages = messages
+
+    def __aiter__(self) -> "ServicerMessages":
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._messages.__anext__()
+        except StopAsyncIteration:
+            self._context.end(None)
+            raise
+        except BaseException as error:
+            self._context.end(error)
+            raise
+
+    async def athrow(self, error: BaseException) -> None:
+        """Raise a cancellation at the present `yield` of the servicer."""
+        await throw_at_yield(self._messages)
+
+    async def aclose(self) -> None:
+        """End the servicer."""
+        try:
+            close = getattr(self._messages, "aclose", None)
+            if close is not None:
+                await close()
+        finally:
+            self._context.finish()

@@ -1,0 +1,178 @@
+"""Servicers' functions with plain `def`, which run in threads: of the server, or of an executor that is given.
+
+::
+
+    the loop                         a thread
+    threaded(…) ──► job ───────────► function(request, context)
+                                        for request in BlockingRequests ──► the loop: the next message
+    ThreadMessages ◄─── at most 16 ──── for message in its generator
+
+A thread cannot be stopped: a call that is cancelled keeps its slot until the function has returned. Callbacks of the
+context are called at once.
+"""
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from fastrpc.errors import StreamEndedError
+from fastrpc.grpc.contexts import ThreadContext
+from fastrpc.rpc.signature import Kind
+
+__all__ = ["BlockingRequests", "ThreadMessages", "in_thread", "threaded"]
+
+#: Messages that may lie between a thread and the loop, in either direction.
+MESSAGES = 16
+
+
+def threaded(
+    kind: Kind, function: Callable[[Any, Any], Any], executor: Executor | None
+) -> Callable[..., Any]:
+    """Return a function for the loop that runs one with plain `def` in a thread."""
+    takes_stream = kind in {"client_stream", "both_ways"}
+
+    def requests_of(given: Any, context: ThreadContext) -> Any:
+        return BlockingRequests(given, context) if takes_stream else given
+
+    async def answer(request: Any, context: ThreadContext) -> Any:
+        return await in_thread(partial(function, requests_of(request, context), context), context, executor)
+
+    def messages(request: Any, context: ThreadContext) -> ThreadMessages:
+        return ThreadMessages(partial(function, requests_of(request, context), context), context, executor)
+
+    return answer if kind in {"unary", "client_stream"} else messages
+
+
+async def in_thread(function: Callable[[], Any], context: ThreadContext, executor: Executor | None) -> Any:
+    """Run a function in a thread; wait for its end even if the call is cancelled."""
+    job = asyncio.ensure_future(_job(function, context, executor))
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        # The thread may wait for one of these.
+        context.finish()
+        job.cancel()
+        await _settled(job)
+        raise
+
+
+def _job(
+    function: Callable[[], Any], context: ThreadContext, executor: Executor | None
+) -> Coroutine[Any, Any, Any]:
+    if executor is not None:
+        return _submitted(executor, partial(contextvars.copy_context().run, function))
+    call = context.call
+    job: Coroutine[Any, Any, Any] = call.connection.gate.dispatcher.in_thread(call, function)
+    return job
+
+
+async def _submitted(executor: Executor, function: Callable[[], Any]) -> Any:
+    """Run a function in an executor; one that has not begun is taken back by a cancellation."""
+    future = executor.submit(_without_stop, function)
+    waiting = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        if not future.cancel():
+            await _settled(waiting)
+        raise
+
+
+def _without_stop(function: Callable[[], Any]) -> Any:
+    """Call a function; StopIteration, which no future takes, becomes a RuntimeError."""
+    try:
+        return function()
+    except StopIteration as error:
+        raise RuntimeError("a servicer raised StopIteration") from error
+
+
+async def _settled(future: "asyncio.Future[Any]") -> None:
+    """Wait until a future is done, whatever its outcome, and in spite of cancellations."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    if not future.cancelled():
+        future.exception()
+
+
+class BlockingRequests:
+    """The messages of the caller's stream, for a thread: an iterator that waits."""
+
+    def __init__(self, stream: Any, context: ThreadContext) -> None:
+        self._stream = stream
+        self._context = context
+        self._taken: deque[Any] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._taken:
+            try:
+                self._taken.extend(self._context.on_loop(self._stream.receive_many, MESSAGES))
+            except StreamEndedError:
+                raise StopIteration from None
+            except asyncio.CancelledError:
+                raise RuntimeError(f"{self._context.call.method}: its caller has left") from None
+        return self._taken.popleft()
+
+
+class ThreadMessages:
+    """The messages that a generator in a thread yields, for the loop."""
+
+    def __init__(
+        self, function: Callable[[], Any], context: ThreadContext, executor: Executor | None
+    ) -> None:
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._messages: deque[Any] = deque()
+        self._room = threading.Semaphore(MESSAGES)
+        self._changed = asyncio.Event()
+        self._is_wanted = True
+        self._job = asyncio.ensure_future(in_thread(partial(self._run, function), context, executor))
+        self._job.add_done_callback(lambda _: self._changed.set())
+
+    def _run(self, function: Callable[[], Any]) -> None:
+        """Take the messages of the generator until it ends, or is not wanted any more; in a thread."""
+        messages = function()
+        if messages is None:
+            return
+        try:
+            for message in messages:
+                self._room.acquire()
+                if not self._is_wanted:
+                    return
+                self._messages.append(message)
+                self._loop.call_soon_threadsafe(self._changed.set)
+        finally:
+            close = getattr(messages, "close", None)
+            if close is not None:
+                close()
+
+    def __aiter__(self) -> "ThreadMessages":
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._messages:
+            if self._job.done():
+                self._job.result()
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        self._room.release()
+        return self._messages.popleft()
+
+    async def aclose(self) -> None:
+        """Let the generator end, and wait for its thread."""
+        self._is_wanted = False
+        self._room.release()
+        if not self._job.done():
+            self._context.finish()
+            self._job.cancel()
+        await _settled(self._job)
