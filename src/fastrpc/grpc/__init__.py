@@ -12,8 +12,8 @@ No module imports grpcio or protobuf before a program uses a part that needs it;
 
 from typing import TYPE_CHECKING
 
-from fastrpc._core.grpc.details import AnyMessage
 from fastrpc.first_use import names_on_first_use
+from fastrpc.types.any_message import AnyMessage
 
 __all__ = ["AnyMessage", "Handlers", "service", "stub"]
 

@@ -1,0 +1,37 @@
+"""A detail of an error that is a protobuf message of any type."""
+
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = ["AnyMessage"]
+
+M = TypeVar("M")
+
+
+class AnyMessage(NamedTuple):
+    """A protobuf message whose class is not known here: the URL of its type, and its bytes.
+
+    `fastrpc.grpc.AnyMessage` is this class. By gRPC the details of an error are a list of them.
+    """
+
+    #: It ends in `/` and the full name of the type, such as `type.googleapis.com/google.rpc.RetryInfo`.
+    type_url: str
+    value: bytes
+
+    def unpack(self, cls: type[M]) -> M | None:
+        """Return the message as an instance of its class; None if it is of another type.
+
+        Args:
+            cls: a message class of the protobuf package.
+
+        Raises:
+            TypeError: this is no message class.
+        """
+        message: Any = cls
+        try:
+            name = message.DESCRIPTOR.full_name
+        except AttributeError:
+            raise TypeError(f"{cls!r} is no message class of the protobuf package") from None
+        if self.type_url.rpartition("/")[2] != name:
+            return None
+        found: M = message.FromString(self.value)
+        return found
