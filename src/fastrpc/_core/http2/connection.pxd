@@ -3,69 +3,46 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.http2.frames cimport Http2Frame, Http2Parser
+from fastrpc._core.http2.control cimport Http2Control
+from fastrpc._core.http2.frames cimport Http2Frame
 from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.hpack_decoder cimport HpackDecoder
 from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
+from fastrpc._core.http2.incoming cimport Http2Incoming
 from fastrpc._core.http2.sender cimport Http2Sender
-from fastrpc._core.http2.settings cimport Http2Settings, OwnSettings
 from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
 from fastrpc._core.http2.violations cimport Violation
-from fastrpc._core.http2.windows cimport FlowControl
 from fastrpc._core.io.engine cimport Engine
 
 cdef enum:
-    # Our SETTINGS_MAX_FRAME_SIZE, and the window of a connection that is trusted.
-    OWN_FRAME_LIMIT = 262_144
-    WIDE_WINDOW = 16_777_216
-
     # Flag of a gRPC message: it is compressed.
     MESSAGE_COMPRESSED = 1
-
-cdef enum DrainStep:
-    DRAIN_NONE = 0
-    # GOAWAY with 2 ** 31 - 1 went out: the peer opens nothing new once it has read that.
-    DRAIN_ANNOUNCED = 1
-    # GOAWAY with the last id went out: higher streams are dropped.
-    DRAIN_FINAL = 2
 
 
 cdef class Http2Connection(Engine):
     cdef:
-        # Its parts. `streams.count` and `streams.limit` tell whether a client may open one more.
-        Http2Parser parser
-        HpackDecoder decoder
+        # Its parts. Of use to a side: `count_open()` and `limit` of the streams tell whether a client may open one more; the
+        # control has the settings of the peer (`peer`), whether they came (`is_settled`), and the stage of our drain
+        # (`drain_step`); `began_ns` and `came` of what comes in are facts of an incomplete frame for a connection's life.
         StreamTable streams
-        FlowControl flow
         Http2Sender sender
-
-        # The settings of the peer, and whether they came; ours.
-        readonly Http2Settings peer
-        readonly bint is_settled
-        OwnSettings ours
+        Http2Control control
+        Http2Incoming incoming
 
         readonly bint is_client
+        uint32_t _window_bytes
 
-        # The stage of our drain (DrainStep), and the instant of its first step.
-        readonly int drain_step
-        uint64_t drain_started_ns
+        # The size of the largest message that came whole, set by the side above: `Assembly.place` takes it.
+        Py_ssize_t trusted
 
-        # When an incomplete frame or header block began (0: none has), and how many of its bytes came: facts for the life
-        # of a connection.
-        readonly uint64_t frame_began_ns
-        Py_ssize_t frame_bytes
+        # The begin of a head under way.
+        Py_ssize_t _head_at
 
-        # The stream whose DATA is received in parts, and the place its long message goes to, chosen by `sink_for`.
-        Http2Stream _data_stream
-        Assembly _sink
+        # Whether tasks of streams that have room run before the next pieces of long messages are written.
+        bint _streams_have_turn
 
-        # The end of the connection: the code of our GOAWAY or the peer's, -1 while it lives, and the text.
+        # The end of the connection by this side: the code of our GOAWAY, -1 before, and the text.
         readonly int closed_code
         readonly str closed_text
-        readonly bint closed_by_peer
-
-        # The size of the largest message that came whole: `Assembly.place` takes it. Set by the side above.
-        Py_ssize_t trusted
 
     # The life. `set_up` once, from `__init__` of a side; `streams` 0: not announced, as by a client. `open` sends preface
     # (a client's), SETTINGS and, with `is_wide`, the wide window: from `connected`, which is the side's own.
@@ -87,8 +64,8 @@ cdef class Http2Connection(Engine):
     # so. Equal blocks are one object: `block.note` keeps what the side found out about it.
     cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1
 
-    # A part of DATA, of any size down to none: a frame may come in several parts. A part is placed when the hook returns:
-    # the credit of the connection goes back by itself, that of the stream by `take`.
+    # A part of DATA, empty only at the end of the stream: a frame may come in several parts. A part is placed when the hook
+    # returns: the credit of the connection goes back by itself, that of the stream by `take`.
     cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1
 
     # Where the message that a long DATA frame brings goes, or None (`on_data` gets all of it): the next bytes of the frame
@@ -117,20 +94,22 @@ cdef class Http2Connection(Engine):
     # CODE_CALM_DOWN and `debug` b"too_many_pings" a client doubles the interval of its pings on further connections.
     cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1
 
-    # The peer broke a rule of the connection, or used up a budget: GOAWAY went out, `on_closed` follows.
+    # The peer broke a rule of the connection, or used up a budget: GOAWAY and `on_closed` follow.
     cdef int on_violation(self, int code, str text) except -1
 
-    # The connection is over, by GOAWAY of a side or by `end`; the output leaves, then the stream ends. Once.
+    # This side ends the connection, by `close_with` or `end`: what is written leaves, then the byte stream ends. Once. A
+    # side's own `lost` calls that of this class, too.
     cdef int on_closed(self) except -1
 
-    # Orders of streams. None: no stream can be opened now: as many as the peer takes are open (a later `on_settings` or
-    # `on_over` has room again), it leaves, or the ids are used up.
+    # Orders of streams: of one that is over they do nothing. None: no stream can be opened now: as many as the peer takes
+    # are open (a later `on_settings` or `on_over` has room again), it leaves, or the ids are used up. The head of an opened
+    # stream is sent before another one is opened.
     cdef Http2Stream open_stream(self)
 
-    # A head, in one go or in parts: `begin_head`, any number of `put_template` and `put_field`, `end_head`, nothing in
-    # between. It is written at once. `fields` is a list of (token, name, value), or None.
+    # A head, in one go or in parts: `begin_head` (False: the stream is over), any number of `put_template` and `put_field`,
+    # `end_head`, with no other order in between. It is written at once. `fields` is a list of (token, name, value), or None.
     cdef int send_head(self, Http2Stream stream, HeaderTemplate template, list fields, bint ends_stream) except -1
-    cdef int begin_head(self) except -1
+    cdef bint begin_head(self, Http2Stream stream) except -1
     cdef int put_template(self, HeaderTemplate template) except -1
     cdef int put_field(self, int token, bytes name, bytes value) except -1
     cdef int end_head(self, Http2Stream stream, bint ends_stream) except -1
@@ -163,15 +142,37 @@ cdef class Http2Connection(Engine):
     cdef int close_with(self, int code, str text) except -1
     cdef int end(self, bint lingers) except -1
 
-    # A server's budget of idle work (PROTOCOL.md 9): a call was answered; a call was refused for its caller's fault. -1: the
-    # budget is used up, and the connection is over.
+    # A server's budget of idle work (PROTOCOL.md 9): a call was answered; one was refused for its caller's fault. With none
+    # left the connection is over.
     cdef int note_answered(self) noexcept
-    cdef int note_idle_work(self) except -2
+    cdef int note_idle_work(self) except -1
 
     # Facts. Output that the peer has not taken; memory that the connection holds besides messages and output.
     cdef Py_ssize_t unsent_bytes(self) except? -1
     cdef Py_ssize_t held_bytes(self) noexcept
 
     # Compare the instants of this layer with now (pings, drain); return the next one, 0 = none. A side calls it from its
-    # `check`, and `schedule_check` of its stream with the first one when it is settled.
+    # `check`, and has that called at first by `schedule_check` of its stream.
     cdef uint64_t check_http2(self, uint64_t now) except? 0
+
+    # The frames of the peer.
+    cdef int _take_frame(self, Http2Frame* frame) except -1
+    cdef int _take_headers(self, Http2Frame* frame) except -1
+    cdef int _refuse(self, uint32_t id, HeaderBlock block, Violation* violation) except -1
+    cdef int _take_data(self, Http2Frame* frame) except -1
+    cdef int _take_reset(self, Http2Frame* frame) except -1
+    cdef int _take_control(self, Http2Frame* frame) except -1
+    cdef int _take_goaway(self, Http2Frame* frame, Violation* violation) except -2
+
+    # Broken rules, and frames that are dropped.
+    cdef int _violate(self, const Violation* violation) except -1
+    cdef int _violate_stream(self, uint32_t id, const Violation* violation) except -1
+    cdef int _drop_late(self, uint32_t id, Py_ssize_t size) except -1
+
+    # The parts of orders.
+    cdef bint _is_open(self, Http2Stream stream) noexcept
+    cdef bint _is_stuck(self) noexcept
+    cdef int _written(self) except -1
+    cdef int _tell_over(self) except -1
+    cdef int _is_over(self, Http2Stream stream) except -1
+    cdef int _close(self, int code, str text, bint lingers) except -1

@@ -1,4 +1,44 @@
-"""The base of the engines that speak HTTP/2, of either side: frames into hooks, orders into frames, all rules in between."""
+"""The base of the engines that speak HTTP/2, of either side: frames into hooks, orders into frames, all rules in between.
+
+::
+
+    receive ──► Http2Parser ──► HEADERS: HpackDecoder ──► on_head, on_trailers
+                   │            DATA ──► windows ───────► on_data, or into place: sink_for, on_placed
+                   │            RST_STREAM, GOAWAY ─────► on_reset, on_goaway
+                   │            SETTINGS, PING, WINDOW_UPDATE: handled here
+                   └─► a broken rule, a budget used up ─► on_stream_violation, RST_STREAM; on_violation, GOAWAY, the end
+
+    send_head, send_message, send_trailers, reset ──► Http2Sender ──► pump ──► the byte stream
+
+A side of gRPC is a subclass: it implements the hooks, gives the orders, and has the life of the connection. All frames of
+a read, or of a turn of the loop, leave in one write. A unary exchange crosses six times between the two: on_head, on_data;
+send_head, send_message, send_trailers; on_over.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+
+from fastrpc._core.http2.big_endian cimport store32_big
+from fastrpc._core.http2.control cimport new_control
+from fastrpc._core.http2.frames cimport (
+    KIND_DATA, KIND_GOAWAY, KIND_HEADERS, KIND_NOTHING, KIND_PING, KIND_RST_STREAM, KIND_SETTINGS, KIND_WINDOW_UPDATE,
+    Http2Frame, put_reset,
+)
+from fastrpc._core.http2.hpack_decoder cimport HpackDecoder
+from fastrpc._core.http2.hpack_encoder cimport indexing_of
+from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_incoming
+from fastrpc._core.http2.sender cimport PREFIX_BYTES, new_sender
+from fastrpc._core.http2.violations cimport (
+    CODE_NONE, CODE_REFUSED_STREAM, RULE_NONE, RULE_STREAM_LIMIT, ends_connection, error_code, violation_text,
+)
+from fastrpc._core.http2.windows cimport FlowControl
+from fastrpc._core.io.engine cimport NOTHING, STREAM_SHARE, ByteStream
+from fastrpc._core.wire.silence cimport PEER_IS_GONE
+
+cdef enum:
+    # The streams that a client opens before it knows the server's limit, as grpc-go does.
+    FIRST_STREAMS = 100
+
 
 cdef class Http2Connection(Engine):
     """The state of one connection of HTTP/2, without input and output."""
@@ -6,129 +46,521 @@ cdef class Http2Connection(Engine):
     # Hooks: a side implements these
 
     cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
+        """Take the first head of a message."""
         return 0
 
     cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        """Take a part of DATA."""
         return 0
 
     cdef Assembly sink_for(self, Http2Stream stream):
+        """Return the place of a long message, or None."""
         return None
 
     cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
+        """Note bytes that were received in the place of a long message."""
         return 0
 
     cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
+        """Take the trailers of a message."""
         return 0
 
     cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1:
+        """The peer reset a stream."""
         return 0
 
     cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1:
+        """The peer broke a rule of a stream, which is reset."""
         return 0
 
     cdef int on_over(self, Http2Stream stream) except -1:
+        """A stream is over."""
         return 0
 
     cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1:
+        """A stream was refused, as too many are open."""
         return 0
 
     cdef int on_sendable(self, Http2Stream stream) except -1:
+        """It is the turn of a stream that waits to send."""
         return 0
 
     cdef int on_settings(self) except -1:
+        """The settings of the peer came."""
         return 0
 
     cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1:
+        """The peer leaves."""
         return 0
 
     cdef int on_violation(self, int code, str text) except -1:
+        """The peer broke a rule of the connection."""
         return 0
 
     cdef int on_closed(self) except -1:
+        """This side ends the connection."""
         return 0
 
-    # Orders
+    # The life
 
     cdef int set_up(self, bint is_client, uint32_t streams, uint32_t window_bytes, uint32_t header_list_bytes) except -1:
-        raise NotImplementedError()
-
-    cdef int open(self, bint is_wide) except -1:
-        raise NotImplementedError()
+        self.is_client = is_client
+        self.closed_code = -1
+        self._window_bytes = window_bytes
+        self.streams = StreamTable(is_client, FIRST_STREAMS if is_client else <Py_ssize_t>streams)
+        self.sender = new_sender(FlowControl(), self.streams)
+        self.control = new_control(self.sender, self.sender.flow, self.streams)
+        self.incoming = new_incoming(self.control, header_list_bytes)
+        return 0
 
     cdef int set_pings(self, double interval, double timeout, double minimum_interval) except -1:
-        raise NotImplementedError()
-
-    cdef Http2Stream open_stream(self):
-        raise NotImplementedError()
-
-    cdef int send_head(self, Http2Stream stream, HeaderTemplate template, list fields, bint ends_stream) except -1:
-        raise NotImplementedError()
-
-    cdef int begin_head(self) except -1:
-        raise NotImplementedError()
-
-    cdef int put_template(self, HeaderTemplate template) except -1:
-        raise NotImplementedError()
-
-    cdef int put_field(self, int token, bytes name, bytes value) except -1:
-        raise NotImplementedError()
-
-    cdef int end_head(self, Http2Stream stream, bint ends_stream) except -1:
-        raise NotImplementedError()
-
-    cdef int send_message(self, Http2Stream stream, bytes payload, int flags, bint ends_stream) except -1:
-        raise NotImplementedError()
-
-    cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1:
-        raise NotImplementedError()
-
-    cdef bint is_full(self, Http2Stream stream) noexcept:
+        self.control.silence.interval_ns = <uint64_t>(interval * 1e9)
+        self.control.silence.timeout_ns = <uint64_t>(timeout * 1e9)
+        # As for native: half of the announced distance. Here nothing announces it.
+        self.control.ping_gap_ns = <uint64_t>(minimum_interval * 5e8)
         return 0
 
-    cdef int await_turn(self, Http2Stream stream) except -1:
-        raise NotImplementedError()
-
-    cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1:
-        raise NotImplementedError()
-
-    cdef int end_stream(self, Http2Stream stream) except -1:
-        raise NotImplementedError()
-
-    cdef int reset(self, Http2Stream stream, uint32_t code) except -1:
-        raise NotImplementedError()
-
-    cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1:
-        raise NotImplementedError()
-
-    cdef int grant(self, Http2Stream stream, int64_t size) except -1:
-        raise NotImplementedError()
+    cdef int open(self, bint is_wide) except -1:
+        self.control.open(self._window_bytes, self.incoming.decoder.list_limit)
+        return self.widen() if is_wide else self._written()
 
     cdef int widen(self) except -1:
-        raise NotImplementedError()
+        return 0 if self.is_closed else self.incoming.widen() + self._written()
 
     cdef int start_drain(self, str text) except -1:
-        raise NotImplementedError()
+        if self.is_closed or not self.control.start_drain(text, self.now):
+            return 0
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).schedule_check(self.check_http2(self.now))
+        return self._written()
 
     cdef int finish_drain(self) except -1:
-        raise NotImplementedError()
+        return self._written() if not self.is_closed and self.control.finish_drain() else 0
 
     cdef int close_with(self, int code, str text) except -1:
-        raise NotImplementedError()
+        if not self.is_closed:
+            self.control.say_goodbye(code, text)
+        return self._close(code, text, True)
 
     cdef int end(self, bint lingers) except -1:
-        raise NotImplementedError()
+        return self._close(CODE_NONE, "", lingers)
+
+    cdef int _close(self, int code, str text, bint lingers) except -1:
+        if self.is_closed:
+            return 0
+        self.is_closed = True
+        self.closed_code = code
+        self.closed_text = text
+        for stream in self.streams.entries():
+            self.sender.drop_unsent(<Http2Stream>stream)
+        self.on_closed()
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).finish(lingers)
+        return 0
+
+    cdef int lost(self, object error) except -1:
+        self.is_closed = True
+        self.incoming.data_stream = self.incoming.sink = None
+        return self.sender.forget_all()
+
+    # Bytes in
+
+    @cython.nonecheck(False)
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+        cdef Http2Frame frame
+        cdef Py_ssize_t at = 0, taken
+        while at < size and not self.is_closed:
+            taken = self.incoming.parse(data + at, size - at, &frame, self.now)
+            if taken <= 0:
+                return at if taken == 0 else size + self._violate(&frame.violation)
+            at += taken
+            if frame.kind == KIND_NOTHING:
+                continue
+            self._take_frame(&frame)
+            # Not `-=`, which takes a reference first.
+            self.messages_left = self.messages_left - 1
+            if self.messages_left < 0 and at < size and self.has_to_wait():
+                self.incoming.note_rest(0, self.now)
+                return at
+        self.incoming.note_rest(0, self.now)
+        return size
+
+    @cython.nonecheck(False)
+    cdef int _take_frame(self, Http2Frame* frame) except -1:
+        if frame.kind == KIND_DATA:
+            return self._take_data(frame)
+        if frame.kind == KIND_HEADERS:
+            return self._take_headers(frame)
+        return self._take_reset(frame) if frame.kind == KIND_RST_STREAM else self._take_control(frame)
+
+    # Messages
+
+    @cython.nonecheck(False)
+    cdef int _take_headers(self, Http2Frame* frame) except -1:
+        cdef Violation violation
+        cdef Http2Stream stream
+        cdef int kind
+        # The table of the connection has to stay in step, whatever becomes of the stream.
+        cdef HeaderBlock block = self.incoming.decoder.decode(frame.data, frame.size, &violation)
+        if block is None:
+            return self._violate(&violation)
+        stream = self.streams.arrive(KIND_HEADERS, frame.stream, &violation)
+        if stream is None:
+            return self._refuse(frame.stream, block, &violation)
+        if frame.stream > self.control.last_taken:
+            self.streams.reset(stream, True)
+            return self._drop_late(frame.stream, -1)
+        if frame.violation.rule:
+            return self._violate_stream(frame.stream, &frame.violation)
+        kind = self.incoming.take_block(stream, block, frame.ends_stream, &violation)
+        if kind == BLOCK_HEAD:
+            stream.is_known = True
+            self.on_head(stream, block, frame.ends_stream)
+        elif kind == BLOCK_TRAILERS:
+            self.on_trailers(stream, block)
+        elif kind < 0 or self.control.skip(KIND_HEADERS, self.now, &violation) < 0:
+            return self._violate_stream(frame.stream, &violation)
+        return self._is_over(stream)
+
+    cdef int _refuse(self, uint32_t id, HeaderBlock block, Violation* violation) except -1:
+        """Answer HEADERS that come at the wrong time, or for one stream too many."""
+        if violation.rule == RULE_NONE:
+            return self._drop_late(id, -1)
+        if violation.rule != RULE_STREAM_LIMIT:
+            return self._violate_stream(id, violation)
+        put_reset(self.sender.out, id, CODE_REFUSED_STREAM)
+        self._written()
+        self.control.expect_late(True)
+        self.on_refused(id, block)
+        self.note_unanswered()
+        # It is its fault once it knows the limit.
+        return 0 if self.control.ours.acknowledged.streams > self.streams.limit else self.note_idle_work()
+
+    @cython.nonecheck(False)
+    cdef int _take_data(self, Http2Frame* frame) except -1:
+        cdef Violation violation
+        cdef Http2Stream stream
+        if frame.is_first and self.incoming.begin_data(frame, self.now, &violation) < 0:
+            self._violate_stream(frame.stream, &violation)
+        stream = self.incoming.data_stream
+        if not self.incoming.parser.is_within():
+            self.incoming.data_stream = None
+        # Reset meanwhile, it has ended.
+        if stream is not None and not stream.is_ended_by_peer and (frame.size or frame.ends_stream):
+            if self.streams.take_data(stream, frame.size, frame.ends_stream, &violation) < 0:
+                self._violate_stream(stream.id, &violation)
+            else:
+                self.on_data(stream, frame.data, frame.size, frame.ends_stream)
+                self._is_over(stream)
+        return 0 if self.is_closed else self.incoming.place(frame.size)
+
+    cdef char* body_place(self, Py_ssize_t* room) except? NULL:
+        cdef Http2Stream stream = self.incoming.data_stream
+        if stream is None or stream.is_ended_by_peer or self.is_closed:
+            return NULL
+        return self.incoming.place_in(self.sink_for(stream), room, self.trusted)
+
+    cdef int body_received(self, Py_ssize_t size) except -1:
+        cdef Violation violation
+        cdef Http2Stream stream = self.incoming.data_stream
+        cdef bint ends_stream = self.incoming.placed(size, self.now)
+        self.messages_left -= self.incoming.data_stream is None
+        if self.is_closed:
+            return 0
+        if not stream.is_ended_by_peer:
+            if self.streams.take_data(stream, size, ends_stream, &violation) < 0:
+                self._violate_stream(stream.id, &violation)
+            else:
+                self.on_placed(stream, size, ends_stream)
+                self._is_over(stream)
+        return 0 if self.is_closed else self.incoming.place(size)
+
+    cdef object body_owner(self):
+        return self.incoming.sink
+
+    cdef bint completes_body(self, Py_ssize_t size) noexcept:
+        cdef Assembly sink = self.incoming.sink
+        return sink is None or size >= sink.total - sink.filled
+
+    cdef int _take_reset(self, Http2Frame* frame) except -1:
+        cdef Violation violation
+        cdef Http2Stream stream = self.streams.arrive(KIND_RST_STREAM, frame.stream, &violation)
+        if violation.rule:
+            return self._violate(&violation)
+        if stream is None:
+            return self._drop_late(frame.stream, -1)
+        self.note_unanswered()
+        self.sender.drop_unsent(stream)
+        self.streams.reset(stream, False)
+        # Before it has any effect.
+        self.note_idle_work()
+        if self.is_closed or not stream.is_known:
+            return 0
+        self.on_reset(stream, frame.number)
+        return self._is_over(stream)
+
+    # Frames of the connection
+
+    cdef int _take_control(self, Http2Frame* frame) except -1:
+        cdef Violation violation
+        cdef int done = 0
+        violation.rule = RULE_NONE
+        if frame.kind == KIND_WINDOW_UPDATE:
+            done = self.control.take_window_update(frame, self.now, &violation)
+        elif frame.kind == KIND_SETTINGS:
+            done = self.control.take_settings(frame, self.now, &violation)
+            if done > 0:
+                self.on_settings()
+        elif frame.kind == KIND_PING:
+            self.note_unanswered()
+            done = self.control.take_ping(frame, self.now, self._is_stuck(), &violation)
+        elif frame.violation.rule:
+            # PRIORITY. A stream that is idle cannot be reset.
+            return self._violate(&frame.violation) if self.streams.find(frame.stream) is None else (
+                self._violate_stream(frame.stream, &frame.violation)
+            )
+        else:
+            self.note_unanswered()
+            done = self.control.skip(frame.kind, self.now, &violation)
+            if done == 0 and frame.kind == KIND_GOAWAY:
+                done = self._take_goaway(frame, &violation)
+        if done < 0:
+            return self._violate_stream(frame.stream, &violation)
+        return self._written() if self.sender.is_waiting() or self.sender.size() else 0
+
+    cdef int _take_goaway(self, Http2Frame* frame, Violation* violation) except -2:
+        cdef list not_taken = self.control.take_goaway(frame, violation)
+        if not_taken is None:
+            return -1
+        return self.on_goaway(frame.last_stream, frame.number, PyBytes_FromStringAndSize(frame.data, frame.size), not_taken)
+
+    # Broken rules
+
+    cdef int _violate(self, const Violation* violation) except -1:
+        """End the connection for a broken rule."""
+        cdef int code = error_code(violation.rule)
+        cdef str text = violation_text(violation)
+        if self.is_closed:
+            return 0
+        self.on_violation(code, text)
+        return self.close_with(code, text)
+
+    cdef int _violate_stream(self, uint32_t id, const Violation* violation) except -1:
+        """Reset a stream for a broken rule, or answer a frame of one that is over; end the connection for other rules."""
+        cdef Http2Stream stream
+        if ends_connection(violation.rule):
+            return self._violate(violation)
+        stream = self.streams.find(id)
+        self.note_unanswered()
+        put_reset(self.sender.out, id, error_code(violation.rule))
+        self._written()
+        self.control.expect_late(True)
+        if stream is not None:
+            self.sender.drop_unsent(stream)
+            self.streams.reset(stream, True)
+        self.note_idle_work()
+        if self.is_closed or stream is None or not stream.is_known:
+            return 0
+        self.on_stream_violation(stream, violation)
+        return self._is_over(stream)
+
+    cdef int _drop_late(self, uint32_t id, Py_ssize_t size) except -1:
+        """Drop a frame that an honest peer may still have had under way; too many of them are a flood."""
+        cdef Violation violation
+        self.note_unanswered()
+        return 0 if self.control.drop_late(id, size, self.now, &violation) == 0 else self._violate(&violation)
 
     cdef int note_answered(self) noexcept:
+        return self.control.return_idle_work()
+
+    cdef int note_idle_work(self) except -1:
+        cdef Violation violation
+        return 0 if self.control.spend_idle_work(self.now, &violation) == 0 else self._violate(&violation)
+
+    # Orders of streams
+
+    @cython.nonecheck(False)
+    cdef Http2Stream open_stream(self):
+        cdef Http2Stream stream = None if self.is_closed else self.streams.open()
+        if stream is not None:
+            stream.is_known = True
+        return stream
+
+    cdef bint _is_open(self, Http2Stream stream) noexcept:
+        """Return whether our side of a stream has not ended."""
+        return not (stream.is_ended_by_us or self.is_closed)
+
+    @cython.nonecheck(False)
+    cdef int send_head(self, Http2Stream stream, HeaderTemplate template, list fields, bint ends_stream) except -1:
+        cdef Py_ssize_t start
+        if stream.is_ended_by_us or self.is_closed:
+            return 0
+        start = self.sender.begin_head()
+        self.sender.put_fields(template, fields)
+        self.sender.end_head(stream, start, ends_stream)
+        return self._tell_over()
+
+    cdef bint begin_head(self, Http2Stream stream) except -1:
+        if not self._is_open(stream):
+            return False
+        self._head_at = self.sender.begin_head()
+        return True
+
+    cdef int put_template(self, HeaderTemplate template) except -1:
+        return self.sender.put_fields(template, None)
+
+    cdef int put_field(self, int token, bytes name, bytes value) except -1:
+        return self.sender.encoder.put(self.sender.out, token, name, value, indexing_of(token, name))
+
+    cdef int end_head(self, Http2Stream stream, bint ends_stream) except -1:
+        self.sender.end_head(stream, self._head_at, ends_stream)
+        return self._tell_over()
+
+    @cython.nonecheck(False)
+    cdef int send_message(self, Http2Stream stream, bytes payload, int flags, bint ends_stream) except -1:
+        cdef char[PREFIX_BYTES] prefix
+        if stream.is_ended_by_us or self.is_closed:
+            return 0
+        prefix[0] = <char>flags
+        store32_big(prefix + 1, <uint32_t>PyBytes_GET_SIZE(payload))
+        self.sender.send(stream, prefix, payload, ends_stream)
+        return self._tell_over()
+
+    cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1:
+        if not self._is_open(stream) or (PyBytes_GET_SIZE(payload) == 0 and not ends_stream):
+            return 0
+        self.sender.send(stream, NULL, payload, ends_stream)
+        return self._tell_over()
+
+    cdef int end_stream(self, Http2Stream stream) except -1:
+        return self.send_data(stream, b"", True)
+
+    @cython.nonecheck(False)
+    cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1:
+        if stream.is_ended_by_us or self.is_closed:
+            return 0
+        self.sender.send_trailers(stream, template, fields)
+        return self._tell_over()
+
+    cdef int reset(self, Http2Stream stream, uint32_t code) except -1:
+        if self.is_closed or (stream.is_ended_by_us and stream.is_ended_by_peer):
+            return 0
+        self.sender.drop_unsent(stream)
+        put_reset(self.sender.out, stream.id, code)
+        self.streams.reset(stream, True)
+        self._written()
+        return self._is_over(stream)
+
+    cdef bint is_full(self, Http2Stream stream) noexcept:
+        return self._is_stuck() or not self.sender.has_room(stream)
+
+    cdef bint _is_stuck(self) noexcept:
+        return self._stream is not NULL and (<ByteStream>self._stream).is_stuck()
+
+    cdef int await_turn(self, Http2Stream stream) except -1:
+        if not self._is_open(stream):
+            return 0
+        self.sender.wait_turn(stream)
+        return self._written()
+
+    cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1:
+        return 0 if self.is_closed else self.incoming.take(stream, size) + self._written()
+
+    cdef int grant(self, Http2Stream stream, int64_t size) except -1:
+        return 0 if self.is_closed else self.incoming.grant(stream, size) + self._written()
+
+    @cython.nonecheck(False)
+    cdef int _tell_over(self) except -1:
+        """Frames were written: let them leave, and tell of the streams that they closed."""
+        cdef list over = self.sender.over
+        while over:
+            self._is_over(<Http2Stream>over.pop())
+        return self._written()
+
+    @cython.nonecheck(False)
+    cdef int _is_over(self, Http2Stream stream) except -1:
+        """Tell of a stream that both sides have ended, once."""
+        if not (stream.is_known and stream.is_ended_by_us and stream.is_ended_by_peer):
+            return 0
+        stream.is_known = False
+        self.control.expect_late(stream.was_cut_short)
+        return 0 if self.is_closed else self.on_over(stream)
+
+    # Bytes out
+
+    @cython.nonecheck(False)
+    cdef int _written(self) except -1:
+        """A frame was written: it leaves at the end of the read that is handled now, else in the next turn of the loop."""
+        if not self.is_reading and self._stream is not NULL:
+            (<ByteStream>self._stream).on_output()
         return 0
 
-    cdef int note_idle_work(self) except -2:
-        raise NotImplementedError()
+    @cython.nonecheck(False)
+    cdef int pump(self) except -1:
+        cdef Http2Sender sender = self.sender
+        cdef list woken
+        sender.close_frame()
+        if not sender.is_waiting():
+            # The fast path of a connection whose messages are written at once.
+            return 0
+        sender.pump(STREAM_SHARE, not self._streams_have_turn)
+        while sender.over:
+            self._is_over(<Http2Stream>sender.over.pop())
+        if not sender.woken:
+            return 0
+        woken, sender.woken = sender.woken, []
+        for stream in woken:
+            self.on_sendable(<Http2Stream>stream)
+        if not self._streams_have_turn and sender.is_waiting() and self._stream is not NULL:
+            self._streams_have_turn = (<ByteStream>self._stream).ask_turn()
+        return 0
+
+    cdef int turn_over(self) except -1:
+        self._streams_have_turn = False
+        return 0
+
+    cdef Py_ssize_t has_output(self) noexcept:
+        return self.sender.size()
+
+    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
+        return self.sender.plain(size)
+
+    cdef object take_output(self):
+        return self.sender.take()
+
+    cdef int skip_output(self) except -1:
+        self.sender.skip()
+        return 0
+
+    cdef int rest(self) noexcept:
+        return NOTHING if self._streams_have_turn else self.sender.rest()
+
+    # Facts and time
 
     cdef Py_ssize_t unsent_bytes(self) except? -1:
-        raise NotImplementedError()
+        cdef Py_ssize_t unsent = self.sender.size() + self.sender.queued_bytes
+        return unsent + (0 if self._stream is NULL else <Py_ssize_t>(<ByteStream>self._stream).untaken_bytes())
 
     cdef Py_ssize_t held_bytes(self) noexcept:
-        return 0
+        cdef HpackDecoder decoder = self.incoming.decoder
+        return self.incoming.parser.held_bytes() + decoder.table.size + decoder.known_bytes + self.sender.encoder.table.size
+
+    cdef int was_late(self, uint64_t late) except -1:
+        self.received_ns += late
+        return self.control.forgive(late)
 
     cdef uint64_t check_http2(self, uint64_t now) except? 0:
-        raise NotImplementedError()
+        cdef uint64_t due = 0
+        if self.is_closed:
+            return 0
+        if self._stream is not NULL and (<ByteStream>self._stream).waits_for_turn():
+            # The bytes that prove its life wait for their turn.
+            self.received_ns = now
+        if self.control.check(now, self.received_ns, &due) == PEER_IS_GONE:
+            silent = (now - self.received_ns) / 1e9
+            self._close(CODE_NONE, f"nothing came for {silent:.1f} s, a ping included", False)
+            self.abort()
+            return 0
+        if self.sender.size():
+            self._written()
+        return due

@@ -2,6 +2,7 @@ cimport cython
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.http2.big_endian cimport store24_big, store32_big
 from fastrpc._core.http2.violations cimport Violation
 
 cdef enum Http2Kind:
@@ -47,7 +48,9 @@ cdef struct Http2Frame:
     const char* data
     Py_ssize_t size
 
-    # DATA: bytes of the whole frame that count for the windows, with its first part; 0 with later ones.
+    # DATA: whether this is the first part of its frame; the bytes of the whole frame that count for the windows, with the
+    # first part, 0 with later ones.
+    bint is_first
     Py_ssize_t flow_bytes
 
     # Whether it ends the sender's side of the stream; of DATA only the last part does.
@@ -96,6 +99,17 @@ cdef class Http2Parser:
     cdef int _keep(self, const char* data, Py_ssize_t size) except -1
     cdef int _parse_continuation(self, const char* data, Py_ssize_t length, Http2Frame* frame) except? -1
 
+    # Take bytes of the DATA frame under way that were received elsewhere; return whether they end the stream.
+    cdef bint place_data(self, Py_ssize_t size) noexcept
+
+    # Return whether a frame, or a header block, has begun and is not whole.
+    cdef inline bint is_within(self) noexcept:
+        return self._data_left != 0 or self._padding_left != 0 or self._block_stream != 0
+
+    # Return the bytes of the DATA frame under way that are missing, padding aside.
+    cdef inline Py_ssize_t missing_data(self) noexcept:
+        return self._data_left if self._data_stream else 0
+
     # Return the bytes that are kept of a header block.
     cdef inline Py_ssize_t held_bytes(self) noexcept:
         return self._block.size
@@ -103,6 +117,13 @@ cdef class Http2Parser:
 
 # Write the preface of a client.
 cdef int put_preface(WriteBuffer out) except -1
+
+cdef inline void store_head(char* place, Py_ssize_t length, int kind, int flags, uint32_t stream) noexcept:
+    store24_big(place, <uint32_t>length)
+    place[3] = <char>kind
+    place[4] = <char>flags
+    store32_big(place + 5, stream)
+
 
 # Write the head of a frame whose payload follows.
 cdef int put_head(WriteBuffer out, Py_ssize_t length, int kind, int flags, uint32_t stream) except -1

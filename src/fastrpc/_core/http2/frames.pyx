@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from fastrpc._core.http2.big_endian cimport load24_big, load32_big, store24_big, store32_big
+from fastrpc._core.http2.big_endian cimport load24_big, load32_big, store32_big
 from fastrpc._core.http2.violations cimport (
     RULE_BLOCK_CUT, RULE_BLOCK_SIZE, RULE_CONNECTION_FRAME, RULE_CONTINUATIONS, RULE_CONTROL_SIZE, RULE_FIRST_SETTINGS,
     RULE_FRAME_LIMIT, RULE_FRAME_SIZE, RULE_LONE_CONTINUATION, RULE_PADDING, RULE_PREFACE, RULE_PRIORITY_SIZE, RULE_PUSH,
@@ -155,6 +155,7 @@ cdef class Http2Parser:
         self._data_stream = frame.stream
         self._data_ends_stream = frame.flags & FLAG_END_STREAM
         at += self._continue_data(data + at, size - at, frame)
+        frame.is_first = True
         frame.flow_bytes = length
         return at
 
@@ -174,6 +175,10 @@ cdef class Http2Parser:
         if has_content or frame.ends_stream:
             frame.kind = KIND_DATA
         return content + padding
+
+    cdef bint place_data(self, Py_ssize_t size) noexcept:
+        self._data_left -= size
+        return self._data_ends_stream and self._data_left == 0 and self._padding_left == 0
 
     cdef int _parse_headers(self, const char* data, Py_ssize_t length, Http2Frame* frame) except? -1:
         cdef Py_ssize_t at = 0, padding = 0
@@ -250,13 +255,6 @@ cdef int parse_control(const char* data, Py_ssize_t length, Http2Frame* frame) n
 cdef int put_preface(WriteBuffer out) except -1:
     memcpy(out.reserve(PyBytes_GET_SIZE(PREFACE)), PyBytes_AS_STRING(PREFACE), <size_t>PyBytes_GET_SIZE(PREFACE))
     return 0
-
-
-cdef inline void store_head(char* place, Py_ssize_t length, int kind, int flags, uint32_t stream) noexcept:
-    store24_big(place, <uint32_t>length)
-    place[3] = <char>kind
-    place[4] = <char>flags
-    store32_big(place + 5, stream)
 
 
 cdef int put_head(WriteBuffer out, Py_ssize_t length, int kind, int flags, uint32_t stream) except -1:

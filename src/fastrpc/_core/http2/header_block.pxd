@@ -3,6 +3,11 @@ from libc.stdint cimport int64_t, uint16_t, uint64_t
 
 from fastrpc._core.http2.hpack_tables cimport TOKEN_COUNT, HeaderField
 
+cdef enum CheckedAs:
+    CHECKED_AS_REQUEST = 1
+    CHECKED_AS_RESPONSE
+    CHECKED_AS_TRAILERS
+
 
 @cython.final
 cdef class HeaderBlock:
@@ -14,6 +19,10 @@ cdef class HeaderBlock:
 
         # The first rule of RFC 9113, section 8, that its fields break (Rule).
         readonly int rule
+
+        # The kind it was last checked as (CheckedAs), and the rule that it breaks then: a known block comes again.
+        int _checked_as
+        int _checked_rule
 
         # Its bytes as MAX_HEADER_LIST_SIZE counts them. Above the limit the fields behind are left out.
         readonly Py_ssize_t size
@@ -32,6 +41,7 @@ cdef class HeaderBlock:
     cdef HeaderField field(self, int token)
 
     # Return the rule (Rule) that these fields break as the head of a request, of an answer, or as trailers.
+    cdef int check(self, int kind) except -1
     cdef int check_request(self) except -1
     cdef int check_response(self) except -1
     cdef int check_trailers(self) except -1

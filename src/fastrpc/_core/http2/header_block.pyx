@@ -67,6 +67,15 @@ cdef class HeaderBlock:
             or self._places[<int>TOKEN_AUTHORITY] or self._places[<int>TOKEN_PROTOCOL]
         )
 
+    cdef int check(self, int kind) except -1:
+        if self._checked_as != kind:
+            if kind == CHECKED_AS_REQUEST:
+                self._checked_rule = self.check_request()
+            else:
+                self._checked_rule = self.check_response() if kind == CHECKED_AS_RESPONSE else self.check_trailers()
+            self._checked_as = kind
+        return self._checked_rule
+
     cdef int check_request(self) except -1:
         cdef HeaderField method = self.field(TOKEN_METHOD), path = self.field(TOKEN_PATH)
         cdef HeaderField scheme = self.field(TOKEN_SCHEME), authority = self.field(TOKEN_AUTHORITY)

@@ -19,8 +19,9 @@ cdef class HpackDecoder:
         # The most bytes of a block, as MAX_HEADER_LIST_SIZE counts them.
         readonly Py_ssize_t list_limit
 
-        # Blocks that changed no table, by a hash of their bytes: HeaderBlock or None.
+        # Blocks that changed no table, by a hash of their bytes: HeaderBlock or None; the bytes of their fields.
         list _known
+        readonly Py_ssize_t known_bytes
 
         # While a block is decoded: its next byte and its end, in the bytes of the caller.
         const uint8_t* _at
@@ -33,6 +34,8 @@ cdef class HpackDecoder:
 
     # Apply a table limit that the peer acknowledged.
     cdef int limit_table(self, Py_ssize_t limit) except -1
+
+    cdef int _know(self, Py_ssize_t place, HeaderBlock block) except -1
 
     # The parts of decoding; those that return a number return -1, those that return an object None for a violation.
     cdef int _decode_updates(self, Violation* violation) except? -1

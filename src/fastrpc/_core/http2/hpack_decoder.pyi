@@ -18,3 +18,6 @@ class HpackDecoder:
     def table_limit(self) -> int: ...
     @property
     def list_limit(self) -> int: ...
+    @property
+    def known_bytes(self) -> int:
+        """The bytes of the blocks that are known at once, as they count for the list limit."""

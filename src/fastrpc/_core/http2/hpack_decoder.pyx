@@ -104,8 +104,15 @@ cdef class HpackDecoder:
         if self.table.generation == generation and size <= KNOWN_BYTES:
             block.raw = PyBytes_FromStringAndSize(data, size)
             block.generation = generation
-            self._known[place] = block
+            self._know(place, block)
         return block
+
+    cdef int _know(self, Py_ssize_t place, HeaderBlock block) except -1:
+        """Keep a block in the place of another one."""
+        cdef HeaderBlock former = <HeaderBlock>self._known[place]
+        self.known_bytes += block.size - (0 if former is None else former.size)
+        self._known[place] = block
+        return 0
 
     cdef int _decode_updates(self, Violation* violation) except? -1:
         """Apply the table size updates at the beginning of a block."""

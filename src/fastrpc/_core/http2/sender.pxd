@@ -1,11 +1,18 @@
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
-from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate, HpackEncoder
 from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
 from fastrpc._core.http2.windows cimport FlowControl
+from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING
+from fastrpc._core.native.send_queue cimport BURST, SMALL_IN_A_ROW
+from fastrpc._core.wire.rounds cimport Round
+
+cdef enum:
+    # Bytes of the prefix of a gRPC message: whether it is compressed, and its size.
+    PREFIX_BYTES = 5
 
 
 @cython.final
@@ -17,21 +24,26 @@ cdef class Http2Message:
         Http2Message last
 
         # prefix[prefix_at:] and payload[offset:] are to be written.
-        char[5] prefix
+        char[PREFIX_BYTES] prefix
         int prefix_at
         bytes payload
         Py_ssize_t offset
 
-        # Of trailers: their template and further fields (a list of token, name, value, or None).
+        # Of trailers: their template (or None) and further fields (a list of token, name, value, or None).
+        bint is_trailers
         HeaderTemplate template
         list fields
 
         # Whether it ends our side of the stream.
         bint ends_stream
 
+    cdef inline Py_ssize_t left(self) noexcept:
+        """Return the bytes of DATA that are to be written."""
+        return PREFIX_BYTES - self.prefix_at + len(self.payload) - self.offset
+
 
 @cython.final
-cdef class Http2Sender:
+cdef class Http2Sender(OutputBuffer):
     cdef:
         # The parts of the connection that sending needs.
         HpackEncoder encoder
@@ -41,42 +53,86 @@ cdef class Http2Sender:
         # The peer's SETTINGS_MAX_FRAME_SIZE.
         Py_ssize_t frame_limit
 
-        # Bytes to send: chunks in order (or None), then `out`; a block of headers counts for the table of the peer, so
-        # nothing overtakes.
-        WriteBuffer out
-        list chunks
-        Py_ssize_t chunk_bytes
-
-        # Streams that wait: with small messages for a window, with large ones and those without room for their turn.
+        # Streams that wait: with small messages for a window of the connection, with large ones and those without room for
+        # their turn. Those that need nothing any more stay until they are too many.
         Queue small
         Queue ring
+        Round round
+        Py_ssize_t dropped
         readonly Py_ssize_t queued_bytes
 
-        # The last DATA frame, to which the next small message of its stream is added: its place in `out`, -1: none, its
-        # stream, and the end of it, at which nothing may lie.
+        # Whether the first small message waits for the window of the connection, as the last `pump` found.
+        bint lacks_credit
+
+        # The last DATA frame, to which the next short message of its stream is added: its place in `out`, -1: none, its
+        # stream and its end. It is of use until the output is taken, which only follows a `pump`.
         Py_ssize_t _open_at
         Py_ssize_t _open_end
         uint32_t _open_stream
 
-        # Streams that have room now, and those whose last frame is written; the connection tells the side above.
+        # Streams that have room now, and those that our last frame closed: the connection tells the side above.
         list woken
         list over
 
-        # Frames of DATA (a longer one counts as several) and HEADERS so far: WINDOW_UPDATE and PING of the peer depend on it.
+        # Frames of DATA (one for 16 KiB) and HEADERS so far, which WINDOW_UPDATE and PING of the peer depend on; the cost of
+        # short pieces that a window forced.
         uint64_t frames_sent
+        Py_ssize_t short_cost
 
+    # Heads and trailers, between `begin_head` and `end_head` nothing else is written.
     cdef Py_ssize_t begin_head(self) except -1
+    cdef int put_fields(self, HeaderTemplate template, list fields) except -1
     cdef int end_head(self, Http2Stream stream, Py_ssize_t start, bint ends_stream) except -1
-    cdef int send_message(self, Http2Stream stream, bytes payload, int flags, bint ends_stream) except -1
-    cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1
     cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1
-    cdef int drop_unsent(self, Http2Stream stream) except -1
-    cdef int unpark(self, Http2Stream stream) except -1
-    cdef int wait_turn(self, Http2Stream stream) except -1
-    cdef int pump(self, Py_ssize_t room, bint with_large) except -1
-    cdef object take_output(self)
-    cdef int skip_output(self) except -1
 
-    cdef inline Py_ssize_t output_bytes(self) noexcept:
-        """Bytes that `take_output` would return."""
-        return self.out.size + self.chunk_bytes
+    # Messages; one without a prefix has `prefix` NULL.
+    cdef int send(self, Http2Stream stream, const char* prefix, bytes payload, bint ends_stream) except -1
+    cdef int drop_unsent(self, Http2Stream stream) except -1
+    cdef int forget_all(self) except -1
+    cdef bint has_room(self, Http2Stream stream) noexcept
+    cdef int wait_turn(self, Http2Stream stream) except -1
+    cdef int unpark(self, Http2Stream stream) except -1
+    cdef int unpark_all(self) except -1
+    cdef int pump(self, Py_ssize_t room, bint with_large) except -1
+
+    cdef inline bint is_waiting(self) noexcept:
+        """Return whether streams wait for the window of the connection or for their turn."""
+        return self.small._items is not None or self.ring._items is not None
+
+    cdef inline int rest(self) noexcept:
+        """Return how much waits for its turn, and not for credit alone: NOTHING, LITTLE, or MUCH."""
+        if self.ring._items is not None or (self.small._items is not None and not self.lacks_credit):
+            return LITTLE if self.queued_bytes <= BURST and self.round.streams == 0 else MUCH
+        return NOTHING
+
+    cdef inline void close_frame(self) noexcept:
+        """The output may be taken now: nothing is added to its last frame any more."""
+        self._open_at = -1
+
+    cdef inline bint _is_turn_of_large(self) noexcept:
+        return self.ring._items is not None and self.size() >= SMALL_IN_A_ROW
+
+    # The parts of sending.
+    cdef int _ended(self, Http2Stream stream) except -1
+    cdef int _write_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1
+    cdef int _write_short(
+        self, Http2Stream stream, const char* prefix, int prefix_size, const char* data, Py_ssize_t size, bint ends_stream
+    ) except -1
+    cdef int _write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1
+    cdef int _write_all(self, Http2Stream stream) except -1
+    cdef int _add(self, Http2Stream stream, Http2Message message) except -1
+    cdef int _enqueue(self, Http2Stream stream) except -1
+    cdef int _add_to_ring(self, Http2Stream stream, bint is_first) except -1
+    cdef Http2Stream _next(self)
+    cdef int _finish(self, Http2Stream stream) except -1
+    cdef int _wake(self, Http2Stream stream) except -1
+    cdef int _forget_dropped(self) except -1
+    cdef int _pump_small(self, bint with_large) except -1
+    cdef int _write_small(self, Http2Stream stream) except -1
+    cdef int _pump_ring(self, Py_ssize_t room) except -1
+    cdef bint _grant(self, Http2Stream stream) noexcept
+    cdef int _send_share(self, Http2Stream stream) except -1
+    cdef int _lacks(self, Http2Stream stream) noexcept
+
+
+cdef Http2Sender new_sender(FlowControl flow, StreamTable streams)

@@ -1,45 +1,483 @@
-"""The way of frames out of a connection of HTTP/2: order, windows, and the pieces of long messages."""
+"""The way of frames out of a connection of HTTP/2: order, windows, and the pieces of long messages.
+
+::
+
+    head ──────────────────────────────────────────────┐
+    message ──► its windows? ──► short: copied ────────┤
+                   │                                   ├──► out, chunks
+              small, ring: each stream in turn, pieces ┤
+    trailers ──► behind the messages of its stream ────┘
+
+The order is that of `native/send_queue`: short messages first, then deficit round robin in bytes. Here streams wait, each
+with a chain of messages, and one without room in its own window waits outside every queue. A header block counts for the
+peer's table in the order of the output, so it is encoded when it is written, and nothing overtakes what is written.
+Several short messages of a stream share a DATA frame.
+"""
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy
 
+from fastrpc._core.base.output_buffer cimport UNCOPIED
+from fastrpc._core.http2.big_endian cimport load24_big, store24_big
+from fastrpc._core.http2.frames cimport (
+    FLAG_END_STREAM, HEAD_BYTES, KIND_DATA, LEAST_FRAME_LIMIT, close_block, open_block, put_reset, store_head,
+)
+from fastrpc._core.http2.hpack_encoder cimport indexing_of
+from fastrpc._core.http2.violations cimport CODE_NONE
+from fastrpc._core.io.engine cimport STREAM_SHARE
+from fastrpc._core.native.outgoing cimport FEW_DROPPED
+from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
+from fastrpc._core.wire.budgets cimport PIECE_COST
+from fastrpc._core.wire.rounds cimport MOST_OWED, QUANTUM, begin_turn, charge, granted, is_used_up, open_round
+
+cdef enum:
+    # Messages of streams up to this size are written at once if nothing holds them back.
+    WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
+    # A message is not cut to leave less than this.
+    SMALLEST_PIECE = 4_096
+    # The result of an attempt to write: the window of the connection is used up; all is written; the stream waits
+    # elsewhere; more of it waits for its next turn.
+    BLOCKED = 0
+    WRITTEN = 1
+    PARKED = 2
+    BEGUN = 3
+
+
+# The trashcan frees a long chain without as deep a recursion.
 @cython.final
+@cython.trashcan(True)
+@cython.freelist(16)
 cdef class Http2Message:
     """A message of a stream that could not be written at once."""
 
 
 @cython.final
-cdef class Http2Sender:
+cdef class Http2Sender(OutputBuffer):
     """The streams that wait to send, and the bytes that may leave."""
 
+    def __cinit__(self):
+        self.encoder = HpackEncoder()
+        self.frame_limit = LEAST_FRAME_LIMIT
+        self.small = Queue()
+        self.ring = Queue()
+        self.woken = []
+        self.over = []
+        self._open_at = -1
+        open_round(&self.round)
+
+    # Heads and trailers
+
+    @cython.nonecheck(False)
     cdef Py_ssize_t begin_head(self) except -1:
-        raise NotImplementedError()
+        cdef Py_ssize_t start = open_block(self.out)
+        self.encoder.begin(self.out)
+        return start
 
+    @cython.nonecheck(False)
+    cdef int put_fields(self, HeaderTemplate template, list fields) except -1:
+        if template is not None:
+            self.encoder.put_template(self.out, template)
+        if fields is not None:
+            for token, name, value in fields:
+                self.encoder.put(self.out, token, name, value, indexing_of(token, name))
+        return 0
+
+    @cython.nonecheck(False)
     cdef int end_head(self, Http2Stream stream, Py_ssize_t start, bint ends_stream) except -1:
-        raise NotImplementedError()
-
-    cdef int send_message(self, Http2Stream stream, bytes payload, int flags, bint ends_stream) except -1:
-        raise NotImplementedError()
-
-    cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1:
-        raise NotImplementedError()
+        close_block(self.out, start, stream.id, FLAG_END_STREAM if ends_stream else 0, self.frame_limit)
+        self.frames_sent += 1
+        return self._ended(stream) if ends_stream else 0
 
     cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1:
-        raise NotImplementedError()
+        cdef Http2Message message
+        if stream.unsent is None:
+            return self._write_trailers(stream, template, fields)
+        message = Http2Message.__new__(Http2Message)
+        message.payload = b""
+        message.prefix_at = PREFIX_BYTES
+        message.is_trailers = message.ends_stream = True
+        message.template = template
+        message.fields = fields
+        return self._add(stream, message)
+
+    cdef int _write_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1:
+        cdef Py_ssize_t start = self.begin_head()
+        self.put_fields(template, fields)
+        return self.end_head(stream, start, True)
+
+    @cython.nonecheck(False)
+    cdef int _ended(self, Http2Stream stream) except -1:
+        """Our last frame of a stream is written. A server that ends before the client wants no more of it."""
+        self.streams.end(stream)
+        if stream.waits_to_send:
+            stream.waits_to_send = False
+            self.dropped += stream.is_queued
+        if not stream.is_ended_by_peer:
+            if self.streams.is_client:
+                return 0
+            put_reset(self.out, stream.id, CODE_NONE)
+            self.streams.reset(stream, True)
+        self.over.append(stream)
+        return 0
+
+    # Messages
+
+    @cython.nonecheck(False)
+    cdef int send(self, Http2Stream stream, const char* prefix, bytes payload, bint ends_stream) except -1:
+        cdef Http2Message message
+        cdef int prefix_size = 0 if prefix is NULL else PREFIX_BYTES
+        cdef Py_ssize_t whole = prefix_size + PyBytes_GET_SIZE(payload)
+        cdef bint fits = stream.unsent is None and whole <= self.flow.sendable(&stream.windows)
+        if fits and whole <= SMALL_MESSAGE and self.small._items is None and not self._is_turn_of_large():
+            return self._write_short(
+                stream, prefix, prefix_size, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), ends_stream
+            )
+        message = Http2Message.__new__(Http2Message)
+        message.payload = payload
+        message.ends_stream = ends_stream
+        if prefix_size:
+            memcpy(message.prefix, prefix, PREFIX_BYTES)
+        else:
+            message.prefix_at = PREFIX_BYTES
+        if fits and SMALL_MESSAGE < whole <= WRITTEN_AT_ONCE and not self.is_waiting() and self.has_room(stream):
+            self.queued_bytes += PyBytes_GET_SIZE(payload)
+            message.last = message
+            stream.unsent = message
+            return self._write_all(stream)
+        return self._add(stream, message)
+
+    @cython.nonecheck(False)
+    cdef int _write_short(
+        self, Http2Stream stream, const char* prefix, int prefix_size, const char* data, Py_ssize_t size, bint ends_stream
+    ) except -1:
+        """Write bytes that fit into a frame and the windows, into the last frame if it is of the same stream."""
+        cdef Py_ssize_t whole = prefix_size + size, length
+        cdef char* place
+        if (
+            self._open_at >= 0 and self._open_stream == stream.id and self._open_end == self.out.size
+            and whole + self._open_end - self._open_at - HEAD_BYTES <= self.frame_limit
+        ):
+            place = self.out.reserve(whole) if whole else NULL
+            length = load24_big(self.out.data() + self._open_at)
+            # The block is the buffer's own.
+            store24_big(<char*>self.out.data() + self._open_at, <uint32_t>(length + whole))
+            if ends_stream:
+                (<char*>self.out.data() + self._open_at)[4] = FLAG_END_STREAM
+        else:
+            self._open_at = self.out.size
+            self._open_stream = stream.id
+            place = self.out.reserve(HEAD_BYTES + whole)
+            store_head(place, whole, KIND_DATA, FLAG_END_STREAM if ends_stream else 0, stream.id)
+            place += HEAD_BYTES
+            self.frames_sent += 1
+        if whole:
+            memcpy(place, prefix, <size_t>prefix_size)
+            memcpy(place + prefix_size, data, <size_t>size)
+            self.flow.sent(&stream.windows, whole)
+            charge(&self.round, &stream.share, &stream.share_turn, QUANTUM, whole)
+        self._open_end = self.out.size
+        return self._ended(stream) if ends_stream else 0
+
+    cdef int _write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1:
+        """Write so many bytes of a message in a frame; a long part goes beside the buffer, uncopied."""
+        cdef int prefix_size = <int>min(<Py_ssize_t>(PREFIX_BYTES - message.prefix_at), size)
+        cdef Py_ssize_t part = size - prefix_size, offset = message.offset
+        cdef const char* prefix = message.prefix + message.prefix_at
+        cdef bint ends_stream = message.ends_stream and size == message.left()
+        cdef char* place
+        message.prefix_at += prefix_size
+        message.offset += part
+        self.queued_bytes -= part
+        if part < UNCOPIED:
+            # The message keeps its payload.
+            return self._write_short(
+                stream, prefix, prefix_size, PyBytes_AS_STRING(message.payload) + offset, part, ends_stream
+            )
+        self._open_at = -1
+        place = self.out.reserve(HEAD_BYTES + prefix_size)
+        store_head(place, size, KIND_DATA, FLAG_END_STREAM if ends_stream else 0, stream.id)
+        memcpy(place + HEAD_BYTES, prefix, <size_t>prefix_size)
+        self.keep(message.payload, offset, part)
+        self.frames_sent += 1 + size // LEAST_FRAME_LIMIT
+        self.flow.sent(&stream.windows, size)
+        charge(&self.round, &stream.share, &stream.share_turn, QUANTUM, size)
+        return self._ended(stream) if ends_stream else 0
+
+    cdef int _write_all(self, Http2Stream stream) except -1:
+        """Write the only message of a stream, whose windows have room for all of it."""
+        cdef Http2Message message = <Http2Message>stream.unsent
+        cdef Py_ssize_t left = message.left()
+        while left > self.frame_limit:
+            self._write_piece(stream, message, self.frame_limit)
+            left -= self.frame_limit
+        self._finish(stream)
+        return self._write_piece(stream, message, left)
+
+    cdef int _add(self, Http2Stream stream, Http2Message message) except -1:
+        """Let a message wait behind those of its stream."""
+        cdef Http2Message first = <Http2Message>stream.unsent
+        self.queued_bytes += PyBytes_GET_SIZE(message.payload)
+        if first is not None:
+            first.last.next = message
+            first.last = message
+            return 0
+        message.last = message
+        stream.unsent = message
+        return 0 if stream.is_queued else self._enqueue(stream)
+
+    cdef int _enqueue(self, Http2Stream stream) except -1:
+        """Let a stream wait with its first message in the queue it belongs to, or outside for its own window."""
+        cdef Py_ssize_t left = (<Http2Message>stream.unsent).left()
+        if left and self._lacks(stream) == PARKED:
+            stream.is_parked = True
+            return 0
+        if left > SMALL_MESSAGE:
+            return self._add_to_ring(stream, False)
+        stream.is_queued = True
+        return self.small.append(stream)
+
+    cdef int _add_to_ring(self, Http2Stream stream, bint is_first) except -1:
+        stream.is_queued = True
+        stream.is_streaming = stream.waits_to_send
+        self.round.quanta += QUANTUM
+        self.round.streams += stream.is_streaming
+        return self.ring.appendleft(stream) if is_first else self.ring.append(stream)
+
+    cdef Http2Stream _next(self):
+        """Take the stream whose turn it is out of the ring; None if the ring is empty."""
+        cdef Http2Stream stream
+        while self.ring._items is not None:
+            stream = <Http2Stream>self.ring.popleft()
+            stream.is_queued = False
+            self.round.quanta -= QUANTUM
+            self.round.streams -= stream.is_streaming
+            if stream.unsent is not None or stream.waits_to_send:
+                return stream
+            self.dropped -= 1
+        return None
+
+    cdef int _finish(self, Http2Stream stream) except -1:
+        """The first message of a stream is written, or about to be: the next one is the first."""
+        cdef Http2Message message = <Http2Message>stream.unsent, following = message.next
+        if following is not None:
+            following.last = message.last
+        stream.unsent = following
+        message.next = message.last = None
+        return 0
+
+    cdef int _wake(self, Http2Stream stream) except -1:
+        """All of a stream is written: it has room, if it waits for that."""
+        if stream.waits_to_send:
+            stream.waits_to_send = False
+            self.woken.append(stream)
+        return 0
 
     cdef int drop_unsent(self, Http2Stream stream) except -1:
-        raise NotImplementedError()
+        """Forget the messages of a stream that wait."""
+        cdef Http2Message message = <Http2Message>stream.unsent, following
+        cdef bint leaves_queue = stream.is_queued and (message is not None or stream.waits_to_send)
+        stream.unsent = None
+        stream.is_parked = stream.waits_to_send = False
+        while message is not None:
+            self.queued_bytes -= PyBytes_GET_SIZE(message.payload) - message.offset
+            following = message.next
+            message.next = message.last = None
+            message = following
+        if leaves_queue:
+            self.dropped += 1
+            if self.dropped > FEW_DROPPED:
+                self._forget_dropped()
+        return 0
 
-    cdef int unpark(self, Http2Stream stream) except -1:
-        raise NotImplementedError()
+    cdef int _forget_dropped(self) except -1:
+        """Take streams that need nothing out of the queues once they are as many as the others."""
+        cdef Queue queue
+        cdef Http2Stream stream
+        if self.dropped < (len(self.small) + len(self.ring)) // 2:
+            return 0
+        for queue in (self.small, self.ring):
+            live = []
+            for stream in queue:
+                if stream.unsent is not None or stream.waits_to_send:
+                    live.append(stream)
+                    continue
+                stream.is_queued = False
+                if queue is self.ring:
+                    self.round.quanta -= QUANTUM
+                    self.round.streams -= stream.is_streaming
+            queue.replace(live)
+        self.dropped = 0
+        return 0
+
+    cdef int forget_all(self) except -1:
+        """Drop all that waits and all output: the connection is lost."""
+        for stream in self.streams.entries():
+            self.drop_unsent(<Http2Stream>stream)
+        self._forget_dropped()
+        self.drop()
+        return 0
+
+    # Room
+
+    cdef bint has_room(self, Http2Stream stream) noexcept:
+        """Return whether a stream may send its next message now: little waits, and it is not the turn of others."""
+        return self.size() <= STREAM_SHARE and stream.unsent is None and not is_used_up(
+            &self.round, stream.share, stream.share_turn, self.ring._items is not None
+        )
 
     cdef int wait_turn(self, Http2Stream stream) except -1:
-        raise NotImplementedError()
+        """Let a stream wait until all of it is written and it is its turn; then it is among the woken."""
+        stream.waits_to_send = True
+        if stream.unsent is None and not stream.is_queued:
+            self._add_to_ring(stream, False)
+        return 0
+
+    cdef int _lacks(self, Http2Stream stream) noexcept:
+        """Return the window that holds a stream back: BLOCKED: of the connection, PARKED: its own, WRITTEN: none."""
+        if self.flow.first_sending + stream.windows.sending <= 0:
+            return PARKED
+        return BLOCKED if self.flow.sending <= 0 else WRITTEN
+
+    cdef int unpark(self, Http2Stream stream) except -1:
+        """Let a stream wait in a queue again: its window has opened."""
+        if stream.is_parked and self._lacks(stream) != PARKED:
+            stream.is_parked = False
+            self._enqueue(stream)
+        return 0
+
+    cdef int unpark_all(self) except -1:
+        """Look at the windows of all streams: SETTINGS have changed them."""
+        for stream in self.streams.entries():
+            self.unpark(<Http2Stream>stream)
+        return 0
+
+    # Turns
 
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
-        raise NotImplementedError()
+        """Move messages into the output as windows allow: short ones first, then pieces until `room` bytes lie there."""
+        self._open_at = -1
+        self.lacks_credit = False
+        if self._pump_small(with_large) != BLOCKED and with_large and self.ring._items is not None:
+            self._pump_ring(room)
+        self._open_at = -1
+        return 0
 
-    cdef object take_output(self):
-        raise NotImplementedError()
+    cdef int _pump_small(self, bint with_large) except -1:
+        cdef Http2Stream stream
+        while self.small._items is not None and not (with_large and self._is_turn_of_large()):
+            stream = <Http2Stream>self.small.popleft()
+            stream.is_queued = False
+            if stream.unsent is None:
+                self.dropped -= 1
+                if stream.waits_to_send:
+                    self._add_to_ring(stream, False)
+            elif self._write_small(stream) == BLOCKED:
+                stream.is_queued = self.lacks_credit = True
+                self.small.appendleft(stream)
+                return BLOCKED
+        return WRITTEN
 
-    cdef int skip_output(self) except -1:
-        raise NotImplementedError()
+    cdef int _write_small(self, Http2Stream stream) except -1:
+        """Write the messages of a stream up to a long one, or one that its windows hold back."""
+        cdef Http2Message message = <Http2Message>stream.unsent
+        cdef Py_ssize_t left
+        cdef int lack
+        while message is not None:
+            left = message.left()
+            if left > SMALL_MESSAGE:
+                self._add_to_ring(stream, False)
+                return PARKED
+            if left > self.flow.sendable(&stream.windows):
+                lack = self._lacks(stream)
+                if lack == PARKED:
+                    stream.is_parked = True
+                elif lack == WRITTEN:
+                    # A part of it fits.
+                    self._add_to_ring(stream, False)
+                    lack = PARKED
+                return lack
+            self._finish(stream)
+            if message.is_trailers:
+                self._write_trailers(stream, message.template, message.fields)
+                return WRITTEN
+            self._write_piece(stream, message, left)
+            message = <Http2Message>stream.unsent
+        self._wake(stream)
+        return WRITTEN
+
+    cdef int _pump_ring(self, Py_ssize_t room) except -1:
+        """Let each stream of the ring send its share, until `room` bytes lie in the output; one may send in any case."""
+        cdef Http2Stream stream
+        cdef int done = WRITTEN
+        cdef Py_ssize_t before = self.size(), shared = 0, written = 0, more
+        begin_turn(&self.round, room, len(self.ring))
+        while done != BLOCKED:
+            stream = self._next()
+            if stream is None:
+                return 0
+            if self.woken and stream.share_turn == self.round.turn:
+                # A second turn already, but streams that have room now did not send yet.
+                return self._add_to_ring(stream, True)
+            # Heads and small rests may go beyond.
+            more = shared + written + QUANTUM * <Py_ssize_t>self.round.quanta_at_once - SMALLEST_PIECE
+            if (more > room and shared + written) or (before + more > room and written and stream.unsent is not None):
+                return self._add_to_ring(stream, True)
+            if not self._grant(stream):
+                # It has sent more than its share before.
+                self._add_to_ring(stream, False)
+            elif stream.unsent is None:
+                # Its share counts as written; its bytes leave after the output that lies there already.
+                shared += stream.share
+                self._wake(stream)
+            else:
+                done = self._send_share(stream)
+                written = self.size() - before
+        return 0
+
+    cdef bint _grant(self, Http2Stream stream) noexcept:
+        """Give a stream its quanta; return whether its share is above 0: else it owes more."""
+        stream.share = granted(&self.round, stream.share, QUANTUM, False)
+        stream.share_turn = self.round.turn
+        return stream.share > 0
+
+    cdef int _send_share(self, Http2Stream stream) except -1:
+        """Write pieces of a stream until its share is used up, and let it wait again where more is left."""
+        cdef int done = BEGUN
+        cdef Http2Message message = <Http2Message>stream.unsent
+        cdef Py_ssize_t left, size, most
+        while message is not None:
+            left = message.left()
+            if stream.share <= 0 and left > SMALLEST_PIECE:
+                self._add_to_ring(stream, False)
+                return BEGUN
+            most = min(self.frame_limit, self.flow.sendable(&stream.windows))
+            if left and most == 0:
+                done = self._lacks(stream)
+                if done == PARKED:
+                    stream.is_parked = True
+                else:
+                    self._add_to_ring(stream, True)
+                return done
+            size = left
+            if left > most or left > max(<int64_t>0, stream.share) + SMALLEST_PIECE:
+                size = min(most, max(<Py_ssize_t>stream.share, <Py_ssize_t>SMALLEST_PIECE))
+                if size < PIECE_COST:
+                    self.short_cost += PIECE_COST - size
+            if size == left:
+                self._finish(stream)
+            if message.is_trailers:
+                self._write_trailers(stream, message.template, message.fields)
+                return WRITTEN
+            self._write_piece(stream, message, size)
+            message = <Http2Message>stream.unsent
+        self._wake(stream)
+        return WRITTEN
+
+
+cdef Http2Sender new_sender(FlowControl flow, StreamTable streams):
+    cdef Http2Sender sender = Http2Sender.__new__(Http2Sender)
+    sender.flow = flow
+    sender.streams = streams
+    return sender

@@ -40,13 +40,16 @@ cdef class Http2Stream:
         bint is_queued
         bint is_parked
 
-        # Its share of a turn of the connection, and the turn; whether it is to be told that it has room.
+        # Its share of a turn of the connection, and the turn; whether it is to be told that it has room, and whether it
+        # waited so when it entered the ring: it has more to send.
         int64_t share
         uint32_t share_turn
         bint waits_to_send
+        bint is_streaming
 
-        # Whether the user was told that it is over.
-        bint is_over
+        # Whether the user knows it, and was not told yet that it is over. Whether we reset it before the peer's end.
+        bint is_known
+        bint was_cut_short
 
         # The call of the user of the connection, who clears it once the stream is over.
         public object user
@@ -91,6 +94,12 @@ cdef class StreamTable:
 
     # Take GOAWAY of a server: return the streams that it did not handle, or None for a violation.
     cdef list leave(self, uint32_t last_taken, Violation* violation)
+
+    cdef list entries(self)
+
+    cdef inline Py_ssize_t count_open(self) noexcept:
+        """Return how many streams are open."""
+        return self._streams.size
 
     # Return the highest `StreamWindows.sending` of all streams.
     cdef int64_t highest_sending(self) except? -1

@@ -142,6 +142,7 @@ cdef class StreamTable:
         return self._close(stream, ENDING_BOTH) if stream.is_ended_by_peer else 0
 
     cdef int reset(self, Http2Stream stream, bint is_by_us) except -1:
+        stream.was_cut_short = is_by_us and not stream.is_ended_by_peer
         stream.is_ended_by_us = stream.is_ended_by_peer = True
         return self._close(stream, ENDING_BY_US if is_by_us else ENDING_BY_PEER)
 
@@ -165,6 +166,9 @@ cdef class StreamTable:
         self.is_left = True
         self.last_taken = last_taken
         return [stream for stream in self._streams.entries() if (<Http2Stream>stream).id > last_taken]
+
+    cdef list entries(self):
+        return self._streams.entries()
 
     cdef int64_t highest_sending(self) except? -1:
         cdef int64_t highest = 0

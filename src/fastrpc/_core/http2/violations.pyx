@@ -69,6 +69,15 @@ cdef dict TABLE = {
     RULE_CONTINUATIONS: (CONNECTION, CODE_CALM_DOWN, "a header block has more than {allowed} frames of CONTINUATION"),
     RULE_BLOCK_SIZE: (CONNECTION, CODE_CALM_DOWN, "a header block has {found} bytes or more, the limit is {allowed}"),
     RULE_CONTROL_SIZE: (CONNECTION, CODE_CALM_DOWN, "a frame of control has {found} bytes, the limit is {allowed}"),
+    RULE_SETTINGS_FLOOD: (CONNECTION, CODE_CALM_DOWN, "SETTINGS came more than {allowed} times in a minute"),
+    # As gRPC has it: clients look for this text.
+    RULE_PING_FLOOD: (CONNECTION, CODE_CALM_DOWN, "too_many_pings"),
+    RULE_PING_ANSWERS: (CONNECTION, CODE_CALM_DOWN, "more than {allowed} answers to PING wait to be read"),
+    RULE_CREDIT_FLOOD: (CONNECTION, CODE_CALM_DOWN, "WINDOW_UPDATE came {found} times, too often for what was sent"),
+    RULE_SHORT_WINDOWS: (CONNECTION, CODE_CALM_DOWN, "windows are opened by a few bytes at a time"),
+    RULE_SKIPPED_FLOOD: (CONNECTION, CODE_CALM_DOWN, "too many frames have no effect, the last is of kind {found}"),
+    RULE_LATE_FLOOD: (CONNECTION, CODE_CALM_DOWN, "too many frames are for streams that are over, the last for {found}"),
+    RULE_IDLE_WORK: (CONNECTION, CODE_CALM_DOWN, "too many streams are opened to be reset or refused"),
 }
 
 

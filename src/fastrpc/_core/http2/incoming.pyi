@@ -1,0 +1,5 @@
+from typing import final
+
+@final
+class Http2Incoming:
+    """Frames cut from the bytes, heads checked, and the windows that the peer may fill."""

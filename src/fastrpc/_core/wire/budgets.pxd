@@ -1,0 +1,82 @@
+"""The budgets of PROTOCOL.md 9 that native and HTTP/2 share: their sizes, and how they are spent."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.wire cimport MINUTE, SECOND
+from fastrpc._core.wire.window cimport IDLE_CALLS, IDLE_CALLS_PER_SECOND, Budget, give, open_budget, spend
+
+cdef enum:
+    SETTINGS_PER_MINUTE = 32
+    # Frames of unknown kinds.
+    SKIPPED_FRAMES = 1000
+    SKIPPED_FRAMES_PER_SECOND = 330
+    # Frames for calls that are over, or the bytes of those that are long.
+    LATE_FRAMES = 1000
+    LATE_FRAMES_PER_CALL = 4
+    LATE_FRAMES_PER_SECOND = 330
+    LEAST_LATE_BYTES = 64
+    # Credit: so many frames of it in all, and for each frame that needs credit.
+    FREE_CREDITS = 100
+    CREDITS_PER_FRAME = 10
+    # The cost of a piece of a message, in bytes.
+    PIECE_COST = 64
+    PING_STRIKES = 3
+    UNSENT_PING_ACKS = 1000
+
+
+cdef struct PingCount:
+    # Whether the peer sent a PING, the instant of its last one, how many in a row were early, and how many answers wait
+    # because the peer takes no output.
+    bint was_pinged
+    uint64_t last_ns
+    int strikes
+    uint64_t unsent
+
+
+cdef inline void open_settings(Budget* budget) noexcept nogil:
+    open_budget(budget, SETTINGS_PER_MINUTE, SETTINGS_PER_MINUTE, MINUTE)
+
+
+cdef inline void open_skipped(Budget* budget) noexcept nogil:
+    open_budget(budget, SKIPPED_FRAMES, SKIPPED_FRAMES_PER_SECOND, SECOND)
+
+
+cdef inline void open_idle_work(Budget* budget) noexcept nogil:
+    open_budget(budget, IDLE_CALLS, IDLE_CALLS_PER_SECOND, SECOND)
+
+
+cdef inline void open_late_frames(Budget* budget) noexcept nogil:
+    open_budget(budget, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
+
+
+cdef inline void expect_late_frames(Budget* budget, int64_t calls) noexcept nogil:
+    """A call is over, of as many as may be open: an honest peer may still send some frames for it."""
+    give(budget, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * calls)
+
+
+cdef inline bint is_early_ping(PingCount* count, uint64_t now_ns, uint64_t gap_ns) noexcept nogil:
+    """Count a PING of the peer; return whether it is one strike too many: three came faster than the gap."""
+    if count.was_pinged and now_ns - count.last_ns < gap_ns:
+        count.strikes += 1
+        if count.strikes >= PING_STRIKES:
+            return True
+    else:
+        count.strikes = 0
+    count.was_pinged = True
+    count.last_ns = now_ns
+    return False
+
+
+cdef inline bint too_many_answers(PingCount* count, bint is_stuck) noexcept nogil:
+    """Count an answer to a PING; return whether too many wait for the peer to read them."""
+    count.unsent = count.unsent + 1 if is_stuck else 0
+    return count.unsent > UNSENT_PING_ACKS
+
+
+cdef inline bint pays_for_itself(Budget* budget, Py_ssize_t size, uint64_t now_ns) noexcept nogil:
+    """Charge a piece of a message for the cost that its bytes do not cover; False after too many short ones."""
+    if size < PIECE_COST:
+        return spend(budget, PIECE_COST - size, now_ns)
+    if budget.left < budget.capacity:
+        give(budget, size - PIECE_COST, budget.capacity // budget.period)
+    return True

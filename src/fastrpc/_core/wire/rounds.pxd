@@ -1,0 +1,71 @@
+"""Deficit round robin in bytes: the arithmetic of the turns that the calls of a connection have; see `native/deficit_ring`.
+
+A share is what a call may send in the turn it belongs to; below 0 the call owes bytes.
+"""
+
+from libc.stdint cimport int64_t, uint32_t
+
+cdef enum:
+    # Bytes that a call may send in each turn. They take some 10 µs on a fast line, the delay that one call more adds for
+    # the others, and are long enough to make the cost of a frame negligible.
+    QUANTUM = 16_384
+    # The most that a call owes, as one frame may exceed a share by more. Bytes sent while no other wanted to send took
+    # nothing from the others.
+    MOST_OWED = 65_536
+    # The bytes shared out in one turn of the connection.
+    MOST_IN_ONE_TURN = 262_144
+    # Quanta that calls and answers get at once if all get theirs within as many turns: 64 KiB go whole.
+    QUANTA_OF_CALLS = 4
+
+
+cdef struct Round:
+    # The sum of the quanta of all that wait for their turn, and the number that belong to streams.
+    int64_t quanta
+    int64_t streams
+    # The number of the turn of the connection. In it each gets so many quanta at once; whether more than one took part.
+    uint32_t turn
+    int64_t quanta_at_once
+    bint is_shared
+
+
+cdef inline void open_round(Round* round) noexcept nogil:
+    round.quanta = round.streams = 0
+    round.quanta_at_once = 1
+    # Calls begin with 0.
+    round.turn = 1
+    round.is_shared = False
+
+
+cdef inline void begin_turn(Round* round, Py_ssize_t room, Py_ssize_t waiting) noexcept nogil:
+    """Begin a turn of the connection with room for so many bytes, in which so many wait."""
+    cdef int64_t most = min(<int64_t>room, <int64_t>MOST_IN_ONE_TURN), all_once = max(round.quanta, <int64_t>1)
+    round.turn += 1
+    round.is_shared = waiting > 1
+    round.quanta_at_once = max(<int64_t>1, most // all_once)
+    if round.streams == 0 and round.quanta_at_once < QUANTA_OF_CALLS:
+        round.quanta_at_once = max(<int64_t>1, min(<int64_t>QUANTA_OF_CALLS, QUANTA_OF_CALLS * most // all_once))
+
+
+cdef inline int64_t granted(const Round* round, int64_t share, int64_t quantum, bint is_saving) noexcept nogil:
+    """Return the share of this turn: the quanta, and what was kept, with `is_saving` until it is enough."""
+    cdef int64_t kept = 0
+    if is_saving:
+        kept = share
+    elif round.is_shared:
+        kept = min(share, quantum)
+    return kept + quantum * round.quanta_at_once
+
+
+cdef inline void charge(
+    const Round* round, int64_t* share, uint32_t* turn, int64_t quantum, Py_ssize_t size
+) noexcept nogil:
+    """Take written bytes off a share, which in a new turn has a quantum without waiting for it."""
+    if turn[0] != round.turn:
+        turn[0] = round.turn
+        share[0] = quantum + (min(share[0], <int64_t>0) if round.is_shared else 0)
+    share[0] = max(share[0] - size, <int64_t>-MOST_OWED)
+
+
+cdef inline bint is_used_up(const Round* round, int64_t share, uint32_t turn, bint any_waits) noexcept nogil:
+    """Return whether a call has to wait for its turn before it sends more, because others want to send as well."""
+    return share <= 0 and turn == round.turn and (round.is_shared or any_waits)

@@ -1,0 +1,45 @@
+"""The rule by which a silent peer is asked whether it lives, and dropped without an answer."""
+
+from libc.stdint cimport uint64_t
+
+cdef enum Verdict:
+    # Look again at `due_ns`; 0: never.
+    PEER_LIVES = 0
+    # Nothing came for the interval: note a PING by `ask`, or, without one, look again after the interval.
+    PEER_IS_SILENT = 1
+    # No answer came in time.
+    PEER_IS_GONE = 2
+
+cdef enum:
+    # A second check of a silent peer, a turn of the loop later: its answer may have come in this very moment.
+    LOOK_AGAIN_NS = 2_000_000
+
+
+cdef struct Silence:
+    # The time without a sign of life until a PING, 0: none is sent, and from that to the end.
+    uint64_t interval_ns
+    uint64_t timeout_ns
+    # When the PING under way was sent, 0: none; whether its time was over at the last check.
+    uint64_t asked_ns
+    bint is_late
+
+
+cdef inline int judge_silence(Silence* silence, uint64_t now, uint64_t heard_ns, uint64_t* due_ns) noexcept nogil:
+    """Compare the last sign of life with now; return a Verdict."""
+    due_ns[0] = 0
+    if silence.interval_ns == 0:
+        return PEER_LIVES
+    if silence.asked_ns and heard_ns >= silence.asked_ns:
+        silence.asked_ns = 0
+        silence.is_late = False
+    if silence.asked_ns:
+        due_ns[0] = silence.asked_ns + silence.timeout_ns
+        if now < due_ns[0]:
+            return PEER_LIVES
+        if silence.is_late:
+            return PEER_IS_GONE
+        silence.is_late = True
+        due_ns[0] = now + LOOK_AGAIN_NS
+        return PEER_LIVES
+    due_ns[0] = heard_ns + silence.interval_ns
+    return PEER_LIVES if now < due_ns[0] else PEER_IS_SILENT

@@ -1,0 +1,116 @@
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastrpc._core.http2.connection import Http2Connection
+from fastrpc._core.http2.hpack_encoder import HeaderTemplate
+
+class RecordingHttp2(Http2Connection):
+    """A side of a connection of HTTP/2 that keeps the arguments of its hooks, and is given orders by stream ids."""
+
+    events: list[Any]
+    answer: Callable[[Any], None] | None
+    takes_directly: bool
+
+    def __init__(
+        self, *, is_client: bool, streams: int = 100, window_bytes: int = 65_535, header_list_bytes: int = 8_192
+    ) -> None: ...
+    def open_now(self, is_wide: bool = False) -> None:
+        """Send the preface of a client, and SETTINGS."""
+
+    def feed(self, data: bytes) -> None:
+        """Receive bytes."""
+
+    def feed_body(self, data: bytes) -> int:
+        """Receive bytes as a socket does that writes into the place of a long message; return how many it took."""
+
+    def expect_message(self, id: int, size: int) -> None:
+        """Receive the next bytes of a stream as one message."""
+
+    def take_all(self) -> bytes:
+        """Return the output, as much as may leave now."""
+
+    def pump_once(self) -> bytes:
+        """Return the output of one pump."""
+
+    def open_one(self) -> int:
+        """Open a stream and return its id; 0: none can be opened."""
+
+    def head(
+        self,
+        id: int,
+        fields: Iterable[tuple[bytes, bytes]] = (),
+        *,
+        template: HeaderTemplate | None = None,
+        ends: bool = False,
+    ) -> None:
+        """Send a head."""
+
+    def message(self, id: int, payload: bytes, *, ends: bool = False, flags: int = 0) -> None:
+        """Send a gRPC message."""
+
+    def data(self, id: int, payload: bytes, *, ends: bool = False) -> None:
+        """Send bytes as they are."""
+
+    def trailers(
+        self, id: int, fields: Iterable[tuple[bytes, bytes]] = (), *, template: HeaderTemplate | None = None
+    ) -> None:
+        """Send trailers."""
+
+    def reset_stream(self, id: int, code: int) -> None:
+        """Reset a stream."""
+
+    def await_turn_of(self, id: int) -> bool:
+        """Wait for the turn of a stream to send; return whether it had to."""
+
+    def take_bytes(self, id: int, size: int) -> None:
+        """Return credit of a stream."""
+
+    def grant_bytes(self, id: int, size: int) -> None:
+        """Grant credit beyond the window of a stream."""
+
+    def widen_now(self) -> None:
+        """Raise the window of the connection."""
+
+    def drain(self, text: str = "") -> None:
+        """Send the first step of a drain."""
+
+    def close_now(self, code: int = 0, text: str = "") -> None:
+        """Send GOAWAY and end the connection."""
+
+    def note_answer(self) -> None:
+        """Count a call that was answered."""
+
+    def waste(self) -> None:
+        """Count a call that was refused for its caller's fault."""
+
+    def pings_of(self, interval: float, timeout: float, minimum_interval: float) -> None:
+        """Set the rules of pings."""
+
+    def check_at(self, now: int) -> int:
+        """Compare the instants with now."""
+
+    def be_late(self, late: int) -> None:
+        """Tell that nothing was read for so long."""
+
+    def lose(self) -> None:
+        """Tell that the byte stream is gone."""
+
+    @property
+    def open_streams(self) -> int: ...
+    @property
+    def queued(self) -> int:
+        """Bytes of messages that wait."""
+
+    @property
+    def dropped_streams(self) -> int:
+        """Streams that wait in queues for nothing."""
+
+    @property
+    def unsent(self) -> int: ...
+    @property
+    def held(self) -> int: ...
+    @property
+    def drain_step(self) -> int: ...
+    @property
+    def partial(self) -> tuple[int, int]:
+        """When an incomplete frame began, 0: none has, and how many of its bytes came."""

@@ -1,0 +1,280 @@
+"""A connection of HTTP/2 whose hooks are events in a list, in Python's reach."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
+from fastrpc._core.http2.hpack_tables cimport token_of
+from fastrpc._core.http2.violations cimport Violation
+
+
+cdef class RecordingHttp2(Http2Connection):
+
+    def __init__(
+        self, *, bint is_client, uint32_t streams=100, uint32_t window_bytes=65_535, uint32_t header_list_bytes=8_192
+    ):
+        self.set_up(is_client, streams, window_bytes, header_list_bytes)
+        self.events = []
+        self._rest = b""
+
+    cdef int _note(self, object event) except -1:
+        self.events.append(event)
+        if self.answer is not None:
+            self.answer(event)
+        return 0
+
+    cdef Http2Stream _stream_of(self, int id):
+        cdef Http2Stream stream = self.streams.find(id)
+        if stream is None:
+            raise KeyError(f"stream {id} is not open")
+        return stream
+
+    # Hooks
+
+    cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
+        return self._note(("head", stream.id, pairs_of(block), bool(ends_stream)))
+
+    cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        cdef Assembly sink
+        if self.takes_directly and stream.user is not None:
+            sink = <Assembly>stream.user
+            sink.append(data, min(size, sink.total - sink.filled), 0)
+            return self._finish(stream)
+        return self._note(("data", stream.id, PyBytes_FromStringAndSize(data, size), bool(ends_stream)))
+
+    cdef Assembly sink_for(self, Http2Stream stream):
+        return <Assembly>stream.user if self.takes_directly else None
+
+    cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
+        self._note(("placed", stream.id, size, bool(ends_stream)))
+        return self._finish(stream)
+
+    cdef int _finish(self, Http2Stream stream) except -1:
+        cdef Assembly sink = <Assembly>stream.user
+        if sink.filled == sink.total:
+            stream.user = None
+            self._note(("message", stream.id, sink.finish()))
+        return 0
+
+    cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
+        return self._note(("trailers", stream.id, pairs_of(block)))
+
+    cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1:
+        return self._note(("reset", stream.id, code))
+
+    cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1:
+        return self._note(("stream violation", stream.id, violation.rule))
+
+    cdef int on_over(self, Http2Stream stream) except -1:
+        return self._note(("over", stream.id))
+
+    cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1:
+        return self._note(("refused", id))
+
+    cdef int on_sendable(self, Http2Stream stream) except -1:
+        return self._note(("sendable", stream.id))
+
+    cdef int on_settings(self) except -1:
+        return self._note(("settings", self.control.peer.streams, self.control.peer.window_bytes))
+
+    cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1:
+        return self._note(("goaway", last_stream, code, debug, [stream.id for stream in not_taken]))
+
+    cdef int on_violation(self, int code, str text) except -1:
+        return self._note(("violation", code, text))
+
+    cdef int on_closed(self) except -1:
+        return self._note(("closed", self.closed_code, self.closed_text))
+
+    # Bytes
+
+    def open_now(self, bint is_wide=False):
+        """Send the preface of a client, and SETTINGS."""
+        self.open(is_wide)
+
+    def feed(self, bytes data not None):
+        """Receive bytes."""
+        cdef Py_ssize_t consumed = -1
+        self.messages_left = 1_000_000
+        data = self._rest + data
+        # Presented again at once where it had to wait.
+        while data and consumed:
+            consumed = self.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            data = data[consumed:]
+        self._rest = data
+
+    def feed_body(self, bytes data not None):
+        """Receive bytes as a socket does that writes into the place of a long message; return how many it took."""
+        cdef Py_ssize_t room = 0
+        cdef char* place
+        place = self.body_place(&room)
+        if place is NULL or self._rest:
+            return 0
+        room = min(room, PyBytes_GET_SIZE(data))
+        memcpy(place, PyBytes_AS_STRING(data), room)
+        self.body_received(room)
+        return room
+
+    def expect_message(self, int id, Py_ssize_t size):
+        """Receive the next bytes of a stream as one message."""
+        self._stream_of(id).user = Assembly(size)
+
+    def take_all(self):
+        """Return the output, as much as may leave now."""
+        cdef list parts = []
+        while True:
+            part = self.pump_once()
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+
+    def pump_once(self):
+        """Return the output of one pump."""
+        cdef Py_ssize_t size = 0, expected
+        cdef const char* data
+        self.turn_over()
+        self.pump()
+        expected = self.has_output()
+        data = self.plain_output(&size)
+        if data is not NULL:
+            plain = PyBytes_FromStringAndSize(data, size)
+            self.skip_output()
+            if size != expected:
+                raise ValueError(f"{size} bytes are plain, {expected} were announced")
+            return plain
+        output = self.take_output()
+        output = b"".join(output) if isinstance(output, list) else output
+        if len(output) != expected:
+            raise ValueError(f"the output has {len(output)} bytes, {expected} were announced")
+        return output
+
+    # Orders
+
+    def open_one(self):
+        """Open a stream and return its id; 0: none can be opened."""
+        cdef Http2Stream stream = self.open_stream()
+        return 0 if stream is None else stream.id
+
+    def head(self, int id, fields=(), *, HeaderTemplate template=None, bint ends=False):
+        """Send a head, whole or in parts."""
+        cdef Http2Stream stream = self._stream_of(id)
+        if template is None:
+            if self.begin_head(stream):
+                for token, name, value in with_tokens(fields):
+                    self.put_field(token, name, value)
+                self.end_head(stream, ends)
+        else:
+            self.send_head(stream, template, with_tokens(fields) or None, ends)
+
+    def message(self, int id, bytes payload not None, *, bint ends=False, int flags=0):
+        """Send a gRPC message."""
+        self.send_message(self._stream_of(id), payload, flags, ends)
+
+    def data(self, int id, bytes payload not None, *, bint ends=False):
+        """Send bytes as they are."""
+        self.send_data(self._stream_of(id), payload, ends)
+
+    def trailers(self, int id, fields=(), *, HeaderTemplate template=None):
+        """Send trailers."""
+        self.send_trailers(self._stream_of(id), template, with_tokens(fields))
+
+    def reset_stream(self, int id, uint32_t code):
+        """Reset a stream."""
+        self.reset(self._stream_of(id), code)
+
+    def await_turn_of(self, int id):
+        """Wait for the turn of a stream to send; return whether it had to."""
+        cdef Http2Stream stream = self._stream_of(id)
+        if not self.is_full(stream):
+            return False
+        self.await_turn(stream)
+        return True
+
+    def take_bytes(self, int id, Py_ssize_t size):
+        """Return credit of a stream."""
+        self.take(self._stream_of(id), size)
+
+    def grant_bytes(self, int id, int64_t size):
+        """Grant credit beyond the window of a stream."""
+        self.grant(self._stream_of(id), size)
+
+    def widen_now(self):
+        """Raise the window of the connection."""
+        self.widen()
+
+    def drain(self, str text=""):
+        """Send the first step of a drain."""
+        self.start_drain(text)
+
+    def close_now(self, int code=0, str text=""):
+        """Send GOAWAY and end the connection."""
+        self.close_with(code, text)
+
+    def note_answer(self):
+        """Count a call that was answered."""
+        self.note_answered()
+
+    def waste(self):
+        """Count a call that was refused for its caller's fault."""
+        self.note_idle_work()
+
+    def pings_of(self, double interval, double timeout, double minimum_interval):
+        """Set the rules of pings."""
+        self.set_pings(interval, timeout, minimum_interval)
+
+    def check_at(self, uint64_t now):
+        """Compare the instants with now."""
+        self.now = now
+        return self.check_http2(now)
+
+    def be_late(self, uint64_t late):
+        """Tell that nothing was read for so long."""
+        self.was_late(late)
+
+    def lose(self):
+        """Tell that the byte stream is gone."""
+        self.lost(None)
+
+    # Facts
+
+    @property
+    def open_streams(self):
+        return self.streams.count
+
+    @property
+    def queued(self):
+        """Bytes of messages that wait."""
+        return self.sender.queued_bytes
+
+    @property
+    def dropped_streams(self):
+        """Streams that wait in queues for nothing."""
+        return self.sender.dropped
+
+    @property
+    def unsent(self):
+        return self.unsent_bytes()
+
+    @property
+    def held(self):
+        return self.held_bytes()
+
+    @property
+    def drain_step(self):
+        return self.control.drain_step
+
+    @property
+    def partial(self):
+        """When an incomplete frame began, 0: none has, and how many of its bytes came."""
+        return self.incoming.began_ns, self.incoming.came
+
+
+cdef list pairs_of(HeaderBlock block):
+    return [(field.name, field.value) for field in block.fields] + (["too large"] if block.is_too_large else [])
+
+
+cdef list with_tokens(fields):
+    return [(token_of(name, len(name)), name, value) for name, value in fields]
