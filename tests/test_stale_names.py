@@ -142,7 +142,7 @@ def test_unused_imports_are_found(tmp_path: Path, text: str, unused: list[str]) 
         ("# It lies in `calling/`, above `client/`, at 5 calls/s, in application/json.\n", ["calling/"]),
         ("# serving/dispatcher.py became handlers/dispatcher.py\n", ["serving/dispatcher.py"]),
         (
-            "# `serving.call_limits`, not `limiting.key_table`, nor `client.call` or `base.py`\n",
+            "# `serving.call_limits`, not `limiting.limiters`, nor `client.call` or `base.py`\n",
             ["serving.call_limits"],
         ),
         ("# fastrpc.serving.x, fastrpc.client.dispatcher; fastrpc.client.pool.Pool, fastrpc.access\n", None),

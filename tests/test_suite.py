@@ -50,7 +50,6 @@ WITHOUT_A_TEST_FILE = {
     "io/transport_socket",
     "native/connection",
     "native/parts_owner",
-    "server/served_call",
     "server/server_connection",
 }
 

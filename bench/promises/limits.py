@@ -13,7 +13,7 @@ from typing import Any
 from bench.compare.paths import ROOT
 from bench.compare.processes import choose_cores, run_client, running_server
 from bench.promises.finding import Finding
-from fastrpc._core.limiting.rate_limiter import RateLimiter
+from fastrpc._core.limiting.limiters import RateLimiter
 
 __all__ = ["greedy_caller", "kept_rates", "many_keys", "overload"]
 

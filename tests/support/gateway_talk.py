@@ -9,8 +9,7 @@ from typing import Any, cast
 from fastrpc import HTTP, Limits, ServerConfig
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.http.connection import GatewayConnection
-from fastrpc._core.http.http_method import HttpMethod
-from fastrpc._core.http.service import HttpService
+from fastrpc._core.http.service import HttpMethod, HttpService
 from fastrpc._core.io.session import Session
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc.protocols.base import ServerParts

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastrpc import ClientConfig, Limits, ServerConfig
 from fastrpc._core.io.session import Session
-from fastrpc._core.rpcx.profile import RPCX, Profile
+from fastrpc._core.rpcx.frames import RPCX, Profile
 from fastrpc._core.rpcx.server import RpcxServer
 from fastrpc._core.rpcx.translation import RpcxTranslation
 from fastrpc._core.server.gate import Gate

@@ -4,8 +4,8 @@ They know neither servers nor connections: an authenticator is asked about a pee
 route.
 
 A scheme other than `bearer` needs more: `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
-`client/credentials.py` and the connections in `_core/client` that send it, `_core/rpcx/entries.pyx`, the challenge in
-`_core/http/response_lines.pyx`, and PROTOCOL.md 12.
+`client/credentials.py` and the connections in `_core/client` that send it, `_core/rpcx/native_forms.pyx`, the challenge
+in `_core/http/responses.pyx`, and PROTOCOL.md 12.
 """
 
 from typing import TYPE_CHECKING

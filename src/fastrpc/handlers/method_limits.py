@@ -4,10 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from fastrpc._core.limiting.adaptive_limit import AdaptiveLimit
-from fastrpc._core.limiting.concurrency_limiter import ConcurrencyLimiter
-from fastrpc._core.limiting.rate_limiter import RateLimiter
-from fastrpc._core.server.call_limits import BoundLimit
+from fastrpc._core.limiting.limiters import AdaptiveLimit, ConcurrencyLimiter, RateLimiter
+from fastrpc._core.server.guards import BoundLimit
 from fastrpc.errors import ConfigError
 from fastrpc.limits import ConcurrencyLimit, Limit, RateLimit, patterns_in_vain
 from fastrpc.method_patterns import method_patterns

@@ -7,9 +7,9 @@ from typing import Any
 
 from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.calls.call import MethodRoute, current_call
-from fastrpc._core.limiting.rate_limiter import RateLimiter
-from fastrpc._core.server.call_limits import CallLimits
+from fastrpc._core.limiting.limiters import RateLimiter
 from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.guards import CallLimits
 from fastrpc._core.wire.settings import WireNumbers
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address

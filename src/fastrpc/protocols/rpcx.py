@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
+from fastrpc._core.rpcx.frames import PHOBOS, RPCX, Profile
 from fastrpc._core.rpcx.server import RpcxServer
 from fastrpc.protocols.base import Match, ServerParts, register
 

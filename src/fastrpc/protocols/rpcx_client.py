@@ -4,9 +4,8 @@ import asyncio
 from typing import Any
 
 from fastrpc._core.io.blocking_io import BlockingIO
-from fastrpc._core.rpcx.layer import RpcxLayer
-from fastrpc._core.rpcx.profile import PHOBOS, RPCX
-from fastrpc._core.rpcx.rpcx_blocking_io import RpcxBlockingIO
+from fastrpc._core.rpcx.frames import PHOBOS, RPCX
+from fastrpc._core.rpcx.layers import RpcxBlockingIO, RpcxLayer
 from fastrpc._core.rpcx.translation import RpcxTranslation
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.assigned_numbers import CODECS, COMPRESSORS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from fastrpc._core.limiting.rate_limiter import RateLimiter
+from fastrpc._core.limiting.limiters import RateLimiter
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.handler_runner import ServerTask

@@ -14,7 +14,7 @@ from fastrpc.rpc.interceptor import Interceptor
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from fastrpc._core.limiting.rate_limiter import RateLimiter
+    from fastrpc._core.limiting.limiters import RateLimiter
     from fastrpc.registries.base.registry import Registry
     from fastrpc.server.registrar import Advertise
     from fastrpc.server.server import Server

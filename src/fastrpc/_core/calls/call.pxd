@@ -79,7 +79,7 @@ cdef class MethodRoute:
         bint is_public
         # Its marshals for other codecs than its own, by number; None until there is one.
         dict marshals
-        # The limits of its calls (`server/call_limits`), found at the first of them.
+        # The limits of its calls (`server/guards`), found at the first of them.
         tuple limits
         bint takes_stream
         bint gives_stream

@@ -8,8 +8,8 @@ from fastrpc._core.http.http_served_connection cimport HttpServedConnection
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.sender_check cimport SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
 
 

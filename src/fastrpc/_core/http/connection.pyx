@@ -24,15 +24,15 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.http.http_call cimport new_call, terms_of
 from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
-from fastrpc._core.http.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
 from fastrpc._core.http.request_fields cimport SMALL_BODY, is_long
-from fastrpc._core.http.response_lines cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines
+from fastrpc._core.http.responses cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines, http_status_of
+from fastrpc._core.http.responses cimport problem_document, retry_line, status_of_refusal
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport field_lines
 from fastrpc._core.http1.head cimport VERB_POST
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
-from fastrpc._core.server.sender_check cimport SenderCheck
+from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.served_connection cimport ServedConnection, Failure
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel

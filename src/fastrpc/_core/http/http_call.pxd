@@ -4,9 +4,8 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.http.http_method cimport HttpMethod
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
-from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http.service cimport HttpMethod, HttpService
 from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection, Failure

@@ -19,12 +19,9 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESO
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.http_call cimport Outcome, breaking_key, terms_of
-from fastrpc._core.http.http_method cimport HttpMethod
-from fastrpc._core.http.media_types cimport FORM_EVENTS, FORM_NONE
-from fastrpc._core.http.messages cimport end_part, error_part, value_part
-from fastrpc._core.http.problems cimport http_status_of, problem_document, retry_line
+from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
 from fastrpc._core.http.request_fields cimport metadata_texts
-from fastrpc._core.http.response_lines cimport (
+from fastrpc._core.http.responses cimport (
     BEARER,
     EVENT_LINES,
     JSON_LINES,
@@ -34,12 +31,16 @@ from fastrpc._core.http.response_lines cimport (
     PROBLEM_LINES,
     call_lines,
     has_lines,
+    http_status_of,
+    problem_document,
+    retry_line,
 )
 from fastrpc._core.http.rpcx_headers cimport rpcx_status
+from fastrpc._core.http.service cimport HttpMethod
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.rpcx.rpcx_served_connection cimport unknown_codec_in_go, unknown_method_in_go
+from fastrpc._core.rpcx.requests cimport unknown_codec_in_go, unknown_method_in_go
+from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED
 from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.sender_check cimport SENDER_ADMITTED
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER
 

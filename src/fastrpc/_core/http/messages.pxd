@@ -1,4 +1,22 @@
-"""The messages of a stream in a body: lines of JSON, or server-sent events."""
+"""The forms of bodies, and the messages of a stream: lines, events, envelopes of WebSocket."""
+
+from fastrpc._core.http1.head cimport RequestHead
+
+cdef enum BodyKind:
+    BODY_NONE = 0
+    BODY_JSON = 1
+    BODY_MSGPACK = 2
+    BODY_LINES = 3
+    BODY_OTHER = 4
+
+cdef enum StreamForm:
+    # How the messages of an answer are written; FORM_NONE: none of the forms that the caller accepts.
+    FORM_NONE = 0
+    FORM_LINES = 1
+    FORM_EVENTS = 2
+
+cdef int body_kind(RequestHead head) noexcept
+cdef int stream_form(RequestHead head) except -1
 
 cdef enum LineKind:
     LINE_ARGUMENTS = 0
@@ -9,9 +27,24 @@ cdef enum:
     # The cost of a message in a stream beside its bytes.
     MESSAGE_COST = 64
 
+# The messages of a stream in a body.
 cdef bytes value_part(int form, bytes payload)
 cdef bytes end_part(int form, dict metadata)
 cdef bytes error_part(int form, bytes document)
 
 # Return what a line of a request says, and the JSON in it. CallError: it says nothing.
 cdef int open_line(bytes line, list content) except -1
+
+# The envelopes of a call by WebSocket.
+cdef bytes value_envelope(int codec, bytes payload)
+
+# Return what stands around the value of such an envelope.
+cdef bytes before_value(int codec)
+cdef bytes behind_value(int codec)
+
+cdef bytes metadata_envelope(int codec, dict metadata)
+cdef bytes end_envelope(int codec, dict metadata)
+cdef bytes error_envelope(int codec, dict document)
+
+# Return what an envelope of the caller holds, each part encoded. CallError: it is not an envelope.
+cdef dict opened_envelope(int codec, bytes message)

@@ -1,4 +1,4 @@
-"""The messages of a stream in a body: lines of JSON, or server-sent events.
+"""The forms of bodies, as the fields of a request name them, and the messages of a stream in each form.
 
 ::
 
@@ -8,7 +8,12 @@
     {"error":{"status":500,…}}          event: error    data: {"status":500,…}
 
 Without one of the last two the stream was cut off. A caller's lines are `{"value":…}`; `{"arguments":{…}}` may come first,
-and `{"end":true}` last.
+and `{"end":true}` last. A call by WebSocket has one envelope in each message, in JSON or msgpack::
+
+    caller   {"arguments":{…},"timeout_ms":500,"metadata":{…}}   each part may be left out
+             {"value":7}   {"end":true}
+    server   {"metadata":{…}}   where the handler set some before its first message
+             {"value":7}   {"end":{"metadata":{…}}}   {"error":{"status":500,…}}
 """
 
 import msgspec
@@ -16,17 +21,70 @@ import msgspec
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memchr
 
-from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.http.media_types cimport FORM_EVENTS
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
+from fastrpc._core.http1.head cimport FIELD_ACCEPT, FIELD_CONTENT_TYPE, is_text
 from fastrpc._core.payload.double_keys cimport double_key
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-
-cdef object open_envelope = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 cdef bytes LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 cdef dict KINDS = {"arguments": LINE_ARGUMENTS, "value": LINE_VALUE, "end": LINE_END}
+cdef object open_json = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+cdef object open_msgpack = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
+cdef object encode_json = msgspec.json.Encoder().encode
+cdef object encode_msgpack = msgspec.msgpack.Encoder().encode
+
+cdef frozenset OPENING_NAMES = frozenset({"arguments", "timeout_ms", "metadata"})
+# True in the two codecs.
+cdef tuple TRUTHS = (b"true", b"\xc3")
+
+
+cdef int body_kind(RequestHead head) noexcept:
+    """Return what the body is; of its parameters only a charset counts, and that has to be UTF-8."""
+    cdef Py_ssize_t size = 0, end = 0
+    cdef const char* text = head.field_data(FIELD_CONTENT_TYPE, &size)
+    if text is NULL:
+        return BODY_NONE
+    if head._noted[<int>FIELD_CONTENT_TYPE].count > 1:
+        return BODY_OTHER
+    while end < size and text[end] not in b"; \t":
+        end += 1
+    if end < size and not _is_utf8(text + end, size - end):
+        return BODY_OTHER
+    if is_text(text, end, b"application/json"):
+        return BODY_JSON
+    if is_text(text, end, b"application/msgpack"):
+        return BODY_MSGPACK
+    return BODY_LINES if is_text(text, end, b"application/x-ndjson") else BODY_OTHER
+
+
+cdef bint _is_utf8(const char* text, Py_ssize_t size) noexcept:
+    """Return whether the parameters of a media type name no other charset."""
+    cdef Py_ssize_t at = 0
+    while at < size and text[at] in b"; \t":
+        at += 1
+    if size - at < 8 or not is_text(text + at, 8, b"charset="):
+        return True
+    at += 8
+    return (
+        size - at == 5 and is_text(text + at, 5, b"utf-8")
+        or size - at == 7 and is_text(text + at, 7, b"\"utf-8\"")
+    )
+
+
+cdef int stream_form(RequestHead head) except -1:
+    """Return how the messages of an answer are written: the first form that the caller names, NDJSON for any."""
+    cdef str accepted = head.field_text(FIELD_ACCEPT)
+    if accepted is None:
+        return FORM_LINES
+    for item in ",".join(head.values("accept")).split(","):
+        kind = item.partition(";")[0].strip(" \t").lower()
+        if kind == "text/event-stream":
+            return FORM_EVENTS
+        if kind in ("application/x-ndjson", "*/*", "application/*", "application/json"):
+            return FORM_LINES
+    return FORM_NONE
 
 
 cdef bytes value_part(int form, bytes payload):
@@ -64,7 +122,7 @@ cdef int open_line(bytes line, list content) except -1:
     if found is not None:
         raise CallError(Status.INVALID_ARGUMENT, f"a line of the body: {found!r:.100} comes twice in one map")
     try:
-        envelope = open_envelope(line)
+        envelope = open_json(line)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         envelope = {}
     name = next(iter(envelope), "")
@@ -75,3 +133,48 @@ cdef int open_line(bytes line, list content) except -1:
         )
     content.append(bytes(envelope[name]))
     return <int>KINDS[name]
+
+
+cdef bytes before_value(int codec):
+    # In msgpack a map of one entry, whose key is a text of five bytes.
+    return b"\x81\xa5value" if codec == CODEC_MSGPACK else b'{"value":'
+
+
+cdef bytes behind_value(int codec):
+    return b"" if codec == CODEC_MSGPACK else b"}"
+
+
+cdef bytes value_envelope(int codec, bytes payload):
+    return b"\x81\xa5value" + payload if codec == CODEC_MSGPACK else b'{"value":%b}' % payload
+
+
+cdef bytes metadata_envelope(int codec, dict metadata):
+    return _encoded(codec, {"metadata": metadata})
+
+
+cdef bytes end_envelope(int codec, dict metadata):
+    return _encoded(codec, {"end": {"metadata": metadata}})
+
+
+cdef bytes error_envelope(int codec, dict document):
+    return _encoded(codec, {"error": document})
+
+
+cdef bytes _encoded(int codec, dict envelope):
+    return <bytes>(encode_msgpack(envelope) if codec == CODEC_MSGPACK else encode_json(envelope))
+
+
+cdef dict opened_envelope(int codec, bytes message):
+    found = double_key(codec, message)
+    if found is not None:
+        raise CallError(Status.INVALID_ARGUMENT, f"an envelope: {found!r:.100} comes twice in one map")
+    try:
+        envelope = (open_msgpack if codec == CODEC_MSGPACK else open_json)(message)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise CallError(Status.INVALID_ARGUMENT, "an envelope is one object, this message is not") from None
+    parts = {name: bytes(part) for name, part in envelope.items()}
+    is_single = len(parts) == 1 and ("value" in parts or parts.get("end") in TRUTHS)
+    if not is_single and not OPENING_NAMES.issuperset(parts):
+        text = 'an envelope is {"arguments":{…},"timeout_ms":…,"metadata":{…}}, {"value":…} or {"end":true}'
+        raise CallError(Status.INVALID_ARGUMENT, text)
+    return parts

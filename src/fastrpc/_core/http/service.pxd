@@ -1,13 +1,31 @@
-"""The state that all connections of the gateway at one address share."""
+"""The state that all connections of the gateway at one address share, and the fields for pages (CORS)."""
 
 cimport cython
-
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport MethodRoute
-from fastrpc._core.http.http_method cimport HttpMethod
 from fastrpc._core.http1.head cimport RequestHead, RequestLimits
+from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.gate cimport Gate
+
+
+@cython.final
+cdef class HttpMethod:
+    cdef:
+        # The method; whether it may be called by GET; whether its payloads are protobuf, which HTTP does not carry.
+        readonly MethodRoute route
+        readonly bint is_safe
+        readonly bint is_protobuf
+
+        # Encoders and decoders of its calls by HTTP, by codec, made on first use. The functions that make them, and the
+        # JSON of the arguments of a query.
+        Marshal _json
+        Marshal _msgpack
+        object _marshal_of
+        object _arguments_of
+
+    cdef Marshal marshal(self, int codec)
+    cdef bytes arguments(self, str query)
 
 
 @cython.final
@@ -43,3 +61,16 @@ cdef class HttpService:
     cdef str unknown_path(self, str path)
     cdef bint knows_host(self, RequestHead head) except -1
     cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1
+
+
+# Return whether the page that sent a request may; `origin` is set for one from elsewhere that may.
+cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1
+
+# Return whether a browser asks with this request whether it may send another one.
+cdef bint is_preflight(RequestHead head) except -1
+
+# Return the fields of the answer to that.
+cdef bytes preflight_lines(RequestHead head, bytes origin)
+
+# Return the fields that let the page of an origin read an answer.
+cdef bytes shared_lines(bytes origin, bytes metadata_fields)

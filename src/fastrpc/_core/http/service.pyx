@@ -1,13 +1,15 @@
-"""The state that all connections of the gateway at one address share: methods, fixed paths, whose pages may call.
+"""The state that all connections of the gateway at one address share: methods, fixed paths, pages that may call.
 
 A page in a browser can make its user's browser send requests anywhere. The checks against that are here: of the Host that
-a request names (a page's own name may lead to this machine), and of the origin of the page that sends it.
+a request names (a page's own name may lead to this machine), and of the origin of the page that sends it. Pages of origins
+that may call are told so by fields (CORS).
 """
 
 cimport cython
 
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 from fastrpc._core.base.instants cimport nanoseconds
-from fastrpc._core.http1.head cimport FIELD_HOST, RequestLimits
+from fastrpc._core.http1.head cimport FIELD_HOST, FIELD_ORIGIN, FIELD_SEC_FETCH_SITE, VERB_OPTIONS, is_text
 
 # The options of `HTTP` that serve a path.
 cdef dict OPTIONS_BY_PATH = {
@@ -17,6 +19,40 @@ cdef dict OPTIONS_BY_PATH = {
     "/jsonrpc": "jsonrpc",
     "/mcp": "mcp",
 }
+
+cdef enum:
+    # Seconds for which a browser keeps the answer to a preflight.
+    KEPT_SECONDS = 600
+    # The most bytes of field names that are echoed.
+    MOST_NAMES = 1024
+
+cdef frozenset NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_., ")
+
+
+@cython.final
+cdef class HttpMethod:
+
+    def __init__(
+        self, MethodRoute route not None, marshal_of not None, arguments_of not None, *, bint is_safe, bint is_protobuf=False
+    ):
+        self.route = route
+        self.is_safe = is_safe
+        self.is_protobuf = is_protobuf
+        self._marshal_of = marshal_of
+        self._arguments_of = arguments_of
+
+    cdef Marshal marshal(self, int codec):
+        """Return what encodes and decodes calls in JSON or msgpack; CallError where that cannot carry the types."""
+        if codec == CODEC_MSGPACK:
+            if self._msgpack is None:
+                self._msgpack = <Marshal?>self._marshal_of("msgpack")
+            return self._msgpack
+        if self._json is None:
+            self._json = <Marshal?>self._marshal_of("json")
+        return self._json
+
+    cdef bytes arguments(self, str query):
+        return <bytes?>self._arguments_of(query)
 
 
 @cython.final
@@ -98,3 +134,45 @@ cdef bint is_address(const char* host, Py_ssize_t size) noexcept:
 cdef str _name_of(bytes host):
     """Return the name in a Host, without port and in lower case."""
     return host.partition(b":")[0].decode("latin-1").lower().rstrip(".")
+
+
+cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1:
+    cdef Py_ssize_t size = 0
+    cdef const char* data = head.field_data(FIELD_ORIGIN, &size)
+    cdef bytes found
+    if data is not NULL:
+        found = data[:size]
+        if head._noted[<int>FIELD_ORIGIN].count > 1:
+            return False
+        if not service.is_own_origin(head, found):
+            if found.lower() not in service.origins:
+                return False
+            origin.append(found)
+            return True
+    data = head.field_data(FIELD_SEC_FETCH_SITE, &size)
+    return data is NULL or not is_text(data, size, b"cross-site")
+
+
+cdef bint is_preflight(RequestHead head) except -1:
+    return head.verb == VERB_OPTIONS and len(head.values("access-control-request-method")) > 0
+
+
+cdef bytes preflight_lines(RequestHead head, bytes origin):
+    cdef bytes names = ",".join(head.values("access-control-request-headers")).encode("latin-1")
+    if len(names) > MOST_NAMES or not NAME_BYTES.issuperset(names):
+        names = b""
+    return (
+        b"Access-Control-Allow-Origin: %b\r\nVary: Origin, Access-Control-Request-Headers\r\n"
+        b"Access-Control-Allow-Methods: GET, HEAD, POST\r\nAccess-Control-Allow-Headers: %b\r\n"
+        b"Access-Control-Max-Age: %d\r\n"
+    ) % (origin, names, KEPT_SECONDS)
+
+
+cdef bytes shared_lines(bytes origin, bytes metadata_fields):
+    cdef list names = [b"Retry-After", b"X-Request-Id"]
+    for line in metadata_fields.split(b"\r\n"):
+        if line:
+            names.append(line.partition(b":")[0])
+    return b"Access-Control-Allow-Origin: %b\r\nVary: Origin\r\nAccess-Control-Expose-Headers: %b\r\n" % (
+        origin, b", ".join(names)
+    )

@@ -19,29 +19,21 @@ import base64
 import binascii
 import math
 
+import msgspec
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
-import msgspec
-
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.http.envelopes cimport (
-    before_value,
-    behind_value,
-    end_envelope,
-    error_envelope,
-    metadata_envelope,
-    opened_envelope,
-    value_envelope,
-)
 from fastrpc._core.http.handshake cimport switching_lines
 from fastrpc._core.http.http_call cimport terms_of
-from fastrpc._core.http.messages cimport MESSAGE_COST
+from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
+from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.request_fields cimport metadata_texts
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.server.gate cimport Gate
@@ -69,7 +61,7 @@ from fastrpc._core.websocket.frames cimport (
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE, Frame
 
 from fastrpc._core.base.histogram import count_refusal
-from fastrpc._core.http.problems import problem
+from fastrpc._core.http.responses import problem
 from fastrpc._core.websocket.frames import SocketViolationError
 from fastrpc.errors import CallError
 from fastrpc.status import Status

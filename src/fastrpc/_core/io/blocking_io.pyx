@@ -6,7 +6,7 @@
       SocketIO            a socket, each method one system call or a loop of them
       LayeredIO           one over another, which works on the bytes
         TLSBlockingIO     TLS (`tls_blocking_io`)
-        RpcxBlockingIO    another protocol (`rpcx/rpcx_blocking_io`)
+        RpcxBlockingIO    another protocol (`rpcx/layers`)
 
 Only here it is known what lies between the bytes of a connection and those of its socket.
 

@@ -4,8 +4,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly, WriteBuffer
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.rpcx.frames cimport RpcxFrame
-from fastrpc._core.rpcx.profile cimport Profile
+from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
 
 
 cdef enum:

@@ -1,5 +1,5 @@
 from fastrpc._core.io.engine import Engine
-from fastrpc._core.rpcx.profile import Profile
+from fastrpc._core.rpcx.frames import Profile
 
 class RpcxEngine(Engine):
     """The frames of one connection."""

@@ -1,4 +1,4 @@
-"""The frames of rpcx: where their parts lie, and what of them is refused.
+"""The frames of rpcx: where their parts lie, what of them is refused, and the protocols that have them.
 
 ::
 
@@ -8,6 +8,7 @@
     16  u32, path    u32, method    u32, metadata    u32, payload          all integers big-endian
 """
 
+cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
@@ -63,3 +64,26 @@ cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFr
 
 # Write a text with its length, and return where it ends.
 cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept
+
+
+@cython.final
+cdef class Profile:
+    cdef:
+        # Its name in configuration and counters; the first byte of each frame that is sent, and of each that is taken (-1:
+        # any); the metadata key of an error's text; how the texts of unknown names begin.
+        readonly str name
+        readonly uint8_t magic
+        readonly int checked_magic
+        readonly bytes error_key
+        readonly tuple unknown_names
+
+        # Whether a refused token ends the connection; whether this side may compress.
+        readonly bint closes_on_refusal
+        readonly bint compresses
+
+        # Whether requests state their deadline; whether heartbeats bring the token, and nothing else.
+        readonly bint states_deadlines
+        readonly bint proves_heartbeats
+
+        # Whether peers set magic, status and the flag of gzip without care.
+        readonly bint is_loose

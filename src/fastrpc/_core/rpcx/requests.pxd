@@ -1,4 +1,6 @@
-"""From the frames of requests to calls: what `RpcxServer` knows of each."""
+"""From the frames of requests to calls, and from the outcomes of those to frames."""
+
+cimport cython
 
 from fastrpc._core.rpcx.engine cimport RpcxEngine
 from fastrpc._core.rpcx.frames cimport RpcxFrame
@@ -36,3 +38,13 @@ cdef class RpcxRequests(RpcxEngine):
     cdef int refused_token(self) except -1
     cdef int after_call(self, bint was_let_in) except -1
     cdef int sender_known(self, int verdict) except -1
+
+
+@cython.final
+cdef class RpcxServedConnection(EngineServedConnection):
+    pass
+
+
+# Error texts as servers in Go write them: programs compare them.
+cdef str unknown_method_in_go(str protocol, str method, object services)
+cdef str unknown_codec_in_go(int codec)

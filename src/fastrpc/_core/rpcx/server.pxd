@@ -2,11 +2,10 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastrpc._core.rpcx.frames cimport RpcxFrame
-from fastrpc._core.rpcx.profile cimport Profile
+from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
 from fastrpc._core.rpcx.requests cimport RpcxRequests
+from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.openings cimport Openings
-from fastrpc._core.server.sender_check cimport SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
 
 

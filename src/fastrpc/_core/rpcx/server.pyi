@@ -1,7 +1,7 @@
 from typing import Any, Literal
 
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc._core.rpcx.profile import Profile
+from fastrpc._core.rpcx.frames import Profile
 from fastrpc._core.rpcx.requests import RpcxRequests
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.openings import Openings

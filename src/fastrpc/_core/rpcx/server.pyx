@@ -27,7 +27,6 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.rpcx.engine cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS, SHORT_FRAME
-from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -40,17 +39,17 @@ from fastrpc._core.rpcx.frames cimport (
     REST_AT,
     STATUS_BITS,
     STATUS_ERROR,
+    Profile,
     parse_head,
     put_text,
     store32_big,
     store64_big,
 )
-from fastrpc._core.rpcx.profile cimport Profile
-from fastrpc._core.rpcx.requests cimport LONGEST_NAME, RpcxRequests
-from fastrpc._core.rpcx.rpcx_served_connection cimport RpcxServedConnection
+from fastrpc._core.rpcx.native_forms cimport Reserved, block_of, entry, find_reserved
+from fastrpc._core.rpcx.requests cimport LONGEST_NAME, RpcxRequests, RpcxServedConnection
 from fastrpc._core.server.connection_life cimport Facts, new_life
+from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SENDER_WAITS, SenderCheck
 from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.sender_check cimport SENDER_ADMITTED, SENDER_REFUSED, SENDER_WAITS, SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection, Failure, process_held
 from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN, REASON_HANDSHAKE

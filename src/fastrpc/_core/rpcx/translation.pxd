@@ -4,8 +4,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
-from fastrpc._core.rpcx.frames cimport RpcxFrame
-from fastrpc._core.rpcx.profile cimport Profile
+from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
 
 
 cdef struct RpcxCall:

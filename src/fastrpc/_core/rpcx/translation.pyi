@@ -1,7 +1,7 @@
 from typing import final
 
 from fastrpc._core.base.buffer import WriteBuffer
-from fastrpc._core.rpcx.profile import Profile
+from fastrpc._core.rpcx.frames import Profile
 
 @final
 class OpenRequest:

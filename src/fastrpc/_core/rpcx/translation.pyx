@@ -35,8 +35,6 @@ from fastrpc._core.base.codec_numbers cimport (
 from fastrpc._core.base.status cimport CANCELLED, INTERNAL, UNAUTHENTICATED, UNIMPLEMENTED, UNKNOWN
 from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64, now_ns, store16, store64
 from fastrpc._core.payload.metadata cimport note_dropped
-from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_answer, native_entries
-from fastrpc._core.rpcx.entries cimport pause_of, without_token
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -55,7 +53,21 @@ from fastrpc._core.rpcx.frames cimport (
     store32_big,
     store64_big,
 )
-from fastrpc._core.rpcx.native_frames cimport HEAD_WORDS, RESPONSE_HEAD, answer_head, frame_of, put_header
+from fastrpc._core.rpcx.native_forms cimport (
+    HEAD_WORDS,
+    RESPONSE_HEAD,
+    Reserved,
+    answer_head,
+    block_of,
+    entry,
+    find_reserved,
+    frame_of,
+    native_answer,
+    native_entries,
+    pause_of,
+    put_header,
+    without_token,
+)
 from fastrpc._core.wire.frame cimport (
     ACK,
     AUTH,

@@ -6,9 +6,8 @@ from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.server.memory_budget cimport MemoryBudget
-from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls
 from fastrpc._core.server.served_connection cimport ServedConnection
-from fastrpc._core.server.waiting_calls cimport WaitingCalls
 
 
 cdef class CallAdmission:

@@ -37,10 +37,10 @@ from fastrpc._core.base.status cimport (
 )
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
-from fastrpc._core.limiting.concurrency_limiter cimport END_LATE, END_UNSTARTED, leave_all
+from fastrpc._core.limiting.limiters cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
-from fastrpc._core.server.served_call cimport has_lapsed
+from fastrpc._core.server.served_call cimport has_lapsed, is_sheddable
 from fastrpc._core.server.served_connection cimport (
     HOLD_DRAIN,
     HOLD_LATE,
@@ -49,7 +49,6 @@ from fastrpc._core.server.served_connection cimport (
     HOLD_STALL,
     process_held,
 )
-from fastrpc._core.server.waiting_calls cimport is_sheddable
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 

@@ -1,5 +1,6 @@
-"""The served connection of an `Engine`."""
+"""The served connection of an `Engine`, and its check of the sender of a long request."""
 
+cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
@@ -21,3 +22,29 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int64_t unsent_bytes(self) except? -1
     cdef int join(self, Engine engine) except -1
     cdef int certify(self, object identity, object valid_seconds, uint64_t generation) except -1
+
+
+cdef enum Verdict:
+    # The verdict is deferred: `EngineServedConnection.sender_known` reports it.
+    SENDER_WAITS = 0
+    SENDER_ADMITTED = 1
+    # The call was refused, and answered.
+    SENDER_REFUSED = 2
+
+
+@cython.final
+cdef class SenderCheck:
+    cdef:
+        # The call whose credential is being verified, or None.
+        ServerCall call
+
+        # The deadline of that call; NO_DEADLINE: none.
+        uint64_t due_ns
+
+    # Return the verdict about a call.
+    cdef int judge(self, ServerCall call, str method) except -1
+    # Check the deadline of a call that waits for its verdict; return the instant of the next check, 0: none.
+    cdef uint64_t check(self, uint64_t now) except? 0
+    # The request is gone: its verdict is dropped.
+    cdef int drop(self) noexcept
+    cdef int _conclude(self, ServerCall call, str method, int status) except -1

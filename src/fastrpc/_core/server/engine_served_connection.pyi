@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, final
 
 from fastrpc._core.server.served_connection import ServedConnection
 
@@ -8,3 +8,7 @@ class EngineServedConnection(ServedConnection):
     def abandon(self) -> None: ...
     def stats(self, buffered: int) -> dict[str, Any]:
         """Return what is under way as plain data: calls, one_way, buffered, credit."""
+
+@final
+class SenderCheck:
+    """The check of the sender of a long request, by its beginning, before the rest of it is received."""

@@ -1,12 +1,43 @@
+from collections.abc import Callable
 from logging import Logger
-from typing import Any
+from typing import Any, final
 
+from fastrpc._core.limiting.limiters import ConcurrencyLimiter, RateLimiter
 from fastrpc._core.server.access import Access
 from fastrpc._core.server.admission import CallAdmission
-from fastrpc._core.server.call_limits import CallLimits
 from fastrpc._core.server.handler_runner import HandlerRunner
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.rpc.identity import Identity
+
+@final
+class BoundLimit:
+    """A limit as it holds for one method.
+
+    Args:
+        per: the attribute that calls count by, as for `fastrpc.limits.RateLimit`.
+        name: the key of all calls of the method, if `per` is "server", "service" or "method".
+        text: the reason of a refusal.
+    """
+
+    def __init__(
+        self, limiter: RateLimiter | ConcurrencyLimiter, per: str, name: bytes, text: str
+    ) -> None: ...
+    @property
+    def text(self) -> str: ...
+
+@final
+class CallLimits:
+    """The limits of one server.
+
+    Args:
+        bind: returns the limits of a method; called once for each.
+    """
+
+    def __init__(self, bind: Callable[[str], tuple[BoundLimit, ...]]) -> None: ...
+    @property
+    def refused_by_rate(self) -> int: ...
+    @property
+    def refused_by_concurrency(self) -> int: ...
 
 logger: Logger
 

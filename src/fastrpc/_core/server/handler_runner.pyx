@@ -27,7 +27,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, STYLE_THREAD, MethodRoute
 from fastrpc._core.calls.call cimport scope_variable
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
-from fastrpc._core.limiting.concurrency_limiter cimport END_FAILED, END_GOOD, END_LATE, leave_all
+from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, leave_all
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal

@@ -19,8 +19,8 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from fastrpc._core.base.buffer cimport grow_tightly
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.loop.loop_state cimport loop_state
+from fastrpc._core.server.served_call cimport is_sheddable
 from fastrpc._core.server.served_connection cimport CALL_RECORD, HOLD_REQUESTS, hold_bytes, process_held
-from fastrpc._core.server.waiting_calls cimport is_sheddable
 from fastrpc._core.wire.frame cimport REASON_MEMORY
 
 from fastrpc._core.base.histogram import count_refusal

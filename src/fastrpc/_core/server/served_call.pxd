@@ -1,8 +1,8 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.limiting.concurrency_limiter cimport Permit
+from fastrpc._core.limiting.limiters cimport Permit
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.server.served_connection cimport ServedConnection
 
@@ -94,3 +94,25 @@ cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept
 
 # Let the calls of a connection keep the identity that they started with: it changes next.
 cdef int keep_identities(ServedConnection connection) except -1
+
+
+cdef class WaitingCalls:
+    cdef:
+        # Calls in the order of arrival, by priority: few are not normal, and waiting calls seldom share a connection.
+        readonly object high
+        readonly object normal
+        readonly object sheddable
+
+        # The bytes that the sheddable ones hold: those charged for each, and their call records.
+        readonly int64_t sheddable_bytes
+        readonly int64_t sheddable_records
+
+    cdef object of(self, ServerCall call)
+    cdef int add(self, ServerCall call) except -1
+    cdef int drop(self, ServerCall call) except -1
+    cdef ServerCall first(self, int last_rank)
+    cdef ServerCall oldest(self)
+    cdef ServerCall last_sheddable(self)
+
+
+cdef bint is_sheddable(ServerCall call) noexcept

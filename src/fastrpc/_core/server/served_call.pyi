@@ -1,5 +1,6 @@
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any, TypeVar, final
 
 from fastrpc._core.calls.call import Call
 from fastrpc._core.payload.arguments import BoundArguments
@@ -107,3 +108,22 @@ def detached_call(
     timeout: float | None,
 ) -> _Kind:
     """Make a call without a connection, for handlers that are called directly in a test; `kind` describes it."""
+
+@final
+class WaitingCalls:
+    """Calls that wait for their start, in the order in which they start: by priority, then by arrival."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[ServerCall]: ...
+    @property
+    def high(self) -> OrderedDict[ServerCall, int]:
+        """Calls, each with the bytes that it holds."""
+
+    @property
+    def normal(self) -> OrderedDict[ServerCall, int]: ...
+    @property
+    def sheddable(self) -> OrderedDict[ServerCall, int]: ...
+    @property
+    def sheddable_bytes(self) -> int: ...
+    @property
+    def sheddable_records(self) -> int: ...

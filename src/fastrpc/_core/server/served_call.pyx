@@ -1,16 +1,19 @@
-"""A call being served: its scope, its arguments and its stage."""
+"""A call being served: its scope, its arguments and its stage; and the calls that wait for their start.
+
+The calls of a connection, or of all, start by priority 2, 0, 1, then by arrival.
+"""
 
 import asyncio
 import logging
 from asyncio import CancelledError
+from collections import OrderedDict
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE, RANK_NORMAL, RANK_SHEDDABLE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED, STATE_GONE, STATE_NEW
-from fastrpc._core.calls.call cimport Draining
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED, STATE_GONE, STATE_NEW, Draining
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
@@ -260,3 +263,69 @@ def detached_call(kind, metadata, identity, timeout):
     call.received_metadata = encode_metadata(metadata or {})
     call.own_identity = identity
     return call
+
+
+@cython.final
+cdef class WaitingCalls:
+
+    def __cinit__(self):
+        self.high = OrderedDict()
+        self.normal = OrderedDict()
+        self.sheddable = OrderedDict()
+
+    def __len__(self):
+        return len(self.high) + len(self.normal) + len(self.sheddable)
+
+    def __iter__(self):
+        yield from self.high
+        yield from self.normal
+        yield from self.sheddable
+
+    cdef object of(self, ServerCall call):
+        """Return the calls of the same priority."""
+        if call.priority == PRIORITY_HIGH:
+            return self.high
+        return self.sheddable if call.priority == PRIORITY_SHEDDABLE else self.normal
+
+    cdef int add(self, ServerCall call) except -1:
+        """Put a call, which has been charged, after the others of its priority."""
+        cdef int64_t charge = call.charge
+        self.of(call)[call] = charge
+        if is_sheddable(call):
+            self.sheddable_bytes += charge
+            self.sheddable_records += call.record
+        return 0
+
+    cdef int drop(self, ServerCall call) except -1:
+        """Take a call out."""
+        charge = self.of(call).pop(call, None)
+        if charge is not None and is_sheddable(call):
+            self.sheddable_bytes -= <int64_t>charge
+            self.sheddable_records -= call.record
+        return 0
+
+    cdef ServerCall first(self, int last_rank):
+        """Return the call to start next among those up to this rank, or None."""
+        if self.high:
+            return <ServerCall>next(iter(self.high))
+        if self.normal and last_rank >= RANK_NORMAL:
+            return <ServerCall>next(iter(self.normal))
+        return <ServerCall>next(iter(self.sheddable)) if self.sheddable and last_rank >= RANK_SHEDDABLE else None
+
+    cdef ServerCall oldest(self):
+        """Return the call that has waited longest, or None."""
+        cdef ServerCall call, found = None
+        for calls in (self.high, self.normal, self.sheddable):
+            if calls:
+                call = <ServerCall>next(iter(calls))
+                if found is None or call.queued_ns < found.queued_ns:
+                    found = call
+        return found
+
+    cdef ServerCall last_sheddable(self):
+        """Return the call that makes room for others first, the one that would start last, or None."""
+        return <ServerCall>next(reversed(self.sheddable)) if self.sheddable else None
+
+
+cdef bint is_sheddable(ServerCall call) noexcept:
+    return call.priority == PRIORITY_SHEDDABLE

@@ -74,7 +74,7 @@ cdef class ServedConnection:
         dict answers
         uint64_t generation
 
-        # The key of the peer under limits (`limiting.key_table.key_of`), 0 until the first use.
+        # The key of the peer under limits (`limiting.limiters.key_of`), 0 until the first use.
         uint64_t peer_key
 
         # Whether the peer may list the services. Whether the engine has marshals of its own (`marshal_of`).

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fastrpc._core.http.problems import problem
+from fastrpc._core.http.responses import problem
 from fastrpc._core.payload.double_keys import find_double_key
 from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc._core.server.served_connection import Failure

@@ -7,7 +7,7 @@ help; a caller that may not call a tool does not see it.
 from collections.abc import Sequence
 from typing import Final
 
-from fastrpc._core.http.problems import problem
+from fastrpc._core.http.responses import problem
 from fastrpc._core.payload.double_keys import find_double_key
 from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc._core.server.served_connection import Failure

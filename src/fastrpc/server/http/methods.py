@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from fastrpc._core.calls.call import MethodRoute
-from fastrpc._core.http.http_method import HttpMethod
-from fastrpc._core.http.service import HttpService
+from fastrpc._core.http.service import HttpMethod, HttpService
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.gate import Gate
 from fastrpc.config import ServerConfig

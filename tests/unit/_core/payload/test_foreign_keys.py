@@ -11,7 +11,7 @@ import pytest
 import fastrpc
 from fastrpc import HTTP, current_call
 from fastrpc._core.base.histogram import DROPPED
-from fastrpc._core.rpcx.profile import PHOBOS, RPCX
+from fastrpc._core.rpcx.frames import PHOBOS, RPCX
 from tests.support.gateway_talk import connected
 from tests.support.rpcx_link import served_rpcx
 from tests.support.rpcx_wire import call

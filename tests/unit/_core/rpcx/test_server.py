@@ -9,7 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Keepalive, Limits, Memory, ServerConfig, Timeouts
-from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
+from fastrpc._core.rpcx.frames import PHOBOS, RPCX, Profile
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc_harness.checking import check
 from tests.support.rpcx_arith import Arith

@@ -1,0 +1,142 @@
+"""The parts of responses: their fields, each with its end, and the documents of errors (RFC 9457).
+
+::
+
+    {"type": "about:blank", "title": "Not Found", "status": 404, "code": "NOT_FOUND", "detail": "no order 7",
+     "processed": "yes", "retry_after": 1.5, "details": {...}}
+
+`code` is the name of the status, which tells more than HTTP's number; `processed` tells whether the handler may have run.
+"""
+
+from http import HTTPStatus
+
+import msgspec
+
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
+from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, PERMISSION_DENIED, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE
+from fastrpc._core.calls.call_log cimport find_request_entry
+from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.request_fields cimport metadata_lines
+from fastrpc._core.http.service cimport shared_lines
+from fastrpc._core.http1.head cimport FIELD_REQUEST_ID, VERB_POST
+from fastrpc._core.wire.frame cimport PUSHBACK_NEVER
+
+from fastrpc.status import Status
+
+cdef enum:
+    # Seconds after which a client may come again where no time is given.
+    COMMON_PAUSE = 1
+
+cdef int[17] statuses
+
+statuses[:] = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401]
+
+# Other refusals are an INVALID_ARGUMENT.
+cdef dict refusals = {
+    401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 408: Status.DEADLINE_EXCEEDED.value, 413: RESOURCE_EXHAUSTED,
+    414: RESOURCE_EXHAUSTED, 431: RESOURCE_EXHAUSTED, 500: INTERNAL, 503: UNAVAILABLE,
+    504: Status.DEADLINE_EXCEEDED.value,
+}
+
+cdef dict titles = {int(status): status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    499: "Client Closed Request",
+}
+
+cdef object encode = msgspec.json.Encoder().encode
+
+cdef enum:
+    # Where the value lies in the entry of metadata with the request's id (call_log).
+    ID_AT = 19
+
+NOSNIFF = b"X-Content-Type-Options: nosniff\r\n"
+JSON_LINES = b"Content-Type: application/json\r\n" + NOSNIFF
+MSGPACK_LINES = b"Content-Type: application/msgpack\r\n" + NOSNIFF
+NDJSON_LINES = b"Content-Type: application/x-ndjson\r\n" + NOSNIFF
+EVENT_LINES = b"Content-Type: text/event-stream\r\nCache-Control: no-store\r\n" + NOSNIFF
+PROBLEM_LINES = b"Content-Type: application/problem+json\r\n" + NOSNIFF
+cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
+BEARER = b"WWW-Authenticate: Bearer\r\n"
+
+
+cdef int http_status_of(int status) noexcept:
+    return statuses[status] if 0 <= status <= 16 else 500
+
+
+cdef int status_of_refusal(int http_status) except -1:
+    return refusals.get(http_status, INVALID_ARGUMENT)
+
+
+def http_status(int status):
+    return http_status_of(status)
+
+
+def problem(Failure failure not None, int codec, int status=0):
+    status = status or http_status_of(failure.status)
+    document = {
+        "type": "about:blank",
+        "title": titles.get(status, ""),
+        "status": status,
+        "code": _code(failure.status),
+        "detail": failure.text,
+        "processed": "yes" if failure.has_run else "no",
+    }
+    if failure.pushback_ms and failure.pushback_ms != PUSHBACK_NEVER:
+        document["retry_after"] = failure.pushback_ms / 1000.0
+    if failure.details:
+        if codec == CODEC_JSON:
+            document["details"] = msgspec.Raw(failure.details)
+        else:
+            document["details"] = _plain_details(failure.details)
+    return document
+
+
+def _code(int status):
+    return Status(status).name if 0 <= status <= 16 else "UNKNOWN"
+
+
+def _plain_details(bytes details):
+    """Return details in msgpack as values; what JSON cannot carry is left out."""
+    try:
+        found = msgspec.msgpack.decode(details)
+        encode(found)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError):
+        return None
+    return found
+
+
+cdef bytes problem_document(int http_status, Failure failure, int codec):
+    return <bytes>encode(problem(failure, codec, http_status))
+
+
+cdef bytes retry_line(int http_status, Failure failure):
+    cdef int seconds = COMMON_PAUSE
+    if http_status not in (429, 503) or failure.pushback_ms == PUSHBACK_NEVER:
+        return b""
+    if failure.pushback_ms:
+        seconds = <int>((<long long>failure.pushback_ms + 999) // 1000)
+    return b"Retry-After: %d\r\n" % seconds
+
+
+cdef bint has_lines(ServerCall call, RequestHead head) noexcept:
+    return (
+        call.sent_metadata is not None or call.request_entry is not None or terms_of(call).origin is not None
+        or head.verb != VERB_POST or head._noted[<int>FIELD_REQUEST_ID].count != 0
+    )
+
+
+cdef bytes call_lines(ServerCall call, RequestHead head):
+    """Return metadata, the id of the request, and what lets a page read the answer."""
+    cdef bytes lines = b"", metadata = b"", origin = terms_of(call).origin
+    if call.sent_metadata is not None:
+        lines = metadata = metadata_lines(call.sent_metadata)
+    if call.request_entry is None and head._noted[<int>FIELD_REQUEST_ID].count:
+        find_request_entry(call, False)
+    if call.request_entry is not None:
+        lines += b"X-Request-Id: %b\r\n" % call.request_entry[ID_AT:]
+    if origin is not None:
+        lines += shared_lines(origin, metadata)
+    return lines + NO_STORE if head.verb != VERB_POST else lines

@@ -1,0 +1,138 @@
+"""Limits of calls a second, and of calls in progress, for each of many keys."""
+
+cimport cython
+from cpython.buffer cimport Py_buffer
+from libc.stdint cimport int64_t, uint64_t
+
+cdef extern from "limiting/shared_word.h" nogil:
+    int64_t word "frpc_word"(const int64_t* place) noexcept
+    bint replace_word "frpc_replace_word"(int64_t* place, int64_t old, int64_t new) noexcept
+    void add_word "frpc_add_word"(int64_t* place, int64_t change) noexcept
+    uint64_t keyed_hash "frpc_keyed_hash"(const uint64_t* secret, const char* data, size_t size) noexcept
+
+cdef enum:
+    # Keys that a table holds at most (company.md gives them to users as 10,000), and the places they lie in: with so many
+    # more places, a key finds one within its window (the chance of a full window is below 1e-13).
+    MOST_KEYS = 10_000
+    PLACES = 32_768
+    WINDOW = 64
+    # The word that all keys without a place share.
+    OVERFLOW = PLACES
+
+
+# The word of a name in every table of this process and of those forked from it. Never 0.
+cdef uint64_t key_of(bytes name) noexcept
+
+
+cdef class KeyTable:
+    cdef:
+        # Owns the memory: the keys, 0 where a place is free; the words of the keys, and the one for the overflow; the
+        # count of taken places. Processes forked from this one may share it.
+        Py_buffer _memory
+        int64_t* _keys
+        int64_t* words
+        int64_t* _taken
+
+        # In the unit of the words: a sweep finds nothing idle before this, and the next one is at least so much later.
+        int64_t sweep_at
+        int64_t sweep_pause
+
+    cdef Py_ssize_t find(self, uint64_t key, int64_t idle) noexcept
+    cdef Py_ssize_t _claim(self, uint64_t key, Py_ssize_t free, Py_ssize_t idle_place, int64_t idle) noexcept
+    cdef int _sweep(self, int64_t idle) noexcept
+    cdef bint is_full(self) noexcept
+    cdef int forget(self, Py_ssize_t place) noexcept
+
+
+cdef enum:
+    # The last calls of a window whose times are kept, and the seconds for which the shortest median is remembered.
+    SAMPLES = 512
+    SECONDS = 10
+
+
+@cython.final
+cdef class AdaptiveLimit:
+    cdef:
+        # floor <= _limit <= ceiling; half of it applies while the shortest time is measured anew.
+        double _limit
+        int64_t _floor
+        int64_t _ceiling
+        int _probes_left
+
+        # The running window: its start, the times of calls that ended well, how many did, how many missed their deadline,
+        # the most calls in progress.
+        uint64_t _began_ns
+        uint64_t[SAMPLES] _times
+        int64_t _ended
+        int64_t _late
+        int64_t _peak
+
+        # The shortest median of each of the last seconds, 0: none; the second of the latest one.
+        uint64_t[SECONDS] _least
+        uint64_t _second
+
+    cdef int64_t now_allowed(self) noexcept
+    cdef int note(self, uint64_t now, uint64_t held_ns, bint is_late, int64_t calls) noexcept
+    cdef int _end_window(self, uint64_t now) noexcept
+    cdef uint64_t _median(self) noexcept
+    cdef uint64_t _shortest(self, uint64_t now, uint64_t median) noexcept
+    cdef int _move(self, double shortest, double median) noexcept
+
+
+@cython.final
+cdef class RateLimiter:
+    cdef:
+        readonly KeyTable table
+
+        # Words of the table are ticks since `_base_ns`: the instant at which the bucket is full again.
+        uint64_t _base_ns
+
+        # Ticks for one token, for a full bucket, and for the part of it that sheddable calls may not use.
+        int64_t _token
+        int64_t _capacity
+        int64_t _reserve
+
+        # The place of the last token taken, for `give_back`.
+        Py_ssize_t _last
+
+    cdef int64_t take(self, uint64_t key, uint64_t now, bint is_sheddable) noexcept
+    cdef int give_back(self) noexcept
+
+
+cdef enum CallEnd:
+    # The end of a call: never started, handler failed, deadline missed, succeeded.
+    END_UNSTARTED = 0
+    END_FAILED = 1
+    END_LATE = 2
+    END_GOOD = 3
+
+
+@cython.final
+cdef class ConcurrencyLimiter:
+    cdef:
+        # Words of the table are calls in progress.
+        readonly KeyTable table
+        readonly int64_t limit
+
+        # The rule that moves the limit, or None. With one, the limiter has one key.
+        readonly AdaptiveLimit adaptive
+
+        # The mean time that a call holds its place, in nanoseconds: an exponential average, 0 before the first end.
+        readonly uint64_t mean_ns
+
+    cdef Py_ssize_t enter(self, uint64_t key, bint is_sheddable) noexcept
+    cdef int leave(self, Py_ssize_t place, uint64_t held_ns, uint64_t now, CallEnd end) noexcept
+    cdef uint64_t pause(self) noexcept
+
+
+@cython.final
+cdef class Permit:
+    cdef:
+        # The place of a call under a limit, and the call's permit under the next one, or None.
+        ConcurrencyLimiter limiter
+        Py_ssize_t place
+        Permit next
+
+
+# Leave the places of all permits in a chain.
+cdef int leave_all(Permit permit, uint64_t held_ns, uint64_t now, CallEnd end) noexcept

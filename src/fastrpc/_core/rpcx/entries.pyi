@@ -1,1 +1,0 @@
-"""Metadata between rpcx and the native form; no Python face."""

@@ -1,0 +1,61 @@
+import asyncio
+from collections.abc import Iterable
+from typing import Any, final
+
+from fastrpc._core.io.blocking_io import BlockingIO, LayeredIO
+from fastrpc._core.io.layer import Layer
+from fastrpc._core.rpcx.translation import RpcxTranslation
+
+class RpcxLayer(Layer):
+    """rpcx over one connection of a loop.
+
+    Args:
+        stream: the stream above, a session of the native protocol.
+    """
+
+    def __init__(
+        self, stream: Any, translation: RpcxTranslation, loop: asyncio.AbstractEventLoop
+    ) -> None: ...
+    @property
+    def translation(self) -> RpcxTranslation: ...
+    @property
+    def engine(self) -> Any:
+        """The connection above."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin: the connection above opens at once."""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` bytes were received."""
+
+    def eof_received(self) -> bool | None:
+        """The server sends no more."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The stream below is gone."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Translate and send."""
+
+    def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Translate and send pieces."""
+
+    def can_write_eof(self) -> bool:
+        """Return False: a server of Go takes the end of our side for the end of the connection."""
+
+    def is_closing(self) -> bool: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+@final
+class RpcxBlockingIO(LayeredIO):
+    """The bytes of a native connection, which lie below as rpcx.
+
+    Args:
+        below: carries rpcx; owned from then on.
+        translation: that of this connection.
+    """
+
+    def __init__(self, below: BlockingIO, translation: RpcxTranslation) -> None: ...
+    @property
+    def translation(self) -> RpcxTranslation: ...

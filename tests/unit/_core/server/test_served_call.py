@@ -1,0 +1,67 @@
+"""Calls that wait for their start."""
+
+import asyncio
+
+import fastrpc
+from fastrpc import Admission, Memory, OverloadedError, ServerConfig
+from fastrpc._core.server.served_call import WaitingCalls
+from tests.support.held_calls import held_calls
+from tests.support.waiting import eventually
+
+NAMES = (("a", 1, 0), ("b", 0, 0), ("c", 1, 0), ("d", 0, 0), ("e", 2, 0), ("f", 1, 0))
+
+
+@fastrpc.service("desk")
+class Desk:
+    def __init__(self) -> None:
+        self.started: list[str] = []
+
+    @fastrpc.method
+    async def note(self, name: str, _ballast: bytes) -> str:
+        self.started.append(name)
+        return name
+
+
+def config(*, queue_age: float = 30, queue_length: int = 100) -> ServerConfig:
+    return ServerConfig(
+        memory=Memory(send_soft=65_536), admission=Admission(queue_age=queue_age, queue_length=queue_length)
+    )
+
+
+def test_nothing_waits_at_first() -> None:
+    waiting = WaitingCalls()
+    assert (len(waiting), list(waiting)) == (0, [])
+    assert (waiting.sheddable_bytes, waiting.sheddable_records) == (0, 0)
+
+
+async def test_calls_leave_by_priority_and_then_by_arrival_also_after_some_were_dropped() -> None:
+    desk = Desk()
+    async with held_calls(desk, config(), NAMES) as held:
+        for index in (2, 3):
+            held.calls[index].cancel()
+        await eventually(lambda: held.waiting() == 4)
+    # A server counts priority 2 as 0.
+    assert desk.started == ["b", "e", "a", "f"]
+
+
+async def test_the_sheddable_call_that_came_last_and_still_waits_makes_room() -> None:
+    desk = Desk()
+    async with held_calls(desk, config(queue_length=6), NAMES) as held:
+        held.calls[5].cancel()
+        await eventually(lambda: held.waiting() == 5)
+        held.add("g", 0, 0)
+        await eventually(lambda: held.waiting() == 6)
+        held.add("h", 0, 0)
+        await eventually(lambda: held.refused() == 2)
+    assert desk.started == ["b", "d", "e", "g", "h", "a"]
+
+
+async def test_calls_of_every_priority_wait_as_long_as_they_may_and_no_longer() -> None:
+    desk = Desk()
+    async with held_calls(desk, config(queue_age=1), NAMES) as held:
+        await eventually(lambda: held.refused() == len(NAMES))
+        assert held.waiting() == 0
+    assert desk.started == []
+    for error in await asyncio.gather(*held.calls, return_exceptions=True):
+        assert isinstance(error, OverloadedError)
+        assert "Admission.queue_age" in str(error)
