@@ -15,11 +15,18 @@ cdef enum:
 
 cdef class Turns:
     cdef:
-        # The loop, and whether the next round is scheduled there.
+        # The loop, and whether the next round is scheduled there. `_call_at` is None where one callback begins a turn and
+        # gives its slices.
         object _call_soon
+        object _call_at
+        object _mark
         object _run
         object _report
         bint _is_scheduled
+
+        # The begin of the last round, and the number of owners that waited then.
+        uint64_t _began_ns
+        Py_ssize_t _due
 
         # Owners that wait for a slice, the next one first, with their contexts: those without a slice so far, those
         # that had one; whether the next slice is for one without.
@@ -54,6 +61,7 @@ cdef class Turns:
     cdef uint64_t _slice_ns(self, bint is_begun) except 0
     cdef object _next(self)
     cdef int _schedule(self) except -1
+    cdef int _begin_turn(self, uint64_t now) except -1
     cdef bint _give_slice(self, Timed owner, uint64_t ends_ns) except -1
 
 

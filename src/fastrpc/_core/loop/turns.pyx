@@ -6,7 +6,8 @@
                      └─► begun, once it had a slice: one of each by turns
 
 One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being compressed or
-decompressed.
+decompressed. asyncio polls before its callbacks, uvloop behind them. So on asyncio slices run behind the reads of their turn:
+before them, a request that comes while they run would wait for those of the next turn as well.
 However much is queued, other callbacks wait for at most one turn of it: TURN_NS, or as long as the callbacks before it took,
 up to LONGEST_TURN_NS.
 
@@ -61,7 +62,9 @@ cdef class Turns:
         self._call_soon = loop.call_soon
         self._report = loop.call_exception_handler
         self._run = self.run
+        self._mark = self.mark
         self.polls = PollClock(loop)
+        self._call_at = loop.call_at if self.polls.polls_first else None
         self._fresh = deque()
         self._begun = deque()
         self.frames_left = NOTED_FRAMES
@@ -112,10 +115,28 @@ cdef class Turns:
         return self._schedule()
 
     cdef int _schedule(self) except -1:
-        if not self._is_scheduled:
+        if self._is_scheduled:
+            return 0
+        if self._call_at is None:
             self._call_soon(self._run)
-            self._is_scheduled = True
+        else:
+            # asyncio runs callbacks before the reads of a turn, and timers that are due behind them.
+            self._call_soon(self._mark)
+            self._call_at(0.0, self._run)
+        self._is_scheduled = True
         return 0
+
+    cdef int _begin_turn(self, uint64_t now) except -1:
+        self._is_scheduled = False
+        self._began_ns = now
+        self._due = self._waiting()
+        self.ends_ns = now + TURN_NS
+        self.unanswered_ns = UNANSWERED_NS
+        return 0
+
+    def mark(self):
+        """Begin a turn of a loop that polls first; called by the loop. `run` follows behind the reads of the turn."""
+        self._begin_turn(now_ns())
 
     cdef object _next(self):
         """Return the owner of the next slice, removed from the queue."""
@@ -125,12 +146,18 @@ cdef class Turns:
 
     def run(self):
         """Run slices for one turn of the loop; called by the loop."""
-        cdef uint64_t began = now_ns(), now = began
-        cdef uint64_t length = max(TURN_NS, min(LONGEST_TURN_NS, began - self._ran_ns)) if self._ran_ns else TURN_NS
-        cdef Py_ssize_t left = self._waiting()
-        self._is_scheduled = self._is_fresh_next = False
+        cdef uint64_t began = now_ns(), now = began, length, spent
+        cdef Py_ssize_t left
+        if self._call_at is None:
+            self._begin_turn(began)
+        else:
+            # Reads that had the whole share in each turn would leave nothing to those that wait.
+            self.unanswered_ns = max(self.unanswered_ns, <uint64_t>(UNANSWERED_NS // 2))
+        spent = min(TURN_NS, began - self._began_ns)
+        length = max(SHORTEST_NS, TURN_NS - spent, min(LONGEST_TURN_NS, began - self._ran_ns) if self._ran_ns else 0)
+        left = self._due
+        self._is_fresh_next = False
         self.ends_ns = began + length
-        self.unanswered_ns = UNANSWERED_NS
         try:
             while left > 0 and now < began + length:
                 left -= 1
