@@ -56,5 +56,5 @@ cdef class EchoConnection(Connection):
 
 
 cdef bytes all_output(Connection connection):
-    output = connection.sender.take_output()
+    output = connection.sender.take()
     return <bytes>output if type(output) is bytes else b"".join(output)

@@ -152,7 +152,7 @@ cdef class RecordingConnection(Connection):
         if self.slots.withholds:
             self.slots.resume_withheld()
         self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most, True)
-        output = self.sender.take_output()
+        output = self.sender.take()
         return output if type(output) is bytes else b"".join(output)
 
     # Calls of ours

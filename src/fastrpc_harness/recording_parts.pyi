@@ -79,6 +79,10 @@ class RecordingOwner(PartsOwner):
     def take(self, most: int = -1) -> bytes:
         """Return the output of the sender: pieces as long as fewer than `most` bytes are there, -1: all."""
 
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of output that wait in the sender."""
+
     def receive_data(self, data: bytes) -> int:
         """Give bytes to the reader; return how many it consumed."""
 

@@ -148,8 +148,12 @@ cdef class RecordingOwner(PartsOwner):
 
     def take(self, Py_ssize_t most=-1):
         self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most, True)
-        output = self.sender.take_output()
+        output = self.sender.take()
         return output if type(output) is bytes else b"".join(output)
+
+    @property
+    def output_bytes(self):
+        return self.sender.size()
 
     def respond(self, Call call not None, bytes payload not None, bytes metadata=None):
         call.sent_metadata = metadata
@@ -446,7 +450,7 @@ cdef class WatchedConnection(Connection):
         return self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def take(self):
-        output = self.sender.take_output()
+        output = self.sender.take()
         return output if type(output) is bytes else b"".join(output)
 
     def request(self, bytes method not None):

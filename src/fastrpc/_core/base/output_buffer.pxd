@@ -13,20 +13,13 @@ cdef class OutputBuffer:
         list chunks
         Py_ssize_t chunk_bytes
 
+    # For an engine.
     cdef int put(self, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1
     cdef int keep(self, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1
-    cdef object take(self)
     cdef void drop(self) noexcept
 
-    cdef inline Py_ssize_t size(self) noexcept:
-        """Return the bytes that `take` would return."""
-        return self.out.size + self.chunk_bytes
-
-    cdef inline const char* plain(self, Py_ssize_t* size) noexcept:
-        """Return all output where it lies in `out`, NULL where it does not; valid until more is written, or it is taken."""
-        size[0] = self.out.size
-        return self.out.data() if self.chunk_bytes == 0 else NULL
-
-    cdef inline void skip(self) noexcept:
-        """Forget the plain output: it has been written."""
-        self.out.clear()
+    # For its byte stream.
+    cdef Py_ssize_t size(self) noexcept
+    cdef const char* plain(self, Py_ssize_t* size) noexcept
+    cdef object take(self)
+    cdef int skip(self) except -1

@@ -4,9 +4,9 @@
 
     engine ── frames ──► out.reserve ──┐                   ┌──► plain, skip    all of it lies in `out`
            ── payloads ► put ──────────┴─► chunks, then out ┴──► take           bytes, or a list of parts
-                           └─► long: kept as a chunk, behind what lay in `out`
+                            └─► long: kept as a chunk, behind what lay in `out`
 
-An engine has one, and is asked for it by its byte stream (`io/engine`).
+An engine has one, which its byte stream empties (`io/engine`). That of a native connection is its send queue.
 """
 
 cimport cython
@@ -42,6 +42,24 @@ cdef class OutputBuffer:
         return 0
 
     @cython.final
+    cdef void drop(self) noexcept:
+        """Forget the output, and free its memory: the connection is lost."""
+        self.chunks = None
+        self.chunk_bytes = 0
+        self.out.clear()
+        self.out.release()
+
+    # For the byte stream
+
+    cdef Py_ssize_t size(self) noexcept:
+        """Return the bytes that `take` would return."""
+        return self.out.size + self.chunk_bytes
+
+    cdef const char* plain(self, Py_ssize_t* size) noexcept:
+        """Return all output where it lies in one piece, NULL where it does not; valid until more is written, or taken."""
+        size[0] = self.out.size
+        return self.out.data() if self.chunk_bytes == 0 else NULL
+
     cdef object take(self):
         """Return the output and forget it: bytes, or a list of bytes-like parts in order."""
         cdef list parts = self.chunks
@@ -53,10 +71,7 @@ cdef class OutputBuffer:
             parts.append(self.out.take())
         return parts
 
-    @cython.final
-    cdef void drop(self) noexcept:
-        """Forget the output, and free its memory: the connection is lost."""
-        self.chunks = None
-        self.chunk_bytes = 0
+    cdef int skip(self) except -1:
+        """The plain output has been written: forget it."""
         self.out.clear()
-        self.out.release()
+        return 0

@@ -11,7 +11,7 @@ from fastrpc._core.base.status cimport OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.client.own_calls cimport new_own_calls
-from fastrpc._core.io.engine cimport STREAM_SHARE, ByteStream
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.wire.frame cimport REASON_DRAIN
@@ -82,7 +82,7 @@ cdef class BlockingConnection(Connection):
     cdef bint output_is_full(self, Call call) noexcept:
         """Return whether output waits for the system, so that a stream does not add to it."""
         cdef bint is_stuck = self._stream is not NULL and (<ByteStream>self._stream).is_stuck()
-        return is_stuck or self.sender.output_bytes() > STREAM_SHARE
+        return is_stuck or self.sender.is_full()
 
     cdef int flushed(self) except -1:
         self.handed_flushes = self.sender.flushes

@@ -275,11 +275,11 @@ cdef class BlockingStream(ByteStream):
                 self.has_news = False
                 if not engine.is_closed:
                     engine.pump()
-                if not engine.has_output():
+                if not engine.output.size():
                     return 0
                 if self._send_plain(engine, &sent):
                     continue
-                output = engine.take_output()
+                output = engine.output.take()
                 self.parts = <list>output if type(output) is list else [output]
                 if sent > 0:
                     self._sent(sent)
@@ -305,14 +305,14 @@ cdef class BlockingStream(ByteStream):
     cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1:
         """Send output that lies in one piece, the common case; False: only `sent` bytes could go so."""
         cdef Py_ssize_t size = 0
-        cdef const char* data = engine.plain_output(&size)
+        cdef const char* data = engine.output.plain(&size)
         sent[0] = 0
         if data is NULL or size > SENT_INSIDE:
             return False
         sent[0] = self.io.send(data, size)
         if sent[0] != size:
             return False
-        engine.skip_output()
+        engine.output.skip()
         self.written += size
         self._sent(0)
         return True

@@ -354,7 +354,7 @@ cdef class CallingEngine(PythonEngine):
         return 0
 
     cdef int flushed(self) except -1:
-        if self._output_bytes == 0:
+        if self.output.size() == 0:
             self._handed = self._written
         return 0
 

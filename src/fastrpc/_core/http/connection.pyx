@@ -515,7 +515,7 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int flushed(self) except -1:
         cdef ServerCall call = self.connection.call
-        if self.connection.output_held or self.is_stuck or self._output_bytes:
+        if self.connection.output_held or self.is_stuck or self.output.size():
             self.life.weigh(self.connection.unsent_bytes(), self.now)
         if self.has_begun and call is not None and call.stream is not None and not self.connection.output_is_full(call):
             (<StreamChannel>call.stream).wake_sender()

@@ -287,7 +287,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef bint output_is_full(self, Call call) noexcept:
         if self._engine is NULL:
             return False
-        return (<HttpConnection>self._engine).is_stuck or (<HttpConnection>self._engine)._output_bytes > STREAM_ROOM
+        return (<HttpConnection>self._engine).is_stuck or (<HttpConnection>self._engine).output.size() > STREAM_ROOM
 
     cdef int await_turn(self, Call call) except -1:
         # The flush that makes room wakes it.

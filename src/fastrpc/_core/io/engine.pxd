@@ -1,6 +1,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.base.timer_wheel cimport Timed
 
 cdef enum:
@@ -56,6 +57,9 @@ cdef class Engine:
         # freed first clears the other's pointer.
         PyObject** _known_at
 
+        # The bytes that it has to send, never None. The stream takes them behind each `pump`.
+        OutputBuffer output
+
         # Set by the stream before each use: the instant, that of the last bytes, and that at which the peer may have sent
         # what is handled now: nothing of it was there before (0: not told, it came now).
         public uint64_t now
@@ -100,14 +104,21 @@ cdef class Engine:
 
     # Bytes out.
     cdef int pump(self) except -1
-    cdef Py_ssize_t has_output(self) noexcept
-    cdef const char* plain_output(self, Py_ssize_t* size) noexcept
-    cdef object take_output(self)
-    cdef int skip_output(self) except -1
     cdef int rest(self) noexcept
 
     # For engines: whether what is left of this read has to wait, asked once `messages_left` is used up.
     cdef bint has_to_wait(self) except -1
+
+    # For engines: something was written. It leaves at the end of the read that is handled now, else in the next turn of
+    # the loop.
+    cdef inline int written(self) except -1:
+        if not self.is_reading and self._stream is not NULL:
+            (<ByteStream>self._stream).on_output()
+        return 0
+
+    # For engines whose messages wait in their output alone: the bytes of it that the peer has not taken.
+    cdef inline int64_t unsent_output(self) except? -1:
+        return self.output.size() + (0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes())
 
     # Time: compare every running instant with now; return the next one, 0 = none.
     cdef uint64_t check(self, uint64_t now) except? 0

@@ -4,15 +4,15 @@
 
     transport ──► ByteStream ── receive, body_place, body_received, eof, lost ──► Engine
                       │      ── check(now), connected, read_done, blocked ──────►   │
-                      │      ◄─ pump, has_output, take_output, skip_output ──────   │
+                      │      ◄─ pump, output: size, plain, take, skip ───────────   │
                       └◄──────── on_output, schedule_check, finish, cut_off ────────┘
 
 A `Session` holds its engine, which borrows its stream: users of a connection, such as calls and pools, hold the engine, so
 it may outlive the stream. So does a `BlockingStream`. Between the two there are only bytes
 and instants: a layer that encrypts lies below the stream.
 
-A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, has_output twice,
-plain_output, skip_output, rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only where
+A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, the output's size twice,
+plain, skip; rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only where
 no read is handled. That is a read of `Session`; `BlockingStream` never tells read_done, blocked and unblocked.
 
 `Session` is the stream of an event loop, `BlockingStream` that of the blocking client. `Connection` is the engine of the
@@ -141,6 +141,9 @@ cdef class ByteStream(Timed):
 cdef class Engine:
     """The protocol of one connection, without input and output."""
 
+    def __cinit__(self):
+        self.output = OutputBuffer()
+
     def __dealloc__(self):
         if self._stream is not NULL:
             (<ByteStream>self._stream)._engine = NULL
@@ -223,22 +226,6 @@ cdef class Engine:
 
     cdef int pump(self) except -1:
         """Move what may be sent now into the output."""
-        return 0
-
-    cdef Py_ssize_t has_output(self) noexcept:
-        """Return how many bytes of output there are."""
-        return 0
-
-    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
-        """Return all output where it lies in one piece, NULL where it does not."""
-        return NULL
-
-    cdef object take_output(self):
-        """Return all output: bytes, or a list of bytes-like parts in order."""
-        return b""
-
-    cdef int skip_output(self) except -1:
-        """The plain output has been written."""
         return 0
 
     cdef int rest(self) noexcept:

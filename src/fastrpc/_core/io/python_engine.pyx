@@ -2,14 +2,14 @@
 
 ::
 
-    Engine.receive ──► receive_data(bytes)        send(bytes) ──► Engine.take_output
+    Engine.receive ──► receive_data(bytes)        send(bytes) ──► Engine.output
     Engine.check ────► check_at(instant)          schedule_check(instant)
     Engine.connected, eof, lost ──► connection_made, eof_received, connection_lost
 
 The names are those of asyncio and h2. It costs a few calls of Python a read; a protocol on a hot path is compiled.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport ByteStream
@@ -17,9 +17,6 @@ from fastrpc._core.io.engine cimport ByteStream
 
 cdef class PythonEngine(Engine):
     """An engine whose protocol is written in Python."""
-
-    def __cinit__(self, *arguments, **options):
-        self._output = []
 
     # An engine in Python implements these
 
@@ -46,10 +43,8 @@ cdef class PythonEngine(Engine):
         """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
         if self.is_closed:
             return
-        self._output.append(data)
-        self._output_bytes += PyBytes_GET_SIZE(data)
-        if not self.is_reading and self._stream is not NULL:
-            (<ByteStream>self._stream).on_output()
+        self.output.put(data, 0, PyBytes_GET_SIZE(data))
+        self.written()
 
     def turn_is_over(self):
         """Note that one message was handled. Return whether the rest of the data has to wait: it is presented again."""
@@ -68,7 +63,7 @@ cdef class PythonEngine(Engine):
 
     def unsent_bytes(self):
         """Return the bytes of output that the peer has not taken."""
-        return self._output_bytes + (0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes())
+        return self.unsent_output()
 
     def taken_bytes(self):
         """Return the bytes of output that have left this machine, as far as it can be known."""
@@ -111,22 +106,3 @@ cdef class PythonEngine(Engine):
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         return self.check_at(now)
-
-    cdef Py_ssize_t has_output(self) noexcept:
-        return self._output_bytes
-
-    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
-        if len(self._output) != 1:
-            return NULL
-        size[0] = self._output_bytes
-        return PyBytes_AS_STRING(self._output[0])
-
-    cdef object take_output(self):
-        cdef bytes output = b"".join(self._output)
-        self.skip_output()
-        return output
-
-    cdef int skip_output(self) except -1:
-        self._output.clear()
-        self._output_bytes = 0
-        return 0

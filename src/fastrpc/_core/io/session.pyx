@@ -3,7 +3,7 @@
 ::
 
     transport ──► get_buffer, buffer_updated ──► Session ──► Engine.receive, body_received
-    transport ◄── write, or the socket ◄──────── Session ◄── Engine.pump, take_output
+    transport ◄── write, or the socket ◄──────── Session ◄── Engine.pump, output.take
 
 An `asyncio.BufferedProtocol`, whose writing half is `SessionOutput`: the transport receives straight into the loop's shared
 buffer, or into the final memory of a long payload. Input for which a turn of the loop has no time waits here, with reading
@@ -445,7 +445,7 @@ cdef class Session(SessionOutput):
             # The rest of its input is dropped, but read: see below.
             self.tail.drop()
             self._read_on()
-        if self.engine.has_output():
+        if self.engine.output.size():
             self._write_output()
         if not lingers or not self.transport.can_write_eof() or self.transport.is_closing():
             self.transport.close()

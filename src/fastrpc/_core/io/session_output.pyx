@@ -2,7 +2,7 @@
 
 ::
 
-    Engine.pump, take_output ──► SessionOutput ──► the socket, where it is small and nothing waits in the transport
+    Engine.pump, output.take ─► SessionOutput ──► the socket, where it is small and nothing waits in the transport
                                                └─► Transport.write, which keeps what the peer does not take
 
 The first write of a turn leaves at once, the rest at its end. Above HIGH_WATER the output waits in the engine.
@@ -13,6 +13,7 @@ import sys
 cimport cython
 from libc.stdint cimport int64_t
 
+from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport MUCH, NOTHING
 from fastrpc._core.io.socket_io cimport send_bytes
@@ -134,7 +135,7 @@ cdef class SessionOutput(ByteStream):
         cdef int rest
         while True:
             engine.pump()
-            if not engine.has_output():
+            if not engine.output.size():
                 # Something may wait that the peer gives no credit for.
                 return self._note_blocked()
             self._write_output()
@@ -148,7 +149,7 @@ cdef class SessionOutput(ByteStream):
 
     cdef int _write_output(self) except -1:
         cdef Engine engine = self.engine
-        cdef Py_ssize_t size = engine.has_output()
+        cdef Py_ssize_t size = engine.output.size()
         if size > DIRECT_BYTES:
             note_long(&self.sent, size, self.untaken_bytes())
         self.sent.bytes += size
@@ -156,7 +157,7 @@ cdef class SessionOutput(ByteStream):
             self.spinner.touch(self, engine.now + self.spin_ns)
         if self._send_directly():
             return 0
-        output = engine.take_output()
+        output = engine.output.take()
         self.transport_holds = True
         if type(output) is bytes:
             self._write(output)
@@ -181,9 +182,10 @@ cdef class SessionOutput(ByteStream):
         """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
         cdef Py_ssize_t size = 0, sent
         cdef const char* data
+        cdef OutputBuffer output = self.engine.output
         if self.descriptor < 0:
             return False
-        data = self.engine.plain_output(&size)
+        data = output.plain(&size)
         if data is NULL or size > DIRECT_BYTES:
             return False
         if self.transport_holds:
@@ -194,11 +196,11 @@ cdef class SessionOutput(ByteStream):
             return False
         sent = send_bytes(self.descriptor, data, size)
         if sent == size:
-            self.engine.skip_output()
+            output.skip()
             return True
         self.transport_holds = True
         if sent > 0:
-            self._write(self.engine.take_output()[sent:])
+            self._write(output.take()[sent:])
         # Nothing went, or an error: the transport meets the same.
         return sent > 0
 

@@ -80,7 +80,7 @@ cdef class Connection(PartsOwner):
         # Valid also without __init__.
         self.wire = NativeProtocol()
         self.reader = new_reader(self)
-        self.sender = new_sender(self)
+        self.output = self.sender = new_sender(self)
         self.slots = new_slots(self, self.sender)
         self.assembler = new_assembler(self, self.reader, self.sender)
         self.callee = new_callee(self, self.reader, self.assembler, self.sender)
@@ -482,26 +482,13 @@ cdef class Connection(PartsOwner):
         self.streams_have_turn = False
         return 0
 
-    cdef Py_ssize_t has_output(self) noexcept:
-        return self.sender.output_bytes()
-
-    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
-        size[0] = self.sender.out.size
-        return self.sender.out.data() if self.sender.is_plain() else NULL
-
-    cdef object take_output(self):
-        return self.sender.take_output()
-
-    cdef int skip_output(self) except -1:
-        return self.sender.skip_output()
-
     cdef int rest(self) noexcept:
         return NOTHING if self.streams_have_turn else self.sender.rest()
 
     @cython.nonecheck(False)
     cdef int flushed(self) except -1:
         cdef dict calls = self._output_waiters
-        if calls is not None and not self.output_is_stuck() and self.sender.output_bytes() <= STREAM_SHARE:
+        if calls is not None and not (self.output_is_stuck() or self.sender.is_full()):
             self._output_waiters = None
             for call in calls:
                 self.on_sendable(<Call>call)

@@ -1,4 +1,6 @@
-class Output:
+from fastrpc._core.base.output_buffer import OutputBuffer
+
+class Output(OutputBuffer):
     """The bytes that may leave, in order."""
 
     @property

@@ -1,24 +1,20 @@
-"""The bytes of a connection that may leave, in order, and the frames that never wait for credit."""
+"""The output of a native connection: frames in order, and those that never wait for credit, which may overtake."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint16_t
 from libc.string cimport memset
 
+from fastrpc._core.base.output_buffer cimport UNCOPIED
 from fastrpc._core.base.wire cimport store16, store32
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport CANCEL, CREDIT
 
-cdef enum:
-    # A payload part this long is handed to the transport as it is instead of being copied into `out`.
-    UNCOPIED = 16_384
 
-
-cdef class Output:
+cdef class Output(OutputBuffer):
     """The bytes that may leave, in order."""
 
     def __cinit__(self):
         self.control = WriteBuffer()
-        self.out = WriteBuffer()
 
     cdef int put_body(
         self, WriteBuffer buffer, int kind, int flags, uint64_t id, const char* body, Py_ssize_t size
@@ -34,22 +30,13 @@ cdef class Output:
         self.wire.write(buffer, &frame)
         return 0
 
-    cdef int put(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1:
-        """Write a frame; a long payload part goes beside the buffer, uncopied."""
+    cdef int put_frame(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1:
+        """Write a frame; a long part of a payload is not copied."""
         frame.payload = PyBytes_AS_STRING(payload) + offset
         frame.payload_size = size
         frame.payload_present = size if size < UNCOPIED else 0
         self.wire.write(self.out, frame)
-        if size >= UNCOPIED:
-            if self.chunks is None:
-                self.chunks = []
-            self.chunks.append(self.out.take())
-            if size == PyBytes_GET_SIZE(payload):
-                self.chunks.append(payload)
-            else:
-                self.chunks.append(memoryview(payload)[offset:offset + size])
-            self.chunk_bytes += size
-        return 0
+        return self.keep(payload, offset, size) if size >= UNCOPIED else 0
 
     # Frames without credit, which never wait
 
@@ -73,30 +60,30 @@ cdef class Output:
         self.put_body(buffer, kind, flags, 0, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
         return (<PartsOwner>self.owner).on_output()
 
-    # Output
+    # For the byte stream
 
-    cdef object take_output(self):
-        """Return the output to be written now: bytes, or a list of bytes-like parts in order."""
-        cdef list parts
+    cdef Py_ssize_t size(self) noexcept:
+        return self.output_bytes()
+
+    cdef const char* plain(self, Py_ssize_t* size) noexcept:
+        size[0] = self.out.size
+        return self.out.data() if self.is_plain() else NULL
+
+    cdef object take(self):
+        cdef object ordered = OutputBuffer.take(self)
         cdef bint opens = self.opening_waits
         self.opening_waits = self.cancel_waits = False
         self.flushes += 1
-        if self.chunks is None and self.control.size == 0:
-            return self.out.take()
-        parts = [] if self.chunks is None else self.chunks
-        self.chunks = None
-        self.chunk_bytes = 0
-        if self.out.size:
-            parts.append(self.out.take())
-        if self.control.size:
-            # Nothing overtakes the preface and the SETTINGS after it.
-            parts.insert(len(parts) if opens else 0, self.control.take())
-            # Rare, and most connections have no more of it for long.
-            self.control.release()
+        if self.control.size == 0:
+            return ordered
+        parts = <list>ordered if type(ordered) is list else [ordered]
+        # Nothing overtakes the preface and the SETTINGS after it.
+        parts.insert(len(parts) if opens else 0, self.control.take())
+        # Rare, and most connections have no more of it for long.
+        self.control.release()
         return parts
 
-    cdef int skip_output(self) except -1:
-        """The bytes of `out` have been written by other means, and nothing else waited."""
+    cdef int skip(self) except -1:
         self.opening_waits = self.cancel_waits = False
         self.flushes += 1
         self.out.clear()

@@ -3,7 +3,7 @@
 ::
 
     message ──► credit? ──► small: copied into `out` ─────────────────┐
-                   │                                                  ├──► take_output()
+                   │                                                  ├──► take()
                 small    large ──► ring: each id in turn, a piece ────┤
                            └─► unopened ──► ring                      │
     control frames ──────────────► `control`: before everything ──────┘
@@ -23,7 +23,6 @@ from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED
-from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.deficit_ring cimport MOST_OWED, QUANTUM
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, any_waits, fill_frame, forget_dropped, head_too_large
 from fastrpc._core.native.outgoing cimport let_go_of_all, new_failure, new_item, room_for, too_large
@@ -152,7 +151,7 @@ cdef class SendQueue(Output):
             frame.compressor = compressor
             frame.payload = PyBytes_AS_STRING(payload)
             frame.payload_size = frame.payload_present = size
-            self.put(&frame, payload, 0, size)
+            self.put_frame(&frame, payload, 0, size)
             call.send_left -= whole
             self.send_left -= whole
             self.data_frames_sent += 1
@@ -217,10 +216,11 @@ cdef class SendQueue(Output):
         let_go_of_all(calls, self.queues())
         self.ring = None
         self.unopened = None
-        self.queued_bytes = self.cut_bytes = self.dropped = self.chunk_bytes = 0
+        self.queued_bytes = self.cut_bytes = self.dropped = 0
         self.cut_requests = self.cut_responses = 0
-        self.chunks = None
-        self.out.release()
+        self.drop()
+        self.control.clear()
+        self.control.release()
         return 0
 
     cdef bint holds_messages(self, list calls) except -1:
@@ -264,7 +264,7 @@ cdef class SendQueue(Output):
 
     cdef bint has_room(self, Call call) noexcept:
         """Return whether a stream may send its next message now: little waits, and it is not the turn of others."""
-        return self.output_bytes() <= STREAM_SHARE and (self.ring is None or not self.ring.is_used_up(call))
+        return not self.is_full() and (self.ring is None or not self.ring.is_used_up(call))
 
     cdef bint _goes_alone(self, Call call) noexcept:
         """Return whether a large message of a stream may go at once: no other waits for a turn, and there is room."""
@@ -372,7 +372,7 @@ cdef class SendQueue(Output):
         if self.ring is not None:
             self.ring.charge(call, cost)
         self.queued_bytes -= size
-        self.put(frame, item.payload, 0, size)
+        self.put_frame(frame, item.payload, 0, size)
         item.offset = size
         return 0
 
@@ -429,7 +429,7 @@ cdef class SendQueue(Output):
             self.cut_bytes -= size
         self.queued_bytes -= size
         self.ring.charge(item.call, HEADER_SIZE + size)
-        self.put(frame, item.payload, item.offset, size)
+        self.put_frame(frame, item.payload, item.offset, size)
         item.offset += size
         return 0
 

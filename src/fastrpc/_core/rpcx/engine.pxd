@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.buffer cimport Assembly, WriteBuffer
+from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
 
@@ -38,11 +38,6 @@ cdef class RpcxEngine(Engine):
         Py_ssize_t frame_bytes
         readonly bint ignores_input
 
-        # Output in order: parts, then what is in the buffer; the bytes of the parts.
-        WriteBuffer buffer
-        list parts
-        Py_ssize_t parts_bytes
-
     cdef Py_ssize_t _cut(self, const char* data, Py_ssize_t size) except -1
     cdef void _note_part(self, Py_ssize_t size) noexcept
     cdef Py_ssize_t _feed(self, const char* data, Py_ssize_t size) except -1
@@ -57,6 +52,4 @@ cdef class RpcxEngine(Engine):
 
     # It calls these.
     cdef int send_payload(self, bytes payload) except -1
-    cdef int written(self) except -1
-    cdef Py_ssize_t unsent_bytes(self) except? -1
     cdef int end(self, bint lingers) except -1

@@ -10,7 +10,6 @@ A frame counts when it is whole, so any cut of the bytes gives the same events.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.string cimport memcpy
 
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.rpcx.frames cimport announced_size, parse_frame
@@ -20,16 +19,10 @@ from fastrpc.errors import RemoteProtocolError
 cdef enum:
     # A rest shorter than this is copied: not worth a read of its own.
     LEAST_DIRECT = 4_096
-    # A payload up to here is copied into the output of its turn, a longer one is sent as it is.
-    COPIED_PAYLOAD = 32_768
 
 
 cdef class RpcxEngine(Engine):
     """The frames of one connection."""
-
-    def __cinit__(self, *arguments, **options):
-        self.buffer = WriteBuffer.__new__(WriteBuffer)
-        self.parts = []
 
     # A side implements these
 
@@ -174,48 +167,8 @@ cdef class RpcxEngine(Engine):
 
     cdef int send_payload(self, bytes payload) except -1:
         """Append a payload behind the frame that was just written."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
-        if size <= COPIED_PAYLOAD:
-            if size:
-                memcpy(self.buffer.reserve(size), PyBytes_AS_STRING(payload), size)
-        else:
-            self.parts_bytes += self.buffer.size + size
-            self.parts.append(self.buffer.take())
-            self.parts.append(payload)
+        self.output.put(payload, 0, PyBytes_GET_SIZE(payload))
         return self.written()
-
-    cdef int written(self) except -1:
-        """A frame was written: it leaves at the end of the read that is handled now, else in the next turn of the loop."""
-        if not self.is_reading and self._stream is not NULL:
-            (<ByteStream>self._stream).on_output()
-        return 0
-
-    cdef Py_ssize_t unsent_bytes(self) except? -1:
-        """Return the bytes of output that the peer has not taken."""
-        return self.has_output() + (0 if self._stream is NULL else <Py_ssize_t>(<ByteStream>self._stream).untaken_bytes())
-
-    cdef Py_ssize_t has_output(self) noexcept:
-        return self.parts_bytes + self.buffer.size
-
-    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
-        if self.parts_bytes:
-            return NULL
-        size[0] = self.buffer.size
-        return self.buffer.data()
-
-    cdef object take_output(self):
-        cdef list parts
-        if not self.parts_bytes:
-            return self.buffer.take()
-        parts, self.parts = self.parts, []
-        self.parts_bytes = 0
-        if self.buffer.size:
-            parts.append(self.buffer.take())
-        return parts
-
-    cdef int skip_output(self) except -1:
-        self.buffer.clear()
-        return 0
 
     # The end
 

@@ -133,7 +133,7 @@ cdef class RpcxServer(RpcxRequests):
             check_heartbeat(frame.size)
         # Checks the lengths: an answer has to be a frame.
         find_reserved(frame.metadata, frame.metadata_size, False, &found)
-        at = self.buffer.reserve(frame.size)
+        at = self.output.out.reserve(frame.size)
         memcpy(at, frame.data, frame.size)
         at[FLAGS_AT] = <char>(frame.flags | IS_RESPONSE)
         return self.written()
@@ -224,7 +224,7 @@ cdef class RpcxServer(RpcxRequests):
             flags |= IS_GZIP
         self._write(call.head, flags, entries, PyBytes_GET_SIZE(payload))
         self.send_payload(payload)
-        if self.has_output() > self.gate.send_soft:
+        if self.output.size() > self.gate.send_soft:
             self.connection.weigh_answer()
         return self.after_call(True)
 
@@ -257,7 +257,7 @@ cdef class RpcxServer(RpcxRequests):
     cdef int _write(self, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size) except -1:
         """Write an answer up to its payload."""
         cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head), entries_size = PyBytes_GET_SIZE(entries)
-        cdef char* begin = self.buffer.reserve(head_size + entries_size + 2 * LENGTH_BYTES)
+        cdef char* begin = self.output.out.reserve(head_size + entries_size + 2 * LENGTH_BYTES)
         cdef char* at = begin + head_size
         memcpy(begin, PyBytes_AS_STRING(head), head_size)
         begin[FLAGS_AT] = <char>flags
@@ -297,7 +297,7 @@ cdef class RpcxServer(RpcxRequests):
     @property
     def takes_pushes(self):
         """Whether the peer took so much of the output that a push may be added."""
-        return self.unsent_bytes() <= <Py_ssize_t>self.gate.send_soft
+        return self.unsent_output() <= <Py_ssize_t>self.gate.send_soft
 
     @property
     def peer_takes(self):
@@ -382,7 +382,7 @@ cdef class RpcxServer(RpcxRequests):
     @property
     def has_drained(self):
         """Whether no call is under way, none came for a while, and all output is sent."""
-        if self._is_busy() or self.unsent_bytes() or (self.is_partial and not self.is_closed):
+        if self._is_busy() or self.unsent_output() or (self.is_partial and not self.is_closed):
             return False
         return self.is_closed or now_ns() >= self.life.left_due()
 
@@ -415,7 +415,7 @@ cdef class RpcxServer(RpcxRequests):
 
     def stats(self):
         """Return the calls under way on this connection, as plain data."""
-        return self.connection.stats(self.unsent_bytes())
+        return self.connection.stats(self.unsent_output())
 
     # Events of the stream
 
@@ -426,7 +426,7 @@ cdef class RpcxServer(RpcxRequests):
         return self.gate.runner.leave_task()
 
     cdef int flushed(self) except -1:
-        cdef Py_ssize_t unsent = self.unsent_bytes()
+        cdef Py_ssize_t unsent = self.unsent_output()
         if unsent or self.connection.output_held:
             self.life.weigh(self.connection.unsent_bytes(), self.now)
         self._heed_output(unsent, self.now)
@@ -466,7 +466,7 @@ cdef class RpcxServer(RpcxRequests):
         if self.is_closed:
             return self._check_life(now)
         if self.connection.output_held:
-            self._heed_output(self.unsent_bytes(), now)
+            self._heed_output(self.unsent_output(), now)
         if self.sender_check is not None:
             due = self.sender_check.check(now)
         if self.life.openings is not None and any((<ServerCall>call).given is not None for call in self.connection.held or ()):
@@ -485,7 +485,7 @@ cdef class RpcxServer(RpcxRequests):
         facts.heard_ns = self.received_ns
         facts.received = self.frame_bytes
         # Its connection holds nothing once it is closed; its peer may still take the last output.
-        facts.unsent = self.unsent_bytes() if self.is_closed else self.connection.unsent_bytes()
+        facts.unsent = self.unsent_output() if self.is_closed else self.connection.unsent_bytes()
         return self.life.check(now, &facts)
 
     cdef uint64_t _check_last_call(self, uint64_t now) except? 0:
@@ -496,7 +496,7 @@ cdef class RpcxServer(RpcxRequests):
             return self.last_call_ns
         # Unread calls were not processed, and their callers may know that they can be repeated.
         self.ignores_input = True
-        if not (self._is_busy() or self.unsent_bytes()):
+        if not (self._is_busy() or self.unsent_output()):
             self.end(True)
         return 0
 
@@ -504,7 +504,7 @@ cdef class RpcxServer(RpcxRequests):
         """Close a connection whose peer goes on calling although it drains for long: no call is under way now."""
         if self.is_closed or self._stream is NULL or now_ns() < self.pause_from_ns:
             return 0
-        if self._is_busy() or self.unsent_bytes() or self.is_partial or (<ByteStream>self._stream).has_unread():
+        if self._is_busy() or self.unsent_output() or self.is_partial or (<ByteStream>self._stream).has_unread():
             return 0
         return self.end(True)
 

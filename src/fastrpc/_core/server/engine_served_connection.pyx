@@ -90,7 +90,7 @@ cdef class EngineServedConnection(ServedConnection):
             kept = (<ByteStream>engine._stream).kept_bytes()
             # The part that the peer has taken holds no calls up.
             self.cut_held = kept - (<ByteStream>engine._stream).untaken_bytes()
-        return engine.has_output() + kept
+        return engine.output.size() + kept
 
     cdef int weigh_answer(self) except -1:
         # Also of a connection that closes after its answer.
