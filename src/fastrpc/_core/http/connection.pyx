@@ -438,11 +438,11 @@ cdef class GatewayConnection(HttpConnection):
     def has_drained(self):
         """Whether no call is under way, all output is sent, and no last request is about to come."""
         if self.connection.talk is not None and not self.is_closed:
-            if self.connection.talk.has_calls() or self.unsent_bytes():
+            if self.connection.talk.has_calls() or self.unsent_output():
                 return False
             return now_ns() >= self.life.kept_until_ns
         # Otherwise it closes by itself: behind its last answer, or once it has rested.
-        return self.is_closed and not (self.connection.held or self.connection.queue or self.unsent_bytes())
+        return self.is_closed and not (self.connection.held or self.connection.queue or self.unsent_output())
 
     cdef bint _is_between(self) except -1:
         """Return whether no request is received or answered."""
@@ -469,7 +469,7 @@ cdef class GatewayConnection(HttpConnection):
 
     def stats(self):
         """Return the calls under way on this connection, as plain data."""
-        return self.connection.stats(self.unsent_bytes())
+        return self.connection.stats(self.unsent_output())
 
     # For the verdict about a certificate
 

@@ -91,7 +91,7 @@ cdef class SocketTalk:
         self.began_ns = self.used_ns = now_ns()
         self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
         engine.has_begun = engine.is_upgraded = True
-        engine.send(switching_lines(engine.head, protocol))
+        engine.write(switching_lines(engine.head, protocol))
         first = min(engine.life.patience_ns, engine.life.idle_ns)
         return engine._wait_until(earlier(self.began_ns + first, self.expires_ns))
 
@@ -286,12 +286,12 @@ cdef class SocketTalk:
     # Messages out
 
     cdef int _send_frame(self, HttpConnection engine, int opcode, bytes content) except -1:
-        engine.send(frame_of(opcode, content))
+        engine.write(frame_of(opcode, content))
         return 0
 
     cdef int _send(self, HttpConnection engine, bytes content) except -1:
         self.used_ns = engine.now
-        engine.send(frame_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, content))
+        engine.write(frame_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, content))
         return 0
 
     cdef int send_message(self, HttpConnection engine, bytes payload) except -1:
@@ -303,9 +303,9 @@ cdef class SocketTalk:
         before, behind = before_value(self.codec), behind_value(self.codec)
         size = PyBytes_GET_SIZE(before) + PyBytes_GET_SIZE(payload) + PyBytes_GET_SIZE(behind)
         self.used_ns = engine.now
-        engine.send(head_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, <uint64_t>size) + before)
-        engine.send(payload)
-        engine.send(behind)
+        engine.write(head_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, <uint64_t>size) + before)
+        engine.write(payload)
+        engine.write(behind)
         return 0
 
     cdef int send_head(self, HttpConnection engine, bytes metadata) except -1:

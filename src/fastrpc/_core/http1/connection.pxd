@@ -4,11 +4,11 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.http1.body cimport BodyReader
 from fastrpc._core.http1.head cimport RequestHead, RequestLimits
-from fastrpc._core.io.python_engine cimport PythonEngine
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 
 
-cdef class HttpConnection(PythonEngine):
+cdef class HttpConnection(Engine):
     cdef:
         readonly RequestLimits limits
 
@@ -74,6 +74,8 @@ cdef class HttpConnection(PythonEngine):
     cdef int end_parts(self) except -1
     cdef int admit_body(self) except -1
     cdef int hold_body(self, bint is_held) except -1
+    cdef int write(self, bytes data) except -1
+    cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef uint64_t date(self) noexcept
 
     # The parts of it.

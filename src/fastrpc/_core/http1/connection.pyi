@@ -1,9 +1,9 @@
 from collections.abc import Iterable
 
 from fastrpc._core.http1.head import RequestHead, RequestLimits
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import Engine
 
-class HttpConnection(PythonEngine):
+class HttpConnection(Engine):
     """The server's side of one HTTP/1.1 connection; a subclass answers."""
 
     def __init__(self, limits: RequestLimits) -> None: ...
@@ -24,6 +24,9 @@ class HttpConnection(PythonEngine):
     @property
     def is_draining(self) -> bool:
         """Whether the next answer closes the connection."""
+
+    def on_connected(self) -> None:
+        """Learn that the connection is there; `abort` refuses it."""
 
     def on_head(self, head: RequestHead) -> int:
         """Return the most bytes of a body that this request may have.
@@ -50,6 +53,9 @@ class HttpConnection(PythonEngine):
 
     def begin_drain(self) -> None:
         """Close with the next answer; a connection that rests stays open for one more request."""
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes of output that the peer has not taken."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
         """Close once all output is sent, without a linger."""

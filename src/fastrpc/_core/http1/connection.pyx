@@ -16,18 +16,19 @@ waits for the peer has an instant at which it ends; a body defers it only by byt
 they arrive at a lowest rate. The instants are here, the rules that give them in
 `server/connection_life`.
 
-A subclass in Python implements `on_head`, `on_request` and `on_lost`, and uses `respond`. A compiled one implements the
-hooks beside them, and uses the functions that make no Python object of a field.
+A subclass in Python implements `on_connected`, `on_head`, `on_request` and `on_lost`, and uses `respond`. A compiled one
+implements the hooks beside them, and uses the functions that make no Python object of a field.
 """
 
 import logging
 from email.utils import formatdate
 from http import HTTPStatus
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
+from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
@@ -47,6 +48,7 @@ cdef bytes CLOSES = b"Connection: close\r\n"
 cdef bytes STAYS = b"Connection: keep-alive\r\n"
 cdef bytes CHUNKED = b"Transfer-Encoding: chunked\r\n"
 cdef bytes LENGTH = b"Content-Length: "
+cdef bytes LINE_END = b"\r\n"
 cdef bytes LAST_CHUNK = b"0\r\n\r\n"
 cdef dict phrases = {int(status): status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
@@ -61,7 +63,7 @@ cdef uint64_t first_lines_second = 0
 logger = logging.getLogger("fastrpc.server")
 
 
-cdef class HttpConnection(PythonEngine):
+cdef class HttpConnection(Engine):
     """The server's side of one HTTP/1.1 connection; a subclass answers."""
 
     def __init__(self, RequestLimits limits not None):
@@ -73,6 +75,9 @@ cdef class HttpConnection(PythonEngine):
         self.life.closes_by_answers = True
 
     # Hooks of a subclass in Python
+
+    def on_connected(self):
+        """The connection is there."""
 
     def on_head(self, RequestHead head not None):
         """Return the most bytes of a body that this request may have."""
@@ -134,6 +139,7 @@ cdef class HttpConnection(PythonEngine):
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
         cdef RequestHead head = self.head
         cdef bytes connection = b"", first
+        cdef Py_ssize_t size
         if not self.is_answering or self.has_begun:
             raise RuntimeError("there is no request to answer")
         first = first_lines_of(status)
@@ -143,7 +149,12 @@ cdef class HttpConnection(PythonEngine):
             connection = CLOSES
         elif head.minor_version == 0:
             connection = STAYS
-        self.send(joined(first, lines, connection, status not in (204, 304), body, head.verb == VERB_HEAD))
+        if not self.is_closed:
+            size = -1 if status in (204, 304) else PyBytes_GET_SIZE(body)
+            write_head(self.output.out, first, lines, connection, size)
+            if size > 0 and head.verb != VERB_HEAD:
+                self.output.put(body, 0, size)
+            self.written()
         return self._answered(closes)
 
     cdef int begin_parts(self, int status, bytes lines) except -1:
@@ -160,23 +171,22 @@ cdef class HttpConnection(PythonEngine):
             more = CHUNKED + CLOSES
         else:
             more = CHUNKED
-        self.send(first_lines_of(status) + lines + more + b"\r\n")
-        return 0
+        return self.write(first_lines_of(status) + lines + more + b"\r\n")
 
     cdef int send_part(self, bytes part) except -1:
-        if self.head.verb == VERB_HEAD:
+        if self.head.verb == VERB_HEAD or not part:
             return 0
         if self.head.minor_version == 0:
-            self.send(part)
-        elif part:
-            self.send(b"%x\r\n%b\r\n" % (len(part), part))
-        return 0
+            return self.write(part)
+        self.write(b"%x\r\n" % len(part))
+        self.write(part)
+        return self.write(LINE_END)
 
     cdef int end_parts(self) except -1:
         cdef RequestHead head = self.head
         cdef bint closes = self.is_draining or not head.keeps_alive or head.minor_version == 0
         if head.minor_version and head.verb != VERB_HEAD:
-            self.send(LAST_CHUNK)
+            self.write(LAST_CHUNK)
         return self._answered(closes or self.body is not None)
 
     cdef int _answered(self, bint closes) except -1:
@@ -190,6 +200,21 @@ cdef class HttpConnection(PythonEngine):
         self.rested_ns = self.life.used_ns = now_ns()
         self._wait_until(self.life.rest_due(self.life.used_ns))
         return self._go_on()
+
+    cdef int write(self, bytes data) except -1:
+        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+        if self.is_closed:
+            return 0
+        self.output.put(data, 0, PyBytes_GET_SIZE(data))
+        return self.written()
+
+    cdef int schedule_check(self, uint64_t due_ns) except -1:
+        """Look at all instants again at this one, or before; 0: at none."""
+        return 0 if self._stream is NULL or due_ns == 0 else (<ByteStream>self._stream).schedule_check(due_ns)
+
+    def unsent_bytes(self):
+        """Return the bytes of output that the peer has not taken."""
+        return self.unsent_output()
 
     cdef uint64_t date(self) noexcept:
         """Return the arrival of the request that is read now; one that waited for an answer is dated at that answer."""
@@ -232,7 +257,8 @@ cdef class HttpConnection(PythonEngine):
     cdef int connected(self) except -1:
         self.life.begin(now_ns())
         self._wait_until(self.life.opening_due_ns)
-        return PythonEngine.connected(self)
+        self.on_connected()
+        return 0
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         if self.is_closed:
@@ -245,7 +271,7 @@ cdef class HttpConnection(PythonEngine):
     cdef int lost(self, object error) except -1:
         self.is_answering = False
         self.on_lost()
-        return PythonEngine.lost(self, error)
+        return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         if self._due_ns == 0 or now < self._due_ns:
@@ -398,7 +424,7 @@ cdef class HttpConnection(PythonEngine):
         """Let the body come; a request whose body is taken in parts, or is empty, is handed over now."""
         cdef RequestHead head = self.head
         if head.expects_continue and head.has_body:
-            self.send(CONTINUE)
+            self.write(CONTINUE)
         self._body_began_ns = now_ns()
         self._wait(self.life.patience_ns)
         if self.takes_parts:
@@ -452,7 +478,7 @@ cdef class HttpConnection(PythonEngine):
         cdef bint is_head = self.head is not None and self.head.verb == VERB_HEAD
         if not self.has_begun:
             refusal = first_lines_of(error.status) + CLOSES + self.refusal_of(error)
-            self.send(refusal[:refusal.index(b"\r\n\r\n") + 4] if is_head else refusal)
+            self.write(refusal[:refusal.index(b"\r\n\r\n") + 4] if is_head else refusal)
         self.request_dropped()
         self.body = None
         self.head = None
@@ -501,9 +527,7 @@ cdef class HttpConnection(PythonEngine):
 
     cdef int _wait_until(self, uint64_t due_ns) except -1:
         self._due_ns = due_ns
-        if self._stream is not NULL and due_ns:
-            (<ByteStream>self._stream).schedule_check(self._due_ns)
-        return 0
+        return self.schedule_check(due_ns)
 
 
 cdef bytes field_lines(object fields):
@@ -535,31 +559,22 @@ cdef char* put(char* at, bytes part) noexcept:
     return at + PyBytes_GET_SIZE(part)
 
 
-cdef bytes joined(bytes first, bytes lines, bytes connection, bint has_length, bytes body, bint is_head):
-    """Return a whole response in one piece."""
+cdef int write_head(WriteBuffer out, bytes first, bytes lines, bytes connection, Py_ssize_t body_size) except -1:
+    """Write a response up to its body; -1 as its size: it has neither a body nor a length."""
     cdef char[MOST_DIGITS] digits
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(body), count = 0, total
+    cdef Py_ssize_t total = PyBytes_GET_SIZE(first) + PyBytes_GET_SIZE(lines) + PyBytes_GET_SIZE(connection) + 2
+    cdef Py_ssize_t left = body_size, count = 0
     cdef char* at
-    cdef bytes made
-    while count == 0 or size:
-        digits[MOST_DIGITS - 1 - count] = <char>(48 + size % 10)
-        count += 1
-        size //= 10
-    total = PyBytes_GET_SIZE(first) + PyBytes_GET_SIZE(lines) + PyBytes_GET_SIZE(connection) + 2
-    if has_length:
+    if body_size >= 0:
+        while count == 0 or left:
+            digits[MOST_DIGITS - 1 - count] = <char>(48 + left % 10)
+            count += 1
+            left //= 10
         total += PyBytes_GET_SIZE(LENGTH) + count + 2
-        if not is_head:
-            total += PyBytes_GET_SIZE(body)
-    made = PyBytes_FromStringAndSize(NULL, total)
-    # No other code has a reference yet, so it may still be written.
-    at = put(put(put(PyBytes_AS_STRING(made), first), lines), connection)
-    if has_length:
+    at = put(put(put(out.reserve(total), first), lines), connection)
+    if body_size >= 0:
         at = put(at, LENGTH)
         memcpy(at, digits + MOST_DIGITS - count, <size_t>count)
-        at += count
-        memcpy(at, b"\r\n", 2)
-        at += 2
-    memcpy(at, b"\r\n", 2)
-    if has_length and not is_head:
-        put(at + 2, body)
-    return made
+        at = put(at + count, LINE_END)
+    put(at, LINE_END)
+    return 0

@@ -47,7 +47,7 @@ class AdminConnection(HttpConnection):
         self._on_asked = on_asked
         self._is_surplus = is_surplus
 
-    def connection_made(self) -> None:
+    def on_connected(self) -> None:
         if self._is_surplus:
             self.abort()
 

@@ -215,6 +215,30 @@ async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
     assert refused.statuses == [413]
 
 
+async def test_a_long_body_leaves_behind_its_head_and_is_never_copied() -> None:
+    talk, body = HttpTalk(later=True), bytes(range(256)) * 100
+    parts: list[bytes] = []
+    talk.transport.writelines = parts.extend  # type: ignore[method-assign]
+    talk.send(GET)
+    await talk.until_seen(1)
+    talk.engine.respond(200, [], body)
+    await eventually(lambda: parts)
+    head, sent = parts
+    assert head.endswith(b"Content-Length: 25600\r\n\r\n")
+    assert sent is body
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_response_without_content_has_neither_a_length_nor_a_body(status: int) -> None:
+    talk = HttpTalk(later=True)
+    talk.send(GET)
+    await talk.until_seen(1)
+    talk.engine.respond(status, [], b"content")
+    await talk.until_answered(1)
+    assert b"Content-Length" not in talk.transport.written
+    assert talk.transport.written.endswith(b"\r\n\r\n")
+
+
 async def test_a_draining_connection_serves_one_more_request() -> None:
     talk = HttpTalk()
     talk.send(GET)
