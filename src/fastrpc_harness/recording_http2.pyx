@@ -137,15 +137,15 @@ cdef class RecordingHttp2(Http2Connection):
         cdef const char* data
         self.turn_over()
         self.pump()
-        expected = self.has_output()
-        data = self.plain_output(&size)
+        expected = self.output.size()
+        data = self.output.plain(&size)
         if data is not NULL:
             plain = PyBytes_FromStringAndSize(data, size)
-            self.skip_output()
+            self.output.skip()
             if size != expected:
                 raise ValueError(f"{size} bytes are plain, {expected} were announced")
             return plain
-        output = self.take_output()
+        output = self.output.take()
         output = b"".join(output) if isinstance(output, list) else output
         if len(output) != expected:
             raise ValueError(f"the output has {len(output)} bytes, {expected} were announced")

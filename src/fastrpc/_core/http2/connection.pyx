@@ -108,7 +108,7 @@ cdef class Http2Connection(Engine):
         self.closed_code = -1
         self._window_bytes = window_bytes
         self.streams = StreamTable(is_client, FIRST_STREAMS if is_client else <Py_ssize_t>streams)
-        self.sender = new_sender(FlowControl(), self.streams)
+        self.output = self.sender = new_sender(FlowControl(), self.streams)
         self.control = new_control(self.sender, self.sender.flow, self.streams)
         self.incoming = new_incoming(self.control, header_list_bytes)
         return 0
@@ -517,19 +517,6 @@ cdef class Http2Connection(Engine):
 
     cdef int turn_over(self) except -1:
         self._streams_have_turn = False
-        return 0
-
-    cdef Py_ssize_t has_output(self) noexcept:
-        return self.sender.size()
-
-    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
-        return self.sender.plain(size)
-
-    cdef object take_output(self):
-        return self.sender.take()
-
-    cdef int skip_output(self) except -1:
-        self.sender.skip()
         return 0
 
     cdef int rest(self) noexcept:
