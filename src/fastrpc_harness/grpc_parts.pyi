@@ -1,8 +1,13 @@
+from fastrpc._core.grpc.call_head import GrpcHead
 from fastrpc._core.grpc.messages import MessageReader
+from fastrpc._core.http2.header_block import HeaderBlock
 from fastrpc._core.http2.hpack_encoder import HpackEncoder
 
 def encode_metadata_block(encoder: HpackEncoder, metadata: bytes) -> bytes:
     """Return a header block of native metadata alone."""
+
+def read_head(block: HeaderBlock, metadata_bytes: int) -> GrpcHead:
+    """Return the head of a call that a block stands for."""
 
 def encode_prefix(size: int, is_compressed: bool = False) -> bytes:
     """Return the prefix of a message."""
@@ -11,7 +16,7 @@ def read_messages(reader: MessageReader, data: bytes, trusted: int = 0) -> list[
     """Give a reader bytes of DATA; return the messages that they complete, each with whether it is compressed."""
 
 def place_message(reader: MessageReader, data: bytes, most: int) -> bytes | None:
-    """Give a reader the rest of a message as a socket places it, at most so many bytes at a time; return the message."""
+    """Give a reader the rest of a message as a socket places it, `most` bytes at a time; return the message."""
 
 def state_of(reader: MessageReader) -> tuple[bool, int]:
     """Return whether a reader is inside a message, and the bytes that it lacks."""

@@ -4,8 +4,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.grpc.call_head cimport head_of
 from fastrpc._core.grpc.fields cimport put_metadata
 from fastrpc._core.grpc.messages cimport PREFIX_BYTES, MessageReader, put_prefix
+from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.hpack_encoder cimport HpackEncoder
 
 
@@ -15,6 +17,11 @@ def encode_metadata_block(HpackEncoder encoder not None, bytes metadata not None
     encoder.begin(out)
     put_metadata(encoder, out, metadata)
     return out.take()
+
+
+def read_head(HeaderBlock block not None, int metadata_bytes):
+    """Return the head of a call that a block stands for."""
+    return head_of(block, metadata_bytes)
 
 
 def encode_prefix(Py_ssize_t size, bint is_compressed=False):

@@ -40,7 +40,7 @@ __all__ = [
 _Kind = TypeVar("_Kind")
 
 #: The names for `ServerConfig.protocols`; `fastrpc.protocols.base.register` adds to them.
-SERVER_PROTOCOLS = ["native", "http", "rpcx", "phobos"]
+SERVER_PROTOCOLS = ["native", "http", "rpcx", "phobos", "grpc"]
 
 #: The names for `ClientConfig.wire_protocol`, the first of which is spoken where a record lists several.
 WIRE_PROTOCOLS = ["native", "rpcx", "phobos"]

@@ -273,6 +273,7 @@ _SERVERS = {
     "http": "fastrpc.protocols.http.gateway",
     "rpcx": "fastrpc.protocols.rpcx",
     "phobos": "fastrpc.protocols.rpcx",
+    "grpc": "fastrpc.protocols.grpc",
 }
 _CLIENTS = {
     "native": "fastrpc.protocols.native_client",

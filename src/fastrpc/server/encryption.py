@@ -6,19 +6,31 @@ from fastrpc.config import TLS, ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
 from fastrpc.protocols.base import protocol_named
+from fastrpc.tls import ALPN, H2_ALPN, HTTP_ALPN
 from fastrpc.tls.ends import ServerEnd
 from fastrpc.transports.base import SessionFactory
 from fastrpc.transports.sockets import encrypted
 
 __all__ = ["Encryption", "check_listening"]
 
+#: The order in which names are offered, those of others behind: browsers name both kinds of HTTP, and are to reach the
+#: gateway, which speaks HTTP/1.1; clients of gRPC name HTTP/2 alone.
+_PREFERENCE = (ALPN, HTTP_ALPN, H2_ALPN)
+
 
 def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool = False) -> None:
     """Refuse an address whose connections would lack the encryption that the settings promise.
 
     Raises:
-        ConfigError: it is `tls://` without certificates, or `tcp://` beyond loopback with certificates.
+        ConfigError: it is `tls://` without certificates, or `tcp://` beyond loopback with certificates; or it names a
+            protocol in place of a transport.
     """
+    if address.scheme in {"grpc", "grpcs"}:
+        place = f"{'tls' if address.scheme == 'grpcs' else 'tcp'}://{str(address).partition('://')[2]}"
+        raise ConfigError(
+            f"cannot listen at {address}: gRPC is spoken at addresses of any transport",
+            hint=f'listen at {place} with config=ServerConfig(protocols=("native", "grpc"))',
+        )
     if address.scheme == "tls" and config.tls is None:
         raise ConfigError(
             f"cannot listen at {address}: ServerConfig.tls is None",
@@ -31,14 +43,23 @@ def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool
         )
 
 
+def _in_order(names: Iterable[str | None]) -> tuple[str | None, ...]:
+    """Return names of ALPN in the order in which they are offered, each once."""
+    known = dict.fromkeys(names)
+    return (
+        *(name for name in _PREFERENCE if name in known),
+        *(name for name in known if name not in _PREFERENCE),
+    )
+
+
 class Encryption:
     """The TLS of connections that another process accepted, made with the first of them."""
 
     def __init__(self, config: ServerConfig) -> None:
         self._tls = config.tls
         #: The names that clients and the server may agree to by ALPN; None for no name.
-        self.agreed = tuple(
-            dict.fromkeys(name for protocol in config.protocols for name in protocol_named(protocol).agreed)
+        self.agreed = _in_order(
+            name for protocol in config.protocols for name in protocol_named(protocol).agreed
         )
         self._end: ServerEnd | None = None
 

@@ -5,11 +5,12 @@ Knows nothing of connections: transports, registries and HTTP clients use it. It
 
 from typing import Final
 
-__all__ = ["ALPN", "HTTP_AGREED", "HTTP_ALPN"]
+__all__ = ["ALPN", "H2_ALPN", "HTTP_AGREED", "HTTP_ALPN"]
 
-#: The names of the native protocol and of HTTP in ALPN (RFC 7301).
+#: The names of the native protocol, of HTTP/1.1 and of HTTP/2 in ALPN (RFC 7301).
 ALPN: Final = "fastrpc/1"
 HTTP_ALPN: Final = "http/1.1"
+H2_ALPN: Final = "h2"
 
 #: The names that connections of HTTP may agree to; None stands for no name.
 HTTP_AGREED: Final = (HTTP_ALPN, None)

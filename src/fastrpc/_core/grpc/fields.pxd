@@ -22,6 +22,9 @@ cpdef str message_text(bytes value)
 cpdef bytes binary_field(bytes value)
 cpdef bytes binary_value(bytes field)
 
+# Return a number of at most so many digits; -1: it is another text.
+cdef int number_of(bytes value, Py_ssize_t digits) noexcept
+
 # Return the Status of grpc-status, UNKNOWN for another text.
 cpdef int status_of(bytes value) noexcept
 
@@ -37,5 +40,6 @@ cpdef bytes metadata_of(HeaderBlock block, list dropped)
 # travel as a field.
 cpdef Py_ssize_t metadata_size(bytes metadata) except -1
 
-# Write native metadata as fields; `metadata_size` took it.
+# Return native metadata as fields: token, name, value; write it as such. `metadata_size` took it.
+cdef list metadata_fields(bytes metadata)
 cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) except -1

@@ -355,11 +355,11 @@ cpdef Py_ssize_t metadata_size(bytes metadata) except -1:
     return found
 
 
-cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) except -1:
+cdef list metadata_fields(bytes metadata):
     cdef const char* data = PyBytes_AS_STRING(metadata)
     cdef Py_ssize_t at = 0, key_size, value_size
+    cdef list fields = []
     cdef bytes name, value
-    cdef int token
     while at < PyBytes_GET_SIZE(metadata):
         key_size = <uint8_t>data[at]
         value_size = load16(data + at + 2)
@@ -369,6 +369,11 @@ cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) exc
         at += key_size + value_size
         if is_binary(PyBytes_AS_STRING(name), key_size):
             value = binary_field(value)
-        token = token_of(PyBytes_AS_STRING(name), key_size)
+        fields.append((token_of(PyBytes_AS_STRING(name), key_size), name, value))
+    return fields
+
+
+cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) except -1:
+    for token, name, value in metadata_fields(metadata):
         encoder.put(out, token, name, value, indexing_of(token, name))
     return 0

@@ -1,0 +1,162 @@
+"""The head of a call: the meaning of a request's header block, found out once for all blocks that are equal.
+
+::
+
+    :method POST    :path /shop.Orders/Get    content-type application/grpc    te trailers
+    grpc-timeout 1S    grpc-encoding gzip    grpc-accept-encoding gzip, deflate    authorization Bearer …    key value
+
+Another verb, or another content type, is answered by a status of HTTP and a short text, before any method is looked up.
+Other faults are statuses of gRPC. Names are those of the gRPC document, "Requests".
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
+from libc.string cimport memchr, memcmp
+
+from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED
+from fastrpc._core.grpc.fields cimport LONGEST_TIMEOUT, metadata_of, number_of, timeout_ns
+from fastrpc._core.http2.hpack_tables cimport (
+    TOKEN_CONTENT_TYPE,
+    TOKEN_GRPC_ACCEPT_ENCODING,
+    TOKEN_GRPC_ENCODING,
+    TOKEN_GRPC_PREVIOUS_ATTEMPTS,
+    TOKEN_GRPC_TIMEOUT,
+    TOKEN_METHOD,
+    TOKEN_PATH,
+    keep_note,
+)
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.wire.frame cimport TIMEOUT_NONE
+
+cdef enum:
+    # The longest name of a method (PROTOCOL.md), and of an encoding in an error text.
+    LONGEST_NAME = 255
+    SHOWN_BYTES = 40
+    ATTEMPT_DIGITS = 2
+
+cdef bytes POST = b"POST"
+cdef bytes CONTENT_TYPE = b"application/grpc"
+cdef bytes PROTO = b"+proto"
+cdef dict ENCODINGS = {b"identity": ENCODING_IDENTITY, b"gzip": ENCODING_GZIP, b"deflate": ENCODING_DEFLATE}
+cdef dict ENCODING_NAMES = {number: name for name, number in ENCODINGS.items()}
+
+
+@cython.final
+cdef class GrpcHead:
+    """The head of a call, which all calls with an equal block share."""
+
+    cdef int understand(self, HeaderBlock block, uint32_t metadata_bytes) except -1:
+        """Take the fields of a block; the first fault counts."""
+        cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH)
+        cdef HeaderField attempts
+        self.timeout_us = TIMEOUT_NONE
+        self.name = b"" if path is None else name_of(path)
+        if method is not None and method.value != POST:
+            self.http_status = 405
+            self.fault = "a call of gRPC is a POST"
+            return 0
+        if not block.is_too_large and not is_grpc(block.field(TOKEN_CONTENT_TYPE)):
+            self.http_status = 415
+            self.fault = "a call of gRPC has the content-type application/grpc"
+            return 0
+        self._take_timeout(block.field(TOKEN_GRPC_TIMEOUT))
+        self._take_encodings(block.field(TOKEN_GRPC_ENCODING), block.field(TOKEN_GRPC_ACCEPT_ENCODING))
+        attempts = block.field(TOKEN_GRPC_PREVIOUS_ATTEMPTS)
+        if attempts is not None:
+            self.attempt = <uint8_t>max(0, number_of(attempts.value, ATTEMPT_DIGITS))
+        return self._take_metadata(block, metadata_bytes)
+
+    cdef int _refuse(self, int status, str text) except -1:
+        if self.status == 0:
+            self.status = status
+            self.fault = text
+        return 0
+
+    cdef int _take_timeout(self, HeaderField field) except -1:
+        cdef int64_t timeout
+        if field is None:
+            # The server's default is for protocols in which every caller states a time.
+            return 0
+        timeout = timeout_ns(field.value)
+        if timeout < 0:
+            shown = field.value[:SHOWN_BYTES].decode("ascii", "backslashreplace")
+            return self._refuse(INTERNAL, f"grpc-timeout is {shown!r}, it has 1 to 8 digits and one of H M S m u n")
+        self.is_late = timeout == 0
+        if timeout < <int64_t>LONGEST_TIMEOUT:
+            self.timeout_us = max(<uint64_t>timeout // 1000, <uint64_t>1)
+        return 0
+
+    cdef int _take_encodings(self, HeaderField encoding, HeaderField accepted) except -1:
+        if encoding is not None:
+            self.compressor = <uint8_t>ENCODINGS.get(encoding.value, ENCODING_UNKNOWN)
+            if self.compressor == ENCODING_UNKNOWN:
+                self.encoding = encoding.value[:SHOWN_BYTES].decode("ascii", "backslashreplace")
+        if accepted is not None:
+            for name in accepted.value.split(b","):
+                self.accepted |= <uint8_t>(1 << <int>ENCODINGS.get(name.strip(b" "), ENCODING_IDENTITY))
+        return 0
+
+    cdef int _take_metadata(self, HeaderBlock block, uint32_t metadata_bytes) except -1:
+        cdef list dropped = []
+        self.metadata = metadata_of(block, dropped)
+        if dropped:
+            self.dropped = dropped
+        if block.is_too_large or self.metadata is not None and check_metadata(
+            PyBytes_AS_STRING(self.metadata), PyBytes_GET_SIZE(self.metadata), metadata_bytes
+        ) == METADATA_TOO_LARGE:
+            text = f"the metadata of the call is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)"
+            self._refuse(RESOURCE_EXHAUSTED, text)
+        return 0
+
+
+cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes):
+    cdef GrpcHead head
+    if block.note is not None:
+        return <GrpcHead>block.note
+    head = GrpcHead.__new__(GrpcHead)
+    head.understand(block, metadata_bytes)
+    block.note = head
+    return head
+
+
+cdef bytes name_of(HeaderField path):
+    """Return the name of the method that a path stands for; one that stands for none is returned itself."""
+    cdef bytes value = path.value, name
+    cdef const char* data = PyBytes_AS_STRING(value)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(value), at
+    cdef const char* slash
+    if path.note is not None:
+        return <bytes>path.note
+    name = value
+    if 3 < size <= LONGEST_NAME + 1 and data[0] == b"/":
+        slash = <const char*>memchr(data + 1, b"/", <size_t>(size - 1))
+        at = 0 if slash is NULL else slash - data
+        # The last dot of a name ends that of its service.
+        if 1 < at < size - 1 and memchr(slash + 1, b"/", <size_t>(size - at - 1)) is NULL and (
+            memchr(slash + 1, b".", <size_t>(size - at - 1)) is NULL
+        ):
+            name = value[1:at] + b"." + value[at + 1:]
+    keep_note(path, name)
+    return name
+
+
+cdef bint is_grpc(HeaderField field) noexcept:
+    """Return whether a request has the type of gRPC, with the format of protobuf if it states one."""
+    cdef const char* data
+    cdef Py_ssize_t size, plain = PyBytes_GET_SIZE(CONTENT_TYPE)
+    if field is None:
+        return False
+    data = PyBytes_AS_STRING(field.value)
+    size = PyBytes_GET_SIZE(field.value)
+    if size < plain or memcmp(data, PyBytes_AS_STRING(CONTENT_TYPE), <size_t>plain) != 0:
+        return False
+    if size >= plain + PyBytes_GET_SIZE(PROTO) and (
+        memcmp(data + plain, PyBytes_AS_STRING(PROTO), <size_t>PyBytes_GET_SIZE(PROTO)) == 0
+    ):
+        plain += PyBytes_GET_SIZE(PROTO)
+    return size == plain or data[plain] == b";" or data[plain] == b" "
+
+
+cdef bytes encoding_name(int compressor):
+    return ENCODING_NAMES.get(compressor)

@@ -1,0 +1,26 @@
+cimport cython
+
+from fastrpc._core.grpc.grpc_call cimport GrpcCall
+from fastrpc._core.grpc.requests cimport GrpcRequests
+from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.served_connection cimport Failure
+
+
+@cython.final
+cdef class GrpcServedConnection(EngineServedConnection):
+    cdef:
+        # The fields of every head, and those of the trailers of every success, as the connection's table has them.
+        HeaderTemplate head_fields
+        HeaderTemplate success_fields
+
+        # Whether the connection has its whole window: a request of it was authenticated, or none has to be.
+        bint is_trusted
+
+    cdef GrpcRequests owner(self, GrpcCall call)
+    cdef int trust(self, GrpcCall call) except -1
+    cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1
+    cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1
+    cdef int _begin(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1
+    cdef int _put_head(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1
+    cdef int _ended(self, GrpcRequests engine, GrpcCall call, Py_ssize_t size) except -1

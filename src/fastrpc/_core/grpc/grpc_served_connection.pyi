@@ -1,0 +1,22 @@
+from typing import Any
+
+from fastrpc._core.grpc.grpc_call import GrpcCall
+from fastrpc._core.server.engine_served_connection import EngineServedConnection
+
+class GrpcServedConnection(EngineServedConnection):
+    """The served calls of one connection that speaks gRPC."""
+
+    def encodings(self) -> bytes:
+        """Return the names of the compressors that requests may have."""
+
+    def unknown_compressor(self, call: GrpcCall) -> str:
+        """Return the error text for a compressor that is not known."""
+
+    def unknown_method(self, call: Any, method: str, services: Any) -> str | None:
+        """Return the error text for a path that leads to no method."""
+
+    def encode_details(self, call: Any, status: int, text: str, details: Any) -> bytes:
+        """Return the details of an error as a google.rpc.Status; b"" if no message holds them."""
+
+    def note_drain(self) -> None:
+        """Notify handlers that the connection drains. Its second GOAWAY names the last call in time."""

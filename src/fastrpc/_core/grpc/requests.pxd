@@ -1,0 +1,79 @@
+"""From heads and DATA to calls: the requests of one connection."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.grpc.call_head cimport GrpcHead
+from fastrpc._core.grpc.grpc_call cimport GrpcCall
+from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.stream_table cimport Http2Stream
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_connection cimport ServedConnection
+
+
+cdef class GrpcRequests(Http2Connection):
+    cdef:
+        # The gate that all connections share, this connection as the gate knows it, its life.
+        readonly Gate gate
+        readonly ServedConnection connection
+        ConnectionLife life
+
+        # The calls that stream, and the most of them.
+        Py_ssize_t streaming
+        Py_ssize_t most_streaming
+
+        # Calls whose request, or a message of whose stream, is incomplete. The call opened last, as long as nothing else
+        # came of it: most are complete with the next frame. An ended call that can be reused.
+        set incomplete
+        GrpcCall latest
+        GrpcCall spare
+
+        # Bytes that streams may be granted beyond their windows for long messages, and those granted.
+        int64_t pool_bytes
+        int64_t granted_bytes
+
+        # Bytes of answers without a stream that wait for a window of the peer.
+        int64_t waiting_bytes
+
+    # GrpcServer implements these: a call was let in; a request is no call of gRPC.
+    cdef int let_in(self, GrpcCall call) except -1
+    cdef int refuse_http(self, GrpcCall call, int status, str text) except -1
+
+    # For the served connection: the verdict about the sender of an incomplete request is there; a handler took a message,
+    # or all of them.
+    cdef int sender_known(self, GrpcCall call, int verdict) except -1
+    cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1
+    cdef int reader_waits(self, GrpcCall call) except -1
+
+    # For the server's engine.
+    cdef bint is_busy(self) noexcept
+    cdef int list_latest(self) except -1
+    cdef uint64_t check_incomplete(self, uint64_t now) except? 0
+    cdef int end_incomplete(self, str text) except -1
+    cdef int forget_incomplete(self) except -1
+
+    # From a head to its call.
+    cdef GrpcCall _new_call(self, Http2Stream stream, GrpcHead head)
+    cdef int _begin(self, GrpcCall call, GrpcHead head, bint ends_stream) except -1
+    cdef bint _has_place(self, GrpcCall call) except -1
+    cdef int _refuse_stream(self, GrpcCall call, str text) except -1
+    cdef int _pass_in(self, GrpcCall call, bytes payload) except -1
+
+    # From DATA to messages.
+    cdef int _cut_messages(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1
+    cdef bint _take_message(self, GrpcCall call, bytes message, bint is_compressed) except -1
+    cdef int _put(self, GrpcCall call, bytes message, int compressor) except -1
+    cdef int _end_input(self, GrpcCall call) except -1
+    cdef int _refuse_faulty(self, GrpcCall call, int fault) except -1
+    cdef int _end_locally(self, GrpcCall call, int status, str text) except -1
+
+    # Of an incomplete request or message: its sender, its memory, its window.
+    cdef int _note_part(self, GrpcCall call) except -1
+    cdef bint _is_admitted(self, GrpcCall call) except -1
+    cdef bint _has_room(self, GrpcCall call) except -1
+    cdef int _grant(self, GrpcCall call, bint is_awaited) except -1
+    cdef int64_t window_of(self, Http2Stream stream) noexcept
+    cdef int _return_grant(self, GrpcCall call, Py_ssize_t size) except -1
+    cdef int _forget_part(self, GrpcCall call) except -1
+    cdef uint64_t _late_at(self, GrpcCall call) except? 0
+    cdef int _end_late(self, GrpcCall call) except -1

@@ -1,0 +1,563 @@
+"""From heads and DATA to calls: the requests of one connection.
+
+::
+
+    HEADERS ──► GrpcHead ──► a stream of messages: Gate.pass_in ──► DATA ──► messages ──► ServedStream
+                        └──► one message: DATA ──► message, and the end ──► Gate.pass_in
+    RST_STREAM ──► Gate.cancel
+
+A request that does not come whole with its first DATA is listed until it is: its sender is judged before more of it is
+kept, its bytes count, and they have to come at a lowest rate. A message that is longer than its window is let come at once
+where memory allows that.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.ref cimport Py_REFCNT
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from fastrpc._core.base.block_pool cimport copied
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.codec_numbers cimport CODEC_PROTOBUF, CODEC_RAW
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport STATE_CANCELLED, MethodRoute
+from fastrpc._core.grpc.call_head cimport ENCODING_IDENTITY, head_of
+from fastrpc._core.grpc.grpc_call cimport (
+    FAULT_CUT,
+    FAULT_ENCODING,
+    FAULT_FLAGS,
+    FAULT_MESSAGES,
+    FAULT_NO_MESSAGE,
+    FAULT_TOO_LARGE,
+    fault_status,
+    fault_text,
+)
+from fastrpc._core.grpc.messages cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
+from fastrpc._core.http2.big_endian cimport load32_big
+from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.violations cimport CODE_REFUSED_STREAM, Violation
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.payload.metadata cimport note_dropped
+from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck
+from fastrpc._core.server.served_connection cimport Failure, process_held
+from fastrpc._core.server.served_stream cimport ServedStream
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, Frame
+
+from fastrpc._core.base.histogram import count_refusal
+
+cdef enum:
+    # Messages up to here may wake their reader in this turn of the loop; longer ones have time.
+    SMALL_MESSAGE = 16_384
+
+logger = logging.getLogger("fastrpc.server")
+
+
+cdef class GrpcRequests(Http2Connection):
+    """The requests of one connection."""
+
+    # GrpcServer implements these
+
+    cdef int let_in(self, GrpcCall call) except -1:
+        """A call was let in before its request was complete."""
+        return 0
+
+    cdef int refuse_http(self, GrpcCall call, int status, str text) except -1:
+        """Refuse a request that is no call of gRPC."""
+        return 0
+
+    # From a head to its call
+
+    cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
+        cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
+        self.list_latest()
+        return self._begin(self._new_call(stream, head), head, ends_stream)
+
+    cdef GrpcCall _new_call(self, Http2Stream stream, GrpcHead head):
+        cdef ServedConnection connection = self.connection
+        cdef GrpcCall call = self.spare
+        self.spare = None
+        if call is None:
+            call = GrpcCall.__new__(GrpcCall)
+        call.connection = connection
+        call.http2_stream = stream
+        stream.user = call
+        call.head = head
+        call.id = stream.id
+        call.flags = call.compressor = 0
+        call.codec = CODEC_PROTOBUF
+        call.attempt_number = head.attempt
+        call.received_metadata = head.metadata
+        call.stated_timeout_us = head.timeout_us
+        call.started_ns = self.life.used_ns = self.came_ns or self.now
+        if head.is_late:
+            call.deadline_ns = call.started_ns
+        connection.now = self.now
+        connection.received_ns = self.received_ns
+        connection.is_reading = self.is_reading
+        return call
+
+    cdef int _begin(self, GrpcCall call, GrpcHead head, bint ends_stream) except -1:
+        cdef MethodRoute route
+        if head.http_status:
+            self.note_unanswered()
+            return self.refuse_http(call, head.http_status, head.fault)
+        if head.dropped is not None:
+            note_dropped(head.dropped, self.connection.protocol, logger, self.gate.dispatcher.has_told_dropped)
+            self.gate.dispatcher.has_told_dropped = True
+        route = call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
+        if not self._has_place(call):
+            return 0
+        if head.status:
+            return self.gate.refuse(call, head.status, head.fault, True)
+        if route is None:
+            return self.gate.refuse_unknown(call, head.name, 0, b"")
+        call.flags = route.flags & (STREAM_IN | STREAM_OUT)
+        if route.marshal.codec_id == CODEC_RAW:
+            call.codec = CODEC_RAW
+        if route.takes_stream:
+            self._pass_in(call, b"")
+            if ends_stream and call.stream is not None:
+                (<StreamChannel>call.stream).end_input(None)
+            return 0
+        if ends_stream:
+            return self._refuse_faulty(call, FAULT_NO_MESSAGE)
+        self.latest = call
+        return 0
+
+    cdef bint _has_place(self, GrpcCall call) except -1:
+        """Return whether the connection has a place for the call; REFUSED_STREAM: it was not looked at."""
+        cdef ServedConnection connection = self.connection
+        cdef MethodRoute route = call.route
+        cdef Py_ssize_t calls = len(connection.held or ()) + len(connection.queue or ())
+        if calls >= self.gate.concurrent_calls:
+            # Cancelled ones whose handlers have not ended count, too.
+            text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
+            self._refuse_stream(call, f"{text} (Limits.concurrent_calls)")
+            return False
+        if route is None or not (route.takes_stream or route.gives_stream):
+            return True
+        if self.streaming >= self.most_streaming:
+            text = f"this connection has {self.streaming} streams, the limit is {self.most_streaming} (Limits.streams)"
+            self._refuse_stream(call, text)
+            return False
+        call.is_streaming = True
+        self.streaming += 1
+        return True
+
+    cdef int _refuse_stream(self, GrpcCall call, str text) except -1:
+        self.note_unanswered()
+        call.was_ended = True
+        self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
+        return self.reset(call.http2_stream, CODE_REFUSED_STREAM)
+
+    cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1:
+        """A stream came above MAX_CONCURRENT_STREAMS."""
+        cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
+        cdef GrpcCall call = GrpcCall.__new__(GrpcCall)
+        call.connection = self.connection
+        call.started_ns = self.now
+        call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
+        text = f"this connection has {self.streams.limit} calls in progress, its limit (Limits.concurrent_calls)"
+        return self.gate.count_refused(call, RESOURCE_EXHAUSTED, text)
+
+    cdef int _pass_in(self, GrpcCall call, bytes payload) except -1:
+        """Hand a call to the gate."""
+        cdef bytes name = (<GrpcHead>call.head).name
+        cdef ServedConnection connection = self.connection
+        call.has_started = True
+        connection.now = max(connection.now, self.now)
+        connection.received_ns = self.received_ns
+        connection.is_reading = self.is_reading
+        self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        if connection.ended_ns > self.turn_ends_ns:
+            self.messages_left = 0
+        if Py_REFCNT(call) == 1 and call.make_new():
+            # Answered already, and known only to the function that called us: the next request gets the same object.
+            self.spare = call
+            return 0
+        if call.charge and not call.is_held and call.waiting_payload is None:
+            # It ended in its first step: the count of its request is taken back here.
+            self.gate.memory.charge(call, 0)
+        # Its handler may go on in the next turn of the loop.
+        self.woke = True
+        return 0
+
+    # From DATA to messages
+
+    cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        cdef GrpcCall call
+        if stream.user is None:
+            return 0
+        call = <GrpcCall>stream.user
+        if call is self.latest:
+            self.latest = None
+            if ends_stream and size >= PREFIX_BYTES and data[0] == 0 and (
+                <Py_ssize_t>load32_big(data + 1) == size - PREFIX_BYTES <= <Py_ssize_t>self.gate.message_bytes
+            ):
+                # All of its request is here.
+                return self._pass_in(call, copied(data + PREFIX_BYTES, size - PREFIX_BYTES))
+        return self._cut_messages(call, data, size, ends_stream)
+
+    cdef int _cut_messages(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        cdef MessageReader reader = call.reader
+        cdef bytes message
+        if reader is None:
+            reader = call.reader = MessageReader(<Py_ssize_t>self.gate.message_bytes)
+        while size:
+            message = reader.read(&data, &size, self.trusted)
+            if message is None:
+                break
+            if not self._take_message(call, message, reader.is_compressed):
+                return 0
+        if reader.problem:
+            return self._refuse_faulty(call, FAULT_TOO_LARGE if reader.problem == MESSAGE_TOO_LARGE else FAULT_FLAGS)
+        if ends_stream:
+            return self._end_input(call)
+        if reader.is_inside() or not call.has_started:
+            return self._note_part(call)
+        return 0
+
+    cdef Assembly sink_for(self, Http2Stream stream):
+        cdef GrpcCall call
+        if stream.user is None:
+            return None
+        call = <GrpcCall>stream.user
+        return None if call.reader is None or call.sender_check is not None else call.reader.assembly
+
+    cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
+        cdef GrpcCall call
+        cdef bytes message
+        if stream.user is None:
+            return 0
+        call = <GrpcCall>stream.user
+        message = call.reader.placed(0)
+        if message is not None and not self._take_message(call, message, call.reader.is_compressed):
+            return 0
+        if ends_stream:
+            return self._end_input(call)
+        return 0 if message is not None and call.has_started else self._note_part(call)
+
+    cdef bint _take_message(self, GrpcCall call, bytes message, bint is_compressed) except -1:
+        """Take a whole message; return whether the call goes on."""
+        cdef int compressor = (<GrpcHead>call.head).compressor if is_compressed else 0
+        self.trusted = max(self.trusted, PyBytes_GET_SIZE(message))
+        if is_compressed and compressor == ENCODING_IDENTITY:
+            self._refuse_faulty(call, FAULT_ENCODING)
+        elif call.route.takes_stream:
+            self._forget_part(call)
+            self._put(call, message, compressor)
+        elif call.message is not None:
+            self._refuse_faulty(call, FAULT_MESSAGES)
+        else:
+            call.message = message
+            call.compressor = <uint8_t>compressor
+        return call.http2_stream is not None and not call.was_ended
+
+    cdef int _put(self, GrpcCall call, bytes message, int compressor) except -1:
+        """Give a message to the stream of its call."""
+        cdef Py_ssize_t cost = PREFIX_BYTES + PyBytes_GET_SIZE(message)
+        cdef Frame frame
+        if call.stream is None:
+            # It is no longer read, and its answer has not left yet.
+            return self.take(call.http2_stream, cost)
+        memset(&frame, 0, sizeof(Frame))
+        frame.codec = call.codec
+        frame.compressor = <uint8_t>compressor
+        if cost <= SMALL_MESSAGE:
+            self.woke = True
+        return (<ServedStream>call.stream).put(&frame, message, cost)
+
+    cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
+        cdef GrpcCall call
+        if stream.user is None:
+            return 0
+        call = <GrpcCall>stream.user
+        if call is self.latest:
+            self.latest = None
+        return self._end_input(call)
+
+    cdef int _end_input(self, GrpcCall call) except -1:
+        """The caller sends no more."""
+        cdef bytes message = call.message
+        if call.reader is not None and call.reader.is_inside():
+            return self._refuse_faulty(call, FAULT_CUT)
+        if call.route.takes_stream:
+            return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(None)
+        if message is None:
+            return self._refuse_faulty(call, FAULT_NO_MESSAGE)
+        if call.sender_check is not None:
+            # It goes on with the verdict.
+            return 0
+        call.message = None
+        self._forget_part(call)
+        return self._pass_in(call, message)
+
+    cdef int _refuse_faulty(self, GrpcCall call, int fault) except -1:
+        """Refuse a call for a fault of its messages: behind the guards of the gate, if it has not seen the call yet."""
+        call.fault = <uint8_t>fault
+        if call.has_started:
+            return self._end_locally(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
+        call.message = None
+        if call.sender_check is not None:
+            call.sender_check.drop()
+            call.sender_check = None
+        # With the shape of another kind of method.
+        call.flags ^= STREAM_IN
+        return self._pass_in(call, b"")
+
+    cdef int _end_locally(self, GrpcCall call, int status, str text) except -1:
+        """Answer a call in place of its handler, which is stopped."""
+        self.gate.note_answered(call, status, text)
+        (<ServedConnection>call.connection).end_early(call, Failure(status, text))
+        return self.note_idle_work()
+
+    cdef int on_sendable(self, Http2Stream stream) except -1:
+        cdef GrpcCall call
+        if stream.user is None:
+            return 0
+        call = <GrpcCall>stream.user
+        return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
+
+    # The end of a stream
+
+    cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1:
+        cdef GrpcCall call
+        if stream.user is None:
+            return 0
+        call = <GrpcCall>stream.user
+        if call is self.latest:
+            self.latest = None
+        call.state = STATE_CANCELLED
+        self.connection.now = max(self.connection.now, self.now)
+        if call.was_ended:
+            return 0
+        if call.has_started:
+            # Both sides watch the deadline: it is the same reason if either is first.
+            return self.gate.cancel(call, call.deadline_ns <= self.now)
+        if call.sender_check is not None:
+            call.sender_check.drop()
+        call.was_ended = True
+        return self.gate.count_refused(call, CANCELLED, "cancelled before the request was whole")
+
+    cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1:
+        return self.on_reset(stream, 0)
+
+    cdef int on_over(self, Http2Stream stream) except -1:
+        cdef GrpcCall call
+        if stream.user is None:
+            return 0
+        call = <GrpcCall>stream.user
+        stream.user = None
+        call.http2_stream = None
+        self._forget_part(call)
+        if call.granted:
+            self._return_grant(call, call.granted)
+        if call.is_streaming:
+            call.is_streaming = False
+            self.streaming -= 1
+        if call.waiting_bytes:
+            self.waiting_bytes -= call.waiting_bytes
+            call.waiting_bytes = 0
+        self.life.used_ns = max(self.life.used_ns, self.connection.now, self.connection.stepped_ns)
+        return 0
+
+    # Incomplete requests and messages
+
+    cdef int list_latest(self) except -1:
+        """Nothing more is here of the call that was opened last."""
+        cdef GrpcCall call = self.latest
+        self.latest = None
+        return 0 if call is None else self._note_part(call)
+
+    cdef int _note_part(self, GrpcCall call) except -1:
+        """A part of a request, or of a message of a stream, is here; more of it is to come."""
+        call.heard_ns = self.now
+        if not call.is_incomplete:
+            call.is_incomplete = True
+            call.began_ns = self.now
+            self.incomplete.add(call)
+            if not call.has_started and self.gate.asks_access() and not self._is_admitted(call):
+                return 0
+        if call.sender_check is None and self._has_room(call):
+            return self._grant(call, False)
+        return 0
+
+    cdef bint _is_admitted(self, GrpcCall call) except -1:
+        """Return whether the sender of an incomplete request may call the method; it is refused if not, or waits."""
+        cdef int verdict
+        call.sender_check = SenderCheck.__new__(SenderCheck)
+        verdict = call.sender_check.judge(call, call.method)
+        if verdict == SENDER_ADMITTED:
+            call.sender_check = None
+            self.let_in(call)
+        return verdict == SENDER_ADMITTED
+
+    cdef int sender_known(self, GrpcCall call, int verdict) except -1:
+        call.sender_check = None
+        if verdict == SENDER_REFUSED or call.http2_stream is None:
+            return 0
+        self.let_in(call)
+        # The verdict took the time, not the peer.
+        call.began_ns = call.heard_ns = now_ns()
+        if not call.http2_stream.is_ended_by_peer:
+            return self._grant(call, False) if self._has_room(call) else 0
+        self.now = now_ns()
+        self._end_input(call)
+        self.gate.runner.leave_task()
+        return 0 if self._stream is NULL else (<ByteStream>self._stream).flush()
+
+    cdef bint _has_room(self, GrpcCall call) except -1:
+        """Count what is here; return whether the budgets take it: the call is ended if not."""
+        cdef MessageReader reader = call.reader
+        cdef Py_ssize_t size = 0, whole = 0
+        cdef str problem
+        if reader is not None and reader.is_inside():
+            whole = reader.total
+            size = 0 if reader.assembly is None else reader.assembly.filled
+        if call.has_started:
+            problem = self.gate.memory.count_part(self.connection, self.connection.part_held + size - call.counted, False)
+            call.counted = size
+            if problem is not None:
+                count_refusal("memory")
+                self._end_locally(call, RESOURCE_EXHAUSTED, problem)
+            return problem is None
+        if call.message is not None:
+            size += PyBytes_GET_SIZE(call.message)
+        # At its first piece the whole of it has to fit, from then on the received bytes.
+        problem = self.gate.over_budget(call, size - call.charge if call.charge else whole, call.charge == 0)
+        if problem is not None:
+            count_refusal("memory")
+            self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
+            return False
+        self.gate.memory.charge(call, max(size, <Py_ssize_t>1))
+        return True
+
+    cdef int _grant(self, GrpcCall call, bint is_awaited) except -1:
+        """Let the rest of a message come that is longer than what its window has left.
+
+        A message of a stream that its window could hold waits until the ones before it are taken, a longer one for the
+        pool of long messages.
+        """
+        cdef Http2Stream stream = call.http2_stream
+        cdef int64_t size
+        if stream is None or call.reader is None or not call.reader.is_inside():
+            return 0
+        size = call.reader.missing() - self.window_of(stream)
+        if size <= 0:
+            return 0
+        if call.has_started:
+            if not is_awaited and call.reader.total + PREFIX_BYTES <= <int64_t>self._window_bytes or self.granted_bytes and (
+                self.granted_bytes + size > self.pool_bytes or process_held + size > self.gate.memory.lend_below
+            ):
+                return 0
+            call.granted += size
+            self.granted_bytes += size
+        return self.grant(stream, size)
+
+    cdef int64_t window_of(self, Http2Stream stream) noexcept:
+        """Return the bytes that may still come of a stream."""
+        return self.incoming.flow.first_receiving + stream.windows.receiving
+
+    cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1:
+        """The handler took a message: its credit goes back, but for what was granted beyond the window."""
+        cdef Py_ssize_t granted = min(call.granted, cost)
+        if granted:
+            self._return_grant(call, granted)
+        return self.take(call.http2_stream, cost - granted)
+
+    cdef int _return_grant(self, GrpcCall call, Py_ssize_t size) except -1:
+        cdef GrpcCall other
+        call.granted -= size
+        self.granted_bytes -= size
+        for other in self.incomplete:
+            if other.has_started:
+                self._grant(other, False)
+        return 0
+
+    cdef int reader_waits(self, GrpcCall call) except -1:
+        """The handler took all messages: nothing but the window can hold up the rest of the next one."""
+        return self._grant(call, True) if call.is_incomplete else 0
+
+    cdef int _forget_part(self, GrpcCall call) except -1:
+        """A request or message is whole, or no longer of use."""
+        if not call.is_incomplete:
+            return 0
+        call.is_incomplete = False
+        self.incomplete.discard(call)
+        if call.counted:
+            # The message that it joins is counted by itself.
+            self.gate.memory.count_part(self.connection, self.connection.part_held - call.counted, False)
+            call.counted = 0
+        if call.charge and not call.has_started and call.http2_stream is None:
+            self.gate.memory.charge(call, 0)
+        return 0
+
+    cdef uint64_t check_incomplete(self, uint64_t now) except? 0:
+        """End the calls whose callers are late with a request or message; return the instant of the next check, 0 = never."""
+        cdef GrpcCall call
+        cdef uint64_t due = 0, late_ns
+        if not self.incomplete:
+            return 0
+        for call in list(self.incomplete):
+            if self.is_closed or call.http2_stream is None:
+                continue
+            if call.sender_check is not None:
+                due = earlier(due, call.sender_check.check(now))
+                continue
+            late_ns = self._late_at(call)
+            if late_ns and now >= late_ns:
+                self.connection.now = now
+                self._end_late(call)
+            else:
+                due = earlier(due, late_ns)
+        return due
+
+    cdef uint64_t _late_at(self, GrpcCall call) except? 0:
+        """Return the instant at which a caller is late with the rest of a request or message; 0: we hold it up."""
+        cdef int64_t received = call.counted if call.has_started else call.charge
+        if self.life.patience_ns == 0 or self.life.is_held_back or self._stream is NULL:
+            return 0
+        if (<ByteStream>self._stream).waits_for_turn() or self.window_of(call.http2_stream) <= 0:
+            # Its bytes are here, or its window is used up: then we hold it up.
+            call.heard_ns = self.now
+            return 0
+        return self.life.message_due(
+            max(call.began_ns, self.life.resumed_ns), max(call.heard_ns, self.life.resumed_ns), received
+        )
+
+    cdef int _end_late(self, GrpcCall call) except -1:
+        cdef str text = "the rest of a message did not come in time"
+        if call.has_started:
+            return self._end_locally(call, DEADLINE_EXCEEDED, text)
+        return self.gate.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
+
+    cdef int end_incomplete(self, str text) except -1:
+        """Refuse the calls whose requests are incomplete: the server goes."""
+        cdef GrpcCall call
+        for call in list(self.incomplete):
+            if not call.has_started:
+                self.gate.refuse(call, UNAVAILABLE, text)
+        return 0
+
+    cdef int forget_incomplete(self) except -1:
+        """The connection is over: nothing more comes."""
+        cdef GrpcCall call
+        self.latest = None
+        while self.incomplete:
+            call = self.incomplete.pop()
+            call.http2_stream = None
+            if call.sender_check is not None:
+                call.sender_check.drop()
+            call.granted = 0
+            if call.charge and not call.has_started:
+                self.gate.memory.charge(call, 0)
+        return self.gate.memory.end_part(self.connection, True)
+
+    cdef bint is_busy(self) noexcept:
+        """Return whether a call is under way."""
+        return bool(self.connection.held) or bool(self.connection.queue) or bool(self.incomplete)

@@ -1,0 +1,37 @@
+"""gRPC over HTTP/2 on the server side."""
+
+from typing import Final
+
+from fastrpc._core.grpc.server import GrpcServer
+from fastrpc.protocols.base import Match, ServerParts, register
+from fastrpc.tls import H2_ALPN
+
+__all__ = ["detect_http2", "grpc_engine"]
+
+#: The begin of every connection of HTTP/2 (RFC 9113, section 3.4); the engine checks the rest of it.
+_PREFACE: Final = b"PRI * HTTP/2.0"
+
+
+def detect_http2(data: bytes) -> Match:
+    """Return whether a connection begins with the preface of HTTP/2."""
+    if data[: len(_PREFACE)] != _PREFACE[: len(data)]:
+        return Match.NO
+    return Match.YES if len(data) >= len(_PREFACE) else Match.MORE
+
+
+def grpc_engine(parts: ServerParts) -> GrpcServer:
+    """Make the engine of a connection."""
+    config = parts.config
+    engine = GrpcServer(
+        gate=parts.gate,
+        openings=parts.openings,
+        timeouts=config.timeouts,
+        keepalive=config.keepalive,
+        limits=config.limits,
+        memory=config.memory,
+    )
+    engine.connection.reveals_services = parts.reveals_services
+    return engine
+
+
+register("grpc", detect_http2, grpc_engine, agreed=(H2_ALPN,))

@@ -1,0 +1,125 @@
+"""The head of a call: what a header block says of it, and the faults of a request."""
+
+import pytest
+
+from fastrpc import Status
+from fastrpc._core.grpc.call_head import GrpcHead
+from fastrpc._core.http2.hpack_decoder import HpackDecoder
+from fastrpc._core.http2.hpack_encoder import HpackEncoder
+from fastrpc._core.payload.metadata import decode_metadata
+from fastrpc_harness.grpc_parts import read_head
+from fastrpc_harness.http2_blocks import decode_block, encode_block
+
+ECHO = b"/test.v1.Raw/echo"
+NONE = 2**64 - 1
+
+
+def head(
+    *fields: tuple[bytes, bytes],
+    path: bytes = ECHO,
+    method: bytes = b"POST",
+    kind: bytes | None = b"application/grpc",
+    limit: int = 8_192,
+) -> GrpcHead:
+    """Return the head that a request has."""
+    pairs = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", b"a")]
+    if kind is not None:
+        pairs.append((b"content-type", kind))
+    block = decode_block(HpackDecoder(4_096, limit), encode_block(HpackEncoder(), [*pairs, *fields]))
+    return read_head(block, limit)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (ECHO, b"test.v1.Raw.echo"),
+        (b"/a/b", b"a.b"),
+        (b"/" + b"a" * 200 + b"/b", b"a" * 200 + b".b"),
+    ],
+)
+def test_a_path_is_the_name_of_a_method(path: bytes, name: bytes) -> None:
+    assert head(path=path).name == name
+
+
+@pytest.mark.parametrize(
+    "path", [b"/", b"/a", b"/a/", b"//b", b"/a/b/c", b"/a/b.c", b"/a/b/", b"/" + b"a" * 300 + b"/b"]
+)
+def test_a_path_of_another_form_is_no_name(path: bytes) -> None:
+    assert head(path=path).name == path
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"method": b"GET"}, 405),
+        ({"kind": None}, 415),
+        ({"kind": b"application/grpcx"}, 415),
+        ({"kind": b"application/json"}, 415),
+    ],
+)
+def test_a_request_of_another_kind_has_a_status_of_http(fields: dict[str, bytes], status: int) -> None:
+    assert head(**fields).http_status == status  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "microseconds", "is_late"),
+    [
+        (b"1S", 1_000_000, False),
+        (b"1n", 1, False),
+        (b"0m", 1, True),
+        (b"99999999H", 999_997_200_000_000, False),
+        (b"250m", 250_000, False),
+    ],
+)
+def test_a_timeout_is_stated_in_microseconds(value: bytes, microseconds: int, is_late: bool) -> None:
+    found = head((b"grpc-timeout", value))
+    assert (found.timeout_us, found.is_late, found.status) == (microseconds, is_late, 0)
+
+
+def test_no_timeout_is_none() -> None:
+    assert head().timeout_us == NONE
+
+
+def test_a_malformed_timeout_is_a_fault() -> None:
+    found = head((b"grpc-timeout", b"1 S"))
+    assert (found.status, "grpc-timeout is '1 S'" in (found.fault or "")) == (Status.INTERNAL, True)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "accepted", "number", "bits", "name"),
+    [
+        (b"identity", b"identity", 0, 1, None),
+        (b"gzip", b"identity, deflate,gzip", 1, 0b10011, None),
+        (b"deflate", b"gzip", 4, 0b10, None),
+        (b"snappy", b"snappy", 255, 1, "snappy"),
+    ],
+)
+def test_encodings_are_numbers_of_compressors(
+    encoding: bytes, accepted: bytes, number: int, bits: int, name: str | None
+) -> None:
+    found = head((b"grpc-encoding", encoding), (b"grpc-accept-encoding", accepted))
+    assert (found.compressor, found.accepted, found.encoding) == (number, bits, name)
+
+
+@pytest.mark.parametrize(("value", "attempt"), [(b"3", 3), (b"x", 0), (b"-1", 0), (b"123", 0)])
+def test_previous_attempts_are_a_small_number(value: bytes, attempt: int) -> None:
+    assert head((b"grpc-previous-rpc-attempts", value)).attempt == attempt
+
+
+def test_metadata_is_all_that_is_not_of_the_protocol() -> None:
+    found = head((b"key", b"value"), (b"te", b"trailers"), (b"frpc-made-up", b"1"), (b"user-agent", b"x"))
+    assert decode_metadata(found.metadata or b"") == {"key": "value", "user-agent": "x"}
+    assert head().metadata is None
+
+
+@pytest.mark.parametrize("size", [600, 3_000])
+def test_metadata_over_the_limit_is_a_fault(size: int) -> None:
+    found = head((b"key", b"x" * size), limit=600)
+    assert (found.status, found.http_status) == (Status.RESOURCE_EXHAUSTED, 0)
+
+
+def test_equal_blocks_have_one_head() -> None:
+    decoder, encoder = HpackDecoder(4_096, 8_192), HpackEncoder()
+    pairs = [(b":method", b"POST"), (b":path", ECHO), (b"content-type", b"application/grpc")]
+    blocks = [decode_block(decoder, encode_block(encoder, pairs)) for _ in range(4)]
+    assert read_head(blocks[2], 8_192) is read_head(blocks[3], 8_192)

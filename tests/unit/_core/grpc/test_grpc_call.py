@@ -1,0 +1,45 @@
+"""A call that came by gRPC: what is left of it once it is over."""
+
+import gc
+
+from fastrpc._core.grpc.grpc_call import GrpcCall
+from fastrpc._core.grpc.server import GrpcServer
+from tests.support.grpc_peer import served_grpc
+from tests.support.raw_methods import Raw
+
+
+async def test_its_object_serves_the_next_call_of_a_connection() -> None:
+    raw = Raw()
+    async with served_grpc(raw) as link:
+        seen = set()
+        for number in range(5):
+            assert (await link.call("/test.v1.Raw/look", b"%d" % number)).messages == [b"%d" % number]
+            raw.calls.clear()
+            seen |= {id(one) for one in gc.get_objects() if type(one) is GrpcCall}
+        assert len(seen) <= 2
+
+
+async def test_a_call_that_is_kept_is_not_used_again() -> None:
+    raw = Raw()
+    async with served_grpc(raw) as link:
+        for payload in (b"a", b"b"):
+            await link.call("/test.v1.Raw/echo", payload)
+        first, second = raw.calls
+        assert first is not second
+        assert (type(first), first.method, first.peer.protocol) == (GrpcCall, "test.v1.Raw.echo", "grpc")
+
+
+async def test_an_engine_is_freed_with_its_stream() -> None:
+    async with served_grpc(Raw()) as link:
+        await link.call("/test.v1.Raw/count", b"3")
+        link.request("/test.v1.Raw/wait", b"")
+        await link.talk()
+        link.lose()
+        link.engine = link.session = None
+        link.session = Gone()
+        gc.collect()
+        assert [one for one in gc.get_objects() if type(one) is GrpcServer] == []
+
+
+class Gone:
+    transport = None
