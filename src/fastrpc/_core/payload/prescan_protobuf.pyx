@@ -8,8 +8,17 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
+from fastrpc._core.base.protobuf_wire cimport (
+    LONGEST_SIZE,
+    WIRE_BYTES,
+    WIRE_GROUP,
+    WIRE_GROUP_END,
+    count_varints,
+    load_tag,
+    load_varint,
+    skip_scalar,
+)
 from fastrpc._core.payload.prescan cimport (
     PRESCAN_CONTAINER_CHARGE,
     PRESCAN_DEEPEST,
@@ -26,78 +35,6 @@ cdef enum:
     PACKED_VARINTS = -2
     PACKED_FOUR_BYTES = -3
     PACKED_EIGHT_BYTES = -4
-
-# https://protobuf.dev/programming-guides/encoding/#structure
-cdef enum:
-    VARINT = 0
-    EIGHT_BYTES = 1
-    BYTES = 2
-    GROUP = 3
-    GROUP_END = 4
-    FOUR_BYTES = 5
-    LONGEST_VARINT = 10
-    LONGEST_TAG = 5
-
-
-cdef inline const uint8_t* load_varint(
-    const uint8_t* place, const uint8_t* end, int longest, uint64_t* value
-) noexcept nogil:
-    """Return the end of a varint of up to `longest` bytes, or NULL if it is incomplete."""
-    cdef int width
-    value[0] = 0
-    for width in range(longest):
-        if place >= end:
-            return NULL
-        value[0] |= <uint64_t> (place[0] & 0x7F) << (7 * width)
-        place += 1
-        if not (place - 1)[0] & 0x80:
-            return place
-    return NULL
-
-
-cdef inline const uint8_t* load_tag(
-    const uint8_t* place, const uint8_t* end, uint32_t* tag
-) noexcept nogil:
-    """Return the end of a tag, or NULL if it is incomplete or names no field."""
-    cdef uint64_t value
-    place = load_varint(place, end, LONGEST_TAG, &value)
-    if place == NULL or value >> 32 or not value >> 3:
-        return NULL
-    tag[0] = <uint32_t> value
-    return place
-
-
-cdef inline const uint8_t* skip_scalar(
-    const uint8_t* place, const uint8_t* end, uint32_t wire_type
-) noexcept nogil:
-    """Return the end of a scalar; NULL if it is incomplete or `wire_type` is not one of a scalar."""
-    cdef uint64_t ignored
-    cdef Py_ssize_t width
-    if wire_type == VARINT:
-        return load_varint(place, end, LONGEST_VARINT, &ignored)
-    if wire_type == EIGHT_BYTES:
-        width = 8
-    elif wire_type == FOUR_BYTES:
-        width = 4
-    else:
-        return NULL
-    return place + width if width <= end - place else NULL
-
-
-cdef Py_ssize_t count_varints(const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    """Return the number of bytes that end a number, as their highest bit is clear."""
-    cdef const uint8_t* end = place + size
-    cdef uint64_t word
-    cdef Py_ssize_t count = 0
-    while end - place >= 8:
-        memcpy(&word, place, 8)
-        # One bit for each such byte; the product adds the eight bytes up in the highest one.
-        count += <Py_ssize_t>((((~word) & <uint64_t>0x8080808080808080) >> 7) * <uint64_t>0x0101010101010101 >> 56)
-        place += 8
-    while place < end:
-        count += not place[0] & 0x80
-        place += 1
-    return count
 
 
 cdef Py_ssize_t count_packed(int32_t held, const uint8_t* place, Py_ssize_t size) noexcept nogil:
@@ -186,12 +123,12 @@ cdef class MessageLayout:
         """
         cdef uint64_t length = 0
         cdef int32_t held
-        if tag & 7 != BYTES and tag & 7 != GROUP:
+        if tag & 7 != WIRE_BYTES and tag & 7 != WIRE_GROUP:
             place[0] = skip_scalar(place[0], level.end, tag & 7)
             return -1 if place[0] == NULL else 0
         held = self.held_message(level.message, tag)
-        if tag & 7 == BYTES:
-            place[0] = load_varint(place[0], level.end, LONGEST_TAG, &length)
+        if tag & 7 == WIRE_BYTES:
+            place[0] = load_varint(place[0], level.end, LONGEST_SIZE, &length)
             if place[0] == NULL or length > <uint64_t> (level.end - place[0]):
                 return -1
             if held < 0:
@@ -224,7 +161,7 @@ cdef class MessageLayout:
             place = load_tag(place, level.end, &tag)
             if place == NULL:
                 return PRESCAN_MALFORMED
-            if tag & 7 == GROUP_END:
+            if tag & 7 == WIRE_GROUP_END:
                 if level.group != tag >> 3:
                     return PRESCAN_MALFORMED
                 depth -= 1
