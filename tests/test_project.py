@@ -54,7 +54,7 @@ RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 CORE_RANKS = {
     0: ("base",),
     1: ("payload", "wire", "loop", "balancing", "limiting"),
-    2: ("calls", "io"),
+    2: ("calls", "io", "protobuf"),
     3: ("native", "websocket"),
     4: ("streams",),
     5: ("server", "client"),

@@ -26,6 +26,11 @@ cdef class PayloadCoders:
 
         # exact[n]: payload of n arguments -> tuple, or None if n arguments do not fit; None as a whole if not prepared.
         readonly tuple exact
+        # A payload in another form -> one of msgpack, which the parts above take; None where they take it as it is.
+        readonly object read_arguments
+        readonly object read_result
+        readonly object read_message
+
         # payload -> list or dict of items; items[i]: an item -> value of parameter i.
         readonly object open
         readonly tuple items
@@ -98,6 +103,7 @@ cdef class Marshal:
     cdef object _encode_untyped(self, tuple args, dict kwargs)
     cdef object _encode_single(self, object value, str part)
     cdef object _decode_slowly(self, object payload)
+    cdef object _decode_read(self, bytes plain)
     cdef object _decode_opened(self, object payload)
     cdef object _decode_value(self, object payload)
     cdef object _decode_exactly(self, object payload)

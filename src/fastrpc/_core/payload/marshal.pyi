@@ -28,6 +28,9 @@ class PayloadCoders:
     encode_message: Callable[[Any], bytes]
     decode_result: Any
     decode_message: Callable[[Any], Any]
+    read_arguments: Callable[[Any], bytes] | None
+    read_result: Callable[[Any], bytes] | None
+    read_message: Callable[[Any], bytes] | None
     exact: tuple[Callable[[Any], Any] | None, ...] | None
     open: Callable[[Any], Any]
     items: tuple[Callable[[Any], Any], ...]
@@ -43,6 +46,13 @@ class PayloadCoders:
         items: tuple[Callable[[Any], Any], ...],
         scan: tuple[PayloadScan | None, PayloadScan | None, PayloadScan | None],
     ) -> None: ...
+    def read_by(
+        self,
+        arguments: Callable[[Any], bytes],
+        result: Callable[[Any], bytes],
+        message: Callable[[Any], bytes],
+    ) -> PayloadCoders:
+        """Read payloads in another form: each function makes one of msgpack, as all parts take; return this object."""
 
 @final
 class Marshal:

@@ -34,6 +34,7 @@ from fastrpc.status import Status
 cdef enum:
     LAYOUT_MSGPACK  # an array whose first byte tells the length, or a map
     LAYOUT_JSON  # an array or an object
+    LAYOUT_READ  # an array or a map of msgpack, made of a payload in another form
     LAYOUT_OTHER  # an array or a map of an installed codec
     LAYOUT_VALUE  # one value, as other protocols send it: the argument, or the arguments by name
     LAYOUT_RAW  # the bytes of the only parameter
@@ -94,6 +95,10 @@ cdef class PayloadCoders:
         self.items = items
         self.scan_arguments, self.scan_result, self.scan_message = scan
 
+    def read_by(self, arguments not None, result not None, message not None):
+        self.read_arguments, self.read_result, self.read_message = arguments, result, message
+        return self
+
 
 @cython.final
 cdef class Marshal:
@@ -115,7 +120,7 @@ cdef class Marshal:
         self.shape = shape
         self.coders = coders
         self.codec_id = coders.codec_id
-        self._layout = _layout_of(coders.codec_id)
+        self._layout = _layout_of(coders)
         if by_value is not None:
             self._layout = LAYOUT_VALUE
             self._form = FORMS[by_value]
@@ -198,6 +203,11 @@ cdef class Marshal:
         cdef PyObject* decoded = NULL
         if self._layout == LAYOUT_RAW:
             return _as_bytes(payload)
+        if self._layout == LAYOUT_READ:
+            decoded = PyObject_CallOneArg(self.coders.read_result, payload)
+            if decoded is NULL:
+                return _raise_result_refused(self, found)
+            payload, decoded = as_result(decoded), NULL
         if self._scan_result is not None:
             found = self._scan_result.find(payload, self._depth, self._item_limit, &self.charge)
         if found == PRESCAN_OK:
@@ -210,6 +220,8 @@ cdef class Marshal:
             return 0
         try:
             # Not `decode_result`: the limits apply only to payloads of a peer.
+            if self._layout == LAYOUT_READ:
+                payload = self.coders.read_result(payload)
             decoded = self._decode_result(payload)
         except Exception as error:
             raise TypeError(f"{self.method}: {described_error(error, 'result', ())}") from None
@@ -227,6 +239,8 @@ cdef class Marshal:
     cpdef object decode_message(self, object payload):
         if self._layout == LAYOUT_RAW:
             return _as_bytes(payload)
+        if self._layout == LAYOUT_READ:
+            payload = _decoded(self, self.coders.read_message, payload)
         if self._scan_message is not None:
             self._scan_or_refuse(self._scan_message, payload, "the message")
         try:
@@ -313,6 +327,8 @@ cdef class Marshal:
         self.charge = len(payload)
         if self.by_name:
             return self._decode_named(payload)
+        if self._layout == LAYOUT_READ:
+            return self._decode_read(<bytes?>_decoded(self, self.coders.read_arguments, payload))
         if self._layout >= LAYOUT_RAW:
             return self._decode_single(payload)
         if self._layout == LAYOUT_VALUE:
@@ -322,6 +338,16 @@ cdef class Marshal:
             if opened is not None:
                 return opened
         return self._decode_opened(payload)
+
+    cdef object _decode_read(self, bytes plain):
+        """Return the arguments in an array or a map that were made of another form."""
+        cdef Py_ssize_t count = <unsigned char>PyBytes_AS_STRING(plain)[0] - FIXARRAY
+        self.charge = PyBytes_GET_SIZE(plain)
+        if not 0 <= count < len(self._exact) or self._exact[count] is None:
+            return self._decode_opened(plain)
+        if self._scan_arguments is not None:
+            self._scan_or_refuse(self._scan_arguments, plain, "the arguments")
+        return _decoded(self, self._exact[count], plain)
 
     cdef object _decode_opened(self, object payload):
         """Return the arguments in an array or a map of them."""
@@ -476,7 +502,10 @@ cdef class Marshal:
         return details_scan(codec_id).find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
 
 
-cdef int _layout_of(int codec_id) noexcept:
+cdef int _layout_of(PayloadCoders coders) noexcept:
+    cdef int codec_id = coders.codec_id
+    if coders.read_arguments is not None:
+        return LAYOUT_READ
     if codec_id == PRESCAN_MSGPACK:
         return LAYOUT_MSGPACK
     if codec_id == PRESCAN_JSON:
@@ -492,7 +521,7 @@ cdef int _check_layout(
     str method, ArgumentShape shape, PayloadCoders coders, bint by_name, bint is_value
 ) except -1:
     """Refuse arguments that a codec cannot carry, or not in that form."""
-    cdef int layout = _layout_of(coders.codec_id)
+    cdef int layout = _layout_of(coders)
     if by_name and (shape is None or layout > LAYOUT_JSON):
         raise ValueError(f"{method} has no names for codec {coders.codec}")
     if is_value and layout > LAYOUT_JSON:

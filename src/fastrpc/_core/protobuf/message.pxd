@@ -1,0 +1,142 @@
+"""The messages of a schema, as the tables that decoder and encoder follow."""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum FieldKind:
+    # google.protobuf.FieldDescriptorProto.Type
+    KIND_DOUBLE = 1
+    KIND_FLOAT = 2
+    KIND_INT64 = 3
+    KIND_UINT64 = 4
+    KIND_INT32 = 5
+    KIND_FIXED64 = 6
+    KIND_FIXED32 = 7
+    KIND_BOOL = 8
+    KIND_STRING = 9
+    KIND_MESSAGE = 11
+    KIND_BYTES = 12
+    KIND_UINT32 = 13
+    KIND_ENUM = 14
+    KIND_SFIXED32 = 15
+    KIND_SFIXED64 = 16
+    KIND_SINT32 = 17
+    KIND_SINT64 = 18
+    # Members of google.protobuf.Value: its null; its number, which is an int where it is whole.
+    KIND_NULL = 32
+    KIND_NUMBER = 33
+
+cdef enum FieldShape:
+    SHAPE_SINGLE
+    SHAPE_REPEATED
+    # Each entry is a message of the form FORM_ENTRY.
+    SHAPE_MAP
+
+cdef enum MessageForm:
+    # The plain value of a message: a map by the keys of the fields; an array in their order.
+    FORM_MAP
+    FORM_ROW
+    # Arguments: an array of the first ones, or a map by position and name.
+    FORM_ARGUMENTS
+    # The value of the only field; nil.
+    FORM_VALUE
+    FORM_NOTHING
+    # The value of the one field that is set; google.protobuf.Value, of which the encoder makes any value.
+    FORM_UNION
+    FORM_ANY
+    # A key and its value, one behind the other.
+    FORM_ENTRY
+    # An extension of msgpack; a text as in ISO 8601.
+    FORM_TIMESTAMP
+    FORM_DURATION
+
+
+# Bytes of an object that the table's message keeps.
+cdef struct Piece:
+    const uint8_t* data
+    Py_ssize_t size
+
+
+# A value of an enum: its number, and its plain value in msgpack.
+cdef struct EnumValue:
+    int32_t number
+    Piece plain
+
+
+cdef struct FieldTable:
+    uint32_t number
+    uint8_t kind
+    uint8_t shape
+    # The wire type of one value; the tag, behind which the encoder puts a value, or all of them if they are packed.
+    uint8_t wire_type
+    bint is_packed
+    # Of an integer: its bounds; whether it has 32 bits; whether its lowest bit on the wire is the sign.
+    uint64_t most
+    int64_t least
+    bint is_narrow
+    bint is_zigzag
+    uint8_t[5] tag
+    uint8_t tag_size
+
+    # `Message.field`, for errors.
+    Piece label
+
+    # The key in the plain map of the message, in msgpack; for arguments also their name.
+    Piece key
+    Piece name_key
+
+    # The plain value of an absent field; NULL: it is left out.
+    Piece absent
+
+    # Whether a zero is written, as an absent field is something else; whether None leaves the field out; whether the
+    # number 0 of its enum means that it is absent; whether an absent message is the empty one.
+    bint has_presence
+    bint takes_none
+    bint zero_is_absent
+    bint is_filled
+
+    # Of a message, or of the entries of a map; borrowed from the Message, which the table's owner keeps.
+    MessageTable* message
+    # Of an enum whose plain values are not its numbers: `value_count` of them.
+    EnumValue* values
+    int value_count
+
+
+cdef struct MessageTable:
+    uint8_t form
+    # Whether the whole arguments may be an array.
+    bint has_row
+    int count
+    FieldTable* fields
+    # The first pair of its map, or the first item of its array: the tag of a Struct.
+    Piece head
+    # The position in `fields` of each number below LOW_NUMBERS, plus 1, 0: unknown; all positions, by rising numbers.
+    uint8_t[64] low
+    int* by_number
+
+
+@cython.final
+cdef class Message:
+    cdef:
+        # The name in the schema.
+        readonly str name
+
+        # The tables; `_kept` holds all objects to whose bytes or tables they point.
+        MessageTable table
+        list _kept
+
+    cdef int _fill(self, FieldTable* field, object spec) except -1
+    cdef int _fill_number(self, FieldTable* field) except -1
+    cdef int _keep(self, object data, Piece* piece) except -1
+    cdef int _fill_values(self, FieldTable* field, list values) except -1
+
+
+# Returns the position of a field in a message, -1 if the number is unknown.
+cdef int position_of(const MessageTable* message, uint32_t number) noexcept
+
+# Returns `Message.field`, and the name of a kind.
+cdef str label_of(const FieldTable* field)
+cdef str kind_name(int kind)
+
+# Returns the error for a plain value whose end is missing.
+cdef object cut_short()

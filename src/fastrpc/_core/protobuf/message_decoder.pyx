@@ -1,0 +1,486 @@
+"""Bytes of a message -> plain values in msgpack.
+
+A message is scanned once: each of its fields has a `Run` that notes where its values lie. Then they are written in the
+order of the schema, as a map or an array needs its length, and all values of a list, together. Fields may come in any
+order, cut into parts and several times; a message that comes several times is the sum of its parts.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy, memset
+
+cimport fastrpc._core.protobuf.message as table
+from fastrpc._core.base.protobuf_wire cimport (
+    LONGEST_SIZE,
+    LONGEST_VARINT,
+    WIRE_BYTES,
+    WIRE_EIGHT_BYTES,
+    WIRE_FOUR_BYTES,
+    WIRE_VARINT,
+    count_varints,
+    load_tag,
+    load_varint,
+    skip_value,
+)
+from fastrpc._core.base.wire cimport load32, load64
+from fastrpc._core.payload.arguments cimport refusal
+from fastrpc._core.payload.prescan cimport PRESCAN_DEEPEST
+from fastrpc._core.protobuf.message cimport label_of, position_of
+from fastrpc._core.protobuf.plain_output cimport (
+    put_array_head,
+    put_bin,
+    put_byte,
+    put_copy,
+    put_double,
+    put_int,
+    put_map_head,
+    put_text,
+    put_timestamp,
+    put_whole,
+)
+
+from fastrpc.errors import DecodeError
+from fastrpc.status import Status
+
+cdef enum:
+    FIRST_RUNS = 64
+    # In msgpack: an array of one value, nil, false.
+    ONE_ITEM = 0x91
+    NIL = 0xC0
+    FALSE = 0xC2
+    NANOS = 1_000_000_000
+    NANOS_OF_MICROSECOND = 1_000
+
+# google/protobuf/duration.proto: 10,000 years.
+cdef int64_t LONGEST_SECONDS = 315_576_000_000
+# Whole numbers up to here are exact as a float, and so each of them stands for an int.
+cdef double MOST_EXACT = 9007199254740992.0
+
+
+cdef object malformed():
+    return DecodeError("malformed protobuf")
+
+
+@cython.final
+cdef class MessageDecoder:
+    def __cinit__(self, Message root not None, *, int depth, Py_ssize_t items, bint in_row=False):
+        self.root = root
+        self.in_row = in_row
+        self._deepest = min(depth, <int>PRESCAN_DEEPEST)
+        self._most_items = items
+        self._out = WriteBuffer()
+
+    def __dealloc__(self):
+        PyMem_Free(self._runs)
+
+    def __call__(self, payload):
+        return self.read(payload)
+
+    cdef bytes read(self, object payload):
+        cdef Py_buffer view
+        if PyBytes_CheckExact(payload):
+            return self._read(<const uint8_t*>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+        # The view keeps the memory of the payload in place until it is released.
+        PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+        try:
+            return self._read(<const uint8_t*>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef bytes _read(self, const uint8_t* data, Py_ssize_t size):
+        self._depth = 0
+        self._items = 0
+        # A thread that raised an error may not have come to its end.
+        self._out.clear()
+        # Slot 0 belongs to no field: a run that follows none has the place 0.
+        self._run_count = 1
+        try:
+            if self.in_row:
+                self._open(1)
+                put_byte(self._out, ONE_ITEM)
+            self._message(&self.root.table, data, data + size)
+            return self._out.take()
+        finally:
+            self._out.clear()
+            if self._run_capacity > FIRST_RUNS:
+                PyMem_Free(self._runs)
+                self._runs = NULL
+                self._run_capacity = 0
+
+    cdef int _reserve_runs(self, int count) except -1:
+        """Append runs that note no value."""
+        cdef Run* runs
+        cdef int32_t capacity = max(self._run_capacity, <int32_t>FIRST_RUNS)
+        while capacity < self._run_count + count:
+            capacity *= 2
+        if capacity != self._run_capacity:
+            runs = <Run*>PyMem_Realloc(self._runs, capacity * sizeof(Run))
+            if runs == NULL:
+                raise MemoryError
+            self._runs = runs
+            self._run_capacity = capacity
+        memset(&self._runs[self._run_count], 0, count * sizeof(Run))
+        self._run_count += count
+        return 0
+
+    cdef int _message(self, const MessageTable* message, const uint8_t* start, const uint8_t* end) except -1:
+        """Write a message that lies in one piece."""
+        cdef int32_t base = self._run_count
+        self._reserve_runs(message.count)
+        self._scan(message, base, start, end)
+        self._emit(message, base)
+        self._run_count = base
+        return 0
+
+    cdef int _merged(self, const MessageTable* message, Run run) except -1:
+        """Write a message whose parts lie in runs."""
+        cdef int32_t base = self._run_count
+        cdef const uint8_t* place
+        cdef uint32_t tag = 0
+        cdef uint64_t size = 0
+        self._reserve_runs(message.count)
+        while True:
+            place = run.start
+            while True:
+                # The scan around it has seen that they are complete.
+                place = load_varint(place, run.end, LONGEST_SIZE, &size)
+                self._scan(message, base, place, place + size)
+                place += size
+                if place >= run.end:
+                    break
+                place = load_tag(place, run.end, &tag)
+            if run.next == 0:
+                break
+            run = self._runs[run.next]
+        self._emit(message, base)
+        self._run_count = base
+        return 0
+
+    # The scan
+
+    cdef int _scan(self, const MessageTable* message, int32_t base, const uint8_t* start, const uint8_t* end) except -1:
+        """Note where the values of each field lie."""
+        cdef const uint8_t* place = start
+        cdef const uint8_t* behind_tag
+        cdef const FieldTable* field
+        cdef uint32_t tag
+        cdef int at, guess = 0
+        while place < end:
+            tag = place[0]
+            behind_tag = place + 1
+            if tag >= 0x80 or tag < 8:
+                behind_tag = load_tag(place, end, &tag)
+                if behind_tag == NULL:
+                    raise malformed()
+            if guess < message.count and message.fields[guess].number == tag >> 3:
+                at = guess
+            else:
+                at = position_of(message, tag >> 3)
+            start = place
+            place = skip_value(behind_tag, end, tag)
+            if place == NULL:
+                raise malformed()
+            if at < 0:
+                continue
+            field = &message.fields[at]
+            if tag & 7 != field.wire_type and not (field.is_packed and tag & 7 == WIRE_BYTES):
+                continue
+            if message.form == table.FORM_UNION or message.form == table.FORM_ANY:
+                self._drop_others(message, base, at)
+            if field.shape == table.SHAPE_SINGLE:
+                guess = at + 1
+                if field.kind != table.KIND_MESSAGE:
+                    self._runs[base + at].start = behind_tag
+                    self._runs[base + at].end = place
+                    continue
+            self._note(field, base + at, start, Run(behind_tag, place, tag & 7, 0, 0, 0))
+        return 0
+
+    cdef void _drop_others(self, const MessageTable* message, int32_t base, int at) noexcept:
+        """Forget all members of a oneof but this one."""
+        cdef int other
+        for other in range(message.count):
+            if other != at:
+                self._runs[base + other].start = NULL
+
+    cdef int _note(self, const FieldTable* field, int32_t slot, const uint8_t* tag, Run found) except -1:
+        """Note values that lie behind `tag`: at the end of the last run, or as a new one."""
+        cdef Run* run = &self._runs[slot]
+        cdef Run* tail
+        found.count = 1
+        if field.is_packed and found.wire_type == WIRE_BYTES:
+            found.count = count_packed(field, found.start, found.end)
+        self._count(found.count)
+        if run.start == NULL:
+            run[0] = found
+            return 0
+        run.count += found.count
+        tail = &self._runs[run.last] if run.last else run
+        if tail.end == tag:
+            tail.end = found.end
+            return 0
+        self._reserve_runs(1)
+        self._runs[self._run_count - 1] = found
+        run = &self._runs[slot]
+        tail = &self._runs[run.last] if run.last else run
+        tail.next = run.last = self._run_count - 1
+        return 0
+
+    cdef int _count(self, Py_ssize_t values) except -1:
+        """Count values; refuse a message that has too many."""
+        self._items += values
+        if self._items > self._most_items:
+            raise refusal(
+                f"more than {self._most_items} items (Memory.items)",
+                "raise Memory.items on the server, or send less at a time",
+                Status.RESOURCE_EXHAUSTED,
+            )
+        return 0
+
+    # The plain value
+
+    cdef int _open(self, Py_ssize_t values) except -1:
+        """Begin an array or a map of so many values that are not counted yet."""
+        self._depth += 1
+        if self._depth > self._deepest:
+            raise DecodeError(
+                f"nested deeper than {self._deepest} levels (Limits.depth)", status=Status.INVALID_ARGUMENT
+            )
+        return self._count(values)
+
+    cdef int _emit(self, const MessageTable* message, int32_t base) except -1:
+        """Write the plain value of a scanned message."""
+        if message.form == table.FORM_MAP or message.form == table.FORM_ARGUMENTS:
+            return self._emit_map(message, base)
+        if message.form == table.FORM_ROW:
+            return self._emit_row(message, base, message.count)
+        if message.form == table.FORM_VALUE:
+            return self._emit_field(&message.fields[0], base)
+        if message.form == table.FORM_ENTRY:
+            self._emit_field(&message.fields[0], base)
+            return self._emit_field(&message.fields[1], base + 1)
+        if message.form == table.FORM_TIMESTAMP:
+            return self._emit_timestamp(message, base)
+        if message.form == table.FORM_DURATION:
+            return self._emit_duration(message, base)
+        if message.form == table.FORM_UNION or message.form == table.FORM_ANY:
+            return self._emit_member(message, base)
+        return put_byte(self._out, NIL)
+
+    cdef int _emit_map(self, const MessageTable* message, int32_t base) except -1:
+        cdef const FieldTable* field
+        cdef int at, pairs = 0, last = 0
+        for at in range(message.count):
+            if message.fields[at].absent.data != NULL or self._is_there(&message.fields[at], base + at):
+                pairs += 1
+                last = at + 1
+        if message.has_row and pairs == last:
+            return self._emit_row(message, base, pairs)
+        if message.head.data != NULL:
+            pairs += 1
+        self._open(2 * pairs)
+        put_map_head(self._out, pairs)
+        put_copy(self._out, message.head.data, message.head.size)
+        for at in range(message.count):
+            field = &message.fields[at]
+            if field.absent.data != NULL or self._is_there(field, base + at):
+                put_copy(self._out, field.key.data, field.key.size)
+                self._emit_field(field, base + at)
+        self._depth -= 1
+        return 0
+
+    cdef int _emit_row(self, const MessageTable* message, int32_t base, int count) except -1:
+        """Write the first fields as an array."""
+        cdef int at, heads = message.head.data != NULL
+        self._open(heads + count)
+        put_array_head(self._out, heads + count)
+        put_copy(self._out, message.head.data, message.head.size)
+        for at in range(count):
+            self._emit_field(&message.fields[at], base + at)
+        self._depth -= 1
+        return 0
+
+    cdef int _emit_member(self, const MessageTable* message, int32_t base) except -1:
+        cdef int at
+        for at in range(message.count):
+            if self._runs[base + at].start != NULL:
+                return self._emit_field(&message.fields[at], base + at)
+        return put_byte(self._out, NIL)
+
+    cdef int _emit_timestamp(self, const MessageTable* message, int32_t base) except -1:
+        cdef int64_t seconds = self._number(base), nanos = self._number(base + 1)
+        if not 0 <= nanos < NANOS:
+            raise DecodeError(f"a Timestamp has {nanos} nanoseconds")
+        # The clocks of Python have microseconds.
+        return put_timestamp(self._out, seconds, <uint32_t>(nanos - nanos % NANOS_OF_MICROSECOND))
+
+    cdef int _emit_duration(self, const MessageTable* message, int32_t base) except -1:
+        cdef int64_t seconds = self._number(base), nanos = self._number(base + 1)
+        cdef int64_t rest
+        cdef char[64] text
+        cdef const char* sign = "-" if seconds < 0 or nanos < 0 else ""
+        cdef int size
+        if not -NANOS < nanos < NANOS or (seconds < 0 < nanos) or (nanos < 0 < seconds):
+            raise DecodeError(f"a Duration has {seconds} seconds and {nanos} nanoseconds")
+        if not -LONGEST_SECONDS <= seconds <= LONGEST_SECONDS:
+            raise DecodeError(f"a Duration has {seconds} seconds, more than 10,000 years")
+        rest = (-nanos if nanos < 0 else nanos) // NANOS_OF_MICROSECOND
+        size = snprintf(
+            text,
+            sizeof(text),
+            b"%sPT%lld.%06lldS",
+            sign,
+            <long long>(-seconds if seconds < 0 else seconds),
+            <long long>rest,
+        )
+        return put_text(self._out, <const uint8_t*>text, size)
+
+    cdef int64_t _number(self, int32_t slot) except? -1:
+        """Return the value of a field of google.protobuf.Timestamp or Duration."""
+        cdef uint64_t value = 0
+        if self._runs[slot].start != NULL:
+            load_varint(self._runs[slot].start, self._runs[slot].end, LONGEST_VARINT, &value)
+        return <int64_t>value
+
+    cdef bint _is_there(self, const FieldTable* field, int32_t slot) noexcept:
+        cdef uint64_t value = 0
+        if self._runs[slot].start == NULL:
+            return False
+        if not field.zero_is_absent:
+            return True
+        load_varint(self._runs[slot].start, self._runs[slot].end, LONGEST_VARINT, &value)
+        return <int32_t>value != 0
+
+    cdef int _emit_field(self, const FieldTable* field, int32_t slot) except -1:
+        cdef Run run = self._runs[slot]
+        if field.shape != table.SHAPE_SINGLE:
+            self._open(0)
+            if field.shape == table.SHAPE_MAP:
+                put_map_head(self._out, run.count)
+            else:
+                put_array_head(self._out, run.count)
+            if run.start != NULL:
+                self._emit_values(field, run)
+            self._depth -= 1
+            return 0
+        if not self._is_there(field, slot):
+            if field.absent.data != NULL:
+                return put_copy(self._out, field.absent.data, field.absent.size)
+            if field.is_filled:
+                return self._message(field.message, NULL, NULL)
+            return put_byte(self._out, NIL)
+        if field.kind == table.KIND_MESSAGE:
+            return self._merged(field.message, run)
+        self._emit_scalar(field, run.start, run.end)
+        return 0
+
+    cdef int _emit_values(self, const FieldTable* field, Run run) except -1:
+        """Write all values of a list or map."""
+        cdef const uint8_t* place
+        cdef const uint8_t* stop
+        cdef uint32_t tag = 0
+        cdef uint64_t size = 0
+        while True:
+            place = run.start
+            while True:
+                # The scan has seen that all of them are complete.
+                if field.is_packed and run.wire_type == WIRE_BYTES:
+                    place = load_varint(place, run.end, LONGEST_SIZE, &size)
+                    stop = place + size
+                    while place < stop:
+                        place = self._emit_scalar(field, place, stop)
+                elif field.kind == table.KIND_MESSAGE:
+                    place = load_varint(place, run.end, LONGEST_SIZE, &size)
+                    self._message(field.message, place, place + size)
+                    place += size
+                else:
+                    place = self._emit_scalar(field, place, run.end)
+                if place >= run.end:
+                    break
+                place = load_tag(place, run.end, &tag)
+                run.wire_type = tag & 7
+            if run.next == 0:
+                return 0
+            run = self._runs[run.next]
+
+    cdef const uint8_t* _emit_scalar(
+        self, const FieldTable* field, const uint8_t* place, const uint8_t* end
+    ) except NULL:
+        """Write one value, and return its end."""
+        cdef uint64_t value = 0
+        if field.wire_type == WIRE_BYTES:
+            place = load_varint(place, end, LONGEST_SIZE, &value)
+            if field.kind == table.KIND_STRING:
+                put_text(self._out, place, <Py_ssize_t>value)
+            else:
+                put_bin(self._out, place, <Py_ssize_t>value)
+            return place + value
+        if field.wire_type == WIRE_VARINT:
+            place = load_varint(place, end, LONGEST_VARINT, &value)
+            if place == NULL:
+                raise malformed()
+            self._emit_varint(field, value)
+            return place
+        if field.wire_type == WIRE_FOUR_BYTES:
+            self._emit_four_bytes(field, load32(<const char*>place))
+            return place + 4
+        value = load64(<const char*>place)
+        if field.kind == table.KIND_SFIXED64:
+            put_int(self._out, <int64_t>value)
+        elif field.kind == table.KIND_FIXED64:
+            put_whole(self._out, value)
+        else:
+            self._emit_double(field.kind, value)
+        return place + 8
+
+    cdef int _emit_varint(self, const FieldTable* field, uint64_t value) except -1:
+        cdef int at
+        if field.kind == table.KIND_BOOL or field.kind == table.KIND_NULL:
+            return put_byte(self._out, FALSE + (value != 0) if field.kind == table.KIND_BOOL else NIL)
+        if field.is_narrow:
+            value = <uint32_t>value if field.is_zigzag or not field.least else <uint64_t><int64_t><int32_t>value
+        if field.is_zigzag:
+            value = value >> 1 ^ (<uint64_t>0 - (value & 1))
+        if field.values == NULL:
+            return put_int(self._out, <int64_t>value) if field.least else put_whole(self._out, value)
+        for at in range(field.value_count):
+            if field.values[at].number == <int64_t>value:
+                return put_copy(self._out, field.values[at].plain.data, field.values[at].plain.size)
+        raise DecodeError(f"{label_of(field)}: no member of the enum has the number {<int64_t>value}")
+
+    cdef int _emit_four_bytes(self, const FieldTable* field, uint32_t value) except -1:
+        cdef float narrow
+        cdef double wide
+        cdef uint64_t bits
+        if field.kind != table.KIND_FLOAT:
+            return put_int(self._out, <int32_t>value if field.least else <int64_t>value)
+        memcpy(&narrow, &value, 4)
+        wide = narrow
+        memcpy(&bits, &wide, 8)
+        return put_double(self._out, bits)
+
+    cdef int _emit_double(self, uint8_t kind, uint64_t bits) except -1:
+        cdef double value
+        if kind == table.KIND_NUMBER:
+            memcpy(&value, &bits, 8)
+            if -MOST_EXACT <= value <= MOST_EXACT and value == <double><int64_t>value and (value or not bits):
+                return put_int(self._out, <int64_t>value)
+        return put_double(self._out, bits)
+
+
+cdef Py_ssize_t count_packed(const FieldTable* field, const uint8_t* place, const uint8_t* end) except -1:
+    """Return how many numbers lie in a packed field."""
+    cdef uint64_t size = 0
+    cdef int width
+    place = load_varint(place, end, LONGEST_SIZE, &size)
+    if field.wire_type == WIRE_VARINT:
+        if size and (end - 1)[0] & 0x80:
+            raise malformed()
+        return count_varints(place, <Py_ssize_t>size)
+    width = 8 if field.wire_type == WIRE_EIGHT_BYTES else 4
+    if size % width:
+        raise malformed()
+    return <Py_ssize_t>size // width

@@ -1,0 +1,55 @@
+"""Values, encoded by msgspec -> bytes of a message."""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.protobuf.message cimport FieldTable, Message, MessageTable, Piece
+from fastrpc._core.protobuf.plain_input cimport Plain
+
+
+@cython.final
+cdef class MessageEncoder:
+    cdef:
+        # The whole message; whether its plain value is the only item of an array, as the one argument of a method.
+        readonly Message root
+        readonly bint in_row
+
+        # (value) -> its plain value in msgpack.
+        readonly object encode
+
+        # While a value is written: what is written; what is left of the plain value, kept by `write`; messages around
+        # this place.
+        WriteBuffer _out
+        Plain _plain
+        int _depth
+
+    cdef bytes write(self, bytes plain)
+    cdef Py_ssize_t _array(self, const FieldTable* field) except -1
+    cdef Py_ssize_t _map(self, const FieldTable* field) except -1
+    cdef int _message(self, const MessageTable* message, const FieldTable* field) except -1
+    cdef int _deepen(self, const FieldTable* field) except -1
+    cdef int _fields(self, const MessageTable* message, const FieldTable* field) except -1
+    cdef int _position(self, const MessageTable* message, int guess) except -2
+    cdef bint _takes(self, const Piece* piece) noexcept
+    cdef int _row(self, const MessageTable* message, const FieldTable* field) except -1
+    cdef int _member(self, const MessageTable* message, const FieldTable* field) except -1
+    cdef int _any(self, const FieldTable* field) except -1
+    cdef int _check_exact(self, const FieldTable* field) except -1
+    cdef int _any_items(self, const FieldTable* field, bint is_struct) except -1
+    cdef int _timestamp(self, const FieldTable* field) except -1
+    cdef int _duration(self, const FieldTable* field) except -1
+    cdef int _seconds(self, int64_t seconds, int64_t nanos) except -1
+    cdef int _field(self, const FieldTable* field) except -1
+    cdef int _list(self, const FieldTable* field) except -1
+    cdef int _entries(self, const FieldTable* field) except -1
+    cdef int _nested(self, const FieldTable* field) except -1
+    cdef Py_ssize_t _begin(self) except -1
+    cdef int _close(self, Py_ssize_t start) except -1
+    cdef int _copy(self, Py_ssize_t size) except -1
+    cdef bint _scalar(self, const FieldTable* field) except -1
+    cdef bint _enum(self, const FieldTable* field) except -1
+    cdef bint _integer(self, const FieldTable* field) except -1
+    cdef double _number(self, const FieldTable* field) except? -1
+    cdef bint _double(self, const FieldTable* field) except -1
+    cdef bint _float(self, const FieldTable* field) except -1

@@ -1,0 +1,247 @@
+"""A schema of protobuf as plain objects: messages, their fields, enums."""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from fastrpc._core.protobuf.message import Message
+
+__all__ = [
+    "KINDS",
+    "TIMESTAMP",
+    "DURATION",
+    "EMPTY",
+    "VALUE",
+    "EnumMember",
+    "FieldSpec",
+    "ProtoEnum",
+    "ProtoField",
+    "ProtoMessage",
+    "packed",
+]
+
+#: The numbers of types: google.protobuf.FieldDescriptorProto.Type.
+KINDS: Final = {
+    "double": 1,
+    "float": 2,
+    "int64": 3,
+    "uint64": 4,
+    "int32": 5,
+    "fixed64": 6,
+    "fixed32": 7,
+    "bool": 8,
+    "string": 9,
+    "message": 11,
+    "bytes": 12,
+    "uint32": 13,
+    "enum": 14,
+    "sfixed32": 15,
+    "sfixed64": 16,
+    "sint32": 17,
+    "sint64": 18,
+    # Members of google.protobuf.Value, of the codec alone.
+    "null": 32,
+    "number": 33,
+}
+
+#: The zero of each scalar, as a plain value.
+_ZEROS: Final[dict[str, Any]] = {
+    "string": "",
+    "bytes": b"",
+    "bool": False,
+    "double": 0.0,
+    "float": 0.0,
+    "null": None,
+}
+
+#: The files of messages that are not called like them.
+_FILES: Final = dict.fromkeys(("Value", "Struct", "ListValue"), "struct")
+
+packed = msgspec.msgpack.Encoder().encode
+
+_NIL: Final = packed(None)
+
+
+class EnumMember(NamedTuple):
+    """A member of an enum: its name in Python, its number, its value in our payloads."""
+
+    name: str
+    number: int
+    value: str | int
+
+
+class ProtoEnum:
+    """An enum. Its number 0 is UNSPECIFIED unless a member has it."""
+
+    def __init__(self, cls: type[Any], members: tuple[EnumMember, ...], *, by_value: bool) -> None:
+        self.cls = cls
+        self.members = members
+        #: Whether the numbers are the values in our payloads.
+        self.by_value = by_value
+
+    @property
+    def zero(self) -> EnumMember | None:
+        """The member with the number 0."""
+        return next((member for member in self.members if member.number == 0), None)
+
+
+class FieldSpec(NamedTuple):
+    """A field for the compiled tables: `_core/protobuf/message`."""
+
+    name: str
+    number: int
+    kind: int
+    shape: str
+    key: bytes
+    name_key: bytes | None
+    absent: bytes | None
+    has_presence: bool
+    takes_none: bool
+    zero_is_absent: bool
+    is_filled: bool
+    message: Message | None
+    values: list[tuple[int, bytes]] | None
+
+
+class ProtoField:
+    """A field of a message.
+
+    Args:
+        kind: a key of `KINDS`.
+        shape: "single", "repeated", or "map", whose entries are `message`.
+        key: its key in the plain map of the message.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        kind: str,
+        shape: str = "single",
+        *,
+        key: str | int | None = None,
+        message: "ProtoMessage | None" = None,
+        enum: ProtoEnum | None = None,
+    ) -> None:
+        self.name = name
+        self.number = number
+        self.kind = kind
+        self.shape = shape
+        self.message = message
+        self.enum = enum
+        #: Its key in the plain map, as it is and encoded.
+        self.plain_key = name if key is None else key
+        self.key = packed(self.plain_key)
+        #: The name as a key, where `key` is a position.
+        self.name_key: bytes | None = packed(name) if isinstance(key, int) else None
+        #: Whether absence differs from zero, so that the schema says `optional`.
+        self.is_optional = False
+        #: Whether None is a value, which leaves the field out.
+        self.takes_none = False
+        #: The plain value of an absent field; None leaves it out.
+        self.absent: bytes | None = None
+        #: Whether an absent message is the empty one, as in an entry of a map.
+        self.is_filled = False
+        #: Whether a zero is written anyway.
+        self.is_always_written = False
+
+    @property
+    def json_name(self) -> str:
+        """The name in JSON: `user_id` is `userId`."""
+        first, *rest = self.name.split("_")
+        return first + "".join(word[:1].upper() + word[1:] for word in rest)
+
+    def zero(self) -> bytes | None:
+        """Return the zero of the type as a plain value; None if it has none."""
+        if self.shape != "single":
+            return packed({} if self.shape == "map" else [])
+        if self.enum is not None:
+            return None if self.enum.zero is None else packed(self.enum.zero.value)
+        return None if self.kind == "message" else packed(_ZEROS.get(self.kind, 0))
+
+    def spec(self) -> FieldSpec:
+        """Return the field for the compiled tables."""
+        values = None
+        if self.enum is not None and not self.enum.by_value:
+            values = [(member.number, packed(member.value)) for member in self.enum.members]
+        return FieldSpec(
+            self.name,
+            self.number,
+            KINDS[self.kind],
+            self.shape,
+            self.key,
+            self.name_key,
+            self.absent,
+            self.is_optional or self.is_always_written,
+            self.takes_none,
+            self.enum is not None and self.enum.zero is None,
+            self.is_filled,
+            None if self.message is None else self.message.compiled(),
+            values,
+        )
+
+
+class ProtoMessage:
+    """A message.
+
+    Args:
+        name: its name in the schema, before two of one name are told apart.
+        form: the plain value of a message, as `Message` has it.
+        owner: the type that it stands for; None for the arguments or the result of a method.
+        head: the tag of a Struct, as `Message` has it.
+    """
+
+    def __init__(self, name: str, form: str, owner: Any = None, *, head: bytes = b"") -> None:
+        self.name = name
+        self.form = form
+        self.owner = owner
+        self.head = head
+        self.fields: list[ProtoField] = []
+        #: Whether its arguments may be an array.
+        self.has_row = False
+        #: The full name of a message that is defined elsewhere, and the file it is in.
+        self.known_as: str | None = None
+        self.file: str | None = None
+        self._compiled: Message | None = None
+
+    def compiled(self) -> Message:
+        """Return the compiled table of the message."""
+        if self._compiled is None:
+            # Before its fields: a message may hold itself.
+            self._compiled = Message(self.name, self.form, head=self.head, has_row=self.has_row)
+            self._compiled.define([field.spec() for field in self.fields])
+        return self._compiled
+
+
+def _known(name: str, form: str, fields: tuple[tuple[str, str], ...] = ()) -> ProtoMessage:
+    made = ProtoMessage(name, form)
+    made.known_as = f"google.protobuf.{name}"
+    made.file = f"google/protobuf/{_FILES.get(name, name.lower())}.proto"
+    made.fields = [ProtoField(field, at, kind) for at, (field, kind) in enumerate(fields, 1)]
+    return made
+
+
+def _value() -> ProtoMessage:
+    """Return google.protobuf.Value, with Struct and ListValue."""
+    value = _known("Value", "any")
+    struct, values = _known("Struct", "value"), _known("ListValue", "value")
+    entry = ProtoMessage("FieldsEntry", "entry")
+    entry.fields = [ProtoField("key", 1, "string"), ProtoField("value", 2, "message", message=value)]
+    entry.fields[0].absent, entry.fields[1].absent = packed(""), _NIL
+    struct.fields = [ProtoField("fields", 1, "message", "map", message=entry)]
+    values.fields = [ProtoField("values", 1, "message", "repeated", message=value)]
+    value.fields = [
+        ProtoField("null_value", 1, "null"),
+        ProtoField("number_value", 2, "number"),
+        ProtoField("string_value", 3, "string"),
+        ProtoField("bool_value", 4, "bool"),
+        ProtoField("struct_value", 5, "message", message=struct),
+        ProtoField("list_value", 6, "message", message=values),
+    ]
+    return value
+
+
+EMPTY: Final = _known("Empty", "nothing")
+TIMESTAMP: Final = _known("Timestamp", "timestamp", (("seconds", "int64"), ("nanos", "int32")))
+DURATION: Final = _known("Duration", "duration", (("seconds", "int64"), ("nanos", "int32")))
+VALUE: Final = _value()
