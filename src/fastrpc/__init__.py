@@ -44,6 +44,7 @@ __all__ = [
     "EncodeError",
     "Endpoint",
     "FastRPCError",
+    "Field",
     "Float32",
     "HTTPLimits",
     "Identity",
@@ -139,6 +140,7 @@ _NAMES = {
         "Interceptor",
         "Proceed",
     ),
+    "rpc.protobuf.field": ("Field",),
     "rpc.reply": ("Reply",),
     "rpc.scope": (
         "detached",
@@ -243,6 +245,7 @@ if TYPE_CHECKING:
     from fastrpc.peers.stream import Stream
     from fastrpc.rpc.identity import Identity
     from fastrpc.rpc.interceptor import Interceptor, Proceed
+    from fastrpc.rpc.protobuf.field import Field
     from fastrpc.rpc.reply import Reply
     from fastrpc.rpc.scope import detached, timeout
     from fastrpc.rpc.service import method, service

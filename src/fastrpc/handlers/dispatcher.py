@@ -22,7 +22,7 @@ from fastrpc.codecs.base import codec_label, codec_with_id
 from fastrpc.compressors.base import Compressor
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, FastRPCError
+from fastrpc.errors import CallError, ConfigError, FastRPCError
 from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.handlers.failures import Failures
 from fastrpc.handlers.generator_job import GeneratorJob
@@ -37,6 +37,7 @@ from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.protocols.base import PeerConnection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.marshals import marshal_for
+from fastrpc.rpc.protobuf.marshals import message_marshal
 from fastrpc.rpc.service import BUILTIN_PREFIX
 from fastrpc.status import Status
 from fastrpc.tls.certificate import certificate_of
@@ -180,6 +181,18 @@ class Dispatcher:
             text = f"{route.definition.full_name}: the result is a numpy array, which json cannot carry"
             raise CallError(Status.INVALID_ARGUMENT, text, processed="no", hint="call it with codec msgpack")
         return marshal
+
+    def message_marshal_of(self, route: MethodRoute) -> Marshal:
+        """Return the marshal of a method whose payloads are protobuf messages, as by gRPC.
+
+        Raises:
+            CallError: protobuf cannot carry this method's types.
+        """
+        limits, memory = self._config.limits, self._config.memory
+        try:
+            return message_marshal(route.definition, depth=limits.depth, items=memory.items)
+        except ConfigError as error:
+            raise CallError(Status.UNIMPLEMENTED, str(error), processed="no") from None
 
     # Interceptors
 

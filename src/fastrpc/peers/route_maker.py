@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastrpc._core.base.histogram import CallTotals, default_registry
 from fastrpc._core.calls.call import MethodRoute
@@ -10,7 +10,7 @@ from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.config import ClientConfig
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.errors import ConfigError
-from fastrpc.protocols.base import client_protocol
+from fastrpc.protocols.base import ClientTraits, client_protocol
 
 if TYPE_CHECKING:
     from fastrpc.config import ServerConfig
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["RouteMaker"]
 
 _ITEMS = 1_000_000
+
+#: The payload of a call: an array of its arguments, one value, or a protobuf message.
+PayloadForm = Literal["arguments", "value", "message"]
 
 #: Advice for a verb that the kind of a method does not take.
 _VERBS: "dict[Kind, str]" = {
@@ -53,15 +56,15 @@ class RouteMaker:
         self._limits = config.limits
         self._totals = totals
         wire = config.wire_protocol if isinstance(config, ClientConfig) else None
-        # Whether each connection tells its protocol; else that of all, and whether its payloads are one value each.
+        # Whether each connection tells its protocol; else that of all, and the form of its payloads.
         self._has_forms = isinstance(config, ClientConfig) and wire is None and not by_value
         self._protocol = "rpcx" if by_value else "native"
-        self._by_value = by_value
+        self._payload: PayloadForm = "value" if by_value else "arguments"
         self._has_streams = not by_value
         if wire is not None:
             known = client_protocol(wire)
             self._protocol = known.name
-            self._by_value = by_value or known.traits.takes_values
+            self._payload = "value" if by_value else _payload_of(known.traits)
             self._has_streams = known.traits.has_streams
         self._streams: dict[tuple[Any, str, Kind], MethodRoute] = {}
 
@@ -73,13 +76,13 @@ class RouteMaker:
         """
         with ShownAtProgram(hides_block=True):
             if isinstance(method, str):
-                return self._named_route(method, codec, "unary", self._protocol, self._by_value)
+                return self._named_route(method, codec, "unary", self._protocol, self._payload)
             from fastrpc.rpc.service import method_definition
 
             definition = method_definition(method)
             if definition.kind not in _CALLED:
                 raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
-            return self._route(definition, codec, self._protocol, self._by_value)
+            return self._route(definition, codec, self._protocol, self._payload)
 
     def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> MethodRoute:
         """Return the route of a method for a verb that streams; for a name, the verb implies the kind.
@@ -103,44 +106,47 @@ class RouteMaker:
         if route is None:
             with ShownAtProgram(hides_block=True):
                 if isinstance(method, str):
-                    route = self._named_route(method, codec, kind, self._protocol, self._by_value)
+                    route = self._named_route(method, codec, kind, self._protocol, self._payload)
                 else:
-                    route = self._route(definition, codec, self._protocol, self._by_value)
+                    route = self._route(definition, codec, self._protocol, self._payload)
             self._streams[method, codec, kind] = route
         return route
 
     def _route(
-        self, definition: "MethodDefinition", codec: str, protocol: str, by_value: bool
+        self, definition: "MethodDefinition", codec: str, protocol: str, payload: PayloadForm
     ) -> MethodRoute:
         from fastrpc.rpc.aliases import go_name
         from fastrpc.rpc.marshals import codec_for, marshal_for
 
-        name = codec_for(definition, codec)
-        marshal = marshal_for(
-            definition,
-            name,
-            depth=self._limits.depth,
-            items=_ITEMS,
-            by_value=by_value and name in _VALUE_CODECS,
-        )
-        sent_as = None
-        if by_value and definition.service_names.rpcx == "go":
-            sent_as = f"{go_name(definition.service)}.{go_name(definition.name)}"
+        depth = self._limits.depth
+        names, sent_as = definition.service_names, None
+        if payload == "message":
+            from fastrpc.rpc.protobuf.marshals import message_marshal
+
+            marshal = message_marshal(definition, depth=depth, items=_ITEMS)
+            sent_as = f"{names.grpc_service}.{names.grpc_method(definition.name)}"
+        else:
+            name = codec_for(definition, codec)
+            by_value = payload == "value" and name in _VALUE_CODECS
+            marshal = marshal_for(definition, name, depth=depth, items=_ITEMS, by_value=by_value)
+            if payload == "value" and names.rpcx == "go":
+                sent_as = f"{go_name(definition.service)}.{go_name(definition.name)}"
         make = partial(self._route, definition, codec)
         return self._made(definition, marshal, protocol, make, sent_as)
 
     def _named_route(
-        self, method: str, codec: str, kind: "Kind", protocol: str, by_value: bool
+        self, method: str, codec: str, kind: "Kind", protocol: str, payload: PayloadForm
     ) -> MethodRoute:
-        from fastrpc.rpc.marshals import untyped_marshal
+        depth = self._limits.depth
+        if payload == "message":
+            from fastrpc.rpc.protobuf.marshals import named_message_marshal
 
-        marshal = untyped_marshal(
-            codec,
-            method,
-            depth=self._limits.depth,
-            items=_ITEMS,
-            by_value=by_value and codec in _VALUE_CODECS,
-        )
+            marshal = named_message_marshal(method, codec, depth=depth, items=_ITEMS)
+        else:
+            from fastrpc.rpc.marshals import untyped_marshal
+
+            by_value = payload == "value" and codec in _VALUE_CODECS
+            marshal = untyped_marshal(codec, method, depth=depth, items=_ITEMS, by_value=by_value)
         make = partial(self._named_route, method, codec, kind)
         return self._made(_NamedMethod(method, kind), marshal, protocol, make)
 
@@ -149,7 +155,7 @@ class RouteMaker:
         definition: Any,
         marshal: Any,
         protocol: str,
-        make: Callable[[str, bool], MethodRoute],
+        make: Callable[[str, PayloadForm], MethodRoute],
         sent_as: str | None = None,
     ) -> MethodRoute:
         if definition.kind != "unary" and not self._has_streams:
@@ -163,9 +169,15 @@ class RouteMaker:
         route.set_protocol(protocol, partial(self._form, make) if has_forms else None)
         return route
 
-    def _form(self, make: Callable[[str, bool], MethodRoute], protocol: str) -> MethodRoute:
+    def _form(self, make: Callable[[str, PayloadForm], MethodRoute], protocol: str) -> MethodRoute:
         """Return the route of a method for connections of another protocol."""
-        return make(protocol, client_protocol(protocol).traits.takes_values)
+        return make(protocol, _payload_of(client_protocol(protocol).traits))
+
+
+def _payload_of(traits: ClientTraits) -> PayloadForm:
+    if traits.takes_messages:
+        return "message"
+    return "value" if traits.takes_values else "arguments"
 
 
 class _NamedMethod:

@@ -242,6 +242,8 @@ class ClientTraits:
 
     #: Whether the payload of a call is one value, not an array of its arguments.
     takes_values: bool = False
+    #: Whether it is a protobuf message that follows the schema of the method's types.
+    takes_messages: bool = False
     has_streams: bool = False
     #: Whether a client can serve calls of its servers.
     serves: bool = False

@@ -1,7 +1,7 @@
 """Other names under which a service and its methods are called.
 
 A name that Go gives a thing is one of them: `rpcx="go"` derives it, so that callers written in Go find `Arith.Mul`
-where Python has `arith.mul`.
+where Python has `arith.mul`. `grpc="pascal"` derives the names that schemas of gRPC have: `shop.v1.Orders`, `GetItem`.
 """
 
 import re
@@ -11,7 +11,16 @@ from typing import Any, Final, NamedTuple
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["MOST_ALIASES", "ServiceNames", "checked_aliases", "checked_rpcx", "go_name", "go_names"]
+__all__ = [
+    "MOST_ALIASES",
+    "ServiceNames",
+    "checked_aliases",
+    "checked_grpc",
+    "checked_rpcx",
+    "go_name",
+    "go_names",
+    "pascal_name",
+]
 
 #: Most aliases of one service or method: a table of routes has an entry for each pair of the two.
 MOST_ALIASES: Final = 8
@@ -33,6 +42,8 @@ class ServiceNames(NamedTuple):
     alias: tuple[str, ...] = ()
     #: "go": names in CamelCase are aliases, too.
     rpcx: str | None = None
+    #: "pascal": so are those with the last part in CamelCase.
+    grpc: str | None = None
 
     def of_service(self) -> tuple[str, ...]:
         """Return every name of the service, the canonical one first."""
@@ -42,6 +53,15 @@ class ServiceNames(NamedTuple):
         """Return every name of a method after the service's, the canonical one first."""
         return self._with_derived(name, alias)
 
+    @property
+    def grpc_service(self) -> str:
+        """The name of the service by gRPC."""
+        return self._grpc_name(self.name)
+
+    def grpc_method(self, name: str) -> str:
+        """Return the name of a method by gRPC, after the service's."""
+        return self._grpc_name(name)
+
     def full_aliases(self, name: str, alias: Sequence[str]) -> tuple[str, ...]:
         """Return every full name of a method but the canonical one."""
         full = [
@@ -50,8 +70,14 @@ class ServiceNames(NamedTuple):
         return tuple(full[1:])
 
     def _with_derived(self, name: str, alias: Sequence[str]) -> tuple[str, ...]:
-        derived = (go_name(name),) if self.rpcx == "go" else ()
-        return tuple(dict.fromkeys((name, *alias, *derived)))
+        in_go = (go_name(name),) if self.rpcx == "go" else ()
+        by_grpc = (self._grpc_name(name),) if self.grpc == "pascal" else ()
+        return tuple(dict.fromkeys((name, *alias, *in_go, *by_grpc)))
+
+    def _grpc_name(self, name: str) -> str:
+        """Return a name as it is by gRPC, where it has no `-`."""
+        package, dot, last = name.replace("-", "_").rpartition(".")
+        return f"{package}{dot}{pascal_name(last) if self.grpc == 'pascal' else last}"
 
 
 def checked_aliases(
@@ -91,6 +117,19 @@ def checked_rpcx(rpcx: Any) -> str | None:
     if rpcx not in {None, "go"}:
         raise ConfigError(f"rpcx is {rpcx!r}, it must be 'go' or left out")
     return None if rpcx is None else "go"
+
+
+def checked_grpc(grpc: Any) -> str | None:
+    """Return the naming of gRPC callers; ConfigError if it is unknown."""
+    if grpc not in {None, "pascal"}:
+        raise ConfigError(f"grpc is {grpc!r}, it must be 'pascal' or left out")
+    return None if grpc is None else "pascal"
+
+
+def pascal_name(name: str) -> str:
+    """Return a name in CamelCase: `get_item` is `GetItem`, and a name that is all `_` stays."""
+    made = "".join(word[:1].upper() + word[1:] for word in _SEPARATORS.split(name))
+    return made or name
 
 
 def go_name(name: str) -> str:

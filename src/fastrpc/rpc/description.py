@@ -58,6 +58,7 @@ def _describe_service(
         "version": definition.version,
         "alias": list(definition.names.alias),
         "rpcx": definition.names.rpcx,
+        "grpc": definition.names.grpc,
         "aliases": list(definition.names.of_service()[1:]),
         "documentation": definition.documentation,
         "methods": [_Method(method, names).described() for method in methods],

@@ -41,6 +41,7 @@ __all__ = [
     "codec_for",
     "marshal_for",
     "may_hold_containers",
+    "plain_coders",
     "untyped_marshal",
 ]
 
@@ -143,6 +144,12 @@ def marshal_for(
         )
         definition.marshals[key] = marshal
     return marshal
+
+
+def plain_coders(definition: MethodDefinition) -> tuple[ArgumentShape, PayloadCoders]:
+    """Return the shape of a method's arguments, and its coders for msgpack, of which other payloads are made."""
+    shape = _shape(definition)
+    return shape, _coders(definition, codec_named("msgpack"), shape)
 
 
 def _value_form(definition: MethodDefinition) -> str:

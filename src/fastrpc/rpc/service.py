@@ -6,12 +6,13 @@ Both return their argument. `@method` sets a mark on the function. `@service` cl
 
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_origin, overload
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.aliases import ServiceNames, checked_aliases, checked_rpcx
+from fastrpc.rpc.aliases import ServiceNames, checked_aliases, checked_grpc, checked_rpcx
 from fastrpc.rpc.claiming import METHOD_MARK, MethodMark, claim_methods, marked_attributes, watch_subclasses
 from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
@@ -50,6 +51,9 @@ BUILTIN_PREFIX = "fastrpc."
 
 #: Longest full name of a method, in bytes; every call carries it.
 LONGEST_NAME = 255
+
+#: The module of `Field`: without it no annotation has one.
+_FIELD_MODULE: Final = "fastrpc.rpc.protobuf.field"
 
 #: An option that was not given, so that an override can inherit it.
 _NOT_GIVEN: Final[Any] = None
@@ -133,6 +137,7 @@ def service(
     implements: type[Any] | None = None,
     alias: Sequence[str] = _NOT_GIVEN,
     rpcx: str | None = None,
+    grpc: str | None = None,
 ) -> Callable[[C], C]:
     """Mark a class as the service called `name`; the class itself is unchanged.
 
@@ -144,12 +149,16 @@ def service(
         rpcx: "go" makes names in CamelCase aliases of the service and its methods, as callers in Go write them:
             `shop.get_user_id` is `Shop.GetUserID`, too. By rpcx, parameters and fields of dataclasses and Structs may
             come by such names; answers have those of fields, and calls of our clients both.
+        grpc: "pascal" makes names in CamelCase aliases, as schemas of gRPC have them, and calls by gRPC use them:
+            `shop.v1.orders.get_item` is `shop.v1.Orders.GetItem`, too.
 
     Raises:
         TypeError: the class cannot be this service; the message lists every reason.
+        ConfigError: an option has no such value.
     """
     _check_service_name(name)
-    given = checked_aliases(alias, "service", name, SERVICE_NAME), checked_rpcx(rpcx)
+    aliases = checked_aliases(alias, "service", name, SERVICE_NAME)
+    given = aliases, checked_rpcx(rpcx), checked_grpc(grpc)
     contract = None if implements is None else service_definition(implements)
 
     def mark(cls: C) -> C:
@@ -163,10 +172,14 @@ def service(
         claim_methods(cls, contract=contract, is_whole=True)
         here = inspect.currentframe()
         around = None if here is None else here.f_back
-        names = _service_names(cls, name, *given, contract)
+        names = _service_names(cls, name, *given, contract=contract)
         definition = _read(cls, names, version=version, contract=contract, frame=around)
         if contract is not None:
             check_implements(definition, contract)
+        if _FIELD_MODULE in sys.modules:
+            from fastrpc.rpc.protobuf.methods import check_field_options
+
+            check_field_options(definition.methods.values())
         setattr(cls, SERVICE_MARK, definition)
         watch_subclasses(cls)
         return cls
@@ -208,6 +221,8 @@ def _service_names(
     name: str,
     alias: tuple[str, ...] | None,
     rpcx: str | None,
+    grpc: str | None,
+    *,
     contract: ServiceDefinition | None,
 ) -> ServiceNames:
     """Return the names of a service, completed from a contract or a base class of the same name."""
@@ -216,7 +231,8 @@ def _service_names(
         if base is not None and base.name == name:
             alias = base.names.alias if alias is None else alias
             rpcx = base.names.rpcx if rpcx is None else rpcx
-    return ServiceNames(name, alias or (), rpcx)
+            grpc = base.names.grpc if grpc is None else grpc
+    return ServiceNames(name, alias or (), rpcx, grpc)
 
 
 def check_name_length(full_name: str) -> None:

@@ -17,8 +17,8 @@ from fastrpc.errors import ConfigError
 
 __all__ = [
     "ARRAY_EXTENSION",
-    "Field",
     "Inner",
+    "ModelField",
     "PayloadType",
     "encode_value",
     "find",
@@ -54,7 +54,7 @@ _registered: set[type[Any]] = set()
 _known: dict[type[Any], "PayloadType"] = {}
 
 
-class Field(NamedTuple):
+class ModelField(NamedTuple):
     """A field of a class that validates by itself."""
 
     name: str
@@ -78,7 +78,7 @@ class PayloadType(NamedTuple):
     #: The type whose payload an annotation of this class has, if it holds values of other types.
     plain_type: Callable[[Any], Any] | None = None
     #: Returns the fields of a class that validates them by itself.
-    fields: Callable[[Any], list[Field]] | None = None
+    fields: Callable[[Any], list[ModelField]] | None = None
     #: Whether values are arrays, and whether they may have arrays inside.
     is_array: bool = False
     may_hold_arrays: bool = False

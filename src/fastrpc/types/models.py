@@ -5,7 +5,7 @@ from typing import Any
 
 import pydantic
 
-from fastrpc.types.base import Field, Inner, PayloadType, with_arrays
+from fastrpc.types.base import Inner, ModelField, PayloadType, with_arrays
 
 __all__ = ["key_converter", "payload_type"]
 
@@ -41,9 +41,9 @@ def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     return convert
 
 
-def _fields(cls: Any) -> list[Field]:
+def _fields(cls: Any) -> list[ModelField]:
     return [
-        Field(
+        ModelField(
             name,
             # The payload of a root model is that of its one field.
             None if issubclass(cls, pydantic.RootModel) else _wire_name(name, field),

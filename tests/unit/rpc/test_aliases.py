@@ -68,7 +68,7 @@ def test_without_aliases_there_are_none() -> None:
         async def f(self) -> None: ...
 
     assert method_definition(Plain.f).aliases == ()
-    assert service_definition(Plain).names == ("plain", (), None)
+    assert service_definition(Plain).names == ("plain", (), None, None)
 
 
 def test_go_names_are_aliases_of_service_and_methods() -> None:
@@ -193,7 +193,7 @@ def test_a_service_of_another_name_has_none_of_its_base() -> None:
     class Other(Shop):
         pass
 
-    assert service_definition(Other).names == ("other", (), None)
+    assert service_definition(Other).names == ("other", (), None, None)
     assert service_definition(Other).methods["get"].aliases == ("other.fetch",)
 
 
@@ -221,3 +221,47 @@ def test_reflection_tells_aliases() -> None:
     )
     assert told["methods"][0]["alias"] == ["fetch"]
     assert "Shop.fetch" in told["methods"][0]["aliases"]
+
+
+def test_pascal_names_are_aliases_as_schemas_of_grpc_have_them() -> None:
+    @fastrpc.service("shop.v1.order_items", grpc="pascal")
+    class Items:
+        @fastrpc.method
+        async def get_item(self) -> None: ...
+
+        @fastrpc.method("URL")
+        async def url(self) -> None: ...
+
+    names = service_definition(Items).names
+    assert names.of_service() == ("shop.v1.order_items", "shop.v1.OrderItems")
+    assert method_definition(Items.get_item).names == ("get_item", "GetItem")
+    assert method_definition(Items.url).names == ("URL",)
+    assert (names.grpc_service, names.grpc_method("get_item")) == ("shop.v1.OrderItems", "GetItem")
+
+
+def test_by_grpc_a_name_has_no_dash() -> None:
+    @fastrpc.service("my-shop.all-items")
+    class Items:
+        @fastrpc.method("get-item")
+        async def get_item(self) -> None: ...
+
+    names = service_definition(Items).names
+    assert (names.grpc_service, names.grpc_method("get-item")) == ("my_shop.all_items", "get_item")
+
+
+def test_the_naming_of_grpc_is_inherited_with_the_name_of_the_service() -> None:
+    @fastrpc.service("shop.items", grpc="pascal")
+    class Contract:
+        @fastrpc.method
+        async def get(self) -> None: ...
+
+    @fastrpc.service("shop.items", implements=Contract)
+    class Items:
+        async def get(self) -> None: ...
+
+    assert service_definition(Items).names.grpc == "pascal"
+
+
+def test_another_naming_of_grpc_is_refused() -> None:
+    with pytest.raises(ConfigError, match="grpc is 'camel', it must be 'pascal' or left out"):
+        fastrpc.service("shop", grpc="camel")

@@ -128,6 +128,7 @@ class ServiceDescription(msgspec.Struct):
     #: Other names as they are written, and all of them.
     alias: list[str] = []
     rpcx: str | None = None
+    grpc: str | None = None
     aliases: list[str] = []
 
 

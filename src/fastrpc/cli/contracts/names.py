@@ -249,6 +249,8 @@ class _TypeWriter:
 def _constraint(tree: Any) -> str | None:
     if tree == TypeTree("Float32"):
         return "fastrpc.Float32"
+    if isinstance(tree, TypeTree) and tree.name == "Field":
+        return f"fastrpc.{tree}"
     if not isinstance(tree, TypeTree) or tree.name != "Meta":
         return None
     return f"msgspec.Meta({', '.join(f'{name}={literal(value)}' for name, value in tree.arguments)})"
@@ -257,7 +259,7 @@ def _constraint(tree: Any) -> str | None:
 def names_in(tree: TypeTree) -> Iterator[str]:
     """Yield the names in a type."""
     yield tree.name
-    if tree.name not in {"Literal", "Meta"}:
+    if tree.name not in {"Literal", "Meta", "Field"}:
         for one in tree.arguments:
             if isinstance(one, TypeTree):
                 yield from names_in(one)

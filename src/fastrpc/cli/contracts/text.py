@@ -77,6 +77,8 @@ class _Writer:
         options += _alias(service.alias)
         if service.rpcx == "go":
             options.append('rpcx="go"')
+        if service.grpc == "pascal":
+            options.append('grpc="pascal"')
         lines = [f"@fastrpc.service({', '.join(options)})"]
         lines.append(f"class {self._class_name(service.name)}({protocol}):")
         lines += _documentation(service.documentation)

@@ -256,11 +256,12 @@ def _plain(tree: TypeTree) -> TypeTree:
 
 
 def _taken_apart(tree: TypeTree) -> tuple[TypeTree, dict[str, Any]]:
-    """Return a type without its constraints, and these."""
+    """Return a type without its constraints, and these; `Field` constrains nothing."""
     if tree.name != "Annotated":
         return tree, {}
     inner, has = _taken_apart(tree.arguments[0])
-    return inner, has | {name: value for meta in tree.arguments[1:] for name, value in meta.arguments}
+    metas = [meta for meta in tree.arguments[1:] if meta.name != "Field"]
+    return inner, has | {name: value for meta in metas for name, value in meta.arguments}
 
 
 def _follows(name: str, limit: Any, has: Mapping[str, Any]) -> bool:

@@ -4,6 +4,9 @@ import ast
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.protobuf.field import Field
+
 __all__ = ["ANY", "ELLIPSIS", "TypeTree", "read_type", "substituted"]
 
 _LITERALS: Final = frozenset({str, int, bool, bytes})
@@ -19,8 +22,8 @@ _CONSTRAINTS: Final[dict[str, tuple[type, ...]]] = {
 class TypeTree(NamedTuple):
     """A type: a name with arguments; `|` with choices, `Literal` with values, `?` with a text that is no type.
 
-    `Annotated` has the type, `Float32` if numbers have 32 bits, and its `Meta`, whose arguments are pairs of a
-    constraint and its value; `()` is the argument of the empty tuple.
+    `Annotated` has the type, `Float32` if numbers have 32 bits, its `Meta`, whose arguments are pairs of a constraint
+    and its value, and its `Field`, with pairs, too; `()` is the argument of the empty tuple.
     """
 
     name: str
@@ -35,7 +38,14 @@ class TypeTree(NamedTuple):
             return f"Literal[{', '.join(map(repr, self.arguments))}]"
         if self.name == "Meta":
             return f"Meta({', '.join(f'{name}={value!r}' for name, value in self.arguments)})"
+        if self.name == "Field":
+            return f"Field({', '.join(map(_field_argument, self.arguments))})"
         return f"{self.name}[{', '.join(map(str, self.arguments))}]" if self.arguments else self.name
+
+
+def _field_argument(pair: tuple[str, Any]) -> str:
+    name, value = pair
+    return repr(value) if name == "number" else f"{name}={value!r}"
 
 
 ANY: Final = TypeTree("Any")
@@ -101,7 +111,11 @@ def _read_constraints(node: ast.AST) -> TypeTree | None:
     """Return the constraints of a type, or the width of a number; None for other metadata."""
     if isinstance(node, ast.Name) and node.id == "Float32":
         return TypeTree("Float32")
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id != "Meta":
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return None
+    if node.func.id == "Field":
+        return _read_field(node)
+    if node.func.id != "Meta":
         return None
     pairs = []
     for one in node.keywords:
@@ -111,9 +125,21 @@ def _read_constraints(node: ast.AST) -> TypeTree | None:
     return TypeTree("Meta", tuple(pairs)) if pairs else None
 
 
+def _read_field(node: ast.Call) -> TypeTree | None:
+    """Return the number and the kind of a field in protobuf; None for others than `Field` takes."""
+    pairs = [("number", ast.literal_eval(one)) for one in node.args]
+    pairs += [(one.arg or "", ast.literal_eval(one.value)) for one in node.keywords]
+    given = dict(pairs)
+    try:
+        Field(*(value for name, value in pairs if name == "number"), kind=given.get("kind"))
+    except (ConfigError, TypeError):
+        return None
+    return TypeTree("Field", tuple((name, given[name]) for name in ("number", "kind") if name in given))
+
+
 def substituted(tree: TypeTree, variables: Mapping[str, TypeTree]) -> TypeTree:
     """Return a type with types in place of its variables."""
-    if not variables or tree.name in {"Literal", "Meta", "?"}:
+    if not variables or tree.name in {"Literal", "Meta", "Field", "?"}:
         return tree
     if not tree.arguments and tree.name in variables:
         return variables[tree.name]

@@ -91,8 +91,7 @@ class Catalogue:
                     self._client(contract.name),
                     version=contract.version,
                     documentation=contract.documentation,
-                    alias=contract.names.alias,
-                    rpcx=contract.names.rpcx,
+                    names=contract.names,
                 ),
             )
         # The servers behind have such services as well.

@@ -19,6 +19,7 @@ from fastrpc._core.calls.call import current_call
 from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, FastRPCError
+from fastrpc.rpc.aliases import ServiceNames
 from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition
 from fastrpc.rpc.marshals import codec_for
 from fastrpc.rpc.schema.json_schema import SchemaSet
@@ -133,10 +134,12 @@ def forwarding_service(
     *,
     version: str | None = None,
     documentation: str = "",
-    alias: Sequence[str] = (),
-    rpcx: str | None = None,
+    names: ServiceNames | None = None,
 ) -> Any:
     """Return an instance of a service whose methods call those of the same names by a client.
+
+    Args:
+        names: the other names of the service.
 
     Raises:
         TypeError, ConfigError: a method cannot be one of a service.
@@ -146,7 +149,8 @@ def forwarding_service(
     for number, one in enumerate(methods):
         namespace[f"method_{number}"] = method(one.name, **one.options)(_handler(one, forwarder))
     made = type(f"Forwarded{name.title().replace('.', '')}", (), namespace)
-    made = service(name, version=version, alias=alias, rpcx=rpcx)(made)
+    alias, rpcx, grpc = ((), None, None) if names is None else names[1:]
+    made = service(name, version=version, alias=alias, rpcx=rpcx, grpc=grpc)(made)
     for definition in service_definition(made).methods.values():
         # Names of fields in Go are those of the types, so values with such names have to be decoded.
         definition.passes_on = rpcx != "go" and codec_for(definition, "json") not in _OF_ONE_VALUE

@@ -4,7 +4,6 @@ msgspec describes the fields, tags and bounds of its types; the types of `fastrp
 `msgspec.json.schema` is not used: it refuses a default of any class that it does not know.
 """
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ import msgspec
 from msgspec import inspect as schema
 
 from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.schema.payload_classes import documentation_of
 from fastrpc.types.base import encode_value, find
 
 __all__ = ["JsonSchema", "SchemaSet", "arguments_schema", "object_schema", "plain_default"]
@@ -373,10 +373,8 @@ def _class_name(cls: Any) -> str:
 
 
 def _documentation(cls: type[Any]) -> JsonSchema:
-    text = vars(cls).get("__doc__")
-    # A dataclass and a named tuple without a docstring have their signature in its place.
-    is_written = isinstance(text, str) and text.strip() and not text.startswith(f"{cls.__name__}(")
-    return {"description": inspect.cleandoc(text)} if is_written else {}
+    text = documentation_of(cls)
+    return {"description": text} if text else {}
 
 
 def _annotations(cls: Any) -> dict[str, Any]:

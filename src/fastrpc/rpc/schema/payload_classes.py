@@ -1,6 +1,7 @@
 """Read the classes in payloads: their kinds, fields and options."""
 
 import dataclasses
+import inspect
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +11,16 @@ from typing import Any, Final, Generic, NamedTuple, NotRequired, Required, get_a
 from fastrpc.rpc.schema.annotation import substitute, type_variables
 from fastrpc.types.base import find
 
-__all__ = ["NOTHING", "PayloadClass", "PayloadField", "STRUCT_OPTIONS", "payload_classes", "plain_annotation"]
+__all__ = [
+    "NOTHING",
+    "STRUCT_OPTIONS",
+    "PayloadClass",
+    "PayloadField",
+    "documentation_of",
+    "payload_class",
+    "payload_classes",
+    "plain_annotation",
+]
 
 #: Stands for no default.
 NOTHING: Final[Any] = types.SimpleNamespace()
@@ -82,10 +92,18 @@ def payload_classes(annotations: Iterable[Any]) -> list[PayloadClass]:
         if isinstance(annotation, typing.TypeVar):
             waiting.append(substitute(annotation, {}))
         elif isinstance(annotation, type) and annotation not in found and not _is_library(annotation):
-            found[annotation] = described = _read(annotation)
+            found[annotation] = described = payload_class(annotation)
             waiting += [field.annotation for field in described.fields]
             waiting += getattr(annotation, "__parameters__", ())
     return list(found.values())
+
+
+def documentation_of(cls: type[Any]) -> str:
+    """Return the docstring that a class was written with; empty without one."""
+    text = vars(cls).get("__doc__")
+    # A dataclass and a named tuple without a docstring have their signature in its place.
+    is_written = isinstance(text, str) and text.strip() and not text.startswith(f"{cls.__name__}(")
+    return inspect.cleandoc(text) if is_written else ""
 
 
 def _inner(arguments: Iterable[Any]) -> Iterator[Any]:
@@ -111,7 +129,8 @@ def _is_library(cls: type[Any]) -> bool:
     return cls.__module__.partition(".")[0] in _LIBRARIES
 
 
-def _read(cls: type[Any]) -> PayloadClass:
+def payload_class(cls: type[Any]) -> PayloadClass:
+    """Return a class as its values travel."""
     if issubclass(cls, Enum):
         return PayloadClass(cls, "enum", options=_enum_options(cls))
     if hasattr(cls, "SerializeToString") and hasattr(cls, "DESCRIPTOR"):

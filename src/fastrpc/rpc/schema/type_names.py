@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
 
+from fastrpc.rpc.protobuf.field import field_in
 from fastrpc.rpc.schema.annotation import UNANNOTATED
 from fastrpc.rpc.schema.payload_classes import PayloadClass
 from fastrpc.types.floats import Float32
@@ -38,7 +39,7 @@ BUILTIN: Final = frozenset(
 )
 #: Words of a type that a class cannot have as its name, as the readers of a description take them for themselves.
 KEYWORDS: Final = BUILTIN | frozenset(
-    ["Annotated", "Any", "AsyncIterator", "Float32", "Literal", "Meta", "Optional", "Union"]
+    ["Annotated", "Any", "AsyncIterator", "Field", "Float32", "Literal", "Meta", "Optional", "Union"]
 )
 #: Words of types that name nothing else: a class of such a name gets a number.
 _WORDS: Final = KEYWORDS | {"fastrpc", "msgspec"}
@@ -78,7 +79,7 @@ class TypeNames:
         """Return a type as source, without modules.
 
         Args:
-            with_constraints: keep those of `msgspec.Meta`.
+            with_constraints: keep those of `msgspec.Meta`, and what `Field` says.
         """
         return _Text(self, with_constraints).of(annotation, 0)
 
@@ -138,4 +139,14 @@ def _constraints(metadata: tuple[Any, ...]) -> tuple[str, ...]:
         if type(one).__name__ == "Meta" and type(one).__module__ == "msgspec":
             found |= {name: value for name in _CONSTRAINTS if (value := getattr(one, name)) is not None}
     meta = f"Meta({', '.join(f'{name}={value!r}' for name, value in found.items())})" if found else ""
-    return tuple(filter(None, ("Float32" if any(one is Float32 for one in metadata) else "", meta)))
+    field = field_in(metadata)
+    return tuple(
+        filter(
+            None,
+            (
+                "Float32" if any(one is Float32 for one in metadata) else "",
+                meta,
+                "" if field is None else repr(field),
+            ),
+        )
+    )

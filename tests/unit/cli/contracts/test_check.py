@@ -368,3 +368,11 @@ def test_names_for_callers_in_go_are_names_that_are_kept() -> None:
     new = services(f"@fastrpc.service('s')\n{body}")
     lost = [change.text for change in changes(old, new) if not change.is_compatible]
     assert lost == [f"it is no longer called {name!r}" for name in ("S.F", "S.f", "s.F")]
+
+
+def test_the_number_of_a_field_in_protobuf_matters_to_no_other_wire() -> None:
+    plain = "@dataclass\nclass Item:\n    id: int"
+    numbered = plain.replace("int", "typing.Annotated[int, fastrpc.Field(7, kind='sint64')]")
+    code = one(", item: Item) -> Item")
+    assert passes(code, code, plain, "import typing\n" + numbered) == []
+    assert passes(code, code, "import typing\n" + numbered, plain) == []

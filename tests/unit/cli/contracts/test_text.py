@@ -155,6 +155,30 @@ def test_a_method_is_written_as_one_would_write_it() -> None:
     ast.parse(text)
 
 
+def test_what_grpc_needs_is_written() -> None:
+    source = """
+from dataclasses import dataclass
+from typing import Annotated
+import fastrpc
+
+@dataclass
+class Item:
+    id: Annotated[int, fastrpc.Field(7, kind="sint64")]
+    price: Annotated[float, fastrpc.Field(kind="float")] = 0.5
+
+@fastrpc.service("shop.items", grpc="pascal")
+class Items:
+    @fastrpc.method
+    async def put(self, item: Item, count: Annotated[int, fastrpc.Field(3)]) -> None: ...
+"""
+    text = contract_text(told(imported(source).Items))
+    assert '@fastrpc.service("shop.items", grpc="pascal")' in text
+    assert "id: Annotated[int, fastrpc.Field(7, kind='sint64')]" in text
+    assert "price: Annotated[float, fastrpc.Field(kind='float')] = 0.5" in text
+    assert "count: Annotated[int, fastrpc.Field(3)]" in text
+    assert contract_text(told(imported(text).ShopItems)) == text
+
+
 def test_several_services_share_their_classes() -> None:
     arith = told(imported(SOURCE).Arith)[0]
     other = msgspec.structs.replace(arith, name="color")

@@ -1,0 +1,109 @@
+"""Annotations read for protobuf: the type behind names and marks, and what `Field` says about it."""
+
+import types
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+from fastrpc.rpc.protobuf.field import FLOAT_KINDS, FieldError, field_in
+from fastrpc.rpc.schema.annotation import substitute, type_text
+from fastrpc.types.floats import Float32
+
+__all__ = [
+    "DEEPEST",
+    "NARROW_FLOAT",
+    "UnfitTypeError",
+    "field_number",
+    "members_of",
+    "opened",
+    "refuse_kind",
+    "unknown_type",
+]
+
+_ALIASES: Final = tuple(alias for alias in (getattr(typing, "TypeAliasType", None),) if alias is not None)
+_MARKS: Final = frozenset(
+    {typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", typing.Final)}
+)
+#: The kind of a number that is annotated with Float32; other types ignore it.
+NARROW_FLOAT: Final = "Float32"
+#: Depth to which names of types are followed: one may name itself.
+DEEPEST: Final = 20
+
+
+class UnfitTypeError(Exception):
+    """A type that no schema of protobuf expresses.
+
+    Args:
+        reason: why not.
+        hint: the way out.
+    """
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | None]:
+    """Return the type behind names, marks and metadata, and the kind of number in the latter."""
+    for _ in range(DEEPEST):
+        origin = get_origin(annotation)
+        if isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        elif isinstance(annotation, typing.TypeVar):
+            annotation = substitute(annotation, {})
+        elif isinstance(annotation, _ALIASES):
+            annotation = annotation.__value__
+        elif isinstance(origin, _ALIASES):
+            values = dict(zip(origin.__type_params__, get_args(annotation), strict=False))
+            annotation = substitute(origin.__value__, values)
+        elif origin is Annotated:
+            found = field_in(annotation.__metadata__)
+            if found is not None and found.number is not None and depth:
+                raise FieldError(
+                    f"{found!r} is inside another type: write Annotated[…, {found!r}] around all of it"
+                )
+            if any(one is Float32 for one in annotation.__metadata__):
+                kind = kind or NARROW_FLOAT
+            kind = kind if found is None or found.kind is None else found.kind
+            annotation = get_args(annotation)[0]
+        elif origin in _MARKS:
+            annotation = get_args(annotation)[0]
+        else:
+            return annotation, kind
+    raise UnfitTypeError("it names itself", "make it a class, which may have fields of its own type")
+
+
+def field_number(annotation: Any) -> int | None:
+    """Return the number that `Field` gives a field."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            found = field_in(annotation.__metadata__)
+            if found is not None and found.number is not None:
+                return found.number
+        elif get_origin(annotation) not in _MARKS:
+            return None
+        annotation = get_args(annotation)[0]
+
+
+def members_of(annotation: Any, depth: int) -> Iterator[Any]:
+    """Yield the members of a union, and of the unions in it."""
+    for one in get_args(annotation):
+        inner, kind = opened(one, None, depth + 1)
+        if get_origin(inner) in {Union, types.UnionType}:
+            yield from members_of(inner, depth + 1)
+        else:
+            # Metadata tells the kind of a number.
+            yield one if kind is not None else inner
+
+
+def refuse_kind(kind: str | None, annotation: Any) -> None:
+    if kind is not None and kind != NARROW_FLOAT:
+        number = "a float" if kind in FLOAT_KINDS else "an int"
+        raise FieldError(f"Field(kind={kind!r}) is for {number}, not for {type_text(annotation)}")
+
+
+def unknown_type(annotation: Any) -> UnfitTypeError:
+    return UnfitTypeError(
+        f"{type_text(annotation)} has no form there", "make it a dataclass, or bytes or str that you convert"
+    )

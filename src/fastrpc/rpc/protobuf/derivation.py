@@ -1,0 +1,384 @@
+"""Types of Python -> messages of protobuf.
+
+A class is a message, and its fields are fields: their number is their position or that of `Field`. Absence is the zero
+of a type. A field with another default is `optional`, so that absence is that default, and so is one that may be None.
+"""
+
+import types
+from collections import abc
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, Flag
+from functools import reduce
+from operator import or_
+from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin
+from uuid import UUID
+
+import msgspec
+
+from fastrpc.rpc.protobuf.annotations import (
+    DEEPEST,
+    NARROW_FLOAT,
+    UnfitTypeError,
+    field_number,
+    members_of,
+    opened,
+    refuse_kind,
+    unknown_type,
+)
+from fastrpc.rpc.protobuf.field import FLOAT_KINDS, INTEGER_KINDS
+from fastrpc.rpc.protobuf.messages import (
+    DURATION,
+    TIMESTAMP,
+    VALUE,
+    EnumMember,
+    ProtoEnum,
+    ProtoField,
+    ProtoMessage,
+    packed,
+)
+from fastrpc.rpc.protobuf.names import check_fields, class_name, field_name, snake
+from fastrpc.rpc.schema.annotation import substitute, type_text
+from fastrpc.rpc.schema.payload_classes import NOTHING, PayloadField, payload_class
+from fastrpc.types.base import find
+
+__all__ = ["Derivation", "Part", "is_message_class"]
+
+_SCALARS: Final[dict[Any, str]] = {
+    bool: "bool",
+    int: "int64",
+    float: "double",
+    str: "string",
+    **dict.fromkeys((bytes, bytearray, memoryview), "bytes"),
+    **dict.fromkeys((Decimal, UUID, date, time), "string"),
+}
+_KNOWN: Final = {datetime: TIMESTAMP, timedelta: DURATION, Any: VALUE, object: VALUE}
+
+#: Modules whose classes travel as text.
+_TEXTS: Final = frozenset({"pathlib", "ipaddress"})
+
+_LISTS: Final = frozenset(
+    {
+        *(list, set, frozenset, tuple),
+        *(abc.Sequence, abc.MutableSequence, abc.Collection, abc.Set, abc.MutableSet),
+    }
+)
+_MAPS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
+_KEYS: Final = frozenset({"string", "bool", "int64", *INTEGER_KINDS})
+
+_INT32: Final = range(-(1 << 31), 1 << 31)
+
+_OWN_MESSAGE: Final = "make it a dataclass of its own, with that as a field"
+
+
+class Part(NamedTuple):
+    """A type as the content of a field."""
+
+    kind: str
+    shape: str = "single"
+    message: ProtoMessage | None = None
+    enum: ProtoEnum | None = None
+    takes_none: bool = False
+    #: Whether the field may be missing in the value, as UNSET.
+    takes_unset: bool = False
+
+
+class Derivation:
+    """The messages and enums of some types, each made once."""
+
+    def __init__(self) -> None:
+        self.messages: dict[Any, ProtoMessage] = {}
+        self.enums: dict[Any, ProtoEnum] = {}
+
+    # Types
+
+    def part(self, annotation: Any, kind: str | None = None, depth: int = 0) -> Part:
+        """Return a type as the content of a field.
+
+        Args:
+            kind: the kind of a number, by `Field`.
+
+        Raises:
+            UnfitTypeError: no field has such values.
+        """
+        if depth > DEEPEST:
+            raise UnfitTypeError("it names itself", "make it a class, which may have fields of its own type")
+        annotation, kind = opened(annotation, kind, depth)
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin in {Union, types.UnionType}:
+            return self._union(annotation, kind, depth)
+        if origin is Literal:
+            refuse_kind(kind, annotation)
+            return self._choice(arguments)
+        owner = annotation if origin is None else origin
+        if owner in _LISTS:
+            return self._list(annotation, arguments, kind, depth)
+        if owner in _MAPS:
+            return self._map(arguments or (Any, Any), kind, depth)
+        known = _KNOWN.get(annotation) if origin is None else None
+        if known is not None:
+            refuse_kind(kind, annotation)
+            return Part("message", message=known)
+        if owner in _SCALARS:
+            return Part(_number_kind(owner, kind))
+        refuse_kind(kind, annotation)
+        if not isinstance(owner, type):
+            raise unknown_type(annotation)
+        return self._class(annotation, owner, depth)
+
+    def _class(self, annotation: Any, owner: type[Any], depth: int) -> Part:
+        if issubclass(owner, Enum):
+            return Part("enum", enum=self._enum(owner))
+        if owner.__module__.partition(".")[0] in _TEXTS:
+            return Part("string")
+        known = find(owner)
+        if known is not None and known.plain_type is not None:
+            return self.part(known.plain_type(annotation), None, depth + 1)
+        if is_message_class(annotation):
+            return Part("message", message=self.message(annotation))
+        raise unknown_type(annotation)
+
+    def _list(self, annotation: Any, arguments: tuple[Any, ...], kind: str | None, depth: int) -> Part:
+        is_tuple = get_origin(annotation) is tuple
+        if is_tuple and (len(arguments) != 2 or arguments[1] is not Ellipsis):
+            raise UnfitTypeError(
+                "a tuple of fixed length has no form there", "make it a dataclass, or write list[T]"
+            )
+        inner = self.part(arguments[0] if arguments else Any, kind, depth + 1)
+        self._check_element(inner, "a list")
+        return inner._replace(shape="repeated")
+
+    def _map(self, arguments: tuple[Any, ...], kind: str | None, depth: int) -> Part:
+        refuse_kind(kind, dict)
+        key, value = self.part(arguments[0], None, depth + 1), self.part(arguments[1], None, depth + 1)
+        if key.kind not in _KEYS or key.shape != "single" or key.takes_none:
+            raise UnfitTypeError(
+                f"the keys of a map are str, int or bool there, not {type_text(arguments[0])}",
+                "write a list of dataclasses with a key and a value",
+            )
+        self._check_element(value, "a map")
+        return Part("message", "map", _entry(key, value))
+
+    def _check_element(self, part: Part, container: str) -> None:
+        if part.shape != "single":
+            inner = "a list" if part.shape == "repeated" else "a map"
+            raise UnfitTypeError(f"{container} holds no {inner.split()[1]} there", _OWN_MESSAGE)
+        if part.takes_none and part.message is not VALUE:
+            raise UnfitTypeError(f"{container} holds no None there", _OWN_MESSAGE)
+
+    def _union(self, annotation: Any, kind: str | None, depth: int) -> Part:
+        members = list(members_of(annotation, depth))
+        rest = [one for one in members if one is not type(None) and one is not msgspec.UnsetType]
+        takes_none, takes_unset = type(None) in members, msgspec.UnsetType in members
+        if takes_none and takes_unset:
+            raise UnfitTypeError("an absent field is either None or UNSET", "leave one of the two out")
+        if not rest:
+            raise unknown_type(annotation)
+        if len(rest) == 1:
+            found = self.part(rest[0], kind, depth + 1)
+        else:
+            refuse_kind(kind, annotation)
+            found = Part("message", message=self._oneof(rest))
+        if found.shape != "single" and (takes_none or takes_unset):
+            raise UnfitTypeError(
+                "a list or a map is never absent there, only empty", "leave None out, or " + _OWN_MESSAGE
+            )
+        return found._replace(
+            takes_none=takes_none or found.takes_none, takes_unset=takes_unset or found.takes_unset
+        )
+
+    def _oneof(self, members: list[Any]) -> ProtoMessage:
+        """Return the message of a union of Structs."""
+        for one in members:
+            if not _is_tagged(get_origin(one) or one):
+                raise UnfitTypeError(
+                    "a union is one of Structs there", "make each member a msgspec.Struct with a tag"
+                )
+        union = reduce(or_, members)
+        known = self.messages.get(union)
+        if known is None:
+            name = "Or".join(map(class_name, members))
+            known = self.messages[union] = ProtoMessage(name, "union", union)
+            known.fields = [
+                ProtoField(snake(class_name(one)), at, "message", message=self.message(one))
+                for at, one in enumerate(members, 1)
+            ]
+            check_fields(known)
+        return known
+
+    def _choice(self, values: tuple[Any, ...]) -> Part:
+        given = [value for value in values if value is not None]
+        takes_none = len(given) < len(values)
+        if given and all(isinstance(value, str) for value in given):
+            return Part("string", takes_none=takes_none)
+        if given and all(isinstance(value, int) and not isinstance(value, bool) for value in given):
+            return Part("int64", takes_none=takes_none)
+        raise UnfitTypeError("its literals are of several types", "write Literal of texts alone, or an Enum")
+
+    def _enum(self, cls: Any) -> ProtoEnum:
+        known = self.enums.get(cls)
+        if known is not None:
+            return known
+        by_value = issubclass(cls, int | Flag)
+        members = tuple(
+            EnumMember(one.name, one.value if by_value else at, one.value) for at, one in enumerate(cls, 1)
+        )
+        for one in members:
+            if one.number not in _INT32:
+                raise UnfitTypeError(
+                    f"{cls.__name__}.{one.name} is beyond 32 bits", "make it an int, or an Enum of texts"
+                )
+        found = self.enums[cls] = ProtoEnum(cls, members, by_value=by_value)
+        return found
+
+    # Classes
+
+    def message(self, annotation: Any) -> ProtoMessage:
+        """Return the message of a class with fields.
+
+        Raises:
+            UnfitTypeError: one of the fields has no form there; the text names it.
+        """
+        known = self.messages.get(annotation)
+        if known is not None:
+            return known
+        owner = get_origin(annotation) or annotation
+        described = payload_class(owner)
+        values = dict(zip(getattr(owner, "__parameters__", ()), get_args(annotation), strict=False))
+        config = getattr(owner, "__struct_config__", None)
+        is_row = described.kind == "named_tuple" or (config is not None and config.array_like)
+        found = ProtoMessage(
+            class_name(annotation), "row" if is_row else "map", annotation, head=_head(owner, is_row=is_row)
+        )
+        # Entered first: a class may hold itself.
+        self.messages[annotation] = found
+        try:
+            for at, field in enumerate(described.fields, 1):
+                annotated = substitute(field.annotation, values)
+                found.fields.append(self._field(field._replace(annotation=annotated), at, found.form))
+            check_fields(found)
+        except BaseException:
+            del self.messages[annotation]
+            raise
+        return found
+
+    def _field(self, field: PayloadField, position: int, form: str) -> ProtoField:
+        try:
+            return self.field(field, position, is_row=form == "row")
+        except UnfitTypeError as error:
+            raise UnfitTypeError(f"its field {field.name!r}: {error.reason}", error.hint) from None
+
+    def field(
+        self, field: PayloadField, position: int, *, key: str | int | None = None, is_row: bool = False
+    ) -> ProtoField:
+        """Return a field of a message, or a parameter.
+
+        Args:
+            position: its number without `Field`.
+            key: its key in the plain map, if that is not its name there.
+            is_row: its place in the plain array is filled always.
+        """
+        part = self.part(field.annotation)
+        made = ProtoField(
+            field_name(field.name),
+            field_number(field.annotation) or position,
+            part.kind,
+            part.shape,
+            key=field.wire_name if key is None else key,
+            message=part.message,
+            enum=part.enum,
+        )
+        _set_absence(made, part, field)
+        if is_row and made.absent is None and not field.is_required:
+            if field.default is NOTHING:
+                raise UnfitTypeError("its default is made anew for each object", "leave array_like out")
+            made.absent = packed(field.default)
+        return made
+
+
+def is_message_class(annotation: Any) -> bool:
+    """Return whether a type is a class with fields, which is a message."""
+    owner = get_origin(annotation) or annotation
+    if not isinstance(owner, type) or owner.__module__ in {"builtins", "msgspec"}:
+        return False
+    return payload_class(owner).kind in {"dataclass", "struct", "typed_dict", "named_tuple"}
+
+
+# The meaning of absence
+
+
+def _set_absence(made: ProtoField, part: Part, field: PayloadField) -> None:
+    has_default = field.default is not NOTHING or field.factory is not NOTHING
+    if part.shape != "single":
+        made.absent = made.zero()
+    elif part.message is VALUE:
+        # None is a value, which is left out unless absence is another one.
+        if field.default is None or not has_default:
+            made.takes_none, made.absent = True, packed(None)
+    elif part.takes_none:
+        if not field.is_required and field.default is not None:
+            raise UnfitTypeError(
+                "an absent field is either None or its default", "make None the default, or leave None out"
+            )
+        made.takes_none, made.is_optional, made.absent = True, part.kind != "message", packed(None)
+    elif part.takes_unset:
+        if has_default and field.default is not msgspec.UNSET:
+            raise UnfitTypeError("an absent field is either UNSET or its default", "make UNSET the default")
+        made.is_optional = part.kind != "message"
+    elif field.is_required or _is_zero(field.default, made):
+        made.absent = made.zero()
+    else:
+        made.is_optional = part.kind != "message"
+
+
+def _is_zero(default: Any, made: ProtoField) -> bool:
+    """Return whether a default is the zero of the type, so that absence needs no mark."""
+    if default is NOTHING or made.kind == "message":
+        return False
+    if made.kind in {"double", "float"} and type(default) is int:
+        default = float(default)
+    try:
+        return packed(default) == made.zero()
+    except TypeError:
+        return False
+
+
+def _entry(key: Part, value: Part) -> ProtoMessage:
+    """Return the message of the entries of a map."""
+    found = ProtoMessage("Entry", "entry")
+    found.fields = [
+        ProtoField("key", 1, key.kind),
+        ProtoField("value", 2, value.kind, message=value.message, enum=value.enum),
+    ]
+    for field in found.fields:
+        field.is_always_written = True
+        field.absent = field.zero()
+    if value.message is VALUE:
+        found.fields[1].absent = packed(None)
+    elif value.message is not None:
+        found.fields[1].is_filled = True
+    return found
+
+
+def _number_kind(owner: Any, kind: str | None) -> str:
+    """Return the kind of a scalar, that of `Field` if it is a number."""
+    if kind == NARROW_FLOAT:
+        kind = "float" if owner is float else None
+    if kind is None:
+        return _SCALARS[owner]
+    if kind not in {int: INTEGER_KINDS, float: FLOAT_KINDS}.get(owner, ()):
+        refuse_kind(kind, owner)
+    return kind
+
+
+def _is_tagged(owner: Any) -> bool:
+    config = getattr(owner, "__struct_config__", None)
+    return config is not None and config.tag is not None
+
+
+def _head(owner: Any, *, is_row: bool) -> bytes:
+    """Return the tag of a Struct as its plain value begins with it; no bytes without one."""
+    if not _is_tagged(owner):
+        return b""
+    config = owner.__struct_config__
+    return packed(config.tag) if is_row else packed(config.tag_field) + packed(config.tag)

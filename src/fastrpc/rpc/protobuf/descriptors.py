@@ -1,0 +1,131 @@
+"""A package as a google.protobuf.FileDescriptorProto, which reflection sends and every protobuf library reads.
+
+It is written by hand: the schema of schemas is known, and no protobuf package is needed.
+"""
+
+from collections.abc import Iterable
+
+from fastrpc.rpc.protobuf.messages import KINDS, ProtoEnum, ProtoField, ProtoMessage
+from fastrpc.rpc.protobuf.packages import ProtoMethod, ProtoPackage, enum_values
+
+__all__ = ["file_descriptor", "file_name"]
+
+# https://github.com/protocolbuffers/protobuf/blob/main/src/google/protobuf/descriptor.proto
+_SINGLE, _REPEATED = 1, 3
+
+
+def file_name(package: ProtoPackage) -> str:
+    """Return the name of a package's file: `shop.v1` is shop/v1.proto."""
+    return f"{package.name.replace('.', '/') or 'services'}.proto"
+
+
+def file_descriptor(package: ProtoPackage) -> bytes:
+    """Return the descriptor of a package, encoded."""
+    parts = [
+        _text(1, file_name(package)),
+        _text(2, package.name),
+        *(_text(3, file) for file in package.imports()),
+        *(_part(4, _message(package, message)) for message in package.messages),
+        *(_part(5, _enum(package, enum)) for enum in package.enums),
+    ]
+    for service in package.services:
+        methods = [_part(2, _method(package, one)) for one in service.methods if one.messages is not None]
+        parts.append(_part(6, [_text(1, service.name), *methods]))
+    return b"".join([*parts, _text(12, "proto3")])
+
+
+def _message(package: ProtoPackage, message: ProtoMessage) -> list[bytes]:
+    parts = [_text(1, package.name_of(message))]
+    nested: list[bytes] = []
+    oneofs: list[str] = ["value"] if message.form == "union" else []
+    for field in message.fields:
+        place = 0 if message.form == "union" else None
+        if field.is_optional:
+            place = len(oneofs)
+            oneofs.append(f"_{field.name}")
+        parts.append(_part(2, _field(package, message, field, place)))
+        if field.shape == "map":
+            nested.append(_part(3, _entry(package, message, field)))
+    return [*parts, *nested, *(_part(8, [_text(1, name)]) for name in oneofs)]
+
+
+def _field(package: ProtoPackage, message: ProtoMessage, field: ProtoField, oneof: int | None) -> list[bytes]:
+    parts = [
+        _text(1, field.name),
+        _number(3, field.number),
+        _number(4, _SINGLE if field.shape == "single" else _REPEATED),
+        _number(5, KINDS[field.kind]),
+    ]
+    if field.shape == "map":
+        parts.append(_text(6, f"{_full(package, message)}.{_entry_name(field)}"))
+    elif field.message is not None:
+        parts.append(_text(6, _full(package, field.message)))
+    elif field.enum is not None:
+        parts.append(_text(6, _full(package, field.enum)))
+    if oneof is not None:
+        parts.append(_number(9, oneof))
+    parts.append(_text(10, field.json_name))
+    return [*parts, _number(17, 1)] if field.is_optional else parts
+
+
+def _entry(package: ProtoPackage, message: ProtoMessage, field: ProtoField) -> list[bytes]:
+    """Return the message of the entries of a map, which is inside the message that has it."""
+    fields = () if field.message is None else field.message.fields
+    parts = [_part(2, _field(package, message, one, None)) for one in fields]
+    return [_text(1, _entry_name(field)), *parts, _part(7, [_number(7, 1)])]
+
+
+def _entry_name(field: ProtoField) -> str:
+    name = field.json_name
+    return f"{name[:1].upper()}{name[1:]}Entry"
+
+
+def _enum(package: ProtoPackage, enum: ProtoEnum) -> list[bytes]:
+    values = (_part(2, [_text(1, name), _number(2, number)]) for name, number in enum_values(package, enum))
+    return [_text(1, package.name_of(enum)), *values]
+
+
+def _method(package: ProtoPackage, method: ProtoMethod) -> list[bytes]:
+    if method.messages is None:
+        return []
+    parts = [
+        _text(1, method.name),
+        _text(2, _full(package, method.messages.request)),
+        _text(3, _full(package, method.messages.result)),
+    ]
+    kind = method.definition.kind
+    if kind in {"client_stream", "both_ways"}:
+        parts.append(_number(5, 1))
+    if kind in {"server_stream", "both_ways"}:
+        parts.append(_number(6, 1))
+    return parts
+
+
+def _full(package: ProtoPackage, found: ProtoMessage | ProtoEnum) -> str:
+    return f".{package.full_name(found)}"
+
+
+# The wire
+
+
+def _varint(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    found = bytearray()
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _text(field: int, value: str) -> bytes:
+    return _part(field, [value.encode()]) if value else b""
+
+
+def _part(field: int, parts: Iterable[bytes]) -> bytes:
+    content = b"".join(parts)
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
