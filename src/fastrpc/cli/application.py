@@ -46,6 +46,7 @@ _COMMANDS = {
     "contract": _Command(
         "contracts.command", "contract", "contract --check tcp://127.0.0.1:8972 app:services"
     ),
+    "proto": _Command("contracts.proto", "proto", "proto app:services -o shop.proto"),
     "registry": _Command(
         "registering", "registry", "registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
     ),
