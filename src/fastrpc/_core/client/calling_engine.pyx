@@ -6,18 +6,15 @@
     ClientCall ◄── answer(call, payload), fail(call, status, text) ◄── receive_data(bytes)
 
 It serves the clients of a loop and of threads: on a loop, `owner` is notified of its life; with threads, a thread
-checks it. The table of calls, their deadlines and their ends are here, and so are the opening, age and rest of the
-connection.
+checks it. The table of calls, their deadlines and their ends are here; opening, age and rest are in `client_life`.
 """
-
-import random
 
 cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memset
 
-from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport HIGHEST_STATUS, OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
@@ -67,22 +64,18 @@ cdef class PythonCalls(CallingPart):
                 hint="call it by the native protocol",
             )
         check_request(self, call, payload)
-        if engine.announces_calls and not (<ClientCall>call).is_probe:
-            engine.announces_calls = False
-            engine.owner.session_used(engine)
-        if call.flags & ONE_WAY:
-            engine._used_ns = engine.now
-        else:
+        if not (<ClientCall>call).is_probe:
+            engine.life.call_begins(engine, call.flags & ONE_WAY)
+        if not call.flags & ONE_WAY:
             engine._calls[call] = None
         try:
             engine.send_call(call, payload)
         except BaseException:
-            engine._calls.pop(call, None)
+            engine._forget(<ClientCall>call)
             raise
         engine._written += 1
         call.handed_at = engine._written
-        if engine._crowd and len(engine._calls) >= engine._crowd:
-            engine._crowd = 0
+        if engine.life.is_crowd(len(engine._calls)):
             self.loop_state.call_soon(engine.tell_crowd)
         return 0
 
@@ -95,7 +88,7 @@ cdef class PythonCalls(CallingPart):
             except Exception as error:
                 # The call ends all the same.
                 engine.report_crash(error)
-            engine._close_when_idle()
+            engine.life.close_when_idle(engine, len(engine._calls))
         return 0
 
     cdef bint was_written(self, Call call) noexcept:
@@ -131,14 +124,8 @@ cdef class CallingEngine(PythonEngine):
         part.most_bytes = config.limits.message_bytes
         part.peer = WireSettings(False)
         part.peer.max_message = config.limits.message_bytes
-        self.owner = parts.owner
+        self.life = ClientLife(parts.owner, parts.timeouts, config.keepalive)
         self.credential = parts.credential
-        self._handshake_ns = nanoseconds(parts.timeouts.handshake)
-        self._idle_ns = nanoseconds(parts.timeouts.idle)
-        if config.keepalive.max_age is not None:
-            # Connections made together, after a restart say, must not all end together.
-            self._age_ns = nanoseconds(config.keepalive.max_age * random.uniform(0.9, 1.1))
-        self._made_ns = self._used_ns = now_ns()
 
     def __dealloc__(self):
         # The collector may have cleared the field before.
@@ -167,8 +154,8 @@ cdef class CallingEngine(PythonEngine):
         part.is_settled = True
         if self._stream is not NULL:
             (<ByteStream>self._stream).engine_ready()
-        if self.owner is not None:
-            self.owner.session_ready(self)
+        if self.life.owner is not None:
+            self.life.owner.session_ready(self)
 
     def answer(self, ClientCall call not None, bytes payload not None):
         """End a call with its answer, in the codec of the call."""
@@ -178,7 +165,7 @@ cdef class CallingEngine(PythonEngine):
             frame.codec = <uint8_t>call.route.marshal.codec_id
             self.woke = True
             call.answer_came(&frame, payload, self.now)
-            self._close_when_idle()
+            self.life.close_when_idle(self, len(self._calls))
 
     def fail(self, ClientCall call not None, int status, str text not None, *, has_run=True, double retry_after=0.0):
         """End a call with the server's error."""
@@ -196,7 +183,7 @@ cdef class CallingEngine(PythonEngine):
         if self._take(call):
             self.woke = True
             call.answer_came(&frame, b"", self.now)
-            self._close_when_idle()
+            self.life.close_when_idle(self, len(self._calls))
 
     def leave(self):
         """Note that the server takes no new calls here; those under way go on."""
@@ -211,6 +198,11 @@ cdef class CallingEngine(PythonEngine):
     def calls(self):
         """The calls under way, oldest first."""
         return list(self._calls)
+
+    @property
+    def owner(self):
+        """The object that is notified of the connection's life; None for threads."""
+        return self.life.owner
 
     # For the client
 
@@ -230,18 +222,42 @@ cdef class CallingEngine(PythonEngine):
         return self.part().is_settled
 
     @property
+    def announces_calls(self):
+        """Whether the owner is to be notified of the next call."""
+        return self.life.announces_calls
+
+    @announces_calls.setter
+    def announces_calls(self, bint announces):
+        self.life.announces_calls = announces
+
+    @property
+    def is_aged(self):
+        """Whether it waits for its successor."""
+        return self.life.is_aged
+
+    @property
+    def is_spent(self):
+        """Whether its age or rest ended it."""
+        return self.life.is_spent
+
+    @property
+    def is_dispensable(self):
+        """Whether it ended as no call needed it."""
+        return self.life.is_dispensable
+
+    @property
     def calls_in_flight(self):
         """The number of calls under way."""
         return len(self._calls)
 
     def await_crowd(self, Py_ssize_t calls):
         """Notify the owner, once, when a call is sent beside so many others; 0: never."""
-        self._crowd = calls
+        self.life.crowd = calls
 
     def tell_crowd(self):
         """Notify the owner of a crowd."""
         if not self.is_closed:
-            self.owner.session_crowded(self)
+            self.life.owner.session_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
         """Note that a call only asks for health: it does not count as use of the connection."""
@@ -256,28 +272,18 @@ cdef class CallingEngine(PythonEngine):
 
     def takes_thread(self, uint64_t now, uint64_t rested_ns):
         """Return whether a new call of a thread may go out, by the age and the rest of the connection."""
-        cdef uint64_t age = (now - self._made_ns) // self._age_ns if self._age_ns else 0
-        if age >= 2 or (rested_ns and self._idle_ns and now >= rested_ns + self._idle_ns):
-            self.is_spent = True
-            self.is_usable = False
-        elif age and not self.is_aged:
-            self.is_aged = True
-            return False
-        return True
+        return self.life.takes_thread(self, now, rested_ns)
 
     def retire(self):
         """Take no new calls, and close once those under way have ended."""
-        if not self.is_closed:
-            self._is_retiring = True
-            self._refuse_calls()
-            self._close_when_idle()
+        self.life.retire(self, len(self._calls))
 
     def close(self, reason=0, str text=""):
         """Close once all output is sent; calls under way fail."""
         if self.is_closed:
             return
         self.closed_text = text
-        self._refuse_calls()
+        self.life.refuse_calls(self)
         # Written output leaves before the end.
         self._fail_all(text or "it was closed", True)
         PythonEngine.close(self, reason, text)
@@ -289,21 +295,19 @@ cdef class CallingEngine(PythonEngine):
     cdef bint _take(self, ClientCall call) except -1:
         """Take a call off the table; False: it is over."""
         cdef LoopState loop_state = self.part().loop_state
-        if call not in self._calls:
+        if not self._forget(call):
             return False
-        del self._calls[call]
-        self._used_ns = self.now
         if loop_state is not None:
             loop_state.stop_timer(call)
         return True
 
-    cdef int _refuse_calls(self) except -1:
-        """Take no new calls."""
-        if self.is_usable:
-            self.is_usable = False
-            if self.owner is not None:
-                self.owner.session_draining(self)
-        return 0
+    cdef bint _forget(self, ClientCall call) except -1:
+        if call not in self._calls:
+            return False
+        del self._calls[call]
+        if not call.is_probe:
+            self.life.call_ended(self)
+        return True
 
     cdef int _fail_all(self, str why, bint leaves) except -1:
         """Fail all calls; `leaves` says whether written output still leaves."""
@@ -315,33 +319,27 @@ cdef class CallingEngine(PythonEngine):
                 call.failed(part.error_of_end(call, handed, why))
         return 0
 
-    cdef int _close_when_idle(self) except -1:
-        if self._is_retiring and not self._calls and not self.is_closed:
-            self.close()
-        return 0
-
     # The engine
 
     cdef int connected(self) except -1:
-        self._made_ns = self._used_ns = self.now
-        self.is_usable = True
+        self.life.begin(self)
         PythonEngine.connected(self)
         self.schedule_check(self.check(self.now))
         return 0
 
     cdef int eof(self) except -1:
         PythonEngine.eof(self)
-        return self._refuse_calls()
+        return self.life.refuse_calls(self)
 
     cdef int lost(self, object error) except -1:
         cdef str why = self.closed_text or (str(error) if error is not None else "the server closed it")
-        self._refuse_calls()
+        self.life.refuse_calls(self)
         self._fail_all(why, False)
         try:
             PythonEngine.lost(self, error)
         finally:
-            if self.owner is not None:
-                self.owner.session_lost(self, error)
+            if self.life.owner is not None:
+                self.life.owner.session_lost(self, error)
         return 0
 
     cdef int crash(self) except -1:
@@ -362,33 +360,4 @@ cdef class CallingEngine(PythonEngine):
         cdef uint64_t due = PythonEngine.check(self, now)
         if self.is_closed:
             return due
-        if self._handshake_ns and not self.part().is_settled:
-            if now >= self._made_ns + self._handshake_ns:
-                self.close(0, f"the opening took more than {self._handshake_ns / 1e9:g} s")
-                self.abort()
-                return 0
-            due = earlier(due, self._made_ns + self._handshake_ns)
-        return due if self.owner is None else earlier(due, self._check_rest(now))
-
-    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
-        """On a loop: retire a connection that has become old, or that rests."""
-        cdef uint64_t due = 0
-        if self._age_ns and not self._is_retiring:
-            if now >= self._made_ns + self._age_ns:
-                # Until it has a successor, and at most as long again.
-                self._age_ns = 0 if self.is_aged else 2 * self._age_ns
-                if self.is_aged:
-                    self.retire()
-                else:
-                    self.is_aged = True
-                    self.owner.session_aged(self)
-            due = 0 if self._age_ns == 0 else self._made_ns + self._age_ns
-        if self._idle_ns and not self._calls and not self.is_closed:
-            if now >= self._used_ns + self._idle_ns:
-                self.is_dispensable = True
-                self.retire()
-                return due
-            due = earlier(due, self._used_ns + self._idle_ns)
-        elif self._idle_ns:
-            due = earlier(due, now + self._idle_ns)
-        return due
+        return earlier(due, self.life.check(self, now, self.part().is_settled, len(self._calls)))

@@ -1,0 +1,67 @@
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.io.engine cimport Engine
+
+
+@cython.final
+cdef class ClientLife:
+    cdef:
+        # The object that is notified, None for threads, which look at the connection; whether it hears of the next call.
+        readonly object owner
+        public bint announces_calls
+
+        # The number of calls in flight that the owner is to be notified of, 0: none.
+        public Py_ssize_t crowd
+
+        # Which calls may leave before the server has answered the opening.
+        int _early_calls
+
+        # When the server last refused the credential.
+        uint64_t _refused_ns
+
+        # The instants of its life, and its rules in nanoseconds, 0 = off.
+        uint64_t _made_ns
+        uint64_t _used_ns
+        uint64_t _handshake_ns
+        uint64_t _idle_ns
+        uint64_t _age_ns
+
+        # The calls under way, without probes, which are no use of a connection; whether there ever was one.
+        Py_ssize_t _calls
+        bint _was_used
+
+        # Whether it waits for its successor, ended for its age or rest, or was not used; whether it ends with its last call.
+        readonly bint is_aged
+        readonly bint is_spent
+        readonly bint is_dispensable
+        readonly bint is_retiring
+
+    # The connection begins now.
+    cdef int begin(self, Engine engine) except -1
+
+    # Return whether a call, idempotent or not, may leave before the server has answered the opening.
+    cdef bint takes_early(self, bint is_idempotent) noexcept
+
+    # A call that is no probe begins, or ended.
+    cdef int call_begins(self, Engine engine, bint is_one_way) except -1
+    cdef int call_ended(self, Engine engine) except -1
+
+    # Return whether the owner is to be notified of a crowd of so many calls in flight, once.
+    cdef bint is_crowd(self, Py_ssize_t in_flight) noexcept
+
+    # The credential is valid for so long; the server takes it no more. Another one is asked for.
+    cdef int credential_expires(self, Engine engine, double seconds) except -1
+    cdef int credential_refused(self, Engine engine) except -1
+
+    # Return whether a new call of a thread may go out, by the age and the rest of the connection.
+    cdef bint takes_thread(self, Engine engine, uint64_t now, uint64_t rested_ns) except -1
+
+    # Let the connection take no new calls; let it close, too, once none of so many calls is in flight.
+    cdef int refuse_calls(self, Engine engine) except -1
+    cdef int retire(self, Engine engine, Py_ssize_t in_flight) except -1
+    cdef int close_when_idle(self, Engine engine, Py_ssize_t in_flight) except -1
+
+    # Compare its instants with now; return the next one, 0 = none. `is_ready`: the server has answered the opening.
+    cdef uint64_t check(self, Engine engine, uint64_t now, bint is_ready, Py_ssize_t in_flight) except? 0
+    cdef uint64_t _check_rest(self, Engine engine, uint64_t now, Py_ssize_t in_flight) except? 0

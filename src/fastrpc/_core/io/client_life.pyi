@@ -1,0 +1,29 @@
+from typing import Any, final
+
+from fastrpc.config import Keepalive, Timeouts
+
+@final
+class ClientLife:
+    """The rules by which a connection of a client opens, ages, rests and ends.
+
+    Args:
+        owner: the object that is notified; None for threads.
+        early_calls: those that may leave before the server has answered the opening, as in `ClientConfig`.
+    """
+
+    announces_calls: bool
+    crowd: int
+
+    def __init__(
+        self, owner: Any, timeouts: Timeouts, keepalive: Keepalive, early_calls: str = "all"
+    ) -> None: ...
+    @property
+    def owner(self) -> Any: ...
+    @property
+    def is_aged(self) -> bool: ...
+    @property
+    def is_spent(self) -> bool: ...
+    @property
+    def is_dispensable(self) -> bool: ...
+    @property
+    def is_retiring(self) -> bool: ...

@@ -1,0 +1,170 @@
+"""The rules of a connection that a client made: its opening, age, rest and end, for all protocols but the native one.
+
+::
+
+    check(engine, now) ──► due: opening, age, rest ──► close, abort and retire of the engine
+                                                   ──► session_aged, session_draining of the owner
+
+It is told the time and the calls, and asks nothing. A client of a loop is the owner and is notified. Threads have none: the
+one with the next call looks at age and rest (`takes_thread`). Probes of a server's health are no use of a connection.
+`native/liveness` has the rules of native connections.
+"""
+
+import random
+
+cimport cython
+
+from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.base.wire cimport now_ns
+
+cdef enum:
+    EARLY_NONE = 0
+    EARLY_IDEMPOTENT = 1
+    EARLY_ALL = 2
+
+# The part of each second of a credential's validity after which it is replaced.
+cdef double RENEWED_NS = 8e8
+
+# A credential that is refused is replaced no more often than this.
+cdef uint64_t REFUSED_AGAIN_NS = 10_000_000_000
+
+cdef dict EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_ALL}
+
+
+@cython.final
+cdef class ClientLife:
+    """The rules by which a connection of a client opens, ages, rests and ends."""
+
+    def __init__(self, owner, timeouts, keepalive, str early_calls="all"):
+        self.owner = owner
+        self._early_calls = EARLY_CALLS[early_calls]
+        self._handshake_ns = nanoseconds(timeouts.handshake)
+        self._idle_ns = nanoseconds(timeouts.idle)
+        if keepalive.max_age is not None:
+            # Connections made together, after a restart say, must not all end together.
+            self._age_ns = nanoseconds(keepalive.max_age * random.uniform(0.9, 1.1))
+        self._made_ns = self._used_ns = now_ns()
+
+    cdef int begin(self, Engine engine) except -1:
+        self._made_ns = self._used_ns = engine.now
+        engine.is_usable = True
+        return 0
+
+    # Calls
+
+    cdef bint takes_early(self, bint is_idempotent) noexcept:
+        return self._early_calls == EARLY_ALL or (self._early_calls == EARLY_IDEMPOTENT and is_idempotent)
+
+    cdef int call_begins(self, Engine engine, bint is_one_way) except -1:
+        self._was_used = True
+        if is_one_way:
+            self._used_ns = engine.now
+        else:
+            self._calls += 1
+        if self.announces_calls:
+            self.announces_calls = False
+            self.owner.session_used(engine)
+        return 0
+
+    cdef int call_ended(self, Engine engine) except -1:
+        self._calls -= 1
+        self._used_ns = engine.now
+        return 0
+
+    cdef bint is_crowd(self, Py_ssize_t in_flight) noexcept:
+        if self.crowd == 0 or in_flight < self.crowd:
+            return False
+        self.crowd = 0
+        return True
+
+    # The credential, where no verdict of the server comes with its validity
+
+    cdef int credential_expires(self, Engine engine, double seconds) except -1:
+        cdef uint64_t age
+        if self.owner is not None:
+            self.owner.session_accepted(engine, seconds)
+            return 0
+        # Without a loop no timer renews it: a younger connection, with a new one, takes the place of this one.
+        age = engine.now - self._made_ns + <uint64_t>(seconds * RENEWED_NS)
+        self._age_ns = age if self._age_ns == 0 else min(age, self._age_ns)
+        return 0
+
+    cdef int credential_refused(self, Engine engine) except -1:
+        if engine.now < self._refused_ns + REFUSED_AGAIN_NS:
+            return 0
+        self._refused_ns = engine.now
+        if self.owner is not None:
+            self.owner.session_refused(engine)
+        elif engine.now >= self._made_ns + REFUSED_AGAIN_NS:
+            self.is_spent = True
+            engine.is_usable = False
+        return 0
+
+    # The end
+
+    cdef int refuse_calls(self, Engine engine) except -1:
+        if engine.is_usable:
+            engine.is_usable = False
+            if not self._was_used:
+                self.is_dispensable = True
+            if self.owner is not None:
+                self.owner.session_draining(engine)
+        return 0
+
+    cdef int retire(self, Engine engine, Py_ssize_t in_flight) except -1:
+        if engine.is_closed:
+            return 0
+        self.is_retiring = True
+        self.refuse_calls(engine)
+        return self.close_when_idle(engine, in_flight)
+
+    cdef int close_when_idle(self, Engine engine, Py_ssize_t in_flight) except -1:
+        if self.is_retiring and in_flight == 0 and not engine.is_closed:
+            engine.close()
+        return 0
+
+    # Time
+
+    cdef bint takes_thread(self, Engine engine, uint64_t now, uint64_t rested_ns) except -1:
+        cdef uint64_t age = (now - self._made_ns) // self._age_ns if self._age_ns else 0
+        if age >= 2 or (rested_ns and self._idle_ns and now >= rested_ns + self._idle_ns):
+            self.is_spent = True
+            engine.is_usable = False
+        elif age and not self.is_aged:
+            self.is_aged = True
+            return False
+        return True
+
+    cdef uint64_t check(self, Engine engine, uint64_t now, bint is_ready, Py_ssize_t in_flight) except? 0:
+        cdef uint64_t due = 0
+        if self._handshake_ns and not is_ready:
+            due = self._made_ns + self._handshake_ns
+            if now >= due:
+                engine.close(0, f"the opening took more than {self._handshake_ns / 1e9:g} s")
+                engine.abort()
+                return 0
+        return due if self.owner is None else earlier(due, self._check_rest(engine, now, in_flight))
+
+    cdef uint64_t _check_rest(self, Engine engine, uint64_t now, Py_ssize_t in_flight) except? 0:
+        """On a loop: retire a connection that has become old, or that rests."""
+        cdef uint64_t due = 0
+        if self._age_ns and not self.is_retiring:
+            if now >= self._made_ns + self._age_ns:
+                # Until it has a successor, and at most as long again.
+                self._age_ns = 0 if self.is_aged else 2 * self._age_ns
+                if self.is_aged:
+                    self.retire(engine, in_flight)
+                else:
+                    self.is_aged = True
+                    self.is_dispensable = not self._was_used
+                    self.owner.session_aged(engine)
+            due = 0 if self._age_ns == 0 else self._made_ns + self._age_ns
+        if self._idle_ns and self._calls == 0 and not engine.is_closed:
+            if now >= self._used_ns + self._idle_ns:
+                self.is_dispensable = True
+                self.retire(engine, in_flight)
+                return due
+            due = earlier(due, self._used_ns + self._idle_ns)
+        elif self._idle_ns:
+            due = earlier(due, now + self._idle_ns)
+        return due
