@@ -28,6 +28,9 @@ CROWD_CALLS = 16
 CROWD_SECONDS = 0.1
 MOST_AUTOMATIC = 8
 
+#: Pings become so many times rarer at most, than `Keepalive.interval` says.
+RAREST_PINGS = 1_024
+
 #: Pauses for which calls wait while the workers of a server replace each other.
 REPLACEMENT_PAUSES = 5
 
@@ -56,6 +59,9 @@ class EndpointPlan:
 
     #: Whether a connection that ends right after SETTINGS is logged like a failed dial.
     logs_early_ends = True
+
+    #: How many times rarer its connections send pings than the settings say.
+    ping_factor = 1
 
     #: The instant since which a call with a key waits, or has waited, for a connection that takes its calls.
     awaited_since: float | None = None
@@ -219,6 +225,11 @@ class EndpointPlan:
             self.note_failure(ConnectError(told), at)
         else:
             self.note_failure(CallError(Status(status), told, processed="no"), at)
+
+    def note_pings(self, engine: object) -> None:
+        """Halve the pings of further connections if the server left one because of too many."""
+        if getattr(engine, "wants_fewer_pings", False):
+            self.ping_factor = min(2 * self.ping_factor, RAREST_PINGS)
 
     def put_off(self, at: float) -> None:
         """Pause before the next dial, longer each time."""

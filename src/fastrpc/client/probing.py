@@ -30,9 +30,10 @@ from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.caller import Caller
 from fastrpc._core.client.caller_state import CallerState
+from fastrpc.client.wire import protocol_of
 from fastrpc.config import ClientConfig, Probes
 from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
-from fastrpc.protocols.base import ClientEngine
+from fastrpc.protocols.base import ClientEngine, HealthCheck
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
@@ -70,25 +71,41 @@ class Prober:
     ) -> None:
         self.settings = settings
         self._endpoint_set = endpoint_set
-        self._caller = Caller()
+        self._config = config
         codec = config.codec if config.codec in _PLAIN_CODECS else _PLAIN_CODECS[0]
-        self._caller._share(CallerState(_NoRunner(), resolve, RetryBudget()), codec)
-        self._caller._set_options({"timeout": settings.timeout})
+        self._check = HealthCheck(method=HEALTH_METHOD, codec=codec, question=_unchanged, verdict=_unchanged)
+        self._state = CallerState(_NoRunner(), resolve, RetryBudget())
+        self._callers: dict[str, Caller] = {}
         self._warned: set[Status] = set()
 
     def probe_on(self, session: ClientEngine) -> AwaitedCall:
         """Return a probe for a connection."""
-        call = cast(AwaitedCall, self._caller.call(HEALTH_METHOD, self.settings.service))
+        check = self._check_of(session.endpoint)
+        caller = self._caller_of(check.codec)
+        call = cast(AwaitedCall, caller.call(check.method, check.question(self.settings.service)))
         probe = call._attempt_on(session, 0)
         call.close()
         return probe
 
     def answered(self, subchannel: "Subchannel", answer: object) -> None:
         """Judge the answer of a server."""
-        if answer == "SERVING":
+        verdict = self._check_of(subchannel.endpoint).verdict(answer)
+        if verdict == "SERVING":
             self._passed(subchannel)
         else:
-            self._failed(subchannel, 1, f"it says {answer!r:.50}")
+            self._failed(subchannel, 1, f"it says {verdict!r:.50}")
+
+    def _caller_of(self, codec: str) -> Caller:
+        caller = self._callers.get(codec)
+        if caller is None:
+            caller = self._callers[codec] = Caller()
+            caller._share(self._state, codec)
+            caller._set_options({"timeout": self.settings.timeout})
+        return caller
+
+    def _check_of(self, endpoint: Any) -> HealthCheck:
+        """Return the call by which a server tells its health, in the protocol of its connections."""
+        return protocol_of(endpoint, self._config).traits.health or self._check
 
     def failed(self, subchannel: "Subchannel", error: FastRPCError) -> None:
         """Judge a probe that failed."""
@@ -123,6 +140,10 @@ class Prober:
 def _was_left(error: FastRPCError) -> bool:
     """Return whether the connection was lost or drained before the server got the probe."""
     return isinstance(error, UnavailableError) and error.processed == "no" and not error._was_received
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 class _NoRunner:

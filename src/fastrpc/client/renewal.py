@@ -1,6 +1,7 @@
 """The renewal of the credential of one connection."""
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections import deque
@@ -22,6 +23,9 @@ RENEWED_AT: Final = 0.8
 #: Credentials that a connection may show in a minute, with one to spare (PROTOCOL.md 9).
 MOST_SHOWN: Final = 9
 MINUTE: Final = 60.0
+
+#: Seconds that a function of credentials has for a token in place of a refused one.
+LONGEST_REPLACEMENT: Final = 30.0
 
 
 class Renewal:
@@ -55,6 +59,16 @@ class Renewal:
         self.end()
         # The context variables of the first caller must not live as long as the connection.
         self._task = self._loop.create_task(self._renew(seconds), context=contextvars.Context())
+
+    def refused(self) -> None:
+        """Show another token, if there is one: the server takes the one it knows no more."""
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._replace(), context=contextvars.Context())
+
+    async def _replace(self) -> None:
+        # Without another token the calls go on failing, each with the verdict of the server.
+        with contextlib.suppress(FastRPCError, TimeoutError):
+            self._show(await self._next(self._loop.time() + LONGEST_REPLACEMENT))
 
     def end(self) -> None:
         """End the renewals."""

@@ -206,7 +206,9 @@ class Subchannel(EndpointPlan):
             owner=self,
             loop=loop,
             credential=credential,
+            renews=self._pool.credentials is not None and self._pool.credentials.can_renew,
             serves=self._pool.serving is not None,
+            ping_factor=self.ping_factor,
         )
         session = client_engine(parts)
         if self._pool.serving is not None:
@@ -265,6 +267,12 @@ class Subchannel(EndpointPlan):
         if renewal is not None:
             renewal.accepted(seconds)
 
+    def session_refused(self, session: ClientEngine) -> None:
+        """Ask for another credential: the server refused a call for the present one."""
+        renewal = self._renewals.get(session)
+        if renewal is not None:
+            renewal.refused()
+
     def session_aged(self, session: ClientEngine) -> None:
         """Replace an aged connection, which takes calls until then."""
         if self.is_removed or (session.is_dispensable and not self.is_warm):
@@ -306,6 +314,7 @@ class Subchannel(EndpointPlan):
         if session not in self.live:
             return
         self.live = [other for other in self.live if other is not session]
+        self.note_pings(session)
         if session.is_ready:
             self._note_end(session, session.closed_text or "the server closed it")
         if session.is_dispensable and not self.is_warm:

@@ -165,8 +165,7 @@ class RouteMaker:
             )
         counters = default_registry.counters(definition.full_name, "client", protocol)
         route = MethodRoute(definition, marshal, counters, totals=self._totals, sent_as=sent_as)
-        has_forms = self._has_forms and definition.kind == "unary"
-        route.set_protocol(protocol, partial(self._form, make) if has_forms else None)
+        route.set_protocol(protocol, partial(self._form, make) if self._has_forms else None)
         return route
 
     def _form(self, make: Callable[[str, PayloadForm], MethodRoute], protocol: str) -> MethodRoute:

@@ -28,6 +28,7 @@ __all__ = [
     "ClientEngine",
     "ClientParts",
     "ClientTraits",
+    "HealthCheck",
     "Match",
     "PeerConnection",
     "Protocol",
@@ -131,8 +132,9 @@ class ClientEngine(PeerConnection, typing.Protocol):
     """The interface of a client's `Engine`, beside bytes and its `calling`; `CallingEngine` has all of it.
 
     It tells its owner, where it has one: `session_ready`, `session_draining` and `session_lost` (with the error),
-    `session_used` if `announces_calls`, `session_aged`, `session_crowded` after `await_crowd`, and `session_accepted`
-    (with seconds) of a credential that expires. Each gets the engine first.
+    `session_used` if `announces_calls`, `session_aged`, `session_crowded` after `await_crowd`, `session_accepted`
+    (with seconds) of a credential that expires, and `session_refused` of one that the server takes no more. Each gets
+    the engine first.
     """
 
     announces_calls: bool
@@ -225,15 +227,30 @@ class ClientParts:
     owner: Any = None
     #: The loop of the connection; None for threads.
     loop: asyncio.AbstractEventLoop | None = None
-    #: A token to show, or None.
+    #: A token to show, or None; whether there may be another one later.
     credential: bytes | None = None
+    renews: bool = False
     #: Whether the client serves calls of its servers.
     serves: bool = False
+    #: How many times rarer its pings are than the settings say, as the server found them too many.
+    ping_factor: int = 1
 
     @property
     def loop_state(self) -> LoopState | None:
         """The state of the loop, which watches deadlines."""
         return None if self.loop is None else loop_state(self.loop)
+
+
+@named_value_class
+class HealthCheck:
+    """The call by which a server of a protocol tells its health."""
+
+    method: str
+    codec: str
+    #: Make its argument of the name of a service.
+    question: Callable[[str], Any]
+    #: Return "SERVING", or the reason why not, for its answer.
+    verdict: Callable[[Any], str]
 
 
 @named_value_class
@@ -247,6 +264,10 @@ class ClientTraits:
     has_streams: bool = False
     #: Whether a client can serve calls of its servers.
     serves: bool = False
+    #: The names of the compressors that it has; None: those that both sides have.
+    compressors: tuple[str, ...] | None = None
+    #: None: that of the native protocol.
+    health: HealthCheck | None = None
     #: Make the layer between an engine's stream and its transport, where another protocol is translated; None: none.
     stream_layer: Callable[[ClientParts, StreamSession], Any] | None = None
     io_layer: Callable[[ClientParts, BlockingIO], BlockingIO] | None = None
@@ -279,6 +300,7 @@ _SERVERS = {
 }
 _CLIENTS = {
     "native": "fastrpc.protocols.native_client",
+    "grpc": "fastrpc.protocols.grpc_client",
     "rpcx": "fastrpc.protocols.rpcx_client",
     "phobos": "fastrpc.protocols.rpcx_client",
 }

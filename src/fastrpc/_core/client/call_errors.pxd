@@ -11,6 +11,8 @@ cdef int check_request(CallingPart part, Call call, bytes payload) except -1
 cdef int check_message(CallingPart part, Call call, bytes payload) except -1
 cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes payload)
 cdef object unstarted_error(object endpoint, Call call)
+cdef object unreadable_error(object endpoint, Call call, str why)
+cdef object violation_error(object endpoint, Call call, bint handed, str why, int reason)
 cdef object lost_error(object endpoint, Call call, bint handed, str why)
 cdef tuple outcome_of_loss(Call call, bint handed)
 cdef object overdue_error(Call call, object endpoint, bint handed, uint64_t began_ns)

@@ -1,14 +1,19 @@
+from collections.abc import Callable
 from typing import Any, Final
 
 #: Whether the handler may have run, by the number on the wire.
 OUTCOMES: Final[tuple[str, ...]]
 LOST_HINT: str
+UNREADABLE_HINT: str
 NAMES_HINT: str
 OVERDUE_HINT: str
 REOPEN_HINT: str
 DEADLINE_HINT: str
 IDLE_HINT: str
 IDLE_SENDER_HINT: str
+
+def take_details(codec: int, decode: Callable[[bytes], Any]) -> None:
+    """Let the details of answers whose frames have this codec be decoded by a function; a protocol does so once."""
 
 def decode_details(payload: bytes, codec: int) -> Any:
     """Return the details of an error: a plain value, from JSON if the call is in JSON, else msgpack; or their bytes."""

@@ -25,6 +25,7 @@ from fastrpc._core.wire.frame cimport (
     IDEMPOTENT,
     OUTCOME_NOT_STARTED,
     OUTCOME_RAN,
+    OUTCOME_UNKNOWN,
     PUSHBACK_NEVER,
     STREAM_IN,
     STREAM_OUT,
@@ -33,11 +34,13 @@ from fastrpc._core.wire.frame cimport (
 from fastrpc._core.base.histogram import count_unstarted
 from fastrpc.errors import (
     CallError,
+    ConnectError,
     ConnectionLostError,
     DeadlineExceededError,
     EncodeError,
     FastRPCError,
     OverloadedError,
+    RemoteProtocolError,
     UnavailableError,
 )
 from fastrpc.status import Status
@@ -45,6 +48,7 @@ from fastrpc.status import Status
 OUTCOMES = ("yes", "no", "unknown")
 
 LOST_HINT = "where it may run twice declare it so, by @method(idempotent=True): then it can be tried again"
+UNREADABLE_HINT = "check host and port, and that both sides speak the same version of the protocol"
 NAMES_HINT = (
     "call it by the class that the server has; a server keeps old names by @method(renamed={'old': 'new'})"
 )
@@ -53,6 +57,10 @@ REOPEN_HINT = "open it again"
 DEADLINE_HINT = "give it more time with timeout=, in with_options() or @method"
 IDLE_HINT = "raise Timeouts.stream_idle, or have the server send a message now and then"
 IDLE_SENDER_HINT = "raise Timeouts.stream_idle, or see what keeps the handler from reading its messages"
+
+
+# By the codec of the frame: functions that decode details which are no payload of a codec.
+cdef dict details_decoders = {}
 
 
 cdef int mark_own(object error) except -1:
@@ -130,6 +138,11 @@ cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes pay
         error = UnavailableError(text, retry_after=retry_after, retryable=may_return)
     elif unstarted and status == RESOURCE_EXHAUSTED and may_return:
         error = OverloadedError(text, retry_after=retry_after)
+    elif status == UNAVAILABLE and frame.outcome == OUTCOME_UNKNOWN and may_return:
+        # A relay, a proxy or a server that tells no more than that; as after a lost connection.
+        error = UnavailableError(
+            text, processed="unknown", retryable=bool(call.flags & IDEMPOTENT), retry_after=retry_after
+        )
     else:
         error = refusal_of(call, frame, payload, status, text, retry_after)
     error._was_received = True
@@ -151,7 +164,9 @@ cdef object refusal_of(Call call, Frame* frame, bytes payload, int status, str t
             text, hint = f"{text}{own}", NAMES_HINT
     if PyBytes_GET_SIZE(payload):
         details = payload
-        if call.route.marshal.takes_details(payload, frame.codec):
+        if frame.codec in details_decoders:
+            details = details_decoders[frame.codec](payload)
+        elif call.route.marshal.takes_details(payload, frame.codec):
             details = decode_details(payload, frame.codec)
     return CallError(
         Status(status),
@@ -161,6 +176,11 @@ cdef object refusal_of(Call call, Frame* frame, bytes payload, int status, str t
         processed=OUTCOMES[frame.outcome],
         hint=hint,
     )
+
+
+def take_details(int codec, decode not None):
+    """Let the details of answers whose frames have this codec be decoded by a function; a protocol does so once."""
+    details_decoders[codec] = decode
 
 
 def decode_details(bytes payload, int codec):
@@ -176,6 +196,22 @@ def decode_details(bytes payload, int codec):
 cdef object unstarted_error(object endpoint, Call call):
     """Return the error of a call that the server reports as not started."""
     return UnavailableError(f"{call.route.method}: {endpoint} drains and did not start the call")
+
+
+cdef object unreadable_error(object endpoint, Call call, str why):
+    """Return the error of a call to a server that does not speak our protocol."""
+    return ConnectError(f"{call.route.method}: {endpoint}: {why}; the call did not run", hint=UNREADABLE_HINT)
+
+
+cdef object violation_error(object endpoint, Call call, bint handed, str why, int reason):
+    """Return the error of a call whose connection ended as the server broke the protocol; `reason` is that of GOAWAY."""
+    processed, retryable, doubt = outcome_of_loss(call, handed)
+    return RemoteProtocolError(
+        f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol ({why}){doubt}",
+        reason=reason,
+        processed=processed,
+        retryable=retryable,
+    )
 
 
 cdef object lost_error(object endpoint, Call call, bint handed, str why):

@@ -32,7 +32,7 @@ from fastrpc._core.client.call_errors cimport (
     overdue_stream_error,
     seconds_between,
 )
-from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST
+from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, route_on
 from fastrpc._core.payload.metadata cimport encode_metadata
 from fastrpc._core.wire.frame cimport IDEMPOTENT, STREAM_OUT
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
@@ -406,7 +406,7 @@ cdef class ClientCall(Call):
         """Be attempt `number` of another call on a connection, within that call's deadline."""
         if session.calling is None:
             raise TypeError(f"{session!r} makes no calls")
-        self.route = call.route
+        self.route = route_on(call.route, session)
         self.options = call.options
         self.hash_key = call.hash_key
         self.args = call.args

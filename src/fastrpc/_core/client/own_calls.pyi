@@ -4,8 +4,6 @@ from typing import Any, final
 from fastrpc._core.native.call_parts import NativeCalling
 from fastrpc._core.native.connection import Connection
 
-UNREADABLE_HINT: str
-
 @final
 class OwnCalls(NativeCalling):
     """The calls of ours on one connection."""

@@ -17,7 +17,13 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, HIGHEST_STATUS, OK, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW, Call
-from fastrpc._core.client.call_errors cimport check_request, lost_error, outcome_of_loss, unstarted_error
+from fastrpc._core.client.call_errors cimport (
+    check_request,
+    lost_error,
+    unreadable_error,
+    unstarted_error,
+    violation_error,
+)
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
@@ -25,17 +31,8 @@ from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN, F
 from fastrpc._core.wire.frame cimport REASON_CALM_DOWN, REASON_CREDIT, REASON_FRAME_SIZE, REASON_PROTOCOL, REASON_SETTINGS
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW
 
-from fastrpc.errors import (
-    CallError,
-    ConnectError,
-    DeadlineExceededError,
-    EncodeError,
-    RemoteProtocolError,
-    UnavailableError,
-)
+from fastrpc.errors import CallError, DeadlineExceededError, EncodeError, UnavailableError
 from fastrpc.status import Status
-
-UNREADABLE_HINT = "check host and port, and that both sides speak the same version of the protocol"
 
 cdef enum:
     # Bytes of CANCEL frames that may wait for the end of the loop's turn.
@@ -129,14 +126,9 @@ cdef class OwnCalls(NativeCalling):
         if why is None:
             return unstarted_error(self.endpoint, call)
         if session.is_unreadable:
-            return ConnectError(f"{call.route.method}: {self.endpoint}: {why}; the call did not run", hint=UNREADABLE_HINT)
+            return unreadable_error(self.endpoint, call, why)
         if is_violated(session):
-            processed, retryable, doubt = outcome_of_loss(call, handed)
-            text = (
-                f"{call.route.method}: the connection to {self.endpoint} was given up, as the server broke the protocol "
-                f"({why}){doubt}"
-            )
-            return RemoteProtocolError(text, reason=session.closed_reason, processed=processed, retryable=retryable)
+            return violation_error(self.endpoint, call, handed, why, session.closed_reason)
         return lost_error(self.endpoint, call, handed, why)
 
     # From the states of calls

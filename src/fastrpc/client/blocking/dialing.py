@@ -12,7 +12,7 @@ from fastrpc.client.wire import protocol_of
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError
-from fastrpc.protocols.base import ClientParts, client_engine
+from fastrpc.protocols.base import ClientParts, Protocol, client_engine
 from fastrpc.transports.base import dial_options
 from fastrpc.transports.blocking import connect
 
@@ -41,6 +41,8 @@ class Dialer:
         until: float | None,
         spare_seconds: float | None,
         check_process: Callable[[], None],
+        *,
+        ping_factor: int = 1,
     ) -> BlockingSession:
         """Return a new connection, which has sent its opening and has read nothing.
 
@@ -48,6 +50,7 @@ class Dialer:
             until: the deadline of the call, an instant of `time.monotonic()`, or None.
             spare_seconds: the time that the dial may take if the call has another connection; else None.
             check_process: raises in the child of a fork.
+            ping_factor: as in `ClientParts`.
 
         Raises:
             FastRPCError: there is no connection, or the process forked meanwhile.
@@ -58,14 +61,7 @@ class Dialer:
         token = None if self.credentials is None else self.credentials.current_blocking(endpoint.address)
         protocol = protocol_of(endpoint, config)
         options = dial_options(config, protocol.agreed[0])
-        parts = ClientParts(
-            protocol=protocol,
-            endpoint=endpoint,
-            config=config,
-            timeouts=config.timeouts,
-            settings=self._settings.copy(),
-            credential=token,
-        )
+        parts = self._parts(protocol, endpoint, token, ping_factor)
         io = connect(endpoint.address, min(limits, default=None), options)
         try:
             if protocol.traits.io_layer is not None:
@@ -83,6 +79,20 @@ class Dialer:
         except BaseException:
             io.close()
             raise
+
+    def _parts(
+        self, protocol: Protocol, endpoint: Endpoint, token: bytes | None, ping_factor: int
+    ) -> ClientParts:
+        return ClientParts(
+            protocol=protocol,
+            endpoint=endpoint,
+            config=self._config,
+            timeouts=self._config.timeouts,
+            settings=self._settings.copy(),
+            credential=token,
+            renews=self.credentials is not None and self.credentials.can_renew,
+            ping_factor=ping_factor,
+        )
 
 
 def seconds_until(ends: float | None) -> float | None:

@@ -261,7 +261,13 @@ class SyncPool(SyncEndpoints):
         """
         try:
             replaces = bool(subchannel.sessions) and not subchannel.lasting
-            made = self.dialer.dial(subchannel.endpoint, until, spare_seconds, self.check_process)
+            made = self.dialer.dial(
+                subchannel.endpoint,
+                until,
+                spare_seconds,
+                self.check_process,
+                ping_factor=subchannel.ping_factor,
+            )
             if self.endpoint_set is not None and self.endpoint_set.places_keys:
                 # Its opening leaves now, so that the next call of one of its keys finds it ready.
                 made.catch_up()

@@ -61,6 +61,7 @@ class SyncSubchannel(EndpointPlan):
             self.spent()
             return
         engine = session.engine
+        self.note_pings(engine)
         if engine.auth_status > 0:
             self.note_refusal(engine.auth_status, engine.auth_text, time.monotonic())
             return
