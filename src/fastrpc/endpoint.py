@@ -6,11 +6,13 @@ from types import MappingProxyType
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 
-__all__ = ["Address", "Endpoint", "is_local"]
+__all__ = ["Address", "Endpoint", "dialed_address", "is_local"]
 
 _HIGHEST_PORT = 65_535
 #: The part after the scheme, for schemes without a host.
 _WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number"}
+#: The schemes of targets that speak gRPC, and those of the transports below.
+_BELOW_GRPC = {"grpc": "tcp", "grpcs": "tls"}
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -175,6 +177,14 @@ def _checked_names(name: str, names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(each, str) for each in names):
         raise ConfigError(f"{name} is {names!r}, it must be a list of texts")
     return tuple(names)
+
+
+def dialed_address(address: Address) -> Address:
+    """Return the address that a client dials for a target: `tcp://` for `grpc://`, `tls://` for `grpcs://`."""
+    scheme = _BELOW_GRPC.get(address.scheme)
+    if scheme is None:
+        return address
+    return Address(scheme, host=address.host, port=address.port, path=address.path)
 
 
 def is_local(address: Address) -> bool:

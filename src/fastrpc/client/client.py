@@ -22,6 +22,7 @@ from fastrpc.client.probing import Prober
 from fastrpc.client.reach_errors import not_known_in_time, not_ready_in_time
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import Target, endpoint_set_for, target_of
+from fastrpc.client.wire import check_compressor, dialed_target
 from fastrpc.codecs.base import check_codec
 from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
@@ -104,7 +105,8 @@ class Client(Caller, FanOut, StreamVerbs):
         services: Sequence[Any] = (),
         config: ClientConfig | None = None,
     ) -> None:
-        config, interceptors = checked_config(config), client_interceptors(interceptors)
+        target, config = dialed_target(target, checked_config(config))
+        interceptors = client_interceptors(interceptors)
         numbers = numbers_of_all()
         where = target_of(target, registry, config.tls)
         endpoint_set = endpoint_set_for(where, selector, config.pool)
@@ -124,7 +126,7 @@ class Client(Caller, FanOut, StreamVerbs):
         state.needs_runner = needs_runner(endpoint_set, mode)
         state.chain = runner.chain if interceptors else None
         state.kind = Client
-        state.check = OptionsCheck(where)
+        state.check = OptionsCheck(where, wire=config.wire_protocol)
         begin_view(self, state, config)
 
     @property
@@ -262,12 +264,18 @@ class OptionsCheck:
 
     Args:
         fail_mode_for: returns the fail mode of an object or a name.
+        wire: the protocol of all connections; None: each has its own.
     """
 
     def __init__(
-        self, target: Target, fail_mode_for: Callable[[FailMode | str], FailMode] = fail_mode_for
+        self,
+        target: Target,
+        fail_mode_for: Callable[[FailMode | str], FailMode] = fail_mode_for,
+        *,
+        wire: str | None = None,
     ) -> None:
         self._target = target
+        self._wire = wire
         # The target's addresses, filled when a view first names an endpoint.
         self._addresses: frozenset[Address] = frozenset()
         self._fail_mode_for = fail_mode_for
@@ -275,6 +283,7 @@ class OptionsCheck:
     def __call__(self, options: Mapping[str, Any]) -> dict[str, Any]:
         self._check_routing(options)
         checked = checked_options(options)
+        check_compressor(options.get("compressor"), self._wire)
         if checked.get("fail_mode") is not None:
             checked["fail_mode"] = self._fail_mode_for(checked["fail_mode"])
         return checked
@@ -326,6 +335,7 @@ def begin_view(client: CallerView, state: ViewState, config: ClientConfig) -> No
     """Attach a new client to its state, with the codec and the compressor of its settings."""
     check_codec(config.codec)
     client._share(state, config.codec)
+    check_compressor(config.compressor, config.wire_protocol)
     if config.compressor is not None:
         client._set_options({"compressor": compressor_named(config.compressor)})
 

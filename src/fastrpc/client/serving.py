@@ -14,7 +14,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.handlers.life import Life
 from fastrpc.handlers.services import Services, is_inside_handler
 from fastrpc.peers.peer_client import PeerCalling
-from fastrpc.protocols.base import PeerConnection
+from fastrpc.protocols.base import PeerConnection, client_protocol
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 
@@ -139,13 +139,22 @@ def client_services(
     """Return the services of a client; None if it only calls.
 
     Raises:
-        ConfigError: the services are no list, or the settings keep several connections to an endpoint.
+        ConfigError: the services are no list, the settings keep several connections to an endpoint, or their protocol
+            lets no server call its clients.
     """
     if not isinstance(services, list | tuple):
         raise ConfigError(
             f"services is {services!r}, it must be a list of services", hint="write services=[Feed()]"
         )
-    return ClientServices(services, config, interceptors, numbers) if services else None
+    if not services:
+        return None
+    wire = config.wire_protocol
+    if wire is not None and not client_protocol(wire).traits.serves:
+        raise ConfigError(
+            f"services are given, and by {wire} no server calls its clients",
+            hint="leave services= out, or call the servers by the native protocol",
+        )
+    return ClientServices(services, config, interceptors, numbers)
 
 
 def _address_of(connection: PeerConnection) -> Address:

@@ -66,8 +66,8 @@ def target_of(target: Any, registry: Any, tls: TLS | None = None) -> Target:
     if isinstance(target, str) and target and "://" not in target and "/" not in target and ":" not in target:
         raise ConfigError(
             f"{_shown(target)} is not an address",
-            hint="write it as tcp://host:port, tls://host:port, unix:///path or memory://name; the name of a"
-            " service needs registry=",
+            hint="write it as tcp://host:port, tls://host:port, grpc://host:port, unix:///path or memory://name; the "
+            "name of a service needs registry=",
         )
     return Target(endpoints_of(target))
 

@@ -1,11 +1,19 @@
 """The wire protocol of a connection: that of the client's settings, else one that the endpoint's record lists."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import WIRE_PROTOCOLS
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint, dialed_address
+from fastrpc.errors import ConfigError
 from fastrpc.protocols.base import Protocol, client_protocol
 
-__all__ = ["carries_streams", "protocol_of", "wire_of"]
+__all__ = ["carries_streams", "check_compressor", "dialed_target", "protocol_of", "wire_of"]
+
+#: The schemes of targets that name the protocol as well.
+_GRPC = ("grpc://", "grpcs://")
 
 
 def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
@@ -23,3 +31,58 @@ def protocol_of(endpoint: Endpoint, config: ClientConfig) -> Protocol:
 def carries_streams(endpoint: Endpoint, config: ClientConfig) -> bool:
     """Return whether streams can go to an endpoint: rpcx and Phobos have no streams."""
     return protocol_of(endpoint, config).traits.has_streams
+
+
+def dialed_target(target: Any, config: ClientConfig) -> tuple[Any, ClientConfig]:
+    """Return the target of a client with the schemes of transports, and its settings: `grpc://` sets `wire_protocol`.
+
+    Raises:
+        ConfigError: only some of the addresses are of that scheme, or the settings name another protocol.
+    """
+    if isinstance(target, str | Address | Endpoint):
+        return (_dialed(target), _speaking_grpc(config)) if _is_of_grpc(target) else (target, config)
+    if not isinstance(target, Sequence) or not any(map(_is_of_grpc, target)):
+        return target, config
+    if not all(map(_is_of_grpc, target)):
+        raise ConfigError(
+            "only some of the addresses are grpc:// or grpcs://",
+            hint="give all of them so, or all with the schemes of transports and ClientConfig(wire_protocol=…)",
+        )
+    return [_dialed(one) for one in target], _speaking_grpc(config)
+
+
+def _is_of_grpc(place: Any) -> bool:
+    return isinstance(place, str | Address | Endpoint) and str(place).lower().startswith(_GRPC)
+
+
+def _dialed(place: str | Address | Endpoint) -> Address | Endpoint:
+    if not isinstance(place, Endpoint):
+        return dialed_address(Address.parse(place))
+    return Endpoint(
+        dialed_address(place.address),
+        weight=place.weight,
+        labels=place.labels,
+        zone=place.zone,
+        version=place.version,
+        protocols=place.protocols,
+    )
+
+
+def _speaking_grpc(config: ClientConfig) -> ClientConfig:
+    if config.wire_protocol not in {None, "grpc"}:
+        raise ConfigError(
+            f"the target is called by gRPC, and ClientConfig.wire_protocol is {config.wire_protocol!r}",
+            hint="leave one of the two out",
+        )
+    return replace(config, wire_protocol="grpc")
+
+
+def check_compressor(name: str | None, wire: str | None) -> None:
+    """Refuse a compressor that the protocol of all connections does not have; None: each has its own protocol.
+
+    Raises:
+        ConfigError: it has others.
+    """
+    has = None if wire is None else client_protocol(wire).traits.compressors
+    if name is not None and has is not None and name not in has:
+        raise ConfigError(f"compressor is {name!r}, and {wire} has {', '.join(has)}")

@@ -73,10 +73,10 @@ class ClientConfig(Settings):
             and costs time of both processors; answers come back compressed the same way.
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
             that hardly shrink, too high leaves network unsaved.
-        wire_protocol: language spoken on the connections: "native", or "rpcx" or "phobos" for servers of Go, without
-            streams and without cancelling calls on the server. None asks the `protocols` of each endpoint, which a
-            registry lists: the first of these three that they have is spoken. A protocol that is registered with an
-            engine for clients has its name here, too.
+        wire_protocol: language spoken on the connections: "native", "grpc" for servers of gRPC, or "rpcx" or "phobos"
+            for servers of Go, without streams and without cancelling calls on the server. None asks the `protocols` of
+            each endpoint, which a registry lists: the first of these four that they have is spoken. A protocol that is
+            registered with an engine for clients has its name here, too.
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.

@@ -54,7 +54,8 @@ class Keepalive(Settings):
 
     Attributes:
         interval: silence after which a ping asks for a sign of life; None sends no pings. Too low wakes idle peers
-            for nothing, too high notices a vanished peer late.
+            for nothing, too high notices a vanished peer late. A client of gRPC pings only with a call under way, with
+            the default after five minutes, as most servers allow no more, and half as often once a server complains.
         timeout: silence after a ping that ends the connection. A handler may block the loop for less than this. Too
             low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
         minimum_interval: shortest distance between pings that this side accepts; it is announced to the peer. Too

@@ -43,7 +43,7 @@ _Kind = TypeVar("_Kind")
 SERVER_PROTOCOLS = ["native", "http", "rpcx", "phobos", "grpc"]
 
 #: The names for `ClientConfig.wire_protocol`, the first of which is spoken where a record lists several.
-WIRE_PROTOCOLS = ["native", "rpcx", "phobos"]
+WIRE_PROTOCOLS = ["native", "grpc", "rpcx", "phobos"]
 
 # The parts of a configuration that may be left out.
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})

@@ -211,14 +211,16 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def test_a_client_that_serves_needs_a_protocol_for_it() -> None:
+    with pytest.raises(ConfigError, match="by toy no server calls its clients"):
+        Client("tcp://h:1", services=[Shop()], config=TOY)
     async with served(Shop(), scheme="tcp", config=BOTH) as target:
-        async with Client(target, services=[Shop()], config=TOY) as client:
+        async with Client(Endpoint(target, protocols=("toy",)), services=[Shop()]) as client:
             with pytest.raises(fastrpc.UnavailableError, match="cannot call this client"):
                 await client.with_options(timeout=5).call("shop.price", "apple")
 
 
 def test_an_unknown_protocol_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"one of None, 'native', 'rpcx', 'phobos', 'toy'"):
+    with pytest.raises(ConfigError, match=r"one of None, 'native', 'grpc', 'rpcx', 'phobos', 'toy'"):
         ClientConfig(wire_protocol="tyo")
     assert "http" not in WIRE_PROTOCOLS
 

@@ -38,6 +38,7 @@ from fastrpc.client.own_call import own_call
 from fastrpc.client.reach_errors import not_known_in_time, not_ready_in_time
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import endpoint_set_for, target_of
+from fastrpc.client.wire import dialed_target
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
@@ -90,7 +91,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         credentials: CredentialSource | None = None,
         config: ClientConfig | None = None,
     ) -> None:
-        config = checked_config(config)
+        target, config = dialed_target(target, checked_config(config))
         _check_probes(config)
         width = config.pool.connections_per_endpoint
         state = BlockingState(MOST_AUTOMATIC, CROWD_CALLS) if width == "auto" else BlockingState(width)
@@ -254,7 +255,7 @@ class _Parts:
         state.needs_runner = needs_runner(endpoint_set, mode)
         state.chain = runner.chain if self.interceptors else None
         state.follows = where.registry is not None
-        state.check = OptionsCheck(where, blocking_fail_mode_for)
+        state.check = OptionsCheck(where, blocking_fail_mode_for, wire=self.config.wire_protocol)
         return pool
 
     def renew(self, state: BlockingState) -> None:

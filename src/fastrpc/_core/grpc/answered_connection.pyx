@@ -1,0 +1,273 @@
+"""The half of a client's connection that takes answers: from the head of a stream to the end of its call.
+
+::
+
+    on_head ──► AnswerHead ──► on_data ──► messages ──► message_came          of a call that gets a stream of them
+                                              └──────► kept until on_trailers ──► AnswerEnd ──► answer_came, failed
+    on_reset, a broken rule, a fault of the answer ──────────────────────────────────────────► answer_came, failed
+
+A stream has the answer to its call as `user` (`answers`). A call whose own deadline has passed ends with that, whatever
+else comes. The other half, `client`, opens the streams.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memset
+
+from fastrpc._core.base.block_pool cimport copied
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN
+from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.grpc.answers cimport (
+    UNKNOWN_COMPRESSOR, end_of, head_of, new_end, refused_by_http,
+)
+from fastrpc._core.grpc.fields cimport status_of_reset
+from fastrpc._core.grpc.messages cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
+from fastrpc._core.http2.big_endian cimport load32_big
+from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.violations cimport CODE_CANCEL, CODE_NONE, CODE_REFUSED_STREAM, Violation, violation_text
+from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
+from fastrpc._core.payload.metadata cimport join_answer, note_dropped
+from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, OUTCOME_UNKNOWN, STREAM_OUT, Frame
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+logger = logging.getLogger("fastrpc.client")
+
+cdef enum:
+    # A server that ends a call for its deadline may be so much ahead of ours, as the time that it was told was rounded down.
+    EARLY_NS = 2_000_000
+    # The most bytes of a text that are kept of an answer of HTTP alone.
+    LONGEST_TEXT = 1_024
+
+
+cdef class AnsweredConnection(Http2Connection):
+    """The half of a client's connection that takes answers."""
+
+    cdef int call_over(self, ClientCall call) except -1:
+        """Hook: a call is over here."""
+        raise NotImplementedError
+
+    cdef int on_unauthenticated(self) except -1:
+        """Hook: the server refused a call for its credential."""
+        return 0
+
+    cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        if answer.call is None:
+            return 0
+        if block.is_too_large:
+            return self._end_locally(stream, RESOURCE_EXHAUSTED, self._metadata_text())
+        if ends_stream:
+            return self._finish(stream, end_of(block, self._left_out()))
+        answer.head = head_of(block, self._left_out())
+        if answer.head.compressor == UNKNOWN_COMPRESSOR:
+            text = f"the answer is compressed by {answer.head.encoding!r:.50}, which is unknown here"
+            return self._end_locally(stream, INTERNAL, text)
+        if answer.head.is_grpc and answer.call.flags & STREAM_OUT:
+            return answer.call.head_came(answer.head.metadata or b"")
+        return 0
+
+    cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        if answer.call is None:
+            return 0
+        if not answer.head.is_grpc:
+            self._take_text(stream, answer, data, size)
+        elif (
+            answer.reader is None and answer.message is None and size >= PREFIX_BYTES and data[0] == 0
+            and <Py_ssize_t>load32_big(data + 1) == size - PREFIX_BYTES <= self.message_bytes
+        ):
+            # One whole message, as most often.
+            self._take_message(stream, answer, copied(data + PREFIX_BYTES, size - PREFIX_BYTES), False)
+        else:
+            self._take_parts(stream, answer, data, size)
+        return self._finish(stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0
+
+    cdef int _take_text(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1:
+        """Keep the text of an answer of HTTP alone; a long one does not count any more."""
+        answer.text = ((answer.text or b"") + data[:min(size, <Py_ssize_t>LONGEST_TEXT)])[:LONGEST_TEXT]
+        if size and PyBytes_GET_SIZE(answer.text) == LONGEST_TEXT:
+            return self._finish(stream, end_without_status(answer))
+        return self.take(stream, size)
+
+    cdef int _take_parts(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1:
+        """Cut DATA into messages."""
+        cdef bytes message
+        if answer.reader is None:
+            answer.reader = MessageReader(self.message_bytes)
+        while size:
+            message = answer.reader.read(&data, &size, self.trusted)
+            if message is None:
+                break
+            if not self._take_message(stream, answer, message, answer.reader.is_compressed):
+                return 0
+        if answer.reader.problem == MESSAGE_TOO_LARGE:
+            return self._end_locally(
+                stream, RESOURCE_EXHAUSTED,
+                f"the answer has {answer.reader.total} bytes, this client takes {self.message_bytes} (Limits.message_bytes)",
+            )
+        if answer.reader.problem:
+            return self._end_locally(stream, INTERNAL, "a message of the answer has flags that gRPC does not know")
+        return self._open_window(stream, answer)
+
+    cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer) except -1:
+        """Let the rest of a long message come at once, beyond the window of its stream."""
+        cdef int64_t window = self.control.flow.first_receiving + stream.windows.receiving
+        cdef int64_t missing = answer.reader.missing()
+        if missing <= window:
+            return 0
+        # They come back with no credit: the window would grow by each long message.
+        answer.granted += missing - window
+        return self.grant(stream, missing - window)
+
+    cdef Assembly sink_for(self, Http2Stream stream):
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        return None if answer.call is None or answer.reader is None else answer.reader.assembly
+
+    cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        # Its bytes are counted already.
+        cdef bytes message = answer.reader.placed(0)
+        if message is not None:
+            self._take_message(stream, answer, message, answer.reader.is_compressed)
+        return self._finish(stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0
+
+    cdef bint _take_message(self, Http2Stream stream, GrpcAnswer answer, bytes message, bint is_compressed) except -1:
+        """Take a whole message; return whether the answer goes on."""
+        cdef Frame frame
+        cdef ClientCall call = answer.call
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(message), cost
+        self.trusted = max(self.trusted, size)
+        if is_compressed and answer.head.compressor == 0:
+            self._end_locally(stream, INTERNAL, "a message of the answer is compressed, and its head names no compressor")
+            return False
+        if call.flags & STREAM_OUT:
+            fill_message(&frame, call, answer.head.compressor if is_compressed else 0)
+            if size <= SMALL_MESSAGE:
+                self.woke = True
+            cost = <Py_ssize_t>max(<int64_t>0, size + PREFIX_BYTES - answer.granted)
+            answer.granted = 0
+            call.message_came(&frame, message, cost)
+            return answer.call is not None
+        if answer.message is not None:
+            self._end_locally(stream, UNIMPLEMENTED, "the server sent two messages where one belongs")
+            return False
+        answer.message = message
+        answer.is_compressed = is_compressed
+        return True
+
+    cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        if answer.call is None:
+            return 0
+        if block.is_too_large:
+            return self._end_locally(stream, RESOURCE_EXHAUSTED, self._metadata_text())
+        if not answer.head.is_grpc:
+            return self._finish(stream, end_without_status(answer))
+        return self._finish(stream, end_of(block, self._left_out()))
+
+    cdef int _finish(self, Http2Stream stream, AnswerEnd end) except -1:
+        """End a call with its answer. A server that ended before us wants no more messages."""
+        cdef Frame frame
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        cdef ClientCall call = answer.call
+        cdef bytes metadata = end.metadata
+        if end.status == 0 and not self._is_whole(stream, answer):
+            return 0
+        answer.call = None
+        self.call_over(call)
+        if not call.flags & STREAM_OUT and answer.head is not None:
+            metadata = join_answer(answer.head.metadata, metadata)
+        if metadata is not None:
+            call.received_metadata = metadata
+        self.woke = True
+        end.fill(&frame)
+        if end.status == 0:
+            fill_message(&frame, call, answer.head.compressor if answer.is_compressed else 0)
+            call.answer_came(&frame, answer.message or b"", self.now)
+        elif call.deadline_ns != NO_DEADLINE and self.now >= call.deadline_ns:
+            call.failed(call.overdue(self, True))
+        else:
+            call.answer_came(&frame, end.details, self.now)
+            if end.status == UNAUTHENTICATED:
+                self.on_unauthenticated()
+        return self.reset(stream, CODE_NONE if stream.is_ended_by_peer else CODE_CANCEL)
+
+    cdef bint _is_whole(self, Http2Stream stream, GrpcAnswer answer) except -1:
+        """Return whether an answer with status OK has the messages that belong to it; if not, its call ends otherwise."""
+        if answer.reader is not None and answer.reader.is_inside():
+            self._end_locally(stream, INTERNAL, "the answer ends inside a message")
+            return False
+        if answer.message is None and not answer.call.flags & STREAM_OUT:
+            self._end_locally(stream, UNIMPLEMENTED, "the server sent no message where one belongs")
+            return False
+        return True
+
+    cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1:
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        cdef ClientCall call = answer.call
+        cdef AnswerEnd end
+        if call is None:
+            return 0
+        if code == CODE_CANCEL and call.deadline_ns != NO_DEADLINE and self.now + EARLY_NS >= call.deadline_ns:
+            answer.call = None
+            self.call_over(call)
+            return call.failed(call.overdue(self, True))
+        if code == CODE_REFUSED_STREAM and answer.head is None:
+            end = new_end(UNAVAILABLE, OUTCOME_NOT_STARTED, "the server refused the stream")
+        else:
+            end = new_end(status_of_reset(code), OUTCOME_UNKNOWN, f"the server reset the stream, with code {code}")
+        return self._finish(stream, end)
+
+    cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1:
+        return self._end_locally(stream, INTERNAL, f"the server broke the protocol: {violation_text(violation)}")
+
+    cdef int _end_locally(self, Http2Stream stream, int status, str text) except -1:
+        """End a call for a fault of its answer: the server is told, and its handler may have run."""
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        cdef ClientCall call = answer.call
+        if call is None:
+            return 0
+        answer.call = None
+        self.call_over(call)
+        self.woke = True
+        if call.deadline_ns != NO_DEADLINE and self.now >= call.deadline_ns:
+            call.failed(call.overdue(self, True))
+        else:
+            call.failed(CallError(Status(status), f"{call.route.method}: {text}", processed="yes"))
+        return self.reset(stream, CODE_CANCEL)
+
+    cdef int on_sendable(self, Http2Stream stream) except -1:
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        return 0 if answer.call is None else answer.call.may_send()
+
+    cdef list _left_out(self):
+        """Return the list that takes the names of metadata that is left out; they are counted with the next head."""
+        cdef list dropped = self.left_out
+        if dropped:
+            self.left_out = []
+            note_dropped(dropped, "grpc", logger, self.has_told_dropped)
+            self.has_told_dropped = True
+        return self.left_out
+
+    cdef str _metadata_text(self):
+        return f"the metadata of the answer is over our {self.incoming.decoder.list_limit} bytes (Limits.metadata_bytes)"
+
+
+cdef AnswerEnd end_without_status(GrpcAnswer answer):
+    """Return the end of an answer that has no trailers, or whose trailers have nothing to do with gRPC."""
+    if answer.head.is_grpc:
+        return new_end(UNKNOWN, OUTCOME_UNKNOWN, "the server ended the answer without a status")
+    return refused_by_http(answer.head.http_status, answer.text or b"")
+
+
+cdef int fill_message(Frame* frame, ClientCall call, int compressor) noexcept:
+    """Fill the frame of a message of an answer."""
+    memset(frame, 0, sizeof(Frame))
+    frame.codec = <uint8_t>call.route.marshal.codec_id
+    frame.compressor = <uint8_t>compressor
+    return 0

@@ -1,0 +1,71 @@
+from collections.abc import Callable
+from typing import Any, final
+
+from fastrpc._core.calls.calling_part import CallingPart
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.grpc.answered_connection import AnsweredConnection
+from fastrpc._core.wire.settings import WireSettings
+from fastrpc.endpoint import Endpoint
+from fastrpc.protocols.base import ClientParts
+
+@final
+class GrpcCalls(CallingPart):
+    """The calls of ours on a connection that speaks gRPC."""
+
+@final
+class GrpcClient(AnsweredConnection):
+    """The client's side of one connection that speaks gRPC, for clients of loops and of threads.
+
+    Args:
+        parts: those of the connection.
+        scheme: "http", or "https" where the connection is encrypted.
+        authority: the name of the server for requests.
+        peer: the limits and numbers of every server.
+        ping_interval: seconds of silence until a server with a call under way is asked whether it lives; 0: never.
+        validity: returns the seconds for which a token is valid, 0 if it does not say so.
+    """
+
+    announces_calls: bool
+
+    def __init__(
+        self,
+        parts: ClientParts,
+        *,
+        scheme: str,
+        authority: str,
+        peer: WireSettings,
+        ping_interval: float,
+        validity: Callable[[bytes], float],
+    ) -> None: ...
+    @property
+    def endpoint(self) -> Endpoint: ...
+    @property
+    def peer(self) -> WireSettings: ...
+    @property
+    def is_ready(self) -> bool: ...
+    @property
+    def is_aged(self) -> bool: ...
+    @property
+    def is_spent(self) -> bool: ...
+    @property
+    def is_dispensable(self) -> bool: ...
+    @property
+    def auth_status(self) -> int: ...
+    @property
+    def auth_text(self) -> str | None: ...
+    @property
+    def peer_replaces(self) -> bool: ...
+    @property
+    def wants_fewer_pings(self) -> bool:
+        """Whether the server left as pings came too often: the next connection sends half as many."""
+
+    @property
+    def calls_in_flight(self) -> int: ...
+    def await_crowd(self, calls: int) -> None: ...
+    def tell_crowd(self) -> None: ...
+    def begin_probe(self, call: ClientCall) -> None: ...
+    def end_probe(self, call: ClientCall) -> None: ...
+    def present(self, token: bytes) -> None: ...
+    def retire(self) -> None: ...
+    def close(self, reason: int = 0, text: str = "") -> None: ...
+    def stats(self) -> dict[str, Any]: ...

@@ -1,0 +1,186 @@
+"""Answers on a connection: their messages, limits, the end of a stream by either side."""
+
+import struct
+
+import pytest
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+
+from fastrpc import CallError, DeadlineExceededError, DecodeError, Status, UnavailableError
+from fastrpc.compressors.base import compressor_named
+from fastrpc.config import ClientConfig, Limits
+from tests.support.grpc_link import HEAD, OK, GrpcLink, Head, Reset, error_of, message
+
+
+class TestMessages:
+    @pytest.mark.parametrize(
+        ("messages", "status", "text"),
+        [
+            ((), Status.UNIMPLEMENTED, "no message where one belongs"),
+            ((message(b"a") + message(b"b"),), Status.UNIMPLEMENTED, "two messages"),
+            ((message(b"a"), message(b"b")), Status.UNIMPLEMENTED, "two messages"),
+            ((message(b"hello")[:-1],), Status.INTERNAL, "ends inside a message"),
+            ((b"\0\0",), Status.INTERNAL, "ends inside a message"),
+            ((b"\x02" + message(b"hello")[1:],), Status.INTERNAL, "flags"),
+            ((message(b"a", is_compressed=True),), Status.INTERNAL, "names no compressor"),
+            ((struct.pack(">BI", 0, 100_001),), Status.RESOURCE_EXHAUSTED, "has 100001 bytes"),
+        ],
+    )
+    async def test_an_answer_of_other_messages_is_an_error(
+        self, messages: tuple[bytes, ...], status: Status, text: str
+    ) -> None:
+        link = GrpcLink(ClientConfig(wire_protocol="grpc", limits=Limits(message_bytes=100_000)))
+        call = await link.call()
+        await link.heard(Head)
+        link.answer(1, *messages)
+        error = await error_of(call)
+        assert error.status == status
+        assert text in error.message
+        assert error.processed == "yes"
+
+    async def test_an_unknown_compressor_is_internal(self) -> None:
+        link = GrpcLink()
+        call = await link.call()
+        await link.heard(Head)
+        link.answer(
+            1, message(b"a", is_compressed=True), head=[*HEAD, ("grpc-encoding", "snappy")], trailers=None
+        )
+        error = await error_of(call)
+        assert (error.status, "snappy" in error.message) == (Status.INTERNAL, True)
+        [reset] = await link.heard(Reset)
+        assert reset.error_code == ErrorCodes.CANCEL
+
+    @pytest.mark.parametrize("name", ["gzip", "deflate"])
+    async def test_each_message_says_whether_it_is_compressed(self, name: str) -> None:
+        link = GrpcLink()
+        first, second = await link.call(), await link.call()
+        await link.heard(Head)
+        head = [*HEAD, ("grpc-encoding", name)]
+        packed = compressor_named(name).compress(b"a" * 100)
+        link.answer(1, message(packed, is_compressed=True), head=head)
+        link.answer(3, message(b"plain"), head=head)
+        assert (await first, await second) == (b"a" * 100, b"plain")
+
+    async def test_a_bomb_is_refused(self) -> None:
+        link = GrpcLink(ClientConfig(wire_protocol="grpc", limits=Limits(message_bytes=100_000)))
+        call = await link.call()
+        await link.heard(Head)
+        packed = compressor_named("gzip").compress(bytes(10_000_000))
+        link.answer(1, message(packed, is_compressed=True), head=[*HEAD, ("grpc-encoding", "gzip")])
+        error = await error_of(call)
+        assert isinstance(error, DecodeError)
+        assert error.status == Status.RESOURCE_EXHAUSTED
+
+    async def test_too_much_metadata_is_an_error_of_the_call(self) -> None:
+        link = GrpcLink(ClientConfig(wire_protocol="grpc", limits=Limits(metadata_bytes=1_024)))
+        first, second, third = await link.call(), await link.call(), await link.call()
+        await link.heard(Head)
+        much = ("x-much", "x" * 2_000)
+        link.answer(1, head=[*HEAD, much], trailers=None)
+        link.answer(3, message(b"y"), trailers=[*OK, much])
+        for call in (first, second):
+            error = await error_of(call)
+            assert error.status == Status.RESOURCE_EXHAUSTED
+            assert "over our 1024 bytes" in error.message
+        link.answer(5, message(b"y"))
+        assert await third == b"y"
+
+    async def test_equal_heads_and_trailers_are_read_once(self) -> None:
+        link = GrpcLink()
+        for number in range(5):
+            call = await link.call()
+            await link.heard(Head)
+            link.answer(2 * number + 1, message(b"%d" % number))
+            assert await call == b"%d" % number
+
+
+class TestStreams:
+    async def test_a_server_that_ends_early_ends_the_call(self) -> None:
+        """It sends trailers, then RST_STREAM with NO_ERROR."""
+        link = GrpcLink(settings={SettingCodes.INITIAL_WINDOW_SIZE: 10})
+        call = await link.call(b"a" * 100)
+        await link.heard(Head)
+        link.server.send_headers(
+            1, [*HEAD, ("grpc-status", "8"), ("grpc-message", "enough")], end_stream=True
+        )
+        link.server.reset_stream(1, ErrorCodes.NO_ERROR)
+        link.send_out()
+        error = await error_of(call)
+        assert (error.status, error.message) == (Status.RESOURCE_EXHAUSTED, "enough")
+        assert link.engine.calls_in_flight == 0
+
+
+class TestResets:
+    @pytest.mark.parametrize(
+        ("code", "kind", "status", "processed"),
+        [
+            (ErrorCodes.REFUSED_STREAM, UnavailableError, Status.UNAVAILABLE, "no"),
+            (ErrorCodes.CANCEL, CallError, Status.CANCELLED, "unknown"),
+            (ErrorCodes.ENHANCE_YOUR_CALM, CallError, Status.RESOURCE_EXHAUSTED, "unknown"),
+            (ErrorCodes.INTERNAL_ERROR, CallError, Status.INTERNAL, "unknown"),
+            (ErrorCodes.NO_ERROR, CallError, Status.INTERNAL, "unknown"),
+        ],
+    )
+    async def test_a_reset_stream_has_a_status(
+        self, code: ErrorCodes, kind: type[Exception], status: Status, processed: str
+    ) -> None:
+        link = GrpcLink()
+        call = await link.call()
+        await link.heard(Head)
+        link.server.reset_stream(1, code)
+        link.send_out()
+        error = await error_of(call)
+        assert type(error) is kind
+        assert (error.status, error.processed) == (status, processed)
+
+    async def test_a_stream_refused_behind_its_head_may_have_run(self) -> None:
+        link = GrpcLink()
+        call = await link.call()
+        await link.heard(Head)
+        link.server.send_headers(1, HEAD)
+        link.server.reset_stream(1, ErrorCodes.REFUSED_STREAM)
+        link.send_out()
+        assert (await error_of(call)).processed == "unknown"
+
+    async def test_a_cancel_just_before_the_deadline_is_the_deadline(self) -> None:
+        link = GrpcLink()
+        call = await link.call(b"", link.view(timeout=0.001))
+        await link.heard(Head)
+        link.server.reset_stream(1, ErrorCodes.CANCEL)
+        link.send_out()
+        assert isinstance(await error_of(call), DeadlineExceededError)
+
+    async def test_a_call_that_is_given_up_is_reset(self) -> None:
+        link = GrpcLink()
+        call = await link.call()
+        await link.heard(Head)
+        call.cancel()
+        [reset] = await link.heard(Reset)
+        assert (reset.stream_id, reset.error_code) == (1, ErrorCodes.CANCEL)
+        assert link.engine.calls_in_flight == 0
+        # Its answer may be under way.
+        link.receive(b"\0\0\x02\0\x01\0\0\0\x01ab")
+        assert not link.engine.is_closed
+
+    async def test_a_deadline_resets_the_stream(self) -> None:
+        link = GrpcLink()
+        call = await link.call(b"", link.view(timeout=0.02))
+        await link.heard(Head)
+        error = await error_of(call)
+        assert isinstance(error, DeadlineExceededError)
+        assert error.processed == "unknown"
+        [reset] = await link.heard(Reset)
+        assert reset.error_code == ErrorCodes.CANCEL
+
+    async def test_a_broken_rule_of_a_stream_ends_its_call_alone(self) -> None:
+        link = GrpcLink()
+        first, second = await link.call(), await link.call()
+        await link.heard(Head)
+        link.answer(
+            1, head=[(":status", "200"), ("content-type", "application/grpc"), ("content-length", "1")]
+        )
+        error = await error_of(first)
+        assert error.status == Status.INTERNAL
+        assert "broke the protocol" in error.message
+        link.answer(3, message(b"y"))
+        assert await second == b"y"
