@@ -1,11 +1,14 @@
 """Calls that wait unread while handlers hold the loop: their time runs, and most of it over they do not start."""
 
+import asyncio
 import time
+from collections import Counter
 
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, Address, Admission, ServerConfig
+from fastrpc import HTTP, Address, Admission, ClientConfig, ServerConfig
+from tests.support.blocking import keep_the_loop
 from tests.support.overload import LINES, Line
 from tests.support.served import Served, served
 from tests.support.waiting import eventually
@@ -88,6 +91,47 @@ async def answered(line: Line) -> int:
     await eventually(lambda: found.extend(line.read()) or found)
     ((_, status),) = found
     return status
+
+
+@fastrpc.service("turning")
+class Turning:
+    """Counts after how many turns of a loop, each of which takes long, handlers begin."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.turns_waited: Counter[int] = Counter()
+
+    @fastrpc.method
+    async def note(self, turn: int) -> None:
+        self.turns_waited[self.turn - turn] += 1
+
+    async def turn_slowly(self) -> None:
+        """Let each turn of the loop take longer than a hold."""
+        while True:
+            self.turn += 1
+            keep_the_loop(0.11)
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("protocol", ["native", "rpcx"])
+async def test_calls_wait_for_few_turns_of_a_loop_that_stalls_in_each(protocol: str) -> None:
+    turning = Turning()
+    config = ServerConfig(protocols=PROTOCOLS, admission=PATIENT)
+    async with (
+        served(turning, scheme="tcp", config=config) as target,
+        fastrpc.Client(target, config=ClientConfig(wire_protocol=protocol)) as client,
+    ):
+        await client.ready()
+        slowly = asyncio.ensure_future(turning.turn_slowly())
+
+        async def caller() -> None:
+            for _ in range(3):
+                await client.call(Turning.note, turning.turn)
+
+        await asyncio.gather(*(caller() for _ in range(16)))
+        slowly.cancel()
+    # In the socket, for the reads of a turn before, for what the stall brought.
+    assert max(turning.turns_waited) <= 4
 
 
 @pytest.mark.parametrize("protocol", LINES)

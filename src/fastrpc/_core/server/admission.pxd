@@ -25,6 +25,9 @@ cdef class CallAdmission:
         Py_ssize_t queue_length
         uint64_t queue_age_ns
 
+        # The longest hold after a stall, without the turns that a connection waits for.
+        uint64_t hold_ns
+
         # The instant until which calls with half of their time gone are refused: some expired before they started.
         uint64_t sheds_until_ns
         object turn
@@ -81,5 +84,5 @@ cdef class CallAdmission:
     cdef bint _higher_rank_waits(self, int rank) except -1
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1
     cdef int _refuse_aged(self, ServedConnection connection, uint64_t now) except -1
-    cdef bint _is_caught_up(self, ServedConnection connection) except -1
+    cdef bint _is_caught_up(self, ServedConnection connection, uint64_t now) except -1
     cdef int _enqueue(self, ServerCall call, bytes payload) except -1

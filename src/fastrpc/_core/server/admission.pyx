@@ -15,7 +15,8 @@ used up, as many as it takes, and none if all of them are not enough.
 Calls that waited start for STARTS_NS in one turn of the loop. The connections that got no time come first in the next.
 
 A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
-count, and calls that expired meanwhile never start.
+count, and calls that expired meanwhile never start. A hold is bounded in time, too: where each turn of the loop is a
+stall, several of them would make the calls too old to start.
 """
 
 import contextvars
@@ -68,6 +69,10 @@ cdef uint64_t STARTS_NS = 4_000_000
 # The time of one connection among many in such a turn: a thousand have theirs within fifty turns.
 cdef uint64_t STARTS_EACH_NS = 200_000
 
+# Calls start after so long as well, or after this share of the time for which they may wait: long turns would use it up.
+cdef uint64_t LONGEST_HOLD_NS = 100_000_000
+cdef uint64_t HOLD_SHARE = 4
+
 # A call that expired after so long waited for its start; a shorter wait is that of any turn of the loop. For a second,
 # others that waited longer than that may be refused.
 cdef uint64_t WAITED_NS = 10_000_000
@@ -89,6 +94,7 @@ cdef class CallAdmission:
         self._context = contextvars.copy_context()
         self.queue_length = admission.queue_length
         self.queue_age_ns = nanoseconds(admission.queue_age)
+        self.hold_ns = min(LONGEST_HOLD_NS, self.queue_age_ns // HOLD_SHARE)
         self.connections = limits.connections
         self.concurrent_calls = limits.concurrent_calls
         self.metadata_bytes = limits.metadata_bytes
@@ -440,7 +446,7 @@ cdef class CallAdmission:
             if is_late:
                 # The loop was blocked since then: cancels may lie in the socket, which is read after this.
                 self.hold_for_stall(connection)
-            if connection.holding & HOLD_STALL and not self._is_caught_up(connection):
+            if connection.holding & HOLD_STALL and not self._is_caught_up(connection, began):
                 self.schedule(connection)
             else:
                 ready.append(connection)
@@ -522,7 +528,7 @@ cdef class CallAdmission:
         return self.hold_for_stall(connection) if now > self.loop_state.calm_until_ns else 0
 
     cdef int hold_for_stall(self, ServedConnection connection) except -1:
-        """The loop was blocked: hold all starts until the socket was seen empty."""
+        """The loop was blocked: hold all starts until the socket was seen empty, or too long."""
         if connection.is_closed:
             return 0
         if connection.holding & HOLD_STALL:
@@ -533,21 +539,23 @@ cdef class CallAdmission:
         connection.stalled_held = connection.request_held
         connection.looks = 0
         connection.patience = PATIENT_LOOKS
+        connection.held_until_ns = now_ns() + self.hold_ns
         return self.schedule(connection)
 
-    cdef bint _is_caught_up(self, ServedConnection connection) except -1:
-        """Return whether a whole turn of the loop brought nothing more to read, or enough was read."""
+    cdef bint _is_caught_up(self, ServedConnection connection, uint64_t now) except -1:
+        """Return whether a whole turn of the loop brought nothing more to read, or enough was read, or it took too long."""
         cdef bint has_read = connection.received_ns != connection.seen_read_ns
         if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
             connection.looks = MOST_LOOKS
         elif connection.waits_for_turn() and connection.patience > 0:
             # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each check.
             connection.patience -= 1
+            connection.held_until_ns = now + self.hold_ns
             return False
         connection.looks += 1
-        if connection.looks == 1 or (
-            has_read and connection.looks < MOST_LOOKS and connection.request_held - connection.stalled_held < MOST_CAUGHT_UP
-        ):
+        if now < connection.held_until_ns and (connection.looks == 1 or has_read and connection.looks < MOST_LOOKS and (
+            connection.request_held - connection.stalled_held < MOST_CAUGHT_UP
+        )):
             # The first check comes before this turn's reads.
             connection.seen_read_ns = connection.received_ns
             return False

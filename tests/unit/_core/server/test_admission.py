@@ -36,6 +36,19 @@ class TestStalls:
             ]
             assert kept in connection.listed
 
+    async def test_where_each_turn_of_the_loop_takes_long_calls_are_held_for_one_turn(self) -> None:
+        """Six turns, as after a single stall, could make them too old to start."""
+        async with gate_for(Shop) as gate:
+            connection = KeptConnection(gate)
+            gate.weigh_output(connection, 64 * MIB)
+            connection.call("shop.price", "apple")
+            gate.weigh_output(connection, 0)
+            for is_held in (True, False):
+                keep_the_loop(0.11)
+                connection.call("shop.price", "pear")
+                await asyncio.sleep(0)
+                assert (connection.answers == []) is is_held
+
 
 class TestCallsThatWaited:
     async def test_one_is_compared_with_the_memory_again_when_it_starts(self) -> None:
