@@ -102,8 +102,7 @@ async def test_a_rolling_restart_fails_no_call_over_rpcx(kind: str, scale: Any) 
                 for number in range(16 if kind == "async" else 6):
                     group.create_task(caller(client.call, number))
                 # The one that restarted last has to be found again before the other one goes.
-                ended = lambda: sum(1 for one in ledger.entries if one.ends)  # noqa: E731
-                await restarted(servers, scale(2), ended, servers.has_callers)
+                await restarted(servers, scale(2), lambda: ledger.ended, servers.has_callers)
                 is_over = True
     assert [end for one in ledger.entries for _, end in one.ends if not isinstance(end, bytes)] == []
     assert ledger.problems(journal) == []
