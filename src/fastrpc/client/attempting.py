@@ -23,7 +23,7 @@ from fastrpc.errors import (
     UnavailableError,
 )
 from fastrpc.failmodes.base import AttemptedCall, FailMode, is_sequential, was_load
-from fastrpc.peers.outcomes import status_of
+from fastrpc.peers.outcomes import give_turn, status_of
 from fastrpc.protocols.base import ClientEngine
 
 __all__ = ["Attempting", "BaseAttempting", "may_retry", "mode_of", "name_call"]
@@ -95,7 +95,20 @@ class BaseAttempting(Placing):
         except BaseException as error:
             if not self.was_sent:
                 self._call._count_unsent(status_of(error))
+                await self._fail(error)
             raise
+
+    async def run_batch(self, batch: Any) -> list[Any]:
+        """Make the one attempt of a whole batch. A failed call's error stands in place of its value."""
+        try:
+            await self.prepare()
+            return await self._attempt_batch(batch)
+        except UnavailableError as error:
+            await self._fail(error)
+            raise
+
+    async def _fail(self, error: BaseException) -> None:
+        """Hook: the error of a call that was not sent is about to be raised."""
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt."""
@@ -114,8 +127,7 @@ class BaseAttempting(Placing):
             other._lose()
         return value
 
-    async def attempt_batch(self, batch: Any) -> list[Any]:
-        """Make one attempt of a whole batch. A failed call's error stands in place of its value."""
+    async def _attempt_batch(self, batch: Any) -> list[Any]:
         attempt, pick = await self._start_batch(batch)
         try:
             values = await self._outcomes(attempt)
@@ -193,6 +205,10 @@ class Attempting(BaseAttempting):
         call = self._call
         if self.waits_for_list:
             await self._in_time(self._pool.wait_list(call.method, wait=call._options.wait_for_ready))
+
+    async def _fail(self, error: BaseException) -> None:
+        if isinstance(error, UnavailableError):
+            await give_turn()
 
     async def _start(self, endpoint: Endpoint) -> tuple[AwaitedCall, ClientEngine, Pick | None]:
         session, pick = await self._connection(endpoint)

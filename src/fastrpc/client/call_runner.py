@@ -99,9 +99,7 @@ class BaseCallRunner:
 
     async def _attempted(self, batch: ClientCall) -> list[Any]:
         """Make the first attempt of a batch. A failed call's error stands in place of its value."""
-        attempts = self._attempting(self._pool, batch, None)
-        await attempts.prepare()
-        return await attempts.attempt_batch(batch)
+        return await self._attempting(self._pool, batch, None).run_batch(batch)
 
     def _result(self, call: ClientCall, value: Any) -> Any:
         if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.

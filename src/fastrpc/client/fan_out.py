@@ -18,7 +18,8 @@ from fastrpc.client.own_call import own_call
 from fastrpc.client.plan import FORK_LOOK_SECONDS
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import FastRPCError, NoEndpointError
+from fastrpc.peers.outcomes import give_turn
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import timeout
 
@@ -247,7 +248,11 @@ async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
                 f"{definition.full_name} streams: broadcast and fork take methods without a stream"
             )
     with own_call():
-        return cast(list[Endpoint], await client._endpoints_of(method))
+        try:
+            return cast(list[Endpoint], await client._endpoints_of(method))
+        except NoEndpointError:
+            await give_turn()
+            raise
 
 
 def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:

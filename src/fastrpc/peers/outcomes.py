@@ -1,5 +1,6 @@
 """Outcomes of calls: replies, the results of a batch, errors as interceptors see them."""
 
+import asyncio
 from typing import Any, cast
 
 from fastrpc._core.client.client_call import ClientCall
@@ -8,7 +9,7 @@ from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
-__all__ = ["batch_result", "note_failure", "reply_of", "status_of"]
+__all__ = ["batch_result", "give_turn", "note_failure", "reply_of", "status_of"]
 
 
 def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
@@ -35,6 +36,15 @@ def status_of(error: BaseException) -> Status:
     if isinstance(error, FastRPCError):
         return error.status
     return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
+
+
+async def give_turn() -> None:
+    """Let the loop turn once before the error of a call that found no endpoint.
+
+    Otherwise a task that calls again after each error would never suspend: the loop would dial no server, and cancel
+    nothing.
+    """
+    await asyncio.sleep(0)
 
 
 def batch_result(batch: ClientCall, values: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ Such a call is sent on that connection or not at all, without a pick, a dial or 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, NoReturn, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.base.histogram import CallTotals
@@ -22,7 +22,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, ConnectionLostError, DeadlineExceededError, FastRPCError
 from fastrpc.peers.answers import Answers
 from fastrpc.peers.options import checked_options
-from fastrpc.peers.outcomes import batch_result
+from fastrpc.peers.outcomes import batch_result, give_turn
 from fastrpc.peers.packing import pack_arguments
 from fastrpc.peers.proxy import Proxy
 from fastrpc.peers.route_maker import RouteMaker
@@ -196,8 +196,13 @@ class PeerRunner(Answers):
     async def run(self, call: AwaitedCall) -> Any:
         """Fail a call that found no connection."""
         call._start_clock()
+        await self.fail(call)
+
+    async def fail(self, call: AwaitedCall) -> NoReturn:
+        """End a call without a connection."""
         error = self.lost(call.method)
         call._count_unsent(error.status)
+        await give_turn()
         raise error
 
     async def run_later(self, call: AwaitedCall) -> Any:
@@ -227,9 +232,7 @@ class PeerRunner(Answers):
     async def _attempted(self, call: AwaitedCall) -> Any:
         """Make the one attempt of a call."""
         if self.connection is None:
-            lost = self.lost(call.method)
-            call._count_unsent(lost.status)
-            raise lost
+            await self.fail(call)
         attempt = call._attempt_on(self.connection, 0)
         try:
             value = await attempt
@@ -257,6 +260,7 @@ class PeerRunner(Answers):
             error = late
         for _ in range(batch._batch.size):
             batch._count_unsent(error.status)
+        await give_turn()
         return batch_result(batch, [error] * batch._batch.size)
 
     async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
@@ -283,9 +287,7 @@ class _Streams(StreamMaker):
         call._start_clock()
         connection = self._runner.connection
         if connection is None:
-            error = self._runner.lost(call.method)
-            call._count_unsent(error.status)
-            raise error
+            await self._runner.fail(call)
         attempt = call._attempt_on(connection, 0)
         call._may_have_run = True
         await pack_arguments(attempt)

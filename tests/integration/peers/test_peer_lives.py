@@ -49,8 +49,12 @@ class TestEnds:
                 peer.call(Watcher.total, [1]),
                 peer.stream(Watcher.count, 3).receive(),
             ):
+                turned: list[bool] = []
+                asyncio.get_running_loop().call_soon(turned.append, True)
                 with pytest.raises(fastrpc.ConnectionLostError, match="was not sent") as lost:
                     await call
+                # Else a handler that calls again after each error would never be cancelled.
+                assert turned == [True]
                 assert (lost.value.processed, lost.value.retryable) == ("no", False)
             results = await peer.call_many(Watcher.changed, [("late",)], return_exceptions=True)
             assert [type(result) for result in results] == [fastrpc.ConnectionLostError]
