@@ -12,7 +12,12 @@ class RecordingHttp2(Http2Connection):
     takes_directly: bool
 
     def __init__(
-        self, *, is_client: bool, streams: int = 100, window_bytes: int = 65_535, header_list_bytes: int = 8_192
+        self,
+        *,
+        is_client: bool,
+        streams: int = 100,
+        window_bytes: int = 65_535,
+        header_list_bytes: int = 8_192,
     ) -> None: ...
     def open_now(self, is_wide: bool = False) -> None:
         """Send the preface of a client, and SETTINGS."""

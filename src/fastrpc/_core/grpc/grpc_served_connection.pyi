@@ -1,6 +1,5 @@
 from typing import Any
 
-from fastrpc._core.grpc.grpc_call import GrpcCall
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 
 class GrpcServedConnection(EngineServedConnection):
@@ -9,7 +8,7 @@ class GrpcServedConnection(EngineServedConnection):
     def encodings(self) -> bytes:
         """Return the names of the compressors that requests may have."""
 
-    def unknown_compressor(self, call: GrpcCall) -> str:
+    def unknown_compressor(self, call: Any) -> str:
         """Return the error text for a compressor that is not known."""
 
     def unknown_method(self, call: Any, method: str, services: Any) -> str | None:

@@ -498,7 +498,7 @@ cdef class GrpcRequests(Http2Connection):
         return 0
 
     cdef uint64_t check_incomplete(self, uint64_t now) except? 0:
-        """End the calls whose callers are late with a request or message; return the instant of the next check, 0 = never."""
+        """End calls whose callers are late with a request or message; return the instant of the next check, 0 = never."""
         cdef GrpcCall call
         cdef uint64_t due = 0, late_ns
         if not self.incomplete:

@@ -212,7 +212,6 @@ cdef class GrpcServer(GrpcRequests):
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Give the life of the connection its facts; return when to look again."""
-        cdef GrpcServedConnection connection = <GrpcServedConnection>self.connection
         cdef Facts facts
         facts.is_busy = self.is_busy()
         facts.is_receiving = self.incoming.began_ns != 0

@@ -6,8 +6,8 @@
                      └─► begun, once it had a slice: one of each by turns
 
 One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being compressed or
-decompressed. asyncio polls before its callbacks, uvloop behind them. So on asyncio slices run behind the reads of their turn:
-before them, a request that comes while they run would wait for those of the next turn as well.
+decompressed. asyncio polls before its callbacks, uvloop behind them. So on asyncio slices run behind the reads of their
+turn: before them, a request that comes while they run would wait for those of the next turn as well.
 However much is queued, other callbacks wait for at most one turn of it: TURN_NS, or as long as the callbacks before it took,
 up to LONGEST_TURN_NS.
 

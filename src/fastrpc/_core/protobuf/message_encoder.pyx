@@ -189,8 +189,8 @@ cdef class MessageEncoder:
     cdef int _position(self, const MessageTable* message, int guess) except -2:
         """Pass a key, and return the position of its field; -1 if it has none."""
         cdef const FieldTable* field
-        cdef int tried, at = guess
-        for tried in range(message.count):
+        cdef int _tried, at = guess
+        for _tried in range(message.count):
             if at >= message.count:
                 at = 0
             field = &message.fields[at]

@@ -469,7 +469,9 @@ cdef class RpcxServer(RpcxRequests):
             self._heed_output(self.unsent_output(), now)
         if self.sender_check is not None:
             due = self.sender_check.check(now)
-        if self.life.openings is not None and any((<ServerCall>call).given is not None for call in self.connection.held or ()):
+        if self.life.openings is not None and any(
+            (<ServerCall>call).given is not None for call in self.connection.held or ()
+        ):
             # Its handler runs, so it was let in.
             self.life.leave_opening()
         due = earlier(due, self._check_last_call(now))

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -13,8 +14,8 @@ from tests.support.waiting import eventually
 
 ECHO = "/test.v1.Raw/echo"
 TEXT = b"text " * 2_000
-PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
-UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress}
+PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+UNPACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "deflate": zlib.decompress}
 
 
 @fastrpc.service("test.v1.Own")
