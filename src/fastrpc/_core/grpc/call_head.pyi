@@ -1,3 +1,6 @@
+from typing import final
+
+@final
 class GrpcHead:
     """The head of a call: its method, timeout, compressors and metadata, or the fault of its request."""
 

@@ -1,7 +1,8 @@
-from typing import Any
+from typing import Any, final
 
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 
+@final
 class GrpcServedConnection(EngineServedConnection):
     """The served calls of one connection that speaks gRPC."""
 
