@@ -14,7 +14,7 @@ class Timeouts(Settings):
             slow networks, too high delays the turn of the next address.
         call: time a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise. Too
             low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams, nor for
-            callers by rpcx and Phobos, which often cannot state a time.
+            callers by gRPC, rpcx and Phobos, which often state no time.
         handshake: time for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
             distant peers, too high lets unfinished openings hold their slots.
         stream_idle: longest wait for the next message of a stream before the waiting side ends the call; time in the

@@ -12,6 +12,7 @@ __all__ = [
     "BUCKETS",
     "CLIENT_DURATION",
     "ERRORS",
+    "GRPC",
     "ERROR_TYPE",
     "METHOD",
     "OTHER",
@@ -30,6 +31,8 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 # Attributes of spans and metrics.
 SYSTEM: Final = "rpc.system.name"
 SYSTEM_NAME: Final = "fastrpc"
+#: The system of calls by gRPC, named as their protocol.
+GRPC: Final = "grpc"
 METHOD: Final = "rpc.method"
 #: The method of calls whose own name is left out.
 OTHER: Final = "_OTHER"

@@ -21,6 +21,7 @@ from fastrpc.interceptors.conventions import (
     CLIENT_DURATION,
     ERROR_TYPE,
     ERRORS,
+    GRPC,
     METHOD,
     OTHER,
     SCHEMA_URL,
@@ -156,7 +157,7 @@ class CallSpans:
                 ("server", SERVER_DURATION, "Duration of incoming"),
             )
         }
-        self._methods: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._methods: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
 
     def concern(self, call: Call | None) -> bool:
         """Return whether a call has anything to record or to carry on; None is one that a client is about to make."""
@@ -173,7 +174,8 @@ class CallSpans:
     def begin(self, call: Call) -> _Begun:
         """Begin the span of a call, and make it the current one."""
         side = call.side
-        name, attributes = self._methods.get(call.method) or self._of_method(call.method)
+        system = _system_of(call)
+        name, attributes = self._methods.get((call.method, system)) or self._of_method(call.method, system)
         around: Context | None = None
         if side == "server":
             metadata = call.metadata
@@ -216,17 +218,23 @@ class CallSpans:
         if begun.token is not None:
             contexts.detach(begun.token)
 
-    def _of_method(self, method: str) -> tuple[str, dict[str, Any]]:
+    def _of_method(self, method: str, system: str) -> tuple[str, dict[str, Any]]:
         """Return the name of the spans of a method, and their attributes."""
         service, _, name = method.rpartition(".")
         full = f"{service}/{name}"
         if len(self._methods) >= _METHODS:
             # More methods would make as many series of each metric.
             full = OTHER
-        found = full, {SYSTEM: SYSTEM_NAME, METHOD: full}
+        found = full, {SYSTEM: system, METHOD: full}
         if full != OTHER:
-            self._methods[method] = found
+            self._methods[method, system] = found
         return found
+
+
+def _system_of(call: Call) -> str:
+    """Return the system that a call belongs to, as the conventions name it."""
+    peer = call.peer if call.side == "server" else None
+    return GRPC if peer is not None and peer.protocol == GRPC else SYSTEM_NAME
 
 
 def _watch_attempts(call: Any, span: trace.Span) -> None:

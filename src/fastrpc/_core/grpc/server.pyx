@@ -135,6 +135,9 @@ cdef class GrpcServer(GrpcRequests):
         self.control.say_goodbye(code, text)
         return self.end(lingers and self.life.linger_ns != 0)
 
+    cdef int close_with(self, int code, str text) except -1:
+        return self._finish_with(code, text, True)
+
     cdef int on_violation(self, int code, str text) except -1:
         self.gate.dispatcher.stranger(self.connection.describe_peer(), f"grpc: {text}")
         return 0

@@ -15,7 +15,15 @@ from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.http.handshake cimport asks_socket, chosen_protocol, handshake_fault, token_of
-from fastrpc._core.http.messages cimport BODY_JSON, BODY_LINES, BODY_MSGPACK, FORM_NONE, body_kind, stream_form
+from fastrpc._core.http.messages cimport (
+    BODY_JSON,
+    BODY_LINES,
+    BODY_MSGPACK,
+    FORM_NONE,
+    body_kind,
+    is_grpc,
+    stream_form,
+)
 from fastrpc._core.http.request_fields cimport has_plain_id, metadata_of, timeout_of
 from fastrpc._core.http.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
 from fastrpc._core.http.service cimport is_preflight, preflight_lines, takes_page
@@ -43,6 +51,11 @@ cdef enum:
 cdef tuple SUBPROTOCOLS = ("fastrpc.json", "fastrpc.msgpack")
 cdef tuple JSON_SUBPROTOCOL = ("fastrpc.json",)
 
+# For clients that name HTTP/1.1 as well as HTTP/2, such as connect-go.
+cdef str GRPC_TEXT = (
+    'gRPC is not spoken by HTTP/1.1: name h2 alone by ALPN, or call a port without "http" in ServerConfig.protocols'
+)
+
 # A longer timeout counts as no timeout.
 cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
 
@@ -67,6 +80,8 @@ cdef class HttpTerms:
             call.identity = None
             if is_preflight(head):
                 return self.set_fault(204, "", preflight_lines(head, self.origin))
+        if is_grpc(head):
+            return self.set_fault(505, GRPC_TEXT, b"")
         if service.paths:
             self.path = service.paths.get(target[:path])
         if service.offers_sockets:

@@ -16,6 +16,7 @@ cdef enum StreamForm:
     FORM_EVENTS = 2
 
 cdef int body_kind(RequestHead head) noexcept
+cdef bint is_grpc(RequestHead head) noexcept
 cdef int stream_form(RequestHead head) except -1
 
 cdef enum LineKind:

@@ -59,6 +59,17 @@ cdef int body_kind(RequestHead head) noexcept:
     return BODY_LINES if is_text(text, end, b"application/x-ndjson") else BODY_OTHER
 
 
+cdef bint is_grpc(RequestHead head) noexcept:
+    """Return whether a request is a call of gRPC."""
+    cdef Py_ssize_t size = 0, end = 0
+    cdef const char* text = head.field_data(FIELD_CONTENT_TYPE, &size)
+    if text is NULL:
+        return False
+    while end < size and text[end] not in b"+; \t":
+        end += 1
+    return is_text(text, end, b"application/grpc")
+
+
 cdef bint _is_utf8(const char* text, Py_ssize_t size) noexcept:
     """Return whether the parameters of a media type name no other charset."""
     cdef Py_ssize_t at = 0
