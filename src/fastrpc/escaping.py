@@ -23,6 +23,7 @@ LOGGERS = (
     "fastrpc.registry",
     "fastrpc.audit",
     "fastrpc.access",
+    "fastrpc.grpc",
 )
 
 #: Unicode categories that move the cursor, or reorder or hide nearby text: control characters (C0, DEL,

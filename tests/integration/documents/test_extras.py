@@ -20,6 +20,7 @@ def test_every_extra_is_used_by_the_package() -> None:
         "cli": "typer",
         "consul": "consul",
         "dns": "dns",
+        "grpc": "google.protobuf",
         "jwt": "jwt",
         "otel": "opentelemetry",
         "otel-sdk": "opentelemetry.sdk",

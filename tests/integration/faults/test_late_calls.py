@@ -131,7 +131,7 @@ async def test_calls_wait_for_few_turns_of_a_loop_that_stalls_in_each(protocol: 
         await asyncio.gather(*(caller() for _ in range(16)))
         slowly.cancel()
     # In the socket, for the reads of a turn before, for what the stall brought.
-    assert max(turning.turns_waited) <= 4
+    assert max(turning.turns_waited) <= 5
 
 
 @pytest.mark.parametrize("protocol", LINES)

@@ -96,7 +96,7 @@ def test_file_can_say_that_there_is_no_limit(tmp_path: Path) -> None:
         ("codecs = 5", "fastrpc.toml: codecs is 5, it must be a list of texts", None),
         ("reflection = 5", 'fastrpc.toml: reflection is 5, it must be true, false or "none"', None),
         ("[limits]\ndepth = 0", "fastrpc.toml: [limits] depth is 0, it must be", None),
-        ('protocols = ["grpc"]', "fastrpc.toml: protocols is ('grpc',), it must be", None),
+        ('protocols = ["soap"]', "fastrpc.toml: protocols is ('soap',), it must be", None),
         ("[http.limits]\nheaders = 0", "fastrpc.toml: [http.limits] headers is 0, it must be", None),
         (
             "[memory]\nsend_hard = 100_000",
