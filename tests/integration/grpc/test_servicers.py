@@ -13,6 +13,7 @@ from fastrpc import CallError, ConfigError, Status, current_call
 from tests.support.generated import generated
 from tests.support.orders import (
     STYLES,
+    WIRES,
     AsyncOrders,
     ThreadOrders,
     calling,
@@ -23,7 +24,7 @@ from tests.support.orders import (
 )
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.one_loop
+pytestmark = [pytest.mark.one_loop, pytest.mark.parametrize("wire", WIRES)]
 
 
 class TestKinds:
@@ -109,7 +110,7 @@ class TestKinds:
         assert seen == [(item("tea"),), "shop.v1.Orders.Get"]
 
 
-def test_a_servicer_without_a_method_is_refused() -> None:
+def test_a_servicer_without_a_method_is_refused(wire: str) -> None:
     class Empty:
         pass
 
@@ -117,7 +118,7 @@ def test_a_servicer_without_a_method_is_refused() -> None:
         fastrpc.grpc.service(generated().orders, Empty())
 
 
-def test_a_method_of_another_form_is_refused() -> None:
+def test_a_method_of_another_form_is_refused(wire: str) -> None:
     class Wide(AsyncOrders):
         async def Get(self, request: Any, context: Any, more: Any) -> Any:  # type: ignore[override]
             return order()
@@ -128,7 +129,7 @@ def test_a_method_of_another_form_is_refused() -> None:
         fastrpc.grpc.service(generated().orders, Wide())
 
 
-def test_a_generic_handler_that_does_not_list_its_methods_is_refused() -> None:
+def test_a_generic_handler_that_does_not_list_its_methods_is_refused(wire: str) -> None:
     class Hidden(grpc.GenericRpcHandler):  # type: ignore[misc]
         def service(self, handler_call_details: Any) -> None:
             return None
