@@ -83,6 +83,7 @@ SETTINGS_BY_NAME = {PACKAGE / "auth" / "json_web_tokens.py"}  # So are those of 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
 # Abbreviations, and words for which the glossary has another.
 FOREIGN_WORDS = VAGUE_NAMES | {"ctx", "cfg", "conn", "req", "resp", "buf"}
+NAMED_BY_OTHERS = {"request_serializer", "response_serializer"}  # in generated code
 FOREIGN_WORDS |= {"addr", "idx", "cnt", "mgr", "svc", "srv"}
 FOREIGN_WORDS |= {"middleware", "servant", "serializer", "heartbeat", "packet", "discovery", "picker"}
 
@@ -451,7 +452,7 @@ def _defined_names(module: ast.Module) -> set[str]:
             names.add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             names.add(node.attr)
-    return names
+    return names - NAMED_BY_OTHERS
 
 
 def _listed_names(path: Path) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import fastrpc.grpc
 from fastrpc import Client, ClientConfig, ServerConfig
+from fastrpc.grpc import aio
 from fastrpc.testing import connected
 from tests.support.generated import generated
 
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 #: The protocols over which the same things are tried.
-WIRES = ("native",)
+WIRES = ("native", "grpc")
 
 
 def item(name: str = "", count: int = 0) -> Any:
@@ -98,6 +99,22 @@ def source_of(way: str, servicer: Any) -> Any:
     handlers = fastrpc.grpc.Handlers()
     generated().pb2_grpc.add_OrdersServicer_to_server(servicer, handlers)
     return handlers
+
+
+@asynccontextmanager
+async def aio_calling(
+    servicer: Any, *, channel: dict[str, Any] | None = None, **options: Any
+) -> AsyncIterator[tuple[Any, Any]]:
+    """Serve a servicer by `fastrpc.grpc.aio`; yield a stub of generated code, and its channel."""
+    server = aio.server(**options)
+    generated().pb2_grpc.add_OrdersServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{port}", **(channel or {})) as made:
+            yield generated().pb2_grpc.OrdersStub(made), made
+    finally:
+        await server.stop(5)
 
 
 @asynccontextmanager

@@ -2,26 +2,43 @@
 
     described    `service`, a source of a server by a descriptor;  handlers: `Handlers`, by `add_…Servicer_to_server`
     stubs        `stub`, calls by a descriptor with either client
+    aio          grpc.aio with our server and channels;  blocking_server, blocking_channel: those for threads
 
     names        names of methods and statuses, there and here;  metadata: pairs of keys and values
     definitions  the definitions of generated services, for both sides
     contexts     the context of a servicer;  serving: runs servicers;  thread_handlers: those in threads
+    options      of channels and servers;  service_config, targets: of channels;  ports: of servers
 
 No module imports grpcio or protobuf before a program uses a part that needs it; generated code imports both.
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fastrpc.first_use import names_on_first_use
 from fastrpc.types.any_message import AnyMessage
 
-__all__ = ["AnyMessage", "Handlers", "service", "stub"]
+__all__ = ["AnyMessage", "Handlers", "aio", "insecure_channel", "secure_channel", "server", "service", "stub"]
 
 if TYPE_CHECKING:
+    from fastrpc.grpc import aio as aio
+    from fastrpc.grpc.blocking_channel import insecure_channel, secure_channel
+    from fastrpc.grpc.blocking_server import server
     from fastrpc.grpc.described import service
     from fastrpc.grpc.handlers import Handlers
     from fastrpc.grpc.stubs import stub
 else:  # Type checkers would accept any attribute name.
-    __getattr__ = names_on_first_use(
-        __name__, {"handlers": "Handlers", "described": "service", "stubs": "stub"}
+    _named = names_on_first_use(
+        __name__,
+        {
+            "blocking_channel": "insecure_channel secure_channel",
+            "blocking_server": "server",
+            "described": "service",
+            "handlers": "Handlers",
+            "stubs": "stub",
+        },
     )
+
+    def __getattr__(name: str) -> Any:
+        """Import a name, or the module `aio`, on first access."""
+        return import_module(f"{__name__}.aio") if name == "aio" else _named(name)

@@ -16,10 +16,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from fastrpc._core.grpc.details import decode_details
 from fastrpc._core.payload.metadata import MetadataPairs
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.errors import CallError, StreamEndedError
-from fastrpc.grpc.metadata import Pairs, pairs_in, pairs_of
+from fastrpc.grpc.metadata import DETAILS_KEY, Pairs, pairs_in, pairs_of
 from fastrpc.grpc.names import compressor_of, status_of
 from fastrpc.status import Status
 
@@ -153,8 +154,13 @@ class Context:
         # The caller would take OK for an answer.
         self._status = status or Status.UNKNOWN
         self._text = details or self._text
-        self._aborted = self.abort_error(self._status, self._text)
+        self._aborted = self._error(self.abort_error)
         raise self._aborted
+
+    def _error(self, kind: type[CallError] = CallError) -> CallError:
+        """Return the error of the status that was set, with the details among the trailing metadata."""
+        found = [value for key, value in self._trailing if key == DETAILS_KEY and isinstance(value, bytes)]
+        return kind(self._status, self._text, details=decode_details(found[0]) if found else None)
 
     # The end, for `serving`
 
@@ -164,19 +170,23 @@ class Context:
         Raises:
             CallError: the servicer set a status, or aborted; without that `error` itself is the end.
         """
-        if self._initial or self._trailing:
-            self.call.reply_metadata = MetadataPairs((*self._initial, *self._trailing))
+        trailing = [pair for pair in self._trailing if pair.key != DETAILS_KEY]
+        if trailing and error is None:
+            self.call._ensure_head()
+        if self._initial or trailing:
+            self.call.reply_metadata = MetadataPairs((*self._initial, *trailing))
         self.finish()
         if self._aborted is not None:
             if error is not self._aborted and not isinstance(error, asyncio.CancelledError):
                 raise self._aborted from error
         elif self._status is not Status.OK and not isinstance(error, CallError):
             if error is None:
-                raise CallError(self._status, self._text)
+                raise self._error()
             if isinstance(error, Exception) and not isinstance(error, NotImplementedError):
                 logger.error("%s failed after it set %s", self.call.method, self._status, exc_info=error)
             if isinstance(error, Exception):
-                raise CallError(self._status, self._text or f"{self.call.method} failed") from error
+                self._text = self._text or f"{self.call.method} failed"
+                raise self._error() from error
 
     def _add(self, callback: Callable[[], object]) -> bool:
         """Have a function called at the end; False: the end was before."""

@@ -8,8 +8,9 @@ from fastrpc.grpc.definitions import GeneratedMethod, kind_of, service_instance
 from fastrpc.grpc.names import split_path
 from fastrpc.grpc.serving import Servicing, handler_for
 from fastrpc.rpc.given_coders import GivenCoders
+from fastrpc.rpc.signature import Kind
 
-__all__ = ["Handlers", "class_of"]
+__all__ = ["Handlers", "class_of", "kind_and_function", "served_method"]
 
 
 class Handlers:
@@ -51,21 +52,20 @@ class Handlers:
 
     def __call__(self) -> list[Any]:
         """Return the services, as a source of a server does."""
-        servicing = Servicing.now()
         return [
-            service_instance(name, {method: _generated(one, servicing) for method, one in handlers.items()})
+            service_instance(
+                name, {method: self._served(name, method, one) for method, one in handlers.items()}
+            )
             for name, handlers in self._services.items()
         ]
 
+    def _served(self, service: str, method: str, handler: Any) -> GeneratedMethod:
+        return served_method(handler, Servicing.now())
 
-def _generated(handler: Any, servicing: Servicing) -> GeneratedMethod:
+
+def served_method(handler: Any, servicing: Servicing) -> GeneratedMethod:
     """Return a method for a `grpc.RpcMethodHandler`."""
-    kind = kind_of(handler.request_streaming, handler.response_streaming)
-    function = next(
-        one
-        for one in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
-        if one is not None
-    )
+    kind, function = kind_and_function(handler)
     request = class_of(handler.request_deserializer)
     coders = GivenCoders(
         handler.response_serializer or bytes, handler.request_deserializer or bytes, None, request
@@ -73,6 +73,13 @@ def _generated(handler: Any, servicing: Servicing) -> GeneratedMethod:
     return GeneratedMethod(
         kind, request=request, coders=coders, handler=handler_for(kind, function, servicing)
     )
+
+
+def kind_and_function(handler: Any) -> tuple[Kind, Callable[..., Any]]:
+    """Return the kind of a `grpc.RpcMethodHandler`, and its one function."""
+    functions = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    found = next(one for one in functions if one is not None)
+    return kind_of(handler.request_streaming, handler.response_streaming), found
 
 
 def class_of(decode: Callable[[bytes], Any] | None) -> Any:

@@ -5,7 +5,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fastrpc._core.payload.metadata import metadata_pairs
 
-__all__ = ["Pair", "Pairs", "pairs_in", "pairs_of"]
+__all__ = ["DETAILS_KEY", "Pair", "Pairs", "pairs_in", "pairs_of"]
+
+
+#: The trailing metadata with the details of an error: programs of grpcio-status set and read it.
+DETAILS_KEY = "grpc-status-details-bin"
 
 
 class Pair(NamedTuple):

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.server.served_call import ServerCall
@@ -23,6 +23,8 @@ from fastrpc.rpc.schema.annotation import unwrapped
 from fastrpc.rpc.signature import Kind
 
 __all__ = ["ServicerMessages", "Servicing", "handler_for", "is_on_loop"]
+
+C = TypeVar("C", bound=Context)
 
 #: Calls a servicer's function with a request, or the stream of them, and the context.
 Servicer = Callable[[Any, Any], Any]
@@ -37,9 +39,23 @@ class Servicing(NamedTuple):
     executor: Executor | None = None
 
     @classmethod
-    def now(cls, executor: Executor | None = None) -> "Servicing":
-        """Return the way to run servicers, with the contexts for what is imported now."""
-        return cls(*context_kinds(), executor)
+    def now(cls, executor: Executor | None = None, compressor: str | None = None) -> "Servicing":
+        """Return the way to run servicers, with the contexts for what is imported now.
+
+        Args:
+            compressor: the name of the compressor of answers.
+        """
+        on_loop, in_threads = context_kinds()
+        if compressor is None:
+            return cls(on_loop, in_threads, executor)
+        return cls(
+            partial(_compressed, on_loop, compressor), partial(_compressed, in_threads, compressor), executor
+        )
+
+
+def _compressed(kind: type[C], compressor: str, call: ServerCall) -> C:
+    call._compress_by(compressor)
+    return kind(call)
 
 
 def is_on_loop(function: Any) -> bool:

@@ -13,7 +13,6 @@ from fastrpc import CallError, ConfigError, Status, current_call
 from tests.support.generated import generated
 from tests.support.orders import (
     STYLES,
-    WIRES,
     AsyncOrders,
     ThreadOrders,
     calling,
@@ -24,7 +23,7 @@ from tests.support.orders import (
 )
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.one_loop, pytest.mark.parametrize("wire", WIRES)]
+pytestmark = pytest.mark.one_loop
 
 
 class TestKinds:
@@ -110,7 +109,7 @@ class TestKinds:
         assert seen == [(item("tea"),), "shop.v1.Orders.Get"]
 
 
-def test_a_servicer_without_a_method_is_refused(wire: str) -> None:
+def test_a_servicer_without_a_method_is_refused() -> None:
     class Empty:
         pass
 
@@ -118,7 +117,7 @@ def test_a_servicer_without_a_method_is_refused(wire: str) -> None:
         fastrpc.grpc.service(generated().orders, Empty())
 
 
-def test_a_method_of_another_form_is_refused(wire: str) -> None:
+def test_a_method_of_another_form_is_refused() -> None:
     class Wide(AsyncOrders):
         async def Get(self, request: Any, context: Any, more: Any) -> Any:  # type: ignore[override]
             return order()
@@ -129,7 +128,7 @@ def test_a_method_of_another_form_is_refused(wire: str) -> None:
         fastrpc.grpc.service(generated().orders, Wide())
 
 
-def test_a_generic_handler_that_does_not_list_its_methods_is_refused(wire: str) -> None:
+def test_a_generic_handler_that_does_not_list_its_methods_is_refused() -> None:
     class Hidden(grpc.GenericRpcHandler):  # type: ignore[misc]
         def service(self, handler_call_details: Any) -> None:
             return None

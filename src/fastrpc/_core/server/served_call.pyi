@@ -91,6 +91,9 @@ class ServerCall(Call):
     def _compress_by(self, name: str | None) -> None:
         """Compress the answer by the compressor of that name, if the peer takes it; None sends it as it is."""
 
+    def _ensure_head(self) -> None:
+        """Send the head of an answer without a stream, unless it has left: `reply_metadata` are the trailers then."""
+
     @property
     def messages(self) -> Any:
         """The stream of the call, None for a unary one and after the end."""

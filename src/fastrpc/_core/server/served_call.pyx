@@ -212,6 +212,11 @@ cdef class ServerCall(Call):
         if self.stream is not None:
             self.stream.compress_by(self.compressor)
 
+    def _ensure_head(self):
+        """Send the head of an answer without a stream, unless it has left: `reply_metadata` are the trailers then."""
+        if not self.has_sent_head and self.connection.has_trailers and not self.route.gives_stream:
+            self._send_head()
+
     cdef int _send_head(self) except -1:
         """Send the head of an answer without a stream."""
         cdef ServedConnection connection = self.connection

@@ -1,0 +1,289 @@
+"""Interceptors of grpc.aio's channels: the call that their chain makes, and the face of it for its caller."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from fastrpc.grpc.grpcio_contexts import code_of
+from fastrpc.rpc.signature import Kind
+from fastrpc.status import Status
+
+__all__ = [
+    "InterceptedCall",
+    "InterceptedStreamStreamCall",
+    "InterceptedStreamUnaryCall",
+    "InterceptedUnaryStreamCall",
+    "InterceptedUnaryUnaryCall",
+    "intercepted",
+    "sorted_by_kind",
+]
+
+#: Makes the call itself: details, request.
+Begin = Callable[[aio.ClientCallDetails, Any], Any]
+
+_KINDS: dict[Kind, tuple[type[Any], str]] = {
+    "unary": (aio.UnaryUnaryClientInterceptor, "intercept_unary_unary"),
+    "server_stream": (aio.UnaryStreamClientInterceptor, "intercept_unary_stream"),
+    "client_stream": (aio.StreamUnaryClientInterceptor, "intercept_stream_unary"),
+    "both_ways": (aio.StreamStreamClientInterceptor, "intercept_stream_stream"),
+}
+_END = object()
+
+
+def sorted_by_kind(interceptors: Sequence[Any]) -> dict[Kind, list[Any]]:
+    """Return the interceptors by the kind of calls for which they are; one of several kinds counts for each.
+
+    Raises:
+        ValueError: one is not an interceptor of grpc.aio's channels.
+    """
+    for one in interceptors:
+        if not isinstance(one, aio.ClientInterceptor):
+            raise ValueError(f"{one!r} is not an interceptor of grpc.aio: derive it from a class of its own")
+    return {kind: [one for one in interceptors if isinstance(one, cls)] for kind, (cls, _) in _KINDS.items()}
+
+
+def intercepted(
+    kind: Kind, interceptors: Sequence[Any], begin: Begin, details: aio.ClientCallDetails, request: Any
+) -> "InterceptedCall":
+    """Return the call that interceptors make."""
+    made = _CALLS[kind]()
+    requests = request
+    if kind in {"client_stream", "both_ways"} and request is None:
+        requests = made.written()
+    made.begin(_chain(kind, interceptors, begin, details, requests))
+    return made
+
+
+async def _chain(
+    kind: Kind, interceptors: Sequence[Any], begin: Begin, details: aio.ClientCallDetails, request: Any
+) -> Any:
+    """Run the interceptors from the first one on; return a call, or the answer in its place."""
+    if not interceptors:
+        return begin(details, request)
+    first, *rest = interceptors
+    made: list[Any] = []
+
+    async def proceed(details: aio.ClientCallDetails, request: Any) -> Any:
+        made.append(await _chain(kind, rest, begin, details, request))
+        return made[-1]
+
+    found = await getattr(first, _KINDS[kind][1])(proceed, details, request)
+    if isinstance(found, aio.Call):
+        return found
+    return _Answered(found) if kind == "unary" else _Iterated(found, made[-1] if made else None)
+
+
+class _Answered(aio.UnaryUnaryCall):  # type: ignore[misc]
+    """A call that an interceptor answered."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield from ()
+        return self._answer
+
+    def done(self) -> bool:
+        return True
+
+    def cancel(self) -> bool:
+        return False
+
+    cancelled = cancel
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        callback(self)
+
+    def time_remaining(self) -> None:
+        return None
+
+    async def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.OK
+
+    async def details(self) -> str:
+        return ""
+
+    async def initial_metadata(self) -> None:
+        return None
+
+    trailing_metadata = initial_metadata
+    wait_for_connection = initial_metadata
+
+
+class _Iterated:
+    """A call whose messages an interceptor replaced by those of an iterator."""
+
+    def __init__(self, messages: Any, call: Any) -> None:
+        self._messages = messages
+        self._call = _Answered(None) if call is None else call
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        found: AsyncIterator[Any] = self._messages.__aiter__()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+
+# It has the methods of the call behind it.
+aio.UnaryStreamCall.register(_Iterated)
+aio.StreamStreamCall.register(_Iterated)
+
+
+class InterceptedCall(aio.Call):  # type: ignore[misc]
+    """A call for its caller, while interceptors and behind them the call itself run."""
+
+    _iterator: AsyncIterator[Any] | None = None
+    _requests: "asyncio.Queue[Any] | None" = None
+
+    def begin(self, chain: Any) -> None:
+        """Run the chain, which gives the call."""
+        self._task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(chain)
+
+    def _known(self) -> Any:
+        """Return the call, or None as long as interceptors run, or once they failed."""
+        has_call = self._task.done() and not self._task.cancelled() and self._task.exception() is None
+        return self._task.result() if has_call else None
+
+    def cancel(self) -> bool:
+        call = self._known()
+        return bool(self._task.cancel() if call is None else call.cancel())
+
+    def cancelled(self) -> bool:
+        if self._task.cancelled():
+            return True
+        call = self._known()
+        if call is not None:
+            return bool(call.cancelled())
+        error = self._task.exception() if self._task.done() else None
+        return isinstance(error, aio.AioRpcError) and error.code() is grpc.StatusCode.CANCELLED
+
+    def done(self) -> bool:
+        call = self._known()
+        return self._task.done() if call is None else bool(call.done())
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        if self.done():
+            callback(self)
+        elif (call := self._known()) is not None:
+            call.add_done_callback(lambda _: callback(self))
+        else:
+            self._task.add_done_callback(lambda _: self.add_done_callback(callback))
+
+    def time_remaining(self) -> float | None:
+        call = self._known()
+        return None if call is None else call.time_remaining()
+
+    async def _asked(self, name: str, of_error: Callable[[aio.AioRpcError], Any], if_cancelled: Any) -> Any:
+        """Return a fact of the call, or of the error of the interceptors."""
+        await asyncio.wait([self._task])
+        if self._task.cancelled():
+            return if_cancelled
+        error = self._task.exception()
+        if isinstance(error, aio.AioRpcError):
+            return of_error(error)
+        return await getattr(self._task.result(), name)()
+
+    async def initial_metadata(self) -> Any:
+        return await self._asked("initial_metadata", lambda error: error.initial_metadata(), None)
+
+    async def trailing_metadata(self) -> Any:
+        return await self._asked("trailing_metadata", lambda error: error.trailing_metadata(), None)
+
+    async def code(self) -> Any:
+        return await self._asked("code", lambda error: error.code(), code_of(Status.CANCELLED))
+
+    async def details(self) -> Any:
+        return await self._asked(
+            "details", lambda error: error.details(), "Locally cancelled by application!"
+        )
+
+    async def wait_for_connection(self) -> None:
+        await (await self._task).wait_for_connection()
+
+    # Its messages
+
+    def _answer(self) -> Generator[Any, None, Any]:
+        call = yield from self._task.__await__()
+        return (yield from call.__await__())
+
+    async def _messages(self) -> AsyncIterator[Any]:
+        async for message in await self._task:
+            yield message
+
+    def _iterate(self) -> AsyncIterator[Any]:
+        if self._iterator is None:
+            self._iterator = self._messages()
+        return self._iterator
+
+    async def _read(self) -> Any:
+        try:
+            return await anext(self._iterate())
+        except StopAsyncIteration:
+            return aio.EOF
+
+    def written(self) -> AsyncIterator[Any]:
+        """Return the requests that are written by hand."""
+        queue: asyncio.Queue[Any] = asyncio.Queue(1)
+        self._requests = queue
+
+        async def requests() -> AsyncIterator[Any]:
+            while (request := await queue.get()) is not _END:
+                yield request
+
+        return requests()
+
+    async def _write(self, request: Any) -> None:
+        if self._requests is None:
+            raise aio.UsageError(
+                "a call is either given an iterable of its requests, or they are written by hand"
+            )
+        call = await self._task
+        if call.done():
+            raise asyncio.InvalidStateError("the call is over")
+        putting = asyncio.ensure_future(self._requests.put(request))
+        ending = asyncio.ensure_future(call.code())
+        await asyncio.wait([putting, ending], return_when=asyncio.FIRST_COMPLETED)
+        putting.cancel()
+        ending.cancel()
+
+    async def _done_writing(self) -> None:
+        if not self.done():
+            await self._write(_END)
+
+
+class InterceptedUnaryUnaryCall(InterceptedCall, aio.UnaryUnaryCall):  # type: ignore[misc]
+    """A call with one request and one answer."""
+
+    __await__ = InterceptedCall._answer
+
+
+class InterceptedUnaryStreamCall(InterceptedCall, aio.UnaryStreamCall):  # type: ignore[misc]
+    """A call with a stream of answers."""
+
+    __aiter__, read = InterceptedCall._iterate, InterceptedCall._read
+
+
+class InterceptedStreamUnaryCall(InterceptedCall, aio.StreamUnaryCall):  # type: ignore[misc]
+    """A call with a stream of requests."""
+
+    __await__ = InterceptedCall._answer
+    write, done_writing = InterceptedCall._write, InterceptedCall._done_writing
+
+
+class InterceptedStreamStreamCall(InterceptedCall, aio.StreamStreamCall):  # type: ignore[misc]
+    """A call with streams both ways."""
+
+    __aiter__, read = InterceptedCall._iterate, InterceptedCall._read
+    write, done_writing = InterceptedCall._write, InterceptedCall._done_writing
+
+
+_CALLS: dict[Kind, type[InterceptedCall]] = {
+    "unary": InterceptedUnaryUnaryCall,
+    "server_stream": InterceptedUnaryStreamCall,
+    "client_stream": InterceptedStreamUnaryCall,
+    "both_ways": InterceptedStreamStreamCall,
+}

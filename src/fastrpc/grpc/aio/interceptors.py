@@ -1,0 +1,165 @@
+"""Interceptors of grpc.aio's servers: for each call they choose the handler that runs."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, NamedTuple
+
+import grpc
+from grpc import aio
+
+from fastrpc._core.calls.call import current_call
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc.errors import CallError
+from fastrpc.grpc.contexts import LoopContext, ThreadContext
+from fastrpc.grpc.definitions import GeneratedMethod
+from fastrpc.grpc.handlers import Handlers, class_of, kind_and_function, served_method
+from fastrpc.grpc.metadata import Pairs, pairs_in
+from fastrpc.grpc.serving import Servicing, handler_for
+from fastrpc.grpc.thread_handlers import in_thread
+from fastrpc.rpc.given_coders import GivenCoders
+from fastrpc.rpc.signature import Kind
+from fastrpc.status import Status
+
+__all__ = ["Intercepting"]
+
+
+class _CallDetails(NamedTuple):
+    """The details of a call for interceptors, as `grpc.HandlerCallDetails` has them."""
+
+    method: str
+    invocation_metadata: Pairs
+
+
+class Intercepting(Handlers):
+    """The handlers of a server whose calls go through interceptors of grpc.aio.
+
+    Raises:
+        ValueError: one is not an interceptor of grpc.aio's servers.
+    """
+
+    def __init__(
+        self, interceptors: Sequence[Any], executor: Executor | None, compressor: str | None
+    ) -> None:
+        super().__init__()
+        for one in interceptors:
+            if not isinstance(one, aio.ServerInterceptor | grpc.ServerInterceptor):
+                raise ValueError(f"{one!r} is not a ServerInterceptor of grpcio")
+        self._interceptors = tuple(interceptors)
+        self._executor = executor
+        self._compressor = compressor
+
+    def _served(self, service: str, method: str, handler: Any) -> GeneratedMethod:
+        servicing = Servicing.now(self._executor, self._compressor)
+        if not self._interceptors:
+            return served_method(handler, servicing)
+        kind, _ = kind_and_function(handler)
+        path = f"/{service}/{method}"
+        choose = partial(_chosen, self._interceptors, path, handler, self._executor)
+        request = class_of(handler.request_deserializer)
+        # Encoded messages go through: the chosen handler has functions of its own for them.
+        coders = GivenCoders(bytes, bytes, None, request)
+        run = _answer if kind in {"unary", "client_stream"} else _messages
+        return GeneratedMethod(kind, request, coders=coders, handler=partial(run, kind, choose, servicing))
+
+
+async def _chosen(
+    interceptors: Sequence[Any], path: str, registered: Any, executor: Executor | None, call: ServerCall
+) -> Any:
+    """Return the handler that interceptors choose for a call; those of servers in threads run in a thread.
+
+    Raises:
+        CallError: they choose none.
+    """
+
+    def proceed_in_thread(at: int, details: _CallDetails) -> Any:
+        if at == len(interceptors):
+            return registered
+        return interceptors[at].intercept_service(partial(proceed_in_thread, at + 1), details)
+
+    async def proceed(at: int, details: _CallDetails) -> Any:
+        if at == len(interceptors):
+            return registered
+        return await interceptors[at].intercept_service(partial(proceed, at + 1), details)
+
+    details = _CallDetails(path, pairs_in(call._received_block))
+    if isinstance(interceptors[0], aio.ServerInterceptor):
+        handler = await proceed(0, details)
+    else:
+        handler = await in_thread(partial(proceed_in_thread, 0, details), ThreadContext(call), executor)
+    if handler is None:
+        raise CallError(Status.UNIMPLEMENTED, "Method not found!")
+    return handler
+
+
+Choose = Callable[[ServerCall], Any]
+
+
+class _Chosen:
+    """A handler that was chosen for one call, with encoded messages around it."""
+
+    def __init__(self, kind: Kind, handler: Any, servicing: Servicing, given: Any) -> None:
+        found, function = kind_and_function(handler)
+        if found != kind:
+            raise CallError(Status.INTERNAL, "an interceptor returned a handler of another kind")
+        self.encode = handler.response_serializer or bytes
+        decode = handler.request_deserializer or bytes
+        takes_stream = kind in {"client_stream", "both_ways"}
+        self.request = _Decoded(given, decode) if takes_stream else _decoded(decode, given)
+
+        def new_context(call: ServerCall) -> LoopContext:
+            context = servicing.loop_context(call)
+            context._encode = self.encode
+            context._messages = self.request if takes_stream else None
+            return context
+
+        self.handle = handler_for(kind, function, servicing._replace(loop_context=new_context))
+
+
+async def _answer(kind: Kind, choose: Choose, servicing: Servicing, given: Any, /) -> Any:
+    call: Any = current_call()
+    chosen = _Chosen(kind, await choose(call), servicing, given)
+    return chosen.encode(await chosen.handle(chosen.request))
+
+
+async def _messages(kind: Kind, choose: Choose, servicing: Servicing, given: Any, /) -> Any:
+    call: Any = current_call()
+    chosen = _Chosen(kind, await choose(call), servicing, given)
+    messages = chosen.handle(chosen.request)
+    try:
+        async for message in messages:
+            yield chosen.encode(message)
+    except BaseException:
+        await messages.athrow(None)
+        raise
+    finally:
+        await messages.aclose()
+
+
+def _decoded(decode: Callable[[bytes], Any], payload: bytes) -> Any:
+    try:
+        return decode(payload)
+    except Exception as error:
+        raise CallError(Status.INVALID_ARGUMENT, f"the request cannot be decoded: {error}") from error
+
+
+class _Decoded:
+    """The caller's stream, decoded by the functions of the chosen handler."""
+
+    def __init__(self, stream: Any, decode: Callable[[bytes], Any]) -> None:
+        self._stream = stream
+        self._decode = decode
+
+    def __aiter__(self) -> "_Decoded":
+        return self
+
+    async def __anext__(self) -> Any:
+        return _decoded(self._decode, await self._stream.__anext__())
+
+    async def receive(self) -> Any:
+        """Return the next message."""
+        return _decoded(self._decode, await self._stream.receive())
+
+    async def receive_many(self, limit: int) -> list[Any]:
+        """Return the messages that are there, at least one."""
+        return [_decoded(self._decode, one) for one in await self._stream.receive_many(limit)]

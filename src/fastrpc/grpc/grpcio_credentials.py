@@ -1,0 +1,42 @@
+"""Credentials: ours are taken, and objects of grpcio, which hide their contents, are refused with the way out."""
+
+from typing import Any
+
+from fastrpc.config import TLS
+
+__all__ = ["checked_credentials", "checked_tls"]
+
+
+def checked_tls(tls: Any) -> TLS:
+    """Return the certificates of a channel or a port.
+
+    Raises:
+        TypeError: they are none of ours.
+    """
+    if isinstance(tls, TLS):
+        return tls
+    raise TypeError(
+        f"the credentials are a {type(tls).__name__}, which hides its contents: give a fastrpc.TLS, "
+        "such as TLS(ca_file=…) for a channel and TLS(cert_file=…, key_file=…) for a server"
+    )
+
+
+def checked_credentials(credentials: Any, *, of_call: bool = False) -> Any:
+    """Return the credentials of a channel: a token, or a function that returns one.
+
+    Raises:
+        TypeError: they are an object of grpcio, or those of one call.
+    """
+    if credentials is None:
+        return None
+    if of_call:
+        raise TypeError(
+            "a call has no credentials of its own here: give credentials= to the channel, a token or a function, "
+            'or metadata=(("authorization", "Bearer …"),)'
+        )
+    if isinstance(credentials, str) or callable(credentials):
+        return credentials
+    raise TypeError(
+        f"the credentials are a {type(credentials).__name__}, which hides its contents: give a token, "
+        "or a function that returns one"
+    )

@@ -1,0 +1,187 @@
+"""Options of channels and servers, `("grpc.name", value)`, as settings of fastrpc.
+
+One without a counterpart is one warning that names it; one whose value is already the rule here is taken silently.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from fastrpc.config import TLS, Backoff, ClientConfig, ServerConfig
+from fastrpc.config.validation import LARGEST_SIZE
+from fastrpc.grpc.names import compressor_of
+
+__all__ = ["ChannelOptions", "ServerOptions", "channel_options", "server_options"]
+
+#: The protocol of channels and servers.
+WIRE = "grpc"
+
+#: A day: the longest wait for a ping that settings take.
+_LONGEST: Final = 86_400.0
+#: The value of gRPC for no limit of a time in milliseconds.
+_NEVER: Final = 2**31 - 1
+
+
+class ChannelOptions(NamedTuple):
+    """The options of a channel."""
+
+    config: ClientConfig
+    #: The text of `grpc.service_config`, and "pick_first" or "round_robin".
+    service_config: str | None = None
+    policy: str | None = None
+    #: Whether policies of the service config may retry.
+    retries: bool = True
+
+
+class ServerOptions(NamedTuple):
+    """The options of a server."""
+
+    config: ServerConfig
+    reuse_port: bool = True
+    compressor: str | None = None
+
+
+def _seconds(milliseconds: int) -> float | None:
+    return None if milliseconds >= _NEVER or milliseconds < 0 else max(0.01, milliseconds / 1000)
+
+
+def _size(value: int) -> int:
+    return LARGEST_SIZE if value < 0 else max(4_096, min(value, LARGEST_SIZE))
+
+
+def _part(part: str, **changes: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a function that changes fields of a part of a configuration by the value of an option."""
+
+    def change(config: Any, value: Any) -> Any:
+        new = replace(getattr(config, part), **{name: function(value) for name, function in changes.items()})
+        return replace(config, **{part: new})
+
+    return change
+
+
+def _longer_messages(config: Any, value: int) -> Any:
+    """Both directions have one limit: the larger one of the two options."""
+    size = _size(value)
+    is_default = config.limits == type(config.limits)()
+    return _part(
+        "limits", message_bytes=lambda _: size if is_default else max(size, config.limits.message_bytes)
+    )(config, value)
+
+
+def _keepalive_interval(value: int) -> float | None:
+    seconds = _seconds(value)
+    return None if seconds is None else min(seconds, _LONGEST)
+
+
+_SHARED: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "grpc.max_send_message_length": _longer_messages,
+    "grpc.max_receive_message_length": _longer_messages,
+    "grpc.max_metadata_size": _part("limits", metadata_bytes=lambda value: max(1_024, min(value, 65_535))),
+    "grpc.keepalive_time_ms": _part("keepalive", interval=_keepalive_interval),
+    "grpc.keepalive_timeout_ms": _part(
+        "keepalive", timeout=lambda value: min(_seconds(value) or _LONGEST, _LONGEST)
+    ),
+    "grpc.http2.lookahead_bytes": _part("limits", stream_window_bytes=lambda value: max(16_384, value)),
+}
+
+_OF_CHANNELS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    **_SHARED,
+    "grpc.client_idle_timeout_ms": _part("timeouts", idle=_seconds),
+    "grpc.initial_reconnect_backoff_ms": _part("backoff", first=lambda value: max(0.001, value / 1000)),
+    "grpc.min_reconnect_backoff_ms": _part("timeouts", connect=lambda value: max(0.001, value / 1000)),
+    "grpc.max_reconnect_backoff_ms": _part("backoff", longest=lambda value: max(0.001, value / 1000)),
+}
+
+_OF_SERVERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    **_SHARED,
+    "grpc.max_concurrent_streams": _part(
+        "limits", concurrent_calls=lambda value: max(1, value), streams=lambda value: max(1, value)
+    ),
+    "grpc.max_connection_age_ms": _part("keepalive", max_age=_seconds),
+    "grpc.max_connection_age_grace_ms": _part("timeouts", drain=_seconds),
+    "grpc.max_connection_idle_ms": _part("timeouts", idle=_seconds),
+    "grpc.http2.min_ping_interval_without_data_ms": _part(
+        "keepalive", minimum_interval=lambda value: min(value / 1000, 3_600)
+    ),
+    "grpc.http2.min_recv_ping_interval_without_data_ms": _part(
+        "keepalive", minimum_interval=lambda value: min(value / 1000, 3_600)
+    ),
+}
+
+#: Options that say what is the rule here already; None stands for any value.
+_RULES: Final[Mapping[str, tuple[Any, ...] | None]] = {
+    "grpc.enable_http_proxy": (0, False),
+    "grpc.use_local_subchannel_pool": None,
+    "grpc.keepalive_permit_without_calls": (1, True),
+    "grpc.http2.max_pings_without_data": (0,),
+    "grpc.http2.bdp_probe": (1, True),
+    "grpc.per_rpc_retry_buffer_size": None,
+    "grpc.experimental.tcp_min_read_chunk_size": None,
+    "grpc.experimental.tcp_max_read_chunk_size": None,
+}
+
+
+def channel_options(
+    options: Iterable[tuple[str, Any]] | None, compression: Any, tls: TLS | None
+) -> ChannelOptions:
+    """Return the settings of a client for the options of a channel."""
+    timeouts = replace(ClientConfig().timeouts, call=None)
+    config = ClientConfig(wire_protocol=WIRE, timeouts=timeouts)
+    found: dict[str, Any] = {}
+    compressor = compressor_of(compression)
+    for name, value in options or ():
+        if name in _OF_CHANNELS:
+            config = _OF_CHANNELS[name](config, value)
+        elif name == "grpc.ssl_target_name_override" and tls is not None:
+            tls = replace(tls, server_name=value)
+        elif name == "grpc.service_config":
+            found["service_config"] = value
+        elif name == "grpc.lb_policy_name" and value in {"pick_first", "round_robin"}:
+            found["policy"] = value
+        elif name == "grpc.enable_retries":
+            found["retries"] = bool(value)
+        elif name == "grpc.default_compression_algorithm":
+            compressor = _COMPRESSORS.get(value)
+        else:
+            _warn_unless_known(name, value, "channel")
+    config = replace(config, compressor=compressor, tls=tls, backoff=_ordered(config.backoff))
+    return ChannelOptions(config, **found)
+
+
+def server_options(
+    options: Iterable[tuple[str, Any]] | None, compression: Any, config: ServerConfig | None
+) -> ServerOptions:
+    """Return the settings of a server for its options; `config` is theirs to change."""
+    made = ServerConfig() if config is None else config
+    if WIRE not in made.protocols:
+        made = replace(made, protocols=(*made.protocols, WIRE))
+    found: dict[str, Any] = {"compressor": compressor_of(compression)}
+    for name, value in options or ():
+        if name in _OF_SERVERS:
+            made = _OF_SERVERS[name](made, value)
+        elif name == "grpc.so_reuseport":
+            found["reuse_port"] = bool(value)
+        elif name == "grpc.default_compression_algorithm":
+            found["compressor"] = _COMPRESSORS.get(value)
+        else:
+            _warn_unless_known(name, value, "server")
+    return ServerOptions(made, **found)
+
+
+#: The numbers of compressions in options.
+_COMPRESSORS: Final = {1: "deflate", 2: "gzip"}
+
+
+def _ordered(backoff: Backoff) -> Backoff:
+    return replace(backoff, first=min(backoff.first, backoff.longest))
+
+
+def _warn_unless_known(name: str, value: Any, place: str) -> None:
+    rules = _RULES.get(name, ())
+    if rules is not None and value not in rules:
+        warnings.warn(
+            f"the option {name!r} of a gRPC {place} has no counterpart in fastrpc and is left out",
+            UserWarning,
+            stacklevel=4,
+        )

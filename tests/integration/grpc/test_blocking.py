@@ -1,0 +1,199 @@
+"""`fastrpc.grpc.server` and channels for programs in threads."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+import fastrpc.grpc
+from tests.support.generated import generated
+from tests.support.orders import STYLES, ThreadOrders, item, order, servicer_with
+
+pytestmark = pytest.mark.usefixtures("wire")
+
+
+@contextmanager
+def calling(servicer: Any, *, channel: Any = None, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """Serve a servicer in threads; yield a stub of generated code, and its channel."""
+    with ThreadPoolExecutor(4, thread_name_prefix="given") as pool:
+        server = fastrpc.grpc.server(pool, **options)
+        generated().pb2_grpc.add_OrdersServicer_to_server(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            with fastrpc.grpc.insecure_channel(f"127.0.0.1:{port}", **(channel or {})) as made:
+                yield generated().pb2_grpc.OrdersStub(made), made
+        finally:
+            server.stop(5).wait()
+
+
+def wait_until(condition: Any) -> None:
+    """Wait until something holds that another thread brings about."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+class TestKinds:
+    @pytest.mark.parametrize("style", STYLES)
+    def test_each_kind_is_called(self, style: str) -> None:
+        with calling(STYLES[style]()) as (stub, _):
+            assert stub.Get(item("tea", 3)) == order("tea", 3)
+            assert [one.total for one in stub.Follow(item(count=3))] == [0, 1, 2]
+            assert stub.Total(iter([item(count=3), item(count=4)])) == order("total", 7)
+            assert [one.text for one in stub.Talk(iter([item("a"), item("b")]))] == ["a", "b"]
+
+    def test_servicers_run_in_the_given_threads(self) -> None:
+        servicer = ThreadOrders()
+        with calling(servicer) as (stub, _):
+            stub.Get(item())
+            list(stub.Follow(item(count=1)))
+        assert servicer.threads
+        assert all(name.startswith("given") for name in servicer.threads)
+
+    def test_a_call_comes_with_its_answer_or_as_a_future(self) -> None:
+        with calling(ThreadOrders()) as (stub, _):
+            answer, call = stub.Get.with_call(item("tea"))
+            assert (answer, call.code(), call.details()) == (order("tea"), grpc.StatusCode.OK, "")
+            future = stub.Get.future(item("tea"))
+            ended = threading.Event()
+            future.add_done_callback(lambda of: ended.set())
+            assert future.result(20) == order("tea")
+            assert (future.done(), future.running(), future.cancelled()) == (True, False, False)
+            assert future.exception() is None
+            assert future.traceback() is None
+            assert ended.wait(20)
+            assert stub.Total.future(iter([item(count=3)])).result(20) == order("total", 3)
+            assert stub.Total.with_call(iter([item(count=3)]))[0] == order("total", 3)
+
+    def test_servers_and_channels_are_those_of_grpcio(self) -> None:
+        with calling(ThreadOrders()) as (stub, channel):
+            assert isinstance(channel, grpc.Channel)
+            call = stub.Get.future(item())
+            assert isinstance(call, grpc.Call)
+            assert isinstance(call, grpc.Future)
+            grpc.channel_ready_future(channel).result(20)
+        assert isinstance(fastrpc.grpc.server(ThreadPoolExecutor(1)), grpc.Server)
+
+
+class TestEnds:
+    def test_a_refusal_is_an_error_with_code_and_text(self) -> None:
+        def get(request: Any, context: Any) -> Any:
+            context.set_trailing_metadata((("room", "hall"),))
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such item")
+
+        def follow(request: Any, context: Any) -> Iterator[Any]:
+            yield order("one")
+            context.abort(grpc.StatusCode.ABORTED, "enough")
+
+        with calling(servicer_with(Get=get, Follow=follow)) as (stub, _):
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Get(item())
+            error: Any = caught.value
+            assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "no such item")
+            assert error.trailing_metadata()["room"] == "hall"
+            future = stub.Get.future(item())
+            assert future.exception(20).code() is grpc.StatusCode.NOT_FOUND
+            assert future.code() is grpc.StatusCode.NOT_FOUND
+            call = stub.Follow(item())
+            assert next(call) == order("one")
+            with pytest.raises(grpc.RpcError, match="enough"):
+                next(call)
+            assert call.code() is grpc.StatusCode.ABORTED
+            assert not call.is_active()
+
+    def test_deadlines_and_cancellation_end_calls(self) -> None:
+        left = threading.Event()
+
+        def get(request: Any, context: Any) -> Any:
+            context.add_callback(left.set)
+            left.wait(20)
+            return order()
+
+        with calling(servicer_with(Get=get)) as (stub, _):
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Get(item(), timeout=0.2)
+            error: Any = caught.value
+            assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            wait_until(left.is_set)
+            left.clear()
+            future = stub.Get.future(item())
+            with pytest.raises(grpc.FutureTimeoutError):
+                future.result(0.05)
+            assert future.cancel()
+            with pytest.raises(grpc.FutureCancelledError):
+                future.result(20)
+            assert future.cancelled()
+
+    def test_a_stream_is_cancelled(self) -> None:
+        left = threading.Event()
+
+        def talk(requests: Any, context: Any) -> Iterator[Any]:
+            context.add_callback(left.set)
+            yield order("one")
+            left.wait(20)
+
+        def endless() -> Iterator[Any]:
+            while not left.wait(0.01):
+                yield item()
+
+        with calling(servicer_with(Talk=talk)) as (stub, _):
+            call = stub.Talk(endless())
+            assert next(call) == order("one")
+            assert call.is_active()
+            assert call.add_callback(left.set)
+            assert call.cancel()
+            assert left.wait(20)
+            assert call.code() is grpc.StatusCode.CANCELLED
+
+
+class TestAround:
+    def test_interceptors_of_servers_run_in_threads(self) -> None:
+        seen: list[Any] = []
+
+        class Noting(grpc.ServerInterceptor):  # type: ignore[misc]
+            def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+                seen.append((handler_call_details.method, threading.current_thread().name[:5]))
+                return continuation(handler_call_details)
+
+        with calling(ThreadOrders(), interceptors=[Noting()]) as (stub, _):
+            assert stub.Get(item("tea")) == order("tea")
+            assert [one.text for one in stub.Talk(iter([item("a")]))] == ["a"]
+        assert seen == [("/shop.v1.Orders/Get", "given"), ("/shop.v1.Orders/Talk", "given")]
+
+    def test_interceptors_of_channels_are_put_around_by_grpcio(self) -> None:
+        seen: list[Any] = []
+
+        class Noting(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+            def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+                seen.append(details.method)
+                return continuation(details, request)
+
+        with calling(ThreadOrders()) as (_, channel):
+            stub = generated().pb2_grpc.OrdersStub(grpc.intercept_channel(channel, Noting()))
+            assert stub.Get(item("tea")) == order("tea")
+            assert stub.Get.with_call(item("tea"))[0] == order("tea")
+        assert seen == ["/shop.v1.Orders/Get"] * 2
+
+    def test_a_channel_tells_of_its_state(self) -> None:
+        states: list[Any] = []
+        with calling(ThreadOrders()) as (_, channel):
+            channel.subscribe(states.append, try_to_connect=True)
+            wait_until(lambda: grpc.ChannelConnectivity.READY in states)
+            channel.unsubscribe(states.append)
+        assert states[0] is grpc.ChannelConnectivity.IDLE
+
+    def test_a_server_stops_once(self) -> None:
+        server = fastrpc.grpc.server(ThreadPoolExecutor(1))
+        server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        assert server.wait_for_termination(0.01)
+        assert server.stop(None).wait(20)
+        assert server.stop(None).wait(20)
+        assert not server.wait_for_termination()
