@@ -318,6 +318,7 @@ cdef class GrpcClient(AnsweredConnection):
     cdef int _release(self) except -1:
         """Start waiting calls by priority, then by arrival, as far as there are streams."""
         cdef Outgoing item
+        cdef ClientCall call
         if self.is_releasing or not self.control.is_settled:
             # A call that ended at once: the loop that started it goes on anyhow.
             return 0
@@ -329,7 +330,11 @@ cdef class GrpcClient(AnsweredConnection):
                     break
                 client_waits.counted(self.now - min(self.now, item.queued_ns))
                 self.waiting.first().popleft()
+                call = <ClientCall>item.call
                 let_go(item)
+                if call.flags & STREAM_IN:
+                    # Its sender waits, and had no stream to wait at.
+                    call.may_send()
         finally:
             self.is_releasing = False
         return 0
