@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.registry_servers import ConsulAgent, consul_program
+from tests.support.source_tree import ROOT
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,4 +59,19 @@ def go_rpcx(tmp_path_factory: pytest.TempPathFactory) -> str:
         check=True,
         env={**os.environ, "GOFLAGS": ""},
     )
+    return str(program)
+
+
+@pytest.fixture(scope="session")
+def etcd_path() -> str:
+    """The program of `etcd_server`, built once; skips the test where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    folder = Path(__file__).parent / "etcd_server"
+    program = ROOT / ".cache" / "etcd"
+    if not program.exists() or program.stat().st_mtime < (folder / "go.mod").stat().st_mtime:
+        subprocess.run(
+            [go, "build", "-o", program, "."], cwd=folder, check=True, env={**os.environ, "CGO_ENABLED": "0"}
+        )
     return str(program)
