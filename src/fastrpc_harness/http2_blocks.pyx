@@ -4,7 +4,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.header_block cimport (
+    CHECKED_AS_REQUEST, CHECKED_AS_RESPONSE, CHECKED_AS_TRAILERS, HeaderBlock,
+)
 from fastrpc._core.http2.hpack_decoder cimport HpackDecoder
 from fastrpc._core.http2.hpack_encoder cimport INDEXING_NONE, HeaderTemplate, HpackEncoder, indexing_of
 from fastrpc._core.http2.hpack_tables cimport (
@@ -118,8 +120,8 @@ def length_of(HeaderBlock block not None):
 def broken_rule(HeaderBlock block not None, str kind not None):
     """Return the number of the rule that this "request", "response" or "trailers" breaks; 0: none."""
     if kind == "request":
-        return block.check_request()
-    return block.check_response() if kind == "response" else block.check_trailers()
+        return block.check(CHECKED_AS_REQUEST)
+    return block.check(CHECKED_AS_RESPONSE if kind == "response" else CHECKED_AS_TRAILERS)
 
 
 def decode_block(HpackDecoder decoder not None, bytes data not None):

@@ -398,7 +398,7 @@ cdef class Http2Connection(Engine):
         start = self.sender.begin_head()
         self.sender.put_fields(template, fields)
         self.sender.end_head(stream, start, ends_stream)
-        return self._tell_over()
+        return self._sent(stream)
 
     cdef bint begin_head(self, Http2Stream stream) except -1:
         if not self._is_open(stream):
@@ -414,7 +414,7 @@ cdef class Http2Connection(Engine):
 
     cdef int end_head(self, Http2Stream stream, bint ends_stream) except -1:
         self.sender.end_head(stream, self._head_at, ends_stream)
-        return self._tell_over()
+        return self._sent(stream)
 
     @cython.nonecheck(False)
     cdef int send_message(self, Http2Stream stream, bytes payload, int flags, bint ends_stream) except -1:
@@ -424,13 +424,13 @@ cdef class Http2Connection(Engine):
         prefix[0] = <char>flags
         store32_big(prefix + 1, <uint32_t>PyBytes_GET_SIZE(payload))
         self.sender.send(stream, prefix, payload, ends_stream)
-        return self._tell_over()
+        return self._sent(stream)
 
     cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1:
         if not self._is_open(stream) or (PyBytes_GET_SIZE(payload) == 0 and not ends_stream):
             return 0
         self.sender.send(stream, NULL, payload, ends_stream)
-        return self._tell_over()
+        return self._sent(stream)
 
     cdef int end_stream(self, Http2Stream stream) except -1:
         return self.send_data(stream, b"", True)
@@ -440,7 +440,7 @@ cdef class Http2Connection(Engine):
         if stream.is_ended_by_us or self.is_closed:
             return 0
         self.sender.send_trailers(stream, template, fields)
-        return self._tell_over()
+        return self._sent(stream)
 
     cdef int reset(self, Http2Stream stream, uint32_t code) except -1:
         if self.is_closed or (stream.is_ended_by_us and stream.is_ended_by_peer):
@@ -470,11 +470,10 @@ cdef class Http2Connection(Engine):
         return 0 if self.is_closed else self.incoming.grant(stream, size) + self._written()
 
     @cython.nonecheck(False)
-    cdef int _tell_over(self) except -1:
-        """Frames were written: let them leave, and tell of the streams that they closed."""
-        cdef list over = self.sender.over
-        while over:
-            self._is_over(<Http2Stream>over.pop())
+    cdef int _sent(self, Http2Stream stream) except -1:
+        """A frame of a stream was written, perhaps its last one: let it leave."""
+        if stream.is_ended_by_us:
+            self._is_over(stream)
         return self._written()
 
     @cython.nonecheck(False)

@@ -42,6 +42,7 @@ cdef class Http2Parser:
         self.frame_limit = frame_limit
         self._block = WriteBuffer()
 
+    @cython.nonecheck(False)
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Http2Frame* frame) except? -1:
         cdef Py_ssize_t length
         memset(frame, 0, sizeof(Http2Frame))
@@ -138,6 +139,7 @@ cdef class Http2Parser:
             return violated(&frame.violation, RULE_BLOCK_SIZE, self._block.size + length, BLOCK_LIMIT)
         return 0
 
+    @cython.nonecheck(False)
     cdef Py_ssize_t _begin_data(self, const char* data, Py_ssize_t size, Py_ssize_t length, Http2Frame* frame) noexcept:
         cdef Py_ssize_t at = HEAD_BYTES, padding = 0
         if frame.flags & FLAG_PADDED:
@@ -159,6 +161,7 @@ cdef class Http2Parser:
         frame.flow_bytes = length
         return at
 
+    @cython.nonecheck(False)
     cdef Py_ssize_t _continue_data(self, const char* data, Py_ssize_t size, Http2Frame* frame) noexcept:
         """Take the present part of DATA, or of an unknown frame."""
         cdef Py_ssize_t content = min(size, self._data_left)
@@ -180,6 +183,7 @@ cdef class Http2Parser:
         self._data_left -= size
         return self._data_ends_stream and self._data_left == 0 and self._padding_left == 0
 
+    @cython.nonecheck(False)
     cdef int _parse_headers(self, const char* data, Py_ssize_t length, Http2Frame* frame) except? -1:
         cdef Py_ssize_t at = 0, padding = 0
         cdef Py_ssize_t least = 1 if frame.flags & FLAG_PADDED else 0
@@ -262,11 +266,13 @@ cdef int put_head(WriteBuffer out, Py_ssize_t length, int kind, int flags, uint3
     return 0
 
 
+@cython.nonecheck(False)
 cdef Py_ssize_t open_block(WriteBuffer out) except -1:
     out.reserve(HEAD_BYTES)
     return out.size - HEAD_BYTES
 
 
+@cython.nonecheck(False)
 cdef int close_block(WriteBuffer out, Py_ssize_t start, uint32_t stream, int flags, Py_ssize_t frame_limit) except -1:
     cdef Py_ssize_t size = out.size - start - HEAD_BYTES
     cdef Py_ssize_t more = (size - 1) // frame_limit if size > frame_limit else 0, index, part

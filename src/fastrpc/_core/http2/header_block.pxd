@@ -32,10 +32,15 @@ cdef class HeaderBlock:
         bytes raw
         uint64_t generation
 
+        # The known block that it begins with, or None, and whether fields behind that bear on the rules of a head.
+        HeaderBlock base
+        bint _adds_rules
+
         # Kept by the user of the connection, as equal blocks are one object. It must not lead back to the connection.
         public object note
 
     cdef int add(self, HeaderField field) except -1
+    cdef int _judge(self, HeaderField field) except -1
 
     # Return the first field with a token, or None.
     cdef HeaderField field(self, int token)
@@ -52,3 +57,6 @@ cdef class HeaderBlock:
 
 
 cdef HeaderBlock new_block()
+
+# Make a block that begins with the fields of another one.
+cdef HeaderBlock begun_with(HeaderBlock base)

@@ -7,8 +7,8 @@ smuggle a second one past the first: one authority, equal to Host, no user in it
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.list cimport PyList_GET_ITEM
-from libc.string cimport memchr
+from cpython.list cimport PyList_Append, PyList_GET_ITEM, PyList_GET_SIZE
+from libc.string cimport memchr, memcpy
 
 from fastrpc._core.http2.hpack_tables cimport (
     TOKEN_AUTHORITY, TOKEN_CONTENT_LENGTH, TOKEN_HOST, TOKEN_METHOD, TOKEN_OTHER, TOKEN_PATH, TOKEN_PROTOCOL,
@@ -32,27 +32,40 @@ cdef class HeaderBlock:
     def __repr__(self):
         return f"<HeaderBlock of {len(self.fields)} fields>"
 
+    @cython.nonecheck(False)
     cdef int add(self, HeaderField field) except -1:
         cdef int token = field.token
-        if self.rule == RULE_NONE:
-            if field.rule:
-                self.rule = field.rule
-            elif field.is_pseudo:
-                if self._has_regular:
-                    self.rule = RULE_LATE_PSEUDO
-                elif self._places[token]:
-                    self.rule = RULE_REPEATED_PSEUDO
-            elif token == TOKEN_CONTENT_LENGTH:
-                if self._places[token] or not is_length(field.value):
-                    self.rule = RULE_CONTENT_LENGTH
-            elif token == TOKEN_HOST and self._places[token]:
-                self.rule = RULE_AUTHORITY
+        cdef Py_ssize_t place
+        if field.rule or field.is_pseudo or token == TOKEN_CONTENT_LENGTH or token == TOKEN_HOST:
+            self._judge(field)
         self._has_regular = self._has_regular or not field.is_pseudo
-        self.fields.append(field)
-        if self._places[token] == 0 and len(self.fields) <= MOST_PLACES:
-            self._places[token] = <uint16_t>len(self.fields)
+        PyList_Append(self.fields, field)
+        if self._places[token] == 0:
+            place = PyList_GET_SIZE(self.fields)
+            self._places[token] = <uint16_t>place if place <= MOST_PLACES else 0
         return 0
 
+    cdef int _judge(self, HeaderField field) except -1:
+        """Note the rule that a field breaks by itself, or behind the others."""
+        cdef int token = field.token
+        self._adds_rules = True
+        if self.rule:
+            return 0
+        if field.rule:
+            self.rule = field.rule
+        elif field.is_pseudo:
+            if self._has_regular:
+                self.rule = RULE_LATE_PSEUDO
+            elif self._places[token]:
+                self.rule = RULE_REPEATED_PSEUDO
+        elif token == TOKEN_CONTENT_LENGTH:
+            if self._places[token] or not is_length(field.value):
+                self.rule = RULE_CONTENT_LENGTH
+        elif self._places[token]:
+            self.rule = RULE_AUTHORITY
+        return 0
+
+    @cython.nonecheck(False)
     cdef HeaderField field(self, int token):
         cdef int place = self._places[token]
         # The list has the field, and is never changed once the block is decoded.
@@ -67,15 +80,19 @@ cdef class HeaderBlock:
             or self._places[<int>TOKEN_AUTHORITY] or self._places[<int>TOKEN_PROTOCOL]
         )
 
+    @cython.nonecheck(False)
     cdef int check(self, int kind) except -1:
-        if self._checked_as != kind:
+        # It breaks the rules that its base breaks, and others only where a field behind bears on them.
+        cdef HeaderBlock same = self if self.base is None or self._adds_rules else self.base
+        if same._checked_as != kind:
             if kind == CHECKED_AS_REQUEST:
-                self._checked_rule = self.check_request()
+                same._checked_rule = same.check_request()
             else:
-                self._checked_rule = self.check_response() if kind == CHECKED_AS_RESPONSE else self.check_trailers()
-            self._checked_as = kind
-        return self._checked_rule
+                same._checked_rule = same.check_response() if kind == CHECKED_AS_RESPONSE else same.check_trailers()
+            same._checked_as = kind
+        return same._checked_rule
 
+    @cython.nonecheck(False)
     cdef int check_request(self) except -1:
         cdef HeaderField method = self.field(TOKEN_METHOD), path = self.field(TOKEN_PATH)
         cdef HeaderField scheme = self.field(TOKEN_SCHEME), authority = self.field(TOKEN_AUTHORITY)
@@ -114,6 +131,7 @@ cdef class HeaderBlock:
             return self.rule
         return RULE_NONE if self._has_only(False) and self._has_only(True) else RULE_MISPLACED_PSEUDO
 
+    @cython.nonecheck(False)
     cdef int64_t content_length(self) except? -2:
         cdef HeaderField found = self.field(TOKEN_CONTENT_LENGTH)
         return -1 if found is None else int(found.value)
@@ -122,6 +140,17 @@ cdef class HeaderBlock:
 cdef HeaderBlock new_block():
     cdef HeaderBlock block = HeaderBlock.__new__(HeaderBlock)
     block.fields = []
+    return block
+
+
+cdef HeaderBlock begun_with(HeaderBlock base):
+    cdef HeaderBlock block = HeaderBlock.__new__(HeaderBlock)
+    block.fields = base.fields[:]
+    memcpy(block._places, base._places, sizeof(base._places))
+    block._has_regular = base._has_regular
+    block.rule = base.rule
+    block.size = base.size
+    block.base = base
     return block
 
 

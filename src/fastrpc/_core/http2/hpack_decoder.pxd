@@ -1,9 +1,13 @@
 cimport cython
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.hpack_tables cimport DynamicTable, HeaderField
 from fastrpc._core.http2.violations cimport Violation
+
+cdef enum:
+    # Kept blocks, a power of two.
+    KNOWN_BLOCKS = 8
 
 
 @cython.final
@@ -21,6 +25,8 @@ cdef class HpackDecoder:
 
         # Blocks that changed no table, by a hash of their bytes: HeaderBlock or None; the bytes of their fields.
         list _known
+        # The hashes of the last ones that were not kept, at the same places.
+        uint64_t[KNOWN_BLOCKS] _seen
         readonly Py_ssize_t known_bytes
 
         # While a block is decoded: its next byte and its end, in the bytes of the caller.
@@ -35,10 +41,15 @@ cdef class HpackDecoder:
     # Apply a table limit that the peer acknowledged.
     cdef int limit_table(self, Py_ssize_t limit) except -1
 
-    cdef int _know(self, Py_ssize_t place, HeaderBlock block) except -1
+    # Blocks that came before.
+    cdef HeaderBlock _find(self, const char* data, Py_ssize_t size)
+    cdef HeaderBlock _begin(self, const char* data, Py_ssize_t run)
+    cdef bint _comes_again(self, const char* data, Py_ssize_t size) noexcept
+    cdef int _know(self, HeaderBlock block, const char* data, Py_ssize_t size) except -1
 
     # The parts of decoding; those that return a number return -1, those that return an object None for a violation.
     cdef int _decode_updates(self, Violation* violation) except? -1
+    cdef int _decode_fields(self, HeaderBlock block, Violation* violation) except? -1
     cdef HeaderField _decode_field(self, Violation* violation)
     cdef HeaderField _decode_literal(self, int prefix, Violation* violation)
     cdef HeaderField _field_at(self, int64_t index, Violation* violation)

@@ -7,7 +7,8 @@
                                                 └── literal ──► HeaderField, checked once
 
 A block of indexes alone changes no table, so the next equal block means the same: it is found by its bytes. A few such
-blocks are kept, as a client gets heads and trailers by turns and a server the heads of several methods.
+blocks are kept, as a client gets heads and trailers by turns and a server the heads of several methods. A block that begins
+with indexes, and goes on with a timeout say, begins with a copy of the fields that these mean.
 
 The decoded size is counted while decoding. A block above the limit is no error of the connection: fields behind the limit
 are left out, the table goes on, and the owner answers that the head is too large.
@@ -20,7 +21,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp
 
-from fastrpc._core.http2.header_block cimport new_block
+from fastrpc._core.http2.header_block cimport begun_with, new_block
 from fastrpc._core.http2.hpack_tables cimport (
     FIRST_TABLE_BYTES, STATIC_ENTRIES, TOKEN_OTHER, name_rule, new_field, static_fields, token_names, token_of,
 )
@@ -52,9 +53,11 @@ cdef enum:
     INTEGER_BYTES = 4
     # RFC 7541, section 4.2: the lowest size in between, and the final one.
     MOST_UPDATES = 2
-    # Kept blocks, and the most bytes of one.
-    KNOWN_BLOCKS = 4
+    # The most bytes of a kept block, and of its fields.
     KNOWN_BYTES = 1024
+    KNOWN_LIST_BYTES = 2048
+    # Fewer indexes at the beginning of a block are decoded each time.
+    LEAST_RUN = 3
     # Strings up to this size are decoded on the stack.
     ROOM_BYTES = 1024
 
@@ -73,43 +76,94 @@ cdef class HpackDecoder:
         self._needs_update = self.table.capacity > limit
         return 0
 
+    @cython.nonecheck(False)
     cdef HeaderBlock decode(self, const char* data, Py_ssize_t size, Violation* violation):
-        cdef HeaderBlock block
-        cdef HeaderField field
-        cdef Py_ssize_t place = <Py_ssize_t>(hash_bytes(data, <size_t>size, 0) & (KNOWN_BLOCKS - 1))
+        cdef HeaderBlock block = self._find(data, size)
+        cdef Py_ssize_t run
         cdef uint64_t generation = self.table.generation
-        # The list has the block while it is returned.
-        block = <HeaderBlock>PyList_GET_ITEM(self._known, place)
-        if (
-            block is not None and block.generation == generation and PyBytes_GET_SIZE(block.raw) == size
-            and memcmp(PyBytes_AS_STRING(block.raw), data, <size_t>size) == 0 and not self._needs_update
-        ):
+        if block is not None:
             return block
-        block = new_block()
         # Borrowed from the caller for this call.
         self._at = <const uint8_t*>data
         self._end = self._at + size
-        if self._decode_updates(violation) < 0:
+        run = indexed_run(data, size)
+        if LEAST_RUN <= run < size and not self._needs_update:
+            block = self._begin(data, run)
+            self._end = <const uint8_t*>data + size
+        else:
+            block = new_block()
+            if self._decode_updates(violation) < 0:
+                return None
+        if self._decode_fields(block, violation) < 0:
             return None
+        if self.table.generation == generation and size <= KNOWN_BYTES and (run == size or self._comes_again(data, size)):
+            self._know(block, data, size)
+        return block
+
+    @cython.nonecheck(False)
+    cdef int _decode_fields(self, HeaderBlock block, Violation* violation) except? -1:
+        """Add the fields up to the end."""
+        cdef HeaderField field
         while self._at < self._end:
             field = self._decode_field(violation)
             if field is None:
-                return None
-            block.size += field.size
+                return -1
+            # Not `+=`, which takes a reference first.
+            block.size = block.size + field.size
             if block.size <= self.list_limit:
                 block.add(field)
             else:
                 block.is_too_large = True
         self._large = None
-        if self.table.generation == generation and size <= KNOWN_BYTES:
-            block.raw = PyBytes_FromStringAndSize(data, size)
-            block.generation = generation
-            self._know(place, block)
-        return block
+        return 0
 
-    cdef int _know(self, Py_ssize_t place, HeaderBlock block) except -1:
+    # Blocks that came before
+
+    @cython.nonecheck(False)
+    cdef HeaderBlock _find(self, const char* data, Py_ssize_t size):
+        """Return the block of these bytes if it is known and means the same; None: it is to be decoded."""
+        cdef Py_ssize_t place = <Py_ssize_t>(hash_bytes(data, <size_t>size, 0) & (KNOWN_BLOCKS - 1))
+        # The list has the block while it is returned.
+        cdef HeaderBlock block = <HeaderBlock>PyList_GET_ITEM(self._known, place)
+        if (
+            block is not None and block.generation == self.table.generation and PyBytes_GET_SIZE(block.raw) == size
+            and memcmp(PyBytes_AS_STRING(block.raw), data, <size_t>size) == 0 and not self._needs_update
+        ):
+            return block
+        return None
+
+    cdef HeaderBlock _begin(self, const char* data, Py_ssize_t run):
+        """Return a block with the fields of the indexes that it begins with; what follows may be new each time."""
+        cdef Violation violation
+        cdef HeaderBlock known = self._find(data, run)
+        if known is None:
+            known = new_block()
+            self._end = self._at + run
+            if self._decode_fields(known, &violation) < 0 or known.is_too_large:
+                # From its beginning again, so that the owner hears of it.
+                self._at = <const uint8_t*>data
+                return new_block()
+            self._know(known, data, run)
+        self._at = <const uint8_t*>data + run
+        return begun_with(known)
+
+    cdef bint _comes_again(self, const char* data, Py_ssize_t size) noexcept:
+        """Return whether a block was the last one at its place: many have a new value each time, and are not kept."""
+        cdef uint64_t hash = hash_bytes(data, <size_t>size, 0)
+        cdef int place = <int>(hash & (KNOWN_BLOCKS - 1))
+        if self._seen[place] == hash:
+            return True
+        self._seen[place] = hash
+        return False
+
+    cdef int _know(self, HeaderBlock block, const char* data, Py_ssize_t size) except -1:
         """Keep a block in the place of another one."""
+        cdef Py_ssize_t place = <Py_ssize_t>(hash_bytes(data, <size_t>size, 0) & (KNOWN_BLOCKS - 1))
         cdef HeaderBlock former = <HeaderBlock>self._known[place]
+        if block.size > KNOWN_LIST_BYTES:
+            return 0
+        block.raw = PyBytes_FromStringAndSize(data, size)
+        block.generation = self.table.generation
         self.known_bytes += block.size - (0 if former is None else former.size)
         self._known[place] = block
         return 0
@@ -133,11 +187,20 @@ cdef class HpackDecoder:
             return violated(violation, RULE_MISSING_UPDATE, self.table.capacity, self.table_limit)
         return 0
 
+    @cython.nonecheck(False)
     cdef HeaderField _decode_field(self, Violation* violation):
         cdef HeaderField field
         cdef int first = self._at[0]
-        cdef int64_t index
+        cdef int64_t index = first & 0x7F
         if first & INDEXED:
+            if 0 < index <= STATIC_ENTRIES:
+                # The common cases at once. The tuple keeps it for ever.
+                self._at += 1
+                return <HeaderField>tuple_item(static_fields, <Py_ssize_t>index - 1)
+            if STATIC_ENTRIES < index < 0x7F and index <= STATIC_ENTRIES + self.table.count:
+                self._at += 1
+                # The table keeps it, and is not changed before the result has its reference.
+                return <HeaderField>self.table.get(<Py_ssize_t>index - STATIC_ENTRIES - 1)
             index = self._read_integer(INDEX_BITS, violation)
             return None if index < 0 else self._field_at(index, violation)
         if first & INSERTED:
@@ -153,6 +216,7 @@ cdef class HpackDecoder:
             field.is_sensitive = first & NEVER_INDEXED != 0
         return field
 
+    @cython.nonecheck(False)
     cdef HeaderField _decode_literal(self, int prefix, Violation* violation):
         """Decode a field whose value, and perhaps name, is written out."""
         cdef char[ROOM_BYTES] room
@@ -187,6 +251,7 @@ cdef class HpackDecoder:
             return None
         return new_field(name, PyBytes_FromStringAndSize(text, size), token, rule)
 
+    @cython.nonecheck(False)
     cdef HeaderField _field_at(self, int64_t index, Violation* violation):
         """Return the field of a table with this index."""
         cdef Py_ssize_t count = self.table.count
@@ -215,6 +280,7 @@ cdef class HpackDecoder:
             shift += 7
         return violated(violation, RULE_INTEGER)
 
+    @cython.nonecheck(False)
     cdef const char* _read_string(self, char* room, Py_ssize_t* size, Violation* violation) except? NULL:
         """Read a string; it lies in the block, in `room`, or in `_large` until the next one is read. NULL: a violation."""
         cdef const char* text
@@ -245,3 +311,12 @@ cdef class HpackDecoder:
             violated(violation, RULE_HUFFMAN)
             return NULL
         return place
+
+
+cdef Py_ssize_t indexed_run(const char* data, Py_ssize_t size) noexcept:
+    """Return how many bytes a block begins with that are indexes of one byte each."""
+    cdef Py_ssize_t at
+    for at in range(size):
+        if not INDEXED < <uint8_t>data[at] < 0xFF:
+            return at
+    return size

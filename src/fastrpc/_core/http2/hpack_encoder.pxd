@@ -9,6 +9,12 @@ cdef enum Indexing:
     INDEXING_TABLE = 0
     INDEXING_NONE = 1
     INDEXING_NEVER = 2
+    # The name into the table, with the first value; later values in full.
+    INDEXING_NAME = 3
+
+cdef enum:
+    # Templates whose block an encoder keeps, a power of two.
+    KNOWN_TEMPLATES = 8
 
 
 @cython.final
@@ -18,15 +24,19 @@ cdef class HeaderTemplate:
         readonly tuple pairs
         list _ways
 
-        # The block of them, as it was when the table had this generation; None: it is to be written.
-        bytes _block
-        uint64_t _generation
+        # Its place among those that an encoder knows.
+        int _place
 
 
 @cython.final
 cdef class HpackEncoder:
     cdef:
         readonly DynamicTable table
+
+        # By their places: templates (or None), and the block of each as it was when the table had that generation.
+        list _templates
+        list _blocks
+        uint64_t[KNOWN_TEMPLATES] _generations
 
         # Table size updates that the next block begins with: the lowest size since the last block and the final one.
         bint _has_update
@@ -43,6 +53,7 @@ cdef class HpackEncoder:
 
     # Write the fields of a template.
     cdef int put_template(self, WriteBuffer out, HeaderTemplate template) except -1
+    cdef int _write_template(self, WriteBuffer out, HeaderTemplate template) except -1
     cdef int _put_literal(
         self, WriteBuffer out, int token, bytes name, bytes value, int indexing
     ) except -1

@@ -10,6 +10,8 @@ A template is a part of a block that is the same in each: while nothing was inse
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
@@ -41,18 +43,25 @@ cdef enum:
     HUFFMAN = 0x80
     # Of an integer up to 2 ** 35.
     INTEGER_BYTES = 6
+    # A shorter string gains at most two bytes by its code, which costs both sides more than those.
+    SHORT_STRING = 10
     # A field with a larger share of the table than this is not put into it.
     SHARE_OF_FIELD = 2
 
 cdef uint8_t[TOKEN_COUNT] indexing_by_token
 
+# Consecutive templates have different places: those that are used by turns do not displace each other.
+cdef int last_place = 0
+
 
 def _fill_indexing():
     for token in (
         TOKEN_CONTENT_LENGTH, TOKEN_DATE, TOKEN_ETAG, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_PUSHBACK,
-        TOKEN_GRPC_TIMEOUT, TOKEN_OTHER, TOKEN_REQUEST_ID, TOKEN_TRACEPARENT, TOKEN_TRACESTATE,
+        TOKEN_OTHER, TOKEN_REQUEST_ID, TOKEN_TRACESTATE,
     ):
         indexing_by_token[<int>token] = INDEXING_NONE
+    for token in (TOKEN_GRPC_TIMEOUT, TOKEN_TRACEPARENT):
+        indexing_by_token[<int>token] = INDEXING_NAME
     for token in (
         TOKEN_AUTHORIZATION, TOKEN_COOKIE, TOKEN_GRPC_STATUS_DETAILS, TOKEN_PROXY_AUTHORIZATION, TOKEN_SET_COOKIE,
     ):
@@ -66,6 +75,9 @@ _fill_indexing()
 cdef class HeaderTemplate:
 
     def __init__(self, pairs):
+        global last_place
+        last_place += 1
+        self._place = last_place & (KNOWN_TEMPLATES - 1)
         self.pairs = tuple(pairs)
         self._ways = []
         for name, value in self.pairs:
@@ -78,6 +90,8 @@ cdef class HpackEncoder:
 
     def __cinit__(self):
         self.table = DynamicTable(FIRST_TABLE_BYTES)
+        self._templates = [None] * KNOWN_TEMPLATES
+        self._blocks = [None] * KNOWN_TEMPLATES
 
     cdef int limit_table(self, Py_ssize_t limit) except -1:
         cdef Py_ssize_t capacity = min(limit, <Py_ssize_t>FIRST_TABLE_BYTES)
@@ -96,6 +110,7 @@ cdef class HpackEncoder:
         self._has_update = False
         return 0
 
+    @cython.nonecheck(False)
     cdef int put(self, WriteBuffer out, int token, bytes name, bytes value, int indexing) except -1:
         cdef Py_ssize_t place, size
         cdef HeaderField field
@@ -104,7 +119,7 @@ cdef class HpackEncoder:
             place = static_place(token, value)
             if place:
                 return put_integer(out, INDEXED, INDEX_BITS, place)
-        if indexing != INDEXING_TABLE:
+        if indexing != INDEXING_TABLE and (indexing != INDEXING_NAME or self.table.find_name(token, name) >= 0):
             return self._put_literal(out, token, name, value, indexing)
         hash = hash_bytes(PyBytes_AS_STRING(value), <size_t>PyBytes_GET_SIZE(value), <uint64_t>token)
         place = self.table.find(hash, name, value)
@@ -119,24 +134,37 @@ cdef class HpackEncoder:
         field.hash = hash
         return self.table.insert(field)
 
+    @cython.nonecheck(False)
     cdef int put_template(self, WriteBuffer out, HeaderTemplate template) except -1:
-        cdef Py_ssize_t size, start = out.size
-        cdef uint64_t generation = self.table.generation
-        cdef bytes block = template._block
-        if template._generation == generation and block is not None:
-            size = PyBytes_GET_SIZE(block)
-            if size:
-                memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
-            return 0
-        for token, indexing, name, value in template._ways:
-            self.put(out, token, name, value, indexing)
-        template._block = None
-        if self.table.generation == generation:
-            # The bytes lie in the buffer until its next change.
-            template._block = PyBytes_FromStringAndSize(out.data() + start, out.size - start)
-            template._generation = generation
+        cdef int place = template._place
+        cdef bytes block
+        cdef Py_ssize_t size
+        # The lists have as many places, and keep what lies there while it is used.
+        if (
+            PyList_GET_ITEM(self._templates, place) != <PyObject*>template
+            or self._generations[place] != self.table.generation
+        ):
+            return self._write_template(out, template)
+        block = <bytes>PyList_GET_ITEM(self._blocks, place)
+        size = PyBytes_GET_SIZE(block)
+        if size:
+            memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
         return 0
 
+    cdef int _write_template(self, WriteBuffer out, HeaderTemplate template) except -1:
+        """Write the fields of a template, and keep their block if they change no table."""
+        cdef Py_ssize_t start = out.size
+        cdef uint64_t generation = self.table.generation
+        for token, indexing, name, value in template._ways:
+            self.put(out, token, name, value, indexing)
+        if self.table.generation == generation:
+            self._templates[template._place] = template
+            # The bytes lie in the buffer until its next change.
+            self._blocks[template._place] = PyBytes_FromStringAndSize(out.data() + start, out.size - start)
+            self._generations[template._place] = generation
+        return 0
+
+    @cython.nonecheck(False)
     cdef int _put_literal(
         self, WriteBuffer out, int token, bytes name, bytes value, int indexing
     ) except -1:
@@ -150,8 +178,9 @@ cdef class HpackEncoder:
         else:
             put_integer(out, NEVER_INDEXED if indexing == INDEXING_NEVER else PLAIN, LITERAL_BITS, place)
         if place == 0:
-            put_string(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
-        return put_string(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+            put_string(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
+        # In the table it is written once, else each time.
+        return put_string(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), indexing != INDEXING_TABLE)
 
 
 cdef int indexing_of(int token, bytes name) noexcept:
@@ -195,9 +224,11 @@ cdef int put_integer(WriteBuffer out, int first, int prefix, Py_ssize_t value) e
     return 0
 
 
-cdef int put_string(WriteBuffer out, const char* text, Py_ssize_t size) except -1:
+cdef int put_string(WriteBuffer out, const char* text, Py_ssize_t size, bint is_plain_if_short) except -1:
     """Write a string, by the Huffman code where that is shorter."""
-    cdef Py_ssize_t coded = huffman_size(text, size)
+    cdef Py_ssize_t coded = size
+    if size > SHORT_STRING or not is_plain_if_short:
+        coded = huffman_size(text, size)
     if coded < size:
         put_integer(out, HUFFMAN, STRING_BITS, coded)
         huffman_encode(text, size, out.reserve(coded))

@@ -70,7 +70,8 @@ cdef class Http2Sender(OutputBuffer):
         Py_ssize_t _open_end
         uint32_t _open_stream
 
-        # Streams that have room now, and those that our last frame closed: the connection tells the side above.
+        # Streams that have room now, and those that a frame of this `pump` closed: the connection tells the side above.
+        bint is_pumping
         list woken
         list over
 

@@ -119,7 +119,8 @@ cdef class Http2Sender(OutputBuffer):
                 return 0
             put_reset(self.out, stream.id, CODE_NONE)
             self.streams.reset(stream, True)
-        self.over.append(stream)
+        if self.is_pumping:
+            self.over.append(stream)
         return 0
 
     # Messages
@@ -359,9 +360,11 @@ cdef class Http2Sender(OutputBuffer):
         """Move messages into the output as windows allow: short ones first, then pieces until `room` bytes lie there."""
         self._open_at = -1
         self.lacks_credit = False
+        self.is_pumping = True
         if self._pump_small(with_large) != BLOCKED and with_large and self.ring._items is not None:
             self._pump_ring(room)
         self._open_at = -1
+        self.is_pumping = False
         return 0
 
     cdef int _pump_small(self, bint with_large) except -1:

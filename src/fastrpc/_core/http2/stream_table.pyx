@@ -48,6 +48,7 @@ cdef class StreamTable:
     def count(self):
         return self._streams.size
 
+    @cython.nonecheck(False)
     cdef Http2Stream arrive(self, int kind, uint32_t id, Violation* violation):
         cdef Http2Stream stream
         cdef int ending
@@ -79,6 +80,7 @@ cdef class StreamTable:
                 violated(violation, RULE_ID_ORDER, id, self.highest)
         return None
 
+    @cython.nonecheck(False)
     cdef Http2Stream _open_by_peer(self, uint32_t id, Violation* violation):
         self.highest = id
         if self._streams.size >= self.limit:
@@ -88,6 +90,7 @@ cdef class StreamTable:
             return None
         return self._add(id)
 
+    @cython.nonecheck(False)
     cdef int take_head(
         self, Http2Stream stream, bint is_interim, bint ends_stream, int64_t content_length, Violation* violation
     ) except -2:
@@ -101,6 +104,7 @@ cdef class StreamTable:
             return violated(violation, RULE_TRAILERS_END)
         return self._end_by_peer(stream, violation) if ends_stream else 0
 
+    @cython.nonecheck(False)
     cdef int take_data(self, Http2Stream stream, Py_ssize_t size, bint ends_stream, Violation* violation) except -2:
         if not stream.has_head:
             return violated(violation, RULE_EARLY_DATA)
@@ -110,6 +114,7 @@ cdef class StreamTable:
             stream.content_left -= size
         return self._end_by_peer(stream, violation) if ends_stream else 0
 
+    @cython.nonecheck(False)
     cdef int _end_by_peer(self, Http2Stream stream, Violation* violation) except -2:
         # An answer to HEAD would announce content that never comes; no such request is made or answered here.
         if stream.content_left > 0:
@@ -117,6 +122,7 @@ cdef class StreamTable:
         stream.is_ended_by_peer = True
         return self._close(stream, ENDING_BOTH) if stream.is_ended_by_us else 0
 
+    @cython.nonecheck(False)
     cdef Http2Stream open(self):
         if self._streams.size >= self.limit or self.is_left or self.highest >= HIGHEST_ID - 1:
             return None
@@ -124,6 +130,7 @@ cdef class StreamTable:
         self.highest += 2 if self.highest else 1
         return self._add(self.highest)
 
+    @cython.nonecheck(False)
     cdef Http2Stream _add(self, uint32_t id):
         cdef Http2Stream stream = Http2Stream.__new__(Http2Stream)
         stream.id = id
@@ -132,11 +139,13 @@ cdef class StreamTable:
         self._streams.add(id, <PyObject*>stream)
         return stream
 
+    @cython.nonecheck(False)
     cdef Http2Stream find(self, uint32_t id):
         # Kept by the table until the result has its reference.
         cdef PyObject* found = self._streams.get(id)
         return None if found is NULL else <Http2Stream>found
 
+    @cython.nonecheck(False)
     cdef int end(self, Http2Stream stream) except -1:
         stream.is_ended_by_us = True
         return self._close(stream, ENDING_BOTH) if stream.is_ended_by_peer else 0
@@ -146,6 +155,7 @@ cdef class StreamTable:
         stream.is_ended_by_us = stream.is_ended_by_peer = True
         return self._close(stream, ENDING_BY_US if is_by_us else ENDING_BY_PEER)
 
+    @cython.nonecheck(False)
     cdef int _close(self, Http2Stream stream, int ending) except -1:
         cdef PyObject* taken = self._streams.take(stream.id)
         if taken is NULL:

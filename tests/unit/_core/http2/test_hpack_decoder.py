@@ -8,6 +8,7 @@ from hpack import Encoder
 from fastrpc._core.http2.hpack_decoder import HpackDecoder
 from fastrpc_harness.http2_blocks import (
     Http2ViolationError,
+    broken_rule,
     decode_again,
     decode_block,
     limit_decoder,
@@ -16,6 +17,7 @@ from fastrpc_harness.http2_blocks import (
     pairs_of,
     table_fields,
     value_of,
+    violation_rows,
 )
 from tests.support.hpack_vectors import SEQUENCES, SINGLE
 
@@ -228,6 +230,71 @@ class TestKnownBlocks:
         first = decode_block(decoder, b"\x82")
         decode_block(decoder, bytes.fromhex("3fe11f"))
         assert decode_block(decoder, b"\x82") is not first
+
+    def test_a_block_with_a_new_value_is_kept_once_it_comes_again(self) -> None:
+        decoder = HpackDecoder()
+        raw = b"\x82\x0f\x11\x02on"
+        first, second = decode_block(decoder, raw), decode_block(decoder, raw)
+        assert second is not first
+        assert decode_block(decoder, raw) is second
+
+    def test_a_block_begins_with_what_is_known_of_it(self) -> None:
+        decoder = HpackDecoder()
+        indexes = b"\x83\x86\x84"
+        blocks = [decode_block(decoder, indexes + b"\x00\x01t\x01%d" % count) for count in range(5)]
+        assert [pairs_of(block)[:3] for block in blocks] == [
+            [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/")]
+        ] * 5
+        assert [pairs_of(block)[3:] for block in blocks] == [[(b"t", b"%d" % count)] for count in range(5)]
+        assert [block.size for block in blocks] == [43 + 43 + 38 + 34] * 5
+        # What it begins with is one block, known by itself.
+        assert pairs_of(decode_block(decoder, indexes)) == pairs_of(blocks[0])[:3]
+
+    def test_a_beginning_changes_with_the_table(self) -> None:
+        encoder, decoder = Encoder(), HpackDecoder()
+        for count in range(3):
+            decode_block(decoder, encoder.encode([("a", str(count))]))
+            block = decode_block(decoder, b"\xbe\xbe\xbe\x00\x01t\x01t")
+            assert pairs_of(block)[:3] == [(b"a", str(count).encode())] * 3
+
+    def test_a_wrong_index_in_a_beginning_is_found(self) -> None:
+        with pytest.raises(Http2ViolationError, match="index 70"):
+            decode_block(HpackDecoder(), b"\x82\x86\xc6\x84\x00\x01t\x01t")
+
+    def test_a_beginning_above_the_limit_is_too_large(self) -> None:
+        decoder = HpackDecoder(list_limit=100)
+        for _ in range(3):
+            block = decode_block(decoder, b"\x82\x86\x84\x00\x01t\x01t")
+            assert (block.is_too_large, len(block.fields)) == (True, 2)
+
+    @pytest.mark.parametrize(
+        ("added", "text"),
+        [
+            (b"\x00\x01t\x01t", ""),
+            (b"\x0f\x17\x01b", "differs from Host"),
+            (b"\x04\x01/", "is there twice"),
+            (b"\x00\x01t\x01t\x08\x03200", "comes behind a regular one"),
+            (b"\x00\x01T\x01t", "a capital letter"),
+            (b"\x08\x03200", "not of this kind of head"),
+        ],
+    )
+    def test_rules_count_for_what_follows_a_known_beginning(self, added: bytes, text: str) -> None:
+        decoder = HpackDecoder()
+        head = b"\x83\x86\x84"
+        # With its authority in the table.
+        decode_block(decoder, b"\x41\x01a")
+        for _ in range(3):
+            assert broken_rule(decode_block(decoder, head + b"\xbe\x00\x01t\x01t"), "request") == 0
+            rule = broken_rule(decode_block(decoder, head + b"\xbe" + added), "request")
+            assert text in violation_rows()[rule][2] if text else rule == 0
+
+    def test_large_blocks_are_not_kept(self) -> None:
+        decoder = HpackDecoder(list_limit=1 << 20)
+        for _ in range(3):
+            decode_block(decoder, b"\x82" * 60)
+        assert decoder.known_bytes == 0
+        decode_block(decoder, b"\x82" * 40)
+        assert decoder.known_bytes == 40 * 42
 
     def test_a_note_stays_with_it(self) -> None:
         decoder = HpackDecoder()

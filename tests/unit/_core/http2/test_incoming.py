@@ -199,7 +199,6 @@ def test_an_incomplete_frame_is_a_fact() -> None:
 
 def test_memory_of_tables_and_blocks_is_counted() -> None:
     side = opened()
-    assert 0 < side.held < 1_000
     before = side.held
     # A field for the table, in a block that is not known again.
     side.feed(headers_frames(3, GET + b"\x40\x03key\x05value"))

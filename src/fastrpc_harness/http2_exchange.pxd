@@ -1,0 +1,24 @@
+"""Both sides of unary exchanges on a connection of HTTP/2, in a loop of C: what the layer itself costs."""
+
+cimport cython
+
+from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
+
+
+@cython.final
+cdef class ExchangingClient(Http2Connection):
+    cdef:
+        HeaderTemplate _request
+        bytes _payload
+        list _timeouts
+        # Calls that were answered.
+        readonly Py_ssize_t answered
+
+
+@cython.final
+cdef class ExchangingServer(Http2Connection):
+    cdef:
+        HeaderTemplate _head
+        HeaderTemplate _trailers
+        bytes _payload

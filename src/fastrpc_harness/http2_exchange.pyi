@@ -1,0 +1,23 @@
+from typing import final
+
+from fastrpc._core.http2.connection import Http2Connection
+from fastrpc._core.http2.hpack_encoder import HeaderTemplate
+
+@final
+class ExchangingClient(Http2Connection):
+    """A client that sends a head, a timeout and a message for each call, and counts the answers."""
+
+    def __init__(self, request: HeaderTemplate, payload: bytes) -> None: ...
+    @property
+    def answered(self) -> int: ...
+
+@final
+class ExchangingServer(Http2Connection):
+    """A server that answers each message with a head, a message and trailers."""
+
+    def __init__(self, head: HeaderTemplate, trailers: HeaderTemplate, payload: bytes) -> None: ...
+
+def exchange(
+    client: ExchangingClient, server: ExchangingServer, calls: int, in_flight: int, deadlines: bool
+) -> None:
+    """Make calls, so many at once, with all frames of a turn in one piece."""

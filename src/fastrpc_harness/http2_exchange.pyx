@@ -1,0 +1,76 @@
+"""Both sides of unary exchanges on a connection of HTTP/2, in a loop of C: what the layer itself costs."""
+
+cimport cython
+
+from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.hpack_tables cimport TOKEN_GRPC_TIMEOUT
+from fastrpc._core.http2.stream_table cimport Http2Stream
+
+cdef enum:
+    WINDOW = 65_535
+    MOST_FIELDS = 8_192
+    TIMEOUTS = 97
+
+
+@cython.final
+cdef class ExchangingClient(Http2Connection):
+
+    def __init__(self, HeaderTemplate request not None, bytes payload not None):
+        self.set_up(True, 0, WINDOW, MOST_FIELDS)
+        self._request = request
+        self._payload = payload
+        # No two of a burst are the same, as with real deadlines: such heads are never known at once.
+        self._timeouts = [[(TOKEN_GRPC_TIMEOUT, b"grpc-timeout", b"%du" % (999_700 + i))] for i in range(TIMEOUTS)]
+        self.open(True)
+
+    cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
+        self.answered += 1
+        return 0
+
+
+@cython.final
+cdef class ExchangingServer(Http2Connection):
+
+    def __init__(self, HeaderTemplate head not None, HeaderTemplate trailers not None, bytes payload not None):
+        self.set_up(False, 1_000, WINDOW, MOST_FIELDS)
+        self._head = head
+        self._trailers = trailers
+        self._payload = payload
+        self.open(True)
+
+    cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        self.send_head(stream, self._head, None, False)
+        self.send_message(stream, self._payload, 0, False)
+        self.send_trailers(stream, self._trailers, None)
+        return self.note_answered()
+
+
+def exchange(
+    ExchangingClient client not None, ExchangingServer server not None, Py_ssize_t calls, Py_ssize_t in_flight,
+    bint deadlines,
+):
+    """Make calls, so many at once, with all frames of a turn in one piece."""
+    cdef Py_ssize_t _index, begun = 0
+    cdef Http2Stream stream
+    client.is_reading = server.is_reading = True
+    while begun < calls:
+        for _index in range(min(in_flight, calls - begun)):
+            stream = client.open_stream()
+            client.send_head(stream, client._request, <list>client._timeouts[begun % TIMEOUTS] if deadlines else None, False)
+            client.send_message(stream, client._payload, 0, True)
+            begun += 1
+        hand_over(client, server)
+        hand_over(server, client)
+
+
+cdef int hand_over(Http2Connection giver, Http2Connection taker) except -1:
+    """Give one side the output of the other."""
+    cdef Py_ssize_t size = 0
+    cdef const char* data
+    taker.messages_left = 1_000_000
+    giver.pump()
+    # It lies in the buffer of the giver until that is skipped.
+    data = giver.plain_output(&size)
+    if data is NULL or taker.receive(data, size) != size:
+        raise ValueError("the output is cut")
+    return giver.skip_output()
