@@ -70,7 +70,7 @@ cdef int hand_over(Http2Connection giver, Http2Connection taker) except -1:
     taker.messages_left = 1_000_000
     giver.pump()
     # It lies in the buffer of the giver until that is skipped.
-    data = giver.plain_output(&size)
+    data = giver.output.plain(&size)
     if data is NULL or taker.receive(data, size) != size:
         raise ValueError("the output is cut")
-    return giver.skip_output()
+    return giver.output.skip()

@@ -172,7 +172,6 @@ cdef class Http2Connection(Engine):
     # The parts of orders.
     cdef bint _is_open(self, Http2Stream stream) noexcept
     cdef bint _is_stuck(self) noexcept
-    cdef int _written(self) except -1
     cdef int _sent(self, Http2Stream stream) except -1
     cdef int _is_over(self, Http2Stream stream) except -1
     cdef int _close(self, int code, str text, bint lingers) except -1

@@ -122,20 +122,20 @@ cdef class Http2Connection(Engine):
 
     cdef int open(self, bint is_wide) except -1:
         self.control.open(self._window_bytes, self.incoming.decoder.list_limit)
-        return self.widen() if is_wide else self._written()
+        return self.widen() if is_wide else self.written()
 
     cdef int widen(self) except -1:
-        return 0 if self.is_closed else self.incoming.widen() + self._written()
+        return 0 if self.is_closed else self.incoming.widen() + self.written()
 
     cdef int start_drain(self, str text) except -1:
         if self.is_closed or not self.control.start_drain(text, self.now):
             return 0
         if self._stream is not NULL:
             (<ByteStream>self._stream).schedule_check(self.check_http2(self.now))
-        return self._written()
+        return self.written()
 
     cdef int finish_drain(self) except -1:
-        return self._written() if not self.is_closed and self.control.finish_drain() else 0
+        return self.written() if not self.is_closed and self.control.finish_drain() else 0
 
     cdef int close_with(self, int code, str text) except -1:
         if not self.is_closed:
@@ -229,7 +229,7 @@ cdef class Http2Connection(Engine):
         if violation.rule != RULE_STREAM_LIMIT:
             return self._violate_stream(id, violation)
         put_reset(self.sender.out, id, CODE_REFUSED_STREAM)
-        self._written()
+        self.written()
         self.control.expect_late(True)
         self.on_refused(id, block)
         self.note_unanswered()
@@ -263,10 +263,11 @@ cdef class Http2Connection(Engine):
     cdef int body_received(self, Py_ssize_t size) except -1:
         cdef Violation violation
         cdef Http2Stream stream = self.incoming.data_stream
-        cdef bint ends_stream = self.incoming.placed(size, self.now)
-        self.messages_left -= self.incoming.data_stream is None
-        if self.is_closed:
+        cdef bint ends_stream
+        if self.is_closed or stream is None:
             return 0
+        ends_stream = self.incoming.placed(size, self.now)
+        self.messages_left -= self.incoming.data_stream is None
         if not stream.is_ended_by_peer:
             if self.streams.take_data(stream, size, ends_stream, &violation) < 0:
                 self._violate_stream(stream.id, &violation)
@@ -326,7 +327,7 @@ cdef class Http2Connection(Engine):
                 done = self._take_goaway(frame, &violation)
         if done < 0:
             return self._violate_stream(frame.stream, &violation)
-        return self._written() if self.sender.is_waiting() or self.sender.size() else 0
+        return self.written() if self.sender.is_waiting() or self.sender.size() else 0
 
     cdef int _take_goaway(self, Http2Frame* frame, Violation* violation) except -2:
         cdef list not_taken = self.control.take_goaway(frame, violation)
@@ -353,7 +354,7 @@ cdef class Http2Connection(Engine):
         stream = self.streams.find(id)
         self.note_unanswered()
         put_reset(self.sender.out, id, error_code(violation.rule))
-        self._written()
+        self.written()
         self.control.expect_late(True)
         if stream is not None:
             self.sender.drop_unsent(stream)
@@ -448,7 +449,7 @@ cdef class Http2Connection(Engine):
         self.sender.drop_unsent(stream)
         put_reset(self.sender.out, stream.id, code)
         self.streams.reset(stream, True)
-        self._written()
+        self.written()
         return self._is_over(stream)
 
     cdef bint is_full(self, Http2Stream stream) noexcept:
@@ -461,20 +462,20 @@ cdef class Http2Connection(Engine):
         if not self._is_open(stream):
             return 0
         self.sender.wait_turn(stream)
-        return self._written()
+        return self.written()
 
     cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1:
-        return 0 if self.is_closed else self.incoming.take(stream, size) + self._written()
+        return 0 if self.is_closed else self.incoming.take(stream, size) + self.written()
 
     cdef int grant(self, Http2Stream stream, int64_t size) except -1:
-        return 0 if self.is_closed else self.incoming.grant(stream, size) + self._written()
+        return 0 if self.is_closed else self.incoming.grant(stream, size) + self.written()
 
     @cython.nonecheck(False)
     cdef int _sent(self, Http2Stream stream) except -1:
         """A frame of a stream was written, perhaps its last one: let it leave."""
         if stream.is_ended_by_us:
             self._is_over(stream)
-        return self._written()
+        return self.written()
 
     @cython.nonecheck(False)
     cdef int _is_over(self, Http2Stream stream) except -1:
@@ -488,17 +489,9 @@ cdef class Http2Connection(Engine):
     # Bytes out
 
     @cython.nonecheck(False)
-    cdef int _written(self) except -1:
-        """A frame was written: it leaves at the end of the read that is handled now, else in the next turn of the loop."""
-        if not self.is_reading and self._stream is not NULL:
-            (<ByteStream>self._stream).on_output()
-        return 0
-
-    @cython.nonecheck(False)
     cdef int pump(self) except -1:
         cdef Http2Sender sender = self.sender
         cdef list woken
-        sender.close_frame()
         if not sender.is_waiting():
             # The fast path of a connection whose messages are written at once.
             return 0
@@ -548,5 +541,5 @@ cdef class Http2Connection(Engine):
             self.abort()
             return 0
         if self.sender.size():
-            self._written()
+            self.written()
         return due

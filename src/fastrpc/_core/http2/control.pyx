@@ -30,17 +30,17 @@ from fastrpc._core.http2.settings cimport (
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.http2.violations cimport (
     CODE_NONE, RULE_CREDIT_FLOOD, RULE_IDLE_WORK, RULE_LATE_FLOOD, RULE_PING_ANSWERS, RULE_PING_FLOOD,
-    RULE_SETTINGS_FLOOD, RULE_SHORT_WINDOWS, RULE_SKIPPED_FLOOD, violated,
+    RULE_SETTINGS_FLOOD, RULE_SHORT_WINDOWS, RULE_SKIPPED_FLOOD, RULE_ZERO_STREAM_INCREMENT, violated,
 )
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
 from fastrpc._core.wire.budgets cimport (
     CREDITS_PER_FRAME, FREE_CREDITS, LEAST_LATE_BYTES, SETTINGS_PER_MINUTE, UNSENT_PING_ACKS, expect_late_frames,
-    is_early_ping, open_idle_work, open_late_frames, open_settings, open_skipped, too_many_answers,
+    is_early_ping, open_idle_work, open_late_frames, open_settings, open_skipped, pay_idle_work, too_many_answers,
 )
 from fastrpc._core.wire.frame cimport GOAWAY_TEXT_LIMIT
-from fastrpc._core.wire.silence cimport PEER_IS_SILENT, PEER_LIVES, judge_silence
+from fastrpc._core.wire.silence cimport PEER_IS_SILENT, PEER_LIVES, asked, forgive_silence, interval_of, judge_silence
 from fastrpc._core.wire.window cimport (
-    CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SLOT, fill, give, open_budget, spend, widen,
+    CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SLOT, fill, open_budget, spend, widen,
 )
 
 cdef enum:
@@ -134,8 +134,10 @@ cdef class Http2Control:
         stream = self.streams.arrive(KIND_WINDOW_UPDATE, frame.stream, violation)
         if violation.rule:
             return -1
-        if stream is None:
+        if stream is None and frame.number:
             return self.drop_late(frame.stream, -1, now, violation)
+        if stream is None:
+            return violated(violation, RULE_ZERO_STREAM_INCREMENT)
         # One of 0 bytes is a violation as well.
         if self.flow.raise_window(&stream.windows, frame.number, violation) < 0:
             return -1
@@ -161,8 +163,7 @@ cdef class Http2Control:
         return violated(violation, RULE_IDLE_WORK)
 
     cdef int return_idle_work(self) noexcept:
-        if self.idle_work.left < self.idle_work.capacity:
-            give(&self.idle_work, 1, self.idle_work.capacity // self.idle_work.period)
+        pay_idle_work(&self.idle_work)
         return 0
 
     cdef int expect_late(self, bint with_data) noexcept:
@@ -228,18 +229,16 @@ cdef class Http2Control:
         if verdict == PEER_IS_SILENT:
             # A client without a call depends on no answer, and servers dislike its pings.
             verdict = PEER_LIVES
-            due[0] = now + self.silence.interval_ns
+            due[0] = now + interval_of(&self.silence)
             if not self.is_client or self.streams.count_open():
-                self.silence.asked_ns = now
                 put_ping(self.sender.out, PyBytes_AS_STRING(PING_OF_LIFE), False)
-                due[0] = now + self.silence.timeout_ns
+                due[0] = asked(&self.silence, now)
         due[0] = earlier(due[0], drain_due)
         return verdict
 
     cdef int forgive(self, uint64_t late) noexcept:
         """The peer was not heard for so long through our fault."""
-        if self.silence.asked_ns:
-            self.silence.asked_ns += late
+        forgive_silence(&self.silence, late)
         return 0
 
 

@@ -65,7 +65,7 @@ cdef class Http2Sender(OutputBuffer):
         bint lacks_credit
 
         # The last DATA frame, to which the next short message of its stream is added: its place in `out`, -1: none, its
-        # stream and its end. It is of use until the output is taken, which only follows a `pump`.
+        # stream and its end.
         Py_ssize_t _open_at
         Py_ssize_t _open_end
         uint32_t _open_stream
@@ -105,10 +105,6 @@ cdef class Http2Sender(OutputBuffer):
         if self.ring._items is not None or (self.small._items is not None and not self.lacks_credit):
             return LITTLE if self.queued_bytes <= BURST and self.round.streams == 0 else MUCH
         return NOTHING
-
-    cdef inline void close_frame(self) noexcept:
-        """The output may be taken now: nothing is added to its last frame any more."""
-        self._open_at = -1
 
     cdef inline bint _is_turn_of_large(self) noexcept:
         return self.ring._items is not None and self.size() >= SMALL_IN_A_ROW

@@ -30,7 +30,7 @@ from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.outgoing cimport FEW_DROPPED
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.wire.budgets cimport PIECE_COST
-from fastrpc._core.wire.rounds cimport MOST_OWED, QUANTUM, begin_turn, charge, granted, is_used_up, open_round
+from fastrpc._core.wire.rounds cimport MOST_OWED, QUANTUM, granted, has_used_up, next_turn, open_round, take_off
 
 cdef enum:
     # Messages of streams up to this size are written at once if nothing holds them back.
@@ -66,6 +66,16 @@ cdef class Http2Sender(OutputBuffer):
         self.over = []
         self._open_at = -1
         open_round(&self.round)
+
+    # Output: nothing is added to a frame that was taken.
+
+    cdef object take(self):
+        self._open_at = -1
+        return OutputBuffer.take(self)
+
+    cdef int skip(self) except -1:
+        self._open_at = -1
+        return OutputBuffer.skip(self)
 
     # Heads and trailers
 
@@ -177,7 +187,7 @@ cdef class Http2Sender(OutputBuffer):
             memcpy(place, prefix, <size_t>prefix_size)
             memcpy(place + prefix_size, data, <size_t>size)
             self.flow.sent(&stream.windows, whole)
-            charge(&self.round, &stream.share, &stream.share_turn, QUANTUM, whole)
+            take_off(&self.round, &stream.share, &stream.share_turn, QUANTUM, whole)
         self._open_end = self.out.size
         return self._ended(stream) if ends_stream else 0
 
@@ -203,7 +213,7 @@ cdef class Http2Sender(OutputBuffer):
         self.keep(message.payload, offset, part)
         self.frames_sent += 1 + size // LEAST_FRAME_LIMIT
         self.flow.sent(&stream.windows, size)
-        charge(&self.round, &stream.share, &stream.share_turn, QUANTUM, size)
+        take_off(&self.round, &stream.share, &stream.share_turn, QUANTUM, size)
         return self._ended(stream) if ends_stream else 0
 
     cdef int _write_all(self, Http2Stream stream) except -1:
@@ -324,7 +334,7 @@ cdef class Http2Sender(OutputBuffer):
 
     cdef bint has_room(self, Http2Stream stream) noexcept:
         """Return whether a stream may send its next message now: little waits, and it is not the turn of others."""
-        return self.size() <= STREAM_SHARE and stream.unsent is None and not is_used_up(
+        return self.size() <= STREAM_SHARE and stream.unsent is None and not has_used_up(
             &self.round, stream.share, stream.share_turn, self.ring._items is not None
         )
 
@@ -358,12 +368,10 @@ cdef class Http2Sender(OutputBuffer):
 
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
         """Move messages into the output as windows allow: short ones first, then pieces until `room` bytes lie there."""
-        self._open_at = -1
         self.lacks_credit = False
         self.is_pumping = True
         if self._pump_small(with_large) != BLOCKED and with_large and self.ring._items is not None:
             self._pump_ring(room)
-        self._open_at = -1
         self.is_pumping = False
         return 0
 
@@ -415,7 +423,7 @@ cdef class Http2Sender(OutputBuffer):
         cdef Http2Stream stream
         cdef int done = WRITTEN
         cdef Py_ssize_t before = self.size(), shared = 0, written = 0, more
-        begin_turn(&self.round, room, len(self.ring))
+        next_turn(&self.round, room, len(self.ring))
         while done != BLOCKED:
             stream = self._next()
             if stream is None:

@@ -14,7 +14,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.block_pool cimport copied
 from fastrpc._core.base.status cimport CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
-from fastrpc._core.base.wire cimport SECOND, load16
+from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport (
     STATE_ASSEMBLING,
     STATE_CANCELLED,
@@ -25,6 +25,7 @@ from fastrpc._core.calls.call cimport (
 )
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.wire.budgets cimport open_idle_work, pay_idle_work
 from fastrpc._core.wire.frame cimport (
     CANCEL_DEADLINE,
     CANCEL_LOCAL_LIMIT,
@@ -39,8 +40,7 @@ from fastrpc._core.wire.frame cimport (
     STREAM_IN,
     STREAM_OUT,
 )
-from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SECOND, give, open_budget
-from fastrpc._core.wire.window cimport spend
+from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, spend
 
 cdef enum:
     # PROTOCOL.md, "Budgets".
@@ -55,7 +55,7 @@ cdef class CalleeStates:
     def __cinit__(self):
         self.calls = CallTable()
         self.last_taken = <uint64_t>0x7FFFFFFFFFFFFFFF
-        open_budget(&self.idle_work, IDLE_CALLS, IDLE_CALLS_PER_SECOND, SECOND)
+        open_idle_work(&self.idle_work)
 
     @cython.nonecheck(False)
     cdef int request(self, Frame* frame, bytes payload) except -1:
@@ -278,10 +278,8 @@ cdef class CalleeStates:
         if call.refusal_waits:
             call.refusal_waits = False
             self.refusals_waiting -= 1
-        elif (
-            self.idle_work.left < self.idle_work.capacity and call.state != STATE_GONE and call.state != STATE_CANCELLED
-        ):
-            give(&self.idle_work, 1, self.idle_work.capacity // self.idle_work.period)
+        elif call.state != STATE_GONE and call.state != STATE_CANCELLED:
+            pay_idle_work(&self.idle_work)
         return self.ended(call)
 
     cdef int answer_waits(self, Call call) except -1:

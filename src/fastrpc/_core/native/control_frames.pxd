@@ -8,6 +8,7 @@ from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
+from fastrpc._core.wire.budgets cimport PingCount
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.settings cimport WireSettings
 from fastrpc._core.wire.window cimport Budget
@@ -29,13 +30,10 @@ cdef class ControlFrames:
         WireSettings acknowledged
         uint32_t ping_gap_ms
 
-        # Our PINGs that wait for their answer, the instant of the peer's last one and the number of early ones.
+        # Our PINGs that wait for their answer, and the number of all; the peer's.
         Queue pings
-        bint was_pinged
-        uint64_t last_ping_ns
-        int ping_strikes
         readonly uint64_t pings_sent
-        uint64_t ping_acks_unsent
+        PingCount ping_count
 
         # The number of GOAWAYs received, and the reason of our drain.
         int goaways_received

@@ -12,10 +12,19 @@ from operator import attrgetter
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load32, load64
+from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
 from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.parts_owner cimport PHASE_OPEN
+from fastrpc._core.wire.budgets cimport (
+    CREDITS_PER_FRAME,
+    FREE_CREDITS,
+    UNSENT_PING_ACKS,
+    is_early_ping,
+    open_settings,
+    open_skipped,
+    too_many_answers,
+)
 from fastrpc._core.wire.frame cimport (
     ACK,
     AUTH,
@@ -37,10 +46,6 @@ from fastrpc.errors import LocalProtocolError
 
 cdef enum:
     # PROTOCOL.md, "Budgets".
-    FREE_CREDITS = 100
-    CREDITS_PER_FRAME = 10
-    PING_STRIKES = 3
-    UNSENT_PING_ACKS = 1000
     DRAIN_GOAWAYS = 2
     HIGHEST_PING_GAP = 3_600_000
 
@@ -56,9 +61,9 @@ cdef class ControlFrames:
         self.unacknowledged = Queue()
         self.acknowledged = WireSettings(False)
         self.pings = Queue()
-        open_budget(&self.settings_budget, 32, 32, MINUTE)
+        open_settings(&self.settings_budget)
         open_budget(&self.auth_budget, 10, 10, MINUTE)
-        open_budget(&self.skip_budget, 1000, 330, SECOND)
+        open_skipped(&self.skip_budget)
 
     cdef int start(self, WireSettings acknowledged) except -1:
         """Begin with the settings that the peer may count on before ours arrive."""
@@ -198,16 +203,9 @@ cdef class ControlFrames:
         cdef bytes body = frame.payload[:8]
         if frame.flags & ACK:
             return self._ping_answered(body)
-        if self.was_pinged and owner.now - self.last_ping_ns < <uint64_t>self.ping_gap_ms * 500_000:
-            self.ping_strikes += 1
-            if self.ping_strikes >= PING_STRIKES:
-                return owner.violate(REASON_CALM_DOWN, f"PINGs faster than half of MIN_PING_MS {self.ping_gap_ms}")
-        else:
-            self.ping_strikes = 0
-        self.was_pinged = True
-        self.last_ping_ns = owner.now
-        self.ping_acks_unsent = self.ping_acks_unsent + 1 if owner.output_is_stuck() else 0
-        if self.ping_acks_unsent > UNSENT_PING_ACKS:
+        if is_early_ping(&self.ping_count, owner.now, <uint64_t>self.ping_gap_ms * 500_000):
+            return owner.violate(REASON_CALM_DOWN, f"PINGs faster than half of MIN_PING_MS {self.ping_gap_ms}")
+        if too_many_answers(&self.ping_count, owner.output_is_stuck()):
             return owner.violate(REASON_CALM_DOWN, f"{UNSENT_PING_ACKS} PING answers wait to be read")
         return self.sender.send_control(self.sender.control, PING, ACK, body)
 

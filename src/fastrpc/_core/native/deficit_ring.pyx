@@ -24,12 +24,7 @@ cimport cython
 
 from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE
 from fastrpc._core.wire.frame cimport REQUEST, RESPONSE
-
-cdef enum:
-    # The bytes shared out in one turn of the connection.
-    MOST_IN_ONE_TURN = 262_144
-    # Quanta that calls and answers get at once if all get theirs within as many turns: 64 KiB go whole.
-    QUANTA_OF_CALLS = 4
+from fastrpc._core.wire.rounds cimport QUANTUM, granted, next_turn, open_round
 
 
 @cython.final
@@ -38,9 +33,7 @@ cdef class DeficitRing:
 
     def __cinit__(self):
         self.items = Queue()
-        self.quanta_at_once = 1
-        # Calls begin with 0.
-        self.turn = 1
+        open_round(&self.round)
 
     cdef int add(self, Outgoing item) except -1:
         """Put the first message of an id at the end of the ring."""
@@ -65,30 +58,20 @@ cdef class DeficitRing:
 
     cdef int begin_turn(self, Py_ssize_t room) noexcept:
         """Begin a turn of the connection with room for so many bytes."""
-        cdef int64_t most = min(<int64_t>room, <int64_t>MOST_IN_ONE_TURN), all_once = max(self.quanta, <int64_t>1)
-        self.turn += 1
-        self.is_shared = len(self.items) > 1
-        self.quanta_at_once = max(<int64_t>1, most // all_once)
-        if self.streams == 0 and self.quanta_at_once < QUANTA_OF_CALLS:
-            self.quanta_at_once = max(<int64_t>1, min(<int64_t>QUANTA_OF_CALLS, QUANTA_OF_CALLS * most // all_once))
+        next_turn(&self.round, room, len(self.items))
         return 0
 
     cdef int64_t grant(self, Outgoing item) noexcept:
         """Give an id its quanta; return its share, which is 0 or less while the id owes more."""
         cdef Call call = item.call
-        cdef int64_t kept = 0
-        if item.is_saving:
-            # Until it is enough, also if no other id wants to send.
-            kept = call.share
-        elif self.is_shared:
-            kept = min(call.share, item.quantum)
-        call.share = kept + item.quantum * self.quanta_at_once
-        call.share_turn = self.turn
+        # A saving one keeps all until it is enough, also if no other id wants to send.
+        call.share = granted(&self.round, call.share, item.quantum, item.is_saving)
+        call.share_turn = self.round.turn
         return call.share
 
     cdef int recount(self) except -1:
         """Count the quanta again: dropped messages were taken out."""
-        self.quanta = self.streams = 0
+        self.round.quanta = self.round.streams = 0
         for item in self.items:
             count(self, <Outgoing>item, 1)
         return 0
@@ -96,9 +79,9 @@ cdef class DeficitRing:
 
 cdef inline int count(DeficitRing ring, Outgoing item, int change) noexcept:
     """Count an id that enters the ring, or leaves it."""
-    ring.quanta += change * item.quantum
+    ring.round.quanta += change * item.quantum
     if item.kind != REQUEST and item.kind != RESPONSE:
-        ring.streams += change
+        ring.round.streams += change
     return 0
 
 

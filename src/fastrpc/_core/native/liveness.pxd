@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.wire.silence cimport Silence
 
 
 @cython.final
@@ -14,8 +15,6 @@ cdef class Liveness:
 
         # The rules, in nanoseconds; 0 = off. The public ones are constants that tests may shorten.
         uint64_t handshake_ns
-        uint64_t ping_interval_ns
-        uint64_t ping_timeout_ns
         uint64_t linger_ns
         uint64_t idle_ns
         uint64_t age_ns
@@ -30,11 +29,12 @@ cdef class Liveness:
 
         # The instants that are compared with now; 0 = not running.
         uint64_t made_ns
-        uint64_t ping_sent_ns
         uint64_t linger_until_ns
         uint64_t drain_started_ns
         uint64_t pieces_due_ns
-        bint is_silent
+
+        # The silence of the peer, and our PING.
+        Silence silence
 
         # The instant since which no waiting output left, and the bytes that had left by then.
         uint64_t blocked_ns

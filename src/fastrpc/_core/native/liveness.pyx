@@ -20,6 +20,9 @@ from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.native.parts_owner cimport PHASE_OPEN, PHASE_PREFACE
 from fastrpc._core.wire.frame cimport DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
+from fastrpc._core.wire.silence cimport (
+    PEER_IS_GONE, PEER_LIVES, asked, forget_asked, forgive_silence, interval_of, judge_silence,
+)
 
 # PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
 # after GOAWAY.
@@ -29,8 +32,6 @@ cdef uint64_t PIECE_WAIT_NS = 10 * <uint64_t>SECOND
 cdef uint64_t FINAL_AFTER_NS = <uint64_t>SECOND
 # PROTOCOL.md, "Cut messages": with less room in the window of its stream a piece may wait.
 cdef Py_ssize_t ROOM_FOR_A_PIECE = 4096
-# A second check of a silent peer, a turn of the loop later: its answer may have come in this very moment.
-cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
 
 cdef class Liveness:
@@ -55,8 +56,8 @@ cdef class Liveness:
         cdef PartsOwner owner = <PartsOwner>self.owner
         self.made_ns = owner.answered_ns = owner.now
         self.linger_ns = nanoseconds(timeouts.linger)
-        self.ping_interval_ns = nanoseconds(keepalive.interval)
-        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
+        self.silence.interval_ns = nanoseconds(keepalive.interval)
+        self.silence.timeout_ns = nanoseconds(keepalive.timeout)
         return 0
 
     cdef uint64_t connected(self, uint64_t now) noexcept:
@@ -228,8 +229,7 @@ cdef class Liveness:
 
     cdef int forgive(self, uint64_t late) noexcept:
         """The peer was not checked for so long: silence proves nothing yet, the peer gets that time back."""
-        if self.ping_sent_ns:
-            self.ping_sent_ns += late
+        forgive_silence(&self.silence, late)
         (<PartsOwner>self.owner).received_ns += late
         (<PartsOwner>self.owner).answered_ns += late
         if self.blocked_ns:
@@ -240,8 +240,7 @@ cdef class Liveness:
         """Count silence from here, as no thread read before. Output that left meanwhile is no longer blocked."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         self._hear(owner.now)
-        self.ping_sent_ns = 0
-        self.is_silent = False
+        forget_asked(&self.silence)
         if self.blocked_ns and not owner.has_unsent():
             self.blocked_ns = 0
         return 0
@@ -260,35 +259,29 @@ cdef class Liveness:
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef uint64_t interval = self.ping_interval_ns, heard_ns
-        if not interval or owner.phase != PHASE_OPEN:
+        cdef uint64_t heard_ns, due = 0
+        cdef int verdict
+        if owner.phase != PHASE_OPEN:
             return 0
-        interval = max(interval, 2_000_000 * <uint64_t>owner.peer.min_ping_ms)
-        if owner.waits_for_turn():
+        self.silence.least_ns = 2_000_000 * <uint64_t>owner.peer.min_ping_ms
+        if self.silence.interval_ns and owner.waits_for_turn():
             # The bytes that prove its life wait for their turn.
             self._hear(now)
         heard_ns = self._heard_ns()
-        if self.ping_sent_ns and heard_ns >= self.ping_sent_ns:
-            self.ping_sent_ns = 0
-            self.is_silent = False
-        if self.ping_sent_ns:
-            if now < self.ping_sent_ns + self.ping_timeout_ns:
-                return self.ping_sent_ns + self.ping_timeout_ns
-            if not self.is_silent:
-                self.is_silent = True
-                return now + LOOK_AGAIN_NS
+        verdict = judge_silence(&self.silence, now, heard_ns, &due)
+        if verdict == PEER_LIVES:
+            return due
+        if verdict == PEER_IS_GONE:
             silent = (now - heard_ns) / 1e9
             owner.close_with(REASON_KEEPALIVE, f"nothing came for {silent:.1f} s, a ping included")
             owner.cut_off()
             return 0
-        if now < heard_ns + interval:
-            return heard_ns + interval
         owner.give_back()
         if not owner.wants_ping():
-            return now + interval
-        self.ping_sent_ns = now
+            return now + interval_of(&self.silence)
+        due = asked(&self.silence, now)
         owner.send_ping((<uint64_t>now).to_bytes(8, "little"))
-        return now + self.ping_timeout_ns
+        return due
 
 
 cdef Liveness new_liveness(PartsOwner owner):

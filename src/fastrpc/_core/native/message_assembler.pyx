@@ -38,11 +38,10 @@ from fastrpc._core.wire.frame cimport (
     STREAM_MESSAGE_LIMIT,
     WAITED,
 )
+from fastrpc._core.wire.budgets cimport PIECE_COST
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW, give, open_budget, spend
 
 cdef enum:
-    # PROTOCOL.md, "Budgets": the cost of handling a piece, counted in bytes.
-    PIECE_COST = 64
     # Shares of the stream pool: one window, all growth together, and of its rest one step.
     WINDOW_SHARE = 4
     GROWTH_SHARE = 2

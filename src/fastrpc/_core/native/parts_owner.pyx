@@ -19,22 +19,16 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_parts cimport NativeCalling
+from fastrpc._core.wire.budgets cimport LEAST_LATE_BYTES, expect_late_frames, open_late_frames
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, DATA, HEAD, HEADER_SIZE, REASON_CALM_DOWN, REQUEST
-from fastrpc._core.wire.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, give, open_budget, spend
-
-cdef enum:
-    # PROTOCOL.md, "Budgets".
-    LATE_FRAMES = 1000
-    LATE_FRAMES_PER_CALL = 4
-    LATE_FRAMES_PER_SECOND = 330
-    LEAST_LATE_BYTES = 64
+from fastrpc._core.wire.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, open_budget, spend
 
 
 cdef class PartsOwner(Engine):
     """The state that the parts of a connection share, and the hooks they call."""
 
     def __cinit__(self, *arguments, **options):
-        open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
+        open_late_frames(&self.late_frames)
         open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
 
     def __dealloc__(self):
@@ -127,7 +121,7 @@ cdef class PartsOwner(Engine):
     @cython.final
     cdef int expect_late(self, bint with_data) noexcept:
         """A call is over for us: frames that an honest peer may still send for it are added to the budgets."""
-        give(&self.late_frames, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls)
+        expect_late_frames(&self.late_frames, <int64_t>self.ours.max_calls)
         if with_data:
             fill(&self.late_bytes)
         return 0

@@ -75,7 +75,7 @@ cdef class SendQueue(Output):
     cdef inline int rest(self) noexcept:
         """Return how much waits for its turn, and not for credit alone: NOTHING, LITTLE, or MUCH."""
         if self.has_pieces() or (self.has_small() and not self.lacks_credit):
-            return LITTLE if self.queued_bytes <= BURST and (self.ring is None or self.ring.streams == 0) else MUCH
+            return LITTLE if self.queued_bytes <= BURST and (self.ring is None or self.ring.round.streams == 0) else MUCH
         return NOTHING
 
     cdef inline bint is_waiting(self) noexcept:

@@ -23,11 +23,11 @@ from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED
-from fastrpc._core.native.deficit_ring cimport MOST_OWED, QUANTUM
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, any_waits, fill_frame, forget_dropped, head_too_large
 from fastrpc._core.native.outgoing cimport let_go_of_all, new_failure, new_item, room_for, too_large
 from fastrpc._core.wire.frame cimport CANCEL_LOCAL_LIMIT, DATA, END, HEAD, HEADER_SIZE
 from fastrpc._core.wire.frame cimport MORE, OUTCOME_RAN, REQUEST, RESPONSE, STREAM_MESSAGE_LIMIT
+from fastrpc._core.wire.rounds cimport MOST_OWED, QUANTUM
 from fastrpc._core.wire.settings cimport WireSettings
 from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 
@@ -528,11 +528,11 @@ cdef class SendQueue(Output):
             item = ring.next()
             if item is None:
                 return 0
-            if self.woken and item.call.share_turn == ring.turn:
+            if self.woken and item.call.share_turn == ring.round.turn:
                 # A second turn already, but streams that were notified of room did not send yet.
                 return ring.add_first(item)
             # Headers and small rests may go beyond.
-            more = granted + written + item.quantum * ring.quanta_at_once - SMALLEST_PIECE
+            more = granted + written + item.quantum * ring.round.quanta_at_once - SMALLEST_PIECE
             if (more > room and granted + written) or (before + more > room and written and item.kind != TURN):
                 return ring.add_first(item)
             if ring.grant(item) <= 0:

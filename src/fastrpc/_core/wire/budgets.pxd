@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.wire cimport MINUTE, SECOND
-from fastrpc._core.wire.window cimport IDLE_CALLS, IDLE_CALLS_PER_SECOND, Budget, give, open_budget, spend
+from fastrpc._core.wire.window cimport IDLE_CALLS, IDLE_CALLS_PER_SECOND, Budget, give, open_budget
 
 cdef enum:
     SETTINGS_PER_MINUTE = 32
@@ -45,6 +45,12 @@ cdef inline void open_idle_work(Budget* budget) noexcept nogil:
     open_budget(budget, IDLE_CALLS, IDLE_CALLS_PER_SECOND, SECOND)
 
 
+cdef inline void pay_idle_work(Budget* budget) noexcept nogil:
+    """A call was answered: it pays for one that was not."""
+    if budget.left < budget.capacity:
+        give(budget, 1, budget.capacity // budget.period)
+
+
 cdef inline void open_late_frames(Budget* budget) noexcept nogil:
     open_budget(budget, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
 
@@ -71,12 +77,3 @@ cdef inline bint too_many_answers(PingCount* count, bint is_stuck) noexcept nogi
     """Count an answer to a PING; return whether too many wait for the peer to read them."""
     count.unsent = count.unsent + 1 if is_stuck else 0
     return count.unsent > UNSENT_PING_ACKS
-
-
-cdef inline bint pays_for_itself(Budget* budget, Py_ssize_t size, uint64_t now_ns) noexcept nogil:
-    """Charge a piece of a message for the cost that its bytes do not cover; False after too many short ones."""
-    if size < PIECE_COST:
-        return spend(budget, PIECE_COST - size, now_ns)
-    if budget.left < budget.capacity:
-        give(budget, size - PIECE_COST, budget.capacity // budget.period)
-    return True

@@ -36,7 +36,7 @@ cdef inline void open_round(Round* round) noexcept nogil:
     round.is_shared = False
 
 
-cdef inline void begin_turn(Round* round, Py_ssize_t room, Py_ssize_t waiting) noexcept nogil:
+cdef inline void next_turn(Round* round, Py_ssize_t room, Py_ssize_t waiting) noexcept nogil:
     """Begin a turn of the connection with room for so many bytes, in which so many wait."""
     cdef int64_t most = min(<int64_t>room, <int64_t>MOST_IN_ONE_TURN), all_once = max(round.quanta, <int64_t>1)
     round.turn += 1
@@ -56,7 +56,7 @@ cdef inline int64_t granted(const Round* round, int64_t share, int64_t quantum, 
     return kept + quantum * round.quanta_at_once
 
 
-cdef inline void charge(
+cdef inline void take_off(
     const Round* round, int64_t* share, uint32_t* turn, int64_t quantum, Py_ssize_t size
 ) noexcept nogil:
     """Take written bytes off a share, which in a new turn has a quantum without waiting for it."""
@@ -66,6 +66,6 @@ cdef inline void charge(
     share[0] = max(share[0] - size, <int64_t>-MOST_OWED)
 
 
-cdef inline bint is_used_up(const Round* round, int64_t share, uint32_t turn, bint any_waits) noexcept nogil:
+cdef inline bint has_used_up(const Round* round, int64_t share, uint32_t turn, bint any_waits) noexcept nogil:
     """Return whether a call has to wait for its turn before it sends more, because others want to send as well."""
     return share <= 0 and turn == round.turn and (round.is_shared or any_waits)

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 cdef enum Verdict:
     # Look again at `due_ns`; 0: never.
     PEER_LIVES = 0
-    # Nothing came for the interval: note a PING by `ask`, or, without one, look again after the interval.
+    # Nothing came for the interval: send a PING and note that by `asked`, or look again after the interval.
     PEER_IS_SILENT = 1
     # No answer came in time.
     PEER_IS_GONE = 2
@@ -16,12 +16,35 @@ cdef enum:
 
 
 cdef struct Silence:
-    # The time without a sign of life until a PING, 0: none is sent, and from that to the end.
+    # The time without a sign of life until a PING, 0: none is sent, and from that to the end. The peer takes no shorter
+    # interval than the least one.
     uint64_t interval_ns
+    uint64_t least_ns
     uint64_t timeout_ns
     # When the PING under way was sent, 0: none; whether its time was over at the last check.
     uint64_t asked_ns
     bint is_late
+
+
+cdef inline uint64_t interval_of(const Silence* silence) noexcept nogil:
+    return max(silence.interval_ns, silence.least_ns)
+
+
+cdef inline uint64_t asked(Silence* silence, uint64_t now) noexcept nogil:
+    """A PING was sent: return the instant at which its answer is late."""
+    silence.asked_ns = now
+    return now + silence.timeout_ns
+
+
+cdef inline void forgive_silence(Silence* silence, uint64_t late) noexcept nogil:
+    """The peer was not heard for so long through our fault."""
+    if silence.asked_ns:
+        silence.asked_ns += late
+
+
+cdef inline void forget_asked(Silence* silence) noexcept nogil:
+    silence.asked_ns = 0
+    silence.is_late = False
 
 
 cdef inline int judge_silence(Silence* silence, uint64_t now, uint64_t heard_ns, uint64_t* due_ns) noexcept nogil:
@@ -30,8 +53,7 @@ cdef inline int judge_silence(Silence* silence, uint64_t now, uint64_t heard_ns,
     if silence.interval_ns == 0:
         return PEER_LIVES
     if silence.asked_ns and heard_ns >= silence.asked_ns:
-        silence.asked_ns = 0
-        silence.is_late = False
+        forget_asked(silence)
     if silence.asked_ns:
         due_ns[0] = silence.asked_ns + silence.timeout_ns
         if now < due_ns[0]:
@@ -41,5 +63,5 @@ cdef inline int judge_silence(Silence* silence, uint64_t now, uint64_t heard_ns,
         silence.is_late = True
         due_ns[0] = now + LOOK_AGAIN_NS
         return PEER_LIVES
-    due_ns[0] = heard_ns + silence.interval_ns
+    due_ns[0] = heard_ns + interval_of(silence)
     return PEER_LIVES if now < due_ns[0] else PEER_IS_SILENT
