@@ -75,3 +75,21 @@ def etcd_path() -> str:
             [go, "build", "-o", program, "."], cwd=folder, check=True, env={**os.environ, "CGO_ENABLED": "0"}
         )
     return str(program)
+
+
+@pytest.fixture(scope="session")
+def h2spec() -> str:
+    """The program of h2spec, built once into `.cache`; skips the test where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    folder = Path(__file__).parent / "h2spec"
+    program = ROOT / ".cache" / "h2spec" / "h2spec"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [go, "build", "-o", program, "github.com/summerwind/h2spec/cmd/h2spec"],
+        cwd=folder,
+        check=True,
+        env={**os.environ, "GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"},
+    )
+    return str(program)

@@ -109,4 +109,5 @@ cdef class StreamTable:
     cdef Http2Stream _open_by_peer(self, uint32_t id, Violation* violation)
     cdef int _end_by_peer(self, Http2Stream stream, Violation* violation) except -2
     cdef int _close(self, Http2Stream stream, int ending) except -1
+    cdef int _remember(self, uint32_t id, int ending) noexcept
     cdef int _ending_of(self, uint32_t id) noexcept

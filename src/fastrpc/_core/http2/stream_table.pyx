@@ -8,7 +8,7 @@
     closed, and a frame comes:   DATA, HEADERS                       RST_STREAM, WINDOW_UPDATE
       both sides had ended       the connection ends, STREAM_CLOSED   dropped
       reset by the peer          RST_STREAM, STREAM_CLOSED            dropped
-      reset by us                dropped: it was under way            dropped
+      reset by us                dropped: it was under way            dropped; RST_STREAM: reset by the peer
       long ago                   dropped; HEADERS of a client: PROTOCOL_ERROR, its ids rise
 
 PRIORITY means nothing here, whatever the state of its stream.
@@ -18,7 +18,7 @@ cimport cython
 from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t
 
-from fastrpc._core.http2.frames cimport KIND_DATA, KIND_HEADERS, KIND_PRIORITY
+from fastrpc._core.http2.frames cimport KIND_DATA, KIND_HEADERS, KIND_PRIORITY, KIND_RST_STREAM
 from fastrpc._core.http2.violations cimport (
     RULE_CLOSED_STREAM, RULE_CONTENT_LENGTH, RULE_EARLY_DATA, RULE_HALF_CLOSED_STREAM, RULE_ID_ORDER, RULE_ID_PARITY,
     RULE_IDLE_STREAM, RULE_NONE, RULE_RESET_STREAM, RULE_RISING_GOAWAY, RULE_STREAM_LIMIT, RULE_TRAILERS_END, violated,
@@ -70,6 +70,9 @@ cdef class StreamTable:
                 return self._open_by_peer(id, violation)
             violated(violation, RULE_IDLE_STREAM, id)
             return None
+        if kind == KIND_RST_STREAM and self._ending_of(id) == ENDING_BY_US:
+            # It ended its side as well: what it sends from now on was not under way.
+            self._remember(id, ENDING_BY_PEER)
         if is_message:
             ending = self._ending_of(id)
             if ending == ENDING_BOTH:
@@ -85,7 +88,7 @@ cdef class StreamTable:
         self.highest = id
         if self._streams.size >= self.limit:
             # Frames behind it may be under way.
-            self._ended[id >> 1 & (REMEMBERED - 1)] = id >> 1 << 2 | ENDING_BY_US
+            self._remember(id, ENDING_BY_US)
             violated(violation, RULE_STREAM_LIMIT, self._streams.size, self.limit)
             return None
         return self._add(id)
@@ -160,9 +163,13 @@ cdef class StreamTable:
         cdef PyObject* taken = self._streams.take(stream.id)
         if taken is NULL:
             return 0
-        self._ended[stream.id >> 1 & (REMEMBERED - 1)] = stream.id >> 1 << 2 | <uint32_t>ending
+        self._remember(stream.id, ending)
         # The reference of the table.
         Py_DECREF(<object>taken)
+        return 0
+
+    cdef int _remember(self, uint32_t id, int ending) noexcept:
+        self._ended[id >> 1 & (REMEMBERED - 1)] = id >> 1 << 2 | <uint32_t>ending
         return 0
 
     cdef int _ending_of(self, uint32_t id) noexcept:

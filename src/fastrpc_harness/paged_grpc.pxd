@@ -1,0 +1,8 @@
+"""A server's engine of gRPC that has one page besides."""
+
+from fastrpc._core.grpc.server cimport GrpcServer
+from fastrpc._core.http2.stream_table cimport Http2Stream
+
+
+cdef class PagedGrpcServer(GrpcServer):
+    cdef int _answer(self, Http2Stream stream) except -1
