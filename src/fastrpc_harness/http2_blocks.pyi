@@ -55,6 +55,9 @@ def length_of(block: HeaderBlock) -> int:
 def broken_rule(block: HeaderBlock, kind: str) -> int:
     """Return the number of the rule that this "request", "response" or "trailers" breaks; 0: none."""
 
+def twin_of(block: HeaderBlock) -> HeaderBlock | None:
+    """Return the block that differs from this one in its timeout alone, or None."""
+
 def decode_block(decoder: HpackDecoder, data: bytes) -> HeaderBlock:
     """Decode a whole block, or raise Http2ViolationError."""
 

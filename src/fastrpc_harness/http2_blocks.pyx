@@ -124,6 +124,11 @@ def broken_rule(HeaderBlock block not None, str kind not None):
     return block.check(CHECKED_AS_RESPONSE if kind == "response" else CHECKED_AS_TRAILERS)
 
 
+def twin_of(HeaderBlock block not None):
+    """Return the block that differs from this one in its timeout alone, or None."""
+    return block.twin
+
+
 def decode_block(HpackDecoder decoder not None, bytes data not None):
     """Decode a whole block, or raise Http2ViolationError."""
     cdef Violation violation

@@ -43,6 +43,7 @@ cdef class GrpcHead:
         list dropped
 
     cdef int understand(self, HeaderBlock block, uint32_t metadata_bytes) except -1
+    cdef int take_over(self, GrpcHead twin, HeaderBlock block) except -1
     cdef int _refuse(self, int status, str text) except -1
     cdef int _take_timeout(self, HeaderField field) except -1
     cdef int _take_encodings(self, HeaderField encoding, HeaderField accepted) except -1

@@ -43,6 +43,7 @@ cdef dict ENCODING_NAMES = {number: name for name, number in ENCODINGS.items()}
 
 
 @cython.final
+@cython.freelist(16)
 cdef class GrpcHead:
     """The head of a call, which all calls with an equal block share."""
 
@@ -66,6 +67,18 @@ cdef class GrpcHead:
         if attempts is not None:
             self.attempt = <uint8_t>max(0, number_of(attempts.value, ATTEMPT_DIGITS))
         return self._take_metadata(block, metadata_bytes)
+
+    cdef int take_over(self, GrpcHead twin, HeaderBlock block) except -1:
+        """Take what a block means that differs in its timeout alone."""
+        self.name = twin.name
+        self.compressor = twin.compressor
+        self.accepted = twin.accepted
+        self.encoding = twin.encoding
+        self.attempt = twin.attempt
+        self.metadata = twin.metadata
+        self.dropped = twin.dropped
+        self.timeout_us = TIMEOUT_NONE
+        return self._take_timeout(block.field(TOKEN_GRPC_TIMEOUT))
 
     cdef int _refuse(self, int status, str text) except -1:
         if self.status == 0:
@@ -111,11 +124,15 @@ cdef class GrpcHead:
 
 
 cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes):
-    cdef GrpcHead head
+    cdef GrpcHead head, twin
     if block.note is not None:
         return <GrpcHead>block.note
     head = GrpcHead.__new__(GrpcHead)
-    head.understand(block, metadata_bytes)
+    twin = None if block.twin is None else <GrpcHead>block.twin.note
+    if twin is not None and twin.fault is None:
+        head.take_over(twin, block)
+    else:
+        head.understand(block, metadata_bytes)
     block.note = head
     return head
 

@@ -32,15 +32,21 @@ cdef class HeaderBlock:
         bytes raw
         uint64_t generation
 
-        # The known block that it begins with, or None, and whether fields behind that bear on the rules of a head.
-        HeaderBlock base
-        bint _adds_rules
+        # A block that came before with the same fields, but for grpc-timeout, or None: its note holds but for that.
+        HeaderBlock twin
 
         # Kept by the user of the connection, as equal blocks are one object. It must not lead back to the connection.
         public object note
 
     cdef int add(self, HeaderField field) except -1
+
+    # Return whether another block has the same fields, but for the values of this token.
+    cdef bint is_twin(self, HeaderBlock other, int token) noexcept
     cdef int _judge(self, HeaderField field) except -1
+
+    cdef inline bint has(self, int token) noexcept:
+        """Return whether there is a field with a token."""
+        return self._places[token] != 0
 
     # Return the first field with a token, or None.
     cdef HeaderField field(self, int token)

@@ -12,7 +12,7 @@ from libc.string cimport memchr, memcpy
 
 from fastrpc._core.http2.hpack_tables cimport (
     TOKEN_AUTHORITY, TOKEN_CONTENT_LENGTH, TOKEN_HOST, TOKEN_METHOD, TOKEN_OTHER, TOKEN_PATH, TOKEN_PROTOCOL,
-    TOKEN_SCHEME, TOKEN_STATUS,
+    TOKEN_SCHEME, TOKEN_STATUS, is_same,
 )
 from fastrpc._core.http2.violations cimport (
     RULE_AUTHORITY, RULE_CONTENT_LENGTH, RULE_LATE_PSEUDO, RULE_MISPLACED_PSEUDO, RULE_MISSING_PSEUDO, RULE_NONE,
@@ -36,7 +36,9 @@ cdef class HeaderBlock:
     cdef int add(self, HeaderField field) except -1:
         cdef int token = field.token
         cdef Py_ssize_t place
-        if field.rule or field.is_pseudo or token == TOKEN_CONTENT_LENGTH or token == TOKEN_HOST:
+        if self.rule == RULE_NONE and (
+            field.rule or field.is_pseudo or token == TOKEN_CONTENT_LENGTH or token == TOKEN_HOST
+        ):
             self._judge(field)
         self._has_regular = self._has_regular or not field.is_pseudo
         PyList_Append(self.fields, field)
@@ -48,9 +50,6 @@ cdef class HeaderBlock:
     cdef int _judge(self, HeaderField field) except -1:
         """Note the rule that a field breaks by itself, or behind the others."""
         cdef int token = field.token
-        self._adds_rules = True
-        if self.rule:
-            return 0
         if field.rule:
             self.rule = field.rule
         elif field.is_pseudo:
@@ -64,6 +63,24 @@ cdef class HeaderBlock:
         elif self._places[token]:
             self.rule = RULE_AUTHORITY
         return 0
+
+    @cython.nonecheck(False)
+    cdef bint is_twin(self, HeaderBlock other, int token) noexcept:
+        cdef Py_ssize_t index, count = PyList_GET_SIZE(self.fields)
+        cdef HeaderField own, others
+        if count != PyList_GET_SIZE(other.fields):
+            return False
+        for index in range(count):
+            if PyList_GET_ITEM(self.fields, index) == PyList_GET_ITEM(other.fields, index):
+                continue
+            # The lists have the fields, and are never changed once the blocks are decoded.
+            own = <HeaderField>PyList_GET_ITEM(self.fields, index)
+            others = <HeaderField>PyList_GET_ITEM(other.fields, index)
+            if own.token == others.token == token and own.rule == others.rule:
+                continue
+            if own.token != others.token or not is_same(own.name, others.name) or not is_same(own.value, others.value):
+                return False
+        return True
 
     @cython.nonecheck(False)
     cdef HeaderField field(self, int token):
@@ -82,8 +99,7 @@ cdef class HeaderBlock:
 
     @cython.nonecheck(False)
     cdef int check(self, int kind) except -1:
-        # It breaks the rules that its base breaks, and others only where a field behind bears on them.
-        cdef HeaderBlock same = self if self.base is None or self._adds_rules else self.base
+        cdef HeaderBlock same = self if self.twin is None else self.twin
         if same._checked_as != kind:
             if kind == CHECKED_AS_REQUEST:
                 same._checked_rule = same.check_request()
@@ -150,7 +166,6 @@ cdef HeaderBlock begun_with(HeaderBlock base):
     block._has_regular = base._has_regular
     block.rule = base.rule
     block.size = base.size
-    block.base = base
     return block
 
 

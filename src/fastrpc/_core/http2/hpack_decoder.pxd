@@ -25,8 +25,12 @@ cdef class HpackDecoder:
 
         # Blocks that changed no table, by a hash of their bytes: HeaderBlock or None; the bytes of their fields.
         list _known
-        # The hashes of the last ones that were not kept, at the same places.
+        # The hashes of the last ones that were not kept, at the same places; whether there are ones with values.
         uint64_t[KNOWN_BLOCKS] _seen
+        bint _knows_values
+
+        # Blocks with a timeout, by their path: HeaderBlock or None.
+        list _twins
         readonly Py_ssize_t known_bytes
 
         # While a block is decoded: its next byte and its end, in the bytes of the caller.
@@ -44,6 +48,7 @@ cdef class HpackDecoder:
     # Blocks that came before.
     cdef HeaderBlock _find(self, const char* data, Py_ssize_t size)
     cdef HeaderBlock _begin(self, const char* data, Py_ssize_t run)
+    cdef int _find_twin(self, HeaderBlock block) except -1
     cdef bint _comes_again(self, const char* data, Py_ssize_t size) noexcept
     cdef int _know(self, HeaderBlock block, const char* data, Py_ssize_t size) except -1
 

@@ -8,7 +8,8 @@
 
 A block of indexes alone changes no table, so the next equal block means the same: it is found by its bytes. A few such
 blocks are kept, as a client gets heads and trailers by turns and a server the heads of several methods. A block that begins
-with indexes, and goes on with a timeout say, begins with a copy of the fields that these mean.
+with indexes, and goes on with a new value, begins with a copy of the fields that these mean. One with a timeout has the last
+one for its path as its twin, if they differ in that alone.
 
 The decoded size is counted while decoding. A block above the limit is no error of the connection: fields behind the limit
 are left out, the table goes on, and the owner answers that the head is too large.
@@ -23,7 +24,8 @@ from libc.string cimport memcmp
 
 from fastrpc._core.http2.header_block cimport begun_with, new_block
 from fastrpc._core.http2.hpack_tables cimport (
-    FIRST_TABLE_BYTES, STATIC_ENTRIES, TOKEN_OTHER, name_rule, new_field, static_fields, token_names, token_of,
+    FIRST_TABLE_BYTES, STATIC_ENTRIES, TOKEN_GRPC_TIMEOUT, TOKEN_OTHER, TOKEN_PATH, name_rule, new_field, static_fields,
+    token_names, token_of,
 )
 from fastrpc._core.http2.huffman cimport huffman_decode, most_decoded
 from fastrpc._core.http2.violations cimport (
@@ -70,6 +72,7 @@ cdef class HpackDecoder:
         self.table_limit = table_limit
         self.list_limit = list_limit
         self._known = [None] * KNOWN_BLOCKS
+        self._twins = [None] * KNOWN_BLOCKS
 
     cdef int limit_table(self, Py_ssize_t limit) except -1:
         self.table_limit = limit
@@ -78,15 +81,14 @@ cdef class HpackDecoder:
 
     @cython.nonecheck(False)
     cdef HeaderBlock decode(self, const char* data, Py_ssize_t size, Violation* violation):
-        cdef HeaderBlock block = self._find(data, size)
-        cdef Py_ssize_t run
+        cdef Py_ssize_t run = indexed_run(data, size)
         cdef uint64_t generation = self.table.generation
+        cdef HeaderBlock block = self._find(data, size) if run == size or self._knows_values else None
         if block is not None:
             return block
         # Borrowed from the caller for this call.
         self._at = <const uint8_t*>data
         self._end = self._at + size
-        run = indexed_run(data, size)
         if LEAST_RUN <= run < size and not self._needs_update:
             block = self._begin(data, run)
             self._end = <const uint8_t*>data + size
@@ -96,7 +98,10 @@ cdef class HpackDecoder:
                 return None
         if self._decode_fields(block, violation) < 0:
             return None
-        if self.table.generation == generation and size <= KNOWN_BYTES and (run == size or self._comes_again(data, size)):
+        if block.has(TOKEN_GRPC_TIMEOUT):
+            self._find_twin(block)
+        elif self.table.generation == generation and size <= KNOWN_BYTES and (run == size or self._comes_again(data, size)):
+            self._knows_values = self._knows_values or run < size
             self._know(block, data, size)
         return block
 
@@ -146,6 +151,23 @@ cdef class HpackDecoder:
             self._know(known, data, run)
         self._at = <const uint8_t*>data + run
         return begun_with(known)
+
+    cdef int _find_twin(self, HeaderBlock block) except -1:
+        """Find the last block for the same path that differs in its timeout alone; a client has a new one each time."""
+        cdef HeaderField path = block.field(TOKEN_PATH)
+        cdef Py_ssize_t place
+        cdef HeaderBlock twin
+        if path is None or block.is_too_large or block.size > KNOWN_LIST_BYTES:
+            return 0
+        # By its address, as the table has one object for a path: another one of the same path only costs a look.
+        place = <Py_ssize_t>(<size_t><PyObject*>path // sizeof(PyObject*) // 8 & (KNOWN_BLOCKS - 1))
+        twin = <HeaderBlock>self._twins[place]
+        if twin is not None and block.is_twin(twin, TOKEN_GRPC_TIMEOUT):
+            block.twin = twin
+            return 0
+        self.known_bytes += block.size - (0 if twin is None else twin.size)
+        self._twins[place] = block
+        return 0
 
     cdef bint _comes_again(self, const char* data, Py_ssize_t size) noexcept:
         """Return whether a block was the last one at its place: many have a new value each time, and are not kept."""

@@ -1,7 +1,9 @@
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
+from libc.string cimport memcmp
 
 cdef enum Token:
     # Names of fields as numbers, so that users of a head compare no texts. Each name of the static table has the number of
@@ -113,6 +115,11 @@ cdef tuple static_fields
 # The name of each token, None for 0; the place of its first field in the static table, 0: none.
 cdef tuple token_names
 cdef int[TOKEN_COUNT] static_places
+
+cdef inline bint is_same(bytes a, bytes b) noexcept:
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(a)
+    return a is b or size == PyBytes_GET_SIZE(b) and memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), <size_t>size) == 0
+
 
 # Return the token of a name.
 cdef int token_of(const char* name, Py_ssize_t size) noexcept

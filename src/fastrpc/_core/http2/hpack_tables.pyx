@@ -139,11 +139,6 @@ cdef inline uint64_t next_generation() noexcept:
     return last_generation
 
 
-cdef inline bint is_same(bytes a, bytes b) noexcept:
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(a)
-    return a is b or size == PyBytes_GET_SIZE(b) and memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), size) == 0
-
-
 cdef int token_of(const char* name, Py_ssize_t size) noexcept:
     cdef int at, token
     if size > LONGEST_NAME:

@@ -29,6 +29,41 @@ def head(
     return read_head(block, limit)
 
 
+def test_heads_that_differ_in_their_timeout_share_the_rest() -> None:
+    encoder, decoder = HpackEncoder(), HpackDecoder()
+    fields = [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", ECHO),
+        (b"content-type", b"application/grpc"),
+    ]
+    heads = []
+    for timeout in (b"1S", b"250m", b"never", b"2S"):
+        pairs = [*fields, (b"grpc-timeout", timeout), (b"grpc-encoding", b"gzip"), (b"key", b"value")]
+        heads.append(read_head(decode_block(decoder, encode_block(encoder, pairs)), 8_192))
+    assert [head.timeout_us for head in heads] == [1_000_000, 250_000, NONE, 2_000_000]
+    assert [head.status for head in heads] == [0, 0, Status.INTERNAL, 0]
+    assert {(head.name, head.compressor, head.metadata) for head in heads} == {
+        (b"test.v1.Raw.echo", heads[0].compressor, heads[0].metadata)
+    }
+    assert heads[0].metadata is heads[3].metadata is not None
+
+
+def test_a_faulty_head_is_no_model_for_the_next_one() -> None:
+    encoder, decoder = HpackEncoder(), HpackDecoder()
+    fields = [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", ECHO),
+        (b"content-type", b"application/grpc"),
+    ]
+    found = []
+    for timeout in (b"never", b"1S", b"2S"):
+        block = decode_block(decoder, encode_block(encoder, [*fields, (b"grpc-timeout", timeout)]))
+        found.append(read_head(block, 8_192).status)
+    assert found == [Status.INTERNAL, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [

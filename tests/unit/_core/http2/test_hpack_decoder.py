@@ -16,6 +16,7 @@ from fastrpc_harness.http2_blocks import (
     note_of,
     pairs_of,
     table_fields,
+    twin_of,
     value_of,
     violation_rows,
 )
@@ -249,6 +250,35 @@ class TestKnownBlocks:
         assert [block.size for block in blocks] == [43 + 43 + 38 + 34] * 5
         # What it begins with is one block, known by itself.
         assert pairs_of(decode_block(decoder, indexes)) == pairs_of(blocks[0])[:3]
+
+    def test_a_head_that_differs_in_its_timeout_has_a_twin(self) -> None:
+        encoder, decoder = Encoder(), HpackDecoder()
+        heads = []
+        for path, timeout in (("/a/b", "1S"), ("/a/b", "2S"), ("/c/d", "3S"), ("/a/b", "4S"), ("/a/b", "5S")):
+            fields = [*HEAD[:2], (":path", path), *HEAD[3:], ("grpc-timeout", timeout), ("key", "value")]
+            # With the timeout in the table, as Go sends it, and so with other indexes each time.
+            heads.append(decode_block(decoder, encoder.encode(fields)))
+        assert twin_of(heads[0]) is None
+        assert twin_of(heads[1]) is heads[0]
+        assert twin_of(heads[2]) is None
+        # The other path may have had its place.
+        assert twin_of(heads[3]) in (None, heads[0])
+        assert twin_of(heads[4]) in (heads[0], heads[3])
+
+    def test_a_head_with_another_value_has_none(self) -> None:
+        encoder, decoder = Encoder(), HpackDecoder()
+        for value in ("1", "2"):
+            block = decode_block(decoder, encoder.encode([*HEAD, ("grpc-timeout", "1S"), ("key", value)]))
+            assert twin_of(block) is None
+        block = decode_block(
+            decoder, encoder.encode([*HEAD, ("grpc-timeout", "1S"), ("key", "2"), ("more", "1")])
+        )
+        assert twin_of(block) is None
+
+    def test_a_head_without_a_timeout_has_none(self) -> None:
+        encoder, decoder = Encoder(), HpackDecoder()
+        for _ in range(4):
+            assert twin_of(decode_block(decoder, encoder.encode(HEAD))) is None
 
     def test_a_beginning_changes_with_the_table(self) -> None:
         encoder, decoder = Encoder(), HpackDecoder()
