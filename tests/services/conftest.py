@@ -78,18 +78,18 @@ def etcd_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def h2spec() -> str:
-    """The program of h2spec, built once into `.cache`; skips the test where there is no Go."""
+def h2spec_folder() -> Path:
+    """The folder of h2spec and h2specd, built once into `.cache`; skips the test where there is no Go."""
     go = shutil.which("go")
     if go is None:
         pytest.skip("Go is not installed")
-    folder = Path(__file__).parent / "h2spec"
-    program = ROOT / ".cache" / "h2spec" / "h2spec"
-    program.parent.mkdir(parents=True, exist_ok=True)
+    folder = ROOT / ".cache" / "h2spec"
+    folder.mkdir(parents=True, exist_ok=True)
+    commands = [f"github.com/summerwind/h2spec/cmd/{name}" for name in ("h2spec", "h2specd")]
     subprocess.run(
-        [go, "build", "-o", program, "github.com/summerwind/h2spec/cmd/h2spec"],
-        cwd=folder,
+        [go, "build", "-o", f"{folder}/", *commands],
+        cwd=Path(__file__).parent / "h2spec",
         check=True,
         env={**os.environ, "GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"},
     )
-    return str(program)
+    return folder

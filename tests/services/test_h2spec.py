@@ -1,7 +1,10 @@
-"""h2spec 2.2.1 asks a server about RFC 7540 and 7541: all of its cases, strict ones too, in the clear and by TLS."""
+"""h2spec 2.2.1 asks a server about RFC 7540 and 7541, h2specd a client: all of their cases, strict ones too."""
 
 import asyncio
+import contextlib
 import re
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,12 @@ from fastrpc.tls import H2_ALPN
 from fastrpc_harness.paged_grpc import PagedGrpcServer
 from tests.support.certificates import Authority
 from tests.support.raw_methods import Raw
+from tests.support.source_tree import ROOT
 
 pytestmark = pytest.mark.one_loop
 
 CASES = 146
+CLIENT_CASES = 57
 
 #: Exceeds the limit of frames by five long fields, and takes 16 KiB for the limit of every server: ours is 256 KiB.
 FRAME_CASE = "/".join(("http2", "4.2", "3"))
@@ -44,24 +49,15 @@ def paged_engine(parts: ServerParts) -> PagedGrpcServer:
 register("paged_grpc", detect_http2, paged_engine, agreed=(H2_ALPN,))
 
 
-async def asked(program: str, port: int | None, *options: str) -> tuple[list[int], str]:
-    """Let h2spec ask a server; return how many cases there are, passed, were skipped and failed, and the report."""
+async def told(program: Path, *options: str) -> tuple[list[int], str]:
+    """Run a program; return how many cases there are, passed, were skipped and failed, and its report."""
     process = await asyncio.create_subprocess_exec(
         program,
-        *(
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--path",
-            "/page",
-            "--strict",
-            "--timeout",
-            "5",
-            *options,
-        ),
+        "--strict",
+        *options,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
     )
     async with asyncio.timeout(300):
         output, _ = await process.communicate()
@@ -72,21 +68,46 @@ async def asked(program: str, port: int | None, *options: str) -> tuple[list[int
 
 
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "tls"])
-async def test_a_server_passes_every_case(h2spec: str, tmp_path: Path, is_encrypted: bool) -> None:
+async def test_a_server_passes_every_case(h2spec_folder: Path, tmp_path: Path, is_encrypted: bool) -> None:
     tls = Authority(tmp_path).certificate().tls() if is_encrypted else None
-    options = ("--tls", "--insecure") if is_encrypted else ()
     config = ServerConfig(
         protocols=("native", "paged_grpc"), tls=tls, limits=Limits(stream_window_bytes=WINDOW)
     )
     async with Server(Raw(), config=config) as server:
         address = await server.listen("tls://127.0.0.1:0" if is_encrypted else "tcp://127.0.0.1:0")
-        numbers, report = await asked(h2spec, address.port, *options)
+        options = ["--host", "127.0.0.1", "--port", str(address.port), "--path", "/page", "--timeout", "5"]
+        if is_encrypted:
+            options += ["--tls", "--insecure"]
+        numbers, report = await told(h2spec_folder / "h2spec", *options)
         assert numbers == [CASES, CASES - 1, 0, 1], report
         assert (
             "Sends a large size HEADERS frame that exceeds the SETTINGS_MAX_FRAME_SIZE"
             in report.split("Failures:")[1]
         )
-        numbers, report = await asked(
-            h2spec, address.port, *options, "--max-header-length", str(LONG_FIELD), FRAME_CASE
+        numbers, report = await told(
+            h2spec_folder / "h2spec", *options, "--max-header-length", str(LONG_FIELD), FRAME_CASE
         )
         assert numbers == [1, 1, 0, 0], report
+
+
+def free_range(count: int) -> int:
+    """Return the first of so many ports in a row, at which nothing listens: h2specd has one for each case."""
+    for first in range(31_000, 60_000, count):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return first
+    raise OSError(f"no {count} ports in a row are free")
+
+
+@pytest.mark.parametrize("kind", ["loop", "blocking"])
+async def test_a_client_passes_every_case(h2spec_folder: Path, kind: str) -> None:
+    numbers, report = await told(
+        h2spec_folder / "h2specd",
+        *("--from-port", str(free_range(CLIENT_CASES))),
+        *("--exec", f"{sys.executable} -m tests.support.single_call {kind}"),
+    )
+    assert numbers == [CLIENT_CASES, CLIENT_CASES, 0, 0], report
