@@ -48,6 +48,7 @@ class Echo:
         self.method = self.definition.methods["echo"]
         self.package = ProtoPackage("test.v1", [self.definition])
         self.marshal: Marshal = message_marshal(self.method, depth=depth, items=items)
+        self.json: Marshal = message_marshal(self.method, depth=depth, items=items, as_json=True)
         messages = self.package.services[0].methods[0].messages
         assert messages is not None
         self.pool = pool_of(self.package)

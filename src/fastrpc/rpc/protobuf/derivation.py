@@ -203,6 +203,8 @@ class Derivation:
                 ProtoField(snake(class_name(one)), at, "message", message=self.message(one))
                 for at, one in enumerate(members, 1)
             ]
+            for field in known.fields:
+                field.is_required = False
             check_fields(known)
         return known
 
@@ -309,6 +311,7 @@ def is_message_class(annotation: Any) -> bool:
 
 def _set_absence(made: ProtoField, part: Part, field: PayloadField) -> None:
     has_default = field.default is not NOTHING or field.factory is not NOTHING
+    made.is_required = field.is_required
     if part.shape != "single":
         made.absent = made.zero()
     elif part.message is VALUE:

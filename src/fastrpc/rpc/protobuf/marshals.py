@@ -7,17 +7,23 @@ from fastrpc._core.payload.marshal import Marshal, PayloadCoders
 from fastrpc._core.protobuf.message_decoder import MessageDecoder
 from fastrpc._core.protobuf.message_encoder import MessageEncoder
 from fastrpc.assigned_numbers import CODECS
-from fastrpc.errors import EncodeError
+from fastrpc.errors import ConfigError, EncodeError
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.marshals import codec_for, marshal_for, plain_coders, untyped_marshal
 from fastrpc.rpc.protobuf.derivation import Derivation
+from fastrpc.rpc.protobuf.json_decoder import JsonDecoder
+from fastrpc.rpc.protobuf.json_encoder import JsonEncoder
 from fastrpc.rpc.protobuf.messages import ProtoMessage
-from fastrpc.rpc.protobuf.methods import method_messages
+from fastrpc.rpc.protobuf.methods import MethodMessages, method_messages
+from fastrpc.rpc.protobuf.packages import EnumNames, ProtoPackage
+from fastrpc.rpc.service import service_definition
 
 __all__ = ["message_marshal", "named_message_marshal"]
 
 
-def message_marshal(definition: MethodDefinition, *, depth: int, items: int) -> Marshal:
+def message_marshal(
+    definition: MethodDefinition, *, depth: int, items: int, as_json: bool = False
+) -> Marshal:
     """Return the marshal of a method whose payloads are protobuf messages, prepared once.
 
     Methods with codec raw, and those of protobuf's own messages, have the marshal of every other wire: there a payload
@@ -26,17 +32,21 @@ def message_marshal(definition: MethodDefinition, *, depth: int, items: int) -> 
     Args:
         depth: deepest nesting of containers in a payload.
         items: most values in all containers of a payload.
+        as_json: payloads are the JSON of the messages.
 
     Raises:
-        ConfigError: a type has no form in protobuf; the text names method, type and way out.
+        ConfigError: a type has no form in protobuf; the text names method, type and way out. Or JSON has no form of it.
     """
     codec = codec_for(definition, "msgpack")
     if codec in {"raw", "protobuf"}:
+        if as_json:
+            raise ConfigError(f"{definition.full_name} has messages of its own, which have no JSON here")
         return marshal_for(definition, codec, depth=depth, items=items)
-    key = ("grpc", depth, items, False, False)
+    key = ("grpc+json" if as_json else "grpc", depth, items, False, False)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
-        marshal = definition.marshals[key] = _made(definition, depth, items)
+        made = _json_marshal if as_json else _message_marshal
+        marshal = definition.marshals[key] = made(definition, depth, items)
     return marshal
 
 
@@ -71,9 +81,8 @@ def _message_bytes(value: Any) -> bytes:
     )
 
 
-def _made(definition: MethodDefinition, depth: int, items: int) -> Marshal:
+def _message_marshal(definition: MethodDefinition, depth: int, items: int) -> Marshal:
     found = method_messages(definition, Derivation())
-    shape, plain = plain_coders(definition)
 
     def reader(message: ProtoMessage, in_row: bool = False) -> MessageDecoder:
         return MessageDecoder(message.compiled(), depth=depth, items=items, in_row=in_row)
@@ -81,9 +90,38 @@ def _made(definition: MethodDefinition, depth: int, items: int) -> Marshal:
     def writer(message: ProtoMessage, encode: Callable[[Any], bytes], in_row: bool = False) -> MessageEncoder:
         return MessageEncoder(message.compiled(), encode, in_row=in_row)
 
+    return _made(definition, found, "protobuf", (reader, writer), (depth, items))
+
+
+def _json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marshal:
+    # The names of enums are those of the whole service.
+    service = service_definition(definition.owner)
+    package = ProtoPackage(service.names.grpc_service.rpartition(".")[0], [service])
+    names = EnumNames(package)
+    found = package.messages_of(definition)
+
+    def reader(message: ProtoMessage, in_row: bool = False) -> JsonDecoder:
+        return JsonDecoder(message, names, depth=depth, items=items, in_row=in_row)
+
+    def writer(message: ProtoMessage, encode: Callable[[Any], bytes], in_row: bool = False) -> JsonEncoder:
+        return JsonEncoder(message, names, encode, in_row=in_row)
+
+    return _made(definition, found, "json", (reader, writer), (depth, items))
+
+
+def _made(
+    definition: MethodDefinition,
+    found: MethodMessages,
+    codec: str,
+    make: tuple[Callable[..., Callable[[Any], bytes]], Callable[..., Callable[[Any], bytes]]],
+    bounds: tuple[int, int],
+) -> Marshal:
+    """Return the marshal of a method from the makers of what reads and writes its messages."""
+    (reader, writer), (depth, items) = make, bounds
+    shape, plain = plain_coders(definition)
     coders = PayloadCoders(
-        "protobuf",
-        CODECS["protobuf"],
+        codec,
+        CODECS[codec],
         encode=(
             writer(found.arguments, plain.encode_arguments, found.is_sole),
             writer(found.result, plain.encode_result),

@@ -58,6 +58,7 @@ _ZEROS: Final[dict[str, Any]] = {
 _FILES: Final = dict.fromkeys(("Value", "Struct", "ListValue"), "struct")
 
 packed = msgspec.msgpack.Encoder().encode
+_unpacked: Final = msgspec.msgpack.Decoder().decode
 
 _NIL: Final = packed(None)
 
@@ -134,6 +135,8 @@ class ProtoField:
         self.key = packed(self.plain_key)
         #: The name as a key, where `key` is a position.
         self.name_key: bytes | None = packed(name) if isinstance(key, int) else None
+        #: Whether Python's value has to be given.
+        self.is_required = True
         #: Whether absence differs from zero, so that the schema says `optional`.
         self.is_optional = False
         #: Whether None is a value, which leaves the field out.
@@ -150,6 +153,11 @@ class ProtoField:
         """The name in JSON: `user_id` is `userId`."""
         first, *rest = self.name.split("_")
         return first + "".join(word[:1].upper() + word[1:] for word in rest)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether its value is one of any type, None too."""
+        return self.shape == "single" and self.message is VALUE
 
     def zero(self) -> bytes | None:
         """Return the zero of the type as a plain value; None if it has none."""
@@ -203,6 +211,14 @@ class ProtoMessage:
         self.known_as: str | None = None
         self.file: str | None = None
         self._compiled: Message | None = None
+
+    @property
+    def tag(self) -> dict[str, Any]:
+        """The tag of a Struct, as the first pair of its plain map; empty without one."""
+        if not self.head:
+            return {}
+        found: dict[str, Any] = _unpacked(b"\x81" + self.head)
+        return found
 
     def compiled(self) -> Message:
         """Return the compiled table of the message."""

@@ -16,7 +16,7 @@ from fastrpc.rpc.protobuf.messages import ProtoEnum, ProtoField, ProtoMessage
 from fastrpc.rpc.protobuf.methods import MethodMessages, method_messages
 from fastrpc.rpc.protobuf.names import snake
 
-__all__ = ["ProtoMethod", "ProtoPackage", "ProtoService", "enum_values", "packages_of"]
+__all__ = ["EnumNames", "ProtoMethod", "ProtoPackage", "ProtoService", "enum_values", "packages_of"]
 
 _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 
@@ -73,6 +73,14 @@ class ProtoPackage:
         name = self.name_of(found)
         return name if found not in self._names or not self.name else f"{self.name}.{name}"
 
+    def messages_of(self, definition: MethodDefinition) -> MethodMessages:
+        """Return the messages of a method; ConfigError if a type of it has no form in protobuf."""
+        for service in self.services:
+            for method in service.methods:
+                if method.definition.full_name == definition.full_name and method.messages is not None:
+                    return method.messages
+        return method_messages(definition, Derivation())
+
     def imports(self) -> list[str]:
         """Return the files that messages from elsewhere are in."""
         used = {message.file for message in _known_messages(self.messages, _roots(self.services))}
@@ -124,6 +132,22 @@ def enum_values(package: ProtoPackage, enum: ProtoEnum) -> list[tuple[str, int]]
             name, number = f"{base}_{number}", number + 1
         found[name] = member.number
     return list(found.items())
+
+
+class EnumNames:
+    """The names of the values of the enums in a package, made when they are first needed."""
+
+    def __init__(self, package: ProtoPackage) -> None:
+        self._package = package
+        self._found: dict[ProtoEnum, tuple[dict[str, int], dict[int, str]]] = {}
+
+    def of(self, enum: ProtoEnum) -> tuple[dict[str, int], dict[int, str]]:
+        """Return the numbers by name, and the names by number."""
+        known = self._found.get(enum)
+        if known is None:
+            values = enum_values(self._package, enum)
+            known = self._found[enum] = dict(values), {number: name for name, number in reversed(values)}
+        return known
 
 
 def _reached(roots: Iterable[ProtoMessage]) -> Iterator[ProtoMessage | ProtoEnum]:

@@ -1,0 +1,160 @@
+"""Values -> JSON of messages, as protobuf has it: names in camelCase, integers of 64 bits as text, names of enums.
+
+::
+
+    values ─► bytes of the message ─► plain values ─► JSON
+
+So JSON holds what the message holds: a zero that is not written there is not written here.
+
+https://protobuf.dev/programming-guides/json/
+"""
+
+import base64
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from fastrpc._core.protobuf.message_decoder import MessageDecoder
+from fastrpc._core.protobuf.message_encoder import MessageEncoder
+from fastrpc.rpc.protobuf.messages import ProtoField, ProtoMessage, packed
+from fastrpc.rpc.protobuf.packages import EnumNames
+from fastrpc.types.floats import shortest_float
+
+__all__ = ["JsonEncoder"]
+
+#: Numbers of JavaScript do not hold these.
+_WIDE: Final = frozenset({"int64", "uint64", "sint64", "fixed64", "sfixed64"})
+_FLOATS: Final = frozenset({"double", "float"})
+
+_unpacked: Final = msgspec.msgpack.Decoder().decode
+
+
+class JsonEncoder:
+    """Values -> JSON of a message.
+
+    Args:
+        message: the message.
+        names: those of the values of enums.
+        encode: returns the plain value of a value, in msgpack.
+        in_row: the plain value is an array that holds that of the message.
+    """
+
+    def __init__(
+        self,
+        message: ProtoMessage,
+        names: EnumNames,
+        encode: Callable[[Any], bytes],
+        *,
+        in_row: bool = False,
+    ) -> None:
+        self._message = message
+        self._names = names
+        table = message.compiled()
+        self._write = MessageEncoder(table, encode, in_row=in_row)
+        # Values of our own are not bounded.
+        self._read = MessageDecoder(table, depth=1 << 30, items=1 << 40)
+
+    def __call__(self, value: Any) -> bytes:
+        """Return the JSON of the message.
+
+        Raises:
+            EncodeError: the value does not fit the schema; the text names the field.
+        """
+        plain = _unpacked(self._read(self._write(value)))
+        return msgspec.json.encode(_message_out(self._message, plain, self._names))
+
+
+def _message_out(message: ProtoMessage, plain: Any, names: EnumNames) -> Any:
+    """Return a message as JSON has it; its plain value was decoded from its bytes."""
+    match message.form:
+        case "any":
+            return plain
+        case "timestamp":
+            return _instant_out(plain)
+        case "duration":
+            return _duration_out(plain)
+        case "nothing":
+            return {}
+        case "value":
+            return _fields_out([(message.fields[0], plain)], names)
+        case "union":
+            return {} if plain is None else _member_out(message, plain, names)
+        case "row":
+            values = plain[1:] if message.head else plain
+            return _fields_out(list(zip(message.fields, values, strict=False)), names)
+    if isinstance(plain, list):
+        return _fields_out(list(zip(message.fields, plain, strict=False)), names)
+    given = [(field, plain[field.plain_key]) for field in message.fields if field.plain_key in plain]
+    return _fields_out(given, names)
+
+
+def _member_out(message: ProtoMessage, plain: Any, names: EnumNames) -> Any:
+    for field in message.fields:
+        inner = field.message
+        if inner is None:
+            continue
+        is_row = isinstance(plain, list)
+        if packed(plain[0]) == inner.head if is_row else inner.tag.items() <= plain.items():
+            return {field.json_name: _message_out(inner, plain, names)}
+    return {}
+
+
+def _fields_out(given: list[tuple[ProtoField, Any]], names: EnumNames) -> dict[str, Any]:
+    found = {}
+    for field, value in given:
+        if value is None and not (field.is_any and not field.takes_none):
+            continue
+        if not field.is_optional and field.zero() is not None and packed(value) == field.zero():
+            continue
+        found[field.json_name] = _field_out(field, value, names)
+    return found
+
+
+def _field_out(field: ProtoField, value: Any, names: EnumNames) -> Any:
+    if field.shape == "repeated":
+        return [_single_out(field, item, names) for item in value]
+    if field.shape == "map" and field.message is not None:
+        inner = field.message.fields[1]
+        return {_key_out(name): _single_out(inner, item, names) for name, item in value.items()}
+    return _single_out(field, value, names)
+
+
+def _key_out(key: Any) -> str:
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _single_out(field: ProtoField, value: Any, names: EnumNames) -> Any:
+    if field.message is not None:
+        return _message_out(field.message, value, names)
+    if field.enum is not None:
+        number = next((one.number for one in field.enum.members if one.value == value), value)
+        return names.of(field.enum)[1].get(number, number)
+    if field.kind in _WIDE:
+        return str(value)
+    if field.kind in _FLOATS:
+        if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return shortest_float(value) if field.kind == "float" else value
+    return base64.b64encode(value).decode() if field.kind == "bytes" else value
+
+
+def _instant_out(value: datetime) -> str:
+    text = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    return f"{text}{_fraction(value.microsecond)}Z"
+
+
+def _duration_out(plain: str) -> str:
+    value = msgspec.convert(plain, timedelta)
+    length = abs(value)
+    sign = "-" if value < timedelta(0) else ""
+    return f"{sign}{length.days * 86_400 + length.seconds}{_fraction(length.microseconds)}s"
+
+
+def _fraction(microseconds: int) -> str:
+    """Return three or six digits behind a point; none for a whole second."""
+    if not microseconds:
+        return ""
+    return f".{microseconds // 1000:03}" if microseconds % 1000 == 0 else f".{microseconds:06}"
