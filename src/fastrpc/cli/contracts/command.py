@@ -9,6 +9,7 @@ import typer
 
 from fastrpc.cli.calling.command import Timeout
 from fastrpc.cli.contracts.check import Change, changes
+from fastrpc.cli.contracts.message_changes import message_changes
 from fastrpc.cli.contracts.source import read_contracts
 from fastrpc.cli.contracts.text import WrittenContract, written_contract
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
@@ -35,6 +36,9 @@ def contract(
         bool,
         typer.Option("--check", help="Compare two sources, OLD NEW; end with 1 if callers of OLD break."),
     ] = False,
+    grpc: Annotated[
+        bool, typer.Option("--grpc", help="With --check: callers by gRPC are to keep working, too.")
+    ] = False,
     sync: Annotated[bool, typer.Option("--sync", help="Write `def` methods, for SyncClient.bind.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with 1 if the contract is not all that the source is.")
@@ -57,6 +61,10 @@ def contract(
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         _check_options(len(sources), check=check, sync=sync, strict=strict, as_json=as_json)
+        if grpc and not check:
+            raise ConfigError(
+                "--grpc has no effect without --check", hint="give two sources: --check --grpc OLD NEW"
+            )
         dial = dialing(ca, cert, key, server_name, token_file)
     with reported(ExitCode.FAILED, as_json=as_json):
         found = [read_contracts(source, timeout, dial) for source in sources]
@@ -64,7 +72,8 @@ def contract(
         for source in sources:
             _note_caller(source)
     if check:
-        _report(list(changes(*found)), as_json=as_json)
+        by_grpc = message_changes(*found) if grpc else ()
+        _report([*changes(*found), *by_grpc], as_json=as_json)
     elif as_json:
         print_json(msgspec.to_builtins(found[0]))
     else:

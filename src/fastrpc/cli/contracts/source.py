@@ -22,7 +22,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
 from fastrpc.server.health import Health
 from fastrpc.workers.app import app_of
 
-__all__ = ["definitions_in", "read_contracts", "services_of_file"]
+__all__ = ["definitions_in", "read_contracts", "services_in", "services_of_file"]
 
 
 def read_contracts(source: str, timeout: float, dial: Dialing) -> list[ServiceDescription]:
@@ -41,7 +41,7 @@ def read_contracts(source: str, timeout: float, dial: Dialing) -> list[ServiceDe
     elif source.endswith(".json"):
         found = read_descriptions(_decoded(Path(source)), source)
     elif source.endswith(".py"):
-        found = _described(_services_in(_executed(Path(source))), source)
+        found = _described(services_in(_executed(Path(source))), source)
     else:
         found = _described(_services_of(import_from_string(source)), source)
     services = [one for one in found if not one.name.startswith(BUILTIN_PREFIX)]
@@ -120,7 +120,7 @@ def services_of_file(path: Path) -> list[ServiceDefinition]:
             f"{path}: there is no such file",
             hint="a contract is a Python file, as `fastrpc contract ADDRESS > services.py` writes it",
         ) from None
-    found = [service_definition(one) for one in _services_in(module)]
+    found = [service_definition(one) for one in services_in(module)]
     if not found:
         raise ConfigError(f"{path} has no service", hint="give a file with a class under @service")
     return found
@@ -142,7 +142,7 @@ def _executed(path: Path) -> Any:
     return module
 
 
-def _services_in(module: Any) -> list[Any]:
+def services_in(module: Any) -> list[Any]:
     """Return the classes under `@service` that a module itself defines."""
     return [
         value
@@ -154,7 +154,7 @@ def _services_in(module: Any) -> list[Any]:
 def _services_of(value: Any) -> list[Any]:
     """Return the services of a module's attribute; of functions, only one that returns an App is run."""
     if inspect.ismodule(value):
-        return _services_in(value)
+        return services_in(value)
     app = app_of(value)
     if app is not None:
         return _services_of(app.sources)
