@@ -1,4 +1,4 @@
-"""Modules that grpcio-tools generates from a small service of four methods, made when tests first ask for them."""
+"""Modules that grpcio-tools generates, of a small service of four methods, made when tests first ask for them."""
 
 import importlib
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["Generated", "generated"]
+__all__ = ["Generated", "generated", "generated_from"]
 
 PROTO = """
 syntax = "proto3";
@@ -48,21 +48,28 @@ class Generated(NamedTuple):
 @cache
 def generated() -> Generated:
     """Return the generated modules, as the installed grpcio-tools makes them."""
+    return generated_from("orders", PROTO)
+
+
+def generated_from(name: str, text: str) -> Generated:
+    """Return the modules that grpcio-tools makes of a .proto file; a process has one of a name."""
     from grpc_tools import protoc  # type: ignore[import-untyped]
 
     with tempfile.TemporaryDirectory() as folder:
-        proto = Path(folder, "orders.proto")
-        proto.write_text(PROTO, encoding="utf-8")
+        proto = Path(folder, f"{name}.proto")
+        proto.write_text(text, encoding="utf-8")
         arguments = [
             "protoc",
             f"-I{folder}",
+            # The files that protobuf brings along.
+            f"-I{Path(protoc.__file__).with_name('_proto')}",
             f"--python_out={folder}",
             f"--grpc_python_out={folder}",
             str(proto),
         ]
         if protoc.main(arguments) != 0:
             raise RuntimeError("protoc failed")
-        return Generated(_imported(folder, "orders_pb2"), _imported(folder, "orders_pb2_grpc"))
+        return Generated(_imported(folder, f"{name}_pb2"), _imported(folder, f"{name}_pb2_grpc"))
 
 
 def _imported(folder: str, name: str) -> ModuleType:

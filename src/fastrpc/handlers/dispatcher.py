@@ -182,15 +182,15 @@ class Dispatcher:
             raise CallError(Status.INVALID_ARGUMENT, text, processed="no", hint="call it with codec msgpack")
         return marshal
 
-    def message_marshal_of(self, route: MethodRoute) -> Marshal:
-        """Return the marshal of a method whose payloads are protobuf messages, as by gRPC.
+    def message_marshal_of(self, route: MethodRoute, as_json: bool) -> Marshal:
+        """Return the marshal of a method whose payloads are protobuf messages, as by gRPC, or the JSON of them.
 
         Raises:
             CallError: protobuf cannot carry this method's types.
         """
         limits, memory = self._config.limits, self._config.memory
         try:
-            return message_marshal(route.definition, depth=limits.depth, items=memory.items)
+            return message_marshal(route.definition, depth=limits.depth, items=memory.items, as_json=as_json)
         except ConfigError as error:
             raise CallError(Status.UNIMPLEMENTED, str(error), processed="no") from None
 

@@ -1,6 +1,7 @@
 """The parts that serve calls on all connections of one side: gate, dispatcher, threads, methods."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,6 +14,7 @@ from fastrpc._core.server.guards import CallLimits
 from fastrpc._core.wire.settings import WireNumbers
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
 from fastrpc.handlers.dispatcher import Dispatcher, accepted_address
 from fastrpc.handlers.life import Life
 from fastrpc.handlers.method_limits import MethodLimits, check_patterns, limiter_for
@@ -24,9 +26,12 @@ from fastrpc.protocols.base import PeerConnection
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, split_call_log
 from fastrpc.rpc.marshals import check_service, codec_for, marshal_for
+from fastrpc.rpc.protobuf.marshals import message_marshal
 from fastrpc.rpc.service import BUILTIN_PREFIX, service_definition
 
 __all__ = ["Services", "is_inside_handler"]
+
+logger = logging.getLogger("fastrpc.server")
 
 
 class Services:
@@ -127,6 +132,17 @@ class Services:
             )
         self.gate.routes.add(*routes)
         self.definitions.append(definition)
+        if "grpc" in self._config.protocols and not definition.name.startswith(BUILTIN_PREFIX):
+            self._warn_of_unfit(definition)
+
+    def _warn_of_unfit(self, definition: ServiceDefinition) -> None:
+        """Warn of methods that callers by gRPC cannot call, as protobuf has no form of a type."""
+        limits = self._config.limits
+        for method in definition.methods.values():
+            try:
+                message_marshal(method, depth=limits.depth, items=self._config.memory.items)
+            except ConfigError as error:
+                logger.warning("%s is not served by gRPC: %s", method.full_name, error)
 
     def _longest(self, method: MethodDefinition) -> float | None:
         """Return the seconds that a call of a method may take here; None is no limit."""

@@ -71,7 +71,7 @@ class ServiceNames(NamedTuple):
 
     def _with_derived(self, name: str, alias: Sequence[str]) -> tuple[str, ...]:
         in_go = (go_name(name),) if self.rpcx == "go" else ()
-        by_grpc = (self._grpc_name(name),) if self.grpc == "pascal" else ()
+        by_grpc = (self._grpc_name(name),) if self.grpc == "pascal" or "-" in name else ()
         return tuple(dict.fromkeys((name, *alias, *in_go, *by_grpc)))
 
     def _grpc_name(self, name: str) -> str:

@@ -18,6 +18,9 @@ cdef class GrpcHead:
         # The method by its name here, `service.method`; the path as it came where no method can have it.
         readonly bytes name
 
+        # Whether messages are JSON.
+        readonly bint is_json
+
         # The status of HTTP that refuses a request which is no call of gRPC, and its text; 0: it is one.
         readonly int http_status
 

@@ -38,6 +38,7 @@ cdef enum:
 cdef bytes POST = b"POST"
 cdef bytes CONTENT_TYPE = b"application/grpc"
 cdef bytes PROTO = b"+proto"
+cdef bytes JSON = b"+json"
 cdef dict ENCODINGS = {b"identity": ENCODING_IDENTITY, b"gzip": ENCODING_GZIP, b"deflate": ENCODING_DEFLATE}
 cdef dict ENCODING_NAMES = {number: name for name, number in ENCODINGS.items()}
 
@@ -57,7 +58,7 @@ cdef class GrpcHead:
             self.http_status = 405
             self.fault = "a call of gRPC is a POST"
             return 0
-        if not block.is_too_large and not is_grpc(block.field(TOKEN_CONTENT_TYPE)):
+        if not block.is_too_large and not is_grpc(block.field(TOKEN_CONTENT_TYPE), &self.is_json):
             self.http_status = 415
             self.fault = "a call of gRPC has the content-type application/grpc"
             return 0
@@ -158,21 +159,28 @@ cdef bytes name_of(HeaderField path):
     return name
 
 
-cdef bint is_grpc(HeaderField field) noexcept:
-    """Return whether a request has the type of gRPC, with the format of protobuf if it states one."""
+cdef bint is_grpc(HeaderField field, bint* is_json) noexcept:
+    """Return whether a request has the type of gRPC, in a format that is known: protobuf, or its JSON."""
     cdef const char* data
     cdef Py_ssize_t size, plain = PyBytes_GET_SIZE(CONTENT_TYPE)
-    if field is None:
+    if field is None or not begins_with(field.value, 0, CONTENT_TYPE):
         return False
     data = PyBytes_AS_STRING(field.value)
     size = PyBytes_GET_SIZE(field.value)
-    if size < plain or memcmp(data, PyBytes_AS_STRING(CONTENT_TYPE), <size_t>plain) != 0:
-        return False
-    if size >= plain + PyBytes_GET_SIZE(PROTO) and (
-        memcmp(data + plain, PyBytes_AS_STRING(PROTO), <size_t>PyBytes_GET_SIZE(PROTO)) == 0
-    ):
+    if begins_with(field.value, plain, PROTO):
         plain += PyBytes_GET_SIZE(PROTO)
+    elif begins_with(field.value, plain, JSON):
+        plain += PyBytes_GET_SIZE(JSON)
+        is_json[0] = True
     return size == plain or data[plain] == b";" or data[plain] == b" "
+
+
+cdef inline bint begins_with(bytes value, Py_ssize_t at, bytes part) noexcept:
+    """Return whether a part of a value stands at this place."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(part)
+    return PyBytes_GET_SIZE(value) - at >= size and (
+        memcmp(PyBytes_AS_STRING(value) + at, PyBytes_AS_STRING(part), <size_t>size) == 0
+    )
 
 
 cdef bytes encoding_name(int compressor):

@@ -1,8 +1,10 @@
 cimport cython
 
+from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.requests cimport GrpcRequests
 from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
+from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.served_connection cimport Failure
 
@@ -14,6 +16,14 @@ cdef class GrpcServedConnection(EngineServedConnection):
         HeaderTemplate head_fields
         HeaderTemplate success_fields
 
+        # The same fields of heads whose messages are JSON; None until one is.
+        HeaderTemplate json_head_fields
+
+        # The marshal that was used last, its method and codec.
+        MethodRoute last_route
+        int last_codec
+        Marshal last_marshal
+
         # Whether the connection has its whole window: a request of it was authenticated, or none has to be.
         bint is_trusted
 
@@ -21,6 +31,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
     cdef int trust(self, GrpcCall call) except -1
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1
     cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1
+    cdef HeaderTemplate _head_of(self, GrpcCall call)
     cdef int _begin(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1
     cdef int _put_head(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1
     cdef int _ended(self, GrpcRequests engine, GrpcCall call, Py_ssize_t size) except -1

@@ -13,8 +13,9 @@ cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
-from fastrpc._core.calls.call cimport STATE_GONE, Call
+from fastrpc._core.calls.call cimport STATE_GONE, Call, MethodRoute
 from fastrpc._core.grpc.call_head cimport ENCODING_IDENTITY, GrpcHead, encoding_name
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport binary_field, message_field, metadata_fields, metadata_size, put_metadata
@@ -35,6 +36,7 @@ from fastrpc._core.http2.hpack_tables cimport (
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.http2.violations cimport CODE_CANCEL
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN
@@ -57,7 +59,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
 
     def __init__(self, gate not None, str protocol not None):
         EngineServedConnection.__init__(self, gate, protocol)
-        self.has_trailers = True
+        self.has_trailers = self.has_marshals = True
         self.head_fields = HeaderTemplate(((b":status", b"200"), (b"content-type", b"application/grpc")))
         self.success_fields = HeaderTemplate(((b"grpc-status", b"0"),))
 
@@ -78,18 +80,43 @@ cdef class GrpcServedConnection(EngineServedConnection):
         self.is_trusted = True
         return (<GrpcRequests>self._engine).widen()
 
+    cdef Marshal marshal_of(self, Call call):
+        """Return the marshal of the method's messages, or of their JSON."""
+        cdef MethodRoute route = call.route
+        if route is self.last_route and call.codec == self.last_codec:
+            return self.last_marshal
+        if route.marshals is None:
+            route.marshals = {}
+        # The codecs of these numbers have other payloads in other protocols.
+        key = -1 - call.codec
+        marshal = route.marshals.get(key)
+        if marshal is None:
+            marshal = route.marshals[key] = self.gate.dispatcher.message_marshal_of(route, call.codec == CODEC_JSON)
+        self.last_route, self.last_codec, self.last_marshal = route, call.codec, marshal
+        return self.last_marshal
+
     # The head of an answer
 
     cdef int _put_head(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1:
         call.has_begun = True
         engine.begin_head(call.http2_stream)
-        engine.put_template(self.head_fields)
+        engine.put_template(self._head_of(call))
         if compressor:
             call.announced = <unsigned char>compressor
             engine.put_field(TOKEN_GRPC_ENCODING, b"grpc-encoding", encoding_name(compressor))
         if metadata is not None:
             put_metadata(engine.sender.encoder, engine.sender.out, metadata)
         return 0
+
+    cdef HeaderTemplate _head_of(self, GrpcCall call):
+        """Return the fields of a head, with the type of the request."""
+        if call.codec != CODEC_JSON:
+            return self.head_fields
+        if self.json_head_fields is None:
+            self.json_head_fields = HeaderTemplate(
+                ((b":status", b"200"), (b"content-type", b"application/grpc+json"))
+            )
+        return self.json_head_fields
 
     cdef int _begin(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1:
         self._put_head(engine, call, compressor, metadata)
@@ -198,7 +225,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
             engine.send_trailers(stream, None, fields)
         else:
             call.has_begun = True
-            engine.send_head(stream, self.head_fields, fields, True)
+            engine.send_head(stream, self._head_of(call), fields, True)
         return self._ended(engine, call, 0)
 
     cdef int _ended(self, GrpcRequests engine, GrpcCall call, Py_ssize_t size) except -1:

@@ -20,7 +20,7 @@ from libc.string cimport memset
 
 from fastrpc._core.base.block_pool cimport copied
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.base.codec_numbers cimport CODEC_PROTOBUF, CODEC_RAW
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
@@ -89,7 +89,7 @@ cdef class GrpcRequests(Http2Connection):
         call.head = head
         call.id = stream.id
         call.flags = call.compressor = 0
-        call.codec = CODEC_PROTOBUF
+        call.codec = CODEC_JSON if head.is_json else CODEC_PROTOBUF
         call.attempt_number = head.attempt
         call.received_metadata = head.metadata
         call.stated_timeout_us = head.timeout_us
@@ -117,7 +117,7 @@ cdef class GrpcRequests(Http2Connection):
         if route is None:
             return self.gate.refuse_unknown(call, head.name, 0, b"")
         call.flags = route.flags & (STREAM_IN | STREAM_OUT)
-        if route.marshal.codec_id == CODEC_RAW:
+        if route.marshal.codec_id == CODEC_RAW and not head.is_json:
             call.codec = CODEC_RAW
         if route.takes_stream:
             self._pass_in(call, b"")
