@@ -7,8 +7,10 @@ import math
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
+from uuid import UUID
 
 import msgspec
+import pydantic
 from hypothesis import strategies as st
 
 import fastrpc
@@ -75,6 +77,14 @@ class Node:
     by_name: "dict[str, Node]" = dataclasses.field(default_factory=dict)
 
 
+class Model(pydantic.BaseModel):
+    id: int
+    made: datetime | None = None
+    color: Color = Color.RED
+    key: UUID
+    nodes: list[Node] = []
+
+
 class Kind(NamedTuple):
     """A type, and a strategy for its values."""
 
@@ -133,6 +143,17 @@ CLASSES = (
     Kind(Place, st.builds(Place, FLOATS, FLOATS)),
     Kind(Loose, st.fixed_dictionaries({"id": INT64}, optional={"note": TEXT})),
     Kind(Node, NODES),
+    Kind(
+        Model,
+        st.builds(
+            Model,
+            id=INT64,
+            made=st.none() | TIMES,
+            color=st.sampled_from(Color),
+            key=st.uuids(),
+            nodes=st.lists(NODES, max_size=2),
+        ),
+    ),
     Kind(datetime, TIMES),
     Kind(timedelta, st.timedeltas(timedelta(days=-3_652_500), timedelta(days=3_652_500))),
     Kind(Any, PLAIN),

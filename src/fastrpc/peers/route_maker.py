@@ -123,7 +123,9 @@ class RouteMaker:
         if payload == "message":
             from fastrpc.rpc.protobuf.marshals import message_marshal
 
-            marshal = message_marshal(definition, depth=depth, items=_ITEMS)
+            # Methods of bytes, and of protobuf's own messages, have no other form.
+            as_json = codec == "json" and codec_for(definition, codec) == codec
+            marshal = message_marshal(definition, depth=depth, items=_ITEMS, as_json=as_json)
             sent_as = f"{names.grpc_service}.{names.grpc_method(definition.name)}"
         else:
             name = codec_for(definition, codec)

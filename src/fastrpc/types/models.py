@@ -1,7 +1,7 @@
 """pydantic models travel as the map of `model_dump(by_alias=True)` and are validated on arrival."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
@@ -47,13 +47,18 @@ def _fields(cls: Any) -> list[ModelField]:
             name,
             # The payload of a root model is that of its one field.
             None if issubclass(cls, pydantic.RootModel) else _wire_name(name, field),
-            field.annotation,
+            _annotation(field),
             field.is_required(),
             field.default,
             field.default_factory,
         )
         for name, field in cls.model_fields.items()
     ]
+
+
+def _annotation(field: Any) -> Any:
+    """Return the annotation of a field as it was written, with metadata that is not pydantic's."""
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
 def _wire_name(name: str, field: Any) -> str | None:

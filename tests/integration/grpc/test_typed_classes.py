@@ -1,20 +1,32 @@
 """Typed classes by gRPC: code that grpcio-tools generated from our .proto file calls a service of Python's classes."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
 
 import fastrpc
-from fastrpc import Address, Server, ServerConfig
+from fastrpc import (
+    Address,
+    CallError,
+    Client,
+    ClientConfig,
+    EncodeError,
+    Server,
+    ServerConfig,
+    Status,
+    SyncClient,
+)
 from tests.support.generated import Generated
 from tests.support.grpc_peer import GrpcPeer, grpc_peer
-from tests.support.market import Market, market_code
+from tests.support.market import Color, Market, Order, Sour, market_code
 
 pytestmark = pytest.mark.one_loop
 
@@ -42,6 +54,13 @@ async def stubbing() -> AsyncIterator[tuple[Any, Any]]:
 async def peering(*sources: Any, **settings: Any) -> AsyncIterator[GrpcPeer]:
     async with serving(*sources, **settings) as address, grpc_peer(address) as peer:
         yield peer
+
+
+@asynccontextmanager
+async def our_client(address: Address, codec: str) -> AsyncIterator[Client]:
+    config = ClientConfig(codec=codec)
+    async with Client(f"grpc://{address.host}:{address.port}", config=config) as client:
+        yield client
 
 
 class TestGeneratedStub:
@@ -106,6 +125,75 @@ class TestGeneratedStub:
                 async for answer in call:
                     answers.append(answer.value)
             assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+ORDER = Order(
+    2**53 + 1,
+    Color.DARK_GREEN,
+    notes=["a", ""],
+    stock={"x": -1},
+    taste=Sour("lemon"),
+    took=timedelta(seconds=-1.5),
+    price=0.5,
+    more={"deep": [1, None, 2.5]},
+)
+
+
+@pytest.mark.parametrize("codec", ["msgpack", "json"])
+class TestOurClient:
+    """Our own clients, which share the class; with codec json the messages are JSON."""
+
+    async def test_values_go_and_come_back(self, codec: str) -> None:
+        async with serving() as address, our_client(address, codec) as client:
+            answer = await client.call(Market.put_order, ORDER)
+            assert answer == replace(ORDER, count=2)
+            assert await client.call(Market.add, 2) == 5
+            assert await client.call(Market.add, a=2, b=0) == 2
+            assert await client.call(Market.find, 0) is None
+            assert await client.call(Market.find, 3) == Order(3, Color.RED)
+            assert await client.bind(Market).caller() == "market.v1.order_desk.caller"
+
+    async def test_streams_of_every_kind(self, codec: str) -> None:
+        async with serving() as address, our_client(address, codec) as client:
+            assert [order.id async for order in client.stream(Market.follow, 3)] == [0, 1, 2]
+            assert await client.call(Market.total, iter([1, 2, -5])) == -2
+            orders = iter([Order(1, Color.RED), Order(2, Color.DARK_GREEN)])
+            assert [text async for text in client.stream(Market.talk, orders)] == ["1 red", "2 green"]
+
+    async def test_failures_are_those_of_every_wire(self, codec: str) -> None:
+        async with serving() as address, our_client(address, codec) as client:
+            with pytest.raises(CallError) as failed:
+                await client.call(Market.find, -1)
+            assert (failed.value.status, failed.value.message) == (Status.NOT_FOUND, "no order -1")
+            assert failed.value.details == {"id": -1}
+            with pytest.raises(EncodeError, match="a: 9223372036854775808 is beyond int64"):
+                await client.call(Market.add, 2**63)
+            with pytest.raises(EncodeError, match="Order.color: expected a member of the enum, got str"):
+                await client.call(Market.put_order, replace(ORDER, color="purple"))  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="missing 1 required"):
+                await client.call(Market.add)
+
+    async def test_a_client_without_a_loop_calls_the_same(self, codec: str) -> None:
+        config = ClientConfig(codec=codec)
+        async with serving() as address:
+
+            def call() -> None:
+                with SyncClient(f"grpc://{address.host}:{address.port}", config=config) as client:
+                    assert client.call(Market.put_order, ORDER) == replace(ORDER, count=2)
+                    assert [order.id for order in client.stream(Market.follow, 2)] == [0, 1]
+
+            await asyncio.to_thread(call)
+
+
+class TestByName:
+    async def test_messages_are_bytes_or_values_of_json(self) -> None:
+        async with serving() as address, our_client(address, "msgpack") as client:
+            assert await client.call("market.v1.OrderDesk.Add", b"\x08\x02") == b"\x08\x05"
+            with pytest.raises(EncodeError, match="takes its message as bytes"):
+                await client.call("market.v1.OrderDesk.Add", {"a": 2})
+            as_json = client.with_options(codec="json")
+            assert await as_json.call("market.v1.OrderDesk.Add", {"a": 2}) == {"value": "5"}
+            assert await as_json.call("market.v1.OrderDesk.Add", a=2, b="3") == {"value": "5"}
 
 
 class TestJson:

@@ -1,6 +1,6 @@
 """Compare the messages of two versions of a service: callers by gRPC that know OLD, a server that runs NEW.
 
-Numbers and types of fields are the wire; names are not. A number that is gone breaks callers: a later field could take it.
+Numbers and types of fields are the wire, names are not. A missing number breaks callers: a later field may have it.
 
 https://protobuf.dev/programming-guides/proto3/#updating
 """

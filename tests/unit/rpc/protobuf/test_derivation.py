@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
+import pydantic
 import pytest
 
 import fastrpc
@@ -249,6 +250,20 @@ class TestClasses:
         found = of(Place)
         assert found.form == "row"
         assert found.fields[1].absent == msgspec.msgpack.encode(1.5)
+
+    def test_a_model_of_pydantic_is_a_message(self) -> None:
+        class Order(pydantic.BaseModel):
+            id: Annotated[int, fastrpc.Field(7, kind="sint64")]
+            user_name: str = pydantic.Field("none", alias="userName")
+            counts: list[int] = []
+
+        found = of(Order)
+        assert [(field.name, field.number, field.kind) for field in found.fields] == [
+            ("id", 7, "sint64"),
+            ("user_name", 2, "string"),
+            ("counts", 3, "int64"),
+        ]
+        assert found.fields[1].plain_key == "userName"
 
     def test_a_generic_class_is_a_message_for_each_argument(self) -> None:
         derivation = Derivation()
