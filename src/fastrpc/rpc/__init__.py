@@ -6,6 +6,7 @@
     marshals        makes the marshal of a method of its types
     schema/         the types in payloads: read, described, and prepared for encoders and decoders
     go/             names of Go in the payloads of rpcx
+    protobuf/       messages of protobuf, whose schema comes from the types
     description     services as plain data
     wire_numbers    codecs and compressors as a connection announces them
     options, reply, scope, identity, token, interceptor     what goes with a call

@@ -3,7 +3,6 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.protobuf.message cimport FieldTable, Message, MessageTable
 
 
@@ -11,13 +10,13 @@ from fastrpc._core.protobuf.message cimport FieldTable, Message, MessageTable
 cdef struct Run:
     const uint8_t* start
     const uint8_t* end
-    # The wire type of the first value.
-    uint32_t wire_type
+    # In the first run: the values of all runs.
+    Py_ssize_t count
     # The place of the field's next run; in the first run also that of the last; 0: nothing follows.
     int32_t next
     int32_t last
-    # In the first run: the values of all runs.
-    Py_ssize_t count
+    # The wire type of the first value.
+    uint32_t wire_type
 
 
 @cython.final
@@ -31,12 +30,9 @@ cdef class MessageDecoder:
         int _deepest
         Py_ssize_t _most_items
 
-        # While a payload is read: what was written; the runs of all messages under way, `_run_count` of them, each message
-        # with one for each of its fields first; containers around this place; values so far.
-        WriteBuffer _out
-        Run* _runs
+        # While a payload is read: the runs of all messages under way, each with one for each of its fields first;
+        # containers around this place; values so far.
         int32_t _run_count
-        int32_t _run_capacity
         int _depth
         Py_ssize_t _items
 

@@ -13,6 +13,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memset
 
 cimport fastrpc._core.protobuf.message as table
+from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.protobuf_wire cimport (
     LONGEST_SIZE,
     LONGEST_VARINT,
@@ -60,6 +61,13 @@ cdef int64_t LONGEST_SECONDS = 315_576_000_000
 cdef double MOST_EXACT = 9007199254740992.0
 
 
+# While a payload is read: the plain value so far, and the runs of all messages under way. Each payload is read without a
+# pause, so one of each serves all decoders; a thread that raises an error may be interrupted, and needs them no more.
+cdef WriteBuffer out = WriteBuffer()
+cdef Run* runs = NULL
+cdef int32_t run_capacity = 0
+
+
 cdef object malformed():
     return DecodeError("malformed protobuf")
 
@@ -71,10 +79,6 @@ cdef class MessageDecoder:
         self.in_row = in_row
         self._deepest = min(depth, <int>PRESCAN_DEEPEST)
         self._most_items = items
-        self._out = WriteBuffer()
-
-    def __dealloc__(self):
-        PyMem_Free(self._runs)
 
     def __call__(self, payload):
         return self.read(payload)
@@ -91,38 +95,39 @@ cdef class MessageDecoder:
             PyBuffer_Release(&view)
 
     cdef bytes _read(self, const uint8_t* data, Py_ssize_t size):
+        global runs, run_capacity
         self._depth = 0
         self._items = 0
-        # A thread that raised an error may not have come to its end.
-        self._out.clear()
+        out.clear()
         # Slot 0 belongs to no field: a run that follows none has the place 0.
         self._run_count = 1
         try:
             if self.in_row:
                 self._open(1)
-                put_byte(self._out, ONE_ITEM)
+                put_byte(out, ONE_ITEM)
             self._message(&self.root.table, data, data + size)
-            return self._out.take()
+            return out.take()
         finally:
-            self._out.clear()
-            if self._run_capacity > FIRST_RUNS:
-                PyMem_Free(self._runs)
-                self._runs = NULL
-                self._run_capacity = 0
+            out.clear()
+            if run_capacity > FIRST_RUNS:
+                PyMem_Free(runs)
+                runs = NULL
+                run_capacity = 0
 
     cdef int _reserve_runs(self, int count) except -1:
         """Append runs that note no value."""
-        cdef Run* runs
-        cdef int32_t capacity = max(self._run_capacity, <int32_t>FIRST_RUNS)
+        global runs, run_capacity
+        cdef Run* grown
+        cdef int32_t capacity = max(run_capacity, <int32_t>FIRST_RUNS)
         while capacity < self._run_count + count:
             capacity *= 2
-        if capacity != self._run_capacity:
-            runs = <Run*>PyMem_Realloc(self._runs, capacity * sizeof(Run))
-            if runs == NULL:
+        if capacity != run_capacity:
+            grown = <Run*>PyMem_Realloc(runs, capacity * sizeof(Run))
+            if grown == NULL:
                 raise MemoryError
-            self._runs = runs
-            self._run_capacity = capacity
-        memset(&self._runs[self._run_count], 0, count * sizeof(Run))
+            runs = grown
+            run_capacity = capacity
+        memset(&runs[self._run_count], 0, count * sizeof(Run))
         self._run_count += count
         return 0
 
@@ -154,7 +159,7 @@ cdef class MessageDecoder:
                 place = load_tag(place, run.end, &tag)
             if run.next == 0:
                 break
-            run = self._runs[run.next]
+            run = runs[run.next]
         self._emit(message, base)
         self._run_count = base
         return 0
@@ -166,6 +171,7 @@ cdef class MessageDecoder:
         cdef const uint8_t* place = start
         cdef const uint8_t* behind_tag
         cdef const FieldTable* field
+        cdef Run* run
         cdef uint32_t tag
         cdef int at, guess = 0
         while place < end:
@@ -190,13 +196,20 @@ cdef class MessageDecoder:
                 continue
             if message.form == table.FORM_UNION or message.form == table.FORM_ANY:
                 self._drop_others(message, base, at)
+            run = &runs[base + at]
             if field.shape == table.SHAPE_SINGLE:
                 guess = at + 1
                 if field.kind != table.KIND_MESSAGE:
-                    self._runs[base + at].start = behind_tag
-                    self._runs[base + at].end = place
+                    run.start = behind_tag
+                    run.end = place
                     continue
-            self._note(field, base + at, start, Run(behind_tag, place, tag & 7, 0, 0, 0))
+            elif run.end == start and not field.is_packed and not run.last:
+                # One more value of a list, behind the others.
+                run.end = place
+                run.count += 1
+                self._count(1)
+                continue
+            self._note(field, base + at, start, Run(behind_tag, place, 1, 0, 0, tag & 7))
         return 0
 
     cdef void _drop_others(self, const MessageTable* message, int32_t base, int at) noexcept:
@@ -204,13 +217,12 @@ cdef class MessageDecoder:
         cdef int other
         for other in range(message.count):
             if other != at:
-                self._runs[base + other].start = NULL
+                runs[base + other].start = NULL
 
     cdef int _note(self, const FieldTable* field, int32_t slot, const uint8_t* tag, Run found) except -1:
         """Note values that lie behind `tag`: at the end of the last run, or as a new one."""
-        cdef Run* run = &self._runs[slot]
+        cdef Run* run = &runs[slot]
         cdef Run* tail
-        found.count = 1
         if field.is_packed and found.wire_type == WIRE_BYTES:
             found.count = count_packed(field, found.start, found.end)
         self._count(found.count)
@@ -218,14 +230,14 @@ cdef class MessageDecoder:
             run[0] = found
             return 0
         run.count += found.count
-        tail = &self._runs[run.last] if run.last else run
+        tail = &runs[run.last] if run.last else run
         if tail.end == tag:
             tail.end = found.end
             return 0
         self._reserve_runs(1)
-        self._runs[self._run_count - 1] = found
-        run = &self._runs[slot]
-        tail = &self._runs[run.last] if run.last else run
+        runs[self._run_count - 1] = found
+        run = &runs[slot]
+        tail = &runs[run.last] if run.last else run
         tail.next = run.last = self._run_count - 1
         return 0
 
@@ -268,7 +280,7 @@ cdef class MessageDecoder:
             return self._emit_duration(message, base)
         if message.form == table.FORM_UNION or message.form == table.FORM_ANY:
             return self._emit_member(message, base)
-        return put_byte(self._out, NIL)
+        return put_byte(out, NIL)
 
     cdef int _emit_map(self, const MessageTable* message, int32_t base) except -1:
         cdef const FieldTable* field
@@ -282,12 +294,12 @@ cdef class MessageDecoder:
         if message.head.data != NULL:
             pairs += 1
         self._open(2 * pairs)
-        put_map_head(self._out, pairs)
-        put_copy(self._out, message.head.data, message.head.size)
+        put_map_head(out, pairs)
+        put_copy(out, message.head.data, message.head.size)
         for at in range(message.count):
             field = &message.fields[at]
             if field.absent.data != NULL or self._is_there(field, base + at):
-                put_copy(self._out, field.key.data, field.key.size)
+                put_copy(out, field.key.data, field.key.size)
                 self._emit_field(field, base + at)
         self._depth -= 1
         return 0
@@ -296,8 +308,8 @@ cdef class MessageDecoder:
         """Write the first fields as an array."""
         cdef int at, heads = message.head.data != NULL
         self._open(heads + count)
-        put_array_head(self._out, heads + count)
-        put_copy(self._out, message.head.data, message.head.size)
+        put_array_head(out, heads + count)
+        put_copy(out, message.head.data, message.head.size)
         for at in range(count):
             self._emit_field(&message.fields[at], base + at)
         self._depth -= 1
@@ -306,16 +318,16 @@ cdef class MessageDecoder:
     cdef int _emit_member(self, const MessageTable* message, int32_t base) except -1:
         cdef int at
         for at in range(message.count):
-            if self._runs[base + at].start != NULL:
+            if runs[base + at].start != NULL:
                 return self._emit_field(&message.fields[at], base + at)
-        return put_byte(self._out, NIL)
+        return put_byte(out, NIL)
 
     cdef int _emit_timestamp(self, const MessageTable* message, int32_t base) except -1:
         cdef int64_t seconds = self._number(base), nanos = self._number(base + 1)
         if not 0 <= nanos < NANOS:
             raise DecodeError(f"a Timestamp has {nanos} nanoseconds")
         # The clocks of Python have microseconds.
-        return put_timestamp(self._out, seconds, <uint32_t>(nanos - nanos % NANOS_OF_MICROSECOND))
+        return put_timestamp(out, seconds, <uint32_t>(nanos - nanos % NANOS_OF_MICROSECOND))
 
     cdef int _emit_duration(self, const MessageTable* message, int32_t base) except -1:
         cdef int64_t seconds = self._number(base), nanos = self._number(base + 1)
@@ -336,42 +348,42 @@ cdef class MessageDecoder:
             <long long>(-seconds if seconds < 0 else seconds),
             <long long>rest,
         )
-        return put_text(self._out, <const uint8_t*>text, size)
+        return put_text(out, <const uint8_t*>text, size)
 
     cdef int64_t _number(self, int32_t slot) except? -1:
         """Return the value of a field of google.protobuf.Timestamp or Duration."""
         cdef uint64_t value = 0
-        if self._runs[slot].start != NULL:
-            load_varint(self._runs[slot].start, self._runs[slot].end, LONGEST_VARINT, &value)
+        if runs[slot].start != NULL:
+            load_varint(runs[slot].start, runs[slot].end, LONGEST_VARINT, &value)
         return <int64_t>value
 
     cdef bint _is_there(self, const FieldTable* field, int32_t slot) noexcept:
         cdef uint64_t value = 0
-        if self._runs[slot].start == NULL:
+        if runs[slot].start == NULL:
             return False
         if not field.zero_is_absent:
             return True
-        load_varint(self._runs[slot].start, self._runs[slot].end, LONGEST_VARINT, &value)
+        load_varint(runs[slot].start, runs[slot].end, LONGEST_VARINT, &value)
         return <int32_t>value != 0
 
     cdef int _emit_field(self, const FieldTable* field, int32_t slot) except -1:
-        cdef Run run = self._runs[slot]
+        cdef Run run = runs[slot]
         if field.shape != table.SHAPE_SINGLE:
             self._open(0)
             if field.shape == table.SHAPE_MAP:
-                put_map_head(self._out, run.count)
+                put_map_head(out, run.count)
             else:
-                put_array_head(self._out, run.count)
+                put_array_head(out, run.count)
             if run.start != NULL:
                 self._emit_values(field, run)
             self._depth -= 1
             return 0
         if not self._is_there(field, slot):
             if field.absent.data != NULL:
-                return put_copy(self._out, field.absent.data, field.absent.size)
+                return put_copy(out, field.absent.data, field.absent.size)
             if field.is_filled:
                 return self._message(field.message, NULL, NULL)
-            return put_byte(self._out, NIL)
+            return put_byte(out, NIL)
         if field.kind == table.KIND_MESSAGE:
             return self._merged(field.message, run)
         self._emit_scalar(field, run.start, run.end)
@@ -404,7 +416,7 @@ cdef class MessageDecoder:
                 run.wire_type = tag & 7
             if run.next == 0:
                 return 0
-            run = self._runs[run.next]
+            run = runs[run.next]
 
     cdef const uint8_t* _emit_scalar(
         self, const FieldTable* field, const uint8_t* place, const uint8_t* end
@@ -414,9 +426,9 @@ cdef class MessageDecoder:
         if field.wire_type == WIRE_BYTES:
             place = load_varint(place, end, LONGEST_SIZE, &value)
             if field.kind == table.KIND_STRING:
-                put_text(self._out, place, <Py_ssize_t>value)
+                put_text(out, place, <Py_ssize_t>value)
             else:
-                put_bin(self._out, place, <Py_ssize_t>value)
+                put_bin(out, place, <Py_ssize_t>value)
             return place + value
         if field.wire_type == WIRE_VARINT:
             place = load_varint(place, end, LONGEST_VARINT, &value)
@@ -429,9 +441,9 @@ cdef class MessageDecoder:
             return place + 4
         value = load64(<const char*>place)
         if field.kind == table.KIND_SFIXED64:
-            put_int(self._out, <int64_t>value)
+            put_int(out, <int64_t>value)
         elif field.kind == table.KIND_FIXED64:
-            put_whole(self._out, value)
+            put_whole(out, value)
         else:
             self._emit_double(field.kind, value)
         return place + 8
@@ -439,16 +451,16 @@ cdef class MessageDecoder:
     cdef int _emit_varint(self, const FieldTable* field, uint64_t value) except -1:
         cdef int at
         if field.kind == table.KIND_BOOL or field.kind == table.KIND_NULL:
-            return put_byte(self._out, FALSE + (value != 0) if field.kind == table.KIND_BOOL else NIL)
+            return put_byte(out, FALSE + (value != 0) if field.kind == table.KIND_BOOL else NIL)
         if field.is_narrow:
             value = <uint32_t>value if field.is_zigzag or not field.least else <uint64_t><int64_t><int32_t>value
         if field.is_zigzag:
             value = value >> 1 ^ (<uint64_t>0 - (value & 1))
         if field.values == NULL:
-            return put_int(self._out, <int64_t>value) if field.least else put_whole(self._out, value)
+            return put_int(out, <int64_t>value) if field.least else put_whole(out, value)
         for at in range(field.value_count):
             if field.values[at].number == <int64_t>value:
-                return put_copy(self._out, field.values[at].plain.data, field.values[at].plain.size)
+                return put_copy(out, field.values[at].plain.data, field.values[at].plain.size)
         raise DecodeError(f"{label_of(field)}: no member of the enum has the number {<int64_t>value}")
 
     cdef int _emit_four_bytes(self, const FieldTable* field, uint32_t value) except -1:
@@ -456,19 +468,19 @@ cdef class MessageDecoder:
         cdef double wide
         cdef uint64_t bits
         if field.kind != table.KIND_FLOAT:
-            return put_int(self._out, <int32_t>value if field.least else <int64_t>value)
+            return put_int(out, <int32_t>value if field.least else <int64_t>value)
         memcpy(&narrow, &value, 4)
         wide = narrow
         memcpy(&bits, &wide, 8)
-        return put_double(self._out, bits)
+        return put_double(out, bits)
 
     cdef int _emit_double(self, uint8_t kind, uint64_t bits) except -1:
         cdef double value
         if kind == table.KIND_NUMBER:
             memcpy(&value, &bits, 8)
             if -MOST_EXACT <= value <= MOST_EXACT and value == <double><int64_t>value and (value or not bits):
-                return put_int(self._out, <int64_t>value)
-        return put_double(self._out, bits)
+                return put_int(out, <int64_t>value)
+        return put_double(out, bits)
 
 
 cdef Py_ssize_t count_packed(const FieldTable* field, const uint8_t* place, const uint8_t* end) except -1:

@@ -3,7 +3,6 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.protobuf.message cimport FieldTable, Message, MessageTable, Piece
 from fastrpc._core.protobuf.plain_input cimport Plain
 
@@ -18,9 +17,7 @@ cdef class MessageEncoder:
         # (value) -> its plain value in msgpack.
         readonly object encode
 
-        # While a value is written: what is written; what is left of the plain value, kept by `write`; messages around
-        # this place.
-        WriteBuffer _out
+        # While a value is written: what is left of the plain value, kept by `write`; messages around this place.
         Plain _plain
         int _depth
 

@@ -12,6 +12,7 @@ from libc.string cimport memcmp, memcpy, memmove
 
 cimport fastrpc._core.protobuf.message as table
 cimport fastrpc._core.protobuf.plain_input as plain_input
+from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.protobuf_wire cimport WIRE_EIGHT_BYTES, WIRE_VARINT, put_varint
 from fastrpc._core.base.wire cimport store32, store64
 from fastrpc._core.payload.prescan cimport PRESCAN_DEEPEST
@@ -57,6 +58,11 @@ cdef uint64_t MOST_EXACT = <uint64_t>1 << 53
 cdef int64_t LONGEST_SECONDS = 315_576_000_000
 
 
+# While a value is written: the message so far. Each value is written without a pause, so one serves all encoders; a thread
+# that raises an error may be interrupted, and needs it no more.
+cdef WriteBuffer out = WriteBuffer()
+
+
 cdef str plain_name(uint8_t lead):
     """Return the name of the type of a plain value."""
     if is_integer(lead):
@@ -89,13 +95,18 @@ cdef object beyond(const FieldTable* field, uint64_t bits, bint is_negative, str
     return refused(field, f"{number} is beyond {name}")
 
 
+cdef inline int put_tag(const FieldTable* field) except -1:
+    if field.tag_size == 1:
+        return put_byte(out, field.tag[0])
+    return put_copy(out, field.tag, field.tag_size)
+
+
 @cython.final
 cdef class MessageEncoder:
     def __cinit__(self, Message root not None, encode not None, *, bint in_row=False):
         self.root = root
         self.encode = encode
         self.in_row = in_row
-        self._out = WriteBuffer()
 
     def __call__(self, value):
         return self.write(<bytes?>self.encode(value))
@@ -105,8 +116,7 @@ cdef class MessageEncoder:
         self._plain.place = <const uint8_t*>PyBytes_AS_STRING(plain)
         self._plain.end = self._plain.place + PyBytes_GET_SIZE(plain)
         self._depth = 0
-        # A thread that raised an error may not have come to its end.
-        self._out.clear()
+        out.clear()
         try:
             if self.in_row and is_map(<uint8_t>peek(&self._plain)):
                 # Arguments by name: there is one.
@@ -115,9 +125,9 @@ cdef class MessageEncoder:
             elif self.in_row:
                 self._array(NULL)
             self._message(&self.root.table, NULL)
-            return self._out.take()
+            return out.take()
         finally:
-            self._out.clear()
+            out.clear()
 
     cdef Py_ssize_t _array(self, const FieldTable* field) except -1:
         """Pass the head of an array, and return its length."""
@@ -240,10 +250,10 @@ cdef class MessageEncoder:
         cdef Py_ssize_t size
         if lead == NIL or lead == plain_input.FALSE or lead == plain_input.TRUE:
             self._plain.place += 1
-            put_byte(self._out, TAG_NULL if lead == NIL else TAG_BOOL)
-            return put_byte(self._out, lead == plain_input.TRUE)
+            put_byte(out, TAG_NULL if lead == NIL else TAG_BOOL)
+            return put_byte(out, lead == plain_input.TRUE)
         if is_text(lead):
-            put_byte(self._out, TAG_STRING)
+            put_byte(out, TAG_STRING)
             size = take_text(&self._plain)
             return self._copy(size)
         if is_map(lead) or is_array(lead):
@@ -253,7 +263,7 @@ cdef class MessageEncoder:
                 field,
                 f"a google.protobuf.Value holds None, bool, numbers, str, lists and maps, not {plain_name(lead)}",
             )
-        put_byte(self._out, TAG_NUMBER)
+        put_byte(out, TAG_NUMBER)
         if is_integer(lead):
             self._check_exact(field)
         self._double(field)
@@ -275,21 +285,21 @@ cdef class MessageEncoder:
         cdef Py_ssize_t left = take_count(&self._plain), size
         cdef Py_ssize_t start, item, value
         cdef uint8_t lead
-        put_byte(self._out, TAG_STRUCT if is_struct else TAG_LIST)
+        put_byte(out, TAG_STRUCT if is_struct else TAG_LIST)
         start = item = self._begin()
         self._deepen(field)
         while left:
             left -= 1
-            put_byte(self._out, TAG_FIRST)
+            put_byte(out, TAG_FIRST)
             if is_struct:
                 item = self._begin()
                 lead = <uint8_t>peek(&self._plain)
                 if not is_text(lead):
                     raise misfit(field, "str as the key of a map", lead)
                 size = take_text(&self._plain)
-                put_byte(self._out, TAG_FIRST)
+                put_byte(out, TAG_FIRST)
                 self._copy(size)
-                put_byte(self._out, TAG_SECOND)
+                put_byte(out, TAG_SECOND)
             value = self._begin()
             self._any(field)
             self._close(value)
@@ -340,18 +350,18 @@ cdef class MessageEncoder:
 
     cdef int _seconds(self, int64_t seconds, int64_t nanos) except -1:
         if seconds:
-            put_byte(self._out, TAG_FIRST_NUMBER)
-            put_varint(self._out, <uint64_t>seconds)
+            put_byte(out, TAG_FIRST_NUMBER)
+            put_varint(out, <uint64_t>seconds)
         if nanos:
-            put_byte(self._out, TAG_SECOND_NUMBER)
-            put_varint(self._out, <uint64_t>nanos)
+            put_byte(out, TAG_SECOND_NUMBER)
+            put_varint(out, <uint64_t>nanos)
         return 0
 
     # Fields
 
     cdef int _field(self, const FieldTable* field) except -1:
         """Write a field with its value."""
-        cdef Py_ssize_t before = self._out.size
+        cdef Py_ssize_t before = out.size
         if peek(&self._plain) == NIL and field.takes_none:
             self._plain.place += 1
             return 0
@@ -359,22 +369,22 @@ cdef class MessageEncoder:
             return self._list(field)
         if field.shape == table.SHAPE_MAP:
             return self._entries(field)
-        put_copy(self._out, field.tag, field.tag_size)
+        put_tag(field)
         if field.kind == table.KIND_MESSAGE:
             return self._nested(field)
         if self._scalar(field) and not field.has_presence:
-            self._out.keep(before)
+            out.keep(before)
         return 0
 
     cdef int _list(self, const FieldTable* field) except -1:
         cdef Py_ssize_t left = self._array(field), start = -1
         if field.is_packed and left:
-            put_copy(self._out, field.tag, field.tag_size)
+            put_tag(field)
             start = self._begin()
         while left:
             left -= 1
             if not field.is_packed:
-                put_copy(self._out, field.tag, field.tag_size)
+                put_tag(field)
             if field.kind == table.KIND_MESSAGE:
                 self._nested(field)
             else:
@@ -385,7 +395,7 @@ cdef class MessageEncoder:
         cdef Py_ssize_t left = self._map(field), start
         while left:
             left -= 1
-            put_copy(self._out, field.tag, field.tag_size)
+            put_tag(field)
             start = self._begin()
             self._field(&field.message.fields[0])
             self._field(&field.message.fields[1])
@@ -400,21 +410,21 @@ cdef class MessageEncoder:
 
     cdef Py_ssize_t _begin(self) except -1:
         """Leave a byte for a length, and return its place."""
-        self._out.reserve(1)
-        return self._out.size - 1
+        out.reserve(1)
+        return out.size - 1
 
     cdef int _close(self, Py_ssize_t start) except -1:
         """Write the length of all bytes behind its place."""
-        cdef Py_ssize_t size = self._out.size - start - 1
+        cdef Py_ssize_t size = out.size - start - 1
         cdef Py_ssize_t more = 0, rest = size
         cdef uint8_t* place
         while rest >= 0x80:
             more += 1
             rest >>= 7
         if more:
-            self._out.reserve(more)
+            out.reserve(more)
         # Valid until the next `reserve`.
-        place = <uint8_t*>self._out.data() + start
+        place = <uint8_t*>out.data() + start
         if more:
             memmove(place + 1 + more, place + 1, size)
         while size >= 0x80:
@@ -428,8 +438,8 @@ cdef class MessageEncoder:
 
     cdef int _copy(self, Py_ssize_t size) except -1:
         """Write bytes behind their length."""
-        put_varint(self._out, <uint64_t>size)
-        put_copy(self._out, self._plain.place, size)
+        put_varint(out, <uint64_t>size)
+        put_copy(out, self._plain.place, size)
         self._plain.place += size
         return 0
 
@@ -455,7 +465,7 @@ cdef class MessageEncoder:
             if lead != plain_input.FALSE and lead != plain_input.TRUE:
                 raise misfit(field, "bool", lead)
             self._plain.place += 1
-            put_byte(self._out, lead == plain_input.TRUE)
+            put_byte(out, lead == plain_input.TRUE)
             return lead == plain_input.FALSE
         return self._enum(field) if field.values != NULL else self._integer(field)
 
@@ -463,7 +473,7 @@ cdef class MessageEncoder:
         cdef int at
         for at in range(field.value_count):
             if self._takes(&field.values[at].plain):
-                put_varint(self._out, <uint64_t><int64_t>field.values[at].number)
+                put_varint(out, <uint64_t><int64_t>field.values[at].number)
                 return field.values[at].number == 0
         raise misfit(field, "a member of the enum", <uint8_t>peek(&self._plain))
 
@@ -478,11 +488,11 @@ cdef class MessageEncoder:
             raise beyond(field, value, is_negative, table.kind_name(field.kind))
         if field.wire_type == WIRE_VARINT:
             # Zigzag: the lowest bit is the sign.
-            put_varint(self._out, value << 1 ^ (<uint64_t>0 - (value >> 63)) if field.is_zigzag else value)
+            put_varint(out, value << 1 ^ (<uint64_t>0 - (value >> 63)) if field.is_zigzag else value)
         elif field.wire_type == WIRE_EIGHT_BYTES:
-            store64(self._out.reserve(8), value)
+            store64(out.reserve(8), value)
         else:
-            store32(self._out.reserve(4), <uint32_t>value)
+            store32(out.reserve(4), <uint32_t>value)
         return value == 0
 
     cdef double _number(self, const FieldTable* field) except? -1:
@@ -498,7 +508,7 @@ cdef class MessageEncoder:
         cdef double value = self._number(field)
         cdef uint64_t bits
         memcpy(&bits, &value, 8)
-        store64(self._out.reserve(8), bits)
+        store64(out.reserve(8), bits)
         return bits == 0
 
     cdef bint _float(self, const FieldTable* field) except -1:
@@ -508,5 +518,5 @@ cdef class MessageEncoder:
         if isinf(narrow) and not isinf(value):
             raise refused(field, f"{value!r} is beyond float, ±3.4028235e+38")
         memcpy(&bits, &narrow, 4)
-        store32(self._out.reserve(4), bits)
+        store32(out.reserve(4), bits)
         return bits == 0

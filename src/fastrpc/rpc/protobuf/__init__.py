@@ -1,9 +1,12 @@
 """The protobuf schema of typed classes, and the payloads that follow it, without the protobuf package.
 
-    field           `Field`: the number and kind of a field, in `Annotated`
-    messages        a schema as plain objects
-    derivation      types ─► messages;  methods: the messages of a method
-    marshals        the marshal of a method on the wire of gRPC
+::
+
+    field, annotations          `Field`: the number and kind of a field; the type behind an annotation
+    messages, derivation        a schema as plain objects; types ─► messages
+    methods, marshals           the messages of a method; its marshal on the wire of gRPC
+    json_decoder, json_encoder  messages as JSON
+    packages, names             the names in a package ─► text, a .proto file;  descriptors, for reflection
 
 The compiled codec is `_core/protobuf`.
 """
