@@ -18,7 +18,18 @@ ROOMS = (
     "protocols",
     *(
         f"_core/{room}"
-        for room in ("client", "calls", "streams", "server", "http", "http1", "rpcx", "native")
+        for room in (
+            "client",
+            "calls",
+            "streams",
+            "server",
+            "http",
+            "http1",
+            "http2",
+            "grpc",
+            "rpcx",
+            "native",
+        )
     ),
 )
 

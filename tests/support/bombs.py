@@ -21,6 +21,8 @@ import uvloop
 import fastrpc
 from fastrpc import HTTP, Memory, Server, ServerConfig, Status
 from tests.support.frame_factory import opening
+from tests.support.grpc_bytes import message, text_field
+from tests.support.grpc_peer import grpc_peer
 from tests.support.http_talk import HttpClient
 from tests.support.raw_peer import raw_client
 from tests.support.raw_streams import NO_LIMIT
@@ -124,11 +126,26 @@ async def _rpcx(address: str) -> AsyncIterator[Ask]:
         writer.close()
 
 
+@asynccontextmanager
+async def _grpc(address: str) -> AsyncIterator[Ask]:
+    async with grpc_peer(address) as peer:
+
+        async def ask(method: str, packed: bytes) -> Status:
+            stream = peer.open("/{0}/{2}".format(*method.rpartition(".")), [("grpc-encoding", "gzip")])
+            await peer.send_all(stream, message(packed, flags=1), ends=True)
+            answer = await peer.end(stream)
+            assert answer.status is not None
+            return Status(answer.status)
+
+        yield ask
+
+
 #: The ways in, and how each writes the arguments of `Bombs.size`.
 WAYS: dict[str, tuple[Callable[[str], AbstractAsyncContextManager[Ask]], Callable[[str], bytes]]] = {
     "native": (_native, lambda text: msgspec.msgpack.encode([text])),
     "http": (_http, lambda text: msgspec.json.encode({"text": text})),
     "rpcx": (_rpcx, lambda text: msgspec.json.encode(text)),
+    "gRPC": (_grpc, text_field),
 }
 
 
@@ -156,7 +173,9 @@ def _status_bytes(process_id: int, name: str) -> int:
 async def _serve() -> None:
     bombs = Bombs()
     config = ServerConfig(
-        protocols=("native", "http", "rpcx"), http=HTTP(json=True), memory=Memory(process_bytes=256 * MIB)
+        protocols=("native", "http", "rpcx", "grpc"),
+        http=HTTP(json=True),
+        memory=Memory(process_bytes=256 * MIB),
     )
     async with Server(bombs, config=config) as server:
         watching = asyncio.create_task(bombs.watch())

@@ -55,7 +55,7 @@ class Bulk:
 
 async def main() -> None:
     config = ServerConfig(
-        protocols=tuple(SERVER_PROTOCOLS[:4]),
+        protocols=tuple(SERVER_PROTOCOLS[:5]),
         http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True),
         memory=Memory(process_bytes=256 * MIB),
     )

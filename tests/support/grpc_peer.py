@@ -31,6 +31,7 @@ from h2.events import (
 from fastrpc import Address, Server, ServerConfig
 from fastrpc.auth import Identity
 from fastrpc_harness.checking import check
+from tests.support.grpc_bytes import message
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
 
@@ -39,11 +40,6 @@ __all__ = ["Answer", "GrpcClient", "GrpcPeer", "ServedGrpc", "grpc_peer", "messa
 Fields = Iterable[tuple[str, str]]
 
 READ_BYTES = 65_536
-
-
-def message(payload: bytes, *, flags: int = 0) -> bytes:
-    """Return a message with its prefix."""
-    return bytes((flags,)) + len(payload).to_bytes(4, "big") + payload
 
 
 @dataclass

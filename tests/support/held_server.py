@@ -90,7 +90,7 @@ def _config(options: dict[str, Any]) -> ServerConfig:
     return ServerConfig(
         admission=admission,
         limits=Limits(concurrent_calls=options.get("calls", Limits().concurrent_calls)),
-        protocols=("native", "http", "rpcx"),
+        protocols=("native", "http", "rpcx", "grpc"),
         http=HTTP(jsonrpc=True, websocket=True),
         tls=TLS(cert_file=cert_file, key_file=key_file) if cert_file else None,
         spin_microseconds=options.get("spin", 0),

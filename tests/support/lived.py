@@ -20,7 +20,7 @@ import msgspec
 from fastrpc import HTTP, Address, HTTPLimits, Server, ServerConfig
 from fastrpc.auth import Identity
 from fastrpc_harness.checking import check
-from tests.support import toy_protocol
+from tests.support import grpc_bytes, toy_protocol
 from tests.support.frame_factory import cut, opening
 from tests.support.http_talk import request
 from tests.support.rpcx_wire import call
@@ -44,6 +44,7 @@ HANDSHAKE_SECONDS = 5.0
 
 assert toy_protocol.ToyEngine is not None
 _PACK = msgspec.msgpack.encode(["apple"])
+_APPLE = grpc_bytes.text_field("apple")
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,15 @@ COLUMNS = {
         handshake("/ws/feed/ticks", Authorization="Bearer secret") + client_frame(TEXT, b"{}"),
     ),
     "rpcx": Way("rpcx", b"", _rpcx("price"), _rpcx("pack"), _rpcx("pack")[:20]),
+    "grpc": Way(
+        "grpc",
+        grpc_bytes.OPENING,
+        grpc_bytes.request("/shop/price", _APPLE),
+        grpc_bytes.request("/shop/pack", _APPLE, stream=3),
+        grpc_bytes.request("/shop/pack", _APPLE, stream=5)[:20],
+        grpc_bytes.OPENING + grpc_bytes.request("/feed/ticks", b""),
+        grpc_bytes.OPENING + grpc_bytes.request("/feed/ticks", b"", ("authorization", "Bearer secret")),
+    ),
     "toy": Way("toy", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa"),
 }
 

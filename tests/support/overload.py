@@ -14,8 +14,12 @@ import sys
 import time
 from typing import Any
 
+from hpack import Decoder
+
 from fastrpc import Status
+from tests.support import grpc_bytes
 from tests.support.frame_factory import opening, request
+from tests.support.http2_frames import ACK, END_STREAM, HEADERS, SETTINGS, WINDOW_UPDATE, raw
 from tests.support.rpcx_wire import MSGPACK, RAW
 from tests.support.rpcx_wire import Frame as RpcxFrame
 from tests.support.socket_frames import TEXT, client_frame, read_frame
@@ -154,6 +158,41 @@ class RpcxLine(Line):
         return found
 
 
+class GrpcLine(Line):
+    """Many calls at a time, whose deadlines are told in milliseconds."""
+
+    def first(self) -> bytes:
+        self._decoder = Decoder()
+        return grpc_bytes.OPENING + raw(WINDOW_UPDATE, (1 << 30).to_bytes(4, "big"))
+
+    def frame(self, number: int) -> bytes:
+        return grpc_bytes.request(
+            "/{0}/{2}".format(*self.method.rpartition(".")),
+            grpc_bytes.number_field(1) if self.takes_number else b"given",
+            ("grpc-timeout", f"{int(self.timeout * 1000)}m"),
+            stream=2 * number + 1,
+        )
+
+    def answers(self) -> list[tuple[int, int]]:
+        found = []
+        at, size, received = 0, len(self.received), self.received
+        while size - at >= 9:
+            length = int.from_bytes(received[at : at + 3], "big")
+            if size - at < 9 + length:
+                break
+            kind, flags = received[at + 3], received[at + 4]
+            if kind == HEADERS:
+                block: Any = self._decoder.decode(bytes(received[at + 9 : at + 9 + length]))
+                if flags & END_STREAM:
+                    stream = int.from_bytes(received[at + 5 : at + 9], "big")
+                    found.append((stream >> 1, int(dict(block)["grpc-status"])))
+            elif kind == SETTINGS and not flags & ACK:
+                self.unsent += raw(SETTINGS, flags=ACK)
+            at += 9 + length
+        del received[:at]
+        return found
+
+
 class HttpLine(Line):
     """One call of `held.kept` at a time."""
 
@@ -260,6 +299,7 @@ class SocketLine(Line):
 LINES = {
     "native": NativeLine,
     "rpcx": RpcxLine,
+    "grpc": GrpcLine,
     "http": HttpLine,
     "jsonrpc": JsonRpcLine,
     "batch": BatchLine,

@@ -5,6 +5,7 @@ import ssl
 from contextlib import suppress
 
 from tests.support.certificates import Authority, Certificate
+from tests.support.http2_frames import OPENING
 from tests.support.rpcx_wire import Frame
 
 __all__ = ["QUESTIONS", "SessionClient", "in_records"]
@@ -13,6 +14,7 @@ __all__ = ["QUESTIONS", "SessionClient", "in_records"]
 QUESTIONS = {
     "native": ("fastrpc/1", b"\xf5FRP\x01\x01\x00\x00", b"\xf5FRP"),
     "http": ("http/1.1", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 "),
+    "grpc": ("h2", OPENING, b"\x00\x00"),
     "rpcx": (None, Frame(heartbeat=True).encode(), b"\x08"),
 }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastrpc import Address, Status
+from tests.support.grpc_peer import grpc_peer, message
 from tests.support.http_talk import HttpClient, Response
 from tests.support.rpcx_talk import RpcxTalk
 from tests.support.rpcx_wire import JSON, Frame, call
@@ -40,6 +41,8 @@ class Asked:
     kind: str
     #: Seconds between the first bytes of the connection, with which its certificate is verified, and the call.
     pauses: float = 0.0
+    #: `tls` with the name of HTTP/2 in ALPN.
+    h2: ssl.SSLContext | None = None
 
     @property
     def service(self) -> str:
@@ -240,6 +243,25 @@ async def _by_json_rpc_in_a_socket(asked: Asked) -> Status:
     return found if isinstance(found, Status) else _error(found)
 
 
+async def _by_grpc(asked: Asked) -> Status | None:
+    fields = [] if asked.token is None else [("authorization", asked.token)]
+    async with grpc_peer(asked.address, tls=asked.h2) as peer:
+        if asked.pauses:
+            await asyncio.sleep(asked.pauses)
+        data = b"" if asked.kind in {"client_stream", "both_ways"} else message(b"")
+        streams = [peer.open(asked.path, fields) for _ in range(2)]
+        # One in a piece, and one whose message is incomplete for a while.
+        peer.send(streams[0], data, ends=True)
+        peer.send(streams[1], data[:3])
+        answer = await peer.end(streams[0])
+        if answer.status != Status.OK:
+            late = peer.answers[streams[1]]
+            if not late.is_over:
+                peer.send(streams[1], data[3:], ends=True)
+            assert (await peer.end(streams[1])).status == answer.status
+    return None if answer.status is None else Status(answer.status)
+
+
 WAYS = {
     "rpcx": Way("rpcx", None, _by_rpcx),
     "phobos": Way("phobos", None, _by_phobos),
@@ -257,4 +279,5 @@ WAYS = {
     "MCP": Way("http", "mcp", _by_tool),
     "the header gateway of rpcx": Way("http", "rpcx", _by_fields_of_rpcx),
     "the header gateway of Phobos": Way("http", "phobos", _by_fields_of_phobos),
+    "gRPC": Way("grpc", None, _by_grpc),
 }

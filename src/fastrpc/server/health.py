@@ -1,25 +1,31 @@
 """Health: the state of a server's services, and `fastrpc.health`, which reports it."""
 
-from collections.abc import AsyncIterator, Callable, Collection
-from typing import Any
+import enum
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Final
 
 from fastrpc._core.calls.call import current_call
-from fastrpc.errors import ConfigError
+from fastrpc.errors import CallError, ConfigError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.service import method, service
 from fastrpc.server.wakeup import Watchers, ended_by_drain
+from fastrpc.status import Status
 
-__all__ = ["Health", "ServingState"]
+__all__ = ["GRPC_HEALTH", "GrpcHealth", "Health", "ServingState"]
+
+#: The name of the service by gRPC.
+GRPC_HEALTH: Final = "grpc.health.v1.Health"
 
 
 class ServingState:
     """The health of a server and of its services.
 
     Args:
-        names: returns the names of all services.
+        names: returns all names of services, each with the canonical one.
     """
 
-    def __init__(self, names: Callable[[], Collection[str]]) -> None:
+    def __init__(self, names: Callable[[], Mapping[str, str]]) -> None:
         self._names = names
         # Services that report NOT_SERVING; "" is the whole server.
         self._paused: set[str] = set()
@@ -35,12 +41,12 @@ class ServingState:
         names = self._names()
         if service and service not in names:
             near = nearest_name(service, names)
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(dict.fromkeys(names.values()))}"
             raise ConfigError(f"this server has no service {service!r}", hint=hint)
 
     def set(self, serving: bool, service: str) -> None:
         """Set the health of a service, or of the whole server for ""."""
-        (self._paused.discard if serving else self._paused.add)(service)
+        (self._paused.discard if serving else self._paused.add)(self._names().get(service, service))
         self.watchers.wake()
 
     def drain(self) -> None:
@@ -54,9 +60,10 @@ class ServingState:
 
     def of(self, service: str) -> str:
         """Return the state of a service in the words of gRPC's health protocol; "" is the whole server."""
-        if service and service not in self._names():
+        name = self._names().get(service) if service else ""
+        if name is None:
             return "SERVICE_UNKNOWN"
-        return "SERVING" if self.is_serving(service) else "NOT_SERVING"
+        return "SERVING" if self.is_serving(name) else "NOT_SERVING"
 
 
 @service("fastrpc.health")
@@ -91,3 +98,39 @@ class Health:
                     raise ended_by_drain()
                 else:
                     await wakeup.wait()
+
+
+class ServingStatus(enum.Enum):
+    """The states, in the order of the numbers that gRPC gives them: 1 to 3."""
+
+    SERVING = "SERVING"
+    NOT_SERVING = "NOT_SERVING"
+    SERVICE_UNKNOWN = "SERVICE_UNKNOWN"
+
+
+@service("fastrpc.health", alias=(GRPC_HEALTH,))
+class GrpcHealth:
+    """Report whether a server or one of its services serves, also by the names and messages of gRPC."""
+
+    def __init__(self, state: ServingState) -> None:
+        self._health = Health(state)
+
+    @method(alias=("Check",), idempotent=True)
+    async def check(self, service: str = "") -> ServingStatus:
+        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; an empty name asks for the whole server.
+
+        Raises:
+            CallError: a caller by gRPC asks for an unknown service.
+        """
+        found = ServingStatus(await self._health.check(service))
+        if found is ServingStatus.SERVICE_UNKNOWN and current_call().peer.protocol == "grpc":
+            raise CallError(Status.NOT_FOUND, f"this server has no service {service!r}")
+        return found
+
+    @method(alias=("Watch",), idempotent=True)
+    async def watch(self, service: str = "") -> AsyncIterator[ServingStatus]:
+        """Yield the state that `check` returns, at once, then each new one, until the server drains."""
+        states: Any = self._health.watch(service)
+        async with aclosing(states):
+            async for state in states:
+                yield ServingStatus(state)

@@ -41,7 +41,7 @@ from fastrpc.server.connections import (
     outlast,
 )
 from fastrpc.server.encryption import check_listening
-from fastrpc.server.health import Health, ServingState
+from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, ServingState
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
@@ -92,7 +92,9 @@ class Server:
         self._interceptors = checked_interceptors(interceptors)
         self._listeners: list[Listener] = []
         self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
-        self._health = ServingState(lambda: [one.name for one in self._services])
+        self._health = ServingState(
+            lambda: {name: one.name for one in self._services for name in one.names.of_service()}
+        )
         self._life = Life()
         self._gate: Gate | None = None
         # A second start waits: no call is served before every source is entered.
@@ -204,13 +206,19 @@ class Server:
         self._accepting.begin(self._gate, self._services)
         self._quiet = asyncio.Event()
         await self._served.enter(self._sources)
-        self._served.add(Health(self._health))
+        self._served.add(self._make_health())
         if self._config.reflection is not False:
             self._served.add(Reflection(lambda: self._services, self._access.may_call))
         self._access.check(self._services)
         self._accepting.check_services(self._services)
         self._gate.dispatcher.index_methods()
         await self.admin.open(self)
+
+    def _make_health(self) -> Health | GrpcHealth:
+        """Make the service of health, by the names of gRPC unless a source has these."""
+        is_taken = any(one.name == GRPC_HEALTH for one in self._services)
+        kind = GrpcHealth if "grpc" in self._config.protocols and not is_taken else Health
+        return kind(self._health)
 
     def reload(self) -> None:
         """Read the files of certificates, tokens and policies again now; open connections stay."""

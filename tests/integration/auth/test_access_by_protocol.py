@@ -74,19 +74,21 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return the settings of a server, and the contexts of callers by the names in their certificates."""
     authority = Authority(tmp_path_factory.mktemp("table"))
-    found: dict[str, Any] = {"server": authority.certificate().tls(authority), "": None}
+    found: dict[str, Any] = {"server": authority.certificate().tls(authority), "": (None, None)}
     for name in {caller.certificate for caller in (*CALLERS.values(), *ALLOWED)} - {""}:
         shown = authority.certificate(f"URI:spiffe://corp/{name}", purpose="clientAuth")
-        context = ssl.create_default_context(cafile=str(authority.cert_file))
-        context.load_cert_chain(shown.cert_file, shown.key_file)
-        found[name] = context
+        contexts = [ssl.create_default_context(cafile=str(authority.cert_file)) for _ in range(2)]
+        for context in contexts:
+            context.load_cert_chain(shown.cert_file, shown.key_file)
+        contexts[1].set_alpn_protocols(["h2"])
+        found[name] = tuple(contexts)
     return found
 
 
 def counted_by_all(folder: Path, certificates: dict[str, Any]) -> Counted:
     """Return a server that all ways lead into."""
     http = HTTP(**dict.fromkeys(settings_of_http(), True))
-    return Counted(folder, tls=certificates["server"], protocols=tuple(SERVER_PROTOCOLS[:4]), http=http)
+    return Counted(folder, tls=certificates["server"], protocols=tuple(SERVER_PROTOCOLS[:5]), http=http)
 
 
 def settings_of_http() -> list[str]:
@@ -97,7 +99,7 @@ def settings_of_http() -> list[str]:
 def test_every_protocol_and_every_setting_of_http_has_a_row() -> None:
     # What other tests register comes behind.
     assert SERVER_PROTOCOLS[0] == "native"
-    assert {way.protocol for way in WAYS.values()} == set(SERVER_PROTOCOLS[1:4])
+    assert {way.protocol for way in WAYS.values()} == set(SERVER_PROTOCOLS[1:5])
     assert {way.setting for way in WAYS.values()} - {None} == set(settings_of_http())
 
 
@@ -118,11 +120,12 @@ async def test_no_way_in_starts_a_handler_for_a_caller_that_may_not_call(
             asked = [
                 Asked(
                     addresses[not caller.certificate],
-                    certificates[caller.certificate],
+                    certificates[caller.certificate][0],
                     caller.token,
                     method,
                     kind,
                     pauses,
+                    certificates[caller.certificate][1],
                 )
                 for method, kind in table.items()
             ]
@@ -143,12 +146,13 @@ async def test_an_allowed_caller_starts_handlers_by_every_way(
             scheme = "tls" if caller.certificate else "tcp"
             address = await server.listen(f"{scheme}://127.0.0.1:0")
             before = counted.started
-            asked = Asked(address, certificates[caller.certificate], caller.token, method, kind)
+            tls, h2 = certificates[caller.certificate]
+            asked = Asked(address, tls, caller.token, method, kind, h2=h2)
             assert await way.ask(asked) in {Status.OK, None}
             await eventually(lambda before=before: counted.started > before)
 
 
-@pytest.mark.parametrize("name", ["rpcx", "phobos", "JSON"])
+@pytest.mark.parametrize("name", ["rpcx", "phobos", "JSON", "gRPC"])
 async def test_a_certificate_counts_where_one_protocol_alone_is_served(
     name: str, certificates: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -158,5 +162,6 @@ async def test_a_certificate_counts_where_one_protocol_alone_is_served(
     counted = Counted(tmp_path, tls=certificates["server"], protocols=(way.protocol,), **settings)
     async with counted.server as server:
         address = await server.listen("tls://127.0.0.1:0")
-        asked = Asked(address, certificates["allowed"], None, "shop.who", "unary")
+        tls, h2 = certificates["allowed"]
+        asked = Asked(address, tls, None, "shop.who", "unary", h2=h2)
         assert await way.ask(asked) is Status.OK

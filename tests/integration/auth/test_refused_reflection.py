@@ -16,7 +16,7 @@ METHOD = "fastrpc.reflection.services"
 
 
 def guarded() -> Server:
-    config = ServerConfig(protocols=("native", "http", "rpcx"))
+    config = ServerConfig(protocols=("native", "http", "rpcx", "grpc"))
     return Server(
         Shop, config=config, authenticate=TOKENS, authorize=lambda _, route: route.service == "shop"
     )
@@ -53,7 +53,7 @@ async def test_refused_reflection_of_either_client_is_told_once(
     assert told(caplog) == ["INFO", "WARNING"]
 
 
-@pytest.mark.parametrize("name", ["JSON", "rpcx"])
+@pytest.mark.parametrize("name", ["JSON", "rpcx", "gRPC"])
 async def test_refused_reflection_by_other_protocols_is_told_once(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

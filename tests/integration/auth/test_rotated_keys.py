@@ -44,7 +44,7 @@ def guarded(issuer: KeyServer) -> tuple[Server, list[float]]:
     now = [1_000.0]
     assert verifier._set is not None
     verifier._set._clock = lambda: now[0]
-    config = ServerConfig(protocols=("native", "http", "rpcx"))
+    config = ServerConfig(protocols=("native", "http", "rpcx", "grpc"))
     return Server(Shop, config=config, authenticate=verifier), now
 
 
@@ -65,7 +65,7 @@ async def test_a_client_with_a_new_token_is_known_within_seconds(issuer: KeyServ
     assert len(issuer.asked) == 2
 
 
-@pytest.mark.parametrize("name", ["JSON", "rpcx"])
+@pytest.mark.parametrize("name", ["JSON", "rpcx", "gRPC"])
 async def test_a_request_with_a_new_token_is_known_within_seconds(issuer: KeyServer, name: str) -> None:
     server, now = guarded(issuer)
     async with server:

@@ -5,6 +5,7 @@ import json
 import random
 import re
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 
 from fastrpc import Address, Client, FastRPCError
+from tests.support import grpc_bytes
 from tests.support.bulk_server import Bulk
 from tests.support.frame_factory import opening, request
 from tests.support.http_talk import HttpClient
@@ -81,6 +83,12 @@ def _rpcx(seconds: float) -> bytes:
     return b"".join(frame.encode() for frame in frames)
 
 
+def _grpc(seconds: float) -> bytes:
+    arguments = grpc_bytes.number_field(ANSWER_BYTES) + b"\x11" + struct.pack("<d", seconds)
+    calls = [grpc_bytes.request("/bulk/make", arguments, stream=1 + 2 * at) for at in range(CALLS)]
+    return grpc_bytes.OPENING + b"".join(calls)
+
+
 def _socket(seconds: float) -> bytes:
     message = json.dumps({"arguments": _arguments(seconds)}).encode()
     return handshake("/ws/bulk/make") + client_frame(TEXT, message)
@@ -99,6 +107,7 @@ WAYS: dict[str, Callable[[float], bytes]] = {
     "a batch of JSON-RPC": _batch,
     "MCP": _mcp,
     "rpcx": _rpcx,
+    "gRPC": _grpc,
     "WebSocket": _socket,
     "JSON-RPC by WebSocket": _json_rpc_in_a_socket,
 }

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import fastrpc
 from fastrpc import HTTP, Limits, Memory, Server, ServerConfig
 from fastrpc._core.server.memory_budget import MemoryBudget, bytes_held
+from tests.support import grpc_bytes
 from tests.support.frame_factory import cut, opening
 from tests.support.http_talk import WAIT_SECONDS, request
 from tests.support.rpcx_wire import JSON, call
@@ -31,14 +32,13 @@ STEP, BESIDES = 16_384, 8_192
 HOUR_NS = 3_600 * 10**9
 
 CONFIG = ServerConfig(
-    protocols=("native", "http", "rpcx"),
+    protocols=("native", "http", "rpcx", "grpc"),
     http=HTTP(websocket=True),
     memory=Memory(process_bytes=PROCESS),
     limits=Limits(message_bytes=MIB, stream_window_bytes=MIB),
 )
 LENGTH = 200_001
 DATA = "x" * LENGTH
-DONE = str(LENGTH).encode()
 
 
 @fastrpc.service("bulk")
@@ -61,6 +61,10 @@ class Way:
     next: bytes
     #: What may be held beyond the memory of the process before nothing more of it is taken.
     grace: int = 0
+    #: What is in the answer.
+    done: bytes = str(LENGTH).encode()
+    #: Reads what came.
+    said: Callable[[bytes], bytes] = bytes
 
 
 def _pieces(message: bytes, size: int) -> bytes:
@@ -76,6 +80,7 @@ _STREAM = Request(1, b"bulk.total", b"[]", codec=2, flags=FLAG_STREAM_IN).encode
 _MESSAGE = Data(1, _TEXT, codec=2)
 _OPENING = opening(is_server=False)
 _NEXT = Request(3, b"bulk.length", b"[%s]" % _TEXT, codec=2).encode()
+_FIELD = grpc_bytes.text_field(DATA)
 WAYS = {
     "native": Way(_OPENING, _REQUEST.encode(), _NEXT),
     "native in pieces": Way(_OPENING, b"".join(cut(_REQUEST, 140_000)), _NEXT, GRACE),
@@ -91,6 +96,13 @@ WAYS = {
         b"",
         call("bulk", "length", DATA, serialize=JSON).encode(),
         call("bulk", "length", DATA, serialize=JSON).encode(),
+    ),
+    "grpc": Way(
+        grpc_bytes.OPENING,
+        grpc_bytes.request("/bulk/length", _FIELD),
+        grpc_bytes.request("/bulk/length", _FIELD, stream=3),
+        done=grpc_bytes.number_field(LENGTH),
+        said=grpc_bytes.said,
     ),
 }
 each_way = pytest.mark.parametrize("name", WAYS)
@@ -108,7 +120,7 @@ class Sender:
 
     async def hears(self, word: bytes) -> None:
         async with asyncio.timeout(WAIT_SECONDS):
-            while word not in self.received:
+            while word not in self.way.said(self.received):
                 data = await self.reader.read(65_536)
                 assert data, self.received
                 self.received += data
@@ -152,7 +164,7 @@ async def test_a_request_that_is_not_whole_counts_as_it_comes(name: str) -> None
             await eventually(lambda sent=sent: bytes_held() > sent - STEP - BESIDES)  # type: ignore[misc]
             assert bytes_held() < sent + BESIDES
         sender.send(180_000)
-        await sender.hears(DONE)
+        await sender.hears(sender.way.done)
         await eventually(lambda: bytes_held() == 0)
 
 
@@ -181,7 +193,7 @@ async def test_above_the_memory_of_the_process_what_grows_is_dropped_and_its_cal
             await sender.hears(b"Memory.process_bytes")
         if sender.way.next:
             sender.writer.write(sender.way.next)
-            await sender.hears(DONE)
+            await sender.hears(sender.way.done)
 
 
 @each_way
@@ -193,4 +205,4 @@ async def test_what_others_hold_within_the_memory_of_the_process_drops_nothing(n
             sender.send(120_000, 190_000)
             await eventually(lambda: bytes_held() > PROCESS * 3 // 4 + 190_000 - STEP - BESIDES)
         sender.send(190_000)
-        await sender.hears(DONE)
+        await sender.hears(sender.way.done)

@@ -24,7 +24,7 @@ KIB, MIB = 1 << 10, 1 << 20
 #: Of a process that may hold a MiB so much is held: two thirds, so that new calls start.
 HELD = 700 * KIB
 CONFIG = ServerConfig(
-    protocols=tuple(SERVER_PROTOCOLS[:4]),
+    protocols=tuple(SERVER_PROTOCOLS[:5]),
     http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True),
     memory=Memory(process_bytes=MIB),
     timeouts=Timeouts(call=60),

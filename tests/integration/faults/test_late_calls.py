@@ -13,7 +13,7 @@ from tests.support.overload import LINES, Line
 from tests.support.served import Served, served
 from tests.support.waiting import eventually
 
-PROTOCOLS = ("native", "http", "rpcx")
+PROTOCOLS = ("native", "http", "rpcx", "grpc")
 
 HELD_SECONDS = 1.2
 
@@ -58,7 +58,7 @@ async def told(held: Held, target: Served, protocol: str, timeouts: list[float])
     """Return the statuses of calls with these timeouts, each on its connection, that came while the loop was held."""
     port = Address.parse(target).port
     assert port is not None
-    method = "held.echo" if protocol in ("native", "rpcx") else "held.kept"
+    method = "held.echo" if protocol in ("native", "rpcx", "grpc") else "held.kept"
     lines = [LINES[protocol](port, method, LONG) for _ in timeouts]
     for line in lines:
         await opened(line, protocol)
@@ -113,7 +113,7 @@ class Turning:
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("protocol", ["native", "rpcx"])
+@pytest.mark.parametrize("protocol", ["native", "rpcx", "grpc"])
 async def test_calls_wait_for_few_turns_of_a_loop_that_stalls_in_each(protocol: str) -> None:
     turning = Turning()
     config = ServerConfig(protocols=PROTOCOLS, admission=PATIENT)

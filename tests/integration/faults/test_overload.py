@@ -61,10 +61,11 @@ def test_a_server_keeps_its_goodput_by_the_age_of_calls_alone(
         assert_goodput(server, method, 1, LOADS, timeout=5.0)
 
 
+@pytest.mark.parametrize("protocol", ["rpcx", "grpc"])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_server_keeps_its_goodput_over_rpcx(loop: str, tmp_path: Path) -> None:
+def test_a_server_keeps_its_goodput_over_another_protocol(loop: str, protocol: str, tmp_path: Path) -> None:
     with HeldServer(tmp_path, loop=loop) as server:
-        assert_goodput(server, "middle", 1, LOADS, protocol="rpcx")
+        assert_goodput(server, "middle", 1, LOADS, protocol=protocol)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.support.ledger import Journal, Ledger
 from tests.support.noted import Noted
 from tests.support.waiting import eventually
 
-CONFIG = ServerConfig(protocols=("native", "rpcx", "http"))
+CONFIG = ServerConfig(protocols=("native", "rpcx", "grpc", "http"))
 
 
 @fastrpc.service("work")
@@ -84,11 +84,14 @@ async def test_a_rolling_restart_fails_no_request_over_kept_connections(scale: A
 
 
 @pytest.mark.one_loop
+@pytest.mark.parametrize("protocol", ["rpcx", "grpc"])
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_rolling_restart_fails_no_call_over_rpcx(kind: str, scale: Any) -> None:
+async def test_a_rolling_restart_fails_no_call_over_another_protocol(
+    kind: str, protocol: Literal["rpcx", "grpc"], scale: Any
+) -> None:
     journal, ledger = Journal(), Ledger()
     is_over = False
-    config = ClientConfig(wire_protocol="rpcx", backoff=Backoff(first=0.01, longest=0.05))
+    config = ClientConfig(wire_protocol=protocol, backoff=Backoff(first=0.01, longest=0.05))
 
     async def caller(call: Callable[..., Awaitable[Any]], number: int) -> None:
         while not is_over:

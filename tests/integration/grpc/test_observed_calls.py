@@ -11,6 +11,7 @@ from fastrpc.interceptors import AccessLog
 from tests.integration.grpc.test_unary_calls import ECHO, channel
 from tests.support.grpc_peer import grpc_peer
 from tests.support.raw_methods import Raw
+from tests.support.scrapes import scraped
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
@@ -32,6 +33,18 @@ async def test_metrics_have_the_label_of_the_protocol() -> None:
             assert f"fastrpc_server_calls_total{{{labels}}}" in text
             assert 'method="_other",protocol="grpc",service="_other",status="UNIMPLEMENTED"' in text
             assert 'fastrpc_server_connections{protocol="grpc",transport="tcp"} 1' in text
+
+
+async def test_fields_that_are_no_metadata_are_counted() -> None:
+    pytest.importorskip("prometheus_client")
+    async with Server(Raw(), config=CONFIG) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        before = scraped("fastrpc_dropped_metadata_total", protocol="grpc") or 0.0
+        async with grpc_peer(address) as peer:
+            assert (
+                await peer.call(ECHO, b"x", [("a!b", "1"), ("x-bad-bin", "%"), ("kept", "1")])
+            ).status == 0
+        assert scraped("fastrpc_dropped_metadata_total", protocol="grpc") == before + 2
 
 
 async def test_the_access_log_has_the_protocol_and_the_id_of_the_caller(

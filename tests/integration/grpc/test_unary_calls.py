@@ -8,7 +8,18 @@ from typing import Any
 import grpc
 import pytest
 
-from fastrpc import Address, ConfigError, Limits, Server, ServerConfig, Status, Timeouts
+import fastrpc
+from fastrpc import (
+    Address,
+    CallError,
+    ConfigError,
+    Limits,
+    Server,
+    ServerConfig,
+    Status,
+    Timeouts,
+    current_call,
+)
 from tests.support.grpc_peer import GrpcPeer, grpc_peer, message
 from tests.support.raw_methods import Raw
 from tests.support.waiting import eventually
@@ -54,9 +65,9 @@ class TestGrpcio:
                 b"", metadata=(("key", "value"), ("key", "other"), ("some-bin", b"\0\xfe"))
             )
             assert await call == b""
-            head = dict(await call.initial_metadata())
-            assert (head["seen"], head["seen-bin"]) == ("yes", b"\0\xff")
-            assert list(await call.trailing_metadata()) == []
+            assert not {"seen", "seen-bin"} & set(dict(await call.initial_metadata()))
+            trailers = dict(await call.trailing_metadata())
+            assert (trailers["seen"], trailers["seen-bin"]) == ("yes", b"\0\xff")
         [(_, metadata, peer, remaining, attempt)] = raw.calls
         assert (metadata["key"], metadata["some-bin"], remaining, attempt) == (
             "value,other",
@@ -78,6 +89,22 @@ class TestGrpcio:
         assert (failed.value.code(), failed.value.details()) == (grpc.StatusCode.NOT_FOUND, "grün %")
         assert (trailers["hint"], trailers["grpc-retry-pushback-ms"]) == ("other", "1500")
         assert b"google.protobuf.Value" in trailers["grpc-status-details-bin"]
+
+    async def test_details_of_the_handler_itself_stay_as_they_are(self) -> None:
+        """`grpcio-status` writes them."""
+        rich = b"\x08\x05\x12\x04gone"
+
+        class Rich(Raw):
+            @fastrpc.method(codec="raw")
+            async def look(self, data: bytes) -> bytes:
+                current_call().reply_metadata.binary["grpc-status-details-bin"] = rich
+                raise CallError(Status.NOT_FOUND, "gone", details={"item": "apple"})
+
+        async with serving(Rich()) as address, channel(address) as client:
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await client.unary_unary("/test.v1.Raw/look")(b"")
+        values = [value for key, value in failed.value.trailing_metadata() if key.startswith("grpc-status")]
+        assert values == [rich]
 
     async def test_crashes_are_internal_with_an_id(self) -> None:
         async with serving() as address, channel(address) as client:

@@ -47,7 +47,7 @@ async def test_every_way_is_limited_counted_and_logged(name: str, caplog: pytest
         authenticate=Credentials(),
         interceptors=[AccessLog(), count],
         limits=[RateLimit(0.001, MOST, per="identity", methods="shop.**")],
-        config=ServerConfig(protocols=tuple(SERVER_PROTOCOLS[:4]), http=EVERYTHING),
+        config=ServerConfig(protocols=tuple(SERVER_PROTOCOLS[:5]), http=EVERYTHING),
     ) as server:
         address = await server.listen("tcp://127.0.0.1:0")
         told = [await way.ask(Asked(address, None, "Bearer allowed", method, kind)) for _ in range(MOST + 1)]

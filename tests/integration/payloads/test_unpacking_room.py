@@ -42,7 +42,7 @@ each_client = pytest.mark.parametrize("kind", CLIENTS)
 @asynccontextmanager
 async def bombs_served(*, queue_age: float = 30.0, **options: Any) -> AsyncIterator[Served]:
     config = ServerConfig(
-        protocols=("native", "http", "rpcx"),
+        protocols=("native", "http", "rpcx", "grpc"),
         http=HTTP(json=True),
         memory=Memory(process_bytes=PROCESS_BYTES),
         admission=Admission(queue_age=queue_age),

@@ -48,7 +48,7 @@ def mine(tmp_path: Path) -> Authority:
 def demanding(certificate: Certificate, authority: Authority, **settings: object) -> ServerConfig:
     return ServerConfig(
         tls=certificate.tls(authority, require_client_cert=True, **settings),
-        protocols=("native", "http", "rpcx"),
+        protocols=("native", "http", "rpcx", "grpc"),
         http=HTTP(),
     )
 

@@ -20,7 +20,7 @@ from fastrpc.files import FileService
 PROCESS_BYTES = 256 * 1024 * 1024
 
 CONFIG = ServerConfig(
-    protocols=("native", "http", "rpcx", "phobos"),
+    protocols=("native", "http", "rpcx", "phobos", "grpc"),
     http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True),
     memory=Memory(process_bytes=PROCESS_BYTES),
     limits=Limits(connections=20_000),

@@ -12,6 +12,10 @@ from typing import Final
 import msgspec
 
 from tests.support.frame_factory import opening
+from tests.support.grpc_bytes import number_field, text_field
+from tests.support.grpc_bytes import request as grpc_request
+from tests.support.http2_frames import CONTINUATION as HEADERS_GO_ON
+from tests.support.http2_frames import HEADERS, OPENING, raw
 from tests.support.http_talk import request
 from tests.support.rpcx_wire import JSON, Frame, call
 from tests.support.socket_client import handshake
@@ -79,6 +83,7 @@ def _rpc(method: str, **params: object) -> bytes:
 NATIVE: Final = opening(is_server=False)
 HTTP: Final = request("GET", "/bench/give?size=1")
 RPCX: Final = call("bench", "give", 1, serialize=JSON).encode()
+GRPC: Final = OPENING + grpc_request("/bench/give", number_field(1))
 SOCKET: Final = handshake("/jsonrpc")
 FEED: Final = handshake("/ws/bench/feed")
 
@@ -116,6 +121,18 @@ def _half_messages() -> list[bytes]:
             for _ in range(14)
         ),
     ]
+
+
+def _grpcs(count: int, method: str, payload: bytes, *fields: tuple[str, str], flags: int = 0) -> list[bytes]:
+    streams = range(3, 3 + 2 * count, 2)
+    requests = [grpc_request(f"/bench/{method}", payload, *fields, stream=at, flags=flags) for at in streams]
+    return [b"".join(requests)]
+
+
+def _half_grpcs() -> list[bytes]:
+    """Return calls with the beginnings of messages, as many as windows take before anything is heard."""
+    text, streams = text_field(_TEXT), range(3, 203, 2)
+    return [b"".join(grpc_request("/bench/hold", text, stream=at, until=65_000) for at in streams)]
 
 
 #: As much as `Limits.metadata_bytes` takes.
@@ -181,6 +198,14 @@ WAYS: Final[tuple[Way, ...]] = (
         RPCX,
         [call("bench", "give_later", LARGE, serialize=JSON).encode() * 4],
     ),
+    Way("grpc answers", "Memory.process_bytes", 60, GRPC, _grpcs(4, "give", number_field(LARGE))),
+    Way(
+        "grpc answers after a wait",
+        "Memory.process_bytes",
+        60,
+        GRPC,
+        _grpcs(4, "give_later", number_field(LARGE)),
+    ),
     # Compressed requests and messages
     Way(
         "native bombs",
@@ -211,6 +236,13 @@ WAYS: Final[tuple[Way, ...]] = (
             ).encode()
         ],
     ),
+    Way(
+        "grpc bombs",
+        "Memory.process_bytes / 4",
+        MANY,
+        GRPC,
+        _grpcs(1, "hold", gzip.compress(text_field(_TEXT), 9), ("grpc-encoding", "gzip"), flags=1),
+    ),
     Way("bombs in streams", "Memory.process_bytes", 10, NATIVE, _stream_bombs()),
     # Requests that are not whole, or wait
     Way("half messages", "Memory.request_bytes, process_bytes", 100, NATIVE, _half_messages()),
@@ -231,6 +263,20 @@ WAYS: Final[tuple[Way, ...]] = (
         MANY,
         RPCX,
         [call("bench", "hold", _TEXT, serialize=JSON).encode()[:-64]],
+    ),
+    Way(
+        "half messages over grpc",
+        "Limits.stream_window_bytes, Memory.process_bytes",
+        100,
+        GRPC,
+        _half_grpcs(),
+    ),
+    Way(
+        "half header blocks of grpc",
+        "Limits.metadata_bytes, Memory.process_bytes",
+        MANY,
+        GRPC,
+        [b"".join(raw(kind, b"x" * 16_000, stream=3) for kind in (HEADERS, HEADERS_GO_ON, HEADERS_GO_ON))],
     ),
     Way(
         "heads",
@@ -257,6 +303,13 @@ WAYS: Final[tuple[Way, ...]] = (
     ),
     Way("call records", "Memory.process_bytes", MANY, NATIVE, _natives(1_000, "bench.wait")),
     Way("metadata", "Memory.process_bytes", MANY, NATIVE, _natives(200, "bench.wait", metadata=_METADATA)),
+    Way(
+        "grpc metadata",
+        "Memory.process_bytes",
+        MANY,
+        GRPC,
+        _grpcs(200, "wait", b"", ("x", "y" * 7_000)),
+    ),
     # Streams
     Way(
         "untaken messages",
@@ -286,6 +339,14 @@ WAYS: Final[tuple[Way, ...]] = (
         b"",
         [FEED + client_frame(TEXT, b"{}")],
     ),
+    Way(
+        "untaken messages over grpc",
+        "Limits.stream_window_bytes, Memory.process_bytes",
+        MANY,
+        GRPC,
+        _grpcs(20, "leave", text_field("x" * 60_000)),
+    ),
+    Way("unread streams over grpc", "Memory.send_soft, process_bytes", MANY, GRPC, _grpcs(20, "feed", b"")),
     Way(
         "subscriptions",
         "Memory.process_bytes",

@@ -237,13 +237,13 @@ cdef class RouteTable:
     cdef MethodRoute find(self, const char* name, Py_ssize_t size):
         cdef uint32_t place
         cdef uint32_t slot
-        cdef MethodRoute route
         cdef bytes known
         if self._slots is NULL:
             return None
-        route = <MethodRoute>self._routes[self._last]
-        if PyBytes_GET_SIZE(route.name) == size and memcmp(PyBytes_AS_STRING(route.name), name, size) == 0:
-            return route
+        # An alias is another name of the same route.
+        known = <bytes>self._names[self._last]
+        if PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), name, size) == 0:
+            return <MethodRoute>self._routes[self._last]
         place = hash_name(name, size) & self._mask
         while True:
             slot = self._slots[place]

@@ -37,8 +37,8 @@ cpdef int status_of_reset(uint32_t code) noexcept
 cpdef bytes metadata_of(HeaderBlock block, list dropped)
 
 # Return how much native metadata adds to a header block, as MAX_HEADER_LIST_SIZE counts it. ValueError: an entry cannot
-# travel as a field.
-cpdef Py_ssize_t metadata_size(bytes metadata) except -1
+# travel as a field. Trailers may have `grpc-status-details-bin`, as grpcio-status sets it.
+cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=*) except -1
 
 # Return native metadata as fields: token, name, value; write it as such. `metadata_size` took it.
 cdef list metadata_fields(bytes metadata)

@@ -33,7 +33,7 @@ def metadata_of(block: HeaderBlock, dropped: list[bytes]) -> bytes | None:
     Names of entries that have no native form are added to `dropped`.
     """
 
-def metadata_size(metadata: bytes) -> int:
+def metadata_size(metadata: bytes, is_of_answer: bool = False) -> int:
     """Return how much native metadata adds to a header block, as MAX_HEADER_LIST_SIZE counts it.
 
     Raises:

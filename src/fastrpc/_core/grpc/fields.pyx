@@ -25,7 +25,7 @@ from fastrpc._core.http2.hpack_tables cimport (
     FIELD_OVERHEAD, TOKEN_AUTHORITY, TOKEN_CONNECTION, TOKEN_CONTENT_LENGTH, TOKEN_CONTENT_TYPE, TOKEN_COUNT,
     TOKEN_GRPC_ACCEPT_ENCODING, TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PREVIOUS_ATTEMPTS,
     TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS, TOKEN_GRPC_STATUS_DETAILS, TOKEN_GRPC_TIMEOUT, TOKEN_HOST, TOKEN_KEEP_ALIVE,
-    TOKEN_METHOD, TOKEN_OTHER, TOKEN_OUTCOME, TOKEN_PATH, TOKEN_PROTOCOL, TOKEN_PROXY_CONNECTION, TOKEN_REQUEST_ID,
+    TOKEN_METHOD, TOKEN_OTHER, TOKEN_OUTCOME, TOKEN_PATH, TOKEN_PROTOCOL, TOKEN_PROXY_CONNECTION,
     TOKEN_SCHEME, TOKEN_STATUS, TOKEN_TE, TOKEN_TRANSFER_ENCODING, TOKEN_UPGRADE, HeaderField, token_of,
 )
 from fastrpc._core.http2.violations cimport (
@@ -330,7 +330,7 @@ cdef bint is_visible(const char* text, Py_ssize_t size) noexcept:
     return size == 0 or text[0] != c" " and text[size - 1] != c" "
 
 
-cpdef Py_ssize_t metadata_size(bytes metadata) except -1:
+cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=False) except -1:
     cdef const char* data = PyBytes_AS_STRING(metadata)
     cdef Py_ssize_t at = 0, key_size, value_size, found = 0
     cdef int token
@@ -339,7 +339,9 @@ cpdef Py_ssize_t metadata_size(bytes metadata) except -1:
         value_size = load16(data + at + 2)
         at += ENTRY_HEAD
         token = token_of(data + at, key_size)
-        if is_of_protocol[token] or token != TOKEN_REQUEST_ID and is_reserved(data + at, key_size):
+        if is_of_protocol[token] and not (is_of_answer and token == TOKEN_GRPC_STATUS_DETAILS) or (
+            token == TOKEN_OTHER and is_reserved(data + at, key_size)
+        ):
             raise ValueError(f"the metadata key {shown_key(metadata[at:at + key_size])} is reserved for gRPC itself")
         if is_binary(data + at, key_size):
             found += base64_size(value_size)

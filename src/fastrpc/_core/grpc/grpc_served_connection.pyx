@@ -147,8 +147,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         self.trust(served)
         if not call.route.gives_stream:
             if not served.has_begun:
-                self._begin(engine, served, call.compressor, call.sent_metadata)
-                call.sent_metadata = None
+                self._begin(engine, served, call.compressor, None)
             engine.send_message(stream, payload, MESSAGE_COMPRESSED if call.compressor else 0, False)
         if served.has_begun:
             fields = None if call.sent_metadata is None else metadata_fields(call.sent_metadata)
@@ -202,15 +201,16 @@ cdef class GrpcServedConnection(EngineServedConnection):
         """End a call with a failure, and with further fields."""
         cdef GrpcRequests engine = self.owner(call)
         cdef Http2Stream stream
-        cdef list fields
+        cdef list fields, sent
         if engine is None:
             return 0
         stream = call.http2_stream
+        sent = [] if call.sent_metadata is None else metadata_fields(call.sent_metadata)
         fields = [
             (TOKEN_GRPC_STATUS, b"grpc-status", NUMBERS[failure.status]),
             (TOKEN_GRPC_MESSAGE, b"grpc-message", short_message(failure.text)),
         ]
-        if failure.details:
+        if failure.details and not any(field[0] == TOKEN_GRPC_STATUS_DETAILS for field in sent):
             fields.append((TOKEN_GRPC_STATUS_DETAILS, b"grpc-status-details-bin", binary_field(failure.details)))
         if failure.pushback_ms:
             pause = b"-1" if failure.pushback_ms == PUSHBACK_NEVER else b"%d" % failure.pushback_ms
@@ -219,8 +219,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
             fields.append((TOKEN_OUTCOME, b"frpc-outcome", NOT_STARTED))
         if further is not None:
             fields += further
-        if call.sent_metadata is not None:
-            fields += metadata_fields(call.sent_metadata)
+        fields += sent
         if call.has_begun:
             engine.send_trailers(stream, None, fields)
         else:
@@ -305,7 +304,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:
         try:
-            metadata_size(metadata)
+            metadata_size(metadata, True)
         except ValueError as error:
             raise CallError(Status.INTERNAL, f"{call.route.method}: {error}") from None
         return 0

@@ -286,3 +286,10 @@ def test_credentials_and_bytes_enter_no_table() -> None:
 def test_an_entry_that_cannot_travel_is_refused_by_its_key(key: str, value: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         metadata_size(encode_metadata({"x-fine": "1", key: value}))
+
+
+def test_answers_may_have_details_of_their_own() -> None:
+    metadata = encode_metadata({"grpc-status-details-bin": b"\x08\x05"})
+    assert metadata_size(metadata, True) == len("grpc-status-details-bin") + len("CAU") + 32
+    with pytest.raises(ValueError, match="reserved"):
+        metadata_size(metadata)

@@ -1,0 +1,81 @@
+"""Whole requests of gRPC as bytes, which need nothing before them but an opening: to be cut, and sent by anybody.
+
+connection.send(OPENING + request("/shop/price", text_field("apple")))
+"""
+
+from typing import Any
+
+from hpack import Decoder, Encoder
+from hyperframe.frame import DataFrame, Frame, HeadersFrame
+
+from tests.support.http2_frames import OPENING
+
+__all__ = ["OPENING", "message", "number_field", "request", "said", "text_field"]
+
+#: What a peer takes that announced nothing.
+FRAME_BYTES = 16_384
+
+
+def message(payload: bytes, *, flags: int = 0) -> bytes:
+    """Return a message with its prefix."""
+    return bytes((flags,)) + len(payload).to_bytes(4, "big") + payload
+
+
+def number_field(value: int, number: int = 1) -> bytes:
+    """Return a field of a protobuf message that has a whole number."""
+    return bytes((number << 3,)) + _varint(value)
+
+
+def text_field(text: str, number: int = 1) -> bytes:
+    """Return a field of a protobuf message that has a text."""
+    data = text.encode()
+    return bytes((number << 3 | 2,)) + _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    found = b""
+    while value > 127:
+        found, value = found + bytes((value & 127 | 128,)), value >> 7
+    return found + bytes((value,))
+
+
+def request(
+    path: str,
+    payload: bytes,
+    *fields: tuple[str, str],
+    stream: int = 1,
+    flags: int = 0,
+    until: int | None = None,
+) -> bytes:
+    """Return a request of one message, whose block of fields needs no other one before it.
+
+    Args:
+        flags: those of the message's prefix.
+        until: send so many bytes of the message and its prefix, and no end.
+    """
+    head = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
+    block = Encoder().encode([*head, ("content-type", "application/grpc"), *fields])
+    data = message(payload, flags=flags)[:until]
+    parts = [data[at : at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)]
+    frames = [DataFrame(stream, part) for part in parts]
+    if until is None:
+        frames[-1].flags.add("END_STREAM")
+    head_frame = HeadersFrame(stream, block, flags=["END_HEADERS"])
+    return b"".join(frame.serialize() for frame in (head_frame, *frames))
+
+
+def said(received: bytes) -> bytes:
+    """Return the bytes of whole frames that came, header blocks as text."""
+    view, decoder, found = memoryview(received), Decoder(), b""
+    while len(view) >= 9:
+        frame, size = Frame.parse_frame_header(view[:9])
+        if len(view) < 9 + size:
+            break
+        frame.parse_body(view[9 : 9 + size])
+        view = view[9 + size :]
+        if isinstance(frame, HeadersFrame):
+            fields: Any = decoder.decode(frame.data, raw=True)
+            found += b"".join(b"%b: %b\n" % field for field in fields)
+        elif isinstance(frame, DataFrame):
+            found += frame.data
+    return found
