@@ -19,8 +19,9 @@ cdef class LivedStream(ByteStream):
 
 cdef class LivedConnection(ServedConnection):
     cdef:
-        # The calls that stream.
+        # The calls that stream; the part of the output that holds no calls up.
         public list streams
+        public int64_t cut
 
 
 cdef class LivedEngine(PythonEngine):

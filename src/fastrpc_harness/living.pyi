@@ -16,9 +16,10 @@ class LivedStream(ByteStream):
     def looks(self) -> list[int]: ...
 
 class LivedConnection(ServedConnection):
-    """A connection whose streams a test names."""
+    """A connection whose streams a test names, and the part of its output that holds no calls up."""
 
     streams: list[Any]
+    cut: int
 
 class LivedEngine(PythonEngine):
     """An engine that gives its life the facts of a test, and keeps its orders."""

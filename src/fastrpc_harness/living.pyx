@@ -27,6 +27,9 @@ cdef class LivedConnection(ServedConnection):
     cdef list streams_under_way(self):
         return list(self.streams or ())
 
+    cdef int64_t cut_bytes(self) except? -1:
+        return self.cut
+
 
 cdef class LivedEngine(PythonEngine):
     def __init__(self, ServedConnection connection=None):

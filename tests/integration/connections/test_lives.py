@@ -299,13 +299,14 @@ async def test_without_a_linger_a_closing_connection_ends_behind_its_output(
         told = told_at_the_end(connection, monkeypatch)
         connection.transport.untaken = 65_536
         connection.engine.close()
+        # The native protocol has a bound of its own for a peer that takes nothing.
+        patience = 10 if column == "native" else PATIENCE_SECONDS
         connection.look(0)
-        connection.look(PATIENCE_SECONDS - 1)
+        connection.look(patience - 1)
         # A transport that is told to close does so behind its output.
         assert (told, connection.transport.is_aborted) == (["close"], False)
-        connection.look(PATIENCE_SECONDS + 1)
-        # The native protocol leaves a peer that takes nothing to the system.
-        assert connection.transport.is_aborted == (column != "native")
+        connection.look(patience + 1)
+        assert connection.transport.is_aborted
 
 
 @ALL

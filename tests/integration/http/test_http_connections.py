@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import socket
 from typing import Any
 
 import pytest
 
+import fastrpc
 from fastrpc import HTTP, HTTPLimits, Limits, Server, ServerConfig, Timeouts
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, request, soon
@@ -136,6 +138,41 @@ async def test_calls_that_outlast_a_drain_are_answered() -> None:
             answer = await client.response()
             assert (answer.status, answer.value["code"]) == (503, "UNAVAILABLE")
             assert "retry-after" in answer
+
+
+@fastrpc.service("large")
+class Large:
+    @fastrpc.method
+    async def text(self, size: int) -> str:
+        return "x" * size
+
+
+def read_to_end(peer: socket.socket) -> bytes:
+    """Return all that the other side sent before it closed."""
+    peer.setblocking(True)
+    peer.settimeout(20)
+    pieces = []
+    while piece := peer.recv(65_536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def test_a_close_with_an_unread_request_loses_nothing_of_the_answer_before() -> None:
+    """The system resets a connection that is closed with unread input, and drops what it still has to send."""
+    asked = request("POST", "/large/text", {"size": 500_000})
+    async with Server(Large(), config=config()) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        with socket.socket() as peer:
+            # Far less than the answer.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            peer.connect((address.host, address.port))
+            peer.sendall(asked)
+            await eventually(lambda: any(engine.unsent_bytes() for engine in server._gate.engines))
+            [engine] = server._gate.engines
+            peer.sendall(asked)
+            engine.close()
+            found = await asyncio.to_thread(read_to_end, peer)
+    assert found.endswith(b'\r\n\r\n"' + b"x" * 500_000 + b'"')
 
 
 async def test_connections_above_the_limit_are_closed() -> None:

@@ -492,9 +492,9 @@ cdef class HttpConnection(Engine):
         return self._finish(self.life.linger_ns != 0)
 
     def close(self, reason=0, text=""):
-        """Close once all output is sent, without a linger."""
+        """Close once all output is sent; where a request is unread, the system would else discard the last answer."""
         if not self.is_closed and self._stream is not NULL:
-            self._finish(False)
+            self._finish(self.life.linger_ns != 0 and (<ByteStream>self._stream).has_unread())
 
     cdef int _finish(self, bint lingers) except -1:
         cdef ByteStream stream = <ByteStream>self._stream

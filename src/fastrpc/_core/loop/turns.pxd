@@ -5,12 +5,17 @@ from fastrpc._core.loop.poll_clock cimport PollClock
 
 
 cdef enum:
-    # The time of work without an answer in one turn of the loop.
+    # The time of work without an answer in one turn of the loop, whose slices take 4 ms; in longer ones it has as large a
+    # share (`unanswered_share`).
     UNANSWERED_NS = 1_000_000
 
 cdef enum:
     # A longer payload is compressed in slices: at some 40 ns a byte this much takes 10 ms.
     SLICED_ABOVE = 262_144
+
+
+cpdef uint64_t slices_ns(uint64_t others_ns, uint64_t spent_ns) noexcept
+cpdef uint64_t unanswered_share(uint64_t length_ns) noexcept
 
 
 cdef class Turns:

@@ -4,6 +4,17 @@ from collections.abc import Callable
 from fastrpc._core.base.timer_wheel import Timed
 from fastrpc._core.loop.poll_clock import PollClock
 
+def slices_ns(others_ns: int, spent_ns: int) -> int:
+    """Return how long the slices of a turn of the loop may take.
+
+    Args:
+        others_ns: the time of other callbacks since the last slices; 0 where none were waiting.
+        spent_ns: the part of it in this turn.
+    """
+
+def unanswered_share(length_ns: int) -> int:
+    """Return the time of work without an answer in slices that take so long together."""
+
 class Turns:
     """The scheduler of slices on one loop."""
 

@@ -9,7 +9,7 @@ One queue holds all deferred work of a loop: received bytes that are not handled
 decompressed. asyncio polls before its callbacks, uvloop behind them. So on asyncio slices run behind the reads of their
 turn: before them, a request that comes while they run would wait for those of the next turn as well.
 However much is queued, other callbacks wait for at most one turn of it: TURN_NS, or as long as the callbacks before it took,
-up to LONGEST_TURN_NS.
+up to LONGEST_TURN_NS. Both together stay below a stall of the loop, unless the others are nearly one by themselves.
 
 Reads count as well: a read that arrives when the turn has handled enough is deferred before its first frame. The start of
 a turn is noted only when there is something to count: every NOTED_FRAMES frames of all connections together, or after a
@@ -20,9 +20,9 @@ is for the others, so a stream of short calls does not starve them. A long defer
 few calls do not wait for a thousand connections that each send as much as they can.
 
 Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller does not
-wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn; the rest is deferred, and
-comes after the reads of other connections. Connections with such work take turns. One message may be a batch of a
-hundred notifications, so none begins once the share is used up.
+wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn, a quarter of its slices; the rest
+is deferred, and comes after the reads of other connections. Connections with such work take turns. One message may be a
+batch of a hundred notifications, so none begins once the share is used up.
 
 A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of stream
 and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. The memory of
@@ -51,8 +51,25 @@ cdef uint64_t LEAST_NS = 100_000
 # The slices of a turn take as long as the reads and callbacks before them, so that deferred work goes on where thousands of
 # sockets are read in each turn, but at most so long.
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
+# A turn that takes so long is a stall for calls that wait; reads that follow the last tick by so much come after one
+# (`loop_state`: STALL_NS, and TICK_NS with it).
+cdef uint64_t STALL_TURN_NS = 20_000_000
+cdef uint64_t STALLED_NS = 30_000_000
+# Short of a stall, slices have at least this part of the time of other callbacks.
+cdef uint64_t LEAST_SHARE = 5
 # A read that takes longer begins a turn by itself.
 cdef uint64_t UNNOTED_NS = 250_000
+
+
+cpdef uint64_t slices_ns(uint64_t others_ns, uint64_t spent_ns) noexcept:
+    cdef uint64_t length = min(others_ns, LONGEST_TURN_NS)
+    if others_ns < STALLED_NS:
+        length = min(length, max(STALL_TURN_NS - min(STALL_TURN_NS, others_ns), others_ns // LEAST_SHARE))
+    return max(SHORTEST_NS, TURN_NS - min(TURN_NS, spent_ns), length)
+
+
+cpdef uint64_t unanswered_share(uint64_t length_ns) noexcept:
+    return max(<uint64_t>UNANSWERED_NS, length_ns * UNANSWERED_NS // TURN_NS)
 
 
 cdef class Turns:
@@ -146,15 +163,16 @@ cdef class Turns:
 
     def run(self):
         """Run slices for one turn of the loop; called by the loop."""
-        cdef uint64_t began = now_ns(), now = began, length, spent
+        cdef uint64_t began = now_ns(), now = began, length
         cdef Py_ssize_t left
         if self._call_at is None:
             self._begin_turn(began)
+        length = slices_ns(began - self._ran_ns if self._ran_ns else 0, began - self._began_ns)
+        if self._call_at is None:
+            self.unanswered_ns = unanswered_share(length)
         else:
             # Reads that had the whole share in each turn would leave nothing to those that wait.
-            self.unanswered_ns = max(self.unanswered_ns, <uint64_t>(UNANSWERED_NS // 2))
-        spent = min(TURN_NS, began - self._began_ns)
-        length = max(SHORTEST_NS, TURN_NS - spent, min(LONGEST_TURN_NS, began - self._ran_ns) if self._ran_ns else 0)
+            self.unanswered_ns = max(self.unanswered_ns, unanswered_share(length) // 2)
         left = self._due
         self._is_fresh_next = False
         self.ends_ns = began + length

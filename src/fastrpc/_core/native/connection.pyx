@@ -571,6 +571,9 @@ cdef class Connection(PartsOwner):
             stream = <ByteStream>self._stream
             if stream.finish(self.liveness.linger_ns != 0):
                 self.schedule_check(self.liveness.linger(self.now))
+            else:
+                # Its peer may take nothing of the output that is left.
+                self.schedule_check(self.liveness.check(self.now))
         return 0 if self.calling is None else (<NativeCalling>self.calling).fail_all(self.closed_text or "it was closed")
 
     # Hooks of its liveness

@@ -79,7 +79,10 @@ cdef class Liveness:
                 owner.cut_off()
                 return 0
             return self.linger_until_ns
-        due = 0 if owner.is_closed else self._check_opening(now)
+        if owner.is_closed:
+            # Without a linger the stream ends once its output has left.
+            return self._check_writing(now)
+        due = self._check_opening(now)
         due = due if owner.is_closed else earlier(due, self._check_writing(now))
         due = due if owner.is_closed else earlier(due, self.check_pieces(now))
         due = due if owner.is_closed else earlier(due, self._check_drain(now))
@@ -114,7 +117,7 @@ cdef class Liveness:
 
     cdef uint64_t _check_writing(self, uint64_t now) except? 0:
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef uint64_t limit = self.write_wait_ns, waiting
+        cdef uint64_t limit = self.write_wait_ns
         cdef int64_t taken
         if not owner.has_unsent():
             self.blocked_ns = 0
@@ -127,18 +130,18 @@ cdef class Liveness:
             # It was not watched before, or the peer took some bytes: a slow reader is still a reader.
             self.blocked_taken = taken
             self.blocked_ns = now
-        self.is_pausing = owner.may_pause(self.is_pausing)
+        self.is_pausing = not owner.is_closed and owner.may_pause(self.is_pausing)
         if self.send_hard and <int64_t>owner.untaken_bytes() > self.send_hard:
             limit = min(limit, OVERDUE_READER_NS)
         elif self.is_pausing:
             self.blocked_ns = now
         if now < self.blocked_ns + limit:
             return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
-        waiting = owner.untaken_bytes()
-        text = f"nothing could be written for {limit / 1e9:g} s, {waiting} bytes wait"
-        if limit < self.write_wait_ns:
-            text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
-        owner.close_with(REASON_SLOW_READER, text)
+        if not owner.is_closed:
+            text = f"nothing could be written for {limit / 1e9:g} s, {owner.untaken_bytes()} bytes wait"
+            if limit < self.write_wait_ns:
+                text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
+            owner.close_with(REASON_SLOW_READER, text)
         # It reads nothing: waiting until it reads the reason would only hold the memory longer.
         owner.cut_off()
         return 0

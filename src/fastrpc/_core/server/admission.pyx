@@ -187,12 +187,12 @@ cdef class CallAdmission:
     cdef int weigh(self, ServedConnection connection, int64_t size) except -1:
         """Count the output that the peer has not taken; above `send_soft` no further call starts.
 
-        The unsent rest of large answers does not hold calls up: answers to these go in between.
+        The unsent rest of large answers does not hold calls up, as answers to these go in between, nor does the taken part.
         """
         cdef int64_t change = size - connection.output_held
         connection.output_held = size
         self.memory.count(change)
-        if size - connection.cut_held > self.send_soft:
+        if size > self.send_soft and size - connection.cut_bytes() > self.send_soft:
             if connection.queue and not connection.holding & HOLD_OUTPUT:
                 connection.look_by(now_ns() + self.queue_age_ns)
             connection.holding |= HOLD_OUTPUT

@@ -316,7 +316,7 @@ cdef class ConnectionLife:
         (<Gate>connection.gate).weigh(connection, unsent)
         if unsent == 0:
             return 0
-        cdef uint64_t longest = LAST_LONG_LOOK_NS if connection.cut_held else LAST_OUTPUT_LOOK_NS
+        cdef uint64_t longest = LAST_LONG_LOOK_NS if connection.cut_bytes() else LAST_OUTPUT_LOOK_NS
         self.output_look_ns = min(2 * self.output_look_ns, longest) if is_same else FIRST_OUTPUT_LOOK_NS
         return now + self.output_look_ns
 

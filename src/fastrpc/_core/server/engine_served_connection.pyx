@@ -82,15 +82,19 @@ cdef class EngineServedConnection(ServedConnection):
         """Return the memory of the output that the peer has not taken; output of a closed connection is never taken."""
         cdef Engine engine
         cdef int64_t kept = 0
-        self.cut_held = 0
         if self._engine is NULL or self.is_closed:
             return 0
         engine = <Engine>self._engine
         if engine._stream is not NULL:
             kept = (<ByteStream>engine._stream).kept_bytes()
-            # The part that the peer has taken holds no calls up.
-            self.cut_held = kept - (<ByteStream>engine._stream).untaken_bytes()
         return engine.output.size() + kept
+
+    cdef int64_t cut_bytes(self) except? -1:
+        # What the peer has taken of long messages, which the transport keeps whole.
+        cdef PyObject* stream = NULL if self._engine is NULL or self.is_closed else (<Engine>self._engine)._stream
+        if stream is NULL:
+            return 0
+        return (<ByteStream>stream).kept_bytes() - (<ByteStream>stream).untaken_bytes()
 
     cdef int weigh_answer(self) except -1:
         # Also of a connection that closes after its answer.

@@ -186,6 +186,10 @@ cdef class NativeServedConnection(EngineServedConnection):
         cdef Connection engine = self.owner()
         return 0 if engine is None else max(0, engine.peer.compressor_number(number, compressor.name))
 
+    cdef int64_t cut_bytes(self) except? -1:
+        # Further frames of long messages.
+        return 0 if self._engine is NULL else (<Connection>self._engine).sender.cut_bytes
+
     cdef int weigh_answer(self) except -1:
         cdef Connection engine = self.owner()
         return 0 if engine is None else (<ServedCalls>engine.serving).weigh_output()
@@ -365,7 +369,6 @@ cdef class ServedCalls(ServingPart):
     cdef int weigh_output(self) except -1:
         """Count the output that the peer has not taken."""
         cdef Connection engine = self.engine()
-        self.connection.cut_held = engine.sender.cut_bytes
         self.life.weigh(engine.untaken_bytes(), engine.now)
         if self.connection.holding & HOLD_OUTPUT:
             engine.schedule_check(engine.liveness.note_blocked(engine.now))
@@ -475,11 +478,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef NativeServedConnection connection = self.connection
-        cdef Connection engine = self.engine()
-        if connection.output_held:
-            connection.cut_held = engine.sender.cut_bytes
-        return self.life.check_calls(now, engine.untaken_bytes())
+        return self.life.check_calls(now, self.engine().untaken_bytes())
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call

@@ -128,7 +128,6 @@ cdef class ServedConnection:
         int64_t record_held
         int64_t answer_held
         int64_t output_held
-        int64_t cut_held
         int64_t tail_held
         int64_t part_held
         int64_t stream_held
@@ -197,6 +196,7 @@ cdef class ServedConnection:
     cdef Marshal marshal_of(self, Call call)
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1
     cdef int weigh_answer(self) except -1
+    cdef int64_t cut_bytes(self) except? -1
     cpdef int return_credit(self) except -1
     cdef bint waits_for_turn(self) noexcept
     cdef int look_by(self, uint64_t due_ns) except -1

@@ -258,6 +258,10 @@ cdef class ServedConnection:
         """Return the peer's number of our compressor `number`, 0 if a caller accepts no answer in it."""
         return 0
 
+    cdef int64_t cut_bytes(self) except? -1:
+        """Return the part of the output that holds no calls up, though it counts."""
+        return 0
+
     cdef int weigh_answer(self) except -1:
         """Count the output anew, after a large answer."""
         return 0

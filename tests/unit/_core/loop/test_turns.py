@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from fastrpc._core.loop.loop_state import loop_state
-from fastrpc._core.loop.turns import SlicedWork, Turns
+from fastrpc._core.loop.turns import SlicedWork, Turns, slices_ns, unanswered_share
 from tests.support.blocking import keep_the_loop
 
 STEP_SECONDS = 0.0002
+
+MS = 1_000_000
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
@@ -200,3 +202,20 @@ async def test_slices_have_as_long_as_the_callbacks_before_them(
         await asyncio.sleep(0)
         found.append(len(notes) - before)
     await finished(turns)
+
+
+@pytest.mark.parametrize(
+    ("others", "length"),
+    [(0, 4), (3, 4), (8, 8), (10, 10), (15, 5), (16, 4), (20, 4), (25, 5), (29, 5.8), (30, 20), (200, 20)],
+)
+def test_slices_are_no_stall_together_with_callbacks_that_are_none(others: int, length: float) -> None:
+    assert slices_ns(others * MS, 0) == length * MS
+
+
+def test_reads_of_a_turn_take_the_time_of_its_slices_but_for_a_millisecond() -> None:
+    assert [slices_ns(0, spent * MS) // MS for spent in (0, 1, 3, 4, 90)] == [4, 3, 1, 1, 1]
+    assert slices_ns(8 * MS, 8 * MS) == 8 * MS
+
+
+def test_work_without_an_answer_has_a_quarter_of_all_slices() -> None:
+    assert [unanswered_share(length * MS) // MS for length in (1, 4, 8, 20)] == [1, 1, 2, 5]

@@ -138,6 +138,22 @@ class TestWriting:
         text = "nothing could be written for 10 s, 100 bytes wait"
         assert connection.events == [("on_closed", Reason.SLOW_READER, text), ("cut_off",)]
 
+    def test_closed_connection_whose_peer_takes_nothing_is_cut_off_as_an_open_one(self) -> None:
+        connection = opened()
+        connection.held = 100
+        connection.close()
+        closed = connection.events[:]
+        assert connection.check_at(SECOND) == 2 * SECOND
+        connection.taken += 1
+        assert connection.check_at(5 * SECOND) == 6 * SECOND
+        assert connection.check_at(15 * SECOND) == 0
+        assert connection.events == [*closed, ("cut_off",)]
+
+    def test_closed_connection_whose_output_has_left_is_looked_at_no_more(self) -> None:
+        connection = opened()
+        connection.close()
+        assert connection.check_at(SECOND) == 0
+
     def test_slow_reader_is_still_a_reader(self) -> None:
         connection = opened()
         connection.held = 100

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from fastrpc import Limits, Memory, ServerConfig, Status
+from fastrpc_harness.living import LivedConnection
 from tests.support.blocking import keep_the_loop
 from tests.support.kept_connection import KeptConnection, gate_for
 from tests.support.shop import Shop
@@ -81,6 +82,17 @@ class TestCallsThatWaited:
             await eventually(lambda: connection.answers)
             assert connection.refusals == []
             gate.weigh_output(other, 0)
+
+
+class TestOutput:
+    async def test_what_the_peer_has_taken_of_long_output_counts_and_holds_no_calls_up(self) -> None:
+        async with gate_for(Shop) as gate:
+            connection: Any = LivedConnection(gate, "kept")
+            for cut, is_held in ((64 * MIB, False), (1 * MIB, True), (64 * MIB, False)):
+                connection.cut = cut
+                gate.weigh_output(connection, 64 * MIB)
+                assert connection.held_bytes == 64 * MIB
+                assert bool(connection.holding) is is_held
 
 
 class TestConnections:
