@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t
 
-from fastrpc._core.base.priority_queue cimport Queue
+from fastrpc._core.base.priority_queue cimport PriorityQueue, Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.wire.rounds cimport Round, has_used_up, take_off
@@ -17,12 +17,24 @@ cdef class DeficitRing:
         Queue items
         Round round
 
+        # Cut messages of ours that are not wholly sent, those of streams aside; the peer takes so many of each kind. The
+        # messages that it takes in pieces only after another has ended, None until the first.
+        int cut_requests
+        int cut_responses
+        PriorityQueue unopened
+
     cdef int add(self, Outgoing item) except -1
     cdef int add_first(self, Outgoing item) except -1
     cdef Outgoing next(self)
     cdef int begin_turn(self, Py_ssize_t room) noexcept
     cdef int64_t grant(self, Outgoing item) noexcept
     cdef int recount(self) except -1
+
+    # Cut messages; `most` of each kind may be under way.
+    cdef bint count_cut(self, Outgoing item, int change) noexcept
+    cdef bint may_cut(self, Outgoing item, int most) noexcept
+    cdef int await_place(self, Outgoing item) except -1
+    cdef bint open_next(self, int most) except -1
 
     cdef inline bint has_items(self) noexcept:
         return self.items._items is not None

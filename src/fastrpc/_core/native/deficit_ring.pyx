@@ -18,12 +18,15 @@ A few ids get several quanta at once, as many as there is room for: an id alone 
 a call or an answer, they get up to four also if that takes four turns of the connection: messages of 64 KiB are not cut
 then. Pieces cost both sides work, and in pieces all would end as late as the last. A stream has more messages, and
 needs its turn more often. An id that has sent nothing in this turn has a quantum at once: a rare message never waits.
+
+A message that does not go whole is cut, and the peer takes so many cut messages of each kind at once. Further ones wait,
+by priority, until one of these has ended: outside the ring, as unopened ones. Messages of streams have no such bound.
 """
 
 cimport cython
 
 from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE
-from fastrpc._core.wire.frame cimport REQUEST, RESPONSE
+from fastrpc._core.wire.frame cimport DATA, REQUEST, RESPONSE
 from fastrpc._core.wire.rounds cimport QUANTUM, granted, next_turn, open_round
 
 
@@ -69,6 +72,52 @@ cdef class DeficitRing:
         call.share_turn = self.round.turn
         return call.share
 
+    # Cut messages
+
+    cdef bint count_cut(self, Outgoing item, int change) noexcept:
+        """Count a message that is cut, or ends as such; False: the peer bounds none of its kind."""
+        if item.kind == REQUEST:
+            self.cut_requests += change
+        elif item.kind == RESPONSE:
+            self.cut_responses += change
+        else:
+            return False
+        return True
+
+    cdef bint may_cut(self, Outgoing item, int most) noexcept:
+        """Return whether this message is cut already or the peer takes one more in pieces. Waiting ones go first."""
+        if item.is_cut or item.kind == DATA:
+            return True
+        if not item.had_no_place and self.unopened is not None and self.unopened.has_items():
+            return False
+        return has_place(self, item, most)
+
+    cdef int await_place(self, Outgoing item) except -1:
+        """Let a message wait until the peer takes one more in pieces; one that waited before is the next again."""
+        cdef Queue waiting
+        if self.unopened is None:
+            self.unopened = PriorityQueue()
+        waiting = self.unopened.of(item.call.priority)
+        if item.had_no_place:
+            return waiting.appendleft(item)
+        item.had_no_place = True
+        return waiting.append(item)
+
+    cdef bint open_next(self, int most) except -1:
+        """One more message may be cut: give the first waiting one its turn. Return whether there is one."""
+        cdef Outgoing item
+        cdef Queue waiting
+        while self.unopened is not None and self.unopened.has_items():
+            waiting = self.unopened.first()
+            item = <Outgoing>waiting[0]
+            if not item.is_dropped and not has_place(self, item, most):
+                break
+            waiting.popleft()
+            if not item.is_dropped:
+                self.add(item)
+                return True
+        return False
+
     cdef int recount(self) except -1:
         """Count the quanta again: dropped messages were taken out."""
         self.round.quanta = self.round.streams = 0
@@ -83,6 +132,11 @@ cdef inline int count(DeficitRing ring, Outgoing item, int change) noexcept:
     if item.kind != REQUEST and item.kind != RESPONSE:
         ring.round.streams += change
     return 0
+
+
+cdef inline bint has_place(DeficitRing ring, Outgoing item, int most) noexcept:
+    """Return whether the peer takes one more message of this kind in pieces."""
+    return (ring.cut_requests if item.kind == REQUEST else ring.cut_responses) < most
 
 
 cdef int64_t quantum_of(Call call) noexcept:

@@ -23,12 +23,10 @@ cdef enum:
 @cython.final
 cdef class SendQueue(Output):
     cdef:
-        # Messages that wait: small ones for credit; large ones, and streams without room, for their turn; large ones
-        # that the peer takes in pieces only after another ends. Each None until the first. Dropped ones stay in their
-        # queue until they are too many.
+        # Messages that wait: small ones for credit; large ones, and streams without room, for their turn. Each None until
+        # the first. Dropped ones stay in their queue until they are too many.
         PriorityQueue small
         DeficitRing ring
-        PriorityQueue unopened
         Py_ssize_t dropped
         readonly Py_ssize_t queued_bytes
 
@@ -37,10 +35,6 @@ cdef class SendQueue(Output):
 
         # Whether the first small message waits for credit, as the last `pump` found.
         bint lacks_credit
-
-        # Cut messages of ours that are not wholly sent; the peer bounds each kind, except those of streams.
-        int cut_requests
-        int cut_responses
 
         # Bytes of messages of ours that are under way in pieces and not written yet; those of streams aside.
         Py_ssize_t cut_bytes
@@ -112,8 +106,6 @@ cdef class SendQueue(Output):
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1
     cdef int _pump_ring(self, Py_ssize_t room) except -1
     cdef int _send_share(self, Outgoing item) except -1
-    cdef int _await_place(self, Outgoing item) except -1
-    cdef bint _may_cut(self, Outgoing item) noexcept
     cdef int _open_next(self) except -1
 
 

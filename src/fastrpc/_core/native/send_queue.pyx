@@ -215,9 +215,7 @@ cdef class SendQueue(Output):
         """Drop all that waits, of these calls too, without notice: the connection is lost."""
         let_go_of_all(calls, self.queues())
         self.ring = None
-        self.unopened = None
         self.queued_bytes = self.cut_bytes = self.dropped = 0
-        self.cut_requests = self.cut_responses = 0
         self.drop()
         self.control.clear()
         self.control.release()
@@ -307,11 +305,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int _count_cut(self, Outgoing item, int change) except -1:
-        if item.kind == REQUEST:
-            self.cut_requests += change
-        elif item.kind == RESPONSE:
-            self.cut_responses += change
-        else:
+        if not self.ring.count_cut(item, change):
             return 0
         self.cut_bytes += change * (PyBytes_GET_SIZE(item.payload) - item.offset)
         return self._open_next() if change < 0 else 0
@@ -319,10 +313,10 @@ cdef class SendQueue(Output):
     cdef tuple queues(self):
         """Return the queues in which a message may wait."""
         cdef list queues = [] if self.small is None else self.small.queues()
-        if self.unopened is not None:
-            queues += self.unopened.queues()
         if self.ring is not None:
             queues.append(self.ring.items)
+            if self.ring.unopened is not None:
+                queues += self.ring.unopened.queues()
         return tuple(queues)
 
     cdef int _write_whole(self, Outgoing item) except -1:
@@ -389,7 +383,7 @@ cdef class SendQueue(Output):
         room = room_for(item, <Py_ssize_t>peer.max_frame, <Py_ssize_t>self.send_left)
         # A call that owes may be let through alone: its negative share would make a piece longer than its rest.
         if head + left > room or left > max(<int64_t>0, call.share) + SMALLEST_PIECE:
-            if not self._may_cut(item):
+            if not self.ring.may_cut(item, peer.open_messages):
                 item.is_saving = head + left <= room
                 return SAVING if item.is_saving else UNOPENED
             frame.flags |= MORE
@@ -566,7 +560,7 @@ cdef class SendQueue(Output):
         elif done == BLOCKED:
             self.ring.add_first(item)
         elif done == UNOPENED:
-            self._await_place(item)
+            self.ring.await_place(item)
         elif done == WRITTEN or (done == PARKED and not item.is_parked):
             if item.had_no_place:
                 # It needed no place after all: it is written, or small now.
@@ -576,45 +570,10 @@ cdef class SendQueue(Output):
                 self.enqueue(<Outgoing>call.unsent)
         return done
 
-    cdef int _await_place(self, Outgoing item) except -1:
-        """Let a message wait until the peer takes one more in pieces; one that waited before is the next again."""
-        cdef Queue waiting
-        if self.unopened is None:
-            self.unopened = PriorityQueue()
-        waiting = self.unopened.of(item.call.priority)
-        if item.had_no_place:
-            return waiting.appendleft(item)
-        item.had_no_place = True
-        return waiting.append(item)
-
-    cdef bint _may_cut(self, Outgoing item) noexcept:
-        """Return whether this message is cut already or the peer takes one more in pieces. Waiting ones go first."""
-        if item.is_cut or item.kind == DATA:
-            return True
-        if not item.had_no_place and self.unopened is not None and self.unopened.has_items():
-            return False
-        return has_place(self, item)
-
     cdef int _open_next(self) except -1:
         """One more message may be cut: the first waiting one, by priority, gets its turn."""
-        cdef Outgoing item
-        cdef Queue waiting
-        while self.unopened is not None and self.unopened.has_items():
-            waiting = self.unopened.first()
-            item = <Outgoing>waiting[0]
-            if not item.is_dropped and not has_place(self, item):
-                break
-            waiting.popleft()
-            if not item.is_dropped:
-                self.ring.add(item)
-                return (<PartsOwner>self.owner).on_output()
-        return 0
-
-
-cdef bint has_place(SendQueue sender, Outgoing item) noexcept:
-    """Return whether the peer takes one more message of this kind in pieces."""
-    cdef int cut = sender.cut_requests if item.kind == REQUEST else sender.cut_responses
-    return cut < (<PartsOwner>sender.owner).peer.open_messages
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        return owner.on_output() if self.ring.open_next(owner.peer.open_messages) else 0
 
 
 cdef SendQueue new_sender(PartsOwner owner):
