@@ -35,6 +35,7 @@ RARE = {
     "metadata",
     "nearest_name",
     "openings",
+    "preface",
     "reentry",
     "settings",
     "thread_gate",

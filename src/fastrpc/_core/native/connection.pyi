@@ -1,4 +1,4 @@
-from typing import Final, Literal
+from typing import Literal
 
 from fastrpc._core.native.call_slots import CallSlots
 from fastrpc._core.native.callee_states import CalleeStates
@@ -10,10 +10,6 @@ from fastrpc._core.native.message_assembler import MessageAssembler
 from fastrpc._core.native.parts_owner import PartsOwner
 from fastrpc._core.native.send_queue import SendQueue
 from fastrpc._core.wire.settings import WireSettings
-
-MAGIC: Final[bytes]
-PREFACE: Final[bytes]
-NO_COMMON_VERSION: Final[bytes]
 
 class Connection(PartsOwner):
     """The connection multiplexer: protocol state of one byte stream, without the stream.

@@ -30,7 +30,7 @@ The time is passed in (`now`, nanoseconds of a monotonic clock) before each use.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
@@ -53,24 +53,20 @@ from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.wire.frame cimport CREDIT, HEADER_SIZE, PREFACE_SIZE
 from fastrpc._core.wire.frame cimport REASON_AUTHENTICATION, REASON_INTERNAL, REASON_MAX_AGE, REASON_PROTOCOL
 from fastrpc._core.wire.frame cimport ACK, CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
-from fastrpc._core.wire.native cimport NativeProtocol, stranger_of
+from fastrpc._core.wire.native cimport NativeProtocol
+from fastrpc._core.wire.preface cimport begins_with_magic, stranger_of, version_problem
 from fastrpc._core.wire.settings cimport WireSettings
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, open_budget, placed
 
 from fastrpc._core.native.call_slots import EARLY_CALLS
 from fastrpc._core.native.control_frames import NO_LAST_ID, NOT_CONFIGURED
+from fastrpc._core.wire.preface import NO_COMMON_VERSION, PREFACE
 from fastrpc.errors import LocalProtocolError
 
 cdef enum:
-    VERSION = 1
     USUAL_STREAM_POOL = 33_554_432
     # First bytes of a stranger, for its error.
     SHOWN_BYTES = 16
-
-MAGIC = b"\xf5FRP"
-
-PREFACE = MAGIC + bytes((VERSION, VERSION, 0, 0))
-NO_COMMON_VERSION = MAGIC + bytes((0, VERSION, 0, 0))
 
 
 cdef class Connection(PartsOwner):
@@ -222,43 +218,29 @@ cdef class Connection(PartsOwner):
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
         """Take the preface: return its length once it is complete, 0 if it was taken before."""
-        cdef Py_ssize_t i
         if self.phase != PHASE_PREFACE:
             return 0
-        for i in range(min(size, 4)):
-            if data[i] != PyBytes_AS_STRING(MAGIC)[i]:
-                text = stranger_of(data[:min(size, SHOWN_BYTES)], self.is_client)
-                self.is_unreadable = True
-                self.on_stranger(text)
-                self.end_connection(REASON_PROTOCOL, text, False)
-                return size
+        if not begins_with_magic(data, size):
+            text = stranger_of(data[:min(size, SHOWN_BYTES)], self.is_client)
+            self.is_unreadable = True
+            self.on_stranger(text)
+            self.end_connection(REASON_PROTOCOL, text, False)
+            return size
         if size < PREFACE_SIZE:
             return OPENING_INCOMPLETE
         self._take_preface(data)
         return PREFACE_SIZE
 
     cdef int _take_preface(self, const char* data) except -1:
-        cdef int lowest = <uint8_t>data[4], highest = <uint8_t>data[5]
-        cdef bint common = lowest and lowest <= VERSION <= highest and load16(data + 6) == 0
+        cdef str problem = version_problem(data, self.is_client)
         self.phase = PHASE_SETTINGS
-        self.is_unreadable = not common
-        if self.is_client:
-            if lowest == 0:
-                return self.end_connection(
-                    REASON_PROTOCOL, f"no common version: the server speaks up to {highest}", False
-                )
-            if not common or lowest != VERSION:
-                return self.end_connection(
-                    REASON_PROTOCOL, f"the server chose version {lowest}, we speak {VERSION}", False
-                )
-            return 0
-        if not common:
+        self.is_unreadable = problem is not None
+        if problem is None:
+            return 0 if self.is_client else self.open()
+        if not self.is_client:
             self._write_raw(NO_COMMON_VERSION)
             self.on_output()
-            return self.end_connection(
-                REASON_PROTOCOL, f"no common version: the client speaks {lowest} to {highest}", False
-            )
-        return self.open()
+        return self.end_connection(REASON_PROTOCOL, problem, False)
 
     cdef int lost(self, object error) except -1:
         # The opening may end with the error that the peer has decrypted none of our bytes.

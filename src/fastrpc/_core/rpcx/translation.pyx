@@ -90,7 +90,7 @@ from fastrpc._core.wire.frame cimport (
     TIMEOUT_NONE,
 )
 
-from fastrpc._core.native.connection import MAGIC
+from fastrpc._core.wire.preface import MAGIC
 from fastrpc.errors import RemoteProtocolError
 from fastrpc.status import Status
 

@@ -13,6 +13,3 @@ cdef class NativeProtocol(WireProtocol):
     ) except -1
     cdef int _check_header(self, Frame* frame) noexcept nogil
     cdef int _check_rare(self, Frame* frame, bint sent_by_opener) noexcept nogil
-
-
-cdef str stranger_of(bytes first, bint is_client)

@@ -60,29 +60,6 @@ cdef enum:
 cdef uint64_t HIGHEST_ID = 0x7FFFFFFFFFFFFFFF
 
 
-cdef str HTTP_CLIENT = "one that speaks HTTP, which a server does once its protocols name \"http\""
-
-# First bytes of other servers on ports meant for ours, and of other clients that dial ours.
-cdef tuple STRANGERS = (
-    (b"HTTP/", "an HTTP server"),
-    (b"<", "an HTTP server"),
-    (b"\x00\x00\x12\x04", "an HTTP/2 server"),
-    (b"SSH-", "an SSH server"),
-    (b"\x15\x03", "a TLS server"),
-    (b"\x16\x03", "one that speaks TLS, which tcp:// does not"),
-    (b"220", "an SMTP or FTP server"),
-    (b"-ERR", "a Redis server"),
-    (b"-NOAUTH", "a Redis server"),
-    (b"-DENIED", "a Redis server"),
-    (b"GET ", HTTP_CLIENT),
-    (b"HEAD ", HTTP_CLIENT),
-    (b"OPTIONS ", HTTP_CLIENT),
-    (b"POST ", HTTP_CLIENT),
-    (b"PUT ", HTTP_CLIENT),
-    (b"\x08", "one that speaks rpcx, which a server does once its protocols name \"rpcx\""),
-)
-
-
 @cython.final
 cdef class NativeProtocol(WireProtocol):
     def __cinit__(self):
@@ -454,12 +431,3 @@ cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t pr
     frame.payload_size = length - offset
     frame.payload_present = min(frame.payload_size, present - offset)
     return 1
-
-
-cdef str stranger_of(bytes first, bint is_client):
-    """Describe the other side by its first bytes, which are not fastrpc's."""
-    wanted = "server" if is_client else "client"
-    for start, name in STRANGERS:
-        if first.startswith(start):
-            return f"not a fastrpc {wanted} but {name}: the first bytes are {first!r}"
-    return f"not a fastrpc {wanted}: the first bytes are {first!r}"
