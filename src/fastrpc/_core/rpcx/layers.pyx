@@ -99,7 +99,7 @@ cdef class RpcxLayer(Layer):
         try:
             while self._protocol is not None and not (self.is_paused or self._is_put_off()):
                 if not self._waiting:
-                    if not self.translation.up.size:
+                    if not self.translation.above.out.size:
                         break
                     self._waiting = memoryview(self.translation.take_up())
                 view = self._protocol.get_buffer(-1)
@@ -116,7 +116,7 @@ cdef class RpcxLayer(Layer):
         return isinstance(self._protocol, Session) and (<Session>self._protocol).tail.is_put_off
 
     cdef int hand_over_soon(self) except -1:
-        if (self._waiting or self.translation.up.size) and not self._is_handing_over:
+        if (self._waiting or self.translation.above.out.size) and not self._is_handing_over:
             return Layer.hand_over_soon(self)
         return 0
 
@@ -201,9 +201,9 @@ cdef class RpcxBlockingIO(LayeredIO):
 
     cdef int look(self) except -1:
         self.has_more = (
-            self.translation.up.size > 0 or self._up_at < PyBytes_GET_SIZE(self._up) or self._is_broken
+            self.translation.above.out.size > 0 or self._up_at < PyBytes_GET_SIZE(self._up) or self._is_broken
         )
-        self._waits_for_credit = bool(self.translation.held)
+        self._waits_for_credit = bool(self.translation.above.held)
         return 0
 
     cdef Py_ssize_t send_parts(self, iovec* parts, int count) noexcept nogil:

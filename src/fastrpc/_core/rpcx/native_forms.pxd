@@ -1,6 +1,9 @@
 """The native forms of rpcx: the metadata of a call, and the frames of the connection above a translation."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fastrpc._core.base.buffer cimport WriteBuffer
 
 
 cdef struct Reserved:
@@ -35,16 +38,39 @@ cdef uint32_t pause_of(object text) except? 0xFFFFFFFE
 # Take the credential of a call out of a block; return it, else the given one, and the rest of the block.
 cdef tuple without_token(bytes block, bytes token)
 
-cdef enum:
-    RESPONSE_HEAD = 16
-    # The same in words of eight bytes, as the head says itself.
-    HEAD_WORDS = 2
-
-# Write the header of a native frame with so many bytes behind it.
-cdef void put_header(char* at, uint8_t kind, uint8_t flags, int codec, int compressor, uint64_t id, uint32_t size) noexcept
-
-# Return a native frame; `codecs` holds the codec, and above it the compressor.
-cdef bytes frame_of(uint8_t kind, uint8_t flags, int codecs, uint64_t id, bytes head, const char* payload, Py_ssize_t size)
-
 # Return the head of a RESPONSE, up to its payload.
 cdef bytes answer_head(int status, str text, bytes metadata, bint has_run, uint32_t pause_ms)
+
+
+@cython.final
+cdef class UpwardFrames:
+    cdef:
+        # The bytes for the connection above.
+        WriteBuffer out
+
+        # The most bytes of a frame that it takes, without its header; of a piece's payload and of the metadata in such a
+        # frame.
+        Py_ssize_t frame_bytes
+        Py_ssize_t piece
+        Py_ssize_t most_metadata
+
+        # Bytes that it takes at present, 0 before its preface came, and frames that wait for more of these, in order.
+        int64_t credit
+        object held
+
+    cdef int open(self, bytes settings) except -1
+    cdef int raise_credit(self, uint32_t size) except -1
+    cdef int put_control(self, uint8_t kind, uint8_t flags, bytes body) except -1
+    cdef int put_answer(self, uint64_t id, const char* payload, Py_ssize_t size, int codec, int compressor) except -1
+    cdef int answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1
+    cdef int fail(self, uint64_t id, int status, str text, bint has_run) except -1
+    # `codecs` holds the codec, and above it the compressor.
+    cdef int put_message(
+        self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
+    ) except -1
+    cdef int _send(self, bytes frame) except -1
+    cdef int _put(self, bytes frame) except -1
+    cdef bint takes_whole(self, Py_ssize_t size) noexcept
+
+
+cdef UpwardFrames new_upward(Py_ssize_t frame_bytes)

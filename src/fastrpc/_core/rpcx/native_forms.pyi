@@ -1,1 +1,5 @@
+from typing import final
 
+@final
+class UpwardFrames:
+    """The frames for the connection above a translation; compiled code makes and takes it."""

@@ -13,15 +13,30 @@ A connection that sends native frames has its queue and its credit for them (`na
 translated connection exists only as the bytes that are made here.
 """
 
+from collections import deque
+
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint16_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 from fastrpc._core.base.wire cimport load16, store16, store32, store64
 from fastrpc._core.payload.metadata cimport has_form, shown_key
 from fastrpc._core.rpcx.frames cimport LENGTH_BYTES, load32_big
-from fastrpc._core.wire.frame cimport HEADER_SIZE, MESSAGE_LIMIT
+from fastrpc._core.wire.frame cimport (
+    CONT,
+    CREDIT,
+    DATA,
+    HEADER_SIZE,
+    MESSAGE_LIMIT,
+    MORE,
+    PREFACE_SIZE,
+    RESPONSE,
+    SETTINGS,
+)
 
+from fastrpc._core.wire.preface import PREFACE
 from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
@@ -29,6 +44,19 @@ cdef enum:
     LONGEST_VALUE = 65535
     # No text of milliseconds is longer: 10**12 of them are 30 years.
     MOST_DIGITS = 12
+    RESPONSE_HEAD = 16
+    # The same in words of eight bytes, as the head says itself.
+    HEAD_WORDS = 2
+    # The size of a message in pieces, behind the head of the first.
+    TOTAL_BYTES = 8
+    # The credit that the connection above has before its first CREDIT, and all that it gets.
+    FIRST_CREDIT = 65_536
+    WHOLE_CREDIT = 1_073_741_824
+    # A piece of an answer, where the connection above takes so long frames.
+    PIECE = 49_152
+    LONGEST_METADATA = 65_535
+    # The most of a first piece beside metadata: text, or name, and some payload.
+    BESIDE_METADATA = RESPONSE_HEAD + MESSAGE_LIMIT + TOTAL_BYTES + 64
 
 cdef bytes AUTH = b"__AUTH"
 cdef bytes SERVER_TIMEOUT = b"__ServerTimeout"
@@ -202,6 +230,7 @@ cdef tuple without_token(bytes block, bytes token):
 
 
 cdef void put_header(char* at, uint8_t kind, uint8_t flags, int codec, int compressor, uint64_t id, uint32_t size) noexcept:
+    """Write the header of a native frame with so many bytes behind it."""
     store32(at, size)
     at[4] = <char>kind
     at[5] = <char>flags
@@ -211,6 +240,7 @@ cdef void put_header(char* at, uint8_t kind, uint8_t flags, int codec, int compr
 
 
 cdef bytes frame_of(uint8_t kind, uint8_t flags, int codecs, uint64_t id, bytes head, const char* payload, Py_ssize_t size):
+    """Return a native frame; `codecs` holds the codec, and above it the compressor."""
     cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head)
     cdef bytes frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + head_size + size)
     cdef char* at = PyBytes_AS_STRING(frame)
@@ -237,3 +267,89 @@ cdef bytes answer_head(int status, str text, bytes metadata, bint has_run, uint3
     store32(at + 8, pause_ms)
     store32(at + 12, 0)
     return head + message + metadata if message or metadata else head
+
+
+@cython.final
+cdef class UpwardFrames:
+    """The frames for the connection above: in order, within its credit, long messages in pieces."""
+
+    cdef int open(self, bytes settings) except -1:
+        """Answer the preface: the connection above is open at once, and takes what waited for that."""
+        memcpy(self.out.reserve(PREFACE_SIZE), PyBytes_AS_STRING(PREFACE), PREFACE_SIZE)
+        self.put_control(SETTINGS, 0, settings)
+        self.put_control(CREDIT, 0, (<int>(WHOLE_CREDIT - FIRST_CREDIT)).to_bytes(4, "little"))
+        return self.raise_credit(FIRST_CREDIT)
+
+    cdef int raise_credit(self, uint32_t size) except -1:
+        """Take credit over; what waited leaves as far as it goes."""
+        self.credit += size
+        while self.held and PyBytes_GET_SIZE(<bytes>self.held[0]) <= self.credit:
+            self._put(self.held.popleft())
+        return 0
+
+    cdef int put_control(self, uint8_t kind, uint8_t flags, bytes body) except -1:
+        """Write a frame that waits for no credit."""
+        cdef bytes frame = frame_of(kind, flags, 0, 0, b"", PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        memcpy(self.out.reserve(PyBytes_GET_SIZE(frame)), PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+        return 0
+
+    cdef bint takes_whole(self, Py_ssize_t size) noexcept:
+        """Return whether an answer that is so long a payload may be written at once, in one piece."""
+        return size <= self.piece and not self.held and HEADER_SIZE + RESPONSE_HEAD + size <= self.credit
+
+    cdef int put_answer(self, uint64_t id, const char* payload, Py_ssize_t size, int codec, int compressor) except -1:
+        """Write an answer that is a payload and nothing else, and that `takes_whole` allows."""
+        cdef Py_ssize_t whole = HEADER_SIZE + RESPONSE_HEAD + size
+        cdef char* at = self.out.reserve(whole)
+        self.credit -= whole
+        put_header(at, RESPONSE, 0, codec, compressor, id, <uint32_t>(whole - HEADER_SIZE))
+        memset(at + HEADER_SIZE, 0, RESPONSE_HEAD)
+        at[HEADER_SIZE] = HEAD_WORDS
+        memcpy(at + HEADER_SIZE + RESPONSE_HEAD, payload, size)
+        return 0
+
+    cdef int answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1:
+        return self.put_message(RESPONSE, 0, id, head, payload, size, codecs)
+
+    cdef int fail(self, uint64_t id, int status, str text, bint has_run) except -1:
+        """Answer with a failure of the translation itself."""
+        return self.answer(id, answer_head(status, text, b"", has_run, 0), b"", 0, CODEC_MSGPACK)
+
+    cdef int put_message(
+        self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
+    ) except -1:
+        """Send a REQUEST or RESPONSE up, in pieces where its payload is long."""
+        cdef Py_ssize_t part, at = min(self.piece, self.frame_bytes - PyBytes_GET_SIZE(head) - TOTAL_BYTES)
+        if size <= at:
+            return self._send(frame_of(kind, flags, codecs, id, head, payload, size))
+        head += (<object>size).to_bytes(TOTAL_BYTES, "little")
+        self._send(frame_of(kind, flags | MORE, codecs, id, head, payload, at))
+        while at < size:
+            part = min(size - at, self.piece)
+            self._send(frame_of(DATA, CONT if at + part == size else CONT | MORE, 0, id, b"", payload + at, part))
+            at += part
+        return 0
+
+    cdef int _send(self, bytes frame) except -1:
+        """Write a frame that takes of the credit, or let it wait behind those that do."""
+        if self.held or PyBytes_GET_SIZE(frame) > self.credit:
+            self.held.append(frame)
+            return 0
+        return self._put(frame)
+
+    cdef int _put(self, bytes frame) except -1:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
+        self.credit -= size
+        memcpy(self.out.reserve(size), PyBytes_AS_STRING(frame), size)
+        return 0
+
+
+cdef UpwardFrames new_upward(Py_ssize_t frame_bytes):
+    """Make the frames for a connection that takes frames of so many bytes, without their headers."""
+    cdef UpwardFrames frames = UpwardFrames.__new__(UpwardFrames)
+    frames.out = WriteBuffer.__new__(WriteBuffer)
+    frames.held = deque()
+    frames.frame_bytes = frame_bytes
+    frames.piece = min(<Py_ssize_t>PIECE, frame_bytes - RESPONSE_HEAD - TOTAL_BYTES)
+    frames.most_metadata = min(<Py_ssize_t>LONGEST_METADATA, frame_bytes - BESIDE_METADATA)
+    return frames

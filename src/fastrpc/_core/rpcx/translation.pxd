@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
+from fastrpc._core.rpcx.native_forms cimport UpwardFrames
 
 
 cdef struct RpcxCall:
@@ -35,15 +36,9 @@ cdef class RpcxTranslation:
         Py_ssize_t most_frame
         bytes settings
 
-        # The most bytes of a frame that the connection above takes, without its header; of a piece's payload and of the
-        # metadata in such a frame.
-        Py_ssize_t frame_bytes
-        Py_ssize_t piece
-        Py_ssize_t most_metadata
-
         # For the stream below, and for the connection above.
         readonly WriteBuffer down
-        readonly WriteBuffer up
+        UpwardFrames above
 
         # The bytes of incomplete frames, from above and from below; whether anything came from below.
         bytearray cut_above
@@ -77,15 +72,11 @@ cdef class RpcxTranslation:
         # REQUESTs that come in pieces, by id.
         dict requests
 
-        # Bytes of REQUESTs for which credit is to be returned; bytes that the connection above takes at present; answers
-        # that wait for credit.
+        # Bytes of REQUESTs for which credit is to be returned.
         int64_t taken
-        int64_t credit
-        object held
 
     cdef str silence(self)
     cdef int _take_frame(self, const char* data, Py_ssize_t size) except -1
-    cdef int _open(self, const char* data) except -1
     cdef int _take_request(self, const char* data, Py_ssize_t size) except -1
     cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1
     cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size)
@@ -102,18 +93,8 @@ cdef class RpcxTranslation:
     cdef int _take_whole_answer(
         self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor
     ) except -1
-    cdef int _put_answer(self, uint64_t id, RpcxFrame* frame, int codec, int compressor) except -1
     cdef int _take_push(self, RpcxFrame* frame) except -1
     cdef int _drop_push(self, str why) except -1
     cdef int _note_dropped(self, list dropped) except -1
     cdef int _leave(self) except -1
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1
-    cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1
-    cdef int _answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1
-    cdef int _put_message(
-        self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
-    ) except -1
-    cdef int _send_up(self, bytes frame) except -1
-    cdef int _put_held(self) except -1
-    cdef int _put_up(self, bytes frame) except -1
-    cdef int _control_up(self, uint8_t kind, uint8_t flags, bytes body) except -1

@@ -14,7 +14,6 @@ It is sans-IO: bytes in, bytes out. The token of the connection goes with each c
 """
 
 import logging
-from collections import deque
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_GET_SIZE
@@ -54,66 +53,49 @@ from fastrpc._core.rpcx.frames cimport (
     store64_big,
 )
 from fastrpc._core.rpcx.native_forms cimport (
-    HEAD_WORDS,
-    RESPONSE_HEAD,
     Reserved,
     answer_head,
     block_of,
     entry,
     find_reserved,
-    frame_of,
     native_answer,
     native_entries,
+    new_upward,
     pause_of,
-    put_header,
     without_token,
 )
 from fastrpc._core.wire.frame cimport (
     ACK,
     AUTH,
     CANCEL,
-    CONT,
     CREDIT,
     DATA,
     GOAWAY,
     HEADER_SIZE,
-    MESSAGE_LIMIT,
     MORE,
     ONE_WAY,
     PING,
     PREFACE_SIZE,
     REQUEST,
-    RESPONSE,
     SETTINGS,
     STREAM_IN,
     STREAM_OUT,
     TIMEOUT_NONE,
 )
 
-from fastrpc._core.wire.preface import MAGIC
 from fastrpc.errors import RemoteProtocolError
 from fastrpc.status import Status
 
 logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
-    # The size of a message in pieces, behind the head of the first.
-    TOTAL_BYTES = 8
     # More than any number of milliseconds has.
     DIGITS = 20
     REQUEST_HEAD = 16
     LONGEST_NAME = 255
-    # The credit that the connection above has before its first CREDIT, and all that it gets.
-    FIRST_CREDIT = 65_536
-    WHOLE_CREDIT = 1_073_741_824
     # Credit is returned in such parts.
     CREDIT_PART = 1_048_576
-    # A piece of an answer, where the connection above takes so long frames.
-    PIECE = 49_152
-    LONGEST_METADATA = 65_535
     GZIP = 1
-    # The most of a first piece beside metadata: text, or name, and some payload.
-    BESIDE_METADATA = RESPONSE_HEAD + MESSAGE_LIMIT + TOTAL_BYTES + 64
 
 # Serialize types as the codecs of native frames.
 cdef int[4] CODEC = [CODEC_RAW, CODEC_JSON, CODEC_PROTOBUF, CODEC_MSGPACK]
@@ -146,20 +128,15 @@ cdef class RpcxTranslation:
         self.next_push = 2
         self.settings = settings
         self.most_frame = message_bytes + 4 * metadata_bytes + 65_536
-        self.frame_bytes = frame_bytes
-        self.piece = min(<Py_ssize_t>PIECE, frame_bytes - RESPONSE_HEAD - TOTAL_BYTES)
-        self.most_metadata = min(<Py_ssize_t>LONGEST_METADATA, frame_bytes - BESIDE_METADATA)
         self.down = WriteBuffer.__new__(WriteBuffer)
-        self.up = WriteBuffer.__new__(WriteBuffer)
+        self.above = new_upward(frame_bytes)
         self.cut_above = bytearray()
         self.cut_below = bytearray()
         self.waiting = {}
         self.sequences = {}
         self.pings = []
         self.requests = {}
-        self.credit = FIRST_CREDIT
         self.token_entry = b""
-        self.held = deque()
 
     def take_down(self):
         """Return what is to be sent."""
@@ -167,7 +144,7 @@ cdef class RpcxTranslation:
 
     def take_up(self):
         """Return what the connection above is to receive."""
-        return self.up.take()
+        return self.above.out.take()
 
     # From the connection above
 
@@ -183,7 +160,9 @@ cdef class RpcxTranslation:
         rest = data if type(data) is bytes else bytes(data)
         at, left = PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest)
         if not self.is_open and left >= PREFACE_SIZE:
-            self._open(at)
+            self.is_open = True
+            # A server may push before it hears anything.
+            self.above.open(self.settings)
             at += PREFACE_SIZE
             left -= PREFACE_SIZE
         while self.is_open and left >= HEADER_SIZE:
@@ -196,39 +175,26 @@ cdef class RpcxTranslation:
         if left:
             self.cut_above += at[:left]
 
-    cdef int _open(self, const char* data) except -1:
-        """Answer the preface: the connection above is open at once."""
-        cdef char* at = self.up.reserve(PREFACE_SIZE)
-        self.is_open = True
-        memcpy(at, PyBytes_AS_STRING(MAGIC), 4)
-        at[4] = at[5] = 1
-        at[6] = at[7] = 0
-        self._control_up(SETTINGS, 0, self.settings)
-        self._control_up(CREDIT, 0, (<int>(WHOLE_CREDIT - FIRST_CREDIT)).to_bytes(4, "little"))
-        # A server may push before it hears anything.
-        return self._put_held()
-
     cdef int _take_frame(self, const char* data, Py_ssize_t size) except -1:
         cdef uint8_t kind = <uint8_t>data[4], flags = <uint8_t>data[5]
         cdef const char* body = data + HEADER_SIZE
         if kind == REQUEST or kind == DATA:
             self.taken += size
             if self.taken >= CREDIT_PART:
-                self._control_up(CREDIT, 0, (<int>self.taken).to_bytes(4, "little"))
+                self.above.put_control(CREDIT, 0, (<int>self.taken).to_bytes(4, "little"))
                 self.taken = 0
             return self._take_request(data, size) if kind == REQUEST else self._take_piece(data, size)
         if kind == SETTINGS and not flags & ACK:
-            return self._control_up(SETTINGS, ACK, b"")
+            return self.above.put_control(SETTINGS, ACK, b"")
         if kind == AUTH and not flags & ACK:
             return self._take_token(body, size - HEADER_SIZE)
         if kind == PING and not flags & ACK:
             # After a refused token a server takes nothing more, and still ends the calls under way.
-            return self._control_up(PING, ACK, body[:8]) if self.is_leaving else self._ping(body[:size - HEADER_SIZE])
+            return self.above.put_control(PING, ACK, body[:8]) if self.is_leaving else self._ping(body[:size - HEADER_SIZE])
         if kind == CANCEL:
             return self._cancel(load64(data + 8))
         if kind == CREDIT and load64(data + 8) == 0:
-            self.credit += load32(body)
-            return self._put_held()
+            return self.above.raise_credit(load32(body))
         return 0
 
     cdef int _take_request(self, const char* data, Py_ssize_t size) except -1:
@@ -244,7 +210,7 @@ cdef class RpcxTranslation:
         call.timeout_us = load64(body + 8)
         payload = call.method + call.method_size + call.metadata_size
         if flags & (STREAM_IN | STREAM_OUT):
-            return self._fail(id, UNIMPLEMENTED, f"{self.profile.name} has no streams", False)
+            return self.above.fail(id, UNIMPLEMENTED, f"{self.profile.name} has no streams", False)
         call.flags = IS_ONE_WAY if flags & ONE_WAY else 0
         if data[7]:
             call.flags |= IS_GZIP
@@ -294,7 +260,7 @@ cdef class RpcxTranslation:
         cdef Py_ssize_t scheme_size = <uint8_t>body[1]
         self.token = body[4 + scheme_size:size]
         self.token_entry = entry(AUTH_KEY, self.token)
-        return self._control_up(AUTH, ACK, bytes(8))
+        return self.above.put_control(AUTH, ACK, bytes(8))
 
     cdef uint64_t _sequence_of(self, object id) except? 0xFFFFFFFFFFFFFFFF:
         """Return the next sequence, and note the call that waits for its answer, if one does."""
@@ -372,7 +338,7 @@ cdef class RpcxTranslation:
         cdef list pings = self.pings
         self.pings = []
         for body in pings:
-            self._control_up(PING, ACK, body)
+            self.above.put_control(PING, ACK, body)
         return 0
 
     cdef int _cancel(self, uint64_t id) except -1:
@@ -382,7 +348,7 @@ cdef class RpcxTranslation:
             if sequence is None:
                 return 0
             del self.waiting[sequence]
-        return self._fail(id, CANCELLED, "cancelled", True)
+        return self.above.fail(id, CANCELLED, "cancelled", True)
 
     # From the stream below
 
@@ -454,10 +420,10 @@ cdef class RpcxTranslation:
             # Such a server copies the bits of the request, and compresses nothing.
             compressor = GZIP if compressor == GZIP and is_gzip(frame.payload, frame.payload_size) else 0
         if (
-            frame.metadata_size == 0 and not is_error and frame.payload_size <= self.piece and serialize <= SERIALIZE_MSGPACK
-            and compressor <= GZIP and not self.held and HEADER_SIZE + RESPONSE_HEAD + frame.payload_size <= self.credit
+            frame.metadata_size == 0 and not is_error and serialize <= SERIALIZE_MSGPACK and compressor <= GZIP
+            and self.above.takes_whole(frame.payload_size)
         ):
-            return self._put_answer(id, frame, CODEC[serialize], compressor)
+            return self.above.put_answer(id, frame.payload, frame.payload_size, CODEC[serialize], compressor)
         return self._take_whole_answer(id, frame, is_error, serialize, compressor)
 
     cdef int _take_whole_answer(
@@ -471,32 +437,21 @@ cdef class RpcxTranslation:
             try:
                 metadata = native_answer(frame.metadata, frame.metadata_size, self.profile.error_key, told, dropped)
             except ValueError as error:
-                return self._fail(id, INTERNAL, f"the answer cannot be taken: {error}", True)
+                return self.above.fail(id, INTERNAL, f"the answer cannot be taken: {error}", True)
         if dropped:
             self._note_dropped(dropped)
         if b"frpc-goaway" in told:
             self._leave()
-        if PyBytes_GET_SIZE(metadata) > self.most_metadata:
-            text = f"has {len(metadata)} bytes, at most {self.most_metadata} fit (Limits.frame_bytes)"
-            return self._fail(id, INTERNAL, f"the metadata of the answer {text}", True)
+        if PyBytes_GET_SIZE(metadata) > self.above.most_metadata:
+            text = f"has {len(metadata)} bytes, at most {self.above.most_metadata} fit (Limits.frame_bytes)"
+            return self.above.fail(id, INTERNAL, f"the metadata of the answer {text}", True)
         if is_error:
             return self._take_error(id, metadata, told)
         if serialize > SERIALIZE_MSGPACK or compressor > GZIP:
             what = f"serialize type {serialize}" if serialize > SERIALIZE_MSGPACK else f"compressor {compressor}"
-            return self._fail(id, INTERNAL, f"the answer has the {what}, which is not known", True)
+            return self.above.fail(id, INTERNAL, f"the answer has the {what}, which is not known", True)
         head = answer_head(0, "", metadata, True, 0)
-        return self._answer(id, head, frame.payload, frame.payload_size, CODEC[serialize] | compressor << 8)
-
-    cdef int _put_answer(self, uint64_t id, RpcxFrame* frame, int codec, int compressor) except -1:
-        """Let the connection above receive an answer that is a payload and nothing else, for which it has credit."""
-        cdef Py_ssize_t size = HEADER_SIZE + RESPONSE_HEAD + frame.payload_size
-        cdef char* at = self.up.reserve(size)
-        self.credit -= size
-        put_header(at, RESPONSE, 0, codec, compressor, id, <uint32_t>(size - HEADER_SIZE))
-        memset(at + HEADER_SIZE, 0, RESPONSE_HEAD)
-        at[HEADER_SIZE] = HEAD_WORDS
-        memcpy(at + HEADER_SIZE + RESPONSE_HEAD, frame.payload, frame.payload_size)
-        return 0
+        return self.above.answer(id, head, frame.payload, frame.payload_size, CODEC[serialize] | compressor << 8)
 
     cdef int _take_push(self, RpcxFrame* frame) except -1:
         """Let the connection above serve what the server pushed: a call without an answer."""
@@ -516,7 +471,7 @@ cdef class RpcxTranslation:
                 return self._drop_push(str(error))
         if dropped:
             self._note_dropped(dropped)
-        if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > self.most_metadata or compressor > 1:
+        if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > self.above.most_metadata or compressor > 1:
             return self._drop_push(
                 f"its name has {name_size} bytes, its metadata {len(metadata)}, its compressor is {compressor}"
             )
@@ -532,10 +487,10 @@ cdef class RpcxTranslation:
         if serialize == SERIALIZE_RAW and not compressor:
             # All that Go pushes. As a value it fits methods that return nothing, which raw bytes have no form for.
             payload = BIN32 + (<object>frame.payload_size).to_bytes(4, "big") + frame.payload[:frame.payload_size]
-            return self._put_message(
+            return self.above.put_message(
                 REQUEST, ONE_WAY, id, head, payload, PyBytes_GET_SIZE(payload), codec_of(SERIALIZE_MSGPACK)
             )
-        return self._put_message(
+        return self.above.put_message(
             REQUEST, ONE_WAY, id, head, frame.payload, frame.payload_size, codec_of(serialize) | compressor << 8
         )
 
@@ -558,7 +513,7 @@ cdef class RpcxTranslation:
         """Let further calls be for another connection."""
         if not self.is_leaving:
             self.is_leaving = True
-            self._control_up(GOAWAY, 0, NO_MORE_CALLS)
+            self.above.put_control(GOAWAY, 0, NO_MORE_CALLS)
         return 0
 
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1:
@@ -574,53 +529,7 @@ cdef class RpcxTranslation:
             status, text.decode("utf-8", "replace"), metadata,
             told.get(b"frpc-processed") != b"no", pause_of(told.get(b"frpc-retry-after-ms")),
         )
-        return self._answer(id, head, PyBytes_AS_STRING(details), PyBytes_GET_SIZE(details), CODEC_MSGPACK)
-
-    cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1:
-        return self._answer(id, answer_head(status, text, b"", has_run, 0), b"", 0, CODEC_MSGPACK)
-
-    cdef int _answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1:
-        return self._put_message(RESPONSE, 0, id, head, payload, size, codecs)
-
-    cdef int _put_message(
-        self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
-    ) except -1:
-        """Send a REQUEST or RESPONSE up, in pieces where its payload is long."""
-        cdef Py_ssize_t part, at = min(self.piece, self.frame_bytes - PyBytes_GET_SIZE(head) - TOTAL_BYTES)
-        if size <= at:
-            return self._send_up(frame_of(kind, flags, codecs, id, head, payload, size))
-        head += (<object>size).to_bytes(TOTAL_BYTES, "little")
-        self._send_up(frame_of(kind, flags | MORE, codecs, id, head, payload, at))
-        while at < size:
-            part = min(size - at, self.piece)
-            self._send_up(frame_of(DATA, CONT if at + part == size else CONT | MORE, 0, id, b"", payload + at, part))
-            at += part
-        return 0
-
-    cdef int _send_up(self, bytes frame) except -1:
-        """Let the connection above receive a frame that takes of its credit, in order."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
-        if self.held or size > self.credit or not self.is_open:
-            self.held.append(frame)
-            return 0
-        return self._put_up(frame)
-
-    cdef int _put_held(self) except -1:
-        """Let the connection above receive what waited, as far as it takes that."""
-        while self.held and PyBytes_GET_SIZE(<bytes>self.held[0]) <= self.credit:
-            self._put_up(self.held.popleft())
-        return 0
-
-    cdef int _put_up(self, bytes frame) except -1:
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
-        self.credit -= size
-        memcpy(self.up.reserve(size), PyBytes_AS_STRING(frame), size)
-        return 0
-
-    cdef int _control_up(self, uint8_t kind, uint8_t flags, bytes body) except -1:
-        cdef bytes frame = frame_of(kind, flags, 0, 0, b"", PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
-        memcpy(self.up.reserve(PyBytes_GET_SIZE(frame)), PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
-        return 0
+        return self.above.answer(id, head, PyBytes_AS_STRING(details), PyBytes_GET_SIZE(details), CODEC_MSGPACK)
 
 
 cdef inline bint is_gzip(const char* data, Py_ssize_t size) noexcept:
