@@ -256,9 +256,9 @@ cdef class AwaitedCall(ClientCall):
             self.future = PyObject_Call(Future, (), (<CallerState>self.options.shared).future_options)
         try:
             if encoded is None or not encoded.is_packed:
-                payload = self.pack(payload, part.peer, part.is_settled)
+                payload = self.options.pack(self, payload, part.peer, part.is_settled)
             else:
-                self.take_packed(part.peer, encoded.is_smaller)
+                self.options.take_packed(self, part.peer, encoded.is_smaller)
             self.count_start(payload)
             session.now = self.started_ns
             part.start(self, payload)
@@ -458,9 +458,9 @@ cdef class AwaitedCall(ClientCall):
             payload = encoded.payload
         self.apply_options(self.route, now)
         if encoded is None or not encoded.is_packed:
-            payload = self.pack_for_stream(payload, part.peer, part.is_settled)
+            payload = self.options.pack_for_stream(self, payload, part.peer, part.is_settled)
         else:
-            self.take_packed(part.peer, encoded.is_smaller)
+            self.options.take_packed(self, part.peer, encoded.is_smaller)
         self.prepared = None
         self.count_start(payload)
         self.streaming.stream = <PyObject*>stream

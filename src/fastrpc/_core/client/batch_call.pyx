@@ -108,7 +108,7 @@ cdef class BatchCall:
             return payload
         member.options = head.options
         try:
-            return member.pack(payload, peer, is_ready)
+            return member.options.pack(member, payload, peer, is_ready)
         except FastRPCError as error:
             # The other calls go on: this error is the result of its call alone.
             member.failed(error)

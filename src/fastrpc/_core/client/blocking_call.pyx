@@ -59,7 +59,7 @@ cdef class BlockingCall(ClientCall):
         self.session = session.engine
         self.byte_stream = session
         self.wait = new_wait(1, self.deadline_ns)
-        payload = self.pack(payload, part.peer, part.is_settled)
+        payload = self.options.pack(self, payload, part.peer, part.is_settled)
         return session.start(self, payload, self.wait if self.verb == VERB_NOTIFY else None)
 
     cdef object end(self):
@@ -124,7 +124,7 @@ cdef class BlockingCall(ClientCall):
         cdef bint is_taken = False
         # The runner counts a late attempt, unless one was sent.
         self.apply_options(self.route, now_ns(), 0)
-        payload = self.pack_for_stream(payload, part.peer, part.is_settled)
+        payload = self.options.pack_for_stream(self, payload, part.peer, part.is_settled)
         self.streaming.stream = <PyObject*>stream
         before = stream.call
         stream.attach(self)

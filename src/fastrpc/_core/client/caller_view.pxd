@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
 from fastrpc._core.balancing.retry_budget cimport RetryBudget
-from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.calls.interception cimport Chain
 from fastrpc._core.io.engine cimport Engine
@@ -84,6 +84,13 @@ cdef class ViewOptions:
     cdef uint64_t timeout_of(self, MethodRoute route) noexcept
     cdef bint packs_later(self, bytes payload, WireSettings peer, bint is_ready) except -1
     cdef bint needs_settings(self, MethodRoute route, bytes metadata) except -1
+
+    # The payload of a request as its peer takes it; `is_ready`: the settings of the peer are known.
+    cdef bytes pack(self, Call call, bytes payload, WireSettings peer, bint is_ready)
+    cdef bytes pack_for_stream(self, Call call, bytes payload, WireSettings peer, bint is_ready)
+    cdef int take_packed(self, Call call, WireSettings peer, bint is_smaller) except -1
+    cdef object unpackable(self, MethodRoute route, object error)
+    cdef int _name_codec(self, Call call, WireSettings peer) except -1
 
 
 cdef class CallerView:

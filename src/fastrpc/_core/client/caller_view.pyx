@@ -16,6 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_REFCNT
+from libc.stdint cimport uint8_t
 
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
@@ -23,7 +24,8 @@ from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
 from fastrpc.config_errors import shown_at_program
-from fastrpc.errors import ConfigError
+from fastrpc.errors import CallError, ConfigError, EncodeError
+from fastrpc.status import Status
 
 cdef extern from "Python.h":
     ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
@@ -161,6 +163,65 @@ cdef class ViewOptions:
                 and check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR) != METADATA_OK
             )
         )
+
+    # The payload of a request as its peer takes it
+
+    cdef int _name_codec(self, Call call, WireSettings peer) except -1:
+        """Set the number of the codec as the peer numbers it."""
+        cdef str name = call.route.marshal.coders.codec
+        cdef int number = peer.codec_number(call.codec, name)
+        if number < 0:
+            raise CallError(
+                Status.UNIMPLEMENTED,
+                f"{call.route.method}: codec {name!r} is not accepted there, only {', '.join(peer.codecs.values())}",
+                processed="no",
+            )
+        call.codec = <uint8_t>number
+        return 0
+
+    cdef bytes pack(self, Call call, bytes payload, WireSettings peer, bint is_ready):
+        """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it helps."""
+        cdef uint8_t number = 0
+        cdef bytes smaller
+        if call.codec >= FIRST_OWN_NUMBER:
+            self._name_codec(call, peer)
+        compressor = self.compressor
+        if compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
+            return payload
+        try:
+            smaller = peer.compressed(compressor, compressor.wire_id, payload, &number)
+        except Exception as error:  # An installed compressor may raise anything.
+            raise self.unpackable(call.route, error) from error
+        if smaller is None:
+            return payload
+        call.compressor = number
+        return smaller
+
+    cdef bytes pack_for_stream(self, Call call, bytes payload, WireSettings peer, bint is_ready):
+        """Compress even short arguments: messages may be compressed only as the REQUEST is."""
+        cdef int number
+        payload = self.pack(call, payload, peer, is_ready)
+        compressor = self.compressor
+        if compressor is None or call.compressor or not is_ready:
+            return payload
+        number = peer.compressor_number(compressor.wire_id, compressor.name)
+        if number < 0:
+            return payload
+        call.compressor = <uint8_t>number
+        return bytes(compressor.compress(payload))
+
+    cdef int take_packed(self, Call call, WireSettings peer, bint is_smaller) except -1:
+        """Set the peer's numbers of the codec and, of a payload already compressed, of the compressor."""
+        compressor = self.compressor
+        if call.codec >= FIRST_OWN_NUMBER:
+            self._name_codec(call, peer)
+        if is_smaller:
+            call.compressor = <uint8_t>peer.compressor_number(compressor.wire_id, compressor.name)
+        return 0
+
+    cdef object unpackable(self, MethodRoute route, object error):
+        """Return the error of arguments that cannot be compressed."""
+        return EncodeError(f"the arguments of {route.method} cannot be compressed by {self.compressor.name}: {error!r}")
 
 
 cdef class CallerView:

@@ -7,7 +7,7 @@ from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.client.caller_view cimport ViewOptions
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.wire.frame cimport Frame
-from fastrpc._core.wire.settings cimport WireSettings, WireNumbers
+from fastrpc._core.wire.settings cimport WireNumbers
 
 
 cdef class Streaming:
@@ -130,14 +130,10 @@ cdef class ClientCall(Call):
     cdef object compressor_of_answer(self)
     cdef object overdue(self, Engine session, bint handed)
 
-    # The options and the encoding.
+    # The options.
     cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=*) except -1
     cdef int copy_options(self, ClientCall other) noexcept
-    cdef bytes pack(self, bytes payload, WireSettings peer, bint is_ready)
-    cdef bytes pack_for_stream(self, bytes payload, WireSettings peer, bint is_ready)
-    cdef int take_packed(self, WireSettings peer, bint is_smaller) except -1
     cdef int _carry_entry(self, bytes entry) except -1
-    cdef int _name_codec(self, WireSettings peer) except -1
     cdef int become_attempt(self, ClientCall call, Engine session, int number) except -1
 
     # The endpoint that the set picked.

@@ -35,11 +35,9 @@ from fastrpc._core.client.call_errors cimport (
 from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, route_on
 from fastrpc._core.payload.metadata cimport encode_metadata
 from fastrpc._core.wire.frame cimport IDEMPOTENT, STREAM_OUT
-from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
 from fastrpc._core.base.histogram import count_unstarted
-from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, EncodeError
-from fastrpc.status import Status
+from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError
 
 cdef enum:
     # The remaining time travels in microseconds, rounded down; a call with less than one is not sent.
@@ -259,7 +257,7 @@ cdef class ClientCall(Call):
             return overdue_stream_error(self, endpoint, handed, self.began_ns)
         return overdue_error(self, endpoint, handed, self.began_ns)
 
-    # The options and the encoding
+    # The options
 
     @cython.final
     cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=1) except -1:
@@ -330,66 +328,9 @@ cdef class ClientCall(Call):
             self.sent_metadata = sent + entry
         return 0
 
-    cdef int _name_codec(self, WireSettings peer) except -1:
-        """Set the number of the codec as the peer numbers it."""
-        cdef str name = self.route.marshal.coders.codec
-        cdef int number = peer.codec_number(self.codec, name)
-        if number < 0:
-            raise CallError(
-                Status.UNIMPLEMENTED,
-                f"{self.route.method}: codec {name!r} is not accepted there, only {', '.join(peer.codecs.values())}",
-                processed="no",
-            )
-        self.codec = <uint8_t>number
-        return 0
-
-    @cython.final
-    cdef bytes pack(self, bytes payload, WireSettings peer, bint is_ready):
-        """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it helps."""
-        cdef uint8_t number = 0
-        cdef bytes smaller
-        if self.codec >= FIRST_OWN_NUMBER:
-            self._name_codec(peer)
-        compressor = self.options.compressor
-        if compressor is None or PyBytes_GET_SIZE(payload) <= self.options.shared.compress_above or not is_ready:
-            return payload
-        try:
-            smaller = peer.compressed(compressor, compressor.wire_id, payload, &number)
-        except Exception as error:  # An installed compressor may raise anything.
-            raise self._unpackable(error) from error
-        if smaller is None:
-            return payload
-        self.compressor = number
-        return smaller
-
-    @cython.final
-    cdef bytes pack_for_stream(self, bytes payload, WireSettings peer, bint is_ready):
-        """Compress even short arguments: messages may be compressed only as the REQUEST is."""
-        cdef int number
-        payload = self.pack(payload, peer, is_ready)
-        compressor = self.options.compressor
-        if compressor is None or self.compressor or not is_ready:
-            return payload
-        number = peer.compressor_number(compressor.wire_id, compressor.name)
-        if number < 0:
-            return payload
-        self.compressor = <uint8_t>number
-        return bytes(compressor.compress(payload))
-
-    cdef int take_packed(self, WireSettings peer, bint is_smaller) except -1:
-        """Set the peer's numbers of the codec and, of a payload already compressed, of the compressor."""
-        compressor = self.options.compressor
-        if self.codec >= FIRST_OWN_NUMBER:
-            self._name_codec(peer)
-        if is_smaller:
-            self.compressor = <uint8_t>peer.compressor_number(compressor.wire_id, compressor.name)
-        return 0
-
     def _unpackable(self, error):
         """Return the error of arguments that cannot be compressed."""
-        return EncodeError(
-            f"the arguments of {self.route.method} cannot be compressed by {self.options.compressor.name}: {error!r}"
-        )
+        return self.options.unpackable(self.route, error)
 
     # Its attempts
 

@@ -1,0 +1,89 @@
+"""The payload of a request: which ones are compressed, by either client and for every form of call."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from fastrpc import EncodeError, method, service
+from fastrpc.compressors.base import compressor_named
+from tests.support.either_client import CLIENTS, either
+
+both = pytest.mark.parametrize("kind", CLIENTS)
+
+# Above 1,024 bytes calls are compressed; the arguments of a stream are so in any case.
+LONG, SHORT = "a" * 50_000, "b" * 900
+
+
+@service("texts")
+class Texts:
+    @method
+    async def size(self, text: str) -> int:
+        return len(text)
+
+    @method
+    async def letters(self, text: str) -> AsyncIterator[str]:
+        yield text[0]
+
+
+async def once(client: Any, text: str) -> Any:
+    return await client.call(Texts.size, text)
+
+
+async def twice(client: Any, text: str) -> Any:
+    first, second = await client.call_many(Texts.size, [(text,), (text,)])
+    assert first == second
+    return first
+
+
+async def streamed(client: Any, text: str) -> Any:
+    async with client.stream(Texts.letters, text) as letters:
+        return [letter async for letter in letters]
+
+
+class Bytes:
+    """An interceptor that notes the bytes of each call."""
+
+    def __init__(self) -> None:
+        self.moved: list[int] = []
+
+    async def __call__(self, call: Any, proceed: Any) -> Any:
+        value = await proceed(call)
+        self.moved.append(call._moved_bytes)
+        return value
+
+
+async def moved(kind: str, use: Callable[[Any, str], Awaitable[Any]], text: str, **options: Any) -> int:
+    """Return the bytes of the payloads of a call, in both directions."""
+    noted = Bytes()
+    async with either(kind, Texts(), interceptors=[noted]) as client:
+        await use(client.with_options(**options), text)
+    return sum(noted.moved)
+
+
+@both
+@pytest.mark.parametrize("use", [once, twice])
+async def test_long_arguments_are_compressed_and_short_ones_leave_as_they_are(kind: str, use: Any) -> None:
+    assert await moved(kind, use, LONG, compressor="gzip") < 1_000
+    assert await moved(kind, use, LONG) > len(LONG)
+    assert await moved(kind, use, SHORT, compressor="gzip") > len(SHORT)
+
+
+@both
+async def test_the_arguments_of_a_stream_are_compressed_however_short_they_are(kind: str) -> None:
+    assert await moved(kind, streamed, LONG, compressor="gzip") < 1_000
+    assert await moved(kind, streamed, SHORT, compressor="gzip") < 200
+    assert await moved(kind, streamed, SHORT) > len(SHORT)
+
+
+@both
+async def test_a_compressor_that_fails_is_named_with_the_method(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(payload: bytes) -> bytes:
+        raise ZeroDivisionError
+
+    async with either(kind, Texts()) as client:
+        monkeypatch.setattr(type(compressor_named("gzip")), "compress", lambda self, payload: broken(payload))
+        with pytest.raises(EncodeError, match=r"arguments of texts\.size cannot be compressed by gzip"):
+            await client.with_options(compressor="gzip").call(Texts.size, LONG)
