@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from fastrpc._core.payload.arguments import ArgumentShape
-from fastrpc._core.payload.marshal import Marshal, PayloadCoders
+from fastrpc._core.payload.coders import PayloadCoders
+from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc.errors import CallError
 

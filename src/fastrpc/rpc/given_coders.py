@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from fastrpc._core.payload.marshal import PayloadCoders
+from fastrpc._core.payload.coders import PayloadCoders
 from fastrpc.codecs.base import Codec, codec_number
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.schema.scans import scan_for

@@ -15,7 +15,8 @@ import pytest
 from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc.errors import CallError, ConfigError, DecodeError
-from fastrpc.rpc.marshals import check_service, codec_for, marshal_for, may_hold_containers, untyped_marshal
+from fastrpc.rpc.coders import may_hold_containers
+from fastrpc.rpc.marshals import check_service, codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import method, method_definition, service, service_definition
 
 T = TypeVar("T")

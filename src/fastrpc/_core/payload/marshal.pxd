@@ -4,36 +4,8 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.payload.arguments cimport ArgumentShape
+from fastrpc._core.payload.coders cimport PayloadCoders
 from fastrpc._core.payload.payload_scan cimport PayloadScan
-
-
-@cython.final
-cdef class PayloadCoders:
-    cdef:
-        # The codec; the scans of arguments, results and messages before decoding, None if they hold no containers.
-        readonly str codec
-        readonly int codec_id
-        readonly PayloadScan scan_arguments
-        readonly PayloadScan scan_result
-        readonly PayloadScan scan_message
-
-        # arguments, a result, a message of the caller's stream -> payload; payload -> result; payload -> such a message.
-        readonly object encode_arguments
-        readonly object encode_result
-        readonly object encode_message
-        readonly object decode_result
-        readonly object decode_message
-
-        # exact[n]: payload of n arguments -> tuple, or None if n arguments do not fit; None as a whole if not prepared.
-        readonly tuple exact
-        # A payload in another form -> one of msgpack, which the parts above take; None where they take it as it is.
-        readonly object read_arguments
-        readonly object read_result
-        readonly object read_message
-
-        # payload -> list or dict of items; items[i]: an item -> value of parameter i.
-        readonly object open
-        readonly tuple items
 
 
 @cython.final

@@ -2,8 +2,8 @@
 
 ::
 
-    ArgumentShape     the arguments of a method    }
-    PayloadCoders     the codec's prepared parts   }  -> Marshal
+    ArgumentShape     the arguments of a method                }
+    PayloadCoders     the codec's prepared parts (`coders`)    }  -> Marshal
 
 A payload of arguments is an array in parameter order, without stream parameters, or a map from
 names and positions. Raw bytes and protobuf messages are a payload as they are.
@@ -14,9 +14,15 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
-from fastrpc._core.base.codec_numbers cimport CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.base.results cimport PyObject_CallOneArg, as_result
 from fastrpc._core.payload.arguments cimport ArgumentShape, refusal, split_untyped
+from fastrpc._core.payload.coders cimport (
+    LAYOUT_JSON,
+    LAYOUT_OTHER,
+    LAYOUT_VALUE,
+    check_layout,
+    layout_of,
+)
 from fastrpc._core.payload.double_keys cimport double_key
 from fastrpc._core.payload.payload_scan cimport PayloadScan, details_scan, scan_hint, scan_limit, scan_text
 from fastrpc._core.payload.prescan cimport (
@@ -30,15 +36,6 @@ from fastrpc._core.payload.arguments import MISSING as NO_ARGUMENT
 from fastrpc._core.payload.arguments import described_error
 from fastrpc.errors import CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
-
-cdef enum:
-    LAYOUT_MSGPACK  # an array whose first byte tells the length, or a map
-    LAYOUT_JSON  # an array or an object
-    LAYOUT_READ  # an array or a map of msgpack, made of a payload in another form
-    LAYOUT_OTHER  # an array or a map of an installed codec
-    LAYOUT_VALUE  # one value, as other protocols send it: the argument, or the arguments by name
-    LAYOUT_RAW  # the bytes of the only parameter
-    LAYOUT_MESSAGE  # the only parameter, a protobuf message
 
 cdef enum Form:
     # The forms of arguments in one value: the only argument; a map by name; a map by name, else the only argument.
@@ -59,45 +56,11 @@ cdef dict NOTHING = {PRESCAN_MSGPACK: b"\xc0", PRESCAN_JSON: b"null"}
 cdef dict EMPTY_MAP = {PRESCAN_MSGPACK: b"\x80", PRESCAN_JSON: b"{}"}
 
 # The errors of codecs for bytes that do not fit; any other is a mistake in the user's own type and passes. Set by the
-# first coders: a client that makes no call does not load msgspec.
+# first marshal: a client that makes no call does not load msgspec.
 cdef tuple DECODE_FAILURES = None
 
 # As a C global: an import would be looked up in the module's dictionary at each use.
 cdef object MISSING = NO_ARGUMENT
-
-
-@cython.final
-cdef class PayloadCoders:
-    def __init__(
-        self,
-        str codec not None,
-        int codec_id,
-        *,
-        tuple encode not None,
-        tuple decode not None,
-        tuple exact,
-        open not None,
-        tuple items not None,
-        tuple scan not None,
-    ):
-        global DECODE_FAILURES
-        if DECODE_FAILURES is None:
-            # Its errors are no ValueErrors before 0.21.
-            from msgspec import MsgspecError
-
-            DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
-        self.codec = codec
-        self.codec_id = codec_id
-        self.encode_arguments, self.encode_result, self.encode_message = encode
-        self.decode_result, self.decode_message = decode
-        self.exact = exact
-        self.open = open
-        self.items = items
-        self.scan_arguments, self.scan_result, self.scan_message = scan
-
-    def read_by(self, arguments not None, result not None, message not None):
-        self.read_arguments, self.read_result, self.read_message = arguments, result, message
-        return self
 
 
 @cython.final
@@ -113,14 +76,20 @@ cdef class Marshal:
         str by_value=None,
         bint by_name=False,
     ):
-        _check_layout(method, shape, coders, by_name, by_value is not None)
+        global DECODE_FAILURES
+        if DECODE_FAILURES is None:
+            # Its errors are no ValueErrors before 0.21.
+            from msgspec import MsgspecError
+
+            DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
+        check_layout(method, shape, coders, by_name, by_value is not None)
         if depth < 1 or items < 1:
             raise ValueError(f"depth is {depth} and items is {items}; both must be 1 or more")
         self.method = method
         self.shape = shape
         self.coders = coders
         self.codec_id = coders.codec_id
-        self._layout = _layout_of(coders)
+        self._layout = layout_of(coders)
         if by_value is not None:
             self._layout = LAYOUT_VALUE
             self._form = FORMS[by_value]
@@ -500,35 +469,6 @@ cdef class Marshal:
         """Return whether the details of an error are within the limits of all values."""
         cdef Py_ssize_t charge = 0
         return details_scan(codec_id).find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
-
-
-cdef int _layout_of(PayloadCoders coders) noexcept:
-    cdef int codec_id = coders.codec_id
-    if coders.read_arguments is not None:
-        return LAYOUT_READ
-    if codec_id == PRESCAN_MSGPACK:
-        return LAYOUT_MSGPACK
-    if codec_id == PRESCAN_JSON:
-        return LAYOUT_JSON
-    if codec_id == CODEC_RAW:
-        return LAYOUT_RAW
-    if codec_id == CODEC_PROTOBUF:
-        return LAYOUT_MESSAGE
-    return LAYOUT_OTHER
-
-
-cdef int _check_layout(
-    str method, ArgumentShape shape, PayloadCoders coders, bint by_name, bint is_value
-) except -1:
-    """Refuse arguments that a codec cannot carry, or not in that form."""
-    cdef int layout = _layout_of(coders)
-    if by_name and (shape is None or layout > LAYOUT_JSON):
-        raise ValueError(f"{method} has no names for codec {coders.codec}")
-    if is_value and layout > LAYOUT_JSON:
-        raise ValueError(f"{method}: a payload of codec {coders.codec} has one form")
-    if shape is not None and layout > LAYOUT_OTHER and len(shape.names) > 1:
-        raise ValueError(f"{method} has {len(shape.names)} parameters; codec {coders.codec} carries one")
-    return 0
 
 
 cdef bint _is_map(object payload, int codec_id) except -1:

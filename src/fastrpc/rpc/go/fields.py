@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect as schema
 
-from fastrpc._core.payload.marshal import PayloadCoders
+from fastrpc._core.payload.coders import PayloadCoders
 from fastrpc.rpc.definition import MethodTypes
 from fastrpc.rpc.go.twins import ROWS, has_names, is_class, key_type, names_of, writer_for
 from fastrpc.rpc.schema.scans import plain_type

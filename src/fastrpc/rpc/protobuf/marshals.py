@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastrpc._core.payload.marshal import Marshal, PayloadCoders
+from fastrpc._core.payload.coders import PayloadCoders
+from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.protobuf.message_decoder import MessageDecoder
 from fastrpc._core.protobuf.message_encoder import MessageEncoder
 from fastrpc.assigned_numbers import CODECS

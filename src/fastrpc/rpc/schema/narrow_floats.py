@@ -16,7 +16,7 @@ from typing import Any, Final, get_origin
 import msgspec
 from msgspec import inspect as schema
 
-from fastrpc._core.payload.marshal import PayloadCoders
+from fastrpc._core.payload.coders import PayloadCoders
 from fastrpc.rpc.definition import MethodTypes
 from fastrpc.rpc.schema.type_graph import parts_within
 from fastrpc.rpc.schema.type_writers import TypeWriters, Writer, key_writer, place_writer

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from fastrpc._core.payload.arguments import ArgumentShape, BoundArguments
-from fastrpc._core.payload.marshal import Marshal, PayloadCoders
+from fastrpc._core.payload.coders import PayloadCoders
+from fastrpc._core.payload.marshal import Marshal
 from fastrpc.errors import CallError, DecodeError, EncodeError
 from fastrpc.status import Status
 from tests.support.marshal_factory import (

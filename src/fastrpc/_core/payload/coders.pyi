@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from typing import Any, final
+
+from fastrpc._core.payload.payload_scan import PayloadScan
+
+@final
+class PayloadCoders:
+    """The coders that a codec prepared for one method.
+
+    Args:
+        encode: arguments, result, message of the caller's stream -> payload.
+        decode: payload -> result, None where results are sent and not checked; payload -> message of the caller's
+            stream.
+        exact: at n, payload of n arguments -> tuple; None where n arguments do not fit, or for all of them.
+        open: payload -> list or dict of items.
+        items: at i, one of those items -> value of parameter i.
+        scan: the scans of arguments, result and message; None for types without containers.
+    """
+
+    codec: str
+    codec_id: int
+    scan_arguments: PayloadScan | None
+    scan_result: PayloadScan | None
+    scan_message: PayloadScan | None
+    encode_arguments: Callable[[Any], bytes]
+    encode_result: Callable[[Any], bytes]
+    encode_message: Callable[[Any], bytes]
+    decode_result: Any
+    decode_message: Callable[[Any], Any]
+    read_arguments: Callable[[Any], bytes] | None
+    read_result: Callable[[Any], bytes] | None
+    read_message: Callable[[Any], bytes] | None
+    exact: tuple[Callable[[Any], Any] | None, ...] | None
+    open: Callable[[Any], Any]
+    items: tuple[Callable[[Any], Any], ...]
+    def __init__(
+        self,
+        codec: str,
+        codec_id: int,
+        *,
+        encode: tuple[Callable[[Any], bytes], Callable[[Any], bytes], Callable[[Any], bytes]],
+        decode: tuple[Callable[[Any], Any] | None, Callable[[Any], Any]],
+        exact: tuple[Callable[[Any], Any] | None, ...] | None,
+        open: Callable[[Any], Any],
+        items: tuple[Callable[[Any], Any], ...],
+        scan: tuple[PayloadScan | None, PayloadScan | None, PayloadScan | None],
+    ) -> None: ...
+    def read_by(
+        self,
+        arguments: Callable[[Any], bytes],
+        result: Callable[[Any], bytes],
+        message: Callable[[Any], bytes],
+    ) -> PayloadCoders:
+        """Read payloads in another form: each function makes one of msgpack, as all parts take; return this object."""
