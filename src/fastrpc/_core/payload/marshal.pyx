@@ -18,7 +18,11 @@ from fastrpc._core.base.results cimport PyObject_CallOneArg, as_result
 from fastrpc._core.payload.arguments cimport ArgumentShape, refusal, split_untyped
 from fastrpc._core.payload.coders cimport (
     LAYOUT_JSON,
+    LAYOUT_MESSAGE,
+    LAYOUT_MSGPACK,
     LAYOUT_OTHER,
+    LAYOUT_RAW,
+    LAYOUT_READ,
     LAYOUT_VALUE,
     check_layout,
     layout_of,
