@@ -36,9 +36,7 @@ RARE = {
     "nearest_name",
     "openings",
     "preface",
-    "reentry",
     "settings",
-    "thread_gate",
     "transport_socket",
 }
 WARNINGS = ["-Wall", "-Wno-unused-function"]

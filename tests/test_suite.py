@@ -35,17 +35,14 @@ def test_no_test_unfreezes_what_the_collector_need_not_look_at() -> None:
 #: Compiled modules that the tests of their neighbours cover so far; each leaves the list with its own test file.
 WITHOUT_A_TEST_FILE = {
     "client/batch_call",
-    "client/blocking_batch",
     "client/blocking_called_stream",
     "client/blocking_caller",
     "client/blocking_session",
     "client/blocking_state",
     "client/blocking_stream",
-    "client/blocking_wait",
-    "client/caller",
     "client/caller_state",
     "client/client_connection",
-    "client/reentry",
+    "client/blocking_wait",
     "io/session",
     "io/transport_socket",
     "native/connection",

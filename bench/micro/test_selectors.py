@@ -6,9 +6,9 @@ pytest bench/micro/test_selectors.py
 import pytest
 
 from bench.conftest import MeasurePerCall
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.hash_ring import HashRing
-from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc.config import Breaker, Outlier
 from fastrpc.endpoint import Endpoint
 from fastrpc.selectors import selector_for

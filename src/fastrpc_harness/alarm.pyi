@@ -4,7 +4,7 @@ from typing import Any, final
 from fastrpc._core.base.timer_wheel import Timed
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.loop.loop_state import LoopState
-from fastrpc._core.loop.poll_clock import PollClock
+from fastrpc._core.loop.polling import PollClock
 
 @final
 class Alarm(Timed):

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.loop_state cimport LoopState
-from fastrpc._core.loop.poll_clock cimport PollClock
+from fastrpc._core.loop.polling cimport PollClock
 
 
 @cython.final

@@ -1,8 +1,8 @@
 from typing import Any
 
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.hash_ring import HashRing
-from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.balancing.selectors import BaseSelector
 from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timer_wheel import TimerWheel

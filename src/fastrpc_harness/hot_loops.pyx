@@ -5,9 +5,9 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from fastrpc._core.balancing.breaker cimport RetryBudget
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
 from fastrpc._core.balancing.hash_ring cimport HashRing, hash_key
-from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.histogram cimport MethodCounters

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc.endpoint import Endpoint
 from fastrpc.failmodes import RetryPolicy
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.client.caller import Caller
 from fastrpc._core.client.caller_state import CallerState

@@ -13,7 +13,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
 
-from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.client.caller import Caller
 from fastrpc._core.client.caller_state import CallerState

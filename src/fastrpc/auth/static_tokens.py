@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
-from fastrpc._core.base.digest_table import DigestTable
+from fastrpc._core.server.access import DigestTable
 from fastrpc.auth.verdict import BEARER, Answer, Presented, Refusal, Verdict
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.identity import Identity

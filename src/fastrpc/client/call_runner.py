@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from fastrpc._core.calls.call import enter_call, leave_scope
-from fastrpc._core.calls.interception import Chain
+from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.client.attempting import Attempting, BaseAttempting, may_retry, mode_of

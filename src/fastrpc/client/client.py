@@ -11,7 +11,7 @@ from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.client.caller import Caller
 from fastrpc._core.client.caller_state import CallerState
 from fastrpc._core.client.caller_view import CallerView, ViewState, process_generation
-from fastrpc._core.loop.spinner import allowed_spin
+from fastrpc._core.loop.polling import allowed_spin
 from fastrpc._core.wire.settings import WireNumbers, WireSettings
 from fastrpc.client.call_runner import CallRunner
 from fastrpc.client.credentials import ClientCredentials, CredentialSource, credentials_of

@@ -24,8 +24,8 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.caller import Caller

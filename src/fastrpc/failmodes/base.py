@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast
 
-from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.base.histogram import count_retry
 from fastrpc.config import Retries
 from fastrpc.config.built_in import built_in

@@ -9,8 +9,7 @@ from typing import Any
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import MethodRoute
-from fastrpc._core.calls.interception import Chain
-from fastrpc._core.calls.invocation import invoke
+from fastrpc._core.calls.invocation import Chain, invoke
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.memory_budget import Room

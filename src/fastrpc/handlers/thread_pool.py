@@ -27,7 +27,7 @@ from typing import Protocol
 
 from fastrpc._core.base.histogram import count_wait
 from fastrpc._core.base.priority_queue import RANKS
-from fastrpc._core.base.thread_gate import Bell, ThreadGate
+from fastrpc._core.loop.polling import Bell, ThreadGate
 
 __all__ = ["Job", "ThreadPool"]
 

@@ -4,9 +4,8 @@ import logging
 import math
 from typing import Any
 
-from fastrpc._core.calls.access_records import AccessRecords
 from fastrpc._core.calls.call import Call
-from fastrpc._core.calls.call_log import CallLog, request_id_of
+from fastrpc._core.calls.call_log import AccessRecords, CallLog, request_id_of
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.interceptor import Proceed
 from fastrpc.status import Status

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Self, TypeVar, Unpack, cast
 
-from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.caller import Caller

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fastrpc._core.payload.parameter_names import ParameterNames
+from fastrpc._core.payload.arguments import ParameterNames
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import ServiceNames
 from fastrpc.rpc.given_coders import GivenCoders

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc._core.limiting.limiters import RateLimiter
-from fastrpc._core.loop.spinner import allowed_spin
+from fastrpc._core.loop.polling import allowed_spin
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.handler_runner import ServerTask
 from fastrpc.config import ServerConfig

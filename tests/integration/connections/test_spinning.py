@@ -11,7 +11,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, ClientConfig, Server, ServerConfig, SyncClient
 from fastrpc._core.loop.loop_state import loop_state
-from fastrpc._core.loop.spinner import Spinner
+from fastrpc._core.loop.polling import Spinner
 from fastrpc.errors import ConnectionLostError
 from fastrpc.testing import FaultyTransport
 

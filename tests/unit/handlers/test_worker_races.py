@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fastrpc._core.base.thread_gate import Bell, ThreadGate
+from fastrpc._core.loop.polling import Bell, ThreadGate
 from fastrpc.handlers import thread_pool as module
 from tests.support.recorded_job import RecordedJob, pool, submit
 

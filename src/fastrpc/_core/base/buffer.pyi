@@ -1,5 +1,11 @@
 from typing import final
 
+def kept_blocks() -> tuple[int, int]:
+    """Return the number of pooled payloads and their bytes, as (blocks, bytes)."""
+
+def release_blocks() -> None:
+    """Empty the pool; unused blocks are freed."""
+
 @final
 class WriteBuffer:
     """Frames written and not yet handed to the transport; compiled code fills and takes it."""

@@ -2,8 +2,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.histogram cimport CallTotals, MethodCounters
 from fastrpc._core.base.timer_wheel cimport Timed
+from fastrpc._core.payload.arguments cimport ParameterNames
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.payload.parameter_names cimport ParameterNames
 from fastrpc._core.wire.frame cimport Frame
 
 cdef enum CallState:

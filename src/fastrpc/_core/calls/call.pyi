@@ -6,9 +6,9 @@ from typing import Any, Final, Literal, final
 
 from fastrpc._core.base.histogram import CallTotals, MethodCounters
 from fastrpc._core.base.timer_wheel import Timed
+from fastrpc._core.payload.arguments import ParameterNames
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.payload.metadata import Metadata
-from fastrpc._core.payload.parameter_names import ParameterNames
 from fastrpc.peers.peer import Peer
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.identity import Identity

@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Callable
 from typing import final
 
@@ -23,3 +24,17 @@ class CallLog:
 
 def request_id_of(call: Call) -> str:
     """Return the id of the request that a call belongs to; it is made on first use."""
+
+@final
+class AccessRecords:
+    """Writes the records of ended calls to a logger.
+
+    Args:
+        logger: the logger of the records.
+        level: the level of the records.
+        source: the file that the records name.
+    """
+
+    def __init__(self, logger: logging.Logger, level: int, source: str) -> None: ...
+    def write(self, call: Call, status: int, nanoseconds: int) -> None:
+        """Write the record of a call that ended with a status after so many nanoseconds."""

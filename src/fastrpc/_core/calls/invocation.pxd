@@ -1,3 +1,5 @@
+"""The invocation of handlers with their decoded arguments, and the chain of interceptors around a call."""
+
 from cpython.object cimport PyObject
 
 # `given`: a tuple of the arguments, a single bytes argument, or BoundArguments.
@@ -5,3 +7,45 @@ cdef object call_handler(object handler, object given)
 
 # The same for a caller that fetches the exception itself after NULL.
 cdef PyObject* start_handler(object handler, object given) noexcept
+
+
+cdef class Chain:
+    cdef:
+        # The interceptors, outermost first, and the innermost function: call -> coroutine.
+        tuple interceptors
+        object innermost
+
+        # Takes a call and its error, before the error propagates outwards.
+        object note_failure
+
+        # Returns whether None is a valid result of a call; None skips the check.
+        object admits_none
+
+        # The functions that tell whether a call concerns an interceptor; None: every call concerns one of them.
+        tuple questions
+
+    cdef bint concerns(self, object call) except -1
+    cdef object fault_of(self, Py_ssize_t position, object call, object value)
+
+
+cdef class RestOfChain:
+    cdef:
+        # The next interceptor is the one at `position`; the innermost function follows the last one.
+        Chain chain
+        Py_ssize_t position
+        RestOfChain next
+
+    cdef object begin(self, object call)
+
+
+cdef class Proceeding:
+    cdef:
+        # The chain, its call, and the coroutine that runs; None before and after.
+        RestOfChain origin
+        object call
+        object inner
+        bint is_over
+
+    cdef int step(self, object value, PyObject** result) except -1
+    cdef int returned(self, object value) except -1
+    cdef int failed(self, object error) except -1

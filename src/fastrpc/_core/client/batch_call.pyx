@@ -7,8 +7,8 @@
         └── BatchMember   one call on the wire
 
     BatchCall
-    ├── AwaitedBatch      (awaited_batch) the head is an AwaitedCall
-    └── BlockingBatch     (blocking_batch) the head is a BlockingCall
+    ├── AwaitedBatch      (caller) the head is an AwaitedCall
+    └── BlockingBatch     (blocking_caller) the head is a BlockingCall
 """
 
 cimport cython

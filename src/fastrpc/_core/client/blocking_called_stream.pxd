@@ -2,8 +2,7 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.client.blocking_session cimport BlockingSession
 from fastrpc._core.client.blocking_wait cimport Wait
-from fastrpc._core.client.client_stream cimport ClientStream
-from fastrpc._core.client.gathered cimport Gathered
+from fastrpc._core.client.client_stream cimport ClientStream, Gathered
 
 
 cdef class BlockingCalledStream(ClientStream):

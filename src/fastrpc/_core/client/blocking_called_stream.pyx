@@ -21,7 +21,7 @@ from fastrpc._core.client.blocking_call cimport BlockingCall, new_stream_call
 from fastrpc._core.client.blocking_wait cimport Wait, new_wait
 from fastrpc._core.client.call_errors cimport check_message, idle_error, mark_own
 from fastrpc._core.client.client_call cimport ClientCall
-from fastrpc._core.client.gathered cimport are_there, gather
+from fastrpc._core.client.client_stream cimport are_there, gather
 from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 

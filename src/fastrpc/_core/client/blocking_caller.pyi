@@ -1,10 +1,23 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
+from fastrpc._core.client.batch_call import BatchCall
+from fastrpc._core.client.blocking_call import BlockingCall
+from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc._core.client.blocking_state import BlockingState
 from fastrpc._core.client.caller_view import CallerView
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
+
+@final
+class BlockingBatch(BatchCall):
+    """The calls of a batch that a thread waits for."""
+
+    def attempt_on(self, head: BlockingCall, session: BlockingSession) -> bool:
+        """Start the batch on a connection, or return False; `finish` has to follow."""
+
+    def finish(self, head: BlockingCall) -> list[object]:
+        """Return the answers to a batch that was started, errors in place of those that failed."""
 
 _P = ParamSpec("_P")
 _S = TypeVar("_S")

@@ -2,9 +2,8 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.client.blocking_stream cimport BlockingStream
-from fastrpc._core.client.blocking_wait cimport Wait
+from fastrpc._core.client.blocking_wait cimport ReentryGuard, Wait
 from fastrpc._core.client.client_call cimport ClientCall
-from fastrpc._core.client.reentry cimport ReentryGuard
 
 
 @cython.final

@@ -1,7 +1,7 @@
 from typing import Any, final
 
 from fastrpc._core.client.blocking_stream import BlockingStream
-from fastrpc._core.client.reentry import ReentryGuard
+from fastrpc._core.client.blocking_wait import ReentryGuard
 from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc._core.io.engine import Engine
 from fastrpc.endpoint import Endpoint

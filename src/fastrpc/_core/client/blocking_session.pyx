@@ -26,10 +26,9 @@ from fastrpc._core.base.status cimport UNKNOWN
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.calls.calling_part cimport CallingPart
-from fastrpc._core.client.blocking_wait cimport new_wait
+from fastrpc._core.client.blocking_wait cimport Stay, end, new_wait
 from fastrpc._core.client.call_errors cimport overdue_error
 from fastrpc._core.client.caller_view cimport fork_generation
-from fastrpc._core.client.reentry cimport Stay, end
 from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE

@@ -2,8 +2,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.balancing.selectors cimport EndpointState
 from fastrpc._core.client.blocking_session cimport BlockingSession
+from fastrpc._core.client.blocking_wait cimport ReentryGuard
 from fastrpc._core.client.caller_view cimport ViewState
-from fastrpc._core.client.reentry cimport ReentryGuard
 
 
 cdef class BlockingState(ViewState):

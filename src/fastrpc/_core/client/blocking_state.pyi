@@ -1,12 +1,12 @@
 from collections.abc import Callable
 from typing import Any, final
 
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.blocking_session import BlockingSession
+from fastrpc._core.client.blocking_wait import ReentryGuard
 from fastrpc._core.client.caller_view import ViewState
-from fastrpc._core.client.reentry import ReentryGuard
 
 @final
 class BlockingState(ViewState):

@@ -14,8 +14,8 @@ import weakref
 
 cimport cython
 
+from fastrpc._core.balancing.breaker cimport RetryBudget
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
-from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.client.caller_view cimport fork_generation
 

@@ -1,14 +1,12 @@
-"""The waits of a blocking client's threads: their events, and the locks they sleep at."""
+"""The waits of a blocking client's threads: their events, the locks they sleep at, and the guard against a wait in a wait.
+
+Described in the .pyi.
+"""
 
 cimport cython
-from cpython.pythread cimport (
-    PyLockStatus,
-    PyThread_acquire_lock,
-    PyThread_allocate_lock,
-    PyThread_free_lock,
-    PyThread_release_lock,
-    WAIT_LOCK,
-)
+from cpython.pythread cimport WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock
+from cpython.pythread cimport PyThread_release_lock
+from libc.stdlib cimport free, malloc
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE
@@ -19,6 +17,13 @@ cdef extern from "pythread.h" nogil:
 # A thread that wakes up this late was stopped, so its answer may lie unread: it gets a little more time to read it.
 cdef uint64_t LATE_NS = 50_000_000
 cdef uint64_t GRACE_NS = 10_000_000
+
+cdef extern from *:
+    """
+    /* The innermost stay of the calling thread. */
+    static _Thread_local void *frpc_innermost;
+    """
+    void* innermost "frpc_innermost"
 
 
 @cython.final
@@ -105,3 +110,52 @@ cdef Wait new_wait(Py_ssize_t missing, uint64_t deadline_ns):
     wait.missing = missing
     wait.deadline_ns = deadline_ns
     return wait
+
+
+@cython.final
+cdef class ReentryGuard:
+
+    cdef int check(self) except -1:
+        """Raise RuntimeError if this thread waits inside already."""
+        cdef Stay* stay = <Stay*>innermost
+        while stay is not NULL:
+            if stay.owner is <void*>self:
+                raise RuntimeError(
+                    "a SyncClient was used inside itself: this thread waits in it already, and was interrupted by a signal "
+                    "handler or a finalizer (have that set a flag, and call when the wait is over, or give it a client of "
+                    "its own)"
+                )
+            stay = stay.outer
+        return 0
+
+    cdef void begin(self, Stay* stay) noexcept:
+        """The thread begins to wait; `stay` has to live until `end`."""
+        global innermost
+        stay.owner = <void*>self
+        stay.outer = <Stay*>innermost
+        stay.is_allocated = False
+        innermost = stay
+
+    def refuse(self):
+        self.check()
+
+    def __enter__(self):
+        cdef Stay* stay = <Stay*>malloc(sizeof(Stay))
+        if stay is NULL:
+            raise MemoryError
+        self.begin(stay)
+        stay.is_allocated = True
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        cdef Stay* stay = <Stay*>innermost
+        # Blocks of one thread end in the opposite order; an exit called by hand finds no stay of its own.
+        if stay is not NULL and stay.is_allocated and stay.owner is <void*>self:
+            end(stay)
+            free(stay)
+
+
+cdef void end(Stay* stay) noexcept:
+    """The thread waits no more."""
+    global innermost
+    innermost = stay.outer

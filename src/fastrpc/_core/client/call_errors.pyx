@@ -5,7 +5,6 @@ raised again, through `gather` and task groups. A new error that a handler raise
 `handlers/failures.py` describes the effect of a mark for the caller.
 """
 
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 
@@ -19,8 +18,8 @@ from fastrpc._core.base.status cimport (
 )
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.payload.arguments cimport answer_to_refusal
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.payload.parameter_names cimport answer_to_refusal
 from fastrpc._core.wire.frame cimport (
     IDEMPOTENT,
     OUTCOME_NOT_STARTED,

@@ -1,5 +1,15 @@
+"""The compiled base of `Client`: its verbs, and the batch of `call_many`."""
+
 from fastrpc._core.client.awaited_call cimport AwaitedCall
+from fastrpc._core.client.batch_call cimport BatchCall
 from fastrpc._core.client.caller_view cimport CallerView
+
+
+cdef class AwaitedBatch(BatchCall):
+    cdef int _send(self, AwaitedCall head) except -1
+
+
+cdef AwaitedCall new_batch(list argument_tuples, bint return_exceptions)
 
 
 cdef class Caller(CallerView):

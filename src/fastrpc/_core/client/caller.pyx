@@ -1,17 +1,219 @@
-"""The compiled base of `Client`: its verbs, and the plain path of a call.
+"""The compiled base of `Client`: its verbs, the plain path of a call, and the batch of `call_many`.
 
 ::
 
-    client.call(Arith.mul, 6, 7)        Caller.call        makes a AwaitedCall: a coroutine object, nothing is sent yet
+    client.call(Arith.mul, 6, 7)        Caller.call         makes an AwaitedCall: a coroutine object, nothing is sent yet
     await …                             AwaitedCall.begin   with a connection at hand: encodes and sends at once
-                                        CallerState.runner otherwise
+                                        CallerState.runner  otherwise
+    client.call_many(Arith.mul, […])    AwaitedBatch        many calls at once, with an AwaitedCall as their head
 
 The runner (`fastrpc.client`) is a Python coroutine that the call delegates to: no connection yet, interceptors, a selector,
 a retry.
 """
 
-from fastrpc._core.client.awaited_batch cimport new_batch
-from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of
+import asyncio
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+
+from fastrpc._core.balancing.breaker cimport RetryBudget
+from fastrpc._core.base.coroutine cimport RETURNED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE, MethodRoute
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.awaited_call cimport expire as expire_one
+from fastrpc._core.client.batch_call cimport BatchMember
+from fastrpc._core.client.call_errors cimport mark_own
+from fastrpc._core.client.caller_state cimport CallerState
+from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, ViewOptions, argument_tuples_of
+from fastrpc._core.client.caller_view cimport route_on
+from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.loop.turns cimport SLICED_ABOVE
+
+from fastrpc.errors import FastRPCError
+
+cdef extern from "Python.h":
+    object PyObject_Call(object function, object arguments, object options)
+
+cdef object Future = asyncio.Future
+
+
+@cython.final
+cdef class AwaitedBatch(BatchCall):
+    """The calls of a batch that a task awaits. Its members share one timer and are used again by the next batch."""
+
+    cdef ClientCall new_call(self):
+        return AwaitedCall.__new__(AwaitedCall)
+
+    cdef int begin(self, ClientCall call, PyObject** result) except -1:
+        cdef AwaitedCall head = <AwaitedCall>call
+        cdef ViewOptions options = head.options
+        cdef CallerState state = <CallerState>options.shared
+        cdef Engine session = head.session
+        state.check_use()
+        if not self.argument_tuples:
+            value = []
+            Py_INCREF(value)
+            result[0] = <PyObject*>value
+            return RETURNED
+        if session is None and not options.needs_runner and not head.route.takes_stream and not state.takes_slow_path():
+            session = state.pick() if state.endpoint_set is None else head.place(now_ns())
+        if session is None or (not (<CallingPart>session.calling).is_settled and not head.is_attempt and head._needs_ready):
+            head.undo()
+            return head.delegate(state.runner.run_batch(head), result)
+        if options.compressor is not None and not head.is_attempt and self.is_long(head):
+            head.undo()
+            return head.delegate(state.runner.run_singles(head), result)
+        head.session = session
+        head.future = PyObject_Call(Future, (), state.future_options)
+        try:
+            self._send(head)
+        except BaseException as error:
+            head.undo()
+            mark_own(error)
+            raise
+        return head.wait(result)
+
+    cdef int _send(self, AwaitedCall head) except -1:
+        cdef BatchMember member
+        cdef CallerState state = <CallerState>head.options.shared
+        cdef RetryBudget budget = state.budget
+        cdef Engine session = head.session
+        cdef CallingPart part = <CallingPart>session.calling
+        cdef MethodRoute route = head.route
+        cdef list payloads
+        cdef bytes payload
+        cdef Py_ssize_t i
+        head.route = route_on(route, session)
+        if head.route is not route:
+            self.payloads = None
+        if self.payloads is None:
+            # Before the deadline and the counters: an encoding error leaves no trace.
+            self.payloads = self.encoded(head.route)
+        head.apply_options(head.route, now_ns(), 0 if head.is_attempt else len(self.payloads))
+        payloads = self.begin_members(head)
+        session.now = head.started_ns
+        for i in range(len(payloads)):
+            budget.count_call(head.started_ns)
+            payload = self.take_in(head, <bytes>payloads[i], part.peer, part.is_settled, state.spare)
+            if payload is None:
+                continue
+            member = <BatchMember>self.members[i]
+            try:
+                member.count_start(payload)
+                part.send(member, payload)
+            except FastRPCError as error:
+                # The other calls are on their way: this error is the result of its call alone.
+                member.failed(error)
+        if head.deadline_ns != NO_DEADLINE and self.missing:
+            part.loop_state.start_timer(head, head.deadline_ns)
+        return 0
+
+    cdef int settle(self, ClientCall call) except -1:
+        cdef AwaitedCall head = <AwaitedCall>call
+        (<CallingPart>head.session.calling).loop_state.stop_timer(head)
+        try:
+            if head.endpoint_state is not None:
+                head.leave(self.first_failure(), now_ns())
+        finally:
+            head.wake()
+        return 0
+
+    cdef int expire(self, ClientCall head) except -1:
+        cdef BatchMember member
+        for member in self.members:
+            if not member.is_settled:
+                expire_one(member, head.session)
+        return 0
+
+    cdef int resume(self, ClientCall call, PyObject** result) except -1:
+        cdef AwaitedCall head = <AwaitedCall>call
+        cdef CallerState state = <CallerState>head.options.shared
+        cdef BatchMember member
+        cdef list values
+        cdef bint failed = False, is_packed = False
+        for member in self.members:
+            is_packed |= member.answer_compressor != 0
+        member = None
+        if is_packed and self.packed():
+            return head.delegate(state.runner.unpack_batch(head), result)
+        values = self.collected(state.spare, &failed)
+        if failed and not head.is_attempt:
+            return head.delegate(state.runner.finish_batch(head, values), result)
+        Py_INCREF(values)
+        result[0] = <PyObject*>values
+        return RETURNED
+
+    cdef int abandon(self, ClientCall head, int reason) except -1:
+        cdef BatchMember member
+        (<CallingPart>head.session.calling).loop_state.stop_timer(head)
+        if head.endpoint_state is not None:
+            head.leave(asyncio.CancelledError(), now_ns())
+        for member in self.members:
+            if not member.is_settled:
+                member.forget()
+                (<CallingPart>head.session.calling).abandon(member, reason)
+        self.members = None
+        return 0
+
+    # For the runner
+
+    def is_long(self, AwaitedCall head not None):
+        """Return whether arguments of its calls are compressed in slices: each call is then made by itself."""
+        self.check_head(head)
+        if head.options.compressor is None:
+            return False
+        if self.payloads is None:
+            self.payloads = self.encoded(head.route)
+        return any([PyBytes_GET_SIZE(<bytes>payload) > SLICED_ABOVE for payload in self.payloads])
+
+    def packed(self):
+        """Return those of its calls whose answers are not decompressed yet."""
+        cdef BatchMember member
+        cdef list found = []
+        for member in self.members or ():
+            if member.answer_compressor and member.failure is None:
+                found.append(member)
+        return found
+
+    def collect(self, AwaitedCall head not None):
+        """Return the results of its calls, errors in place of values; once."""
+        cdef bint failed = False
+        self.check_head(head)
+        if self.members is None or self.missing:
+            raise RuntimeError(f"the answers of {head.method} are not there, or were collected")
+        return self.collected((<CallerState>head.options.shared).spare, &failed)
+
+    def attempted(self, ClientCall head not None, Py_ssize_t index):
+        """Return one of the calls, already attempted once with the batch, for the runner to continue."""
+        call = BatchCall.attempted(self, head, index)
+        # It was awaited already, as part of the batch.
+        call.close()
+        return call
+
+    def attempt_on(self, AwaitedCall head not None, Engine session not None):
+        """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
+        cdef AwaitedCall attempt
+        self.check_head(head)
+        attempt = new_batch(self.argument_tuples, self.return_exceptions)
+        attempt.route = head.route
+        attempt.options = head.options
+        attempt.hash_key = head.hash_key
+        attempt.session = head.session = session
+        attempt.deadline_ns = head.deadline_ns
+        attempt.is_attempt = True
+        return attempt
+
+
+cdef AwaitedCall new_batch(list argument_tuples, bint return_exceptions):
+    """Return the head of a batch, for the caller to fill in."""
+    cdef AwaitedCall head = AwaitedCall.__new__(AwaitedCall)
+    cdef AwaitedBatch batch = AwaitedBatch.__new__(AwaitedBatch)
+    batch.lead(head, argument_tuples, return_exceptions)
+    return head
 
 
 cdef class Caller(CallerView):

@@ -2,8 +2,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.client.caller_view import ViewState
 

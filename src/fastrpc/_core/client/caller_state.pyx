@@ -5,8 +5,8 @@ import asyncio
 cimport cython
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 
+from fastrpc._core.balancing.breaker cimport RetryBudget
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
-from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.caller_view cimport fork_generation
 from fastrpc._core.client.own_calls cimport next_usable

@@ -1,11 +1,11 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.balancing.breaker cimport RetryBudget
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
-from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.calls.calling_part cimport CallingPart
-from fastrpc._core.calls.interception cimport Chain
+from fastrpc._core.calls.invocation cimport Chain
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.wire.settings cimport WireSettings, WireNumbers
 

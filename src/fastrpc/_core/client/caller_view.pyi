@@ -1,10 +1,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Self, Unpack, final
 
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calls.call import MethodRoute
-from fastrpc._core.calls.interception import Chain
+from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.wire.settings import WireNumbers
 from fastrpc.rpc.options import CallOptions
 

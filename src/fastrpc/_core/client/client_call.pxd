@@ -70,7 +70,7 @@ cdef class ClientCall(Call):
         # For the interceptors around it: its outcome, and whether an attempt may have reached a handler.
         public uint8_t _may_have_run
 
-        # For `interception`: the call itself returned None; an interceptor called `proceed` and dropped its result.
+        # For `invocation`: the call itself returned None; an interceptor called `proceed` and dropped its result.
         public uint8_t _gave_none
         public uint8_t _dropped_proceed
 

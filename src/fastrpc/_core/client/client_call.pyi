@@ -18,7 +18,7 @@ class ClientCall(Call):
     #: Called with the number and the endpoint of each attempt that begins.
     _on_attempt: Callable[[int, Endpoint], None] | None
 
-    #: For `interception`: the call itself returned None; an interceptor dropped the result of `proceed`.
+    #: For `invocation`: the call itself returned None; an interceptor dropped the result of `proceed`.
     _gave_none: bool
     _dropped_proceed: bool
 

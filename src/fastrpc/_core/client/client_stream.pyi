@@ -91,3 +91,7 @@ class ClientStream(StreamChannel):
 @final
 class StreamLink(Streaming):
     """The link from a call to its stream: input of the chosen attempt goes there, other input is dropped."""
+
+@final
+class Gathered:
+    """Encoded messages that leave in one write."""

@@ -16,8 +16,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
-from fastrpc._core.base.block_pool cimport copied
-from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.grpc.answers cimport (

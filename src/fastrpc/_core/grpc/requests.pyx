@@ -18,8 +18,7 @@ from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from fastrpc._core.base.block_pool cimport copied
-from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE

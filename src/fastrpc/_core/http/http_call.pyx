@@ -14,7 +14,6 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.call_log cimport find_request_entry
-from fastrpc._core.http.handshake cimport asks_socket, chosen_protocol, handshake_fault, token_of
 from fastrpc._core.http.messages cimport (
     BODY_JSON,
     BODY_LINES,
@@ -24,7 +23,8 @@ from fastrpc._core.http.messages cimport (
     is_grpc,
     stream_form,
 )
-from fastrpc._core.http.request_fields cimport has_plain_id, metadata_of, timeout_of
+from fastrpc._core.http.request_fields cimport asks_socket, chosen_protocol, handshake_fault, has_plain_id
+from fastrpc._core.http.request_fields cimport metadata_of, timeout_of, token_of
 from fastrpc._core.http.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
 from fastrpc._core.http.service cimport is_preflight, preflight_lines, takes_page
 from fastrpc._core.http1.head cimport (

@@ -1,1 +1,1 @@
-"""Nothing here is for Python."""
+

@@ -30,11 +30,10 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.http.handshake cimport switching_lines
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
-from fastrpc._core.http.request_fields cimport metadata_texts
+from fastrpc._core.http.request_fields cimport metadata_texts, switching_lines
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_connection cimport ServedConnection

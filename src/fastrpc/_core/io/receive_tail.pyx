@@ -7,7 +7,7 @@
     the end of a payload, for that reason ► put off where it lies
 
 Each read has a date: its bytes came after the last instant at which the socket was known to be empty. That is the later of
-the last read that emptied it and the return of the last poll that did not report it (`loop/poll_clock`). So the time that
+the last read that emptied it and the return of the last poll that did not report it (`loop/polling`). So the time that
 bytes spend in the socket of a busy loop counts as waiting time of their calls.
 """
 
@@ -18,7 +18,7 @@ from libc.string cimport memcpy
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.io.transport_socket cimport unread_bytes
-from fastrpc._core.loop.poll_clock cimport PollClock
+from fastrpc._core.loop.polling cimport PollClock
 
 cdef enum:
     # With so many bytes deferred, a read of one more connection takes SHORT_READ at most: a thousand hold 48 MiB, not 500.

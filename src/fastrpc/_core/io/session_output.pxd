@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.io.transport_socket cimport SentOutput
 from fastrpc._core.loop.loop_state cimport LoopState
-from fastrpc._core.loop.spinner cimport Spinner
+from fastrpc._core.loop.polling cimport Spinner
 
 cdef class SessionOutput(ByteStream):
     cdef:

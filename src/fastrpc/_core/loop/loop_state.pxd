@@ -2,9 +2,9 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.buffer cimport ReadBuffer
-from fastrpc._core.loop.handler_task cimport HandlerTask
-from fastrpc._core.loop.spinner cimport Spinner
 from fastrpc._core.base.timer_wheel cimport Timed, TimerWheel
+from fastrpc._core.loop.handler_task cimport HandlerTask
+from fastrpc._core.loop.polling cimport Spinner
 from fastrpc._core.loop.turns cimport Turns
 
 

@@ -5,7 +5,7 @@ from weakref import WeakValueDictionary
 
 from fastrpc._core.base.timer_wheel import Timed
 from fastrpc._core.loop.handler_task import HandlerTask
-from fastrpc._core.loop.spinner import Spinner
+from fastrpc._core.loop.polling import Spinner
 from fastrpc._core.loop.turns import Turns
 
 states: WeakValueDictionary[int, LoopState]

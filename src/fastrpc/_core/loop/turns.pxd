@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.timer_wheel cimport Timed
-from fastrpc._core.loop.poll_clock cimport PollClock
+from fastrpc._core.loop.polling cimport PollClock
 
 
 cdef enum:

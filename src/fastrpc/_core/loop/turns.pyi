@@ -2,7 +2,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 
 from fastrpc._core.base.timer_wheel import Timed
-from fastrpc._core.loop.poll_clock import PollClock
+from fastrpc._core.loop.polling import PollClock
 
 def slices_ns(others_ns: int, spent_ns: int) -> int:
     """Return how long the slices of a turn of the loop may take.

@@ -12,7 +12,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.block_pool cimport copied
+from fastrpc._core.base.buffer cimport copied
 from fastrpc._core.base.status cimport CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport (

@@ -9,7 +9,7 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF
 
-from fastrpc._core.base.block_pool cimport copied
+from fastrpc._core.base.buffer cimport copied
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GIVEN_UP, STATE_GONE, STATE_STREAMING, STATE_WAITING
 from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata

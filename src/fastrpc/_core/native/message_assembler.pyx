@@ -17,13 +17,13 @@ has not waited for in a long time gives half back: that credit is not returned.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastrpc._core.base.block_pool cimport copied
-from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, STATE_STREAMING
 from fastrpc._core.calls.call cimport Incoming, StreamWindow
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
+from fastrpc._core.wire.budgets cimport PIECE_COST
 from fastrpc._core.wire.frame cimport (
     CANCEL_LOCAL_LIMIT,
     CONT,
@@ -38,7 +38,6 @@ from fastrpc._core.wire.frame cimport (
     STREAM_MESSAGE_LIMIT,
     WAITED,
 )
-from fastrpc._core.wire.budgets cimport PIECE_COST
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW, give, open_budget, spend
 
 cdef enum:

@@ -4,8 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from fastrpc._core.base.priority_queue cimport PriorityQueue, Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING
-from fastrpc._core.native.deficit_ring cimport DeficitRing
-from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.native.outgoing cimport DeficitRing, Outgoing
 from fastrpc._core.native.output cimport Output
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport Frame

@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastrpc._core.payload.key_log cimport KeyLog, Span
+from fastrpc._core.payload.prescan cimport KeyLog, Span
 
 cdef enum:
     # The results of `HashFloodGuard.look_at`. KEYS_OVERLAP: entries nest so deep that the check would cost too much.

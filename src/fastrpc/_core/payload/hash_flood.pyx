@@ -29,6 +29,8 @@ fifths full. Equal hashes collide in any table; if another version walks otherwi
 a test that measures real dicts and sets fails.
 """
 
+from typing import Any
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport Py_EQ, PyObject_Hash, PyObject_RichCompareBool
@@ -36,9 +38,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
-from fastrpc._core.payload.key_log cimport Group
-
-from typing import Any
+from fastrpc._core.payload.prescan cimport Group
 
 cdef enum:
     MSGPACK = 1

@@ -12,7 +12,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from libc.string cimport memset
 
 from fastrpc._core.payload.hash_flood cimport KEYS_COLLIDE, KEYS_OVERLAP
-from fastrpc._core.payload.key_log cimport KeyLog, release
 from fastrpc._core.payload.prescan cimport (
     PRESCAN_COLLIDING_KEYS,
     PRESCAN_JSON,
@@ -23,7 +22,9 @@ from fastrpc._core.payload.prescan cimport (
     PRESCAN_OVERLAPPING_KEYS,
     PRESCAN_TOO_DEEP,
     PRESCAN_TOO_MANY_ITEMS,
+    KeyLog,
     prescan,
+    release,
 )
 
 from fastrpc._core.payload.hash_flood import untyped_guard

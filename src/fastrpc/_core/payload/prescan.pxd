@@ -1,6 +1,67 @@
 """Count depth and values of a payload before any object of it exists."""
 
-from fastrpc._core.payload.key_log cimport KeyLog
+cdef enum:
+    # A container of at most so many entries is not noted: a dict then compares an entry with at most 63 others.
+    UNNOTED_ENTRIES = 64
+
+
+cdef struct Span:
+    # Bytes start ... end - 1 of the payload.
+    Py_ssize_t start
+    Py_ssize_t end
+
+
+cdef struct Group:
+    # The keys of one map, or the values of one array: kept[first], … kept[first + count - 1].
+    Py_ssize_t first
+    Py_ssize_t count
+    bint is_map
+
+
+cdef struct KeyLog:
+    # Whether keys of maps and values of arrays are noted; without either the scan gets no log.
+    bint notes_maps
+    bint notes_arrays
+    # Keys of msgpack that are text or bytes are left out: their hashes are unpredictable.
+    bint skips_texts
+
+    # Of the containers being read, those of the innermost one last; the first `size` of `capacity`.
+    Span* open
+    Py_ssize_t size
+    Py_ssize_t capacity
+
+    # Of the long containers that ended.
+    Span* kept
+    Py_ssize_t kept_size
+    Py_ssize_t kept_capacity
+    Group* groups
+    Py_ssize_t group_count
+    Py_ssize_t group_capacity
+
+    # The sum of count * count over the groups: the most comparisons between entries.
+    double comparisons
+
+
+cdef bint grow_open(KeyLog* log) noexcept nogil
+
+# An entry of the innermost container begins. False: no memory.
+cdef inline bint note_start(KeyLog* log, Py_ssize_t start) noexcept nogil:
+    if log.size == log.capacity and not grow_open(log):
+        return False
+    log.open[log.size].start = log.open[log.size].end = start
+    log.size += 1
+    return True
+
+# Ends the entry noted last, if one was noted since `base` and has no end yet.
+cdef inline void note_end(KeyLog* log, Py_ssize_t base, Py_ssize_t end) noexcept nogil:
+    if log.size > base and log.open[log.size - 1].end == log.open[log.size - 1].start:
+        log.open[log.size - 1].end = end
+
+# Ends the container whose entries begin at `base`, at `end`, and keeps the entries if they are many. An entry of an
+# array ends where the next one begins. False: no memory.
+cdef bint close_group(KeyLog* log, Py_ssize_t base, bint is_map, Py_ssize_t end) noexcept nogil
+
+cdef void release(KeyLog* log) noexcept nogil
 
 cdef enum:
     # The codec numbers of PROTOCOL.md that this scan reads; it accepts all others unread. Protobuf has its own scan.

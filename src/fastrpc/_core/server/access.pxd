@@ -1,4 +1,4 @@
-"""The gate's steps authenticate and authorise."""
+"""The rights of callers: the steps that authenticate and authorise, and the digests of credentials."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -6,6 +6,26 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
+
+
+cdef struct Slot:
+    # A digest, and its number counted from 1; 0: the slot is empty.
+    uint64_t[4] words
+    uint64_t number
+
+
+cdef class DigestTable:
+    cdef:
+        # Slots by the first bits of a digest, or one place for all, and room behind for digests without a free place.
+        Slot* _slots
+        uint64_t _mask
+
+        # The number of slots that every search reads.
+        readonly int reach
+
+    cdef int _allocate(self, Py_ssize_t count) except -1
+    cdef int _place(self, bytes digest, uint64_t number) except -1
+
 
 cdef enum:
     # Instead of a status: the credential of the call is being verified.

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.call_log cimport CallLog
-from fastrpc._core.calls.interception cimport Chain
+from fastrpc._core.calls.invocation cimport Chain
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.loop_state cimport LoopState, TaskPool
 from fastrpc._core.server.admission cimport CallAdmission

@@ -2,7 +2,7 @@ from logging import Logger
 from typing import Any, final
 
 from fastrpc._core.calls.call_log import CallLog
-from fastrpc._core.calls.interception import Chain
+from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.loop.handler_task import HandlerTask
 from fastrpc._core.server.admission import CallAdmission
 from fastrpc._core.server.served_call import ServerCall

@@ -38,7 +38,7 @@ cdef class ServerCall(Call):
         readonly bint is_expired
         public bint never_started
 
-        # For `interception`: the handler returned None; an interceptor called `proceed` and dropped its result.
+        # For `invocation`: the handler returned None; an interceptor called `proceed` and dropped its result.
         public bint _gave_none
         public bint _dropped_proceed
 

@@ -1,4 +1,4 @@
-"""Deficit round robin in bytes: the arithmetic of the turns that the calls of a connection have; see `native/deficit_ring`.
+"""Deficit round robin in bytes: the arithmetic of the turns that the calls of a connection have; see `native/outgoing`.
 
 A share is what a call may send in the turn it belongs to; below 0 the call owes bytes.
 """

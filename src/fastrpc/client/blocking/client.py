@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.client.blocking_caller import BlockingCaller
 from fastrpc._core.client.blocking_state import BlockingState
-from fastrpc._core.loop.spinner import allowed_spin
+from fastrpc._core.loop.polling import allowed_spin
 from fastrpc.client.blocking.call_runner import SyncCallRunner
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from fastrpc._core.client.blocking_session import BlockingSession
-from fastrpc._core.client.reentry import ReentryGuard
+from fastrpc._core.client.blocking_wait import ReentryGuard
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.client.credentials import ClientCredentials
 from fastrpc.client.wire import protocol_of

@@ -5,7 +5,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from fastrpc._core.calls.interception import Chain
+from fastrpc._core.calls.invocation import Chain
 
 __all__ = ["advance", "drive"]
 

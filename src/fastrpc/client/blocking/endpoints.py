@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.client.blocking_wait import ReentryGuard
 from fastrpc._core.client.caller_view import process_generation
-from fastrpc._core.client.reentry import ReentryGuard
 from fastrpc.client.blocking.following import SyncFollower
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan

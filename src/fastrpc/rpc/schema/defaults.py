@@ -7,7 +7,7 @@ from typing import Any, Final, get_origin
 
 from msgspec import inspect as schema
 
-from fastrpc._core.payload.field_defaults import DefaultFiller, FillingDecoder
+from fastrpc._core.payload.msgspec_coders import DefaultFiller, FillingDecoder
 from fastrpc.rpc.schema.type_graph import parts_of, without_metadata
 
 __all__ = ["filled", "filler_for"]

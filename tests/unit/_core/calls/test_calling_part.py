@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.balancing.breaker import RetryBudget
 from fastrpc._core.calls.calling_part import CallingPart
 from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc._core.client.caller_state import CallerState

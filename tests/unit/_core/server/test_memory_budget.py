@@ -6,8 +6,7 @@ import gc
 import pytest
 
 from fastrpc import Client, Limits, Memory, Server, ServerConfig
-from fastrpc._core.base.block_pool import release_blocks
-from fastrpc._core.base.buffer import Assembly
+from fastrpc._core.base.buffer import Assembly, release_blocks
 from fastrpc._core.server.memory_budget import Room, bytes_held
 from fastrpc_harness import buffers
 from tests.support.kept_connection import KeptConnection, LostSession, gate_for, joined

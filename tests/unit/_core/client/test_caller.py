@@ -1,12 +1,12 @@
-"""A batch of calls: its members share the options, the deadline and the pick of one call, by either client."""
+"""Calls of a client at once, whose head is an AwaitedCall."""
 
 from typing import Any
 
 import pytest
 
 from fastrpc import method, service
-from fastrpc._core.client.awaited_batch import AwaitedBatch
 from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.caller import AwaitedBatch
 from tests.support.either_client import CLIENTS, either, nowhere
 
 

@@ -1,6 +1,20 @@
-"""Stores the defaults of plain dataclasses in decoded objects."""
+"""Coders around those of msgspec: for payloads that are one `bytes` value, and for the defaults of plain dataclasses."""
 
 cimport cython
+
+
+@cython.final
+cdef class BytesDecoder:
+    cdef:
+        # The decoder of payloads that are not exactly one `bytes` value; never changes.
+        readonly object otherwise
+
+
+@cython.final
+cdef class BytesEncoder:
+    cdef:
+        # The encoder of all other values; never changes.
+        readonly object otherwise
 
 
 @cython.final

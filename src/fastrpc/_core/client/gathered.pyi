@@ -1,5 +1,0 @@
-from typing import final
-
-@final
-class Gathered:
-    """Encoded messages that leave in one write."""
