@@ -2,8 +2,10 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 
 from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.settings cimport WireSettings
 
@@ -11,23 +13,39 @@ from fastrpc._core.wire.settings import usual_settings
 
 
 @cython.final
+cdef class _Serving(ServingPart):
+    """Answers requests with their payload."""
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        # The connection clears the pointer when it goes.
+        return (<EchoConnection>self.owner).sender.send_response(call, payload, 0)
+
+
+@cython.final
+cdef class _Calling(NativeCalling):
+    """Counts answers."""
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        (<EchoConnection>self.owner).answered += 1
+        return 0
+
+
+@cython.final
 cdef class EchoConnection(Connection):
     def __init__(self, *, bint is_client, WireSettings settings=None):
+        cdef _Calling calling
         Connection.__init__(
             self,
             is_client=is_client,
             settings=usual_settings(not is_client) if settings is None else settings,
             early_calls="all",
         )
+        self.serving = _Serving.__new__(_Serving)
+        calling = _Calling.__new__(_Calling)
+        self.serving.owner = calling.owner = <PyObject*>self
+        self.calling = calling
         if is_client:
             self.open()
-
-    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        return self.sender.send_response(call, payload, 0)
-
-    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
-        self.answered += 1
-        return 0
 
     def exchange(self, EchoConnection server not None):
         """Carry what either side has to say to the other, until neither has anything."""

@@ -9,6 +9,7 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
@@ -27,6 +28,7 @@ from fastrpc._core.calls.call cimport (
     STATE_STREAMING,
     STATE_WAITING,
 )
+from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport (
@@ -90,6 +92,109 @@ cdef class RecordedCall(Call):
     """A call of a `RecordingConnection`."""
 
 
+cdef int emit(PyObject* owner, tuple event) except -1:
+    """Keep an event of calls. The connection holds the part that reports it, and clears the pointer when it goes."""
+    return (<RecordingConnection>owner)._emit(event)
+
+
+cdef int keep(PyObject* owner, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+    """Keep a message until it is taken, and its event."""
+    if call.stream is not None:
+        return (<StreamChannel>call.stream).put(frame, payload, cost)
+    (<RecordingConnection>owner).untaken.setdefault(call.id, deque()).append((call, cost))
+    return emit(owner, ("data", call.id, frame.codec, frame.compressor, payload))
+
+
+@cython.final
+cdef class _RecordedServing(ServingPart):
+    """Keeps the events of the peer's calls."""
+
+    cdef Call new_call(self):
+        return RecordedCall.__new__(RecordedCall)
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        if not call.flags & ONE_WAY:
+            (<RecordingConnection>self.owner).callee.hold(call)
+        return emit(
+            self.owner,
+            (
+                "request",
+                call.id,
+                frame.method[:frame.method_size],
+                call.flags,
+                call.codec,
+                call.compressor,
+                call.attempt_number,
+                call.priority,
+                frame.timeout_us,
+                frame.names,
+                call.received_metadata or b"",
+                payload,
+            ),
+        )
+
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        return emit(self.owner, ("dropped", call.id) if call.flags & ONE_WAY else ("refused", call.id, status))
+
+    cdef int on_end(self, Call call) except -1:
+        if call.stream is not None:
+            (<StreamChannel>call.stream).end_input(None)
+        return emit(self.owner, ("end", call.id))
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        return emit(self.owner, ("cancel", call.id, reason))
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        return keep(self.owner, call, frame, payload, cost)
+
+    cdef int on_sendable(self, Call call) except -1:
+        return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        return emit(self.owner, ("failed", call.id, status))
+
+
+@cython.final
+cdef class _RecordedCalling(NativeCalling):
+    """Keeps the events of our calls."""
+
+    cdef int on_head(self, Call call, bytes metadata) except -1:
+        return emit(self.owner, ("head", call.id, metadata))
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        return emit(
+            self.owner,
+            (
+                "response",
+                call.id,
+                frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN,
+                frame.outcome,
+                frame.text[:frame.text_size],
+                call.received_metadata or b"",
+                frame.pushback_ms,
+                frame.elapsed_us,
+                frame.codec,
+                frame.compressor,
+                payload,
+            ),
+        )
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        return emit(self.owner, ("unsendable", str(error)))
+
+    cdef int on_not_started(self, Call call) except -1:
+        return emit(self.owner, ("not_started", call.id))
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        return keep(self.owner, call, frame, payload, cost)
+
+    cdef int on_sendable(self, Call call) except -1:
+        return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        return emit(self.owner, ("failed", call.id, status))
+
+
 @cython.final
 cdef class RecordingConnection(Connection):
     def __cinit__(self, *arguments, **options):
@@ -102,6 +207,7 @@ cdef class RecordingConnection(Connection):
     def __init__(
         self, *, bint is_client, WireSettings settings=None, early_calls="all", first_id=None, stream_pool=33_554_432
     ):
+        cdef _RecordedCalling calling
         Connection.__init__(
             self,
             is_client=is_client,
@@ -110,6 +216,10 @@ cdef class RecordingConnection(Connection):
             first_id=first_id,
             stream_pool=stream_pool,
         )
+        self.serving = _RecordedServing.__new__(_RecordedServing)
+        calling = _RecordedCalling.__new__(_RecordedCalling)
+        self.serving.owner = calling.owner = <PyObject*>self
+        self.calling = calling
         if is_client:
             self.open()
 
@@ -321,9 +431,6 @@ cdef class RecordingConnection(Connection):
 
     # Hooks
 
-    cdef Call new_call(self):
-        return RecordedCall.__new__(RecordedCall)
-
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         self.consumed += HEADER_SIZE + frame.length
         Connection.on_frame(self, frame, payload)
@@ -337,77 +444,8 @@ cdef class RecordingConnection(Connection):
     cdef bint output_is_stuck(self) noexcept:
         return self.is_blocked
 
-    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        if not call.flags & ONE_WAY:
-            self.callee.hold(call)
-        return self._emit(
-            (
-                "request",
-                call.id,
-                frame.method[:frame.method_size],
-                call.flags,
-                call.codec,
-                call.compressor,
-                call.attempt_number,
-                call.priority,
-                frame.timeout_us,
-                frame.names,
-                call.received_metadata or b"",
-                payload,
-            )
-        )
-
-    cdef int on_refused(self, Call call, int status, str text) except -1:
-        return self._emit(("dropped", call.id) if call.flags & ONE_WAY else ("refused", call.id, status))
-
-    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        if call.stream is not None:
-            return (<StreamChannel>call.stream).put(frame, payload, cost)
-        self.untaken.setdefault(call.id, deque()).append((call, cost))
-        return self._emit(("data", call.id, frame.codec, frame.compressor, payload))
-
-    cdef int on_end(self, Call call) except -1:
-        if call.stream is not None:
-            (<StreamChannel>call.stream).end_input(None)
-        return self._emit(("end", call.id))
-
-    cdef int on_sendable(self, Call call) except -1:
-        return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
-
-    cdef int on_cancel(self, Call call, int reason) except -1:
-        return self._emit(("cancel", call.id, reason))
-
-    cdef int on_head(self, Call call, bytes metadata) except -1:
-        return self._emit(("head", call.id, metadata))
-
-    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
-        return self._emit(
-            (
-                "response",
-                call.id,
-                frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN,
-                frame.outcome,
-                frame.text[:frame.text_size],
-                call.received_metadata or b"",
-                frame.pushback_ms,
-                frame.elapsed_us,
-                frame.codec,
-                frame.compressor,
-                payload,
-            )
-        )
-
-    cdef int on_local_end(self, Call call, int status, str text) except -1:
-        return self._emit(("failed", call.id, status))
-
-    cdef int on_unsendable(self, Call call, object error) except -1:
-        return self._emit(("unsendable", str(error)))
-
     cdef int on_freed(self, Call call) except -1:
         return self._emit(("freed", call.id))
-
-    cdef int on_not_started(self, Call call) except -1:
-        return self._emit(("not_started", call.id))
 
     cdef int on_ignored(self, Frame* frame) except -1:
         return self._emit(("ignored", KIND_NAMES[frame.kind], frame.id))

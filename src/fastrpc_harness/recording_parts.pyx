@@ -12,12 +12,14 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, MethodRoute, new_stream_window
 from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE
+from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
 from fastrpc._core.native.call_slots cimport new_slots
 from fastrpc._core.native.callee_states cimport new_callee
 from fastrpc._core.native.caller_states cimport new_caller
@@ -39,12 +41,91 @@ cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
 
+cdef int note(PyObject* owner, tuple event) except -1:
+    """Keep an event of calls. The owner holds the part that reports it, and clears the pointer when it goes."""
+    (<RecordingOwner>owner).events.append(event)
+    return 0
+
+
+@cython.final
+cdef class _RecordedServing(ServingPart):
+    """Keeps the events of the peer's calls."""
+
+    cdef str on_part(self, Frame* frame, Py_ssize_t size):
+        cdef RecordingOwner owner = <RecordingOwner>self.owner
+        owner.part_events.append((frame.id, size))
+        return owner.why_full
+
+    cdef int on_part_ended(self, bint is_over) except -1:
+        cdef RecordingOwner owner = <RecordingOwner>self.owner
+        owner.part_events.append("over" if is_over else len(owner.events))
+        return 0
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        return note(self.owner, ("on_message", call.id, payload, cost))
+
+    cdef int on_piece(self, Call call) except -1:
+        return note(self.owner, ("on_piece", call.id))
+
+    cdef int on_sendable(self, Call call) except -1:
+        return note(self.owner, ("on_sendable", call.id))
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        cdef RecordingOwner owner = <RecordingOwner>self.owner
+        owner.calls[call.id] = call
+        owner.events.append(("on_request", call.id, payload))
+        return owner.callee.hold(call)
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        return note(self.owner, ("on_cancel", call.id, reason))
+
+    cdef int on_end(self, Call call) except -1:
+        return note(self.owner, ("on_end", call.id))
+
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        return note(self.owner, ("on_refused", call.id, status))
+
+    cdef int on_ended(self, Call call) except -1:
+        return note(self.owner, ("on_ended", call.id))
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        return note(self.owner, ("on_local_end", call.id, status))
+
+
+@cython.final
+cdef class _RecordedCalling(NativeCalling):
+    """Keeps the events of our calls."""
+
+    cdef int on_not_started(self, Call call) except -1:
+        return note(self.owner, ("on_not_started", call.id))
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        return note(self.owner, ("on_unsendable", str(error)))
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        return note(self.owner, ("on_response", call.id, frame.status, payload))
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        return note(self.owner, ("on_message", call.id, payload, cost))
+
+    cdef int on_sendable(self, Call call) except -1:
+        return note(self.owner, ("on_sendable", call.id))
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        return note(self.owner, ("on_local_end", call.id, status))
+
+
 @cython.final
 cdef class RecordingOwner(PartsOwner):
     def __init__(self, *parts, bint is_client=True, WireSettings peer=None, WireSettings ours=None, bint is_settled=True):
+        cdef _RecordedCalling calling
         self.events = []
         self.part_events = []
         self.calls = {}
+        self.serving = _RecordedServing.__new__(_RecordedServing)
+        calling = _RecordedCalling.__new__(_RecordedCalling)
+        self.serving.owner = calling.owner = <PyObject*>self
+        self.calling = calling
         self.rounds_left = PY_SSIZE_T_MAX
         self.is_client = is_client
         self.wire = NativeProtocol()
@@ -133,10 +214,6 @@ cdef class RecordingOwner(PartsOwner):
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
         self.events.append(("on_peer_drains", reason, text))
-        return 0
-
-    cdef int on_not_started(self, Call call) except -1:
-        self.events.append(("on_not_started", call.id))
         return 0
 
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
@@ -315,25 +392,9 @@ cdef class RecordingOwner(PartsOwner):
             frame.total = frame.payload_size
         return Assembly(frame.total) if frame.total <= self.ours.max_message else None
 
-    cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        self.part_events.append((frame.id, size))
-        return self.why_full
-
-    cdef int on_part_ended(self, bint is_over) except -1:
-        self.part_events.append("over" if is_over else len(self.events))
-        return 0
-
     cdef int violate(self, int reason, str text) except -1:
         self.is_closed = True
         self.events.append(("violate", reason, text))
-        return 0
-
-    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        self.events.append(("on_message", call.id, payload, cost))
-        return 0
-
-    cdef int on_piece(self, Call call) except -1:
-        self.events.append(("on_piece", call.id))
         return 0
 
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
@@ -367,45 +428,12 @@ cdef class RecordingOwner(PartsOwner):
         self.events.append(("on_answer_waits", call.id))
         return 0 if self.callee is None else self.callee.answer_waits(call)
 
-    cdef int on_sendable(self, Call call) except -1:
-        self.events.append(("on_sendable", call.id))
-        return 0
-
     cdef int on_unsent(self, Call call) except -1:
         return self.slots.was_unsent(call)
-
-    cdef int on_unsendable(self, Call call, object error) except -1:
-        self.events.append(("on_unsendable", str(error)))
-        return 0
 
     cdef int discard(self, Frame* frame) except -1:
         PartsOwner.discard(self, frame)
         self.events.append(("discard", frame.kind, frame.id))
-        return 0
-
-    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        self.calls[call.id] = call
-        self.events.append(("on_request", call.id, payload))
-        return self.callee.hold(call)
-
-    cdef int on_cancel(self, Call call, int reason) except -1:
-        self.events.append(("on_cancel", call.id, reason))
-        return 0
-
-    cdef int on_end(self, Call call) except -1:
-        self.events.append(("on_end", call.id))
-        return 0
-
-    cdef int on_refused(self, Call call, int status, str text) except -1:
-        self.events.append(("on_refused", call.id, status))
-        return 0
-
-    cdef int on_ended(self, Call call) except -1:
-        self.events.append(("on_ended", call.id))
-        return 0
-
-    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
-        self.events.append(("on_response", call.id, frame.status, payload))
         return 0
 
     cdef int on_freed(self, Call call) except -1:
@@ -416,13 +444,21 @@ cdef class RecordingOwner(PartsOwner):
         self.events.append(("on_forgotten", call.id))
         return 0
 
-    cdef int on_local_end(self, Call call, int status, str text) except -1:
-        self.events.append(("on_local_end", call.id, status))
-        return 0
-
     cdef int on_ids_used_up(self) except -1:
         self.events.append(("on_ids_used_up",))
         return 0
+
+
+@cython.final
+cdef class _WatchedServing(ServingPart):
+    """The part of a watched connection that knows calls; its owner clears `owner` when it goes."""
+
+    cdef bint may_lend(self) noexcept:
+        return not (<WatchedConnection>self.owner).is_short
+
+    cdef bint on_stuck(self, Call call, str text) except -1:
+        (<WatchedConnection>self.owner).events.append(("on_stuck", call.id))
+        return True
 
 
 @cython.final
@@ -435,6 +471,8 @@ cdef class WatchedConnection(Connection):
             self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all", answers_prove=answers_prove
         )
         self.events = []
+        self.serving = _WatchedServing.__new__(_WatchedServing)
+        self.serving.owner = <PyObject*>self
         self.liveness.set_rules(timeouts, keepalive, lambda _first, last: last)
         self.liveness.is_watched = is_watched
         self.liveness.send_hard = send_hard
@@ -487,13 +525,10 @@ cdef class WatchedConnection(Connection):
     cdef int64_t taken_bytes(self) except? -1:
         return self.taken
 
-    cdef bint may_lend(self) noexcept:
-        return not self.is_short
-
     cdef bint waits_for_turn(self) noexcept:
         return self.is_put_off
 
-    cdef int on_stuck(self, Call call, str text) except -1:
+    cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
         self.events.append(("on_stuck", call.id))
         return 0
 

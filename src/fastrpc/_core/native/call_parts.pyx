@@ -20,30 +20,40 @@ cdef class ServingPart:
         return None
 
     cdef Call new_call(self):
+        """Make the object for a call of the peer."""
         return Call.__new__(Call)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
+        """A REQUEST that is incomplete, or refused at once: its method is known."""
         return 0
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        """A REQUEST is complete; `frame` has its head. A call that is not answered at once has to be held.
+
+        A one-way call (its state is STATE_GONE) keeps its place in `one_way_calls` until its handler ends.
+        """
         return 0
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         return 0
 
     cdef int on_end(self, Call call) except -1:
+        """No further message of the caller will come."""
         return 0
 
     cdef int on_sendable(self, Call call) except -1:
         return 0
 
     cdef int on_cancel(self, Call call, int reason) except -1:
+        """The caller gave the call up; it still gets its RESPONSE."""
         return 0
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
+        """A call is about to be answered as not started, or to be dropped if it is one-way."""
         return 0
 
     cdef int on_ended(self, Call call) except -1:
+        """A call of the peer is over; it may have been before."""
         return 0
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:

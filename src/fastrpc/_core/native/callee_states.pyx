@@ -5,6 +5,8 @@
     REQUEST ──► request ──► limits ──► on_request, or refuse
     DATA, END, CANCEL ──► the call by its id ──► the assembler, on_end, on_cancel
     RESPONSE written ──► answered ──► ended
+
+A side without a `ServingPart` gets no further than `request`, so a call that is listed has one.
 """
 
 cimport cython
@@ -63,13 +65,13 @@ cdef class CalleeStates:
         cdef Call call
         if frame.id <= self.highest_seen:
             return owner.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
-        if not self.serves_calls:
+        if not self.serves_calls or owner.serving is None:
             return owner.violate(REASON_PROTOCOL, f"REQUEST {frame.id} to a side that announced MAX_CALLS 0")
         self.highest_seen = frame.id
         if frame.id > self.last_taken:
             return owner.discard(frame)
         self.highest_id = frame.id
-        call = owner.new_call()
+        call = owner.serving.new_call()
         call.id = frame.id
         call.flags = frame.flags & ~MORE
         call.codec = frame.codec
@@ -174,7 +176,7 @@ cdef class CalleeStates:
         if problem is None:
             return False
         call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
-        owner.on_begun(call, frame)
+        owner.serving.on_begun(call, frame)
         if not is_faulty:
             self.refuse(call, status, problem)
         elif owner.keeps_window and size > <uint64_t>FIRST_CONNECTION_WINDOW:
@@ -194,7 +196,7 @@ cdef class CalleeStates:
         self.assembler.keep_first_piece(call, frame)
         call.state = STATE_ASSEMBLING
         self.hold(call)
-        owner.on_begun(call, frame)
+        owner.serving.on_begun(call, frame)
         return owner.on_piece(call)
 
     cdef Call find(self, uint64_t id):
@@ -238,11 +240,11 @@ cdef class CalleeStates:
         elif call.flags & ONE_WAY:
             # Over for the wire; its place among the one-way calls is held until its handler ends.
             self.ended(call)
-        return (<PartsOwner>self.owner).on_request(call, frame, payload)
+        return (<PartsOwner>self.owner).serving.on_request(call, frame, payload)
 
     cdef int refuse(self, Call call, int status, str text) except -1:
         """Refuse a call for a limit of the connection."""
-        (<PartsOwner>self.owner).on_refused(call, status, text)
+        (<PartsOwner>self.owner).serving.on_refused(call, status, text)
         return self.send_refusal(call, status, text)
 
     cdef int send_refusal(self, Call call, int status, str text) except -1:
@@ -298,7 +300,7 @@ cdef class CalleeStates:
         assert call is not None
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef bint is_assembling = call.state == STATE_ASSEMBLING
-        owner.on_ended(call)
+        owner.serving.on_ended(call)
         if call.state == STATE_GONE:
             return 0
         owner.expect_late(is_assembling or call.state == STATE_OPEN)
@@ -331,7 +333,7 @@ cdef class CalleeStates:
         call.state = STATE_CANCELLED
         self.assembler.end_window(call)
         self.sender.drop_answer(call)
-        return owner.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
+        return owner.serving.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef bint _is_overdue(self, Call call, int reason) noexcept:
         """Return whether a CANCEL names the deadline, and that may have passed: the REQUEST may have come late."""
@@ -353,7 +355,7 @@ cdef class CalleeStates:
         if call.state != STATE_OPEN or call.incoming is not None:
             return owner.violate(REASON_PROTOCOL, f"END for call {frame.id} inside a message or without a stream")
         call.state = STATE_INPUT_ENDED
-        return owner.on_end(call)
+        return owner.serving.on_end(call)
 
     cdef int data(self, Call call, Frame* frame, bytes payload) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -385,7 +387,7 @@ cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) e
     if call.flags & ONE_WAY:
         return states.refuse_faulty(call, status, text)
     failure.pushback_ms = PUSHBACK_NEVER
-    (<PartsOwner>states.owner).on_refused(call, status, text)
+    (<PartsOwner>states.owner).serving.on_refused(call, status, text)
     states.ended(call)
     states.sender.send_failure(call, failure)
     return states.spend_idle_work(call)

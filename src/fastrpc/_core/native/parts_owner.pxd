@@ -78,50 +78,49 @@ cdef class PartsOwner(Engine):
         readonly bint peer_drains
         readonly bint peer_replaces
 
+    # Events of calls, for those of `serving` and `calling` that implement them. `callee_states` asks `serving` itself.
+    cdef str on_part(self, Frame* frame, Py_ssize_t size)
+    cdef int on_part_ended(self, bint is_over) except -1
+    cdef int on_head(self, Call call, bytes metadata) except -1
+    cdef int on_not_started(self, Call call) except -1
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int on_local_end(self, Call call, int status, str text) except -1
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
+    cdef int on_piece(self, Call call) except -1
+    cdef int on_cut(self, Py_ssize_t change) except -1
+    cdef int on_unsendable(self, Call call, object error) except -1
+    cdef int on_sendable(self, Call call) except -1
+    cdef int on_stuck(self, Call call, str text) except -1
+    cdef bint may_lend(self) noexcept
+
+    # Steps that are the same for every owner.
+    cdef int expect_late(self, bint with_data) noexcept
+    cdef int stop_calls(self) except -1
+    cdef int on_output(self) except -1
+    cdef int bound_messages(self) noexcept
+
     # Hooks of the reader; `violate` and `discard` also of other parts.
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef Assembly sink_for(self, Frame* frame)
-    cdef str on_part(self, Frame* frame, Py_ssize_t size)
-    cdef int on_part_ended(self, bint is_over) except -1
     cdef int violate(self, int reason, str text) except -1
-
     cdef int discard(self, Frame* frame) except -1
-    cdef int expect_late(self, bint with_data) noexcept
 
-    # Hooks of the states of calls: the peer's, ours, both.
-    cdef Call new_call(self)
-    cdef int on_begun(self, Call call, Frame* frame) except -1
-    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1
-    cdef int on_end(self, Call call) except -1
-    cdef int on_cancel(self, Call call, int reason) except -1
-    cdef int on_refused(self, Call call, int status, str text) except -1
-    cdef int on_ended(self, Call call) except -1
-    cdef int on_head(self, Call call, bytes metadata) except -1
-    cdef int on_not_started(self, Call call) except -1
-    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1
+    # Hooks of the states of our calls.
     cdef int on_freed(self, Call call) except -1
     cdef int on_forgotten(self, Call call) except -1
-    cdef int on_local_end(self, Call call, int status, str text) except -1
 
     # Hooks of the assembler.
-    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
-    cdef int on_piece(self, Call call) except -1
-    cdef int on_cut(self, Py_ssize_t change) except -1
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1
     cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1
-    cdef bint may_lend(self) noexcept
 
     # Hooks of the sender.
     cdef int begin_call(self, Call call) except -1
     cdef int give_up(self, Call call, int reason) except -1
-    cdef int on_output(self) except -1
     cdef int on_answered(self, Call call) except -1
     cdef int on_answer_waits(self, Call call) except -1
     cdef int on_unsent(self, Call call) except -1
-    cdef int on_unsendable(self, Call call, object error) except -1
-    cdef int on_sendable(self, Call call) except -1
 
     # Frames that no part keeps.
     cdef int on_ignored(self, Frame* frame) except -1
@@ -143,7 +142,6 @@ cdef class PartsOwner(Engine):
     cdef int finish_drain(self) except -1
     cdef int close_with(self, int reason, str text) except -1
     cdef int cut_off(self) except -1
-    cdef int on_stuck(self, Call call, str text) except -1
     cdef int on_aged(self) except -1
     cdef int on_idle(self) except -1
 
@@ -155,7 +153,6 @@ cdef class PartsOwner(Engine):
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1
 
     # AUTH: the peer's credential, or the server's verdict on ours.
-    cdef int bound_messages(self) noexcept
     cdef int on_auth(self, Frame* frame) except -1
 
     # Hooks of the call slots.
@@ -163,7 +160,6 @@ cdef class PartsOwner(Engine):
     cdef int on_crowd(self) except -1
     cdef int on_ids_used_up(self) except -1
 
-    # Our calls: none go out any more; one does that the owner wanted to be notified of; whether a thread may make one.
-    cdef int stop_calls(self) except -1
+    # Our calls: one goes out that the owner wanted to be notified of; whether a thread may make one.
     cdef int on_used(self) except -1
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1

@@ -1,5 +1,7 @@
 """The owner of the parts of a connection: the state that they share, and the hooks that they call.
 
+Events of calls are no hooks: of the two parts that know calls, `serving` and `calling`, one gets each.
+
 ::
 
     Connection (a PartsOwner) ──holds──► FrameReader, MessageAssembler, SendQueue,
@@ -75,6 +77,7 @@ cdef class PartsOwner(Engine):
             why = str(error) if error is not None else f"the {other} closed it"
         return (<NativeCalling>self.calling).fail_all(why)
 
+    @cython.final
     cdef int stop_calls(self) except -1:
         """Let no new calls of ours go out here."""
         self.is_usable = False
@@ -94,10 +97,12 @@ cdef class PartsOwner(Engine):
         """Return the place for the payload of an incomplete frame: a new message, a begun one, or None: nowhere."""
         return None
 
+    @cython.final
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
         """A frame has so many bytes of its payload; return the reason to take no more, or None."""
         return None if self.serving is None else self.serving.on_part(frame, size)
 
+    @cython.final
     cdef int on_part_ended(self, bint is_over) except -1:
         """The payload is complete, or dropped; `is_over` says whether the message that it joined is counted."""
         return 0 if self.serving is None else self.serving.on_part_ended(is_over)
@@ -126,45 +131,14 @@ cdef class PartsOwner(Engine):
             fill(&self.late_bytes)
         return 0
 
-    # Of the states of the peer's calls
-
-    cdef Call new_call(self):
-        """Make the object for a call of the peer."""
-        return Call.__new__(Call) if self.serving is None else self.serving.new_call()
-
-    cdef int on_begun(self, Call call, Frame* frame) except -1:
-        """A REQUEST that is incomplete, or refused at once: its method is known."""
-        return 0 if self.serving is None else self.serving.on_begun(call, frame)
-
-    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        """A REQUEST is complete; `frame` has its head. A call that is not answered at once has to be held.
-
-        A one-way call (its state is STATE_GONE) keeps its place in `one_way_calls` until its handler ends.
-        """
-        return 0 if self.serving is None else self.serving.on_request(call, frame, payload)
-
-    cdef int on_end(self, Call call) except -1:
-        """No further message of the caller will come."""
-        return 0 if self.serving is None else self.serving.on_end(call)
-
-    cdef int on_cancel(self, Call call, int reason) except -1:
-        """The caller gave the call up; it still gets its RESPONSE."""
-        return 0 if self.serving is None else self.serving.on_cancel(call, reason)
-
-    cdef int on_refused(self, Call call, int status, str text) except -1:
-        """A call is about to be answered as not started, or to be dropped if it is one-way."""
-        return 0 if self.serving is None else self.serving.on_refused(call, status, text)
-
-    cdef int on_ended(self, Call call) except -1:
-        """A call of the peer is over; it may have been before."""
-        return 0 if self.serving is None else self.serving.on_ended(call)
-
     # Of the states of our calls
 
+    @cython.final
     cdef int on_head(self, Call call, bytes metadata) except -1:
         """The initial metadata of a stream of ours came."""
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_head(call, metadata)
 
+    @cython.final
     @cython.nonecheck(False)
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         """The final answer to a call of ours; the call is gone already."""
@@ -174,6 +148,7 @@ cdef class PartsOwner(Engine):
         """The RESPONSE to a call of ours that had been given up came."""
         return 0
 
+    @cython.final
     cdef int on_not_started(self, Call call) except -1:
         """The peer never saw this call of ours."""
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_not_started(call)
@@ -182,6 +157,7 @@ cdef class PartsOwner(Engine):
         """A call of ours is gone, whatever its outcome."""
         return 0
 
+    @cython.final
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         """The input of this call cannot be used; the call ended with this status."""
         if call.is_local:
@@ -190,6 +166,7 @@ cdef class PartsOwner(Engine):
 
     # Of the assembler
 
+    @cython.final
     @cython.nonecheck(False)
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         """A stream message is complete; `frame` has its codec and compressor. The application calls
@@ -199,10 +176,12 @@ cdef class PartsOwner(Engine):
             return 0 if self.calling is None else (<NativeCalling>self.calling).on_message(call, frame, payload, cost)
         return 0 if self.serving is None else self.serving.on_message(call, frame, payload, cost)
 
+    @cython.final
     cdef int on_piece(self, Call call) except -1:
         """A piece came that did not complete its message."""
         return 0 if call.is_local or self.serving is None else self.serving.on_piece(call)
 
+    @cython.final
     cdef int on_cut(self, Py_ssize_t change) except -1:
         """The bytes held by incomplete stream messages grow by `change`."""
         return 0 if self.serving is None else self.serving.on_cut(change)
@@ -219,6 +198,7 @@ cdef class PartsOwner(Engine):
         """The input of a call goes over a limit: the call ends."""
         return 0
 
+    @cython.final
     cdef bint may_lend(self) noexcept:
         """Return whether the process has memory for windows that grow."""
         return self.serving is None or self.serving.may_lend()
@@ -233,6 +213,7 @@ cdef class PartsOwner(Engine):
         """Stop a call of ours."""
         return 0
 
+    @cython.final
     cdef int on_output(self) except -1:
         """There is output; the end of a read flushes by itself."""
         return 0 if self.is_reading or self._stream is NULL else (<ByteStream>self._stream).on_output()
@@ -249,10 +230,12 @@ cdef class PartsOwner(Engine):
         """A call of ours was dropped before its first frame: the peer never sees it."""
         return 0
 
+    @cython.final
     cdef int on_unsendable(self, Call call, object error) except -1:
         """A waiting call of ours is over the limits that the peer has now announced."""
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_unsendable(call, error)
 
+    @cython.final
     cdef int on_sendable(self, Call call) except -1:
         """All messages of a call whose sender waits are written. Nothing may be sent from in here."""
         if call.is_local:
@@ -332,6 +315,7 @@ cdef class PartsOwner(Engine):
         self.abort()
         return 0
 
+    @cython.final
     cdef int on_stuck(self, Call call, str text) except -1:
         """A cut message of this call has stalled."""
         if not call.is_local and self.serving is not None and self.serving.on_stuck(call, text):

@@ -8,7 +8,6 @@ from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.wire.frame cimport Frame
 
 
 @cython.final
@@ -36,7 +35,6 @@ cdef class ServedCalls(ServingPart):
 
     cdef Connection engine(self)
     cdef int return_credit(self) except -1
-    cdef int take_request(self, Connection engine, Call call, Frame* frame, bytes payload) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int flush(self) except -1
     cdef int flush_early(self) except -1

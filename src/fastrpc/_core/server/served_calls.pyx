@@ -35,7 +35,7 @@ from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, Failure, process_held
 from fastrpc._core.streams.stream_channel cimport StreamChannel
-from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOCAL_LIMIT, CONT, HEADER_SIZE, ONE_WAY
+from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOCAL_LIMIT, CONT, HEADER_SIZE, ONE_WAY, Frame
 from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, OUTCOME_RAN
 from fastrpc._core.wire.frame cimport PUSHBACK_NEVER, REQUEST, STREAM_IN, STREAM_OUT
 from fastrpc._core.wire.frame cimport Frame
@@ -230,12 +230,9 @@ cdef class ServedCalls(ServingPart):
         call.route = self.gate.routes.find(frame.method, frame.method_size)
         return 0
 
-    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        return self.take_request(self.engine(), call, frame, payload)
-
     @cython.nonecheck(False)
-    cdef int take_request(self, Connection engine, Call call, Frame* frame, bytes payload) except -1:
-        """Hand a complete request of this connection to the gate."""
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        cdef Connection engine = self.engine()
         assert call is not None
         assert payload is not None
         self.connection.now = engine.now

@@ -10,11 +10,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.parts_owner cimport PHASE_OPEN, PHASE_PREFACE
 from fastrpc._core.server.connection_life cimport ConnectionLife
-from fastrpc._core.server.served_call cimport ServerCall, keep_identities
-from fastrpc._core.server.served_calls cimport call_of
+from fastrpc._core.server.served_call cimport keep_identities
 from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REASON_DRAIN, REASON_MAX_AGE, Frame
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW
@@ -149,20 +147,6 @@ cdef class ServerConnection(Connection):
 
     cdef int heard_below(self) except -1:
         return self.openings.goes_on(self) if self.is_opening else 0
-
-    # The hooks of every call, without a detour.
-
-    cdef Call new_call(self):
-        # Checked for None, unlike later objects: without __init__, no call gets further.
-        return call_of(self.gate, self.served.connection)
-
-    @cython.nonecheck(False)
-    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        return self.served.take_request(self, call, frame, payload)
-
-    @cython.nonecheck(False)
-    cdef int on_ended(self, Call call) except -1:
-        return self.served.on_ended(call) if (<ServerCall>call).charge else 0
 
     cdef int leave_opening(self) except -1:
         """The connection is open, or gone."""
