@@ -21,6 +21,14 @@ OVERRIDES = 2
 OFTEN_OVERRIDDEN = 5
 LINES = 600
 
+# Each compiled module is a shared object that an import finds, opens and binds. gRPC's rooms have their own budget.
+MODULES = 115
+GRPC_ROOMS = {"grpc", "http2", "protobuf"}
+# Compiled modules without a test file of their name, hooks of the owner of parts, modules in a folder of the package.
+UNTESTED = 8
+HOOKS = 45
+FOLDER = 25
+
 # Larger objects do not come from Python's own allocator, which took 110 instructions more for each call of a client.
 # What the collector keeps in front of an object is part of it.
 POOLED_BYTES = 512
@@ -78,6 +86,16 @@ def test_class_chains_are_short() -> None:
     assert {name: depth for name, depth in depths.items() if depth > CHAIN} == {}
 
 
+def test_the_owner_of_parts_has_few_hooks() -> None:
+    header = r"    cdef [^\n]*?(\w+)\(self"
+    owner = CORE / "native" / "parts_owner.pxd"
+    declared = set(re.findall(f"^{header}", owner.read_text(encoding="utf-8"), re.MULTILINE))
+    text = owner.with_suffix(".pyx").read_text(encoding="utf-8")
+    final = set(re.findall(rf"^    @cython\.final\n(?:    @[^\n]+\n)*{header}", text, re.MULTILINE))
+    assert declared > final
+    assert len(declared - final) <= HOOKS, sorted(declared - final)
+
+
 def test_few_methods_are_overridden_often() -> None:
     bases, methods = class_bases(), methods_by_class()
     assert methods["SendQueue"] >= {"pump", "send_response"}
@@ -106,6 +124,34 @@ def test_compiled_files_are_short() -> None:
         if len(path.read_text(encoding="utf-8").splitlines()) > LINES
     }
     assert not longer
+
+
+def test_compiled_modules_are_few() -> None:
+    rooms = Counter(path.parent.name for path in CORE.rglob("*.pyx") if path.parent.name not in GRPC_ROOMS)
+    assert rooms.total() <= MODULES, rooms
+
+
+def test_folders_of_the_package_are_small() -> None:
+    folders: dict[Path, set[str]] = {}
+    for path in PACKAGE.rglob("*"):
+        # A compiled module counts once with its declarations and its stub.
+        if path.suffix in {".py", ".pyx", ".pxd"}:
+            folders.setdefault(path.parent, set()).add(path.stem)
+    assert {
+        str(folder.relative_to(ROOT)): len(modules)
+        for folder, modules in folders.items()
+        if len(modules) > FOLDER
+    } == {}
+
+
+def test_most_compiled_modules_have_a_test_file_of_their_name() -> None:
+    tests = ROOT / "tests" / "unit" / "_core"
+    without = [
+        path.relative_to(CORE).as_posix()
+        for path in sorted(CORE.rglob("*.pyx"))
+        if not (tests / path.parent.name / f"test_{path.stem}.py").exists()
+    ]
+    assert len(without) <= UNTESTED, without
 
 
 @pytest.mark.parametrize("kind", [AwaitedCall, BatchMember, BlockingCall, ServerCall])

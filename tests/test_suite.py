@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.support.source_tree import PACKAGE, ROOT
+from tests.support.source_tree import ROOT
 
 TESTS = ROOT / "tests"
 
@@ -30,34 +30,3 @@ def test_no_test_unfreezes_what_the_collector_need_not_look_at() -> None:
         path for path in TESTS.rglob("*.py") if re.search(r"gc\.unfreeze\(", path.read_text(encoding="utf-8"))
     ]
     assert [str(path.relative_to(TESTS)) for path in files] == []
-
-
-#: Compiled modules that the tests of their neighbours cover so far; each leaves the list with its own test file.
-WITHOUT_A_TEST_FILE = {
-    "client/batch_call",
-    "client/blocking_called_stream",
-    "client/blocking_caller",
-    "client/blocking_session",
-    "client/blocking_state",
-    "client/blocking_stream",
-    "client/caller_state",
-    "client/client_connection",
-    "client/blocking_wait",
-    "io/session",
-    "io/transport_socket",
-    "native/connection",
-    "native/parts_owner",
-    "server/server_connection",
-}
-
-
-def test_each_compiled_module_has_a_test_file_of_its_name() -> None:
-    core = PACKAGE / "_core"
-    modules = {str(path.relative_to(core).with_suffix("")) for path in core.rglob("*.pyx")}
-    tested = {
-        f"{path.parent.name}/{path.stem.removeprefix('test_')}"
-        for path in (TESTS / "unit" / "_core").glob("*/test_*.py")
-    }
-    assert sorted(modules - tested - WITHOUT_A_TEST_FILE) == []
-    assert sorted(WITHOUT_A_TEST_FILE & tested) == [], "these have a test file: take them off the list"
-    assert sorted(WITHOUT_A_TEST_FILE - modules) == [], "these are no modules: take them off the list"
