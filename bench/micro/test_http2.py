@@ -6,7 +6,7 @@ pytest bench/micro/test_http2.py
 import pytest
 
 from bench.conftest import MeasurePerCall
-from fastrpc._core.http2.hpack_encoder import HeaderTemplate
+from fastrpc._core.http2.hpack import HeaderTemplate
 from fastrpc_harness.http2_exchange import ExchangingClient, ExchangingServer, exchange
 
 CALLS = 20_000

@@ -1,7 +1,7 @@
-from fastrpc._core.grpc.call_head import GrpcHead
-from fastrpc._core.grpc.messages import MessageReader
+from fastrpc._core.grpc.fields import MessageReader
+from fastrpc._core.grpc.heads import GrpcHead
 from fastrpc._core.http2.header_block import HeaderBlock
-from fastrpc._core.http2.hpack_encoder import HpackEncoder
+from fastrpc._core.http2.hpack import HpackEncoder
 
 def encode_metadata_block(encoder: HpackEncoder, metadata: bytes) -> bytes:
     """Return a header block of native metadata alone."""

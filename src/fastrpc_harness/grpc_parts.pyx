@@ -4,11 +4,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport WriteBuffer
-from fastrpc._core.grpc.call_head cimport head_of
-from fastrpc._core.grpc.fields cimport put_metadata
-from fastrpc._core.grpc.messages cimport PREFIX_BYTES, MessageReader, put_prefix
+from fastrpc._core.grpc.fields cimport PREFIX_BYTES, MessageReader, put_metadata, put_prefix
+from fastrpc._core.grpc.heads cimport head_of
 from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.hpack_encoder cimport HpackEncoder
+from fastrpc._core.http2.hpack cimport HpackEncoder
 
 
 def encode_metadata_block(HpackEncoder encoder not None, bytes metadata not None):

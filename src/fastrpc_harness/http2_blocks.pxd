@@ -1,4 +1,4 @@
-from fastrpc._core.http2.violations cimport Violation
+from fastrpc._core.http2.frames cimport Violation
 
 
 # Return the exception of a violation.

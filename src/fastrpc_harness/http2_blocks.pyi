@@ -1,9 +1,7 @@
 from collections.abc import Iterable
 
-from fastrpc._core.http2.header_block import HeaderBlock
-from fastrpc._core.http2.hpack_decoder import HpackDecoder
-from fastrpc._core.http2.hpack_encoder import HeaderTemplate, HpackEncoder
-from fastrpc._core.http2.hpack_tables import DynamicTable
+from fastrpc._core.http2.header_block import DynamicTable, HeaderBlock
+from fastrpc._core.http2.hpack import HeaderTemplate, HpackDecoder, HpackEncoder
 
 class Http2ViolationError(Exception):
     """The peer broke a rule of HTTP/2: its number, its error code, whether the connection ends, its text."""

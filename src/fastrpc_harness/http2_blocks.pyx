@@ -4,16 +4,25 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.http2.frames cimport RULE_COUNT, ends_connection, error_code, violation_text
 from fastrpc._core.http2.header_block cimport (
-    CHECKED_AS_REQUEST, CHECKED_AS_RESPONSE, CHECKED_AS_TRAILERS, HeaderBlock,
+    CHECKED_AS_REQUEST,
+    CHECKED_AS_RESPONSE,
+    CHECKED_AS_TRAILERS,
+    TOKEN_GRPC_TIMEOUT,
+    DynamicTable,
+    HeaderBlock,
+    HeaderField,
+    huffman_decode,
+    huffman_encode,
+    huffman_size,
+    keep_note,
+    made_field,
+    most_decoded,
+    token_names,
+    token_of,
 )
-from fastrpc._core.http2.hpack_decoder cimport HpackDecoder
-from fastrpc._core.http2.hpack_encoder cimport INDEXING_NONE, HeaderTemplate, HpackEncoder, indexing_of
-from fastrpc._core.http2.hpack_tables cimport (
-    TOKEN_GRPC_TIMEOUT, DynamicTable, HeaderField, keep_note, made_field, token_names, token_of,
-)
-from fastrpc._core.http2.huffman cimport huffman_decode, huffman_encode, huffman_size, most_decoded
-from fastrpc._core.http2.violations cimport RULE_COUNT, ends_connection, error_code, violation_text
+from fastrpc._core.http2.hpack cimport INDEXING_NONE, HeaderTemplate, HpackDecoder, HpackEncoder, indexing_of
 
 
 class Http2ViolationError(Exception):

@@ -3,7 +3,7 @@
 cimport cython
 
 from fastrpc._core.http2.connection cimport Http2Connection
-from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
+from fastrpc._core.http2.hpack cimport HeaderTemplate
 
 
 @cython.final

@@ -1,7 +1,7 @@
 from typing import final
 
 from fastrpc._core.http2.connection import Http2Connection
-from fastrpc._core.http2.hpack_encoder import HeaderTemplate
+from fastrpc._core.http2.hpack import HeaderTemplate
 
 @final
 class ExchangingClient(Http2Connection):

@@ -2,8 +2,7 @@
 
 cimport cython
 
-from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.hpack_tables cimport TOKEN_GRPC_TIMEOUT
+from fastrpc._core.http2.header_block cimport TOKEN_GRPC_TIMEOUT, HeaderBlock
 from fastrpc._core.http2.stream_table cimport Http2Stream
 
 cdef enum:

@@ -1,8 +1,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from fastrpc._core.http2.frames import Http2Parser
-from fastrpc._core.http2.settings import Http2Settings, OwnSettings
+from fastrpc._core.http2.frames import Http2Parser, Http2Settings, OwnSettings
 from fastrpc._core.http2.stream_table import Http2Stream, StreamTable
 
 #: Kind, stream, content, number, last stream, flow-controlled bytes, whether it ends the stream, the broken rule.

@@ -1,18 +1,31 @@
 """Frames, settings and streams of HTTP/2 in Python's reach, with violations as exceptions."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from fastrpc_harness.http2_blocks cimport violation_error
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.http2.frames cimport (
-    KIND_DATA, KIND_NOTHING, LEAST_FRAME_LIMIT, Http2Frame, Http2Parser, close_block, open_block, put_goaway, put_head,
-    put_ping, put_preface, put_reset, put_window_update,
+    KIND_DATA,
+    KIND_NOTHING,
+    LEAST_FRAME_LIMIT,
+    Http2Frame,
+    Http2Parser,
+    Http2Settings,
+    OwnSettings,
+    Violation,
+    close_block,
+    open_block,
+    put_goaway,
+    put_head,
+    put_ping,
+    put_preface,
+    put_reset,
+    put_settings_ack,
+    put_window_update,
 )
-from fastrpc._core.http2.settings cimport Http2Settings, OwnSettings, put_settings_ack
 from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
-from fastrpc._core.http2.violations cimport Violation
-from fastrpc_harness.http2_blocks cimport violation_error
 
 
 def take_frame(Http2Parser parser not None, bytes data not None):

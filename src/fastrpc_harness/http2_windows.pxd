@@ -1,6 +1,6 @@
 cimport cython
 
-from fastrpc._core.http2.windows cimport FlowControl, StreamWindows
+from fastrpc._core.http2.stream_table cimport FlowControl, StreamWindows
 
 
 @cython.final

@@ -1,6 +1,6 @@
 from typing import final
 
-from fastrpc._core.http2.windows import FlowControl
+from fastrpc._core.http2.stream_table import FlowControl
 
 @final
 class FlowedStream:

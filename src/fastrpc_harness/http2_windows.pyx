@@ -1,11 +1,11 @@
 """The windows of HTTP/2 for tests: a stream of a connection without anything else."""
 
 cimport cython
+from fastrpc_harness.http2_blocks cimport violation_error
 from libc.stdint cimport int64_t, uint32_t
 
-from fastrpc._core.http2.violations cimport Violation
-from fastrpc._core.http2.windows cimport FlowControl
-from fastrpc_harness.http2_blocks cimport violation_error
+from fastrpc._core.http2.frames cimport Violation
+from fastrpc._core.http2.stream_table cimport FlowControl
 
 
 @cython.final

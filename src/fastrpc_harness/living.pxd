@@ -2,8 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.io.python_engine cimport PythonEngine
+from fastrpc._core.io.engine cimport ByteStream, PythonEngine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.served_connection cimport ServedConnection
 

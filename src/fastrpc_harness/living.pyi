@@ -1,7 +1,6 @@
 from typing import Any
 
-from fastrpc._core.io.engine import ByteStream
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import ByteStream, PythonEngine
 from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.config import Keepalive, Timeouts
 

@@ -2,9 +2,8 @@
 
 from libc.stdint cimport uint32_t
 
-from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
-from fastrpc._core.http2.hpack_tables cimport TOKEN_PATH, HeaderField
+from fastrpc._core.http2.header_block cimport TOKEN_PATH, HeaderBlock, HeaderField
+from fastrpc._core.http2.hpack cimport HeaderTemplate
 
 cdef HeaderTemplate HEAD = HeaderTemplate([(b":status", b"200"), (b"content-type", b"text/plain")])
 

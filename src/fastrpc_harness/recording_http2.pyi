@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastrpc._core.http2.connection import Http2Connection
-from fastrpc._core.http2.hpack_encoder import HeaderTemplate
+from fastrpc._core.http2.hpack import HeaderTemplate
 
 class RecordingHttp2(Http2Connection):
     """A side of a connection of HTTP/2 that keeps the arguments of its hooks, and is given orders by stream ids."""

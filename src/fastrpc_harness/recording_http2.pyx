@@ -5,10 +5,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
-from fastrpc._core.http2.hpack_tables cimport token_of
-from fastrpc._core.http2.violations cimport Violation
+from fastrpc._core.http2.frames cimport Violation
+from fastrpc._core.http2.header_block cimport HeaderBlock, token_of
+from fastrpc._core.http2.hpack cimport HeaderTemplate
 
 
 cdef class RecordingHttp2(Http2Connection):

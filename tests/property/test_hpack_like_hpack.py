@@ -7,8 +7,7 @@ from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
 from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
 
-from fastrpc._core.http2.hpack_decoder import HpackDecoder
-from fastrpc._core.http2.hpack_encoder import HeaderTemplate, HpackEncoder
+from fastrpc._core.http2.hpack import HeaderTemplate, HpackDecoder, HpackEncoder
 from fastrpc_harness.http2_blocks import (
     Http2ViolationError,
     decode_block,

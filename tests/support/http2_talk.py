@@ -9,7 +9,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import Event as H2Event
 
-from fastrpc._core.http2.hpack_encoder import HeaderTemplate
+from fastrpc._core.http2.hpack import HeaderTemplate
 from fastrpc_harness.recording_http2 import RecordingHttp2
 
 __all__ = [

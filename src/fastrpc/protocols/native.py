@@ -1,7 +1,7 @@
 """The native protocol of PROTOCOL.md, on the server side."""
 
 from fastrpc._core.server.server_connection import ServerConnection
-from fastrpc._core.wire.preface import MAGIC
+from fastrpc._core.wire.native import MAGIC
 from fastrpc.protocols.base import Match, ServerParts, register
 from fastrpc.tls import ALPN
 

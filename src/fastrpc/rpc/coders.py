@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, NewType, Union, cast, get_arg
 from fastrpc._core.payload.arguments import ArgumentShape
 from fastrpc._core.payload.coders import PayloadCoders
 from fastrpc._core.payload.msgspec_coders import BytesDecoder, BytesEncoder
-from fastrpc._core.payload.payload_scan import PayloadScan
+from fastrpc._core.payload.prescan import PayloadScan
 from fastrpc.codecs.base import Codec, HookedCodec, codec_number, decode_failure
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition, MethodTypes

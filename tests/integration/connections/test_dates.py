@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.io.tls_layer import TLSLayer
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.protocols.base import StreamSession

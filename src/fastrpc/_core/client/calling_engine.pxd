@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.client_life cimport ClientLife
-from fastrpc._core.io.python_engine cimport PythonEngine
+from fastrpc._core.io.engine cimport PythonEngine
 
 
 @cython.final

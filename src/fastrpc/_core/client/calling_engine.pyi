@@ -3,7 +3,7 @@ from typing import Any, final
 
 from fastrpc._core.calls.calling_part import CallingPart
 from fastrpc._core.client.client_call import ClientCall
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.endpoint import Endpoint
 from fastrpc.protocols.base import ClientParts

@@ -1,7 +1,81 @@
+cimport cython
+from libc.stdint cimport int64_t, uint32_t
+
 from fastrpc._core.client.client_call cimport ClientCall
-from fastrpc._core.grpc.answers cimport AnswerEnd, GrpcAnswer
+from fastrpc._core.grpc.fields cimport MessageReader
 from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.stream_table cimport Http2Stream
+from fastrpc._core.wire.frame cimport Frame
+
+cdef enum:
+    # The number of a compressor that is unknown here.
+    UNKNOWN_COMPRESSOR = -1
+    # `Frame.codec` of an answer whose details are a google.rpc.Status: no codec has this number.
+    DETAILS_CODEC = 48
+
+
+@cython.final
+cdef class AnswerHead:
+    cdef:
+        # Whether it is one of gRPC, and :status if it is not.
+        readonly bint is_grpc
+        readonly bytes http_status
+
+        # The number of grpc-encoding, 0: messages are as they are; its name for errors.
+        readonly int compressor
+        readonly bytes encoding
+
+        # Its native metadata, or None.
+        readonly bytes metadata
+
+
+@cython.final
+cdef class AnswerEnd:
+    cdef:
+        # As in a RESPONSE: the status, its text in UTF-8, whether the handler ran (Outcome), the pause before a retry.
+        readonly int status
+        readonly bytes text
+        readonly int outcome
+        readonly uint32_t pushback_ms
+
+        # grpc-status-details-bin, b"" without; its native metadata, or None.
+        readonly bytes details
+        readonly bytes metadata
+
+    # Fill the frame of an answer without messages; its pointers are valid as long as this object.
+    cdef int fill(self, Frame* frame) noexcept
+
+
+@cython.final
+cdef class GrpcAnswer:
+    cdef:
+        # The call that it is the answer to; None: it is over, or its answer is dropped.
+        ClientCall call
+
+        # The head once it came, and the text of one that is not of gRPC.
+        AnswerHead head
+        bytes text
+
+        # The reader of messages, None until one is cut; the message of a call that gets one, None before.
+        MessageReader reader
+        bytes message
+        bint is_compressed
+
+        # Bytes of the message under way that were granted beyond the window of its stream.
+        int64_t granted
+
+
+# Return what a head or trailers say; names of metadata that is left out are added to `dropped`.
+cdef AnswerHead head_of(HeaderBlock block, list dropped)
+cdef AnswerEnd end_of(HeaderBlock block, list dropped)
+
+# Make the end of an answer that brings no status itself: of any kind; of HTTP alone, with the text that came.
+cdef AnswerEnd new_end(int status, int outcome, str text)
+cdef AnswerEnd refused_by_http(bytes status, bytes body)
+
+# Return the name of a compressor on this wire, by its number; None: it is not of this wire.
+cdef bytes encoding_name(int compressor)
 
 
 cdef class AnsweredConnection(Http2Connection):

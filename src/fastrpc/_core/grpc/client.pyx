@@ -22,11 +22,10 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STATE_WAITING
 from fastrpc._core.client.call_errors cimport (
     check_request, lost_error, unreadable_error, unstarted_error, violation_error,
 )
-from fastrpc._core.grpc.answers cimport DETAILS_CODEC, GrpcAnswer, encoding_name
-from fastrpc._core.grpc.fields cimport LONGEST_TIMEOUT, metadata_size, put_metadata, timeout_field
-from fastrpc._core.grpc.messages cimport IS_COMPRESSED
-from fastrpc._core.http2.hpack_tables cimport TOKEN_GRPC_ENCODING, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_TIMEOUT
-from fastrpc._core.http2.violations cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE
+from fastrpc._core.grpc.answered_connection cimport DETAILS_CODEC, GrpcAnswer, encoding_name
+from fastrpc._core.grpc.fields cimport IS_COMPRESSED, LONGEST_TIMEOUT, metadata_size, put_metadata, timeout_field
+from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE
+from fastrpc._core.http2.header_block cimport TOKEN_GRPC_ENCODING, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_TIMEOUT
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, forget_dropped, let_go, new_item

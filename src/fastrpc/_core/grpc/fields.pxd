@@ -1,8 +1,69 @@
-from libc.stdint cimport int64_t, uint32_t
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.base.buffer cimport Assembly, WriteBuffer
+from fastrpc._core.http2.big_endian cimport store32_big
 from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.hpack_encoder cimport HpackEncoder
+from fastrpc._core.http2.hpack cimport HpackEncoder
+
+cdef enum:
+    # In front of each message: u8 flags, u32 length.
+    PREFIX_BYTES = 5
+    IS_COMPRESSED = 1
+
+cdef enum MessageProblem:
+    # The flags are neither 0 nor IS_COMPRESSED; the message has more bytes than its reader takes.
+    MESSAGE_OK = 0
+    MESSAGE_FLAGS = 1
+    MESSAGE_TOO_LARGE = 2
+
+
+@cython.final
+cdef class MessageReader:
+    cdef:
+        # The most bytes of a message.
+        public Py_ssize_t limit
+
+        # Bytes of a prefix that came in parts; PREFIX_BYTES of them: it is whole, and its message is under way.
+        uint8_t[PREFIX_BYTES] _prefix
+        int _prefix_size
+
+        # The message under way, of `total` bytes, or the one returned last. None: nothing of it came yet.
+        readonly Assembly assembly
+        readonly Py_ssize_t total
+        readonly bint is_compressed
+
+        # The rule that its prefix breaks (MessageProblem); the reader is of no more use.
+        readonly int problem
+
+    # Take bytes of DATA: move `data` on, and take off `size`. Return a whole message; None: more bytes are needed, or
+    # there is a `problem`. `trusted` is as in Assembly.reserve.
+    cdef bytes read(self, const char** data, Py_ssize_t* size, Py_ssize_t trusted)
+    cdef bint _read_prefix(self, const char** data, Py_ssize_t* size) except -1
+
+    # Return where more of the message under way is received, and how many bytes fit, at most `most`; then note how many
+    # were, and return the message if it is whole.
+    cdef char* place(self, Py_ssize_t most, Py_ssize_t* room, Py_ssize_t trusted) except NULL
+    cdef bytes placed(self, Py_ssize_t size)
+    cdef bytes _finish(self)
+
+    cdef inline bint is_inside(self) noexcept:
+        """Return whether a message is incomplete: the end of the stream breaks the protocol here."""
+        return self._prefix_size != 0
+
+    cdef inline Py_ssize_t missing(self) noexcept:
+        """Return the bytes that a message lacks behind its prefix; 0 between messages and inside a prefix."""
+        if self._prefix_size < PREFIX_BYTES:
+            return 0
+        return self.total - (self.assembly.filled if self.assembly is not None else 0)
+
+
+cdef inline char* put_prefix(char* place, Py_ssize_t size, bint is_compressed) noexcept nogil:
+    """Write the prefix of a message of so many bytes, which follows; return its end. The bytes are the caller's."""
+    place[0] = IS_COMPRESSED if is_compressed else 0
+    store32_big(place + 1, <uint32_t>size)
+    return place + PREFIX_BYTES
+
 
 cdef enum:
     # The longest time that grpc-timeout is taken for, in nanoseconds, 31 years: deadlines stay within 64 bits.

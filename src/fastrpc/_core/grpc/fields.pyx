@@ -1,4 +1,4 @@
-"""The fields of gRPC in heads and trailers of HTTP/2 (gRPC over HTTP/2: Protocol Hypertext Transfer Protocol).
+"""The fields of gRPC in heads and trailers of HTTP/2, and the messages in its DATA (gRPC over HTTP/2).
 
 ::
 
@@ -7,31 +7,37 @@
     x-key-bin: AAE                   ◄──► {"x-key-bin": b"\\0\\1"}  padding may be there
     x-key: a    x-key: b             ◄──► two entries of one key, in their order
 
+    u8 flags (0, or 1: compressed) · u32 length, highest byte first · the message
+
 Names that begin with `grpc-` or `frpc-` are of the protocol: those of peers are no metadata, but for the id of a request.
 An entry whose name has no native form, or whose value is no text, is left out, as in other protocols of strangers.
+
+DATA is cut anywhere, inside a prefix too, and one DATA may have many messages. A message that lies in one part is copied
+once; a longer one is received into an `Assembly`, whose memory grows with the bytes that came, not with the length.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from fastrpc._core.base.status cimport (
     CANCELLED, HIGHEST_STATUS, INTERNAL, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE,
     UNIMPLEMENTED, UNKNOWN,
 )
 from fastrpc._core.base.wire cimport load16, utf8_valid
-from fastrpc._core.http2.hpack_encoder cimport indexing_of
-from fastrpc._core.http2.hpack_tables cimport (
+from fastrpc._core.http2.big_endian cimport load32_big
+from fastrpc._core.http2.frames cimport (
+    CODE_CALM_DOWN, CODE_CANCEL, CODE_HTTP_1_1_REQUIRED, CODE_INADEQUATE_SECURITY, CODE_REFUSED_STREAM,
+    CODE_STREAM_CLOSED,
+)
+from fastrpc._core.http2.header_block cimport (
     FIELD_OVERHEAD, TOKEN_AUTHORITY, TOKEN_CONNECTION, TOKEN_CONTENT_LENGTH, TOKEN_CONTENT_TYPE, TOKEN_COUNT,
     TOKEN_GRPC_ACCEPT_ENCODING, TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PREVIOUS_ATTEMPTS,
     TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS, TOKEN_GRPC_STATUS_DETAILS, TOKEN_GRPC_TIMEOUT, TOKEN_HOST, TOKEN_KEEP_ALIVE,
     TOKEN_METHOD, TOKEN_OTHER, TOKEN_OUTCOME, TOKEN_PATH, TOKEN_PROTOCOL, TOKEN_PROXY_CONNECTION,
     TOKEN_SCHEME, TOKEN_STATUS, TOKEN_TE, TOKEN_TRANSFER_ENCODING, TOKEN_UPGRADE, HeaderField, token_of,
 )
-from fastrpc._core.http2.violations cimport (
-    CODE_CALM_DOWN, CODE_CANCEL, CODE_HTTP_1_1_REQUIRED, CODE_INADEQUATE_SECURITY, CODE_REFUSED_STREAM,
-    CODE_STREAM_CLOSED,
-)
+from fastrpc._core.http2.hpack cimport indexing_of
 from fastrpc._core.payload.metadata cimport has_form, shown_key
 
 cdef enum:
@@ -52,6 +58,71 @@ cdef int64_t[6] NEXT_UNITS = [1_000, 1_000, 1_000, 60, 60, 1]
 # The number of each base64 digit; whether a field with this token is of the protocol, and no metadata.
 cdef uint8_t[256] base64_numbers
 cdef bint[TOKEN_COUNT] is_of_protocol
+
+
+@cython.final
+@cython.freelist(16)
+cdef class MessageReader:
+    """Cuts the DATA of one direction of a stream into messages."""
+
+    def __cinit__(self, Py_ssize_t limit):
+        self.limit = limit
+
+    cdef bytes read(self, const char** data, Py_ssize_t* size, Py_ssize_t trusted):
+        cdef Py_ssize_t taken
+        cdef bytes message
+        if self._prefix_size < PREFIX_BYTES and not self._read_prefix(data, size):
+            return None
+        taken = min(size[0], self.missing())
+        if taken == self.total:
+            message = PyBytes_FromStringAndSize(data[0], taken)
+            self.assembly = None
+            self._prefix_size = 0
+        else:
+            if self.assembly is None:
+                self.assembly = Assembly(self.total)
+            self.assembly.append(data[0], taken, trusted)
+            message = self._finish()
+        data[0] += taken
+        size[0] -= taken
+        return message
+
+    cdef bint _read_prefix(self, const char** data, Py_ssize_t* size) except -1:
+        """Take bytes of the prefix; True: it is whole, and without a problem."""
+        cdef Py_ssize_t taken = min(size[0], <Py_ssize_t>(PREFIX_BYTES - self._prefix_size))
+        # The bytes of the caller.
+        memcpy(self._prefix + self._prefix_size, data[0], <size_t>taken)
+        self._prefix_size += <int>taken
+        data[0] += taken
+        size[0] -= taken
+        if self.problem or self._prefix_size < PREFIX_BYTES:
+            return False
+        self.total = load32_big(<const char*>self._prefix + 1)
+        self.is_compressed = self._prefix[0] == IS_COMPRESSED
+        if self._prefix[0] > IS_COMPRESSED:
+            self.problem = MESSAGE_FLAGS
+        elif self.total > self.limit:
+            self.problem = MESSAGE_TOO_LARGE
+        return self.problem == MESSAGE_OK
+
+    cdef char* place(self, Py_ssize_t most, Py_ssize_t* room, Py_ssize_t trusted) except NULL:
+        if self.assembly is None:
+            self.assembly = Assembly(self.total)
+        return self.assembly.place(min(most, self.missing()), room, trusted)
+
+    cdef bytes placed(self, Py_ssize_t size):
+        self.assembly.filled += size
+        return self._finish()
+
+    cdef bytes _finish(self):
+        """Return the message if all of it came."""
+        cdef bytes message
+        if self.assembly.filled < self.total:
+            return None
+        message = self.assembly.finish()
+        self.assembly = None
+        self._prefix_size = 0
+        return message
 
 
 def _fill_tables():

@@ -24,8 +24,8 @@ from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED, MethodRoute
-from fastrpc._core.grpc.call_head cimport ENCODING_IDENTITY, head_of
-from fastrpc._core.grpc.grpc_call cimport (
+from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
+from fastrpc._core.grpc.grpc_served_connection cimport (
     FAULT_CUT,
     FAULT_ENCODING,
     FAULT_FLAGS,
@@ -35,10 +35,10 @@ from fastrpc._core.grpc.grpc_call cimport (
     fault_status,
     fault_text,
 )
-from fastrpc._core.grpc.messages cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
+from fastrpc._core.grpc.heads cimport ENCODING_IDENTITY, head_of
 from fastrpc._core.http2.big_endian cimport load32_big
+from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.violations cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.metadata cimport note_dropped
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck

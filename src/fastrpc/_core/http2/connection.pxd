@@ -3,14 +3,12 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.http2.control cimport Http2Control
-from fastrpc._core.http2.frames cimport Http2Frame
+from fastrpc._core.http2.frames cimport Http2Frame, Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
-from fastrpc._core.http2.incoming cimport Http2Incoming
+from fastrpc._core.http2.hpack cimport HeaderTemplate
+from fastrpc._core.http2.incoming cimport Http2Control, Http2Incoming
 from fastrpc._core.http2.sender cimport Http2Sender
 from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
-from fastrpc._core.http2.violations cimport Violation
 from fastrpc._core.io.engine cimport Engine
 
 cdef enum:

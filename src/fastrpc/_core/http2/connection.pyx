@@ -19,19 +19,29 @@ cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from fastrpc._core.http2.big_endian cimport store32_big
-from fastrpc._core.http2.control cimport new_control
 from fastrpc._core.http2.frames cimport (
-    KIND_DATA, KIND_GOAWAY, KIND_HEADERS, KIND_NOTHING, KIND_PING, KIND_RST_STREAM, KIND_SETTINGS, KIND_WINDOW_UPDATE,
-    Http2Frame, put_reset,
+    CODE_NONE,
+    CODE_REFUSED_STREAM,
+    KIND_DATA,
+    KIND_GOAWAY,
+    KIND_HEADERS,
+    KIND_NOTHING,
+    KIND_PING,
+    KIND_RST_STREAM,
+    KIND_SETTINGS,
+    KIND_WINDOW_UPDATE,
+    RULE_NONE,
+    RULE_STREAM_LIMIT,
+    Http2Frame,
+    ends_connection,
+    error_code,
+    put_reset,
+    violation_text,
 )
-from fastrpc._core.http2.hpack_decoder cimport HpackDecoder
-from fastrpc._core.http2.hpack_encoder cimport indexing_of
-from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_incoming
+from fastrpc._core.http2.hpack cimport HpackDecoder, indexing_of
+from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_control, new_incoming
 from fastrpc._core.http2.sender cimport PREFIX_BYTES, new_sender
-from fastrpc._core.http2.violations cimport (
-    CODE_NONE, CODE_REFUSED_STREAM, RULE_NONE, RULE_STREAM_LIMIT, ends_connection, error_code, violation_text,
-)
-from fastrpc._core.http2.windows cimport FlowControl
+from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport NOTHING, STREAM_SHARE, ByteStream
 from fastrpc._core.wire.silence cimport PEER_IS_GONE
 

@@ -1,9 +1,179 @@
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.http2.big_endian cimport store24_big, store32_big
-from fastrpc._core.http2.violations cimport Violation
+
+cdef enum ErrorCode:
+    # RFC 9113, section 7.
+    CODE_NONE = 0
+    CODE_PROTOCOL = 1
+    CODE_INTERNAL = 2
+    CODE_FLOW_CONTROL = 3
+    CODE_SETTINGS_TIMEOUT = 4
+    CODE_STREAM_CLOSED = 5
+    CODE_FRAME_SIZE = 6
+    CODE_REFUSED_STREAM = 7
+    CODE_CANCEL = 8
+    CODE_COMPRESSION = 9
+    CODE_CONNECT = 10
+    CODE_CALM_DOWN = 11
+    CODE_INADEQUATE_SECURITY = 12
+    CODE_HTTP_1_1_REQUIRED = 13
+
+cdef enum Rule:
+    # The rules that a peer can break; `violations.pyx` has their table. 0: none is broken.
+    RULE_NONE = 0
+    # Frames.
+    RULE_PREFACE
+    RULE_FIRST_SETTINGS
+    RULE_FRAME_LIMIT
+    RULE_FRAME_SIZE
+    RULE_PRIORITY_SIZE
+    RULE_STREAM_FRAME
+    RULE_CONNECTION_FRAME
+    RULE_PADDING
+    RULE_BLOCK_CUT
+    RULE_LONE_CONTINUATION
+    RULE_PUSH
+    RULE_SELF_DEPENDENCY
+    RULE_RISING_GOAWAY
+    # Settings.
+    RULE_PUSH_SETTING
+    RULE_WINDOW_SETTING
+    RULE_FRAME_SETTING
+    RULE_CONNECT_SETTING
+    RULE_UNASKED_ACK
+    # Windows.
+    RULE_ZERO_INCREMENT
+    RULE_ZERO_STREAM_INCREMENT
+    RULE_WINDOW_OVERFLOW
+    RULE_STREAM_WINDOW_OVERFLOW
+    RULE_WINDOW
+    RULE_STREAM_WINDOW
+    # Streams.
+    RULE_ID_PARITY
+    RULE_ID_ORDER
+    RULE_IDLE_STREAM
+    RULE_CLOSED_STREAM
+    RULE_HALF_CLOSED_STREAM
+    RULE_RESET_STREAM
+    RULE_STREAM_LIMIT
+    # Header compression.
+    RULE_INDEX
+    RULE_INTEGER
+    RULE_STRING
+    RULE_HUFFMAN
+    RULE_LATE_UPDATE
+    RULE_UPDATE_SIZE
+    RULE_UPDATE_COUNT
+    RULE_MISSING_UPDATE
+    # Messages.
+    RULE_EMPTY_NAME
+    RULE_NAME
+    RULE_VALUE
+    RULE_VALUE_EDGE
+    RULE_CONNECTION_FIELD
+    RULE_TE
+    RULE_UNKNOWN_PSEUDO
+    RULE_LATE_PSEUDO
+    RULE_REPEATED_PSEUDO
+    RULE_MISPLACED_PSEUDO
+    RULE_MISSING_PSEUDO
+    RULE_PATH
+    RULE_AUTHORITY
+    RULE_STATUS
+    RULE_CONTENT_LENGTH
+    RULE_TRAILERS_END
+    RULE_EARLY_DATA
+    # Floods.
+    RULE_CONTINUATIONS
+    RULE_BLOCK_SIZE
+    RULE_CONTROL_SIZE
+    RULE_SETTINGS_FLOOD
+    RULE_PING_FLOOD
+    RULE_PING_ANSWERS
+    RULE_CREDIT_FLOOD
+    RULE_SHORT_WINDOWS
+    RULE_SKIPPED_FLOOD
+    RULE_LATE_FLOOD
+    RULE_IDLE_WORK
+    RULE_COUNT
+
+
+cdef struct Violation:
+    # The broken rule; the number that was found, and the one that is allowed, where its text has them.
+    int rule
+    int64_t found
+    int64_t allowed
+
+
+cdef inline int violated(Violation* violation, int rule, int64_t found=0, int64_t allowed=0) noexcept nogil:
+    """Note a broken rule; return -1, as a parser that stops there does."""
+    violation.rule = rule
+    violation.found = found
+    violation.allowed = allowed
+    return -1
+
+
+# Return whether a broken rule ends the connection; else it ends its stream.
+cdef bint ends_connection(int rule) except -1
+
+# Return the ErrorCode of GOAWAY or RST_STREAM for a broken rule.
+cdef int error_code(int rule) except -1
+
+# Return the text of a violation for GOAWAY and logs.
+cdef str violation_text(const Violation* violation)
+
+cdef enum SettingId:
+    # RFC 9113, section 6.5.2; RFC 8441; RFC 9218. Others are ignored.
+    SETTING_HEADER_TABLE = 1
+    SETTING_PUSH = 2
+    SETTING_STREAMS = 3
+    SETTING_WINDOW = 4
+    SETTING_FRAME = 5
+    SETTING_HEADER_LIST = 6
+    SETTING_CONNECT = 8
+    SETTING_NO_PRIORITIES = 9
+
+cdef enum:
+    FIRST_WINDOW = 65_535
+
+
+cdef class Http2Settings:
+    cdef:
+        # The values of one side that count now; those without a limit are 2 ** 32 - 1.
+        readonly uint32_t header_table_bytes
+        readonly uint32_t streams
+        readonly uint32_t window_bytes
+        readonly uint32_t frame_bytes
+        readonly uint32_t header_list_bytes
+        readonly bint allows_push
+        readonly bint allows_connect
+
+    # Apply the payload of SETTINGS, whose size is a multiple of 6, from a client or a server. -1: a value breaks a rule.
+    cdef int apply(self, const char* data, Py_ssize_t size, bint is_of_server, Violation* violation) noexcept
+    cdef int _apply_one(self, int id, uint32_t value, bint is_of_server, Violation* violation) noexcept
+
+
+@cython.final
+cdef class OwnSettings:
+    cdef:
+        # The values that the peer has acknowledged, and payloads that it has not, oldest first.
+        readonly Http2Settings acknowledged
+        list _sent
+        bint _is_server
+
+    # Write SETTINGS with these numbers and values.
+    cdef int send(self, WriteBuffer out, dict changes) except -1
+
+    # Apply the oldest SETTINGS that were not acknowledged. -1: there are none.
+    cdef int acknowledge(self, Violation* violation) except? -1
+
+
+# Write the acknowledgement of SETTINGS.
+cdef int put_settings_ack(WriteBuffer out) except -1
+
 
 cdef enum Http2Kind:
     # RFC 9113, section 6. Frames of other kinds are ignored; their owner counts them.

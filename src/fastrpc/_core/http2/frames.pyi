@@ -1,5 +1,43 @@
 from typing import final
 
+class Http2Settings:
+    """The settings of one side of a connection, at first those of RFC 9113."""
+
+    @property
+    def header_table_bytes(self) -> int: ...
+    @property
+    def streams(self) -> int:
+        """The most streams that the other side may have open; 2 ** 32 - 1: any number."""
+
+    @property
+    def window_bytes(self) -> int:
+        """The window of each new stream."""
+
+    @property
+    def frame_bytes(self) -> int:
+        """The most bytes of a frame."""
+
+    @property
+    def header_list_bytes(self) -> int:
+        """The most bytes of a header list; 2 ** 32 - 1: any number."""
+
+    @property
+    def allows_push(self) -> bool: ...
+    @property
+    def allows_connect(self) -> bool:
+        """Whether extended CONNECT (RFC 8441) is taken."""
+
+@final
+class OwnSettings:
+    """The settings that one side sent: each frame counts once the peer has acknowledged it."""
+
+    def __init__(self, is_server: bool) -> None: ...
+    @property
+    def acknowledged(self) -> Http2Settings: ...
+    @property
+    def unacknowledged(self) -> int:
+        """The frames of SETTINGS that wait for their acknowledgement."""
+
 @final
 class Http2Parser:
     """Cuts the bytes of a connection into frames.

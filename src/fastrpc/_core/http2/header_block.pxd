@@ -1,7 +1,156 @@
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint16_t, uint64_t
+from libc.string cimport memcmp
 
-from fastrpc._core.http2.hpack_tables cimport TOKEN_COUNT, HeaderField
+# Return the bytes that the code of these bytes takes.
+cdef Py_ssize_t huffman_size(const char* data, Py_ssize_t size) noexcept nogil
+
+# Write the code of these bytes to `out`, which has room for `huffman_size`; return the end.
+cdef char* huffman_encode(const char* data, Py_ssize_t size, char* out) noexcept nogil
+
+# Write the bytes that a code stands for to `out`, which has room for `most_decoded(size)`; return how many they are.
+# -1: the code has EOS in it, or padding that is longer than 7 bits or no prefix of EOS.
+cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noexcept nogil
+
+
+cdef inline Py_ssize_t most_decoded(Py_ssize_t size) noexcept nogil:
+    """Return the most bytes that a code of `size` bytes is decoded into, 5 bits each, and one that is written ahead."""
+    return size * 8 // 5 + 2
+
+cdef enum Token:
+    # Names of fields as numbers, so that users of a head compare no texts. Each name of the static table has the number of
+    # its first place among the different ones; more follow. `hpack_tables.pyx` has all names in this order.
+    TOKEN_OTHER = 0
+    TOKEN_AUTHORITY = 1
+    TOKEN_METHOD = 2
+    TOKEN_PATH = 3
+    TOKEN_SCHEME = 4
+    TOKEN_STATUS = 5
+    TOKEN_ACCEPT_ENCODING = 7
+    TOKEN_ACCEPT = 10
+    TOKEN_AUTHORIZATION = 14
+    TOKEN_CONTENT_ENCODING = 17
+    TOKEN_CONTENT_LENGTH = 19
+    TOKEN_CONTENT_TYPE = 22
+    TOKEN_COOKIE = 23
+    TOKEN_DATE = 24
+    TOKEN_ETAG = 25
+    TOKEN_HOST = 29
+    TOKEN_PROXY_AUTHORIZATION = 40
+    TOKEN_SET_COOKIE = 46
+    TOKEN_TRANSFER_ENCODING = 48
+    TOKEN_USER_AGENT = 49
+    STATIC_TOKENS = 52
+    TOKEN_PROTOCOL = 53
+    TOKEN_CONNECTION = 54
+    TOKEN_KEEP_ALIVE = 55
+    TOKEN_PROXY_CONNECTION = 56
+    TOKEN_UPGRADE = 57
+    TOKEN_TE = 58
+    TOKEN_ORIGIN = 59
+    TOKEN_GRPC_TIMEOUT = 60
+    TOKEN_GRPC_ENCODING = 61
+    TOKEN_GRPC_ACCEPT_ENCODING = 62
+    TOKEN_GRPC_STATUS = 63
+    TOKEN_GRPC_MESSAGE = 64
+    TOKEN_GRPC_STATUS_DETAILS = 65
+    TOKEN_GRPC_PREVIOUS_ATTEMPTS = 66
+    TOKEN_GRPC_PUSHBACK = 67
+    TOKEN_TRACEPARENT = 68
+    TOKEN_TRACESTATE = 69
+    TOKEN_REQUEST_ID = 70
+    TOKEN_OUTCOME = 71
+    TOKEN_COUNT = 72
+
+cdef enum:
+    STATIC_ENTRIES = 61
+    # Of a field in the table and in MAX_HEADER_LIST_SIZE: its name, its value, and so much.
+    FIELD_OVERHEAD = 32
+    # The table size before SETTINGS change it.
+    FIRST_TABLE_BYTES = 4096
+
+
+@cython.final
+cdef class HeaderField:
+    cdef:
+        readonly bytes name
+        readonly bytes value
+        # The number of the name; the place in the static table, 0: not of it.
+        readonly int token
+        int static_index
+        # The rule of RFC 9113, section 8.2, that it breaks (Rule).
+        readonly int rule
+        # Its bytes in a table. Whether it must never be indexed, is a pseudo-header field, or has a name with `-bin`.
+        readonly Py_ssize_t size
+        readonly bint is_sensitive
+        readonly bint is_pseudo
+        readonly bint is_binary
+        # In the table of an encoder: the hash of name and value.
+        uint64_t hash
+        # Kept with the entry by the user of a connection, such as the route of a path. It must not lead back to the
+        # connection. Fields of the static table are shared by all connections and keep none.
+        object note
+
+
+@cython.final
+cdef class DynamicTable:
+    cdef:
+        # A ring of a power of two, HeaderField or None: `_fields[_inserted - 1 - index & mask]` for index < count.
+        list _fields
+        Py_ssize_t _inserted
+        readonly Py_ssize_t count
+
+        # Bytes of its fields, and the most of them: size <= capacity.
+        readonly Py_ssize_t size
+        readonly Py_ssize_t capacity
+
+        # Changes with each change of the table; no other table ever has the same.
+        readonly uint64_t generation
+
+    cdef int insert(self, HeaderField field) except -1
+    cdef int resize(self, Py_ssize_t capacity) except -1
+    cdef int _evict(self, Py_ssize_t room) except -1
+    cdef int _grow(self) except -1
+
+    # Return the place of a field with this hash, name and value, 0 for the newest; -1: no such field.
+    cdef Py_ssize_t find(self, uint64_t hash, bytes name, bytes value) noexcept
+    cdef Py_ssize_t find_name(self, int token, bytes name) noexcept
+
+    cdef inline PyObject* get(self, Py_ssize_t index) noexcept:
+        """Return the field with this index, 0 for the newest: borrowed from the table until its next change."""
+        return <PyObject*>PyList_GET_ITEM(self._fields, (self._inserted - 1 - index) & (len(self._fields) - 1))
+
+
+# The fields of the static table: index 1 is at 0.
+cdef tuple static_fields
+
+# The name of each token, None for 0; the place of its first field in the static table, 0: none.
+cdef tuple token_names
+cdef int[TOKEN_COUNT] static_places
+
+cdef inline bint is_same(bytes a, bytes b) noexcept:
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(a)
+    return a is b or size == PyBytes_GET_SIZE(b) and memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), <size_t>size) == 0
+
+
+# Return the token of a name.
+cdef int token_of(const char* name, Py_ssize_t size) noexcept
+
+# Return the rule that a name breaks (Rule).
+cdef int name_rule(const char* name, Py_ssize_t size) noexcept
+
+# Make a field from parts that a table or a block has; `rule` is that of its name.
+cdef HeaderField new_field(bytes name, bytes value, int token, int rule)
+
+# Make a field from a name that is not known yet.
+cdef HeaderField made_field(bytes name, bytes value)
+
+# Keep something with a field, unless it is one of the static table.
+cdef int keep_note(HeaderField field, object note) except -1
+
 
 cdef enum CheckedAs:
     CHECKED_AS_REQUEST = 1

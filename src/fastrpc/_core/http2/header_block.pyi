@@ -1,6 +1,53 @@
 from typing import final
 
-from fastrpc._core.http2.hpack_tables import HeaderField
+@final
+class HeaderField:
+    """A field of a header block: name and value, checked by the rules of RFC 9113, section 8.2."""
+
+    @property
+    def name(self) -> bytes: ...
+    @property
+    def value(self) -> bytes: ...
+    @property
+    def token(self) -> int:
+        """The number of the name; 0: it has none."""
+
+    @property
+    def rule(self) -> int:
+        """The number of the rule that it breaks; 0: none."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes in a table: those of name and value, and 32."""
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether it must never be put into a table, by no one who passes it on."""
+
+    @property
+    def is_pseudo(self) -> bool: ...
+    @property
+    def is_binary(self) -> bool:
+        """Whether its name ends with `-bin`."""
+
+@final
+class DynamicTable:
+    """The dynamic table of one direction of a connection, newest field first.
+
+    Args:
+        capacity: the most bytes of its fields.
+    """
+
+    def __init__(self, capacity: int = 4096) -> None: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def generation(self) -> int:
+        """A number that changes with each change of the table, and is that of no other table."""
 
 @final
 class HeaderBlock:

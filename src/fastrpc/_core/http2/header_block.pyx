@@ -1,28 +1,386 @@
-"""A decoded header block, and the rules of heads and trailers (RFC 9113, section 8).
+"""Header blocks: their fields, the tables that HPACK keeps of these (RFC 7541), and the rules of heads and trailers.
 
-A rule that is broken makes the message malformed, an error of its stream alone; the table of the connection is in step.
-Requests are checked more strictly than the RFC demands, as two programs that understand a request differently let a caller
-smuggle a second one past the first: one authority, equal to Host, no user in it; a path, no fragment; one content-length.
+The tables (section 2.3) are the static one and the dynamic one of a direction. A field is checked once, when it is made
+(RFC 9113, section 8.2): its name by the bytes of a token in small letters, its value as in HTTP/1.1 here, without controls.
+A block that refers to it by index gets the result of that check. A field that breaks a rule enters the table like any
+other, so that both sides keep the same table.
+
+A rule of heads (RFC 9113, section 8) that is broken makes the message malformed, an error of its stream alone; the table
+of the connection is in step. Requests are checked more strictly than the RFC demands, as two programs that understand a
+request differently let a caller smuggle a second one past the first: one authority, equal to Host, no user in it; a path,
+no fragment; one content-length.
+
+The decoder of the Huffman code (section 5.2) takes 11 bits at a time from a word of 64: they hold one symbol or two short
+ones. Longer codes are rare; the code is canonical, so comparing with the end of each length finds them. A state machine by
+nibbles has tables of twice the size, and two dependent lookups for each byte.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.list cimport PyList_Append, PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.list cimport PyList_Append, PyList_GET_SIZE
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcpy
 
-from fastrpc._core.http2.hpack_tables cimport (
-    TOKEN_AUTHORITY, TOKEN_CONTENT_LENGTH, TOKEN_HOST, TOKEN_METHOD, TOKEN_OTHER, TOKEN_PATH, TOKEN_PROTOCOL,
-    TOKEN_SCHEME, TOKEN_STATUS, is_same,
+from fastrpc._core.http2.big_endian cimport load64_big
+from fastrpc._core.http2.frames cimport (
+    RULE_AUTHORITY,
+    RULE_CONNECTION_FIELD,
+    RULE_CONTENT_LENGTH,
+    RULE_EMPTY_NAME,
+    RULE_LATE_PSEUDO,
+    RULE_MISPLACED_PSEUDO,
+    RULE_MISSING_PSEUDO,
+    RULE_NAME,
+    RULE_NONE,
+    RULE_PATH,
+    RULE_REPEATED_PSEUDO,
+    RULE_STATUS,
+    RULE_TE,
+    RULE_UNKNOWN_PSEUDO,
+    RULE_VALUE,
+    RULE_VALUE_EDGE,
 )
-from fastrpc._core.http2.violations cimport (
-    RULE_AUTHORITY, RULE_CONTENT_LENGTH, RULE_LATE_PSEUDO, RULE_MISPLACED_PSEUDO, RULE_MISSING_PSEUDO, RULE_NONE,
-    RULE_PATH, RULE_REPEATED_PSEUDO, RULE_STATUS,
+
+cdef extern from "http2/huffman_tables.h" nogil:
+    const int LOOKUP_BITS "FRPC_HUFFMAN_LOOKUP_BITS"
+    const uint32_t[257] codes "frpc_huffman_codes"
+    const uint8_t[257] lengths "frpc_huffman_lengths"
+    const uint32_t[2048] lookup "frpc_huffman_lookup"
+    const uint32_t[31] ends "frpc_huffman_ends"
+    const int32_t[31] offsets "frpc_huffman_offsets"
+    const uint16_t[257] symbols "frpc_huffman_symbols"
+
+cdef enum:
+    EOS = 256
+    LONGEST = 30
+
+cdef enum:
+    # The kinds of bytes: of a name, of a value, of the value of a pseudo-header field.
+    IN_NAME = 1
+    IN_VALUE = 2
+    IN_PSEUDO = 4
+    FIRST_SLOTS = 8
+    LONGEST_NAME = 32
+
+# RFC 7541, Appendix A.
+STATIC = (
+    (b":authority", b""), (b":method", b"GET"), (b":method", b"POST"), (b":path", b"/"), (b":path", b"/index.html"),
+    (b":scheme", b"http"), (b":scheme", b"https"), (b":status", b"200"), (b":status", b"204"), (b":status", b"206"),
+    (b":status", b"304"), (b":status", b"400"), (b":status", b"404"), (b":status", b"500"), (b"accept-charset", b""),
+    (b"accept-encoding", b"gzip, deflate"), (b"accept-language", b""), (b"accept-ranges", b""), (b"accept", b""),
+    (b"access-control-allow-origin", b""), (b"age", b""), (b"allow", b""), (b"authorization", b""),
+    (b"cache-control", b""), (b"content-disposition", b""), (b"content-encoding", b""), (b"content-language", b""),
+    (b"content-length", b""), (b"content-location", b""), (b"content-range", b""), (b"content-type", b""),
+    (b"cookie", b""), (b"date", b""), (b"etag", b""), (b"expect", b""), (b"expires", b""), (b"from", b""),
+    (b"host", b""), (b"if-match", b""), (b"if-modified-since", b""), (b"if-none-match", b""), (b"if-range", b""),
+    (b"if-unmodified-since", b""), (b"last-modified", b""), (b"link", b""), (b"location", b""), (b"max-forwards", b""),
+    (b"proxy-authenticate", b""), (b"proxy-authorization", b""), (b"range", b""), (b"referer", b""), (b"refresh", b""),
+    (b"retry-after", b""), (b"server", b""), (b"set-cookie", b""), (b"strict-transport-security", b""),
+    (b"transfer-encoding", b""), (b"user-agent", b""), (b"vary", b""), (b"via", b""), (b"www-authenticate", b""),
 )
+
+# Names that get tokens behind those of the static table.
+MORE_NAMES = (
+    b":protocol", b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"origin", b"grpc-timeout",
+    b"grpc-encoding", b"grpc-accept-encoding", b"grpc-status", b"grpc-message", b"grpc-status-details-bin",
+    b"grpc-previous-rpc-attempts", b"grpc-retry-pushback-ms", b"traceparent", b"tracestate", b"frpc-request-id",
+    b"frpc-outcome",
+)
+
+cdef uint8_t[256] kinds
+
+cdef uint64_t last_generation = 0
+
+# The tokens in the order of the sizes of their names; where those of each size begin.
+cdef uint8_t[TOKEN_COUNT] tokens_by_size
+cdef uint8_t[LONGEST_NAME + 2] first_of_size
 
 cdef enum:
     # Digits of a content-length: no accepted body needs more, and the number fits 63 bits.
     LENGTH_DIGITS = 18
     MOST_PLACES = 0xFFFF
+
+
+cdef Py_ssize_t huffman_size(const char* data, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t at, bits = 0
+    for at in range(size):
+        bits += lengths[<uint8_t>data[at]]
+    return (bits + 7) >> 3
+
+
+cdef char* huffman_encode(const char* data, Py_ssize_t size, char* out) noexcept nogil:
+    cdef uint64_t word = 0
+    cdef int filled = 0, length
+    cdef Py_ssize_t at
+    for at in range(size):
+        length = lengths[<uint8_t>data[at]]
+        word = word << length | codes[<uint8_t>data[at]]
+        filled += length
+        # Less than 8 bits stay, and no code is longer than 30: the word never overflows.
+        while filled >= 8:
+            filled -= 8
+            out[0] = <char>(word >> filled)
+            out += 1
+    if filled:
+        out[0] = <char>(word << (8 - filled) | 0xFF >> filled)
+        out += 1
+    return out
+
+
+cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noexcept nogil:
+    # The next bits, highest first; how many of them are of the code, the rest is not defined.
+    cdef uint64_t word = 0
+    cdef int filled = 0, length
+    cdef uint32_t entry
+    cdef Py_ssize_t at = 0, decoded = 0
+    while True:
+        if size - at >= 8:
+            # Whole bytes only: bits above `filled` are read again with the next ones, and are the same then.
+            word |= load64_big(data + at) >> filled
+            at += (63 - filled) >> 3
+            filled |= 56
+        else:
+            while filled <= 56 and at < size:
+                word |= <uint64_t><uint8_t>data[at] << (56 - filled)
+                filled += 8
+                at += 1
+        if filled < LONGEST and at == size:
+            return _decode_end(word, filled, decoded, out)
+        entry = lookup[word >> (64 - LOOKUP_BITS)]
+        if entry:
+            # The second symbol may be none: it is overwritten then.
+            out[decoded] = <char>entry
+            out[decoded + 1] = <char>(entry >> 8)
+            length = entry >> 24
+            decoded += 1 + (length != <int>(entry >> 16 & 0xFF))
+        else:
+            length = long_length(word)
+            if length == LONGEST and long_symbol(word, length) == EOS:
+                return -1
+            out[decoded] = <char>long_symbol(word, length)
+            decoded += 1
+        word <<= length
+        filled -= length
+
+
+cdef Py_ssize_t _decode_end(uint64_t word, int filled, Py_ssize_t decoded, char* out) noexcept nogil:
+    """Decode the last bits, fewer than the longest code has, one symbol at a time."""
+    cdef uint32_t entry
+    cdef int length, symbol
+    while filled:
+        # Ones behind the end: what is left there is part of a code, or padding.
+        word |= ~<uint64_t>0 >> filled
+        entry = lookup[word >> (64 - LOOKUP_BITS)]
+        if entry:
+            length, symbol = entry >> 16 & 0xFF, entry & 0xFF
+        else:
+            length = long_length(word)
+            symbol = long_symbol(word, length)
+        if length > filled:
+            return decoded if filled < 8 and word == ~<uint64_t>0 else -1
+        out[decoded] = <char>symbol
+        decoded += 1
+        word <<= length
+        filled -= length
+    return decoded
+
+
+cdef inline int long_length(uint64_t word) noexcept nogil:
+    """Return the bits of the code that the word begins with, which is longer than the first lookup."""
+    cdef uint32_t top = <uint32_t>(word >> 32)
+    cdef int length = LOOKUP_BITS + 1
+    while length < LONGEST and top >= ends[length]:
+        length += 1
+    return length
+
+
+cdef inline int long_symbol(uint64_t word, int length) noexcept nogil:
+    return symbols[<int32_t>(word >> (64 - length)) + offsets[length]]
+
+
+@cython.final
+@cython.freelist(64)
+cdef class HeaderField:
+    def __repr__(self):
+        # Values may be secrets.
+        return f"<HeaderField {self.name!r}>"
+
+
+@cython.final
+cdef class DynamicTable:
+
+    def __cinit__(self, Py_ssize_t capacity=FIRST_TABLE_BYTES):
+        self._fields = [None] * FIRST_SLOTS
+        self.capacity = capacity
+        self.generation = next_generation()
+
+    cdef int insert(self, HeaderField field) except -1:
+        """Insert a field, behind which older ones leave; one that is larger than the table empties it."""
+        self.generation = next_generation()
+        self._evict(self.capacity - field.size)
+        if field.size > self.capacity:
+            return 0
+        if self.count == len(self._fields):
+            self._grow()
+        self._fields[self._inserted & (len(self._fields) - 1)] = field
+        self._inserted += 1
+        self.count += 1
+        self.size += field.size
+        return 0
+
+    cdef int resize(self, Py_ssize_t capacity) except -1:
+        self.generation = next_generation()
+        self.capacity = capacity
+        return self._evict(capacity)
+
+    cdef int _evict(self, Py_ssize_t room) except -1:
+        """Let the oldest fields leave until the rest has at most so many bytes."""
+        cdef Py_ssize_t place
+        while self.count and self.size > room:
+            place = (self._inserted - self.count) & (len(self._fields) - 1)
+            # The list has the field until it is replaced.
+            self.size -= (<HeaderField>PyList_GET_ITEM(self._fields, place)).size
+            self.count -= 1
+            self._fields[place] = None
+        return 0
+
+    cdef int _grow(self) except -1:
+        """Double the ring; the fields lie at its start then, oldest first."""
+        cdef Py_ssize_t index, count = self.count
+        cdef list fields = [None] * (2 * len(self._fields))
+        for index in range(count):
+            fields[count - 1 - index] = <object>self.get(index)
+        self._fields = fields
+        self._inserted = count
+        return 0
+
+    cdef Py_ssize_t find(self, uint64_t hash, bytes name, bytes value) noexcept:
+        cdef Py_ssize_t index
+        cdef HeaderField field
+        for index in range(self.count):
+            field = <HeaderField>self.get(index)
+            if field.hash == hash and is_same(field.name, name) and is_same(field.value, value):
+                return index
+        return -1
+
+    cdef Py_ssize_t find_name(self, int token, bytes name) noexcept:
+        cdef Py_ssize_t index
+        cdef HeaderField field
+        for index in range(self.count):
+            field = <HeaderField>self.get(index)
+            if field.token == token and (token != TOKEN_OTHER or is_same(field.name, name)):
+                return index
+        return -1
+
+
+cdef inline uint64_t next_generation() noexcept:
+    global last_generation
+    last_generation += 1
+    return last_generation
+
+
+cdef int token_of(const char* name, Py_ssize_t size) noexcept:
+    cdef int at, token
+    if size > LONGEST_NAME:
+        return TOKEN_OTHER
+    for at in range(first_of_size[size], first_of_size[size + 1]):
+        token = tokens_by_size[at]
+        # The tuple of names keeps them for ever.
+        if memcmp(PyBytes_AS_STRING(<bytes>token_names[token]), name, size) == 0:
+            return token
+    return TOKEN_OTHER
+
+
+cdef int name_rule(const char* name, Py_ssize_t size) noexcept:
+    cdef Py_ssize_t at
+    if size == 0:
+        return RULE_EMPTY_NAME
+    if name[0] == b":":
+        return RULE_NONE if token_of(name, size) != TOKEN_OTHER else RULE_UNKNOWN_PSEUDO
+    for at in range(size):
+        if not kinds[<uint8_t>name[at]] & IN_NAME:
+            return RULE_NAME
+    return RULE_NONE
+
+
+cdef int value_rule(const char* value, Py_ssize_t size, int kind) noexcept:
+    cdef Py_ssize_t at
+    cdef uint8_t common = <uint8_t>kind
+    for at in range(size):
+        common &= kinds[<uint8_t>value[at]]
+    if common != kind:
+        return RULE_VALUE
+    return RULE_VALUE_EDGE if size and (value[0] in b"\t " or value[size - 1] in b"\t ") else RULE_NONE
+
+
+cdef HeaderField new_field(bytes name, bytes value, int token, int rule):
+    cdef HeaderField field = HeaderField.__new__(HeaderField)
+    cdef Py_ssize_t name_size = PyBytes_GET_SIZE(name), value_size = PyBytes_GET_SIZE(value)
+    cdef const char* text = PyBytes_AS_STRING(name)
+    field.name = name
+    field.value = value
+    field.token = token
+    field.size = name_size + value_size + FIELD_OVERHEAD
+    field.is_pseudo = name_size > 0 and text[0] == b":"
+    field.is_binary = name_size > 4 and memcmp(text + name_size - 4, b"-bin", 4) == 0
+    if rule == RULE_NONE:
+        rule = value_rule(PyBytes_AS_STRING(value), value_size, IN_PSEUDO if field.is_pseudo else IN_VALUE)
+    if rule == RULE_NONE:
+        if token == TOKEN_TE:
+            rule = RULE_NONE if value == b"trailers" else RULE_TE
+        elif TOKEN_CONNECTION <= token <= TOKEN_UPGRADE or token == TOKEN_TRANSFER_ENCODING:
+            rule = RULE_CONNECTION_FIELD
+    field.rule = rule
+    return field
+
+
+cdef HeaderField made_field(bytes name, bytes value):
+    """Make a field from a name that is not known yet; known names are one object each."""
+    cdef const char* text = PyBytes_AS_STRING(name)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(name)
+    cdef int token = token_of(text, size)
+    return new_field(token_names[token] if token else name, value, token, name_rule(text, size))
+
+
+cdef int keep_note(HeaderField field, object note) except -1:
+    if field.static_index == 0:
+        field.note = note
+    return 0
+
+
+def _fill_kinds():
+    name = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+    for byte in range(256):
+        kinds[byte] = (
+            (IN_NAME if byte in name else 0)
+            | (IN_VALUE if byte in b"\t " or byte > 0x20 and byte != 0x7F else 0)
+            | (IN_PSEUDO if 0x20 < byte < 0x7F else 0)
+        )
+
+
+def _token_names():
+    names = tuple(dict.fromkeys(name for name, _ in STATIC)) + MORE_NAMES
+    by_size = sorted(range(1, TOKEN_COUNT), key=lambda token: len(names[token - 1]))
+    for place, token in enumerate(by_size):
+        tokens_by_size[place] = token
+    for size in range(LONGEST_NAME + 2):
+        first_of_size[size] = sum(len(name) < size for name in names)
+    return None, *names
+
+
+def _static_fields():
+    fields = []
+    for index, (name, value) in enumerate(STATIC, 1):
+        field = made_field(name, value)
+        field.static_index = index
+        if static_places[field.token] == 0:
+            static_places[field.token] = index
+        fields.append(field)
+    return tuple(fields)
+
+
+_fill_kinds()
+cdef tuple token_names = _token_names()
+cdef tuple static_fields = _static_fields()
 
 
 @cython.final

@@ -3,9 +3,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.base.priority_queue cimport Queue
-from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate, HpackEncoder
-from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
-from fastrpc._core.http2.windows cimport FlowControl
+from fastrpc._core.http2.hpack cimport HeaderTemplate, HpackEncoder
+from fastrpc._core.http2.stream_table cimport FlowControl, Http2Stream, StreamTable
 from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING
 from fastrpc._core.native.send_queue cimport BURST, SMALL_IN_A_ROW
 from fastrpc._core.wire.rounds cimport Round

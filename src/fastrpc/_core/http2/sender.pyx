@@ -21,11 +21,9 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.output_buffer cimport UNCOPIED
 from fastrpc._core.http2.big_endian cimport load24_big, store24_big
-from fastrpc._core.http2.frames cimport (
-    FLAG_END_STREAM, HEAD_BYTES, KIND_DATA, LEAST_FRAME_LIMIT, close_block, open_block, put_reset, store_head,
-)
-from fastrpc._core.http2.hpack_encoder cimport indexing_of
-from fastrpc._core.http2.violations cimport CODE_NONE
+from fastrpc._core.http2.frames cimport CODE_NONE, FLAG_END_STREAM, HEAD_BYTES, KIND_DATA, LEAST_FRAME_LIMIT
+from fastrpc._core.http2.frames cimport close_block, open_block, put_reset, store_head
+from fastrpc._core.http2.hpack cimport indexing_of
 from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.outgoing cimport FEW_DROPPED
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE

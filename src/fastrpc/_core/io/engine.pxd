@@ -152,3 +152,9 @@ cdef class Engine:
 
 
 cdef int bind(Engine engine, ByteStream stream) except -1
+
+
+cdef class PythonEngine(Engine):
+    cdef:
+        # Whether the end of the peer's input is no end of the connection.
+        public bint outlasts_input

@@ -45,3 +45,51 @@ class Engine:
 
     def abort(self) -> None:
         """Close at once; unsent bytes are lost."""
+
+class PythonEngine(Engine):
+    """An engine whose protocol is written in Python: subclasses implement what they need of the first five methods."""
+
+    #: Whether the end of the peer's input is no end of the connection. Otherwise a peer that goes while it is held
+    #: back is noticed all the same, and what was not read is dropped.
+    outlasts_input: bool
+
+    def connection_made(self) -> None:
+        """Begin: the stream is connected."""
+
+    def receive_data(self, data: bytes) -> int:
+        """Handle received bytes; return how many were consumed.
+
+        The rest is presented again with what follows, so an incomplete message needs no buffer. At most 393,216 bytes
+        are received at once: a rest of that length closes the connection. The rest is copied each time, so a protocol
+        with long messages takes them over in parts.
+        """
+
+    def check_at(self, now: int) -> int:
+        """Compare the engine's instants with now, in nanoseconds; return the next one, 0 = none."""
+
+    def eof_received(self) -> None:
+        """Learn that the peer sends no more; the stream closes."""
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """Learn that the stream is gone."""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+
+    def turn_is_over(self) -> bool:
+        """Note that one message was handled. Return whether the rest has to wait: `receive_data` leaves it."""
+
+    def schedule_check(self, due_ns: int) -> None:
+        """Have `check_at` called at an instant, or before."""
+
+    def hold_back(self, is_held_back: bool) -> None:
+        """Read no further until this is called with False. Bytes that were received already still come."""
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes of output that the peer has not taken."""
+
+    def taken_bytes(self) -> int:
+        """Return the bytes of output that have left this machine, as far as it can be known."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Close once all output is sent; a protocol with a last word sends it first."""

@@ -16,8 +16,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.session_output cimport unread_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
-from fastrpc._core.io.transport_socket cimport unread_bytes
 from fastrpc._core.loop.polling cimport PollClock
 
 cdef enum:

@@ -53,14 +53,13 @@ from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.wire.frame cimport CREDIT, HEADER_SIZE, PREFACE_SIZE
 from fastrpc._core.wire.frame cimport REASON_AUTHENTICATION, REASON_INTERNAL, REASON_MAX_AGE, REASON_PROTOCOL
 from fastrpc._core.wire.frame cimport ACK, CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
-from fastrpc._core.wire.native cimport NativeProtocol
-from fastrpc._core.wire.preface cimport begins_with_magic, stranger_of, version_problem
+from fastrpc._core.wire.native cimport NativeProtocol, begins_with_magic, stranger_of, version_problem
 from fastrpc._core.wire.settings cimport WireSettings
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, open_budget, placed
 
 from fastrpc._core.native.call_slots import EARLY_CALLS
 from fastrpc._core.native.control_frames import NO_LAST_ID, NOT_CONFIGURED
-from fastrpc._core.wire.preface import NO_COMMON_VERSION, PREFACE
+from fastrpc._core.wire.native import NO_COMMON_VERSION, PREFACE
 from fastrpc.errors import LocalProtocolError
 
 cdef enum:

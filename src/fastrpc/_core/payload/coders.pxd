@@ -1,7 +1,7 @@
 cimport cython
 
 from fastrpc._core.payload.arguments cimport ArgumentShape
-from fastrpc._core.payload.payload_scan cimport PayloadScan
+from fastrpc._core.payload.prescan cimport PayloadScan
 
 cdef enum:
     LAYOUT_MSGPACK  # an array whose first byte tells the length, or a map

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from fastrpc._core.payload.payload_scan import PayloadScan
+from fastrpc._core.payload.prescan import PayloadScan
 
 @final
 class PayloadCoders:

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.payload.arguments cimport ArgumentShape
 from fastrpc._core.payload.coders cimport PayloadCoders
-from fastrpc._core.payload.payload_scan cimport PayloadScan
+from fastrpc._core.payload.prescan cimport PayloadScan
 
 
 @cython.final

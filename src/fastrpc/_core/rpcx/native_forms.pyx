@@ -36,7 +36,7 @@ from fastrpc._core.wire.frame cimport (
     SETTINGS,
 )
 
-from fastrpc._core.wire.preface import PREFACE
+from fastrpc._core.wire.native import PREFACE
 from fastrpc.errors import RemoteProtocolError
 
 cdef enum:

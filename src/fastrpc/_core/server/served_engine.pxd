@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.io.python_engine cimport PythonEngine
+from fastrpc._core.io.engine cimport PythonEngine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate

@@ -1,6 +1,6 @@
 from typing import Any, Protocol, final
 
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall

@@ -1,6 +1,10 @@
-from typing import Any, final
+from typing import Any, Final, final
 
 from fastrpc._core.wire.frame import WireProtocol
+
+MAGIC: Final[bytes]
+PREFACE: Final[bytes]
+NO_COMMON_VERSION: Final[bytes]
 
 @final
 class NativeProtocol(WireProtocol):

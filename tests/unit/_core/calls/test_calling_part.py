@@ -9,7 +9,7 @@ from fastrpc._core.calls.calling_part import CallingPart
 from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc._core.client.caller_state import CallerState
 from fastrpc._core.io.blocking_io import SocketIO
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.native.connection import Connection
 from fastrpc._core.wire.settings import usual_settings
 

@@ -5,7 +5,7 @@ import socket
 from fastrpc._core.client.blocking_connection import BlockingConnection
 from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc._core.io.blocking_io import SocketIO
-from fastrpc._core.wire.preface import PREFACE
+from fastrpc._core.wire.native import PREFACE
 from fastrpc._core.wire.settings import usual_settings
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.protocols.base import ClientTraits, Protocol

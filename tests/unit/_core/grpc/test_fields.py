@@ -20,8 +20,7 @@ from fastrpc._core.grpc.fields import (
     timeout_field,
     timeout_ns,
 )
-from fastrpc._core.http2.hpack_decoder import HpackDecoder
-from fastrpc._core.http2.hpack_encoder import HpackEncoder
+from fastrpc._core.http2.hpack import HpackDecoder, HpackEncoder
 from fastrpc._core.payload.metadata import decode_metadata, encode_metadata, metadata_pairs
 from fastrpc.status import Status
 from fastrpc_harness.grpc_parts import encode_metadata_block

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.grpc.messages import MessageReader
+from fastrpc._core.grpc.fields import MessageReader
 from fastrpc_harness.grpc_parts import encode_prefix, place_message, read_messages, state_of
 
 LIMIT = 1_000_000

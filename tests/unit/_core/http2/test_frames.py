@@ -8,8 +8,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from hyperframe import frame as hyper
 
-from fastrpc._core.http2.frames import Http2Parser
-from fastrpc._core.http2.settings import OwnSettings
+from fastrpc._core.http2.frames import Http2Parser, OwnSettings
 from fastrpc_harness.http2_blocks import violation_rows
 from fastrpc_harness.http2_frames import (
     data_frame,

@@ -4,7 +4,7 @@ import pytest
 from hpack import Encoder
 
 from fastrpc._core.http2.header_block import HeaderBlock
-from fastrpc._core.http2.hpack_decoder import HpackDecoder
+from fastrpc._core.http2.hpack import HpackDecoder
 from fastrpc_harness.http2_blocks import (
     broken_rule,
     decode_block,

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 from hpack.table import HeaderTable
 
-from fastrpc._core.http2.hpack_decoder import HpackDecoder
-from fastrpc._core.http2.hpack_tables import DynamicTable
+from fastrpc._core.http2.header_block import DynamicTable
+from fastrpc._core.http2.hpack import HpackDecoder
 from fastrpc_harness.http2_blocks import (
     add_field,
     decode_block,

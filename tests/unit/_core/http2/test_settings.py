@@ -5,7 +5,7 @@ import struct
 import pytest
 from h2.errors import ErrorCodes
 
-from fastrpc._core.http2.settings import Http2Settings, OwnSettings
+from fastrpc._core.http2.frames import Http2Settings, OwnSettings
 from fastrpc_harness.http2_blocks import Http2ViolationError
 from fastrpc_harness.http2_frames import apply_settings, settings_frame, take_ack
 

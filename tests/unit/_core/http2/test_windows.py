@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from h2.errors import ErrorCodes
 
-from fastrpc._core.http2.windows import FlowControl
+from fastrpc._core.http2.stream_table import FlowControl
 from fastrpc_harness.http2_blocks import Http2ViolationError
 from fastrpc_harness.http2_windows import FlowedStream, change_first_receiving, change_first_sending, widen
 from tests.conftest import Scale

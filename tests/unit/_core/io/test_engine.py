@@ -9,8 +9,7 @@ import weakref
 import pytest
 
 from fastrpc import Client
-from fastrpc._core.io.engine import Engine
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import Engine, PythonEngine
 from fastrpc._core.io.session import Session
 from tests.support.served import served
 from tests.support.shop import Shop

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.io.session import Session
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.loop.loop_state import HeldSockets, loop_state
 from fastrpc.protocols.base import StreamSession
 from tests.support.waiting import eventually

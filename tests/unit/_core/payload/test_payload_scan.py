@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fastrpc._core.payload.hash_flood import untyped_guard
-from fastrpc._core.payload.payload_scan import PayloadScan
+from fastrpc._core.payload.prescan import PayloadScan
 from fastrpc._core.payload.prescan_protobuf import MessageLayout
 
 MSGPACK, JSON, PROTOBUF = 1, 2, 3

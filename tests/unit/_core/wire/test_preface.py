@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc._core.wire.preface import MAGIC, NO_COMMON_VERSION, PREFACE
+from fastrpc._core.wire.native import MAGIC, NO_COMMON_VERSION, PREFACE
 from fastrpc_harness.recording import RecordingConnection
 
 

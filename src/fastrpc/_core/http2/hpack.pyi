@@ -1,6 +1,7 @@
+from collections.abc import Iterable
 from typing import final
 
-from fastrpc._core.http2.hpack_tables import DynamicTable
+from fastrpc._core.http2.header_block import DynamicTable
 
 @final
 class HpackDecoder:
@@ -21,3 +22,18 @@ class HpackDecoder:
     @property
     def known_bytes(self) -> int:
         """The bytes of the blocks that are known at once, as they count for the list limit."""
+
+@final
+class HeaderTemplate:
+    """Fields that an encoder sends again and again; their block is copied while its table is unchanged."""
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None: ...
+    @property
+    def pairs(self) -> tuple[tuple[bytes, bytes], ...]: ...
+
+@final
+class HpackEncoder:
+    """Encodes the header blocks of one direction of a connection."""
+
+    @property
+    def table(self) -> DynamicTable: ...

@@ -1,12 +1,17 @@
-"""The head of a call: the meaning of a request's header block, found out once for all blocks that are equal.
+"""The heads of calls: the meaning of those that came, and the templates of those that go out.
 
 ::
 
     :method POST    :path /shop.Orders/Get    content-type application/grpc    te trailers
     grpc-timeout 1S    grpc-encoding gzip    grpc-accept-encoding gzip, deflate    authorization Bearer …    key value
 
-Another verb, or another content type, is answered by a status of HTTP and a short text, before any method is looked up.
-Other faults are statuses of gRPC. Names are those of the gRPC document, "Requests".
+The meaning of a header block is found out once for all blocks that are equal. Another verb, or another content type, is
+answered by a status of HTTP and a short text, before any method is looked up. Other faults are statuses of gRPC. Names are
+those of the gRPC document, "Requests".
+
+In a request that goes out, all up to `authorization` is the same in each call of a method on a connection: one template of
+HPACK. `grpc-timeout`, `grpc-encoding` and metadata are written with each call. A call may bring `authorization` and
+`user-agent` in its metadata: they replace ours.
 """
 
 cimport cython
@@ -14,9 +19,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp
 
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED
 from fastrpc._core.grpc.fields cimport LONGEST_TIMEOUT, metadata_of, number_of, timeout_ns
-from fastrpc._core.http2.hpack_tables cimport (
+from fastrpc._core.http2.header_block cimport (
+    FIELD_OVERHEAD,
     TOKEN_CONTENT_TYPE,
     TOKEN_GRPC_ACCEPT_ENCODING,
     TOKEN_GRPC_ENCODING,
@@ -26,7 +33,7 @@ from fastrpc._core.http2.hpack_tables cimport (
     TOKEN_PATH,
     keep_note,
 )
-from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, has_any_key
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 cdef enum:
@@ -41,6 +48,14 @@ cdef bytes PROTO = b"+proto"
 cdef bytes JSON = b"+json"
 cdef dict ENCODINGS = {b"identity": ENCODING_IDENTITY, b"gzip": ENCODING_GZIP, b"deflate": ENCODING_DEFLATE}
 cdef dict ENCODING_NAMES = {number: name for name, number in ENCODINGS.items()}
+
+cdef enum:
+    # More than the fields that are written with each call have, metadata aside.
+    OTHER_FIELDS = 256
+
+cdef bytes AUTHORIZATION = b"authorization"
+cdef bytes USER_AGENT = b"user-agent"
+cdef frozenset REPLACED = frozenset({AUTHORIZATION, USER_AGENT})
 
 
 @cython.final
@@ -185,3 +200,54 @@ cdef inline bint begins_with(bytes value, Py_ssize_t at, bytes part) noexcept:
 
 cdef bytes encoding_name(int compressor):
     return ENCODING_NAMES.get(compressor)
+
+
+@cython.final
+cdef class RequestHeads:
+    """The heads of the requests of one connection."""
+
+    def __init__(self, str scheme not None, str authority not None, str agent not None, bytes credential):
+        self._first = (
+            (b":method", b"POST"), (b":scheme", scheme.encode()), (b":authority", authority.encode()),
+        )
+        self._last = (
+            (b"te", b"trailers"), (b"grpc-accept-encoding", b"identity,gzip,deflate"), (USER_AGENT, agent.encode()),
+        )
+        self.present(credential)
+
+    cdef int present(self, bytes credential) except -1:
+        self._credential = None if credential is None else b"Bearer " + credential
+        self._usual = {}
+        self._bare = {}
+        return 0
+
+    cdef HeaderTemplate head_of(self, MethodRoute route, bytes metadata):
+        cdef HeaderTemplate found
+        if metadata is not None and has_any_key(metadata, REPLACED):
+            return self._head_beside(route, metadata)
+        found = <HeaderTemplate>self._usual.get(route)
+        if found is None:
+            found = self._usual[route] = self._made(route, ())
+        return found
+
+    cdef HeaderTemplate _head_beside(self, MethodRoute route, bytes metadata):
+        """Return the head of a call whose metadata replaces fields of it."""
+        cdef tuple key = (route, *[name for name in REPLACED if has_any_key(metadata, frozenset({name}))])
+        cdef HeaderTemplate found = <HeaderTemplate>self._bare.get(key)
+        if found is None:
+            found = self._bare[key] = self._made(route, key[1:])
+        return found
+
+    cdef HeaderTemplate _made(self, MethodRoute route, tuple replaced):
+        service, _, method = route.name.rpartition(b".")
+        kind = b"application/grpc+json" if route.marshal.codec_id == CODEC_JSON else b"application/grpc"
+        pairs = [*self._first, (b":path", b"/%b/%b" % (service, method)), (b"content-type", kind), *self._last]
+        if self._credential is not None:
+            pairs.append((AUTHORIZATION, self._credential))
+        return HeaderTemplate([pair for pair in pairs if pair[0] not in replaced])
+
+    cdef Py_ssize_t size_of(self, MethodRoute route) except -1:
+        cdef Py_ssize_t found = OTHER_FIELDS
+        for name, value in self.head_of(route, None).pairs:
+            found += PyBytes_GET_SIZE(name) + PyBytes_GET_SIZE(value) + FIELD_OVERHEAD
+        return found

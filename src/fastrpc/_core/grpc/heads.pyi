@@ -26,3 +26,16 @@ class GrpcHead:
     def attempt(self) -> int: ...
     @property
     def metadata(self) -> bytes | None: ...
+
+@final
+class RequestHeads:
+    """The heads of the requests of one connection.
+
+    Args:
+        scheme: "http" or "https".
+        authority: the host and port of the server.
+        agent: the name and version of this program.
+        credential: the token to show with each call, or None.
+    """
+
+    def __init__(self, scheme: str, authority: str, agent: str, credential: bytes | None) -> None: ...

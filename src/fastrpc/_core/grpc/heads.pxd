@@ -1,8 +1,9 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.hpack_tables cimport HeaderField
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.http2.header_block cimport HeaderBlock, HeaderField
+from fastrpc._core.http2.hpack cimport HeaderTemplate
 
 cdef enum:
     # Compressors by their names in grpc-encoding, with the numbers that the gate has for them; one that is not known here.
@@ -58,3 +59,27 @@ cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes)
 
 # Return the name of a compressor in grpc-encoding, None: it has none.
 cdef bytes encoding_name(int compressor)
+
+
+@cython.final
+cdef class RequestHeads:
+    cdef:
+        # The fields in front of :path and behind it, but for content-type; the credential, or None.
+        tuple _first
+        tuple _last
+        bytes _credential
+
+        # The heads of this connection by route: as usual, and without the fields that metadata of a call replaces.
+        dict _usual
+        dict _bare
+
+    # Return the fields of a request that are the same in each call of a method. `metadata`: that of the call, or None.
+    cdef HeaderTemplate head_of(self, MethodRoute route, bytes metadata)
+
+    # Show another token from now on.
+    cdef int present(self, bytes credential) except -1
+    cdef HeaderTemplate _head_beside(self, MethodRoute route, bytes metadata)
+    cdef HeaderTemplate _made(self, MethodRoute route, tuple replaced)
+
+    # Return the bytes of a head, as MAX_HEADER_LIST_SIZE counts them, without metadata.
+    cdef Py_ssize_t size_of(self, MethodRoute route) except -1

@@ -1,1 +1,0 @@
-"""The Huffman code of HPACK; compiled code alone uses it."""

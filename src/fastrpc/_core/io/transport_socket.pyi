@@ -1,1 +1,0 @@
-PLAIN_TRANSPORTS: frozenset[tuple[str, str]]
