@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from fastrpc._core.payload.arguments import ArgumentShape
-from fastrpc._core.payload.coders import PayloadCoders
+from fastrpc._core.payload.coders import PayloadCoders, PayloadScan
 from fastrpc._core.payload.marshal import Marshal
-from fastrpc._core.payload.prescan import PayloadScan
 from fastrpc.errors import CallError
 
 __all__ = ["Point", "encode", "marshal_of", "nested", "refuse", "refused", "single", "untyped"]

@@ -9,9 +9,8 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, cast, get_args, get_origin
 
 from fastrpc._core.payload.arguments import ArgumentShape
-from fastrpc._core.payload.coders import PayloadCoders
+from fastrpc._core.payload.coders import PayloadCoders, PayloadScan
 from fastrpc._core.payload.msgspec_coders import BytesDecoder, BytesEncoder
-from fastrpc._core.payload.prescan import PayloadScan
 from fastrpc.codecs.base import Codec, HookedCodec, codec_number, decode_failure
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition, MethodTypes

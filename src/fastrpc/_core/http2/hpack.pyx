@@ -89,10 +89,12 @@ cdef enum:
     INSERTED = 0x40
     UPDATE = 0x20
     NEVER_INDEXED = 0x10
+    PLAIN = 0
     INDEX_BITS = 7
     INSERTED_BITS = 6
     UPDATE_BITS = 5
     LITERAL_BITS = 4
+    STRING_BITS = 7
     HUFFMAN = 0x80
     # Bytes of an integer behind its prefix: 28 bits, more than any block has. RFC 7541, section 5.1, lets zeros follow
     # without an end.
@@ -106,22 +108,8 @@ cdef enum:
     LEAST_RUN = 3
     # Strings up to this size are decoded on the stack.
     ROOM_BYTES = 1024
-
-cdef enum:
-    # The first bits of a field (RFC 7541, section 6), and the bits of an integer behind them.
-    INDEXED = 0x80
-    INSERTED = 0x40
-    UPDATE = 0x20
-    NEVER_INDEXED = 0x10
-    PLAIN = 0
-    INDEX_BITS = 7
-    INSERTED_BITS = 6
-    UPDATE_BITS = 5
-    LITERAL_BITS = 4
-    STRING_BITS = 7
-    HUFFMAN = 0x80
-    # Of an integer up to 2 ** 35.
-    INTEGER_BYTES = 6
+    # Of an integer that is encoded, up to 2 ** 35.
+    ENCODED_BYTES = 6
     # A shorter string gains at most two bytes by its code, which costs both sides more than those.
     SHORT_STRING = 10
     # A field with a larger share of the table than this is not put into it.
@@ -571,7 +559,7 @@ cdef int put_integer(WriteBuffer out, int first, int prefix, Py_ssize_t value) e
     if value < most:
         out.reserve(1)[0] = <char>(first | value)
         return 0
-    place = out.reserve(INTEGER_BYTES)
+    place = out.reserve(ENCODED_BYTES)
     place[0] = <char>(first | most)
     value -= most
     while value >= 0x80:
@@ -579,7 +567,7 @@ cdef int put_integer(WriteBuffer out, int first, int prefix, Py_ssize_t value) e
         count += 1
         value >>= 7
     place[count] = <char>value
-    out.keep(out.size - INTEGER_BYTES + count + 1)
+    out.keep(out.size - ENCODED_BYTES + count + 1)
     return 0
 
 

@@ -4,8 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.payload.arguments cimport ArgumentShape
-from fastrpc._core.payload.coders cimport PayloadCoders
-from fastrpc._core.payload.prescan cimport PayloadScan
+from fastrpc._core.payload.coders cimport PayloadCoders, PayloadScan
 
 
 @cython.final

@@ -24,12 +24,16 @@ from fastrpc._core.payload.coders cimport (
     LAYOUT_RAW,
     LAYOUT_READ,
     LAYOUT_VALUE,
+    PayloadScan,
     check_layout,
+    details_scan,
     layout_of,
+    scan_hint,
+    scan_limit,
+    scan_text,
 )
 from fastrpc._core.payload.double_keys cimport double_key
 from fastrpc._core.payload.prescan cimport PRESCAN_JSON, PRESCAN_MSGPACK, PRESCAN_OK, PRESCAN_TOO_MANY_ITEMS
-from fastrpc._core.payload.prescan cimport PayloadScan, details_scan, scan_hint, scan_limit, scan_text
 
 from fastrpc._core.payload.arguments import MISSING as NO_ARGUMENT
 from fastrpc._core.payload.arguments import described_error

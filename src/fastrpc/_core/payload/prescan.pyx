@@ -1,11 +1,5 @@
 """Count depth and values of a payload before any object of it exists.
 
-::
-
-    PayloadScan, one for a part of a method's payloads
-        msgpack, JSON    here               depth and items ─► hash_flood, where keys of a type that can collide may come
-        protobuf         prescan_protobuf   depth and items
-
 Decoding turns one byte into an object of 60 bytes or more, and recurses once per level of nesting. So
 16 MiB of empty maps would become a gigabyte, and a million brackets would overflow a thread's stack.
 The scan reads the payload once, without recursion, and refuses both. It allocates only to record
@@ -18,126 +12,16 @@ separately. Containers nest, so the entries of open containers form a stack; whe
 or dropped.
 """
 
-cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memset
-
-from fastrpc._core.payload.hash_flood cimport KEYS_COLLIDE, KEYS_OVERLAP
-
-from fastrpc._core.payload.hash_flood import untyped_guard
-
-# None until the first details of their codec.
-cdef PayloadScan msgpack_details = None
-cdef PayloadScan json_details = None
 
 cdef enum:
     FIRST_SPANS = 256
     FIRST_GROUPS = 16
 
 PRESCAN_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory", "overlapping keys")
-
-
-@cython.final
-cdef class PayloadScan:
-    def __init__(self, int codec_id, *, MessageLayout layout=None, HashFloodGuard guard=None):
-        self.codec_id = codec_id
-        self.layout = layout
-        self.guard = guard
-
-    def scan(self, payload, *, int max_depth=100, Py_ssize_t max_items=1_000_000):
-        cdef Py_ssize_t charge = 0
-        cdef int found = self.find(payload, max_depth, max_items, &charge)
-        return PRESCAN_NAMES[found], charge
-
-    cdef int find(self, object payload, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge) except -1:
-        cdef Py_buffer view
-        cdef int found
-        if PyBytes_CheckExact(payload):
-            found = self._find(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), max_depth, max_items, charge)
-        else:
-            # The view keeps the memory of the payload in place until it is released.
-            PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
-            try:
-                found = self._find(<const char*>view.buf, view.len, max_depth, max_items, charge)
-            finally:
-                PyBuffer_Release(&view)
-        if found == PRESCAN_NO_MEMORY:
-            raise MemoryError("no memory to scan a payload")
-        return found
-
-    cdef int _find(
-        self, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
-    ) except -1:
-        if self.layout is not None:
-            return self.layout.prescan(data, size, max_depth, max_items, charge)
-        if self.guard is not None:
-            return self._find_guarded(data, size, max_depth, max_items, charge)
-        return prescan(self.codec_id, data, size, max_depth, max_items, charge, NULL)
-
-    cdef int _find_guarded(
-        self, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
-    ) except -1:
-        cdef KeyLog log
-        cdef int found
-        memset(&log, 0, sizeof(log))
-        log.notes_maps = len(self.guard.keys) > 0
-        log.notes_arrays = len(self.guard.values) > 0
-        log.skips_texts = self.guard.skips_texts
-        try:
-            found = prescan(self.codec_id, data, size, max_depth, max_items, charge, &log)
-            if found != PRESCAN_OK:
-                return found
-            found = self.guard.look_at(data, size, &log)
-            if found == KEYS_COLLIDE:
-                return PRESCAN_COLLIDING_KEYS
-            return PRESCAN_OVERLAPPING_KEYS if found == KEYS_OVERLAP else PRESCAN_OK
-        finally:
-            release(&log)
-
-
-cdef PayloadScan details_scan(int codec_id):
-    global json_details, msgpack_details
-    if codec_id == PRESCAN_JSON:
-        if json_details is None:
-            json_details = PayloadScan(PRESCAN_JSON)
-        return json_details
-    if msgpack_details is None:
-        msgpack_details = PayloadScan(PRESCAN_MSGPACK, guard=untyped_guard())
-    return msgpack_details
-
-
-cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec):
-    if found == PRESCAN_TOO_DEEP:
-        return f"{what}: nested deeper than {max_depth} levels"
-    if found == PRESCAN_TOO_MANY_ITEMS:
-        return f"{what}: more than {max_items} items"
-    if found == PRESCAN_COLLIDING_KEYS:
-        return f"{what}: the keys of a map collide, or the values of a set, as only those made for it do"
-    if found == PRESCAN_OVERLAPPING_KEYS:
-        return f"{what}: long maps lie in keys, or long arrays in each other, too deep to see whether keys collide"
-    return f"{what}: malformed {codec}"
-
-
-cdef str scan_limit(int found):
-    """Return the setting of the limit that was found to be passed, for behind the text; empty for other findings."""
-    if found == PRESCAN_TOO_DEEP:
-        return " (Limits.depth)"
-    return " (Memory.items)" if found == PRESCAN_TOO_MANY_ITEMS else ""
-
-
-cdef str scan_hint(int found):
-    if found == PRESCAN_TOO_DEEP:
-        return "raise Limits.depth on the server, or send a flatter value"
-    if found == PRESCAN_TOO_MANY_ITEMS:
-        return "raise Memory.items on the server, or send less at a time"
-    if found == PRESCAN_COLLIDING_KEYS:
-        return "send a list of pairs"
-    if found == PRESCAN_OVERLAPPING_KEYS:
-        return "send a flatter value"
-    return None
 
 
 cdef bint grow_open(KeyLog* log) noexcept nogil:

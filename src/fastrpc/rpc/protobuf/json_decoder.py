@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
+from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.double_keys import find_double_key
-from fastrpc._core.payload.prescan import PayloadScan
 from fastrpc._core.protobuf.message_decoder import MessageDecoder
 from fastrpc._core.protobuf.message_encoder import MessageEncoder
 from fastrpc.assigned_numbers import CODECS

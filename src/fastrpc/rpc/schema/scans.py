@@ -15,8 +15,8 @@ from uuid import UUID
 
 from msgspec import inspect as schema
 
+from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.hash_flood import HashFloodGuard, key_decoder
-from fastrpc._core.payload.prescan import PayloadScan
 from fastrpc._core.payload.prescan_protobuf import MessageLayout
 from fastrpc.codecs.base import Codec
 from fastrpc.codecs.protobuf import message_layout

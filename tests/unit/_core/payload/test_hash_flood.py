@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.hash_flood import HashFloodGuard, HashModel, key_decoder, untyped_guard
-from fastrpc._core.payload.prescan import PayloadScan
 from tests.support.colliding import alike_decimals, alike_numbers, colliding_numbers, colliding_set_values
 from tests.support.colliding_payloads import json_map, packed_map
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.hash_flood import HashFloodGuard, key_decoder
-from fastrpc._core.payload.prescan import PayloadScan
 from tests.support.colliding import colliding_set_values
 from tests.support.colliding_payloads import packed_map
 

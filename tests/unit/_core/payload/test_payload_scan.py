@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.hash_flood import untyped_guard
-from fastrpc._core.payload.prescan import PayloadScan
 from fastrpc._core.payload.prescan_protobuf import MessageLayout
 
 MSGPACK, JSON, PROTOBUF = 1, 2, 3
