@@ -1,5 +1,5 @@
 from fastrpc._core.grpc.fields import MessageReader
-from fastrpc._core.grpc.heads import GrpcHead
+from fastrpc._core.grpc.grpc_call import GrpcHead
 from fastrpc._core.http2.header_block import HeaderBlock
 from fastrpc._core.http2.hpack import HpackEncoder
 

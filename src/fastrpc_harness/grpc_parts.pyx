@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.grpc.fields cimport PREFIX_BYTES, MessageReader, put_metadata, put_prefix
-from fastrpc._core.grpc.heads cimport head_of
+from fastrpc._core.grpc.grpc_call cimport head_of
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.hpack cimport HpackEncoder
 

@@ -36,6 +36,7 @@ cdef class RecordingOwner(PartsOwner):
         # Why no part of a frame is taken any more, or None.
         public str why_full
 
+    cdef int _make_parts(self, tuple parts) except -1
     cdef Call _call_of(self, Frame* frame)
     cdef int _assemble(self, Call call, Frame* frame, bytes payload) except -1
     cdef bint _pass_on(self, Frame* frame, bytes payload) except -1

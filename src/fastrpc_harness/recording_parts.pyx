@@ -136,13 +136,21 @@ cdef class RecordingOwner(PartsOwner):
         self.wire.frame_limit = self.ours.max_frame
         self.our_stream_window = self.ours.stream_window
         self.settled = is_settled
+        self._make_parts(parts)
+        self.open_messages = self.ours.open_messages
+        if "control" in parts:
+            self.preface_sent = True
+            self.control = new_control(self, self.callee, self.caller, self.slots, self.sender)
+            self.control.start(WireSettings(not is_client))
+
+    cdef int _make_parts(self, tuple parts) except -1:
         if "reader" in parts:
             self.reader = new_reader(self)
         if "sender" in parts:
             self.sender = new_sender(self)
         if "slots" in parts:
             self.slots = new_slots(self, self.sender)
-            self.slots.next_id = 1 if is_client else 2
+            self.slots.next_id = 1 if self.is_client else 2
             self.slots.early_calls = EARLY_CALLS["idempotent"]
         if "assembler" in parts:
             self.assembler = new_assembler(self, self.reader, self.sender)
@@ -154,11 +162,7 @@ cdef class RecordingOwner(PartsOwner):
             self.callee.stream_bound = self.ours.max_streams
         if "caller" in parts:
             self.caller = new_caller(self, self.reader, self.assembler, self.slots)
-        self.open_messages = self.ours.open_messages
-        if "control" in parts:
-            self.preface_sent = True
-            self.control = new_control(self, self.callee, self.caller, self.slots, self.sender)
-            self.control.start(WireSettings(not is_client))
+        return 0
 
     def __dealloc__(self):
         # The collector may have cleared a field before.
@@ -478,6 +482,10 @@ cdef class WatchedConnection(Connection):
         self.liveness.send_hard = send_hard
         if is_client:
             self.open()
+
+    def close(self, int reason=0, str text=""):
+        # Without a transport.
+        self.close_with(reason, text)
 
     def check_at(self, uint64_t now):
         self.now = now

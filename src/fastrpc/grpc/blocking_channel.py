@@ -27,7 +27,7 @@ def insecure_channel(
     *,
     credentials: Any = None,
 ) -> "BlockingChannel":
-    """Return a channel without encryption, with the arguments of `grpc.insecure_channel`."""
+    """Return a channel without encryption, with the arguments of grpcio's own function."""
     return BlockingChannel(channels.insecure_channel(target, options, compression, credentials=credentials))
 
 

@@ -12,7 +12,7 @@ from fastrpc.rpc.service import method, service
 from fastrpc.server.wakeup import Watchers, ended_by_drain
 from fastrpc.status import Status
 
-__all__ = ["GRPC_HEALTH", "GrpcHealth", "Health", "ServingState"]
+__all__ = ["GRPC_HEALTH", "GrpcHealth", "Health", "ServingState", "ServingStatus"]
 
 #: The name of the service by gRPC.
 GRPC_HEALTH: Final = "grpc.health.v1.Health"
@@ -41,7 +41,9 @@ class ServingState:
         names = self._names()
         if service and service not in names:
             near = nearest_name(service, names)
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(dict.fromkeys(names.values()))}"
+            hint = (
+                f"did you mean {near!r}?" if near else f"there are {', '.join(dict.fromkeys(names.values()))}"
+            )
             raise ConfigError(f"this server has no service {service!r}", hint=hint)
 
     def set(self, serving: bool, service: str) -> None:

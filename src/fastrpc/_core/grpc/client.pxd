@@ -6,7 +6,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.grpc.answered_connection cimport AnsweredConnection
-from fastrpc._core.grpc.heads cimport RequestHeads
+from fastrpc._core.grpc.fields cimport RequestHeads
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.io.client_life cimport ClientLife
 from fastrpc._core.native.outgoing cimport Outgoing

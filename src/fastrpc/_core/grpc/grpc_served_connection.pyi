@@ -1,11 +1,6 @@
 from typing import Any, final
 
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
-from fastrpc._core.server.served_call import ServerCall
-
-@final
-class GrpcCall(ServerCall):
-    """A call being served that came by gRPC."""
 
 @final
 class GrpcServedConnection(EngineServedConnection):

@@ -7,7 +7,6 @@
                                                                   them they are the head and the end in one
 
 Trailers of a call whose caller may still send end the whole stream: RST_STREAM with NO_ERROR follows them by itself.
-A `GrpcCall` has its stream of HTTP/2, and what came of its request.
 """
 
 cimport cython
@@ -15,11 +14,11 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.calls.call cimport STATE_GONE, Call
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport binary_field, message_field, metadata_fields, metadata_size, put_metadata
-from fastrpc._core.grpc.heads cimport ENCODING_IDENTITY, GrpcHead, encoding_name
+from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, GrpcHead, encoding_name
 from fastrpc._core.http2.connection cimport MESSAGE_COMPRESSED
 from fastrpc._core.http2.frames cimport CODE_CANCEL
 from fastrpc._core.http2.header_block cimport (
@@ -48,45 +47,6 @@ cdef enum:
 
 cdef tuple NUMBERS = tuple([b"%d" % number for number in range(17)])
 cdef bytes NOT_STARTED = b"%d" % OUTCOME_NOT_STARTED
-
-
-@cython.final
-cdef class GrpcCall(ServerCall):
-    """A call being served that came by gRPC."""
-
-    cdef bint make_new(self) noexcept:
-        if not ServerCall.make_new(self) or self.sender_check is not None or self.is_incomplete:
-            return False
-        self.http2_stream = None
-        self.head = None
-        self.reader = None
-        self.message = None
-        self.has_started = self.has_begun = False
-        self.announced = 0
-        self.fault = FAULT_NONE
-        self.counted = self.waiting_bytes = 0
-        return True
-
-
-cdef int fault_status(int fault) noexcept:
-    if fault == FAULT_TOO_LARGE:
-        return RESOURCE_EXHAUSTED
-    return UNIMPLEMENTED if fault == FAULT_NO_MESSAGE or fault == FAULT_MESSAGES else INTERNAL
-
-
-cdef str fault_text(GrpcCall call, uint64_t message_bytes):
-    if call.fault == FAULT_NO_MESSAGE:
-        return f"{call.method} takes one message, its caller sent none"
-    if call.fault == FAULT_MESSAGES:
-        return f"{call.method} takes one message, its caller sent more"
-    if call.fault == FAULT_CUT:
-        return "the stream of the call ended inside a message"
-    if call.fault == FAULT_FLAGS:
-        return "a message of the call has flags that are not known"
-    if call.fault == FAULT_ENCODING:
-        return "a message of the call is compressed, and grpc-encoding names no compressor"
-    size = 0 if call.reader is None else call.reader.total
-    return f"a message of the call has {size} bytes, the limit is {message_bytes} (Limits.message_bytes)"
 
 
 @cython.final

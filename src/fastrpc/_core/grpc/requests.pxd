@@ -2,8 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.grpc.grpc_served_connection cimport GrpcCall
-from fastrpc._core.grpc.heads cimport GrpcHead
+from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.server.connection_life cimport ConnectionLife

@@ -25,7 +25,8 @@ from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EX
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED, MethodRoute
 from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
-from fastrpc._core.grpc.grpc_served_connection cimport (
+from fastrpc._core.grpc.grpc_call cimport (
+    ENCODING_IDENTITY,
     FAULT_CUT,
     FAULT_ENCODING,
     FAULT_FLAGS,
@@ -34,8 +35,8 @@ from fastrpc._core.grpc.grpc_served_connection cimport (
     FAULT_TOO_LARGE,
     fault_status,
     fault_text,
+    head_of,
 )
-from fastrpc._core.grpc.heads cimport ENCODING_IDENTITY, head_of
 from fastrpc._core.http2.big_endian cimport load32_big
 from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock

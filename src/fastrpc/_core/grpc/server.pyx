@@ -16,7 +16,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.grpc.grpc_served_connection cimport GrpcCall, GrpcServedConnection
+from fastrpc._core.grpc.grpc_call cimport GrpcCall
+from fastrpc._core.grpc.grpc_served_connection cimport GrpcServedConnection
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_INTERNAL, CODE_NONE, CODE_SETTINGS_TIMEOUT
 from fastrpc._core.http2.incoming cimport DRAIN_FINAL, OWN_FRAME_LIMIT
 from fastrpc._core.io.engine cimport ByteStream

@@ -66,6 +66,16 @@ cdef tuple DECODE_FAILURES = None
 cdef object MISSING = NO_ARGUMENT
 
 
+cdef int load_failures() except -1:
+    global DECODE_FAILURES
+    if DECODE_FAILURES is None:
+        # Its errors are no ValueErrors before 0.21.
+        from msgspec import MsgspecError
+
+        DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
+    return 0
+
+
 @cython.final
 cdef class Marshal:
     def __init__(
@@ -79,12 +89,7 @@ cdef class Marshal:
         str by_value=None,
         bint by_name=False,
     ):
-        global DECODE_FAILURES
-        if DECODE_FAILURES is None:
-            # Its errors are no ValueErrors before 0.21.
-            from msgspec import MsgspecError
-
-            DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
+        load_failures()
         check_layout(method, shape, coders, by_name, by_value is not None)
         if depth < 1 or items < 1:
             raise ValueError(f"depth is {depth} and items is {items}; both must be 1 or more")
@@ -106,8 +111,7 @@ cdef class Marshal:
         self._takes_bytes = self._layout == LAYOUT_RAW and (
             shape is None or (len(shape.names) == 1 and shape.positional == 1)
         )
-        self._scan_arguments = coders.scan_arguments
-        self._scan_opened = coders.scan_arguments
+        self._scan_arguments = self._scan_opened = coders.scan_arguments
         self._scan_result = coders.scan_result
         self._scan_message = coders.scan_message
         if self._scan_opened is None and (self._layout <= LAYOUT_JSON or self._layout == LAYOUT_VALUE):

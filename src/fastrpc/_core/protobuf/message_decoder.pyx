@@ -168,8 +168,7 @@ cdef class MessageDecoder:
 
     cdef int _scan(self, const MessageTable* message, int32_t base, const uint8_t* start, const uint8_t* end) except -1:
         """Note where the values of each field lie."""
-        cdef const uint8_t* place = start
-        cdef const uint8_t* behind_tag
+        cdef const uint8_t *place = start, *behind_tag
         cdef const FieldTable* field
         cdef Run* run
         cdef uint32_t tag
@@ -181,9 +180,8 @@ cdef class MessageDecoder:
                 behind_tag = load_tag(place, end, &tag)
                 if behind_tag == NULL:
                     raise malformed()
-            if guess < message.count and message.fields[guess].number == tag >> 3:
-                at = guess
-            else:
+            at = guess
+            if at >= message.count or message.fields[at].number != tag >> 3:
                 at = position_of(message, tag >> 3)
             start = place
             place = skip_value(behind_tag, end, tag)
@@ -194,14 +192,12 @@ cdef class MessageDecoder:
             field = &message.fields[at]
             if tag & 7 != field.wire_type and not (field.is_packed and tag & 7 == WIRE_BYTES):
                 continue
-            if message.form == table.FORM_UNION or message.form == table.FORM_ANY:
-                self._drop_others(message, base, at)
+            self._drop_others(message, base, at)
             run = &runs[base + at]
             if field.shape == table.SHAPE_SINGLE:
                 guess = at + 1
                 if field.kind != table.KIND_MESSAGE:
-                    run.start = behind_tag
-                    run.end = place
+                    run.start, run.end = behind_tag, place
                     continue
             elif run.end == start and not field.is_packed and not run.last:
                 # One more value of a list, behind the others.
@@ -215,6 +211,8 @@ cdef class MessageDecoder:
     cdef void _drop_others(self, const MessageTable* message, int32_t base, int at) noexcept:
         """Forget all members of a oneof but this one."""
         cdef int other
+        if message.form != table.FORM_UNION and message.form != table.FORM_ANY:
+            return
         for other in range(message.count):
             if other != at:
                 runs[base + other].start = NULL

@@ -90,7 +90,7 @@ cdef class EngineServedConnection(ServedConnection):
         return engine.output.size() + kept
 
     cdef int64_t cut_bytes(self) except? -1:
-        # What the peer has taken of long messages, which the transport keeps whole.
+        # The peer has taken these bytes of long messages, which the transport keeps whole.
         cdef PyObject* stream = NULL if self._engine is NULL or self.is_closed else (<Engine>self._engine)._stream
         if stream is NULL:
             return 0

@@ -5,7 +5,6 @@ Its calls are those of `ServedCalls`; if the client serves too, those of `OwnCal
 
 import logging
 
-cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier, nanoseconds

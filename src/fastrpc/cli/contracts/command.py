@@ -36,9 +36,7 @@ def contract(
         bool,
         typer.Option("--check", help="Compare two sources, OLD NEW; end with 1 if callers of OLD break."),
     ] = False,
-    grpc: Annotated[
-        bool, typer.Option("--grpc", help="With --check: callers by gRPC are to keep working, too.")
-    ] = False,
+    grpc: Annotated[bool, typer.Option("--grpc", help="With --check: for callers by gRPC, too.")] = False,
     sync: Annotated[bool, typer.Option("--sync", help="Write `def` methods, for SyncClient.bind.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with 1 if the contract is not all that the source is.")
@@ -60,30 +58,27 @@ def contract(
     the rules.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
-        _check_options(len(sources), check=check, sync=sync, strict=strict, as_json=as_json)
-        if grpc and not check:
-            raise ConfigError(
-                "--grpc has no effect without --check", hint="give two sources: --check --grpc OLD NEW"
-            )
+        _check_options(len(sources), check=check, grpc=grpc, sync=sync, strict=strict, as_json=as_json)
         dial = dialing(ca, cert, key, server_name, token_file)
     with reported(ExitCode.FAILED, as_json=as_json):
         found = [read_contracts(source, timeout, dial) for source in sources]
-    if dial.shows_identity:
-        for source in sources:
-            _note_caller(source)
+    _note_caller(sources if dial.shows_identity else [])
     if check:
-        by_grpc = message_changes(*found) if grpc else ()
-        _report([*changes(*found), *by_grpc], as_json=as_json)
+        _report([*changes(*found), *(message_changes(*found) if grpc else ())], as_json=as_json)
     elif as_json:
         print_json(msgspec.to_builtins(found[0]))
     else:
         _print(written_contract(found[0], is_sync=sync), strict=strict)
 
 
-def _check_options(count: int, *, check: bool, sync: bool, strict: bool, as_json: bool) -> None:
+def _check_options(count: int, *, check: bool, grpc: bool, sync: bool, strict: bool, as_json: bool) -> None:
     if count != 1 + check:
         wanted = "--check takes two sources: OLD NEW" if check else "give one source, or --check OLD NEW"
         raise ConfigError(f"{count} sources are given", hint=wanted)
+    if grpc and not check:
+        raise ConfigError(
+            "--grpc has no effect without --check", hint="give two sources: --check --grpc OLD NEW"
+        )
     if check and sync:
         raise ConfigError("--sync has no effect with --check", hint="leave one of the two out")
     if strict and (check or as_json):
@@ -91,9 +86,10 @@ def _check_options(count: int, *, check: bool, sync: bool, strict: bool, as_json
         raise ConfigError(f"--strict has no effect with {other}", hint="leave one of the two out")
 
 
-def _note_caller(source: str) -> None:
-    if "://" in source:
-        print_note(f"note: {source} lists only the methods that this caller may call")
+def _note_caller(sources: list[str]) -> None:
+    for source in sources:
+        if "://" in source:
+            print_note(f"note: {source} lists only the methods that this caller may call")
 
 
 def _print(written: WrittenContract, *, strict: bool) -> None:

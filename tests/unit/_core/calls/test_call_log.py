@@ -71,7 +71,7 @@ def test_a_record_tells_the_call_its_status_and_how_long_it_took() -> None:
 
 
 def test_ids_are_kept_and_differ_from_call_to_call() -> None:
-    calls = [call() for _ in range(1_000)]
+    calls = [unserved() for _ in range(1_000)]
     ids = [request_id_of(one) for one in calls]
     assert len(set(ids)) == 1_000
     assert [request_id_of(one) for one in calls] == ids

@@ -2,7 +2,7 @@
 
 import gc
 
-from fastrpc._core.grpc.grpc_served_connection import GrpcCall
+from fastrpc._core.grpc.grpc_call import GrpcCall
 from fastrpc._core.grpc.server import GrpcServer
 from tests.support.grpc_peer import served_grpc
 from tests.support.raw_methods import Raw

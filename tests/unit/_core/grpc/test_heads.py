@@ -7,7 +7,7 @@ import h2.events
 import pytest
 
 from fastrpc import Status
-from fastrpc._core.grpc.heads import GrpcHead
+from fastrpc._core.grpc.grpc_call import GrpcHead
 from fastrpc._core.http2.hpack import HpackDecoder, HpackEncoder
 from fastrpc._core.payload.metadata import decode_metadata
 from fastrpc.compressors.base import compressor_named

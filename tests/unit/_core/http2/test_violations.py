@@ -12,7 +12,7 @@ ROWS = violation_rows()
 
 
 def rules() -> list[str]:
-    text = (PACKAGE / "_core" / "http2" / "violations.pxd").read_text(encoding="utf-8")
+    text = (PACKAGE / "_core" / "http2" / "frames.pxd").read_text(encoding="utf-8")
     return re.findall(r"^    (RULE_\w+)", text, re.MULTILINE)
 
 

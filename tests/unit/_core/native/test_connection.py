@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc._core.native.connection import MAGIC, PREFACE
+from fastrpc._core.wire.native import MAGIC, PREFACE
 from fastrpc.errors import LocalProtocolError
 from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import client, engine_settings, frames, server

@@ -4,7 +4,7 @@ from fastrpc._core.native.connection import Connection
 from fastrpc._core.wire.settings import usual_settings
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.frame_factory import request
-from tests.support.wire_frames import Cancel, Request
+from tests.support.wire_frames import Cancel
 from tests.support.wire_layout import Reason
 
 LATE_FRAMES = 1_000
@@ -44,18 +44,12 @@ def test_late_frames_count_as_time_goes_on() -> None:
     assert violations(owner) == []
 
 
-def test_a_side_that_serves_nothing_takes_no_request() -> None:
+def test_a_side_that_serves_nothing_has_no_calls_to_end() -> None:
     connection = Connection(is_client=True, settings=usual_settings(False))
     assert connection.connection is None
     connection.end_calls("it ends")
-    owner = RecordingOwner("reader", "sender", "assembler", "callee", is_client=False)
-    assert owner.callee is not None
-    owner.callee.serves_calls = False
-    owner.receive_data(Request(1, b"arith.mul", b"").encode())
-    assert violations(owner) == [Reason.PROTOCOL]
 
 
 def test_a_peer_takes_calls_by_its_settings() -> None:
-    assert RecordingOwner().peer_takes is None
-    settings = usual_settings(True)
-    assert RecordingOwner(peer=settings).peer_takes == "calls"
+    assert RecordingOwner(peer=usual_settings(False)).peer_takes is None
+    assert RecordingOwner(peer=usual_settings(True)).peer_takes == "calls"

@@ -1,4 +1,4 @@
-"""The heads of calls: the meaning of those that came, and the templates of those that go out.
+"""A call that came by gRPC: its head, and the state of its request.
 
 ::
 
@@ -8,10 +8,6 @@
 The meaning of a header block is found out once for all blocks that are equal. Another verb, or another content type, is
 answered by a status of HTTP and a short text, before any method is looked up. Other faults are statuses of gRPC. Names are
 those of the gRPC document, "Requests".
-
-In a request that goes out, all up to `authorization` is the same in each call of a method on a connection: one template of
-HPACK. `grpc-timeout`, `grpc-encoding` and metadata are written with each call. A call may bring `authorization` and
-`user-agent` in its metadata: they replace ours.
 """
 
 cimport cython
@@ -19,11 +15,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp
 
-from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.grpc.fields cimport LONGEST_TIMEOUT, metadata_of, number_of, timeout_ns
 from fastrpc._core.http2.header_block cimport (
-    FIELD_OVERHEAD,
     TOKEN_CONTENT_TYPE,
     TOKEN_GRPC_ACCEPT_ENCODING,
     TOKEN_GRPC_ENCODING,
@@ -33,7 +27,7 @@ from fastrpc._core.http2.header_block cimport (
     TOKEN_PATH,
     keep_note,
 )
-from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, has_any_key
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 cdef enum:
@@ -48,14 +42,6 @@ cdef bytes PROTO = b"+proto"
 cdef bytes JSON = b"+json"
 cdef dict ENCODINGS = {b"identity": ENCODING_IDENTITY, b"gzip": ENCODING_GZIP, b"deflate": ENCODING_DEFLATE}
 cdef dict ENCODING_NAMES = {number: name for name, number in ENCODINGS.items()}
-
-cdef enum:
-    # More than the fields that are written with each call have, metadata aside.
-    OTHER_FIELDS = 256
-
-cdef bytes AUTHORIZATION = b"authorization"
-cdef bytes USER_AGENT = b"user-agent"
-cdef frozenset REPLACED = frozenset({AUTHORIZATION, USER_AGENT})
 
 
 @cython.final
@@ -203,51 +189,39 @@ cdef bytes encoding_name(int compressor):
 
 
 @cython.final
-cdef class RequestHeads:
-    """The heads of the requests of one connection."""
+cdef class GrpcCall(ServerCall):
+    """A call being served that came by gRPC."""
 
-    def __init__(self, str scheme not None, str authority not None, str agent not None, bytes credential):
-        self._first = (
-            (b":method", b"POST"), (b":scheme", scheme.encode()), (b":authority", authority.encode()),
-        )
-        self._last = (
-            (b"te", b"trailers"), (b"grpc-accept-encoding", b"identity,gzip,deflate"), (USER_AGENT, agent.encode()),
-        )
-        self.present(credential)
+    cdef bint make_new(self) noexcept:
+        if not ServerCall.make_new(self) or self.sender_check is not None or self.is_incomplete:
+            return False
+        self.http2_stream = None
+        self.head = None
+        self.reader = None
+        self.message = None
+        self.has_started = self.has_begun = False
+        self.announced = 0
+        self.fault = FAULT_NONE
+        self.counted = self.waiting_bytes = 0
+        return True
 
-    cdef int present(self, bytes credential) except -1:
-        self._credential = None if credential is None else b"Bearer " + credential
-        self._usual = {}
-        self._bare = {}
-        return 0
 
-    cdef HeaderTemplate head_of(self, MethodRoute route, bytes metadata):
-        cdef HeaderTemplate found
-        if metadata is not None and has_any_key(metadata, REPLACED):
-            return self._head_beside(route, metadata)
-        found = <HeaderTemplate>self._usual.get(route)
-        if found is None:
-            found = self._usual[route] = self._made(route, ())
-        return found
+cdef int fault_status(int fault) noexcept:
+    if fault == FAULT_TOO_LARGE:
+        return RESOURCE_EXHAUSTED
+    return UNIMPLEMENTED if fault == FAULT_NO_MESSAGE or fault == FAULT_MESSAGES else INTERNAL
 
-    cdef HeaderTemplate _head_beside(self, MethodRoute route, bytes metadata):
-        """Return the head of a call whose metadata replaces fields of it."""
-        cdef tuple key = (route, *[name for name in REPLACED if has_any_key(metadata, frozenset({name}))])
-        cdef HeaderTemplate found = <HeaderTemplate>self._bare.get(key)
-        if found is None:
-            found = self._bare[key] = self._made(route, key[1:])
-        return found
 
-    cdef HeaderTemplate _made(self, MethodRoute route, tuple replaced):
-        service, _, method = route.name.rpartition(b".")
-        kind = b"application/grpc+json" if route.marshal.codec_id == CODEC_JSON else b"application/grpc"
-        pairs = [*self._first, (b":path", b"/%b/%b" % (service, method)), (b"content-type", kind), *self._last]
-        if self._credential is not None:
-            pairs.append((AUTHORIZATION, self._credential))
-        return HeaderTemplate([pair for pair in pairs if pair[0] not in replaced])
-
-    cdef Py_ssize_t size_of(self, MethodRoute route) except -1:
-        cdef Py_ssize_t found = OTHER_FIELDS
-        for name, value in self.head_of(route, None).pairs:
-            found += PyBytes_GET_SIZE(name) + PyBytes_GET_SIZE(value) + FIELD_OVERHEAD
-        return found
+cdef str fault_text(GrpcCall call, uint64_t message_bytes):
+    if call.fault == FAULT_NO_MESSAGE:
+        return f"{call.method} takes one message, its caller sent none"
+    if call.fault == FAULT_MESSAGES:
+        return f"{call.method} takes one message, its caller sent more"
+    if call.fault == FAULT_CUT:
+        return "the stream of the call ended inside a message"
+    if call.fault == FAULT_FLAGS:
+        return "a message of the call has flags that are not known"
+    if call.fault == FAULT_ENCODING:
+        return "a message of the call is compressed, and grpc-encoding names no compressor"
+    size = 0 if call.reader is None else call.reader.total
+    return f"a message of the call has {size} bytes, the limit is {message_bytes} (Limits.message_bytes)"

@@ -1,11 +1,15 @@
 from typing import final
 
+from fastrpc._core.server.served_call import ServerCall
+
 @final
 class GrpcHead:
     """The head of a call: its method, timeout, compressors and metadata, or the fault of its request."""
 
     @property
     def name(self) -> bytes: ...
+    @property
+    def is_json(self) -> bool: ...
     @property
     def http_status(self) -> int: ...
     @property
@@ -28,14 +32,5 @@ class GrpcHead:
     def metadata(self) -> bytes | None: ...
 
 @final
-class RequestHeads:
-    """The heads of the requests of one connection.
-
-    Args:
-        scheme: "http" or "https".
-        authority: the host and port of the server.
-        agent: the name and version of this program.
-        credential: the token to show with each call, or None.
-    """
-
-    def __init__(self, scheme: str, authority: str, agent: str, credential: bytes | None) -> None: ...
+class GrpcCall(ServerCall):
+    """A call being served that came by gRPC."""

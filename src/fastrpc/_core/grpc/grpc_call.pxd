@@ -1,9 +1,11 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.grpc.fields cimport MessageReader
 from fastrpc._core.http2.header_block cimport HeaderBlock, HeaderField
-from fastrpc._core.http2.hpack cimport HeaderTemplate
+from fastrpc._core.http2.stream_table cimport Http2Stream
+from fastrpc._core.server.engine_served_connection cimport SenderCheck
+from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
     # Compressors by their names in grpc-encoding, with the numbers that the gate has for them; one that is not known here.
@@ -60,26 +62,56 @@ cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes)
 # Return the name of a compressor in grpc-encoding, None: it has none.
 cdef bytes encoding_name(int compressor)
 
+cdef enum RequestFault:
+    # The faults of a request that is refused behind the guards of the gate, as a caller without the right learns nothing
+    # of a method (`fault_status`, `fault_text`).
+    FAULT_NONE = 0
+    # The stream ended without a message, or brought a second one.
+    FAULT_NO_MESSAGE
+    FAULT_MESSAGES
+    # The stream ended inside a message, or a prefix has flags that no prefix has.
+    FAULT_CUT
+    FAULT_FLAGS
+    # A compressed message came, and the head names no compressor.
+    FAULT_ENCODING
+    FAULT_TOO_LARGE
+
 
 @cython.final
-cdef class RequestHeads:
+cdef class GrpcCall(ServerCall):
     cdef:
-        # The fields in front of :path and behind it, but for content-type; the credential, or None.
-        tuple _first
-        tuple _last
-        bytes _credential
+        # Its stream of HTTP/2, whose `user` this is; None once that is over. `head` is the GrpcHead of its request.
+        Http2Stream http2_stream
 
-        # The heads of this connection by route: as usual, and without the fields that metadata of a call replaces.
-        dict _usual
-        dict _bare
+        # Cuts messages from its DATA; None as long as each came in one piece.
+        MessageReader reader
 
-    # Return the fields of a request that are the same in each call of a method. `metadata`: that of the call, or None.
-    cdef HeaderTemplate head_of(self, MethodRoute route, bytes metadata)
+        # The message of a call that takes one, until its request ends; None before it is whole.
+        bytes message
 
-    # Show another token from now on.
-    cdef int present(self, bytes credential) except -1
-    cdef HeaderTemplate _head_beside(self, MethodRoute route, bytes metadata)
-    cdef HeaderTemplate _made(self, MethodRoute route, tuple replaced)
+        # Whether the gate has it; whether it is counted as a stream; whether its request is incomplete, and listed as such;
+        # whether the head of its answer has left; the compressor that this head names; the fault of its request
+        # (RequestFault).
+        uint8_t has_started
+        uint8_t is_streaming
+        uint8_t is_incomplete
+        uint8_t has_begun
+        uint8_t announced
+        uint8_t fault
 
-    # Return the bytes of a head, as MAX_HEADER_LIST_SIZE counts them, without metadata.
-    cdef Py_ssize_t size_of(self, MethodRoute route) except -1
+        # Of an incomplete request, or message of a stream: its begin, its last byte, the bytes counted of it. Bytes granted
+        # beyond the window for messages of a stream that were not taken yet.
+        uint64_t began_ns
+        uint64_t heard_ns
+        Py_ssize_t counted
+        Py_ssize_t granted
+
+        # The check of its sender before the request is complete, None: it is over, or not needed.
+        SenderCheck sender_check
+
+        # Bytes of the answer that wait for a window.
+        Py_ssize_t waiting_bytes
+
+
+cdef int fault_status(int fault) noexcept
+cdef str fault_text(GrpcCall call, uint64_t message_bytes)
