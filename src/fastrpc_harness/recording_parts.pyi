@@ -173,6 +173,7 @@ class WatchedConnection(Connection):
     def events(self) -> list[tuple[object, ...]]:
         """Events of its liveness: the name of the hook first."""
 
+    def close_now(self) -> None: ...
     def check_at(self, now: int) -> int:
         """Let an instant be; return the one to check at next, 0: never."""
 

@@ -483,9 +483,8 @@ cdef class WatchedConnection(Connection):
         if is_client:
             self.open()
 
-    def close(self, int reason=0, str text=""):
-        # Without a transport.
-        self.close_with(reason, text)
+    def close_now(self):
+        self.close_with(0, "")
 
     def check_at(self, uint64_t now):
         self.now = now

@@ -1,12 +1,13 @@
 """Health: the state of a server's services, and `fastrpc.health`, which reports it."""
 
 import enum
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.errors import CallError, ConfigError
+from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.service import method, service
 from fastrpc.server.wakeup import Watchers, ended_by_drain
@@ -22,15 +23,19 @@ class ServingState:
     """The health of a server and of its services.
 
     Args:
-        names: returns all names of services, each with the canonical one.
+        services: those that the server has at any time.
     """
 
-    def __init__(self, names: Callable[[], Mapping[str, str]]) -> None:
-        self._names = names
+    def __init__(self, services: Sequence[ServiceDefinition]) -> None:
+        self._services = services
         # Services that report NOT_SERVING; "" is the whole server.
         self._paused: set[str] = set()
         self.is_draining = False
         self.watchers = Watchers()
+
+    def _names(self) -> dict[str, str]:
+        """Return all names of services, each with the canonical one."""
+        return {name: one.name for one in self._services for name in one.names.of_service()}
 
     def check_name(self, service: str) -> None:
         """Refuse the name of a service that the server does not have; "" is the whole server.

@@ -92,7 +92,6 @@ class Server:
         self._interceptors = checked_interceptors(interceptors)
         self._listeners: list[Listener] = []
         self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
-        self._health = ServingState(self._names_of_services)
         self._life = Life()
         self._gate: Gate | None = None
         # A second start waits: no call is served before every source is entered.
@@ -107,6 +106,7 @@ class Server:
         bounds = checked_limits(limits, has_identities=authenticate is not None)
         self._served = Services(config, self._interceptors, self._numbers, self._life, calling, limits=bounds)
         self._services = self._served.definitions
+        self._health = ServingState(self._services)
         spin = allowed_spin(config.spin_microseconds, stacklevel=3)
         self._accepting = Accepting(config, self._numbers, self._access.schemes, spin)
 
@@ -211,9 +211,6 @@ class Server:
         self._accepting.check_services(self._services)
         self._gate.dispatcher.index_methods()
         await self.admin.open(self)
-
-    def _names_of_services(self) -> dict[str, str]:
-        return {name: one.name for one in self._services for name in one.names.of_service()}
 
     def _make_health(self) -> Health | GrpcHealth:
         """Make the service of health, by the names of gRPC unless a source has these."""

@@ -27,7 +27,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.client.caller_view cimport fork_generation
 from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.engine cimport bind
-from fastrpc._core.io.session_output cimport unsent_in_socket
+from fastrpc._core.io.layer cimport unsent_in_socket
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN
 
 cdef extern from "pythread.h":

@@ -11,14 +11,14 @@ Trailers of a call whose caller may still send end the whole stream: RST_STREAM 
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.calls.call cimport STATE_GONE, Call
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport binary_field, message_field, metadata_fields, metadata_size, put_metadata
-from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, GrpcHead, encoding_name
+from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, FAULT_NONE, GrpcHead, encoding_name, fault_status, fault_text
 from fastrpc._core.http2.connection cimport MESSAGE_COMPRESSED
 from fastrpc._core.http2.frames cimport CODE_CANCEL
 from fastrpc._core.http2.header_block cimport (
@@ -33,8 +33,10 @@ from fastrpc._core.http2.header_block cimport (
     TOKEN_OUTCOME,
     TOKEN_STATUS,
 )
+from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN
 from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
 

@@ -21,8 +21,12 @@ cdef enum ErrorCode:
     CODE_INADEQUATE_SECURITY = 12
     CODE_HTTP_1_1_REQUIRED = 13
 
+cdef enum:
+    # The table size of HPACK before SETTINGS change it.
+    FIRST_TABLE_BYTES = 4096
+
 cdef enum Rule:
-    # The rules that a peer can break; `violations.pyx` has their table. 0: none is broken.
+    # The rules that a peer can break; `frames.pyx` has their table. 0: none is broken.
     RULE_NONE = 0
     # Frames.
     RULE_PREFACE

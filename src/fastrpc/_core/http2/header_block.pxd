@@ -69,8 +69,6 @@ cdef enum:
     STATIC_ENTRIES = 61
     # Of a field in the table and in MAX_HEADER_LIST_SIZE: its name, its value, and so much.
     FIELD_OVERHEAD = 32
-    # The table size before SETTINGS change it.
-    FIRST_TABLE_BYTES = 4096
 
 
 @cython.final

@@ -22,6 +22,7 @@ from libc.string cimport memchr, memcpy
 
 from fastrpc._core.http2.big_endian cimport load64_big
 from fastrpc._core.http2.frames cimport (
+    FIRST_TABLE_BYTES,
     RULE_AUTHORITY,
     RULE_CONNECTION_FIELD,
     RULE_CONTENT_LENGTH,

@@ -29,6 +29,7 @@ from cpython.ref cimport PyObject
 from libc.string cimport memcmp, memcpy
 
 from fastrpc._core.http2.frames cimport (
+    FIRST_TABLE_BYTES,
     RULE_HUFFMAN,
     RULE_INDEX,
     RULE_INTEGER,
@@ -42,7 +43,6 @@ from fastrpc._core.http2.frames cimport (
 )
 from fastrpc._core.http2.header_block cimport (
     FIELD_OVERHEAD,
-    FIRST_TABLE_BYTES,
     STATIC_ENTRIES,
     TOKEN_AUTHORIZATION,
     TOKEN_CONTENT_LENGTH,

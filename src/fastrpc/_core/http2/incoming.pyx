@@ -30,6 +30,7 @@ from libc.string cimport memcmp
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.http2.frames cimport (
+    FIRST_TABLE_BYTES,
     CODE_NONE,
     FLAG_ACK,
     KIND_DATA,
@@ -60,7 +61,7 @@ from fastrpc._core.http2.frames cimport (
     violated,
 )
 from fastrpc._core.http2.header_block cimport CHECKED_AS_REQUEST, CHECKED_AS_RESPONSE, CHECKED_AS_TRAILERS
-from fastrpc._core.http2.header_block cimport FIRST_TABLE_BYTES, TOKEN_STATUS
+from fastrpc._core.http2.header_block cimport TOKEN_STATUS
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
 from fastrpc._core.wire.budgets cimport (
     CREDITS_PER_FRAME, FREE_CREDITS, LEAST_LATE_BYTES, SETTINGS_PER_MINUTE, UNSENT_PING_ACKS, expect_late_frames,

@@ -2,6 +2,8 @@ from typing import Any
 
 from fastrpc._core.loop.loop_state import LoopState
 
+PLAIN_TRANSPORTS: frozenset[tuple[str, str]]
+
 class Layer:
     """A layer between a transport, to which it is a protocol, and a protocol, to which it is a transport."""
 

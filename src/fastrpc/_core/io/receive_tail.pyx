@@ -16,7 +16,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.io.session_output cimport unread_bytes
+from fastrpc._core.io.layer cimport unread_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.loop.polling cimport PollClock
 

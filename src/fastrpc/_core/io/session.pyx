@@ -22,8 +22,8 @@ from libc.string cimport memcpy
 from fastrpc._core.base.buffer cimport ReadBuffer
 from fastrpc._core.base.wire cimport SECOND, now_ns
 from fastrpc._core.io.engine cimport LATE_NS, MESSAGES_AT_ONCE, Engine, bind
+from fastrpc._core.io.layer cimport socket_of, unread_bytes
 from fastrpc._core.io.receive_tail cimport ReceiveTail
-from fastrpc._core.io.session_output cimport socket_of, unread_bytes
 from fastrpc._core.io.socket_io cimport receive_soon
 from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state

@@ -1,28 +1,9 @@
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.io.layer cimport SentOutput
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.loop.polling cimport Spinner
-
-
-cdef struct SentOutput:
-    # Bytes given to a transport. Where the last long output begins and ends among them, and where the one before it began
-    # if some of that was left then: no third one is given.
-    int64_t bytes
-    int64_t long_begins
-    int64_t long_ends
-    int64_t earlier_begins
-
-
-cdef int note_long(SentOutput* sent, Py_ssize_t size, int64_t untaken) noexcept
-cdef int64_t kept_of(const SentOutput* sent, int64_t untaken) noexcept
-
-cdef int plain_descriptor(object transport) except -2
-cdef int socket_of(object transport) except -2
-cdef int64_t unsent_bytes(object transport) except? -1
-cdef int64_t unsent_in_socket(int descriptor) except? -1
-cdef int64_t unread_bytes(object transport) except? -1
-
 
 cdef class SessionOutput(ByteStream):
     cdef:

@@ -3,8 +3,6 @@ from asyncio import Transport
 from fastrpc._core.io.engine import ByteStream, Engine
 from fastrpc._core.loop.loop_state import LoopState
 
-PLAIN_TRANSPORTS: frozenset[tuple[str, str]]
-
 class SessionOutput(ByteStream):
     """The output of one connection on an event loop."""
 

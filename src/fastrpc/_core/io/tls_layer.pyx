@@ -16,7 +16,7 @@ import ssl
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.io.session_output cimport plain_descriptor
+from fastrpc._core.io.layer cimport plain_descriptor
 from fastrpc._core.io.socket_io cimport send_bytes
 from fastrpc._core.loop.turns cimport Turns
 

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from fastrpc._core.io.session_output import PLAIN_TRANSPORTS
+from fastrpc._core.io.layer import PLAIN_TRANSPORTS
 
 
 @pytest.mark.parametrize(("module", "name"), sorted(PLAIN_TRANSPORTS))

@@ -141,7 +141,7 @@ class TestWriting:
     def test_closed_connection_whose_peer_takes_nothing_is_cut_off_as_an_open_one(self) -> None:
         connection = opened()
         connection.held = 100
-        connection.close()
+        connection.close_now()
         closed = connection.events[:]
         assert connection.check_at(SECOND) == 2 * SECOND
         connection.taken += 1
@@ -151,7 +151,7 @@ class TestWriting:
 
     def test_closed_connection_whose_output_has_left_is_looked_at_no_more(self) -> None:
         connection = opened()
-        connection.close()
+        connection.close_now()
         assert connection.check_at(SECOND) == 0
 
     def test_slow_reader_is_still_a_reader(self) -> None:

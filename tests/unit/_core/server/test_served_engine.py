@@ -208,9 +208,14 @@ async def test_a_call_does_not_start_while_its_cancel_waits_for_a_turn_of_the_lo
         writer.write(b"#!")
         assert await reader.readexactly(1) == b"+"
         [session] = target.server._gate.engines
-        keep_the_loop(0.1)
-        writer.write(b"?" + b"." * 1_000 + b"x")
-        await eventually(lambda: session.calls)
-        assert await reader.readexactly(1) == b"-"
-        assert shop.started == 1
+        for _ in range(20):
+            started = shop.started
+            keep_the_loop(0.1)
+            writer.write(b"?" + b"." * 1_000 + b"x")
+            await eventually(lambda: session.calls)
+            assert await reader.readexactly(1) == b"-"
+            if shop.started == started:
+                break
+        else:
+            pytest.fail("each call began ahead of its cancel")
         writer.close()
