@@ -73,6 +73,7 @@ cdef class GrpcHead:
     cdef int take_over(self, GrpcHead twin, HeaderBlock block) except -1:
         """Take what a block means that differs in its timeout alone."""
         self.name = twin.name
+        self.is_json = twin.is_json
         self.compressor = twin.compressor
         self.accepted = twin.accepted
         self.encoding = twin.encoding
