@@ -93,3 +93,37 @@ def h2spec_folder() -> Path:
         env={**os.environ, "GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"},
     )
     return folder
+
+
+#: Programs that ask servers of gRPC, with their versions.
+GRPC_PROGRAMS = (
+    "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4",
+    "github.com/grpc-ecosystem/grpc-health-probe@v0.4.61",
+)
+
+
+@pytest.fixture(scope="session")
+def grpc_programs() -> Path:
+    """The folder of grpcurl and grpc-health-probe, built once into `.cache`; skips the test where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    folder = ROOT / ".cache" / "grpc_programs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for program in GRPC_PROGRAMS:
+        built = folder / program.rpartition("/")[2]
+        if not built.exists():
+            subprocess.run(
+                [go, "install", program],
+                check=True,
+                env={
+                    **os.environ,
+                    "GOBIN": str(folder),
+                    "GOFLAGS": "",
+                    "GOTOOLCHAIN": "local",
+                    "CGO_ENABLED": "0",
+                },
+            )
+            # A program of another version is built anew.
+            (folder / built.name.partition("@")[0]).rename(built)
+    return folder

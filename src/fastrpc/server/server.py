@@ -31,7 +31,7 @@ from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
 from fastrpc.server.admin.opening import Admin
-from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
+from fastrpc.server.builtin import BUILTIN_PREFIX, reflection_for
 from fastrpc.server.connections import (
     abort_connections,
     close_connections,
@@ -206,7 +206,7 @@ class Server:
         await self._served.enter(self._sources)
         self._served.add(self._make_health())
         if self._config.reflection is not False:
-            self._served.add(Reflection(lambda: self._services, self._access.may_call))
+            self._served.add(reflection_for(self._config, self._services, self._access.may_call))
         self._access.check(self._services)
         self._accepting.check_services(self._services)
         self._gate.dispatcher.index_methods()

@@ -31,7 +31,7 @@ MOST_LATE: Final = 32
 _NOBODY: Final = Peer(Address("memory"))
 
 # Gateways and the command line ask this of servers by themselves (`server/builtin.py`).
-_REFLECTION: Final = "fastrpc.reflection.services"
+_REFLECTION: Final = frozenset({"fastrpc.reflection.services", "fastrpc.reflection.info"})
 
 #: The owner of the credential of a call, the status of a refusal, the seconds until it expires (None: never).
 _Found = tuple[Identity | None, int, float | None]
@@ -134,7 +134,7 @@ class OwnCredentials:
             if status != Status.PERMISSION_DENIED:
                 reason = "no identity" if call.identity is None else "its credential has expired"
             audit = self._authentication.audit
-            tell = audit.refused_reflection if method == _REFLECTION else audit.refused
+            tell = audit.refused_reflection if method in _REFLECTION else audit.refused
             tell(step, method, call.identity, call.peer, reason)
 
 

@@ -7,6 +7,10 @@
     methods, marshals           the messages of a method; its marshal on the wire of gRPC
     json_decoder, json_encoder  messages as JSON
     packages, names             the names in a package ─► text, a .proto file;  descriptors, for reflection
+    descriptor_wire             writes descriptors, and reads the names in them
+    known_files                 the files of google.protobuf and of gRPC's own services
+    generated_files             the files of generated code, cut down; needs the protobuf package
+    reflection_messages         questions and answers of gRPC's reflection
 
 The compiled codec is `_core/protobuf`.
 """

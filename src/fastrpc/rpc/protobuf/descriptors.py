@@ -3,8 +3,7 @@
 It is written by hand: the schema of schemas is known, and no protobuf package is needed.
 """
 
-from collections.abc import Iterable
-
+from fastrpc.rpc.protobuf.descriptor_wire import written_number, written_part, written_text
 from fastrpc.rpc.protobuf.messages import KINDS, ProtoEnum, ProtoField, ProtoMessage
 from fastrpc.rpc.protobuf.packages import ProtoMethod, ProtoPackage, enum_values
 
@@ -19,23 +18,29 @@ def file_name(package: ProtoPackage) -> str:
     return f"{package.name.replace('.', '/') or 'services'}.proto"
 
 
-def file_descriptor(package: ProtoPackage) -> bytes:
-    """Return the descriptor of a package, encoded."""
+def file_descriptor(package: ProtoPackage, name: str | None = None) -> bytes:
+    """Return the descriptor of a package, encoded.
+
+    Args:
+        name: of its file, if that is not `file_name`.
+    """
     parts = [
-        _text(1, file_name(package)),
-        _text(2, package.name),
-        *(_text(3, file) for file in package.imports()),
-        *(_part(4, _message(package, message)) for message in package.messages),
-        *(_part(5, _enum(package, enum)) for enum in package.enums),
+        written_text(1, name or file_name(package)),
+        written_text(2, package.name),
+        *(written_text(3, file) for file in package.imports()),
+        *(written_part(4, _message(package, message)) for message in package.messages),
+        *(written_part(5, _enum(package, enum)) for enum in package.enums),
     ]
     for service in package.services:
-        methods = [_part(2, _method(package, one)) for one in service.methods if one.messages is not None]
-        parts.append(_part(6, [_text(1, service.name), *methods]))
-    return b"".join([*parts, _text(12, "proto3")])
+        methods = [
+            written_part(2, _method(package, one)) for one in service.methods if one.messages is not None
+        ]
+        parts.append(written_part(6, [written_text(1, service.name), *methods]))
+    return b"".join([*parts, written_text(12, "proto3")])
 
 
 def _message(package: ProtoPackage, message: ProtoMessage) -> list[bytes]:
-    parts = [_text(1, package.name_of(message))]
+    parts = [written_text(1, package.name_of(message))]
     nested: list[bytes] = []
     oneofs: list[str] = ["value"] if message.form == "union" else []
     for field in message.fields:
@@ -43,36 +48,36 @@ def _message(package: ProtoPackage, message: ProtoMessage) -> list[bytes]:
         if field.is_optional:
             place = len(oneofs)
             oneofs.append(f"_{field.name}")
-        parts.append(_part(2, _field(package, message, field, place)))
+        parts.append(written_part(2, _field(package, message, field, place)))
         if field.shape == "map":
-            nested.append(_part(3, _entry(package, message, field)))
-    return [*parts, *nested, *(_part(8, [_text(1, name)]) for name in oneofs)]
+            nested.append(written_part(3, _entry(package, message, field)))
+    return [*parts, *nested, *(written_part(8, [written_text(1, name)]) for name in oneofs)]
 
 
 def _field(package: ProtoPackage, message: ProtoMessage, field: ProtoField, oneof: int | None) -> list[bytes]:
     parts = [
-        _text(1, field.name),
-        _number(3, field.number),
-        _number(4, _SINGLE if field.shape == "single" else _REPEATED),
-        _number(5, KINDS[field.kind]),
+        written_text(1, field.name),
+        written_number(3, field.number),
+        written_number(4, _SINGLE if field.shape == "single" else _REPEATED),
+        written_number(5, KINDS[field.kind]),
     ]
     if field.shape == "map":
-        parts.append(_text(6, f"{_full(package, message)}.{_entry_name(field)}"))
+        parts.append(written_text(6, f"{_full(package, message)}.{_entry_name(field)}"))
     elif field.message is not None:
-        parts.append(_text(6, _full(package, field.message)))
+        parts.append(written_text(6, _full(package, field.message)))
     elif field.enum is not None:
-        parts.append(_text(6, _full(package, field.enum)))
+        parts.append(written_text(6, _full(package, field.enum)))
     if oneof is not None:
-        parts.append(_number(9, oneof))
-    parts.append(_text(10, field.json_name))
-    return [*parts, _number(17, 1)] if field.is_optional else parts
+        parts.append(written_number(9, oneof))
+    parts.append(written_text(10, field.json_name))
+    return [*parts, written_number(17, 1)] if field.is_optional else parts
 
 
 def _entry(package: ProtoPackage, message: ProtoMessage, field: ProtoField) -> list[bytes]:
     """Return the message of the entries of a map, which is inside the message that has it."""
     fields = () if field.message is None else field.message.fields
-    parts = [_part(2, _field(package, message, one, None)) for one in fields]
-    return [_text(1, _entry_name(field)), *parts, _part(7, [_number(7, 1)])]
+    parts = [written_part(2, _field(package, message, one, None)) for one in fields]
+    return [written_text(1, _entry_name(field)), *parts, written_part(7, [written_number(7, 1)])]
 
 
 def _entry_name(field: ProtoField) -> str:
@@ -81,51 +86,28 @@ def _entry_name(field: ProtoField) -> str:
 
 
 def _enum(package: ProtoPackage, enum: ProtoEnum) -> list[bytes]:
-    values = (_part(2, [_text(1, name), _number(2, number)]) for name, number in enum_values(package, enum))
-    return [_text(1, package.name_of(enum)), *values]
+    values = (
+        written_part(2, [written_text(1, name), written_number(2, number)])
+        for name, number in enum_values(package, enum)
+    )
+    return [written_text(1, package.name_of(enum)), *values]
 
 
 def _method(package: ProtoPackage, method: ProtoMethod) -> list[bytes]:
     if method.messages is None:
         return []
     parts = [
-        _text(1, method.name),
-        _text(2, _full(package, method.messages.request)),
-        _text(3, _full(package, method.messages.result)),
+        written_text(1, method.name),
+        written_text(2, _full(package, method.messages.request)),
+        written_text(3, _full(package, method.messages.result)),
     ]
     kind = method.definition.kind
     if kind in {"client_stream", "both_ways"}:
-        parts.append(_number(5, 1))
+        parts.append(written_number(5, 1))
     if kind in {"server_stream", "both_ways"}:
-        parts.append(_number(6, 1))
+        parts.append(written_number(6, 1))
     return parts
 
 
 def _full(package: ProtoPackage, found: ProtoMessage | ProtoEnum) -> str:
     return f".{package.full_name(found)}"
-
-
-# The wire
-
-
-def _varint(value: int) -> bytes:
-    value &= (1 << 64) - 1
-    found = bytearray()
-    while value >= 0x80:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _text(field: int, value: str) -> bytes:
-    return _part(field, [value.encode()]) if value else b""
-
-
-def _part(field: int, parts: Iterable[bytes]) -> bytes:
-    content = b"".join(parts)
-    return _varint(field << 3 | 2) + _varint(len(content)) + content

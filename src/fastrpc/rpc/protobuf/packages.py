@@ -86,6 +86,11 @@ class ProtoPackage:
         used = {message.file for message in _known_messages(self.messages, _roots(self.services))}
         return sorted(file for file in used if file is not None)
 
+    def generated_messages(self) -> list[Any]:
+        """Return the message classes of the protobuf package that its messages and methods use."""
+        found = _known_messages(self.messages, _roots(self.services))
+        return list(dict.fromkeys(message.owner for message in found if message.owner is not None))
+
     def part(self, may_call: Callable[[MethodDefinition], bool]) -> "ProtoPackage":
         """Return the package with the methods that a caller may call, under the same names."""
         found = object.__new__(ProtoPackage)
