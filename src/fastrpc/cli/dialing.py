@@ -90,7 +90,7 @@ class Dialing:
         """
         _refuse_http(target)
         credentials = self.token if self.token_path is None else TokenFile(self.token_path)
-        if credentials is not None and target.lower().startswith("tcp://"):
+        if credentials is not None and target.lower().startswith(("tcp://", "grpc://")):
             _check_local(Address.parse(target))
         return Client(self.with_token(target), credentials=credentials, config=self.config)
 
@@ -159,8 +159,9 @@ def _refuse_http(address: str) -> None:
 
 def _check_local(address: Address) -> None:
     if not is_local(address):
+        secure = "grpcs" if address.scheme == "grpc" else "tls"
         raise ConfigError(
-            f"the token would travel in the clear to {address}", hint="give an address that is tls://"
+            f"the token would travel in the clear to {address}", hint=f"give an address that is {secure}://"
         )
 
 

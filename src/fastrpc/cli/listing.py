@@ -14,6 +14,8 @@ from fastrpc.cli.contracts.descriptions import (
     read_descriptions,
 )
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.grpc_servers.described import describe_services
+from fastrpc.cli.grpc_servers.reflection import ServerDescriptors, is_grpc
 from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.cli.registry_listing import list_registry
@@ -35,6 +37,9 @@ KINDS = {
     "both_ways": "both ways",
 }
 
+#: The services that servers have beside their own, also those of other programs.
+_BUILT_IN = (BUILTIN_PREFIX, "grpc.health.", "grpc.reflection.")
+
 #: The service of the embedded registry.
 REGISTRY_SERVICE = "fastrpc.registry"
 
@@ -43,7 +48,8 @@ def list_services(
     address: Annotated[
         str,
         typer.Argument(
-            metavar="ADDRESS", help="A server, such as tcp://host:port, or a registry: registry://host:port."
+            metavar="ADDRESS",
+            help="A server, such as tcp://host:port or grpc://host:port, or a registry: registry://host:port.",
         ),
     ],
     service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Only this one.")] = None,
@@ -65,10 +71,10 @@ def list_services(
     with reported(ExitCode.USAGE):
         client = dial.client(address)
     with reported(ExitCode.FAILED, as_json=as_json):
-        told = run_async(explained(_ask(client, timeout), address))
+        told = run_async(explained(_ask(client, timeout, address, service), address))
         services = read_descriptions(told, address)
     names = [one.name for one in services]
-    wanted = [with_builtin or not name.startswith(BUILTIN_PREFIX) for name in names]
+    wanted = [with_builtin or not name.startswith(_BUILT_IN) for name in names]
     if service is not None:
         wanted = [name == service for name in names]
         if not any(wanted):
@@ -80,9 +86,13 @@ def list_services(
         _note_registry(address, names)
 
 
-async def _ask(client: Client, timeout: float) -> list[dict[str, Any]]:
+async def _ask(client: Client, timeout: float, address: str, service: str | None) -> list[dict[str, Any]]:
     async with client:
         view = client.with_options(timeout=timeout, idempotent=True)
+        if is_grpc(address):
+            return await describe_services(
+                ServerDescriptors(view, address), None if service is None else [service]
+            )
         services: list[dict[str, Any]] = await view.call(SERVICES_METHOD)
         return services
 
@@ -99,7 +109,7 @@ async def explained(asking: Any, address: str) -> Any:
     try:
         return await asking
     except CallError as error:
-        if error.status is Status.UNIMPLEMENTED:
+        if error.status is Status.UNIMPLEMENTED and not is_grpc(address):
             raise CallError(
                 error.status,
                 f"{address} does not show its services",

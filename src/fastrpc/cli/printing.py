@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 import typer
 
+from fastrpc.cli.grpc_servers.details import shown_details
 from fastrpc.cli.output import rich_text, shown, stderr, stdout
 from fastrpc.client.reach_errors import SETTING_HINT
-from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
+from fastrpc.errors import CallError, ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
 from fastrpc.status import Status
 from fastrpc.types.base import ARRAY_EXTENSION
@@ -74,13 +75,22 @@ def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
         raise
     except (FastRPCError, OSError) as error:
         cause, hint = describe_error(error)
+        details = _details_of(error)
         if as_json:
             status = error.status.name if isinstance(error, FastRPCError) else None
-            print_json({"error": cause, "hint": hint, "kind": type(error).__name__, "status": status})
+            told = {"error": cause, "hint": hint, "kind": type(error).__name__, "status": status}
+            print_json(told if details is None else told | {"details": details})
         else:
             print_error(cause, hint)
+            if details is not None:
+                stderr.print(("details: ", "bold"), json_text(details))
         # A wrong argument is a usage error, whenever it is detected.
         raise typer.Exit(ExitCode.USAGE if isinstance(error, ConfigError) else code) from None
+
+
+def _details_of(error: BaseException) -> Any:
+    """Return the details of an error as values; None without any."""
+    return shown_details(error.details) if isinstance(error, CallError) else None
 
 
 def print_error(message: str, hint: str | None = None) -> None:

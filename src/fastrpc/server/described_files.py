@@ -42,7 +42,7 @@ class DescribedFiles:
         return None if file is None else self.file(file, sent)
 
     def file(self, name: str, sent: set[str]) -> list[bytes] | None:
-        """Return a file and those that it imports, but for imported ones that were sent before; None if there is none.
+        """Return a file and those that it imports, but for imported ones that were sent before; None if it is unknown.
 
         Args:
             sent: the names of files that this caller has, to which those that are returned are added.

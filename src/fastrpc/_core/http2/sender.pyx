@@ -180,7 +180,8 @@ cdef class Http2Sender(OutputBuffer):
             place = self.out.reserve(HEAD_BYTES + whole)
             store_head(place, whole, KIND_DATA, FLAG_END_STREAM if ends_stream else 0, stream.id)
             place += HEAD_BYTES
-            self.frames_sent += 1
+        # Messages that share a frame count alone: their receiver may give credit for each.
+        self.frames_sent += 1
         if whole:
             memcpy(place, prefix, <size_t>prefix_size)
             memcpy(place + prefix_size, data, <size_t>size)

@@ -20,15 +20,18 @@ from fastrpc.cli.calling.command import (
     Codec,
     Method,
     Values,
+    described_method,
+    has_descriptors,
     hinted,
     kind_hinted,
     run_async,
     target_for,
     time_limit,
 )
-from fastrpc.cli.calling.method_kinds import Kind, KindName, known_method
+from fastrpc.cli.calling.method_kinds import Kind, KindName, KnownMethod, known_method
 from fastrpc.cli.calling.values import call_text, read_arguments, refuse_options
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.grpc_servers.methods import GrpcMethod
 from fastrpc.cli.output import stderr, stdout
 from fastrpc.cli.printing import counted, print_error, print_json, reported
 from fastrpc.client.client import Client
@@ -85,7 +88,7 @@ def bench(
         views = [client.with_options(**options) for client in clients]
 
     measuring = _measure(
-        views, _Wanted(method, texts, codec, kind, timeout), callers, seconds, as_json=as_json
+        views, _Wanted(address, method, texts, codec, kind, timeout), callers, seconds, as_json=as_json
     )
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address, dial):
         benchmark = run_async(_entered(clients, measuring))
@@ -95,6 +98,7 @@ def bench(
 class _Wanted(NamedTuple):
     """The method as the command line gives it."""
 
+    address: str
     method: str
     texts: Sequence[str]
     codec: str | None
@@ -112,14 +116,20 @@ async def _entered(clients: list[Client], measuring: Coroutine[Any, Any, Benchma
 async def _measure(
     views: list[Any], wanted: _Wanted, callers: int, seconds: float, *, as_json: bool
 ) -> BenchmarkRun:
-    method, texts, codec, kind, timeout = wanted
-    known = await known_method(views[0], method, kind, timeout or CALL_SECONDS)
+    address, method, texts, codec, kind, timeout = wanted
+    seconds_asked = timeout or CALL_SECONDS
+    known: KnownMethod | GrpcMethod
+    if has_descriptors(address, codec):
+        # Of answers nothing is measured but that they come.
+        known = await described_method(views[0], address, method, kind, seconds_asked, decodes=False)
+    else:
+        known = await known_method(views[0], method, kind, seconds_asked)
     args, kwargs, has_input = known.prepare(texts, codec)
     messages = [one async for one in known.input(codec)] if has_input else []
     limited = [view.with_options(timeout=time_limit(known, timeout)) for view in views]
     benchmark: BenchmarkRun
     if known.kind == "unary":
-        benchmark = CallBenchmark(limited, method, args, kwargs, callers=callers)
+        benchmark = CallBenchmark(limited, known, args, kwargs, callers=callers)
     else:
         benchmark = StreamBenchmark(limited, known, args, kwargs, messages, callers=callers)
     with kind_hinted(known):

@@ -16,10 +16,16 @@ ERROR_PAUSE_SECONDS = 0.01
 
 
 class BenchmarkRun(ABC):
-    """The callers of one method, and their results."""
+    """The callers of one method, and their results.
 
-    def __init__(self, clients: list[Any], method: str, *, callers: int) -> None:
-        self.method = method
+    Args:
+        known: the method, a `KnownMethod` or a `GrpcMethod`.
+    """
+
+    def __init__(self, clients: list[Any], known: Any, *, callers: int) -> None:
+        self.method: str = known.name
+        #: The method as clients take it.
+        self.target: Any = known.target
         self.callers = callers
         self.errors: Counter[str] = Counter()
         self.first_error: FastRPCError | None = None
@@ -85,21 +91,21 @@ class CallBenchmark(BenchmarkRun):
     """One run of calls with one answer."""
 
     def __init__(
-        self, clients: list[Any], method: str, args: list[Any], kwargs: dict[str, Any], *, callers: int
+        self, clients: list[Any], known: Any, args: list[Any], kwargs: dict[str, Any], *, callers: int
     ) -> None:
-        super().__init__(clients, method, callers=callers)
+        super().__init__(clients, known, callers=callers)
         self.latencies = Latencies()
         self._args = args
         self._kwargs = kwargs
 
     async def try_once(self, client: Any) -> None:
         """Call once."""
-        await client.call(self.method, *self._args, **self._kwargs)
+        await client.call(self.target, *self._args, **self._kwargs)
 
     async def once(self, client: Any, end_ns: int) -> None:
         """Call until the time is over or a call fails."""
         call, clock, add = client.call, time.perf_counter_ns, self.latencies.add
-        method, args, kwargs = self.method, self._args, self._kwargs
+        method, args, kwargs = self.target, self._args, self._kwargs
         began = clock()
         while began < end_ns:
             await call(method, *args, **kwargs)

@@ -8,6 +8,7 @@ from typing import Any
 from fastrpc.cli.benchmark.latency import Latencies
 from fastrpc.cli.benchmark.run import BenchmarkRun
 from fastrpc.cli.calling.method_kinds import KnownMethod
+from fastrpc.cli.grpc_servers.methods import GrpcMethod
 from fastrpc.errors import StreamEndedError
 
 __all__ = ["StreamBenchmark"]
@@ -29,14 +30,14 @@ class StreamBenchmark(BenchmarkRun):
     def __init__(
         self,
         clients: list[Any],
-        known: KnownMethod,
+        known: KnownMethod | GrpcMethod,
         args: list[Any],
         kwargs: dict[str, Any],
         messages: Sequence[Any],
         *,
         callers: int,
     ) -> None:
-        super().__init__(clients, known.name, callers=callers)
+        super().__init__(clients, known, callers=callers)
         self.kind = known.kind
         self.streams = 0
         self.sent = 0
@@ -57,9 +58,9 @@ class StreamBenchmark(BenchmarkRun):
         """Check that the method works at all: to its first message, with each given message sent once."""
         args = self._with_input(_once(self._messages))
         if not self._gives_stream:
-            await client.call(self.method, *args, **self._kwargs)
+            await client.call(self.target, *args, **self._kwargs)
             return
-        async with client.stream(self.method, *args, **self._kwargs) as stream:
+        async with client.stream(self.target, *args, **self._kwargs) as stream:
             try:
                 await stream.receive_many()
             except StreamEndedError:
@@ -70,10 +71,10 @@ class StreamBenchmark(BenchmarkRun):
         args = self._with_input(self._until(end_ns))
         if self._gives_stream:
             began = time.perf_counter_ns()
-            async with client.stream(self.method, *args, **self._kwargs) as stream:
+            async with client.stream(self.target, *args, **self._kwargs) as stream:
                 await self._read(stream, began, end_ns)
         else:
-            await client.call(self.method, *args, **self._kwargs)
+            await client.call(self.target, *args, **self._kwargs)
             self.answers.add(max(0, time.perf_counter_ns() - end_ns))
         self.streams += 1
 

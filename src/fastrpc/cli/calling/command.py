@@ -30,6 +30,9 @@ from fastrpc.cli.dialing import (
     dialing,
     is_http,
 )
+from fastrpc.cli.grpc_servers.details import shown_details
+from fastrpc.cli.grpc_servers.methods import GrpcMethod, grpc_method
+from fastrpc.cli.grpc_servers.reflection import is_grpc
 from fastrpc.cli.printing import (
     counted,
     json_text,
@@ -58,6 +61,8 @@ __all__ = [
     "Timeout",
     "Values",
     "call",
+    "described_method",
+    "has_descriptors",
     "hinted",
     "kind_hinted",
     "run_async",
@@ -74,16 +79,16 @@ Address = Annotated[
     str,
     typer.Argument(
         metavar="ADDRESS",
-        help="Where the server is, such as tcp://host:port, or the registry that lists it: registry://host:port "
-        "or registry://host:port/service.",
+        help="Where the server is, such as tcp://host:port or grpc://host:port, or the registry that lists it: "
+        "registry://host:port or registry://host:port/service.",
     ),
 ]
 CallAddress = Annotated[
     str,
     typer.Argument(
         metavar="ADDRESS",
-        help="Where the server is, such as tcp://host:port or http://host:port, or the registry that lists it: "
-        "registry://host:port or registry://host:port/service.",
+        help="Where the server is, such as tcp://host:port, grpc://host:port or http://host:port, or the registry "
+        "that lists it: registry://host:port or registry://host:port/service.",
     ),
 ]
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="Full name, service.method.")]
@@ -163,12 +168,13 @@ def call(
             options["codec"] = codec
         view = client.with_options(**options)
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address, dial):
-        run_async(_call(client, view, _Wanted(method, texts, codec, kind, timeout, as_json)))
+        run_async(_call(client, view, _Wanted(address, method, texts, codec, kind, timeout, as_json)))
 
 
 class _Wanted(NamedTuple):
     """A call as the command line gives it."""
 
+    address: str
     method: str
     texts: Sequence[str]
     codec: str | None
@@ -180,6 +186,9 @@ class _Wanted(NamedTuple):
 async def _call(client: Client, view: Any, wanted: _Wanted) -> None:
     async with client:
         seconds = wanted.timeout or CALL_SECONDS
+        if has_descriptors(wanted.address, wanted.codec):
+            await _call_grpc(view, wanted, seconds)
+            return
         known = KnownMethod(wanted.method, None, wanted.kind)
         if needs_method(wanted.texts, wanted.codec):
             known = await known_method(view, wanted.method, wanted.kind, seconds)
@@ -195,15 +204,44 @@ async def _call(client: Client, view: Any, wanted: _Wanted) -> None:
                 await _run(view, wanted, known)
 
 
-async def _run(view: Any, wanted: _Wanted, known: KnownMethod) -> None:
+async def _call_grpc(view: Any, wanted: _Wanted, seconds: float) -> None:
+    known = await described_method(view, wanted.address, wanted.method, wanted.kind, seconds)
+    try:
+        await _run(view, wanted, known)
+    except CallError as error:
+        error.details = shown_details(error.details, known.pool)
+        raise
+
+
+def has_descriptors(address: str, codec: str | None) -> bool:
+    """Return whether the descriptors of a server say how a method is called; with a codec its user does."""
+    return is_grpc(address) and codec is None
+
+
+async def described_method(
+    view: Any, address: str, method: str, kind: KindName | None, seconds: float, *, decodes: bool = True
+) -> GrpcMethod:
+    """Return a method of a server of gRPC, by its reflection.
+
+    Raises:
+        CallError: the server has no such method, or no reflection.
+        ConfigError: a kind is given, which the server tells.
+    """
+    if kind is not None:
+        raise ConfigError(f"--kind has no effect on {address}, which tells its kinds", hint="leave it out")
+    asked = view.with_options(timeout=seconds, idempotent=True)
+    return await grpc_method(asked, address, method, decodes=decodes)
+
+
+async def _run(view: Any, wanted: _Wanted, known: KnownMethod | GrpcMethod) -> None:
     args, kwargs, has_input = known.prepare(wanted.texts, wanted.codec)
     if has_input:
         args.insert(0, known.input(wanted.codec))
     limited = view.with_options(timeout=time_limit(known, wanted.timeout))
     if known.gives_stream:
-        await _print_stream(limited.stream(wanted.method, *args, **kwargs), as_json=wanted.as_json)
+        await _print_stream(limited.stream(known.target, *args, **kwargs), as_json=wanted.as_json)
     else:
-        _print_reply(await limited.request(wanted.method, *args, **kwargs), as_json=wanted.as_json)
+        _print_reply(await limited.request(known.target, *args, **kwargs), as_json=wanted.as_json)
 
 
 async def _print_stream(stream: Stream[Any, Any], *, as_json: bool) -> None:
@@ -244,13 +282,13 @@ def _facts(reply: Reply[Any]) -> dict[str, Any]:
     }
 
 
-def time_limit(known: KnownMethod, timeout: float | None) -> float | None:
+def time_limit(known: KnownMethod | GrpcMethod, timeout: float | None) -> float | None:
     """Return the seconds for one call: only a method that streams nothing has a limit of its own."""
     return timeout if timeout is not None or known.kind != "unary" else CALL_SECONDS
 
 
 @contextlib.contextmanager
-def kind_hinted(known: KnownMethod) -> Iterator[None]:
+def kind_hinted(known: KnownMethod | GrpcMethod) -> Iterator[None]:
     """Name `--kind` when a server that does not show its signatures refuses a call of the wrong kind."""
     try:
         yield
@@ -288,7 +326,7 @@ def hinted(address: str, dial: Dialing) -> Iterator[None]:
 
 def _tells_signatures(address: str, dial: Dialing) -> bool:
     """Return whether `fastrpc list` would show them: a registry has none, and reflection may be off."""
-    if names_registry(address):
+    if names_registry(address) or is_grpc(address):
         return False
 
     async def ask() -> None:

@@ -13,6 +13,7 @@ from fastrpc.errors import CallError, ConfigError
 from fastrpc.status import Status
 
 __all__ = [
+    "INPUT_MARK",
     "Kind",
     "KindName",
     "KnownMethod",
@@ -57,6 +58,8 @@ class KnownMethod:
 
     def __init__(self, name: str, told: MethodDescription | None, kind: KindName | None) -> None:
         self.name = name
+        #: The method as clients take it.
+        self.target: Any = name
         self.is_certain = told is not None or kind is not None
         self.kind: str = kind or ("unary" if told is None else told.kind)
         self._told = told

@@ -1,6 +1,8 @@
-"""Files known everywhere, as descriptors: those of google.protobuf that schemas here import, and gRPC's own services.
+"""Files known everywhere, as descriptors: those of google.protobuf that schemas here import, details of errors, and
+gRPC's own services.
 
-https://protobuf.dev/reference/protobuf/google.protobuf/, https://github.com/grpc/grpc-proto
+https://protobuf.dev/reference/protobuf/google.protobuf/, https://github.com/grpc/grpc-proto,
+https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,12 +12,15 @@ from typing import Final, NamedTuple
 from fastrpc.rpc.protobuf.descriptor_wire import written_number, written_part, written_text
 from fastrpc.rpc.protobuf.messages import KINDS
 
-__all__ = ["HEALTH", "REFLECTIONS", "known_file", "service_file"]
+__all__ = ["ERROR_DETAILS", "HEALTH", "REFLECTIONS", "known_file", "service_file"]
 
 #: gRPC's own services.
 HEALTH: Final = "grpc.health.v1.Health"
 #: The newer one first; both have the same messages.
 REFLECTIONS: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+#: The file of google.rpc with the messages that servers put into errors.
+ERROR_DETAILS: Final = "google/rpc/error_details.proto"
 
 _REPEATED: Final = 3
 
@@ -109,6 +114,57 @@ _REFLECTION: Final = (
     _Message("ErrorResponse", ("int32 error_code = 1", "string error_message = 2")),
 )
 
+
+def _violations(owner: str, name: str, *fields: str) -> _Message:
+    """Return a message with a list of messages inside it."""
+    return _Message(
+        owner,
+        (f"repeated message .{owner}.{name} {name.lower()}s = 1",),
+        nested=(_Message(name, fields),),
+    )
+
+
+_DETAILS: Final = (
+    _Message(
+        "ErrorInfo",
+        ("string reason = 1", "string domain = 2", "repeated message .ErrorInfo.MetadataEntry metadata = 3"),
+        nested=(_Message("MetadataEntry", ("string key = 1", "string value = 2"), is_entry=True),),
+    ),
+    _Message("RetryInfo", ("message google.protobuf.Duration retry_delay = 1",)),
+    _Message("DebugInfo", ("repeated string stack_entries = 1", "string detail = 2")),
+    _violations("QuotaFailure", "Violation", "string subject = 1", "string description = 2"),
+    _violations(
+        "PreconditionFailure", "Violation", "string type = 1", "string subject = 2", "string description = 3"
+    ),
+    _Message(
+        "BadRequest",
+        ("repeated message .BadRequest.FieldViolation field_violations = 1",),
+        nested=(
+            _Message(
+                "FieldViolation",
+                (
+                    "string field = 1",
+                    "string description = 2",
+                    "string reason = 3",
+                    "message .LocalizedMessage localized_message = 4",
+                ),
+            ),
+        ),
+    ),
+    _Message("RequestInfo", ("string request_id = 1", "string serving_data = 2")),
+    _Message(
+        "ResourceInfo",
+        (
+            "string resource_type = 1",
+            "string resource_name = 2",
+            "string owner = 3",
+            "string description = 4",
+        ),
+    ),
+    _violations("Help", "Link", "string description = 1", "string url = 2"),
+    _Message("LocalizedMessage", ("string locale = 1", "string message = 2")),
+)
+
 _CHECK: Final = ("HealthCheckRequest", "HealthCheckResponse")
 _ASK: Final = ("ServerReflectionRequest", "ServerReflectionResponse")
 
@@ -120,21 +176,23 @@ _SERVICES: Final[Mapping[str, tuple[Sequence[_Message], Sequence[_Method]]]] = {
     ),
 }
 
-_FILES: Final[Mapping[str, tuple[Sequence[_Message], Mapping[str, Sequence[str]]]]] = {
-    "google/protobuf/empty.proto": ((_Message("Empty"),), {}),
-    "google/protobuf/timestamp.proto": ((_Message("Timestamp", _TIME),), {}),
-    "google/protobuf/duration.proto": ((_Message("Duration", _TIME),), {}),
-    "google/protobuf/struct.proto": (_STRUCT, {"NullValue": ("NULL_VALUE",)}),
+_FILES: Final[Mapping[str, tuple[Sequence[_Message], Mapping[str, Sequence[str]], Sequence[str]]]] = {
+    "google/protobuf/empty.proto": ((_Message("Empty"),), {}, ()),
+    "google/protobuf/timestamp.proto": ((_Message("Timestamp", _TIME),), {}, ()),
+    "google/protobuf/duration.proto": ((_Message("Duration", _TIME),), {}, ()),
+    "google/protobuf/struct.proto": (_STRUCT, {"NullValue": ("NULL_VALUE",)}, ()),
+    ERROR_DETAILS: (_DETAILS, {}, ("google/protobuf/duration.proto",)),
 }
 
 
 @cache
 def known_file(name: str) -> bytes | None:
-    """Return the descriptor of a file of google.protobuf that schemas here import; None for any other."""
+    """Return the descriptor of a file of google.protobuf or google.rpc; None for an unknown one."""
     if name not in _FILES:
         return None
-    messages, enums = _FILES[name]
-    return _file(name, "google.protobuf", messages, enums)
+    package = ".".join(name.split("/")[:2])
+    messages, enums, imports = _FILES[name]
+    return _file(name, package, messages, enums=enums, imports=imports)
 
 
 def service_file(service: str, methods: Collection[str]) -> tuple[str, bytes]:
@@ -144,19 +202,22 @@ def service_file(service: str, methods: Collection[str]) -> tuple[str, bytes]:
     # The file of grpc.health.v1 is called health.
     name = f"{package.replace('.', '/')}/{package.split('.')[1]}.proto"
     parts = [written_part(2, _method(package, method)) for method in known if method.name in methods]
-    return name, _file(name, package, messages, {}, written_part(6, [written_text(1, own), *parts]))
+    return name, _file(name, package, messages, service=written_part(6, [written_text(1, own), *parts]))
 
 
 def _file(
     name: str,
     package: str,
     messages: Sequence[_Message],
-    enums: Mapping[str, Sequence[str]],
+    *,
+    enums: Mapping[str, Sequence[str]] = {},
+    imports: Sequence[str] = (),
     service: bytes = b"",
 ) -> bytes:
     parts = [
         written_text(1, name),
         written_text(2, package),
+        *(written_text(3, one) for one in imports),
         *(written_part(4, _message(package, one)) for one in messages),
         *(written_part(5, _enum(*pair)) for pair in enums.items()),
     ]

@@ -349,3 +349,15 @@ def test_credit_for_each_message_is_honest() -> None:
         both.server.trailers(id, template=OK)
         both.talk()
     assert not both.server.is_closed
+
+
+def test_credit_for_each_of_the_messages_that_share_a_frame_is_honest() -> None:
+    both = pair()
+    id = both.client.open_one()
+    both.client.head(id, template=REQUEST)
+    for _ in range(100):
+        for _ in range(100):
+            both.client.message(id, b"")
+        both.talk()
+        both.client.feed((window_update_frame(0, 5) + window_update_frame(id, 5)) * 100)
+    assert not both.client.is_closed

@@ -1,0 +1,11 @@
+"""Servers of gRPC, called without generated code: by the descriptors that their reflection tells.
+
+::
+
+    reflection    asks a server ─► descriptors ─► pool, of which the protobuf package makes messages
+    described     descriptors ─► services and methods, as our own servers describe theirs
+    methods       a method with the types of its messages: values of JSON ─► message ─► answer ─► values
+    details       details of errors ─► values
+
+No module imports the protobuf package before a server of gRPC is asked.
+"""
