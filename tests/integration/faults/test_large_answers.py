@@ -95,7 +95,7 @@ async def test_an_answer_without_room_is_dropped_and_told(name: str) -> None:
             name, Status.RESOURCE_EXHAUSTED
         )
         assert await WAYS[name].ask(asked) == told
-        # Each call ran once. One entry of the batch is a notification, which has no answer; by gRPC there are two calls.
+        # Each call ran once. One entry of the batch is a notification, without an answer; by gRPC there are two.
         counts = {"a batch of JSON-RPC": (3, 2), "gRPC": (2, 2)}.get(name, (1, 1))
         assert (bulk.made, REFUSALS["memory"]) == counts
         await eventually(lambda: bytes_held() < HELD + 64 * KIB)
