@@ -168,7 +168,8 @@ cdef class MessageDecoder:
 
     cdef int _scan(self, const MessageTable* message, int32_t base, const uint8_t* start, const uint8_t* end) except -1:
         """Note where the values of each field lie."""
-        cdef const uint8_t *place = start, *behind_tag
+        cdef const uint8_t* place = start
+        cdef const uint8_t* behind_tag
         cdef const FieldTable* field
         cdef Run* run
         cdef uint32_t tag
@@ -189,11 +190,10 @@ cdef class MessageDecoder:
                 raise malformed()
             if at < 0:
                 continue
-            field = &message.fields[at]
+            field, run = &message.fields[at], &runs[base + at]
             if tag & 7 != field.wire_type and not (field.is_packed and tag & 7 == WIRE_BYTES):
                 continue
             self._drop_others(message, base, at)
-            run = &runs[base + at]
             if field.shape == table.SHAPE_SINGLE:
                 guess = at + 1
                 if field.kind != table.KIND_MESSAGE:

@@ -77,6 +77,9 @@ cdef uint64_t HOLD_SHARE = 4
 # others that waited longer than that may be refused.
 cdef uint64_t WAITED_NS = 10_000_000
 cdef uint64_t SHEDS_NS = 1_000_000_000
+# A call that waited until so small a part of its time is left counts as expired: its answer would leave at the end of the
+# turn, behind the deadline.
+cdef uint64_t LAST_PART = 32
 
 logger = logging.getLogger("fastrpc.server")
 DEBUG = logging.DEBUG
@@ -392,6 +395,8 @@ cdef class CallAdmission:
         cdef uint64_t waited = now - min(now, since)
         # Without a deadline, ages.
         cdef uint64_t timeout = call.deadline_ns - min(call.deadline_ns, call.started_ns)
+        if waited > WAITED_NS and now < call.deadline_ns < now + timeout // LAST_PART:
+            self.sheds_until_ns = now + SHEDS_NS
         if waited >= self.queue_age_ns:
             text = f"{self.queue_age_ns / 1e9:g} s are allowed (Admission.queue_age)"
         elif now < self.sheds_until_ns and waited > WAITED_NS and now < call.deadline_ns < now + timeout // 2:
