@@ -309,7 +309,7 @@ async def test_errors_say_who_failed_and_whether_it_may_have_run() -> None:
             client.call("shop.v1.arith.mul", 6, "x"),
             client.call(Arith.refuse),
             client.call(Arith.refuse, 1.5),
-            client.with_options(timeout=0.01).call(Arith.wait),
+            client.with_options(timeout=0.3).call(Arith.wait),
             client.call(Arith.echo, object()),
         ):
             with pytest.raises(fastrpc.FastRPCError) as caught:

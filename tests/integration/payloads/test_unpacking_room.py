@@ -34,6 +34,8 @@ pytestmark = pytest.mark.one_loop
 #: A quarter of it is 16 MiB: room for one of these.
 PROCESS_BYTES = 64 * MIB
 LARGE = "x" * (10 * MIB)
+#: At most of all connections by gRPC.
+TABLE_BYTES = 64 * 1024
 
 each_way = pytest.mark.parametrize("way", WAYS)
 each_client = pytest.mark.parametrize("kind", CLIENTS)
@@ -61,8 +63,8 @@ def waiting(target: Served) -> int:
 
 
 async def is_given_back(target: Served) -> None:
-    """Return once nothing is decompressed, nothing waits, and nothing is counted."""
-    await eventually(lambda: unpacking(target).is_idle and bytes_held() == 0)
+    """Return once nothing is decompressed, nothing waits, and nothing is counted but tables of HPACK."""
+    await eventually(lambda: unpacking(target).is_idle and bytes_held() < TABLE_BYTES)
 
 
 @each_way
@@ -276,7 +278,7 @@ async def ada(peer: Peer) -> Identity | None:
 @each_way
 async def test_peer_without_identity_sends_no_more_decompressed_than_plain(way: str) -> None:
     connect, written = WAYS[way]
-    config = ServerConfig(protocols=("native", "http", "rpcx"), http=HTTP(json=True))
+    config = ServerConfig(protocols=("native", "http", "rpcx", "grpc"), http=HTTP(json=True))
     async with (
         served(Open(), scheme="tcp", config=config, authenticate=ada) as target,
         connect(target) as ask,

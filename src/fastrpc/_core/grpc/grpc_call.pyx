@@ -74,9 +74,7 @@ cdef class GrpcHead:
         """Take what a block means that differs in its timeout alone."""
         self.name = twin.name
         self.is_json = twin.is_json
-        self.compressor = twin.compressor
-        self.accepted = twin.accepted
-        self.encoding = twin.encoding
+        self.compressor, self.accepted, self.encoding = twin.compressor, twin.accepted, twin.encoding
         self.attempt = twin.attempt
         self.metadata = twin.metadata
         self.dropped = twin.dropped
