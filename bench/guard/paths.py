@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,6 +22,8 @@ __all__ = ["BATCH", "CALL_PATHS", "CORE_PATHS", "CallPath", "connected", "listen
 
 #: Calls in flight, or in one batch; counts are multiples of it.
 BATCH = 64
+#: Messages of one stream.
+STREAMED = 16
 #: Call tables over which a count is the mean.
 TABLES = 64
 
@@ -55,10 +57,21 @@ class Guard:
     async def record(self, record: Record) -> Record:
         return record
 
+    @fastrpc.method(codec="raw")
+    async def follow(self, payload: bytes) -> AsyncIterator[bytes]:
+        for _ in range(STREAMED):
+            yield payload
+
     @fastrpc.method
     async def later(self, number: int) -> int:
         await asyncio.sleep(0)
         return number
+
+
+async def follow(client: fastrpc.Client) -> list[bytes]:
+    """Take the messages of a stream."""
+    async with client.stream(Guard.follow, PAYLOAD) as messages:
+        return [message async for message in messages]
 
 
 async def pass_on(call: Any, proceed: Any) -> Any:
@@ -78,6 +91,8 @@ class CallPath:
     is_batch: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     interceptors: tuple[Any, ...] = ()
+    #: The protocol that both sides speak.
+    wire: Literal["native", "grpc"] = "native"
 
 
 RECORD = Record(123456789, "the quick brown fox", 0.6180339887, ["alpha", "bravo", "charlie", "delta"])
@@ -106,13 +121,17 @@ CALL_PATHS: dict[str, CallPath] = {
         expected=[42] * BATCH,
         is_batch=True,
     ),
+    "gRPC, raw echo": CallPath(
+        operation=lambda client: client.call(Guard.echo, PAYLOAD), expected=PAYLOAD, wire="grpc"
+    ),
+    "gRPC, a stream of 16 messages": CallPath(operation=follow, expected=[PAYLOAD] * STREAMED, wire="grpc"),
 }
 
 
 @asynccontextmanager
 async def listening(path: CallPath, transport: RecordedTransport) -> AsyncIterator[None]:
     """Serve over `transport`."""
-    config = fastrpc.ServerConfig(keepalive=fastrpc.Keepalive(interval=None))
+    config = fastrpc.ServerConfig(keepalive=fastrpc.Keepalive(interval=None), protocols=(path.wire,))
     add_transport(transport)
     try:
         async with fastrpc.Server(Guard(), config=config, interceptors=path.interceptors) as server:
@@ -125,7 +144,7 @@ async def listening(path: CallPath, transport: RecordedTransport) -> AsyncIterat
 @asynccontextmanager
 async def connected(path: CallPath, transport: RecordedTransport) -> AsyncIterator[fastrpc.Client]:
     """Connect over `transport`, which is known already or has nobody who listens."""
-    config = fastrpc.ClientConfig(keepalive=fastrpc.Keepalive(interval=None))
+    config = fastrpc.ClientConfig(keepalive=fastrpc.Keepalive(interval=None), wire_protocol=path.wire)
     add_transport(transport)
     try:
         async with fastrpc.Client(ADDRESS, interceptors=path.interceptors, config=config) as client:

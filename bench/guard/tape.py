@@ -162,8 +162,12 @@ class RecordedTransport:
         return line
 
     def _answer(self, line: Line) -> None:
-        """Give the client what the server wrote after its write that is due; its goodbye is not answered."""
+        """Give the client what the server wrote after its write that is due; its goodbye is not answered.
+
+        What the server wrote at the beginning comes behind the client's first write, as it did when this was recorded.
+        """
+        due = 0 if self._step == 0 else self._step + 1
         self._step += 1
-        if self._step < len(self.tape.answers):
-            for data in self.tape.answers[self._step]:
+        for answers in self.tape.answers[due : self._step + 1]:
+            for data in answers:
                 line.feed(data)
