@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from demo_grpc import show_grpc
 from demo_http import show_http
 from demo_process import Process, check, command, say
 from demo_security import show_security
@@ -398,6 +399,7 @@ async def show_everything() -> None:
             await show_cluster(running)
             await show_one_server(running)
             await show_http()
+            await show_grpc()
             await show_many_servers(running)
             ended = await asyncio.to_thread(running.stop)
             check(set(ended) == {0}, "servers and registry drain on SIGTERM and end with 0")
