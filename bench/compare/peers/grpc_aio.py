@@ -63,7 +63,7 @@ def _streams_servicer() -> Any:
                 size += len(chunk.data)
             return messages.Total(size=size)
 
-        async def ServedConnection(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        async def Exchange(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
             async for chunk in requests:
                 yield chunk
 
@@ -98,7 +98,7 @@ class GrpcStreams(AsyncStreams):
 
     @asynccontextmanager
     async def exchange(self, messages: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[Any]]:
-        yield self._stub.ServedConnection(messages)
+        yield self._stub.Exchange(messages)
 
 
 class GrpcAio(AsyncServer, AsyncClient):

@@ -58,7 +58,7 @@ def _streams_servicer() -> Any:
         def Send(self, requests: Iterator[Any], context: Any) -> Any:  # noqa: N802  (named by bench.proto)
             return messages.Total(size=sum(len(chunk.data) for chunk in requests))
 
-        def ServedConnection(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
+        def Exchange(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
             yield from requests
 
     return Streams()
@@ -91,7 +91,7 @@ class GrpcStreams(BlockingStreams):
 
     @contextmanager
     def exchange(self, messages: Iterator[Any]) -> Iterator[Iterator[Any]]:
-        yield self._stub.ServedConnection(messages)
+        yield self._stub.Exchange(messages)
 
 
 class GrpcSync(BlockingServer, BlockingClient):
