@@ -30,7 +30,7 @@ from bench.compare.selection import (
     lift_descriptor_limit,
     within_descriptors,
 )
-from bench.compare.workloads import HTTP, RPCX, STREAMS, TABLE, TAILS
+from bench.compare.workloads import GRPC, HTTP, RPCX, STREAMS, TABLE, TAILS
 
 #: What starting and ending a pair of processes takes beside its windows, for the first estimate.
 PAIR_SECONDS = 0.8
@@ -127,7 +127,7 @@ def _names(text: str) -> list[str]:
 
 def _list_choices(found: Mapping[str, Peer], left_out: Mapping[str, str]) -> None:
     for workload in (
-        workload for table in (TABLE, STREAMS, TAILS, HTTP, RPCX) for workload in table.values()
+        workload for table in (TABLE, STREAMS, TAILS, HTTP, RPCX, GRPC) for workload in table.values()
     ):
         print(f"workload  {workload.name:22} {workload.title}")
     for group, names in GROUPS.items():

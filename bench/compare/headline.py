@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.compare.report import rate_cell
-from bench.compare.tables import table, times_cell
+from bench.compare.tables import rate_cell, table, times_cell
 from bench.compare.workloads import WORKLOADS, Workload
 
 __all__ = ["CHOICE", "LENGTH", "Headline", "headline_table", "one_line"]

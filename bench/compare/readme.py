@@ -1,8 +1,8 @@
 """Puts a result into the documents: `python -m bench.compare.readme [RESULT.json]`.
 
-The tables of calls, streams, HTTP and rpcx stand in `bench/RESULTS.md` between markers of their own, each with machine,
-date, versions and the command that made them: a result replaces those of which it has workloads. The README has eight
-figures and two pictures of one result; one that has fewer leaves it as it is.
+The tables of calls, streams, HTTP, rpcx and gRPC stand in `bench/RESULTS.md` between markers of their own, each with
+machine, date, versions and the command that made them: a result replaces those of which it has workloads. The README
+has eight figures and two pictures of one result, and two figures of gRPC; a result that has fewer leaves it as it is.
 """
 
 import json
@@ -12,17 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.compare.grpc_report import grpc_headlines, grpc_tables
 from bench.compare.headline import headline_table, one_line
 from bench.compare.paths import PLOTS, RESULTS, ROOT, TABLES
 from bench.compare.plots import write_plots
-from bench.compare.report import TAILS_TITLE, conditions, latency_table, rate_cell, ratio_table
+from bench.compare.report import TAILS_TITLE, conditions, latency_table, ratio_table
 from bench.compare.stream_report import stream_rates, stream_ratios
-from bench.compare.tables import NOTHING, table
+from bench.compare.tables import NOTHING, rate_cell, table
 from bench.compare.tail_report import tail_table
 from bench.compare.ways_in_report import HTTP_TITLE, RPCX_TITLE, http_table, rpcx_table
 from bench.compare.workloads import CURVES, HTTP, STREAMS, TABLE, TAILS, WORKLOADS
 
-__all__ = ["FIGURES", "SECTIONS", "MarkerError", "Section", "calls_block", "streams_block", "write_readme"]
+__all__ = [
+    "FIGURES",
+    "GRPC_FIGURES",
+    "SECTIONS",
+    "MarkerError",
+    "Section",
+    "calls_block",
+    "streams_block",
+    "write_readme",
+]
 
 
 class MarkerError(Exception):
@@ -58,9 +68,11 @@ CALLS = Section("comparison")
 STREAMED = Section("streams")
 OVER_HTTP = Section("http")
 OVER_RPCX = Section("rpcx")
-#: The sections of RESULTS.md, and that of the README.
-SECTIONS = (CALLS, STREAMED, OVER_HTTP, OVER_RPCX)
+OVER_GRPC = Section("grpc")
+#: The sections of RESULTS.md, and those of the README.
+SECTIONS = (CALLS, STREAMED, OVER_HTTP, OVER_RPCX, OVER_GRPC)
 FIGURES = Section("figures")
+GRPC_FIGURES = Section("grpc figures")
 
 #: The pictures of the README: the first two that a result has.
 SHOWN = ("w2", "server_stream", "http_record")
@@ -91,6 +103,8 @@ def write_readme(result: Mapping[str, Any], root: Path = ROOT) -> None:
         shown = [name for name in SHOWN if name in plots][:2]
         block = "\n".join([one_line(result), figures, _pictures(shown, PLOTS.as_posix())])
         _write(root / "README.md", {FIGURES: block})
+    elif rows := grpc_headlines(result):
+        _write(root / "README.md", {GRPC_FIGURES: "\n".join([one_line(result), rows])})
     else:
         print("README.md stays as it is: the result has fewer than eight of its rows", file=sys.stderr)
 
@@ -106,6 +120,8 @@ def _blocks(result: Mapping[str, Any], plots: Sequence[str]) -> dict[Section, st
         blocks[OVER_HTTP] = "\n".join([conditions(result), HTTP_TITLE, requests, pictures])
     if calls := rpcx_table(result):
         blocks[OVER_RPCX] = "\n".join([conditions(result), RPCX_TITLE, calls])
+    if pairs := grpc_tables(result):
+        blocks[OVER_GRPC] = "\n".join([conditions(result), pairs])
     return blocks
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare.growth import growth_tables
+from bench.compare.grpc_report import grpc_tables
 from bench.compare.rounds import Outcome
 from bench.compare.stream_report import stream_rates, stream_ratios
-from bench.compare.tables import NOTHING, share_cell, table, times_cell
+from bench.compare.tables import NOTHING, rate_cell, share_cell, table, times_cell
 from bench.compare.tail_report import tail_table
 from bench.compare.tls_report import encrypted_table
 from bench.compare.ways_in_report import HTTP_TITLE, RPCX_TITLE, http_table, rpcx_table
@@ -191,6 +192,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         parts += [HTTP_TITLE, requests]
     if calls := rpcx_table(result):
         parts += [RPCX_TITLE, calls]
+    if pairs := grpc_tables(result):
+        parts.append(pairs)
     if growth := growth_tables(result):
         parts.append(growth)
     if result["failures"]:
@@ -298,16 +301,6 @@ def _grid(
 
 def _cell_or_nothing(row: Mapping[str, Any] | None, workload: Workload, cell: Cell) -> str:
     return cell(row, workload) if row else NOTHING
-
-
-def rate_cell(row: Mapping[str, Any], workload: Workload) -> str:
-    """Return a rate in the unit that fits the workload."""
-    if workload.payload_bytes >= 4096:
-        return f"{row['megabytes_per_second']:,.0f} MB/s"
-    rate = f"{row['calls_per_second']:,.0f}"
-    if workload.in_flight * workload.batch == 1:
-        return f"{rate} ({row['p50_seconds'] * 1e6:,.1f} µs)"
-    return rate
 
 
 def _ratio_cell(row: Mapping[str, Any], workload: Workload) -> str:

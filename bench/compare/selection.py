@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.compare.peers.base import Peer
-from bench.compare.workloads import CURVES, HTTP, RPCX, STREAMS, TABLE, TAILS, WORKLOADS, Workload
+from bench.compare.workloads import CURVES, GRPC, HTTP, RPCX, STREAMS, TABLE, TAILS, WORKLOADS, Workload
 
 #: Who answers whether a change helped; `--quick` measures these.
 MAIN_PEERS = ("c_echo", "fastrpc", "grpc_asyncio", "grpc_uvloop")
@@ -21,6 +21,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "tails": tuple(TAILS),
     "http": tuple(HTTP),
     "rpcx": tuple(RPCX),
+    "grpc": tuple(GRPC),
     **{curve.name: tuple(curve.points.values()) for curve in CURVES.values()},
     "growth": tuple(name for curve in CURVES.values() for name in curve.points.values()),
 }
@@ -50,8 +51,8 @@ def assign(
     Args:
         found: every peer there is, by name.
         peers: names, or `all`; without them each workload is taken to the peers it is there for.
-        workloads: names of workloads, of curves, `table`, `streams`, `tails`, `http`, `rpcx` or `growth`; without
-            them the table, and for the whole default run the others too.
+        workloads: names of workloads, of curves, `table`, `streams`, `tails`, `http`, `rpcx`, `grpc` or `growth`;
+            without them the table, and for the whole default run the others too.
         quick: take the main peers and the table, unless told otherwise.
 
     Raises:
@@ -86,10 +87,10 @@ def within_descriptors(assignments: Sequence[Assignment], limit: int) -> tuple[l
 
 def _workload_names(asked: Sequence[str] | None, *, is_whole: bool) -> list[str]:
     if asked is None:
-        return [*TABLE, *STREAMS, *TAILS, *HTTP, *RPCX, *GROUPS["growth"]] if is_whole else list(TABLE)
+        return [*TABLE, *STREAMS, *TAILS, *HTTP, *RPCX, *GRPC, *GROUPS["growth"]] if is_whole else list(TABLE)
     unknown = [name for name in asked if name not in GROUPS and name not in WORKLOADS]
     if unknown:
-        known = ", ".join([*TABLE, *STREAMS, *TAILS, *HTTP, *RPCX, *GROUPS])
+        known = ", ".join([*TABLE, *STREAMS, *TAILS, *HTTP, *RPCX, *GRPC, *GROUPS])
         raise UnknownNameError(f"no workload {', '.join(unknown)}; there are {known}; see --list")
     # A dictionary keeps the order and each name once.
     return list(dict.fromkeys(each for name in asked for each in GROUPS.get(name, (name,))))

@@ -1,8 +1,11 @@
 """Markdown tables, and how their cells show ratios."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-__all__ = ["NOTHING", "share_cell", "table", "times_cell"]
+from bench.compare.workloads import Workload
+
+__all__ = ["NOTHING", "rate_cell", "share_cell", "table", "times_cell"]
 
 #: What stands in a cell where nothing was measured.
 NOTHING = "–"
@@ -22,3 +25,13 @@ def times_cell(times: float) -> str:
 def share_cell(share: float) -> str:
     """Return a share in percent, small ones with a decimal."""
     return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
+
+
+def rate_cell(row: Mapping[str, Any], workload: Workload) -> str:
+    """Return a rate in the unit that fits the workload."""
+    if workload.payload_bytes >= 4096:
+        return f"{row['megabytes_per_second']:,.0f} MB/s"
+    rate = f"{row['calls_per_second']:,.0f}"
+    if workload.in_flight * workload.batch == 1:
+        return f"{rate} ({row['p50_seconds'] * 1e6:,.1f} µs)"
+    return rate

@@ -1,7 +1,7 @@
 """What the peers are asked to do: the workloads and their values, the same for all.
 
-`TABLE` holds the workloads of calls, `STREAMS` those of streams, `TAILS` those at a fixed rate, `HTTP` and `RPCX` those
-of other protocols, `CURVES` those in which one quantity grows; `WORKLOADS` holds all of them.
+`TABLE` holds the workloads of calls, `STREAMS` those of streams, `TAILS` those at a fixed rate, `HTTP`, `RPCX` and
+`GRPC` those of other protocols, `CURVES` those in which one quantity grows; `WORKLOADS` holds all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 __all__ = [
     "CURVES",
+    "GRPC",
     "HTTP",
     "RECORD_ID",
     "RECORD_NAME",
@@ -284,6 +285,54 @@ _RPCX = (
     ),
 )
 
+#: Both sides of gRPC's stacks and of ours, and each side of ours with the other side of theirs.
+_GRPC_PAIRS = ("fastrpc_grpc", "fastrpc_grpc_stub", "grpc_asyncio", "grpc_uvloop", "grpc_go", "tonic")
+_GRPC_MIXED = ("fastrpc_grpc_client", "fastrpc_grpc_server", "fastrpc_grpc_server_aio")
+_GRPC_BLOCKING = ("fastrpc_grpc_blocking", "grpc_sync")
+
+
+def _grpc(name: str, title: str, operation: Operation, in_flight: int, **changes: Any) -> Workload:
+    workload = Workload(
+        name=name,
+        title=title,
+        operation=operation,
+        in_flight=in_flight,
+        payload_bytes=32,
+        limit_family="fastrpc",
+        only_peers=_GRPC_PAIRS,
+    )
+    return replace(workload, **changes)
+
+
+_GRPC = (
+    _grpc("grpc_echo", "32 B, 64 in flight", "echo", 64, only_peers=("fastrpc", *_GRPC_PAIRS, *_GRPC_MIXED)),
+    _grpc("grpc_record", "protobuf record built per call, 64 in flight", "record", 64),
+    _grpc(
+        "grpc_64K",
+        "64 KiB, 16 in flight",
+        "echo",
+        16,
+        payload_bytes=64 * _KIB,
+        only_peers=("fastrpc", "fastrpc_grpc", "grpc_go", "tonic"),
+    ),
+    _grpc(
+        "grpc_stream",
+        "server stream, 32 B",
+        "server_stream",
+        1,
+        only_peers=("fastrpc_grpc", "grpc_go", "tonic"),
+    ),
+    _grpc(
+        "grpc_one",
+        "32 B, one in flight, blocking clients",
+        "echo",
+        1,
+        sample_every=1,
+        base_family="grpcio sync",
+        only_peers=_GRPC_BLOCKING,
+    ),
+)
+
 #: Each point costs a measurement per peer and round: enough of them to see a bend, no more.
 _IN_FLIGHT = (1, 4, 16, 64, 256, 1024, 4096)
 _PAYLOAD_BYTES = (0, 64, _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB)
@@ -335,6 +384,8 @@ HTTP: Mapping[str, Workload] = MappingProxyType({workload.name: workload for wor
 
 RPCX: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _RPCX})
 
+GRPC: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _GRPC})
+
 
 def _curve(name: str, title: str, axis: str, *, in_bytes: bool = False) -> Curve:
     points = {quantity: workload.name for quantity, workload in _GROWTH[name].items()}
@@ -360,6 +411,7 @@ WORKLOADS: Mapping[str, Workload] = MappingProxyType(
         **TAILS,
         **HTTP,
         **RPCX,
+        **GRPC,
         **{workload.name: workload for points in _GROWTH.values() for workload in points.values()},
     }
 )

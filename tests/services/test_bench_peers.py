@@ -22,6 +22,9 @@ PEERS = (
     "fastrpc",
     "fastrpc_asyncio",
     "fastrpc_blocking",
+    "fastrpc_grpc",
+    "fastrpc_grpc_blocking",
+    "fastrpc_grpc_stub",
     "fastrpc_http",
     "fastrpc_rpcx",
     "grpc_asyncio",
@@ -35,7 +38,18 @@ PEERS = (
 )
 
 #: Our own and the yardsticks in C run in `make services`, the rest in `make soak`: no change of ours touches them.
-OURS = ("c_echo", "c_http", "c_sink", "fastrpc", "fastrpc_blocking", "fastrpc_http", "fastrpc_rpcx")
+OURS = (
+    "c_echo",
+    "c_http",
+    "c_sink",
+    "fastrpc",
+    "fastrpc_blocking",
+    "fastrpc_grpc",
+    "fastrpc_grpc_blocking",
+    "fastrpc_grpc_stub",
+    "fastrpc_http",
+    "fastrpc_rpcx",
+)
 TRIED = PEERS if SCALE > 1 else OURS
 
 #: Raw bytes, integers and the record; then what only some offer. Each peer starts two processes for each workload: of
@@ -65,12 +79,22 @@ OFFERED = {
     "c_echo": {"W5"},
     "c_http": {*HTTP},
     "c_sink": {"server_stream", "client_stream_64K"} & {*STREAMS},
+    "fastrpc_grpc": {*WORKLOADS, "server_stream"} - {"mul"},
+    "fastrpc_grpc_blocking": {"W5"},
     "fastrpc_http": {*HTTP},
     "fastrpc_rpcx": {"rpcx_mul"},
 }
 #: What some offer beside those.
 FURTHER = {"aiohttp": HTTP, "fastapi": HTTP, "fastrpc": ("rpcx_mul",), "fastrpc_asyncio": ("rpcx_mul",)}
-STREAMING = ("fastrpc", "fastrpc_asyncio", "fastrpc_blocking", "grpc_asyncio", "grpc_sync", "grpc_uvloop")
+STREAMING = (
+    "fastrpc",
+    "fastrpc_asyncio",
+    "fastrpc_blocking",
+    "fastrpc_grpc_stub",
+    "grpc_asyncio",
+    "grpc_sync",
+    "grpc_uvloop",
+)
 
 BRIEF = ("--rounds=1", "--seconds=0.1", "--warm-seconds=0.02")
 

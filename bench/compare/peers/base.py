@@ -16,7 +16,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -33,6 +33,7 @@ __all__ = [
     "BlockingClient",
     "BlockingServer",
     "Loop",
+    "Mixed",
     "Peer",
     "PeerUnavailableError",
     "PythonPeer",
@@ -80,6 +81,45 @@ class Peer(Protocol):
     def client_command(self, order: LoadOrder) -> list[str]:
         """Return what runs the load; its last line of output is a Measurement as JSON."""
         ...
+
+
+class Mixed:
+    """The client of one peer with the server of another one."""
+
+    by_default = False
+
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        *,
+        client: Peer,
+        server: Peer,
+        operations: Collection[Operation],
+        scheme: str = "",
+    ) -> None:
+        self.name = name
+        self.title = title
+        self.family = title
+        self._client = client
+        self._server = server
+        self._operations = operations
+        #: What the client has before a server's host and port.
+        self._scheme = scheme
+
+    def offers(self, workload: Workload) -> bool:
+        return workload.operation in self._operations
+
+    def prepare(self) -> None:
+        self._client.prepare()
+        self._server.prepare()
+
+    def server_command(self, directory: Path, workload: Workload) -> list[str]:
+        return self._server.server_command(directory, workload)
+
+    def client_command(self, order: LoadOrder) -> list[str]:
+        address = self._scheme + order.address.rpartition("//")[2]
+        return self._client.client_command(replace(order, address=address))
 
 
 class PythonPeer:

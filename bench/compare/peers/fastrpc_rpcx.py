@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import fastrpc
 from bench.compare.load import AsyncOperation
-from bench.compare.measurement import LoadOrder
-from bench.compare.peers.base import AsyncClient, AsyncServer, Peer
+from bench.compare.peers.base import AsyncClient, AsyncServer, Mixed, Peer
 from bench.compare.peers.fastrpc import Args, Arith
 from bench.compare.peers.rpcx import RPCX
 from bench.compare.workloads import Operation, Workload
@@ -36,41 +34,23 @@ class FastRPCRpcx(AsyncServer, AsyncClient):
             yield AsyncOperation(lambda: call(Arith.Mul, Args(6, 7)), lambda reply: reply.C)
 
 
-class Mixed:
-    """The client of one peer with the server of another one."""
-
-    by_default = False
-
-    def __init__(self, name: str, title: str, *, client: Peer, server: Peer, scheme: str = "") -> None:
-        self.name = name
-        self.title = title
-        self.family = title
-        self._client = client
-        self._server = server
-        #: What the client has before a server's host and port.
-        self._scheme = scheme
-
-    def offers(self, workload: Workload) -> bool:
-        return workload.operation == "rpcx_mul"
-
-    def prepare(self) -> None:
-        self._client.prepare()
-        self._server.prepare()
-
-    def server_command(self, directory: Path, workload: Workload) -> list[str]:
-        return self._server.server_command(directory, workload)
-
-    def client_command(self, order: LoadOrder) -> list[str]:
-        address = self._scheme + order.address.rpartition("//")[2]
-        return self._client.client_command(replace(order, address=address))
-
-
 OURS = FastRPCRpcx("fastrpc_rpcx", "fastrpc over rpcx's wire", family="fastrpc, rpcx", by_default=False)
 
 PEERS: tuple[Peer, ...] = (
     OURS,
     Mixed(
-        "fastrpc_rpcx_client", "fastrpc's client, rpcx's server", client=OURS, server=RPCX, scheme="tcp://"
+        "fastrpc_rpcx_client",
+        "fastrpc's client, rpcx's server",
+        client=OURS,
+        server=RPCX,
+        scheme="tcp://",
+        operations=["rpcx_mul"],
     ),
-    Mixed("fastrpc_rpcx_server", "rpcx's client, fastrpc's server", client=RPCX, server=OURS),
+    Mixed(
+        "fastrpc_rpcx_server",
+        "rpcx's client, fastrpc's server",
+        client=RPCX,
+        server=OURS,
+        operations=["rpcx_mul"],
+    ),
 )

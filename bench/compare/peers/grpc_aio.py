@@ -106,8 +106,11 @@ class GrpcAio(AsyncServer, AsyncClient):
 
     operations = (*AsyncServer.operations, "server_stream", "client_stream", "both_ways")
 
-    def __init__(self, name: str, title: str, loop: Loop) -> None:
-        super().__init__(name, title, family="grpc.aio")
+    #: What has grpc.aio's names.
+    library: Any = grpc.aio
+
+    def __init__(self, name: str, title: str, loop: Loop, *, family: str = "grpc.aio") -> None:
+        super().__init__(name, title, family=family, by_default=family == "grpc.aio")
         self.loop = loop
 
     def prepare(self) -> None:
@@ -115,7 +118,7 @@ class GrpcAio(AsyncServer, AsyncClient):
 
     @asynccontextmanager
     async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
-        server = grpc.aio.server(options=grpc_options(workload))
+        server = self.library.server(options=grpc_options(workload))
         server.add_generic_rpc_handlers((_raw_handlers(),))
         load_services().add_TypedServicer_to_server(_typed_servicer(), server)
         load_services().add_StreamsServicer_to_server(_streams_servicer(), server)
@@ -128,13 +131,13 @@ class GrpcAio(AsyncServer, AsyncClient):
 
     @asynccontextmanager
     async def connected(self, address: str, workload: Workload) -> AsyncIterator[AsyncOperation]:
-        async with grpc.aio.insecure_channel(address, options=grpc_options(workload)) as channel:
+        async with self.library.insecure_channel(address, options=grpc_options(workload)) as channel:
             await channel.channel_ready()
             yield _operation(channel, workload)
 
     @asynccontextmanager
     async def streaming(self, address: str, workload: Workload) -> AsyncIterator[AsyncStreams]:
-        async with grpc.aio.insecure_channel(address, options=grpc_options(workload)) as channel:
+        async with self.library.insecure_channel(address, options=grpc_options(workload)) as channel:
             await channel.channel_ready()
             yield GrpcStreams(channel, workload)
 

@@ -4,6 +4,6 @@ from bench.compare.compiled import EncryptedGoPeer, GoPeer
 from bench.compare.peers.base import Peer
 
 _LIBRARY = "google.golang.org/grpc"
-_PLAIN = GoPeer("grpc_go", "grpc-go", library=_LIBRARY, has_streams=True)
+GRPC_GO = GoPeer("grpc_go", "grpc-go", library=_LIBRARY, has_streams=True)
 
-PEERS: tuple[Peer, ...] = (_PLAIN, EncryptedGoPeer(_PLAIN, library=_LIBRARY, has_streams=True))
+PEERS: tuple[Peer, ...] = (GRPC_GO, EncryptedGoPeer(GRPC_GO, library=_LIBRARY, has_streams=True))

@@ -1,5 +1,6 @@
 // Command grpc_go is gRPC's Go stack as a peer: generated code for typed calls and streams, and for raw payloads, as in the
-// Python peers, a codec that passes them through (Documentation/encoding.md of grpc-go).
+// Python peers, a codec that passes them through (Documentation/encoding.md of grpc-go). It has the name of protobuf's, in
+// whose place it is: other stacks know no other content type.
 //
 // Only the largest message is set, 4 MiB by default: windows are sized by measuring, TCP_NODELAY is on.
 package main
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 
 	"fastrpc.test/compare/benchpb"
@@ -25,7 +27,7 @@ import (
 const messageBytes = 64 * 1024 * 1024
 
 func main() {
-	encoding.RegisterCodecV2(rawCodec{})
+	encoding.RegisterCodecV2(rawCodec{encoding.GetCodecV2(proto.Name)})
 	load.Main(load.Peer{Serve: servePlain, ServeTLS: serveTLS, Connect: connect, ConnectStreams: connectStreams})
 }
 
@@ -86,7 +88,7 @@ func connect(order load.Order) (load.Operation, error) {
 func echo(connection *grpc.ClientConn, payload []byte) load.Operation {
 	call := func() ([]byte, error) {
 		var answer []byte
-		err := connection.Invoke(context.Background(), "/bench.Raw/Echo", &payload, &answer, grpc.CallContentSubtype("raw"))
+		err := connection.Invoke(context.Background(), "/bench.Raw/Echo", &payload, &answer)
 		return answer, err
 	}
 	return load.NewOperation(call, func(answer []byte) bool { return bytes.Equal(answer, payload) })
@@ -126,18 +128,24 @@ func (typedServer) Echo(_ context.Context, record *benchpb.Record) (*benchpb.Rec
 	return record, nil
 }
 
-// rawCodec passes payloads through as they are.
-type rawCodec struct{}
-
-func (rawCodec) Name() string { return "raw" }
-
-func (rawCodec) Marshal(payload any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(*payload.(*[]byte))}, nil
+// rawCodec passes payloads through as they are, and messages to the codec of protobuf.
+type rawCodec struct {
+	encoding.CodecV2
 }
 
-func (rawCodec) Unmarshal(data mem.BufferSlice, payload any) error {
-	*payload.(*[]byte) = data.Materialize()
-	return nil
+func (codec rawCodec) Marshal(value any) (mem.BufferSlice, error) {
+	if payload, isRaw := value.(*[]byte); isRaw {
+		return mem.BufferSlice{mem.SliceBuffer(*payload)}, nil
+	}
+	return codec.CodecV2.Marshal(value)
+}
+
+func (codec rawCodec) Unmarshal(data mem.BufferSlice, value any) error {
+	if payload, isRaw := value.(*[]byte); isRaw {
+		*payload = data.Materialize()
+		return nil
+	}
+	return codec.CodecV2.Unmarshal(data, value)
 }
 
 type rawServer struct{}
