@@ -193,6 +193,16 @@ class TestWindows:
             await peer.send_all(stream, message(bytes(30_000)) + message(bytes(60_000)), ends=True)
             assert (await peer.end(stream)).messages == [b"90000"]
 
+    async def test_a_reader_that_waits_already_gets_the_rest_of_a_message(self) -> None:
+        async with serving() as address, channel(address) as client:
+            call = client.stream_stream(BOTH)()
+            # The credit of the first is less than is sent at once, and the second is longer than what is left.
+            for size in (29_000, 46_000):
+                await call.write(bytes(size))
+                assert len(await call.read()) == size
+            await call.done_writing()
+            assert await call.read() is grpc.aio.EOF
+
     async def test_long_messages_of_streams_share_the_pool(self) -> None:
         raw = Raw()
         memory = Memory(stream_pool=1_000_000)

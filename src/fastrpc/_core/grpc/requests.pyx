@@ -454,6 +454,8 @@ cdef class GrpcRequests(Http2Connection):
         if size <= 0:
             return 0
         if call.has_started:
+            # The ones before it may have been taken before a part of it came: their credit may be too little to be sent.
+            is_awaited = is_awaited or call.stream is not None and (<StreamChannel>call.stream).waiting == 0
             if not is_awaited and call.reader.total + PREFIX_BYTES <= <int64_t>self._window_bytes or self.granted_bytes and (
                 self.granted_bytes + size > self.pool_bytes or process_held + size > self.gate.memory.lend_below
             ):
