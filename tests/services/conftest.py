@@ -101,16 +101,35 @@ GRPC_PROGRAMS = (
     "github.com/grpc-ecosystem/grpc-health-probe@v0.4.61",
 )
 
+#: grpc-go's programs for tests between implementations, and a generator of load.
+INTEROP_PROGRAMS = (
+    "google.golang.org/grpc/interop/client@v1.85.0",
+    "google.golang.org/grpc/interop/server@v1.85.0",
+    "google.golang.org/grpc/interop/http2@v1.85.0",
+    "github.com/bojand/ghz/cmd/ghz@v0.120.0",
+)
+
 
 @pytest.fixture(scope="session")
 def grpc_programs() -> Path:
     """The folder of grpcurl and grpc-health-probe, built once into `.cache`; skips the test where there is no Go."""
+    return installed(GRPC_PROGRAMS)
+
+
+@pytest.fixture(scope="session")
+def interop_programs() -> Path:
+    """The folder of grpc-go's interop programs and ghz, built as those are."""
+    return installed(INTEROP_PROGRAMS)
+
+
+def installed(programs: tuple[str, ...]) -> Path:
+    """Install programs in Go, each under its name and version, and return their folder."""
     go = shutil.which("go")
     if go is None:
         pytest.skip("Go is not installed")
     folder = ROOT / ".cache" / "grpc_programs"
     folder.mkdir(parents=True, exist_ok=True)
-    for program in GRPC_PROGRAMS:
+    for program in programs:
         built = folder / program.rpartition("/")[2]
         if not built.exists():
             subprocess.run(
