@@ -1,5 +1,6 @@
-"""`fastrpc gateway`: the services of a registry by HTTP.
+"""`fastrpc gateway`: the services of a registry, or of a server of gRPC, by HTTP.
 
-command     the command itself;  catalogue: the services that it serves
+command     the command itself;  catalogue: the services that it serves;  places: the registry, or that server
 forwarding  passes calls on;  forwarded_types: their types as reflection describes them
+grpc_methods  methods as descriptors tell them
 """

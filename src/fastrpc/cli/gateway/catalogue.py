@@ -1,4 +1,4 @@
-"""The services before which a gateway stands: those of its contracts, and those that its registry lists."""
+"""The services before which a gateway stands: those of its contracts, and those that its registry or server lists."""
 
 import asyncio
 import logging
@@ -7,16 +7,14 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fastrpc.cli.calling.command import target_for
 from fastrpc.cli.contracts.descriptions import SERVICES_METHOD, read_descriptions
 from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.gateway.forwarded_types import described_methods
 from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
-from fastrpc.client.client import Client
+from fastrpc.cli.gateway.grpc_methods import described_by_grpc
+from fastrpc.cli.gateway.places import ASK_SECONDS, places_of
 from fastrpc.config import ClientConfig
 from fastrpc.errors import ConfigError, FastRPCError
-from fastrpc.registries.base.registry import WatchedRegistry
-from fastrpc.registries.base.urls import split_target
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX
@@ -35,15 +33,12 @@ LOOK_SECONDS: Final = 2.0
 #: Seconds until a server that refused to describe its services is asked again: it logs each refusal.
 REFUSED_SECONDS: Final = 60.0
 
-#: Seconds for a server to describe its services, connecting included.
-ASK_SECONDS: Final = 3.0
-
 
 class Catalogue:
-    """Adds the services of a registry to a server, for as long as its block lasts.
+    """Adds the services of a registry, or of a server of gRPC, to a server, for as long as its block lasts.
 
     Args:
-        url: of the registry.
+        url: of the registry, or of that server.
         dial: the credentials that are shown to the registry, and not to servers.
         config: of the clients of the servers behind.
         contracts: services whose types are known.
@@ -62,13 +57,8 @@ class Catalogue:
         self._clock = clock
         self._server = server
         self._url = url
-        self._dial = dial
-        self._config = config
         self._contracts = contracts
-        self._registry = dial.registry(url)
-        #: Those of the clients: a client that opens its own shows that the certificate of servers.
-        self._registries: dict[str, WatchedRegistry] = {}
-        self._clients: dict[str, Client] = {}
+        self._places = places_of(url, dial, config)
         self._known: set[str] = set()
         #: Whether the registry has listed its services, or never will; listed ones that no server described yet.
         self._is_listed = False
@@ -83,15 +73,17 @@ class Catalogue:
 
     async def __aenter__(self) -> Self:
         for contract in self._contracts:
+            is_grpc = await self._speaks_grpc(contract.name)
             self._add(
                 contract.name,
                 forwarding_service(
                     contract.name,
-                    forwarded_methods(contract),
-                    self._client(contract.name),
+                    forwarded_methods(contract, is_grpc=is_grpc),
+                    self._places.client(contract.name),
                     version=contract.version,
                     documentation=contract.documentation,
                     names=contract.names,
+                    is_grpc=is_grpc,
                 ),
             )
         # The servers behind have such services as well.
@@ -108,10 +100,7 @@ class Catalogue:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for client in self._clients.values():
-            await client.close()
-        for registry in (*self._registries.values(), self._registry):
-            await registry.aclose()
+        await self._places.close()
 
     async def _follow(self) -> None:
         while True:
@@ -119,13 +108,12 @@ class Catalogue:
             await self._look()
 
     async def _look(self) -> None:
-        """Add the services that the registry lists and that are not there."""
-        services = getattr(self._registry, "services", None)
-        if services is None:
-            self._is_listed = True
-            return
+        """Add the services that are listed and not there."""
         try:
-            names = await asyncio.to_thread(services)
+            names = await self._places.names()
+            if names is None:
+                self._is_listed = True
+                return
             found = sorted(
                 name for name in names if not name.startswith(BUILTIN_PREFIX) and name not in self._known
             )
@@ -141,7 +129,7 @@ class Catalogue:
         self._is_listed = True
         self._awaited.intersection_update(names)
         self._warned.pop("", None)
-        gone = {*self._clients, *self._registries, *self._warned}.difference(names, self._known)
+        gone = (self._places.clients() | self._warned.keys()).difference(names, self._known)
         await asyncio.gather(*map(self._forget, gone), *map(self._open, due))
 
     async def _forget(self, name: str) -> None:
@@ -149,35 +137,17 @@ class Catalogue:
         self._warned.pop(name, None)
         self._refused_until.pop(name, None)
         try:
-            try:
-                if name in self._clients:
-                    await self._clients[name].close()
-            finally:
-                if name in self._registries:
-                    await self._registries[name].aclose()
+            await self._places.forget(name)
         except Exception:
             logger.exception("the client of %s, which is listed no more, could not be closed", name)
-        # Last: the end also closes a client whose close was cancelled.
-        self._clients.pop(name, None)
-        self._registries.pop(name, None)
 
     async def _open(self, name: str) -> None:
         """Ask a server of a service for its methods, and add it."""
         if name not in self._warned:
             self._awaited.add(name)
         try:
-            client = self._client(name)
             async with asyncio.timeout(ASK_SECONDS):
-                view = client.with_options(timeout=ASK_SECONDS, idempotent=True, codec="msgpack")
-                described = read_descriptions(await view.call(SERVICES_METHOD), name)
-            [service] = [one for one in described if one.name == name]
-            made = forwarding_service(
-                name,
-                described_methods(service),
-                client,
-                version=service.version,
-                documentation=service.documentation,
-            )
+                made = await self._described(name)
             self._add(name, made)
         except Exception as error:
             # Reflection that is off, or not for every caller; an unreachable server; invalid names: the others are
@@ -189,6 +159,31 @@ class Catalogue:
                 self._refused_until[name] = self._clock() + REFUSED_SECONDS
             advice = "" if isinstance(error, ConfigError) else " (--contract would tell its methods)"
             self._warn(name, f"{name} is not served{advice}", error)
+
+    async def _described(self, name: str) -> Any:
+        """Return the service that forwards to a service as its server describes it."""
+        client = self._places.client(name)
+        view = client.with_options(timeout=ASK_SECONDS, idempotent=True)
+        if await self._places.speaks_grpc(name):
+            return forwarding_service(name, await described_by_grpc(view, name), client, is_grpc=True)
+        described = read_descriptions(await view.with_options(codec="msgpack").call(SERVICES_METHOD), name)
+        [service] = [one for one in described if one.name == name]
+        return forwarding_service(
+            name,
+            described_methods(service),
+            client,
+            version=service.version,
+            documentation=service.documentation,
+        )
+
+    async def _speaks_grpc(self, name: str) -> bool:
+        """Return whether the servers of a contract speak gRPC; no as long as none is known."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await self._places.speaks_grpc(name)
+        except Exception:
+            # The registry that cannot be reached is warned of when it is asked for its services.
+            return False
 
     def _add(self, name: str, service: Any) -> None:
         self._server.add(service)
@@ -205,19 +200,6 @@ class Catalogue:
             return "the registry has not told its services"
         service = method.rpartition(".")[0]
         return f"no server of {service} has described its methods" if service in self._awaited else None
-
-    def _client(self, name: str) -> Client:
-        """Return the client of a service; it shows the credentials of callers alone."""
-        if name not in self._clients:
-            named = split_target(target_for(self._url, name))
-            if named is None:
-                raise ConfigError(f"{self._url} is not the URL of a registry")
-            place, service = named
-            # A name that no client takes stays without one.
-            if name not in self._registries:
-                self._registries[name] = self._dial.registry(place)
-            self._clients[name] = Client(service, registry=self._registries[name], config=self._config)
-        return self._clients[name]
 
     def _warn(self, about: str, text: str, error: Exception) -> None:
         """Log a fault, once as long as its kind stays the same: texts have times in them."""

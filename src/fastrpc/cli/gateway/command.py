@@ -11,6 +11,7 @@ import typer
 from fastrpc.cli.contracts.source import services_of_file
 from fastrpc.cli.dialing import TOKEN_VARIABLE, Authorities, Dialing, Key, ServerName, dialing
 from fastrpc.cli.gateway.catalogue import Catalogue
+from fastrpc.cli.gateway.places import check_place
 from fastrpc.cli.import_string import check_import_string, import_from_string
 from fastrpc.cli.listening import (
     AddressesAsJson,
@@ -48,7 +49,10 @@ _NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
 Registry = Annotated[
     str,
     typer.Option(
-        "--registry", "-r", metavar="URL", help="The registry with the services: registry://host:port."
+        "--registry",
+        "-r",
+        metavar="URL",
+        help="The registry with the services: registry://host:port; or a server of gRPC: grpc://host:port.",
     ),
 ]
 Addresses = Annotated[
@@ -123,7 +127,7 @@ def gateway(
     log_format: LogFormatName = None,
     as_json: AddressesAsJson = False,
 ) -> None:
-    """Offer the services of a registry by HTTP, until SIGTERM or Ctrl-C.
+    """Offer the services of a registry, or of a server of gRPC, by HTTP, until SIGTERM or Ctrl-C.
 
     A caller's token goes on with each of its calls; --token-file and --cert are for the registry alone.
 
@@ -247,7 +251,7 @@ def _catalogues(
 ) -> Callable[[Any], Catalogue]:
     """Return the function that makes the catalogue of a server."""
     # A wrong URL is reported before anything is served.
-    dial.registry(url).close()
+    check_place(url, dial)
     tls = dial.config.tls
     if allows_plain and tls is not None:
         raise ConfigError("--allow-plain is given with options of TLS", hint="leave one of them out")

@@ -1,7 +1,8 @@
 """Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
 
 Values go on in the codec in which they came, undecoded: a contract has the names and types of a server, but only the
-server has the checks and conversions of its classes, such as pydantic models.
+server has the checks and conversions of its classes, such as pydantic models. Before servers of gRPC they are decoded,
+by a contract or by the descriptors of the server, as messages have another form.
 
 Metadata of a caller, its own `authorization` included, its deadline, request id and cancellation are passed on. The
 token and the certificate that the gateway shows to a registry never are.
@@ -11,7 +12,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import GenericAlias
-from typing import Any, Final, NamedTuple, get_origin
+from typing import Any, Final, NamedTuple, Protocol, get_origin
 
 import msgspec
 
@@ -28,7 +29,7 @@ from fastrpc.rpc.signature import NO_DEFAULT
 from fastrpc.status import Status
 from fastrpc.tls.failures import DEMANDS_CERTIFICATE
 
-__all__ = ["ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service"]
+__all__ = ["Behind", "ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -50,6 +51,20 @@ _OF_ONE_VALUE: Final = frozenset({"raw", "protobuf"})
 _CODEC_NAMES: Final[Mapping[int, str]] = {number: name for name, number in CODECS.items()} | dict(
     VALUE_CODECS
 )
+
+
+class Behind(Protocol):
+    """The way to call a method that has other arguments behind the gateway than here."""
+
+    @property
+    def target(self) -> Any:
+        """The method as clients take it."""
+
+    def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
+        """Return its arguments; CallError if those that came do not fit."""
+
+    def details(self, details: Any) -> Any:
+        """Return the details of an error as values."""
 
 
 class ForwardedParameter(NamedTuple):
@@ -74,20 +89,25 @@ class ForwardedMethod(NamedTuple):
     stream: tuple[str, Any, int] | None = None
     #: The options of `@method`.
     options: Mapping[str, Any] = {}
+    #: How the method is called, if it is not called as it is here.
+    behind: Behind | None = None
 
 
-def forwarded_methods(definition: ServiceDefinition) -> list[ForwardedMethod]:
+def forwarded_methods(definition: ServiceDefinition, *, is_grpc: bool = False) -> list[ForwardedMethod]:
     """Return the methods of a contract.
+
+    Args:
+        is_grpc: whether the servers speak gRPC, for which values are decoded.
 
     Raises:
         ConfigError: a type is unknown at run time.
     """
-    return [_of_contract(one) for one in definition.methods.values()]
+    return [_of_contract(one, is_grpc=is_grpc) for one in definition.methods.values()]
 
 
-def _of_contract(definition: MethodDefinition) -> ForwardedMethod:
+def _of_contract(definition: MethodDefinition, *, is_grpc: bool) -> ForwardedMethod:
     known, signature = definition.types(), definition.signature
-    if codec_for(definition, "json") not in _OF_ONE_VALUE:
+    if not is_grpc and codec_for(definition, "json") not in _OF_ONE_VALUE:
         known = MethodTypes(
             tuple(map(_described, known.parameters)), _described(known.result), _described(known.message)
         )
@@ -135,16 +155,18 @@ def forwarding_service(
     version: str | None = None,
     documentation: str = "",
     names: ServiceNames | None = None,
+    is_grpc: bool = False,
 ) -> Any:
     """Return an instance of a service whose methods call those of the same names by a client.
 
     Args:
         names: the other names of the service.
+        is_grpc: whether the client calls by gRPC.
 
     Raises:
         TypeError, ConfigError: a method cannot be one of a service.
     """
-    forwarder = _Forwarder(client)
+    forwarder = _Forwarder(client, is_grpc=is_grpc)
     namespace: dict[str, Any] = {"__doc__": documentation or None}
     for number, one in enumerate(methods):
         namespace[f"method_{number}"] = method(one.name, **one.options)(_handler(one, forwarder))
@@ -153,20 +175,24 @@ def forwarding_service(
     made = service(name, version=version, alias=alias, rpcx=rpcx, grpc=grpc)(made)
     for definition in service_definition(made).methods.values():
         # Names of fields in Go are those of the types, so values with such names have to be decoded.
-        definition.passes_on = rpcx != "go" and codec_for(definition, "json") not in _OF_ONE_VALUE
+        has_values = codec_for(definition, "json") not in _OF_ONE_VALUE
+        definition.passes_on = rpcx != "go" and has_values and not is_grpc
     return made()
 
 
 class _Forwarder:
     """Makes the calls behind the gateway."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, is_grpc: bool) -> None:
         self._client = client
+        self._is_grpc = is_grpc
 
     def view(self) -> Any:
         """Return the client with metadata and deadline of the present call."""
         call: Any = current_call()
         metadata = {key: value for key, value in call.metadata.items() if not key.startswith(_OF_ONE_HOP)}
+        if self._is_grpc:
+            return self._client.with_options(metadata=metadata)
         return self._client.with_options(metadata=metadata, codec=_CODEC_NAMES.get(call.codec_id, "json"))
 
 
@@ -175,8 +201,9 @@ def _handler(described: ForwardedMethod, forwarder: _Forwarder) -> Any:
     if described.kind in {"server_stream", "both_ways"}:
 
         async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            with _PassedOn():
-                async with forwarder.view().stream(stream, *args, **kwargs) as messages:
+            with _PassedOn(described.behind):
+                target, args, kwargs = _sent(described, stream, args, kwargs)
+                async with forwarder.view().stream(target, *args, **kwargs) as messages:
                     async for message in messages:
                         yield message
                 _answer_with(messages.reply)
@@ -185,8 +212,9 @@ def _handler(described: ForwardedMethod, forwarder: _Forwarder) -> Any:
     else:
 
         async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with _PassedOn():
-                reply = await forwarder.view().request(call, *args, **kwargs)
+            with _PassedOn(described.behind):
+                target, args, kwargs = _sent(described, call, args, kwargs)
+                reply = await forwarder.view().request(target, *args, **kwargs)
             _answer_with(reply)
             return reply.value
 
@@ -195,6 +223,20 @@ def _handler(described: ForwardedMethod, forwarder: _Forwarder) -> Any:
     found.__doc__ = described.documentation or None
     found.__signature__ = _signature(described)
     return found
+
+
+def _sent(
+    described: ForwardedMethod, own: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return the method that is called behind, and its arguments.
+
+    Args:
+        own: the function of the method here.
+    """
+    behind = described.behind
+    return (
+        (own, args, kwargs) if behind is None else (behind.target, tuple(behind.arguments(args, kwargs)), {})
+    )
 
 
 def _signature(described: ForwardedMethod) -> inspect.Signature:
@@ -233,13 +275,17 @@ def _answer_with(reply: Any) -> None:
 class _PassedOn:
     """Tells callers the errors of the calls behind as their own."""
 
+    def __init__(self, behind: Behind | None) -> None:
+        self._behind = behind
+
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, CallError):
+            details = error.details if self._behind is None else self._behind.details(error.details)
             raise CallError(
-                error.status, error.message, details=error.details, retry_after=error.retry_after
+                error.status, error.message, details=details, retry_after=error.retry_after
             ) from error
         if isinstance(error, FastRPCError):
             # As of every refused call: any caller can make many.

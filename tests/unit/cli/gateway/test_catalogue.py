@@ -91,9 +91,15 @@ async def test_nothing_that_one_server_says_ends_the_others(
         assert "serving good: hello" in caplog.text
 
 
+def clients_of(found: Catalogue) -> dict[str, Client]:
+    places: Any = found._places
+    clients: dict[str, Client] = places._clients
+    return clients
+
+
 def asked_by(found: Catalogue) -> list[int]:
     """Return how many calls each client of a catalogue has made."""
-    return [one.stats()["totals"]["calls"] for one in found._clients.values()]
+    return [one.stats()["totals"]["calls"] for one in clients_of(found).values()]
 
 
 async def test_a_server_that_refuses_reflection_is_asked_again_after_a_minute(
@@ -157,21 +163,21 @@ async def test_a_service_that_goes_before_it_is_described_is_forgotten(
         listed = ["bad", "good", "no name", "other"]
         opening = Opening(address, listed)
         async with Catalogue(front, "static://x", cast(Dialing, opening), config=ClientConfig()) as found:
-            assert sorted(found._clients) == ["bad", "good", "other"]
+            assert sorted(clients_of(found)) == ["bad", "good", "other"]
             await eventually(lambda: opening.looks > 3)
             # One for the list itself, one for each name.
             assert len(opening.opened) == 5
-            client = found._clients["bad"]
+            client = clients_of(found)["bad"]
             # What was described stays: its callers may come until the gateway ends.
             listed[:] = ["other"]
-            await eventually(lambda: sorted(found._clients) == ["good", "other"])
+            await eventually(lambda: sorted(clients_of(found)) == ["good", "other"])
             await eventually(lambda: sorted(found._warned) == ["other"])
             await eventually(lambda: [one._is_closed for one in opening.opened].count(True) == 2)
             with pytest.raises(fastrpc.UnavailableError, match="the client is closed"):
                 await client.call("bad.hello")
             # Once it is there again, it is asked again.
             listed[:] = ["bad", "other"]
-            await eventually(lambda: sorted(found._clients) == ["bad", "good", "other"])
+            await eventually(lambda: sorted(clients_of(found)) == ["bad", "good", "other"])
 
 
 @pytest.mark.parametrize(
