@@ -1,16 +1,20 @@
 """`fastrpc health`: whether a server, or one of its services, is SERVING."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fastrpc.cli.calling.command import Address, AsJson, Timeout, run_async, target_for
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.grpc_servers.reflection import is_grpc
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, reported
+from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
+from fastrpc.errors import CallError
+from fastrpc.protocols.base import client_protocol
 from fastrpc.registries.base.urls import names_registry
-from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["HEALTH_STYLES", "health"]
@@ -38,22 +42,33 @@ def health(
         dial = dialing(ca, cert, key, server_name, token_file)
         client = dial.client(target_for(address, service))
 
-    async def ask() -> Reply[Any]:
-        async with client:
-            view = client.with_options(timeout=timeout, idempotent=True)
-            return await view.request(HEALTH_METHOD, service)
-
     with reported(ExitCode.FAILED, as_json=as_json):
-        reply = run_async(ask())
-    status = str(reply.value)
+        status, endpoint = run_async(_ask(client, timeout, address, service))
     told = {"service": service, "status": status}
     if names_registry(address):
-        told["endpoint"] = str(reply.endpoint)
+        told["endpoint"] = endpoint
     if as_json:
         print_json(told)
     else:
         stdout.print(shown(status, HEALTH_STYLES.get(status, "")))
         if "endpoint" in told:
-            print_note(f"{service or 'the server'} at {reply.endpoint}")
+            print_note(f"{service or 'the server'} at {endpoint}")
     if status != "SERVING":
         raise typer.Exit(ExitCode.FAILED)
+
+
+async def _ask(client: Client, timeout: float, address: str, service: str) -> tuple[str, str]:
+    """Return the state of a server or a service, and the endpoint that told it."""
+    async with client:
+        view = client.with_options(timeout=timeout, idempotent=True)
+        check = client_protocol("grpc").traits.health if is_grpc(address) else None
+        if check is None:
+            reply = await view.request(HEALTH_METHOD, service)
+            return str(reply.value), str(reply.endpoint)
+        try:
+            reply = await view.with_options(codec=check.codec).request(check.method, check.question(service))
+        except CallError as error:
+            if error.status is Status.NOT_FOUND and service:
+                return "SERVICE_UNKNOWN", address
+            raise
+        return str(check.verdict(reply.value)), str(reply.endpoint)

@@ -208,6 +208,14 @@ class TestOurServer:
             assert first == "error: NOT_FOUND: no such item"
             assert json.loads(second.removeprefix("details: ")) == {"at": 7}
 
+    @pytest.mark.parametrize(
+        ("service", "code", "status"),
+        [("", 0, "SERVING"), ("shop.v1.Items", 0, "SERVING"), ("shop.v1.Nope", 1, "SERVICE_UNKNOWN")],
+    )
+    def test_health_is_told(self, tmp_path: Path, ours: str, service: str, code: int, status: str) -> None:
+        ended = command(tmp_path, "health", ours, *([service] if service else []))
+        assert (ended.code, ended.output) == (code, f"{status}\n")
+
     def test_a_codec_calls_without_descriptors(self, tmp_path: Path, ours: str) -> None:
         ended = command(tmp_path, "call", ours, "shop.v1.Items.GetItem", "name=x", "--codec", "json")
         assert json.loads(ended.output) == {"name": "x", "count": "2"}
