@@ -17,6 +17,7 @@ from tests.support.rpcx_talk import RpcxTalk
 from tests.support.rpcx_wire import JSON, Frame, call
 from tests.support.socket_client import SocketClient
 from tests.support.socket_frames import CLOSE
+from tests.support.web_talk import CONNECT, cut, enveloped, trailers_of
 
 __all__ = ["WAYS", "Asked", "Way"]
 
@@ -262,6 +263,42 @@ async def _by_grpc(asked: Asked) -> Status | None:
     return None if answer.status is None else Status(answer.status)
 
 
+def _request_of(asked: Asked, message: bytes) -> bytes:
+    """Return the body of a call by a stream of messages."""
+    return b"" if asked.kind in {"client_stream", "both_ways"} else enveloped(message)
+
+
+async def _by_grpc_web(asked: Asked) -> Status | None:
+    body = _request_of(asked, b"")
+    response = await _http(asked, "POST", asked.path, body, Content_Type="application/grpc-web+proto")
+    if response.status == 505:
+        # It streams both ways, which a caller without the right does not learn.
+        return None
+    return Status(int(trailers_of(response.body)["grpc-status"]))
+
+
+def _by_code(error: dict[str, Any]) -> Status:
+    return Status[error["code"].upper()]
+
+
+async def _by_connect(asked: Asked) -> Status | None:
+    if asked.kind == "unary":
+        response = await _http(asked, "POST", asked.path, {}, **CONNECT)
+        return Status.OK if response.status == 200 else _by_code(response.value)
+    body = _request_of(asked, b"{}")
+    response = await _http(asked, "POST", asked.path, body, Content_Type="application/connect+json")
+    error = {} if response.status == 505 else cut(response)[1].get("error")
+    if error is None:
+        return Status.OK
+    return _by_code(error) if error else None
+
+
+async def _by_connect_get(asked: Asked) -> Status:
+    target = f"{asked.path}?connect=v1&encoding=json&message=%7B%7D"
+    response = await _http(asked, "GET", target)
+    return Status.OK if response.status == 200 else _by_code(response.value)
+
+
 WAYS = {
     "rpcx": Way("rpcx", None, _by_rpcx),
     "phobos": Way("phobos", None, _by_phobos),
@@ -280,4 +317,7 @@ WAYS = {
     "the header gateway of rpcx": Way("http", "rpcx", _by_fields_of_rpcx),
     "the header gateway of Phobos": Way("http", "phobos", _by_fields_of_phobos),
     "gRPC": Way("grpc", None, _by_grpc),
+    "gRPC-Web": Way("http", "grpc_web", _by_grpc_web),
+    "Connect": Way("http", "connect", _by_connect),
+    "GET by Connect": Way("http", "connect", _by_connect_get),
 }

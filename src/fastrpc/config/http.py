@@ -69,6 +69,9 @@ class HTTP(Settings):
             takes them.
         phobos: requests with the fields `PHOBOS-Gateway-ServiceMethod` or `PHOBOS-Gateway-SerializeType`, as the header
             gateway of Phobos takes them.
+        grpc_web: calls by gRPC-Web, from pages in browsers, at the paths of gRPC.
+        connect: calls by Connect, from pages in browsers and by curl, at the paths of gRPC. A POST of JSON is one only
+            with `Connect-Protocol-Version: 1`.
         docs: the pages `/docs`, `/openapi.json` and `/client.js`, which describe and call the services. They need no
             identity. None shows them where `ServerConfig.reflection` does.
         cors_origins: origins whose pages may call, such as "https://shop.example". Their scripts then act with the
@@ -85,13 +88,15 @@ class HTTP(Settings):
     mcp: bool = False
     rpcx: bool = False
     phobos: bool = False
+    grpc_web: bool = False
+    connect: bool = False
     docs: bool | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     limits: HTTPLimits = field(default_factory=HTTPLimits)
 
     def __post_init__(self) -> None:
-        for name in ("json", "jsonrpc", "websocket", "mcp", "rpcx", "phobos"):
+        for name in ("json", "jsonrpc", "websocket", "mcp", "rpcx", "phobos", "grpc_web", "connect"):
             check_flag(self, name)
         if self.docs is not None:
             check_flag(self, "docs")

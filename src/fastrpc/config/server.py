@@ -86,6 +86,8 @@ class ServerConfig(Settings):
         for name in check_names(self, "protocols"):
             if name not in SERVER_PROTOCOLS:
                 raise wrong(self, "protocols", f"names out of {tuple(SERVER_PROTOCOLS)}")
+        if (self.http.grpc_web or self.http.connect) and "http" not in self.protocols:
+            raise wrong(self, "protocols", 'with "http", for HTTP.grpc_web and HTTP.connect')
         check_names(self, "codecs")
         if self.reflection is not None:
             check_flag(self, "reflection")

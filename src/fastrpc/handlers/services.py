@@ -132,7 +132,9 @@ class Services:
             )
         self.gate.routes.add(*routes)
         self.definitions.append(definition)
-        if "grpc" in self._config.protocols and not definition.name.startswith(BUILTIN_PREFIX):
+        http = self._config.http
+        is_by_grpc = "grpc" in self._config.protocols or http.grpc_web or http.connect
+        if is_by_grpc and not definition.name.startswith(BUILTIN_PREFIX):
             self._warn_of_unfit(definition)
 
     def _warn_of_unfit(self, definition: ServiceDefinition) -> None:

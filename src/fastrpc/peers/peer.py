@@ -44,7 +44,8 @@ class Peer:
     #: Its verified TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it, and besides with `dns_names`, `uris`,
     #: `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`); None without one.
     certificate: Mapping[str, Any] | None
-    #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket.
+    #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket,
+    #: "connect" and "grpc_web" for the calls of pages; of a connection that speaks several, that of its latest call.
     protocol: str
     #: The same on all connections of one Client that serves; None for a peer that does not serve, and for a server.
     id: str | None

@@ -32,6 +32,7 @@ __all__ = [
     "codec_for",
     "marshal_for",
     "plain_coders",
+    "shape_of",
     "untyped_marshal",
 ]
 
@@ -44,7 +45,7 @@ def check_service(definition: ServiceDefinition) -> None:
         TypeError: now that all types are known, the class differs from the contract it implements.
     """
     for method in definition.methods.values():
-        coders_for(method, codec_named(codec_for(method, "msgpack")), _shape(method))
+        coders_for(method, codec_named(codec_for(method, "msgpack")), shape_of(method))
     if definition.contract is not None:
         check_implements(definition, definition.contract)
 
@@ -86,7 +87,7 @@ def marshal_for(
         is_go = by_value and definition.service_names.rpcx == "go"
         names = [parameter.name for parameter in definition.parameters]
         written = go_names(names, fixed=definition.renamed) if is_go else {}
-        shape = _shape(definition, written)
+        shape = shape_of(definition, written)
         form = _value_form(definition) if by_value else None
         coders = coders_for(definition, codec_named(codec_name), shape, is_plain=by_name)
         if is_go:
@@ -102,7 +103,7 @@ def marshal_for(
 
 def plain_coders(definition: MethodDefinition) -> tuple[ArgumentShape, PayloadCoders]:
     """Return the shape of a method's arguments, and its coders for msgpack, of which other payloads are made."""
-    shape = _shape(definition)
+    shape = shape_of(definition)
     return shape, coders_for(definition, codec_named("msgpack"), shape)
 
 
@@ -153,7 +154,8 @@ def untyped_marshal(
     return Marshal(method, None, coders, depth=depth, items=items, by_value="either" if by_value else None)
 
 
-def _shape(definition: MethodDefinition, names_in_go: Mapping[str, str] | None = None) -> ArgumentShape:
+def shape_of(definition: MethodDefinition, names_in_go: Mapping[str, str] | None = None) -> ArgumentShape:
+    """Return the shape of a method's arguments."""
     parameters = definition.parameters
     place = {parameter.name: at for at, parameter in enumerate(parameters)}
     return ArgumentShape(

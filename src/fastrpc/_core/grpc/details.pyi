@@ -1,5 +1,7 @@
 from typing import Any
 
+from fastrpc.types.any_message import AnyMessage
+
 #: The beginning of a type URL.
 TYPE_PREFIX: str
 
@@ -13,4 +15,11 @@ def decode_details(data: bytes) -> Any:
     """Return the details in a google.rpc.Status; None for broken bytes or without details.
 
     One google.protobuf.Value is the plain value that it holds; all else is a list of AnyMessage.
+    """
+
+def messages_in(data: bytes) -> list[AnyMessage]:
+    """Return the messages in a google.rpc.Status.
+
+    Raises:
+        ValueError, OverflowError: the bytes are broken.
     """

@@ -118,12 +118,16 @@ cdef bytes varint(Py_ssize_t value):
 
 cpdef object decode_details(bytes data):
     try:
-        found = [read_any(content) for number, content in read_fields(data) if number == 3 and type(content) is bytes]
+        found = messages_in(data)
         if len(found) == 1 and found[0].type_url.rpartition("/")[2] == VALUE_TYPE:
             return read_value(found[0].value, DEPTH)
     except (ValueError, OverflowError):
         return None
     return found or None
+
+
+cpdef list messages_in(bytes data):
+    return [read_any(content) for number, content in read_fields(data) if number == 3 and type(content) is bytes]
 
 
 cdef object read_any(bytes data):

@@ -98,12 +98,15 @@ cpdef int status_of_reset(uint32_t code) noexcept
 # they have no native form, are added to `dropped`.
 cpdef bytes metadata_of(HeaderBlock block, list dropped)
 
+# The same for names in lower case with their values.
+cpdef bytes metadata_of_pairs(object pairs, list dropped)
+
 # Return how much native metadata adds to a header block, as MAX_HEADER_LIST_SIZE counts it. ValueError: an entry cannot
 # travel as a field. Trailers may have `grpc-status-details-bin`, as grpcio-status sets it.
 cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=*) except -1
 
 # Return native metadata as fields: token, name, value; write it as such. `metadata_size` took it.
-cdef list metadata_fields(bytes metadata)
+cpdef list metadata_fields(bytes metadata)
 cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) except -1
 
 

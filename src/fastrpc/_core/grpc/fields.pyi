@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from typing import final
 
 from fastrpc._core.base.buffer import Assembly
@@ -10,6 +11,13 @@ class MessageReader:
     limit: int
 
     def __init__(self, limit: int) -> None: ...
+    def cut(self, data: bytes) -> list[tuple[bytes, bool]]:
+        """Take a part of the stream; return the messages that end in it, each with whether it is compressed."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a message, or its prefix, has begun and is not whole."""
+
     @property
     def assembly(self) -> Assembly | None:
         """The message under way, once some of it came."""
@@ -56,6 +64,12 @@ def metadata_of(block: HeaderBlock, dropped: list[bytes]) -> bytes | None:
 
     Names of entries that have no native form are added to `dropped`.
     """
+
+def metadata_of_pairs(pairs: Iterable[tuple[bytes, bytes]], dropped: list[bytes]) -> bytes | None:
+    """Return names in lower case with their values as native metadata, by the same rules."""
+
+def metadata_fields(metadata: bytes) -> list[tuple[int, bytes, bytes]]:
+    """Return native metadata as fields: token, name, value. `metadata_size` took it."""
 
 def metadata_size(metadata: bytes, is_of_answer: bool = False) -> int:
     """Return how much native metadata adds to a header block, as MAX_HEADER_LIST_SIZE counts it.

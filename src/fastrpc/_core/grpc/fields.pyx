@@ -100,6 +100,23 @@ cdef class MessageReader:
         size[0] -= taken
         return message
 
+    def cut(self, bytes data not None):
+        """Take a part of the stream; return the messages that end in it, each with whether it is compressed."""
+        cdef const char* rest = PyBytes_AS_STRING(data)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef list found = []
+        # `data` is held by the caller.
+        while size:
+            message = self.read(&rest, &size, PyBytes_GET_SIZE(data))
+            if message is None:
+                break
+            found.append((message, self.is_compressed))
+        return found
+
+    @property
+    def is_cut(self):
+        return self.is_inside()
+
     cdef bint _read_prefix(self, const char** data, Py_ssize_t* size) except -1:
         """Take bytes of the prefix; True: it is whole, and without a problem."""
         cdef Py_ssize_t taken = min(size[0], <Py_ssize_t>(PREFIX_BYTES - self._prefix_size))
@@ -361,10 +378,10 @@ cdef bint is_reserved(const char* name, Py_ssize_t size) noexcept:
     return size >= 5 and (memcmp(name, b"grpc-", 5) == 0 or memcmp(name, b"frpc-", 5) == 0)
 
 
-cdef inline bint is_entry(HeaderField field) noexcept:
-    if field.token == TOKEN_OTHER:
-        return not is_reserved(PyBytes_AS_STRING(field.name), PyBytes_GET_SIZE(field.name))
-    return not is_of_protocol[field.token]
+cdef inline bint is_entry(int token, bytes name) noexcept:
+    if token == TOKEN_OTHER:
+        return not is_reserved(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+    return not is_of_protocol[token]
 
 
 cpdef bytes metadata_of(HeaderBlock block, list dropped):
@@ -372,20 +389,33 @@ cpdef bytes metadata_of(HeaderBlock block, list dropped):
     cdef list entries = None
     for item in block.fields:
         field = <HeaderField>item
-        if field.is_pseudo or not is_entry(field):
+        if field.is_pseudo or not is_entry(field.token, field.name):
             continue
         if entries is None:
             entries = []
-        if not has_form(field.name) or not add_values(entries, field):
+        if not has_form(field.name) or not add_values(entries, field.name, field.value, field.is_binary):
             dropped.append(field.name)
     return b"".join(entries) if entries else None
 
 
-cdef bint add_values(list entries, HeaderField field) except -1:
+cpdef bytes metadata_of_pairs(object pairs, list dropped):
+    cdef list entries = []
+    cdef bytes name, value
+    cdef const char* key
+    for name, value in pairs:
+        # The name is held by the pair.
+        key = PyBytes_AS_STRING(name)
+        if is_entry(token_of(key, PyBytes_GET_SIZE(name)), name) and not (
+            has_form(name) and add_values(entries, name, value, is_binary(key, PyBytes_GET_SIZE(name)))
+        ):
+            dropped.append(name)
+    return b"".join(entries) or None
+
+
+cdef bint add_values(list entries, bytes name, bytes value, bint is_binary) except -1:
     """Add the values of a field; False: one of them has no native form, and none is added."""
-    cdef bytes value = field.value
     cdef list values
-    if field.is_binary:
+    if is_binary:
         # Proxies join the values of one name, by a byte that base64 has not.
         values = [binary_value(part.strip(b" ")) for part in value.split(b",")]
         if None in values:
@@ -397,7 +427,7 @@ cdef bint add_values(list entries, HeaderField field) except -1:
     if PyBytes_GET_SIZE(value) > LONGEST_VALUE:
         return False
     for part in values:
-        entries.append(bytes((len(field.name), 0)) + len(part).to_bytes(2, "little") + field.name + part)
+        entries.append(bytes((len(name), 0)) + len(part).to_bytes(2, "little") + name + part)
     return True
 
 
@@ -441,7 +471,7 @@ cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=False) except -
     return found
 
 
-cdef list metadata_fields(bytes metadata):
+cpdef list metadata_fields(bytes metadata):
     cdef const char* data = PyBytes_AS_STRING(metadata)
     cdef Py_ssize_t at = 0, key_size, value_size
     cdef list fields = []

@@ -115,3 +115,6 @@ cdef class GrpcCall(ServerCall):
 
 cdef int fault_status(int fault) noexcept
 cdef str fault_text(GrpcCall call, uint64_t message_bytes)
+
+# Return status and text of a fault; `size` is that of a message over the limit.
+cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit)

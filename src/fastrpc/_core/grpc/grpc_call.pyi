@@ -2,6 +2,9 @@ from typing import final
 
 from fastrpc._core.server.served_call import ServerCall
 
+def message_fault(fault: int, method: str, size: int, limit: int) -> tuple[int, str]:
+    """Return status and text of a fault of messages; `size` is that of a message over the limit."""
+
 @final
 class GrpcHead:
     """The head of a call: its method, timeout, compressors and metadata, or the fault of its request."""

@@ -211,16 +211,21 @@ cdef int fault_status(int fault) noexcept:
     return UNIMPLEMENTED if fault == FAULT_NO_MESSAGE or fault == FAULT_MESSAGES else INTERNAL
 
 
+cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit):
+    if fault == FAULT_NO_MESSAGE:
+        text = f"{method} takes one message, its caller sent none"
+    elif fault == FAULT_MESSAGES:
+        text = f"{method} takes one message, its caller sent more"
+    elif fault == FAULT_CUT:
+        text = "the stream of the call ended inside a message"
+    elif fault == FAULT_FLAGS:
+        text = "a message of the call has flags that are not known"
+    elif fault == FAULT_ENCODING:
+        text = "a message of the call is compressed, and the head names no compressor"
+    else:
+        text = f"a message of the call has {size} bytes, the limit is {limit} (Limits.message_bytes)"
+    return fault_status(fault), text
+
+
 cdef str fault_text(GrpcCall call, uint64_t message_bytes):
-    if call.fault == FAULT_NO_MESSAGE:
-        return f"{call.method} takes one message, its caller sent none"
-    if call.fault == FAULT_MESSAGES:
-        return f"{call.method} takes one message, its caller sent more"
-    if call.fault == FAULT_CUT:
-        return "the stream of the call ended inside a message"
-    if call.fault == FAULT_FLAGS:
-        return "a message of the call has flags that are not known"
-    if call.fault == FAULT_ENCODING:
-        return "a message of the call is compressed, and grpc-encoding names no compressor"
-    size = 0 if call.reader is None else call.reader.total
-    return f"a message of the call has {size} bytes, the limit is {message_bytes} (Limits.message_bytes)"
+    return <str>message_fault(call.fault, call.method, 0 if call.reader is None else call.reader.total, message_bytes)[1]

@@ -9,6 +9,10 @@ from fastrpc._core.server.engine_served_connection cimport EngineServedConnectio
 from fastrpc._core.server.served_connection cimport Failure
 
 
+# Return the fields that tell a failure, beside fields of metadata: token, name, value.
+cpdef list failure_fields(Failure failure, list sent)
+
+
 @cython.final
 cdef class GrpcServedConnection(EngineServedConnection):
     cdef:

@@ -1,6 +1,10 @@
 from typing import Any, final
 
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
+from fastrpc._core.server.served_connection import Failure
+
+def failure_fields(failure: Failure, sent: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
+    """Return the fields that tell a failure, beside fields of metadata: token, name, value."""
 
 @final
 class GrpcServedConnection(EngineServedConnection):

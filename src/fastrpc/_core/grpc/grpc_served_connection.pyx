@@ -51,6 +51,21 @@ cdef tuple NUMBERS = tuple([b"%d" % number for number in range(17)])
 cdef bytes NOT_STARTED = b"%d" % OUTCOME_NOT_STARTED
 
 
+cpdef list failure_fields(Failure failure, list sent):
+    cdef list fields = [
+        (TOKEN_GRPC_STATUS, b"grpc-status", NUMBERS[failure.status]),
+        (TOKEN_GRPC_MESSAGE, b"grpc-message", short_message(failure.text)),
+    ]
+    if failure.details and TOKEN_GRPC_STATUS_DETAILS not in [field[0] for field in sent]:
+        fields.append((TOKEN_GRPC_STATUS_DETAILS, b"grpc-status-details-bin", binary_field(failure.details)))
+    if failure.pushback_ms:
+        pause = b"-1" if failure.pushback_ms == PUSHBACK_NEVER else b"%d" % failure.pushback_ms
+        fields.append((TOKEN_GRPC_PUSHBACK, b"grpc-retry-pushback-ms", pause))
+    if not failure.has_run:
+        fields.append((TOKEN_OUTCOME, b"frpc-outcome", NOT_STARTED))
+    return fields
+
+
 @cython.final
 cdef class GrpcServedConnection(EngineServedConnection):
     """The served calls of one connection that speaks gRPC."""
@@ -204,17 +219,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
             return 0
         stream = call.http2_stream
         sent = [] if call.sent_metadata is None else metadata_fields(call.sent_metadata)
-        fields = [
-            (TOKEN_GRPC_STATUS, b"grpc-status", NUMBERS[failure.status]),
-            (TOKEN_GRPC_MESSAGE, b"grpc-message", short_message(failure.text)),
-        ]
-        if failure.details and not any(field[0] == TOKEN_GRPC_STATUS_DETAILS for field in sent):
-            fields.append((TOKEN_GRPC_STATUS_DETAILS, b"grpc-status-details-bin", binary_field(failure.details)))
-        if failure.pushback_ms:
-            pause = b"-1" if failure.pushback_ms == PUSHBACK_NEVER else b"%d" % failure.pushback_ms
-            fields.append((TOKEN_GRPC_PUSHBACK, b"grpc-retry-pushback-ms", pause))
-        if not failure.has_run:
-            fields.append((TOKEN_OUTCOME, b"frpc-outcome", NOT_STARTED))
+        fields = failure_fields(failure, sent)
         if further is not None:
             fields += further
         fields += sent

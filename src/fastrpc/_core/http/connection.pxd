@@ -39,6 +39,8 @@ cdef class GatewayConnection(HttpConnection):
     cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1
     cdef int _pass_in(self, bytes payload) except -1
     cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1
+    cdef int _take_messages(self, ServerCall call, object web, bytes part, bint is_last) except -1
+    cdef int _put(self, ServerCall call, bytes message, int compressor) except -1
     cdef int _take_line(self, bytes line) except -1
 
     # A drain.

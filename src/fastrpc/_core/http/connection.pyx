@@ -14,7 +14,7 @@ cimport cython
 from cpython.bytearray cimport PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
@@ -80,6 +80,8 @@ cdef class GatewayConnection(HttpConnection):
         terms = terms_of(call)
         terms.understand(call, head, self.service)
         self.takes_parts = terms.takes_lines
+        if self.service.web is not None:
+            self.connection.speak("http" if terms.web is None else terms.web.protocol)
         if terms.path is not None and terms.path.needs_identity and self.gate.asks_access():
             self._identify(call)
         return self._admit(call, terms, head)
@@ -196,8 +198,11 @@ cdef class GatewayConnection(HttpConnection):
             terms.path.serve(self, head, body, call.identity)
             return 0
         if self.takes_parts:
-            # Its arguments come in its first line.
-            return 0
+            # Its arguments come in its first line, or are the messages of its body.
+            return 0 if terms.web is None or not call.route.takes_stream else self._pass_in(b"")
+        if terms.web is not None and terms.web.payload is not None:
+            payload = terms.web.payload
+            return self._pass_in(payload)
         if head.verb != VERB_POST and terms.target is not None and terms.fault_status == 0:
             try:
                 payload = terms.target.arguments(head.query)
@@ -267,6 +272,8 @@ cdef class GatewayConnection(HttpConnection):
         cdef Failure failure
         if status == 204:
             return self.answer(status, lines, b"", leaves_body)
+        if terms.web is not None:
+            return self.connection.fail_at_once(call)
         if terms.rpcx is not None:
             lines += terms.rpcx.failure_lines(terms.fault_text, None) + NOSNIFF + call_lines(call, self.head)
             return self.answer(200 if terms.rpcx.is_phobos else status, lines, b"", leaves_body)
@@ -275,7 +282,13 @@ cdef class GatewayConnection(HttpConnection):
         return self.answer(status, PROBLEM_LINES + lines, problem_document(status, failure, CODEC_JSON), leaves_body)
 
     cdef bytes refusal_of(self, object error):
+        cdef ServerCall call = self.connection.call
         failure = Failure(status_of_refusal(error.status), error.text, has_run=False)
+        if call is not None and self.head is not None and terms_of(call).web is not None:
+            found = terms_of(call).web.refusal(failure, error.status)
+            if found is not None:
+                lines, document = self.connection.web_lines(call, self, found[1]), <bytes>found[2]
+                return lines + retry_line(error.status, failure) + b"Content-Length: %d\r\n\r\n" % len(document) + document
         document = problem_document(error.status, failure, CODEC_JSON)
         length = b"Content-Length: %d\r\n\r\n" % len(document)
         return PROBLEM_LINES + retry_line(error.status, failure) + length + document
@@ -302,9 +315,54 @@ cdef class GatewayConnection(HttpConnection):
                 self.gate.memory.charge(call, 0)
         return 0
 
+    # A body of messages
+
+    cdef int _take_messages(self, ServerCall call, object web, bytes part, bint is_last) except -1:
+        """Take a part of the body of a call by gRPC-Web or Connect."""
+        cdef MethodRoute route = call.route
+        cdef Py_ssize_t before = web.held
+        cdef bytes message
+        cdef int compressor
+        try:
+            found = web.cut(part, is_last)
+        except CallError as error:
+            found, fault = (), error
+        else:
+            fault = None
+        if route.takes_stream:
+            self.tail_changed(web.held - before)
+        elif fault is None:
+            self.body_grew(web.held)
+        for message, compressor in found:
+            if route.takes_stream:
+                self._put(call, message, compressor)
+            else:
+                call.compressor = <uint8_t>compressor
+                self._pass_in(message)
+        if fault is not None or is_last and route.takes_stream:
+            self._end_input(fault)
+        return 0
+
+    cdef int _put(self, ServerCall call, bytes message, int compressor) except -1:
+        """Give a message to the stream of its call."""
+        cdef ServedStream stream = <ServedStream>call.stream
+        cdef Frame frame
+        if stream is None:
+            return 0
+        memset(&frame, 0, sizeof(Frame))
+        frame.codec = call.codec
+        frame.compressor = <uint8_t>compressor
+        stream.put(&frame, message, len(message) + MESSAGE_COST)
+        if stream.held > self.service.window_bytes:
+            self.hold_body(True)
+        return 0
+
     # A body in lines
 
     cdef int part_came(self, bytes part, bint is_last) except -1:
+        cdef ServerCall call = self.connection.call
+        if call is not None and terms_of(call).web is not None:
+            return self._take_messages(call, terms_of(call).web, part, is_last)
         cdef Py_ssize_t end = part.rfind(b"\n"), before = PyByteArray_GET_SIZE(self.line)
         cdef list lines = []
         if end >= 0:
@@ -335,7 +393,6 @@ cdef class GatewayConnection(HttpConnection):
         cdef int kind
         cdef ServerCall call = self.connection.call
         cdef ServedStream stream
-        cdef Frame frame
         if not line or call is None:
             return 0
         kind = open_line(line, content)
@@ -351,11 +408,7 @@ cdef class GatewayConnection(HttpConnection):
         if kind == LINE_END:
             stream.end_input(None)
         elif kind == LINE_VALUE:
-            memset(&frame, 0, sizeof(Frame))
-            frame.codec = CODEC_JSON
-            stream.put(&frame, content[0], len(content[0]) + MESSAGE_COST)
-            if stream.held > self.service.window_bytes:
-                self.hold_body(True)
+            self._put(call, content[0], 0)
         return 0
 
     def _end_input(self, error):
@@ -365,6 +418,8 @@ cdef class GatewayConnection(HttpConnection):
             return
         if not self.has_started:
             if error is not None:
+                if terms_of(call).web is not None:
+                    terms_of(call).web.refuse(error.status, error.message)
                 terms_of(call).refuse_later(call, 400, f"{call.method}: {error.message}")
             self._pass_in(b"")
         if call.stream is not None:

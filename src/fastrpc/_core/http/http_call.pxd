@@ -39,16 +39,25 @@ cdef class HttpTerms:
         # The fields of a request of rpcx's header gateway; None for others.
         RpcxHeaders rpcx
 
+        # The call by gRPC-Web or Connect (`fastrpc.server.web`); None for others.
+        object web
+
         # How the messages of the answer are written; whether those of the caller come in lines.
         int form
         bint takes_lines
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
+    cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1
     cdef int set_fault(self, int status, str text, bytes lines) except -1
     cdef int _find_method(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1
+    cdef int _find_web(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1
+    cdef int _check_web(self, ServerCall call) except -1
+    cdef bint fits_metadata(self, ServerCall call, uint32_t metadata_bytes) except -1
     cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int _check_request(self, ServerCall call, RequestHead head) except -1
     cdef int _check_socket(self, ServerCall call, RequestHead head) except -1

@@ -5,12 +5,14 @@ does not learn which verbs it has. Such a call gets the shape of another kind of
 answer is the reason kept in its terms. Faults of the sender are answered at once.
 """
 
+import logging
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK, CODEC_RAW
 from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.call_log cimport find_request_entry
@@ -35,10 +37,11 @@ from fastrpc._core.http1.head cimport (
     VERB_POST,
     is_text,
 )
-from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
+from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata, note_dropped
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE
 
 from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc.status import Status
 
 cdef enum:
     COMPRESSOR_GZIP = 1
@@ -59,6 +62,12 @@ cdef str GRPC_TEXT = (
 # A longer timeout counts as no timeout.
 cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
 
+logger = logging.getLogger("fastrpc.server")
+
+
+cdef str too_much_metadata(uint32_t limit):
+    return f"the metadata is over the limit of {limit} bytes (Limits.metadata_bytes)"
+
 
 @cython.final
 cdef class HttpTerms:
@@ -68,20 +77,9 @@ cdef class HttpTerms:
         cdef Py_ssize_t size = 0, path
         cdef const char* target = head.target_data(&size)
         cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
-        cdef list origin = []
         path = size if end is NULL else end - target
-        if not service.knows_host(head):
-            return self.set_fault(421, "the Host of the request is not this server (HTTP.allowed_hosts)", b"")
-        if not takes_page(service, head, origin):
-            return self.set_fault(403, "pages of that origin may not call this server (HTTP.cors_origins)", b"")
-        if origin:
-            self.origin = origin[0]
-            # A page is not who the certificate of the browser names.
-            call.identity = None
-            if is_preflight(head):
-                return self.set_fault(204, "", preflight_lines(head, self.origin))
-        if is_grpc(head):
-            return self.set_fault(505, GRPC_TEXT, b"")
+        if not self._may_ask(call, head, service):
+            return 0
         if service.paths:
             self.path = service.paths.get(target[:path])
         if service.offers_sockets:
@@ -92,6 +90,11 @@ cdef class HttpTerms:
                 self.is_socket = True
                 target += 3
                 path -= 3
+        if service.web is not None and self.path is None and not self.is_socket:
+            fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
+            self.web = service.web(head.method, head.query, fields)
+            if self.web is not None:
+                return self._find_web(call, head, service, target, path)
         self._take_fields(call, head, service.gate.metadata_bytes)
         if (service.serves_rpcx or service.serves_phobos) and not self.is_socket:
             if service.serves_rpcx:
@@ -104,6 +107,23 @@ cdef class HttpTerms:
         if self.path is not None:
             return self._check_socket(call, head) if self.is_socket else self._check_path(head)
         return self._find_method(call, head, service, target, path)
+
+    cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1:
+        """Check Host and origin, and answer a preflight; return whether the request goes on."""
+        cdef list origin = []
+        if not service.knows_host(head):
+            self.set_fault(421, "the Host of the request is not this server (HTTP.allowed_hosts)", b"")
+        elif not takes_page(service, head, origin):
+            self.set_fault(403, "pages of that origin may not call this server (HTTP.cors_origins)", b"")
+        elif origin:
+            self.origin = origin[0]
+            # A page is not who the certificate of the browser names.
+            call.identity = None
+            if is_preflight(head):
+                self.set_fault(204, "", preflight_lines(head, self.origin))
+        if self.fault_status == 0 and is_grpc(head):
+            self.set_fault(505, GRPC_TEXT, b"")
+        return self.fault_status == 0
 
     cdef int set_fault(self, int status, str text, bytes lines) except -1:
         """Have the request refused at once."""
@@ -130,11 +150,8 @@ cdef class HttpTerms:
         if token is not None:
             metadata = (metadata or b"") + encode_metadata({"authorization": f"Bearer {token.decode('ascii')}"})
         call.received_metadata = metadata
-        if metadata is not None and check_metadata(
-            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes
-        ) != METADATA_OK:
-            text = f"the metadata is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)"
-            raise RequestRefusedError(431, text)
+        if not self.fits_metadata(call, metadata_bytes):
+            raise RequestRefusedError(431, too_much_metadata(metadata_bytes))
         if head._noted[<int>FIELD_REQUEST_ID].count and not has_plain_id(head):
             find_request_entry(call, True)
         if is_stated:
@@ -143,6 +160,13 @@ cdef class HttpTerms:
                 call.deadline_ns = call.started_ns
         return 0
 
+    cdef bint fits_metadata(self, ServerCall call, uint32_t metadata_bytes) except -1:
+        """Return whether the metadata of a request is within its limit."""
+        cdef bytes metadata = call.received_metadata
+        return metadata is None or check_metadata(
+            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes
+        ) == METADATA_OK
+
     cdef int _find_method(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1:
@@ -150,7 +174,7 @@ cdef class HttpTerms:
         cdef char[NAME_BYTES] name
         cdef Py_ssize_t at, slash = 0
         self.name = path[:size]
-        if not (service.serves_methods or self.is_socket) or not 1 < size <= NAME_BYTES:
+        if not (service.serves_methods or self.is_socket or self.web is not None) or not 1 < size <= NAME_BYTES:
             return 0
         memcpy(name, path + 1, <size_t>(size - 1))
         for at in range(size - 1):
@@ -168,8 +192,53 @@ cdef class HttpTerms:
         self.target = service.method_of(call.route)
         if self.is_socket:
             return self._check_socket(call, head)
+        if self.web is not None:
+            return self._check_web(call)
         self._check_request(call, head)
         return 0 if self.fault_status else self._check_encoding(call, head, service.gate.compressors)
+
+    cdef int _find_web(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1:
+        """Take the terms of a call by gRPC-Web or Connect, and find its method."""
+        cdef object web = self.web, timeout_us
+        if isinstance(web, tuple):
+            self.web = None
+            status, text, lines = web
+            return self.set_fault(status, text, lines)
+        call.codec = web.codec
+        call.compressor = 0 if web.is_enveloped else web.compressor
+        call.received_metadata = web.metadata
+        if web.dropped:
+            note_dropped(web.dropped, web.protocol, logger, service.gate.dispatcher.has_told_dropped)
+            service.gate.dispatcher.has_told_dropped = True
+        if not self.fits_metadata(call, service.gate.metadata_bytes):
+            web.refuse(Status.RESOURCE_EXHAUSTED, too_much_metadata(service.gate.metadata_bytes))
+        timeout_us = web.timeout_us
+        # As by gRPC: the server's default is for protocols in which every caller states a time.
+        call.stated_timeout_us = TIMEOUT_NONE
+        if timeout_us is not None and timeout_us < LONGEST_US:
+            call.stated_timeout_us = max(<uint64_t>timeout_us, <uint64_t>1)
+        if timeout_us == 0:
+            call.deadline_ns = call.started_ns
+        if web.fault is not None:
+            return self.set_fault(200, web.fault.text, b"")
+        return self._find_method(call, head, service, path, size)
+
+    cdef int _check_web(self, ServerCall call) except -1:
+        """Check whether the form of a request fits its method."""
+        cdef MethodRoute route = call.route
+        cdef tuple unfit = self.web.unfit(
+            route.method, bool(route.takes_stream), bool(route.gives_stream), is_safe=bool(self.target.is_safe)
+        )
+        call.flags = route.flags & (STREAM_IN | STREAM_OUT)
+        if unfit is not None:
+            status, text = unfit
+            return self.refuse_later(call, status, text)
+        if route.marshal.codec_id == CODEC_RAW and call.codec != CODEC_JSON:
+            call.codec = CODEC_RAW
+        self.takes_lines = self.web.is_enveloped
+        return 0
 
     cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1:
         """Find the method that the fields of rpcx name."""

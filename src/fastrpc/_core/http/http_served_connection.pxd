@@ -31,7 +31,14 @@ cdef class HttpServedConnection(EngineServedConnection):
 
     cdef int forget(self) except -1
     cdef int become(self, SocketTalk talk) except -1
+    cdef int speak(self, str protocol) except -1
     cdef HttpConnection owner(self)
+    cdef int _end_web(
+        self, HttpConnection connection, ServerCall call, bytes payload, Failure failure
+    ) except -1
+    cdef bytes web_lines(self, ServerCall call, HttpConnection connection, list fields)
+    cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1
+    cdef int fail_at_once(self, ServerCall call) except -1
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
     cdef uint64_t send_sign(self, uint64_t now) except? 0
     cdef int _await_sign(self, HttpConnection connection, uint64_t now) except -1

@@ -1,5 +1,5 @@
 from collections.abc import Collection
-from typing import final
+from typing import Any, final
 
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.served_call import ServerCall
@@ -13,3 +13,9 @@ class HttpServedConnection(EngineServedConnection):
 
     def unknown_codec(self, call: ServerCall) -> str | None:
         """Return the error text of servers in Go, for calls by the header gateway."""
+
+    def unknown_compressor(self, call: ServerCall) -> str | None:
+        """Return the error text for a compressor that is not known."""
+
+    def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
+        """Return the details of an error in the form of gRPC, for the protocols that descend from it."""

@@ -14,7 +14,7 @@ A call that is a part of a request, as one of JSON-RPC is, has no response: its 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
@@ -67,7 +67,15 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int become(self, SocketTalk talk) except -1:
         """Count the calls as those of a WebSocket from now on."""
         self.talk = talk
-        self.protocol = "websocket"
+        return self.speak("websocket")
+
+    cdef int speak(self, str protocol) except -1:
+        """Count the calls as those of a protocol from now on."""
+        if protocol == self.protocol:
+            return 0
+        self.protocol = protocol
+        # Head and trailers are apart in the protocols that descend from gRPC.
+        self.has_trailers = protocol == "grpc_web" or protocol == "connect"
         self.counters = (<Gate>self.gate).counters_by_method(self.protocol)
         if self.peer_info is not None:
             self.peer_info.protocol = self.protocol
@@ -94,6 +102,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             return 0
         if self.talk is not None:
             return self.talk.answer(connection, <ServerCall>call, payload)
+        if terms.web is not None:
+            return self._end_web(connection, <ServerCall>call, None if call.route.gives_stream else payload, None)
         if terms.rpcx is not None:
             return self._answer_rpcx(connection, <ServerCall>call, terms.rpcx, payload)
         if terms.form != FORM_NONE:
@@ -126,6 +136,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             return 0
         if self.talk is not None:
             return self.talk.fail(connection, call, failure, status)
+        if terms.web is not None:
+            return self._end_web(connection, call, None, failure)
         if terms.rpcx is not None:
             return self._fail_rpcx(connection, call, terms.rpcx, failure, status)
         document = problem_document(status, failure, call.codec)
@@ -146,6 +158,62 @@ cdef class HttpServedConnection(EngineServedConnection):
         lines += call_lines(call, connection.head)
         self.call = None
         return connection.answer(200, lines, b"" if headers.is_one_way else payload, False)
+
+    # Calls by gRPC-Web and Connect
+
+    cdef int _end_web(
+        self, HttpConnection connection, ServerCall call, bytes payload, Failure failure
+    ) except -1:
+        """End a call with its answer, which the rest of a stream may be, or with a failure."""
+        cdef object web = terms_of(call).web
+        cdef bytes trailers = call.sent_metadata, part
+        # They are no fields of the gateway.
+        call.sent_metadata = None
+        if connection.has_begun:
+            part = web.end(failure, trailers)
+            if payload is not None:
+                part = web.message(payload, call.compressor) + part
+            connection.send_part(part)
+            self.call = None
+            return connection.end_parts()
+        answer = web.whole(payload, call.compressor if payload is not None else 0, failure, trailers)
+        lines = self.web_lines(call, connection, answer[1])
+        if failure is not None:
+            lines += (BEARER if answer[0] == 401 else b"") + retry_line(answer[0], failure)
+        self.call = None
+        return connection.answer(answer[0], lines, answer[2], self.leaves_body)
+
+    cdef bytes web_lines(self, ServerCall call, HttpConnection connection, list fields):
+        """Return the fields of an answer, each with its end."""
+        return b"".join([b"%b: %b\r\n" % field for field in fields]) + NOSNIFF + call_lines(call, connection.head)
+
+    cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1:
+        """Send the head of an answer, unless it has left."""
+        if connection.has_begun:
+            return 0
+        fields = terms_of(call).web.head(metadata, compressor)
+        if fields is None:
+            return 0
+        return connection.begin_parts(200, self.web_lines(call, connection, fields))
+
+    cdef int fail_at_once(self, ServerCall call) except -1:
+        """Answer a call by gRPC-Web or Connect for a fault of its head."""
+        self.call = call
+        return self._end_web(self.owner(), call, None, terms_of(call).web.fault)
+
+    cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
+        cdef object web = terms_of(call).web
+        return number if web is not None and web.takes(number) else 0
+
+    def unknown_compressor(self, ServerCall call not None):
+        """Return the error text for a compressor that is not known."""
+        web = terms_of(call).web
+        return None if web is None else web.unknown_compressor()
+
+    def encode_details(self, ServerCall call not None, int status, str text, details):
+        """Return the details of an error in the form of gRPC, for the protocols that descend from it."""
+        web = terms_of(call).web
+        return None if web is None else web.encode_details(status, text, details)
 
     cdef bint answers_at_once(self, ServerCall call, bytes payload) except -1:
         """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
@@ -187,7 +255,11 @@ cdef class HttpServedConnection(EngineServedConnection):
             return 0
         if status == DEADLINE_EXCEEDED:
             self.owner().note_unanswered()
-        if status == INVALID_ARGUMENT and terms.fault_status:
+        if status == INVALID_ARGUMENT and terms.fault_status and terms.web is not None and terms.web.fault is not None:
+            status, text = terms.web.fault.status, terms.web.fault.text
+        elif status == INVALID_ARGUMENT and terms.fault_status:
+            # The fault is one of HTTP: it has the form of the gateway's.
+            terms.web = None
             told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
         elif status == UNIMPLEMENTED and call.route is None:
             told = 404
@@ -246,6 +318,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             return 0
         if self.talk is not None:
             return self.talk.send_head(connection, metadata)
+        if terms_of(call).web is not None:
+            return self._begin_web(connection, <ServerCall>call, metadata, 0)
         call.sent_metadata = metadata
         return self._begin_messages(connection, <ServerCall>call, terms_of(call))
 
@@ -256,6 +330,9 @@ cdef class HttpServedConnection(EngineServedConnection):
             return 0
         if self.talk is not None:
             return self.talk.send_message(connection, payload)
+        if terms.web is not None:
+            self._begin_web(connection, <ServerCall>call, None, compressor)
+            return connection.send_part(terms.web.message(payload, compressor))
         self._begin_messages(connection, <ServerCall>call, terms)
         return connection.send_part(value_part(terms.form, payload))
 
@@ -330,15 +407,20 @@ cdef class HttpServedConnection(EngineServedConnection):
         return None if terms_of(call).rpcx is None else unknown_codec_in_go(call.codec)
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:
-        cdef bint is_field = self.talk is None and terms_of(call).rpcx is None
+        cdef object web = terms_of(call).web
+        cdef bint is_field = self.talk is None and terms_of(call).rpcx is None and web is None
         cdef str key = breaking_key(metadata) if is_field else None
         if key is not None:
             text = f"{call.route.method}: the metadata {key!r} of its answer holds CR, LF or NUL, which no HTTP field can"
             raise CallError(Status.INTERNAL, text)
+        if web is not None:
+            web.check_sent(call.route.method, metadata)
         return 0
 
     cdef Marshal marshal_of(self, Call call):
         cdef HttpMethod target = terms_of(call).target
+        if terms_of(call).web is not None:
+            return <Marshal?>self.gate.dispatcher.message_marshal_of(call.route, call.codec == CODEC_JSON)
         return EngineServedConnection.marshal_of(self, call) if target is None else target.marshal(call.codec)
 
     cdef list streams_under_way(self):

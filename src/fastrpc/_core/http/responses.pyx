@@ -138,5 +138,5 @@ cdef bytes call_lines(ServerCall call, RequestHead head):
     if call.request_entry is not None:
         lines += b"X-Request-Id: %b\r\n" % call.request_entry[ID_AT:]
     if origin is not None:
-        lines += shared_lines(origin, metadata)
+        lines += shared_lines(origin, metadata if terms_of(call).web is None else None)
     return lines + NO_STORE if head.verb != VERB_POST else lines

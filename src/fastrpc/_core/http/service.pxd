@@ -50,6 +50,9 @@ cdef class HttpService:
         Py_ssize_t body_bytes
         Py_ssize_t window_bytes
 
+        # Finds calls by gRPC-Web and Connect: a function of verb, query and fields; None: neither is served.
+        object web
+
         # How long a stream may be silent.
         uint64_t sign_ns
 
@@ -72,5 +75,5 @@ cdef bint is_preflight(RequestHead head) except -1
 # Return the fields of the answer to that.
 cdef bytes preflight_lines(RequestHead head, bytes origin)
 
-# Return the fields that let the page of an origin read an answer.
+# Return the fields that let the page of an origin read an answer, with these fields of metadata; None: with any fields.
 cdef bytes shared_lines(bytes origin, bytes metadata_fields)

@@ -43,6 +43,7 @@ class HttpService:
         make_method: returns a route as the gateway knows it.
         paths: the fixed paths, as objects with the fields of `fastrpc.protocols.http.paths.Path`.
         hosts: names that clients may call this server by, beside localhost and addresses; None takes any.
+        web: finds calls by gRPC-Web and Connect (`fastrpc.server.web.calls`).
         sign_seconds: how long a stream may be silent before its caller gets a sign of life.
     """
 
@@ -55,6 +56,7 @@ class HttpService:
         paths: Mapping[str, Any],
         hosts: set[str] | None,
         *,
+        web: Callable[[str, str, list[tuple[bytes, bytes]]], Any] | None = None,
         sign_seconds: float = 15.0,
     ) -> None: ...
     @property

@@ -58,7 +58,9 @@ cdef class HttpMethod:
 @cython.final
 cdef class HttpService:
 
-    def __init__(self, Gate gate not None, options, bounds, make_method not None, paths, set hosts, *, sign_seconds=15.0):
+    def __init__(
+        self, Gate gate not None, options, bounds, make_method not None, paths, set hosts, *, web=None, sign_seconds=15.0
+    ):
         limits = options.limits
         self.gate = gate
         self.limits = RequestLimits(
@@ -76,6 +78,7 @@ cdef class HttpService:
         self.paths = {path.encode("ascii"): handled for path, handled in paths.items()}
         self.origins = frozenset([origin.encode("ascii") for origin in options.cors_origins])
         self.hosts = hosts
+        self.web = web
         self.body_bytes = bounds.message_bytes
         self.window_bytes = bounds.stream_window_bytes
         self.sign_ns = nanoseconds(sign_seconds)
@@ -170,6 +173,8 @@ cdef bytes preflight_lines(RequestHead head, bytes origin):
 
 cdef bytes shared_lines(bytes origin, bytes metadata_fields):
     cdef list names = [b"Retry-After", b"X-Request-Id"]
+    if metadata_fields is None:
+        names, metadata_fields = [b"*"], b""
     for line in metadata_fields.split(b"\r\n"):
         if line:
             names.append(line.partition(b":")[0])

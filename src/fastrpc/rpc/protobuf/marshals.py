@@ -10,12 +10,13 @@ from fastrpc._core.protobuf.message_encoder import MessageEncoder
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.errors import ConfigError, EncodeError
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.marshals import codec_for, marshal_for, plain_coders, untyped_marshal
+from fastrpc.rpc.marshals import codec_for, marshal_for, plain_coders, shape_of, untyped_marshal
 from fastrpc.rpc.protobuf.derivation import Derivation
 from fastrpc.rpc.protobuf.json_decoder import JsonDecoder
 from fastrpc.rpc.protobuf.json_encoder import JsonEncoder
 from fastrpc.rpc.protobuf.messages import ProtoMessage
 from fastrpc.rpc.protobuf.methods import MethodMessages, method_messages
+from fastrpc.rpc.protobuf.own_messages import own_json_coders
 from fastrpc.rpc.protobuf.packages import EnumNames, ProtoPackage
 from fastrpc.rpc.service import service_definition
 
@@ -39,14 +40,13 @@ def message_marshal(
         ConfigError: a type has no form in protobuf; the text names method, type and way out. Or JSON has no form of it.
     """
     codec = codec_for(definition, "msgpack")
-    if codec in {"raw", "protobuf"}:
-        if as_json:
-            raise ConfigError(f"{definition.full_name} has messages of its own, which have no JSON here")
+    if codec in {"raw", "protobuf"} and not as_json:
         return marshal_for(definition, codec, depth=depth, items=items)
     key = ("grpc+json" if as_json else "grpc", depth, items, False, False)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
-        made = _json_marshal if as_json else _message_marshal
+        by_json = _own_json_marshal if codec in {"raw", "protobuf"} else _json_marshal
+        made = by_json if as_json else _message_marshal
         marshal = definition.marshals[key] = made(definition, depth, items)
     return marshal
 
@@ -94,6 +94,15 @@ def _message_marshal(definition: MethodDefinition, depth: int, items: int) -> Ma
     return _made(definition, found, "protobuf", (reader, writer), (depth, items))
 
 
+def _own_json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marshal:
+    coders = own_json_coders(definition, depth)
+    if coders is None:
+        raise ConfigError(f"{definition.full_name} has messages of its own, which have no JSON here")
+    return Marshal(
+        definition.full_name, shape_of(definition), coders, depth=depth, items=items, by_value="whole"
+    )
+
+
 def _json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marshal:
     # The names of enums are those of the whole service.
     service = service_definition(definition.owner)
@@ -101,8 +110,12 @@ def _json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marsh
     names = EnumNames(package)
     found = package.messages_of(definition)
 
-    def reader(message: ProtoMessage, in_row: bool = False) -> JsonDecoder:
-        return JsonDecoder(message, names, depth=depth, items=items, in_row=in_row)
+    def reader(message: ProtoMessage, in_row: bool = False) -> Callable[[Any], bytes]:
+        decode = JsonDecoder(message, names, depth=depth, items=items, in_row=in_row)
+        if message is found.arguments and definition.kind in {"client_stream", "both_ways"}:
+            # Its call begins without a message.
+            return lambda payload: decode(payload or b"{}")
+        return decode
 
     def writer(message: ProtoMessage, encode: Callable[[Any], bytes], in_row: bool = False) -> JsonEncoder:
         return JsonEncoder(message, names, encode, in_row=in_row)

@@ -1,6 +1,7 @@
 """The state that all connections of the HTTP gateway at one address share, and its view of methods."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.http.service import HttpMethod, HttpService
@@ -14,6 +15,9 @@ from fastrpc.rpc.marshals import codec_for, marshal_for
 from fastrpc.server.http.fixed_paths import fixed_paths
 from fastrpc.server.http.query import QueryArguments
 from fastrpc.status import Status
+
+if TYPE_CHECKING:
+    from fastrpc.server.web.calls import WebCalls
 
 __all__ = ["SIGN_SECONDS", "http_service"]
 
@@ -62,7 +66,20 @@ def http_service(
 
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     bounds, hosts = config.limits, _hosts(config, gate, address, advertised)
-    return HttpService(gate, config.http, bounds, make_method, paths, hosts, sign_seconds=SIGN_SECONDS)
+    web = _web_calls(config, gate)
+    return HttpService(
+        gate, config.http, bounds, make_method, paths, hosts, web=web, sign_seconds=SIGN_SECONDS
+    )
+
+
+def _web_calls(config: ServerConfig, gate: Gate) -> "WebCalls | None":
+    """Return what finds calls by gRPC-Web and Connect; None where neither is served."""
+    if not (config.http.grpc_web or config.http.connect):
+        return None
+    # Imported on first use, with the rooms of gRPC.
+    from fastrpc.server.web.calls import WebCalls
+
+    return WebCalls(gate, config)
 
 
 def _hosts(config: ServerConfig, gate: Gate, address: Address, advertised: str) -> set[str] | None:

@@ -1,0 +1,54 @@
+"""The JSON of protobuf's own messages, by the package that made their classes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastrpc._core.payload.coders import PayloadCoders
+from fastrpc.assigned_numbers import CODECS
+from fastrpc.codecs.base import codec_named
+from fastrpc.errors import DecodeError
+from fastrpc.rpc.coders import is_protobuf
+from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.schema.scans import scan_for
+
+__all__ = ["own_json_coders"]
+
+
+def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders | None:
+    """Return the coders of a method whose messages are protobuf's own; None where their classes are not known."""
+    known = definition.types()
+    takes_stream = definition.kind in {"client_stream", "both_ways"}
+    request = known.message if takes_stream else next(iter(known.parameters), None)
+    if not is_protobuf(request) or not is_protobuf(known.result):
+        return None
+    scan = scan_for(codec_named("json"), (Any,))
+    decode = _reader(request, depth)
+    return PayloadCoders(
+        "json",
+        CODECS["json"],
+        encode=(_written,) * 3,
+        decode=(_reader(known.result, depth), decode),
+        exact=None,
+        open=bytes,
+        items=() if takes_stream else (decode,),
+        scan=(scan, scan, scan),
+    )
+
+
+def _written(message: Any) -> bytes:
+    from google.protobuf.json_format import MessageToJson
+
+    text: str = MessageToJson(message, indent=None, ensure_ascii=False)
+    return text.encode()
+
+
+def _reader(kind: Any, depth: int) -> Callable[[bytes], Any]:
+    def read(payload: bytes) -> Any:
+        from google.protobuf.json_format import Parse, ParseError
+
+        try:
+            return Parse(bytes(payload), kind(), max_recursion_depth=depth)
+        except (ParseError, UnicodeDecodeError) as error:
+            raise DecodeError(str(error)) from None
+
+    return read

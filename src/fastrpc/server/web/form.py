@@ -1,0 +1,245 @@
+"""The meaning of a request by gRPC-Web or Connect, and the form of its answer: the part that both protocols share."""
+
+from collections.abc import Collection
+from typing import ClassVar, Final, NamedTuple
+
+from fastrpc._core.grpc.details import encode_details
+from fastrpc._core.grpc.fields import MessageReader
+from fastrpc._core.grpc.grpc_call import message_fault
+from fastrpc._core.server.served_connection import Failure
+from fastrpc.assigned_numbers import COMPRESSORS
+from fastrpc.errors import CallError
+from fastrpc.server.web.fields import Pairs, accepts, check_sent, metadata_of, sent_fields
+from fastrpc.status import Status
+
+__all__ = ["WebAnswer", "EnvelopedCall", "WebRequest", "WebCall"]
+
+_GZIP: Final = COMPRESSORS["gzip"]
+#: A compressor that is not known here.
+_UNKNOWN: Final = 255
+#: The longest name of an encoding in an error text.
+_SHOWN_BYTES: Final = 40
+
+#: The flag of a compressed message.
+_COMPRESSED: Final = 1
+
+#: The faults of messages, as `message_fault` numbers them.
+_NO_MESSAGE, _MESSAGES, _CUT, _FLAGS, _ENCODING, _TOO_LARGE = range(1, 7)
+
+
+class WebRequest(NamedTuple):
+    """The head of a request, and the bounds of a server."""
+
+    verb: str
+    query: str
+    fields: Pairs
+    #: The most bytes of a message.
+    message_bytes: int
+    #: The compressors of the server by number.
+    compressors: Collection[int]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of a field."""
+        return [value for known, value in self.fields if known == name]
+
+    def value(self, name: bytes) -> bytes:
+        """Return the values of a field as one, b"" without one."""
+        return b",".join(self.values(name))
+
+
+class WebAnswer(NamedTuple):
+    """A whole answer: the status of HTTP, the fields and the content."""
+
+    status: int
+    fields: Pairs
+    content: bytes
+
+
+class WebCall:
+    """A call by gRPC-Web or Connect."""
+
+    #: The name of the protocol, as `Peer.protocol` has it.
+    protocol: ClassVar[str]
+    #: Whether the body consists of messages, which `cut` takes in parts; else it is the one message.
+    is_enveloped: ClassVar[bool] = False
+    #: The field that names encodings which a caller, or a server, takes.
+    accepting_field: ClassVar[bytes]
+    #: The field that names the encoding of messages.
+    encoding_field: ClassVar[bytes]
+
+    def __init__(self, request: WebRequest, content_type: bytes, codec: int, encoding: bytes) -> None:
+        self.content_type = content_type
+        #: The codec of the messages, by number.
+        self.codec = codec
+        #: Names of metadata that was left out.
+        self.dropped: list[bytes] = []
+        self.metadata = metadata_of(request.fields, self.dropped)
+        #: The time that the caller gives in microseconds; None: it gives none.
+        self.timeout_us: int | None = None
+        #: The message of a GET.
+        self.payload: bytes | None = None
+        #: Why the call is refused; None: it is not.
+        self.fault: Failure | None = None
+        self._takes_gzip = _GZIP in request.compressors
+        self._has_gzip = self._takes_gzip and accepts(request.values(self.accepting_field), b"gzip")
+        #: The compressor of the body, or of its messages that are compressed; 0: none.
+        self.compressor = 0
+        self._encoding = ""
+        #: The compressor that a head which has left names.
+        self._announced: int | None = None
+        if encoding == b"gzip" and self._takes_gzip:
+            self.compressor = _GZIP
+        elif encoding not in (b"", b"identity"):
+            self.compressor = _UNKNOWN
+            self._encoding = encoding[:_SHOWN_BYTES].decode("ascii", "backslashreplace")
+
+    def refuse(self, status: Status, text: str) -> None:
+        """Refuse the call; the first fault counts."""
+        if self.fault is None:
+            self.fault = Failure(status, text, has_run=False)
+
+    def unfit(
+        self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
+    ) -> tuple[int, str] | None:
+        """Return the status of HTTP and the text for a request whose form is not that of its method."""
+        raise NotImplementedError
+
+    # Compressors
+
+    def takes(self, number: int) -> bool:
+        """Return whether a message of the answer may be compressed by a compressor of ours."""
+        return number == _GZIP and self._has_gzip and self._announced in (None, number)
+
+    def unknown_compressor(self) -> str:
+        """Return the error text for the compressor of the request."""
+        field, known = self.encoding_field.decode(), self._encodings().decode()
+        return f"{field} is {self._encoding or 'identity'}, only {known} are taken here"
+
+    def _encodings(self) -> bytes:
+        return b"identity,gzip" if self._takes_gzip else b"identity"
+
+    def _encoding_fields(self, compressor: int) -> Pairs:
+        """Return the field that names the compressor of an answer."""
+        return [(self.encoding_field, b"gzip")] if compressor == _GZIP else []
+
+    def _accepted_fields(self, failure: Failure) -> Pairs:
+        """Return the field with the encodings that a caller may use, which an unknown one is told."""
+        told = failure.status == Status.UNIMPLEMENTED and self._encoding
+        return [(self.accepting_field, self._encodings())] if told else []
+
+    # Answers
+
+    def check_sent(self, method: str, metadata: bytes) -> None:
+        """Refuse metadata that an answer cannot carry."""
+        check_sent(method, metadata)
+
+    def encode_details(self, status: int, text: str, details: object) -> bytes:
+        """Return the details of an error as a google.rpc.Status; b"" if no message holds them."""
+        return encode_details(status, text, details) or b""
+
+
+class EnvelopedCall(WebCall):
+    """A call whose body and answer consist of messages, each behind flags and a length, as by gRPC."""
+
+    is_enveloped = True
+    #: The flag of the last part of an answer, which is no message.
+    _end_flag: ClassVar[int]
+
+    def __init__(self, request: WebRequest, content_type: bytes, codec: int, encoding: bytes) -> None:
+        super().__init__(request, content_type, codec, encoding)
+        self._reader = MessageReader(request.message_bytes)
+        self._messages: list[tuple[bytes, int]] = []
+        self._method = ""
+        self._takes_stream = False
+        #: The bytes of the body that are kept here.
+        self.held = 0
+
+    # The body
+
+    def unfit(
+        self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
+    ) -> tuple[int, str] | None:
+        """Return the status of HTTP and the text for a request whose form is not that of its method."""
+        self._method = method
+        self._takes_stream = takes_stream
+        if takes_stream and gives_stream and is_http1:
+            return 505, f"{method} streams both ways, which takes HTTP/2"
+        return None
+
+    def cut(self, part: bytes, is_last: bool) -> list[tuple[bytes, int]]:
+        """Take a part of the body; return the messages that end in it, each with its compressor.
+
+        The one message of a call without a stream is returned with the end of the body.
+
+        Raises:
+            CallError: the body breaks a rule.
+        """
+        content = self._decoded(part, is_last)
+        self.held += len(content)
+        found = [self._compressed(*message) for message in self._reader.cut(content)]
+        if self._reader.problem:
+            raise self._fault(_FLAGS if self._reader.problem == 1 else _TOO_LARGE)
+        if is_last and self._reader.is_cut:
+            raise self._fault(_CUT)
+        if self._takes_stream:
+            self.held -= sum(len(message) + 5 for message, _ in found)
+            return found
+        self._messages += found
+        if len(self._messages) > 1:
+            raise self._fault(_MESSAGES)
+        if is_last and not self._messages:
+            raise self._fault(_NO_MESSAGE)
+        return self._messages if is_last else []
+
+    def _decoded(self, part: bytes, is_last: bool) -> bytes:
+        return part
+
+    def _compressed(self, message: bytes, is_compressed: bool) -> tuple[bytes, int]:
+        if is_compressed and not self.compressor:
+            raise self._fault(_ENCODING)
+        return message, self.compressor if is_compressed else 0
+
+    def _fault(self, fault: int) -> CallError:
+        self.held = 0
+        limit = self._reader.limit
+        status, text = message_fault(fault, self._method, self._reader.total, limit)
+        return CallError(Status(status), text, processed="no")
+
+    # The answer
+
+    def head(self, metadata: bytes | None, compressor: int = 0) -> Pairs | None:
+        """Return the fields of a head that leaves now; the compressor of all its messages is known then."""
+        self._announced = compressor or (_GZIP if self.compressor == _GZIP and self._has_gzip else 0)
+        return self._head_fields(self._announced, metadata)
+
+    def _head_fields(self, compressor: int, metadata: bytes | None) -> Pairs:
+        fields = [(b"content-type", self.content_type), *self._encoding_fields(compressor)]
+        return fields + sent_fields(metadata)
+
+    def message(self, payload: bytes, compressor: int) -> bytes:
+        """Return a message of the answer."""
+        return self._written(_COMPRESSED if compressor else 0, payload)
+
+    def end(self, failure: Failure | None, trailers: bytes | None) -> bytes:
+        """Return the last part of the answer."""
+        return self._written(self._end_flag, self._end(failure, trailers))
+
+    def _end(self, failure: Failure | None, trailers: bytes | None) -> bytes:
+        raise NotImplementedError
+
+    def whole(
+        self, payload: bytes | None, compressor: int, failure: Failure | None, trailers: bytes | None
+    ) -> WebAnswer:
+        """Return a whole answer; the head and the end are in it."""
+        content = b"" if payload is None else self.message(payload, compressor)
+        fields = self._head_fields(compressor, None)
+        if failure is not None:
+            fields += self._accepted_fields(failure)
+        return WebAnswer(200, fields, content + self.end(failure, trailers))
+
+    def refusal(self, failure: Failure, status: int) -> WebAnswer | None:
+        """Return the answer to a request that HTTP refuses by a status; None: it is HTTP's own."""
+        return None
+
+    def _written(self, flags: int, content: bytes) -> bytes:
+        return bytes((flags,)) + len(content).to_bytes(4, "big") + content

@@ -1,0 +1,81 @@
+"""gRPC-Web (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md): gRPC with its trailers in the body.
+
+::
+
+    POST /shop.v1.Orders/Get    Content-Type: application/grpc-web+proto    the body: u8 flags, u32 length, the message
+    200                         the same type                               messages, then flags 0x80: the trailers
+
+With `-text` body and answer are base64; each part of an answer is padded by itself.
+"""
+
+import base64
+import binascii
+from typing import Final
+
+from fastrpc._core.grpc.fields import timeout_ns
+from fastrpc._core.grpc.grpc_served_connection import failure_fields
+from fastrpc._core.server.served_connection import Failure
+from fastrpc.errors import CallError
+from fastrpc.server.web.fields import sent_fields
+from fastrpc.server.web.form import EnvelopedCall, WebRequest
+from fastrpc.status import Status
+
+__all__ = ["GrpcWebCall"]
+
+#: As by gRPC, a longer timeout counts as none.
+_LONGEST_NS: Final = 10**18
+
+
+class GrpcWebCall(EnvelopedCall):
+    """A call by gRPC-Web."""
+
+    protocol = "grpc_web"
+    accepting_field = b"grpc-accept-encoding"
+    encoding_field = b"grpc-encoding"
+    _end_flag = 0x80
+
+    def __init__(self, request: WebRequest, content_type: bytes, codec: int, *, is_text: bool) -> None:
+        super().__init__(request, content_type, codec, request.value(b"grpc-encoding"))
+        self._is_text = is_text
+        #: Of base64, the digits of an incomplete group.
+        self._digits = b""
+        if request.values(b"grpc-timeout"):
+            value = request.value(b"grpc-timeout")
+            found = timeout_ns(value)
+            if found < 0:
+                text = value[:40].decode("ascii", "backslashreplace")
+                self.refuse(
+                    Status.INTERNAL, f"grpc-timeout is {text!r}, it has 1 to 8 digits and one of H M S m u n"
+                )
+            elif found < _LONGEST_NS:
+                self.timeout_us = 0 if found == 0 else max(1, found // 1000)
+
+    def _decoded(self, part: bytes, is_last: bool) -> bytes:
+        if not self._is_text:
+            return part
+        digits = self._digits + part
+        whole = len(digits) if is_last else len(digits) - len(digits) % 4
+        self._digits = digits[whole:]
+        found, at = [], 0
+        try:
+            while at < whole:
+                # A group with padding may stand inside: parts of a body are padded by themselves.
+                padded = digits.find(b"=", at, whole)
+                end = whole if padded < 0 else min(whole, padded - padded % 4 + 4)
+                found.append(base64.b64decode(digits[at:end], validate=True))
+                at = end
+        except binascii.Error:
+            raise CallError(Status.INTERNAL, "the body of the call is not base64", processed="no") from None
+        return b"".join(found)
+
+    def _end(self, failure: Failure | None, trailers: bytes | None) -> bytes:
+        sent = sent_fields(trailers)
+        fields = [(b"grpc-status", b"0")]
+        if failure is not None:
+            held = [(0, name, value) for name, value in sent]
+            fields = [(name, value) for _, name, value in failure_fields(failure, held)]
+        return b"".join(b"%b: %b\r\n" % field for field in fields + sent)
+
+    def _written(self, flags: int, content: bytes) -> bytes:
+        part = super()._written(flags, content)
+        return base64.b64encode(part) if self._is_text else part

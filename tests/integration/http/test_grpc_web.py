@@ -1,0 +1,187 @@
+"""Calls by gRPC-Web over HTTP/1.1 (PROTOCOL-WEB.md of gRPC)."""
+
+import base64
+import gzip
+from typing import Any
+
+import pytest
+
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.http_talk import HttpClient, Response, soon
+from tests.support.web_talk import Orders, enveloped, frames, serving, trailers_of
+
+pytestmark = pytest.mark.one_loop
+
+PROTO = "application/grpc-web+proto"
+TEXT = "application/grpc-web-text"
+
+
+async def ask(client: HttpClient, method: str, body: bytes, **fields: str | None) -> Response:
+    return await client.post(f"/shop.v1.Orders/{method}", body, **({"Content_Type": PROTO} | fields))
+
+
+def varint(number: int) -> bytes:
+    """Return the field 1 of a message, a small number."""
+    return bytes((8, number))
+
+
+def texts(body: bytes) -> list[bytes]:
+    """Return the field 1, a text, of each message."""
+    return [message[2:] for flags, message in frames(body) if flags == 0]
+
+
+async def test_the_trailers_are_the_last_frame() -> None:
+    async with serving() as client:
+        for kind in (PROTO, "application/grpc-web", "Application/gRPC-Web+Proto"):
+            answer = await ask(client, "GetItem", enveloped(varint(7)), Content_Type=kind)
+            assert (answer.status, answer["content-type"]) == (200, kind.lower())
+            assert texts(answer.body) == [b"item 7"]
+            assert trailers_of(answer.body) == {"grpc-status": "0", "seen": "yes"}
+
+
+async def test_a_failure_has_the_fields_of_grpc() -> None:
+    async with serving() as client:
+        answer = await ask(client, "Fail", enveloped(varint(9)))
+        assert answer.status == 200
+        assert frames(answer.body) == [(0x80, b"grpc-status: 9\r\ngrpc-message: %C3%BCber 9\r\n")]
+        answer = await ask(client, "GetItem", enveloped(b""))
+        assert trailers_of(answer.body)["grpc-status"] == "5"
+        assert b"no order 0" in base64.b64decode(trailers_of(answer.body)["grpc-status-details-bin"] + "==")
+
+
+async def test_a_server_streams() -> None:
+    async with serving() as client:
+        answer = await ask(client, "Count", enveloped(varint(4)))
+        assert answer["first"] == "head"
+        assert texts(answer.body) == [b"0", b"1", b"2", b"3"]
+        assert trailers_of(answer.body) == {
+            "grpc-status": "10",
+            "grpc-message": "too many",
+            "last": "end",
+        }
+
+
+async def test_a_caller_streams() -> None:
+    async with serving() as client:
+        answer = await ask(client, "Add", enveloped(varint(5), varint(6)))
+        assert frames(answer.body)[0] == (0, varint(11))
+        assert (await ask(client, "Both", enveloped(varint(5)))).status == 505
+
+
+async def test_a_head_may_leave_before_the_answer() -> None:
+    async with serving() as client:
+        answer = await ask(client, "Twice", enveloped(b""))
+        assert answer["first"] == "head"
+        assert trailers_of(answer.body)["last"] == "end"
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 100])
+async def test_a_text_is_base64_with_padding_anywhere(step: int) -> None:
+    body = enveloped(varint(5), varint(6))
+    pieces = [body[at : at + step] for at in range(0, len(body), step)]
+    async with serving() as client:
+        text = b"".join(map(base64.b64encode, pieces))
+        answer = await ask(client, "Add", text, Content_Type=TEXT)
+        assert answer["content-type"] == TEXT
+        parts = answer.body.decode().partition("==")
+        found = base64.b64decode(parts[0] + parts[1]) + base64.b64decode(parts[2])
+        assert frames(found)[0] == (0, varint(11))
+
+
+async def test_a_text_in_chunks_of_any_size_is_taken() -> None:
+    text = base64.b64encode(enveloped(varint(5), varint(6)))
+    async with serving() as client:
+        client.send(b"POST /shop.v1.Orders/Add HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n")
+        client.send(b"Content-Type: application/grpc-web-text\r\n\r\n")
+        for digit in text:
+            client.send(b"1\r\n%c\r\n" % digit)
+        client.send(b"0\r\n\r\n")
+        answer = await client.response()
+        assert base64.b64decode(answer.body[:12])[:7] == enveloped(varint(11))
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 12),
+        (enveloped(varint(1), varint(1)), 12),
+        (enveloped(varint(1))[:-1], 13),
+        (enveloped(varint(1), flags=0x80), 13),
+        (enveloped(varint(1), flags=1), 13),
+        (b"\0\xff\xff\xff\xff", 8),
+        (enveloped(b"\xff"), 3),
+    ],
+)
+async def test_a_body_that_breaks_a_rule_is_refused(body: bytes, status: int) -> None:
+    async with serving() as client:
+        answer = await ask(client, "GetItem", body)
+        assert (answer.status, trailers_of(answer.body)["grpc-status"]) == (200, str(status))
+
+
+async def test_a_text_that_is_no_base64_is_refused() -> None:
+    async with serving() as client:
+        for body in (b"AAAA*AAA", b"AAAAA"):
+            answer = await ask(client, "GetItem", body, Content_Type=TEXT)
+            assert trailers_of(base64.b64decode(answer.body))["grpc-status"] == "13"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "status"), [("1x", 13), ("", 13), ("123456789S", 13), ("0m", 4), ("9m", 4)]
+)
+async def test_the_timeout_is_that_of_grpc(timeout: str, status: int) -> None:
+    async with serving() as client:
+        answer = await ask(client, "Wait", enveloped(b""), grpc_timeout=timeout)
+        assert trailers_of(answer.body)["grpc-status"] == str(status)
+
+
+async def test_messages_are_packed_one_by_one() -> None:
+    async with serving() as client:
+        text = b"\x12\x02aa" + b"\x12\xa0\x1f" + b"a" * 4_000
+        fields = {"grpc_encoding": "gzip", "grpc_accept_encoding": "identity,gzip"}
+        body = enveloped(gzip.compress(varint(1) + text), flags=1)
+        answer = await ask(client, "Count", body, **fields)
+        assert answer["grpc-encoding"] == "gzip"
+        (flags, packed), _ = frames(answer.body)
+        assert (flags, gzip.decompress(packed)[3:]) == (1, b"a" * 4_000 + b"0")
+        answer = await ask(client, "Count", body, grpc_encoding="br")
+        assert (trailers_of(answer.body)["grpc-status"], answer["grpc-accept-encoding"]) == (
+            "12",
+            "identity,gzip",
+        )
+
+
+async def test_metadata_and_protocol_reach_the_handler() -> None:
+    async with serving() as client:
+        fields: dict[str, Any] = {"X_User_Agent": "grpc-web/1", "X_Grpc_Web": "1", "X_Key": "a"}
+        answer = await ask(client, "Show", enveloped(b""), **fields)
+        assert all(part in answer.body for part in (b"x-key", b"grpc_web", b"x-user-agent"))
+        assert b"x-grpc-web" not in answer.body
+        assert trailers_of(answer.body)["raw-bin"] == "AAE"
+
+
+async def test_unknown_types_and_methods_are_told_apart() -> None:
+    async with serving() as client:
+        assert (await ask(client, "GetItem", b"", Content_Type="application/grpc-web+thrift")).status == 415
+        answer = await ask(client, "Nothing", enveloped(b""))
+        assert (answer.status, trailers_of(answer.body)["grpc-status"]) == (200, "12")
+
+
+async def test_identity_is_that_of_each_request() -> None:
+    async with serving(authenticate=StaticTokens({"ada": Identity("ada")})) as client:
+        for token, status in ((None, "16"), ("Bearer ada", "0"), ("Bearer bob", "16"), (None, "16")):
+            answer = await ask(client, "GetItem", enveloped(varint(7)), Authorization=token)
+            assert trailers_of(answer.body)["grpc-status"] == status
+        # The sender of a longer body is known before the rest of it is read.
+        client.send(b"POST /shop.v1.Orders/Add HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n")
+        client.send(b"Content-Type: application/grpc-web\r\n\r\n")
+        assert trailers_of((await client.response()).body)["grpc-status"] == "16"
+
+
+async def test_the_end_of_a_caller_cancels_the_handler() -> None:
+    orders = Orders()
+    async with serving(orders) as client:
+        client.send(b"POST /shop.v1.Orders/Wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n")
+        client.send(b"Content-Type: application/grpc-web\r\n\r\n" + enveloped(b""))
+        await soon(orders.started)
+        client.writer.close()
+        await soon(orders.cancelled)
