@@ -1,6 +1,7 @@
 """The descriptors of some methods: files that name these methods and the types that they use, and nothing else."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
@@ -9,6 +10,7 @@ from fastrpc.rpc.protobuf.descriptor_wire import imports_in, names_in
 from fastrpc.rpc.protobuf.descriptors import file_descriptor, file_name
 from fastrpc.rpc.protobuf.known_files import HEALTH, REFLECTIONS, known_file, service_file
 from fastrpc.rpc.protobuf.packages import ProtoPackage, packages_of
+from fastrpc.rpc.service import BUILTIN_PREFIX
 
 __all__ = ["DescribedFiles", "Describing"]
 
@@ -112,6 +114,9 @@ class Describing:
                 if _known_name(one) is None:
                     own.append(one)
                 continue
+            if find_spec("google") is None or find_spec("google.protobuf") is None:
+                # Messages of another library: only its own code could describe them.
+                continue
             from fastrpc.rpc.protobuf.generated_files import generated_service
 
             descriptor = generated_service(one)
@@ -175,7 +180,9 @@ def _has_messages(service: ServiceDefinition) -> bool:
 
 
 def _known_name(service: ServiceDefinition) -> str | None:
-    """Return the name of one of gRPC's own services, if a built-in one has it."""
+    """Return the name of one of gRPC's own services, if this is a built-in one with it."""
+    if not service.name.startswith(BUILTIN_PREFIX):
+        return None
     return next((alias for alias in service.names.alias if alias in _KNOWN_SERVICES), None)
 
 

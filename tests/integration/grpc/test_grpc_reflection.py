@@ -160,6 +160,27 @@ async def test_own_services_are_described_as_everyone_knows_them() -> None:
         }
 
 
+async def test_a_service_that_is_added_is_described_by_its_names_alone() -> None:
+    @fastrpc.service("late.v1.own", alias=NAMES[:1])
+    class Late:
+        @fastrpc.method
+        async def hello(self, name: str) -> str:
+            return name
+
+    async with Server(Items(), config=CONFIG) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        [before] = await asked(address, Request(file_containing_symbol="late.v1.own"))
+        server.add(Late())
+        listed, described = await asked(
+            address, Request(list_services=""), Request(file_containing_symbol="late.v1.own.hello")
+        )
+    assert before.error_response.error_code == Status.NOT_FOUND
+    assert [one.name for one in listed.list_services_response.service] == sorted(
+        [*OWN, "late.v1.own", "shop.v1.Items"]
+    )
+    assert list(files_of(described)) == ["late/v1.proto"]
+
+
 # Rights
 
 
