@@ -95,6 +95,22 @@ def h2spec_folder() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def grpc_go_path() -> str:
+    """The program of `grpc_go`, built once; skips the test where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    program = ROOT / ".cache" / "grpc_go"
+    subprocess.run(
+        [go, "build", "-o", program, "."],
+        cwd=Path(__file__).parent / "grpc_go",
+        check=True,
+        env={**os.environ, "GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"},
+    )
+    return str(program)
+
+
 #: Programs that ask servers of gRPC, with their versions.
 GRPC_PROGRAMS = (
     "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4",
