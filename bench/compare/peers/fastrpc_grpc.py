@@ -1,17 +1,18 @@
 """fastrpc over the wire of gRPC: with itself, by grpc.aio's own names, and each side with the other side of theirs."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import fastrpc
 import fastrpc.grpc
+from bench.compare.fastrpc_streams import FastRPCStreams, Streams
 from bench.compare.load import AsyncOperation, BlockingOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, BlockingClient, Loop, Mixed, Peer
 from bench.compare.peers.grpc_aio import GrpcAio
 from bench.compare.peers.grpc_go import GRPC_GO
-from bench.compare.protobuf import build_order, build_record, generate_modules, load_messages
+from bench.compare.protobuf import build_record, generate_modules, load_messages
 from bench.compare.stream_load import AsyncStreams
 from bench.compare.workloads import Operation, Workload, plain_record
 
@@ -39,25 +40,6 @@ class Typed:
         return request
 
 
-class Streams:
-    """The servicer of `Streams` in bench.proto."""
-
-    async def Receive(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802  (named by bench.proto)
-        payload, chunk = b"x" * request.size, load_messages().Chunk
-        for _ in range(request.count):
-            yield chunk(data=payload)
-
-    async def Send(self, requests: AsyncIterator[Any]) -> Any:  # noqa: N802  (named by bench.proto)
-        size = 0
-        async for chunk in requests:
-            size += len(chunk.data)
-        return load_messages().Total(size=size)
-
-    async def Exchange(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:  # noqa: N802
-        async for chunk in requests:
-            yield chunk
-
-
 def _service_named(name: str) -> Any:
     return load_messages().DESCRIPTOR.services_by_name[name]
 
@@ -73,11 +55,8 @@ class _Serving(AsyncServer):
 
     @asynccontextmanager
     async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
-        generated = (
-            fastrpc.grpc.service(_service_named("Typed"), Typed()),
-            fastrpc.grpc.service(_service_named("Streams"), Streams()),
-        )
-        async with fastrpc.Server(Raw(), *generated, config=CONFIG) as server:
+        generated = fastrpc.grpc.service(_service_named("Typed"), Typed())
+        async with fastrpc.Server(Raw(), Streams(), generated, config=CONFIG) as server:
             yield str(await server.listen("tcp://127.0.0.1:0"))
 
 
@@ -94,7 +73,7 @@ class FastRPCGrpc(_Serving, AsyncClient):
     async def streaming(self, address: str, workload: Workload) -> AsyncIterator[AsyncStreams]:
         async with fastrpc.Client(address, config=CLIENT_CONFIG) as client:
             await client.ready(timeout=5)
-            yield _Received(client, workload)
+            yield FastRPCStreams(client, workload)
 
 
 def _operation(client: fastrpc.Client, workload: Workload) -> AsyncOperation:
@@ -103,23 +82,6 @@ def _operation(client: fastrpc.Client, workload: Workload) -> AsyncOperation:
         return AsyncOperation(lambda: call(Raw.echo, payload))
     echo, messages = fastrpc.grpc.stub(_service_named("Typed"), client).Echo, load_messages()
     return AsyncOperation(lambda: echo(build_record(messages)), plain_record)
-
-
-class _Received(AsyncStreams):
-    """Server streams of a Client."""
-
-    def __init__(self, client: fastrpc.Client, workload: Workload) -> None:
-        self._stub = fastrpc.grpc.stub(_service_named("Streams"), client)
-        self._workload = workload
-
-    def plain(self, message: Any) -> Any:
-        return message.data
-
-    def receive(self, count: int) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
-        stream: AbstractAsyncContextManager[AsyncIterator[Any]] = self._stub.Receive(
-            build_order(load_messages(), self._workload, count)
-        )
-        return stream
 
 
 class FastRPCGrpcBlocking(_Serving, BlockingClient):
