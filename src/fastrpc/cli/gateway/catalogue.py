@@ -72,8 +72,9 @@ class Catalogue:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        for contract in self._contracts:
-            is_grpc = await self._speaks_grpc(contract.name)
+        # Together: each may wait for a registry that is away.
+        wires = await asyncio.gather(*(self._speaks_grpc(one.name) for one in self._contracts))
+        for contract, is_grpc in zip(self._contracts, wires, strict=True):
             self._add(
                 contract.name,
                 forwarding_service(
