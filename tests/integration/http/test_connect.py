@@ -116,6 +116,18 @@ class TestUnary:
             assert answer["trailer-raw-bin"] == "AAE"
             assert (await ask(client, "Show")).value["value"] == {"protocol": "connect", "timed": "False"}
 
+    async def test_a_field_may_come_several_times(self) -> None:
+        async with serving() as client:
+            client.send(b"POST /shop.v1.Orders/Show HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n")
+            client.send(b"Content-Type: application/json\r\nConnect-Protocol-Version: 1\r\n")
+            client.send(b"X-Key: a\r\nX-Key: b\r\n\r\n{}")
+            assert (await client.response()).value["value"]["x-key"] == "a,b"
+
+    async def test_metadata_over_the_limit_is_refused(self) -> None:
+        async with serving() as client:
+            answer = await ask(client, "Show", X_Key="a" * 9_000)
+            assert (answer.status, answer.value["code"]) == (429, "resource_exhausted")
+
     async def test_a_head_that_left_early_comes_with_the_answer(self) -> None:
         async with serving() as client:
             answer = await ask(client, "Twice")
@@ -164,7 +176,9 @@ class TestUnary:
     async def test_unknown_methods_and_types_are_told_apart(self) -> None:
         async with serving() as client:
             answer = await client.post("/shop.v1.Orders/Nothing", {}, **CONNECT)
-            assert (answer.status, answer.value["code"]) == (501, "unimplemented")
+            assert (answer.status, answer.value["code"]) == (404, "unimplemented")
+            answer = await client.ask("PUT", ITEM, **CONNECT, Content_Type="application/json")
+            assert (answer.status, answer["allow"]) == (405, "GET, POST")
             answer = await ask(client, "Count", {"to": 1})
             assert (answer.status, "application/connect+json" in answer.value["detail"]) == (415, True)
             answer = await client.post(ITEM, b"", Content_Type="application/connect+thrift")

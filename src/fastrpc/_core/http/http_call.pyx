@@ -37,7 +37,7 @@ from fastrpc._core.http1.head cimport (
     VERB_POST,
     is_text,
 )
-from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata, note_dropped
+from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata, encode_metadata, note_dropped
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE
 
 from fastrpc._core.http1.head import RequestRefusedError
@@ -163,9 +163,11 @@ cdef class HttpTerms:
     cdef bint fits_metadata(self, ServerCall call, uint32_t metadata_bytes) except -1:
         """Return whether the metadata of a request is within its limit."""
         cdef bytes metadata = call.received_metadata
-        return metadata is None or check_metadata(
-            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes
-        ) == METADATA_OK
+        cdef int found = METADATA_OK
+        if metadata is not None:
+            found = check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes)
+        # By gRPC a key may come several times.
+        return found == METADATA_OK or self.web is not None and found != METADATA_TOO_LARGE
 
     cdef int _find_method(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size

@@ -34,7 +34,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int speak(self, str protocol) except -1
     cdef HttpConnection owner(self)
     cdef int _end_web(
-        self, HttpConnection connection, ServerCall call, bytes payload, Failure failure
+        self, HttpConnection connection, ServerCall call, bytes payload, Failure failure, int status
     ) except -1
     cdef bytes web_lines(self, ServerCall call, HttpConnection connection, list fields)
     cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1

@@ -103,7 +103,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         if self.talk is not None:
             return self.talk.answer(connection, <ServerCall>call, payload)
         if terms.web is not None:
-            return self._end_web(connection, <ServerCall>call, None if call.route.gives_stream else payload, None)
+            return self._end_web(connection, <ServerCall>call, None if call.route.gives_stream else payload, None, 0)
         if terms.rpcx is not None:
             return self._answer_rpcx(connection, <ServerCall>call, terms.rpcx, payload)
         if terms.form != FORM_NONE:
@@ -137,7 +137,8 @@ cdef class HttpServedConnection(EngineServedConnection):
         if self.talk is not None:
             return self.talk.fail(connection, call, failure, status)
         if terms.web is not None:
-            return self._end_web(connection, call, None, failure)
+            # An unknown path is one by Connect, too.
+            return self._end_web(connection, call, None, failure, 404 if status == 404 and call.route is None else 0)
         if terms.rpcx is not None:
             return self._fail_rpcx(connection, call, terms.rpcx, failure, status)
         document = problem_document(status, failure, call.codec)
@@ -162,7 +163,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     # Calls by gRPC-Web and Connect
 
     cdef int _end_web(
-        self, HttpConnection connection, ServerCall call, bytes payload, Failure failure
+        self, HttpConnection connection, ServerCall call, bytes payload, Failure failure, int status
     ) except -1:
         """End a call with its answer, which the rest of a stream may be, or with a failure."""
         cdef object web = terms_of(call).web
@@ -176,7 +177,7 @@ cdef class HttpServedConnection(EngineServedConnection):
             connection.send_part(part)
             self.call = None
             return connection.end_parts()
-        answer = web.whole(payload, call.compressor if payload is not None else 0, failure, trailers)
+        answer = web.whole(payload, call.compressor if payload is not None else 0, failure, trailers, status)
         lines = self.web_lines(call, connection, answer[1])
         if failure is not None:
             lines += (BEARER if answer[0] == 401 else b"") + retry_line(answer[0], failure)
@@ -199,7 +200,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int fail_at_once(self, ServerCall call) except -1:
         """Answer a call by gRPC-Web or Connect for a fault of its head."""
         self.call = call
-        return self._end_web(self.owner(), call, None, terms_of(call).web.fault)
+        return self._end_web(self.owner(), call, None, terms_of(call).web.fault, 0)
 
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
         cdef object web = terms_of(call).web

@@ -57,13 +57,20 @@ class WebCalls:
 
     def __call__(self, verb: str, query: str, fields: Pairs) -> WebCall | WebRefusal | None:
         """Return the call in a request, or its refusal; None for every other request."""
-        if verb != "POST":
+        if verb == "GET":
             return self._of_query(verb, query, fields)
         types = [value for name, value in fields if name == b"content-type"]
         if len(types) != 1:
             return None
         kind, _, parameters = types[0].lower().partition(b";")
         kind = kind.strip(b" \t")
+        if verb != "POST":
+            is_call = self._connect and any(name == b"connect-protocol-version" for name, _ in fields)
+            return (
+                WebRefusal(405, "a call by Connect is a POST or GET", b"Allow: GET, POST\r\n")
+                if is_call
+                else None
+            )
         request = WebRequest(verb, query, fields, self._message_bytes, self._compressors)
         if self._grpc_web and kind.startswith(_GRPC_WEB):
             form = _FORMS.get(kind[len(_GRPC_WEB) :])
@@ -90,7 +97,7 @@ class WebCalls:
         return ConnectUnary(request, kind, codec)
 
     def _of_query(self, verb: str, query: str, fields: Pairs) -> WebCall | WebRefusal | None:
-        found = query_of(query) if verb == "GET" and self._connect else None
+        found = query_of(query) if self._connect else None
         if found is None:
             return None
         codec = _STREAMS.get(found.get("encoding", "").encode("latin-1", "replace"))

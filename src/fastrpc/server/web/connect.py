@@ -119,14 +119,19 @@ class ConnectUnary(WebCall):
         return None
 
     def whole(
-        self, payload: bytes | None, compressor: int, failure: Failure | None, trailers: bytes | None
+        self,
+        payload: bytes | None,
+        compressor: int,
+        failure: Failure | None,
+        trailers: bytes | None,
+        status: int = 0,
     ) -> WebAnswer:
-        """Return the answer."""
+        """Return the answer. `status` is that of HTTP, 0: as the failure says."""
         sent = sent_fields(self._head) + [
             (b"trailer-" + name, value) for name, value in sent_fields(trailers)
         ]
         if failure is not None:
-            return self._failed(failure, http_status(failure.status), sent)
+            return self._failed(failure, status or http_status(failure.status), sent)
         fields = [(b"content-type", self.content_type), *self._encoding_fields(compressor)]
         return WebAnswer(200, fields + sent, payload or b"")
 

@@ -197,7 +197,8 @@ class EnvelopedCall(WebCall):
     def _compressed(self, message: bytes, is_compressed: bool) -> tuple[bytes, int]:
         if is_compressed and not self.compressor:
             raise self._fault(_ENCODING)
-        return message, self.compressor if is_compressed else 0
+        # An unknown compressor is told, even if no message is compressed.
+        return message, self.compressor if is_compressed or self.compressor == _UNKNOWN else 0
 
     def _fault(self, fault: int) -> CallError:
         self.held = 0
@@ -228,9 +229,14 @@ class EnvelopedCall(WebCall):
         raise NotImplementedError
 
     def whole(
-        self, payload: bytes | None, compressor: int, failure: Failure | None, trailers: bytes | None
+        self,
+        payload: bytes | None,
+        compressor: int,
+        failure: Failure | None,
+        trailers: bytes | None,
+        status: int = 0,
     ) -> WebAnswer:
-        """Return a whole answer; the head and the end are in it."""
+        """Return a whole answer; the head and the end are in it. `status` is that of HTTP, 0: as the failure says."""
         content = b"" if payload is None else self.message(payload, compressor)
         fields = self._head_fields(compressor, None)
         if failure is not None:
