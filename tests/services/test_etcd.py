@@ -41,7 +41,7 @@ async def test_it_writes_reads_watches_and_leases(etcd_port: int, monkeypatch: p
 
         async def follow() -> None:
             async for event in watch:
-                seen.append((event.kind.name, event.kv.value))
+                seen.append((event.kind, event.kv.value))
                 if len(seen) == 2:
                     return
 

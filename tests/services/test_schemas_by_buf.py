@@ -30,6 +30,7 @@ APART = {
     "a member of an enum is renamed": "buf compares numbers; to us a caller means another member by it",
     "a text becomes bytes": "what the server sends may be no text, which a caller of the old version expects",
     "bytes become a text in an answer": "every text is bytes, so a caller of the old version reads it",
+    "a union gets a member": "the message that holds it has another name, which is not on the wire",
     "a class is renamed": "the name of a message is not on the wire",
     "a new field is required": "protobuf has no required fields; a server in Python refuses a message without it",
     "an enum becomes an int in a request": "every member of an enum is an int",
