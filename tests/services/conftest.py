@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,3 +163,24 @@ def installed(programs: tuple[str, ...]) -> Path:
             # A program of another version is built anew.
             (folder / built.name.partition("@")[0]).rename(built)
     return folder
+
+
+@pytest.fixture(scope="session")
+def conformance() -> tuple[Path, Path]:
+    """The program `connectconformance`, built once into `.cache`, and the folder of its .proto files."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    folder = ROOT / ".cache" / "conformance"
+    folder.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {
+        "cwd": Path(__file__).parent / "conformance",
+        "check": True,
+        "env": {**os.environ, "GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"},
+    }
+    module = "connectrpc.com/conformance"
+    subprocess.run([go, "build", "-o", f"{folder}/", f"{module}/cmd/connectconformance"], **options)
+    found = subprocess.run(
+        [go, "list", "-m", "-f", "{{.Dir}}", module], **options, stdout=subprocess.PIPE, text=True
+    )
+    return folder / "connectconformance", Path(found.stdout.strip(), "proto")

@@ -26,6 +26,8 @@ class GeneratedMethod(NamedTuple):
     response: Any = Any
     #: The functions that encode and decode its messages on this side; None for those of the classes.
     coders: GivenCoders | None = None
+    #: Whether running it changes nothing: pages may ask it by GET.
+    is_safe: bool = False
     #: Runs it, where it is served.
     handler: Callable[..., Any] | None = None
 
@@ -90,7 +92,7 @@ def _definition(
         names,
         method,
         function,
-        options=MethodOptions(name=method, codec=GIVEN_CODEC),
+        options=MethodOptions(name=method, codec=GIVEN_CODEC, safe=generated.is_safe),
         signature=read_signature(function).with_scope(Scope(function, owner)),
     )
     check_name_length(definition.full_name)

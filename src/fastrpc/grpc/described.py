@@ -2,13 +2,16 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from fastrpc.errors import ConfigError
 from fastrpc.grpc.definitions import GeneratedMethod, kind_of, service_instance
 from fastrpc.grpc.serving import Servicing, handler_for
 
 __all__ = ["method_of", "service"]
+
+#: google.protobuf.MethodOptions.IdempotencyLevel.
+_NO_SIDE_EFFECTS: Final = 1
 
 
 def service(descriptor: Any, servicer: Any) -> Any:
@@ -39,6 +42,7 @@ def method_of(method: Any) -> GeneratedMethod:
         kind_of(method.client_streaming, method.server_streaming),
         request=GetMessageClass(method.input_type),
         response=GetMessageClass(method.output_type),
+        is_safe=method.GetOptions().idempotency_level == _NO_SIDE_EFFECTS,
     )
 
 

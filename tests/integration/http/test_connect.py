@@ -8,9 +8,12 @@ from urllib.parse import quote
 
 import pytest
 
+import fastrpc.grpc
 from fastrpc import HTTP, ConfigError, ServerConfig
 from fastrpc.auth import Identity, StaticTokens
+from tests.support.generated import generated
 from tests.support.http_talk import HttpClient, Response, soon
+from tests.support.orders import AsyncOrders
 from tests.support.web_talk import CONNECT, Orders, cut, enveloped, frames, serving
 
 pytestmark = pytest.mark.one_loop
@@ -194,6 +197,16 @@ class TestUnary:
             for body in (b"", b"{", b"[]", b'{"id": "x"}', b'{"id": 1, "id": 2}'):
                 answer = await ask(client, "GetItem", body)
                 assert (answer.status, answer.value["code"]) == (400, "invalid_argument"), body
+
+
+async def test_messages_of_generated_code_are_json_as_well() -> None:
+    async with serving(fastrpc.grpc.service(generated().orders, AsyncOrders())) as client:
+        answer = await client.post("/shop.v1.Orders/Get", {"name": "tea", "count": 2}, **CONNECT)
+        assert answer.value == {"text": "tea", "total": 2}
+        answer = await client.post("/shop.v1.Orders/Get", {"none": 1}, **CONNECT)
+        assert (answer.status, answer.value["code"]) == (400, "invalid_argument")
+        answer = await client.post("/shop.v1.Orders/Total", enveloped({"count": 2}, {"count": 3}), **STREAM)
+        assert cut(answer) == ([{"text": "total", "total": 5}], {})
 
 
 class TestGet:
