@@ -9,10 +9,12 @@ import pytest
 import fastrpc
 from fastrpc import (
     CallError,
+    Client,
     ClientConfig,
     DeadlineExceededError,
     ServerConfig,
     Status,
+    StreamEndedError,
     current_call,
 )
 from tests.support.either_client import CLIENTS, connected
@@ -38,6 +40,7 @@ class Desk:
         self.refusals = 0
         self.seen: list[dict[str, str | bytes]] = []
 
+    @fastrpc.method
     async def price(self, item: Item, discount: float = 0.0) -> float:
         return item.count * (1 - discount)
 
@@ -48,15 +51,18 @@ class Desk:
         call.reply_metadata = {"x-end": "1", "x-end-bin": b"\0"}
         return data
 
+    @fastrpc.method
     async def fail(self, text: str) -> None:
         raise CallError(Status.NOT_FOUND, text, details={"missing": ["tea"], "of": 3})
 
+    @fastrpc.method(idempotent=True)
     async def refuse(self) -> int:
         self.refusals += 1
         if self.refusals == 1:
             raise CallError(Status.UNAVAILABLE, "not yet", retry_after=0.01, processed="no")
         return self.refusals
 
+    @fastrpc.method
     async def wait(self) -> None:
         try:
             await asyncio.sleep(30)
@@ -64,16 +70,20 @@ class Desk:
             self.cancelled += 1
             raise
 
+    @fastrpc.method
     async def left(self) -> float:
         return current_call().remaining() or -1.0
 
+    @fastrpc.method
     async def count(self, upto: int) -> AsyncIterator[int]:
         for number in range(upto):
             yield number
 
+    @fastrpc.method
     async def sum(self, numbers: AsyncIterator[int]) -> int:
         return sum([number async for number in numbers])
 
+    @fastrpc.method
     async def talk(self, words: AsyncIterator[str]) -> AsyncIterator[str]:
         async for word in words:
             yield word.upper()
@@ -149,6 +159,14 @@ class TestRules:
                 await eventually(lambda: desk.cancelled == 1)
                 assert await client.call(Desk.echo, b"x") == b"x"
 
+    async def test_a_stream_may_end_before_its_connection_is_opened(self) -> None:
+        async with served(Desk(), scheme="tcp", config=SPEAKING) as target:
+            async with Client(target, config=CALLING) as client:
+                async with client.with_options(timeout=20).open(Desk.talk) as talk:
+                    await talk.end()
+                    with pytest.raises(StreamEndedError):
+                        await talk.receive()
+
     async def test_messages_are_compressed_both_ways(self, kind: str) -> None:
         async with served(Desk(), scheme="tcp", config=SPEAKING) as target:
             for name in ("gzip", "deflate"):
@@ -173,7 +191,7 @@ class TestRules:
                     view = client.with_options(timeout=20)
                     for _ in range(20):
                         await view.call(Desk.echo, b"x")
-                    stopping = asyncio.ensure_future(target.server.stop())
+                    stopping = asyncio.ensure_future(target.server.drain())
                     for _ in range(50):
                         assert await view.call(Desk.echo, b"x") == b"x"
                     await stopping

@@ -71,7 +71,7 @@ async def test_it_needs_an_identity_and_policies_see_the_canonical_name() -> Non
     seen: list[str] = []
 
     def allow(_: Any, route: Any) -> bool:
-        seen.append(route.method)
+        seen.append(route.full_name)
         return True
 
     tokens = StaticTokens({"secret": Identity("ada")})

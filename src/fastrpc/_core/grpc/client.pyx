@@ -24,7 +24,7 @@ from fastrpc._core.client.call_errors cimport (
 )
 from fastrpc._core.grpc.answered_connection cimport DETAILS_CODEC, GrpcAnswer, encoding_name
 from fastrpc._core.grpc.fields cimport IS_COMPRESSED, LONGEST_TIMEOUT, metadata_size, put_metadata, timeout_field
-from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE
+from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE, FLAG_END_STREAM
 from fastrpc._core.http2.header_block cimport TOKEN_GRPC_ENCODING, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_TIMEOUT
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport LoopState
@@ -125,7 +125,12 @@ cdef class GrpcCalls(CallingPart):
     cdef int send_end(self, Call call) except -1:
         cdef GrpcClient engine = self.engine()
         cdef Http2Stream stream = engine.streams.find(<uint32_t>call.id)
-        return 0 if stream is None else engine.end_stream(stream)
+        if stream is not None:
+            return engine.end_stream(stream)
+        if call.unsent is not None:
+            # It waits for its stream, and ends with it.
+            (<Outgoing>call.unsent).flags = FLAG_END_STREAM
+        return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
         # Without a stream it waits for one, or is over: its end ends the wait.
@@ -331,7 +336,9 @@ cdef class GrpcClient(AnsweredConnection):
                 self.waiting.first().popleft()
                 call = <ClientCall>item.call
                 let_go(item)
-                if call.flags & STREAM_IN:
+                if item.flags & FLAG_END_STREAM:
+                    (<GrpcCalls>self.calling).send_end(call)
+                elif call.flags & STREAM_IN:
                     # Its sender waits, and had no stream to wait at.
                     call.may_send()
         finally:

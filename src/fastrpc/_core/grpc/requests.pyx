@@ -54,6 +54,9 @@ cdef enum:
     # Messages up to here may wake their reader in this turn of the loop; longer ones have time.
     SMALL_MESSAGE = 16_384
 
+# The message without a field, as JSON.
+cdef bytes EMPTY_OBJECT = b"{}"
+
 logger = logging.getLogger("fastrpc.server")
 
 
@@ -120,7 +123,7 @@ cdef class GrpcRequests(Http2Connection):
         if route.marshal.codec_id == CODEC_RAW and not head.is_json:
             call.codec = CODEC_RAW
         if route.takes_stream:
-            self._pass_in(call, b"")
+            self._pass_in(call, EMPTY_OBJECT if head.is_json else b"")
             if ends_stream and call.stream is not None:
                 (<StreamChannel>call.stream).end_input(None)
             return 0
