@@ -25,7 +25,7 @@ KIB, MIB = 1 << 10, 1 << 20
 HELD = 700 * KIB
 CONFIG = ServerConfig(
     protocols=tuple(SERVER_PROTOCOLS[:5]),
-    http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True),
+    http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True, grpc_web=True, connect=True),
     memory=Memory(process_bytes=MIB),
     timeouts=Timeouts(call=60),
 )
