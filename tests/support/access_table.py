@@ -90,13 +90,13 @@ def rows(server: Server, *, with_public: bool = False) -> dict[str, str]:
 
 
 def services_of_the_package() -> set[str]:
-    """Return the names of all services that the package defines."""
+    """Return the names of all services that the package defines; private classes are contracts of other servers."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
         module = ".".join(("fastrpc", *path.relative_to(PACKAGE).with_suffix("").parts))
         if re.search(r"^@service\(", path.read_text(encoding="utf-8"), re.MULTILINE):
             for value in vars(importlib.import_module(module)).values():
                 mark = getattr(value, SERVICE_MARK, None)
-                if mark is not None and value.__module__ == module:
+                if mark is not None and value.__module__ == module and not value.__name__.startswith("_"):
                     found.add(mark.name)
     return found

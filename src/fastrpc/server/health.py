@@ -1,7 +1,7 @@
 """Health: the state of a server's services, and `fastrpc.health`, which reports it."""
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -23,10 +23,10 @@ class ServingState:
     """The health of a server and of its services.
 
     Args:
-        services: those that the server has at any time.
+        services: returns those that the server has at any time.
     """
 
-    def __init__(self, services: Sequence[ServiceDefinition]) -> None:
+    def __init__(self, services: Callable[[], Sequence[ServiceDefinition]]) -> None:
         self._services = services
         # Services that report NOT_SERVING; "" is the whole server.
         self._paused: set[str] = set()
@@ -35,7 +35,7 @@ class ServingState:
 
     def _names(self) -> dict[str, str]:
         """Return all names of services, each with the canonical one."""
-        return {name: one.name for one in self._services for name in one.names.of_service()}
+        return {name: one.name for one in self._services() for name in one.names.of_service()}
 
     def check_name(self, service: str) -> None:
         """Refuse the name of a service that the server does not have; "" is the whole server.

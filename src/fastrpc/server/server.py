@@ -106,7 +106,7 @@ class Server:
         bounds = checked_limits(limits, has_identities=authenticate is not None)
         self._served = Services(config, self._interceptors, self._numbers, self._life, calling, limits=bounds)
         self._services = self._served.definitions
-        self._health = ServingState(self._services)
+        self._health = ServingState(lambda: self._services)
         spin = allowed_spin(config.spin_microseconds, stacklevel=3)
         self._accepting = Accepting(config, self._numbers, self._access.schemes, spin)
 
