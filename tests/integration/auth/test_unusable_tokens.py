@@ -33,7 +33,7 @@ CLAIMS = {
 
 def guarded() -> Server:
     verifier = JWT(SECRET, issuer="login", audience="shop", algorithms=["HS256"])
-    http = HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True)
+    http = HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True, grpc_web=True, connect=True)
     config = ServerConfig(protocols=("native", "http", "rpcx", "phobos", "grpc"), http=http)
     return Server(Shop, config=config, authenticate=verifier)
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.one_loop
 
 #: Calls that an identity may make, so few that none becomes free; a batch of JSON-RPC makes three at once.
 MOST = 3
-EVERYTHING = HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True)
+EVERYTHING = HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True, grpc_web=True, connect=True)
 
 
 def label_of(way: Way) -> str:
