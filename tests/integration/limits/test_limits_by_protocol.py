@@ -23,7 +23,7 @@ EVERYTHING = HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True
 
 
 def label_of(way: Way) -> str:
-    return "websocket" if way.setting == "websocket" else way.protocol
+    return way.setting if way.setting in {"websocket", "grpc_web", "connect"} else way.protocol
 
 
 @pytest.mark.parametrize("name", WAYS)
