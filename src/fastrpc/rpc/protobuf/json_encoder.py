@@ -19,8 +19,10 @@ import msgspec
 
 from fastrpc._core.protobuf.message_decoder import MessageDecoder
 from fastrpc._core.protobuf.message_encoder import MessageEncoder
+from fastrpc.errors import EncodeError
 from fastrpc.rpc.protobuf.messages import ProtoField, ProtoMessage, packed
 from fastrpc.rpc.protobuf.packages import EnumNames
+from fastrpc.rpc.schema.finite_numbers import has_other_number
 from fastrpc.types.floats import shortest_float
 
 __all__ = ["JsonEncoder"]
@@ -61,7 +63,7 @@ class JsonEncoder:
         """Return the JSON of the message.
 
         Raises:
-            EncodeError: the value does not fit the schema; the text names the field.
+            EncodeError: the value does not fit the schema, and the text names the field; or JSON has no such number.
         """
         plain = _unpacked(self._read(self._write(value)))
         return msgspec.json.encode(_message_out(self._message, plain, self._names))
@@ -71,6 +73,8 @@ def _message_out(message: ProtoMessage, plain: Any, names: EnumNames) -> Any:
     """Return a message as JSON has it; its plain value was decoded from its bytes."""
     match message.form:
         case "any":
+            if has_other_number(plain):
+                raise EncodeError("NaN and infinity are no numbers of JSON")
             return plain
         case "timestamp":
             return _instant_out(plain)

@@ -11,7 +11,7 @@ from msgspec import inspect as schema
 from fastrpc.rpc.schema.type_graph import all_parts
 from fastrpc.types.base import encode_value
 
-__all__ = ["finite_encoder"]
+__all__ = ["finite_encoder", "has_other_number"]
 
 #: Types of which a value may hold a float; values of classes that msgspec does not know may hold anything.
 _WITH_FLOATS = (schema.FloatType, schema.AnyType, schema.CustomType, schema.EnumType)
@@ -29,14 +29,15 @@ def finite_encoder(encode: Callable[[Any], bytes], kinds: Sequence[Any]) -> Call
     def encode_finite(value: Any) -> bytes:
         payload = encode(value)
         # Only a null can stand for such a number.
-        if b"null" in payload and _has_other_number(value):
+        if b"null" in payload and has_other_number(value):
             raise ValueError("NaN and infinity are no numbers of JSON")
         return payload
 
     return encode_finite
 
 
-def _has_other_number(value: Any) -> bool:
+def has_other_number(value: Any) -> bool:
+    """Return whether a value has NaN or infinity inside."""
     try:
         waiting = [msgspec.to_builtins(value, enc_hook=partial(encode_value, "json"))]
     except TypeError:

@@ -151,6 +151,12 @@ def test_values_outside_the_schema_are_refused() -> None:
         written(Order(2**63))
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), {"x": [1, float("-inf")]}])
+def test_a_value_of_any_type_has_the_numbers_of_json(value: Any) -> None:
+    with pytest.raises(EncodeError, match="NaN and infinity are no numbers of JSON"):
+        written(Order(1, more=value))
+
+
 def test_arguments_are_an_object_by_name() -> None:
     @fastrpc.service("shop.items")
     class Items:
