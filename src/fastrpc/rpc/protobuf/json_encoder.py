@@ -30,6 +30,7 @@ __all__ = ["JsonEncoder"]
 #: Numbers of JavaScript do not hold these.
 _WIDE: Final = frozenset({"int64", "uint64", "sint64", "fixed64", "sfixed64"})
 _FLOATS: Final = frozenset({"double", "float"})
+_LARGEST_FLOAT: Final = float.fromhex("0x1.fffffep+127")
 
 _unpacked: Final = msgspec.msgpack.Decoder().decode
 
@@ -141,8 +142,14 @@ def _single_out(field: ProtoField, value: Any, names: EnumNames) -> Any:
     if field.kind in _FLOATS:
         if not math.isfinite(value):
             return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        return shortest_float(value) if field.kind == "float" else value
+        return _narrow_out(value) if field.kind == "float" else value
     return base64.b64encode(value).decode() if field.kind == "bytes" else value
+
+
+def _narrow_out(value: float) -> float:
+    found = shortest_float(value)
+    # The shortest text of the largest one is beyond it: protobuf's own parser for Python refuses that.
+    return found if abs(found) <= _LARGEST_FLOAT else value
 
 
 def _instant_out(value: datetime) -> str:

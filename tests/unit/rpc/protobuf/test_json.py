@@ -151,6 +151,13 @@ def test_values_outside_the_schema_are_refused() -> None:
         written(Order(2**63))
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_float_is_written_as_it_is(sign: int) -> None:
+    largest = sign * float.fromhex("0x1.fffffep+127")
+    echo = echo_of(Annotated[float, fastrpc.Float32])
+    assert msgspec.json.decode(echo.json.encode_result(largest)) == {"value": largest}
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), {"x": [1, float("-inf")]}])
 def test_a_value_of_any_type_has_the_numbers_of_json(value: Any) -> None:
     with pytest.raises(EncodeError, match="NaN and infinity are no numbers of JSON"):
