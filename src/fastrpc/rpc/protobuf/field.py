@@ -69,8 +69,12 @@ class FieldError(TypeError):
 
 
 def field_in(metadata: tuple[Any, ...]) -> Field | None:
-    """Return the Field in the metadata of an annotation, the last one; None without one."""
-    return next((one for one in reversed(metadata) if isinstance(one, Field)), None)
+    """Return the Field in the metadata of an annotation; of several the last number and kind; None without one."""
+    found = [one for one in reversed(metadata) if isinstance(one, Field)]
+    if len(found) < 2:
+        return found[0] if found else None
+    number = next((one.number for one in found if one.number is not None), None)
+    return Field(number, kind=next((one.kind for one in found if one.kind is not None), None))
 
 
 def _is_number(number: Any) -> bool:

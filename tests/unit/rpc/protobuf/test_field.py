@@ -50,6 +50,7 @@ def test_it_is_a_value() -> None:
 
 def test_the_last_of_several_counts() -> None:
     assert field_in(("text", Field(1), 5, Field(2))) == Field(2)
+    assert field_in((Field(kind="uint64"), Field(3))) == Field(3, kind="uint64")
     assert field_in(("text",)) is None
 
 
