@@ -8,6 +8,7 @@ prints its address, and serves until it is killed. `Bombs.stall` tells the longe
 """
 
 import asyncio
+import functools
 import gzip
 import sys
 import time
@@ -30,13 +31,16 @@ from tests.support.rpcx_talk import RpcxTalk
 from tests.support.rpcx_wire import JSON, MAGIC, Frame
 from tests.support.wire_frames import Request, Response
 
-__all__ = ["BOMB", "MIB", "WAYS", "Ask", "Bombs", "peak_bytes", "resident_bytes", "reset_peak"]
+__all__ = ["MIB", "WAYS", "Ask", "Bombs", "bomb", "peak_bytes", "resident_bytes", "reset_peak"]
 
 MIB = 1_048_576
 GZIP = 1
 
-#: 16 KB that are a message of the largest size.
-BOMB = gzip.compress(bytes(16 * MIB))
+
+@functools.cache
+def bomb() -> bytes:
+    """Return 16 KB that are a message of the largest size."""
+    return gzip.compress(bytes(16 * MIB))
 
 
 @fastrpc.service("bombs")

@@ -59,8 +59,14 @@ class Function:
 
 def sources(*suffixes: str) -> list[Path]:
     """Return the project's files that end so, in order."""
-    found = [path for folder in _FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in suffixes]
-    return sorted(path for path in found if "results" not in path.parts)
+    return [path for path in _files() if path.suffix in suffixes]
+
+
+@cache
+def _files() -> list[Path]:
+    """Return all files of the project's folders, in order, looked for once a process."""
+    found = [path for folder in _FOLDERS for path in (ROOT / folder).rglob("*")]
+    return sorted(path for path in found if not {"results", "__pycache__"} & set(path.parts))
 
 
 @cache
@@ -75,6 +81,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def imports(path: Path) -> list[Import]:
     """Return what a file of the package imports, as modules of the package where they are some."""
     found = _python_imports(path) if path.suffix in {".py", ".pyi"} else _cython_imports(path)
@@ -97,6 +104,7 @@ def unused_imports(path: Path) -> list[str]:
     return [name for name in names if not re.search(rf"\b{name}\b", rest)]
 
 
+@cache
 def functions(path: Path) -> list[Function]:
     """Return the functions that have a body in a Python or Cython file."""
     lines = _code(path).split("\n")

@@ -14,11 +14,11 @@ import pytest
 
 from fastrpc import CallError, Client, OverloadedError, Status
 from tests.support.bombs import (
-    BOMB,
     MIB,
     WAYS,
     Ask,
     Bombs,
+    bomb,
     peak_bytes,
     reset_peak,
     resident_bytes,
@@ -34,13 +34,15 @@ MOST_BYTES = 384 * MIB
 MOST_LATE = 1.5
 MOST_STALLED = 0.1
 
-#: Text that gzip takes a while for, and shrinks to a third.
-WORDS = random.Random(3)
-TEXT = "".join(WORDS.choice(["what ", "one ", "sends ", "many ", "keep "]) for _ in range(200_000))[
-    :1_000_000
-]
 
 pytestmark = [pytest.mark.measures, pytest.mark.one_loop]
+
+
+def slow_text() -> str:
+    """Return a text that gzip takes a while for, and shrinks to a third."""
+    words = random.Random(3)
+    text = "".join(words.choice(["what ", "one ", "sends ", "many ", "keep "]) for _ in range(200_000))
+    return text[:1_000_000]
 
 
 class Measured:
@@ -127,7 +129,7 @@ async def connections(way: str, address: str, count: int) -> AsyncIterator[list[
 @pytest.mark.parametrize("way", WAYS)
 async def test_bombs_of_a_hundred_connections_hold_a_part_of_the_memory(way: str, measured: Measured) -> None:
     async with connections(way, measured.address, CONNECTIONS) as attackers, measured.attacked():
-        told = await asyncio.gather(*(ask("fastrpc.health.check", BOMB) for ask in attackers))
+        told = await asyncio.gather(*(ask("fastrpc.health.check", bomb()) for ask in attackers))
         assert await attackers[0]("bombs.size", gzip.compress(WAYS[way][1]("abc"))) is Status.OK
     assert set(told) <= {Status.RESOURCE_EXHAUSTED, Status.INVALID_ARGUMENT}
     measured.check(way, Counter(one.name for one in told))
@@ -135,7 +137,7 @@ async def test_bombs_of_a_hundred_connections_hold_a_part_of_the_memory(way: str
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_honest_requests_are_served_beside_bombs(way: str, measured: Measured) -> None:
-    written = WAYS[way][1](TEXT)
+    written = WAYS[way][1](slow_text())
     plain = gzip.compress(written)
     thirds = [written[:300_000], written[300_000:-10], written[-10:]]
     members = b"".join(gzip.compress(part) for part in thirds)
@@ -144,7 +146,7 @@ async def test_honest_requests_are_served_beside_bombs(way: str, measured: Measu
         connections(way, measured.address, CONNECTIONS) as honest,
         measured.attacked(),
     ):
-        bombs = [asyncio.ensure_future(ask("fastrpc.health.check", BOMB)) for ask in attackers]
+        bombs = [asyncio.ensure_future(ask("fastrpc.health.check", bomb())) for ask in attackers]
         asked = [ask("bombs.size", members if i % 2 else plain) for i, ask in enumerate(honest)]
         told = await asyncio.gather(*asked)
         await asyncio.gather(*bombs)

@@ -1,6 +1,7 @@
 """A message of a stream counts until its handler asks for the next one, as large as it is decompressed."""
 
 import asyncio
+import functools
 import gzip
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,9 +28,13 @@ GZIP = 1
 #: A quarter of it is 16 MiB: room for one message of 10 MiB.
 PROCESS_BYTES = 64 * MIB
 LARGE = msgspec.msgpack.encode(bytes(10 * MIB))
-PACKED = gzip.compress(LARGE)
 
 each_client = pytest.mark.parametrize("kind", CLIENTS)
+
+
+@functools.cache
+def packed_message() -> bytes:
+    return gzip.compress(LARGE)
 
 
 @fastrpc.service("held")
@@ -128,9 +133,9 @@ async def test_packed_message_counts_as_it_came_until_it_is_asked_for() -> None:
         call = peer.open("held.sizes", flags=CLIENT_STREAM)
         await eventually(lambda: bytes_held() > 0)
         record = bytes_held()
-        peer.peer.send(Data(call, PACKED, codec=1, compressor=GZIP).encode())
+        peer.peer.send(Data(call, packed_message(), codec=1, compressor=GZIP).encode())
         await eventually(lambda: bytes_held() > record)
-        assert len(PACKED) <= bytes_held() - record <= len(PACKED) + 100
+        assert len(packed_message()) <= bytes_held() - record <= len(packed_message()) + 100
         held.may_take.release()
         await eventually(lambda: held.taken == 1)
         assert len(LARGE) == bytes_held() - record
@@ -184,7 +189,7 @@ async def test_message_waits_packed_for_room_and_other_calls_go_on() -> None:
     async with served(held, scheme="tcp", config=config()) as target, stream_peer(target) as peer:
         first, second = (peer.open("held.sizes", flags=CLIENT_STREAM) for _ in range(2))
         for call in (first, second):
-            peer.peer.send(Data(call, PACKED, codec=1, compressor=GZIP).encode())
+            peer.peer.send(Data(call, packed_message(), codec=1, compressor=GZIP).encode())
         held.may_take.release()
         held.may_take.release()
         await eventually(lambda: held.taken == waiting(target) == 1)
@@ -214,7 +219,7 @@ async def test_stream_whose_message_finds_no_room_in_time_ends() -> None:
         unpacking(target)._messages._patience_seconds = 0.2
         first, second = (peer.open("held.sizes", flags=CLIENT_STREAM) for _ in range(2))
         for call in (first, second):
-            peer.peer.send(Data(call, PACKED, codec=1, compressor=GZIP).encode())
+            peer.peer.send(Data(call, packed_message(), codec=1, compressor=GZIP).encode())
         held.may_take.release()
         held.may_take.release()
         answers = [asyncio.ensure_future(peer.end(second))]
@@ -233,12 +238,12 @@ async def test_message_that_nothing_asks_for_yet_does_not_wait_for_room() -> Non
     async with served(held, scheme="tcp", config=config()) as target, stream_peer(target) as peer:
         first = peer.open("held.sizes", flags=CLIENT_STREAM)
         second = peer.open("held.take_many", flags=CLIENT_STREAM)
-        packed = Data(first, PACKED, codec=1, compressor=GZIP).encode()
+        packed = Data(first, packed_message(), codec=1, compressor=GZIP).encode()
         peer.peer.send(packed)
         held.may_take.release()
         await eventually(lambda: held.taken == 1)
         small = Data(second, msgspec.msgpack.encode(b"abc"), codec=1)
-        peer.peer.send(small.encode() + Data(second, PACKED, codec=1, compressor=GZIP).encode())
+        peer.peer.send(small.encode() + Data(second, packed_message(), codec=1, compressor=GZIP).encode())
         # Behind it all of that is there.
         await peer.end(peer.open("held.ping", flags=0))
         held.may_take.release()

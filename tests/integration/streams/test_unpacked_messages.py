@@ -1,6 +1,7 @@
 """Large compressed messages of streams are decompressed in slices: the loop has its turns meanwhile."""
 
 import asyncio
+import functools
 import gzip
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,9 +22,12 @@ pytestmark = pytest.mark.one_loop
 
 MIB = 1_048_576
 GZIP = 1
-#: A few kilobytes that take the time of several slices.
-PACKED = gzip.compress(msgspec.msgpack.encode(bytes(15 * MIB)))
-BOMB = gzip.compress(bytes(20 * MIB))
+
+
+@functools.cache
+def packed() -> bytes:
+    """Return a few kilobytes that take the time of several slices."""
+    return gzip.compress(msgspec.msgpack.encode(bytes(15 * MIB)))
 
 
 class Turns:
@@ -99,7 +103,7 @@ async def test_large_message_is_decompressed_in_slices_at_the_server(method: str
         async with served(blocks, scheme="tcp") as target, stream_peer(target) as peer:
             call = peer.open(method, flags=CLIENT_STREAM)
             small = Data(call, msgspec.msgpack.encode(b"x"), codec=1)
-            large = Data(call, PACKED, codec=1, compressor=GZIP)
+            large = Data(call, packed(), codec=1, compressor=GZIP)
             # All of them are there when the first is taken.
             peer.peer.send(small.encode() + large.encode() + small.encode() + End(call).encode())
             assert msgspec.msgpack.decode((await peer.end(call)).payload) == 15 * MIB + 2
@@ -116,7 +120,9 @@ async def test_large_message_is_decompressed_in_slices_at_the_client() -> None:
         await beginning
         asked = await peer.next(Request)
         small = Data(asked.id, msgspec.msgpack.encode(1), codec=1)
-        peer.send(small.encode() + Data(asked.id, PACKED, codec=1, compressor=GZIP).encode() + small.encode())
+        peer.send(
+            small.encode() + Data(asked.id, packed(), codec=1, compressor=GZIP).encode() + small.encode()
+        )
         assert await stream.receive() == 1
         before = turns.count
         with pytest.raises(DecodeError, match="expected `int`, got `bytes`"):
@@ -131,7 +137,7 @@ BY_TWO = [SECOND] * 3 + [f"{15 * MIB}", "1"]
 async def test_second_receiver_at_the_server_is_refused_while_the_first_one_unpacks() -> None:
     async with Turns() as turns, served(Blocks(turns), scheme="tcp") as target, stream_peer(target) as peer:
         call = peer.open("blocks.put_by_two", flags=CLIENT_STREAM)
-        large = Data(call, PACKED, codec=1, compressor=GZIP)
+        large = Data(call, packed(), codec=1, compressor=GZIP)
         small = Data(call, msgspec.msgpack.encode(b"x"), codec=1)
         peer.peer.send(large.encode() + small.encode() + End(call).encode())
         assert msgspec.msgpack.decode((await peer.end(call)).payload) == BY_TWO
@@ -146,7 +152,7 @@ async def test_second_receiver_at_the_client_is_refused_while_the_first_one_unpa
         await beginning
         asked = await peer.next(Request)
         small = Data(asked.id, msgspec.msgpack.encode(b"x"), codec=1)
-        large = Data(asked.id, PACKED, codec=1, compressor=GZIP)
+        large = Data(asked.id, packed(), codec=1, compressor=GZIP)
         # All of them are there when the second is taken.
         peer.send(small.encode() + large.encode() + small.encode())
         assert await stream.receive() == b"x"
@@ -156,7 +162,7 @@ async def test_second_receiver_at_the_client_is_refused_while_the_first_one_unpa
 async def test_message_that_is_too_large_decompressed_ends_its_call() -> None:
     async with served(Feed(), scheme="tcp") as target, stream_peer(target) as peer:
         call = peer.open("feed.total", flags=CLIENT_STREAM)
-        peer.peer.send(Data(call, BOMB, codec=1, compressor=GZIP).encode())
+        peer.peer.send(Data(call, gzip.compress(bytes(20 * MIB)), codec=1, compressor=GZIP).encode())
         answer = await peer.end(call)
         assert answer.status == Status.RESOURCE_EXHAUSTED
         assert answer.message.startswith(b"feed.total: ")
@@ -216,7 +222,7 @@ async def test_stream_that_is_left_while_a_message_is_decompressed_drops_it() ->
         peer.send(opening(True))
         await beginning
         asked = await peer.next(Request)
-        peer.send(Data(asked.id, PACKED, codec=1, compressor=GZIP).encode())
+        peer.send(Data(asked.id, packed(), codec=1, compressor=GZIP).encode())
         receiving = asyncio.ensure_future(stream.receive())
         while not stream.waiting:
             await asyncio.sleep(0)

@@ -5,8 +5,9 @@ Nothing here follows the server's answers: each connection sends what it may sen
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -44,12 +45,17 @@ class Way:
     connections: int
     #: Sent at first, and answered; empty: such a connection says nothing until the attack.
     opening: bytes
-    #: Sent when the attack begins.
-    parts: Sequence[bytes]
+    #: Makes what is sent when the attack begins: seconds of compression, which a reader of the names does not wait for.
+    make_parts: Callable[[], Sequence[bytes]]
     #: Whether the connection reads what the server sends then.
     reads: bool = False
     #: Whether it connects again, and again sends everything, where the server ends it.
     again: bool = True
+
+    @cached_property
+    def parts(self) -> Sequence[bytes]:
+        """Return what is sent when the attack begins."""
+        return self.make_parts()
 
 
 def _native(call_id: int, method: str, *arguments: object, **fields: object) -> bytes:
@@ -88,17 +94,14 @@ SOCKET: Final = handshake("/jsonrpc")
 FEED: Final = handshake("/ws/bench/feed")
 
 _TEXT: Final = "x" * LARGE
-_PACKED: Final = _bomb([_TEXT])
-_PACKED_TEXT: Final = _bomb(_TEXT)
-_JSON_BOMB: Final = gzip.compress(json.dumps({"data": _TEXT}).encode(), 9)
 _NOTE: Final = msgspec.msgpack.encode(["x" * 250 * KIB])
 
 
 def _stream_bombs() -> list[bytes]:
-    parts = []
+    parts, packed = [], _bomb(_TEXT)
     for number in range(100):
         parts.append(_native(number, "bench.take", flags=FLAG_STREAM_IN))
-        parts.append(Data(2 * number + 1, _PACKED_TEXT, codec=MSGPACK, compressor=GZIP).encode())
+        parts.append(Data(2 * number + 1, packed, codec=MSGPACK, compressor=GZIP).encode())
     return [b"".join(parts)]
 
 
@@ -140,71 +143,85 @@ _METADATA: Final = encode_metadata([(b"x", b"y" * 7_000)])
 
 WAYS: Final[tuple[Way, ...]] = (
     # Answers that are not read
-    Way("native answers", "Memory.process_bytes, send_hard", 60, NATIVE, _natives(4, "bench.give", LARGE)),
+    Way(
+        "native answers",
+        "Memory.process_bytes, send_hard",
+        60,
+        NATIVE,
+        lambda: _natives(4, "bench.give", LARGE),
+    ),
     Way(
         "native answers after a wait",
         "Memory.process_bytes",
         60,
         NATIVE,
-        _natives(4, "bench.give_later", LARGE),
+        lambda: _natives(4, "bench.give_later", LARGE),
     ),
-    Way("http answers", "Memory.process_bytes", MANY, HTTP, [request("GET", f"/bench/give?size={LARGE}")]),
+    Way(
+        "http answers",
+        "Memory.process_bytes",
+        MANY,
+        HTTP,
+        lambda: [request("GET", f"/bench/give?size={LARGE}")],
+    ),
     Way(
         "http answers after a wait",
         "Memory.process_bytes",
         MANY,
         HTTP,
-        [_post("/bench/give_later", {"size": LARGE})],
+        lambda: [_post("/bench/give_later", {"size": LARGE})],
     ),
     Way(
         "json-rpc answers",
         "Memory.process_bytes",
         240,
         HTTP,
-        [_post("/jsonrpc", _rpc("bench.give_later", size=LARGE))],
+        lambda: [_post("/jsonrpc", _rpc("bench.give_later", size=LARGE))],
     ),
     Way(
         "json-rpc batches",
         "Limits.message_bytes, Memory.process_bytes",
         240,
         HTTP,
-        [_post("/jsonrpc", b"[" + b",".join(_rpc("bench.give", size=150_000) for _ in range(100)) + b"]")],
+        lambda: [
+            _post("/jsonrpc", b"[" + b",".join(_rpc("bench.give", size=150_000) for _ in range(100)) + b"]")
+        ],
     ),
     Way(
         "tools' answers",
         "Memory.process_bytes",
         240,
         HTTP,
-        [_post("/mcp", _rpc("tools/call", name="bench_give", arguments={"size": LARGE // 2}))],
+        lambda: [_post("/mcp", _rpc("tools/call", name="bench_give", arguments={"size": LARGE // 2}))],
     ),
     Way(
         "answers over websocket",
         "Memory.process_bytes",
         240,
         SOCKET,
-        [client_frame(TEXT, _rpc("bench.give_later", size=LARGE)) * 4],
+        lambda: [client_frame(TEXT, _rpc("bench.give_later", size=LARGE)) * 4],
     ),
     Way(
         "rpcx answers",
         "Memory.process_bytes",
         60,
         RPCX,
-        [call("bench", "give", LARGE, serialize=JSON).encode() * 4],
+        lambda: [call("bench", "give", LARGE, serialize=JSON).encode() * 4],
     ),
     Way(
         "rpcx answers after a wait",
         "Memory.process_bytes",
         60,
         RPCX,
-        [call("bench", "give_later", LARGE, serialize=JSON).encode() * 4],
+        lambda: [call("bench", "give_later", LARGE, serialize=JSON).encode() * 4],
     ),
-    Way("grpc answers", "Memory.process_bytes", 60, GRPC, _grpcs(4, "give", number_field(LARGE))),
+    Way("grpc answers", "Memory.process_bytes", 60, GRPC, lambda: _grpcs(4, "give", number_field(LARGE))),
     Way(
         "grpc answers after a wait",
         "Memory.process_bytes",
         60,
         GRPC,
-        _grpcs(4, "give_later", number_field(LARGE)),
+        lambda: _grpcs(4, "give_later", number_field(LARGE)),
     ),
     # Compressed requests and messages
     Way(
@@ -212,21 +229,25 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes / 4",
         MANY,
         NATIVE,
-        _natives(1, "bench.hold", payload=_PACKED, compressor=GZIP),
+        lambda: _natives(1, "bench.hold", payload=_bomb([_TEXT]), compressor=GZIP),
     ),
     Way(
         "http bombs",
         "Memory.process_bytes / 4",
         MANY,
         HTTP,
-        [_post("/bench/hold", _JSON_BOMB, Content_Encoding="gzip")],
+        lambda: [
+            _post(
+                "/bench/hold", gzip.compress(json.dumps({"data": _TEXT}).encode(), 9), Content_Encoding="gzip"
+            )
+        ],
     ),
     Way(
         "rpcx bombs",
         "Memory.process_bytes / 4",
         MANY,
         RPCX,
-        [
+        lambda: [
             Frame(
                 path="bench",
                 method="hold",
@@ -241,18 +262,18 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes / 4",
         MANY,
         GRPC,
-        _grpcs(1, "hold", gzip.compress(text_field(_TEXT), 9), ("grpc-encoding", "gzip"), flags=1),
+        lambda: _grpcs(1, "hold", gzip.compress(text_field(_TEXT), 9), ("grpc-encoding", "gzip"), flags=1),
     ),
-    Way("bombs in streams", "Memory.process_bytes", 10, NATIVE, _stream_bombs()),
+    Way("bombs in streams", "Memory.process_bytes", 10, NATIVE, _stream_bombs),
     # Requests that are not whole, or wait
-    Way("half messages", "Memory.request_bytes, process_bytes", 100, NATIVE, _half_messages()),
-    Way("half bodies", "Memory.process_bytes", MANY, HTTP, _half_post("/bench/hold", LARGE)),
+    Way("half messages", "Memory.request_bytes, process_bytes", 100, NATIVE, _half_messages),
+    Way("half bodies", "Memory.process_bytes", MANY, HTTP, lambda: _half_post("/bench/hold", LARGE)),
     Way(
         "half messages over websocket",
         "Memory.process_bytes",
         MANY,
         SOCKET,
-        [
+        lambda: [
             client_frame(TEXT, b'{"x":"' + b"x" * MIB, final=False),
             *[client_frame(CONTINUATION, b"x" * MIB, final=False)] * 13,
         ],
@@ -262,53 +283,65 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes",
         MANY,
         RPCX,
-        [call("bench", "hold", _TEXT, serialize=JSON).encode()[:-64]],
+        lambda: [call("bench", "hold", _TEXT, serialize=JSON).encode()[:-64]],
     ),
     Way(
         "half messages over grpc",
         "Limits.stream_window_bytes, Memory.process_bytes",
         100,
         GRPC,
-        _half_grpcs(),
+        _half_grpcs,
     ),
     Way(
         "half header blocks of grpc",
         "Limits.metadata_bytes, Memory.process_bytes",
         MANY,
         GRPC,
-        [b"".join(raw(kind, b"x" * 16_000, stream=3) for kind in (HEADERS, HEADERS_GO_ON, HEADERS_GO_ON))],
+        lambda: [
+            b"".join(raw(kind, b"x" * 16_000, stream=3) for kind in (HEADERS, HEADERS_GO_ON, HEADERS_GO_ON))
+        ],
     ),
     Way(
         "heads",
         "Limits.metadata_bytes, Admission.handshakes",
         MANY,
         b"",
-        [b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (number, b"y" * 500) for number in range(60))],
+        lambda: [
+            b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (number, b"y" * 500) for number in range(60))
+        ],
     ),
-    Way("openings", "Admission.handshakes", MANY, b"", [NATIVE[:-20] + b"x" * 10]),
+    Way("openings", "Admission.handshakes", MANY, b"", lambda: [NATIVE[:-20] + b"x" * 10]),
     Way(
         "held requests",
         "Memory.request_bytes, process_bytes",
         MANY,
         NATIVE,
-        [_native(0, "bench.hold", "x" * 250_000) for _ in range(1)]
-        + [_native(number, "bench.hold", "x" * 250_000) for number in range(1, 8)],
+        lambda: (
+            [_native(0, "bench.hold", "x" * 250_000) for _ in range(1)]
+            + [_native(number, "bench.hold", "x" * 250_000) for number in range(1, 8)]
+        ),
     ),
     Way(
         "one-way calls",
         "Memory.request_bytes, process_bytes",
         MANY,
         NATIVE,
-        [_native(number, "bench.hold", payload=_NOTE, flags=FLAG_ONE_WAY) for number in range(8)],
+        lambda: [_native(number, "bench.hold", payload=_NOTE, flags=FLAG_ONE_WAY) for number in range(8)],
     ),
-    Way("call records", "Memory.process_bytes", MANY, NATIVE, _natives(1_000, "bench.wait")),
-    Way("metadata", "Memory.process_bytes", MANY, NATIVE, _natives(200, "bench.wait", metadata=_METADATA)),
+    Way("call records", "Memory.process_bytes", MANY, NATIVE, lambda: _natives(1_000, "bench.wait")),
+    Way(
+        "metadata",
+        "Memory.process_bytes",
+        MANY,
+        NATIVE,
+        lambda: _natives(200, "bench.wait", metadata=_METADATA),
+    ),
     Way(
         "grpc metadata",
         "Memory.process_bytes",
         MANY,
         GRPC,
-        _grpcs(200, "wait", b"", ("x", "y" * 7_000)),
+        lambda: _grpcs(200, "wait", b"", ("x", "y" * 7_000)),
     ),
     # Streams
     Way(
@@ -316,50 +349,56 @@ WAYS: Final[tuple[Way, ...]] = (
         "Limits.stream_window_bytes, Memory.process_bytes",
         MANY,
         NATIVE,
-        _untaken_messages(),
+        _untaken_messages,
     ),
     Way(
         "unread streams",
         "Memory.send_soft, process_bytes",
         MANY,
         NATIVE,
-        _natives(20, "bench.feed", flags=FLAG_STREAM_OUT),
+        lambda: _natives(20, "bench.feed", flags=FLAG_STREAM_OUT),
     ),
     Way(
         "unread events",
         "Memory.send_soft, process_bytes",
         MANY,
         HTTP,
-        [request("GET", "/bench/feed", Accept="text/event-stream")],
+        lambda: [request("GET", "/bench/feed", Accept="text/event-stream")],
     ),
     Way(
         "unread streams over websocket",
         "Memory.send_soft, process_bytes",
         MANY,
         b"",
-        [FEED + client_frame(TEXT, b"{}")],
+        lambda: [FEED + client_frame(TEXT, b"{}")],
     ),
     Way(
         "untaken messages over grpc",
         "Limits.stream_window_bytes, Memory.process_bytes",
         MANY,
         GRPC,
-        _grpcs(20, "leave", text_field("x" * 60_000)),
+        lambda: _grpcs(20, "leave", text_field("x" * 60_000)),
     ),
-    Way("unread streams over grpc", "Memory.send_soft, process_bytes", MANY, GRPC, _grpcs(20, "feed", b"")),
+    Way(
+        "unread streams over grpc",
+        "Memory.send_soft, process_bytes",
+        MANY,
+        GRPC,
+        lambda: _grpcs(20, "feed", b""),
+    ),
     Way(
         "subscriptions",
         "Memory.process_bytes",
         MANY,
         NATIVE,
-        _natives(1_000, "fastrpc.health.watch", "", flags=FLAG_STREAM_OUT),
+        lambda: _natives(1_000, "fastrpc.health.watch", "", flags=FLAG_STREAM_OUT),
     ),
     Way(
         "files",
         "Memory.process_bytes",
         10,
         NATIVE,
-        _natives(1_000, "files.read", "large", flags=FLAG_STREAM_OUT),
+        lambda: _natives(1_000, "files.read", "large", flags=FLAG_STREAM_OUT),
     ),
     # What the server writes down
     Way(
@@ -367,14 +406,14 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.send_soft, process_bytes",
         MANY,
         NATIVE,
-        _natives(100, "fastrpc.reflection.services"),
+        lambda: _natives(100, "fastrpc.reflection.services"),
     ),
     Way(
         "logs",
         "Memory.process_bytes",
         MANY,
         NATIVE,
-        [_native(number, "bench.fail", "x" * 100_000) for number in range(20)],
+        lambda: [_native(number, "bench.fail", "x" * 100_000) for number in range(20)],
         reads=True,
     ),
     Way(
@@ -382,7 +421,7 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes",
         MANY,
         NATIVE,
-        [b"".join(_native(number, f"bench.x{number}{'y' * 200}") for number in range(200))],
+        lambda: [b"".join(_native(number, f"bench.x{number}{'y' * 200}") for number in range(200))],
     ),
 )
 

@@ -137,40 +137,50 @@ def deep_tables(width: int, *inner: int) -> dict[int, Any]:
 
 
 @pytest.mark.parametrize(
-    ("value", "keys", "values"),
+    ("made", "keys", "values"),
     [
-        pytest.param(deep_tables(70, 3, 3, 3, 70), (int,), (), id="maps in maps"),
+        pytest.param(lambda: deep_tables(70, 3, 3, 3, 70), (int,), (), id="maps in maps"),
         pytest.param(
-            {n: {m: {1: "text"} for m in range(100)} for n in range(700)}, (int,), (), id="3 levels"
+            lambda: {n: {m: {1: "text"} for m in range(100)} for n in range(700)}, (int,), (), id="3 levels"
         ),
         pytest.param(
-            {(x, y): x for x in range(300) for y in range(300)}, (tuple[int, int],), (), id="tuples"
+            lambda: {(x, y): x for x in range(300) for y in range(300)}, (tuple[int, int],), (), id="tuples"
         ),
         pytest.param(
-            {tuple(range(n, n + 80)): n for n in range(2_000)}, (tuple[int, ...],), (), id="long tuples"
+            lambda: {tuple(range(n, n + 80)): n for n in range(2_000)},
+            (tuple[int, ...],),
+            (),
+            id="long tuples",
         ),
-        pytest.param({(n, ("a", (n, 1))): n for n in range(20_000)}, (Any,), (), id="untyped tuples"),
+        pytest.param(lambda: {(n, ("a", (n, 1))): n for n in range(20_000)}, (Any,), (), id="untyped tuples"),
         pytest.param(
-            [[x, y] for x in range(300) for y in range(300)], (), (tuple[int, int],), id="set of pairs"
+            lambda: [[x, y] for x in range(300) for y in range(300)],
+            (),
+            (tuple[int, int],),
+            id="set of pairs",
         ),
         pytest.param(
-            [list(range(n, n + 80)) for n in range(2_000)],
+            lambda: [list(range(n, n + 80)) for n in range(2_000)],
             (),
             (tuple[int, ...], int),
             id="set of long tuples",
         ),
-        pytest.param([[[1] * 70 for _ in range(70)] for _ in range(70)], (), (int,), id="lists beside sets"),
         pytest.param(
-            [[[1] * 70 for _ in range(70)] for _ in range(70)], (), (Any,), id="lists beside any sets"
+            lambda: [[[1] * 70 for _ in range(70)] for _ in range(70)], (), (int,), id="lists beside sets"
         ),
-        pytest.param([[1, "text", *range(68)] for _ in range(9_000)], (), (int,), id="mixed rows"),
-        pytest.param({n: n for n in range(90_000)}, (int, float, Decimal, Any), (), id="many types that fit"),
+        pytest.param(
+            lambda: [[[1] * 70 for _ in range(70)] for _ in range(70)], (), (Any,), id="lists beside any sets"
+        ),
+        pytest.param(lambda: [[1, "text", *range(68)] for _ in range(9_000)], (), (int,), id="mixed rows"),
+        pytest.param(
+            lambda: {n: n for n in range(90_000)}, (int, float, Decimal, Any), (), id="many types that fit"
+        ),
     ],
 )
 def test_honest_payloads_pass_for_a_few_times_their_size(
-    value: Any, keys: tuple[Any, ...], values: tuple[Any, ...]
+    made: Callable[[], Any], keys: tuple[Any, ...], values: tuple[Any, ...]
 ) -> None:
-    payload = msgspec.msgpack.encode(value)
+    payload = msgspec.msgpack.encode(made())
     found, work = looked_at(payload, keys=keys, values=values)
     assert found == "ok"
     assert work.decoded < 3 * len(payload) * len(keys + values)
