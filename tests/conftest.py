@@ -85,6 +85,16 @@ def forgotten_trees() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> None:
+    """Keep what lives before a file of tests out of the collector: hundreds of tests have it look at everything.
+
+    That is modules, and the reports and caches of a run; a test's own objects are younger.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
 def room_for_counters() -> Iterator[None]:
     """Leave the tests of each file places for counters: after random names of methods, further ones count as others."""
     yield
