@@ -239,6 +239,15 @@ def goes_singly(there: Place, shape: str) -> bool:
     return shape == "batch" and there.is_intercepted and there.core is not there.client
 
 
+async def entered(there: Place, call: asyncio.Future[Any]) -> None:
+    """Wait until a handler of a call has begun; a call that ends before it raises its error."""
+    entering = asyncio.ensure_future(there.ends.entered.wait())
+    await asyncio.wait([entering, call], return_when=asyncio.FIRST_COMPLETED)
+    if not entering.done():
+        entering.cancel()
+        raise AssertionError(f"no handler has begun: {await call!r}")
+
+
 async def failed(call: Awaitable[Any]) -> BaseException:
     try:
         value = await call
@@ -372,7 +381,7 @@ async def test_the_client_closes(case: tuple[str, str], where: tuple[str, str]) 
 
         async def closed(client: Any) -> Any:
             call = asyncio.ensure_future(use(client, shape, "wait"))
-            await there.ends.entered.wait()
+            await entered(there, call)
             await there.close()
             return await call
 
@@ -387,7 +396,7 @@ async def test_the_server_drains(case: tuple[str, str], where: tuple[str, str]) 
 
         async def drained(client: Any) -> Any:
             call = asyncio.ensure_future(use(client, shape, "wait"))
-            await there.ends.entered.wait()
+            await entered(there, call)
             drain = asyncio.ensure_future(there.server.drain(timeout=10))
             await eventually(lambda: there.server.is_draining)
             there.ends.may_answer.set()
@@ -412,7 +421,7 @@ async def test_its_task_is_cancelled(shape: str, where: tuple[str, str]) -> None
 
         async def cancelled(client: Any) -> Any:
             call = asyncio.ensure_future(use(client, shape, "wait"))
-            await there.ends.entered.wait()
+            await entered(there, call)
             call.cancel()
             return await call
 
