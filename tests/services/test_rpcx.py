@@ -213,10 +213,10 @@ async def test_heartbeats_keep_a_connection_to_a_server_of_go(go_rpcx: str) -> N
     config = ClientConfig(wire_protocol="rpcx", keepalive=keepalive)
     async with go_server(go_rpcx) as (target, _), Client(target, config=config) as client:
         assert await client.call(Arith.Sleep, 1_000) == 1_000
-        [before] = client._pool.sessions
+        [before] = client._pool.connections
         await asyncio.sleep(0.5)
         assert await client.call(Arith.Mul, Args(6, 7)) == Reply(42)
-        assert client._pool.sessions == [before]
+        assert client._pool.connections == [before]
 
 
 @fastrpc.service("news")

@@ -60,7 +60,7 @@ class Owner:
         self.heard: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *_: self.heard.append(name.removeprefix("session_"))
+        return lambda *_: self.heard.append(name.removeprefix("connection_"))
 
 
 class Direct:
@@ -99,7 +99,7 @@ class Link:
         self.caller = Caller()
         # With these settings all connections count as of one protocol: this one is not registered.
         state = CallerState(Direct(), RouteMaker(ServerConfig(), CallTotals()), RetryBudget())
-        state.set_sessions([self.engine])
+        state.set_connections([self.engine])
         self.caller._share(state, "json")
 
     async def call(self, *args: Any) -> "asyncio.Task[Any]":

@@ -92,7 +92,7 @@ class GrpcLink:
         state.numbers = numbers_of_all()
         state.compress_above = config.compress_above
         state.message_limit = config.limits.message_bytes
-        state.set_sessions([self.engine])
+        state.set_connections([self.engine])
         self.caller._share(state, codec_named(config.codec).name)
         self.server = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         self.server.initiate_connection()

@@ -63,7 +63,7 @@ async def held_calls(
     ):
         await client.ready()
         [session] = target.server._gate.engines
-        client._pool.sessions[0].transport.pause_reading()
+        client._pool.connections[0].transport.pause_reading()
         large = asyncio.ensure_future(client.call(Bulk.answer, MUCH))
         await eventually(lambda: session.connection.holding)
         held = HeldCalls(target, client)
@@ -71,5 +71,5 @@ async def held_calls(
             held.add(name, priority, size)
             await eventually(lambda: held.waiting() == len(held.calls))
         yield held
-        client._pool.sessions[0].transport.resume_reading()
+        client._pool.connections[0].transport.resume_reading()
         await asyncio.gather(large, *held.calls, return_exceptions=True)

@@ -92,9 +92,9 @@ async def batch(client: Client) -> None:
 
 async def reconnected(client: Client) -> None:
     await client.call(Growth.quick, b"x")
-    [session] = client._pool.sessions
+    [session] = client._pool.connections
     session.abort()
-    await eventually(lambda: session not in client._pool.sessions)
+    await eventually(lambda: session not in client._pool.connections)
     await client.ready()
 
 

@@ -92,7 +92,7 @@ async def probing(
     """Yield a client of all these places, connected to each."""
     async with Client([place.target for place in places], config=settings or config(), **options) as client:
         await client.ready(5)
-        await eventually(lambda: len(client._pool.sessions) == len(places))
+        await eventually(lambda: len(client._pool.connections) == len(places))
         yield client
 
 

@@ -115,14 +115,14 @@ class BaseAttempting(Placing):
         self._check()
         if self._made is not None:
             return self._fail_again(endpoint)
-        attempt, session, pick = await self._start(endpoint)
+        attempt, connection, pick = await self._start(endpoint)
         self._running.append((attempt, pick))
         try:
             value = await self._outcome(attempt)
         except BaseException as error:
-            self._end(attempt, session, pick, error)
+            self._end(attempt, connection, pick, error)
             raise
-        self._end(attempt, session, pick, None)
+        self._end(attempt, connection, pick, None)
         for other, _ in self._running:
             other._lose()
         return value
@@ -180,7 +180,7 @@ class BaseAttempting(Placing):
         if pick is not None:
             pick.ended(error)
 
-    def _end(self, attempt: Any, session: Any, pick: Pick | None, error: BaseException | None) -> None:
+    def _end(self, attempt: Any, connection: Any, pick: Pick | None, error: BaseException | None) -> None:
         """Record the outcome of an attempt and its connection."""
         call = self._call
         self._running.remove((attempt, pick))
@@ -189,7 +189,7 @@ class BaseAttempting(Placing):
             call._adopt(attempt)
         elif isinstance(error, FastRPCError):
             self._may_have_run = self._may_have_run or error.processed != "no"
-            self._was_attempted = self._was_attempted or session.is_ready or error.processed != "no"
+            self._was_attempted = self._was_attempted or connection.is_ready or error.processed != "no"
             call._may_have_run = self._may_have_run or bool(self._running)
             call._adopt(attempt)
             self._tried.append(attempt.endpoint)
@@ -211,24 +211,24 @@ class Attempting(BaseAttempting):
             await give_turn()
 
     async def _start(self, endpoint: Endpoint) -> tuple[AwaitedCall, ClientEngine, Pick | None]:
-        session, pick = await self._connection(endpoint)
+        connection, pick = await self._connection(endpoint)
         try:
-            return await self._attempt_on(session, pick), session, pick
+            return await self._attempt_on(connection, pick), connection, pick
         except BaseException:
             # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
             if pick is not None:
                 pick.dropped()
             raise
 
-    async def _attempt_on(self, session: ClientEngine, pick: Pick | None) -> AwaitedCall:
+    async def _attempt_on(self, connection: ClientEngine, pick: Pick | None) -> AwaitedCall:
         """Return an attempt on a connection."""
-        attempt = self._call._attempt_on(session, self._number)
+        attempt = self._call._attempt_on(connection, self._number)
         self._note_sent()
         return attempt
 
     async def _start_batch(self, batch: AwaitedCall) -> tuple[AwaitedCall, Pick | None]:
-        session, pick = await self._connection(self.pick())
-        return batch._batch.attempt_on(batch, session), pick
+        connection, pick = await self._connection(self.pick())
+        return batch._batch.attempt_on(batch, connection), pick
 
     async def _outcome(self, attempt: AwaitedCall) -> Any:
         return await attempt
@@ -241,9 +241,9 @@ class Attempting(BaseAttempting):
         """Return a connection for the next attempt, and the pick that reports its outcome."""
         pool, call = self._pool, self._call
         if pool.endpoint_set is None:
-            session = pool.at_once(ready=call._needs_ready)
-            if session is None:
-                session = await self._in_time(
+            connection = pool.at_once(ready=call._needs_ready)
+            if connection is None:
+                connection = await self._in_time(
                     pool.acquire(
                         wait=call._options.wait_for_ready,
                         ready=call._needs_ready,
@@ -251,21 +251,21 @@ class Attempting(BaseAttempting):
                         priority=call._options.priority,
                     )
                 )
-            return session, None
+            return connection, None
         pick = self._taken(endpoint)
         pinned = None
         if pick is None:
             pinned = self._moved.get(endpoint, endpoint).address
             pick = self.place(pinned)
-        session = self._session_of(pick, pinned)
-        if session is not None and not pool.is_closed:
-            return session, pick
+        connection = self._open_connection_of(pick, pinned)
+        if connection is not None and not pool.is_closed:
+            return connection, pick
         found = await self._in_time(self._wait_connection(pick, pinned))
         if pinned is None:
             self._went(endpoint, found[1])
         return found
 
-    def _session_of(self, pick: Pick, pinned: Address | None) -> ClientEngine | None:
+    def _open_connection_of(self, pick: Pick, pinned: Address | None) -> ClientEngine | None:
         subchannel: Subchannel = pick.endpoint_state.subchannel
         is_awaited = pinned is None and self.key_wait_ends(subchannel) is not None
         return subchannel.usable(ready=is_awaited or self._call._needs_ready)
@@ -282,9 +282,9 @@ class Attempting(BaseAttempting):
         try:
             while True:
                 pool.check_open()
-                session = self._session_of(pick, pinned)
-                if session is not None:
-                    return session, pick
+                connection = self._open_connection_of(pick, pinned)
+                if connection is not None:
+                    return connection, pick
                 subchannel: Subchannel = pick.endpoint_state.subchannel
                 ends = self.key_wait_ends(subchannel) if pinned is None else None
                 if ends is not None:

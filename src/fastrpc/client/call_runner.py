@@ -160,13 +160,13 @@ class CallRunner(Answers, BaseCallRunner):
 
     async def _first_attempts(self, call: AwaitedCall) -> Any:
         """Make the attempts of a new call; with one connected address the first one is sent at once."""
-        session = None
+        connection = None
         options = call._options
         if self._begins_plainly and options.fail_mode is None and options.endpoint is None:
-            session = self._pool.at_once(ready=call._needs_ready)
-        if session is None:
+            connection = self._pool.at_once(ready=call._needs_ready)
+        if connection is None:
             return await self._attempts(call, None)
-        attempt = call._attempt_on(session, 0)
+        attempt = call._attempt_on(connection, 0)
         call._may_have_run = True
         try:
             value = await attempt

@@ -113,7 +113,9 @@ class Client(Caller, FanOut, StreamVerbs):
         prober = prober_for(endpoint_set, config)
         settings = client_settings(config, numbers)
         serving = _client_services(services, config, interceptors, numbers)
-        pool = ConnectionPool(where, endpoint_set, config, settings, self._sessions_changed, prober, serving)
+        pool = ConnectionPool(
+            where, endpoint_set, config, settings, self._connections_changed, prober, serving
+        )
         pool.credentials = client_credentials(credentials, config, where)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
@@ -133,8 +135,8 @@ class Client(Caller, FanOut, StreamVerbs):
     def _pool(self) -> ConnectionPool:
         return cast(ConnectionPool, self._state.pool)
 
-    def _sessions_changed(self) -> None:
-        self._state.set_sessions(self._pool.sessions)
+    def _connections_changed(self) -> None:
+        self._state.set_connections(self._pool.connections)
 
     async def __aenter__(self) -> Self:
         refuse_view(self, "entered")
@@ -236,7 +238,7 @@ class Client(Caller, FanOut, StreamVerbs):
         since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by status),
         `sent_bytes` and `received_bytes` of payloads, and `connections`. Probes (`Pool.probes`) are not counted.
         """
-        stats = client_stats(self._pool.open_sessions, self._pool.totals)
+        stats = client_stats(self._pool.open_connections, self._pool.totals)
         if self._pool.serving is not None:
             stats["live"].update(self._pool.serving.stats())
         return stats
@@ -402,11 +404,11 @@ def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always:
     return settings
 
 
-def client_stats(sessions: Sequence[Any], totals: CallTotals) -> dict[str, Any]:
+def client_stats(connections: Sequence[Any], totals: CallTotals) -> dict[str, Any]:
     """Return the sums over the open connections of a client, and its totals."""
     # The figures of a blocking client first read its input, which may be its end.
-    found = [(session.stats(), session) for session in sessions]
-    parts = [part for part, session in found if not session.is_closed]
+    found = [(connection.stats(), connection) for connection in connections]
+    parts = [part for part, connection in found if not connection.is_closed]
     return {
         "live": {
             "connections": len(parts),

@@ -29,11 +29,11 @@ class Crowd:
         self._timer: asyncio.TimerHandle | None = None
         self._looks = 0
 
-    def await_at(self, sessions: Iterable[ClientEngine]) -> None:
+    def await_at(self, connections: Iterable[ClientEngine]) -> None:
         """Have these connections report when they are crowded, if another one would be made."""
         if self._subchannel.may_widen:
-            for session in sessions:
-                session.await_crowd(CROWD_CALLS)
+            for connection in connections:
+                connection.await_crowd(CROWD_CALLS)
 
     def look_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the checks: a connection is crowded."""
@@ -53,13 +53,15 @@ class Crowd:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        sessions = self._subchannel.usable_sessions
+        connections = self._subchannel.usable_connections
         self._looks += 1
-        is_crowded = bool(sessions) and all(session.calls_in_flight > CROWD_CALLS for session in sessions)
+        is_crowded = bool(connections) and all(
+            connection.calls_in_flight > CROWD_CALLS for connection in connections
+        )
         if is_crowded and self._looks < LOOKS:
             self._look_later(loop)
             return
         if is_crowded and self._subchannel.may_widen:
             self._subchannel.widen()
             self._subchannel.start()
-        self.await_at(sessions)
+        self.await_at(connections)

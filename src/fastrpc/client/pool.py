@@ -129,21 +129,23 @@ class ConnectionPool:
             self._follower.start(loop)
 
     @property
-    def sessions(self) -> list[ClientEngine]:
+    def connections(self) -> list[ClientEngine]:
         """Connections that take calls. Connections still in their handshake count only while no other is ready."""
         usable = [
-            session
+            connection
             for subchannel in self.subchannels
             if subchannel.live
-            for session in subchannel.usable_sessions
+            for connection in subchannel.usable_connections
         ]
-        return [session for session in usable if session.is_ready] or usable
+        return [connection for connection in usable if connection.is_ready] or usable
 
     @property
-    def open_sessions(self) -> list[ClientEngine]:
+    def open_connections(self) -> list[ClientEngine]:
         """All connections, including those that take no new calls."""
         return [
-            session for subchannel in (*self.subchannels, *self._removed) for session in subchannel.sessions
+            connection
+            for subchannel in (*self.subchannels, *self._removed)
+            for connection in subchannel.all_connections
         ]
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
@@ -170,17 +172,19 @@ class ConnectionPool:
 
     def _mark(self) -> None:
         """Report to the endpoint set which endpoints have connections."""
-        usable = set(self.sessions)
+        usable = set(self.connections)
         nowhere: list[ClientEngine] = []
         needs_ready = self._plan.places.places_keys
         for subchannel in self.subchannels:
             endpoint_state = subchannel.endpoint_state
             # A silent server must not hold the calls of its keys.
             if subchannel.live and (subchannel.is_ready or not needs_ready):
-                endpoint_state.sessions = subchannel.usable_sessions
-            elif endpoint_state.sessions:
-                endpoint_state.sessions = nowhere
-        self._plan.mark(lambda each: bool(each.live) and not usable.isdisjoint(each.endpoint_state.sessions))
+                endpoint_state.connections = subchannel.usable_connections
+            elif endpoint_state.connections:
+                endpoint_state.connections = nowhere
+        self._plan.mark(
+            lambda each: bool(each.live) and not usable.isdisjoint(each.endpoint_state.connections)
+        )
 
     def start(self) -> None:
         """Dial every wanted endpoint without a connection."""
@@ -219,12 +223,12 @@ class ConnectionPool:
 
     def _tell(self) -> None:
         if self._removed:
-            self._removed = [subchannel for subchannel in self._removed if subchannel.sessions]
+            self._removed = [subchannel for subchannel in self._removed if subchannel.all_connections]
         if self.endpoint_set is not None:
             self._mark()
         is_dormant = any(subchannel.is_dormant for subchannel in self.subchannels)
-        for session in self.sessions:
-            session.announces_calls = is_dormant
+        for connection in self.connections:
+            connection.announces_calls = is_dormant
         self._on_change()
         self._waiters.wake()
 
@@ -258,9 +262,9 @@ class ConnectionPool:
         """
         while True:
             self.check_open()
-            sessions = [session for session in self.sessions if session.is_ready or not ready]
-            if sessions:
-                return random.choice(sessions)
+            connections = [connection for connection in self.connections if connection.is_ready or not ready]
+            if connections:
+                return random.choice(connections)
             self.start()
             if not wait and self.is_in_vain(self.subchannels, patience):
                 raise unreachable(self.subchannels)
@@ -280,8 +284,8 @@ class ConnectionPool:
             if len(live) != 1:
                 return self.subchannels[0].usable(ready=ready)
             return live[0] if live[0].is_usable and (live[0].is_ready or not ready) else None
-        sessions = [session for session in self.sessions if session.is_ready or not ready]
-        return random.choice(sessions) if sessions else None
+        connections = [connection for connection in self.connections if connection.is_ready or not ready]
+        return random.choice(connections) if connections else None
 
     def check_open(self) -> None:
         """Raise UnavailableError once the client is closed."""
@@ -333,7 +337,7 @@ class ConnectionPool:
         for subchannel in self.subchannels:
             subchannel.live = []
             if subchannel.endpoint_state is not None:
-                subchannel.endpoint_state.sessions = []
+                subchannel.endpoint_state.connections = []
         self._on_change()
 
     async def close(self) -> None:
@@ -349,7 +353,7 @@ class ConnectionPool:
         self.changed()
         try:
             async with asyncio.timeout((self.config.timeouts.linger or 0.0) + 1.0):
-                while self.open_sessions:
+                while self.open_connections:
                     await self.wait_changed()
         except TimeoutError:
             for subchannel in (*self.subchannels, *self._removed):

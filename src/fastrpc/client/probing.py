@@ -78,12 +78,12 @@ class Prober:
         self._callers: dict[str, Caller] = {}
         self._warned: set[Status] = set()
 
-    def probe_on(self, session: ClientEngine) -> AwaitedCall:
+    def probe_on(self, connection: ClientEngine) -> AwaitedCall:
         """Return a probe for a connection."""
-        check = self._check_of(session.endpoint)
+        check = self._check_of(connection.endpoint)
         caller = self._caller_of(check.codec)
         call = cast(AwaitedCall, caller.call(check.method, check.question(self.settings.service)))
-        probe = call._attempt_on(session, 0)
+        probe = call._attempt_on(connection, 0)
         call.close()
         return probe
 
@@ -194,30 +194,30 @@ class EndpointProbes:
 
     def _send(self) -> None:
         self._timer = None
-        sessions = [each for each in self._subchannel.sessions if each.is_ready and each.is_usable]
-        if not sessions:
+        connections = [each for each in self._subchannel.all_connections if each.is_ready and each.is_usable]
+        if not connections:
             return  # The next connection calls `begin`.
-        session = random.choice(sessions)
-        probe = self._prober.probe_on(session)
-        session.begin_probe(probe)
+        connection = random.choice(connections)
+        probe = self._prober.probe_on(connection)
+        connection.begin_probe(probe)
         try:
             # The coroutine's first step sends the probe and yields the future that a task would await.
             answer = probe.send(None)
         except FastRPCError as error:
-            session.end_probe(probe)
+            connection.end_probe(probe)
             self._conclude(error)
         else:
-            self._under_way = session, probe, answer
+            self._under_way = connection, probe, answer
             answer.add_done_callback(self._ended, context=self._context)
 
     def _ended(self, _: "asyncio.Future[None]") -> None:
         if self._under_way is None:
             return  # `end` ran in the same turn of the loop as the answer.
-        session = self._under_way[0]
+        connection = self._under_way[0]
         try:
             self._take(self._under_way).send(None)
         except StopIteration as answer:
-            if session.is_usable:
+            if connection.is_usable:
                 self._conclude(answer.value)
             else:
                 # The next connection may lead to another server, and none is probed beside an unanswered probe.
@@ -226,9 +226,9 @@ class EndpointProbes:
             self._conclude(error)
 
     def _take(self, under_way: "tuple[ClientEngine, AwaitedCall, asyncio.Future[None]]") -> AwaitedCall:
-        session, probe, _ = under_way
+        connection, probe, _ = under_way
         self._under_way = None
-        session.end_probe(probe)
+        connection.end_probe(probe)
         return probe
 
     def _conclude(self, outcome: object) -> None:

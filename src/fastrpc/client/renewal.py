@@ -40,13 +40,13 @@ class Renewal:
 
     def __init__(
         self,
-        session: ClientEngine,
+        connection: ClientEngine,
         credentials: ClientCredentials,
         shown: bytes,
         backoff: Backoff,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._session = session
+        self._connection = connection
         self._credentials = credentials
         self._shown = shown
         self._backoff = backoff
@@ -81,15 +81,15 @@ class Renewal:
         ends = self._loop.time() + seconds
         delays = Delays(self._backoff)
         await asyncio.sleep(RENEWED_AT * seconds)
-        while not self._session.is_closed:
+        while not self._connection.is_closed:
             try:
                 token = await self._next(ends)
             except (FastRPCError, TimeoutError) as error:
-                logger.warning("%s: the credentials cannot be renewed: %s", self._session.endpoint, error)
+                logger.warning("%s: the credentials cannot be renewed: %s", self._connection.endpoint, error)
                 pause = delays.take()
                 if self._loop.time() + pause >= ends:
                     # A new connection begins with new credentials.
-                    self._session.retire()
+                    self._connection.retire()
                     return
                 await asyncio.sleep(pause)
             else:
@@ -99,7 +99,7 @@ class Renewal:
     async def _next(self, ends: float) -> bytes:
         """Return a token that was not shown before."""
         async with asyncio.timeout(max(0.0, ends - self._loop.time())):
-            token = await self._credentials.current(self._session.endpoint.address)
+            token = await self._credentials.current(self._connection.endpoint.address)
         if token == self._shown:
             raise ConnectError("there is no other token yet")
         return token
@@ -107,11 +107,11 @@ class Renewal:
     def _show(self, token: bytes) -> None:
         """Show the server a new token, even a late one: its calls go on, and its streams if its clock allows."""
         now = self._loop.time()
-        if self._session.is_closed:
+        if self._connection.is_closed:
             return
         if len(self._instants) == MOST_SHOWN and now - self._instants[0] < MINUTE:
-            self._session.retire()
+            self._connection.retire()
             return
         self._instants.append(now)
         self._shown = token
-        self._session.present(token)
+        self._connection.present(token)

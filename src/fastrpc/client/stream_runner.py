@@ -121,9 +121,9 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
     async def _begin(self, call: AwaitedCall) -> None:
         options = call._options
         is_plain = self._begins_plainly and options.fail_mode is None and options.endpoint is None
-        session = self._pool.at_once(ready=call._needs_ready) if is_plain else None
-        if session is not None:
-            attempt = call._attempt_on(session, 0)
+        connection = self._pool.at_once(ready=call._needs_ready) if is_plain else None
+        if connection is not None:
+            attempt = call._attempt_on(connection, 0)
             call._may_have_run = True
             await pack_arguments(attempt)
             _start(attempt, call)
@@ -160,11 +160,11 @@ class _StreamAttempting(Attempting):
         #: The signs that attempts wait for.
         self._signs: dict[AwaitedCall, asyncio.Future[None]] = {}
 
-    async def _attempt_on(self, session: ClientEngine, pick: Pick | None) -> AwaitedCall:
+    async def _attempt_on(self, connection: ClientEngine, pick: Pick | None) -> AwaitedCall:
         call = self._call
         # Before it counts as sent: it may no longer be wanted.
         _wanted(call)
-        attempt = call._attempt_on(session, self._number)
+        attempt = call._attempt_on(connection, self._number)
         await pack_arguments(attempt)
         self._note_sent()
         sign = self._signs[attempt] = asyncio.get_running_loop().create_future()

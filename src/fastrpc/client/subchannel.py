@@ -1,6 +1,6 @@
 """One endpoint of an asynchronous client, and the connections to it.
 
-`EndpointPlan` holds the state and the decisions; this module holds the dials, timers and sessions.
+`EndpointPlan` holds the state and the decisions; this module holds the dials, timers and connections.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class Subchannel(EndpointPlan):
         # Calls that wait for a connection to this endpoint alone.
         self._waiters = Waiters()
         # The instant each connection was made, including those that take no new calls; None once its end is noted.
-        self._sessions: dict[ClientEngine, float | None] = {}
+        self._all: dict[ClientEngine, float | None] = {}
 
     @property
     def connections(self) -> list[ClientEngine]:
@@ -129,14 +129,14 @@ class Subchannel(EndpointPlan):
     async def _connect(self) -> bool:
         """Dial once, and return whether a connection was made."""
         try:
-            session = await self._dial()
+            connection = await self._dial()
         except FastRPCError as error:
             self.note_failure(error, self._pool.loop.time())
             return False
-        if not session.is_usable:
-            self._note_end(session, session.closed_text or "it was closed at once")
+        if not connection.is_usable:
+            self._note_end(connection, connection.closed_text or "it was closed at once")
             return False
-        self.live = [*self.live, session]
+        self.live = [*self.live, connection]
         self.was_dialed = True
         return True
 
@@ -210,30 +210,30 @@ class Subchannel(EndpointPlan):
             serves=self._pool.serving is not None,
             ping_factor=self.ping_factor,
         )
-        session = client_engine(parts)
+        connection = client_engine(parts)
         if self._pool.serving is not None:
-            self._pool.serving.attend(session)
+            self._pool.serving.attend(connection)
         credentials = self._pool.credentials
         if credential is not None and credentials is not None and credentials.can_renew:
-            self._renewals[session] = Renewal(session, credentials, credential, config.backoff, loop)
-        self._sessions[session] = loop.time()
-        return client_stream(parts, session, self._pool.spin_microseconds)
+            self._renewals[connection] = Renewal(connection, credentials, credential, config.backoff, loop)
+        self._all[connection] = loop.time()
+        return client_stream(parts, connection, self._pool.spin_microseconds)
 
-    def _note_end(self, session: ClientEngine, reason: object) -> None:
+    def _note_end(self, connection: ClientEngine, reason: object) -> None:
         """Record the end of a connection that was wanted, once."""
-        made, now = self._sessions.get(session), self._pool.loop.time()
+        made, now = self._all.get(connection), self._pool.loop.time()
         if made is not None and not self.is_removed and not self._pool.is_closed:
-            self._sessions[session] = None
-            if session.auth_status > 0:
-                self.note_refusal(session.auth_status, session.auth_text, now)
+            self._all[connection] = None
+            if connection.auth_status > 0:
+                self.note_refusal(connection.auth_status, connection.auth_text, now)
                 return
             self.ended(
-                was_ready=session.is_ready,
+                was_ready=connection.is_ready,
                 lived=now - made,
                 reason=reason,
                 hint=getattr(reason, "hint", None),
                 at=now,
-                is_replaced=session.peer_replaces,
+                is_replaced=connection.peer_replaces,
             )
 
     def _changed(self) -> None:
@@ -245,13 +245,13 @@ class Subchannel(EndpointPlan):
         """Wait for the next change at this endpoint; calls of higher priority go on before others."""
         await self._waiters.wait(self._pool.loop, priority)
 
-    # Reports of sessions
+    # Reports of connections
 
-    def session_ready(self, session: ClientEngine) -> None:
+    def connection_ready(self, connection: ClientEngine) -> None:
         """Record that SETTINGS arrived."""
         self.answered()
-        self.workers = session.peer.workers
-        self._crowd.await_at([session])
+        self.workers = connection.peer.workers
+        self._crowd.await_at([connection])
         self._let_aged_go()
         self._changed()
         # The server is up: dial the other connections, if more than one is wanted.
@@ -261,106 +261,108 @@ class Subchannel(EndpointPlan):
             self._probes = self._probes or EndpointProbes(prober, self, self._pool.loop)
             self._probes.begin()
 
-    def session_accepted(self, session: ClientEngine, seconds: float) -> None:
+    def connection_accepted(self, connection: ClientEngine, seconds: float) -> None:
         """Renew a credential that the server accepts for so many seconds, while the connection is used."""
-        renewal = self._renewals.get(session)
+        renewal = self._renewals.get(connection)
         if renewal is not None:
             renewal.accepted(seconds)
 
-    def session_refused(self, session: ClientEngine) -> None:
+    def connection_refused(self, connection: ClientEngine) -> None:
         """Ask for another credential: the server refused a call for the present one."""
-        renewal = self._renewals.get(session)
+        renewal = self._renewals.get(connection)
         if renewal is not None:
             renewal.refused()
 
-    def session_aged(self, session: ClientEngine) -> None:
+    def connection_aged(self, connection: ClientEngine) -> None:
         """Replace an aged connection, which takes calls until then."""
-        if self.is_removed or (session.is_dispensable and not self.is_warm):
-            session.retire()
+        if self.is_removed or (connection.is_dispensable and not self.is_warm):
+            connection.retire()
             return
         self._let_aged_go()
         self.start()
 
     def _let_aged_go(self) -> None:
         """Retire the aged connections that others replace."""
-        for session in self.replaced(self.width):
-            session.retire()
+        for connection in self.replaced(self.width):
+            connection.retire()
 
-    def session_crowded(self, session: ClientEngine) -> None:
+    def connection_crowded(self, connection: ClientEngine) -> None:
         """Check whether all connections have too many calls."""
         self._crowd.look_soon(self._pool.loop)
 
-    def session_draining(self, session: ClientEngine) -> None:
+    def connection_draining(self, connection: ClientEngine) -> None:
         """Stop new calls on this connection; calls in flight may finish there."""
-        self._leave(session)
+        self._leave(connection)
         self._changed()
 
-    def session_used(self, session: ClientEngine) -> None:
+    def connection_used(self, connection: ClientEngine) -> None:
         """Wake dormant subchannels: a call goes out after a quiet time."""
         self._pool.wake()
 
-    def session_lost(self, session: ClientEngine, error: BaseException | None) -> None:
+    def connection_lost(self, connection: ClientEngine, error: BaseException | None) -> None:
         """Record the loss of a connection."""
-        if not session.is_ready:
-            self._note_end(session, session.closed_text or error or "the server closed it")
-        renewal = self._renewals.pop(session, None)
+        if not connection.is_ready:
+            self._note_end(connection, connection.closed_text or error or "the server closed it")
+        renewal = self._renewals.pop(connection, None)
         if renewal is not None:
             renewal.end()
-        self._leave(session)
-        self._sessions.pop(session, None)
+        self._leave(connection)
+        self._all.pop(connection, None)
         self._changed()
 
-    def _leave(self, session: ClientEngine) -> None:
-        if session not in self.live:
+    def _leave(self, connection: ClientEngine) -> None:
+        if connection not in self.live:
             return
-        self.live = [other for other in self.live if other is not session]
-        self.note_pings(session)
-        if session.is_ready:
-            self._note_end(session, session.closed_text or "the server closed it")
-        if session.is_dispensable and not self.is_warm:
+        self.live = [other for other in self.live if other is not connection]
+        self.note_pings(connection)
+        if connection.is_ready:
+            self._note_end(connection, connection.closed_text or "the server closed it")
+        if connection.is_dispensable and not self.is_warm:
             self.narrow()
             # The remaining ones report the next crowd.
-            self._crowd.await_at(self.usable_sessions)
+            self._crowd.await_at(self.usable_connections)
             self.is_dormant = self.lacks(self.width)
             self._pool.note_idle()
         elif not self._pool.is_closed:
-            # Not inside the session's own callback: the loop may be closing. A call that looks for a connection before
-            # the callback runs must find this dial in progress.
+            # Not inside the connection's own callback: the loop may be closing. A call that looks for a connection
+            # before the callback runs must find this dial in progress.
             self._pool.note_idle()
             self._pool.loop.call_soon(self.start)
 
     @property
-    def usable_sessions(self) -> list[ClientEngine]:
+    def usable_connections(self) -> list[ClientEngine]:
         """Connections that take calls. Connections still in their handshake count only while no other is ready."""
-        usable = [session for session in self.live if session.is_usable]
-        return [session for session in usable if session.is_ready] or usable
+        usable = [connection for connection in self.live if connection.is_usable]
+        return [connection for connection in usable if connection.is_ready] or usable
 
     def usable(self, *, ready: bool = False) -> ClientEngine | None:
         """Return the next connection in turn; with `ready` only one whose SETTINGS arrived."""
         if len(self.live) == 1:
-            session = self.live[0]
-            return session if session.is_usable and (session.is_ready or not ready) else None
-        sessions = [session for session in self.usable_sessions if session.is_ready or not ready]
-        if not sessions:
+            connection = self.live[0]
+            return connection if connection.is_usable and (connection.is_ready or not ready) else None
+        connections = [
+            connection for connection in self.usable_connections if connection.is_ready or not ready
+        ]
+        if not connections:
             return None
-        self._turn = (self._turn + 1) % len(sessions)
-        return sessions[self._turn]
+        self._turn = (self._turn + 1) % len(connections)
+        return connections[self._turn]
 
     def remove(self) -> None:
         """Leave the endpoint: calls in flight may finish, no new ones start."""
         self.is_removed = True
         self._stop()
         self.live = []
-        for session in list(self._sessions):
-            if session.is_usable:
-                session.retire()
+        for connection in list(self._all):
+            if connection.is_usable:
+                connection.retire()
 
     def close(self) -> None:
         """Stop dialling and close all connections; unfinished calls fail."""
         self._stop()
         self.live = []
-        for session in list(self._sessions):
-            session.close()
+        for connection in list(self._all):
+            connection.close()
 
     def _stop(self) -> None:
         """Cancel dials, timers and probes."""
@@ -378,10 +380,10 @@ class Subchannel(EndpointPlan):
 
     def abort(self) -> None:
         """Abort the connections that did not close in time."""
-        for session in list(self._sessions):
-            session.abort()
+        for connection in list(self._all):
+            connection.abort()
 
     @property
-    def sessions(self) -> frozenset[ClientEngine]:
+    def all_connections(self) -> frozenset[ClientEngine]:
         """All open connections of this subchannel, including those that take no new calls."""
-        return frozenset(self._sessions)
+        return frozenset(self._all)

@@ -143,13 +143,13 @@ class PeerRunner(Answers):
             self.is_closed = False
             self.connection, self._state = connection, state
             state.bounds_output = True
-            state.set_sessions([connection])
+            state.set_connections([connection])
 
     def _end(self) -> None:
         """No more calls can go out; drop everything of the connection."""
         self.is_closed = True
         if self._state is not None:
-            self._state.set_sessions(())
+            self._state.set_connections(())
         self.connection = self._state = None
         self.wake()
 

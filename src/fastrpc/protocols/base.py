@@ -131,10 +131,10 @@ class ServerEngine(PeerConnection, typing.Protocol):
 class ClientEngine(PeerConnection, typing.Protocol):
     """The interface of a client's `Engine`, beside bytes and its `calling`; `CallingEngine` has all of it.
 
-    It tells its owner, where it has one: `session_ready`, `session_draining` and `session_lost` (with the error),
-    `session_used` if `announces_calls`, `session_aged`, `session_crowded` after `await_crowd`, `session_accepted`
-    (with seconds) of a credential that expires, and `session_refused` of one that the server takes no more. Each gets
-    the engine first.
+    It tells its owner, where it has one: `connection_ready`, `connection_draining` and `connection_lost` (with the
+    error), `connection_used` if `announces_calls`, `connection_aged`, `connection_crowded` after `await_crowd`,
+    `connection_accepted` (with seconds) of a credential that expires, and `connection_refused` of one that the server
+    takes no more. Each gets the engine first.
     """
 
     announces_calls: bool

@@ -90,7 +90,7 @@ async def test_a_cancelled_caller_gets_its_message_and_the_handler_is_cancelled(
             assert cancelled.value.args == ("x",)
             await patient.told.wait()
             assert patient.flags[-1] is True
-            assert client._pool.sessions[0].is_ready, is_ready
+            assert client._pool.connections[0].is_ready, is_ready
         await eventually(lambda: client.stats()["live"]["calls"] == 0)
         await eventually(lambda: target.server.stats()["live"]["calls"] == 0)
 
@@ -205,7 +205,7 @@ async def test_a_lost_client_cancels_its_handlers() -> None:
     async with served(patient, scheme="tcp") as target:
         async with Client(target) as client:
             task = await started(client, patient, client.call(Patient.wait))
-            client._pool.sessions[0].abort()
+            client._pool.connections[0].abort()
             await patient.told.wait()
             with pytest.raises(fastrpc.ConnectionLostError):
                 await task

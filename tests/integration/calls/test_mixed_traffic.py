@@ -110,7 +110,7 @@ async def test_mixed_calls_never_cross_and_leave_nothing_behind(scheme: str, see
     count = scale(400)
     async with served(Mixed, scheme=scheme) as target, Client(target) as client:
         await client.ready()
-        (session,) = client._pool.sessions
+        (session,) = client._pool.connections
         traffic = Traffic(client, seed)
         for start in range(0, count, 100):
             await asyncio.gather(*(traffic.attempt(start + n) for n in range(100)))
@@ -122,6 +122,6 @@ async def test_mixed_calls_never_cross_and_leave_nothing_behind(scheme: str, see
             lambda: not client.stats()["live"]["calls"] and not client.stats()["live"]["waiting"]
         )
         await eventually(lambda: not target.server.stats()["live"]["calls"])
-        assert client._pool.sessions == [session]
+        assert client._pool.connections == [session]
         # What is left are the checks of the two connections.
         assert session.loop_state.live_timers <= 2

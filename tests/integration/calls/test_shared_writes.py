@@ -39,7 +39,7 @@ class Writes:
     def __init__(self, client: Client, served: Echo) -> None:
         self.client = client
         self.served = served
-        self._sender = client._pool.sessions[0].sender
+        self._sender = client._pool.connections[0].sender
         self._seen = self._sender.flushes
 
     def since(self) -> int:

@@ -91,10 +91,10 @@ async def test_calls_take_the_connections_of_an_endpoint_in_turn(count: int) -> 
     async with endpoint_set(count) as targets:
         async with Client(list(targets), config=config(Pool(connections_per_endpoint=3))) as client:
             await client.ready()
-            await eventually(lambda: len(client._pool.sessions) == 3 * count)
+            await eventually(lambda: len(client._pool.connections) == 3 * count)
             calls = [asyncio.create_task(client.call(Who.until_drained)) for _ in range(12 * count)]
             await eventually(lambda: client.stats()["live"]["calls"] == 12 * count)
-            assert [session.stats()["calls"] for session in client._pool.sessions] == [4] * 3 * count
+            assert [session.stats()["calls"] for session in client._pool.connections] == [4] * 3 * count
             assert [connections(target) for target in targets] == [3] * count
             for call in calls:
                 call.cancel()
@@ -130,13 +130,13 @@ async def test_a_connection_that_is_lost_is_made_again_beside_the_others() -> No
     async with endpoint_set(1) as (target,):
         async with Client(target, config=config(Pool(connections_per_endpoint=3))) as client:
             await client.ready()
-            await eventually(lambda: len(client._pool.sessions) == 3)
-            lost = client._pool.sessions[0]
+            await eventually(lambda: len(client._pool.connections) == 3)
+            lost = client._pool.connections[0]
             lost.abort()
             # The others carry on meanwhile.
             assert await client.call(Who.once) == "server 0"
-            await eventually(lambda: len(client._pool.sessions) == 3)
-            assert lost not in client._pool.sessions
+            await eventually(lambda: len(client._pool.connections) == 3)
+            assert lost not in client._pool.connections
             # The server hears later that the lost one is gone.
             await eventually(lambda: connections(target) == 3)
 
@@ -167,21 +167,21 @@ async def test_a_restart_behind_several_connections_fails_no_call() -> None:
         settings = config(Pool(connections_per_endpoint=3))
         async with Client(list(targets), config=settings) as client:
             await client.ready()
-            await eventually(lambda: len(client._pool.sessions) == 6)
+            await eventually(lambda: len(client._pool.connections) == 6)
             async with calling(client, 30) as answers:
                 for target in targets:
                     enough = len(answers) + 300
                     assert await target.server.drain() is True
                     server = await stack.enter_async_context(Server(Who("again")))
                     await server.listen(target)
-                    await eventually(lambda: len(client._pool.sessions) == 6)
+                    await eventually(lambda: len(client._pool.connections) == 6)
                     await eventually(lambda: len(answers) > enough)  # noqa: B023 - awaited at once
 
 
 async def test_an_endpoint_that_drains_gets_no_further_call() -> None:
     async with endpoint_set(2) as targets, Client(list(targets), config=config(Pool())) as client:
         await client.ready()
-        await eventually(lambda: len(client._pool.sessions) == 2)
+        await eventually(lambda: len(client._pool.connections) == 2)
         pinned = client.with_options(endpoint=targets[0], timeout=None)
         running = asyncio.create_task(pinned.call(Who.until_drained))
         await eventually(lambda: targets[0].server.stats()["live"]["calls"] == 1)
@@ -202,7 +202,7 @@ async def test_warm_endpoints_are_connected_before_the_first_call(warm: int, wan
         settings = config(Pool(warm=warm, connections_per_endpoint=2))
         async with Client(list(targets), config=settings) as client:
             await eventually(lambda: sorted(map(connections, targets)) == wanted)
-            await eventually(lambda: len(client._pool.open_sessions) == sum(wanted))
+            await eventually(lambda: len(client._pool.open_connections) == sum(wanted))
             # The other ones wait for a call.
             assert sorted(map(connections, targets)) == wanted
             await client.call(Who.once)
@@ -225,11 +225,11 @@ async def test_many_endpoints_are_connected_without_a_look_at_all_of_them_for_ea
         targets = [str(await server.listen(f"memory://many-{number}")) for number in range(count)]
         async with Client(targets, selector="round_robin") as client:
             await client.call(Who.once)
-            await eventually(lambda: len(client._pool.sessions) == count)
+            await eventually(lambda: len(client._pool.connections) == count)
             assert looks < count / 2
             # The last ones are known as well, once the pool has told of them.
             await eventually(
-                lambda: all(subchannel.endpoint_state.sessions for subchannel in client._pool.subchannels)
+                lambda: all(subchannel.endpoint_state.connections for subchannel in client._pool.subchannels)
             )
             # What the pool tells late may change the order of turns once more.
             answered: set[object] = set()

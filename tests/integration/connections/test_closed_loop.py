@@ -26,7 +26,7 @@ async def connect():
 
 loop = importlib.import_module(sys.argv[1]).new_event_loop()
 server, client = loop.run_until_complete(connect())
-(session,) = client._pool.sessions
+(session,) = client._pool.connections
 loop.close()
 # They get the lowest free descriptors, those of the connection among them.
 pairs = [socket.socketpair() for _ in range(16)]

@@ -64,7 +64,7 @@ async def end_everything(scheme: str, order: tuple[str, ...]) -> None:
         client = Client(target)
         call = asyncio.ensure_future(client.call(Patient.wait))
         await patient.inside.wait()
-        (session,) = client._pool.sessions
+        (session,) = client._pool.connections
         for step in order:
             match step:
                 case "close the client":

@@ -44,7 +44,7 @@ async def test_connections_of_limited_age_are_replaced_without_an_error(scale: A
         async def caller() -> None:
             while time.monotonic() < until:
                 entry = ledger.begin(timeout=5)
-                used.update(client._pool.sessions)
+                used.update(client._pool.connections)
                 await ledger.run(entry, client.call(Noted.once, entry.nonce))
 
         await asyncio.gather(*(caller() for _ in range(20)))
@@ -96,10 +96,10 @@ async def test_a_client_of_limited_age_moves_on_and_finishes_what_runs() -> None
     config = ClientConfig(keepalive=Keepalive(max_age=0.1))
     async with served(holding, scheme="tcp") as target, Client(target, config=config) as client:
         await client.ready()
-        first = client._pool.sessions[0]
+        first = client._pool.connections[0]
         call = asyncio.create_task(client.call(Holding.hold))
         await holding.inside.wait()
-        await eventually(lambda: client._pool.sessions and client._pool.sessions[0] is not first)
+        await eventually(lambda: client._pool.connections and client._pool.connections[0] is not first)
         assert target.server.stats()["live"]["connections"] >= 2
         holding.release.set()
         assert await call == "done"
@@ -143,10 +143,10 @@ async def test_a_call_wakes_the_connections_that_nobody_needed() -> None:
         Client([sleeping, awake]) as client,
     ):
         await client.call(Noted.once, b"\x00")
-        await eventually(lambda: len(client._pool.sessions) == 2)
-        await eventually(lambda: len(client._pool.sessions) == 1)
+        await eventually(lambda: len(client._pool.connections) == 2)
+        await eventually(lambda: len(client._pool.connections) == 1)
         await client.call(Noted.once, b"\x00")
-        await eventually(lambda: len(client._pool.sessions) == 2)
+        await eventually(lambda: len(client._pool.connections) == 2)
 
 
 async def test_a_server_with_all_its_connections_says_so() -> None:

@@ -16,6 +16,6 @@ async def test_sessions_send_directly_on_sockets_of_every_loop(scheme: str, is_d
         await client.ready()
         state: Any = target.server._gate
         await eventually(lambda: len(state.engines) == 1)
-        for engine in (*client._pool.sessions, *state.engines):
+        for engine in (*client._pool.connections, *state.engines):
             # A class that was renamed by another version of the loop shows here, and nowhere else but in benchmarks.
             assert (engine.stream.descriptor >= 0) is is_direct, type(engine.transport)

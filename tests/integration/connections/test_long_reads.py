@@ -223,7 +223,7 @@ async def test_a_client_that_leaves_meanwhile_is_noticed(scheme: str) -> None:
             client.call_many(Work.wait, [(number,) for number in range(CALLS)], return_exceptions=True)
         )
         await eventually(lambda: bool(work.started))
-        for session in client._pool.open_sessions:  # type: ignore[attr-defined]
+        for session in client._pool.open_connections:  # type: ignore[attr-defined]
             session.abort()
         await batch
         # The client connects again, and may do so before this is noticed.
@@ -323,7 +323,7 @@ async def test_nothing_is_left_behind(scheme: str) -> None:
         for _ in range(2):
             async with Client(target) as client:
                 await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
-                loop_state = client._pool.open_sessions[0].loop_state  # type: ignore[attr-defined]
+                loop_state = client._pool.open_connections[0].loop_state  # type: ignore[attr-defined]
         await eventually(lambda: not target.server._gate.engines)  # type: ignore[union-attr]
         assert len(loop_state.turns) == 0
     gc.collect()

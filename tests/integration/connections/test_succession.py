@@ -79,13 +79,13 @@ async def test_every_one_of_several_connections_has_its_successor_first() -> Non
             second.send(opening(True))
             old = [group.create_task(answering(peer)) for peer in (first, second)]
             async with asyncio.timeout(10):
-                while len(client._pool.sessions) < 2:
+                while len(client._pool.connections) < 2:
                     await asyncio.sleep(0)
             assert await client.call_many("arith.mul", [(6, 7)] * 2) == [42, 42]
             assert [await client.call("arith.mul", 6, 7) for _ in range(2)] == [42, 42]
             for _ in range(2):
                 following = await server.accept()
-                assert len(client._pool.sessions) == 2
+                assert len(client._pool.connections) == 2
                 following.send(opening(True))
                 group.create_task(answering(following))
             await asyncio.gather(*old)

@@ -227,7 +227,7 @@ async def test_a_connection_that_reads_nothing_is_told_of_its_end(end: str) -> N
         with FaultyTransport(cut_after=None) as faulty:
             async with Client(faulty.address(target)) as client:
                 await client.ready()
-                transport = client._pool.sessions[0].transport
+                transport = client._pool.connections[0].transport
                 transport.pause_reading()
                 getattr(transport, end)()
                 await eventually(lambda: transport not in faulty._open)

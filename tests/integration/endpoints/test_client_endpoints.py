@@ -37,7 +37,7 @@ async def endpoint_set(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[l
 async def connected(client: Client, count: int) -> None:
     """Return once so many endpoints are connected."""
     await client.ready(5)
-    await eventually(lambda: sum(session.is_ready for session in client._pool.sessions) == count)
+    await eventually(lambda: sum(session.is_ready for session in client._pool.connections) == count)
 
 
 @contextlib.asynccontextmanager
@@ -74,7 +74,7 @@ async def test_endpoints_come_and_go_without_a_failed_call(method: Any) -> None:
                 registry.update("who", targets)
                 await eventually(lambda: people[1].calls > 50 and people[2].calls > 50)
                 registry.update("who", targets[2:])
-                await eventually(lambda: len(client._pool.open_sessions) == 1)
+                await eventually(lambda: len(client._pool.open_connections) == 1)
                 left, enough = people[0].calls + people[1].calls, ended() + 100
                 await eventually(lambda: ended() > enough)
                 assert people[0].calls + people[1].calls == left
@@ -89,7 +89,7 @@ async def test_embedded_registry_tells_a_client_who_serves() -> None:
                 async with calling(client, Who.once), registry.register("who", Endpoint(targets[1])):
                     await eventually(lambda: people[1].calls > 50)
                     await first.aclose()
-                    await eventually(lambda: len(client._pool.open_sessions) == 1)
+                    await eventually(lambda: len(client._pool.open_connections) == 1)
                 assert await client.call(Who.name_of) == "server 1"
 
 

@@ -123,11 +123,11 @@ async def test_a_process_that_is_stopped_is_left_after_the_fall(tmp_path: Path) 
         ):
             async with Client([stopped.address, one, two], config=settings) as client:
                 await client.ready(5)
-                await eventually(lambda: len(client._pool.sessions) == 3)
+                await eventually(lambda: len(client._pool.connections) == 3)
                 stopped.signal(signal.SIGSTOP)
                 await eventually(lambda: down(client) == [True, False, False])
                 # Nothing else has noticed: it is still connected.
-                assert len(client._pool.sessions) == 3
+                assert len(client._pool.connections) == 3
                 replies = [await client.request(Noted.once, bytes([number])) for number in range(6)]
                 assert {str(reply.endpoint) for reply in replies} <= {one, two}
                 stopped.signal(signal.SIGCONT)
@@ -197,7 +197,7 @@ async def test_an_endpoint_that_was_down_is_up_again_with_its_next_server(
         places[0].target.server.set_serving(False)
         await eventually(lambda: down(client) == [True, False, False])
         await places[0].target.server.close()
-        await eventually(lambda: len(client._pool.sessions) == 2)
+        await eventually(lambda: len(client._pool.connections) == 2)
         assert down(client) == [True, False, False]
         async with fastrpc.Server(Who("again")) as server:
             await server.listen(places[0].target)
@@ -277,7 +277,7 @@ async def test_probes_keep_no_connection_that_nobody_needs(side: str) -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(each.is_dormant and not each.sessions for each in client._pool.subchannels)
+                lambda: all(each.is_dormant and not each.all_connections for each in client._pool.subchannels)
             )
             # It stays that way: a further client tells how much time went by.
             made = client.stats()["totals"]["connections"]
@@ -294,7 +294,7 @@ async def test_a_connection_of_age_that_had_only_probes_is_not_replaced() -> Non
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(each.is_dormant and not each.sessions for each in client._pool.subchannels)
+                lambda: all(each.is_dormant and not each.all_connections for each in client._pool.subchannels)
             )
             assert await client.call(Who.name_of) in {"0", "1"}
 
@@ -308,7 +308,7 @@ async def test_unanswered_probes_keep_no_connection_either() -> None:
             assert await client.call(Who.name_of) in {"0", "1"}
             await eventually(lambda: all(place.asked.seen for place in places))
             await eventually(
-                lambda: all(each.is_dormant and not each.sessions for each in client._pool.subchannels)
+                lambda: all(each.is_dormant and not each.all_connections for each in client._pool.subchannels)
             )
 
 
@@ -319,7 +319,7 @@ async def test_probes_wake_no_connection_that_nobody_needed() -> None:
             subchannel = client._pool.subchannels[0]
             await client.call(Who.name_of)
             await eventually(lambda: sleeping.asked.seen)
-            await eventually(lambda: subchannel.is_dormant and not subchannel.sessions)
+            await eventually(lambda: subchannel.is_dormant and not subchannel.all_connections)
             asked = len(sleeping.asked.seen)
             await awake.asked.again(20)
             assert subchannel.is_dormant
@@ -372,7 +372,7 @@ async def test_closing_under_a_probe_leaves_nothing(scheme: str) -> None:
             place.asked.is_stuck = True
         async with probing(places, config(timeout=60)) as client:
             await eventually(lambda: all(place.asked.is_inside for place in places))
-            timers = client._pool.sessions[0].loop_state
+            timers = client._pool.connections[0].loop_state
         assert client.stats()["live"] == {"connections": 0, "calls": 0, "waiting": 0}
         assert client.stats()["buffered"] == 0
         # The handlers are told, too.

@@ -32,10 +32,10 @@ async def test_a_server_that_leaves_is_not_told_down_by_an_answer_that_comes_lat
         places[0].asked.is_stuck = True
         await eventually(lambda: places[0].asked.is_inside)
         drain = asyncio.create_task(places[0].target.server.drain())
-        await eventually(lambda: len(client._pool.sessions) == 1)
+        await eventually(lambda: len(client._pool.connections) == 1)
         places[0].asked.go_on.set()
         assert await drain is True
-        await eventually(lambda: not client._pool.subchannels[0].sessions)
+        await eventually(lambda: not client._pool.subchannels[0].all_connections)
         assert down(client) == [False, False]
     assert said(caplog) == []
 

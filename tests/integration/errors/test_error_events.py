@@ -313,7 +313,7 @@ async def test_a_draining_server_finishes_what_runs_and_takes_nothing_new(orders
         running = asyncio.ensure_future(client.call(Orders.hold))
         await orders.inside.wait()
         draining = asyncio.ensure_future(target.server.drain())
-        await eventually(lambda: not client._pool.sessions)
+        await eventually(lambda: not client._pool.connections)
         with pytest.raises(UnavailableError) as failed:
             await client.call(Orders.place, 1)
         assert facts(failed.value)[2:] == ("no", True)

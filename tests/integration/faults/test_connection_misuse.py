@@ -157,7 +157,7 @@ async def test_a_lost_session_bears_every_callback_in_any_order(side: str) -> No
         async with served(Hasty, scheme="memory") as target, Client(target) as client:
             await client.ready()
             [server_session] = target.server._gate.engines  # type: ignore[union-attr]
-            session = client._pool.sessions[0] if side == "client" else server_session
+            session = client._pool.connections[0] if side == "client" else server_session
             session.abort()
             calls = callbacks(session)
             await eventually(lambda: session.transport is None)  # noqa: B023 - awaited at once

@@ -115,7 +115,7 @@ async def test_output_is_counted_until_it_has_left_and_no_longer(scheme: str) ->
         async with Client(target, config=ClientConfig(keepalive=silent)) as client:
             await client.ready()
             [session] = sessions(target.server)
-            reading = client._pool.sessions[0].transport
+            reading = client._pool.connections[0].transport
             for size in (3 * MIB, 5 * MIB, 8 * MIB):
                 reading.pause_reading()
                 answer = asyncio.ensure_future(client.call(Bulk.answer, size))
@@ -135,7 +135,7 @@ async def test_calls_that_wait_behind_a_little_output_start_once_it_has_left() -
         async with Client(target, config=ClientConfig(keepalive=silent)) as client:
             await client.ready()
             [session] = sessions(target.server)
-            reading = client._pool.sessions[0].transport
+            reading = client._pool.connections[0].transport
             reading.pause_reading()
             view = client.with_options(timeout=60)
             large = asyncio.ensure_future(view.call(Bulk.answer, 8 * MIB))
@@ -296,7 +296,7 @@ async def test_a_call_that_waits_for_its_start_can_be_cancelled_and_can_expire()
     config = ServerConfig(memory=Memory(send_soft=64 * KIB), admission=Admission(queue_age=30))
     async with served(bulk, scheme="tcp", config=config) as target, Client(target) as client:
         await client.ready()
-        client._pool.sessions[0].transport.pause_reading()
+        client._pool.connections[0].transport.pause_reading()
         large = asyncio.create_task(client.call(Bulk.answer, 8 * MIB))
         await output_to_wait(target.server)
         cancelled = asyncio.create_task(client.call(Bulk.answer, 1))
@@ -306,7 +306,7 @@ async def test_a_call_that_waits_for_its_start_can_be_cancelled_and_can_expire()
             await client.with_options(timeout=0.1).call(Bulk.answer, 1)
         cancelled.cancel()
         await eventually(lambda: target.server.stats()["live"]["waiting"] == 1)
-        client._pool.sessions[0].transport.resume_reading()
+        client._pool.connections[0].transport.resume_reading()
         assert len(await large) == 8 * MIB
         assert await kept == b"\x00"
         assert bulk.started == 2
@@ -445,7 +445,7 @@ async def test_an_answer_that_does_not_go_on_fails_the_call() -> None:
         peer.send(opening(True))
         asked = await peer.next(Request)
         await client.ready()
-        client._pool.sessions[0].liveness.piece_wait_ns = 200_000_000  # type: ignore[attr-defined]
+        client._pool.connections[0].liveness.piece_wait_ns = 200_000_000  # type: ignore[attr-defined]
         peer.send(cut(Response(asked.id, 0, bytes(100 * KIB)), 60 * KIB)[0])
         with pytest.raises(DeadlineExceededError, match="no piece of the message came"):
             await call

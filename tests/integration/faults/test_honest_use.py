@@ -68,9 +68,9 @@ async def kept(address: str) -> AsyncIterator[Client]:
     """Yield a client that has one connection, and still has it at the end."""
     async with Client(address) as client:
         await client.ready()
-        [session] = client._pool.sessions
+        [session] = client._pool.connections
         yield client
-        assert client._pool.sessions == [session]
+        assert client._pool.connections == [session]
 
 
 async def rest(address: str) -> None:

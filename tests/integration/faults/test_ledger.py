@@ -151,7 +151,7 @@ async def test_a_flipped_bit_ends_at_most_its_connection(scale: Any) -> None:
                 assert all(len(entry.ends) == 1 for entry in ledger.entries)
                 side.flip_offsets = frozenset()
                 # More than once: the client may have a new connection already that the proxy has not accepted yet.
-                await eventually(lambda: proxy.reset_all() or not client._pool.sessions)  # type: ignore[func-returns-value]
+                await eventually(lambda: proxy.reset_all() or not client._pool.connections)  # type: ignore[func-returns-value]
             await client.ready(5)
             assert await client.call(Noted.once, b"\x00sound") == b"\x00sound"
         await eventually(lambda: target.server.stats()["live"]["connections"] == 0)

@@ -131,7 +131,7 @@ async def test_a_handler_that_blocks_the_loop_drops_nobody() -> None:
             session = await connected_session(client)
             for _ in range(3):
                 await client.call(Patient.block, 0.5)
-            assert client._pool.sessions == [session]
+            assert client._pool.connections == [session]
             assert (await server.stats())["live"]["connections"] == 1
 
 
@@ -145,12 +145,12 @@ async def test_a_client_that_blocks_its_loop_drops_nobody() -> None:
                 time.sleep(0.5)
                 await asyncio.sleep(0.15)
             assert await client.call(Patient.pid) == os.getpid()
-            assert client._pool.sessions == [session]
+            assert client._pool.connections == [session]
 
 
 async def connected_session(client: Client) -> object:
     await client.ready()
-    return client._pool.sessions[0]
+    return client._pool.connections[0]
 
 
 async def test_idle_peers_stay_connected_by_their_pings() -> None:
@@ -160,7 +160,7 @@ async def test_idle_peers_stay_connected_by_their_pings() -> None:
         async with Client(target, config=ClientConfig(keepalive=keepalive)) as client:
             session = await connected_session(client)
             await eventually(lambda: session.control.pings_sent >= 5)  # type: ignore[attr-defined]
-            assert client._pool.sessions == [session]
+            assert client._pool.connections == [session]
 
 
 @pytest.mark.parametrize("said", ["nothing", "half a preface", "no acknowledgement"])
@@ -233,5 +233,5 @@ async def test_a_connection_is_watched_from_its_opening_on_without_a_handshake_t
         async with Client(proxy.address, config=config) as client:
             session = await connected_session(client)
             proxy.hold()
-            await eventually(lambda: session not in client._pool.sessions)
+            await eventually(lambda: session not in client._pool.connections)
             proxy.resume()

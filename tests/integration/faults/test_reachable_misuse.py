@@ -244,7 +244,7 @@ for kind in (fastrpc.Client, fastrpc.SyncClient):
     one = kind("tcp://127.0.0.1:9")
     for wrong in ([object()], [[object()]], [None], [[None]], object(), None):
         try:
-            one._state.set_sessions(wrong) if kind is fastrpc.Client else one._state.set_sessions(wrong, None)
+            one._state.set_connections(wrong) if kind is fastrpc.Client else one._state.set_connections(wrong, None)
         except TypeError:
             pass
         one = kind("tcp://127.0.0.1:9") if wrong is None else one
@@ -254,7 +254,7 @@ for kind in (fastrpc.Client, fastrpc.SyncClient):
 async def main():
     client = fastrpc.Client("tcp://127.0.0.1:9")
     for wrong in ([object()], [None], [[]]):
-        refused(lambda: client._state.set_sessions(wrong), TypeError)
+        refused(lambda: client._state.set_connections(wrong), TypeError)
     try:
         await client.with_options(timeout=0.1).call("a.b")
     except fastrpc.FastRPCError:

@@ -72,7 +72,7 @@ async def test_a_rolling_restart_under_load_fails_no_call(scheme: str, scale: An
                 assert await servers[index].drain() is True
                 servers[index] = await stack.enter_async_context(Server(Noted(journal)))
                 await servers[index].listen(targets[index])
-                await eventually(lambda: len(client._pool.sessions) == 2)
+                await eventually(lambda: len(client._pool.connections) == 2)
                 await eventually(lambda: ended() > enough)  # noqa: B023 - awaited at once
     assert failures(ledger) == []
     assert ledger.problems(journal) == []
@@ -130,7 +130,7 @@ async def test_killing_a_server_fails_no_idempotent_call(tmp_path: Path, scale: 
     with server_process(paths[0]) as (first, first_address), server_process(paths[1]) as (_, second_address):
         async with Client([first_address, second_address]) as client:
             await client.ready()
-            await eventually(lambda: len(client._pool.sessions) == 2)
+            await eventually(lambda: len(client._pool.connections) == 2)
             # Handlers that never end, so that some are surely under way on the one that is killed.
             view = client.with_options(timeout=None, idempotent=False)
             entries = [ledger.begin() for _ in range(50)]
@@ -169,7 +169,7 @@ async def test_a_killed_server_that_returns_gets_calls_again(tmp_path: Path) -> 
             assert await client.call(Noted.again, b"\x00") == b"\x00"
             program.signal(9)
             await asyncio.to_thread(program.wait)
-            await eventually(lambda: not client._pool.sessions)
+            await eventually(lambda: not client._pool.connections)
             with pytest.raises(fastrpc.ConnectError) as failed:
                 await client.call(Noted.again, b"\x00")
             assert failed.value.processed == "no"
@@ -186,7 +186,7 @@ async def test_calls_go_to_several_addresses_in_turn() -> None:
         ]
         client = await stack.enter_async_context(Client(list(targets)))
         await client.ready()
-        await eventually(lambda: len(client._pool.sessions) == 3)
+        await eventually(lambda: len(client._pool.connections) == 3)
         for number in range(30):
             await client.call(Noted.once, bytes([0, number]))
         assert [len(journal.starts()) for journal in journals] == [10, 10, 10]

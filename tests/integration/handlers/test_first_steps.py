@@ -58,7 +58,7 @@ async def test_what_is_no_coroutine_costs_only_its_own_call(kind: str) -> None:
     vars(arith)["odd"] = handler_that_returns(VALUES[kind]())
     async with served(arith, scheme="tcp") as target, Client(target) as client:
         await client.ready()
-        session = client._pool.sessions[0]
+        session = client._pool.connections[0]
         async with asyncio.timeout(20):
             outcomes = await asyncio.gather(
                 client.call(Arith.later, 1),
@@ -70,5 +70,5 @@ async def test_what_is_no_coroutine_costs_only_its_own_call(kind: str) -> None:
         assert isinstance(outcomes[1], CallError)
         assert outcomes[1].status is Status.INTERNAL
         assert outcomes[2] == 42
-        assert client._pool.sessions == [session]
+        assert client._pool.connections == [session]
         assert target.server.stats()["live"]["calls"] == 0

@@ -216,7 +216,7 @@ async def test_a_bomb_of_a_gibibyte_is_refused_at_the_limit_and_the_connection_l
     texts = Texts()
     async with served(texts, scheme="tcp") as target, Client(target) as client:
         await client.ready()
-        session = client._pool.sessions[0]
+        session = client._pool.connections[0]
         view = client.with_options(compressor=name)
         view._set_options({"compressor": Bomber(name)})
         with pytest.raises(CallError, match=rf"texts\.raw.*{name}.*16777216") as failed:
@@ -225,20 +225,20 @@ async def test_a_bomb_of_a_gibibyte_is_refused_at_the_limit_and_the_connection_l
         assert (failed.value.processed, failed.value.retryable) == ("no", False)
         assert texts.ran == 0
         assert await client.call(Texts.raw, b"x") == b"x"
-        assert client._pool.sessions == [session]
+        assert client._pool.connections == [session]
 
 
 @each_compressor
 async def test_an_answer_that_is_a_bomb_fails_that_call_alone(name: str) -> None:
     async with served(Texts, scheme="tcp") as target, Client(target) as client:
         await client.ready()
-        session = client._pool.sessions[0]
+        session = client._pool.connections[0]
         target.server._gate.compressors[compressor_named(name).wire_id] = Bomber(name)  # type: ignore[union-attr]
         with pytest.raises(DecodeError, match=rf"texts\.raw.*{name}.*16777216") as failed:
             await client.with_options(compressor=name).call(Texts.raw, bytes(6 * MIB))
         assert (failed.value.processed, failed.value.retryable) == ("yes", False)
         assert await client.call(Texts.raw, b"x") == b"x"
-        assert client._pool.sessions == [session]
+        assert client._pool.connections == [session]
 
 
 @each_compressor

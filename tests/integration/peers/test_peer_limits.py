@@ -55,7 +55,7 @@ class TestTime:
                 assert peer.client is not None
                 call = asyncio.create_task(peer.client.call(Watcher.wait))
                 await watcher.began.wait()
-                for session in client._pool.open_sessions:
+                for session in client._pool.open_connections:
                     session.abort()
                 with pytest.raises(fastrpc.ConnectionLostError) as lost:
                     await call
@@ -119,7 +119,7 @@ class TestBounds:
 
     async def test_notifications_wait_for_a_client_that_takes_nothing(self) -> None:
         async with watched("tcp") as (target, client, peer, _):
-            (session,) = client._pool.open_sessions
+            (session,) = client._pool.open_connections
             assert session.transport is not None
             session.transport.pause_reading()
             sent, data = 0, bytes(64 * KIB)

@@ -140,7 +140,7 @@ class TestReconnects:
             first_id = await client.call(Hub.watch)
             (first,) = serving(target.server)
             assert first.id == first_id is not None
-            for session in client._pool.open_sessions:
+            for session in client._pool.open_connections:
                 session.abort()
             await client_of(first).wait_closed()
             # No call is made: the client connects by itself.

@@ -197,7 +197,7 @@ def test_a_thread_dials_once_a_crowd_has_lasted() -> None:
     subchannel = SyncSubchannel(Endpoint("tcp://127.0.0.1:1"), Backoff(), width="auto")
     engine = SimpleNamespace(peer=SimpleNamespace(workers=2), is_aged=False)
     ready = SimpleNamespace(is_ready=True, engine=engine)
-    subchannel.sessions.append(cast(Any, ready))
+    subchannel.open_connections.append(cast(Any, ready))
     crowd = CROWD_CALLS + 1
     assert not subchannel.is_crowded(crowd, 10.0)
     assert not subchannel.is_crowded(crowd, 10.09)
@@ -207,7 +207,7 @@ def test_a_thread_dials_once_a_crowd_has_lasted() -> None:
     assert subchannel.is_crowded(crowd, 10.22)
     assert subchannel.width == 2
     # There is no third worker.
-    subchannel.sessions.append(cast(Any, ready))
+    subchannel.open_connections.append(cast(Any, ready))
     assert not any(subchannel.is_crowded(crowd, 11.0 + step / 100) for step in range(50))
 
 
@@ -215,7 +215,7 @@ def test_a_crowd_with_a_pause_has_not_lasted() -> None:
     subchannel = SyncSubchannel(Endpoint("tcp://127.0.0.1:1"), Backoff(), width="auto")
     engine = SimpleNamespace(peer=SimpleNamespace(workers=2), is_aged=False)
     ready = SimpleNamespace(is_ready=True, engine=engine)
-    subchannel.sessions.append(cast(Any, ready))
+    subchannel.open_connections.append(cast(Any, ready))
     for users, now in ((17, 1.0), (17, 1.09), (16, 1.095), (17, 1.11), (17, 1.19), (17, 2.0), (17, 2.09)):
         assert not subchannel.is_crowded(users, now), now
 

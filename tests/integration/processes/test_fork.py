@@ -76,9 +76,9 @@ def test_a_client_that_was_used_refuses_in_the_child_and_goes_on_in_the_parent(r
         async with Client(target) as client:
             assert await client.call(Arith.mul, 6, 7) == 42
             in_child(lambda: run(refused(client)))
-            session = client._pool.sessions[0]
+            session = client._pool.connections[0]
             assert await client.call(Arith.mul, 2, 3) == 6
-            assert client._pool.sessions == [session]
+            assert client._pool.connections == [session]
 
     with serving(Arith) as target:
         run(main(target))

@@ -182,7 +182,7 @@ async def test_the_token_of_the_client_and_that_of_a_call(kind: str) -> None:
 async def test_heartbeats_keep_a_quiet_connection() -> None:
     async with calling(keepalive=Keepalive(interval=0.05, timeout=0.2, minimum_interval=0)) as client:
         assert await client.with_options(timeout=5).call(Arith.Sleep, 500) == 500
-        [session] = client._pool.sessions
+        [session] = client._pool.connections
         assert session.is_usable
 
 

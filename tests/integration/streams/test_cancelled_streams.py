@@ -97,7 +97,7 @@ async def test_client_that_opens_and_leaves_streams_as_fast_as_it_can_goes_on(sc
     config = ServerConfig(limits=Limits(concurrent_calls=50, streams=50))
     async with served(Feed, scheme="memory", config=config) as target, Client(target) as client:
         await client.ready(timeout=10)
-        sessions = list(client._pool.sessions)
+        sessions = list(client._pool.connections)
 
         async def leave(rounds: int) -> None:
             for _ in range(rounds):
@@ -105,7 +105,7 @@ async def test_client_that_opens_and_leaves_streams_as_fast_as_it_can_goes_on(sc
                     await blocks.receive()
 
         await asyncio.gather(*(leave(scale(100)) for _ in range(20)))
-        assert client._pool.sessions == sessions
+        assert client._pool.connections == sessions
         assert await client.call(Feed.unary, 1) == 1
         await eventually(lambda: target.server.stats()["live"]["calls"] == 0)
 

@@ -156,7 +156,7 @@ class TestWhatIsSeen:
                 async with view.stream(kind) as blocks:
                     await blocks.receive()
                     if way == "lost":
-                        client._pool.sessions[0].abort()
+                        client._pool.connections[0].abort()
                     elif way == "drained":
                         await target.server.drain(0.02)
                     if way != "left":
@@ -221,7 +221,7 @@ async def begin_and_give_up(client: Client, ending: Ending, handler: str, way: s
         elif way == "cancelled":
             stream.cancel()
         else:
-            client._pool.sessions[0].abort()
+            client._pool.connections[0].abort()
             with pytest.raises(ConnectionLostError):
                 await stream.receive()
     else:
@@ -230,7 +230,7 @@ async def begin_and_give_up(client: Client, ending: Ending, handler: str, way: s
         if way == "cancelled":
             call.cancel()
         elif way == "lost":
-            client._pool.sessions[0].abort()
+            client._pool.connections[0].abort()
         await asyncio.wait([call])
 
 

@@ -53,7 +53,7 @@ class Tape:
 
 def flushes(client: Any) -> int:
     pool = getattr(client, "client", client)._pool
-    return sum(int(getattr(session, "engine", session).sender.flushes) for session in pool.sessions)
+    return sum(int(getattr(session, "engine", session).sender.flushes) for session in pool.connections)
 
 
 @pytest.mark.parametrize("kind", CLIENTS)

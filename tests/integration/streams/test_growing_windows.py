@@ -57,7 +57,7 @@ async def test_window_of_a_client_grows_while_it_reads_and_goes_back(scheme: str
             for _ in range(MESSAGES):
                 await blocks.receive()
             grown = blocks._window_bytes
-            assembler = client._pool.sessions[0].assembler  # type: ignore[attr-defined]
+            assembler = client._pool.connections[0].assembler  # type: ignore[attr-defined]
             assert 65_536 < grown <= POOL // 4
             assert assembler.growth_left == POOL // 2 - grown + 65_536
         await eventually(lambda: is_whole(assembler))
@@ -77,7 +77,7 @@ def test_window_of_a_blocking_client_grows_while_it_reads_and_goes_back() -> Non
     with ThreadedServer(Feed()) as server, SyncClient(server.address) as client:
         with client.stream(Feed.endless, SIZE) as blocks:
             blocks.receive()
-            assembler = client._pool.sessions[0].engine.assembler
+            assembler = client._pool.connections[0].engine.assembler
             least = POOL
             # The two share an interpreter: a window that is not needed may have gone back at the end.
             for _ in range(10 * MESSAGES):

@@ -179,7 +179,7 @@ async def test_taken_message_is_given_back_with_the_end_of_its_call(end: str) ->
         elif end == "cancel":
             stream.cancel()
         else:
-            [session] = client._pool.sessions
+            [session] = client._pool.connections
             session.abort()
         await is_given_back(target)
 
@@ -276,7 +276,7 @@ async def test_message_that_waits_for_room_is_dropped_with_its_call(end: str) ->
                 held.may_take.release()
             await eventually(lambda: packing.begun == waiting(target) == 1)
             if end == "lose":
-                [session] = client._pool.sessions
+                [session] = client._pool.connections
                 session.abort()
             elif end == "close":
                 await target.server.close()

@@ -162,7 +162,7 @@ async def restart_in_turn(
         assert not await servers[index].drain(DRAIN_SECONDS)
         servers[index] = await stack.enter_async_context(Server(Endless))
         await servers[index].listen(targets[index])
-        await eventually(lambda: len(program.client._pool.sessions) == 2)
+        await eventually(lambda: len(program.client._pool.connections) == 2)
         await eventually(lambda: program.calls > enough)  # noqa: B023 - awaited at once
 
 

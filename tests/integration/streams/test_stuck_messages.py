@@ -79,7 +79,7 @@ async def test_message_that_does_not_go_on_ends_its_call_at_the_client() -> None
         peer = await server.accept()
         peer.send(opening(True))
         asked = await peer.next(Request)
-        client._pool.sessions[0].liveness.piece_wait_ns = PIECE_WAIT_NS  # type: ignore[attr-defined]
+        client._pool.connections[0].liveness.piece_wait_ns = PIECE_WAIT_NS  # type: ignore[attr-defined]
         peer.send(cut(Data(asked.id, bytes(1_000), codec=1), 600)[0])
         with pytest.raises(DeadlineExceededError, match=r"no piece of the message came for 0\.2 s"):
             await receiving
@@ -91,7 +91,7 @@ def test_message_that_does_not_go_on_ends_its_call_at_the_blocking_client() -> N
         receiving = server.start(client.stream(Feed.count, 3).receive)
         connection = server.accept()
         call = connection.next("request")[1]
-        client._pool.sessions[0].engine.liveness.piece_wait_ns = PIECE_WAIT_NS
+        client._pool.connections[0].engine.liveness.piece_wait_ns = PIECE_WAIT_NS
         connection.stream.sendall(cut(Data(call, bytes(1_000), codec=1), 600)[0])
         error = receiving.exception()
         assert isinstance(error, DeadlineExceededError)

@@ -253,7 +253,7 @@ def test_server_that_reads_only_while_it_waits_is_not_pinged(server: ReferenceSe
 
 def test_answer_that_does_not_go_on_fails_its_call_alone(server: ReferenceServer, client: SyncClient) -> None:
     connection = opened(server, client)
-    client._pool.sessions[0].engine.liveness.piece_wait_ns = 100_000_000
+    client._pool.connections[0].engine.liveness.piece_wait_ns = 100_000_000
     answer = server.start(client.with_options(timeout=None).call, "arith.mul", 6, 7)
     call_id = connection.next("request")[1]
     first, *rest = cut(Response(call_id, 0, bytes(100_000), codec=1), 60_000)
@@ -327,7 +327,7 @@ def test_output_blocked_before_a_rest_does_not_end_the_connection_after_it(
     server: ReferenceServer, client: SyncClient
 ) -> None:
     connection = opened(server, client)
-    (session,) = client._pool.sessions
+    (session,) = client._pool.connections
     session.engine.liveness.write_wait_ns = 1_000_000_000
     raw = client.with_options(timeout=20, codec="raw")
     # The server reads all that comes but returns no credit: the second call gets the last of it, the third gets none.

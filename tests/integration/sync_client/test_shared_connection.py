@@ -49,7 +49,7 @@ def test_a_stream_whose_time_is_over_before_it_is_sent_harms_no_other() -> None:
     config = ServerConfig(limits=Limits(streams=1))
     with serving(Feed, config=config) as target, SyncClient(target) as client:
         client.ready(timeout=10)
-        [session] = client._pool.sessions
+        [session] = client._pool.connections
         with client.open(Feed.total) as first:
             first.send(1)
             late = client.with_options(timeout=0.2).open(Feed.total)
@@ -63,4 +63,4 @@ def test_a_stream_whose_time_is_over_before_it_is_sent_harms_no_other() -> None:
         with pytest.raises(DeadlineExceededError):
             late.send(2)
         assert client.call(Feed.unary, 3) == 3
-        assert client._pool.sessions == [session]
+        assert client._pool.connections == [session]

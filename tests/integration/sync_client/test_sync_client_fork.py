@@ -40,7 +40,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def connections_of(client: SyncClient) -> list[Any]:
-    return list(client._pool.sessions)
+    return list(client._pool.connections)
 
 
 def uses(client: SyncClient) -> None:

@@ -73,7 +73,7 @@ def test_what_came_is_read_while_the_pool_is_free(selector: str, monkeypatch: py
     with two_endpoints(selector) as (client, first, _, key), served(first):
         unread = Unread(client._state.pool._changed)
         with monkeypatch.context() as patch:
-            patch.setattr(type(client._state.pool), "sessions", property(lambda _: [unread]))
+            patch.setattr(type(client._state.pool), "connections", property(lambda _: [unread]))
             assert client.with_options(hash_key=key).call(Place.name_of) == first
         assert unread.was_free
         assert all(unread.was_free)

@@ -190,7 +190,7 @@ def test_a_lost_connection_ends_the_stream_behind_its_messages() -> None:
     feed = Feed()
     with serving(feed) as target, SyncClient(target) as client, client.stream(Feed.watch) as messages:
         assert messages.receive() == "first"
-        client._pool.sessions[0].detach()
+        client._pool.connections[0].detach()
         with pytest.raises(ConnectionLostError) as lost:
             messages.receive()
         assert lost.value.processed == "unknown"
@@ -304,7 +304,7 @@ def test_streams_left_at_random_points_leave_nothing_behind() -> None:
             list(pool.map(lambda seed: live(client, seed), range(300)))
         gc.collect()
         until(client, lambda: not client.stats()["live"]["calls"])
-        for session in client._pool.sessions:
+        for session in client._pool.connections:
             assert session.users == 0
             assert session.engine.assembler.stream_pool_left == 33_554_432
         assert client.stats()["buffered"] == 0
@@ -318,5 +318,5 @@ def test_streams_go_to_the_endpoints_that_answer(mode: str) -> None:
                 assert list(client.stream(EveryKind.count, 3)) == [0, 1, 2]
                 assert client.call(EveryKind.total, [1, 2]) == 3
             assert list(client.with_options(endpoint=other).stream(EveryKind.count, 3)) == [0, 1, 2]
-            for session in client._pool.sessions:
+            for session in client._pool.connections:
                 assert session.users == 0

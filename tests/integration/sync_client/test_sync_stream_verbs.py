@@ -32,7 +32,7 @@ def client(feed: Feed) -> Iterator[SyncClient]:
         yield client
         until(client, lambda: not client.stats()["live"]["calls"])
         assert client.stats()["buffered"] == 0
-        assert [session.users for session in client._pool.sessions] == [0]
+        assert [session.users for session in client._pool.connections] == [0]
 
 
 def test_a_stream_is_iterated_without_a_block(client: SyncClient) -> None:

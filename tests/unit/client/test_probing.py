@@ -252,7 +252,7 @@ class Schedule:
     def __init__(self, interval: float = 10.0) -> None:
         self.loop = Loop()
         self.session = Session()
-        self.subchannel = SimpleNamespace(sessions={self.session})
+        self.subchannel = SimpleNamespace(all_connections={self.session})
         self.made: list[Probe] = []
         self.outcomes: list[object] = []
         self.error: FastRPCError | None = None

@@ -9,10 +9,10 @@ from fastrpc._core.balancing.endpoint_health cimport EndpointHealth
 @cython.final
 cdef class EndpointState:
     cdef:
-        # The endpoint given to `update`, and its owner's data: the subchannel, and the sessions that take calls in turn.
+        # The endpoint given to `update`, and its owner's data: the subchannel, and the connections that take calls in turn.
         readonly object endpoint
         public object subchannel
-        public list sessions
+        public list connections
         Py_ssize_t turn
 
         # Its name on the ring: the text of the address.

@@ -39,7 +39,7 @@ class EndpointState:
     #: An object of the owner, such as its subchannel; None at first.
     subchannel: Any
     #: Connections that calls may go out on, taken in turn. Replaced, never changed.
-    sessions: list[Any]
+    connections: list[Any]
     def renew(self, endpoint: Endpoint) -> None:
         """Take the weight and labels of another record of the same address."""
 

@@ -49,7 +49,7 @@ cdef class EndpointState:
         self.node = -1
         self.identity = hash_key(self.name)
         self.health = EndpointHealth()
-        self.sessions = []
+        self.connections = []
         self.renew(endpoint)
 
     def renew(self, endpoint):

@@ -174,7 +174,7 @@ cdef class BlockingCaller(CallerView):
             return state.pick(now)
         call.endpoint_set = state.endpoint_set
         call.endpoint_state = state.choose(call, self.hash_key, call.route.method, now, &call.ticket)
-        return None if call.endpoint_state is None else state.least_used(call.endpoint_state.sessions)
+        return None if call.endpoint_state is None else state.least_used(call.endpoint_state.connections)
 
     # The verbs
 

@@ -51,7 +51,7 @@ class BlockingState(ViewState):
     def is_of_parent(self) -> bool:
         """Whether this is the child of a fork, and the client was not used in it yet."""
 
-    def set_sessions(self, groups: list[list[BlockingSession]], look_after: float | None) -> None:
+    def set_connections(self, groups: list[list[BlockingSession]], look_after: float | None) -> None:
         """Replace the connections that calls go out on.
 
         Args:

@@ -1,7 +1,7 @@
 """The state that a SyncClient and its views share: the connections for calls, and the runner of all the rest.
 
 In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
-pool, sessions, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks
+pool, connections, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks
 shows the fork before any lock is taken: a thread that is not in the child may hold it. Sessions compare that count
 wherever a signal handler may have run.
 """
@@ -102,7 +102,7 @@ cdef class BlockingState(ViewState):
             return None
         return chosen
 
-    def set_sessions(self, groups, look_after):
+    def set_connections(self, groups, look_after):
         """Replace the connections that calls go out on.
 
         Args:

@@ -15,7 +15,7 @@ cdef class CallerState(ViewState):
 
         # Whether calls wait for room in the output; connections calls may go out on.
         public bint bounds_output
-        list sessions
+        list connections
         Py_ssize_t turn
 
         # Members of batches that ended, to be used again.

@@ -15,7 +15,7 @@ class CallerState(ViewState):
         runner: Python's part of the client, for all work that not every call needs.
         resolve: method and codec name -> MethodRoute.
         budget: counts the calls.
-        endpoint set: picks if there is a choice; the `subchannel` of each endpoint has its `session`.
+        endpoint set: picks if there is a choice; the `subchannel` of each endpoint has its `connection`.
     """
 
     #: Whether calls wait while the peer takes nothing, instead of being queued; `runner.run_later` sees to that.
@@ -32,7 +32,7 @@ class CallerState(ViewState):
     def loop(self) -> AbstractEventLoop | None:
         """The loop of the first use."""
 
-    def set_sessions(self, sessions: Iterable[Any]) -> None:
+    def set_connections(self, connections: Iterable[Any]) -> None:
         """Replace the connections that calls may go out on."""
 
     @property

@@ -28,26 +28,26 @@ cdef class CallerState(ViewState):
         self.runner = runner
         self.budget = budget
         self.endpoint_set = endpoint_set
-        self.sessions = []
+        self.connections = []
         self.spare = []
 
     cdef Engine pick(self):
         """Return the next connection in turn that takes calls, or None."""
-        cdef list sessions = self.sessions
-        cdef Engine session
-        if PyList_GET_SIZE(sessions) != 1:
-            return next_usable(sessions, &self.turn)
-        # `set_sessions` has checked its type.
-        session = <Engine>PyList_GET_ITEM(sessions, 0)
-        return session if session.is_usable else None
+        cdef list connections = self.connections
+        cdef Engine connection
+        if PyList_GET_SIZE(connections) != 1:
+            return next_usable(connections, &self.turn)
+        # `set_connections` has checked its type.
+        connection = <Engine>PyList_GET_ITEM(connections, 0)
+        return connection if connection.is_usable else None
 
-    def set_sessions(self, sessions):
+    def set_connections(self, connections):
         """Replace the connections that calls may go out on."""
-        cdef list checked = list(sessions)
-        for session in checked:
-            if not isinstance(session, Engine) or not isinstance((<Engine>session).calling, CallingPart):
-                raise TypeError(f"a connection is {session!r}, it must be an Engine that makes calls")
-        self.sessions = checked
+        cdef list checked = list(connections)
+        for connection in checked:
+            if not isinstance(connection, Engine) or not isinstance((<Engine>connection).calling, CallingPart):
+                raise TypeError(f"a connection is {connection!r}, it must be an Engine that makes calls")
+        self.connections = checked
 
     cdef int check_use(self) except -1:
         # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Getting the

@@ -155,7 +155,7 @@ cdef class CallingEngine(PythonEngine):
         if self._stream is not NULL:
             (<ByteStream>self._stream).engine_ready()
         if self.life.owner is not None:
-            self.life.owner.session_ready(self)
+            self.life.owner.connection_ready(self)
 
     def answer(self, ClientCall call not None, bytes payload not None):
         """End a call with its answer, in the codec of the call."""
@@ -257,7 +257,7 @@ cdef class CallingEngine(PythonEngine):
     def tell_crowd(self):
         """Notify the owner of a crowd."""
         if not self.is_closed:
-            self.life.owner.session_crowded(self)
+            self.life.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
         """Note that a call only asks for health: it does not count as use of the connection."""
@@ -339,7 +339,7 @@ cdef class CallingEngine(PythonEngine):
             PythonEngine.lost(self, error)
         finally:
             if self.life.owner is not None:
-                self.life.owner.session_lost(self, error)
+                self.life.owner.connection_lost(self, error)
         return 0
 
     cdef int crash(self) except -1:

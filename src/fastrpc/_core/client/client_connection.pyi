@@ -11,9 +11,9 @@ class ClientConnection(Connection):
 
     Args:
         endpoint: the address it leads to; errors name it.
-        owner: notified of its life: `session_ready(session)`, `session_aged(session)`,
-            `session_draining(session)`, `session_lost(session, error)`, if asked for `session_used(session)` and
-            `session_crowded(session)`, and, of a credential that expires, `session_accepted(session, seconds)`.
+        owner: notified of its life, with the connection as first argument: `connection_ready`, `connection_aged`,
+            `connection_draining`, `connection_lost` (and the error), if asked for `connection_used` and
+            `connection_crowded`, and, of a credential that expires, `connection_accepted` (and the seconds).
         credential: the token to show before the first call.
         loop: watches the deadlines of its calls.
         timeouts, keepalive: the rules of its life.

@@ -57,16 +57,16 @@ cdef class ClientConnection(Connection):
 
     cdef int on_verdict(self) except -1:
         if self.auth_status == OK and self.auth_valid_seconds:
-            self.owner.session_accepted(self, self.auth_valid_seconds)
+            self.owner.connection_accepted(self, self.auth_valid_seconds)
         return 0
 
     cdef int on_used(self) except -1:
-        self.owner.session_used(self)
+        self.owner.connection_used(self)
         return 0
 
     cdef int on_ready(self) except -1:
         self.is_ready = True
-        self.owner.session_ready(self)
+        self.owner.connection_ready(self)
         return Connection.on_ready(self)
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
@@ -99,7 +99,7 @@ cdef class ClientConnection(Connection):
 
     def _tell_crowd(self):
         if not self.is_closed:
-            self.owner.session_crowded(self)
+            self.owner.connection_crowded(self)
 
     cdef int on_aged(self) except -1:
         if self.is_aged or not self.is_ready:
@@ -108,7 +108,7 @@ cdef class ClientConnection(Connection):
         self.liveness.age_ns = 2 * (self.now - self.liveness.made_ns)
         self.is_aged = True
         self.is_dispensable = self.sender.data_frames_sent <= self.liveness.probes
-        self.owner.session_aged(self)
+        self.owner.connection_aged(self)
         return 0
 
     cdef int _begin_retiring(self) except -1:
@@ -158,7 +158,7 @@ cdef class ClientConnection(Connection):
         if self.sender.data_frames_sent <= self.liveness.probes:
             self.is_dispensable = True
         self.is_usable = False
-        self.owner.session_draining(self)
+        self.owner.connection_draining(self)
 
     cdef int _close_when_idle(self) except -1:
         """Close a connection that takes no new calls after the last one and, if the server drains, after its FINAL."""
@@ -193,7 +193,7 @@ cdef class ClientConnection(Connection):
 
     cdef int on_closed(self) except -1:
         Connection.on_closed(self)
-        self.owner.session_draining(self)
+        self.owner.connection_draining(self)
         return 0
 
     cdef int eof(self) except -1:
@@ -202,7 +202,7 @@ cdef class ClientConnection(Connection):
 
     cdef int lost(self, object error) except -1:
         Connection.lost(self, error)
-        self.owner.session_lost(self, error)
+        self.owner.connection_lost(self, error)
         return 0
 
     def stats(self):

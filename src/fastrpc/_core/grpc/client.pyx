@@ -402,7 +402,7 @@ cdef class GrpcClient(AnsweredConnection):
             if self._stream is not NULL:
                 (<ByteStream>self._stream).engine_ready()
             if self.life.owner is not None:
-                self.life.owner.session_ready(self)
+                self.life.owner.connection_ready(self)
             if self.valid_seconds > 0:
                 self.life.credential_expires(self, self.valid_seconds)
         return self._release()
@@ -494,7 +494,7 @@ cdef class GrpcClient(AnsweredConnection):
         self._fail_all(why or (str(error) if error is not None else "the server closed it"), False)
         AnsweredConnection.lost(self, error)
         if self.life.owner is not None:
-            self.life.owner.session_lost(self, error)
+            self.life.owner.connection_lost(self, error)
         return 0
 
     cdef int left_behind(self) except -1:
@@ -524,7 +524,7 @@ cdef class GrpcClient(AnsweredConnection):
     def tell_crowd(self):
         """Notify the owner of a crowd."""
         if not self.is_closed:
-            self.life.owner.session_crowded(self)
+            self.life.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
         """Note that a call only asks for health: it does not count as use of the connection."""

@@ -3,7 +3,7 @@
 ::
 
     check(engine, now) ──► due: opening, age, rest ──► close, abort and retire of the engine
-                                                   ──► session_aged, session_draining of the owner
+                                                   ──► connection_aged, connection_draining of the owner
 
 It is told the time and the calls, and asks nothing. A client of a loop is the owner and is notified. Threads have none: the
 one with the next call looks at age and rest (`takes_thread`). Probes of a server's health are no use of a connection.
@@ -63,7 +63,7 @@ cdef class ClientLife:
             self._calls += 1
         if self.announces_calls:
             self.announces_calls = False
-            self.owner.session_used(engine)
+            self.owner.connection_used(engine)
         return 0
 
     cdef int call_ended(self, Engine engine) except -1:
@@ -82,7 +82,7 @@ cdef class ClientLife:
     cdef int credential_expires(self, Engine engine, double seconds) except -1:
         cdef uint64_t age
         if self.owner is not None:
-            self.owner.session_accepted(engine, seconds)
+            self.owner.connection_accepted(engine, seconds)
             return 0
         # Without a loop no timer renews it: a younger connection, with a new one, takes the place of this one.
         age = engine.now - self._made_ns + <uint64_t>(seconds * RENEWED_NS)
@@ -94,7 +94,7 @@ cdef class ClientLife:
             return 0
         self._refused_ns = engine.now
         if self.owner is not None:
-            self.owner.session_refused(engine)
+            self.owner.connection_refused(engine)
         elif engine.now >= self._made_ns + REFUSED_AGAIN_NS:
             self.is_spent = True
             engine.is_usable = False
@@ -108,7 +108,7 @@ cdef class ClientLife:
             if not self._was_used:
                 self.is_dispensable = True
             if self.owner is not None:
-                self.owner.session_draining(engine)
+                self.owner.connection_draining(engine)
         return 0
 
     cdef int retire(self, Engine engine, Py_ssize_t in_flight) except -1:
@@ -157,7 +157,7 @@ cdef class ClientLife:
                 else:
                     self.is_aged = True
                     self.is_dispensable = not self._was_used
-                    self.owner.session_aged(engine)
+                    self.owner.connection_aged(engine)
             due = 0 if self._age_ns == 0 else self._made_ns + self._age_ns
         if self._idle_ns and self._calls == 0 and not engine.is_closed:
             if now >= self._used_ns + self._idle_ns:

@@ -51,14 +51,14 @@ class SyncAttempting(BaseAttempting):
         running = call._options.running
         while attempt is None:
             # A connection may end just before the send: then take the next one.
-            session, pick = self._connection(endpoint)
+            connection, pick = self._connection(endpoint)
             if running is not None and running.is_over:
                 if pick is not None:
                     pick.dropped()
                 raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
             try:
                 # The attempt of a stream keeps the pick until its end.
-                attempt = call._attempt_on(session, self._number, pick)
+                attempt = call._attempt_on(connection, self._number, pick)
             finally:
                 # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
                 if attempt is None and pick is not None:
@@ -66,14 +66,14 @@ class SyncAttempting(BaseAttempting):
         self._note_sent()
         if running is not None:
             running.add(attempt)
-        return attempt, session, pick
+        return attempt, connection, pick
 
     async def _start_batch(self, batch: BlockingCall) -> tuple[BlockingCall, Pick | None]:
         is_begun = False
         while not is_begun:
-            session, pick = self._connection(self.pick())
+            connection, pick = self._connection(self.pick())
             try:
-                is_begun = batch._batch.attempt_on(batch, session)
+                is_begun = batch._batch.attempt_on(batch, connection)
             finally:
                 if not is_begun and pick is not None:
                     pick.dropped()
@@ -89,33 +89,33 @@ class SyncAttempting(BaseAttempting):
     def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Pick | None]:
         """Return a connection for the next attempt, and the pick that reports its outcome."""
         if self._pool.endpoint_set is None:
-            return self._session(), None
+            return self._open_connection(), None
         pick = self._taken(endpoint)
         pinned = self._moved.get(endpoint, endpoint).address if pick is None else None
         choice = _Choice(self, pinned, pick)
-        session = self._session(choice)
+        connection = self._open_connection(choice)
         if pinned is None and choice.pick is not None:
             self._went(endpoint, choice.pick)
-        return session, choice.pick
+        return connection, choice.pick
 
-    def _session(self, choice: "_Choice | None" = None) -> BlockingSession:
+    def _open_connection(self, choice: "_Choice | None" = None) -> BlockingSession:
         call, pool, patience = self._call, self._pool, self.patience()
         wait = call._options.wait_for_ready
         with self._connecting_for_call():
             while True:
                 try:
-                    session = pool.acquire(call.deadline, wait=wait, choice=choice, patience=patience)
+                    connection = pool.acquire(call.deadline, wait=wait, choice=choice, patience=patience)
                 except ConnectionLostError:
                     self._note_fork()
                     raise
-                ends = None if choice is None or session.is_ready else choice.begin_key_wait()
+                ends = None if choice is None or connection.is_ready else choice.begin_key_wait()
                 if ends is not None:
                     # A silent server delays no call of its keys for longer: then the next endpoint is picked.
-                    if session.wait_ready(None if math.isinf(ends) else ends):
-                        return session
+                    if connection.wait_ready(None if math.isinf(ends) else ends):
+                        return connection
                     continue
-                if not call._needs_ready or session.wait_ready(call.deadline):
-                    return session
+                if not call._needs_ready or connection.wait_ready(call.deadline):
+                    return connection
 
 
 class _Choice:

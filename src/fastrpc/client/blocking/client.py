@@ -215,7 +215,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         """
         if self._state.is_of_parent:
             self._state.use()
-        return client_stats(self._pool.sessions, self._pool.totals)
+        return client_stats(self._pool.connections, self._pool.totals)
 
     def __repr__(self) -> str:
         return f"<SyncClient of {self._pool}>"
@@ -245,7 +245,7 @@ class _Parts:
         )
         pool.dialer.spin_microseconds = self.spin_microseconds
         pool.dialer.credentials = client_credentials(self.credentials, config, where)
-        pool.on_change, pool.on_need = state.set_sessions, state.look_now
+        pool.on_change, pool.on_need = state.set_connections, state.look_now
         pool.on_width = lambda width: setattr(state, "width", width)
         routes = RouteMaker(config, pool.totals)
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)

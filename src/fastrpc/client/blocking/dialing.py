@@ -107,7 +107,7 @@ def spare_seconds_until(until: float | None) -> float:
     return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)
 
 
-def opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSession:
+def opened(connection: BlockingSession, spare_seconds: float | None) -> BlockingSession:
     """Return a connection that replaces others, once its SETTINGS arrived.
 
     Raises:
@@ -115,11 +115,13 @@ def opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSes
     """
     is_ready = False
     try:
-        is_ready = session.wait_ready(None if spare_seconds is None else time.monotonic() + spare_seconds)
+        is_ready = connection.wait_ready(None if spare_seconds is None else time.monotonic() + spare_seconds)
     finally:
         if not is_ready:
-            session.retire()
+            connection.retire()
     if not is_ready:
-        reason = session.lost_because or "the server did not answer in time"
-        raise ConnectError(f"{session.endpoint} did not open a connection to replace an aged one: {reason}")
-    return session
+        reason = connection.lost_because or "the server did not answer in time"
+        raise ConnectError(
+            f"{connection.endpoint} did not open a connection to replace an aged one: {reason}"
+        )
+    return connection

@@ -147,7 +147,7 @@ class SyncEndpoints:
             self.on_need()
 
     def _mark(self) -> bool:
-        return self._plan.mark(lambda subchannel: bool(subchannel.sessions))
+        return self._plan.mark(lambda subchannel: bool(subchannel.open_connections))
 
     def tried(self) -> str:
         """Return the state of each address, for the message of an error."""

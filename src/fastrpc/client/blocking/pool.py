@@ -67,14 +67,14 @@ class SyncPool(SyncEndpoints):
             return
         with self.reentry:
             with self._lock():
-                unread = [session for session in self.sessions if not session.is_ready]
-            for session in unread:
-                session.catch_up()
+                unread = [connection for connection in self.connections if not connection.is_ready]
+            for connection in unread:
+                connection.catch_up()
 
     @property
-    def sessions(self) -> list[BlockingSession]:
+    def connections(self) -> list[BlockingSession]:
         """All connections."""
-        return [session for subchannel in self.subchannels for session in subchannel.sessions]
+        return [connection for subchannel in self.subchannels for connection in subchannel.open_connections]
 
     def acquire(
         self, until: float | None, *, wait: bool, choice: Any = None, patience: Patience | None = None
@@ -109,26 +109,26 @@ class SyncPool(SyncEndpoints):
             claimed = made = None
             try:
                 with self._lock():
-                    session, subchannels = self._choose() if choice is None else self._choose_placed(choice)
-                    if session is None and until is not None and time.monotonic() >= until:
+                    connection, subchannels = self._choose(choice)
+                    if connection is None and until is not None and time.monotonic() >= until:
                         raise TimeoutError
-                    key_ends = None if choice is None or session is not None else choice.begin_key_wait()
+                    key_ends = None if choice is None or connection is not None else choice.begin_key_wait()
                     subchannel = (
                         None
-                        if has_dialed and session is not None
-                        else self._subchannel_to_dial(session, subchannels)
+                        if has_dialed and connection is not None
+                        else self._subchannel_to_dial(connection, subchannels)
                     )
                     if subchannel is None:
-                        if session is not None:
+                        if connection is not None:
                             self._publish()
-                            return session
+                            return connection
                         self._await_change(until, wait, subchannels, patience, key_ends)
                         continue
                     claimed = subchannel
                     claimed.is_dialing = True
                     self._publish()
                 has_dialed = True
-                made = self._dial(claimed, until, *self._dial_times(until, key_ends, session))
+                made = self._dial(claimed, until, *self._dial_times(until, key_ends, connection))
             finally:
                 # Also for a signal handler that raises anywhere above: otherwise no call ever dials there again.
                 if claimed is not None:
@@ -149,7 +149,7 @@ class SyncPool(SyncEndpoints):
             with self._lock():
                 self._check_open()
                 if (
-                    len(subchannel.sessions) >= subchannel.width
+                    len(subchannel.open_connections) >= subchannel.width
                     or subchannel.is_removed
                     or not self._plan.may_dial(subchannel, time.monotonic())
                 ):
@@ -162,30 +162,30 @@ class SyncPool(SyncEndpoints):
             if claimed is not None:
                 self._announce(claimed, made)
 
-    def _choose(self) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
-        """Return the least used connection of the next endpoint that has one, and the endpoints to dial."""
+    def _choose(self, choice: Any) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
+        """Return a connection to the picked endpoint, else of the next one that has one; and the endpoints to dial."""
         self._check_open()
+        if choice is not None:
+            return self._choose_placed(choice)
         self._turn += 1
         subchannels = self._in_turn()
         for subchannel in subchannels:
             subchannel.refresh()
-            session = subchannel.least_used()
-            if session is not None:
-                return session, subchannels
+            connection = subchannel.least_used()
+            if connection is not None:
+                return connection, subchannels
         return None, subchannels
 
     def _choose_placed(self, choice: Any) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
-        """Return a connection to the picked endpoint, and the endpoints to dial."""
-        self._check_open()
         while True:
             subchannel: SyncSubchannel = choice.subchannel()
             subchannel.refresh()
-            session = subchannel.least_used()
+            connection = subchannel.least_used()
             is_awaited = not subchannel.is_ready and choice.key_wait_ends is not None
             others = [] if choice.is_pinned or is_awaited else choice.left_of(self._in_turn())
             subchannels = [subchannel, *others]
-            if session is not None:
-                return session, subchannels
+            if connection is not None:
+                return connection, subchannels
             if choice.is_pinned or not self._mark():
                 choice.release()
                 return None, subchannels
@@ -195,13 +195,13 @@ class SyncPool(SyncEndpoints):
         return self.wanted[start:] + self.wanted[:start]
 
     def _subchannel_to_dial(
-        self, session: BlockingSession | None, subchannels: list[SyncSubchannel]
+        self, connection: BlockingSession | None, subchannels: list[SyncSubchannel]
     ) -> SyncSubchannel | None:
         """Return the endpoint to dial: one without a connection, or one whose connections are all in use."""
         busy, now = None, time.monotonic()
-        if session is not None and session.users:
-            busy = next((each for each in subchannels if session in each.sessions), None)
-            if busy is not None and busy.is_automatic and not busy.is_crowded(session.users, now):
+        if connection is not None and connection.users:
+            busy = next((each for each in subchannels if connection in each.open_connections), None)
+            if busy is not None and busy.is_automatic and not busy.is_crowded(connection.users, now):
                 busy = None
         return self._plan.next_dial(subchannels, busy, 0 if busy is None else busy.width, now)
 
@@ -235,19 +235,19 @@ class SyncPool(SyncEndpoints):
                 return
 
     def _dial_times(
-        self, until: float | None, key_ends: float | None, session: BlockingSession | None
+        self, until: float | None, key_ends: float | None, connection: BlockingSession | None
     ) -> tuple[float | None, float | None]:
         """Return a dial's time limit beside the general ones, and the instant from which it fails for its call.
 
         If calls have keys, others still wait for an endpoint whose dial was cut at half of the time of one of them.
         """
-        spare = seconds_until(key_ends) if session is None else spare_seconds_until(until)
+        spare = seconds_until(key_ends) if connection is None else spare_seconds_until(until)
         places_keys = self.endpoint_set is not None and self.endpoint_set.places_keys
         if until is None or spare is None or not places_keys:
             return spare, until
         now, connect = time.monotonic(), self.config.timeouts.connect
         longest = min(
-            SPARE_SECONDS if session is not None else math.inf, math.inf if connect is None else connect
+            SPARE_SECONDS if connection is not None else math.inf, math.inf if connect is None else connect
         )
         return spare, now + spare if (until - now) / 2 < longest else until
 
@@ -260,7 +260,7 @@ class SyncPool(SyncEndpoints):
             cut: the instant from which a failure is not that of the endpoint; None for never.
         """
         try:
-            replaces = bool(subchannel.sessions) and not subchannel.lasting
+            replaces = bool(subchannel.open_connections) and not subchannel.lasting
             made = self.dialer.dial(
                 subchannel.endpoint,
                 until,
@@ -277,23 +277,23 @@ class SyncPool(SyncEndpoints):
                 now = time.monotonic()
                 if cut is None or now < cut:
                     subchannel.note_failure(error, now)
-                elif cut != until and self.sessions:
+                elif cut != until and self.connections:
                     # Calls that go elsewhere meanwhile are not to wait for this dial one after the other.
                     subchannel.put_off(now)
             return None
 
-    def _announce(self, subchannel: SyncSubchannel, session: BlockingSession | None) -> None:
+    def _announce(self, subchannel: SyncSubchannel, connection: BlockingSession | None) -> None:
         """Announce the outcome of a dial: the connection, or None."""
         with self._lock():
             subchannel.is_dialing, subchannel.was_dialed = False, True
             self._changed.notify_all()
-            if session is not None and not self.is_closed and not subchannel.is_removed:
+            if connection is not None and not self.is_closed and not subchannel.is_removed:
                 self.totals.connections += 1
-                subchannel.sessions.append(session)
-                session = None
+                subchannel.open_connections.append(connection)
+                connection = None
             self._publish()
-        if session is not None:
-            session.close()
+        if connection is not None:
+            connection.close()
 
     def _publish(self) -> None:
         """Publish the connections that calls may take without asking the pool."""
@@ -303,43 +303,47 @@ class SyncPool(SyncEndpoints):
             if subchannel.endpoint_state is not None:
                 # A silent server must not hold the calls of its keys.
                 is_shown = subchannel.is_ready or not self._plan.places.places_keys
-                subchannel.endpoint_state.sessions = list(subchannel.sessions) if is_shown else []
-        self.on_width(max((each.asks_below for each in self.subchannels if each.sessions), default=1))
-        groups = [list(subchannel.sessions) for subchannel in self.subchannels if subchannel.sessions]
+                subchannel.endpoint_state.connections = list(subchannel.open_connections) if is_shown else []
+        self.on_width(max((each.asks_below for each in self.subchannels if each.open_connections), default=1))
+        groups = [
+            list(subchannel.open_connections)
+            for subchannel in self.subchannels
+            if subchannel.open_connections
+        ]
         self.on_change(groups, self._plan.next_look())
 
     def close(self) -> None:
         """Close every connection for good."""
-        for session in self._drop_all():
-            session.close()
+        for connection in self._drop_all():
+            connection.close()
         if self._follower is not None:
             self._follower.close()
 
     def _drop_all(self) -> list[BlockingSession]:
         with self._lock():
             self.is_closed = True
-            sessions = self.sessions
+            connections = self.connections
             for subchannel in self.subchannels:
-                subchannel.sessions = []
+                subchannel.open_connections = []
             self._publish()
             self._changed.notify_all()
-        return sessions
+        return connections
 
     def detach(self) -> None:
         """Leave the connections to the parent: close only the descriptors, without locks or callbacks."""
         self.is_closed = True
-        for session in self.sessions:
-            session.detach()
+        for connection in self.connections:
+            connection.detach()
 
     def __del__(self) -> None:
-        if self.is_closed or not self.sessions:
+        if self.is_closed or not self.connections:
             return
         if self.is_of_parent:
             self.detach()
             return
         warnings.warn(f"unclosed SyncClient of {self}", ResourceWarning, source=self, stacklevel=2)
-        for session in self.sessions:
-            session.retire()
+        for connection in self.connections:
+            connection.retire()
 
     def __str__(self) -> str:
         return str(self.target)

@@ -170,7 +170,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         pool = self.client._pool
         if pool.is_closed:
             return grpc.ChannelConnectivity.SHUTDOWN
-        if any(session.is_ready for session in pool.sessions):
+        if any(connection.is_ready for connection in pool.connections):
             return grpc.ChannelConnectivity.READY
         if try_to_connect and (self._connecting is None or self._connecting.done()):
             self._connecting = asyncio.get_running_loop().create_task(self.client.ready())

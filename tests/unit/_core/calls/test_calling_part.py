@@ -22,7 +22,7 @@ def test_an_engine_without_the_part_takes_no_calls(engine: PythonEngine) -> None
     assert not engine.is_usable
     state = CallerState(None, None, RetryBudget())
     with pytest.raises(TypeError, match="it must be an Engine that makes calls"):
-        state.set_sessions([engine])
+        state.set_connections([engine])
     near, far = socket.socketpair()
     io = SocketIO(near)
     with pytest.raises(TypeError, match="makes no calls"):

@@ -47,7 +47,7 @@ def client() -> Iterator[SyncClient]:
 def test_an_attempt_that_is_not_sent_leaves_its_stream_as_it_was(client: SyncClient) -> None:
     stream = client.stream(Bench.count, 3)
     assert list(stream) == [0, 1, 2]
-    (session,) = client._pool.sessions
+    (session,) = client._pool.connections
     last = stream._attempt
     assert (stream.attempt_ended, last is None) == (True, False)
     session.retire()

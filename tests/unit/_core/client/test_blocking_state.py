@@ -66,4 +66,4 @@ def test_a_thread_that_waits_inside_may_not_use_it() -> None:
 def test_its_connections_are_all_there() -> None:
     nothing: Any = None
     with pytest.raises(TypeError, match="a connection is None"):
-        Maker().state.set_sessions([[nothing]], None)
+        Maker().state.set_connections([[nothing]], None)

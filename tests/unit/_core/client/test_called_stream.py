@@ -31,7 +31,7 @@ async def begin(client: Any, holder: LastHolder, method: Any) -> None:
     stream = client.stream(method)
     stream._set_loop(loop_state(asyncio.get_running_loop()), 0.0)
     stream.origin._start_clock()
-    attempt = stream.origin._attempt_on(client._pool.sessions[0], 0)
+    attempt = stream.origin._attempt_on(client._pool.connections[0], 0)
     holder.held.append(stream)
     attempt._begin(stream, holder)
 

@@ -92,6 +92,6 @@ def test_a_state_that_was_not_used_may_be_used_in_a_child() -> None:
 
 def test_connections_are_engines_that_make_calls() -> None:
     state = state_of(Runner())
-    state.set_sessions([])
+    state.set_connections([])
     with pytest.raises(TypeError, match="a connection is 1, it must be an Engine"):
-        state.set_sessions([1])
+        state.set_connections([1])

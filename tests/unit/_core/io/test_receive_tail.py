@@ -31,15 +31,15 @@ class Owner:
         self.heard: list[str] = []
         self.fails = False
 
-    def session_ready(self, session: ClientConnection) -> None:
+    def connection_ready(self, session: ClientConnection) -> None:
         self.heard.append("ready")
 
-    def session_draining(self, session: ClientConnection) -> None:
+    def connection_draining(self, session: ClientConnection) -> None:
         self.heard.append("draining")
         if self.fails:
             raise ValueError("the owner fails")
 
-    def session_lost(self, session: ClientConnection, error: Exception | None) -> None:
+    def connection_lost(self, session: ClientConnection, error: Exception | None) -> None:
         self.heard.append("lost")
 
 
@@ -168,7 +168,7 @@ async def test_a_short_read_goes_before_long_ones() -> None:
     use_up_the_turn()
     long = DRAINS + Data(1, bytes(100_000)).encode()[:20_000]
     for (session, _, owner), name, data in zip(opened, ("long", "short"), (long, DRAINS), strict=True):
-        owner.session_draining = lambda _, name=name: order.append(name)  # type: ignore[method-assign, misc]
+        owner.connection_draining = lambda _, name=name: order.append(name)  # type: ignore[method-assign, misc]
         receive(session, data)
     await eventually(lambda: len(order) == 2)
     assert order == ["short", "long"]
