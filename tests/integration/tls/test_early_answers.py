@@ -1,4 +1,4 @@
-"""Answers leave while further requests of the same read are handled, over TLS as over a plain socket."""
+"""Answers leave while further requests of the same read are handled, by every protocol with calls side by side."""
 
 import asyncio
 import threading
@@ -35,11 +35,12 @@ class Early:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("protocol", ["native", "grpc", "rpcx"])
 async def test_an_answer_leaves_before_the_next_request_of_its_read_is_handled(
-    authority: Authority, server_certificate: Certificate, scheme: str
+    authority: Authority, server_certificate: Certificate, scheme: str, protocol: str
 ) -> None:
     service = Early()
-    trusting = ClientConfig(tls=TLS(ca_file=authority.cert_file))
+    trusting = ClientConfig(tls=TLS(ca_file=authority.cert_file), wire_protocol=protocol)
 
     async def call_both(client: Client) -> bool:
         service.has_arrived.clear()
@@ -59,7 +60,9 @@ async def test_an_answer_leaves_before_the_next_request_of_its_read_is_handled(
                     return True
         return False
 
-    async with Server(service, config=ServerConfig(tls=server_certificate.tls())) as server:
+    async with Server(
+        service, config=ServerConfig(tls=server_certificate.tls(), protocols=(protocol,))
+    ) as server:
         address = str(await server.listen(f"{scheme}://127.0.0.1:0"))
         # A loop of its own: that of the server stands still meanwhile.
         assert await asyncio.to_thread(asyncio.run, is_early(address))

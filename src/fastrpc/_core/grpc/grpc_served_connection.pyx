@@ -170,7 +170,8 @@ cdef class GrpcServedConnection(EngineServedConnection):
             engine.put_template(self.success_fields)
             engine.end_head(stream, True)
         engine.note_answered()
-        return self._ended(engine, served, PyBytes_GET_SIZE(payload))
+        self._ended(engine, served, PyBytes_GET_SIZE(payload))
+        return self.flush_early(engine)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
         cdef GrpcCall served = <GrpcCall>call

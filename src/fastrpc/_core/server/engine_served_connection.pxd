@@ -19,6 +19,10 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int leave_rest(self, ServerCall call) except -1
     cdef int sender_known(self, ServerCall call, int verdict) except -1
 
+    # An answer was written: those of a read leave while its further requests are handled.
+    cdef int flush_early(self, Engine engine) except -1
+    cdef int _flush_due(self, Engine engine) except -1
+
     cdef int64_t unsent_bytes(self) except? -1
     cdef int join(self, Engine engine) except -1
     cdef int certify(self, object identity, object valid_seconds, uint64_t generation) except -1

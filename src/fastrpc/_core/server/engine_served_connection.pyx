@@ -12,6 +12,11 @@ A long request has its sender checked by its beginning, before the rest of it is
 
 An engine has one check for its connection, which judges one request at a time. The gate judges the complete call once more;
 the verdict on its credential is kept.
+
+Answers leave while the rest of the same read is still handled: after `FIRST_FLUSH_NS` of handlers, then after three times as
+long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64 calls in flight
+(`make compare`). The time has to be at most a third of that of a read's handlers: with 10 µs workload W2 gave 490,000/s, with
+4 µs 700,000/s.
 """
 
 cimport cython
@@ -22,6 +27,9 @@ from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.access cimport WAITS
 from fastrpc._core.server.gate cimport Gate
+
+# Handlers of one read run so long before the first answers leave, then each time twice as long as they have until then.
+cdef uint64_t FIRST_FLUSH_NS = 4_000
 
 
 cdef class EngineServedConnection(ServedConnection):
@@ -66,6 +74,23 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
         """A deferred verdict is there (`Verdict`); a refused request is answered already."""
         return 0
+
+    # Answers
+
+    cdef int flush_early(self, Engine engine) except -1:
+        """An answer was written: flush it if it is time, while further requests of the same read are handled."""
+        if engine.is_reading and self.stepped_ns > engine.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
+            return self._flush_due(engine)
+        return 0
+
+    cdef int _flush_due(self, Engine engine) except -1:
+        cdef ByteStream stream
+        self.flush_due_ns = self.stepped_ns + 2 * (self.stepped_ns - engine.now)
+        if engine._stream is NULL:
+            return 0
+        stream = <ByteStream>engine._stream
+        # A stream that collects output would send it no sooner.
+        return stream.flush() if stream.sends_at_once() else 0
 
     # Its engine
 

@@ -27,9 +27,6 @@ cdef class ServedCalls(ServingPart):
         # The life of the connection, and the credentials and output of its calls.
         ConnectionLife life
 
-        # The instant at which the answers of this read written by then are to leave.
-        uint64_t flush_due_ns
-
         # Credit kept back while memory is short, or too many requests wait for a turn of ours.
         int64_t withheld
 
@@ -37,7 +34,6 @@ cdef class ServedCalls(ServingPart):
     cdef int return_credit(self) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int flush(self) except -1
-    cdef int flush_early(self) except -1
     cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int _end_cut(self, uint64_t id, str text) except -1

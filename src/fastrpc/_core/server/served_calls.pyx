@@ -12,11 +12,6 @@ decisions of the gate.
 The most frequent calls avoid the objects of the general case: the gate passes a raw payload to its handler without a
 tuple around it, the handler runner fetches an exception where C left it instead of catching it, and a small answer goes
 into the write buffer without a `Frame` (`WireProtocol.write_answer`).
-
-Answers leave while the rest of the same read is still handled: after `FIRST_FLUSH_NS` of handlers, then after three
-times as long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64
-calls in flight (`make compare`). The time has to be at most a third of that of a read's handlers: with 10 µs workload
-W2 gave 490,000/s, with 4 µs 700,000/s.
 """
 
 cimport cython
@@ -48,9 +43,6 @@ cdef enum:
     # Requests that wait for the server's own turns may hold this part of `Memory.request_bytes` before credit is kept
     # back: together with input under way, a window, they stay below all of it.
     PART_THAT_WAITS = 4
-
-# Handlers of one read run so long before the first answers leave, then each time twice as long as they have until then.
-cdef uint64_t FIRST_FLUSH_NS = 4_000
 
 
 @cython.final
@@ -101,9 +93,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         )
         if <int64_t>engine.sender.unsent_bytes() > (<ServedCalls>engine.serving).gate.send_soft:
             (<ServedCalls>engine.serving).weigh_output()
-        if engine.is_reading and self.stepped_ns > engine.now + FIRST_FLUSH_NS:
-            return (<ServedCalls>engine.serving).flush_early()
-        return 0
+        return self.flush_early(engine)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
         cdef Connection engine = self.owner()
@@ -279,7 +269,6 @@ cdef class ServedCalls(ServingPart):
 
     @cython.nonecheck(False)
     cdef int on_read(self) except -1:
-        self.flush_due_ns = 0
         self.connection.received_ns = (<Connection>self.owner).received_ns
         self.connection.read_ended()
         return self.gate.runner.leave_task()
@@ -294,16 +283,6 @@ cdef class ServedCalls(ServingPart):
         """Flush the written output now."""
         cdef Connection engine = self.engine()
         return 0 if engine._stream is NULL else (<ByteStream>engine._stream).flush()
-
-    cdef int flush_early(self) except -1:
-        """Flush answers while further requests of the same read are handled."""
-        cdef Connection engine = self.engine()
-        cdef uint64_t stepped = self.connection.stepped_ns
-        if stepped <= self.flush_due_ns:
-            return 0
-        self.flush_due_ns = stepped + 2 * (stepped - engine.now)
-        # A stream that collects output would send it no sooner.
-        return self.flush() if engine._stream is not NULL and (<ByteStream>engine._stream).sends_at_once() else 0
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
         # A limit of the connection itself: the gate has not seen the call.

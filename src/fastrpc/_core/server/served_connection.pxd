@@ -96,6 +96,9 @@ cdef class ServedConnection:
         uint64_t ended_ns
         bint is_reading
 
+        # The instant at which the answers of this read written by then are to leave.
+        uint64_t flush_due_ns
+
         # The number of calls begun by an engine in Python.
         uint64_t begun
 
@@ -185,6 +188,7 @@ cdef class ServedConnection:
     # The end of the read whose messages were handled.
     cdef inline int read_ended(self) noexcept:
         self.is_reading = False
+        self.flush_due_ns = 0
         self.holding &= ~<int>HOLD_LATE
         return 0
 
