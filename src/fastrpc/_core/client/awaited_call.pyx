@@ -220,7 +220,9 @@ cdef class AwaitedCall(ClientCall):
         """Return the session of the endpoint picked for the call; None if the runner has to connect first."""
         self.endpoint_set = (<CallerState>self.options.shared).endpoint_set
         self.endpoint_state = self.endpoint_set.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
-        return None if self.endpoint_state is None else next_usable(self.endpoint_state.connections, &self.endpoint_state.turn)
+        if self.endpoint_state is None:
+            return None
+        return next_usable(self.endpoint_state.connections, &self.endpoint_state.turn)
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""

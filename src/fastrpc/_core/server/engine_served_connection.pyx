@@ -13,10 +13,10 @@ A long request has its sender checked by its beginning, before the rest of it is
 An engine has one check for its connection, which judges one request at a time. The gate judges the complete call once more;
 the verdict on its credential is kept.
 
-Answers leave while the rest of the same read is still handled: after `FIRST_FLUSH_NS` of handlers, then after three times as
-long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64 calls in flight
-(`make compare`). The time has to be at most a third of that of a read's handlers: with 10 µs workload W2 gave 490,000/s, with
-4 µs 700,000/s.
+Answers leave while the rest of the same read is still handled: after `FIRST_FLUSH_NS` of handlers, then after three times
+as long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64 calls in
+flight (`make compare`). The time has to be at most a third of that of a read's handlers: with 10 µs workload W2 gave
+490,000/s, with 4 µs 700,000/s.
 """
 
 cimport cython
