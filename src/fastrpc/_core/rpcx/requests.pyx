@@ -11,7 +11,7 @@ from fastrpc._core.base.codec_numbers cimport FOREIGN_CODECS, codec_of
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, note_dropped
 from fastrpc._core.rpcx.frames cimport HEADER_BYTES, IS_ONE_WAY, LENGTH_BYTES
 from fastrpc._core.rpcx.native_forms cimport Reserved, find_reserved, native_entries
@@ -139,10 +139,13 @@ cdef class RpcxServedConnection(EngineServedConnection):
     """The served calls of one connection that speaks rpcx."""
 
     cdef int do_answer(self, Call call, bytes payload) except -1:
+        cdef RpcxRequests engine
         if self._engine is NULL or self.is_closed:
             return 0
-        (<RpcxRequests>self._engine).send_answer(<ServerCall>call, payload)
-        return self.flush_early(<Engine>self._engine)
+        # Held: the answer may be the last thing that keeps it.
+        engine = <RpcxRequests>self._engine
+        engine.send_answer(<ServerCall>call, payload)
+        return self.flush_early(engine)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
         if self._engine is NULL or self.is_closed:
