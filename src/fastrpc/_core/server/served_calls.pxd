@@ -33,7 +33,6 @@ cdef class ServedCalls(ServingPart):
     cdef Connection engine(self)
     cdef int return_credit(self) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
-    cdef int flush(self) except -1
     cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int _end_cut(self, uint64_t id, str text) except -1

@@ -195,7 +195,7 @@ cdef class NativeServedConnection(EngineServedConnection):
 
     cdef int end_turn(self) except -1:
         cdef Connection engine = self.owner()
-        return 0 if engine is None else (<ServedCalls>engine.serving).flush()
+        return 0 if engine is None or engine._stream is NULL else (<ByteStream>engine._stream).flush()
 
 
 @cython.final
@@ -278,11 +278,6 @@ cdef class ServedCalls(ServingPart):
         return self.life.note_stall(engine.now, engine.came_ns)
 
     # From the served connection to the wire
-
-    cdef int flush(self) except -1:
-        """Flush the written output now."""
-        cdef Connection engine = self.engine()
-        return 0 if engine._stream is NULL else (<ByteStream>engine._stream).flush()
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
         # A limit of the connection itself: the gate has not seen the call.
