@@ -86,9 +86,9 @@ def forgotten_trees() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def little_to_collect() -> None:
-    """Keep what lives before a file of tests out of the collector: hundreds of tests have it look at everything.
+    """Keep modules, reports and caches out of the collector: hundreds of tests have it look at all that is left.
 
-    That is modules, and the reports and caches of a run; a test's own objects are younger.
+    What a test makes itself is younger, and is collected as ever.
     """
     gc.collect()
     gc.freeze()
