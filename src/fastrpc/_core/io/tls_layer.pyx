@@ -122,8 +122,13 @@ cdef class TLSLayer(Layer):
         if not self.transport.is_closing():
             self._rests = True
             self.transport.pause_reading()
-            self.loop_state.call_soon(self._read_on)
+            # Behind what others sent: a loop that polls after its callbacks would read this socket first.
+            self.loop_state.call_soon(self._read_on if turns.polls.polls_first else self._let_others_read)
         return 0
+
+    def _let_others_read(self):
+        """The next poll is for the others; the one behind it finds this socket last."""
+        self.loop_state.call_soon(self._read_on)
 
     def _read_on(self):
         self._rests = False
