@@ -130,8 +130,10 @@ LEFT_BY_CLIENTS = (
 LIBRARIES_LEFT_BY_CLIENTS = {"decimal", "msgspec", "platform", "typing_extensions", "uuid"}
 
 LEFT_BY_SERVERS = (
+    "fastrpc._core.grpc",
     "fastrpc._core.http",
     "fastrpc._core.http1",
+    "fastrpc._core.http2",
     "fastrpc._core.rpcx",
     "fastrpc._core.websocket",
     "fastrpc.auth.json_web_tokens",
@@ -139,7 +141,11 @@ LEFT_BY_SERVERS = (
     "fastrpc.client",
     "fastrpc.files",
     "fastrpc.registries",
+    "fastrpc.rpc.protobuf.marshals",
+    "fastrpc.server.grpc_reflection",
 )
+#: Libraries of authentication and of policies in files.
+LIBRARIES_LEFT_BY_SERVERS = {"hashlib", "tomllib"}
 
 
 def below(names: set[str], folders: tuple[str, ...]) -> set[str]:
@@ -164,6 +170,7 @@ def test_client_of_one_address_loads_the_parts_that_every_call_needs(client: str
 def test_server_loads_no_protocol_but_the_native_one_and_no_authentication() -> None:
     report = report_of_an_import("from fastrpc import Server\nserver = Server()")
     assert below(ours(report), LEFT_BY_SERVERS) == set()
+    assert LIBRARIES_LEFT_BY_SERVERS & report["modules"].keys() == set()
 
 
 @pytest.mark.parametrize("package", ["auth", "config", "failmodes", "selectors"])

@@ -23,10 +23,11 @@ def imports() -> list[Finding]:
     """`import fastrpc`, a client and a server over asyncio, and the start of the command line."""
     statements = {
         "import fastrpc": 40,
-        "from fastrpc import Client": 55,
-        "from fastrpc import Client; Client('tcp://127.0.0.1:1')": 105,
-        "from fastrpc import SyncClient": 70,
-        "from fastrpc import serve": 120,
+        "from fastrpc import Client": 45,
+        "from fastrpc import Client; Client('tcp://127.0.0.1:1')": 80,
+        "from fastrpc import SyncClient": 50,
+        "from fastrpc import Client, Server": 60,
+        "from fastrpc import serve": 75,
     }
     details = f"CPU time of a new process, over asyncio, median of {ROUNDS}"
     return [

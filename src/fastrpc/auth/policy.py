@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
@@ -233,6 +232,8 @@ class Policy(Rules):
 
 
 def _read(text: str) -> tuple[Rule, ...]:
+    import tomllib  # A policy that is written in Python needs none.
+
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -36,7 +36,6 @@ from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.protocols.base import PeerConnection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.marshals import marshal_for
-from fastrpc.rpc.protobuf.marshals import message_marshal
 from fastrpc.rpc.service import BUILTIN_PREFIX
 from fastrpc.status import Status
 from fastrpc.tls.certificate import certificate_of
@@ -187,6 +186,8 @@ class Dispatcher:
         Raises:
             CallError: protobuf cannot carry this method's types.
         """
+        from fastrpc.rpc.protobuf.marshals import message_marshal
+
         limits, memory = self._config.limits, self._config.memory
         try:
             return message_marshal(route.definition, depth=limits.depth, items=memory.items, as_json=as_json)

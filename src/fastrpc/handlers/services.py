@@ -26,7 +26,6 @@ from fastrpc.protocols.base import PeerConnection
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, split_call_log
 from fastrpc.rpc.marshals import check_service, codec_for, marshal_for
-from fastrpc.rpc.protobuf.marshals import message_marshal
 from fastrpc.rpc.service import BUILTIN_PREFIX, service_definition
 
 __all__ = ["Services", "is_inside_handler"]
@@ -139,6 +138,8 @@ class Services:
 
     def _warn_of_unfit(self, definition: ServiceDefinition) -> None:
         """Warn of methods that callers by gRPC cannot call, as protobuf has no form of a type."""
+        from fastrpc.rpc.protobuf.marshals import message_marshal
+
         limits = self._config.limits
         for method in definition.methods.values():
             try:

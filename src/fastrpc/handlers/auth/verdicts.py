@@ -1,7 +1,6 @@
 """Verdicts on credentials: each is requested once, and kept for a while."""
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import OrderedDict
@@ -175,4 +174,6 @@ def _key(peer: Peer) -> bytes:
         peer.address.host or str(peer.address),
         str((peer.certificate or {}).get("fingerprint", "")),
     )
+    import hashlib  # Servers without authentication need none.
+
     return hashlib.sha256("\0".join(part or "" for part in parts).encode("utf-8", "surrogatepass")).digest()
