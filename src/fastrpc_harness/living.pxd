@@ -39,3 +39,4 @@ cdef class LivedEngine(PythonEngine):
         public uint64_t heard_ns
         public int64_t received
         public int64_t unsent
+        public int64_t parked

@@ -29,6 +29,7 @@ class LivedEngine(PythonEngine):
     heard_ns: int
     received: int
     unsent: int
+    parked: int
     def __init__(self, connection: ServedConnection | None = None) -> None: ...
     @property
     def below(self) -> LivedStream: ...

@@ -81,6 +81,7 @@ cdef class LivedEngine(PythonEngine):
         facts.heard_ns = self.heard_ns
         facts.received = self.received
         facts.unsent = self.unsent
+        facts.parked = self.parked
         return self.life.check(now, &facts)
 
     def lingers(self, uint64_t now):

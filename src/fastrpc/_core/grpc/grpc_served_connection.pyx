@@ -280,7 +280,9 @@ cdef class GrpcServedConnection(EngineServedConnection):
             return 0
         if not served.has_begun:
             self._begin(engine, served, compressor or self._compressor_of(served), None)
-        return engine.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
+        engine.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
+        # It waits for a window: nothing may be flushed, so it is weighed here.
+        return self.weigh_answer() if served.http2_stream.unsent is not None else 0
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         cdef GrpcCall served = <GrpcCall>call

@@ -221,6 +221,7 @@ cdef class GrpcServer(GrpcRequests):
         facts.began_ns = self.incoming.began_ns
         facts.heard_ns = self.received_ns
         facts.received = self.incoming.came
+        facts.unsent = self.unsent_output() if self.is_closed else (<GrpcServedConnection>self.connection).unsent_bytes()
         # Messages of streams may wait for the windows of their readers for as long as `Timeouts.stream_idle` lets them.
-        facts.unsent = self.unsent_output() + self.waiting_bytes
+        facts.parked = max(0, self.sender.queued_bytes - self.waiting_bytes)
         return self.life.check(now, &facts)

@@ -488,6 +488,7 @@ cdef class RpcxServer(RpcxRequests):
         facts.received = self.frame_bytes
         # Its connection holds nothing once it is closed; its peer may still take the last output.
         facts.unsent = self.unsent_output() if self.is_closed else self.connection.unsent_bytes()
+        facts.parked = 0
         return self.life.check(now, &facts)
 
     cdef uint64_t _check_last_call(self, uint64_t now) except? 0:

@@ -21,8 +21,9 @@ cdef struct Facts:
     uint64_t began_ns
     uint64_t heard_ns
     int64_t received
-    # Bytes of output that the peer has not taken.
+    # Bytes of output that the peer has not taken; of them those of streams whose readers may take their time.
     int64_t unsent
+    int64_t parked
 
 
 @cython.final

@@ -383,7 +383,7 @@ cdef class ConnectionLife:
             max(facts.began_ns, self.resumed_ns), max(facts.heard_ns, self.resumed_ns), facts.received
         ):
             return True
-        return self.is_stuck(facts.unsent, now)
+        return self.is_stuck(facts.unsent - facts.parked, now)
 
     cdef bint _ends_connection(self, uint64_t now, bint is_between) except -1:
         """Return whether a connection without calls has reached its end, by a drain or by its rest."""

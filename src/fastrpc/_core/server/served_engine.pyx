@@ -229,6 +229,7 @@ cdef class ServedEngine(PythonEngine):
         facts.heard_ns = self.received_ns
         facts.received = self.message_bytes
         facts.unsent = self.connection.unsent_bytes()
+        facts.parked = 0
         return self.life.check(now, &facts)
 
     cdef int stalled(self) except -1:

@@ -1,12 +1,13 @@
 """The server's side of a connection that speaks gRPC: its opening, drain and end."""
 
 from fastrpc import Keepalive, Limits, Memory, Status, Timeouts
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.grpc_peer import message, served_grpc
 from tests.support.raw_methods import Raw
 from tests.support.waiting import eventually
 
-ECHO, WAIT, TOTAL = (f"/test.v1.Raw/{name}" for name in ("echo", "wait", "total"))
+ECHO, LARGE, WAIT, TOTAL = (f"/test.v1.Raw/{name}" for name in ("echo", "large", "wait", "total"))
 PATIENT = Keepalive(interval=None, timeout=80_000)
 ENDLESS = Timeouts(handshake=None, idle=None)
 LAST_ID = 2**31 - 1
@@ -126,6 +127,23 @@ async def test_nothing_is_read_while_the_peer_takes_no_output() -> None:
         link.look(1)
         assert [*states, link.transport.is_paused] == [True, False]
         assert (await link.call(ECHO, b"x")).messages == [b"x"]
+
+
+async def test_messages_that_wait_for_windows_count_as_memory_for_as_long_as_they_wait() -> None:
+    waiting = 4 * 60_000 - 65_535
+    keepalive = Keepalive(interval=None, timeout=1)
+    async with served_grpc(Raw(), takes=False, keepalive=keepalive, timeouts=ENDLESS) as link:
+        for _ in range(4):
+            link.request(LARGE, b"60000")
+        await link.talk()
+        held = [bytes_held()]
+        for seconds in (0.5, 5, 50):
+            link.look(seconds)
+            held.append(bytes_held())
+        assert min(held) >= waiting
+        # Readers of streams may take their time.
+        assert not link.is_over
+    assert bytes_held() == 0
 
 
 async def test_its_state_is_plain_data() -> None:

@@ -232,6 +232,13 @@ class TestPeer:
             engine.look(START + second * SECOND)
         assert engine.orders == []
 
+    def test_readers_of_streams_may_take_their_time(self) -> None:
+        engine = lived(keepalive=Keepalive(interval=10, timeout=10))
+        engine.unsent = engine.parked = 100
+        for second in range(0, 1_000, 19):
+            engine.look(START + second * SECOND)
+        assert engine.orders == []
+
     def test_facts_that_no_instant_announces_are_looked_at(self) -> None:
         engine = lived(keepalive=Keepalive(interval=10, timeout=10))
         assert engine.begin(START) == engine.look(START) == START + 5 * SECOND
