@@ -44,7 +44,7 @@ RANKS = {
     5: ("auth", "interceptors", "failmodes", "peers", "mcp", "openapi"),
     6: ("handlers",),
     7: ("client", "server"),
-    8: ("coordination", "files", "grpc", "testing", "workers"),
+    8: ("batcher", "coordination", "files", "grpc", "testing", "workers"),
     9: ("cli",),
     10: ("__init__", "__main__"),
 }

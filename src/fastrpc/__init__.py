@@ -29,6 +29,7 @@ __all__ = [
     "Admission",
     "App",
     "Backoff",
+    "Batcher",
     "BrokerError",
     "Call",
     "CallError",
@@ -90,6 +91,7 @@ _NAMES = {
         "current_call",
     ),
     "_core.payload.metadata": ("Metadata",),
+    "batcher": ("Batcher",),
     "peers.peer": ("Peer",),
     "peers.peer_client": ("PeerClient",),
     "peers.stream": ("Stream",),
@@ -201,6 +203,7 @@ if TYPE_CHECKING:
     from fastrpc import types as types
     from fastrpc._core.calls.call import Call, current_call
     from fastrpc._core.payload.metadata import Metadata
+    from fastrpc.batcher import Batcher
     from fastrpc.client.blocking.client import SyncClient
     from fastrpc.client.blocking.stream import SyncStream
     from fastrpc.client.client import Client

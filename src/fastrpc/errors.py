@@ -26,8 +26,10 @@ The class names the side that failed, `status` the kind of failure. `processed` 
 run ("no", "yes" or "unknown"), `retryable` whether a retry is safe and may help, `hint` what to do.
 """
 
+from copy import copy
 from math import isfinite
-from typing import Any, ClassVar, Literal
+from types import FunctionType
+from typing import Any, ClassVar, Literal, TypeVar
 
 from fastrpc.status import Status
 
@@ -52,10 +54,13 @@ __all__ = [
     "StoreError",
     "StreamEndedError",
     "UnavailableError",
+    "copied_error",
     "is_endpoint_fault",
 ]
 
 Processed = Literal["no", "yes", "unknown"]
+
+_Error = TypeVar("_Error", bound=Exception)
 
 
 class FastRPCError(Exception):
@@ -92,7 +97,7 @@ class FastRPCError(Exception):
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
 
-def _rebuild(kind: type[FastRPCError], args: tuple[Any, ...], state: dict[str, Any]) -> FastRPCError:
+def _rebuild(kind: type[_Error], args: tuple[Any, ...], state: dict[str, Any]) -> _Error:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)
@@ -323,6 +328,23 @@ class ConfigError(FastRPCError, ValueError):
 
     default_status: ClassVar[Status] = Status.FAILED_PRECONDITION
     default_processed: ClassVar[Processed] = "no"
+
+
+def copied_error(error: Exception) -> Exception:
+    """Return a copy of any error, with its traceback and causes, for another caller to raise.
+
+    An error whose class allows no copy is returned itself.
+    """
+    kind = type(error)
+    try:
+        # A constructor of its own may take other arguments than those that it gave to its base.
+        is_own = isinstance(kind.__init__, FunctionType)
+        own = _rebuild(kind, error.args, error.__dict__) if is_own else copy(error)
+    except Exception:
+        return error
+    own.__cause__, own.__context__ = error.__cause__, error.__context__
+    own.__suppress_context__ = error.__suppress_context__
+    return own.with_traceback(error.__traceback__)
 
 
 # The statuses in a server's answer that are faults of the endpoint, not of the call.

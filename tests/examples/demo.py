@@ -107,6 +107,9 @@ async def show_typed_calls(client: fastrpc.Client) -> None:
     check(await client.bind(Demo).mul(6, 7) == 42, "bind(Demo).mul(6, 7) looks like a local call")
     batch = await client.call_many(Demo.mul, [(n, n) for n in range(100)])
     check(batch == [n * n for n in range(100)], "call_many sends 100 calls in one write")
+    squares = await client.call_many(Demo.square, [(n,) for n in range(100)])
+    runs = await client.call(Demo.count, "square")
+    check(squares == batch and runs < 10, f"fastrpc.Batcher served 100 of them by {runs} runs of a function")
 
 
 async def show_rejected_argument(client: fastrpc.Client) -> None:

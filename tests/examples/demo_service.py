@@ -37,6 +37,7 @@ class Demo:
         self.release = asyncio.Event()
         self.release.set()
         self.working = 0
+        self.squares = fastrpc.Batcher(self._square_all, size=50)
         self.enough = asyncio.Event()
 
     @fastrpc.method(idempotent=True)
@@ -109,6 +110,15 @@ class Demo:
         await self.cancelled.wait()
         self.cancelled.clear()
         return True
+
+    @fastrpc.method
+    async def square(self, number: int) -> int:
+        """Wait for a batch that has this number."""
+        return await self.squares(number)
+
+    async def _square_all(self, numbers: list[int]) -> list[int]:
+        self.started["square"] += 1
+        return [number * number for number in numbers]
 
     @fastrpc.method
     async def count(self, method: str) -> int:

@@ -269,3 +269,14 @@ async def life_of_a_server(server: fastrpc.Server) -> None:
     fastrpc.Server(Arith, config=fastrpc.ClientConfig())  # error
     fastrpc.serve(Arith, address="tcp://127.0.0.1:1", workers="2")  # error
     print(text)
+
+
+async def dynamic_batches() -> None:
+    async def run(users: list[User]) -> list[float]:
+        return [0.5 for _ in users]
+
+    await fastrpc.Batcher(run)("Ada")  # error
+    text: str = await fastrpc.Batcher(run)(User(1, "Ada"))  # error
+    fastrpc.Batcher(run, key=lambda user: user.nme)  # error
+    fastrpc.Batcher(run, size="8")  # error
+    print(text)

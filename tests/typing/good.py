@@ -401,3 +401,27 @@ def registering() -> None:
     register(Money, encode=lambda money: money.cents, decode=Money)
     encode: Callable[[Money], int] = lambda money: money.cents  # noqa: E731
     register(Money, encode=encode, decode=lambda plain: Money(int(plain)))
+
+
+# Batches keep the types of items and results.
+
+
+class Model:
+    def __init__(self) -> None:
+        self._score = fastrpc.Batcher(self._run, size=8, wait=0.002, key=lambda user: user.name)
+
+    async def score(self, user: User) -> float:
+        assert_type(self._score, fastrpc.Batcher[User, float])
+        return await self._score(user)
+
+    async def _run(self, users: list[User]) -> list[float | Exception]:
+        return [0.5 for _ in users]
+
+
+def lengths(texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+async def dynamic_batches(model: Model) -> None:
+    assert_type(await model.score(User(1, "Ada")), float)
+    assert_type(await fastrpc.Batcher(lengths)("a"), int)

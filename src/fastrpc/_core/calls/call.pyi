@@ -260,6 +260,9 @@ def enter_scope(seconds: float | None) -> Token[Call]:
 def leave_scope(token: Token[Call]) -> None:
     """Undo `enter_scope` or `enter_call`."""
 
+def scope_deadline() -> float | None:
+    """Return the deadline of calls made here: an instant of `time.monotonic()`, or None."""
+
 def enter_call(call: Call) -> Token[Call]:
     """Make `current_call()` return this call; return the token for `leave_scope`."""
 

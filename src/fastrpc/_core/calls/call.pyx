@@ -88,6 +88,12 @@ def leave_scope(token):
         pass
 
 
+def scope_deadline():
+    """Return the deadline of calls made here: an instant of `time.monotonic()`, or None."""
+    cdef Call scope = current_scope()
+    return None if scope is None else scope.deadline
+
+
 def enter_call(Call call):
     """Make `current_call()` return this call; returns the token for `leave_scope`."""
     return PyContextVar_Set(scope_variable, call)
