@@ -29,6 +29,9 @@ cdef class HttpTerms:
         bytes fault_lines
         bint is_fault_hidden
 
+        # The mistakes in its arguments, encoded in the codec of the call; None without any.
+        bytes details
+
         # The origin of the page that sent it, None: of no page, or of one from here.
         bytes origin
 

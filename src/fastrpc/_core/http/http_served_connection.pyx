@@ -216,6 +216,12 @@ cdef class HttpServedConnection(EngineServedConnection):
         web = terms_of(call).web
         return None if web is None else web.encode_details(status, text, details)
 
+    def note_mistakes(self, ServerCall call not None, bytes payload):
+        """Keep all mistakes in arguments by name."""
+        cdef HttpTerms terms = terms_of(call)
+        if terms.target is not None and terms.web is None:
+            terms.details = terms.target.mistakes(call.codec, payload)
+
     cdef bint answers_at_once(self, ServerCall call, bytes payload) except -1:
         """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
         cdef HttpConnection connection = self.owner()
@@ -269,7 +275,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             told, pushback_ms = 413, PUSHBACK_NEVER
         elif status == RESOURCE_EXHAUSTED:
             told = self._status_of_load(pushback_ms)
-        return self.fail_as(served, Failure(status, text, pushback_ms=pushback_ms, has_run=False), told, lines)
+        failure = Failure(status, text, terms.details or b"", pushback_ms=pushback_ms, has_run=False)
+        return self.fail_as(served, failure, told, lines)
 
     cdef int _status_of_load(self, uint32_t pushback_ms) except -1:
         """Return 429 where the caller has asked for too much, 503 where the server has too much to do."""

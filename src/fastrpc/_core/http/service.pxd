@@ -23,9 +23,11 @@ cdef class HttpMethod:
         Marshal _msgpack
         object _marshal_of
         object _arguments_of
+        object _mistakes_in
 
     cdef Marshal marshal(self, int codec)
     cdef bytes arguments(self, str query)
+    cdef bytes mistakes(self, int codec, bytes payload)
 
 
 @cython.final

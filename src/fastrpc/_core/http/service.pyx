@@ -33,13 +33,15 @@ cdef frozenset NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN
 cdef class HttpMethod:
 
     def __init__(
-        self, MethodRoute route not None, marshal_of not None, arguments_of not None, *, bint is_safe, bint is_protobuf=False
+        self, MethodRoute route not None, marshal_of not None, arguments_of not None, mistakes_in=None, *, bint is_safe,
+        bint is_protobuf=False
     ):
         self.route = route
         self.is_safe = is_safe
         self.is_protobuf = is_protobuf
         self._marshal_of = marshal_of
         self._arguments_of = arguments_of
+        self._mistakes_in = mistakes_in
 
     cdef Marshal marshal(self, int codec):
         """Return what encodes and decodes calls in JSON or msgpack; CallError where that cannot carry the types."""
@@ -53,6 +55,13 @@ cdef class HttpMethod:
 
     cdef bytes arguments(self, str query):
         return <bytes?>self._arguments_of(query)
+
+    cdef bytes mistakes(self, int codec, bytes payload):
+        """Return the mistakes in arguments that were just refused, in their codec; None without any."""
+        cdef Marshal marshal = self._msgpack if codec == CODEC_MSGPACK else self._json
+        if self._mistakes_in is None or marshal is None or not marshal.was_opened:
+            return None
+        return self._mistakes_in("msgpack" if codec == CODEC_MSGPACK else "json", payload)
 
 
 @cython.final

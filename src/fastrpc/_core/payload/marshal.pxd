@@ -43,6 +43,9 @@ cdef class Marshal:
         # Bytes to charge for the arguments decoded last: the payload, and 72 for each scanned container.
         readonly Py_ssize_t charge
 
+        # Whether the arguments decoded last, by name, were accepted as a map: a refusal is about its parts.
+        readonly bint was_opened
+
     # Returns bytes; raises TypeError as a local call if the arguments do not fit, EncodeError if one cannot be
     # encoded. `kwargs` may be None.
     cpdef object encode_arguments(self, tuple args, dict kwargs)

@@ -21,6 +21,8 @@ class Marshal:
     coders: PayloadCoders
     charge: int
     """Bytes to charge for the arguments decoded last: their own, and 72 for each container scanned."""
+    was_opened: bool
+    """Whether the arguments decoded last, by name, were accepted as a map: a refusal is about its parts."""
 
     by_name: bool
     """Whether arguments are a map by name alone, in which each name comes once."""

@@ -377,6 +377,7 @@ cdef class Marshal:
     cdef object _decode_named(self, object payload):
         """Return the arguments in a map by name; an empty payload has no arguments."""
         cdef object opened
+        self.was_opened = not payload
         if not payload:
             return self._bind([MISSING] * len(self.shape.names))
         self._scan_or_refuse(self._scan_opened, payload, "the arguments")
@@ -384,7 +385,8 @@ cdef class Marshal:
         if found is not None:
             raise refusal(f"{found!r:.100}: comes twice in one map")
         opened = _decoded(self, self.coders.open, payload)
-        if isinstance(opened, dict):
+        self.was_opened = isinstance(opened, dict)
+        if self.was_opened:
             return self._decode_map(opened)
         raise refusal("the arguments are an array, they must be a map by the names of the parameters")
 

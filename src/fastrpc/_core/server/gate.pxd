@@ -40,7 +40,7 @@ cdef class Gate(Guards):
     cdef int _begin(self, ServerCall call, bytes payload) except -1
     cdef int _note_stall(self, ServerCall call, uint64_t before) except -1
     cdef bint _decode(self, ServerCall call, bytes payload) except -1
-    cdef int _refuse_arguments(self, ServerCall call, object error) except -1
+    cdef int _refuse_arguments(self, ServerCall call, bytes payload, object error) except -1
     cdef int _refuse_shape(self, ServerCall call) except -1
     cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1
     cdef int _reject(self, ServerCall call, object error) except -1

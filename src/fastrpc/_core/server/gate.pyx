@@ -415,15 +415,16 @@ cdef class Gate(Guards):
                 marshal = call.connection.marshal_of(call)
             call.given = marshal.decode_arguments(payload)
         except BaseException as error:
-            self._refuse_arguments(call, error)
+            self._refuse_arguments(call, payload, error)
             return False
         call.weight = marshal.charge
         return True
 
-    cdef int _refuse_arguments(self, ServerCall call, object error) except -1:
+    cdef int _refuse_arguments(self, ServerCall call, bytes payload, object error) except -1:
         """Refuse a call for the error of its decoding."""
         cdef Failure failure
         if isinstance(error, (CallError, DecodeError)):
+            call.connection.note_mistakes(call, payload)
             return self._reject(call, error)
         # A user-defined type raised another error: the server's fault, but it fails only this call.
         call.never_started = True

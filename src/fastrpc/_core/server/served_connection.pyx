@@ -132,6 +132,9 @@ cdef class ServedConnection:
         """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""
         return None
 
+    def note_mistakes(self, call, bytes payload):
+        """Keep all mistakes in arguments that are refused, for the details of the error."""
+
     # The same methods for a compiled engine
 
     cdef int do_answer(self, Call call, bytes payload) except -1:

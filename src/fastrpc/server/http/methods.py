@@ -1,6 +1,7 @@
 """The state that all connections of the HTTP gateway at one address share, and its view of methods."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastrpc._core.calls.call import MethodRoute
@@ -10,7 +11,7 @@ from fastrpc._core.server.gate import Gate
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
-from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.marshals import codec_for, marshal_for
 from fastrpc.server.http.fixed_paths import fixed_paths
 from fastrpc.server.http.query import QueryArguments
@@ -39,37 +40,51 @@ def http_service(
     Args:
         advertised: the host name by which callers reach the address, beside its own.
     """
-
-    def make_method(route: MethodRoute) -> HttpMethod:
-        definition = route.definition
-        carried_by = codec_for(definition, "json")
-
-        def marshal_of(codec: str) -> Marshal:
-            if carried_by == "protobuf":
-                raise CallError(Status.UNIMPLEMENTED, "it travels by protobuf alone", processed="no")
-            try:
-                if codec == "json" and definition.has_array_result:
-                    raise ConfigError("the result is a numpy array, which json cannot carry")
-                return marshal_for(
-                    definition, codec, depth=config.limits.depth, items=config.memory.items, by_name=True
-                )
-            except ConfigError as error:
-                raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
-
-        return HttpMethod(
-            route,
-            marshal_of,
-            QueryArguments(definition),
-            is_safe=definition.safe,
-            is_protobuf=carried_by == "protobuf",
-        )
-
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     bounds, hosts = config.limits, _hosts(config, gate, address, advertised)
     web = _web_calls(config, gate)
     return HttpService(
-        gate, config.http, bounds, make_method, paths, hosts, web=web, sign_seconds=SIGN_SECONDS
+        gate, config.http, bounds, partial(_method, config), paths, hosts, web=web, sign_seconds=SIGN_SECONDS
     )
+
+
+def _method(config: ServerConfig, route: MethodRoute) -> HttpMethod:
+    """Return a method as the gateway knows it."""
+    definition = route.definition
+    carried_by = codec_for(definition, "json")
+
+    def marshal_of(codec: str) -> Marshal:
+        if carried_by == "protobuf":
+            raise CallError(Status.UNIMPLEMENTED, "it travels by protobuf alone", processed="no")
+        try:
+            if codec == "json" and definition.has_array_result:
+                raise ConfigError("the result is a numpy array, which json cannot carry")
+            return marshal_for(
+                definition, codec, depth=config.limits.depth, items=config.memory.items, by_name=True
+            )
+        except ConfigError as error:
+            raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
+
+    return HttpMethod(
+        route,
+        marshal_of,
+        QueryArguments(definition),
+        None if definition.passes_on else partial(_mistakes_in, definition),
+        is_safe=definition.safe,
+        is_protobuf=carried_by == "protobuf",
+    )
+
+
+def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes) -> bytes | None:
+    """Return all mistakes in refused arguments, encoded in their codec; None if no part of them is wrong by itself."""
+    # Imported on first use: callers seldom make mistakes.
+    import msgspec
+
+    from fastrpc.rpc.schema.mistakes import mistakes_in
+
+    found = mistakes_in(definition, codec, payload)
+    encode = msgspec.json.encode if codec == "json" else msgspec.msgpack.encode
+    return encode(found) if found else None
 
 
 def _web_calls(config: ServerConfig, gate: Gate) -> "WebCalls | None":

@@ -1,0 +1,93 @@
+"""All mistakes of a request's arguments, in the details of its one error."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from fastrpc import HTTP, Client, Limits, Server, ServerConfig
+from fastrpc.errors import CallError
+from tests.support.http_shop import Shop
+from tests.support.http_talk import HttpClient
+
+pytestmark = pytest.mark.one_loop
+
+RAISE = "/shop.v1/raise_price"
+SECRET = "hunter2-7f3a"
+WRONG = {"item": {"name": 5, "price": SECRET, "tags": ["a", 1, SECRET]}, "by": None}
+MISTAKES = [
+    {"path": "item.name", "expected": "str", "got": "int"},
+    {"path": "item.price", "expected": "int", "got": "str"},
+    {"path": "item.tags[1]", "expected": "str", "got": "int"},
+    {"path": "by", "expected": "int", "got": "null"},
+]
+
+
+@contextlib.asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[HttpClient]:
+    config = ServerConfig(protocols=("native", "http"), **options)
+    async with Server(Shop(), config=config) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            yield client
+
+
+async def test_json_tells_all_mistakes_and_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with serving() as client:
+        answer = await client.post(RAISE, WRONG)
+    assert answer.status == 400
+    assert answer.value["details"] == MISTAKES
+    assert answer.value["detail"] == "shop.v1.raise_price: item.name: expected `str`, got `int`"
+    assert SECRET not in answer.body.decode() + caplog.text
+
+
+async def test_msgpack_tells_the_same() -> None:
+    async with serving() as client:
+        answer = await client.post(RAISE, msgspec.msgpack.encode(WRONG), Content_Type="application/msgpack")
+    assert (answer.status, answer.value["details"]) == (400, MISTAKES)
+
+
+async def test_json_rpc_tells_the_same() -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "shop.v1.raise_price", "params": WRONG}
+    async with serving(http=HTTP(jsonrpc=True)) as client:
+        error = (await client.post("/jsonrpc", body)).value["error"]
+        by_position = (await client.post("/jsonrpc", body | {"params": [WRONG["item"], None]})).value["error"]
+    assert (error["code"], error["data"]["details"]) == (-32602, MISTAKES)
+    assert by_position["data"]["details"] == MISTAKES
+
+
+async def test_missing_and_unknown_parameters_are_told_together() -> None:
+    async with serving() as client:
+        answer = await client.post(RAISE, {"itme": 1})
+    assert answer.value["details"] == [
+        {"path": "itme", "expected": "nothing", "got": "int"},
+        {"path": "item", "expected": "Item", "got": "nothing"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        (b'{"item": {"name"', {}),
+        (b'{"item": 1, "item": 2}', {}),
+        (b"[1]", {}),
+        (b'{"item": [[[[[1]]]]]}', {"limits": Limits(depth=3)}),
+    ],
+    ids=["cut", "twice", "array", "deep"],
+)
+async def test_a_body_that_was_refused_as_a_whole_is_not_searched(
+    body: bytes, options: dict[str, Any]
+) -> None:
+    async with serving(**options) as client:
+        answer = await client.post(RAISE, body)
+    assert (answer.status, "details" in answer.value) == (400, False)
+
+
+async def test_native_calls_have_the_first_mistake_alone() -> None:
+    async with Server(Shop()) as server, Client(str(await server.listen("memory://shop"))) as client:
+        with pytest.raises(CallError, match=r"item.name: expected `str`, got `int`") as caught:
+            await client.call("shop.v1.raise_price", **WRONG)
+    assert caught.value.details is None
