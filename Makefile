@@ -5,7 +5,7 @@ python := .venv/bin/python
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 BUILT := build/release/.built
-CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h') setup.py $(wildcard ci/compiling/*.py)
 
 # Hundreds of processes of the tests import the package: its byte code is kept, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help build demo test lint guard bench promises compare services fuzz soak sanitize coverage wheel clean distclean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: $(BUILT) ## set up .venv and compile the core in place
 
@@ -70,6 +70,6 @@ $(READY): pyproject.toml ci/setup
 $(BENCH_READY): pyproject.toml ci/setup_bench $(READY)
 	ci/setup_bench
 
-$(BUILT): $(CORE) setup.py $(READY)
+$(BUILT): $(CORE) $(READY)
 	ci/build release
 	touch $@

@@ -1,0 +1,207 @@
+"""The build step of setup.py: translates, compiles and links stale modules, on all cores, and tells how far it is."""
+
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any, ClassVar, TextIO
+
+from setuptools import Extension
+from setuptools.command.build_ext import build_ext
+
+from ci.compiling.cache import ModuleCache, cache_folder
+from ci.compiling.freshness import Record, declarations_of, describe_tools, key_of
+from ci.compiling.profiles import CORE, DIRECTIVES, HARNESS, PROFILES, fruitless_arguments
+from ci.compiling.progress import Progress
+from ci.compiling.requirements import check_compiler, check_disk, check_interpreter, compiler_command
+from ci.compiling.translation import Translator
+
+__all__ = ["BuildCore", "build_command"]
+
+SOURCES = Path("src")
+
+
+class BuildCore(build_ext):
+    """Builds the modules whose key differs from that of the last build, one process for each, longest first."""
+
+    profile: ClassVar[str] = "release"
+
+    def build_extensions(self) -> None:
+        """Build what is stale; setuptools has set up the compiler by now."""
+        check_interpreter()
+        check_compiler(compiler_command())
+        folder = Path("build", self.profile)
+        folder.mkdir(parents=True, exist_ok=True)
+        directives = {**DIRECTIVES, **PROFILES[self.profile].directives}
+        tools = describe_tools(self.compiler.compiler_so, self.compiler.linker_so, directives)
+        if "Free Software Foundation" in str(tools["compiler"]):
+            for each in self.extensions:
+                each.extra_compile_args += fruitless_arguments(each)
+        record = Record(folder / "built.json")
+        self._translator = Translator(directives, folder / "cython", str(SOURCES))
+        self._cache = ModuleCache(cache_folder() if PROFILES[self.profile].is_shared else None)
+        if self._cache.refusal:
+            print(f"the cache of compiled modules is not used: {self._cache.refusal}", file=sys.stderr)
+        keys = {each.name: self._keys(each, tools) for each in self.extensions}
+        stale = [
+            each for each in self.extensions if not record.is_fresh(self._target(each), keys[each.name][0])
+        ]
+        taken = [each for each in stale if self._cache.take(keys[each.name][1], self._target(each))]
+        for each in taken:
+            record.add(self._target(each), keys[each.name][0])
+        log = folder / "build.log"
+        try:
+            with output_into(log) as stream:
+                rest = [each for each in stale if each not in taken]
+                for done in self._built(rest, len(taken), str(log), stream):
+                    record.add(self._target(done), keys[done.name][0])
+                    self._cache.keep(keys[done.name][1], self._target(done))
+        except BuildFailedError as error:
+            raise SystemExit(f"{log.read_text(encoding='utf-8', errors='replace')}\n{error}") from None
+        finally:
+            record.save()
+        self._cache.prune()
+        tell_warnings(log)
+
+    def _keys(self, extension: Extension, tools: dict[str, object]) -> tuple[str, str]:
+        """Return the keys of a module: for its folder with what it cimports, for the cache with all declarations."""
+        source = Path(extension.sources[0])
+        settings = {
+            "tools": tools,
+            "name": extension.name,
+            "macros": extension.define_macros,
+            "arguments": [extension.extra_compile_args, extension.extra_link_args],
+        }
+        sources = {source} if source.exists() else set()
+        headers = set(CORE.rglob("*.h"))
+        named = declarations_of(source, SOURCES) if sources else set()
+        every = {*CORE.rglob("*.pxd"), *HARNESS.glob("*.pxd")}
+        return key_of(settings, sources | headers | named), key_of(
+            settings, sources | headers | named | every
+        )
+
+    def _target(self, extension: Extension) -> Path:
+        return Path(self.get_ext_fullpath(extension.name))
+
+    def _built(
+        self, extensions: list[Extension], taken: int, log: str, stream: TextIO
+    ) -> Iterator[Extension]:
+        """Build modules, as many at a time as there are cores, and yield each that is done."""
+        if not extensions:
+            return
+        check_disk(Path("build"), len(extensions))
+        sizes = {each.name: size_of(each) for each in extensions}
+        waiting = sorted(extensions, key=lambda each: sizes[each.name])
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        progress = Progress(list(sizes.values()), cores, log, stream)
+        progress.start()
+        sources = {Path(each.sources[0]) for each in extensions}
+        declared = {
+            path for source in sources if source.exists() for path in declarations_of(source, SOURCES)
+        }
+        self._translator.read_declarations(
+            ".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in declared
+        )
+        for done in self._forked(waiting, cores):
+            progress.advance(sizes[done.name])
+            yield done
+        progress.finish(taken)
+
+    def _forked(self, waiting: list[Extension], cores: int) -> Iterator[Extension]:
+        # Each process translates one module with the declarations that were read before it was forked.
+        forking = multiprocessing.get_context("fork")
+        running: dict[int, tuple[ForkProcess, Extension]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < cores:
+                    extension = waiting.pop()
+                    process = forking.Process(target=self._build_one, args=(extension,), daemon=True)
+                    process.start()
+                    running[process.sentinel] = process, extension
+                ended = wait(list(running))
+                for sentinel in [each for each in running if each in ended]:
+                    process, extension = running.pop(sentinel)
+                    process.join()
+                    if process.exitcode:
+                        raise BuildFailedError(f"building {extension.name} failed")
+                    yield extension
+        finally:
+            for process, _ in running.values():
+                process.terminate()
+                process.join()
+
+    def _build_one(self, extension: Extension) -> None:
+        """Translate, compile and link a module."""
+        source = self._translator.translate(extension.name, Path(extension.sources[0]))
+        target = self._target(extension)
+        # setuptools links nothing that looks newer than its objects.
+        target.unlink(missing_ok=True)
+        compiler: Any = self.compiler
+        objects = compiler.compile(
+            [str(source)],
+            output_dir=self.build_temp,
+            macros=extension.define_macros,
+            include_dirs=extension.include_dirs,
+            debug=self.debug,
+            extra_postargs=extension.extra_compile_args,
+        )
+        compiler.link_shared_object(
+            objects,
+            str(target),
+            libraries=self.get_libraries(extension),
+            library_dirs=extension.library_dirs,
+            runtime_library_dirs=extension.runtime_library_dirs,
+            extra_postargs=extension.extra_link_args,
+            export_symbols=self.get_export_symbols(extension),
+            debug=self.debug,
+            build_temp=self.build_temp,
+            target_lang="c",
+        )
+
+
+class BuildFailedError(Exception):
+    """A module could not be built; the log says why."""
+
+
+def build_command(profile: str) -> type[BuildCore]:
+    """Return the command that builds a profile."""
+    return type("build_ext", (BuildCore,), {"profile": profile})
+
+
+def size_of(extension: Extension) -> int:
+    """Return the bytes of a source; Cython writes the shared module itself, which is a large one."""
+    source = Path(extension.sources[0])
+    return source.stat().st_size if source.exists() else 20_000
+
+
+@contextmanager
+def output_into(log: Path) -> Iterator[TextIO]:
+    """Send what this process and those it starts print to a file; yield what was the standard output."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    try:
+        with open(os.dup(saved[0]), "w", encoding="utf-8") as stream:
+            yield stream
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in enumerate(saved, start=1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
+def tell_warnings(log: Path) -> None:
+    """Print the warnings of Cython and the compiler: they are worth reading."""
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        if re.search("warning", line, re.IGNORECASE):
+            print(line, file=sys.stderr)

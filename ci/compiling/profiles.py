@@ -1,0 +1,190 @@
+"""The extension list and the build profiles: flags, macros and directives of each compiled module."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from setuptools import Extension
+
+__all__ = [
+    "CORE",
+    "DIRECTIVES",
+    "HARNESS",
+    "PROFILES",
+    "SHARED",
+    "Profile",
+    "extensions_of",
+    "fruitless_arguments",
+]
+
+CORE = Path("src/fastrpc/_core")
+HARNESS = Path("src/fastrpc_harness")
+
+#: What Cython adds to every module that needs it, such as its type of functions, is in one module for all of them.
+SHARED = "fastrpc._core._shared"
+
+STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform == "linux" else []
+# As fast as -O3 within what can be measured, and the wheel a sixth smaller. Only debuggers unwind these frames, and for
+# them there are other profiles. Calls of CPython go straight to it, without a table of jumps in each module.
+FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables", "-fno-plt", "-fno-ident"]
+# Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
+PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
+# What runs once per connection or less, after faults, for refusals, for readers of counters: as small as it gets.
+RARE = {
+    "admission",
+    "breaker",
+    "frame",
+    "histogram",
+    "metadata",
+    "nearest_name",
+    "openings",
+    "preface",
+    "settings",
+    "transport_socket",
+}
+# What runs once per connection, for those who watch, for engines in Python, or where a call failed: compiled in half
+# the time.
+SELDOM = {
+    *(
+        "access",
+        "blocking_connection",
+        "blocking_state",
+        "call_errors",
+        "call_log",
+        "calling_engine",
+        "calling_part",
+    ),
+    *("client_connection", "client_life", "connection_life", "control_frames", "details", "endpoint_health"),
+    *(
+        "endpoint_set",
+        "engine",
+        "engine_served_connection",
+        "guards",
+        "hash_flood",
+        "layer",
+        "liveness",
+        "messages",
+    ),
+    *(
+        "polling",
+        "rpcx_headers",
+        "served_connection",
+        "served_engine",
+        "server_connection",
+        "service",
+        "turns",
+    ),
+}
+# Loops over bytes, and the few steps that every message takes: all that gcc knows.
+THOROUGH = {
+    *(
+        "batch_call",
+        "body",
+        "call_table",
+        "frame_reader",
+        "frames",
+        "hash_ring",
+        "head",
+        "hot_loops",
+        "hpack",
+    ),
+    *("native", "own_calls", "prescan", "prescan_protobuf", "timer_wheel"),
+}
+# Elsewhere these find next to nothing in what Cython writes, and take a sixth of the time.
+FRUITLESS = [
+    *("caller-saves", "code-hoisting", "gcse", "ipa-cp", "ipa-icf", "ipa-sra", "rerun-cse-after-loop"),
+    *("tree-loop-optimize", "tree-loop-vectorize", "tree-pre", "tree-slp-vectorize", "tree-tail-merge"),
+]
+WARNINGS = ["-Wall", "-Wno-unused-function"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+
+DIRECTIVES: dict[str, object] = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    # No cost that can be measured, and misuse raises instead of crashing.
+    "nonecheck": True,
+    "auto_pickle": False,
+    # Lines of the source in the generated C take a tenth of the time to write and to read it.
+    "emit_code_comments": False,
+}
+CHECKS: dict[str, object] = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
+#: Coverage finds the lines by those comments.
+TRACED: dict[str, object] = {"linetrace": True, "emit_code_comments": True}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How a build compiles, links and translates."""
+
+    compile_arguments: list[str]
+    link_arguments: list[str]
+    macros: dict[str, str]
+    directives: dict[str, object] = field(default_factory=dict)
+    #: Whether modules hold nothing of the folder they were built in, so that builds can share them.
+    is_shared: bool = False
+
+
+PROFILES = {
+    "release": Profile(FAST, STRIP, PLAIN, is_shared=True),
+    # The release with the names of its functions, for perf and callgrind.
+    "profile": Profile(["-O2", "-g", "-fno-plt"], [], PLAIN),
+    # The release without its counters and histograms: what `ci/promises counters` compares with.
+    "uncounted": Profile(FAST, STRIP, {**PLAIN, "FASTRPC_UNCOUNTED": "1"}, is_shared=True),
+    "debug": Profile(["-O0", "-g3", "-UNDEBUG"], [], {}, CHECKS),
+    "sanitize": Profile(["-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", *SANITIZERS], SANITIZERS, {}),
+    "coverage": Profile(["-O0", "-g0"], [], {"CYTHON_TRACE": "1", "CYTHON_TRACE_NOGIL": "1"}, TRACED),
+    # Nothing but the harness: for the tests of an installed wheel, see ci/compile_harness.py.
+    "harness": Profile(FAST, STRIP, PLAIN, is_shared=True),
+    # No extensions at all: for an editable installation whose extensions `make` then builds in place.
+    "none": Profile([], [], {}),
+}
+
+
+def extensions_of(name: str, *, with_harness: bool) -> list[Extension]:
+    """Return the compiled modules of a profile; Cython writes the source of `SHARED`."""
+    profile = PROFILES[name]
+    if name == "none":
+        return []
+    core = [_extension(_module_of(path), path, profile) for path in sorted(CORE.rglob("*.pyx"))]
+    core.append(_extension(SHARED, CORE / "_shared.c", profile))
+    harness = [
+        _extension(f"{HARNESS.name}.{path.stem}", path, profile) for path in sorted(HARNESS.glob("*.pyx"))
+    ]
+    if name == "harness":
+        return harness
+    if name == "sanitize":
+        # Faults on purpose, compiled with the same flags: ci/sanitize proves with them that faults are seen.
+        core.append(_extension("planted_faults", Path("ci/planted_faults.pyx"), profile))
+    return core + harness if with_harness else core
+
+
+def fruitless_arguments(extension: Extension) -> list[str]:
+    """Return what spares gcc passes that find nothing in a module; other compilers do not know these."""
+    stem = Path(extension.sources[0]).stem
+    if "-O2" not in extension.extra_compile_args or stem in RARE | SELDOM | THOROUGH:
+        return []
+    return [f"-fno-{name}" for name in FRUITLESS]
+
+
+def _module_of(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts[1:])
+
+
+def _extension(name: str, source: Path, profile: Profile) -> Extension:
+    is_fast = profile.compile_arguments is FAST
+    stem = source.stem
+    return Extension(
+        name,
+        [str(source)],
+        include_dirs=[str(CORE)],
+        define_macros=list(profile.macros.items()),
+        extra_compile_args=[
+            *profile.compile_arguments,
+            *(["-Os"] if is_fast and stem in RARE else ["-Og"] if is_fast and stem in SELDOM else []),
+            *(WARNINGS if sys.platform != "win32" else []),
+        ],
+        extra_link_args=profile.link_arguments,
+    )
