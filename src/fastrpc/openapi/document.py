@@ -8,6 +8,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.openapi.problems import HTTP_STATUS, PROBLEM
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.marshals import codec_for
+from fastrpc.rpc.routes import HttpRoute, whole_body_of
 from fastrpc.rpc.schema.conversion import holds_arrays
 from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet, arguments_schema, object_schema
 from fastrpc.rpc.schema.text_values import has_plain_texts, without_none
@@ -80,6 +81,9 @@ def openapi_document(
             found = writer.operations(method)
             if found:
                 paths[f"/{service.name}/{method.name}"] = found
+                for route in filter(None, [method.options.http]):
+                    template = "".join(f"/{part._replace(takes_rest=False)}" for part in route.parts)
+                    paths.setdefault(template, {})[route.verb.lower()] = writer.route(method, route)
     components: dict[str, Any] = {"schemas": schemas.components, "responses": writer.responses}
     if schemes:
         components["securitySchemes"] = {name: {"type": "http", "scheme": name} for name in schemes}
@@ -137,6 +141,31 @@ class _Writer:
                 "get": self._operation(method, "get") | _query(method, arguments, self._schemas),
                 **found,
             }
+        return found
+
+    def route(self, method: MethodDefinition, route: HttpRoute) -> dict[str, Any]:
+        """Return the operation at the route of a method whose payload travels by HTTP."""
+        arguments = arguments_schema(method, self._schemas)
+        found = self._operation(method, "http")
+        found["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": arguments["properties"][name]}
+            for name in route.names
+        ]
+        others = [parameter.name for parameter in method.parameters if parameter.name not in route.names]
+        if not route.has_body:
+            found["parameters"] += [
+                one for one in _query(method, arguments, self._schemas)["parameters"] if one["name"] in others
+            ]
+        elif others:
+            whole = whole_body_of(method, route)
+            needed = [name for name in arguments.get("required", []) if name in others]
+            schema = object_schema(
+                [(name, arguments["properties"][name], name in needed) for name in others], is_closed=True
+            )
+            content = {
+                _media(method): {"schema": schema if whole is None else arguments["properties"][whole]}
+            }
+            found["requestBody"] = {"content": content, "required": bool(needed)}
         return found
 
     def _operation(self, method: MethodDefinition, verb: str) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class _Method:
             **self._described_result(),
             "idempotent": definition.idempotent,
             "safe": definition.safe,
+            "http": None if definition.options.http is None else str(definition.options.http),
             "timeout": definition.timeout,
             "codec": definition.codec,
             "documentation": definition.documentation,

@@ -23,6 +23,7 @@ from fastrpc.rpc.contract import check_implements
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.go.fields import coders_in_go
 from fastrpc.rpc.options import OPTION_NAMES
+from fastrpc.rpc.routes import check_route_types
 from fastrpc.rpc.schema.narrow_floats import narrowed
 from fastrpc.rpc.schema.scans import scan_for
 from fastrpc.rpc.signature import Parameter
@@ -46,6 +47,8 @@ def check_service(definition: ServiceDefinition) -> None:
     """
     for method in definition.methods.values():
         coders_for(method, codec_named(codec_for(method, "msgpack")), shape_of(method))
+        if method.options.http is not None:
+            check_route_types(method, method.options.http)
     if definition.contract is not None:
         check_implements(definition, definition.contract)
 

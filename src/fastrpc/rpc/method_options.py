@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from fastrpc.config.validation import check_timeout
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import hidden_in
+from fastrpc.rpc.routes import HttpRoute
 from fastrpc.rpc.signature import HandlerSignature
 
 __all__ = [
@@ -57,6 +58,8 @@ class MethodOptions(NamedTuple):
     safe: bool | None = None
     #: Language models may call it.
     tool: bool | None = None
+    #: A method of HTTP and a path, beside `POST /service/method`.
+    http: HttpRoute | None = None
 
     def over(self, inherited: "MethodOptions") -> "MethodOptions":
         """Return these options, completed by inherited ones."""

@@ -29,6 +29,7 @@ from fastrpc.rpc.method_options import (
     checked_timeout,
 )
 from fastrpc.rpc.refused_arguments import explain_arguments
+from fastrpc.rpc.routes import check_route, parsed_route
 from fastrpc.rpc.schema.annotation import Scope, captured_names
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature, warn_of_mutable_defaults
 
@@ -75,6 +76,7 @@ def method(
     safe: bool = False,
     tool: bool = False,
     alias: Sequence[str] = (),
+    http: str | None = None,
 ) -> Callable[[F], F]: ...
 @explain_arguments("method")
 def method(
@@ -90,6 +92,7 @@ def method(
     safe: bool = _NOT_GIVEN,
     tool: bool = _NOT_GIVEN,
     alias: Sequence[str] = _NOT_GIVEN,
+    http: str | None = None,
 ) -> Any:
     """Mark a function as a remote method; the function itself is unchanged.
 
@@ -105,6 +108,9 @@ def method(
         safe: running it changes nothing, so it is idempotent, and HTTP callers may use GET.
         tool: language models may call it, where `HTTP(mcp=True)` offers tools.
         alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
+        http: a route of HTTP beside `POST /service/method`, such as "GET /orders/{id}": GET (of a safe method), POST,
+            PUT, PATCH or DELETE, and a path whose segments in braces are parameters; `{name:path}`, as the last one,
+            takes all further segments.
 
     Raises:
         TypeError: the function cannot be a remote method; the message says what to write.
@@ -124,6 +130,7 @@ def method(
         alias=checked_aliases(alias, "method", name, NAME),
         safe=safe,
         tool=tool,
+        http=None if http is None else parsed_route(http),
     )
     return functools.partial(_mark, options=options)
 
@@ -325,6 +332,8 @@ def _mark(handler: F, options: MethodOptions) -> F:
         check_safe(label, options, signature)
     if options.tool:
         check_tool(label, signature)
+    if options.http is not None:
+        check_route(label, options.http, signature, is_safe=bool(options.safe))
     warn_of_mutable_defaults(signature, handler)
     try:
         setattr(handler, METHOD_MARK, MethodMark(options, signature))

@@ -96,6 +96,7 @@ def test_a_description_is_plain_data() -> None:
         "result": "list[User] | None",
         "idempotent": True,
         "safe": False,
+        "http": None,
         "timeout": 2.0,
         "codec": None,
         "documentation": "Return those of a name.",

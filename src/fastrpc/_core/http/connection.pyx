@@ -29,7 +29,6 @@ from fastrpc._core.http.responses cimport BEARER, NOSNIFF, PROBLEM_LINES, call_l
 from fastrpc._core.http.responses cimport problem_document, retry_line, status_of_refusal
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport field_lines
-from fastrpc._core.http1.head cimport VERB_POST
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
 from fastrpc._core.server.engine_served_connection cimport SenderCheck
@@ -184,7 +183,7 @@ cdef class GatewayConnection(HttpConnection):
     # From the body to the gate
 
     cdef int request_came(self, RequestHead head, bytes body) except -1:
-        cdef bytes payload = body
+        cdef bytes payload
         cdef ServerCall call = self.connection.call
         cdef HttpTerms terms = terms_of(call)
         if terms.fault_status and not terms.is_fault_hidden:
@@ -203,12 +202,7 @@ cdef class GatewayConnection(HttpConnection):
         if terms.web is not None and terms.web.payload is not None:
             payload = terms.web.payload
             return self._pass_in(payload)
-        if head.verb != VERB_POST and terms.target is not None and terms.fault_status == 0:
-            try:
-                payload = terms.target.arguments(head.query)
-            except CallError as error:
-                terms.refuse_later(call, 400, f"{call.method}: {error.message}")
-        return self._pass_in(payload)
+        return self._pass_in(terms.payload_of(call, head, body))
 
     cdef int _pass_in(self, bytes payload) except -1:
         cdef ServerCall call = self.connection.call

@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpMethod, HttpService
 from fastrpc._core.http1.head cimport RequestHead
@@ -18,6 +18,9 @@ cdef class HttpTerms:
         HttpMethod target
         bytes name
         object path
+
+        # The request to a route, which makes the arguments; None for others.
+        object routed
 
         # Called with the outcome where the call is a part of a request; None where it is the request itself.
         object done
@@ -56,6 +59,12 @@ cdef class HttpTerms:
     cdef int _find_method(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1
+    cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size)
+    cdef int _find_route(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1
+    cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body)
+    cdef int _check_form(self, ServerCall call, RequestHead head) except -1
     cdef int _find_web(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1

@@ -20,6 +20,7 @@ from fastrpc._core.http.messages cimport (
     BODY_JSON,
     BODY_LINES,
     BODY_MSGPACK,
+    BODY_NONE,
     FORM_NONE,
     body_kind,
     is_grpc,
@@ -41,6 +42,7 @@ from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, che
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE
 
 from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
@@ -120,7 +122,7 @@ cdef class HttpTerms:
             # A page is not who the certificate of the browser names.
             call.identity = None
             if is_preflight(head):
-                self.set_fault(204, "", preflight_lines(head, self.origin))
+                self.set_fault(204, "", preflight_lines(service, head, self.origin))
         if self.fault_status == 0 and is_grpc(head):
             self.set_fault(505, GRPC_TEXT, b"")
         return self.fault_status == 0
@@ -172,25 +174,13 @@ cdef class HttpTerms:
     cdef int _find_method(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1:
-        """Find the method of a path: `/service/method`, where a service may have dots."""
-        cdef char[NAME_BYTES] name
-        cdef Py_ssize_t at, slash = 0
+        """Find the method of a path."""
         self.name = path[:size]
-        if not (service.serves_methods or self.is_socket or self.web is not None) or not 1 < size <= NAME_BYTES:
-            return 0
-        memcpy(name, path + 1, <size_t>(size - 1))
-        for at in range(size - 1):
-            if name[at] == b"/" and slash == 0:
-                slash = at
-                name[at] = b"."
-            elif name[at] in b"/%" or slash and name[at] == b".":
-                return 0
-        if not 0 < slash < size - 2:
-            return 0
-        self.name = name[:size - 1]
-        call.route = service.gate.routes.find(name, size - 1)
+        if service.serves_methods or self.is_socket or self.web is not None:
+            call.route = self._named(service, path, size)
         if call.route is None:
-            return 0
+            is_route = service.routes is not None and not self.is_socket and self.web is None
+            return self._find_route(call, head, service, path, size) if is_route else 0
         self.target = service.method_of(call.route)
         if self.is_socket:
             return self._check_socket(call, head)
@@ -198,6 +188,67 @@ cdef class HttpTerms:
             return self._check_web(call)
         self._check_request(call, head)
         return 0 if self.fault_status else self._check_encoding(call, head, service.gate.compressors)
+
+    cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size):
+        """Return the method at `/service/method`, where a service may have dots; None without one."""
+        cdef char[NAME_BYTES] name
+        cdef Py_ssize_t at, slash = 0
+        if not 1 < size <= NAME_BYTES:
+            return None
+        memcpy(name, path + 1, <size_t>(size - 1))
+        for at in range(size - 1):
+            if name[at] == b"/" and slash == 0:
+                slash = at
+                name[at] = b"."
+            elif name[at] in b"/%" or slash and name[at] == b".":
+                return None
+        if not 0 < slash < size - 2:
+            return None
+        self.name = name[:size - 1]
+        return service.gate.routes.find(name, size - 1)
+
+    cdef int _find_route(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1:
+        """Find the method of a route, and check verb and type of the request."""
+        cdef tuple found = service.routes(head.method, path[:size])
+        cdef int kind = body_kind(head)
+        if found is None:
+            return 0
+        call.route = <MethodRoute?>found[0]
+        self.routed = found[1]
+        self.name = call.route.name
+        self.target = service.method_of(call.route)
+        call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
+        if self.target.is_protobuf:
+            return self._refuse_protobuf(call)
+        if self.routed is None:
+            self.refuse_later(call, 405, f"{call.route.method} is at this path by {found[2]}")
+            self.fault_lines = b"Allow: %b\r\n" % <bytes>found[2].encode("ascii")
+            return 0
+        if not self.routed.has_body:
+            call.wants_head = call.route.gives_stream and head.verb == VERB_HEAD
+        elif head._noted[<int>FIELD_CONTENT_ENCODING].count:
+            return self.refuse_later(call, 415, f"{call.route.method}: the body of a route has no Content-Encoding")
+        elif kind == BODY_MSGPACK and not call.route.gives_stream:
+            call.codec = CODEC_MSGPACK
+        elif kind != BODY_JSON and not (kind == BODY_NONE and head.content_length == 0):
+            text = f"{call.route.method}: send Content-Type application/json or application/msgpack"
+            return self.refuse_later(call, 415, text)
+        return self._check_form(call, head)
+
+    cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body):
+        """Return the arguments of a request; if they do not fit, it is refused behind the guards."""
+        if self.target is None or self.fault_status:
+            return body
+        try:
+            if self.routed is not None:
+                return self.routed.payload(head.query, body, "msgpack" if call.codec == CODEC_MSGPACK else "json")
+            if head.verb != VERB_POST:
+                return self.target.arguments(head.query)
+        except CallError as error:
+            self.refuse_later(call, 400, f"{call.method}: {error.message}")
+        return body
 
     cdef int _find_web(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
@@ -284,10 +335,14 @@ cdef class HttpTerms:
         elif kind != BODY_JSON:
             text = f"{route.method}: send Content-Type application/json or application/msgpack"
             return self.refuse_later(call, 415, text)
-        if route.gives_stream:
+        return self._check_form(call, head)
+
+    cdef int _check_form(self, ServerCall call, RequestHead head) except -1:
+        """Choose the form of a stream of answers."""
+        if call.route.gives_stream:
             self.form = stream_form(head)
             if self.form == FORM_NONE:
-                text = f"{route.method} answers with a stream: accept application/x-ndjson or text/event-stream"
+                text = f"{call.route.method} answers with a stream: accept application/x-ndjson or text/event-stream"
                 return self.refuse_later(call, 406, text)
         return 0
 

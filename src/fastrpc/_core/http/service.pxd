@@ -52,6 +52,9 @@ cdef class HttpService:
         Py_ssize_t body_bytes
         Py_ssize_t window_bytes
 
+        # Finds the methods of routes (`fastrpc.server.http.routes`), None: there can be none.
+        public object routes
+
         # Finds calls by gRPC-Web and Connect: a function of verb, query and fields; None: neither is served.
         object web
 
@@ -75,7 +78,7 @@ cdef bint takes_page(HttpService service, RequestHead head, list origin) except 
 cdef bint is_preflight(RequestHead head) except -1
 
 # Return the fields of the answer to that.
-cdef bytes preflight_lines(RequestHead head, bytes origin)
+cdef bytes preflight_lines(HttpService service, RequestHead head, bytes origin)
 
 # Return the fields that let the page of an origin read an answer, with these fields of metadata; None: with any fields.
 cdef bytes shared_lines(bytes origin, bytes metadata_fields)

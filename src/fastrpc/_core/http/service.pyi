@@ -61,6 +61,8 @@ class HttpService:
         web: Callable[[str, str, list[tuple[bytes, bytes]]], Any] | None = None,
         sign_seconds: float = 15.0,
     ) -> None: ...
+    #: Finds the method of a path, and its request (`fastrpc.server.http.routes`); None: there are no routes.
+    routes: Callable[[str, bytes], tuple[MethodRoute, Any, str] | None] | None
     @property
     def gate(self) -> Gate: ...
     @property

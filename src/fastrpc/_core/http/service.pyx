@@ -20,6 +20,10 @@ cdef dict OPTIONS_BY_PATH = {
     "/mcp": "mcp",
 }
 
+# The methods of HTTP that pages may use, and those of routes.
+cdef bytes VERBS = b"GET, HEAD, POST"
+cdef bytes ROUTE_VERBS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
+
 cdef enum:
     # Seconds for which a browser keeps the answer to a preflight.
     KEPT_SECONDS = 600
@@ -169,15 +173,16 @@ cdef bint is_preflight(RequestHead head) except -1:
     return head.verb == VERB_OPTIONS and len(head.values("access-control-request-method")) > 0
 
 
-cdef bytes preflight_lines(RequestHead head, bytes origin):
+cdef bytes preflight_lines(HttpService service, RequestHead head, bytes origin):
     cdef bytes names = ",".join(head.values("access-control-request-headers")).encode("latin-1")
     if len(names) > MOST_NAMES or not NAME_BYTES.issuperset(names):
         names = b""
+    cdef bint has_routes = service.routes is not None and not service.routes.is_empty
     return (
         b"Access-Control-Allow-Origin: %b\r\nVary: Origin, Access-Control-Request-Headers\r\n"
-        b"Access-Control-Allow-Methods: GET, HEAD, POST\r\nAccess-Control-Allow-Headers: %b\r\n"
+        b"Access-Control-Allow-Methods: %b\r\nAccess-Control-Allow-Headers: %b\r\n"
         b"Access-Control-Max-Age: %d\r\n"
-    ) % (origin, names, KEPT_SECONDS)
+    ) % (origin, ROUTE_VERBS if has_routes else VERBS, names, KEPT_SECONDS)
 
 
 cdef bytes shared_lines(bytes origin, bytes metadata_fields):

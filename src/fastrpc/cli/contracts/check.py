@@ -114,6 +114,10 @@ class _Methods:
             yield "it is no longer safe: callers by GET are refused", False
         elif new.safe and not old.safe:
             yield "it is safe now", True
+        if old.http is not None and old.http != new.http:
+            yield f"it is no longer at {old.http}", False
+        if new.http is not None and old.http != new.http:
+            yield f"it is at {new.http}, too", True
         if old.timeout != new.timeout:
             yield f"the timeout was {old.timeout}, now it is {new.timeout}", True
 

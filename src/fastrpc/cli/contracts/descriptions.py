@@ -72,6 +72,7 @@ class MethodDescription(msgspec.Struct):
     renamed: dict[str, str] = {}
     idempotent: bool = False
     safe: bool = False
+    http: str | None = None
     timeout: float | None = None
     codec: str | None = None
     #: Other names after the service's, as they are written, and every other full name.

@@ -134,6 +134,8 @@ class _Writer:
             options.append(f"codec={literal(method.codec)}")
         if method.renamed:
             options.append(f"renamed={literal(method.renamed)}")
+        if method.http is not None:
+            options.append(f"http={literal(method.http)}")
         options += _alias(method.alias)
         return f"    @fastrpc.method({', '.join(options)})" if options else "    @fastrpc.method"
 

@@ -16,7 +16,7 @@ from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet
 from fastrpc.rpc.schema.wide_integers import wide_integer_decoder
 
-__all__ = ["TextForm", "TextValue", "has_plain_texts", "without_none"]
+__all__ = ["TextForm", "TextValue", "has_plain_texts", "is_part_of_path", "without_none"]
 
 #: How deep unions and references are followed in a schema: one may refer to itself.
 _DEEPEST: Final = 20
@@ -121,6 +121,11 @@ class TextValue:
 def has_plain_texts(described: JsonSchema, schemas: SchemaSet) -> bool:
     """Whether every value of a schema is written without the marks of JSON: a text, a number, true, false, null."""
     return all(one in _SCALARS for one in _types(described, schemas))
+
+
+def is_part_of_path(described: JsonSchema, schemas: SchemaSet) -> bool:
+    """Whether every value of a schema is such a value, and none is null, which a path has no text for."""
+    return all(one in _SCALARS and one != "null" for one in _types(described, schemas))
 
 
 def without_none(kind: Any) -> Any:

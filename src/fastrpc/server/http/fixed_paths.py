@@ -9,6 +9,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.http.json_rpc import json_rpc_path
 from fastrpc.server.http.paths import Path
+from fastrpc.server.http.routes import check_routes
 
 __all__ = ["check_services", "fixed_paths"]
 
@@ -44,13 +45,14 @@ def check_services(config: ServerConfig, services: Sequence[ServiceDefinition]) 
     """Refuse services that cannot be offered by HTTP.
 
     Raises:
-        ConfigError: a service has the name of a fixed path, or a method cannot be a tool.
+        ConfigError: a service has the name of a fixed path, routes fit the same paths, or a method cannot be a tool.
     """
     for service in services:
         for name in _RESERVED.intersection(service.names.of_service()):
             raise ConfigError(
                 f"the service {name!r} has the name of a fixed path of HTTP", hint="give it another name"
             )
+    check_routes(services, _RESERVED)
     if config.http.mcp:
         from fastrpc.server.http.mcp import Tools
 

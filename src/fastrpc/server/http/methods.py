@@ -15,6 +15,7 @@ from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.marshals import codec_for, marshal_for
 from fastrpc.server.http.fixed_paths import fixed_paths
 from fastrpc.server.http.query import QueryArguments
+from fastrpc.server.http.routes import Routes
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ def http_service(
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     bounds, hosts = config.limits, _hosts(config, gate, address, advertised)
     web = _web_calls(config, gate)
-    return HttpService(
+    service = HttpService(
         gate, config.http, bounds, partial(_method, config), paths, hosts, web=web, sign_seconds=SIGN_SECONDS
     )
+    if config.http.json:
+        service.routes = Routes(services, gate.routes)
+    return service
 
 
 def _method(config: ServerConfig, route: MethodRoute) -> HttpMethod:

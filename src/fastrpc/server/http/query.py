@@ -46,6 +46,10 @@ class QueryArguments:
             arguments[name] = known[name].argument(name, values)
         return msgspec.json.encode(arguments)
 
+    def value(self, name: str, text: str) -> bytes:
+        """Return the value of a parameter that is part of a path, as JSON; errors as for a query."""
+        return bytes(_value(name, self._parameters()[name].whole, text))
+
     def _parameters(self) -> "dict[str, _Parameter]":
         if self._known is None:
             definition = self._definition
@@ -66,15 +70,15 @@ class _Parameter:
         # A tuple of a fixed length has a type for each place, all others one for all places.
         is_fixed = origin is tuple and Ellipsis not in arguments
         self._items = [TextValue(one) for one in (kinds if is_fixed else kinds[:1])] if self._is_list else []
-        self._whole = TextValue(Any if self._is_list else kind)
+        self.whole = TextValue(Any if self._is_list else kind)
 
     def argument(self, name: str, values: list[str]) -> Any:
         if not self._is_list:
             if len(values) > 1:
                 raise _refusal(f"{name}: given {len(values)} times, but it is not a list")
-            return _value(name, self._whole, values[0])
+            return _value(name, self.whole, values[0])
         if len(values) == 1 and values[0].startswith("["):
-            return _value(name, self._whole, values[0])
+            return _value(name, self.whole, values[0])
         last = len(self._items) - 1
         return [_value(name, self._items[min(at, last)], value) for at, value in enumerate(values)]
 

@@ -174,6 +174,14 @@ def test_options_that_callers_rely_on() -> None:
     plain = one(", a: int) -> int")
     assert "no longer idempotent" in breaks(one(", a: int) -> int", "idempotent=True"), plain)
     assert passes(plain, one(", a: int) -> int", "idempotent=True")) == ["it is idempotent now"]
+
+
+def test_a_route_may_come_and_not_go() -> None:
+    plain, routed = one(", a: int) -> int"), one(", a: int) -> int", "http='PUT /x/{a}'")
+    assert passes(plain, routed) == ["it is at PUT /x/{a}, too"]
+    assert breaks(routed, plain) == "it is no longer at PUT /x/{a}"
+    moved = one(", a: int) -> int", "http='PUT /y/{a}'")
+    assert breaks(routed, moved) == "it is no longer at PUT /x/{a}"
     raw = "@method(codec='raw')\nasync def f(self, data: bytes) -> bytes: ..."
     assert "the codec was raw, now it is None" in breaks(raw, one(", data: bytes) -> bytes"))
     assert passes(plain, one(", a: int) -> int", "timeout=3")) == ["the timeout was None, now it is 3.0"]

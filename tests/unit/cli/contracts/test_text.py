@@ -65,7 +65,7 @@ class Arith:
 
     More of it."""
 
-    @fastrpc.method(idempotent=True, timeout=2.5, renamed={"old": "a", "older": "a"})
+    @fastrpc.method(idempotent=True, timeout=2.5, renamed={"old": "a", "older": "a"}, http="PUT /f/{d}")
     async def mul(self, a: int, b: int = 2, /, c: Node | None = None, *, d: Color = Color.RED) -> dict[str, Cat]:
         """Multiply."""
 
@@ -147,7 +147,10 @@ def test_methods_of_a_contract_without_a_loop_are_plain() -> None:
 
 def test_a_method_is_written_as_one_would_write_it() -> None:
     text = contract_text(told(imported(SOURCE).Arith))
-    assert '    @fastrpc.method(idempotent=True, timeout=2.5, renamed={"old": "a", "older": "a"})' in text
+    assert (
+        '    @fastrpc.method(idempotent=True, timeout=2.5, renamed={"old": "a", "older": "a"}, http="PUT /f/{d}")'
+        in text
+    )
     assert '        """Multiply."""' in text
     assert '    @fastrpc.method("re-name")\n    async def other(' in text
     assert "    def count(self, limit: int) -> AsyncIterator[Point]: ..." in text

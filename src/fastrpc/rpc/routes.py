@@ -1,0 +1,202 @@
+"""Routes of HTTP: `@method(http="GET /orders/{id}")` beside `POST /service/method`.
+
+A template has fixed segments, compared as they are sent, and parameters of the method: `{id}` is one segment, and
+`{path:path}`, as the last one, all that follow. A path that fits several templates is one of the most special: at each
+place where they differ it has a fixed segment before a parameter, and `{id}` before `{path:path}`.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple, get_origin
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.schema.annotation import type_text
+from fastrpc.rpc.signature import HandlerSignature
+
+if TYPE_CHECKING:
+    from fastrpc.rpc.definition import MethodDefinition
+
+__all__ = [
+    "HttpRoute",
+    "RoutePart",
+    "check_route",
+    "check_route_types",
+    "parsed_route",
+    "together",
+    "whole_body_of",
+]
+
+#: The methods of HTTP, each with whether its arguments beside the path are in the body.
+VERBS: Final = {"GET": False, "POST": True, "PUT": True, "PATCH": True, "DELETE": False}
+
+_HOW: Final = 'write a method of HTTP and a path: http="GET /orders/{id}"'
+
+#: Characters of a segment that need no percent sign (RFC 3986, section 3.3).
+_FIXED: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+_NAMED: Final = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<rest>:path)?\}")
+
+#: The kinds of classes whose values are objects with fields.
+_RECORDS: Final = frozenset({"struct", "dataclass", "typed_dict"})
+
+
+class RoutePart(NamedTuple):
+    """One segment of a template, or the last parameter, which takes several."""
+
+    #: Of a fixed segment the text, otherwise the name of the parameter.
+    text: str
+    is_fixed: bool = False
+    takes_rest: bool = False
+
+    @property
+    def rank(self) -> int:
+        """How general it is."""
+        return 0 if self.is_fixed else 1 + self.takes_rest
+
+    def __str__(self) -> str:
+        return self.text if self.is_fixed else f"{{{self.text}{':path' if self.takes_rest else ''}}}"
+
+
+class HttpRoute(NamedTuple):
+    """A method of HTTP and a template."""
+
+    verb: str
+    parts: tuple[RoutePart, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters in the path."""
+        return tuple(part.text for part in self.parts if not part.is_fixed)
+
+    @property
+    def path(self) -> str:
+        return "".join(f"/{part}" for part in self.parts)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the other arguments are in the body, and not in the query."""
+        return VERBS[self.verb]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.path}"
+
+
+def parsed_route(text: str) -> HttpRoute:
+    """Read a route.
+
+    Raises:
+        TypeError: it is no text.
+        ConfigError: it has another form.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"http is {text!r}, it must be a text: {_HOW}")
+    verb, _, path = text.partition(" ")
+    if verb not in VERBS or not path.startswith("/"):
+        raise ConfigError(f"http is {text!r}, it must begin with {', '.join(VERBS)} and a path", hint=_HOW)
+    parts = tuple(_parts(text, path))
+    names = [part.text for part in parts if not part.is_fixed]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"http is {text!r}, which has a parameter twice")
+    if any(part.takes_rest for part in parts[:-1]):
+        raise ConfigError(f"http is {text!r}: a parameter with `:path` is the last one")
+    return HttpRoute(verb, parts)
+
+
+def _parts(text: str, path: str) -> Iterator[RoutePart]:
+    for segment in path[1:].split("/"):
+        named = _NAMED.fullmatch(segment)
+        if named is not None:
+            yield RoutePart(named["name"], takes_rest=named["rest"] is not None)
+        elif _FIXED.fullmatch(segment) and segment not in {".", ".."}:
+            yield RoutePart(segment, is_fixed=True)
+        elif not segment:
+            raise ConfigError(
+                f"http is {text!r}, which has an empty segment or a slash at its end", hint=_HOW
+            )
+        else:
+            raise ConfigError(
+                f"http is {text!r}: {segment!r} is neither a segment as it is sent nor a parameter",
+                hint="a parameter is a whole segment, {name}, or {name:path} at the end",
+            )
+
+
+def check_route(label: str, route: HttpRoute, signature: HandlerSignature, *, is_safe: bool) -> None:
+    """Refuse a route that does not fit its method.
+
+    Raises:
+        TypeError: it is a GET of a method that is not safe, or has parameters that the method has not.
+    """
+    if route.verb == "GET" and not is_safe:
+        raise TypeError(f'{label}: http="{route}" needs a method that changes nothing: add safe=True')
+    if signature.stream is not None:
+        raise TypeError(
+            f"{label} takes the stream {signature.stream.name!r}, which has no route: leave http= out"
+        )
+    known = {parameter.name: parameter for parameter in signature.parameters}
+    for name in route.names:
+        if name not in known:
+            there = f"it has {', '.join(known)}" if known else "it has none"
+            raise TypeError(f'{label}: http="{route}": {name!r} is no parameter: {there}')
+        if not known[name].by_name:
+            raise TypeError(f'{label}: http="{route}": {name!r} is given by position alone')
+
+
+def check_route_types(definition: "MethodDefinition", route: HttpRoute) -> None:
+    """Refuse parameters in a path whose values are not written as a text or a number.
+
+    Raises:
+        ConfigError: the type of a parameter has no such form, or a GET is no longer safe in a class that inherits it.
+    """
+    # Imported on first use: few services have routes.
+    from fastrpc.rpc.schema.json_schema import SchemaSet
+    from fastrpc.rpc.schema.text_values import is_part_of_path
+
+    label = definition.label
+    if route.verb == "GET" and not definition.safe:
+        raise ConfigError(f'{label} is not safe, but has the route "{route}"')
+    known = [parameter.name for parameter in definition.parameters]
+    for name in route.names:
+        schemas = SchemaSet()
+        kind = definition.types().parameters[known.index(name)]
+        try:
+            is_part = is_part_of_path(schemas.schema_of(kind), schemas)
+        except TypeError:  # its values do not travel as JSON
+            is_part = False
+        if not is_part:
+            raise ConfigError(
+                f'{label}: http="{route}": {name!r} is {type_text(kind)}, which is no part of a path',
+                hint="a path takes str, int, float, bool, UUID, Decimal, dates, enums and literals",
+            )
+
+
+def whole_body_of(definition: "MethodDefinition", route: HttpRoute) -> str | None:
+    """Return the parameter that a body is by itself: the only one beside the path, if its type has fields."""
+    # Imported on first use: few services have routes.
+    from fastrpc.rpc.schema.payload_classes import payload_class
+    from fastrpc.rpc.schema.text_values import without_none
+
+    pairs = zip(definition.parameters, definition.types().parameters, strict=True)
+    others = [(parameter.name, kind) for parameter, kind in pairs if parameter.name not in route.names]
+    if not route.has_body or len(others) != 1:
+        return None
+    name, kind = others[0]
+    plain = without_none(kind)
+    owner = get_origin(plain) or plain
+    return name if isinstance(owner, type) and payload_class(owner).kind in _RECORDS else None
+
+
+def together(one: HttpRoute, other: HttpRoute) -> bool:
+    """Return whether a path could be of both routes and neither is more special."""
+    size = max(len(one.parts), len(other.parts))
+    left, right = _extended(one.parts, size), _extended(other.parts, size)
+    if one.verb != other.verb or len(left) != len(right):
+        return False
+    pairs = list(zip(left, right, strict=True))
+    if any(a.is_fixed and b.is_fixed and a.text != b.text for a, b in pairs):
+        return False
+    sides = {a.rank > b.rank for a, b in pairs if a.rank != b.rank}
+    return len(sides) != 1
+
+
+def _extended(parts: tuple[RoutePart, ...], size: int) -> tuple[RoutePart, ...]:
+    """Return a template with a part for each of so many segments, if it takes as many."""
+    return parts + parts[-1:] * (size - len(parts)) if parts[-1].takes_rest else parts

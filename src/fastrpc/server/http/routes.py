@@ -1,0 +1,258 @@
+"""Routes of a server's methods: which one a path is of, and the arguments in path, query and body."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from fastrpc._core.calls.call import MethodRoute, RouteTable
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.routes import HttpRoute, together, whole_body_of
+from fastrpc.server.http.query import QueryArguments
+from fastrpc.status import Status
+
+__all__ = ["Routed", "Routes", "check_routes"]
+
+_DOTS: Final = frozenset({b".", b".."})
+
+_check_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_check_msgpack: Final = msgspec.msgpack.Decoder(msgspec.Raw).decode
+
+
+class Routed:
+    """A request to a route: the arguments of its method.
+
+    Args:
+        values: the segments of the path by the names of their parameters, as they were sent.
+    """
+
+    def __init__(self, handled: "_Handled", values: dict[str, bytes]) -> None:
+        self._handled = handled
+        self._values = values
+        self.has_body = handled.route.has_body
+
+    def payload(self, query: str, body: bytes, codec: str) -> bytes:
+        """Return the arguments as a map by name.
+
+        Args:
+            codec: that of the body, "json" or "msgpack".
+
+        Raises:
+            CallError: a part of the request does not fit.
+        """
+        handled = self._handled
+        members = {
+            name: handled.arguments.value(name, _text(name, sent)) for name, sent in self._values.items()
+        }
+        if not self.has_body:
+            return _spliced(members, handled.arguments(query), "json")
+        if handled.whole is not None and body.strip():
+            members[handled.whole] = _checked(body, codec)
+            return _spliced(members, b"", codec, plain={handled.whole})
+        return _spliced(members, b"" if handled.whole is not None else body, codec)
+
+
+class _Handled(NamedTuple):
+    """A route, the parameter that is its whole body, if there is one, and the reader of its texts."""
+
+    route: HttpRoute
+    method: str
+    whole: str | None
+    arguments: QueryArguments
+
+
+class _Node:
+    """The templates that begin alike: those that end here, and the next segments."""
+
+    def __init__(self) -> None:
+        self.here: dict[str, _Handled] = {}
+        self.rest: dict[str, _Handled] = {}
+        self.fixed: dict[bytes, _Node] = {}
+        self.one: _Node | None = None
+
+    def find(self, segments: Sequence[bytes], at: int = 0) -> Iterator[dict[str, _Handled]]:
+        """Yield the routes of a path by their verbs, the most special templates first."""
+        if at == len(segments):
+            yield self.here
+            return
+        following = self.fixed.get(segments[at])
+        if following is not None:
+            yield from following.find(segments, at + 1)
+        if segments[at] and not _is_dots(segments[at]):
+            if self.one is not None:
+                yield from self.one.find(segments, at + 1)
+            if self.rest and all(one and not _is_dots(one) for one in segments[at:]):
+                yield self.rest
+
+
+class Routes:
+    """The routes of a server.
+
+    Args:
+        services: those of the server, which may grow.
+        table: its methods.
+    """
+
+    def __init__(self, services: Sequence[ServiceDefinition], table: RouteTable) -> None:
+        self._services = services
+        self._table = table
+        self._known: tuple[ServiceDefinition, ...] = ()
+        self._root = _Node()
+        self._is_empty = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no method has a route."""
+        self._renew()
+        return self._is_empty
+
+    def __call__(self, verb: str, path: bytes) -> tuple[MethodRoute, Routed | None, str] | None:
+        """Return the method of a path and its request, None where nothing is.
+
+        A path with other verbs has the first of their methods and no request; the text names these verbs.
+        """
+        if self.is_empty:
+            return None
+        segments = path[1:].split(b"/")
+        found = [routes for routes in self._root.find(segments) if routes]
+        if not found:
+            return None
+        handled = next((routes[verb] for routes in found if verb in routes), None)
+        handled = handled or next(
+            (routes["GET"] for routes in found if verb == "HEAD" and "GET" in routes), None
+        )
+        chosen = handled or next(iter(found[0].values()))
+        method = self._table.get(chosen.method)
+        if method is None:
+            return None
+        verbs = {one for routes in found for one in routes}
+        allowed = ", ".join(sorted(verbs | ({"HEAD"} if "GET" in verbs else set())))
+        return method, None if handled is None else Routed(handled, _values(handled.route, segments)), allowed
+
+    def _renew(self) -> None:
+        services = tuple(self._services)
+        if services == self._known:
+            return
+        self._known, self._root = services, _Node()
+        handled = [_handled(method, route) for method, route in _routes_of(services)]
+        for one in handled:
+            node = self._root
+            for part in one.route.parts:
+                if part.takes_rest:
+                    break
+                if part.is_fixed:
+                    node = node.fixed.setdefault(part.text.encode(), _Node())
+                else:
+                    node.one = node.one or _Node()
+                    node = node.one
+            (node.rest if one.route.parts[-1].takes_rest else node.here)[one.route.verb] = one
+        self._is_empty = not handled
+
+
+def check_routes(services: Sequence[ServiceDefinition], reserved: frozenset[str]) -> None:
+    """Refuse routes that a path could be of at the same time.
+
+    Args:
+        reserved: the first segments of fixed paths.
+
+    Raises:
+        ConfigError: two routes, or a route and a fixed path or the path of a method, are for the same paths.
+    """
+    named: list[tuple[MethodDefinition, HttpRoute]] = []
+    paths = {
+        f"/{owner}/{name}": method
+        for service in services
+        for owner in service.names.of_service()
+        for method in service.methods.values()
+        for name in method.names
+    }
+    for method, route in _routes_of(services):
+        if route.parts[0].is_fixed and route.parts[0].text in reserved:
+            raise ConfigError(f'{method.label}: http="{route}" is at the fixed path /{route.parts[0].text}')
+        if route.path in paths:
+            raise ConfigError(f'{method.label}: http="{route}" is the path of {paths[route.path].label}')
+        for other, known in named:
+            if together(route, known):
+                raise ConfigError(
+                    f'{other.label} has http="{known}" and {method.label} http="{route}", which fit the same paths',
+                    hint="give one of them another fixed segment",
+                )
+        named.append((method, route))
+
+
+def _routes_of(services: Sequence[ServiceDefinition]) -> list[tuple[MethodDefinition, HttpRoute]]:
+    methods = (method for service in services for method in service.methods.values())
+    return [(method, method.options.http) for method in methods if method.options.http is not None]
+
+
+def _handled(method: MethodDefinition, route: HttpRoute) -> _Handled:
+    return _Handled(route, method.full_name, whole_body_of(method, route), QueryArguments(method))
+
+
+def _is_dots(segment: bytes) -> bool:
+    """Whether a segment means another place to programs that resolve paths, also where its dots are encoded."""
+    return segment.lower().replace(b"%2e", b".") in _DOTS
+
+
+def _values(route: HttpRoute, segments: Sequence[bytes]) -> dict[str, bytes]:
+    return {
+        part.text: b"/".join(segments[at:]) if part.takes_rest else segments[at]
+        for at, part in enumerate(route.parts)
+        if not part.is_fixed
+    }
+
+
+def _text(name: str, sent: bytes) -> str:
+    try:
+        return unquote_to_bytes(sent).decode()
+    except UnicodeDecodeError:
+        raise _refusal(f"{name}: the path has no text in UTF-8 there") from None
+
+
+def _refusal(message: str) -> CallError:
+    return CallError(Status.INVALID_ARGUMENT, message, processed="no")
+
+
+def _checked(body: bytes, codec: str) -> bytes:
+    """Return a body that is one value: more would become arguments of their own."""
+    try:
+        return bytes((_check_json if codec == "json" else _check_msgpack)(body))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise _refusal(f"the body is no {codec}") from None
+
+
+def _spliced(members: dict[str, bytes], body: bytes, codec: str, plain: Any = ()) -> bytes:
+    """Return a map with members put before those of a body, which is a map, too.
+
+    Args:
+        members: values by name, as JSON.
+        plain: names of members in the codec of the body.
+    """
+    if codec == "json":
+        own = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
+        if not body.strip():
+            return b"{" + own + b"}"
+        inner = _checked(body, codec).strip()
+        if not inner.startswith(b"{"):
+            raise _refusal("the arguments are no map by the names of the parameters")
+        rest = inner[1:].lstrip()
+        return b"{" + own + (b"," if own and rest != b"}" else b"") + rest
+    parts = [
+        msgspec.msgpack.encode(name)
+        + (value if name in plain else msgspec.msgpack.encode(msgspec.json.decode(value)))
+        for name, value in members.items()
+    ]
+    count, rest = _map_of(_checked(body, codec)) if body else (0, b"")
+    return b"\xdf" + (count + len(parts)).to_bytes(4, "big") + b"".join(parts) + rest
+
+
+def _map_of(body: bytes) -> tuple[int, bytes]:
+    """Return the number of members of a map in msgpack, and their bytes."""
+    if 0x80 <= body[0] <= 0x8F:
+        return body[0] - 0x80, body[1:]
+    size = {0xDE: 2, 0xDF: 4}.get(body[0])
+    if size is None:
+        raise _refusal("the arguments are no map by the names of the parameters")
+    return int.from_bytes(body[1 : 1 + size], "big"), body[1 + size :]
