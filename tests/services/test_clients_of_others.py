@@ -1,14 +1,20 @@
 """Clients that others wrote, against our server: the reference client of MCP, one generated from the document."""
 
 import asyncio
+import datetime
 import importlib
 import subprocess
 import sys
+import uuid
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fastrpc
+from fastrpc import current_call
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.described import described
 from tests.support.every_type import EveryType
@@ -51,15 +57,15 @@ async def test_the_reference_client_is_refused_without_a_token() -> None:
                 await client.call_tool("arith_fail", {})
 
 
-def generated(origin: str, folder: Path) -> Any:
-    """Return a client that `openapi-python-client` generates from a server's document."""
+def generated(origin: str, folder: Path, name: str = "arith_client") -> Any:
+    """Return a client of this name that `openapi-python-client` generates from a server's document."""
     program = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none"]
     # Its own formatting is left out: it needs programs that may not be on the path.
     (folder / "config.yml").write_text("post_hooks: []\n")
     subprocess.run(
         [
             *program,
-            *("--url", f"{origin}/openapi.json", "--output-path", str(folder / "arith_client")),
+            *("--url", f"{origin}/openapi.json", "--output-path", str(folder / name)),
             *("--config", str(folder / "config.yml")),
         ],
         check=True,
@@ -69,7 +75,7 @@ def generated(origin: str, folder: Path) -> Any:
     )
     sys.path.insert(0, str(folder))
     try:
-        return importlib.import_module("arith_client")
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(folder))
 
@@ -104,3 +110,64 @@ async def use(client: Any) -> None:
         client=client, body=models.EveryTypeChoicesBody(numbers=numbers, color=models.Color.BLUE)
     )
     assert found.value == "blue"
+
+
+class Color(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass
+class Thing:
+    name: str
+    made: datetime.date
+
+
+@fastrpc.service("things")
+class Things:
+    @fastrpc.method(safe=True, http="GET /things/{id}/{color}")
+    async def get(
+        self, id: uuid.UUID, color: Color, day: datetime.date, tags: list[str], most: int | None = None
+    ) -> list[str]:
+        return [str(id), color.value, day.isoformat(), *tags, str(most)]
+
+    @fastrpc.method(http="POST /things")
+    async def create(self, thing: Thing) -> Thing:
+        current_call().http(status=201)
+        return thing
+
+    @fastrpc.method(http="PUT /things/{id}")
+    async def put(self, id: int, thing: Thing) -> str:
+        return f"{id} {thing.name} {thing.made}"
+
+    @fastrpc.method(http="PATCH /things/{id}")
+    async def change(self, id: int, name: str | None = None, color: Color = Color.RED) -> str:
+        return f"{id} {name} {color.value}"
+
+    @fastrpc.method(http="DELETE /things/{id}")
+    async def delete(self, id: int, reason: str = "") -> str:
+        return f"{id} {reason}"
+
+
+async def test_a_generated_client_calls_each_route(tmp_path: Path) -> None:
+    pytest.importorskip("openapi_python_client", reason="it is not installed; `make services` installs it")
+    async with described(Things()) as serving:
+        package = await asyncio.to_thread(generated, serving.origin, tmp_path, "things_client")
+        models = importlib.import_module("things_client.models")
+        routes = {
+            name: importlib.import_module(f"things_client.api.things.http_things_{name}")
+            for name in ("get", "create", "put", "change", "delete")
+        }
+        day, key = datetime.date(2026, 1, 31), uuid.UUID(int=7)
+        async with package.Client(base_url=serving.origin) as client:
+            options = {"client": client, "day": day, "tags": ["a", "b c"]}
+            found = await routes["get"].asyncio(key, models.Color.BLUE, **options)
+            assert found == [str(key), "blue", "2026-01-31", "a", "b c", "None"]
+            assert (await routes["get"].asyncio(key, models.Color.RED, most=3, **options))[-1] == "3"
+            thing = models.Thing(name="cup", made=day)
+            assert await routes["put"].asyncio(7, client=client, body=thing) == "7 cup 2026-01-31"
+            created = await routes["create"].asyncio_detailed(client=client, body=thing)
+            assert (created.status_code, created.content) == (201, b'{"name":"cup","made":"2026-01-31"}')
+            body = models.HttpThingsChangeBody(color=models.Color.BLUE)
+            assert await routes["change"].asyncio(7, client=client, body=body) == "7 None blue"
+            assert await routes["delete"].asyncio(7, client=client, reason="old") == "7 old"

@@ -23,6 +23,7 @@ __all__ = [
     "Keepalive",
     "Limits",
     "Memory",
+    "OpenAPI",
     "Outlier",
     "Pool",
     "Probes",
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from fastrpc.config.bounds import Admission, Limits, Memory
     from fastrpc.config.certificates import TLS
     from fastrpc.config.client import ClientConfig, Pool
-    from fastrpc.config.http import HTTP, HTTPLimits
+    from fastrpc.config.http import HTTP, HTTPLimits, OpenAPI
     from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
     from fastrpc.config.server import ServerConfig
     from fastrpc.config.timing import Keepalive, Timeouts
@@ -46,7 +47,7 @@ else:  # Type checkers would accept any attribute name.
             "bounds": "Admission Limits Memory",
             "certificates": "TLS",
             "client": "ClientConfig Pool",
-            "http": "HTTP HTTPLimits",
+            "http": "HTTP HTTPLimits OpenAPI",
             "resilience": "Backoff Breaker Outlier Probes Retries",
             "server": "ServerConfig",
             "timing": "Keepalive Timeouts",

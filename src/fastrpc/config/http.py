@@ -10,14 +10,18 @@ from fastrpc.config.validation import (
     check_flag,
     check_parts,
     check_seconds,
+    check_text,
     settings_class,
     wrong,
 )
 
-__all__ = ["HTTP", "HTTPLimits"]
+__all__ = ["HTTP", "HTTPLimits", "OpenAPI"]
 
 # An origin as browsers send it: no path, no slash at its end.
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+# The URL of a server in OpenAPI, or a path on the server of the document.
+_SERVER = re.compile(r"(?:https?:/)?/[!-~]*")
 
 # A host as the field Host names it, without a port.
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
@@ -56,6 +60,31 @@ class HTTPLimits(Settings):
 
 
 @settings_class
+class OpenAPI(Settings):
+    """The parts of `/openapi.json` that are about the whole server.
+
+    Attributes:
+        title: its title; None: the names of the services.
+        version: its version; None: that of the services, if they have one in common.
+        description: text about it, in Markdown.
+        servers: URLs by which callers reach the server, such as "https://api.example/v1"; none: where the document is.
+    """
+
+    title: str | None = None
+    version: str | None = None
+    description: str = ""
+    servers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("title", "version"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and value.strip()):
+                raise wrong(self, name, "a text, or None")
+        check_text(self, "description")
+        _check_texts(self, "servers", _SERVER, "URLs such as 'https://api.example/v1'", is_lower=False)
+
+
+@settings_class
 class HTTP(Settings):
     """The HTTP gateway of a server whose `ServerConfig.protocols` names "http".
 
@@ -79,6 +108,7 @@ class HTTP(Settings):
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
             name. Another Host is refused where nothing authenticates callers: it may be a page's name that leads
             here.
+        openapi: title, version, description and servers of `/openapi.json`.
         limits: the limits of requests.
     """
 
@@ -93,6 +123,7 @@ class HTTP(Settings):
     docs: bool | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    openapi: OpenAPI = field(default_factory=OpenAPI)
     limits: HTTPLimits = field(default_factory=HTTPLimits)
 
     def __post_init__(self) -> None:
@@ -102,14 +133,16 @@ class HTTP(Settings):
             check_flag(self, "docs")
         _check_texts(self, "cors_origins", _ORIGIN, "origins such as 'https://shop.example'")
         _check_texts(self, "allowed_hosts", _HOST, "host names without a port, such as 'shop.example'")
-        check_parts(self, limits=HTTPLimits)
+        check_parts(self, limits=HTTPLimits, openapi=OpenAPI)
 
 
-def _check_texts(settings: Any, name: str, form: re.Pattern[str], allowed: str) -> None:
+def _check_texts(
+    settings: Any, name: str, form: re.Pattern[str], allowed: str, *, is_lower: bool = True
+) -> None:
     """Refuse anything but a sequence of texts of a form, and keep it as a tuple."""
     value = getattr(settings, name)
     if not isinstance(value, tuple | list) or not all(
         isinstance(item, str) and form.fullmatch(item) for item in value
     ):
         raise wrong(settings, name, f"a tuple of {allowed}", hint=f"write {name}=('…',)")
-    object.__setattr__(settings, name, tuple(item.lower() for item in value))
+    object.__setattr__(settings, name, tuple(item.lower() if is_lower else item for item in value))

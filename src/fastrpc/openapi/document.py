@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, get_args, get_origin
 
 from fastrpc._version import __version__
+from fastrpc.config import OpenAPI
 from fastrpc.errors import ConfigError
 from fastrpc.openapi.problems import HTTP_STATUS, PROBLEM
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
@@ -52,7 +53,7 @@ _END: Final[JsonSchema] = object_schema(
 def openapi_document(
     services: Iterable[ServiceDefinition],
     *,
-    title: str | None = None,
+    about: OpenAPI | None = None,
     schemes: Sequence[str] = (),
     may_call: Callable[[MethodDefinition], bool] | None = None,
 ) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def openapi_document(
     Methods whose payload is a protobuf message are left out, as JSON does not carry it; the description names them.
 
     Args:
-        title: the names of the services by default.
+        about: title, version, description and servers; None: the defaults.
         schemes: the schemes of credentials that the server takes; with one, every method that is not public needs it.
         may_call: selects the listed methods, and with them their services; None lists all.
     """
@@ -87,15 +88,16 @@ def openapi_document(
     components: dict[str, Any] = {"schemas": schemas.components, "responses": writer.responses}
     if schemes:
         components["securitySchemes"] = {name: {"type": "http", "scheme": name} for name in schemes}
+    about = about or OpenAPI()
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": title or ", ".join(one.name for one in shown) or "fastrpc",
-            "version": _version(shown),
-            "description": _about(writer.left_out),
+            "title": about.title or ", ".join(one.name for one in shown) or "fastrpc",
+            "version": about.version or _version(shown),
+            "description": "\n\n".join(filter(None, [about.description, _about(writer.left_out)])),
             "x-fastrpc": __version__,
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": url} for url in about.servers or ("/",)],
         "tags": [_tag(one) for one in shown],
         "paths": paths,
         "components": components,

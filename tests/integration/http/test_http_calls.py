@@ -137,7 +137,6 @@ async def test_numbers_that_json_has_not_are_an_internal_error() -> None:
 async def test_an_unknown_path_is_not_found() -> None:
     async with serving() as client:
         for path in (
-            "/",
             "/shop.v1",
             "/shop.v1/",
             "/shop.v1/none",

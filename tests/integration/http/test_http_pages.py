@@ -11,13 +11,13 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 import fastrpc
 from fastrpc import ConfigError, Server, ServerConfig
 from fastrpc.auth import Identity, Policy, StaticTokens
-from fastrpc.config import HTTP
+from fastrpc.config import HTTP, OpenAPI
 from tests.support.described import described, session
 from tests.support.every_type import EveryType
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/docs", "/docs/page.js", "/docs/page.css", "/client.js", "/openapi.json")
+PAGES = ("/", "/docs", "/docs/page.js", "/docs/page.css", "/client.js", "/openapi.json")
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 
 
@@ -48,6 +48,35 @@ async def test_the_document_is_valid_for_every_type_and_names_what_is_served() -
     assert list(OpenAPIV31SpecValidator(found).iter_errors()) == []
     assert {"/arith/mul", "/every.type/classes"} <= found["paths"].keys()
     assert not any(path.startswith("/fastrpc") for path in found["paths"])
+
+
+async def test_the_document_has_the_title_of_the_settings() -> None:
+    http = HTTP(openapi=OpenAPI(title="Sums <b>"))
+    async with described(http=http) as serving, session() as client:
+        async with client.get(f"{serving.origin}/openapi.json") as answer:
+            assert (await answer.json())["info"]["title"] == "Sums <b>"
+        async with client.get(f"{serving.origin}/") as answer:
+            assert "<title>Sums &lt;b&gt;</title>" in await answer.text()
+
+
+async def test_the_index_links_what_is_on() -> None:
+    links = {}
+    for http in (HTTP(), HTTP(jsonrpc=True, mcp=True, websocket=True)):
+        async with described(http=http) as serving, session() as client:
+            async with client.get(f"{serving.origin}/") as answer:
+                assert (answer.status, answer.content_type) == (200, "text/html")
+                links[http.jsonrpc] = re.findall(r"<li>(?:<a href=\"[^\"]+\">)?([^<:]+)", await answer.text())
+            for path in ("/docs", "/openapi.json", "/client.js"):
+                async with client.get(serving.origin + path) as answer:
+                    assert answer.status == 200
+    assert links[False] == ["/docs", "/openapi.json", "/client.js"]
+    assert links[True] == ["/docs", "/openapi.json", "/client.js", "/jsonrpc", "/mcp", "/ws/"]
+
+
+async def test_without_pages_nothing_is_at_the_root() -> None:
+    async with described(http=HTTP(docs=False)) as serving, session() as client:
+        async with client.get(f"{serving.origin}/") as answer:
+            assert answer.status == 404
 
 
 async def test_a_call_as_the_document_says_is_answered() -> None:

@@ -7,6 +7,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import fastrpc
+from fastrpc.config import OpenAPI
 from fastrpc.openapi.document import openapi_document
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import Reflection
@@ -162,4 +163,16 @@ def test_a_protobuf_method_is_left_out() -> None:
 def test_the_version_is_that_of_all_services() -> None:
     assert document(Shop)["info"]["version"] == "3"
     assert document(Shop, Plain)["info"]["version"] == "0"
-    assert document(Shop, title="Ours")["info"]["title"] == "Ours"
+    assert document(Shop, about=OpenAPI(title="Ours"))["info"]["title"] == "Ours"
+
+
+def test_title_version_description_and_servers_are_those_of_the_settings() -> None:
+    assert document(Shop)["servers"] == [{"url": "/"}]
+    about = OpenAPI(
+        title="Prices", version="7", description="All of *them*.", servers=("https://A.example/v1", "/b")
+    )
+    found = document(Shop, about=about)
+    assert list(OpenAPIV31SpecValidator(found).iter_errors()) == []
+    assert (found["info"]["title"], found["info"]["version"]) == ("Prices", "7")
+    assert found["info"]["description"].startswith("All of *them*.\n\nThe body of a call")
+    assert found["servers"] == [{"url": "https://A.example/v1"}, {"url": "/b"}]

@@ -248,6 +248,19 @@ class Call(Timed):
             RuntimeError: the answer is no stream, the first metadata was sent already, or this side made the call.
         """
 
+    def http(self, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> None:
+        """Set the status and fields of the answer by HTTP; other ways in have neither.
+
+        Args:
+            status: 200 to 299, 301 to 303, 307 or 308. With 204 the result is None.
+            headers: fields of the response by their names, beside those that the gateway sets itself.
+
+        Raises:
+            ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, or its
+                value has CR, LF or NUL.
+            RuntimeError: the head of the answer was sent, or this side made the call.
+        """
+
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep in an interceptor; works without a loop too, in SyncClient."""
 

@@ -453,6 +453,20 @@ cdef class Call(Timed):
         """The other side of the connection."""
         return self.get_peer()
 
+    def http(self, *, status=None, headers=None):
+        """Set the status and fields of the answer by HTTP; other ways in have neither.
+
+        Args:
+            status: 200 to 299, 301 to 303, 307 or 308. With 204 the result is None.
+            headers: fields of the response by their names, beside those that the gateway sets itself.
+
+        Raises:
+            ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, or its
+                value has CR, LF or NUL.
+            RuntimeError: the head of the answer was sent, or this side made the call.
+        """
+        raise RuntimeError("http() is for the handler of a call, and this side made this one")
+
     # Overridden by the side that has the value
 
     @property

@@ -19,6 +19,10 @@ cdef class HttpTerms:
         bytes name
         object path
 
+        # The status, 0: the usual one, and the fields that the handler has set by `Call.http`; None: none.
+        int answer_status
+        dict answer_fields
+
         # The request to a route, which makes the arguments; None for others.
         object routed
 

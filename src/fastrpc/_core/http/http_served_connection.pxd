@@ -38,6 +38,9 @@ cdef class HttpServedConnection(EngineServedConnection):
     ) except -1
     cdef bytes web_lines(self, ServerCall call, HttpConnection connection, list fields)
     cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1
+    cdef int _answer_as(
+        self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes lines, bytes payload
+    ) except -1
     cdef int fail_at_once(self, ServerCall call) except -1
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
     cdef uint64_t send_sign(self, uint64_t now) except? 0

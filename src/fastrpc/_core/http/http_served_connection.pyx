@@ -15,7 +15,13 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from fastrpc._core.base.status cimport (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    INVALID_ARGUMENT,
+    RESOURCE_EXHAUSTED,
+    UNIMPLEMENTED,
+)
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.http_call cimport Outcome, breaking_key, terms_of
@@ -112,8 +118,24 @@ cdef class HttpServedConnection(EngineServedConnection):
         lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
         if has_lines(<ServerCall>call, connection.head):
             lines += call_lines(<ServerCall>call, connection.head)
+        if terms.answer_fields is not None:
+            return self._answer_as(connection, <ServerCall>call, terms, lines, payload)
         self.call = None
         return connection.answer(200, lines, payload, False)
+
+    cdef int _answer_as(
+        self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes lines, bytes payload
+    ) except -1:
+        """Answer with the status and the fields that the handler has set."""
+        cdef bytes more = b"".join(terms.answer_fields.values())
+        if terms.answer_status == 204:
+            if payload not in (b"null", b"\xc0"):
+                text = f"{call.method} has set the status 204, which has no body, and its result is not None"
+                return self.fail_as(call, Failure(INTERNAL, text), 500, b"")
+            # A response without a body has no type.
+            lines, payload = call_lines(call, connection.head), b""
+        self.call = None
+        return connection.answer(terms.answer_status or 200, lines + more, payload, False)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
         cdef int told = http_status_of(failure.status)
@@ -216,6 +238,16 @@ cdef class HttpServedConnection(EngineServedConnection):
         web = terms_of(call).web
         return None if web is None else web.encode_details(status, text, details)
 
+    def note_answer(self, ServerCall call not None, int status, dict fields):
+        """Keep the status, 0 for none, and the fields of an answer, unless its protocol has others."""
+        cdef HttpTerms terms = terms_of(call)
+        if terms.done is not None or terms.web is not None or terms.rpcx is not None or self.talk is not None:
+            return
+        if self.call is call and self.owner() is not None and self.owner().has_begun:
+            raise RuntimeError("the head of the answer was sent: call http() before the first message")
+        terms.answer_status = status or terms.answer_status
+        terms.answer_fields = {**(terms.answer_fields or {}), **fields}
+
     def note_mistakes(self, ServerCall call not None, bytes payload):
         """Keep all mistakes in arguments by name."""
         cdef HttpTerms terms = terms_of(call)
@@ -301,7 +333,11 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef bytes lines
         if not connection.has_begun:
             lines = EVENT_LINES if terms.form == FORM_EVENTS else NDJSON_LINES
-            connection.begin_parts(200, lines + call_lines(call, connection.head))
+            if terms.answer_fields is not None:
+                lines += b"".join(terms.answer_fields.values())
+            # A status without a body cannot hold a stream.
+            status = 200 if terms.answer_status in (0, 204, 205) else terms.answer_status
+            connection.begin_parts(status, lines + call_lines(call, connection.head))
             call.sent_metadata = None
             if terms.form == FORM_EVENTS:
                 self._await_sign(connection, now_ns())

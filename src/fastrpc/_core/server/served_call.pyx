@@ -5,6 +5,7 @@ The calls of a connection, or of all, start by priority 2, 0, 1, then by arrival
 
 import asyncio
 import logging
+import re
 from asyncio import CancelledError
 from collections import OrderedDict
 
@@ -23,6 +24,35 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 logger = logging.getLogger("fastrpc.server")
+
+# The statuses of HTTP that a handler may choose.
+cdef frozenset ANSWER_STATUSES = frozenset([*range(200, 300), 301, 302, 303, 307, 308])
+
+# Fields of a response that the gateway sets itself, in lower case, and how the names of others begin.
+cdef frozenset GATEWAY_FIELDS = frozenset(
+    """allow cache-control connection content-encoding content-length content-type date keep-alive retry-after trailer
+    transfer-encoding upgrade vary www-authenticate x-content-type-options x-request-id""".split()
+)
+cdef tuple GATEWAY_PREFIXES = ("access-control-", "meta-", "sec-")
+cdef object FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+cdef object FIELD_VALUE = re.compile("[\\t -~\x80-\xff]*")
+
+
+cdef dict checked_answer(object status, object headers):
+    """Return the fields of an answer by HTTP by their names in lower case, each with its line."""
+    cdef dict fields = {}
+    if status is not None and (type(status) is not int or status not in ANSWER_STATUSES):
+        raise ValueError(f"status is {status!r}, it must be 200 to 299, 301 to 303, 307 or 308")
+    for name, value in {}.items() if headers is None else headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"headers has {name!r}, which must be a text with a text")
+        known = name.lower()
+        if not FIELD_NAME.fullmatch(name) or known in GATEWAY_FIELDS or known.startswith(GATEWAY_PREFIXES):
+            raise ValueError(f"headers has {name!r:.100}, which is no name of a field or one that the gateway sets")
+        if not FIELD_VALUE.fullmatch(value) or value != value.strip():
+            raise ValueError(f"headers: the value of {name} has CR, LF, NUL, spaces around it, or no Latin-1")
+        fields[known] = f"{name}: {value}\r\n".encode("latin-1")
+    return fields
 
 
 cdef class ServerCall(Call):
@@ -56,6 +86,24 @@ cdef class ServerCall(Call):
     def draining(self):
         """Awaitable that is done once the server drains or the connection is being given up."""
         return Draining(asyncio.Event() if self.connection is None else self.connection.drain_event())
+
+    def http(self, *, status=None, headers=None):
+        """Set the status and fields of the answer by HTTP; other ways in have neither.
+
+        Args:
+            status: 200 to 299, 301 to 303, 307 or 308. With 204 the result is None.
+            headers: fields of the response by their names, beside those that the gateway sets itself.
+
+        Raises:
+            ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, or its
+                value has CR, LF or NUL.
+            RuntimeError: the head of the answer was sent, or this side made the call.
+        """
+        fields = checked_answer(status, headers)
+        if self.was_ended:
+            raise RuntimeError("the call has ended: call http() in its handler")
+        if self.connection is not None:
+            self.connection.note_answer(self, 0 if status is None else status, fields)
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""

@@ -61,6 +61,7 @@ HARMLESS = frozenset(
             "cors_origins",
             "allowed_hosts",
         ),
+        *("title", "version", "description", "servers"),
         *("header_seconds", "idle_seconds", "body_idle_seconds", "headers", "header_bytes", "target_bytes"),
         *("ready_needs_registry", "proxy_protocol", "spin_microseconds", "require_client_cert"),
     }

@@ -37,7 +37,7 @@ def fixed_paths(
     if reveals_services if config.http.docs is None else config.http.docs:
         from fastrpc.server.http.pages import pages
 
-        paths |= pages(services, schemes=() if gate.access is None else (BEARER,))
+        paths |= pages(services, config.http, schemes=() if gate.access is None else (BEARER,))
     return paths
 
 

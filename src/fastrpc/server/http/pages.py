@@ -6,11 +6,13 @@ reader: the public ones, and with a token those of its owner. The page's policy 
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from html import escape
 from importlib import resources
 from typing import Final
 
 import msgspec
 
+from fastrpc.config import HTTP, OpenAPI
 from fastrpc.openapi.document import openapi_document
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Path
@@ -39,24 +41,29 @@ _FILES: Final = {
 }
 
 
-def pages(services: Sequence[ServiceDefinition], *, schemes: Sequence[str] = ()) -> dict[str, Path]:
+def pages(
+    services: Sequence[ServiceDefinition], options: HTTP, *, schemes: Sequence[str] = ()
+) -> dict[str, Path]:
     """Return the handlers of the paths of the pages.
 
     Args:
         services: those of the server, which may grow.
+        options: the settings of the gateway.
         schemes: the schemes of credentials that it accepts.
     """
-    document = _Document(services, schemes)
+    document = _Document(services, options.openapi, schemes)
     shown = {path: _page(partial(_file, name, kind)) for path, (name, kind) in _FILES.items()}
     described = Path(verbs=("GET",), handle=document.answer, needs_identity=bool(schemes))
-    return {**shown, "/openapi.json": described}
+    index = _page(lambda request: HttpAnswer(200, "text/html; charset=utf-8", _index(options), _PAGE_FIELDS))
+    return {"/": index, **shown, "/openapi.json": described}
 
 
 class _Document:
     """The OpenAPI document for each set of methods that a caller may call, made on its first request."""
 
-    def __init__(self, services: Sequence[ServiceDefinition], schemes: Sequence[str]) -> None:
+    def __init__(self, services: Sequence[ServiceDefinition], about: OpenAPI, schemes: Sequence[str]) -> None:
         self._services = services
+        self._about = about
         self._schemes = schemes
         self._described: tuple[ServiceDefinition, ...] = ()
         self._kept: dict[frozenset[str] | None, bytes] = {}
@@ -85,12 +92,24 @@ class _Document:
     def _content(self, names: frozenset[str] | None) -> bytes:
         may_call = None if names is None else lambda method: method.full_name in names
         return msgspec.json.encode(
-            openapi_document(self._described, schemes=self._schemes, may_call=may_call)
+            openapi_document(self._described, about=self._about, schemes=self._schemes, may_call=may_call)
         )
 
 
 def _page(answer: Callable[[HttpRequest], HttpAnswer]) -> Path:
     return Path(verbs=("GET",), handle=answer)
+
+
+def _index(options: HTTP) -> bytes:
+    """Return the page at `/`: links to what the server offers."""
+    title = escape(options.openapi.title or "fastrpc")
+    links = {"/docs": "the methods, to read and to call", "/openapi.json": "the same for programs (OpenAPI)"}
+    links["/client.js"] = "a module for scripts of pages"
+    lines = [f'<li><a href="{path}">{path}</a>: {text}</li>' for path, text in links.items()]
+    others = {"/jsonrpc": options.jsonrpc, "/mcp": options.mcp, "/ws/": options.websocket}
+    lines += [f"<li>{path}</li>" for path, is_on in others.items() if is_on]
+    body = "\n".join(lines)
+    return f"<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n{body}\n</ul>\n".encode()
 
 
 def _file(name: str, media_type: str, request: HttpRequest) -> HttpAnswer:
