@@ -108,6 +108,8 @@ class HTTP(Settings):
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
             name. Another Host is refused where nothing authenticates callers: it may be a page's name that leads
             here.
+        compress: results of more than 1 KiB are compressed by gzip for clients that take it, streams never. Answers
+            that hold a secret and text of a stranger should not be (BREACH): `current_call().http(compress=False)`.
         openapi: title, version, description and servers of `/openapi.json`.
         limits: the limits of requests.
     """
@@ -123,11 +125,22 @@ class HTTP(Settings):
     docs: bool | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    compress: bool = False
     openapi: OpenAPI = field(default_factory=OpenAPI)
     limits: HTTPLimits = field(default_factory=HTTPLimits)
 
     def __post_init__(self) -> None:
-        for name in ("json", "jsonrpc", "websocket", "mcp", "rpcx", "phobos", "grpc_web", "connect"):
+        for name in (
+            "json",
+            "jsonrpc",
+            "websocket",
+            "mcp",
+            "rpcx",
+            "phobos",
+            "grpc_web",
+            "connect",
+            "compress",
+        ):
             check_flag(self, name)
         if self.docs is not None:
             check_flag(self, "docs")

@@ -11,6 +11,11 @@ from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection, Failure
 
 
+cdef enum:
+    # The number of gzip (PROTOCOL.md).
+    COMPRESSOR_GZIP = 1
+
+
 @cython.final
 cdef class HttpTerms:
     cdef:
@@ -22,6 +27,12 @@ cdef class HttpTerms:
         # The status, 0: the usual one, and the fields that the handler has set by `Call.http`; None: none.
         int answer_status
         dict answer_fields
+
+        # Whether it wants the answer compressed, 0: as the setting says; whether answers to such requests differ by that;
+        # whether this one is, if it becomes shorter.
+        int packing
+        bint may_pack
+        bint takes_gzip
 
         # The request to a route, which makes the arguments; None for others.
         object routed

@@ -46,7 +46,6 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    COMPRESSOR_GZIP = 1
     # The head of an entry of metadata (PROTOCOL.md, "Metadata").
     ENTRY_HEAD = 4
     # The longest name of a method (PROTOCOL.md).

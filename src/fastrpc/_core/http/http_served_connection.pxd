@@ -38,6 +38,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     ) except -1
     cdef bytes web_lines(self, ServerCall call, HttpConnection connection, list fields)
     cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1
+    cdef int _choose_packing(self, ServerCall call, HttpTerms terms) except -1
     cdef int _answer_as(
         self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes lines, bytes payload
     ) except -1

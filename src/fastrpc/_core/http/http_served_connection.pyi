@@ -20,8 +20,10 @@ class HttpServedConnection(EngineServedConnection):
     def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
         """Return the details of an error in the form of gRPC, for the protocols that descend from it."""
 
-    def note_answer(self, call: ServerCall, status: int, fields: dict[str, bytes]) -> None:
-        """Keep the status, 0 for none, and the fields of an answer, unless its protocol has others."""
+    def note_answer(
+        self, call: ServerCall, status: int, fields: dict[str, bytes], compress: bool | None
+    ) -> None:
+        """Keep what the handler says of its answer, unless its protocol has other answers."""
 
     def note_mistakes(self, call: ServerCall, payload: bytes) -> None:
         """Keep all mistakes in arguments by name."""

@@ -24,9 +24,9 @@ from fastrpc._core.base.status cimport (
 )
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.http.http_call cimport Outcome, breaking_key, terms_of
+from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, Outcome, breaking_key, terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
-from fastrpc._core.http.request_fields cimport metadata_texts
+from fastrpc._core.http.request_fields cimport metadata_texts, takes_gzip
 from fastrpc._core.http.responses cimport (
     BEARER,
     EVENT_LINES,
@@ -54,8 +54,13 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
+    # Whether a handler wants its answer compressed, 0: as the setting says.
+    PACKED = 1
+    NOT_PACKED = 2
     # Bytes of output that wait, above which streams wait as well.
     STREAM_ROOM = 65_536
+
+cdef bytes VARIES = b"Vary: Accept-Encoding\r\n"
 
 
 @cython.final
@@ -118,6 +123,8 @@ cdef class HttpServedConnection(EngineServedConnection):
         lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
         if has_lines(<ServerCall>call, connection.head):
             lines += call_lines(<ServerCall>call, connection.head)
+        if terms.may_pack:
+            lines += b"Content-Encoding: gzip\r\n" + VARIES if call.compressor else VARIES
         if terms.answer_fields is not None:
             return self._answer_as(connection, <ServerCall>call, terms, lines, payload)
         self.call = None
@@ -226,7 +233,9 @@ cdef class HttpServedConnection(EngineServedConnection):
 
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
         cdef object web = terms_of(call).web
-        return number if web is not None and web.takes(number) else 0
+        if web is not None:
+            return number if web.takes(number) else 0
+        return number if number == COMPRESSOR_GZIP and terms_of(call).takes_gzip else 0
 
     def unknown_compressor(self, ServerCall call not None):
         """Return the error text for a compressor that is not known."""
@@ -238,8 +247,8 @@ cdef class HttpServedConnection(EngineServedConnection):
         web = terms_of(call).web
         return None if web is None else web.encode_details(status, text, details)
 
-    def note_answer(self, ServerCall call not None, int status, dict fields):
-        """Keep the status, 0 for none, and the fields of an answer, unless its protocol has others."""
+    def note_answer(self, ServerCall call not None, int status, dict fields, compress):
+        """Keep what the handler says of its answer, unless its protocol has other answers."""
         cdef HttpTerms terms = terms_of(call)
         if terms.done is not None or terms.web is not None or terms.rpcx is not None or self.talk is not None:
             return
@@ -247,6 +256,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             raise RuntimeError("the head of the answer was sent: call http() before the first message")
         terms.answer_status = status or terms.answer_status
         terms.answer_fields = {**(terms.answer_fields or {}), **fields}
+        if compress is not None:
+            terms.packing = PACKED if compress else NOT_PACKED
 
     def note_mistakes(self, ServerCall call not None, bytes payload):
         """Keep all mistakes in arguments by name."""
@@ -465,7 +476,25 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef HttpMethod target = terms_of(call).target
         if terms_of(call).web is not None:
             return <Marshal?>self.gate.dispatcher.message_marshal_of(call.route, call.codec == CODEC_JSON)
-        return EngineServedConnection.marshal_of(self, call) if target is None else target.marshal(call.codec)
+        if target is None:
+            return EngineServedConnection.marshal_of(self, call)
+        self._choose_packing(<ServerCall>call, terms_of(call))
+        return target.marshal(call.codec)
+
+    cdef int _choose_packing(self, ServerCall call, HttpTerms terms) except -1:
+        """Have the answer compressed that is about to be encoded, if the setting or the handler asks for it."""
+        cdef HttpConnection connection = self.owner()
+        cdef bint is_wanted = terms.packing == PACKED or terms.packing == 0 and self.service.compresses
+        if terms.rpcx is not None or terms.done is not None or self.talk is not None or call.route.gives_stream:
+            return 0
+        terms.may_pack = is_wanted or self.service.compresses
+        terms.takes_gzip = (
+            is_wanted and connection is not None and self.call is call
+            and COMPRESSOR_GZIP in self.gate.compressors and takes_gzip(connection.head)
+        )
+        if terms.takes_gzip:
+            call.compressor = COMPRESSOR_GZIP
+        return 0
 
     cdef list streams_under_way(self):
         return [] if self.call is None or self.call.stream is None else [self.call]

@@ -26,6 +26,9 @@ cdef bint has_plain_id(RequestHead head) noexcept
 # Return whether a body is not waited for before its sender is known.
 cdef bint is_long(RequestHead head) noexcept
 
+# Return whether the client takes answers in gzip (RFC 9110, section 12.5.3).
+cdef bint takes_gzip(RequestHead head) except -1
+
 # Return whether a request is a GET that asks for WebSocket.
 cdef bint asks_socket(RequestHead head) except -1
 

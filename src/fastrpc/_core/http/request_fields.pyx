@@ -224,6 +224,19 @@ cdef list _listed(RequestHead head, str name):
     return [item.strip(" \t") for value in head.values(name) for item in value.split(",")]
 
 
+cdef bint takes_gzip(RequestHead head) except -1:
+    cdef bint takes_any = False, is_refused
+    for item in _listed(head, "accept-encoding"):
+        name, _, quality = item.lower().partition(";")
+        quality = quality.replace(" ", "").replace("\t", "")
+        is_refused = quality.startswith("q=") and not quality[2:].strip("0.")
+        if name.strip(" \t") in ("gzip", "x-gzip"):
+            return not is_refused
+        if name.strip(" \t") == "*":
+            takes_any = not is_refused
+    return takes_any
+
+
 cdef bint asks_socket(RequestHead head) except -1:
     return head.verb == VERB_GET and "websocket" in [item.lower() for item in _listed(head, "upgrade")]
 

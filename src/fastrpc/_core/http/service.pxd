@@ -42,6 +42,9 @@ cdef class HttpService:
         bint offers_sockets
         bint serves_rpcx
         bint serves_phobos
+
+        # Whether answers are compressed for clients that take that.
+        bint compresses
         readonly dict paths
 
         # Origins whose pages may call. Hosts that are ours beside localhost and addresses; None: any Host will do.

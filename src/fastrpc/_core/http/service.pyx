@@ -88,6 +88,7 @@ cdef class HttpService:
         self.offers_sockets = options.websocket
         self.serves_rpcx = options.rpcx
         self.serves_phobos = options.phobos
+        self.compresses = options.compress
         self.paths = {path.encode("ascii"): handled for path, handled in paths.items()}
         self.origins = frozenset([origin.encode("ascii") for origin in options.cors_origins])
         self.hosts = hosts

@@ -87,12 +87,14 @@ cdef class ServerCall(Call):
         """Awaitable that is done once the server drains or the connection is being given up."""
         return Draining(asyncio.Event() if self.connection is None else self.connection.drain_event())
 
-    def http(self, *, status=None, headers=None):
+    def http(self, *, status=None, headers=None, compress=None):
         """Set the status and fields of the answer by HTTP; other ways in have neither.
 
         Args:
             status: 200 to 299, 301 to 303, 307 or 308. With 204 the result is None.
             headers: fields of the response by their names, beside those that the gateway sets itself.
+            compress: whether the answer is compressed if the client takes that; None: as `HTTP.compress` says. Answers
+                that hold a secret and text of another caller are safer without.
 
         Raises:
             ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, or its
@@ -100,10 +102,12 @@ cdef class ServerCall(Call):
             RuntimeError: the head of the answer was sent, or this side made the call.
         """
         fields = checked_answer(status, headers)
+        if compress is not None and type(compress) is not bool:
+            raise TypeError(f"compress is {compress!r}, it must be True, False or None")
         if self.was_ended:
             raise RuntimeError("the call has ended: call http() in its handler")
         if self.connection is not None:
-            self.connection.note_answer(self, 0 if status is None else status, fields)
+            self.connection.note_answer(self, 0 if status is None else status, fields, compress)
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""

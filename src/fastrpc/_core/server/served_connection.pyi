@@ -129,8 +129,10 @@ class ServedConnection:
     def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
         """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""
 
-    def note_answer(self, call: ServerCall, status: int, fields: dict[str, bytes]) -> None:
-        """Keep the status, 0 for none, and the fields of an answer by HTTP."""
+    def note_answer(
+        self, call: ServerCall, status: int, fields: dict[str, bytes], compress: bool | None
+    ) -> None:
+        """Keep the status, 0 for none, and the fields of an answer by HTTP, and whether it is compressed."""
 
     def note_mistakes(self, call: ServerCall, payload: bytes) -> None:
         """Keep all mistakes in arguments that are refused, for the details of the error."""

@@ -132,8 +132,8 @@ cdef class ServedConnection:
         """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""
         return None
 
-    def note_answer(self, call, int status, dict fields):
-        """Keep the status, 0 for none, and the fields of an answer by HTTP."""
+    def note_answer(self, call, int status, dict fields, compress):
+        """Keep the status, 0 for none, and the fields of an answer by HTTP, and whether it is compressed."""
 
     def note_mistakes(self, call, bytes payload):
         """Keep all mistakes in arguments that are refused, for the details of the error."""

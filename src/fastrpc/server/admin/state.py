@@ -58,6 +58,7 @@ HARMLESS = frozenset(
             "rpcx",
             "phobos",
             "docs",
+            "compress",
             "cors_origins",
             "allowed_hosts",
         ),
