@@ -8,6 +8,7 @@ from fastrpc.config.validation import (
     Settings,
     check_count,
     check_flag,
+    check_networks,
     check_parts,
     check_seconds,
     check_text,
@@ -19,6 +20,8 @@ __all__ = ["HTTP", "HTTPLimits", "OpenAPI"]
 
 # An origin as browsers send it: no path, no slash at its end.
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+_TEXT = re.compile(r"[!-~]+")
 
 # The URL of a server in OpenAPI, or a path on the server of the document.
 _SERVER = re.compile(r"(?:https?:/)?/[!-~]*")
@@ -108,6 +111,8 @@ class HTTP(Settings):
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
             name. Another Host is refused where nothing authenticates callers: it may be a page's name that leads
             here.
+        trusted_proxies: networks of proxies such as "10.0.0.0/8", and "unix" for those at unix sockets, whose
+            `X-Forwarded-For` names the client of a request. Limits, delays of failed logins, audit and logs follow.
         compress: results of more than 1 KiB are compressed by gzip for clients that take it, streams never. Answers
             that hold a secret and text of a stranger should not be (BREACH): `current_call().http(compress=False)`.
         openapi: title, version, description and servers of `/openapi.json`.
@@ -125,6 +130,7 @@ class HTTP(Settings):
     docs: bool | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     compress: bool = False
     openapi: OpenAPI = field(default_factory=OpenAPI)
     limits: HTTPLimits = field(default_factory=HTTPLimits)
@@ -146,6 +152,8 @@ class HTTP(Settings):
             check_flag(self, "docs")
         _check_texts(self, "cors_origins", _ORIGIN, "origins such as 'https://shop.example'")
         _check_texts(self, "allowed_hosts", _HOST, "host names without a port, such as 'shop.example'")
+        _check_texts(self, "trusted_proxies", _TEXT, "networks such as '10.0.0.0/8', or 'unix'")
+        check_networks(self, "trusted_proxies", or_else=("unix",))
         check_parts(self, limits=HTTPLimits, openapi=OpenAPI)
 
 

@@ -216,12 +216,14 @@ def check_names(settings: Any, name: str) -> tuple[str, ...]:
     return names
 
 
-def check_networks(settings: Any, name: str) -> None:
-    """Refuse texts that are not networks of IP addresses."""
+def check_networks(settings: Any, name: str, *, or_else: tuple[str, ...] = ()) -> None:
+    """Refuse texts that are neither networks of IP addresses nor one of `or_else`."""
     # Imported on first use: few servers have any.
     import ipaddress
 
     for text in getattr(settings, name):
+        if text in or_else:
+            continue
         try:
             ipaddress.ip_network(text)
         except ValueError as error:

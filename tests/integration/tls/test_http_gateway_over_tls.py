@@ -70,3 +70,22 @@ async def test_a_certificate_names_who_calls_but_not_for_pages(
             answer = await asked(port, context, **fields)
             assert answer is not None
             assert answer.status == 401
+
+
+@pytest.mark.parametrize("forwarded", [None, "1.2.3.4", "127.0.0.1"])
+async def test_the_certificate_of_a_trusted_proxy_identifies_no_request(
+    authority: Authority,
+    server_certificate: Certificate,
+    client_certificate: Certificate,
+    forwarded: str | None,
+) -> None:
+    http = HTTP(trusted_proxies=("127.0.0.0/8",))
+    config = ServerConfig(tls=server_certificate.tls(authority), protocols=("http",), http=http)
+    certificates = ClientCertificates(by="uri", allow=["spiffe://corp/*"])
+    async with Server(Shop(), config=config, authenticate=certificates) as server:
+        port = (await server.listen("tls://127.0.0.1:0")).port
+        answer = await asked(
+            port, context_for(authority, client=client_certificate), X_Forwarded_For=forwarded
+        )
+    assert answer is not None
+    assert answer.status == 401

@@ -77,6 +77,8 @@ cdef class GatewayConnection(HttpConnection):
         self.connection.now = self.connection.received_ns = self.now
         call = self.connection.call = new_call(self.connection, self.date())
         terms = terms_of(call)
+        if self.service.proxies is not None:
+            self.connection.follow_proxy(call, head)
         terms.understand(call, head, self.service)
         self.takes_parts = terms.takes_lines
         if self.service.web is not None:
@@ -452,7 +454,8 @@ cdef class GatewayConnection(HttpConnection):
         call.stated_timeout_us = asked.stated_timeout_us
         call.deadline_ns = asked.deadline_ns
         call.request_entry = asked.request_entry
-        if terms_of(asked).origin is not None:
+        terms.peer = terms_of(asked).peer
+        if terms_of(asked).origin is not None or terms.peer is not None:
             call.identity = None
         if not self.gate.refuses_early(call, name, PyBytes_GET_SIZE(arguments)):
             route = call.route

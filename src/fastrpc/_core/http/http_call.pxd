@@ -24,6 +24,9 @@ cdef class HttpTerms:
         bytes name
         object path
 
+        # The client of a trusted proxy that sent it; None: the peer of the connection did.
+        object peer
+
         # The status, 0: the usual one, and the fields that the handler has set by `Call.http`; None: none.
         int answer_status
         dict answer_fields

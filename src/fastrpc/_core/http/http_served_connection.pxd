@@ -8,6 +8,7 @@ from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport Failure
@@ -22,6 +23,9 @@ cdef class HttpServedConnection(EngineServedConnection):
         # The call of the request being received or answered, None between two; whether its body is not read.
         ServerCall call
         bint leaves_body
+
+        # The peer of the connection itself, where requests have peers of their own; None: they have not.
+        object own_peer
 
         # The talk of a WebSocket, or None.
         SocketTalk talk
@@ -42,6 +46,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int _answer_as(
         self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes lines, bytes payload
     ) except -1
+    cdef int follow_proxy(self, ServerCall call, RequestHead head) except -1
     cdef int fail_at_once(self, ServerCall call) except -1
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
     cdef uint64_t send_sign(self, uint64_t now) except? 0

@@ -25,5 +25,8 @@ class HttpServedConnection(EngineServedConnection):
     ) -> None:
         """Keep what the handler says of its answer, unless its protocol has other answers."""
 
+    def peer_of(self, call: ServerCall) -> Any:
+        """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
+
     def note_mistakes(self, call: ServerCall, payload: bytes) -> None:
         """Keep all mistakes in arguments by name."""

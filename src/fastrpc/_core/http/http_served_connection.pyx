@@ -259,6 +259,27 @@ cdef class HttpServedConnection(EngineServedConnection):
         if compress is not None:
             terms.packing = PACKED if compress else NOT_PACKED
 
+    def peer_of(self, ServerCall call not None):
+        """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
+        cdef object peer = terms_of(call).peer
+        return self.peer_info if peer is None else peer
+
+    cdef int follow_proxy(self, ServerCall call, RequestHead head) except -1:
+        """Take the client of a trusted proxy as the peer of this request."""
+        cdef HttpTerms terms = terms_of(call)
+        if self.own_peer is None:
+            self.own_peer = self.peer_info
+        terms.peer = self.service.proxies(
+            self.own_peer, head.values("x-forwarded-for"), head.values("x-forwarded-proto")
+        )
+        if terms.peer is not None:
+            terms.peer.protocol = self.protocol
+            self.peer_info = terms.peer
+            self.peer_key = 0
+            # The certificate of the connection is that of the proxy.
+            call.identity = None
+        return 0
+
     def note_mistakes(self, ServerCall call not None, bytes payload):
         """Keep all mistakes in arguments by name."""
         cdef HttpTerms terms = terms_of(call)

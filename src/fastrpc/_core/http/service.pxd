@@ -58,6 +58,9 @@ cdef class HttpService:
         # Finds the methods of routes (`fastrpc.server.http.routes`), None: there can be none.
         public object routes
 
+        # Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`), None: none are trusted.
+        public object proxies
+
         # Finds calls by gRPC-Web and Connect: a function of verb, query and fields; None: neither is served.
         object web
 

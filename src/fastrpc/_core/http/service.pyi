@@ -63,6 +63,8 @@ class HttpService:
     ) -> None: ...
     #: Finds the method of a path, and its request (`fastrpc.server.http.routes`); None: there are no routes.
     routes: Callable[[str, bytes], tuple[MethodRoute, Any, str] | None] | None
+    #: Finds the client of a request by a trusted proxy (`fastrpc.server.http.forwarded`); None: none are trusted.
+    proxies: Callable[[Any, Any, Any], Any] | None
     @property
     def gate(self) -> Gate: ...
     @property

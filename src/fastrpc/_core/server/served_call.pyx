@@ -59,7 +59,7 @@ cdef class ServerCall(Call):
     """A call being served, which `current_call()` returns."""
 
     cdef object get_peer(self):
-        return None if self.connection is None else self.connection.describe_peer()
+        return None if self.connection is None else self.connection.peer_of(self)
 
     cdef bytes get_request_entry(self):
         # Without a log, an id of the caller's is passed on all the same.

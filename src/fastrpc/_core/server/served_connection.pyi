@@ -134,6 +134,9 @@ class ServedConnection:
     ) -> None:
         """Keep the status, 0 for none, and the fields of an answer by HTTP, and whether it is compressed."""
 
+    def peer_of(self, call: ServerCall) -> Any:
+        """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
+
     def note_mistakes(self, call: ServerCall, payload: bytes) -> None:
         """Keep all mistakes in arguments that are refused, for the details of the error."""
 

@@ -135,6 +135,10 @@ cdef class ServedConnection:
     def note_answer(self, call, int status, dict fields, compress):
         """Keep the status, 0 for none, and the fields of an answer by HTTP, and whether it is compressed."""
 
+    def peer_of(self, call):
+        """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
+        return self.describe_peer()
+
     def note_mistakes(self, call, bytes payload):
         """Keep all mistakes in arguments that are refused, for the details of the error."""
 

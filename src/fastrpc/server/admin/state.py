@@ -59,6 +59,7 @@ HARMLESS = frozenset(
             "phobos",
             "docs",
             "compress",
+            "trusted_proxies",
             "cors_origins",
             "allowed_hosts",
         ),

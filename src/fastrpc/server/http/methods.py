@@ -49,6 +49,11 @@ def http_service(
     )
     if config.http.json:
         service.routes = Routes(services, gate.routes)
+    if config.http.trusted_proxies:
+        # Imported on first use: most servers stand behind no proxy.
+        from fastrpc.server.http.forwarded import TrustedProxies
+
+        service.proxies = TrustedProxies(config.http.trusted_proxies)
     return service
 
 

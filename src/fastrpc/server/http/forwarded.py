@@ -1,0 +1,115 @@
+"""The clients of trusted proxies: `HTTP(trusted_proxies=("10.0.0.0/8", "unix"))`.
+
+A proxy appends the address of its own peer to `X-Forwarded-For`. The entries are read from the right, past addresses
+that are trusted as well, and the first other one is the client; entries further left came from the client, and may be
+anything. `Forwarded`, `X-Forwarded-Host` and `X-Forwarded-Port` are never read: a proxy that does not set them passes
+those of a stranger.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from fastrpc.endpoint import Address
+from fastrpc.peers.peer import Peer
+
+__all__ = ["TrustedProxies"]
+
+#: The most entries that are read: more proxies do not stand in a row.
+_MOST_ENTRIES: Final = 10
+
+#: The longest text of an address, with brackets and a port.
+_LONGEST: Final = 64
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class TrustedProxies:
+    """Finds the client of each request.
+
+    Args:
+        trusted: networks, and "unix" for all peers by unix sockets.
+    """
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        self._networks: list[_Network] = [ipaddress.ip_network(text) for text in trusted if text != "unix"]
+        self._trusts_unix = "unix" in trusted
+
+    def __call__(
+        self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
+    ) -> Peer | None:
+        """Return the peer of one request on the connection of a peer; None if that is not trusted.
+
+        Args:
+            forwarded_for: the values of all fields `X-Forwarded-For`.
+            forwarded_proto: those of `X-Forwarded-Proto`.
+        """
+        if not self._trusts_peer(peer.address):
+            return None
+        address = peer.address
+        found = self._client(forwarded_for)
+        if found is not None:
+            scheme = "tls" if _entries(forwarded_proto)[-1:] == ["https"] else "tcp"
+            address = Address(scheme, host=str(found[0]), port=found[1])
+        client = Peer(address, protocol=peer.protocol)
+        client._user = peer._user if found is None else None
+        return client
+
+    def _client(self, forwarded_for: Sequence[str]) -> tuple[_Address, int] | None:
+        """Return the address of the client, or of the last trusted proxy; None without any."""
+        found: tuple[_Address, int] | None = None
+        for entry in islice(reversed(_entries(forwarded_for)), _MOST_ENTRIES):
+            read = _address(entry)
+            if read is None:
+                break
+            found = read
+            if not self._trusts(read[0]):
+                break
+        return found
+
+    def _trusts_peer(self, address: Address) -> bool:
+        if address.scheme == "unix":
+            return self._trusts_unix
+        if not address.host:
+            return False
+        known = _plain(ipaddress.ip_address(address.host.partition("%")[0]))
+        return self._trusts(known)
+
+    def _trusts(self, address: _Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+def _entries(values: Sequence[str]) -> list[str]:
+    """Return the items of a field, all of whose lines are one list."""
+    return [entry.strip(" \t") for value in values for entry in value.split(",")]
+
+
+def _address(entry: str) -> tuple[_Address, int] | None:
+    """Return the address and the port, or 0, of `1.2.3.4`, `1.2.3.4:80`, `::1`, `[::1]` or `[::1]:80`."""
+    if len(entry) > _LONGEST:
+        return None
+    host, port = entry, ""
+    if entry.startswith("["):
+        host, _, port = entry[1:].partition("]")
+        if port and not port.startswith(":"):
+            return None
+        port = port[1:]
+    elif entry.count(":") == 1:
+        host, _, port = entry.partition(":")
+        if not port:
+            return None
+    if port and not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535):
+        return None
+    if "%" in host or (entry.startswith("[") and ":" not in host):
+        return None
+    try:
+        return _plain(ipaddress.ip_address(host)), int(port or 0)
+    except ValueError:
+        return None
+
+
+def _plain(address: _Address) -> _Address:
+    """Return the IPv4 address that an IPv6 address stands for, if it does."""
+    return getattr(address, "ipv4_mapped", None) or address

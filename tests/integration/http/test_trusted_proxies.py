@@ -1,0 +1,133 @@
+"""`HTTP(trusted_proxies=…)`: limits, delays, logs and handlers see the client of each request, not its proxy."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import HTTP, Identity, Server, ServerConfig, Timeouts, current_call
+from fastrpc.auth import StaticTokens
+from fastrpc.handlers.auth import failed_logins
+from fastrpc.interceptors import AccessLog
+from fastrpc.limits import RateLimit
+from tests.support.http_talk import HttpClient, Response
+from tests.support.socket_client import opened_socket
+
+pytestmark = pytest.mark.one_loop
+
+
+@fastrpc.service("who")
+class Who:
+    @fastrpc.method
+    async def peer(self) -> list[str | None]:
+        call = current_call()
+        return [
+            str(call.peer.address),
+            call.peer.protocol,
+            None if call.identity is None else call.identity.name,
+        ]
+
+    @fastrpc.method(public=True)
+    async def public(self) -> str:
+        return str(current_call().peer.address)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    *trusted: str, address: str = "tcp://127.0.0.1:0", **options: Any
+) -> AsyncIterator[HttpClient]:
+    http = HTTP(trusted_proxies=trusted, jsonrpc=True, websocket=True)
+    config = ServerConfig(protocols=("native", "http"), http=http, timeouts=Timeouts(drain=0.1))
+    async with Server(Who(), config=config, **options) as server:
+        async with await HttpClient.to(await server.listen(address)) as client:
+            yield client
+
+
+async def asked(client: HttpClient, forwarded: str | None, **fields: str) -> Response:
+    return await client.post("/who/peer", {}, X_Forwarded_For=forwarded, **fields)
+
+
+async def test_each_request_has_the_peer_that_its_proxy_names() -> None:
+    async with serving("127.0.0.0/8") as client:
+        for forwarded in ("1.2.3.4", "9.9.9.9, 1.2.3.5", "2001:db8::7"):
+            peer = forwarded.split(", ")[-1]
+            shown = f"tcp://[{peer}]:0" if ":" in peer else f"tcp://{peer}:0"
+            assert (await asked(client, forwarded)).value[:2] == [shown, "http"]
+        own = (await asked(client, None)).value[0]
+        assert own.startswith("tcp://127.0.0.1:")
+        assert (await asked(client, "unknown")).value[0] == own
+        secure = await asked(client, "1.2.3.4", X_Forwarded_Proto="https")
+        assert secure.value[0] == "tls://1.2.3.4:0"
+
+
+async def test_other_fields_are_never_read() -> None:
+    async with serving("127.0.0.0/8") as client:
+        others = {
+            "Forwarded": "for=1.2.3.4",
+            "X_Forwarded_Host": "a.example",
+            "X_Forwarded_Port": "1",
+            "X_Real_IP": "1.2.3.4",
+        }
+        assert (await asked(client, None, **others)).value[0].startswith("tcp://127.0.0.1:")
+
+
+@pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8", "unix")])
+async def test_fields_of_a_stranger_are_plain_fields(trusted: tuple[str, ...]) -> None:
+    async with serving(*trusted) as client:
+        assert (await asked(client, "1.2.3.4")).value[0].startswith("tcp://127.0.0.1:")
+
+
+async def test_a_proxy_at_a_unix_socket_is_trusted_by_name(tmp_path: Any) -> None:
+    async with serving("unix", address=f"unix://{tmp_path}/a") as client:
+        assert (await asked(client, "1.2.3.4")).value[0] == "tcp://1.2.3.4:0"
+        assert (await asked(client, None)).value[0].startswith("unix://")
+
+
+async def test_two_clients_on_one_connection_are_two_to_limits() -> None:
+    async with serving("127.0.0.0/8", limits=[RateLimit(0.001, burst=2, per="peer")]) as client:
+        told = [(await asked(client, f"1.2.3.{host}")).status for host in (4, 5, 4, 5, 4, 5, 6)]
+        assert told == [200, 200, 200, 200, 429, 429, 200]
+        # What stands left of the client is its own word.
+        assert (await asked(client, "7.7.7.7, 1.2.3.4")).status == 429
+
+
+async def test_failed_logins_of_one_client_do_not_delay_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failed_logins, "PAUSE_SECONDS", 1_000.0)
+    async with serving("127.0.0.0/8", authenticate=StaticTokens({"good": Identity("ada")})) as client:
+        for _ in range(failed_logins.MOST_FAILURES):
+            assert (await asked(client, "1.2.3.4", Authorization="Bearer wrong")).status == 401
+        late = await asked(client, "1.2.3.4", Authorization="Bearer wrong", Timeout_Ms="50")
+        assert late.status == 504
+        for authorization, status in (("Bearer wrong", 401), ("Bearer good", 200)):
+            assert (await asked(client, "1.2.3.5", Authorization=authorization)).status == status
+
+
+async def test_an_identity_is_that_of_the_request() -> None:
+    async with serving("127.0.0.0/8", authenticate=StaticTokens({"good": Identity("ada")})) as client:
+        answer = await asked(client, "1.2.3.5", Authorization="Bearer good")
+        assert answer.value == ["tcp://1.2.3.5:0", "http", "ada"]
+        assert (await asked(client, "1.2.3.5")).status == 401
+        assert (await client.post("/who/public", {}, X_Forwarded_For="1.2.3.6")).value == "tcp://1.2.3.6:0"
+
+
+async def test_json_rpc_and_web_sockets_have_the_same_peer() -> None:
+    async with serving("127.0.0.0/8") as client:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "who.peer"}
+        answer = await client.post("/jsonrpc", body, X_Forwarded_For="1.2.3.4")
+        assert answer.value["result"][0] == "tcp://1.2.3.4:0"
+        async with opened_socket(client, "/ws/who/peer", X_Forwarded_For="1.2.3.5") as socket:
+            socket.send({"arguments": {}})
+            assert (await socket.receive())["value"][:2] == ["tcp://1.2.3.5:0", "websocket"]
+
+
+async def test_audit_and_access_log_name_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    tokens = StaticTokens({"good": Identity("ada")})
+    async with serving("127.0.0.0/8", authenticate=tokens, interceptors=[AccessLog()]) as client:
+        await asked(client, "1.2.3.4", Authorization="Bearer good")
+        await asked(client, "1.2.3.5", Authorization="Bearer wrong")
+    assert "1.2.3.4" in " ".join(str(vars(one)) for one in caplog.records if one.name == "fastrpc.access")
+    assert "1.2.3.5" in " ".join(str(vars(one)) for one in caplog.records if one.name == "fastrpc.audit")
