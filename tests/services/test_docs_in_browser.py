@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import fastrpc
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.described import Described, described
 from tests.support.every_type import EveryType
@@ -120,6 +121,29 @@ async def test_it_lists_calls_and_shows_errors(chromium: str) -> None:
         await read.open("every.type.classes")
         assert "Cat | Dog" in await read.page.inner_text("main")
         await read.picture("docs-types")
+
+
+@fastrpc.service("routed")
+class Routed:
+    @fastrpc.method(safe=True, http="GET /things/{id}")
+    async def get(self, id: int) -> int:
+        return id
+
+    @fastrpc.method(http="POST /things")
+    async def create(self, id: int) -> int:
+        return id + 1
+
+
+async def test_a_method_with_a_route_is_listed_once_and_called(chromium: str) -> None:
+    async with described(Routed()) as serving, reading(chromium, serving) as read:
+        assert "/things" not in await read.page.inner_text("#list")
+        for method, answer in (("routed.get", "7"), ("routed.create", "8")):
+            assert await read.page.locator(f'button[data-method="{method}"]').count() == 1
+            await read.open(method)
+            await read.run(id=7)
+            await read.until("#state", "OK in")
+            assert await read.page.inner_text("#output") == answer
+        assert [text for text in read.complaints if "Failed to load resource" not in text] == []
 
 
 async def test_it_runs_streams_and_cancels_them(chromium: str) -> None:

@@ -29,10 +29,16 @@ async function load() {
     return;
   }
   byId("title").textContent = document.title = api.info.title;
-  methods = Object.entries(api.paths).map(([path, item]) => ({ path, about: item.post, isSafe: "get" in item }));
+  const own = Object.entries(api.paths).filter(([path, item]) => path === pathOf(item.post));
+  methods = own.map(([path, item]) => ({ path, about: item.post, isSafe: "get" in item }));
   list();
   // A method that is shown already may be in use.
   if (!wanted() || byId("shown").dataset.method !== wanted()) open();
+}
+
+/** Return the path of an operation's method, beside which it may have a route. */
+function pathOf(about) {
+  return about && `/${about["x-fastrpc"].method.replace(/\.(?=[^.]*$)/, "/")}`;
 }
 
 function list() {
