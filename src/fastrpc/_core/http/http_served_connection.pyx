@@ -499,7 +499,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             return <Marshal?>self.gate.dispatcher.message_marshal_of(call.route, call.codec == CODEC_JSON)
         if target is None:
             return EngineServedConnection.marshal_of(self, call)
-        self._choose_packing(<ServerCall>call, terms_of(call))
+        if terms_of(call).packing or self.service.compresses:
+            self._choose_packing(<ServerCall>call, terms_of(call))
         return target.marshal(call.codec)
 
     cdef int _choose_packing(self, ServerCall call, HttpTerms terms) except -1:
