@@ -173,6 +173,11 @@ def test_server_loads_no_protocol_but_the_native_one_and_no_authentication() -> 
     assert LIBRARIES_LEFT_BY_SERVERS & report["modules"].keys() == set()
 
 
+def test_a_wheel_has_each_folder_of_modules() -> None:
+    folders = {path.parent for suffix in (".py", ".pyx") for path in PACKAGE.rglob(f"*{suffix}")}
+    assert [folder.name for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
 @pytest.mark.parametrize("package", ["auth", "config", "failmodes", "selectors"])
 def test_names_of_a_room_come_on_first_use(package: str) -> None:
     room = importlib.import_module(f"fastrpc.{package}")

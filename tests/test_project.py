@@ -119,11 +119,6 @@ def test_a_rule_names_each_offending_file_and_what_is_wrong_there() -> None:
     assert found == ["setup.py: 1", "setup.py: 2"]
 
 
-def test_a_wheel_has_each_folder_of_modules() -> None:
-    folders = {path.parent for path in PACKAGE_CODE}
-    assert [name_of(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
-
-
 def takes_clock(node: ast.AST) -> bool:
     """Whether code subtracts from the clock or adds to it."""
     return any(
