@@ -184,3 +184,12 @@ def conformance() -> tuple[Path, Path]:
         [go, "list", "-m", "-f", "{{.Dir}}", module], **options, stdout=subprocess.PIPE, text=True
     )
     return folder / "connectconformance", Path(found.stdout.strip(), "proto")
+
+
+@pytest.fixture(scope="module")
+def haproxy() -> str:
+    """The proxy; skips the test where there is none."""
+    found = os.environ.get("FASTRPC_HAPROXY") or shutil.which("haproxy")
+    if found is None:
+        pytest.skip("HAProxy is not installed; `make services` fetches it")
+    return found

@@ -1,8 +1,6 @@
 """The HTTP gateway behind HAProxy, which shares connections to the server among clients: both cut requests alike."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,15 +53,6 @@ class Marked:
     async def smuggled(self) -> str:
         self.ways.append(current_call().metadata.get("via"))
         return "smuggled"
-
-
-@pytest.fixture(scope="module")
-def haproxy() -> str:
-    """The proxy; skips the test where there is none."""
-    found = os.environ.get("FASTRPC_HAPROXY") or shutil.which("haproxy")
-    if found is None:
-        pytest.skip("HAProxy is not installed; `make services` fetches it")
-    return found
 
 
 @asynccontextmanager
