@@ -4,6 +4,7 @@
 python := .venv/bin/python
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
+WHEELS_READY := .venv/.wheels-ready
 BUILT := build/release/.built
 CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h') setup.py $(wildcard ci/compiling/*.py)
 
@@ -11,7 +12,7 @@ CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h') setup.py
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint guard bench promises compare services fuzz soak sanitize coverage wheel clean distclean
+.PHONY: help build demo test lint guard bench promises compare services fuzz soak sanitize coverage wheel wheels ci-wheels cross-check release-check clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -57,6 +58,19 @@ coverage: $(READY) ## measure which lines of the package, compiled ones too, the
 wheel: $(READY) ## build and check the source distribution and the wheel, into dist/
 	ci/wheel
 
+wheels: $(READY) $(WHEELS_READY) ## build wheels for CPython 3.11 to 3.15 on x86_64 and aarch64, into dist/; ARGS="--versions 3.13" chooses
+	$(python) -m ci.wheels $(ARGS)
+
+ci-wheels: $(READY) ## build and test the wheels of this system with cibuildwheel, into wheelhouse/; Linux needs a container engine
+	$(python) -m pip install --quiet --disable-pip-version-check cibuildwheel==4.3.5
+	$(python) -m cibuildwheel --output-dir wheelhouse
+
+cross-check: $(READY) $(WHEELS_READY) ## compile the core for macOS and musl; nothing of it is run
+	$(python) -m ci.wheels --check $(ARGS)
+
+release-check: $(READY) $(WHEELS_READY) ## check version, changelog and metadata, and that two builds of a wheel are equal
+	ci/release_check
+
 clean: ## remove everything built, but keep .venv
 	rm -rf build dist wheelhouse .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src -name '*.so' -delete
@@ -69,6 +83,10 @@ $(READY): pyproject.toml ci/setup
 
 $(BENCH_READY): pyproject.toml ci/setup_bench $(READY)
 	ci/setup_bench
+
+$(WHEELS_READY): pyproject.toml $(READY)
+	FASTRPC_BUILD=none $(python) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[wheels]'
+	touch $@
 
 $(BUILT): $(CORE) $(READY)
 	ci/build release

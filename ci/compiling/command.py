@@ -1,13 +1,10 @@
 """The build step of setup.py: translates, compiles and links stale modules, on all cores, and tells how far it is."""
 
-import multiprocessing
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
@@ -16,6 +13,7 @@ from setuptools.command.build_ext import build_ext
 
 from ci.compiling.cache import ModuleCache, cache_folder
 from ci.compiling.freshness import Record, declarations_of, describe_tools, key_of
+from ci.compiling.parallel import WorkFailedError, core_count, forked
 from ci.compiling.profiles import CORE, DIRECTIVES, HARNESS, PROFILES, fruitless_arguments
 from ci.compiling.progress import Progress
 from ci.compiling.requirements import check_compiler, check_disk, check_interpreter, compiler_command
@@ -61,8 +59,10 @@ class BuildCore(build_ext):
                 for done in self._built(rest, len(taken), str(log), stream):
                     record.add(self._target(done), keys[done.name][0])
                     self._cache.keep(keys[done.name][1], self._target(done))
-        except BuildFailedError as error:
-            raise SystemExit(f"{log.read_text(encoding='utf-8', errors='replace')}\n{error}") from None
+        except WorkFailedError as error:
+            raise SystemExit(
+                f"{log.read_text(encoding='utf-8', errors='replace')}\nbuilding {error.args[0].name} failed"
+            ) from None
         finally:
             record.save()
         self._cache.prune()
@@ -93,12 +93,13 @@ class BuildCore(build_ext):
     ) -> Iterator[Extension]:
         """Build modules, as many at a time as there are cores, and yield each that is done."""
         if not extensions:
+            if taken:
+                stream.write(f"took {taken} modules from the cache\n")
             return
         check_disk(Path("build"), len(extensions))
         sizes = {each.name: size_of(each) for each in extensions}
-        waiting = sorted(extensions, key=lambda each: sizes[each.name])
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        progress = Progress(list(sizes.values()), cores, log, stream)
+        waiting = sorted(extensions, key=lambda each: sizes[each.name], reverse=True)
+        progress = Progress(list(sizes.values()), core_count(), log, stream)
         progress.start()
         sources = {Path(each.sources[0]) for each in extensions}
         declared = {
@@ -107,33 +108,10 @@ class BuildCore(build_ext):
         self._translator.read_declarations(
             ".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in declared
         )
-        for done in self._forked(waiting, cores):
+        for done in forked(waiting, self._build_one):
             progress.advance(sizes[done.name])
             yield done
         progress.finish(taken)
-
-    def _forked(self, waiting: list[Extension], cores: int) -> Iterator[Extension]:
-        # Each process translates one module with the declarations that were read before it was forked.
-        forking = multiprocessing.get_context("fork")
-        running: dict[int, tuple[ForkProcess, Extension]] = {}
-        try:
-            while waiting or running:
-                while waiting and len(running) < cores:
-                    extension = waiting.pop()
-                    process = forking.Process(target=self._build_one, args=(extension,), daemon=True)
-                    process.start()
-                    running[process.sentinel] = process, extension
-                ended = wait(list(running))
-                for sentinel in [each for each in running if each in ended]:
-                    process, extension = running.pop(sentinel)
-                    process.join()
-                    if process.exitcode:
-                        raise BuildFailedError(f"building {extension.name} failed")
-                    yield extension
-        finally:
-            for process, _ in running.values():
-                process.terminate()
-                process.join()
 
     def _build_one(self, extension: Extension) -> None:
         """Translate, compile and link a module."""
@@ -162,10 +140,6 @@ class BuildCore(build_ext):
             build_temp=self.build_temp,
             target_lang="c",
         )
-
-
-class BuildFailedError(Exception):
-    """A module could not be built; the log says why."""
 
 
 def build_command(profile: str) -> type[BuildCore]:
