@@ -21,8 +21,9 @@ OVERRIDES = 2
 OFTEN_OVERRIDDEN = 5
 LINES = 600
 
-# Each compiled module is a shared object that an import finds, opens and binds. The rooms of gRPC brought 16.
-MODULES = 115 + 16
+# Each compiled module is a shared object that an import finds, opens and binds. The rooms of gRPC brought 16,
+# and one makes a stream of HTTP/2 a request of HTTP, so that servers of gRPC alone load nothing of HTTP.
+MODULES = 115 + 16 + 1
 # Compiled modules without a test file of their name, hooks of the owner of parts, modules in a folder of the package.
 UNTESTED = 8
 HOOKS = 45

@@ -165,7 +165,7 @@ def config_of(request: Any, folder: Path) -> ServerConfig:
     is_http1 = request.http_version == 1
     return ServerConfig(
         protocols=("http",) if is_http1 else ("grpc",),
-        http=HTTP(connect=is_http1, grpc_web=is_http1),
+        http=HTTP(connect=True, grpc_web=True),
         tls=tls,
     )
 

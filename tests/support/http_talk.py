@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from fastrpc import Address
 
-__all__ = ["HttpClient", "Response", "request", "soon"]
+__all__ = ["HttpClient", "Response", "content_of", "fields_of", "request", "soon"]
 
 #: What anything may take before the test fails.
 WAIT_SECONDS = 30.0
@@ -49,14 +49,23 @@ def request(
     method: str, target: str, body: bytes | Any = b"", *, version: str = "1.1", **fields: str | None
 ) -> bytes:
     """Return a request; names of fields have `_` for `-`. A body that is no bytes is sent as JSON."""
-    if not isinstance(body, bytes):
-        body = json.dumps(body).encode()
+    lines = [f"{name}: {value}\r\n" for name, value in fields_of(method, body, **fields).items()]
+    head = f"{method} {target} HTTP/{version}\r\n{''.join(lines)}\r\n"
+    return head.encode("latin-1") + content_of(body)
+
+
+def content_of(body: bytes | Any) -> bytes:
+    """Return the bytes of a body."""
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+def fields_of(method: str, body: bytes | Any = b"", **fields: str | None) -> dict[str, str]:
+    """Return the fields of a request."""
     given: dict[str, str | None] = {"Host": "127.0.0.1"}
     if method == "POST":
-        given |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        given |= {"Content-Type": "application/json", "Content-Length": str(len(content_of(body)))}
     given |= {name.replace("_", "-"): value for name, value in fields.items()}
-    lines = [f"{name}: {value}\r\n" for name, value in given.items() if value is not None]
-    return f"{method} {target} HTTP/{version}\r\n{''.join(lines)}\r\n".encode("latin-1") + body
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class HttpClient:

@@ -8,10 +8,12 @@ import json
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fastrpc import Address, Status
 from tests.support.grpc_peer import grpc_peer, message
+from tests.support.http2_client import http2_client
 from tests.support.http_talk import HttpClient, Response
 from tests.support.rpcx_talk import RpcxTalk
 from tests.support.rpcx_wire import JSON, Frame, call
@@ -65,6 +67,8 @@ class Asked:
 
 #: Makes one call; returns its status, None where none is told.
 Ask = Callable[[Asked], Awaitable[Status | None]]
+#: Sends a request by a version of HTTP.
+Http = Callable[..., Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,13 @@ async def _http(asked: Asked, verb: str, target: str, body: Any = b"", **fields:
     async with await HttpClient.to(asked.address, **options) as client:
         if asked.pauses:
             await client.get("/")
+            await asyncio.sleep(asked.pauses)
+        return await client.ask(verb, target, body, **fields, **asked.fields)
+
+
+async def _http2(asked: Asked, verb: str, target: str, body: Any = b"", **fields: str | None) -> Response:
+    async with http2_client(asked.address, tls=asked.h2) as client:
+        if asked.pauses:
             await asyncio.sleep(asked.pauses)
         return await client.ask(verb, target, body, **fields, **asked.fields)
 
@@ -268,9 +279,9 @@ def _request_of(asked: Asked, message: bytes) -> bytes:
     return b"" if asked.kind in {"client_stream", "both_ways"} else enveloped(message)
 
 
-async def _by_grpc_web(asked: Asked) -> Status | None:
+async def _by_grpc_web(asked: Asked, http: Http = _http) -> Status | None:
     body = _request_of(asked, b"")
-    response = await _http(asked, "POST", asked.path, body, Content_Type="application/grpc-web+proto")
+    response = await http(asked, "POST", asked.path, body, Content_Type="application/grpc-web+proto")
     if response.status == 505:
         # It streams both ways, which a caller without the right does not learn.
         return None
@@ -281,21 +292,21 @@ def _by_code(error: dict[str, Any]) -> Status:
     return Status[error["code"].upper()]
 
 
-async def _by_connect(asked: Asked) -> Status | None:
+async def _by_connect(asked: Asked, http: Http = _http) -> Status | None:
     if asked.kind == "unary":
-        response = await _http(asked, "POST", asked.path, {}, **CONNECT)
+        response = await http(asked, "POST", asked.path, {}, **CONNECT)
         return Status.OK if response.status == 200 else _by_code(response.value)
     body = _request_of(asked, b"{}")
-    response = await _http(asked, "POST", asked.path, body, Content_Type="application/connect+json")
+    response = await http(asked, "POST", asked.path, body, Content_Type="application/connect+json")
     error = {} if response.status == 505 else cut(response)[1].get("error")
     if error is None:
         return Status.OK
     return _by_code(error) if error else None
 
 
-async def _by_connect_get(asked: Asked) -> Status:
+async def _by_connect_get(asked: Asked, http: Http = _http) -> Status:
     target = f"{asked.path}?connect=v1&encoding=json&message=%7B%7D"
-    response = await _http(asked, "GET", target)
+    response = await http(asked, "GET", target)
     return Status.OK if response.status == 200 else _by_code(response.value)
 
 
@@ -320,4 +331,7 @@ WAYS = {
     "gRPC-Web": Way("http", "grpc_web", _by_grpc_web),
     "Connect": Way("http", "connect", _by_connect),
     "GET by Connect": Way("http", "connect", _by_connect_get),
+    "gRPC-Web over HTTP/2": Way("grpc", "grpc_web", partial(_by_grpc_web, http=_http2)),
+    "Connect over HTTP/2": Way("grpc", "connect", partial(_by_connect, http=_http2)),
+    "GET by Connect over HTTP/2": Way("grpc", "connect", partial(_by_connect_get, http=_http2)),
 }

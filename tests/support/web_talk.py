@@ -3,17 +3,22 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import fastrpc
 from fastrpc import HTTP, CallError, Server, ServerConfig, Status, current_call
+from tests.support.http2_client import Http2Client, http2_client
 from tests.support.http_talk import HttpClient, Response
 
-__all__ = ["CONNECT", "Orders", "cut", "enveloped", "frames", "serving", "trailers_of"]
+__all__ = ["CONNECT", "Orders", "Serving", "cut", "enveloped", "frames", "in_parts", "serving", "trailers_of"]
 
 #: The field of a POST of JSON that makes it a call by Connect.
 CONNECT = {"Connect_Protocol_Version": "1"}
+
+
+#: `serving` below, for a version of HTTP.
+Serving = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
 
 
 @fastrpc.service("shop.v1.orders", grpc="pascal")
@@ -87,16 +92,40 @@ class Orders:
 
 @contextlib.asynccontextmanager
 async def serving(
-    *sources: Any, grpc_web: bool = True, connect: bool = True, origins: tuple[str, ...] = (), **options: Any
-) -> AsyncIterator[HttpClient]:
-    """Serve the orders by both protocols over HTTP/1.1, and connect to them."""
+    *sources: Any,
+    grpc_web: bool = True,
+    connect: bool = True,
+    origins: tuple[str, ...] = (),
+    version: str = "1.1",
+    **options: Any,
+) -> AsyncIterator[Any]:
+    """Serve the orders by both protocols over a version of HTTP, and connect to them."""
     server_options = {name: options.pop(name) for name in ("authenticate", "limits") if name in options}
     http = HTTP(grpc_web=grpc_web, connect=connect, cors_origins=origins)
-    config = ServerConfig(protocols=("native", "http"), http=http, **options)
+    config = ServerConfig(protocols=("native", "http" if version == "1.1" else "grpc"), http=http, **options)
     async with Server(*(sources or [Orders()]), config=config, **server_options) as server:
         address = await server.listen("tcp://127.0.0.1:0")
-        async with await HttpClient.to(address) as client:
+        async with await HttpClient.to(address) if version == "1.1" else http2_client(address) as client:
             yield client
+
+
+async def in_parts(
+    client: HttpClient | Http2Client, method: str, parts: Iterable[bytes], kind: str
+) -> Response:
+    """Call a method of the orders with a body that comes in parts, and whose length is not stated."""
+    path = f"/shop.v1.Orders/{method}"
+    if isinstance(client, Http2Client):
+        stream = client.begin("POST", path, Content_Type=kind, Content_Length=None)
+        for part in parts:
+            client.send(stream, part)
+        client.send(stream, b"", ends=True)
+        return await client.end(stream)
+    client.send(f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n".encode())
+    client.send(f"Content-Type: {kind}\r\n\r\n".encode())
+    for part in parts:
+        client.send(b"%x\r\n%b\r\n" % (len(part), part))
+    client.send(b"0\r\n\r\n")
+    return await client.response()
 
 
 def enveloped(*messages: Any, flags: int = 0) -> bytes:

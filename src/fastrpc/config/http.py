@@ -91,6 +91,9 @@ class OpenAPI(Settings):
 class HTTP(Settings):
     """The HTTP gateway of a server whose `ServerConfig.protocols` names "http".
 
+    With "grpc" in place of it, or besides, `grpc_web` and `connect` count for HTTP/2, under the same origins, hosts and
+    limits.
+
     Attributes:
         json: methods as `POST /service/method`, in JSON or msgpack, with streams as NDJSON or server-sent events.
         jsonrpc: JSON-RPC 2.0 at `POST /jsonrpc`.

@@ -39,7 +39,7 @@ class ServerConfig(Settings):
             only, unless `listen` says `allow_plain=True`.
         protocols: protocols accepted on each port, detected by a connection's first bytes. Each one more enlarges the
             attack surface.
-        http: the HTTP gateway, where `protocols` names "http".
+        http: the HTTP gateway, where `protocols` names "http"; gRPC-Web and Connect, also where it names "grpc".
         codecs: codecs accepted; calls in any other are refused before they start.
         reflection: whether callers may list services and signatures; None allows it on loopback and unix addresses
             only.
@@ -86,8 +86,8 @@ class ServerConfig(Settings):
         for name in check_names(self, "protocols"):
             if name not in SERVER_PROTOCOLS:
                 raise wrong(self, "protocols", f"names out of {tuple(SERVER_PROTOCOLS)}")
-        if (self.http.grpc_web or self.http.connect) and "http" not in self.protocols:
-            raise wrong(self, "protocols", 'with "http", for HTTP.grpc_web and HTTP.connect')
+        if (self.http.grpc_web or self.http.connect) and not {"http", "grpc"}.intersection(self.protocols):
+            raise wrong(self, "protocols", 'with "http" or "grpc", for HTTP.grpc_web and HTTP.connect')
         check_names(self, "codecs")
         if self.reflection is not None:
             check_flag(self, "reflection")

@@ -45,7 +45,7 @@ class Peer:
     #: `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`); None without one.
     certificate: Mapping[str, Any] | None
     #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket,
-    #: "connect" and "grpc_web" for the calls of pages; of a connection that speaks several, that of its latest call.
+    #: "connect" and "grpc_web" for the calls of pages; where a connection of HTTP/1.1 has several, the latest call's.
     protocol: str
     #: The same on all connections of one Client that serves; None for a peer that does not serve, and for a server.
     id: str | None

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2 on the server side."""
+"""gRPC over HTTP/2 on the server side, and there gRPC-Web and Connect."""
 
 from typing import Final
 
@@ -22,6 +22,13 @@ def detect_http2(data: bytes) -> Match:
 def grpc_engine(parts: ServerParts) -> GrpcServer:
     """Make the engine of a connection."""
     config = parts.config
+    web = None
+    if config.http.grpc_web or config.http.connect:
+        # Imported on first use, with the rooms of HTTP.
+        from fastrpc._core.http.stream_request import StreamRequests
+
+        assert parts.http is not None
+        web = StreamRequests(parts.http)
     engine = GrpcServer(
         gate=parts.gate,
         openings=parts.openings,
@@ -29,6 +36,7 @@ def grpc_engine(parts: ServerParts) -> GrpcServer:
         keepalive=config.keepalive,
         limits=config.limits,
         memory=config.memory,
+        web=web,
     )
     engine.connection.reveals_services = parts.reveals_services
     return engine

@@ -157,7 +157,8 @@ class Accepting:
         allowed = self._config.reflection
         reveals = is_local(address) if allowed is None else allowed
         http = None
-        if "http" in self._config.protocols:
+        config = self._config
+        if "http" in config.protocols or config.http.grpc_web or config.http.connect:
             # Imported on first use: most servers speak none.
             from fastrpc.server.http.methods import http_service
 

@@ -26,7 +26,7 @@ def checked_config(config: Any) -> ServerConfig:
             f"config is a {type(config).__name__}, it must be a ServerConfig",
             hint="write config=ServerConfig(…)",
         )
-    if config.http != HTTP() and "http" not in config.protocols:
+    if "http" not in config.protocols and config.http != _by_grpc(config):
         names = ", ".join(f'"{name}"' for name in (*config.protocols, "http"))
         raise ConfigError(
             f"ServerConfig.http is set, and HTTP is not served: protocols is {config.protocols!r}",
@@ -38,6 +38,20 @@ def checked_config(config: Any) -> ServerConfig:
         except ConfigError as error:
             raise ConfigError(f"ServerConfig.codecs: {error.message}", hint=error.hint) from None
     return config
+
+
+def _by_grpc(config: ServerConfig) -> HTTP:
+    """Return the settings of HTTP as far as they concern a server without HTTP/1.1: those of gRPC-Web and Connect."""
+    http = config.http
+    if not (http.grpc_web or http.connect):
+        return HTTP()
+    return HTTP(
+        grpc_web=http.grpc_web,
+        connect=http.connect,
+        cors_origins=http.cors_origins,
+        allowed_hosts=http.allowed_hosts,
+        limits=http.limits,
+    )
 
 
 def server_settings(config: ServerConfig, numbers: WireNumbers) -> WireSettings:

@@ -73,6 +73,14 @@ def test_http_that_is_set_and_not_served(protocols: tuple[str, ...]) -> None:
         Server(Arith, config=config)
 
 
+def test_http2_alone_takes_the_settings_of_grpc_web_and_connect() -> None:
+    web = HTTP(connect=True, cors_origins=("https://shop.example",), allowed_hosts=("shop.example",))
+    Server(Arith, config=ServerConfig(protocols=("grpc",), http=web))
+    for http in (HTTP(connect=True, jsonrpc=True), HTTP(cors_origins=("https://shop.example",))):
+        with pytest.raises(ConfigError, match=r"HTTP is not served.*write protocols=\(\"grpc\", \"http\"\)"):
+            Server(Arith, config=ServerConfig(protocols=("grpc",), http=http))
+
+
 @pytest.mark.parametrize("url", ["consul://127.0.0.1:8500/arith", "registry://127.0.0.1:8970/arith"])
 def test_the_url_of_a_service_is_not_that_of_a_registry(url: str) -> None:
     with pytest.raises(ConfigError, match=r"is more than a registry \(leave /arith out"):

@@ -59,6 +59,10 @@ cdef class GrpcHead:
 # Return the head that a block stands for; equal blocks give one object.
 cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes)
 
+# Make the head of a call by gRPC-Web or Connect; that of a request which HTTP refuses by a status.
+cdef GrpcHead new_head(bytes name, bint is_json, int compressor)
+cdef GrpcHead refused_head(int http_status)
+
 # Return the name of a compressor in grpc-encoding, None: it has none.
 cdef bytes encoding_name(int compressor)
 
@@ -75,6 +79,9 @@ cdef enum RequestFault:
     # A compressed message came, and the head names no compressor.
     FAULT_ENCODING
     FAULT_TOO_LARGE
+    # The body is not base64, as gRPC-Web may have it; the form of the request is not that of its method.
+    FAULT_TEXT
+    FAULT_FORM
 
 
 @cython.final
@@ -82,6 +89,9 @@ cdef class GrpcCall(ServerCall):
     cdef:
         # Its stream of HTTP/2, whose `user` this is; None once that is over. `head` is the GrpcHead of its request.
         Http2Stream http2_stream
+
+        # The same as a request by gRPC-Web or Connect (`http.stream_request.StreamRequest`); None by gRPC.
+        object web
 
         # Cuts messages from its DATA; None as long as each came in one piece.
         MessageReader reader

@@ -138,6 +138,21 @@ cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes):
     return head
 
 
+cdef GrpcHead new_head(bytes name, bint is_json, int compressor):
+    cdef GrpcHead head = GrpcHead.__new__(GrpcHead)
+    head.timeout_us = TIMEOUT_NONE
+    head.name = name
+    head.is_json = is_json
+    head.compressor = <uint8_t>compressor
+    return head
+
+
+cdef GrpcHead refused_head(int http_status):
+    cdef GrpcHead head = new_head(b"", False, ENCODING_IDENTITY)
+    head.http_status = http_status
+    return head
+
+
 cdef bytes name_of(HeaderField path):
     """Return the name of the method that a path stands for; one that stands for none is returned itself."""
     cdef bytes value = path.value, name
@@ -192,7 +207,7 @@ cdef class GrpcCall(ServerCall):
     """A call being served that came by gRPC."""
 
     cdef bint make_new(self) noexcept:
-        if not ServerCall.make_new(self) or self.sender_check is not None or self.is_incomplete:
+        if self.web is not None or not ServerCall.make_new(self) or self.sender_check is not None or self.is_incomplete:
             return False
         self.http2_stream = None
         self.head = None
@@ -222,6 +237,8 @@ cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit
         text = "a message of the call has flags that are not known"
     elif fault == FAULT_ENCODING:
         text = "a message of the call is compressed, and the head names no compressor"
+    elif fault == FAULT_TEXT:
+        text = "the body of the call is not base64"
     else:
         text = f"a message of the call has {size} bytes, the limit is {limit} (Limits.message_bytes)"
     return fault_status(fault), text

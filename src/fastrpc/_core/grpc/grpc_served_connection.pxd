@@ -28,6 +28,9 @@ cdef class GrpcServedConnection(EngineServedConnection):
         int last_codec
         Marshal last_marshal
 
+        # The peer as calls by gRPC-Web and Connect show it, by protocol.
+        dict peers
+
         # Whether the connection has its whole window: a request of it was authenticated, or none has to be.
         bint is_trusted
 
@@ -38,4 +41,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
     cdef HeaderTemplate _head_of(self, GrpcCall call)
     cdef int _begin(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1
     cdef int _put_head(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1
+    cdef int _begin_web(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1
+    cdef int _end_web(self, GrpcRequests engine, GrpcCall call, bytes payload, Failure failure) except -1
+    cdef int _answer_web(self, GrpcRequests engine, GrpcCall call, tuple answer) except -1
     cdef int _ended(self, GrpcRequests engine, GrpcCall call, Py_ssize_t size) except -1

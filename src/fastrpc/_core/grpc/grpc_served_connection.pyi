@@ -2,6 +2,7 @@ from typing import Any, final
 
 from fastrpc._core.server.engine_served_connection import EngineServedConnection
 from fastrpc._core.server.served_connection import Failure
+from fastrpc.peers.peer import Peer
 
 def failure_fields(failure: Failure, sent: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
     """Return the fields that tell a failure, beside fields of metadata: token, name, value."""
@@ -21,6 +22,9 @@ class GrpcServedConnection(EngineServedConnection):
 
     def encode_details(self, call: Any, status: int, text: str, details: Any) -> bytes:
         """Return the details of an error as a google.rpc.Status; b"" if no message holds them."""
+
+    def peer_of(self, call: Any) -> Peer | None:
+        """Return the other side of a call, with the protocol of that call."""
 
     def note_drain(self) -> None:
         """Notify handlers that the connection drains. Its second GOAWAY names the last call in time."""

@@ -9,6 +9,8 @@
 Trailers of a call whose caller may still send end the whole stream: RST_STREAM with NO_ERROR follows them by itself.
 """
 
+from copy import copy
+
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -18,7 +20,15 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESO
 from fastrpc._core.calls.call cimport STATE_GONE, Call
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport binary_field, message_field, metadata_fields, metadata_size, put_metadata
-from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, FAULT_NONE, GrpcHead, encoding_name, fault_status, fault_text
+from fastrpc._core.grpc.grpc_call cimport (
+    ENCODING_IDENTITY,
+    FAULT_FORM,
+    FAULT_NONE,
+    GrpcHead,
+    encoding_name,
+    fault_status,
+    fault_text,
+)
 from fastrpc._core.http2.connection cimport MESSAGE_COMPRESSED
 from fastrpc._core.http2.frames cimport CODE_CANCEL
 from fastrpc._core.http2.header_block cimport (
@@ -73,6 +83,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
     def __init__(self, gate not None, str protocol not None):
         EngineServedConnection.__init__(self, gate, protocol)
         self.has_trailers = self.has_marshals = True
+        self.peers = {}
         self.head_fields = HeaderTemplate(((b":status", b"200"), (b"content-type", b"application/grpc")))
         self.success_fields = HeaderTemplate(((b"grpc-status", b"0"),))
 
@@ -132,6 +143,8 @@ cdef class GrpcServedConnection(EngineServedConnection):
         return self.json_head_fields
 
     cdef int _begin(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1:
+        if call.web is not None:
+            return self._begin_web(engine, call, compressor, metadata)
         self._put_head(engine, call, compressor, metadata)
         return engine.end_head(call.http2_stream, False)
 
@@ -158,6 +171,10 @@ cdef class GrpcServedConnection(EngineServedConnection):
             return 0
         stream = served.http2_stream
         self.trust(served)
+        if served.web is not None:
+            engine.note_answered()
+            self._end_web(engine, served, None if call.route.gives_stream else payload, None)
+            return self.flush_early(engine)
         if not call.route.gives_stream:
             if not served.has_begun:
                 self._begin(engine, served, call.compressor, None)
@@ -195,7 +212,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
             (<Gate>self.gate).memory.charge(served, 0)
         if engine is None:
             return 0
-        if served.fault != FAULT_NONE and status == INVALID_ARGUMENT:
+        if served.fault != FAULT_NONE and served.fault != FAULT_FORM and status == INVALID_ARGUMENT:
             status, text = fault_status(served.fault), fault_text(served, (<Gate>self.gate).message_bytes)
             is_faulty = True
         if is_faulty and status == RESOURCE_EXHAUSTED:
@@ -206,7 +223,10 @@ cdef class GrpcServedConnection(EngineServedConnection):
         if status == DEADLINE_EXCEEDED or not is_faulty:
             # Honest callers cause them as well, so they are in no budget.
             engine.note_unanswered()
-        self.end_with(served, Failure(status, text, pushback_ms=pushback_ms, has_run=False), further)
+        if served.web is not None:
+            self._answer_web(engine, served, served.web.refuse(served, status, text, is_faulty))
+        else:
+            self.end_with(served, Failure(status, text, pushback_ms=pushback_ms, has_run=False), further)
         if is_faulty and self._engine is not NULL:
             engine.note_idle_work()
         return 0
@@ -218,6 +238,8 @@ cdef class GrpcServedConnection(EngineServedConnection):
         cdef list fields, sent
         if engine is None:
             return 0
+        if call.web is not None:
+            return self._end_web(engine, call, None, failure)
         stream = call.http2_stream
         sent = [] if call.sent_metadata is None else metadata_fields(call.sent_metadata)
         fields = failure_fields(failure, sent)
@@ -247,6 +269,8 @@ cdef class GrpcServedConnection(EngineServedConnection):
         cdef Http2Stream stream
         if engine is None:
             return 0
+        if call.web is not None:
+            return self._answer_web(engine, call, call.web.refusal)
         stream = call.http2_stream
         call.has_begun = True
         fields = [
@@ -258,6 +282,50 @@ cdef class GrpcServedConnection(EngineServedConnection):
         engine.send_head(stream, None, fields, False)
         engine.send_data(stream, text.encode() + b"\n", True)
         return self._ended(engine, call, 0)
+
+    # Answers by gRPC-Web and Connect
+
+    cdef int _begin_web(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1:
+        """Send the head of an answer, unless it leaves with the whole of it."""
+        cdef list fields = call.web.head_fields(call, metadata, compressor)
+        if fields is None:
+            return 0
+        call.has_begun = True
+        return engine.send_head(call.http2_stream, None, fields, False)
+
+    cdef int _end_web(self, GrpcRequests engine, GrpcCall call, bytes payload, Failure failure) except -1:
+        """End a call with its answer, which the rest of a stream may be, or with a failure."""
+        cdef bytes part
+        if not call.has_begun:
+            return self._answer_web(engine, call, call.web.answer(call, payload, failure))
+        part = call.web.end(call, payload, failure)
+        engine.send_data(call.http2_stream, part, True)
+        return self._ended(engine, call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
+
+    cdef int _answer_web(self, GrpcRequests engine, GrpcCall call, tuple answer) except -1:
+        """Send a whole answer: its fields and its content."""
+        cdef Http2Stream stream = call.http2_stream
+        cdef list fields = answer[0]
+        cdef bytes content = answer[1]
+        call.has_begun = True
+        engine.send_head(stream, None, fields, not content)
+        if content:
+            engine.send_data(stream, content, True)
+        return self._ended(engine, call, PyBytes_GET_SIZE(content))
+
+    cdef str protocol_of(self, Call call):
+        return self.protocol if (<GrpcCall>call).web is None else (<GrpcCall>call).web.protocol
+
+    def peer_of(self, GrpcCall call not None):
+        """Return the other side of a call, with the protocol of that call."""
+        if call.web is None:
+            return self.peer_info
+        protocol = call.web.protocol
+        peer = self.peers.get(protocol)
+        if peer is None and self.peer_info is not None:
+            peer = self.peers[protocol] = copy(self.peer_info)
+            peer.protocol = protocol
+        return peer
 
     cdef int do_hold(self, Call call) except -1:
         # Its stream has it.
@@ -280,7 +348,10 @@ cdef class GrpcServedConnection(EngineServedConnection):
             return 0
         if not served.has_begun:
             self._begin(engine, served, compressor or self._compressor_of(served), None)
-        engine.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
+        if served.web is not None:
+            engine.send_data(served.http2_stream, served.web.message(payload, compressor), False)
+        else:
+            engine.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
         # It waits for a window: nothing may be flushed, so it is weighed here.
         return self.weigh_answer() if served.http2_stream.unsent is not None else 0
 
@@ -309,6 +380,9 @@ cdef class GrpcServedConnection(EngineServedConnection):
         return self.max_metadata if self._engine is NULL else (<GrpcRequests>self._engine).control.peer.header_list_bytes
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:
+        if (<GrpcCall>call).web is not None:
+            (<GrpcCall>call).web.form.check_sent(call.route.method, metadata)
+            return 0
         try:
             metadata_size(metadata, True)
         except ValueError as error:
@@ -319,6 +393,8 @@ cdef class GrpcServedConnection(EngineServedConnection):
         cdef GrpcCall served = <GrpcCall>call
         if encoding_name(number) is None or number == ENCODING_IDENTITY:
             return 0
+        if served.web is not None:
+            return number if served.web.form.takes(number) else 0
         if served.has_begun:
             return number if served.announced == number else 0
         return number if (<GrpcHead>served.head).accepted & (1 << number) else 0
@@ -330,6 +406,8 @@ cdef class GrpcServedConnection(EngineServedConnection):
 
     def unknown_compressor(self, GrpcCall call not None):
         """Return the error text for a compressor that is not known."""
+        if call.web is not None:
+            return call.web.form.unknown_compressor()
         known = self.encodings().decode()
         return f"grpc-encoding is {(<GrpcHead>call.head).encoding or 'identity'}, only {known} are taken here"
 

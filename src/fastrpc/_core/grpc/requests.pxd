@@ -17,6 +17,9 @@ cdef class GrpcRequests(Http2Connection):
         readonly ServedConnection connection
         ConnectionLife life
 
+        # Finds requests by gRPC-Web and Connect (`http.stream_request.StreamRequests`); None: neither is served.
+        object web
+
         # The calls that stream, and the most of them.
         Py_ssize_t streaming
         Py_ssize_t most_streaming
@@ -60,6 +63,8 @@ cdef class GrpcRequests(Http2Connection):
 
     # From DATA to messages.
     cdef int _cut_messages(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1
+    cdef int _translate(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1
+    cdef int _take_rest(self, GrpcCall call) except -1
     cdef bint _take_message(self, GrpcCall call, bytes message, bint is_compressed) except -1
     cdef int _put(self, GrpcCall call, bytes message, int compressor) except -1
     cdef int _end_input(self, GrpcCall call) except -1

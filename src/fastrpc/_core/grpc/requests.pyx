@@ -25,18 +25,9 @@ from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EX
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED, MethodRoute
 from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
-from fastrpc._core.grpc.grpc_call cimport (
-    ENCODING_IDENTITY,
-    FAULT_CUT,
-    FAULT_ENCODING,
-    FAULT_FLAGS,
-    FAULT_MESSAGES,
-    FAULT_NO_MESSAGE,
-    FAULT_TOO_LARGE,
-    fault_status,
-    fault_text,
-    head_of,
-)
+from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, FAULT_CUT, FAULT_ENCODING, FAULT_FLAGS
+from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_MESSAGES, FAULT_NO_MESSAGE, FAULT_TEXT, FAULT_TOO_LARGE
+from fastrpc._core.grpc.grpc_call cimport fault_status, fault_text, head_of
 from fastrpc._core.http2.big_endian cimport load32_big
 from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock
@@ -49,6 +40,7 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, Frame
 
 from fastrpc._core.base.histogram import count_refusal
+from fastrpc.errors import CallError
 
 cdef enum:
     # Messages up to here may wake their reader in this turn of the loop; longer ones have time.
@@ -77,8 +69,14 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
         cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
+        cdef GrpcCall call
         self.list_latest()
-        return self._begin(self._new_call(stream, head), head, ends_stream)
+        call = self._new_call(stream, head)
+        if self.web is not None and (head.http_status or block.is_too_large):
+            call.web = self.web.find(call, block)
+            if call.web is not None:
+                call.head = head = call.web.grpc_head
+        return self._begin(call, head, ends_stream)
 
     cdef GrpcCall _new_call(self, Http2Stream stream, GrpcHead head):
         cdef ServedConnection connection = self.connection
@@ -122,13 +120,15 @@ cdef class GrpcRequests(Http2Connection):
         call.flags = route.flags & (STREAM_IN | STREAM_OUT)
         if route.marshal.codec_id == CODEC_RAW and not head.is_json:
             call.codec = CODEC_RAW
+        if call.web is not None and call.web.is_unfit:
+            return self._refuse_faulty(call, FAULT_FORM)
         if route.takes_stream:
             self._pass_in(call, EMPTY_OBJECT if head.is_json else b"")
             if ends_stream and call.stream is not None:
                 (<StreamChannel>call.stream).end_input(None)
             return 0
         if ends_stream:
-            return self._refuse_faulty(call, FAULT_NO_MESSAGE)
+            return self._refuse_faulty(call, FAULT_NO_MESSAGE) if call.web is None else self._translate(call, NULL, 0, True)
         self.latest = call
         return 0
 
@@ -199,12 +199,32 @@ cdef class GrpcRequests(Http2Connection):
         call = <GrpcCall>stream.user
         if call is self.latest:
             self.latest = None
-            if ends_stream and size >= PREFIX_BYTES and data[0] == 0 and (
+            if ends_stream and size >= PREFIX_BYTES and data[0] == 0 and call.web is None and (
                 <Py_ssize_t>load32_big(data + 1) == size - PREFIX_BYTES <= <Py_ssize_t>self.gate.message_bytes
-            ):
+            ) and (<GrpcHead>call.head).compressor != ENCODING_UNKNOWN:
                 # All of its request is here.
                 return self._pass_in(call, copied(data + PREFIX_BYTES, size - PREFIX_BYTES))
+        if call.web is not None and not call.web.is_plain:
+            return self._translate(call, data, size, ends_stream)
         return self._cut_messages(call, data, size, ends_stream)
+
+    cdef int _translate(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1:
+        """Take a part of a body that has not the form of gRPC."""
+        cdef bytes found
+        try:
+            found = call.web.translate(data[:size], ends_stream)
+        except CallError:
+            return self._refuse_faulty(call, FAULT_TEXT)
+        self._cut_messages(call, PyBytes_AS_STRING(found), PyBytes_GET_SIZE(found), ends_stream)
+        return self._take_rest(call)
+
+    cdef int _take_rest(self, GrpcCall call) except -1:
+        """Return the credit of bytes that are in no message, once the sender is known."""
+        cdef Py_ssize_t owed = 0 if call.web is None or call.sender_check is not None else call.web.owed
+        if owed <= 0 or call.http2_stream is None:
+            return 0
+        call.web.owed = 0
+        return self.take(call.http2_stream, owed)
 
     cdef int _cut_messages(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1:
         cdef MessageReader reader = call.reader
@@ -230,7 +250,9 @@ cdef class GrpcRequests(Http2Connection):
         if stream.user is None:
             return None
         call = <GrpcCall>stream.user
-        return None if call.reader is None or call.sender_check is not None else call.reader.assembly
+        if call.reader is None or call.sender_check is not None or call.web is not None and not call.web.is_plain:
+            return None
+        return call.reader.assembly
 
     cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
         cdef GrpcCall call
@@ -247,7 +269,10 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef bint _take_message(self, GrpcCall call, bytes message, bint is_compressed) except -1:
         """Take a whole message; return whether the call goes on."""
-        cdef int compressor = (<GrpcHead>call.head).compressor if is_compressed else 0
+        cdef int compressor = (<GrpcHead>call.head).compressor
+        if not is_compressed and compressor != ENCODING_UNKNOWN:
+            # An unknown compressor is told, even if no message is compressed.
+            compressor = ENCODING_IDENTITY
         self.trusted = max(self.trusted, PyBytes_GET_SIZE(message))
         if is_compressed and compressor == ENCODING_IDENTITY:
             self._refuse_faulty(call, FAULT_ENCODING)
@@ -282,6 +307,8 @@ cdef class GrpcRequests(Http2Connection):
         call = <GrpcCall>stream.user
         if call is self.latest:
             self.latest = None
+        if call.web is not None and not call.web.is_plain:
+            return self._translate(call, NULL, 0, True)
         return self._end_input(call)
 
     cdef int _end_input(self, GrpcCall call) except -1:
@@ -408,7 +435,7 @@ cdef class GrpcRequests(Http2Connection):
         # The verdict took the time, not the peer.
         call.began_ns = call.heard_ns = now_ns()
         if not call.http2_stream.is_ended_by_peer:
-            return self._grant(call, False) if self._has_room(call) else 0
+            return self._grant(call, False) + self._take_rest(call) if self._has_room(call) else 0
         self.now = now_ns()
         self._end_input(call)
         self.gate.runner.leave_task()
@@ -431,8 +458,10 @@ cdef class GrpcRequests(Http2Connection):
             return problem is None
         if call.message is not None:
             size += PyBytes_GET_SIZE(call.message)
+        if call.web is not None:
+            size += <Py_ssize_t>call.web.held
         # At its first piece the whole of it has to fit, from then on the received bytes.
-        problem = self.gate.over_budget(call, size - call.charge if call.charge else whole, call.charge == 0)
+        problem = self.gate.over_budget(call, size - call.charge if call.charge else max(size, whole), call.charge == 0)
         if problem is not None:
             count_refusal("memory")
             self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)

@@ -19,6 +19,7 @@ class GrpcServer(GrpcRequests):
         keepalive: Keepalive,
         limits: Limits,
         memory: Memory,
+        web: Any = None,
     ) -> None: ...
     def describe_peer(self) -> Peer:
         """Return the other side of the connection."""

@@ -37,7 +37,7 @@ cdef dict CODES = {
 cdef class GrpcServer(GrpcRequests):
     """The server's side of one connection."""
 
-    def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, keepalive, limits, memory):
+    def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, keepalive, limits, memory, web=None):
         cdef GrpcServedConnection connection = GrpcServedConnection(gate, "grpc")
         connection.join(self)
         connection.piece_bytes = OWN_FRAME_LIMIT
@@ -47,6 +47,7 @@ cdef class GrpcServer(GrpcRequests):
         self.gate = gate
         self.openings = openings
         self.incomplete = set()
+        self.web = web
         self.most_streaming = limits.streams
         self.pool_bytes = memory.stream_pool
         self.set_up(False, limits.concurrent_calls, limits.stream_window_bytes, limits.metadata_bytes)

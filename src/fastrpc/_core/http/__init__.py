@@ -4,6 +4,7 @@
     http_call     what a request says of its call, by `request_fields`, `messages` and, for rpcx, `rpcx_headers`
     http_served_connection    from outcomes to `responses`, errors included; streams by `messages`
     socket_talk   a WebSocket after its handshake (`request_fields`);  messages: its envelopes
+    stream_request    a stream of HTTP/2, on a connection of gRPC, as a call by gRPC-Web or Connect
 
-It knows the gate and served connections, and nothing of the native protocol.
+It knows the gate and served connections, of gRPC its calls, and nothing of the native protocol.
 """

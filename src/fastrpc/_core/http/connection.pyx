@@ -25,8 +25,8 @@ from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.http.http_call cimport new_call, terms_of
 from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.http.request_fields cimport SMALL_BODY, is_long
-from fastrpc._core.http.responses cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines, http_status_of
-from fastrpc._core.http.responses cimport problem_document, retry_line, status_of_refusal
+from fastrpc._core.http.responses cimport NOSNIFF, PROBLEM_LINES, call_lines, fault_answer, http_status_of
+from fastrpc._core.http.responses cimport problem_document, retry_line, status_of_refusal, web_lines
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport field_lines
 from fastrpc._core.io.engine cimport ByteStream
@@ -262,20 +262,9 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1:
         """Answer a request that the gate does not see."""
-        cdef int status = terms.fault_status
-        cdef bytes lines = terms.fault_lines
         cdef bint leaves_body = self.connection.leaves_body
-        cdef Failure failure
-        if status == 204:
-            return self.answer(status, lines, b"", leaves_body)
-        if terms.web is not None:
-            return self.connection.fail_at_once(call)
-        if terms.rpcx is not None:
-            lines += terms.rpcx.failure_lines(terms.fault_text, None) + NOSNIFF + call_lines(call, self.head)
-            return self.answer(200 if terms.rpcx.is_phobos else status, lines, b"", leaves_body)
-        failure = Failure(status_of_refusal(status), terms.fault_text, has_run=False)
-        lines += (BEARER if status == 401 else b"") + retry_line(status, failure) + call_lines(call, self.head)
-        return self.answer(status, PROBLEM_LINES + lines, problem_document(status, failure, CODEC_JSON), leaves_body)
+        status, lines, content = fault_answer(call, terms, self.head)
+        return self.answer(status, lines, content, leaves_body)
 
     cdef bytes refusal_of(self, object error):
         cdef ServerCall call = self.connection.call
@@ -283,7 +272,7 @@ cdef class GatewayConnection(HttpConnection):
         if call is not None and self.head is not None and terms_of(call).web is not None:
             found = terms_of(call).web.refusal(failure, error.status)
             if found is not None:
-                lines, document = self.connection.web_lines(call, self, found[1]), <bytes>found[2]
+                lines, document = web_lines(call, terms_of(call), self.head, found[1]), <bytes>found[2]
                 return lines + retry_line(error.status, failure) + b"Content-Length: %d\r\n\r\n" % len(document) + document
         document = problem_document(error.status, failure, CODEC_JSON)
         length = b"Content-Length: %d\r\n\r\n" % len(document)
@@ -429,7 +418,7 @@ cdef class GatewayConnection(HttpConnection):
 
     def answer_path(self, int status, fields, bytes content not None):
         """Answer a request to a fixed path."""
-        lines = field_lines(fields) + NOSNIFF + call_lines(self.connection.call, self.head)
+        lines = field_lines(fields) + NOSNIFF + call_lines(self.connection.call, terms_of(self.connection.call), self.head)
         self.answer(status, lines, content, self.connection.leaves_body)
 
     def may_call(self, identity, MethodRoute route not None):

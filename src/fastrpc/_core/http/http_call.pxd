@@ -63,14 +63,19 @@ cdef class HttpTerms:
         # The fields of a request of rpcx's header gateway; None for others.
         RpcxHeaders rpcx
 
-        # The call by gRPC-Web or Connect (`fastrpc.server.web`); None for others.
+        # The call by gRPC-Web or Connect (`fastrpc.server.web`); None for others. Whether the request is a stream of HTTP/2.
         object web
+        bint is_stream
 
         # How the messages of the answer are written; whether those of the caller come in lines.
         int form
         bint takes_lines
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
+
+    # The same for a stream of HTTP/2, where only calls by gRPC-Web and Connect are served.
+    cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service) except -1
+    cdef bint _is_web(self, RequestHead head, HttpService service) except -1
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1
     cdef int set_fault(self, int status, str text, bytes lines) except -1
@@ -112,6 +117,9 @@ cdef inline HttpTerms terms_of(Call call):
 
 # Make the call of a request on a connection; its `head` are its terms.
 cdef ServerCall new_call(ServedConnection connection, uint64_t now)
+
+# Return the error text for metadata over a limit.
+cdef str too_much_metadata(uint32_t limit)
 
 # Return the key of a text that would break a field of a response, or None.
 cdef str breaking_key(bytes metadata)

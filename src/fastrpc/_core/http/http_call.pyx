@@ -91,11 +91,8 @@ cdef class HttpTerms:
                 self.is_socket = True
                 target += 3
                 path -= 3
-        if service.web is not None and self.path is None and not self.is_socket:
-            fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
-            self.web = service.web(head.method, head.query, fields)
-            if self.web is not None:
-                return self._find_web(call, head, service, target, path)
+        if self.path is None and not self.is_socket and self._is_web(head, service):
+            return self._find_web(call, head, service, target, path)
         self._take_fields(call, head, service.gate.metadata_bytes)
         if (service.serves_rpcx or service.serves_phobos) and not self.is_socket:
             if service.serves_rpcx:
@@ -108,6 +105,23 @@ cdef class HttpTerms:
         if self.path is not None:
             return self._check_socket(call, head) if self.is_socket else self._check_path(head)
         return self._find_method(call, head, service, target, path)
+
+    cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service) except -1:
+        cdef Py_ssize_t size = 0
+        cdef const char* target = head.target_data(&size)
+        cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
+        self.is_stream = True
+        if not self._may_ask(call, head, service) or not self._is_web(head, service):
+            return 0
+        return self._find_web(call, head, service, target, size if end is NULL else end - target)
+
+    cdef bint _is_web(self, RequestHead head, HttpService service) except -1:
+        """Return whether a request is a call by gRPC-Web or Connect, or a faulty one."""
+        if service.web is None:
+            return False
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
+        self.web = service.web(head.method, head.query, fields)
+        return self.web is not None
 
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1:
         """Check Host and origin, and answer a preflight; return whether the request goes on."""
@@ -281,7 +295,8 @@ cdef class HttpTerms:
         """Check whether the form of a request fits its method."""
         cdef MethodRoute route = call.route
         cdef tuple unfit = self.web.unfit(
-            route.method, bool(route.takes_stream), bool(route.gives_stream), is_safe=bool(self.target.is_safe)
+            route.method, bool(route.takes_stream), bool(route.gives_stream),
+            is_safe=bool(self.target.is_safe), is_http1=not self.is_stream,
         )
         call.flags = route.flags & (STREAM_IN | STREAM_OUT)
         if unfit is not None:

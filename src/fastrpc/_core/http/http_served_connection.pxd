@@ -1,7 +1,7 @@
 """The served calls of one HTTP connection: from their outcomes to responses."""
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
@@ -40,14 +40,12 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int _end_web(
         self, HttpConnection connection, ServerCall call, bytes payload, Failure failure, int status
     ) except -1
-    cdef bytes web_lines(self, ServerCall call, HttpConnection connection, list fields)
     cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1
     cdef int _choose_packing(self, ServerCall call, HttpTerms terms) except -1
     cdef int _answer_as(
         self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes lines, bytes payload
     ) except -1
     cdef int follow_proxy(self, ServerCall call, RequestHead head) except -1
-    cdef int fail_at_once(self, ServerCall call) except -1
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
     cdef uint64_t send_sign(self, uint64_t now) except? 0
     cdef int _await_sign(self, HttpConnection connection, uint64_t now) except -1
@@ -60,4 +58,3 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int _fail_rpcx(
         self, HttpConnection connection, ServerCall call, RpcxHeaders headers, Failure failure, int told
     ) except -1
-    cdef int _status_of_load(self, uint32_t pushback_ms) except -1

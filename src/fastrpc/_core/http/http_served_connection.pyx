@@ -12,16 +12,10 @@ A call that is a part of a request, as one of JSON-RPC is, has no response: its 
 """
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.base.status cimport (
-    DEADLINE_EXCEEDED,
-    INTERNAL,
-    INVALID_ARGUMENT,
-    RESOURCE_EXHAUSTED,
-    UNIMPLEMENTED,
-)
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, Outcome, breaking_key, terms_of
@@ -34,12 +28,16 @@ from fastrpc._core.http.responses cimport (
     MSGPACK_LINES,
     NDJSON_LINES,
     NOSNIFF,
-    PROBLEM_LINES,
     call_lines,
     has_lines,
     http_status_of,
+    problem_answer,
     problem_document,
+    refusal_of_call,
     retry_line,
+    status_of_load,
+    web_answer,
+    web_lines,
 )
 from fastrpc._core.http.rpcx_headers cimport rpcx_status
 from fastrpc._core.http.service cimport HttpMethod
@@ -48,7 +46,7 @@ from fastrpc._core.rpcx.requests cimport unknown_codec_in_go, unknown_method_in_
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_stream cimport ServedStream
-from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER
+from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -121,8 +119,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             texts = {} if call.sent_metadata is None or not connection.has_begun else metadata_texts(call.sent_metadata)
             return self._end_messages(connection, <ServerCall>call, terms, end_part(terms.form, texts))
         lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
-        if has_lines(<ServerCall>call, connection.head):
-            lines += call_lines(<ServerCall>call, connection.head)
+        if has_lines(<ServerCall>call, terms, connection.head):
+            lines += call_lines(<ServerCall>call, terms, connection.head)
         if terms.may_pack:
             lines += b"Content-Encoding: gzip\r\n" + VARIES if call.compressor else VARIES
         if terms.answer_fields is not None:
@@ -140,7 +138,7 @@ cdef class HttpServedConnection(EngineServedConnection):
                 text = f"{call.method} has set the status 204, which has no body, and its result is not None"
                 return self.fail_as(call, Failure(INTERNAL, text), 500, b"")
             # A response without a body has no type.
-            lines, payload = call_lines(call, connection.head), b""
+            lines, payload = call_lines(call, terms, connection.head), b""
         self.call = None
         return connection.answer(terms.answer_status or 200, lines + more, payload, False)
 
@@ -148,14 +146,13 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef int told = http_status_of(failure.status)
         if failure.status == RESOURCE_EXHAUSTED and not failure.has_run:
             # The handler came to find no room: it is refused as before its start.
-            told = self._status_of_load(failure.pushback_ms)
+            told = status_of_load(<Gate>self.gate, failure.pushback_ms)
         return self.fail_as(<ServerCall>call, failure, told, b"")
 
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
         """Answer with a failure, under a status of HTTP and with further fields."""
         cdef HttpConnection connection = self.owner()
         cdef HttpTerms terms = terms_of(call)
-        cdef bytes document
         if connection is None:
             return 0
         if terms.done is not None:
@@ -170,14 +167,12 @@ cdef class HttpServedConnection(EngineServedConnection):
             return self._end_web(connection, call, None, failure, 404 if status == 404 and call.route is None else 0)
         if terms.rpcx is not None:
             return self._fail_rpcx(connection, call, terms.rpcx, failure, status)
-        document = problem_document(status, failure, call.codec)
         if connection.has_begun:
-            return self._end_messages(connection, call, terms, error_part(terms.form, document))
-        if status == 401:
-            lines += BEARER
-        lines += retry_line(status, failure) + call_lines(call, connection.head)
+            part = error_part(terms.form, problem_document(status, failure, call.codec))
+            return self._end_messages(connection, call, terms, part)
+        status, lines, document = problem_answer(call, terms, connection.head, status, failure, lines)
         self.call = None
-        return connection.answer(status, PROBLEM_LINES + lines, document, self.leaves_body)
+        return connection.answer(status, lines, document, self.leaves_body)
 
     cdef int _answer_rpcx(
         self, HttpConnection connection, ServerCall call, RpcxHeaders headers, bytes payload
@@ -185,7 +180,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
         # It is in a field of rpcx.
         call.sent_metadata = None
-        lines += call_lines(call, connection.head)
+        lines += call_lines(call, terms_of(call), connection.head)
         self.call = None
         return connection.answer(200, lines, b"" if headers.is_one_way else payload, False)
 
@@ -195,27 +190,19 @@ cdef class HttpServedConnection(EngineServedConnection):
         self, HttpConnection connection, ServerCall call, bytes payload, Failure failure, int status
     ) except -1:
         """End a call with its answer, which the rest of a stream may be, or with a failure."""
-        cdef object web = terms_of(call).web
+        cdef HttpTerms terms = terms_of(call)
         cdef bytes trailers = call.sent_metadata, part
-        # They are no fields of the gateway.
-        call.sent_metadata = None
         if connection.has_begun:
-            part = web.end(failure, trailers)
+            call.sent_metadata = None
+            part = terms.web.end(failure, trailers)
             if payload is not None:
-                part = web.message(payload, call.compressor) + part
+                part = terms.web.message(payload, call.compressor) + part
             connection.send_part(part)
             self.call = None
             return connection.end_parts()
-        answer = web.whole(payload, call.compressor if payload is not None else 0, failure, trailers, status)
-        lines = self.web_lines(call, connection, answer[1])
-        if failure is not None:
-            lines += (BEARER if answer[0] == 401 else b"") + retry_line(answer[0], failure)
+        told, lines, content = web_answer(call, terms, connection.head, payload, failure, status)
         self.call = None
-        return connection.answer(answer[0], lines, answer[2], self.leaves_body)
-
-    cdef bytes web_lines(self, ServerCall call, HttpConnection connection, list fields):
-        """Return the fields of an answer, each with its end."""
-        return b"".join([b"%b: %b\r\n" % field for field in fields]) + NOSNIFF + call_lines(call, connection.head)
+        return connection.answer(told, lines, content, self.leaves_body)
 
     cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1:
         """Send the head of an answer, unless it has left."""
@@ -224,12 +211,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         fields = terms_of(call).web.head(metadata, compressor)
         if fields is None:
             return 0
-        return connection.begin_parts(200, self.web_lines(call, connection, fields))
-
-    cdef int fail_at_once(self, ServerCall call) except -1:
-        """Answer a call by gRPC-Web or Connect for a fault of its head."""
-        self.call = call
-        return self._end_web(self.owner(), call, None, terms_of(call).web.fault, 0)
+        return connection.begin_parts(200, web_lines(call, terms_of(call), connection.head, fields))
 
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
         cdef object web = terms_of(call).web
@@ -293,7 +275,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef bint is_heartbeat = headers.is_heartbeat
         if connection is None or not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
             return False
-        lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, connection.head)
+        lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, terms_of(call), connection.head)
         call.flags |= ONE_WAY
         self.call = None
         if is_heartbeat and call.charge:
@@ -307,17 +289,13 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef int status = rpcx_status(headers, failure, told)
         cdef bytes lines = headers.failure_lines(failure.text, call.sent_metadata) + NOSNIFF + retry_line(status, failure)
         call.sent_metadata = None
-        lines += (BEARER if status == 401 else b"") + call_lines(call, connection.head)
+        lines += (BEARER if status == 401 else b"") + call_lines(call, terms_of(call), connection.head)
         self.call = None
         return connection.answer(status, lines, b"", self.leaves_body)
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         """Answer for a call that was not started, with the status of HTTP that says most."""
         cdef ServerCall served = <ServerCall>call
-        cdef HttpTerms terms = terms_of(call)
-        cdef int told = http_status_of(status)
-        cdef uint32_t pushback_ms = served.pushback_ms
-        cdef bytes lines = b""
         if self.owner() is None:
             return 0
         if served.charge and served.waiting_payload is None and not served.is_held:
@@ -326,28 +304,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             return 0
         if status == DEADLINE_EXCEEDED:
             self.owner().note_unanswered()
-        if status == INVALID_ARGUMENT and terms.fault_status and terms.web is not None and terms.web.fault is not None:
-            status, text = terms.web.fault.status, terms.web.fault.text
-        elif status == INVALID_ARGUMENT and terms.fault_status:
-            # The fault is one of HTTP: it has the form of the gateway's.
-            terms.web = None
-            told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
-        elif status == UNIMPLEMENTED and call.route is None:
-            told = 404
-        elif status == RESOURCE_EXHAUSTED and is_faulty:
-            # The same request fares no better later.
-            told, pushback_ms = 413, PUSHBACK_NEVER
-        elif status == RESOURCE_EXHAUSTED:
-            told = self._status_of_load(pushback_ms)
-        failure = Failure(status, text, terms.details or b"", pushback_ms=pushback_ms, has_run=False)
+        told, failure, lines = refusal_of_call(served, terms_of(call), status, text, is_faulty)
         return self.fail_as(served, failure, told, lines)
-
-    cdef int _status_of_load(self, uint32_t pushback_ms) except -1:
-        """Return 429 where the caller has asked for too much, 503 where the server has too much to do."""
-        limits = (<Gate>self.gate).limits
-        if limits is not None and limits.refusing is not None:
-            return 503 if limits.refusing.rate is None else 429
-        return 429 if pushback_ms else 503
 
     cdef int do_hold(self, Call call) except -1:
         """Let a stream whose handler suspends before its first message give a sign of life in time."""
@@ -369,7 +327,7 @@ cdef class HttpServedConnection(EngineServedConnection):
                 lines += b"".join(terms.answer_fields.values())
             # A status without a body cannot hold a stream.
             status = 200 if terms.answer_status in (0, 204, 205) else terms.answer_status
-            connection.begin_parts(status, lines + call_lines(call, connection.head))
+            connection.begin_parts(status, lines + call_lines(call, terms, connection.head))
             call.sent_metadata = None
             if terms.form == FORM_EVENTS:
                 self._await_sign(connection, now_ns())

@@ -1,6 +1,10 @@
 """The parts of responses: their fields, each with its end, and the documents of errors (RFC 9457)."""
 
+from libc.stdint cimport uint32_t
+
+from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport Failure
 
@@ -25,5 +29,22 @@ cdef bytes PROBLEM_LINES
 cdef bytes BEARER
 
 # Return the fields that every answer to a call has; whether there are any.
-cdef bytes call_lines(ServerCall call, RequestHead head)
-cdef bint has_lines(ServerCall call, RequestHead head) noexcept
+cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head)
+cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept
+
+# Return 429 where the caller has asked for too much, 503 where the server has too much to do.
+cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1
+
+# Return the status of HTTP that says most about a call that was not started, the failure, and further fields.
+cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str text, bint is_faulty)
+
+# Return a whole answer as the status of HTTP, the fields and the content: a failure as a document; the refusal of a request
+# that the gate does not see; the outcome of a call by gRPC-Web or Connect, where `status` 0 is as the failure says.
+cdef tuple problem_answer(ServerCall call, HttpTerms terms, RequestHead head, int status, Failure failure, bytes lines)
+cdef tuple fault_answer(ServerCall call, HttpTerms terms, RequestHead head)
+cdef tuple web_answer(
+    ServerCall call, HttpTerms terms, RequestHead head, bytes payload, Failure failure, int status
+)
+
+# Return the fields of an answer by gRPC-Web or Connect, each with its end.
+cdef bytes web_lines(ServerCall call, HttpTerms terms, RequestHead head, list fields)

@@ -14,9 +14,8 @@ import msgspec
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, PERMISSION_DENIED, RESOURCE_EXHAUSTED
-from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE
+from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.calls.call_log cimport find_request_entry
-from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.request_fields cimport metadata_lines
 from fastrpc._core.http.service cimport shared_lines
 from fastrpc._core.http1.head cimport FIELD_REQUEST_ID, VERB_POST
@@ -121,22 +120,86 @@ cdef bytes retry_line(int http_status, Failure failure):
     return b"Retry-After: %d\r\n" % seconds
 
 
-cdef bint has_lines(ServerCall call, RequestHead head) noexcept:
+cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept:
     return (
-        call.sent_metadata is not None or call.request_entry is not None or terms_of(call).origin is not None
+        call.sent_metadata is not None or call.request_entry is not None or terms.origin is not None
         or head.verb != VERB_POST or head._noted[<int>FIELD_REQUEST_ID].count != 0
     )
 
 
-cdef bytes call_lines(ServerCall call, RequestHead head):
+cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
     """Return metadata, the id of the request, and what lets a page read the answer."""
-    cdef bytes lines = b"", metadata = b"", origin = terms_of(call).origin
+    cdef bytes lines = b"", metadata = b""
     if call.sent_metadata is not None:
         lines = metadata = metadata_lines(call.sent_metadata)
     if call.request_entry is None and head._noted[<int>FIELD_REQUEST_ID].count:
         find_request_entry(call, False)
     if call.request_entry is not None:
         lines += b"X-Request-Id: %b\r\n" % call.request_entry[ID_AT:]
-    if origin is not None:
-        lines += shared_lines(origin, metadata if terms_of(call).web is None else None)
+    if terms.origin is not None:
+        lines += shared_lines(terms.origin, metadata if terms.web is None else None)
     return lines + NO_STORE if head.verb != VERB_POST else lines
+
+
+cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1:
+    limits = gate.limits
+    if limits is not None and limits.refusing is not None:
+        return 503 if limits.refusing.rate is None else 429
+    return 429 if pushback_ms else 503
+
+
+cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str text, bint is_faulty):
+    cdef int told = http_status_of(status)
+    cdef uint32_t pushback_ms = call.pushback_ms
+    cdef bytes lines = b""
+    if status == INVALID_ARGUMENT and terms.fault_status and terms.web is not None and terms.web.fault is not None:
+        status, text = terms.web.fault.status, terms.web.fault.text
+    elif status == INVALID_ARGUMENT and terms.fault_status:
+        # The fault is one of HTTP: it has the form of the gateway's.
+        terms.web = None
+        told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
+    elif status == UNIMPLEMENTED and call.route is None:
+        told = 404
+    elif status == RESOURCE_EXHAUSTED and is_faulty:
+        # The same request fares no better later.
+        told, pushback_ms = 413, PUSHBACK_NEVER
+    elif status == RESOURCE_EXHAUSTED:
+        told = status_of_load(<Gate>call.connection.gate, pushback_ms)
+    return told, Failure(status, text, terms.details or b"", pushback_ms=pushback_ms, has_run=False), lines
+
+
+cdef tuple problem_answer(ServerCall call, HttpTerms terms, RequestHead head, int status, Failure failure, bytes lines):
+    lines = PROBLEM_LINES + lines + (BEARER if status == 401 else b"")
+    lines += retry_line(status, failure) + call_lines(call, terms, head)
+    return status, lines, problem_document(status, failure, call.codec)
+
+
+cdef tuple fault_answer(ServerCall call, HttpTerms terms, RequestHead head):
+    cdef int status = terms.fault_status
+    cdef bytes lines = terms.fault_lines
+    if status == 204:
+        return status, lines, b""
+    if terms.web is not None:
+        return web_answer(call, terms, head, None, terms.web.fault, 0)
+    if terms.rpcx is not None:
+        lines += terms.rpcx.failure_lines(terms.fault_text, None) + NOSNIFF + call_lines(call, terms, head)
+        return 200 if terms.rpcx.is_phobos else status, lines, b""
+    failure = Failure(status_of_refusal(status), terms.fault_text, has_run=False)
+    return problem_answer(call, terms, head, status, failure, lines)
+
+
+cdef tuple web_answer(
+    ServerCall call, HttpTerms terms, RequestHead head, bytes payload, Failure failure, int status
+):
+    cdef bytes trailers = call.sent_metadata, lines
+    # They are no fields of the gateway.
+    call.sent_metadata = None
+    answer = terms.web.whole(payload, call.compressor if payload is not None else 0, failure, trailers, status)
+    lines = web_lines(call, terms, head, answer[1])
+    if failure is not None:
+        lines += (BEARER if answer[0] == 401 else b"") + retry_line(answer[0], failure)
+    return answer[0], lines, answer[2]
+
+
+cdef bytes web_lines(ServerCall call, HttpTerms terms, RequestHead head, list fields):
+    return b"".join([b"%b: %b\r\n" % field for field in fields]) + NOSNIFF + call_lines(call, terms, head)

@@ -58,7 +58,7 @@ cdef class CallAdmission:
         # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: no limit.
         public uint64_t stream_idle_ns
 
-    cdef MethodCounters counters_of(self, ServedConnection connection, MethodRoute route)
+    cdef MethodCounters counters_of(self, ServerCall call, MethodRoute route)
     cdef bint add_engine(self, object engine) except -1
     cdef int schedule(self, ServedConnection connection) except -1
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)

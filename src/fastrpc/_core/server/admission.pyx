@@ -128,15 +128,21 @@ cdef class CallAdmission:
         """Return the counters of calls that come by a protocol; None for the native one: their routes have them."""
         return None if protocol == "native" else self._counters.setdefault(protocol, {})
 
-    cdef MethodCounters counters_of(self, ServedConnection connection, MethodRoute route):
+    cdef MethodCounters counters_of(self, ServerCall call, MethodRoute route):
         """Return the counters of a call; without a route its method is not served here."""
+        cdef ServedConnection connection = call.connection
+        cdef dict by_method = connection.counters
         cdef MethodCounters counters
-        if connection.counters is None:
+        cdef str protocol
+        if by_method is None:
             return self.unknown_method if route is None else route.counters
+        protocol = connection.protocol_of(call)
+        if protocol is not connection.protocol:
+            by_method = self.counters_by_method(protocol)
         name = OTHER_METHODS if route is None else route.method
-        counters = connection.counters.get(name)
+        counters = by_method.get(name)
         if counters is None:
-            counters = connection.counters[name] = default_registry.counters(name, "server", connection.protocol)
+            counters = by_method[name] = default_registry.counters(name, "server", protocol)
         return counters
 
     # Memory
@@ -220,7 +226,7 @@ cdef class CallAdmission:
 
     cdef int count_refused(self, ServerCall call, int status, str text) except -1:
         """Count a call that ends without having started."""
-        cdef MethodCounters counters = self.counters_of(call.connection, call.route)
+        cdef MethodCounters counters = self.counters_of(call, call.route)
         self.refused += 1
         if call.permit is not None:
             leave_all(call.permit, 0, now_ns(), END_LATE if status == DEADLINE_EXCEEDED else END_UNSTARTED)

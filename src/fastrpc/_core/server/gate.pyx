@@ -292,7 +292,7 @@ cdef class Gate(Guards):
             return self.refuse_unknown(call, method[:size], names, payload)
         call.route = route
         if call.connection.counters is not None:
-            call.counters = self.counters_of(call.connection, route)
+            call.counters = self.counters_of(call, route)
         elif call.counters is not route.counters:
             # An object that was used for this method before has them already.
             call.counters = route.counters
@@ -314,7 +314,7 @@ cdef class Gate(Guards):
 
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1:
         cdef str name = method.decode("ascii", "backslashreplace")
-        self.counters_of(call.connection, None).moved(PyBytes_GET_SIZE(payload), 0)
+        self.counters_of(call, None).moved(PyBytes_GET_SIZE(payload), 0)
         if self._access is not None:
             # A caller that may not call it does not learn whether it exists.
             self.has_access(call, name, names, payload)

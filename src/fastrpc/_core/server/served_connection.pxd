@@ -193,7 +193,8 @@ cdef class ServedConnection:
         self.holding &= ~<int>HOLD_LATE
         return 0
 
-    # Defaults that an engine may override.
+    # Defaults that an engine may override. The protocol of a call, for its counters: a connection may speak several at once.
+    cdef str protocol_of(self, Call call)
     cdef uint64_t most_message(self) noexcept
     cdef uint32_t most_metadata(self) noexcept
     cdef int check_sent(self, Call call, bytes metadata) except -1

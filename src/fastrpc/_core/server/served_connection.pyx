@@ -238,6 +238,10 @@ cdef class ServedConnection:
 
     # Defaults that an engine may override
 
+    cdef str protocol_of(self, Call call):
+        """Return the name of the protocol that a call came by."""
+        return self.protocol
+
     cdef uint64_t most_message(self) noexcept:
         """Return the most bytes of an answer that the peer accepts."""
         return self.max_message

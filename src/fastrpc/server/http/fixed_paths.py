@@ -24,7 +24,9 @@ def fixed_paths(
     *,
     reveals_services: bool,
 ) -> dict[str, Path]:
-    """Return the handlers of fixed paths, for the connections at one address."""
+    """Return the handlers of fixed paths, for the connections at one address; HTTP/1.1 alone has them."""
+    if "http" not in config.protocols:
+        return {}
     depth, items = config.limits.depth, config.memory.items
     paths: dict[str, Path] = {}
     if config.http.jsonrpc:

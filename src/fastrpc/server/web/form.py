@@ -24,7 +24,7 @@ _SHOWN_BYTES: Final = 40
 _COMPRESSED: Final = 1
 
 #: The faults of messages, as `message_fault` numbers them.
-_NO_MESSAGE, _MESSAGES, _CUT, _FLAGS, _ENCODING, _TOO_LARGE = range(1, 7)
+_NO_MESSAGE, _MESSAGES, _CUT, _FLAGS, _ENCODING, _TOO_LARGE, _TEXT = range(1, 8)
 
 
 class WebRequest(NamedTuple):
@@ -62,6 +62,8 @@ class WebCall:
     protocol: ClassVar[str]
     #: Whether the body consists of messages, which `cut` takes in parts; else it is the one message.
     is_enveloped: ClassVar[bool] = False
+    #: Whether the body, and the answer, are base64.
+    is_text: bool = False
     #: The field that names encodings which a caller, or a server, takes.
     accepting_field: ClassVar[bytes]
     #: The field that names the encoding of messages.
@@ -174,7 +176,7 @@ class EnvelopedCall(WebCall):
         Raises:
             CallError: the body breaks a rule.
         """
-        content = self._decoded(part, is_last)
+        content = self.decode(part, is_last)
         self.held += len(content)
         found = [self._compressed(*message) for message in self._reader.cut(content)]
         if self._reader.problem:
@@ -191,7 +193,12 @@ class EnvelopedCall(WebCall):
             raise self._fault(_NO_MESSAGE)
         return self._messages if is_last else []
 
-    def _decoded(self, part: bytes, is_last: bool) -> bytes:
+    def decode(self, part: bytes, is_last: bool) -> bytes:
+        """Return the messages in a part of the body, with their prefixes, as far as they are whole.
+
+        Raises:
+            CallError: the part is not base64.
+        """
         return part
 
     def _compressed(self, message: bytes, is_compressed: bool) -> tuple[bytes, int]:
@@ -199,6 +206,10 @@ class EnvelopedCall(WebCall):
             raise self._fault(_ENCODING)
         # An unknown compressor is told, even if no message is compressed.
         return message, self.compressor if is_compressed or self.compressor == _UNKNOWN else 0
+
+    def _no_text(self) -> CallError:
+        """Return the error of a body that is not base64."""
+        return self._fault(_TEXT)
 
     def _fault(self, fault: int) -> CallError:
         self.held = 0

@@ -15,7 +15,6 @@ from typing import Final
 from fastrpc._core.grpc.fields import timeout_ns
 from fastrpc._core.grpc.grpc_served_connection import failure_fields
 from fastrpc._core.server.served_connection import Failure
-from fastrpc.errors import CallError
 from fastrpc.server.web.fields import sent_fields
 from fastrpc.server.web.form import EnvelopedCall, WebRequest
 from fastrpc.status import Status
@@ -36,7 +35,7 @@ class GrpcWebCall(EnvelopedCall):
 
     def __init__(self, request: WebRequest, content_type: bytes, codec: int, *, is_text: bool) -> None:
         super().__init__(request, content_type, codec, request.value(b"grpc-encoding"))
-        self._is_text = is_text
+        self.is_text = is_text
         #: Of base64, the digits of an incomplete group.
         self._digits = b""
         if request.values(b"grpc-timeout"):
@@ -50,8 +49,9 @@ class GrpcWebCall(EnvelopedCall):
             elif found < _LONGEST_NS:
                 self.timeout_us = 0 if found == 0 else max(1, found // 1000)
 
-    def _decoded(self, part: bytes, is_last: bool) -> bytes:
-        if not self._is_text:
+    def decode(self, part: bytes, is_last: bool) -> bytes:
+        """Return the messages in a part of the body, with their prefixes, as far as they are whole."""
+        if not self.is_text:
             return part
         digits = self._digits + part
         whole = len(digits) if is_last else len(digits) - len(digits) % 4
@@ -65,7 +65,7 @@ class GrpcWebCall(EnvelopedCall):
                 found.append(base64.b64decode(digits[at:end], validate=True))
                 at = end
         except binascii.Error:
-            raise CallError(Status.INTERNAL, "the body of the call is not base64", processed="no") from None
+            raise self._no_text() from None
         return b"".join(found)
 
     def _end(self, failure: Failure | None, trailers: bytes | None) -> bytes:
@@ -78,4 +78,4 @@ class GrpcWebCall(EnvelopedCall):
 
     def _written(self, flags: int, content: bytes) -> bytes:
         part = super()._written(flags, content)
-        return base64.b64encode(part) if self._is_text else part
+        return base64.b64encode(part) if self.is_text else part

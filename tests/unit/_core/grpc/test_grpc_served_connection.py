@@ -108,13 +108,14 @@ class TestCompression:
             packed, short, other = answer.messages
             assert (UNPACK[name](packed), short, UNPACK[name](other)) == (TEXT, b"short", TEXT)
 
+    @pytest.mark.parametrize("flags", [0, 1])
     @pytest.mark.parametrize(("path", "kind"), [(ECHO, "unary"), ("/test.v1.Raw/total", "stream")])
     async def test_an_unknown_compressor_is_unimplemented_with_the_known_ones(
-        self, path: str, kind: str
+        self, path: str, kind: str, flags: int
     ) -> None:
         async with served_grpc(Raw()) as link:
             stream = link.open(path, [("grpc-encoding", "snappy")])
-            link.send(stream, message(b"?", flags=1), ends=True)
+            link.send(stream, message(b"?", flags=flags), ends=True)
             answer = await link.end(stream)
             assert (answer.status, "grpc-encoding is snappy" in answer.text) == (Status.UNIMPLEMENTED, True)
             assert "identity,gzip" in answer.text

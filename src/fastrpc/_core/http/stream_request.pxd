@@ -1,0 +1,51 @@
+"""A stream of HTTP/2 as a request by gRPC-Web or Connect."""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
+from fastrpc._core.http.http_call cimport HttpTerms
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.http2.header_block cimport HeaderBlock
+
+
+@cython.final
+cdef class StreamRequests:
+    cdef:
+        # Shared by all connections at an address.
+        HttpService _service
+
+
+@cython.final
+cdef class StreamRequest:
+    cdef:
+        # The request as one of HTTP/1.1, and its meaning; None where even its fields are refused.
+        RequestHead _head
+        HttpTerms _terms
+
+        # The same for the engine of gRPC; with an `http_status` the request is refused, by an answer: fields and content.
+        readonly GrpcHead grpc_head
+        readonly tuple refusal
+
+        # The call (`server.web.form.WebCall`), None with a refusal; the name of its protocol. Whether its form is not that
+        # of its method, which the gate refuses.
+        readonly object form
+        readonly str protocol
+        readonly bint is_unfit
+
+        # Whether the rest of the body has the form of gRPC as it is. The parts of a body that states no length, how many
+        # bytes they are, and the most of them; a stated length, -1: none.
+        readonly bint is_plain
+        list _parts
+        readonly Py_ssize_t held
+        Py_ssize_t _most
+        int64_t _length
+
+        # Bytes of DATA that are in no message, and whose credit was not returned.
+        public Py_ssize_t owed
+
+    cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service) except -1
+    cdef int _refuse(self, tuple answer) except -1
+    cdef int _refuse_head(self, object error) except -1
+    cdef bytes _prefix(self, int64_t size)

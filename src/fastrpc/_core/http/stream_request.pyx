@@ -1,0 +1,188 @@
+"""A stream of HTTP/2 as a request by gRPC-Web or Connect.
+
+::
+
+    header block ──► RequestHead ──► HttpTerms ──► WebCall     Host, origin, metadata and method as by HTTP/1.1
+    DATA ──► `translate` ──► GrpcRequests                      messages, memory, time and windows as by gRPC
+    outcome ──► WebCall ──► fields and content                 `responses`, as by HTTP/1.1
+
+The engine of gRPC has the stream; it asks here for what differs from gRPC.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
+from fastrpc._core.grpc.grpc_call cimport new_head, refused_head
+from fastrpc._core.http.http_call cimport too_much_metadata
+from fastrpc._core.http.messages cimport is_grpc
+from fastrpc._core.http.responses cimport (
+    PROBLEM_LINES,
+    fault_answer,
+    problem_answer,
+    problem_document,
+    refusal_of_call,
+    retry_line,
+    status_of_refusal,
+    web_answer,
+    web_lines,
+)
+from fastrpc._core.http1.head cimport RequestLimits, parse_head
+from fastrpc._core.http2.header_block cimport TOKEN_AUTHORITY, TOKEN_HOST, TOKEN_METHOD, TOKEN_PATH, TOKEN_STATUS
+from fastrpc._core.http2.header_block cimport HeaderField, token_of
+from fastrpc._core.server.served_connection cimport Failure
+
+from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc.status import Status
+
+# The longest message that a prefix can tell: a longer one is over each limit.
+cdef int64_t LONGEST = 0xFFFFFFFF
+
+
+@cython.final
+cdef class StreamRequests:
+
+    def __init__(self, HttpService service not None):
+        self._service = service
+
+    def find(self, GrpcCall call not None, HeaderBlock block not None):
+        cdef StreamRequest request = StreamRequest.__new__(StreamRequest)
+        try:
+            request._head = head_of_block(block, self._service.limits)
+        except RequestRefusedError as error:
+            request._refuse_head(error)
+            return request
+        if is_grpc(request._head) or not request.understand(call, block, self._service):
+            return None
+        return request
+
+
+@cython.final
+cdef class StreamRequest:
+
+    cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service) except -1:
+        """Take what the head of a request says; return whether it is a call, or one that is refused."""
+        cdef HttpTerms terms = HttpTerms.__new__(HttpTerms)
+        self._terms = terms
+        terms.understand_stream(call, self._head, service)
+        if terms.web is None and terms.fault_status == 0:
+            return False
+        self.form = terms.web
+        self.protocol = "grpc" if terms.web is None else terms.web.protocol
+        if terms.web is not None and block.is_too_large:
+            terms.web.refuse(Status.RESOURCE_EXHAUSTED, too_much_metadata(service.gate.metadata_bytes))
+            terms.set_fault(200, terms.web.fault.text, b"")
+        if terms.fault_status and not terms.is_fault_hidden:
+            self._refuse(fault_answer(call, terms, self._head))
+            return True
+        self.is_unfit = terms.is_fault_hidden
+        self.is_plain = terms.web.is_enveloped and not terms.web.is_text
+        self._length = block.content_length()
+        self._most = service.body_bytes
+        self._parts = []
+        self.grpc_head = new_head(terms.name, call.codec == CODEC_JSON, terms.web.compressor)
+        return True
+
+    cdef int _refuse(self, tuple answer) except -1:
+        """Have the request refused by an answer: the status of HTTP, fields and content."""
+        self.grpc_head = refused_head(answer[0])
+        self.refusal = answer_fields(answer[0], answer[1]), answer[2]
+        return 0
+
+    cdef int _refuse_head(self, object error) except -1:
+        """Have a request refused whose head is faulty."""
+        self.protocol = "grpc"
+        failure = Failure(status_of_refusal(error.status), error.text, has_run=False)
+        lines = PROBLEM_LINES + retry_line(error.status, failure)
+        return self._refuse((error.status, lines, problem_document(error.status, failure, CODEC_JSON)))
+
+    # The body
+
+    def translate(self, bytes part not None, bint is_last):
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(part)
+        cdef bytes found
+        if self.form.is_enveloped:
+            found = self.form.decode(part, is_last)
+            # Digits of base64 may wait for the next part: less than nothing is owed then.
+            self.owed += size - PyBytes_GET_SIZE(found)
+            return found
+        if self._length >= 0 and self.form.payload is None:
+            # The prefix, then the body as it comes.
+            self.is_plain = True
+            return self._prefix(self._length) + part
+        self.owed += size
+        if self.form.payload is None:
+            self._parts.append(part)
+            self.held += size
+            if not is_last and self.held <= self._most:
+                return b""
+        elif not is_last:
+            # The message of a GET is in its query: a body says nothing.
+            return b""
+        found = b"".join(self._parts) if self.form.payload is None else self.form.payload
+        self._parts = []
+        self.held = 0
+        return self._prefix(PyBytes_GET_SIZE(found)) + found
+
+    cdef bytes _prefix(self, int64_t size):
+        """Return the prefix of the message that a body without envelopes is."""
+        return bytes((self.form.compressor != 0,)) + min(size, LONGEST).to_bytes(4, "big")
+
+    # The answer
+
+    def head_fields(self, GrpcCall call not None, bytes metadata, int compressor):
+        fields = self.form.head(metadata, compressor)
+        return None if fields is None else answer_fields(200, web_lines(call, self._terms, self._head, fields))
+
+    def message(self, bytes payload not None, int compressor):
+        return self.form.message(payload, compressor)
+
+    def end(self, GrpcCall call not None, bytes payload, Failure failure):
+        cdef bytes part = self.form.end(failure, call.sent_metadata)
+        return part if payload is None else self.form.message(payload, call.compressor) + part
+
+    def answer(self, GrpcCall call not None, bytes payload, Failure failure):
+        status, lines, content = web_answer(call, self._terms, self._head, payload, failure, 0)
+        return answer_fields(status, lines), content
+
+    def refuse(self, GrpcCall call not None, int status, str text not None, bint is_faulty):
+        cdef Failure failure
+        cdef int told
+        told, failure, lines = refusal_of_call(call, self._terms, status, text, is_faulty)
+        if self._terms.web is None:
+            answer = problem_answer(call, self._terms, self._head, told, failure, lines)
+        else:
+            # An unknown path is one by Connect, too.
+            told = 404 if told == 404 and call.route is None else 0
+            answer = web_answer(call, self._terms, self._head, None, failure, told)
+        return answer_fields(answer[0], answer[1]), answer[2]
+
+
+cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits):
+    """Return the head of a request as by HTTP/1.1."""
+    cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH), field
+    cdef HeaderField authority = block.field(TOKEN_AUTHORITY)
+    cdef list lines = []
+    if method is None or path is None:
+        raise RequestRefusedError(431, "the fields have more bytes than are taken here")
+    lines.append(b"%b %b HTTP/1.1" % (method.value, path.value))
+    if authority is not None:
+        # It is the same as `host`, where that is there.
+        lines.append(b"host:" + authority.value)
+    for field in block.fields:
+        if not field.is_pseudo and not (field.token == TOKEN_HOST and authority is not None):
+            lines.append(b"%b:%b" % (field.name, field.value))
+    raw = b"\r\n".join(lines) + b"\r\n\r\n"
+    # `raw` is kept by this function.
+    return parse_head(PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), limits)
+
+
+cdef list answer_fields(int status, bytes lines):
+    """Return the fields of an answer as HTTP/2 has them, for lines that each end."""
+    cdef list fields = [(TOKEN_STATUS, b":status", b"%d" % status)]
+    cdef bytes name
+    for line in lines.splitlines():
+        name, _, value = line.partition(b": ")
+        name = name.lower()
+        fields.append((token_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)), name, value))
+    return fields

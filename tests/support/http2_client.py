@@ -1,0 +1,63 @@
+"""A client of HTTP by HTTP/2 for tests, with the methods of `HttpClient`: what it sends is what a test says."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastrpc import Address
+from tests.support.grpc_peer import GrpcPeer, grpc_peer
+from tests.support.http_talk import Response, content_of, fields_of
+
+__all__ = ["Http2Client", "http2_client"]
+
+
+class Http2Client:
+    """One connection, whose requests may overlap."""
+
+    def __init__(self, peer: GrpcPeer) -> None:
+        self.peer = peer
+
+    def begin(
+        self, method: str, target: str, body: Any = b"", *, ends: bool = False, **fields: str | None
+    ) -> int:
+        """Send the head of a request, and return its stream."""
+        given = [
+            (name.lower(), value.encode().decode("latin-1"))
+            for name, value in fields_of(method, body, **fields).items()
+            if name != "Host"
+        ]
+        return self.peer.open(target, given, ends=ends, method=method, kind=None)
+
+    def send(self, stream: int, part: bytes, *, ends: bool = False) -> None:
+        """Send a part of a body."""
+        self.peer.send(stream, part, ends=ends)
+
+    async def end(self, stream: int) -> Response:
+        """Wait for the end of an answer, and return it."""
+        answer = await self.peer.end(stream)
+        assert answer.head, (answer, self.peer.goaways)
+        fields = [(name, value) for name, value in answer.head.items() if name != ":status"]
+        return Response(int(answer.head[":status"]), fields, answer.data)
+
+    async def ask(self, method: str, target: str, body: Any = b"", **fields: str | None) -> Response:
+        """Send a request, and return its response."""
+        content = content_of(body)
+        stream = self.begin(method, target, body, ends=not content, **fields)
+        await self.peer.send_all(stream, content, ends=True)
+        return await self.end(stream)
+
+    async def post(self, target: str, body: Any = b"", **fields: str | None) -> Response:
+        return await self.ask("POST", target, body, **fields)
+
+    async def get(self, target: str, **fields: str | None) -> Response:
+        return await self.ask("GET", target, **fields)
+
+
+@asynccontextmanager
+async def http2_client(
+    address: Address | str, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Http2Client]:
+    """Connect to a server, and yield the connection once its settings came."""
+    async with grpc_peer(address, tls=tls) as peer:
+        yield Http2Client(peer)
