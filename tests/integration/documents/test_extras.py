@@ -6,16 +6,15 @@ from pathlib import Path
 
 import fastrpc
 
+#: What works on this repository, and sets of the others.
+NO_PARTS = {"all", "bench", "dev", "services", "standard", "wheels"}
+
 
 def test_every_extra_is_used_by_the_package() -> None:
     root = Path(fastrpc.__file__).parent
     sources = "\n".join(path.read_text() for path in root.rglob("*.py"))
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    extras = {
-        name
-        for name in project["optional-dependencies"]
-        if name not in {"bench", "dev", "services", "standard", "all"}
-    }
+    extras = project["optional-dependencies"].keys() - NO_PARTS
     modules = {
         "cli": "typer",
         "consul": "consul",
@@ -40,4 +39,4 @@ def test_the_readme_names_every_extra_and_all_has_those_that_need_no_choice() ->
     (everything,) = extras["all"]
     parts = set(everything.removeprefix("fastrpc[").removesuffix("]").split(","))
     # Programs choose their SDK and its exporter themselves.
-    assert parts == extras.keys() - {"all", "bench", "dev", "otel-sdk", "services", "standard"}
+    assert parts == extras.keys() - {*NO_PARTS, "otel-sdk"}

@@ -391,6 +391,7 @@ CALL = [
     "deadline",
     "draining",
     "error",
+    "http",
     "id",
     "identity",
     "kind",
