@@ -34,7 +34,6 @@ cdef class ByteStream(Timed):
     cdef int hold_input(self) except -1
     cdef int release_input(self) except -1
     cdef bint waits_for_turn(self) noexcept
-    cdef uint64_t waits_since(self) noexcept
     cdef bint has_unread(self) except -1
     cdef bint is_stuck(self) noexcept
     cdef bint sends_at_once(self) noexcept

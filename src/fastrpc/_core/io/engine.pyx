@@ -92,11 +92,7 @@ cdef class ByteStream(Timed):
 
     cdef bint waits_for_turn(self) noexcept:
         """Return whether something received waits for its turn; nothing is read until then."""
-        return self.waits_since() != 0
-
-    cdef uint64_t waits_since(self) noexcept:
-        """Return the date of what waits for its turn, 0: nothing."""
-        return 0
+        return False
 
     cdef bint has_unread(self) except -1:
         """Return whether the peer sent something that the engine has not seen."""

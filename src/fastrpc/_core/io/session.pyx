@@ -249,9 +249,6 @@ cdef class Session(SessionOutput):
     cdef bint waits_for_turn(self) noexcept:
         return self.tail.is_put_off
 
-    cdef uint64_t waits_since(self) noexcept:
-        return self.tail.put_off_ns if self.tail.is_put_off else 0
-
     cdef int _watch_peer(self) except -1:
         self.is_watched = True
         return self.loop_state.held_sockets.add(self)

@@ -550,8 +550,7 @@ cdef class CallAdmission:
         connection.stalled_held = connection.request_held
         connection.looks = 0
         connection.patience = PATIENT_LOOKS
-        connection.held_since_ns = now_ns()
-        connection.held_until_ns = connection.held_since_ns + self.hold_ns
+        connection.held_until_ns = now_ns() + self.hold_ns
         return self.schedule(connection)
 
     cdef bint _is_caught_up(self, ServedConnection connection, uint64_t now) except -1:
@@ -559,9 +558,8 @@ cdef class CallAdmission:
         cdef bint has_read = connection.received_ns != connection.seen_read_ns
         if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
             connection.looks = MOST_LOOKS
-        elif connection.patience > 0 and 0 < connection.waits_since() <= connection.held_since_ns:
-            # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each check,
-            # with what came after the stall.
+        elif connection.waits_for_turn() and connection.patience > 0:
+            # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each check.
             connection.patience -= 1
             connection.held_until_ns = now + self.hold_ns
             return False

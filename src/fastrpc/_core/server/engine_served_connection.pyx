@@ -131,9 +131,9 @@ cdef class EngineServedConnection(ServedConnection):
         cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
         return 0 if stream is NULL or self.is_closed else (<ByteStream>stream).schedule_check(due_ns)
 
-    cdef uint64_t waits_since(self) noexcept:
+    cdef bint waits_for_turn(self) noexcept:
         cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
-        return 0 if stream is NULL else (<ByteStream>stream).waits_since()
+        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
 
     cdef int end_turn(self) except -1:
         cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream

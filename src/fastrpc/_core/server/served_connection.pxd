@@ -116,7 +116,6 @@ cdef class ServedConnection:
         # After a stall of the loop: the checks so far, the last read before, the bytes that requests held then, and the
         # instant at which the hold ends although there may be more to read. Engines report a stall by
         # `Gate.hold_for_stall`.
-        uint64_t held_since_ns
         uint64_t held_until_ns
         uint64_t seen_read_ns
         int64_t stalled_held
@@ -204,7 +203,7 @@ cdef class ServedConnection:
     cdef int weigh_answer(self) except -1
     cdef int64_t cut_bytes(self) except? -1
     cpdef int return_credit(self) except -1
-    cdef uint64_t waits_since(self) noexcept
+    cdef bint waits_for_turn(self) noexcept
     cdef int look_by(self, uint64_t due_ns) except -1
     cdef int end_turn(self) except -1
     cdef int crash(self, object error) except -1

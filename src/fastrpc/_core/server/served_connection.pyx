@@ -284,9 +284,9 @@ cdef class ServedConnection:
         """Return the credit that was kept back."""
         return 0
 
-    cdef uint64_t waits_since(self) noexcept:
-        """Return the date of received bytes that wait for a turn of the loop, 0: none; reading pauses until then."""
-        return 0
+    cdef bint waits_for_turn(self) noexcept:
+        """Return whether received bytes wait for a turn of the loop; reading pauses until then."""
+        return False
 
     cdef int look_by(self, uint64_t due_ns) except -1:
         """Schedule `CallAdmission.look_at` for that instant, unless an earlier one, which schedules the next, is due."""
