@@ -1,5 +1,6 @@
 """`fastrpc run --otel`: the SDK of OpenTelemetry in each process that serves."""
 
+import contextlib
 import re
 import signal
 from collections.abc import Iterator
@@ -162,7 +163,10 @@ def front_before_back(folder: Path, *options: str) -> Iterator[tuple[SyncClient,
     (folder / "back.py").write_text(BACK)
     back = ["run", "back:Back", "--address", f"unix://{folder / 'back'}"]
     front = ["run", "front:Front", *options, "--address", f"unix://{folder / 'front'}"]
-    with command_line(back, folder), command_line(front, folder, CONSOLE) as program:
+    with command_line(back, folder), contextlib.ExitStack() as stack:
+        with SyncClient(f"unix://{folder / 'back'}") as called:
+            called.ready(timeout=30)
+        program = stack.enter_context(command_line(front, folder, CONSOLE))
         with SyncClient(f"unix://{folder / 'front'}") as client:
             yield client.with_options(timeout=30, wait_for_ready=True), program
         program.signal(signal.SIGTERM)
