@@ -22,6 +22,10 @@ class FlowedStream:
         """The window for receiving, which may be negative."""
 
     @property
+    def size(self) -> int:
+        """The size of the window for receiving, with all credit that it may have."""
+
+    @property
     def connection_receiving(self) -> int:
         """The window of the connection for receiving."""
 
@@ -38,8 +42,14 @@ class FlowedStream:
     def receive_late(self, size: int) -> None:
         """Count DATA of a stream that is over, or raise Http2ViolationError."""
 
-    def place(self, size: int) -> tuple[int, int]:
+    def place(self, size: int, may_lend: bool = True) -> tuple[int, int]:
         """Count bytes as placed; return the credit of the connection, and of the stream."""
+
+    def wait(self, may_lend: bool = True) -> int:
+        """Let the reader wait for a message; return the credit that its window grows by."""
+
+    def end(self) -> None:
+        """Give back what the window has grown."""
 
     def grant(self, size: int) -> int:
         """Return the credit to send for a message that goes on beyond the window."""
@@ -52,3 +62,9 @@ def change_first_receiving(connection: FlowControl, first: int) -> None:
 
 def widen(connection: FlowControl, size: int) -> int:
     """Raise the window of the connection; return the credit to send."""
+
+def lend(connection: FlowControl, size: int, largest_message: int) -> None:
+    """Let the streams of a connection borrow so many bytes beyond their windows."""
+
+def pool_of(connection: FlowControl) -> tuple[int, int]:
+    """Return the bytes that they may still borrow, and those that windows may take of them."""

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.http2.frames cimport Violation
 from fastrpc._core.http2.stream_table cimport FlowControl
+from fastrpc._core.wire.growth cimport open_window_pool
 
 
 @cython.final
@@ -25,6 +26,10 @@ cdef class FlowedStream:
     @property
     def receiving(self):
         return self.connection.first_receiving + self.windows.receiving
+
+    @property
+    def size(self):
+        return self.connection.first_receiving + self.windows.growth.grown
 
     @property
     def connection_receiving(self):
@@ -53,8 +58,14 @@ cdef class FlowedStream:
         if self.connection.receive(NULL, size, &violation) < 0:
             raise violation_error(&violation)
 
-    def place(self, Py_ssize_t size):
-        return self.connection.place(size), self.connection.place_of_stream(&self.windows, size)
+    def place(self, Py_ssize_t size, bint may_lend=True):
+        return self.connection.place(size), self.connection.place_of_stream(&self.windows, size, may_lend)
+
+    def wait(self, bint may_lend=True):
+        return self.connection.reader_waits(&self.windows, may_lend)
+
+    def end(self):
+        self.connection.end_window(&self.windows)
 
     def grant(self, int64_t size):
         return self.connection.grant(&self.windows, size)
@@ -78,3 +89,11 @@ def change_first_receiving(FlowControl connection not None, int64_t first):
 
 def widen(FlowControl connection not None, int64_t size):
     return connection.widen(size)
+
+
+def lend(FlowControl connection not None, int64_t size, int64_t largest_message):
+    open_window_pool(&connection.pool, size, largest_message)
+
+
+def pool_of(FlowControl connection not None):
+    return connection.pool.left, connection.pool.growth_left

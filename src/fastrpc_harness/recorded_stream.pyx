@@ -68,12 +68,12 @@ cdef class RecordedStream(StreamChannel):
     @property
     def credit(self):
         """Bytes that it may send, may receive, owes of those, and granted beyond its window."""
-        return self.call.send_left, self.call.window.left, self.call.window.owed, self.call.window.granted
+        return self.call.send_left, self.call.window.left, self.call.window.growth.owed, self.call.window.granted
 
     @property
     def window_bytes(self):
         """The size of its window."""
-        return self.call.window.size
+        return self.call.window.first_size + self.call.window.growth.grown
 
     @property
     def waiting_cost(self):

@@ -154,7 +154,7 @@ cdef class RecordingOwner(PartsOwner):
             self.slots.early_calls = EARLY_CALLS["idempotent"]
         if "assembler" in parts:
             self.assembler = new_assembler(self, self.reader, self.sender)
-            self.assembler.stream_pool_left = <Py_ssize_t>self.ours.max_message
+            self.assembler.pool.left = <int64_t>self.ours.max_message
         if "callee" in parts:
             self.callee = new_callee(self, self.reader, self.assembler, self.sender)
             self.callee.serves_calls = True

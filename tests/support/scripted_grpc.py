@@ -27,9 +27,10 @@ class ScriptedPeer:
         self.reader, self.writer = reader, writer
         self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         self.requests: asyncio.Queue[tuple[int, dict[str, str]]] = asyncio.Queue()
-        #: Streams that the client reset, and pings that it sent.
+        #: Streams that the client reset, pings that it sent, and those that it answered.
         self.resets: list[tuple[int, int]] = []
         self.pings = 0
+        self.answered_pings = 0
 
     async def run(self, script: Script) -> None:
         """Run the script of the connection, and what the client sends into it, until either ends."""
@@ -66,6 +67,8 @@ class ScriptedPeer:
             self.resets.append((event.stream_id, event.error_code))
         elif isinstance(event, h2.events.PingReceived):
             self.pings += 1
+        elif isinstance(event, h2.events.PingAckReceived):
+            self.answered_pings += 1
 
     def flush(self) -> None:
         """Send what h2 has to send."""

@@ -205,8 +205,8 @@ class TestWindows:
 
     async def test_long_messages_of_streams_share_the_pool(self) -> None:
         raw = Raw()
-        memory = Memory(stream_pool=1_000_000)
-        async with peering(raw, memory=memory) as peer:
+        memory, limits = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000)
+        async with peering(raw, memory=memory, limits=limits) as peer:
             streams = [peer.open(TOTAL) for _ in range(4)]
             await asyncio.gather(
                 *(peer.send_all(stream, message(bytes(800_000)), ends=True) for stream in streams)

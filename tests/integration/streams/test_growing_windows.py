@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, Memory, ServerConfig, SyncClient
+from fastrpc import Client, ClientConfig, Memory, ServerConfig, SyncClient
 from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.feed import Feed
 from tests.support.served import served
@@ -21,6 +21,7 @@ POOL = 33_554_432
 SIZE = 30_000
 #: Many times what the first windows hold.
 MESSAGES = 2_000
+WIRES = ("native", "grpc")
 
 
 @fastrpc.service("sink")
@@ -36,48 +37,65 @@ class Sink:
         size = 0
         async for block in blocks:
             size += len(block)
-        self.left.append(assembler_of(self.server).growth_left)
+        self.left.append(windows_of(self.server._gate.engines).growth_left)
         return size
 
 
-def assembler_of(server: Any) -> Any:
-    """Return what keeps the windows of the only connection of a server."""
-    [session] = server._gate.engines
-    return session.assembler
+def windows_of(engines: Any) -> Any:
+    """Return the part that keeps the windows of the only one of some connections."""
+    [engine] = engines
+    return getattr(engine, "assembler", engine)
 
 
-def is_whole(assembler: Any) -> bool:
-    return (assembler.growth_left, assembler.stream_pool_left) == (POOL // 2, POOL)
+def is_whole(windows: Any) -> bool:
+    return (windows.growth_left, windows.stream_pool_left) == (POOL // 2, POOL)
 
 
+def serves(wire: str, **settings: Any) -> ServerConfig:
+    return ServerConfig(protocols=(wire,), **settings)
+
+
+def calls(wire: str) -> ClientConfig:
+    return ClientConfig(wire_protocol=wire)
+
+
+@pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
-async def test_window_of_a_client_grows_while_it_reads_and_goes_back(scheme: str) -> None:
-    async with served(Feed, scheme=scheme) as target, Client(target) as client:
+async def test_window_of_a_client_grows_while_it_reads_and_goes_back(scheme: str, wire: str) -> None:
+    async with (
+        served(Feed, scheme=scheme, config=serves(wire)) as target,
+        Client(target, config=calls(wire)) as client,
+    ):
         async with client.stream(Feed.endless, SIZE) as blocks:
             for _ in range(MESSAGES):
                 await blocks.receive()
-            grown = blocks._window_bytes
-            assembler = client._pool.connections[0].assembler  # type: ignore[attr-defined]
+            windows = windows_of(client._pool.connections)
+            grown = POOL // 2 + 65_536 - windows.growth_left
             assert 65_536 < grown <= POOL // 4
-            assert assembler.growth_left == POOL // 2 - grown + 65_536
-        await eventually(lambda: is_whole(assembler))
+            if wire == "native":
+                assert blocks._window_bytes == grown
+        await eventually(lambda: is_whole(windows))
 
 
+@pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
-async def test_window_of_a_server_grows_while_its_handler_reads_and_goes_back(scheme: str) -> None:
+async def test_window_of_a_server_grows_while_its_handler_reads_and_goes_back(scheme: str, wire: str) -> None:
     sink = Sink()
-    async with served(sink, scheme=scheme) as target, Client(target) as client:
+    async with (
+        served(sink, scheme=scheme, config=serves(wire)) as target,
+        Client(target, config=calls(wire)) as client,
+    ):
         sink.server = target.server
         assert await client.call(Sink.take, repeat(bytes(SIZE), MESSAGES)) == SIZE * MESSAGES
         assert POOL // 4 <= sink.left[0] < POOL // 2
-        await eventually(lambda: is_whole(assembler_of(target.server)))
+        await eventually(lambda: is_whole(windows_of(target.server._gate.engines)))
 
 
 def test_window_of_a_blocking_client_grows_while_it_reads_and_goes_back() -> None:
     with ThreadedServer(Feed()) as server, SyncClient(server.address) as client:
         with client.stream(Feed.endless, SIZE) as blocks:
             blocks.receive()
-            assembler = client._pool.connections[0].engine.assembler
+            assembler = windows_of(one.engine for one in client._pool.connections)
             least = POOL
             # The two share an interpreter: a window that is not needed may have gone back at the end.
             for _ in range(10 * MESSAGES):
@@ -98,10 +116,14 @@ def test_window_for_a_blocking_client_grows_at_the_server() -> None:
         assert POOL // 4 <= sink.left[0] < POOL // 2
 
 
-async def test_windows_do_not_grow_where_memory_is_short() -> None:
+@pytest.mark.parametrize("wire", WIRES)
+async def test_windows_do_not_grow_where_memory_is_short(wire: str) -> None:
     sink, feed = Sink(), Feed()
-    config = ServerConfig(memory=Memory(process_bytes=1_048_576))
-    async with served(sink, feed, scheme="tcp", config=config) as target, Client(target) as client:
+    config = serves(wire, memory=Memory(process_bytes=1_048_576))
+    async with (
+        served(sink, feed, scheme="tcp", config=config) as target,
+        Client(target, config=calls(wire)) as client,
+    ):
         sink.server = target.server
         # What nobody reads is above 70 % of the memory, and below 85 %.
         unread = [asyncio.ensure_future(client.call(Feed.unread, repeat(bytes(SIZE), 10))) for _ in range(13)]

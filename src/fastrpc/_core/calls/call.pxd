@@ -5,6 +5,7 @@ from fastrpc._core.base.timer_wheel cimport Timed
 from fastrpc._core.payload.arguments cimport ParameterNames
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.growth cimport Growth
 
 cdef enum CallState:
     # Callee: the highest id seen and the table tell "new" and "gone"; see PROTOCOL.md "Calls".
@@ -124,18 +125,10 @@ cdef class Incoming:
 
 cdef class StreamWindow:
     cdef:
-        # As in framing.window.Window; the size grows.
+        # Bytes that may still arrive, the size it began with, and what is owed and has grown.
         int64_t left
-        int64_t owed
-        int64_t size
-
-        # The size it began with; whether the sender had to wait for it since the reader last did; whether it held the
-        # reader up once. Bytes returned since it grew or held the reader up, and since the sender had to wait.
         int64_t first_size
-        bint was_short
-        bint held_up
-        int64_t returned
-        int64_t calm
+        Growth growth
 
         # Messages that the application has not taken; bytes reserved of the stream pool and granted beyond the window for
         # the oldest of them, or for the one being received.

@@ -330,7 +330,7 @@ cdef class StreamWindow:
 
 cdef StreamWindow new_stream_window(int64_t size):
     cdef StreamWindow window = StreamWindow.__new__(StreamWindow)
-    window.left = window.size = window.first_size = size
+    window.left = window.first_size = size
     return window
 
 

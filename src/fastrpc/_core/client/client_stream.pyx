@@ -24,7 +24,7 @@ from array import array
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 
-from fastrpc._core.calls.call cimport MethodRoute, twin_of
+from fastrpc._core.calls.call cimport MethodRoute, StreamWindow, twin_of
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.call_errors cimport check_message, mark_own
 from fastrpc._core.client.caller_view cimport ViewOptions
@@ -123,7 +123,8 @@ cdef class ClientStream(StreamChannel):
     @property
     def _window_bytes(self):
         """The bytes that the server may send before messages are taken; 0 before its REQUEST is written."""
-        return 0 if self.call.window is None else self.call.window.size
+        cdef StreamWindow window = self.call.window
+        return 0 if window is None else window.first_size + window.growth.grown
 
     @property
     def _first_block(self):

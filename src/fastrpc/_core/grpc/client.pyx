@@ -148,6 +148,11 @@ cdef class GrpcCalls(CallingPart):
         cdef Http2Stream stream = engine.streams.find(<uint32_t>call.id)
         return 0 if stream is None else engine.take(stream, cost)
 
+    cdef int reader_waits(self, Call call) except -1:
+        cdef GrpcClient engine = self.engine()
+        cdef Http2Stream stream = engine.streams.find(<uint32_t>call.id)
+        return 0 if stream is None else engine.let_grow(stream)
+
     # The state of its request
 
     cdef bint was_written(self, Call call) noexcept:
@@ -177,6 +182,7 @@ cdef class GrpcClient(AnsweredConnection):
         cdef GrpcCalls part = GrpcCalls.__new__(GrpcCalls)
         config = parts.config
         self.set_up(True, 0, min(config.limits.stream_window_bytes, HIGHEST_WINDOW), config.limits.metadata_bytes)
+        self.lend(config.memory.stream_pool, config.limits.message_bytes)
         self.set_pings(ping_interval, config.keepalive.timeout, 0.0)
         self.message_bytes = config.limits.message_bytes
         self.left_out = []

@@ -1,6 +1,6 @@
 """From heads and DATA to calls: the requests of one connection."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
 from fastrpc._core.http2.connection cimport Http2Connection
@@ -30,9 +30,9 @@ cdef class GrpcRequests(Http2Connection):
         GrpcCall latest
         GrpcCall spare
 
-        # Bytes that streams may be granted beyond their windows for long messages, and those granted.
-        int64_t pool_bytes
+        # Bytes that streams were granted beyond their windows for long messages; whether one waits for more of the pool.
         int64_t granted_bytes
+        bint lacks_pool
 
         # Bytes of answers without a stream that wait for a window of the peer.
         int64_t waiting_bytes
@@ -50,7 +50,6 @@ cdef class GrpcRequests(Http2Connection):
     # For the server's engine.
     cdef bint is_busy(self) noexcept
     cdef int list_latest(self) except -1
-    cdef uint64_t check_incomplete(self, uint64_t now) except? 0
     cdef int end_incomplete(self, str text) except -1
     cdef int forget_incomplete(self) except -1
 
@@ -78,6 +77,5 @@ cdef class GrpcRequests(Http2Connection):
     cdef int _grant(self, GrpcCall call, bint is_awaited) except -1
     cdef int64_t window_of(self, Http2Stream stream) noexcept
     cdef int _return_grant(self, GrpcCall call, Py_ssize_t size) except -1
+    cdef int _grant_waiting(self) except -1
     cdef int _forget_part(self, GrpcCall call) except -1
-    cdef uint64_t _late_at(self, GrpcCall call) except? 0
-    cdef int _end_late(self, GrpcCall call) except -1

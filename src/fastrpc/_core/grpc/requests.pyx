@@ -15,13 +15,12 @@ import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_REFCNT
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
 from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_PROTOBUF, CODEC_RAW
-from fastrpc._core.base.instants cimport earlier
-from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED, MethodRoute
 from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
@@ -31,6 +30,7 @@ from fastrpc._core.grpc.grpc_call cimport fault_status, fault_text, head_of
 from fastrpc._core.http2.big_endian cimport load32_big
 from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.metadata cimport note_dropped
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck
@@ -385,7 +385,7 @@ cdef class GrpcRequests(Http2Connection):
         stream.user = None
         call.http2_stream = None
         self._forget_part(call)
-        if call.granted:
+        if call.granted or self.lacks_pool:
             self._return_grant(call, call.granted)
         if call.is_streaming:
             call.is_streaming = False
@@ -476,6 +476,7 @@ cdef class GrpcRequests(Http2Connection):
         pool of long messages.
         """
         cdef Http2Stream stream = call.http2_stream
+        cdef FlowControl flow = self.incoming.flow
         cdef int64_t size
         if stream is None or call.reader is None or not call.reader.is_inside():
             return 0
@@ -485,12 +486,14 @@ cdef class GrpcRequests(Http2Connection):
         if call.has_started:
             # The ones before it may have been taken before a part of it came: their credit may be too little to be sent.
             is_awaited = is_awaited or call.stream is not None and (<StreamChannel>call.stream).waiting == 0
-            if not is_awaited and call.reader.total + PREFIX_BYTES <= <int64_t>self._window_bytes or self.granted_bytes and (
-                self.granted_bytes + size > self.pool_bytes or process_held + size > self.gate.memory.lend_below
-            ):
+            if not is_awaited and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
+                return 0
+            if self.granted_bytes and (size > flow.pool.left or process_held + size > self.gate.memory.lend_below):
+                self.lacks_pool = True
                 return 0
             call.granted += size
             self.granted_bytes += size
+            flow.pool.left -= size
         return self.grant(stream, size)
 
     cdef int64_t window_of(self, Http2Stream stream) noexcept:
@@ -502,19 +505,31 @@ cdef class GrpcRequests(Http2Connection):
         cdef Py_ssize_t granted = min(call.granted, cost)
         if granted:
             self._return_grant(call, granted)
-        return self.take(call.http2_stream, cost - granted)
+        self.take(call.http2_stream, cost - granted)
+        return self._grant_waiting() if self.lacks_pool else 0
 
     cdef int _return_grant(self, GrpcCall call, Py_ssize_t size) except -1:
-        cdef GrpcCall other
         call.granted -= size
         self.granted_bytes -= size
-        for other in self.incomplete:
-            if other.has_started:
-                self._grant(other, False)
+        self.incoming.flow.pool.left += size
+        return self._grant_waiting() if self.lacks_pool else 0
+
+    cdef int _grant_waiting(self) except -1:
+        """Bytes may be back in the pool: let the messages come that wait for some."""
+        cdef GrpcCall call
+        self.lacks_pool = False
+        for call in self.incomplete:
+            if call.has_started:
+                self._grant(call, False)
         return 0
 
+    cdef bint may_lend(self) noexcept:
+        # Messages that wait for the pool come first.
+        return process_held < self.gate.memory.lend_below and not (self.lacks_pool and self.incomplete)
+
     cdef int reader_waits(self, GrpcCall call) except -1:
-        """The handler took all messages: nothing but the window can hold up the rest of the next one."""
+        """The handler took all messages: nothing but the window can hold up the next one, or the rest of it."""
+        self.let_grow(call.http2_stream)
         return self._grant(call, True) if call.is_incomplete else 0
 
     cdef int _forget_part(self, GrpcCall call) except -1:
@@ -530,45 +545,6 @@ cdef class GrpcRequests(Http2Connection):
         if call.charge and not call.has_started and call.http2_stream is None:
             self.gate.memory.charge(call, 0)
         return 0
-
-    cdef uint64_t check_incomplete(self, uint64_t now) except? 0:
-        """End calls whose callers are late with a request or message; return the instant of the next check, 0 = never."""
-        cdef GrpcCall call
-        cdef uint64_t due = 0, late_ns
-        if not self.incomplete:
-            return 0
-        for call in list(self.incomplete):
-            if self.is_closed or call.http2_stream is None:
-                continue
-            if call.sender_check is not None:
-                due = earlier(due, call.sender_check.check(now))
-                continue
-            late_ns = self._late_at(call)
-            if late_ns and now >= late_ns:
-                self.connection.now = now
-                self._end_late(call)
-            else:
-                due = earlier(due, late_ns)
-        return due
-
-    cdef uint64_t _late_at(self, GrpcCall call) except? 0:
-        """Return the instant at which a caller is late with the rest of a request or message; 0: we hold it up."""
-        cdef int64_t received = call.counted if call.has_started else call.charge
-        if self.life.patience_ns == 0 or self.life.is_held_back or self._stream is NULL:
-            return 0
-        if (<ByteStream>self._stream).waits_for_turn() or self.window_of(call.http2_stream) <= 0:
-            # Its bytes are here, or its window is used up: then we hold it up.
-            call.heard_ns = self.now
-            return 0
-        return self.life.message_due(
-            max(call.began_ns, self.life.resumed_ns), max(call.heard_ns, self.life.resumed_ns), received
-        )
-
-    cdef int _end_late(self, GrpcCall call) except -1:
-        cdef str text = "the rest of a message did not come in time"
-        if call.has_started:
-            return self._end_locally(call, DEADLINE_EXCEEDED, text)
-        return self.gate.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
 
     cdef int end_incomplete(self, str text) except -1:
         """Refuse the calls whose requests are incomplete: the server goes."""

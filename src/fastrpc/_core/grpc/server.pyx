@@ -15,6 +15,7 @@ import logging
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.grpc_served_connection cimport GrpcServedConnection
@@ -49,8 +50,8 @@ cdef class GrpcServer(GrpcRequests):
         self.incomplete = set()
         self.web = web
         self.most_streaming = limits.streams
-        self.pool_bytes = memory.stream_pool
         self.set_up(False, limits.concurrent_calls, limits.stream_window_bytes, limits.metadata_bytes)
+        self.lend(memory.stream_pool, limits.message_bytes)
         self.set_pings(keepalive.interval or 0.0, keepalive.timeout, keepalive.minimum_interval)
         self.life = new_life(self, connection)
         self.life.set_rules(timeouts, keepalive)
@@ -210,7 +211,7 @@ cdef class GrpcServer(GrpcRequests):
             return self._check_life(now)
         if self.connection.output_held:
             self.life.heed_output(self.unsent_output(), now)
-        due = earlier(self.check_http2(now), self.check_incomplete(now))
+        due = earlier(self.check_http2(now), self._check_incomplete(now))
         due = earlier(due, self._check_life(now))
         return self.life.linger_until_ns if self.is_closed else due
 
@@ -226,3 +227,42 @@ cdef class GrpcServer(GrpcRequests):
         # Messages of streams may wait for the windows of their readers for as long as `Timeouts.stream_idle` lets them.
         facts.parked = max(0, self.sender.queued_bytes - self.waiting_bytes)
         return self.life.check(now, &facts)
+
+    cdef uint64_t _check_incomplete(self, uint64_t now) except? 0:
+        """End calls whose callers are late with a request or message; return the instant of the next check, 0 = never."""
+        cdef GrpcCall call
+        cdef uint64_t due = 0, late_ns
+        if not self.incomplete:
+            return 0
+        for call in list(self.incomplete):
+            if self.is_closed or call.http2_stream is None:
+                continue
+            if call.sender_check is not None:
+                due = earlier(due, call.sender_check.check(now))
+                continue
+            late_ns = self._late_at(call)
+            if late_ns and now >= late_ns:
+                self.connection.now = now
+                self._end_late(call)
+            else:
+                due = earlier(due, late_ns)
+        return due
+
+    cdef uint64_t _late_at(self, GrpcCall call) except? 0:
+        """Return the instant at which a caller is late with the rest of a request or message; 0: we hold it up."""
+        cdef int64_t received = call.counted if call.has_started else call.charge
+        if self.life.patience_ns == 0 or self.life.is_held_back or self._stream is NULL:
+            return 0
+        if (<ByteStream>self._stream).waits_for_turn() or self.window_of(call.http2_stream) <= 0:
+            # Its bytes are here, or its window is used up: then we hold it up.
+            call.heard_ns = self.now
+            return 0
+        return self.life.message_due(
+            max(call.began_ns, self.life.resumed_ns), max(call.heard_ns, self.life.resumed_ns), received
+        )
+
+    cdef int _end_late(self, GrpcCall call) except -1:
+        cdef str text = "the rest of a message did not come in time"
+        if call.has_started:
+            return self._end_locally(call, DEADLINE_EXCEEDED, text)
+        return self.gate.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")

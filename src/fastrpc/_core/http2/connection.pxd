@@ -43,8 +43,10 @@ cdef class Http2Connection(Engine):
         readonly str closed_text
 
     # The life. `set_up` once, from `__init__` of a side; `streams` 0: not announced, as by a client. `open` sends preface
-    # (a client's), SETTINGS and, with `is_wide`, the wide window: from `connected`, which is the side's own.
+    # (a client's), SETTINGS and, with `is_wide`, the wide window: from `connected`, which is the side's own. `lend`: what
+    # streams may borrow beyond their first windows, none without it.
     cdef int set_up(self, bint is_client, uint32_t streams, uint32_t window_bytes, uint32_t header_list_bytes) except -1
+    cdef int lend(self, int64_t pool_bytes, int64_t message_bytes) noexcept
     cdef int open(self, bint is_wide) except -1
 
     # The pings of both sides, in seconds: a silent peer is asked after `interval` (0: never) and dropped after `timeout`;
@@ -95,6 +97,9 @@ cdef class Http2Connection(Engine):
     # The peer broke a rule of the connection, or used up a budget: GOAWAY and `on_closed` follow.
     cdef int on_violation(self, int code, str text) except -1
 
+    # Whether memory is left for windows to grow.
+    cdef bint may_lend(self) noexcept
+
     # This side ends the connection, by `close_with` or `end`: what is written leaves, then the byte stream ends. Once. A
     # side's own `lost` calls that of this class, too.
     cdef int on_closed(self) except -1
@@ -127,9 +132,10 @@ cdef class Http2Connection(Engine):
     # Reset a stream, dropping what waits; one that is over is left alone.
     cdef int reset(self, Http2Stream stream, uint32_t code) except -1
 
-    # The program took so many bytes of a stream (with their prefixes): its window gets them back. Let a message of `size`
-    # more bytes come at once, beyond the window.
+    # The program took so many bytes of a stream (with their prefixes): its window gets them back. It waits for a message:
+    # the window may grow. Let a message of `size` more bytes come at once, beyond the window.
     cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1
+    cdef int let_grow(self, Http2Stream stream) except -1
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
 
     # Orders of the connection. `widen` raises its window to WIDE_WINDOW. A drain has two steps; the second follows by itself

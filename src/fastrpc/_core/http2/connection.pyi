@@ -11,3 +11,10 @@ class Http2Connection(Engine):
 
     @property
     def closed_text(self) -> str | None: ...
+    @property
+    def stream_pool_left(self) -> int:
+        """Bytes that streams may still borrow, for messages larger than their window and for windows that grow."""
+
+    @property
+    def growth_left(self) -> int:
+        """Those of them that windows may take."""

@@ -43,6 +43,7 @@ from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_contro
 from fastrpc._core.http2.sender cimport PREFIX_BYTES, new_sender
 from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport NOTHING, STREAM_SHARE, ByteStream
+from fastrpc._core.wire.growth cimport open_window_pool
 from fastrpc._core.wire.silence cimport PEER_IS_GONE
 
 cdef enum:
@@ -52,6 +53,16 @@ cdef enum:
 
 cdef class Http2Connection(Engine):
     """The state of one connection of HTTP/2, without input and output."""
+
+    @property
+    def stream_pool_left(self):
+        """Bytes that streams may still borrow."""
+        return self.incoming.flow.pool.left
+
+    @property
+    def growth_left(self):
+        """Those of them that windows may take."""
+        return self.incoming.flow.pool.growth_left
 
     # Hooks: a side implements these
 
@@ -107,6 +118,10 @@ cdef class Http2Connection(Engine):
         """The peer broke a rule of the connection."""
         return 0
 
+    cdef bint may_lend(self) noexcept:
+        """Return whether memory is left for windows to grow."""
+        return True
+
     cdef int on_closed(self) except -1:
         """This side ends the connection."""
         return 0
@@ -121,6 +136,10 @@ cdef class Http2Connection(Engine):
         self.output = self.sender = new_sender(FlowControl(), self.streams)
         self.control = new_control(self.sender, self.sender.flow, self.streams)
         self.incoming = new_incoming(self.control, header_list_bytes)
+        return 0
+
+    cdef int lend(self, int64_t pool_bytes, int64_t message_bytes) noexcept:
+        open_window_pool(&self.incoming.flow.pool, pool_bytes, message_bytes)
         return 0
 
     cdef int set_pings(self, double interval, double timeout, double minimum_interval) except -1:
@@ -475,7 +494,13 @@ cdef class Http2Connection(Engine):
         return self.written()
 
     cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1:
-        return 0 if self.is_closed else self.incoming.take(stream, size) + self.written()
+        cdef bint may_lend = stream.windows.growth.grown == 0 or self.may_lend()
+        return 0 if self.is_closed else self.incoming.take(stream, size, may_lend) + self.written()
+
+    cdef int let_grow(self, Http2Stream stream) except -1:
+        if self.is_closed or not stream.windows.growth.was_short:
+            return 0
+        return self.incoming.reader_waits(stream, self.may_lend()) + self.written()
 
     cdef int grant(self, Http2Stream stream, int64_t size) except -1:
         return 0 if self.is_closed else self.incoming.grant(stream, size) + self.written()
@@ -493,6 +518,7 @@ cdef class Http2Connection(Engine):
         if not (stream.is_known and stream.is_ended_by_us and stream.is_ended_by_peer):
             return 0
         stream.is_known = False
+        self.incoming.flow.end_window(&stream.windows)
         self.control.expect_late(stream.was_cut_short)
         return 0 if self.is_closed else self.on_over(stream)
 

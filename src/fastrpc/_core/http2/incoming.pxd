@@ -137,11 +137,13 @@ cdef class Http2Incoming:
     cdef char* place_in(self, Assembly sink, Py_ssize_t* room, Py_ssize_t trusted) except? NULL
     cdef bint placed(self, Py_ssize_t size, uint64_t now) except -1
 
-    # Return credit of the connection for bytes in their place, of a stream (as a grant beyond its window).
+    # Return credit of the connection for bytes in their place, of a stream (as a grant beyond its window, as its growth).
     cdef int place(self, Py_ssize_t size) except -1
-    cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1
+    cdef int take(self, Http2Stream stream, Py_ssize_t size, bint may_lend) except -1
+    cdef int reader_waits(self, Http2Stream stream, bint may_lend) except -1
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
     cdef int widen(self) except -1
+    cdef int _send_credit(self, Http2Stream stream, int64_t credit) except -1
 
 
 cdef Http2Incoming new_incoming(Http2Control control, Py_ssize_t header_list_bytes)

@@ -219,6 +219,7 @@ cdef class Http2Control:
             for stream in not_taken:
                 self.sender.drop_unsent(stream)
                 self.streams.reset(stream, True)
+                self.flow.end_window(&stream.windows)
                 stream.is_known = False
         return not_taken
 
@@ -371,7 +372,7 @@ cdef class Http2Incoming:
         if stream is None:
             return self.control.drop_late(frame.stream, size, now, violation)
         if padding > 0:
-            self.take(stream, padding)
+            self.take(stream, padding, True)
         # A frame without content and without an end.
         return self.control.skip(KIND_DATA, now, violation) if size == padding and not frame.ends_stream else 0
 
@@ -399,12 +400,20 @@ cdef class Http2Incoming:
         cdef int64_t credit = self.flow.place(size)
         return put_window_update(self.out, 0, <uint32_t>credit) if credit else 0
 
-    cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1:
-        cdef int64_t credit = 0 if stream.is_ended_by_peer else self.flow.place_of_stream(&stream.windows, size)
-        return put_window_update(self.out, stream.id, <uint32_t>credit) if credit else 0
+    cdef int take(self, Http2Stream stream, Py_ssize_t size, bint may_lend) except -1:
+        if stream.is_ended_by_peer:
+            return 0
+        return self._send_credit(stream, self.flow.place_of_stream(&stream.windows, size, may_lend))
+
+    cdef int reader_waits(self, Http2Stream stream, bint may_lend) except -1:
+        if stream.is_ended_by_peer:
+            return 0
+        return self._send_credit(stream, self.flow.reader_waits(&stream.windows, may_lend))
 
     cdef int grant(self, Http2Stream stream, int64_t size) except -1:
-        cdef int64_t credit = 0 if stream.is_ended_by_peer else self.flow.grant(&stream.windows, size)
+        return 0 if stream.is_ended_by_peer else self._send_credit(stream, self.flow.grant(&stream.windows, size))
+
+    cdef int _send_credit(self, Http2Stream stream, int64_t credit) except -1:
         return put_window_update(self.out, stream.id, <uint32_t>credit) if credit else 0
 
     cdef int widen(self) except -1:

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.http2.frames cimport Violation
 from fastrpc._core.native.call_table cimport CallTable
+from fastrpc._core.wire.growth cimport Growth, WindowPool
 from fastrpc._core.wire.window cimport Window
 
 
@@ -11,8 +12,10 @@ cdef struct StreamWindows:
     # by WINDOW_UPDATE, lowered by DATA. The windows themselves may be negative.
     int64_t sending
     int64_t receiving
-    # Bytes placed and not yet returned as credit.
-    int64_t owed
+    # The bytes up to the limit that the last credit replaced, 0 or less: it is reached. The peer may not know more yet.
+    int64_t replaced
+    # The credit that is owed, and how far the window for receiving has grown.
+    Growth growth
 
 
 @cython.final
@@ -21,6 +24,9 @@ cdef class FlowControl:
         # The windows of the connection.
         readonly int64_t sending
         Window receiving
+
+        # The bytes that streams may borrow of the connection beyond their first windows.
+        WindowPool pool
 
         # The first windows of streams: by the peer's settings, and by those of ours that count.
         readonly int64_t first_sending
@@ -47,12 +53,18 @@ cdef class FlowControl:
     # Count received DATA of a stream, NULL: one that is over. -1: it exceeds a window, of the connection or the stream.
     cdef int receive(self, StreamWindows* stream, Py_ssize_t size, Violation* violation) noexcept
 
-    # Count bytes as placed; return the credit to send now, 0: none yet.
+    # Count bytes as placed; return the credit to send now, 0: none yet. `may_lend`: memory is left for windows to grow.
     cdef int64_t place(self, Py_ssize_t size) noexcept
-    cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size) noexcept
+    cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept
 
     # Let a message go on beyond the window of its stream; return the credit to send now.
     cdef int64_t grant(self, StreamWindows* stream, int64_t size) noexcept
+
+    # The reader of a stream waits: let its window grow, and return the credit to send now, 0: none. A stream is over: what
+    # its window has grown goes back.
+    cdef int64_t reader_waits(self, StreamWindows* stream, bint may_lend) noexcept
+    cdef int end_window(self, StreamWindows* stream) noexcept
+    cdef int64_t _credit(self, StreamWindows* stream, int64_t credit) noexcept
 
     # Raise the window of the connection to a size; return the credit to send now.
     cdef int64_t widen(self, int64_t size) noexcept

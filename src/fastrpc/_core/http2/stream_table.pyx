@@ -50,6 +50,7 @@ from fastrpc._core.http2.frames cimport (
     RULE_ZERO_STREAM_INCREMENT,
     violated,
 )
+from fastrpc._core.wire.growth cimport give_back, grow, has_growth, is_due, note_short, settle, take_owed, wanted_growth
 from fastrpc._core.wire.window cimport HIGHEST_WINDOW, open_window, placed
 
 cdef enum:
@@ -113,28 +114,47 @@ cdef class FlowControl:
         if stream is NULL:
             return 0
         left = self.first_receiving + stream.receiving
+        if (size == left or size == stream.replaced) and size:
+            # It ends where the peer's window did, as it knew it: the peer has to wait.
+            note_short(&stream.growth)
         stream.receiving -= size
+        stream.replaced -= size
         return violated(violation, RULE_STREAM_WINDOW, size, left) if size > left and size else 0
 
     cdef int64_t place(self, Py_ssize_t size) noexcept:
         return placed(&self.receiving, size)
 
-    cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size) noexcept:
-        cdef int64_t credit = stream.owed + size
-        # Half a window at a time; where the window was lowered below what the stream still has, that is taken from it.
-        if credit * 2 < self.first_receiving or credit == 0:
-            stream.owed = credit
+    cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept:
+        stream.growth.owed += size
+        # Where the window was lowered below what the stream still has, that is taken from it.
+        if stream.growth.owed == 0 or not is_due(&stream.growth, self.first_receiving):
             return 0
-        stream.owed = 0
-        stream.receiving += credit
-        return credit
+        settle(&stream.growth, &self.pool, self.first_receiving, may_lend)
+        return self._credit(stream, take_owed(&stream.growth))
 
     cdef int64_t grant(self, StreamWindows* stream, int64_t size) noexcept:
         cdef int64_t credit = min(size, HIGHEST_WINDOW - self.first_receiving - stream.receiving)
-        if credit <= 0:
-            return 0
+        return 0 if credit <= 0 else self._credit(stream, credit)
+
+    cdef int64_t _credit(self, StreamWindows* stream, int64_t credit) noexcept:
+        """Raise the window of a stream; a limit that the peer has not reached yet may still hold it up."""
+        if stream.replaced <= 0:
+            stream.replaced = self.first_receiving + stream.receiving
         stream.receiving += credit
         return credit
+
+    cdef int64_t reader_waits(self, StreamWindows* stream, bint may_lend) noexcept:
+        cdef int64_t growth = wanted_growth(&stream.growth, &self.pool, self.first_receiving, False)
+        if not has_growth(&self.pool, growth) or not may_lend:
+            return 0
+        if self.first_receiving + stream.receiving + stream.growth.owed + growth > HIGHEST_WINDOW:
+            return 0
+        return self._credit(stream, grow(&stream.growth, &self.pool, growth))
+
+    cdef int end_window(self, StreamWindows* stream) noexcept:
+        if stream.growth.grown:
+            give_back(&stream.growth, &self.pool, stream.growth.grown)
+        return 0
 
     cdef int64_t widen(self, int64_t size) noexcept:
         cdef int64_t credit = size - self.receiving.size

@@ -8,6 +8,7 @@ from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.growth cimport WindowPool
 from fastrpc._core.wire.window cimport Budget
 
 
@@ -20,14 +21,9 @@ cdef class MessageAssembler:
         FrameReader reader
         SendQueue sender
 
-        # Bytes that streams may still borrow, for messages larger than their window and for windows that grow; the most
-        # that windows may take of these; the messages that wait for some, in order.
-        public Py_ssize_t stream_pool_left
-        public Py_ssize_t growth_left
+        # The bytes that streams may borrow, and the messages that wait for some, in order.
+        WindowPool pool
         Queue pool_waiters
-
-        # The size up to which the window of one stream may grow.
-        public Py_ssize_t most_window
 
         # Messages of streams whose last piece has not come.
         Py_ssize_t cut_messages
@@ -42,17 +38,16 @@ cdef class MessageAssembler:
     cdef int reader_waits(self, Call call) except -1
     cdef int drop_incoming(self, Call call) except -1
     cdef int end_window(self, Call call) except -1
-    cdef int open_pool(self, Py_ssize_t size) noexcept
+    cdef int open_pool(self, int64_t size) noexcept
 
     # The parts of it.
     cdef bint _pays_for_itself(self, Frame* frame) noexcept
     cdef int _whole_message(self, Call call) except -1
     cdef int _return_credit(self, Call call) except -1
-    cdef bint _may_grow(self, int64_t growth) except -1
-    cdef int _shrink(self, Call call, int64_t size) except -1
     cdef bint _grant_missing(self, Call call) except -1
-    cdef bint _reserve(self, Call call, Py_ssize_t size) except -1
-    cdef int _return_to_pool(self, Py_ssize_t size) except -1
+    cdef bint _reserve(self, Call call, int64_t size) except -1
+    cdef int _return_to_pool(self, int64_t size) except -1
+    cdef int _serve_waiters(self) except -1
 
 
 cdef MessageAssembler new_assembler(PartsOwner owner, FrameReader reader, SendQueue sender)

@@ -9,9 +9,7 @@
 The window of a stream is returned when the application takes a message (`message_taken`). A message larger than the
 window gets an extra grant: its size is reserved from the stream pool, first come, first served.
 
-A window doubles, out of the stream pool, when the application waits for a message (`reader_waits`) after the sender
-waited for the window, twice within two windows: then only the window holds the stream back. A window that the sender
-has not waited for in a long time gives half back: that credit is not returned.
+The windows grow out of the stream pool by the rule of `wire/growth`: DATA with WAITED says that the sender waited.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -38,18 +36,18 @@ from fastrpc._core.wire.frame cimport (
     STREAM_MESSAGE_LIMIT,
     WAITED,
 )
+from fastrpc._core.wire.growth cimport (
+    give_back,
+    grow,
+    has_growth,
+    is_due,
+    note_short,
+    open_window_pool,
+    settle,
+    take_owed,
+    wanted_growth,
+)
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW, give, open_budget, spend
-
-cdef enum:
-    # Shares of the stream pool: one window, all growth together, and of its rest one step.
-    WINDOW_SHARE = 4
-    GROWTH_SHARE = 2
-    STEP_SHARE = 2
-    # A window that the sender did not wait for while so many windows were taken is larger than needed.
-    CALM_WINDOWS = 16
-    # A reader that is held up grows its window if it was held up before and took at most so many windows since.
-    HELD_UP_AGAIN = 2
-
 
 cdef class MessageAssembler:
     """Puts cut messages together and keeps the windows of streams."""
@@ -57,6 +55,25 @@ cdef class MessageAssembler:
     def __cinit__(self):
         self.pool_waiters = Queue()
         open_budget(&self.short_pieces, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
+
+    @property
+    def stream_pool_left(self):
+        """Bytes that streams may still borrow."""
+        return self.pool.left
+
+    @property
+    def growth_left(self):
+        """Those of them that windows may take."""
+        return self.pool.growth_left
+
+    @property
+    def most_window(self):
+        """The size up to which the window of one stream may grow."""
+        return self.pool.most_window
+
+    @most_window.setter
+    def most_window(self, int64_t size):
+        self.pool.most_window = size
 
     # Pieces
 
@@ -147,8 +164,7 @@ cdef class MessageAssembler:
             )
         call.window.left -= cost
         if frame.flags & WAITED:
-            call.window.was_short = True
-            call.window.calm = 0
+            note_short(&call.window.growth)
         if continues:
             call.incoming.cost += cost
             (<PartsOwner>self.owner).on_cut(cost)
@@ -180,10 +196,10 @@ cdef class MessageAssembler:
         window.waiting -= 1
         if call.state == STATE_GONE or call.state == STATE_CANCELLED or call.state == STATE_GIVEN_UP:
             return 0
-        window.owed += cost - window.granted
+        window.growth.owed += cost - window.granted
         window.reserved = window.granted = 0
         if call.is_local or call.state == STATE_OPEN:
-            if window.owed * 2 >= window.size:
+            if is_due(&window.growth, window.first_size):
                 self._return_credit(call)
             self._grant_missing(call)
         return self._return_to_pool(reserved) if reserved else 0
@@ -191,70 +207,32 @@ cdef class MessageAssembler:
     cdef int _return_credit(self, Call call) except -1:
         """Return the credit that is owed; of a window that is larger than needed, half is kept."""
         cdef StreamWindow window = call.window
-        cdef int64_t credit, kept
-        window.returned += window.owed
-        window.calm += window.owed
-        if window.size > window.first_size and (
-            window.calm >= CALM_WINDOWS * window.size or not (<PartsOwner>self.owner).may_lend()
-        ):
-            kept = min(window.size // 2, window.size - window.first_size)
-            window.owed -= kept
-            window.calm = 0
-            self._shrink(call, kept)
-        credit = window.owed
+        cdef bint may_lend = window.growth.grown == 0 or (<PartsOwner>self.owner).may_lend()
+        cdef int64_t credit
+        if settle(&window.growth, &self.pool, window.first_size, may_lend):
+            self._serve_waiters()
+        credit = take_owed(&window.growth)
         if credit:
             window.left += credit
-            window.owed = 0
             self.sender.send_credit(call.id, <uint32_t>credit)
         return 0
 
     cdef int reader_waits(self, Call call) except -1:
-        """The application waits for a message. If the sender waited for the window as well, the window holds both up.
-
-        Once may be chance: a slow reader, too, finds nothing when the sender stood still for a moment.
-        """
+        """The application waits for a message: its window may have to grow."""
         cdef StreamWindow window = call.window
-        cdef int64_t growth, credit, returned
+        cdef int64_t growth, credit
         # Before its REQUEST is written a call has no window.
-        if window is None or not window.was_short:
+        if window is None or not window.growth.was_short:
             return 0
-        window.was_short = False
-        returned = window.returned + window.owed
-        # A wait for the earlier, smaller window says nothing about the present one.
-        if 4 * returned < 3 * window.size or window.waiting:
+        growth = wanted_growth(&window.growth, &self.pool, window.first_size, window.waiting != 0)
+        if not (call.state == STATE_STREAMING or call.state == STATE_OPEN) or not has_growth(&self.pool, growth):
             return 0
-        if not window.held_up or returned > HELD_UP_AGAIN * window.size:
-            window.held_up = True
-            # Owed credit counts when it is returned.
-            window.returned = -window.owed
+        # Messages come first.
+        if self.pool_waiters or not (<PartsOwner>self.owner).may_lend():
             return 0
-        growth = min(window.size, self.most_window - window.size)
-        if not (call.state == STATE_STREAMING or call.state == STATE_OPEN) or not self._may_grow(growth):
-            return 0
-        self.stream_pool_left -= growth
-        self.growth_left -= growth
-        window.size += growth
-        window.returned = window.calm = 0
-        window.held_up = False
-        credit = window.owed + growth
+        credit = grow(&window.growth, &self.pool, growth)
         window.left += credit
-        window.owed = 0
         return self.sender.send_credit(call.id, <uint32_t>credit)
-
-    cdef int _shrink(self, Call call, int64_t size) except -1:
-        """Give the growth of a window back to the pool."""
-        call.window.size -= size
-        self.growth_left += size
-        return self._return_to_pool(size)
-
-    cdef bint _may_grow(self, int64_t growth) except -1:
-        """Return whether a window may grow by so much: messages come first, and others may grow as well."""
-        return (
-            0 < growth <= self.stream_pool_left
-            and growth * STEP_SHARE <= self.growth_left
-            and not self.pool_waiters
-            and (<PartsOwner>self.owner).may_lend()
-        )
 
     cdef int drop_incoming(self, Call call) except -1:
         """Drop the messages of this call: they are no longer wanted."""
@@ -275,18 +253,17 @@ cdef class MessageAssembler:
 
     cdef int end_window(self, Call call) except -1:
         """Drop the messages of this call, the last ones: the bytes that it borrowed go back."""
-        cdef int64_t grown = 0 if call.window is None else call.window.size - call.window.first_size
         self.drop_incoming(call)
-        return self._shrink(call, grown) if grown else 0
+        if call.window is None or call.window.growth.grown == 0:
+            return 0
+        give_back(&call.window.growth, &self.pool, call.window.growth.grown)
+        return self._serve_waiters()
 
     # The stream pool
 
-    cdef int open_pool(self, Py_ssize_t size) noexcept:
-        """Let streams borrow so many bytes. The largest message has room beside windows that have grown."""
-        cdef Py_ssize_t growth = size // GROWTH_SHARE
-        self.stream_pool_left = max(size, growth + <Py_ssize_t>(<PartsOwner>self.owner).ours.max_message)
-        self.growth_left = growth
-        self.most_window = size // WINDOW_SHARE
+    cdef int open_pool(self, int64_t size) noexcept:
+        """Let streams borrow so many bytes."""
+        open_window_pool(&self.pool, size, <int64_t>(<PartsOwner>self.owner).ours.max_message)
         return 0
 
     cdef bint _grant_missing(self, Call call) except -1:
@@ -309,10 +286,10 @@ cdef class MessageAssembler:
         self.sender.send_credit(call.id, <uint32_t>missing)
         return True
 
-    cdef bint _reserve(self, Call call, Py_ssize_t size) except -1:
-        """Take from the pool; False if that has to wait: then `_return_to_pool` tries again."""
-        if size <= self.stream_pool_left and (not self.pool_waiters or self.pool_waiters[0] is call):
-            self.stream_pool_left -= size
+    cdef bint _reserve(self, Call call, int64_t size) except -1:
+        """Take from the pool; False if that has to wait: then `_serve_waiters` tries again."""
+        if size <= self.pool.left and (not self.pool_waiters or self.pool_waiters[0] is call):
+            self.pool.left -= size
             if call.waits_for_pool:
                 call.waits_for_pool = False
                 self.pool_waiters.popleft()
@@ -322,8 +299,12 @@ cdef class MessageAssembler:
             self.pool_waiters.append(call)
         return False
 
-    cdef int _return_to_pool(self, Py_ssize_t size) except -1:
-        self.stream_pool_left += size
+    cdef int _return_to_pool(self, int64_t size) except -1:
+        self.pool.left += size
+        return self._serve_waiters()
+
+    cdef int _serve_waiters(self) except -1:
+        """Bytes came back to the pool: grant the messages that wait for them."""
         while self.pool_waiters and self._grant_missing(<Call>self.pool_waiters[0]):
             pass
         return 0

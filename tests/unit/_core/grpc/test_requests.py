@@ -199,6 +199,33 @@ class TestMemory:
             await eventually(lambda: raw.cancelled == 2)
             assert served.held_bytes == 0
 
+    async def test_what_a_window_has_grown_goes_to_messages_that_wait_for_the_pool(self) -> None:
+        memory, raw = Memory(stream_pool=1_000_000), Raw()
+        async with served_grpc(raw, memory=memory, limits=Limits(message_bytes=800_000)) as link:
+            fast = link.open(TOTAL)
+            for _ in range(12):
+                # Messages that take all the window, and end with it.
+                link.send(fast, message(bytes(link.h2.local_flow_control_window(fast) - 5)))
+                await link.talk()
+            grown = 500_000 - link.engine.growth_left
+            assert (grown > 150_000, link.engine.stream_pool_left) == (True, 1_300_000 - grown)
+            long = message(bytes(700_000))
+            first, second = link.open(TOTAL), link.open(TOTAL)
+            for stream in (first, second):
+                link.send(stream, long[:60_000])
+                await link.talk()
+            assert link.h2.local_flow_control_window(first) == 640_005
+            assert link.h2.local_flow_control_window(second) < 6_000
+            link.reset(fast)
+            await link.talk()
+            assert link.engine.growth_left == 500_000
+            assert link.h2.local_flow_control_window(second) == 640_005
+            for stream in (first, second):
+                link.send(stream, long[60_000:], ends=True)
+                assert (await link.end(stream)).status == 0
+            assert [len(item) for item in raw.received[-2:]] == [700_000] * 2
+            assert link.engine.stream_pool_left == 1_300_000
+
 
 class TestRates:
     async def test_a_request_that_does_not_go_on_is_refused_alone(self) -> None:

@@ -7,7 +7,14 @@ from h2.errors import ErrorCodes
 
 from fastrpc._core.http2.stream_table import FlowControl
 from fastrpc_harness.http2_blocks import Http2ViolationError
-from fastrpc_harness.http2_windows import FlowedStream, change_first_receiving, change_first_sending, widen
+from fastrpc_harness.http2_windows import (
+    FlowedStream,
+    change_first_receiving,
+    change_first_sending,
+    lend,
+    pool_of,
+    widen,
+)
 from tests.conftest import Scale
 
 FIRST = 65_535
@@ -163,6 +170,94 @@ class TestReceiving:
         assert widen(connection, 1 << 24) == (1 << 24) - FIRST
         assert widen(connection, 1 << 20) == 0
         assert widen(connection, 1 << 24) == 0
+
+
+class TestGrowth:
+    """HTTP/2 alone; the rule itself is tested with all wires side by side."""
+
+    @pytest.fixture
+    def connection(self) -> FlowControl:
+        connection = FlowControl()
+        widen(connection, 1 << 30)
+        lend(connection, 1 << 22, 1 << 20)
+        return connection
+
+    def take_all(self, stream: FlowedStream, limit: int) -> int:
+        """Receive DATA up to a limit that the peer knows and one byte less, take it and wait; return the growth."""
+        stream.receive(1_000)
+        stream.receive(limit - 1_000)
+        stream.place(limit)
+        return stream.wait()
+
+    def test_a_stream_that_fills_its_window_twice_grows(self, connection: FlowControl) -> None:
+        stream = FlowedStream(connection)
+        assert (self.take_all(stream, FIRST), self.take_all(stream, FIRST)) == (0, FIRST)
+        assert (stream.size, stream.receiving) == (2 * FIRST, 2 * FIRST)
+
+    def test_a_stream_that_almost_fills_its_window_stays(self, connection: FlowControl) -> None:
+        stream = FlowedStream(connection)
+        for _ in range(20):
+            size = stream.receiving - 1
+            stream.receive(size)
+            stream.place(size)
+            assert stream.wait() == 0
+
+    def test_a_limit_that_credit_has_replaced_meanwhile_counts(self, connection: FlowControl) -> None:
+        """On a long line the peer reaches its limit while credit is on its way: we never see the window used up."""
+        stream = FlowedStream(connection)
+        limit = FIRST
+        for _ in range(6):
+            # The peer hears of credit once it has used up what it knows.
+            at, known, limit = 0, limit, 0
+            while at < known:
+                size = min(9_999, known - at)
+                stream.receive(size)
+                at += size
+                limit += stream.place(size)[1] + stream.wait()
+                assert stream.receiving > 0
+        assert stream.size > FIRST
+
+    def test_growth_is_bound_by_the_pool_and_goes_back(self, connection: FlowControl) -> None:
+        streams = [FlowedStream(connection) for _ in range(8)]
+        for stream in streams:
+            for _ in range(40):
+                self.take_all(stream, stream.receiving)
+        grown = sum(stream.size - FIRST for stream in streams)
+        assert max(stream.size for stream in streams) <= 1 << 20
+        assert pool_of(connection) == ((1 << 22) - grown, (1 << 21) - grown)
+        for stream in streams:
+            stream.end()
+        assert pool_of(connection) == (1 << 22, 1 << 21)
+
+    def test_nothing_grows_where_memory_is_short_and_what_has_grown_shrinks(
+        self, connection: FlowControl
+    ) -> None:
+        stream = FlowedStream(connection)
+        stream.receive(FIRST)
+        stream.place(FIRST)
+        stream.wait()
+        stream.receive(FIRST)
+        stream.place(FIRST)
+        assert stream.wait(may_lend=False) == 0
+        self.take_all(stream, FIRST)
+        self.take_all(stream, FIRST)
+        assert stream.size == 2 * FIRST
+        stream.receive(FIRST)
+        stream.place(FIRST, may_lend=False)
+        assert stream.size == FIRST
+        assert pool_of(connection) == (1 << 22, 1 << 21)
+
+    def test_no_growth_overflows_the_window_of_the_peer(self) -> None:
+        connection = FlowControl()
+        widen(connection, MOST)
+        change_first_receiving(connection, 1 << 30)
+        lend(connection, 1 << 40, 1 << 20)
+        stream = FlowedStream(connection)
+        for _ in range(6):
+            stream.receive(1 << 30)
+            assert stream.place(1 << 30)[1] == 1 << 30
+            assert stream.wait() == 0
+        assert stream.size == 1 << 30
 
 
 def test_sending_windows_are_those_of_a_plain_model(scale: Scale) -> None:
