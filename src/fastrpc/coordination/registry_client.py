@@ -1,27 +1,27 @@
 """`registry://host:port`: the embedded registry, called by a blocking client in the registry object's threads."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from fastrpc.auth.token_file import TokenFile
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.blocking.stream import SyncStream
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Timeouts
 from fastrpc.coordination.registration import check_record_size
 from fastrpc.coordination.registry_service import FOLLOWED_BYTES, RegistryService, ServiceList
-from fastrpc.endpoint import Address, Endpoint, is_local
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError, UnavailableError
 from fastrpc.escaping import printable
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Entry, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
 from fastrpc.registries.base.poller import WAIT_SECONDS
 from fastrpc.registries.base.record import RecordError, decode_record, encode_record
 from fastrpc.registries.base.rules import MOST_ENDPOINTS
+from fastrpc.registries.base.secrets import check_carried, take_secret
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.rpc.token import checked_token
 from fastrpc.status import Status
@@ -69,26 +69,13 @@ def open_embedded(url: RegistryURL) -> BackedRegistry:
     """
     tls = url.take_tls()
     scheme = "tcp" if tls is None else "tls"
-    addresses = [Address(scheme, host=host, port=port) for host, port in url.places(None)]
+    places = url.places(None)
+    addresses = [Address(scheme, host=host, port=port) for host, port in places]
     lease_seconds = url.take("ttl", 10.0, _seconds)
-    credentials = _credentials(url, addresses)
+    credentials = take_secret(url, "token", checked_token)
+    check_carried(url, places, kind="token" if credentials else "", is_encrypted=tls is not None)
     backend = EmbeddedRegistry(addresses, lease_seconds, tls, credentials)
     return BackedRegistry(backend, str(url), **url.take_shared())
-
-
-def _credentials(url: RegistryURL, addresses: list[Address]) -> TokenFile | str | None:
-    path, token = url.take("token_file", None, str), url.take("token", None, str)
-    if path is None and token is None:
-        return None
-    if path is not None and token is not None:
-        raise ConfigError(f"{url}: the options token and token_file are both given", hint="leave one out")
-    if any(address.scheme == "tcp" and not is_local(address) for address in addresses):
-        raise ConfigError(f"{url}: its token would travel in the clear", hint="add tls=true")
-    try:
-        # Not read by `take`, which would tell the token in its error.
-        return checked_token(token) if path is None else TokenFile(os.path.expanduser(path))
-    except ConfigError as error:
-        raise ConfigError(f"{url}: {error.message}", hint=error.hint) from None
 
 
 class EmbeddedRegistry:
@@ -161,6 +148,7 @@ class ServiceLookup:
         self._client = client
         self._cursor = ""
         self._entries: list[Entry] = []
+        self._decoded = DecodedRecords(lambda _, record: _entry(record))
         # The stream of changes, and the seconds after which the server reports that nothing changed.
         self._stream: SyncStream[Any, ServiceList] | None = None
         self._stream_wait = 0.0
@@ -174,7 +162,7 @@ class ServiceLookup:
                 found, records = self._whole(found)
                 before, self._cursor = self._cursor, found.cursor
                 is_restart = bool(before) and before.partition(".")[0] != found.cursor.partition(".")[0]
-                self._entries = [_entry(record) for record in records]
+                self._entries = self._decoded.entries((record, record) for record in records)
         return Listing(self._entries, is_restart=is_restart)
 
     def _next(self, wait_seconds: float) -> ServiceList | None:

@@ -15,6 +15,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Entry, Lease, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
 from fastrpc.registries.base.record import RecordError, read_texts
 from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.base.urls import RegistryURL
@@ -111,6 +112,7 @@ class DnsLookup:
         self._refresh_seconds = refresh_seconds
         self._uniform = uniform
         self._hosts_file = hosts_file
+        self._decoded = DecodedRecords(_entry)
         # The record types that each name had in the last answer.
         self._kinds: dict[str, set[str]] = {}
 
@@ -119,7 +121,7 @@ class DnsLookup:
             entries, ttl = self._services(self._name)
         else:
             hosts, ttl = self._hosts(self._name)
-            entries = [_entry(host, self._port, 1) for host in hosts]
+            entries = self._entries({(host, self._port): 1 for host in hosts})
         longest = self._refresh_seconds if entries else min(self._refresh_seconds, MISSING_SECONDS)
         pause = min(max(ttl, LEAST_SECONDS), longest) * self._uniform(0.9, 1.0)
         return Listing(entries, pause_seconds=pause)
@@ -135,11 +137,11 @@ class DnsLookup:
         self._kinds = {host: kinds for host, kinds in self._kinds.items() if host in names}
         ttl = float(answer.rrset.ttl if answer.rrset is not None else 0)
         resolved: dict[str, list[str]] = {}
-        entries: dict[tuple[str, int], Entry] = {}
+        weights: dict[tuple[str, int], int] = {}
         for record in records:
             if record.priority != best or not record.port:
                 continue
-            if len(entries) > MOST_ENDPOINTS:
+            if len(weights) > MOST_ENDPOINTS:
                 # The reader of the list takes no more, and logs that there are more.
                 break
             target = record.target.to_text()
@@ -147,10 +149,13 @@ class DnsLookup:
                 resolved[target], host_ttl = self._hosts(target)
                 ttl = min(ttl, host_ttl)
             for host in resolved[target]:
-                if (host, record.port) not in entries:
-                    # A weight of 0 is "seldom" in DNS, and "never" for an endpoint.
-                    entries[host, record.port] = _entry(host, record.port, max(1, record.weight))
-        return list(entries.values()), ttl
+                # A weight of 0 is "seldom" in DNS, and "never" for an endpoint.
+                weights.setdefault((host, record.port), max(1, record.weight))
+        return self._entries(weights), ttl
+
+    def _entries(self, weights: dict[tuple[str, int], int]) -> list[Entry]:
+        """Return the entries of hosts and ports with their weights."""
+        return self._decoded.entries((_place(*place), weight) for place, weight in weights.items())
 
     def _hosts(self, name: str) -> tuple[list[str], float]:
         try:
@@ -217,8 +222,11 @@ def _listed_hosts(name: str, hosts_file: str | None) -> list[str]:
     return list(dict.fromkeys(words[0] for words in lines if wanted in words[1:]))
 
 
-def _entry(host: str, port: int, weight: int) -> Entry:
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _entry(place: str, weight: int) -> Entry:
     try:
         return place, read_texts(f"tcp://{place}", {"weight": weight})
     except RecordError as error:

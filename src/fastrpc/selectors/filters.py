@@ -27,10 +27,17 @@ _VERSION = re.compile(r"v?(\d+(?:\.\d+)*)")
 
 
 def labels(**wanted: str) -> Filter:
-    """Keep endpoints that have all these labels: `labels(tier="fast", stage="blue")`."""
+    """Keep endpoints that have all these labels: `labels(tier="fast", stage="blue")`.
+
+    The label `group` may name several groups of rpcx, with commas between them; one of them is enough.
+    """
+
+    def has(endpoint: Endpoint, name: str, value: str) -> bool:
+        found = endpoint.labels.get(name)
+        return found == value or (name == "group" and found is not None and value in found.split(","))
 
     def keep(endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
-        return [each for each in endpoints if wanted.items() <= dict(each.labels).items()]
+        return [each for each in endpoints if all(has(each, *pair) for pair in wanted.items())]
 
     return keep
 

@@ -48,7 +48,7 @@ PLANTED = {
 SECRET_OPTIONS = {"token"}
 OTHER_OPTIONS = {
     *("ca_file", "cache_file", "cert_file", "check", "dc", "key_file", "layout", "networks", "refresh"),
-    *("schemes", "server_name", "tag", "timeout", "tls", "token_file", "ttl"),
+    *("schemes", "server_name", "tag", "timeout", "tls", "token_file", "ttl", "allow_insecure"),
 }
 
 #: Variables of the environment with secrets; `fastrpc run` has one for each setting as well.

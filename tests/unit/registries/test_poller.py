@@ -11,7 +11,15 @@ from fastrpc import StoreError
 from fastrpc.registries import AddressPolicy
 from fastrpc.registries.base.backend import Listing
 from fastrpc.registries.base.cache import CacheFile
-from fastrpc.registries.base.poller import BACKOFF, MOST_PAUSE_SECONDS, WAIT_SECONDS, Poller, StopFlag
+from fastrpc.registries.base.poller import (
+    BACKOFF,
+    LONGEST_REST_SECONDS,
+    MOST_PAUSE_SECONDS,
+    WAIT_SECONDS,
+    Poller,
+    RecordFilter,
+    StopFlag,
+)
 from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.base.rules import CONFIRM_SECONDS, SETTLE_SECONDS
 from fastrpc.registries.base.watch import Channel
@@ -24,6 +32,7 @@ class Driven:
 
     def __init__(self, *answers: Any, cache: CacheFile | None = None) -> None:
         self.clock = FakeClock()
+        self.worked = 0.0
         self.channel = Channel(itertools.count(1))
         self.lookup = FakeLookup(*answers)
         self.poller = Poller(
@@ -33,6 +42,7 @@ class Driven:
             policy=AddressPolicy(),
             cache=cache,
             clock=self.clock,
+            work_clock=lambda: self.worked,
             uniform=lambda low, high: (low + high) / 2,
         )
 
@@ -284,3 +294,34 @@ def test_texts_of_a_registry_are_logged_on_one_line_without_control_characters(
     texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(texts) == 2
     assert all(text.isprintable() and "evil" in text for text in texts)
+
+
+def test_list_that_took_long_is_followed_by_a_rest() -> None:
+    driven = Driven(entries(1), entries(1, 2), entries(1, 2, 3))
+    driven.step()
+    for seconds, pause in ((0.002, 0.06), (0.05, 1.0), (5.0, LONGEST_REST_SECONDS)):
+        fetch = driven.lookup.fetch
+
+        def slow(wait: float, seconds: float = seconds, fetch: Any = fetch) -> Listing:
+            driven.worked += seconds
+            driven.clock.advance(1.0)
+            return fetch(wait)  # type: ignore[no-any-return]
+
+        driven.lookup.fetch = slow  # type: ignore[method-assign]
+        assert driven.step() == pytest.approx(pause)
+        driven.lookup.fetch = fetch  # type: ignore[method-assign]
+
+
+def test_address_of_an_endpoint_that_stays_is_checked_once() -> None:
+    checked: list[str] = []
+
+    class Noting(AddressPolicy):
+        def check(self, address: Any) -> None:
+            checked.append(str(address))
+            super().check(address)
+
+    record_filter = RecordFilter("arith", Noting())
+    first, second = entries(1), entries(2)
+    for found in (first, first, [*first, *second]):
+        record_filter(found)
+    assert checked == ["tcp://10.0.0.1:1", "tcp://10.0.0.1:2"]

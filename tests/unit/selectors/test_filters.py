@@ -35,6 +35,18 @@ def test_labels_keep_endpoints_with_all_of_them() -> None:
     assert kept(labels(), endpoints) == "abcd"
 
 
+def test_label_group_names_several_groups() -> None:
+    endpoints = [
+        Endpoint("memory://a", labels={"group": "blue,green", "stage": "blue,green"}),
+        Endpoint("memory://b", labels={"group": "green"}),
+        Endpoint("memory://c", labels={"group": "greenish"}),
+        Endpoint("memory://d"),
+    ]
+    assert kept(labels(group="green"), endpoints) == "ab"
+    assert kept(labels(group="blue,green"), endpoints) == "a"
+    assert kept(labels(stage="green"), endpoints) == ""
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [

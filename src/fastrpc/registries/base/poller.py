@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import StoreError
 from fastrpc.registries.base.backend import Entry, Listing, Lookup
 from fastrpc.registries.base.cache import CacheFile
@@ -38,6 +38,10 @@ WAIT_SECONDS = 15.0
 #: Pause after an answer, so that a constantly changing service is not polled in a tight loop.
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.1
 
+#: Pause after a list in multiples of the processor time that it took: some 5 % of a core at most, but for lists so long
+#: that the longest pause ends it.
+REST_FACTOR, LONGEST_REST_SECONDS = 20.0, 1.5
+
 #: Most bad records remembered, to log each only once.
 MOST_REMEMBERED = 1_000
 
@@ -49,24 +53,35 @@ class RecordFilter:
         self._service = service
         self._policy = policy
         self._logged: set[tuple[str, str]] = set()
+        # The accepted endpoints of the last list by `id`, which the object in the value keeps its own.
+        self._accepted: dict[int, tuple[str, Endpoint]] = {}
 
     def __call__(self, entries: Sequence[Entry]) -> list[Endpoint]:
         """Return the accepted endpoints in the order of their addresses, each address once."""
-        found: dict[Address, Endpoint] = {}
+        before, self._accepted = self._accepted, {}
+        found: dict[str, Endpoint] = {}
         for key, value in entries:
             if isinstance(value, RecordError):
                 self._log(key, str(value))
                 continue
-            try:
-                self._policy.check(value.address)
-            except AddressRefusedError as error:
-                self._log(key, str(error))
+            known = before.get(id(value)) or self._checked(key, value)
+            if known is None:
                 continue
             if len(found) >= MOST_ENDPOINTS:
                 self._log("the list", f"only the first {MOST_ENDPOINTS} of {len(entries)} are used")
                 break
-            found.setdefault(value.address, value)
-        return sorted(found.values(), key=str)
+            self._accepted[id(value)] = known
+            found.setdefault(known[0], value)
+        return [found[address] for address in sorted(found)]
+
+    def _checked(self, key: str, endpoint: Endpoint) -> tuple[str, Endpoint] | None:
+        """Return the text of an address with its endpoint; None if the policy refuses it."""
+        try:
+            self._policy.check(endpoint.address)
+        except AddressRefusedError as error:
+            self._log(key, str(error))
+            return None
+        return str(endpoint.address), endpoint
 
     def _log(self, key: str, reason: str) -> None:
         if (key, reason) in self._logged or len(self._logged) >= MOST_REMEMBERED:
@@ -105,6 +120,7 @@ class Poller:
 
     Args:
         clock: gives an instant in seconds that never goes back.
+        work_clock: gives the processor time of this thread in seconds.
         uniform: gives a random number between two.
     """
 
@@ -117,6 +133,7 @@ class Poller:
         policy: AddressPolicy,
         cache: CacheFile | None = None,
         clock: Callable[[], float] = time.monotonic,
+        work_clock: Callable[[], float] = time.thread_time,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._service = service
@@ -127,6 +144,7 @@ class Poller:
         self._cache = cache
         self._is_cache_read = False
         self._clock = clock
+        self._work_clock = work_clock
         self._uniform = uniform
         self._delays = Delays(BACKOFF, uniform)
         self._idle_delays = Delays(IDLE_BACKOFF, uniform)
@@ -145,12 +163,16 @@ class Poller:
         return self._step(StopFlag())
 
     def _step(self, stop: StopFlag) -> float:
-        asked = self._clock()
+        asked, worked = self._clock(), self._work_clock()
         try:
             if not self._is_cache_read:
                 self._read_cache()
             listing = self._lookup.fetch(self._wait)
-            return 0.0 if stop.is_set() else self._take(listing, asked)
+            if stop.is_set():
+                return 0.0
+            pause = self._take(listing, asked)
+            rest = REST_FACTOR * (self._work_clock() - worked)
+            return max(pause, min(rest, LONGEST_REST_SECONDS))
         except Exception as error:
             # Closing the lookup interrupts the running query.
             return 0.0 if stop.is_set() else self._note_failure(error)

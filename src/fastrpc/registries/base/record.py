@@ -70,7 +70,10 @@ def encode_record(endpoint: Endpoint) -> bytes:
     Raises:
         ConfigError: the record is too large.
     """
-    return msgspec.json.encode(_checked(endpoint))
+    record = msgspec.json.encode(_checked(endpoint))
+    if len(record) > RECORD_BYTES:
+        raise ConfigError(f"{endpoint} has a record of {len(record)} bytes, the limit is {RECORD_BYTES}")
+    return record
 
 
 def decode_record(data: bytes | str) -> Endpoint:

@@ -27,8 +27,11 @@ __all__ = [
     "SharedOptions",
     "known_schemes",
     "names_registry",
+    "one_of",
     "open_registry",
     "split_target",
+    "truth",
+    "whole_seconds",
 ]
 
 #: Wildcard hosts: a server listens there, no client can dial them.
@@ -132,7 +135,7 @@ class RegistryURL:
         Raises:
             ConfigError: an option is wrong, or has no effect without `tls=true`.
         """
-        is_encrypted = self.take("tls", False, _truth)
+        is_encrypted = self.take("tls", False, truth)
         taken = {name: self.take(name, None, _file_name) for name in _TLS_OPTIONS}
         given: dict[str, Any] = {name: value for name, value in taken.items() if value is not None}
         if given and not is_encrypted:
@@ -229,7 +232,26 @@ def _check_user(scheme: str, place: str) -> None:
         raise ConfigError(f"{scheme}:// takes no user name", hint="give a secret as an option: ?token_file=…")
 
 
-def _truth(text: str) -> bool:
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a parser for an option with fixed choices."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"it must be one of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def whole_seconds(text: str) -> int:
+    """Parse an option that is a number of seconds."""
+    if not text.isdecimal() or not 2 <= int(text) <= 86_400:
+        raise ValueError("it must be a whole number of seconds from 2 to 86400")
+    return int(text)
+
+
+def truth(text: str) -> bool:
+    """Parse an option that is true or false."""
     if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
         raise ValueError("it must be true or false")
     return text.lower() in {"true", "1", "yes"}

@@ -9,11 +9,9 @@ Options: `token`, or `token_file`, which is read again when it changes; `dc`, `t
 those of TLS (`registries/base/urls.py`).
 """
 
-from collections.abc import Callable
-
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Backend
-from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.registries.base.urls import RegistryURL, one_of, whole_seconds
 from fastrpc.registries.consul.agent import AgentAccess
 from fastrpc.registries.consul.catalogue import ConsulCatalogue
 from fastrpc.registries.consul.rpcx import RpcxKeys
@@ -28,7 +26,7 @@ def open_consul(url: RegistryURL) -> BackedRegistry:
         ConfigError: an option is wrong, or py-consul is not installed.
     """
     access = AgentAccess(url)
-    layout = url.take("layout", "catalogue", _one_of("catalogue", "rpcx"))
+    layout = url.take("layout", "catalogue", one_of("catalogue", "rpcx"))
     backend: Backend
     if layout == "rpcx":
         backend = RpcxKeys(access, base=url.take("base", "rpcx", str))
@@ -36,24 +34,7 @@ def open_consul(url: RegistryURL) -> BackedRegistry:
         backend = ConsulCatalogue(
             access,
             tags=url.take_all("tag"),
-            check=url.take("check", "ttl", _one_of("ttl", "tcp")),
-            ttl_seconds=url.take("ttl", 10, _seconds),
+            check=url.take("check", "ttl", one_of("ttl", "tcp")),
+            ttl_seconds=url.take("ttl", 10, whole_seconds),
         )
     return BackedRegistry(backend, str(url), **url.take_shared())
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    """Return a parser for an option with fixed choices."""
-
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"it must be one of {', '.join(choices)}")
-        return text
-
-    return read
-
-
-def _seconds(text: str) -> int:
-    if not text.isdecimal() or not 2 <= int(text) <= 86_400:
-        raise ValueError("it must be a whole number of seconds from 2 to 86400")
-    return int(text)

@@ -1,7 +1,6 @@
 """HTTP to a Consul agent: py-consul's interface over `BoundedHttpClient`. Blocking, for threads."""
 
 import contextlib
-import logging
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,17 +11,12 @@ import msgspec
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError
 from fastrpc.errors import ConfigError, StoreError
+from fastrpc.registries.base.secrets import check_carried, take_secret
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
-from fastrpc.watched_file import WatchedFile
 
-__all__ = ["KEY_CHARACTERS", "Agent", "AgentAccess", "Index", "typed"]
-
-logger = logging.getLogger("fastrpc.audit")
-
-#: Characters of the name of an instance, or of a key, that messages show.
-KEY_CHARACTERS = 200
+__all__ = ["Agent", "AgentAccess", "Index", "typed"]
 
 #: The prefixes of answers after which a later retry succeeds: a session that a transaction locks with has just ended,
 #: or the client is above its rate limit.
@@ -51,9 +45,11 @@ class AgentAccess:
         if len(places) > 1:
             raise ConfigError(f"{url} names {len(places)} agents", hint="name the agent of this machine")
         (self.host, self.port) = places[0]
-        self._token = _token(url)
+        token = take_secret(url, "token", _checked, default=os.environ.get("CONSUL_HTTP_TOKEN") or None)
+        self._token = token or str
         self.dc = url.take("dc", None, str)
         tls = url.take_tls()
+        check_carried(url, places, kind="token" if token else "", is_encrypted=tls is not None)
         self._encrypt = None if tls is None else HttpEnd(tls, self.host).wrap
         self._consul = consul
         #: The errors of py-consul and of the client below it.
@@ -83,33 +79,6 @@ class AgentAccess:
         if text.startswith(_TRY_LATER):
             status = Status.UNAVAILABLE
         return StoreError(f"Consul at {self.host}:{self.port}: {text}", status=status)
-
-
-def _token(url: RegistryURL) -> Callable[[], str]:
-    """Return a function that returns the token for a request, "" for none.
-
-    Raises:
-        ConfigError: two tokens are given, or one cannot be used.
-    """
-    path, token = url.take("token_file", None, os.path.expanduser), url.take("token", None, str)
-    if path is not None and token is not None:
-        raise ConfigError(f"{url}: the options token and token_file are both given", hint="leave one out")
-    try:
-        if path is not None:
-            # White space around it is left out.
-            file = WatchedFile(
-                path, "the token file", lambda text: _checked(text.strip(" \t\r\n")), logger=logger
-            )
-
-            def current() -> str:
-                file.look()
-                return file.value
-
-            return current
-        known = _checked(token or os.environ.get("CONSUL_HTTP_TOKEN", ""))
-    except ConfigError as error:
-        raise ConfigError(f"{url}: {error.message}", hint=error.hint) from None
-    return lambda: known
 
 
 def _checked(token: str) -> str:

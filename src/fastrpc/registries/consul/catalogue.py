@@ -14,8 +14,10 @@ import msgspec
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
 from fastrpc.registries.base.record import RECORD_FORMAT, RecordError, read_texts, to_texts
-from fastrpc.registries.consul.agent import KEY_CHARACTERS, Agent, AgentAccess, Index, typed
+from fastrpc.registries.base.rpcx_record import KEY_CHARACTERS
+from fastrpc.registries.consul.agent import Agent, AgentAccess, Index, typed
 from fastrpc.status import Status
 
 __all__ = ["ConsulCatalogue", "InstanceLease", "InstanceLookup", "read_instance"]
@@ -141,6 +143,7 @@ class InstanceLookup:
         self._agent = agent
         self._tags = list(tags) or None
         self._index = Index()
+        self._decoded = DecodedRecords(lambda _, instance: read_instance(instance))
 
     def fetch(self, wait_seconds: float) -> Listing:
         query = self._agent.client.health.service
@@ -154,7 +157,8 @@ class InstanceLookup:
         except StoreError:
             self._index.forget()
             raise
-        return Listing([read_instance(one) for one in instances], is_restart=went_back)
+        entries = self._decoded.entries((_id_of(one), one) for one in instances)
+        return Listing(entries, is_restart=went_back)
 
     def close(self) -> None:
         self._agent.close()
@@ -213,9 +217,7 @@ class InstanceLease:
 
 def read_instance(instance: Any) -> Entry:
     """Parse one element of `/v1/health/service`, ours or another program's."""
-    key = "an instance"
-    with contextlib.suppress(KeyError, TypeError, IndexError):
-        key = str(instance["Service"]["ID"])[:KEY_CHARACTERS]
+    key = _id_of(instance)[:KEY_CHARACTERS]
     try:
         read = msgspec.convert(instance, _Instance)
         service = read.service
@@ -227,6 +229,13 @@ def read_instance(instance: Any) -> Entry:
         return key, RecordError(f"it does not look like an instance: {error}")
     except RecordError as error:
         return key, error
+
+
+def _id_of(instance: Any) -> str:
+    """Return the name of an instance for messages."""
+    with contextlib.suppress(KeyError, TypeError, IndexError):
+        return str(instance["Service"]["ID"])
+    return "an instance"
 
 
 def _read(host: str, port: int, meta: dict[str, str], weights: "_Weights | None") -> Endpoint:

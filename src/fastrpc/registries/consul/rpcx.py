@@ -1,26 +1,23 @@
 """The layout of Go's rpcx in Consul's key-value store, so that both share a cluster.
 
-::
-
-    <base>/<service>                          the service's name, permanent
-    <base>/<service>/<network>@<host>:<port>  URL query: weight=2&group=blue&state=inactive; locked by a session
-
-The session has a TTL and the behaviour `delete`: the key is deleted with its session.
+Keys and values are those of `registries/base/rpcx_record.py`. A session locks the key of an endpoint. It has a TTL and
+the behaviour `delete`: the key is deleted with its session.
 """
 
 import base64
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConfigError, StoreError
+from fastrpc.errors import StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
-from fastrpc.registries.base.record import GREATEST_WEIGHT, RecordError, read_texts, to_texts
-from fastrpc.registries.consul.agent import KEY_CHARACTERS, Agent, AgentAccess, Index, typed
+from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.record import RecordError
+from fastrpc.registries.base.rpcx_record import RpcxRecord, base_path, read_rpcx_record
+from fastrpc.registries.consul.agent import Agent, AgentAccess, Index, typed
 
 __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
 
@@ -33,13 +30,6 @@ _SESSION_SECONDS = 10
 #: Seconds for which a key stays locked after its session ended; Consul's default of 15 would keep a restarted
 #: server out of the list.
 _LOCK_DELAY_SECONDS = 0.001
-
-#: The value of `state` that takes a server out.
-_INACTIVE = {"state": "inactive"}
-
-#: Longest value of a key, in bytes.
-_VALUE_BYTES = 65_536
-
 
 #: The form of a session id, since it is used in paths.
 _SessionId = Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
@@ -57,9 +47,7 @@ class RpcxKeys:
 
     def __init__(self, access: AgentAccess, *, base: str) -> None:
         self._access = access
-        self._base = base.strip("/")
-        if not self._base:
-            raise ConfigError("the option base is empty", hint="rpcx calls it BasePath; write base=rpcx")
+        self._base = base_path(base)
         # All leases share one client, as one thread uses them.
         self._agent: Agent | None = None
 
@@ -67,14 +55,10 @@ class RpcxKeys:
         return KeyLookup(f"{self._base}/{service}/", self._access.connect())
 
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
-        address = endpoint.address
-        if not address.host or not address.port:
-            raise ConfigError(f"{address} cannot be registered for rpcx", hint="register host and port")
+        record = RpcxRecord(endpoint)
         if self._agent is None:
             self._agent = self._access.connect()
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        key = f"{self._base}/{service}/{address.scheme}@{host}:{address.port}"
-        return KeyLease(self._agent, service, key, to_texts(endpoint))
+        return KeyLease(self._agent, service, f"{self._base}/{service}/{record.key}", record)
 
     def list_services(self) -> Iterable[str]:
         prefix = f"{self._base}/"
@@ -97,6 +81,7 @@ class KeyLookup:
         self._prefix = prefix
         self._agent = agent
         self._index = Index()
+        self._decoded = DecodedRecords(lambda _, pair: read_key(prefix, pair))
 
     def fetch(self, wait_seconds: float) -> Listing:
         try:
@@ -110,7 +95,7 @@ class KeyLookup:
         except StoreError:
             self._index.forget()
             raise
-        entries = [entry for pair in pairs if (entry := read_key(self._prefix, pair)) is not None]
+        entries = self._decoded.entries((_key_of(pair), pair) for pair in pairs)
         return Listing(entries, is_restart=went_back)
 
     def close(self) -> None:
@@ -126,12 +111,12 @@ class KeyLease:
 
     renew_seconds = 2.0
 
-    def __init__(self, agent: Agent, service: str, key: str, texts: Mapping[str, str]) -> None:
+    def __init__(self, agent: Agent, service: str, key: str, record: RpcxRecord) -> None:
         self._agent = agent
         self._service = service
         self._key = key
-        self._texts = texts
-        self._value = _query(texts)
+        self._record = record
+        self._value = record.value()
         self._session: str | None = None
         #: Whether this lease ever held the key: a session that locks it after that is a later one.
         self._was_written = False
@@ -171,7 +156,7 @@ class KeyLease:
             return typed(found, dict[str, Any] | None) is not None or self._write()
 
     def retire(self) -> bool:
-        self._value = _query({**self._texts, **_INACTIVE})
+        self._value = self._record.value(is_inactive=True)
         with self._agent.errors():
             # A key that another server has taken over stays as that one wrote it.
             return self._session is not None and self._write()
@@ -194,17 +179,8 @@ class KeyLease:
                 self._session = None
 
 
-def _query(texts: Mapping[str, str]) -> bytes:
-    """Return texts as the value of a key."""
-    return urlencode(sorted(texts.items())).encode()
-
-
-def _weight(text: str) -> str:
-    """Return a weight in our range: Go accepts any number, and reads invalid text as 1."""
-    try:
-        return str(min(max(int(text), 0), GREATEST_WEIGHT))
-    except ValueError:
-        return "1"
+def _key_of(pair: Any) -> str:
+    return str(pair.get("Key")) if isinstance(pair, dict) else "a key"
 
 
 def read_key(prefix: str, pair: Any) -> Entry | None:
@@ -213,20 +189,4 @@ def read_key(prefix: str, pair: Any) -> Entry | None:
         read = msgspec.convert(pair, _Pair)
     except msgspec.ValidationError as error:
         return "a key", RecordError(f"it does not look like a pair: {error}")
-    key = read.key.removeprefix(prefix)
-    network, separator, place = key.partition("@")
-    if not separator:
-        return key[:KEY_CHARACTERS], RecordError("it is not network@address")
-    try:
-        value = (read.value or b"").decode()
-        if len(value) > _VALUE_BYTES:
-            raise RecordError(f"it has {len(value)} characters, the limit is {_VALUE_BYTES}")
-        texts = dict(parse_qsl(value, keep_blank_values=True))
-        if texts.pop("state", None) == _INACTIVE["state"]:
-            return None
-        texts.setdefault("protocols", "rpcx")
-        if "weight" in texts:
-            texts["weight"] = _weight(texts["weight"])
-        return key, read_texts(f"{network}://{place}", texts)
-    except (UnicodeDecodeError, ValueError) as error:
-        return key, error if isinstance(error, RecordError) else RecordError(str(error))
+    return read_rpcx_record(read.key.removeprefix(prefix), read.value or b"")

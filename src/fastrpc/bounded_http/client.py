@@ -1,55 +1,30 @@
-"""HTTP requests to servers that are not trusted: each response is bounded in bytes and time.
-
-Every HTTP client of the package uses this one. It blocks, so it runs in threads. A response is refused when it
-
-- redirects: a request may carry a secret, which is meant for one server;
-- exceeds the byte limit; headers, chunk sizes, trailers and interim responses count;
-- is incomplete at its deadline, even if bytes keep arriving;
-- has a content encoding, since the request accepts none.
-
-Proxy settings and `.netrc` are ignored.
-"""
+"""Requests over one kept connection."""
 
 import contextlib
 import http.client
-import io
 import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from fastrpc.escaping import printable
+from fastrpc.bounded_http.line_stream import LineStream
+from fastrpc.bounded_http.timed_socket import (
+    ANSWER_BYTES,
+    ANSWER_SECONDS,
+    PIECE_BYTES,
+    HttpError,
+    TimedSocket,
+    check_values,
+    seconds_left,
+    told,
+)
 from fastrpc.value_class import value_class
 
-__all__ = ["ANSWER_BYTES", "ANSWER_SECONDS", "REST_SECONDS", "BoundedHttpClient", "HttpError", "Response"]
-
-#: Longest response in bytes, headers included. Ten thousand endpoints with their records fit.
-ANSWER_BYTES = 16 * 1024 * 1024
-
-#: Seconds until the first byte of a response, connecting included. The system's name lookup is not bounded.
-ANSWER_SECONDS = 2.0
-
-#: Seconds from the first byte of a response to the last one.
-REST_SECONDS = 3.0
-
-#: Values of a JSON text: many small ones take far more memory than their bytes.
-JSON_VALUES = 2_000_000
-
-#: Longest text of an error, in characters, so that it fits on a line.
-TEXT_CHARACTERS = 300
-
-_PIECE_BYTES = 65_536
+__all__ = ["BoundedHttpClient", "Response"]
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
-
-
-class HttpError(Exception):
-    """A request failed, or its response broke a rule; the text is one line and safe to print."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(printable(" ".join(text[: 4 * TEXT_CHARACTERS].split()))[:TEXT_CHARACTERS])
 
 
 @value_class
@@ -66,9 +41,7 @@ class Response:
         Raises:
             HttpError: it is not UTF-8, or has too many values.
         """
-        values = sum(self.body.count(mark) for mark in (b",", b"[", b"{"))
-        if values > JSON_VALUES:
-            raise HttpError(f"the answer has some {values:,} JSON values, the limit is {JSON_VALUES:,}")
+        check_values(self.body)
         try:
             return self.body.decode()
         except UnicodeDecodeError as error:
@@ -118,47 +91,82 @@ class BoundedHttpClient:
         Raises:
             HttpError: there is no response, or one that breaks a rule.
         """
+        with self.using():
+            response, _ = self._asked(method, target, headers, body, held_seconds)
+            answer = Response(response.status, response.headers, self._body(response))
+            if response.will_close:
+                self.drop()
+        return answer
+
+    def stream(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        idle_seconds: float,
+    ) -> LineStream:
+        """Return the lines of an endless response. It takes the connection until it is closed.
+
+        Args:
+            target: path and query.
+            idle_seconds: longest silence.
+
+        Raises:
+            HttpError: there is no response, or one that breaks a rule.
+        """
+        with self.using():
+            response, source = self._asked(method, target, headers, body, 0.0)
+            return LineStream(self, response, source, self._most_bytes, idle_seconds)
+
+    @contextlib.contextmanager
+    def using(self) -> Iterator[None]:
+        """Use the connection in this thread; a failure ends it and is raised as HttpError."""
         with self._lock:
             if self._is_closed:
                 raise HttpError("the client is closed")
             self._is_busy = True
         try:
-            connected = self._connected(held_seconds)
-            # `http.client` writes the request and reads the response; it does not connect.
-            connection = http.client.HTTPConnection(self._host, self._port)
-            connection.sock = connected
-            connection.request(method, target, body=body, headers=dict(headers or {}))
-            response = connection.getresponse()
-            if connected.is_ended:
-                raise HttpError("the answer ended within its head")
-            self._check_head(response)
-            answer = Response(response.status, response.headers, self._body(response))
-            if response.will_close:
-                self._drop()
+            yield
         except BaseException as error:
             # The rest of this response must not be parsed as the next one.
-            self._drop()
+            self.drop()
             if not isinstance(error, OSError | http.client.HTTPException):
                 raise
-            raise HttpError("the client is closed" if self._is_closed else _told(error)) from error
+            raise HttpError("the client is closed" if self._is_closed else told(error)) from error
         finally:
             self._end_request()
-        return answer
 
-    def _connected(self, held_seconds: float) -> "_TimedSocket":
+    def _asked(
+        self, method: str, target: str, headers: Mapping[str, str] | None, body: bytes, held_seconds: float
+    ) -> tuple[http.client.HTTPResponse, TimedSocket]:
+        """Return the head of the response to a request, checked, and the source of its body."""
+        connected = self._connected(held_seconds)
+        # `http.client` writes the request and reads the response; it does not connect.
+        connection = http.client.HTTPConnection(self._host, self._port)
+        connection.sock = connected
+        connection.request(method, target, body=body, headers=dict(headers or {}))
+        response = connection.getresponse()
+        if connected.is_ended:
+            raise HttpError("the answer ended within its head")
+        self._check_head(response)
+        return response, connected
+
+    def _connected(self, held_seconds: float) -> TimedSocket:
         """Return the connection for one request: the kept one if it is open and idle, else a new one."""
         begun = time.monotonic()
         kept = self._socket
         if kept is None or not _is_quiet(kept):
-            self._drop()
+            self.drop()
             kept = self._dial(begun + ANSWER_SECONDS)
-        return _TimedSocket(kept, self._most_bytes, begun + held_seconds + ANSWER_SECONDS)
+        return TimedSocket(kept, self._most_bytes, begun + held_seconds + ANSWER_SECONDS)
 
     def _end_request(self) -> None:
         with self._lock:
             self._is_busy = False
             if self._is_closed:
-                self._drop()
+                self.drop()
 
     def _check_head(self, response: http.client.HTTPResponse) -> None:
         """Refuse redirects, content encodings, and a body that is too long or of unknown length."""
@@ -183,7 +191,7 @@ class BoundedHttpClient:
         # Piece by piece: an announced length allocates no memory.
         body = bytearray()
         while length is None or len(body) < length:
-            piece = response.read1(_PIECE_BYTES if length is None else min(_PIECE_BYTES, length - len(body)))
+            piece = response.read1(PIECE_BYTES if length is None else min(PIECE_BYTES, length - len(body)))
             if not piece:
                 break
             body += piece
@@ -199,16 +207,16 @@ class BoundedHttpClient:
             one = socket.socket(family, kind, protocol)
             try:
                 self._hold(one)
-                one.settimeout(_left(due) / (len(places) - number))
+                one.settimeout(seconds_left(due) / (len(places) - number))
                 one.connect(address)
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                one.settimeout(_left(due))
+                one.settimeout(seconds_left(due))
                 if self._encrypt is not None:
                     one = self._encrypt(one)
                     self._hold(one)
                 return one
             except OSError:
-                self._drop()
+                self.drop()
                 one.close()
                 if number == len(places) - 1:
                     raise
@@ -221,9 +229,11 @@ class BoundedHttpClient:
             if self._is_closed:
                 _shut(one)
 
-    def _drop(self) -> None:
-        """Drop the connection; the next request opens another."""
+    def drop(self, only: socket.socket | None = None) -> None:
+        """Drop the connection, or `only` this one; the next request opens another."""
         with self._lock:
+            if only is not None and only is not self._socket:
+                return
             one, self._socket = self._socket, None
         if one is not None:
             one.close()
@@ -235,64 +245,7 @@ class BoundedHttpClient:
             if self._socket is not None:
                 _shut(self._socket)
             if not self._is_busy:
-                self._drop()
-
-
-class _TimedSocket:
-    """A socket as `http.client` uses it, for one request: with a deadline and a byte count of the response."""
-
-    def __init__(self, connected: socket.socket, most_bytes: int, due: float) -> None:
-        self._socket = connected
-        self._most_bytes = most_bytes
-        self._received = 0
-        # The deadline for the first byte of the response; after that byte, the deadline for the last one.
-        self._due = due
-        #: Whether the stream has ended.
-        self.is_ended = False
-
-    def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(_left(self._due))
-        self._socket.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Received(self), _PIECE_BYTES)
-
-    def receive_into(self, place: memoryview) -> int:
-        """Receive the bytes that are available, waiting for the first; 0 is the end of the stream."""
-        allowed = self._most_bytes - self._received
-        if allowed <= 0:
-            raise HttpError(f"the answer has more bytes than the limit of {self._most_bytes:,}")
-        self._socket.settimeout(_left(self._due))
-        count = self._socket.recv_into(place[:allowed])
-        self.is_ended = not count
-        if not self._received:
-            self._due = min(self._due, time.monotonic() + REST_SECONDS)
-        self._received += count
-        return count
-
-    def close(self) -> None:
-        """Leave the socket to the client: a response may still be read after this."""
-
-
-class _Received(io.RawIOBase):
-    """The received bytes of a socket, as a file."""
-
-    def __init__(self, source: _TimedSocket) -> None:
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, place: "memoryview | bytearray") -> int:  # type: ignore[override]
-        return self._source.receive_into(memoryview(place))
-
-
-def _left(due: float) -> float:
-    """Return the seconds until an instant; raise a timeout if it has passed."""
-    left = due - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
+                self.drop()
 
 
 def _is_quiet(one: socket.socket) -> bool:
@@ -313,12 +266,3 @@ def _shut(one: socket.socket) -> None:
     with contextlib.suppress(OSError):
         # On the plain socket: a TLS object would drop its state, which the other thread is using.
         socket.socket.shutdown(one, socket.SHUT_RDWR)
-
-
-def _told(error: BaseException) -> str:
-    """Return the cause in the system's words."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
-        return error.strerror
-    return str(error) or type(error).__name__

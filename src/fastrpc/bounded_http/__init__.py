@@ -1,0 +1,37 @@
+"""HTTP requests to servers that are not trusted: each response is bounded in bytes and time.
+
+Every HTTP client of the package uses this one: `client` makes requests, `line_stream` reads endless responses, and
+`timed_socket` bounds both. It blocks, so it runs in threads. A response is refused when it
+
+- redirects: a request may carry a secret, which is meant for one server;
+- exceeds the byte limit; headers, chunk sizes, trailers and interim responses count;
+- is incomplete at its deadline, even if bytes keep arriving;
+- has a content encoding, since the request accepts none.
+
+An endless response is read line by line (`LineStream`): the length and the time of each line, the silence between two
+of them and the bytes over time have limits instead.
+
+Proxy settings and `.netrc` are ignored.
+"""
+
+from fastrpc.bounded_http.client import BoundedHttpClient, Response
+from fastrpc.bounded_http.line_stream import STREAM_BYTES_PER_SECOND, LineStream
+from fastrpc.bounded_http.timed_socket import (
+    ANSWER_BYTES,
+    ANSWER_SECONDS,
+    REST_SECONDS,
+    HttpError,
+    check_values,
+)
+
+__all__ = [
+    "ANSWER_BYTES",
+    "ANSWER_SECONDS",
+    "REST_SECONDS",
+    "STREAM_BYTES_PER_SECOND",
+    "BoundedHttpClient",
+    "HttpError",
+    "LineStream",
+    "Response",
+    "check_values",
+]

@@ -1,0 +1,137 @@
+"""An endless response, line by line."""
+
+import http.client
+import socket
+import time
+from collections import deque
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from fastrpc.bounded_http.timed_socket import PIECE_BYTES, REST_SECONDS, HttpError, TimedSocket
+
+__all__ = ["STREAM_BYTES_PER_SECOND", "LineStream"]
+
+#: Bytes a second of an endless response, after as many at once as a whole response may have. A thousand records that
+#: change every second take less; parsing this much takes some 2 % of a core.
+STREAM_BYTES_PER_SECOND = 1024 * 1024
+
+#: Shortest wait for bytes of a stream: `receive(0)` looks for those that are there.
+_LEAST_SECONDS = 0.001
+
+
+class _Connected(Protocol):
+    """The client whose connection a stream takes."""
+
+    def using(self) -> AbstractContextManager[None]:
+        """Use the connection in this thread; a failure ends it and is raised as HttpError."""
+
+    def drop(self, only: socket.socket | None = None) -> None:
+        """Drop the connection, or `only` this one."""
+
+
+class LineStream:
+    """The lines of an endless response, for the thread that made the request.
+
+    A line is refused if it is longer than a whole response may be, or takes more than `REST_SECONDS` from its first
+    byte to its last; the response, if it is silent for too long or sends more than `STREAM_BYTES_PER_SECOND`.
+    """
+
+    def __init__(
+        self,
+        client: _Connected,
+        response: http.client.HTTPResponse,
+        source: TimedSocket,
+        most_bytes: int,
+        idle_seconds: float,
+    ) -> None:
+        self.status = response.status
+        self._client = client
+        self._response = response
+        self._source = source
+        self._most_bytes = most_bytes
+        self._idle_seconds = idle_seconds
+        self._lines: deque[bytes] = deque()
+        # The beginning of the next line, and the instant of its first byte.
+        self._begun = bytearray()
+        self._begun_at = 0.0
+        self._heard_at = time.monotonic()
+        # Bytes that may come now, those that had come when this was reckoned.
+        self._allowed = float(most_bytes)
+        self._counted = source.received
+        self._is_over = False
+
+    def receive(self, wait_seconds: float) -> bytes | None:
+        """Return the next line, without its end; None if none begins within `wait_seconds`.
+
+        Empty lines are left out; b"" is the end of the response.
+
+        Raises:
+            HttpError: the connection failed, or the response broke a rule.
+        """
+        until = time.monotonic() + wait_seconds
+        while not self._lines and not self._is_over:
+            with self._client.using():
+                if not self._take(until):
+                    return None
+        return self._lines.popleft() if self._lines else b""
+
+    def close(self) -> None:
+        """Leave the rest of the response, and its connection. Closing twice is fine."""
+        self._is_over = True
+        self._lines.clear()
+        self._client.drop(self._source.socket)
+
+    def _take(self, until: float) -> bool:
+        """Receive some bytes; return whether any came before an instant."""
+        assert self._response.fp is not None
+        due = (
+            self._begun_at + REST_SECONDS if self._begun else min(until, self._heard_at + self._idle_seconds)
+        )
+        self._source.allow(self._most_bytes, max(due, time.monotonic() + _LEAST_SECONDS))
+        try:
+            # It receives nothing while bytes are in the buffer, and a timeout loses none.
+            self._response.fp.peek(1)
+        except TimeoutError:
+            if self._begun:
+                raise HttpError(f"a line did not end within {REST_SECONDS:g} s") from None
+            if time.monotonic() >= self._heard_at + self._idle_seconds:
+                raise HttpError(f"the server was silent for {self._idle_seconds:g} s") from None
+            return False
+        heard_at, self._heard_at = self._heard_at, time.monotonic()
+        self._source.allow(self._most_bytes, self._heard_at + REST_SECONDS)
+        piece = self._response.read1(PIECE_BYTES)
+        if self._response.chunked and self._response.chunk_left == 0:
+            # The end of the chunk; `http.client` would read it before the next one, which may come much later.
+            self._response.fp.read(2)
+            self._response.chunk_left = None
+        self._check_rate(self._heard_at - heard_at)
+        self._cut(piece)
+        return True
+
+    def _check_rate(self, seconds: float) -> None:
+        """Refuse more bytes than may come, after so many seconds since this was last called."""
+        most = min(float(self._most_bytes), self._allowed + seconds * STREAM_BYTES_PER_SECOND)
+        self._allowed = most - (self._source.received - self._counted)
+        self._counted = self._source.received
+        if self._allowed < 0:
+            raise HttpError(f"the server sends more than {STREAM_BYTES_PER_SECOND:,} bytes a second")
+
+    def _cut(self, piece: bytes) -> None:
+        """Cut received bytes into lines; b"" is the end."""
+        if not piece:
+            self._is_over = True
+            self._client.drop(self._source.socket)
+            if self._begun:
+                raise HttpError("the answer ended within a line")
+            return
+        if not self._begun:
+            self._begun_at = self._heard_at
+        begun, *lines = piece.split(b"\n")
+        self._begun += begun
+        if len(self._begun) > self._most_bytes:
+            raise HttpError(f"a line has more bytes than the limit of {self._most_bytes:,}")
+        for line in lines:
+            if whole := bytes(self._begun).strip(b"\r"):
+                self._lines.append(whole)
+            self._begun = bytearray(line)
+            self._begun_at = self._heard_at

@@ -1,0 +1,95 @@
+"""The record of Go's rpcx: a key and a value in a store, the same in Consul, etcd and ZooKeeper.
+
+::
+
+    <base>/<service>                          the service's name, permanent
+    <base>/<service>/<network>@<host>:<port>  URL query: weight=2&group=blue&state=inactive
+
+A `group` may repeat: it is the label `group` with commas, `blue,green`.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlencode
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.backend import Entry
+from fastrpc.registries.base.record import GREATEST_WEIGHT, RECORD_BYTES, RecordError, read_texts, to_texts
+
+__all__ = ["KEY_CHARACTERS", "RpcxRecord", "base_path", "read_rpcx_record"]
+
+#: Characters of a key that messages show.
+KEY_CHARACTERS = 200
+
+#: The value of `state` that takes a server out.
+_INACTIVE = ("state", "inactive")
+
+
+class RpcxRecord:
+    """The record of an endpoint.
+
+    Raises:
+        ConfigError: rpcx cannot hold it.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        address = endpoint.address
+        if not address.host or not address.port:
+            raise ConfigError(f"{address} cannot be registered for rpcx", hint="register host and port")
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        #: The last part of the key.
+        self.key = f"{address.scheme}@{host}:{address.port}"
+        self._texts = to_texts(endpoint)
+
+    def value(self, *, is_inactive: bool = False) -> bytes:
+        """Return the value of the key; clients leave an inactive server out."""
+        return _query(self._texts, is_inactive)
+
+
+def base_path(base: str) -> str:
+    """Return a base path as the store libraries of rpcx keep it, without a slash at either end.
+
+    Raises:
+        ConfigError: it is empty.
+    """
+    if not base.strip("/"):
+        raise ConfigError("the option base is empty", hint="rpcx calls it BasePath; write base=rpcx")
+    return base.strip("/")
+
+
+def read_rpcx_record(key: str, value: bytes) -> Entry | None:
+    """Parse the last part of a key and its value; None for an inactive server."""
+    network, separator, place = key.partition("@")
+    if not separator:
+        return key[:KEY_CHARACTERS], RecordError("it is not network@address")
+    try:
+        if len(value) > RECORD_BYTES:
+            raise RecordError(f"it has {len(value)} characters, the limit is {RECORD_BYTES}")
+        pairs = parse_qsl(value.decode(), keep_blank_values=True)
+        texts = dict(pairs)
+        if (_INACTIVE[0], texts.pop(_INACTIVE[0], None)) == _INACTIVE:
+            return None
+        if "group" in texts:
+            texts["group"] = ",".join(group for name, group in pairs if name == "group")
+        texts.setdefault("protocols", "rpcx")
+        if "weight" in texts:
+            texts["weight"] = _weight(texts["weight"])
+        return key, read_texts(f"{network}://{place}", texts)
+    except (UnicodeDecodeError, ValueError) as error:
+        return key, error if isinstance(error, RecordError) else RecordError(str(error))
+
+
+def _query(texts: Mapping[str, str], is_inactive: bool) -> bytes:
+    pairs = [pair for pair in texts.items() if pair[0] != "group"]
+    pairs += [("group", group) for group in texts.get("group", "").split(",") if group]
+    if is_inactive:
+        pairs.append(_INACTIVE)
+    return urlencode(sorted(pairs)).encode()
+
+
+def _weight(text: str) -> str:
+    """Return a weight in our range: Go accepts any number, and reads invalid text as 1."""
+    try:
+        return str(min(max(int(text), 0), GREATEST_WEIGHT))
+    except ValueError:
+        return "1"

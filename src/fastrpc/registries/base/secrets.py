@@ -1,0 +1,74 @@
+"""Tokens and passwords for registries: options or files, and the connections that may carry them."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+
+from fastrpc.endpoint import Address, is_local
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.urls import RegistryURL, truth
+from fastrpc.watched_file import WatchedFile
+
+__all__ = ["check_carried", "take_secret"]
+
+logger = logging.getLogger("fastrpc.audit")
+
+#: Returns a secret for the next request; a file is read again when it changes.
+Secret = Callable[[], str]
+
+
+def take_secret(
+    url: RegistryURL, name: str, check: Callable[[str], str], *, default: str | None = None
+) -> Secret | None:
+    """Return the source of a secret: the option `name`, or the file that the option `name_file` names.
+
+    Args:
+        check: returns a secret that can be used, or raises ConfigError, without the secret in its text.
+        default: the secret without both options.
+
+    Raises:
+        ConfigError: both options are given, or the secret cannot be used.
+    """
+    path, text = url.take(f"{name}_file", None, os.path.expanduser), url.take(name, None, str)
+    if path is not None and text is not None:
+        raise ConfigError(f"{url}: the options {name} and {name}_file are both given", hint="leave one out")
+    try:
+        if path is not None:
+            # White space around it is left out.
+            file = WatchedFile(
+                path, f"the {name} file", lambda read: check(read.strip(" \t\r\n")), logger=logger
+            )
+
+            def current() -> str:
+                file.look()
+                return file.value
+
+            return current
+        known = text if text is not None else default
+        if known is None:
+            return None
+        checked = check(known)
+    except ConfigError as error:
+        raise ConfigError(f"{url}: {error.message}", hint=error.hint) from None
+    return lambda: checked
+
+
+def check_carried(
+    url: RegistryURL, places: Iterable[tuple[str, int]], *, kind: str, is_encrypted: bool
+) -> None:
+    """Refuse to carry a secret over a plain connection beyond this machine, unless `allow_insecure=true` is given.
+
+    Args:
+        kind: names the secret in the error; "" is no secret.
+
+    Raises:
+        ConfigError: it would travel in the clear.
+    """
+    is_allowed = url.take("allow_insecure", False, truth)
+    if not kind or is_encrypted or is_allowed:
+        return
+    if not all(is_local(Address("tcp", host=host, port=port)) for host, port in places):
+        raise ConfigError(
+            f"{url}: its {kind} would travel in the clear",
+            hint="add tls=true, or allow_insecure=true on a network without other readers",
+        )
