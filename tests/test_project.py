@@ -45,7 +45,7 @@ RANKS = {
     6: ("handlers",),
     7: ("client", "server"),
     8: ("batcher", "coordination", "files", "grpc", "testing", "workers"),
-    9: ("cli",),
+    9: ("cli", "hosting"),
     10: ("__init__", "__main__"),
 }
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}

@@ -75,6 +75,7 @@ __all__ = [
     "Timeouts",
     "UnavailableError",
     "__version__",
+    "asgi",
     "current_call",
     "detached",
     "method",
@@ -137,6 +138,7 @@ _NAMES = {
         "StreamEndedError",
         "UnavailableError",
     ),
+    "hosting.application": ("asgi",),
     "rpc.identity": ("Identity",),
     "rpc.interceptor": (
         "Interceptor",
@@ -243,6 +245,7 @@ if TYPE_CHECKING:
         StreamEndedError,
         UnavailableError,
     )
+    from fastrpc.hosting.application import asgi
     from fastrpc.peers.peer import Peer
     from fastrpc.peers.peer_client import PeerClient
     from fastrpc.peers.stream import Stream

@@ -52,7 +52,7 @@ class SocketClient:
             if answer.status != 101:
                 answer.body = await self.http.reader.readexactly(int(answer["content-length"]))
                 return answer
-        assert (answer["upgrade"], answer["sec-websocket-accept"]) == ("websocket", ACCEPTED)
+        assert (answer["upgrade"].lower(), answer["sec-websocket-accept"]) == ("websocket", ACCEPTED)
         self.is_packed = (
             "sec-websocket-protocol" in answer and answer["sec-websocket-protocol"] == "fastrpc.msgpack"
         )

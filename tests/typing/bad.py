@@ -211,6 +211,8 @@ async def decorated() -> None:
     await Arith().mul(6, "7")  # error
     text: str = Clock().now()  # error
     Clock().at()  # error
+    fastrpc.asgi(config={})  # error
+    fastrpc.asgi(limits=())  # error
     print(text)
 
 

@@ -4,7 +4,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from datetime import datetime
 from typing import Any, Literal, assert_type
 
@@ -420,6 +420,30 @@ class Model:
 
 def lengths(texts: list[str]) -> list[int]:
     return [len(text) for text in texts]
+
+
+async def in_a_server_of_asgi() -> None:
+    app = fastrpc.asgi(Arith(3), config=fastrpc.ServerConfig(), call_limits=())
+    scope: MutableMapping[str, Any] = {"type": "http"}
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {}
+
+    async def send(event: MutableMapping[str, Any]) -> None:
+        del event
+
+    # As Starlette calls applications.
+    called: Callable[
+        [
+            MutableMapping[str, Any],
+            Callable[[], Awaitable[MutableMapping[str, Any]]],
+            Callable[[MutableMapping[str, Any]], Awaitable[None]],
+        ],
+        Awaitable[None],
+    ] = app
+    await called(scope, receive, send)
+    async with app.lifespan() as entered:
+        assert_type(entered, None)
 
 
 async def dynamic_batches(model: Model) -> None:

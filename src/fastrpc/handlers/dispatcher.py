@@ -421,6 +421,8 @@ def accepted_address(connection: PeerConnection) -> Address:
     transport = connection.transport
     if isinstance(name, tuple):
         is_encrypted = transport is not None and transport.get_extra_info("ssl_object") is not None
-        return Address("tls" if is_encrypted else "tcp", host=name[0], port=name[1])
+        # Where another program ended TLS, its transport knows the scheme.
+        told = None if transport is None else transport.get_extra_info("scheme")
+        return Address(told or ("tls" if is_encrypted else "tcp"), host=name[0], port=name[1])
     is_socket = transport is not None and transport.get_extra_info("socket") is not None
     return Address("unix" if is_socket else "memory", path=str(name or ""))

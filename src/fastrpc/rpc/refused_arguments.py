@@ -38,10 +38,18 @@ _BELONGS: Final[Mapping[str, Mapping[str, str]]] = {
         "port": "write address='tcp://host:port'",
         "services": "give them without a name: serve(first, second)",
     },
+    "asgi": {
+        "limits": "write call_limits=…",
+        "registry": "an ASGI application has no address to register; fastrpc.serve() does",
+        **dict.fromkeys(
+            ("address", "host", "port", "workers"), "give it to uvicorn, or what serves the application"
+        ),
+        "services": "give them without a name: asgi(first, second)",
+    },
     "method": {"deadline": "write timeout=…", "retries": "write idempotent=True: then it can be tried again"},
     "service": {"timeout": "write @method(timeout=…)", "idempotent": "write @method(idempotent=True)"},
 }
-_WITH_CONFIG: Final = frozenset({"Server", "App", "serve"})
+_WITH_CONFIG: Final = frozenset({"Server", "App", "asgi", "serve"})
 _TIMEOUT: Final = "write @method(timeout=…) for calls, config=ServerConfig(timeouts=Timeouts(…)) for the rest"
 
 

@@ -152,6 +152,13 @@ class Accepting:
 
     def session_maker(self, address: Address) -> Callable[[], Any]:
         """Return the factory of byte streams for connections at an address."""
+        parts = self.parts_at(address)
+        if self.detection is not None:
+            return partial(self.detection.connection, parts)
+        return partial(server_stream, self._protocols[0], parts)
+
+    def parts_at(self, address: Address) -> ServerParts:
+        """Return the parts that connections at an address share."""
         assert self._gate is not None
         assert self.openings is not None
         allowed = self._config.reflection
@@ -170,7 +177,7 @@ class Accepting:
                 reveals_services=reveals,
                 advertised=self._advertised.get(address, ""),
             )
-        parts = ServerParts(
+        return ServerParts(
             loop=asyncio.get_running_loop(),
             gate=self._gate,
             openings=self.openings,
@@ -180,9 +187,6 @@ class Accepting:
             reveals_services=reveals,
             http=http,
         )
-        if self.detection is not None:
-            return partial(self.detection.connection, parts)
-        return partial(server_stream, self._protocols[0], parts)
 
     @property
     def undecided(self) -> int:

@@ -5,10 +5,12 @@ reader: the public ones, and with a token those of its owner. The page's policy 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from html import escape
 from importlib import resources
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -54,7 +56,11 @@ def pages(
     document = _Document(services, options.openapi, schemes)
     shown = {path: _page(partial(_file, name, kind)) for path, (name, kind) in _FILES.items()}
     described = Path(verbs=("GET",), handle=document.answer, needs_identity=bool(schemes))
-    index = _page(lambda request: HttpAnswer(200, "text/html; charset=utf-8", _index(options), _PAGE_FIELDS))
+    index = _page(
+        lambda request: HttpAnswer(
+            200, "text/html; charset=utf-8", _index(options, quote(request.root)), _PAGE_FIELDS
+        )
+    )
     return {"/": index, **shown, "/openapi.json": described}
 
 
@@ -66,7 +72,8 @@ class _Document:
         self._about = about
         self._schemes = schemes
         self._described: tuple[ServiceDefinition, ...] = ()
-        self._kept: dict[frozenset[str] | None, bytes] = {}
+        # By the methods in it, and by the path of the gateway.
+        self._kept: dict[tuple[frozenset[str] | None, str], bytes] = {}
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """Return the document."""
@@ -74,10 +81,10 @@ class _Document:
         if services != self._described:
             self._kept.clear()
             self._described = services
-        names = self._names_for(request) if self._schemes else None
-        content = self._kept.get(names)
+        key = self._names_for(request) if self._schemes else None, request.root
+        content = self._kept.get(key)
         if content is None:
-            content = self._kept[names] = self._content(names)
+            content = self._kept[key] = self._content(*key)
             if len(self._kept) > _MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
         fields = (*_PAGE_FIELDS, ("Vary", "Authorization")) if self._schemes else _PAGE_FIELDS
@@ -89,10 +96,13 @@ class _Document:
         found = ((name, request.routes.get(name)) for name in names)
         return frozenset(name for name, route in found if route is not None and request.may_call(route))
 
-    def _content(self, names: frozenset[str] | None) -> bytes:
+    def _content(self, names: frozenset[str] | None, root: str) -> bytes:
         may_call = None if names is None else lambda method: method.full_name in names
+        about = self._about
+        if root and not about.servers:
+            about = replace(about, servers=(quote(root),))
         return msgspec.json.encode(
-            openapi_document(self._described, about=self._about, schemes=self._schemes, may_call=may_call)
+            openapi_document(self._described, about=about, schemes=self._schemes, may_call=may_call)
         )
 
 
@@ -100,12 +110,12 @@ def _page(answer: Callable[[HttpRequest], HttpAnswer]) -> Path:
     return Path(verbs=("GET",), handle=answer)
 
 
-def _index(options: HTTP) -> bytes:
+def _index(options: HTTP, root: str) -> bytes:
     """Return the page at `/`: links to what the server offers."""
     title = escape(options.openapi.title or "fastrpc")
     links = {"/docs": "the methods, to read and to call", "/openapi.json": "the same for programs (OpenAPI)"}
     links["/client.js"] = "a module for scripts of pages"
-    lines = [f'<li><a href="{path}">{path}</a>: {text}</li>' for path, text in links.items()]
+    lines = [f'<li><a href="{root}{path}">{path}</a>: {text}</li>' for path, text in links.items()]
     others = {"/jsonrpc": options.jsonrpc, "/mcp": options.mcp, "/ws/": options.websocket}
     lines += [f"<li>{path}</li>" for path, is_on in others.items() if is_on]
     body = "\n".join(lines)

@@ -52,6 +52,12 @@ class HttpRequest:
         return self._connection.describe_peer()
 
     @property
+    def root(self) -> str:
+        """The prefix of the gateway's paths in a program that has it as a part; "" in a server of ours."""
+        transport = self._connection.transport
+        return "" if transport is None else transport.get_extra_info("root_path", "")
+
+    @property
     def reveals_services(self) -> bool:
         """Whether callers may list the services."""
         return self._connection.connection.reveals_services

@@ -1,0 +1,245 @@
+"""`fastrpc.asgi`: the HTTP gateway as an ASGI 3 application, in a server of another kind.
+
+::
+
+    scope, receive ──► request head, body ──► ExchangeTransport ──► the engine of the gateway ──► gate, handler
+    send ◄── EngineAnswer, or frames ◄── ExchangeTransport ◄─────────────────────┘
+
+Each request is given to an engine of its own as HTTP/1.1, which that parses in C: some 29 µs of a call, of which the
+engine and the handler are a third. So parsing, gate, codecs, limits, error texts and the rules for browsers are those
+of the gateway, each written once; an engine fed with the fields themselves would need its own copy of them.
+"""
+
+import asyncio
+import logging
+import traceback
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import copy_context
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, Final
+
+from fastrpc._core.loop.loop_state import wrong_loop
+from fastrpc.config import HTTP, ServerConfig
+from fastrpc.endpoint import Address, is_local
+from fastrpc.errors import ConfigError
+from fastrpc.handlers.auth.access_options import Authenticate, Authorize
+from fastrpc.hosting.application_requests import answer_request
+from fastrpc.hosting.application_sockets import answer_socket
+from fastrpc.hosting.application_transport import Surroundings
+from fastrpc.limits import Limit
+from fastrpc.protocols.base import ServerParts
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.refused_arguments import explain_arguments
+from fastrpc.server.server import Server
+from fastrpc.server.settings import checked_config
+from fastrpc.workers.app import loaded
+from fastrpc.workers.plan import Plan
+
+__all__ = ["ASGIApplication", "asgi"]
+
+#: Settings of ServerConfig and HTTP that a server keeps for its own connections.
+_OF_CONNECTIONS: Final = ("tls", "proxy_protocol", "admin_address", "spin_microseconds", "keepalive")
+_OF_HTTP: Final = ("trusted_proxies",)
+
+#: The host names for which the state of the gateway is kept: a server has few.
+_MOST_HOSTS: Final = 16
+
+#: In place of an address to listen at.
+_NOWHERE: Final = Address("memory", path="asgi")
+
+#: Stands for every address beyond loopback (RFC 5737).
+_ELSEWHERE: Final = "192.0.2.1"
+
+logger = logging.getLogger("fastrpc.server")
+
+
+@explain_arguments("asgi")
+def asgi(
+    *sources: Any,
+    config: ServerConfig | None = None,
+    interceptors: Sequence[Interceptor] = (),
+    authenticate: Authenticate | None = None,
+    authorize: Authorize | None = None,
+    call_limits: Sequence[Limit] = (),
+) -> "ASGIApplication":
+    """Return services as an ASGI 3 application: for uvicorn, hypercorn or granian, or as a part of another application.
+
+    ::
+
+        app = fastrpc.asgi(Orders, config=ServerConfig(http=HTTP(websocket=True)))     # uvicorn orders:app
+
+    Args:
+        sources: as for `Server`, or one `App`.
+        config: the settings; those of connections, such as `tls` and `keepalive`, are the affair of the server around.
+        interceptors, authenticate, authorize: as for `Server`.
+        call_limits: as `limits` of `Server`; each process counts for itself.
+
+    Raises:
+        ConfigError: the arguments are invalid, or a setting is one that only a server that listens can keep.
+    """
+    plan = Plan(
+        load=lambda: sources,
+        addresses=(_NOWHERE,),
+        interceptors=tuple(interceptors),
+        authenticate=authenticate,
+        authorize=authorize,
+        limits=tuple(call_limits),
+        config=ServerConfig() if config is None else config,
+    )
+    return ASGIApplication(loaded(plan))
+
+
+class ASGIApplication:
+    """Services as an ASGI 3 application; made by `fastrpc.asgi`."""
+
+    def __init__(self, plan: Plan) -> None:
+        if plan.registry is not None:
+            raise ConfigError(
+                "registry is given, and an ASGI application has no address to register",
+                hint="leave it out, or serve by fastrpc.serve()",
+            )
+        self._make = partial(
+            Server,
+            *plan.load(),
+            config=_http_only(plan.config),
+            interceptors=plan.interceptors,
+            authenticate=plan.authenticate,
+            authorize=plan.authorize,
+            limits=plan.limits,
+        )
+        # Now, so that wrong arguments are refused where they are written; after the end of a lifespan a new one.
+        self._server = self._make()
+        self._serving: _Serving | None = None
+        self._has_warned = False
+
+    async def __call__(
+        self,
+        scope: Mapping[str, Any],
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Serve one scope: `lifespan`, `http` or `websocket`."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._live(receive, send)
+        elif kind == "http":
+            await answer_request(await self._surroundings(scope), scope, receive, send)
+        elif kind == "websocket":
+            await answer_socket(await self._surroundings(scope), scope, receive, send)
+        else:
+            raise RuntimeError(f"the scope has the type {kind!r}; lifespan, http and websocket are served")
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Enter the sources, and leave them at the end: for a program whose server does not do so.
+
+        Starlette and FastAPI pass no lifespan to mounted applications: enter this in theirs.
+        """
+        if self._serving is not None:
+            raise RuntimeError("the sources of this ASGI application are entered already")
+        await self._begin()
+        try:
+            yield
+        finally:
+            server, self._server, self._serving = self._server, self._make(), None
+            await server.__aexit__(None, None, None)
+
+    async def _live(
+        self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """Follow the lifespan of the server around."""
+        await receive()
+        step = "startup"
+        try:
+            async with self.lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                step = "shutdown"
+                await receive()
+        except Exception:
+            await send({"type": f"lifespan.{step}.failed", "message": traceback.format_exc()})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _begin(self) -> "_Serving":
+        await self._server.start()
+        if self._serving is None:
+            self._serving = _Serving(self._server)
+        return self._serving
+
+    async def _surroundings(self, scope: Mapping[str, Any]) -> Surroundings:
+        """Return what a request needs of this application, entering the sources if nothing did so before."""
+        serving = self._serving
+        if serving is None:
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "fastrpc.asgi: the first request enters the sources, and nothing leaves them: the server around "
+                    "passes no lifespan; write `async with app.lifespan()` in its own"
+                )
+            serving = await self._begin()
+        return serving.surroundings(scope)
+
+
+class _Serving:
+    """The application while its sources are entered: bound to one loop."""
+
+    def __init__(self, server: Server) -> None:
+        self._accepting = server._accepting
+        self._loop = asyncio.get_running_loop()
+        # Requests that wait are started by others that end, so all have the variables of the start.
+        self._context = copy_context()
+        self._parts: OrderedDict[str, ServerParts] = OrderedDict()
+
+    def surroundings(self, scope: Mapping[str, Any]) -> Surroundings:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise wrong_loop("ASGI application", self._loop, loop)
+        return Surroundings(self._context, self._parts_at(_host_of(scope)))
+
+    def _parts_at(self, host: str) -> ServerParts:
+        """Return the parts of engines for requests to a host of this machine."""
+        found = self._parts.get(host)
+        if found is None:
+            if len(self._parts) >= _MOST_HOSTS:
+                self._parts.popitem(last=False)
+            found = self._parts[host] = self._accepting.parts_at(Address("tcp", host=host))
+        return found
+
+
+def _host_of(scope: Mapping[str, Any]) -> str:
+    """Return the host of the server, as far as it says who may read about the services, and which Host is its own.
+
+    A server that listens everywhere shows loopback for a proxy on the same machine: only a client there is local.
+    """
+    server, client = scope.get("server"), scope.get("client")
+    host = str(server[0]) if server else ""
+    return host if (client and _is_near(str(client[0]))) or not _is_near(host) else _ELSEWHERE
+
+
+@lru_cache(maxsize=1024)
+def _is_near(host: str) -> bool:
+    return is_local(Address("tcp", host=host))
+
+
+def _http_only(config: Any) -> ServerConfig:
+    """Return the settings of a server that speaks HTTP alone, for connections of another one.
+
+    Raises:
+        ConfigError: a setting is set that only a server that listens can keep.
+    """
+    if not isinstance(config, ServerConfig):
+        return checked_config(config)
+    plain = ServerConfig()
+    found = [name for name in _OF_CONNECTIONS if getattr(config, name) != getattr(plain, name)]
+    found += [f"http.{name}" for name in _OF_HTTP if getattr(config.http, name) != getattr(HTTP(), name)]
+    if config.protocols not in (plain.protocols, ("http",)):
+        found.append("protocols")
+    if found:
+        raise ConfigError(
+            f"ServerConfig.{found[0]} is set, and only a server that listens can keep it",
+            hint="set it in the server around the application, or serve by fastrpc.serve()",
+        )
+    return replace(config, protocols=("http",))

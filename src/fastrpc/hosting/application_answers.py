@@ -1,0 +1,121 @@
+"""Answers of the engine, as events of ASGI: a head, and the parts of a body without the marks of HTTP/1.1."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+__all__ = ["EngineAnswer"]
+
+#: Fields about the connection, which are the affair of the server around, as is the date.
+_OF_CONNECTION: Final = frozenset({b"connection", b"date", b"transfer-encoding", b"upgrade"})
+
+_BODILESS: Final = frozenset({101, 204, 304})
+
+_CONTINUE: Final = b"HTTP/1.1 100 "
+_HEAD_END: Final = b"\r\n\r\n"
+_LINE_END: Final = b"\r\n"
+
+
+class EngineAnswer:
+    """The reader of one answer, which comes in any pieces. The engine is ours: its answers are well formed."""
+
+    def __init__(self, *, is_head: bool) -> None:
+        self._is_head = is_head
+        self._kept = b""
+        self.status = 0
+        self.fields: list[tuple[bytes, bytes]] = []
+        # Bytes that are left of the body or of a chunk; -1: the end of the connection ends it.
+        self._left = 0
+        self._is_chunked = False
+        self.is_whole = False
+        #: Whether it began with 100 Continue.
+        self.asks_for_body = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its head is here."""
+        return self.status != 0
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes behind it."""
+        return self._kept
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the end of the connection ends it."""
+        return self._left < 0
+
+    def take(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """Yield the events of further bytes; none stand for the end of the connection."""
+        if not data:
+            yield from self._end()
+            return
+        self._kept += data
+        if not self.has_begun:
+            head, end, rest = self._kept.partition(_HEAD_END)
+            if not end:
+                return
+            self._kept = rest
+            if head.startswith(_CONTINUE):
+                self.asks_for_body = True
+                return
+            self._read_head(head)
+            yield {"type": "http.response.start", "status": self.status, "headers": self.fields}
+        if self._is_chunked:
+            yield from self._chunks()
+        elif not self.is_whole:
+            part, self._kept = self._kept, b""
+            if self._left > 0:
+                self._left -= len(part)
+                self.is_whole = self._left <= 0
+            if part or self.is_whole:
+                yield _part(part, has_more=not self.is_whole)
+            return
+        if self.is_whole:
+            yield _part(b"", has_more=False)
+
+    def _read_head(self, head: bytes) -> None:
+        first, *lines = head.split(_LINE_END)
+        self.status = int(first[9:12])
+        self._left = -1
+        for line in lines:
+            name, _, value = line.partition(b": ")
+            name = name.lower()
+            if name == b"content-length":
+                self._left = int(value)
+            elif name == b"transfer-encoding":
+                self._is_chunked = True
+            if name not in _OF_CONNECTION:
+                self.fields.append((name, value))
+        if self._is_head or self.status in _BODILESS or self._left == 0:
+            self.is_whole, self._is_chunked, self._left = True, False, 0
+        elif self._is_chunked:
+            self._left = 0
+
+    def _chunks(self) -> Iterator[dict[str, Any]]:
+        """Yield the content of each chunk, cut where its bytes end for now."""
+        while self._kept and not self.is_whole:
+            if not self._left:
+                line, end, rest = self._kept.partition(_LINE_END)
+                if not end:
+                    return
+                self._left, self._kept = int(line, 16) + len(_LINE_END), rest
+                self.is_whole = self._left == len(_LINE_END)
+                continue
+            part, self._kept = self._kept[: self._left], self._kept[self._left :]
+            # The line end behind a chunk may be cut.
+            content = part[: max(0, self._left - len(_LINE_END))]
+            self._left -= len(part)
+            if content:
+                yield _part(content, has_more=True)
+
+    def _end(self) -> Iterator[dict[str, Any]]:
+        """The connection has ended: so does an answer without a length; one that never began was cut off."""
+        self.is_whole = True
+        if not self.has_begun:
+            yield {"type": "http.response.start", "status": 503, "headers": []}
+        yield _part(b"", has_more=False)
+
+
+def _part(content: bytes, *, has_more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": content, "more_body": has_more}

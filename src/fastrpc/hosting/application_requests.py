@@ -1,0 +1,206 @@
+"""Scopes of ASGI as requests of HTTP/1.1, and one exchange: body events in, response events out."""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from fastrpc.hosting.application_answers import EngineAnswer
+from fastrpc.hosting.application_transport import ExchangeTransport, Surroundings
+
+__all__ = ["answer_request", "opened_transport", "request_head"]
+
+#: Fields about the connection of the server around, and those that its own events replace.
+_OF_CONNECTION: Final = frozenset(
+    {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+_OF_BODY: Final = _OF_CONNECTION | {b"content-length", b"expect"}
+
+#: Of a length that the engine takes.
+_DIGITS: Final = 18
+
+#: Line ends inside of a part would begin another one: the engine refuses the byte in their place.
+_IN_VALUE: Final = bytes.maketrans(b"\r\n", b"\0\0")
+_IN_NAME: Final = bytes.maketrans(b"\r\n:", b"\0\0\0")
+_IN_TARGET: Final = bytes.maketrans(b"\r\n ", b"\0\0\0")
+
+logger = logging.getLogger("fastrpc.server")
+
+
+def request_head(
+    scope: Mapping[str, Any], verb: str, left_out: frozenset[bytes], more: Sequence[tuple[bytes, bytes]] = ()
+) -> bytes:
+    """Return the head of a request, without the empty line at its end.
+
+    Args:
+        left_out: the names of fields that are not passed on.
+        more: fields behind the others.
+    """
+    version = b"1.0" if scope.get("http_version") == "1.0" else b"1.1"
+    method = verb.encode("latin-1", "replace").translate(_IN_TARGET)
+    lines = [b"%b %b HTTP/%b\r\n" % (method, _target_of(scope).translate(_IN_TARGET), version)]
+    passed = [field for field in scope["headers"] if field[0] not in left_out]
+    for name, value in (*passed, *more):
+        lines.append(b"%b: %b\r\n" % (name.translate(_IN_NAME), value.translate(_IN_VALUE)))
+    return b"".join(lines)
+
+
+def _target_of(scope: Mapping[str, Any]) -> bytes:
+    """Return path and query as they were sent, without the prefix of the application."""
+    root, path = _root_of(scope), scope["path"]
+    raw: bytes = scope.get("raw_path") or b""
+    prefix = quote(root).encode("ascii")
+    if root and _is_below(path, root):
+        path = path[len(root) :]
+        raw = raw[len(prefix) :] if raw.startswith(prefix) else b""
+    query: bytes = scope.get("query_string", b"")
+    target = raw.partition(b"?")[0] or quote(path, safe="/:@!$&'()*+,;=~").encode("ascii") or b"/"
+    return b"%b?%b" % (target, query) if query else target
+
+
+def _root_of(scope: Mapping[str, Any]) -> str:
+    root: str = scope.get("root_path") or ""
+    return root.rstrip("/")
+
+
+def _is_below(path: str, root: str) -> bool:
+    """Whether a path begins with the prefix; servers of older versions of ASGI have cut it off already."""
+    return path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/")
+
+
+def opened_transport(surroundings: Surroundings, scope: Mapping[str, Any]) -> ExchangeTransport:
+    """Return the transport of an exchange, which tells the engine who its peer is."""
+    scheme = "tls" if scope.get("scheme") in ("https", "wss") else "tcp"
+    extra = {"peername": _peer_of(scope), "scheme": scheme, "root_path": _root_of(scope)}
+    return ExchangeTransport(surroundings, extra)
+
+
+def _peer_of(scope: Mapping[str, Any]) -> Any:
+    """Return host and port of the client; another text that a proxy passed on; None without any."""
+    client = scope.get("client") or ("", 0)
+    host = str(client[0])
+    if not host:
+        return None
+    if ":" in host:
+        try:
+            ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return host
+    return host, int(client[1] or 0)
+
+
+async def answer_request(
+    surroundings: Surroundings,
+    scope: Mapping[str, Any],
+    receive: Callable[[], Awaitable[Any]],
+    send: Callable[[Any], Awaitable[None]],
+) -> None:
+    """EngineAnswer the request of a scope."""
+    transport = opened_transport(surroundings, scope)
+    body = _Body(transport, scope, receive)
+    reading = surroundings.parts.loop.create_task(body.run())
+    answer = EngineAnswer(is_head=scope["method"] == "HEAD")
+    try:
+        while not answer.is_whole:
+            data = await transport.read()
+            if not data and (body.is_cut or (answer.has_begun and not answer.ends_with_connection)):
+                # The server around closes the connection of an answer that stops.
+                return
+            for event in answer.take(data):
+                await send(event)
+            if answer.asks_for_body:
+                body.goes_on.set()
+        transport.leave()
+    except OSError:
+        logger.debug("the client of a request to fastrpc.asgi is gone", exc_info=True)
+    finally:
+        reading.cancel()
+        if not answer.is_whole:
+            transport.abort()
+
+
+class _Body:
+    """The reader of one request: its head, its body, and the end of its client."""
+
+    def __init__(
+        self, transport: ExchangeTransport, scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]]
+    ) -> None:
+        self._transport = transport
+        self._scope = scope
+        self._receive = receive
+        #: Whether its client is gone.
+        self.is_cut = False
+        #: Whether its body is wanted: a server around asks for one with `Expect` as soon as it is received here.
+        self.goes_on = asyncio.Event()
+
+    async def run(self) -> None:
+        """Give the request to the engine, and close once the client is gone."""
+        try:
+            if await self._pass_on():
+                # Nothing but the end follows.
+                await self._part()
+        except Exception:
+            logger.exception("the body of a request to fastrpc.asgi cannot be read")
+            self._transport.abort()
+
+    async def _pass_on(self) -> bool:
+        """Pass head and body on; return whether both are whole."""
+        fields: list[tuple[bytes, bytes]] = self._scope["headers"]
+        names = {name for name, _ in fields}
+        if b"transfer-encoding" in names or not names & {b"content-length", b"expect"}:
+            return await self._pass_on_unknown()
+        self._transport.push(self._head(_OF_CONNECTION))
+        if b"expect" in names:
+            await self.goes_on.wait()
+        # Another form of it is refused by the engine.
+        length = next((value for name, value in fields if name == b"content-length"), b"")
+        return await self._pass_on_known(int(length) if length.isdigit() and len(length) <= _DIGITS else 0)
+
+    async def _pass_on_known(self, left: int) -> bool:
+        """Pass on a body of so many bytes; further ones would be the next request."""
+        has_more = True
+        while has_more:
+            part, has_more = await self._part()
+            if part is None:
+                return False
+            await self._transport.feed(part[:left])
+            left -= min(left, len(part))
+        if left:
+            self._cut()
+        return not left
+
+    async def _pass_on_unknown(self) -> bool:
+        """Pass on a body whose length shows at its end."""
+        part, has_more = await self._part()
+        if part is None:
+            return False
+        if not has_more:
+            length = [(b"content-length", b"%d" % len(part))] if part else []
+            await self._transport.feed(self._head(_OF_BODY, *length) + part)
+            return True
+        await self._transport.feed(self._head(_OF_BODY, (b"transfer-encoding", b"chunked")))
+        while part is not None:
+            if part:
+                await self._transport.feed(b"%x\r\n%b\r\n" % (len(part), part))
+            if not has_more:
+                await self._transport.feed(b"0\r\n\r\n")
+                return True
+            part, has_more = await self._part()
+        return False
+
+    def _head(self, left_out: frozenset[bytes], *more: tuple[bytes, bytes]) -> bytes:
+        return request_head(self._scope, self._scope["method"], left_out, more) + b"\r\n"
+
+    async def _part(self) -> tuple[bytes | None, bool]:
+        """Return the next part of the body, and whether more follow; None: the client is gone."""
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            self._cut()
+            return None, False
+        return event.get("body", b""), event.get("more_body", False)
+
+    def _cut(self) -> None:
+        self.is_cut = True
+        self._transport.abort()

@@ -1,0 +1,182 @@
+"""Scopes of WebSockets: messages of ASGI as frames of a client, and the frames of the engine as messages."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final
+
+from fastrpc.hosting.application_answers import EngineAnswer
+from fastrpc.hosting.application_requests import opened_transport, request_head
+from fastrpc.hosting.application_transport import ExchangeTransport, Surroundings
+
+__all__ = ["answer_socket"]
+
+_TEXT: Final = 1
+_BINARY: Final = 2
+_CLOSE: Final = 8
+_PING: Final = 9
+_PONG: Final = 10
+
+_FINAL: Final = 0x80
+_MASKED: Final = 0x80
+_LENGTHS: Final = {126: 2, 127: 8}
+
+#: A mask that changes no byte: the frames never reach a wire.
+_MASK: Final = bytes(4)
+
+#: The code of a close frame without one (RFC 6455, section 7.4.1).
+_NO_CODE: Final = 1005
+
+_POLICY: Final = 1008
+
+_SWITCHING: Final = 101
+
+#: Fields of a handshake, which the server around has ended: ours is written here.
+_OF_HANDSHAKE: Final = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"keep-alive",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+#: Fields of the engine's answer that the server around writes itself.
+_OF_ACCEPTANCE: Final = frozenset({b"sec-websocket-accept", b"sec-websocket-protocol"})
+_HANDSHAKE: Final = (
+    (b"connection", b"upgrade"),
+    (b"upgrade", b"websocket"),
+    (b"sec-websocket-version", b"13"),
+    (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
+)
+
+logger = logging.getLogger("fastrpc.server")
+
+
+async def answer_socket(
+    surroundings: Surroundings,
+    scope: Mapping[str, Any],
+    receive: Callable[[], Awaitable[Any]],
+    send: Callable[[Any], Awaitable[None]],
+) -> None:
+    """Serve the WebSocket of a scope."""
+    await receive()
+    transport = opened_transport(surroundings, scope)
+    reading = surroundings.parts.loop.create_task(_pass_on(transport, _handshake(scope), receive))
+    try:
+        rest = await _accept(transport, scope, send)
+        end = None if rest is None else await _send_messages(transport, send, rest)
+        # granian closes no WebSocket that is read from.
+        reading.cancel()
+        await asyncio.wait([reading])
+        if end is not None:
+            await send(end)
+    except OSError:
+        logger.debug("the client of a WebSocket to fastrpc.asgi is gone", exc_info=True)
+    finally:
+        reading.cancel()
+        transport.abort()
+
+
+def _handshake(scope: Mapping[str, Any]) -> bytes:
+    offered = ", ".join(scope.get("subprotocols") or ()).encode("latin-1", "replace")
+    protocols = ((b"sec-websocket-protocol", offered),) if offered else ()
+    return request_head(scope, "GET", _OF_HANDSHAKE, _HANDSHAKE + protocols) + b"\r\n"
+
+
+async def _pass_on(
+    transport: ExchangeTransport, handshake: bytes, receive: Callable[[], Awaitable[Any]]
+) -> None:
+    """Give the engine the handshake and all messages, and close once the client is gone."""
+    try:
+        await transport.feed(handshake)
+        while (event := await receive())["type"] == "websocket.receive":
+            text, content = event.get("text"), event.get("bytes")
+            if text is not None:
+                # A text that UTF-8 does not have is refused by the engine.
+                await transport.feed(_client_frame(_TEXT, text.encode("utf-8", "surrogatepass")))
+            else:
+                await transport.feed(_client_frame(_BINARY, content or b""))
+    except Exception:
+        logger.exception("the messages of a WebSocket to fastrpc.asgi cannot be read")
+    transport.abort()
+
+
+async def _accept(
+    transport: ExchangeTransport, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]
+) -> bytes | None:
+    """Accept or refuse the handshake as the engine does; return its first bytes behind it, None if it refused."""
+    answer = EngineAnswer(is_head=False)
+    events: list[dict[str, Any]] = []
+    while not answer.is_whole:
+        events += answer.take(await transport.read())
+    if answer.status != _SWITCHING:
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            for event in events:
+                await send(event | {"type": f"websocket.{event['type']}"})
+        else:
+            await send({"type": "websocket.close", "code": _POLICY, "reason": ""})
+        return None
+    chosen = dict(answer.fields).get(b"sec-websocket-protocol")
+    await send(
+        {
+            "type": "websocket.accept",
+            "subprotocol": None if chosen is None else chosen.decode("ascii"),
+            "headers": [(name, value) for name, value in answer.fields if name not in _OF_ACCEPTANCE],
+        }
+    )
+    return answer.rest
+
+
+async def _send_messages(
+    transport: ExchangeTransport, send: Callable[[Any], Awaitable[None]], data: bytes
+) -> dict[str, Any] | None:
+    """Send the engine's messages; return the event of its close frame.
+
+    Without one, for which None stands, the server around cuts the connection.
+    """
+    kept = bytearray(data)
+    while True:
+        for opcode, content in _frames(kept):
+            if opcode == _TEXT:
+                await send({"type": "websocket.send", "text": content.decode()})
+            elif opcode == _BINARY:
+                await send({"type": "websocket.send", "bytes": content})
+            elif opcode == _PING:
+                # The server around has pings of its own.
+                transport.push(_client_frame(_PONG, content))
+            elif opcode == _CLOSE:
+                code = int.from_bytes(content[:2], "big") if content else _NO_CODE
+                return {"type": "websocket.close", "code": code, "reason": content[2:].decode()}
+        data = await transport.read()
+        if not data:
+            return None
+        kept += data
+
+
+def _frames(kept: bytearray) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole frames at the start of these bytes, and remove them. Ours are never cut or masked."""
+    while len(kept) >= 2:
+        wide = _LENGTHS.get(kept[1], 0)
+        begin = 2 + wide
+        size = int.from_bytes(kept[2:begin], "big") if wide else kept[1]
+        if len(kept) < begin + size or len(kept) < begin:
+            return
+        opcode, content = kept[0] & ~_FINAL, bytes(kept[begin : begin + size])
+        del kept[: begin + size]
+        yield opcode, content
+
+
+def _client_frame(opcode: int, content: bytes) -> bytes:
+    size = len(content)
+    wide = 0 if size < 126 else 2 if size < 65_536 else 8
+    second = size if not wide else 126 if wide == 2 else 127
+    head = bytes((_FINAL | opcode, _MASKED | second)) + (size.to_bytes(wide, "big") if wide else b"")
+    return head + _MASK + content
