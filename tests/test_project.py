@@ -77,7 +77,7 @@ OF_EVERY_PROTOCOL = {"gate", "served_connection", "admission", "served_call", "h
 FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
 FUNCTION_LINES, ARGUMENTS, CONSTRUCTOR_ARGUMENTS = 40, 7, 8
 CONSTRUCTORS = {"__init__", "__cinit__", "__new__"}
-OPTION_TAKERS = {"with_options", "method", "serve", "server"}  # Their arguments are settings.
+OPTION_TAKERS = {"with_options", "method", "function", "serve", "server"}  # Their arguments are settings.
 SETTINGS_BY_NAME = {PACKAGE / "auth" / "json_web_tokens.py"}  # So are those of the constructors here.
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}

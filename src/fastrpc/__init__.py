@@ -78,6 +78,7 @@ __all__ = [
     "asgi",
     "current_call",
     "detached",
+    "function",
     "method",
     "serve",
     "service",
@@ -150,10 +151,9 @@ _NAMES = {
         "detached",
         "timeout",
     ),
-    "rpc.service": (
-        "method",
-        "service",
-    ),
+    "rpc.functions": ("function",),
+    "rpc.marking": ("method",),
+    "rpc.service": ("service",),
     "server.server": ("Server",),
     "status": ("Status",),
     "types.floats": ("Float32",),
@@ -249,12 +249,14 @@ if TYPE_CHECKING:
     from fastrpc.peers.peer import Peer
     from fastrpc.peers.peer_client import PeerClient
     from fastrpc.peers.stream import Stream
+    from fastrpc.rpc.functions import function
     from fastrpc.rpc.identity import Identity
     from fastrpc.rpc.interceptor import Interceptor, Proceed
+    from fastrpc.rpc.marking import method
     from fastrpc.rpc.protobuf.field import Field
     from fastrpc.rpc.reply import Reply
     from fastrpc.rpc.scope import detached, timeout
-    from fastrpc.rpc.service import method, service
+    from fastrpc.rpc.service import service
     from fastrpc.server.server import Server
     from fastrpc.status import Status
     from fastrpc.types.floats import Float32

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc.errors import CallError, DecodeError
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import marshal_for
-from fastrpc.rpc.service import method, service, service_definition
+from fastrpc.rpc.service import service, service_definition
 
 
 class Colour(enum.Enum):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import fastrpc
 from fastrpc.errors import CallError
-from tests.typing.services import Arith, Clock, Feed, Files, Prices, User, Users, UserTable
+from tests.typing.services import Arith, Clock, Feed, Files, Prices, User, Users, UserTable, mul
 
 
 def modules_of_the_package() -> None:
@@ -282,3 +282,18 @@ async def dynamic_batches() -> None:
     fastrpc.Batcher(run, key=lambda user: user.nme)  # error
     fastrpc.Batcher(run, size="8")  # error
     print(text)
+
+
+async def functions(client: fastrpc.Client, server: fastrpc.Server) -> None:
+    await client.call(mul, "6")  # error
+    await client.call(mul, 6, 7, 8)  # error
+    await client.call(mul, c=6)  # error
+    text: str = await client.call(mul, 6)  # error
+    await mul("6")  # error
+    await server.remove(Arith)  # error
+    fastrpc.function("math.div", idempotant=True)  # error
+    print(text)
+
+
+@fastrpc.function  # error
+def without_name() -> None: ...

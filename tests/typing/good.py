@@ -18,7 +18,20 @@ from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import Random
 from fastrpc.testing import FakeClock
 from fastrpc.types import register
-from tests.typing.services import Arith, Clock, Feed, Files, Prices, StoredUsers, User, Users, UserTable
+from tests.typing.services import (
+    Arith,
+    Clock,
+    Feed,
+    Files,
+    Prices,
+    StoredUsers,
+    User,
+    Users,
+    UserTable,
+    count,
+    mul,
+    name_of,
+)
 
 # The decorators change nothing.
 
@@ -36,6 +49,25 @@ async def decorators_keep_identity() -> None:
     accepts: Callable[[Arith, int, int], Coroutine[Any, Any, int]] = Arith.mul
     kind: type[Arith] = Arith
     del accepts, kind
+
+
+# Functions are called as they are, and by the verbs of a client.
+
+
+async def functions(client: fastrpc.Client, blocking: fastrpc.SyncClient, server: fastrpc.Server) -> None:
+    assert_type(await mul(6, 7), int)
+    assert_type(name_of(User(1, "Ann")), str)
+    assert_type(await client.call(mul, 6, 7), int)
+    assert_type(await client.call(mul, a=6), int)
+    assert_type(await client.call(name_of, User(1, "Ann")), str)
+    assert_type((await client.request(mul, 6)).value, int)
+    assert_type(await client.call_many(mul, [(6, 7)]), list[int])
+    assert_type(blocking.call(name_of, User(1, "Ann")), str)
+    async with client.stream(count, 3) as numbers:
+        assert_type(await numbers.receive(), int)
+    fastrpc.Server(mul, name_of)
+    server.add(count)
+    assert_type(await server.remove("math", timeout=1), bool)
 
 
 # One import is enough.

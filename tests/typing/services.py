@@ -163,6 +163,22 @@ class Files(abc.ABC):
     def read(self, path: str) -> AsyncIterator[bytes]: ...
 
 
+@fastrpc.function("math.mul", idempotent=True)
+async def mul(a: int, b: int = 1) -> int:
+    return a * b
+
+
+@fastrpc.function("math.name", inline=True)
+def name_of(user: User) -> str:
+    return user.name
+
+
+@fastrpc.function("math.count")
+async def count(limit: int) -> AsyncIterator[int]:
+    for n in range(limit):
+        yield n
+
+
 @fastrpc.service("clock", implements=Clock)
 class StoppedClock:
     def now(self) -> datetime:

@@ -25,7 +25,8 @@ from fastrpc.coordination.rights import RegistryRights
 from fastrpc.coordination.snapshot import Fault, encode_snapshot, read_snapshot
 from fastrpc.coordination.snapshot_file import SnapshotFile
 from fastrpc.errors import CallError, ConfigError, StoreError
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
 from fastrpc.server.wakeup import Wakeup, Watchers, ended_by_drain
 from fastrpc.status import Status
 from fastrpc.stores.base import Folder

@@ -21,7 +21,8 @@ from fastrpc.files.reader import PIECE_BYTES, FileReader
 from fastrpc.files.refusals import refused
 from fastrpc.files.root import Root
 from fastrpc.files.write_behind import WriteBehind
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
 from fastrpc.status import Status
 
 __all__ = [

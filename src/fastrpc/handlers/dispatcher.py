@@ -85,7 +85,7 @@ class Dispatcher:
         # The transports of the addresses that the server listens at.
         self._schemes: set[str] = set()
         tells_gauges(self)
-        # The index for suggestions on unknown names, the number of routes it covers, the names that are listed, and
+        # The index for suggestions on unknown names, the state of the routes it covers, the names that are listed, and
         # those of services.
         self._names = NameIndex(())
         self._indexed = 0
@@ -93,6 +93,7 @@ class Dispatcher:
         self._services: set[str] = set()
         self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
+        self._watching = 0
         self._unpacking = Unpacking(config.limits.message_bytes, config.admission.queue_age)
         self._packings: dict[ServerCall, Packing] = {}
         #: Returns the reason why an unknown method may still come, or None; a gateway sets it.
@@ -129,12 +130,16 @@ class Dispatcher:
         return f"no method {method!r} here; there are {self._first_names or 'none'}"
 
     def _index_new_methods(self) -> None:
-        if self._indexed != len(self.gate.routes):
+        if self._indexed != self.gate.routes.changes:
             self.index_methods()
 
     def index_methods(self) -> None:
         """Build the index for suggestions ahead of time: any peer can request one, at any rate."""
-        routes = [route for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
+        routes = [
+            route
+            for route in self.gate.routes
+            if not (route.is_withdrawn or route.method.startswith(BUILTIN_PREFIX))
+        ]
         names = sorted(route.method for route in routes)
         names_and_aliases = [*names, *(name for route in routes for name in route.definition.aliases)]
         self._services = {name.rpartition(".")[0] for name in names_and_aliases}
@@ -142,7 +147,7 @@ class Dispatcher:
         names = [name for name in names if not name.startswith(".")]
         self._names = NameIndex([name for name in names_and_aliases if not name.startswith(".")])
         self._first_names = ", ".join(names[:SHOWN_NAMES])
-        self._indexed = len(self.gate.routes)
+        self._indexed = self.gate.routes.changes
 
     def wrong_shape(self, route: MethodRoute) -> str:
         """Return the error text for a REQUEST that has the shape of another kind of method."""
@@ -305,7 +310,7 @@ class Dispatcher:
         Args:
             reaches_all: begins the drain of new connections, and returns whether no further ones come.
         """
-        await self._wait(lambda: reaches_all() and self.has_drained())
+        await self.wait_until(lambda: reaches_all() and self.has_drained())
 
     def has_drained(self) -> bool:
         """Return whether no call is in flight and every connection has drained."""
@@ -313,7 +318,7 @@ class Dispatcher:
 
     async def wait_closed(self) -> None:
         """Wait until every connection is gone."""
-        await self._wait(lambda: not self.gate.engines)
+        await self.wait_until(lambda: not self.gate.engines)
 
     def _is_idle(self) -> bool:
         access = self.gate.access
@@ -324,8 +329,10 @@ class Dispatcher:
             and (access is None or access.authentication.is_idle)
         )
 
-    async def _wait(self, condition: Callable[[], bool]) -> None:
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition that ends of calls and connections can bring about."""
         loop = asyncio.get_running_loop()
+        self._watching += 1
         self.gate.runner.is_watched = True
         try:
             while not condition():
@@ -339,7 +346,8 @@ class Dispatcher:
                     look.cancel()
                     self._waiters.discard(waiter)
         finally:
-            self.gate.runner.is_watched = False
+            self._watching -= 1
+            self.gate.runner.is_watched = self._watching > 0
 
     # Compression
 

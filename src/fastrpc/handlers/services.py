@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.calls.call import MethodRoute, current_call
@@ -18,19 +18,27 @@ from fastrpc.errors import ConfigError
 from fastrpc.handlers.dispatcher import Dispatcher, accepted_address
 from fastrpc.handlers.life import Life
 from fastrpc.handlers.method_limits import MethodLimits, check_patterns, limiter_for
-from fastrpc.handlers.sources import opened_sources
+from fastrpc.handlers.sources import SourceScope, opened_sources
 from fastrpc.handlers.thread_pool import ThreadPool
 from fastrpc.limits import Limit
 from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.protocols.base import PeerConnection
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.functions import Functions, is_function, take_function, with_function
 from fastrpc.rpc.interceptor import Interceptor, split_call_log
 from fastrpc.rpc.marshals import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import BUILTIN_PREFIX, service_definition
 
-__all__ = ["Services", "is_inside_handler"]
+__all__ = ["ServedPart", "Services", "is_inside_handler"]
 
 logger = logging.getLogger("fastrpc.server")
+
+
+class ServedPart(NamedTuple):
+    """The methods of one source of a service, and the context managers around it."""
+
+    routes: tuple[MethodRoute, ...]
+    scope: SourceScope | None
 
 
 class Services:
@@ -65,6 +73,10 @@ class Services:
         self._threads: ThreadPool | None = None
         #: The services, in the order in which they were added.
         self.definitions: list[ServiceDefinition] = []
+        # The sources of each of them, in their order.
+        self._parts: dict[str, list[ServedPart]] = {}
+        # The routes of removed services, which refuse calls.
+        self._withdrawn: list[MethodRoute] = []
         self.gate: Gate
 
     def make_gate(self) -> Gate:
@@ -104,44 +116,101 @@ class Services:
 
     async def enter(self, sources: Sequence[Any]) -> None:
         """Make and enter the sources, and serve their services."""
-        for service in await self._stack.enter_async_context(opened_sources(sources)):
-            self.add(service)
+        for service, scope in await self._stack.enter_async_context(opened_sources(sources)):
+            self.add(service, scope)
         if self.definitions:
             # Without sources the services come later.
             check_patterns(self._limits, [route.method for route in self.gate.routes])
 
-    def add(self, service: Any) -> None:
-        """Serve the methods of an instance.
+    def add(self, service: Any, scope: SourceScope | None = None) -> None:
+        """Serve the methods of an instance, or a function.
 
         Raises:
-            ConfigError: a method of that name is served already.
+            ConfigError: a method of that name is served already, or functions and a class have the same service.
             TypeError: an alias is also the name of another method.
         """
-        definition = service_definition(service)
+        definition, names = self.definition_with(service)
         check_service(definition)
-        limits = self._config.limits
-        routes = []
-        for name, handler in definition.handlers(service).items():
-            method = definition.methods[name]
-            codec = codec_for(method, "msgpack")
-            marshal = marshal_for(method, codec, depth=limits.depth, items=self._config.memory.items)
-            counters = default_registry.counters(method.full_name, "server")
-            routes.append(
-                MethodRoute(method, marshal, counters, handler=handler, timeout=self._longest(method))
-            )
+        handlers = definition.handlers(definition.owner() if is_function(service) else service)
+        routes, returning = [], []
+        for method in (definition.methods[name] for name in names):
+            route = self.gate.routes.get(method.full_name)
+            if route is not None and route.is_released and route.definition is method:
+                returning.append(route)
+            else:
+                routes.append(self._route(method, handlers[method.name]))
         self.gate.routes.add(*routes)
+        for route in returning:
+            route.bring_back(handlers[route.definition.name])
+        if self._withdrawn:
+            self._forget_replaced()
+        if is_function(service):
+            take_function(definition)
+            self.definitions[:] = [one for one in self.definitions if one.name != definition.name]
         self.definitions.append(definition)
+        self._parts.setdefault(definition.name, []).append(ServedPart((*routes, *returning), scope))
+        if scope is not None:
+            scope.hold()
         http = self._config.http
         is_by_grpc = "grpc" in self._config.protocols or http.grpc_web or http.connect
         if is_by_grpc and not definition.name.startswith(BUILTIN_PREFIX):
-            self._warn_of_unfit(definition)
+            self._warn_of_unfit([definition.methods[name] for name in names])
 
-    def _warn_of_unfit(self, definition: ServiceDefinition) -> None:
+    def definition_with(self, service: Any) -> tuple[ServiceDefinition, Sequence[str]]:
+        """Return the definition that a service has once this source is served, and the names of its methods.
+
+        Raises:
+            ConfigError: functions and a class have the same service, or two functions the same name.
+        """
+        given = service_definition(service)
+        known = next((one for one in self.definitions if one.name == given.name), None)
+        if known is not None and issubclass(known.owner, Functions) != is_function(service):
+            raise ConfigError(
+                f"the service {given.name!r} is a class, and functions have its name as their prefix",
+                hint="give the class or the functions another name",
+            )
+        if is_function(service):
+            return with_function(known, service), tuple(given.methods)
+        return given, tuple(given.methods)
+
+    def _route(self, method: MethodDefinition, handler: Callable[..., Any]) -> MethodRoute:
+        codec = codec_for(method, "msgpack")
+        depth, items = self._config.limits.depth, self._config.memory.items
+        marshal = marshal_for(method, codec, depth=depth, items=items)
+        counters = default_registry.counters(method.full_name, "server")
+        return MethodRoute(method, marshal, counters, handler=handler, timeout=self._longest(method))
+
+    def withdraw(self, name: str) -> list[ServedPart]:
+        """Refuse the calls of a service from now on, before they start; return its sources."""
+        parts = self._parts.pop(name)
+        self.definitions[:] = [one for one in self.definitions if one.name != name]
+        routes = [route for part in parts for route in part.routes]
+        for route in routes:
+            route.withdraw()
+        self._withdrawn += routes
+        self.gate.dispatcher.index_methods()
+        return parts
+
+    async def leave_parts(self, parts: Sequence[ServedPart]) -> None:
+        """Leave the context managers that only these sources needed, in reverse order."""
+        for part in reversed(parts):
+            if part.scope is not None:
+                await part.scope.release()
+
+    def _forget_replaced(self) -> None:
+        """Drop the decisions about withdrawn methods that others have replaced, or that are served again."""
+        table = self.gate.routes
+        replaced = [route for route in self._withdrawn if table.get(route.method) is not route]
+        self._withdrawn = [route for route in self._withdrawn if route.is_withdrawn and route not in replaced]
+        if replaced and self.gate.access is not None:
+            self.gate.access.forget(replaced, [engine.connection for engine in self.gate.engines])
+
+    def _warn_of_unfit(self, methods: Sequence[MethodDefinition]) -> None:
         """Warn of methods that callers by gRPC cannot call, as protobuf has no form of a type."""
         from fastrpc.rpc.protobuf.marshals import message_marshal
 
         limits = self._config.limits
-        for method in definition.methods.values():
+        for method in methods:
             try:
                 message_marshal(method, depth=limits.depth, items=self._config.memory.items)
             except ConfigError as error:

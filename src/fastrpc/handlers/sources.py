@@ -3,16 +3,66 @@
 import inspect
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.service import service_definition
 
-__all__ = ["is_service", "opened_sources"]
+__all__ = ["Opened", "SourceScope", "is_service", "opened_sources"]
+
+
+class SourceScope:
+    """The context managers around some services, left with the last of these, or with all sources.
+
+    Args:
+        around: the scope in which this one was entered; None for that of all sources, which is never left early.
+    """
+
+    __slots__ = ("_around", "_in_use", "_stack")
+
+    def __init__(self, around: "SourceScope | None" = None) -> None:
+        self._around = around
+        self._in_use = 0
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "SourceScope":
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        return await self._stack.__aexit__(*error)
+
+    async def inner(self, source: AbstractAsyncContextManager[Any]) -> "tuple[SourceScope, Any]":
+        """Enter a context manager in a scope of its own; return the scope, and the value that it gives."""
+        scope = SourceScope(self)
+        self._in_use += 1
+        await self._stack.enter_async_context(scope)
+        return scope, await scope._stack.enter_async_context(source)
+
+    def hold(self) -> None:
+        """Count a service that needs the context managers."""
+        self._in_use += 1
+
+    async def release(self) -> None:
+        """Count a service less; leave the context managers that no service needs now, the innermost first."""
+        self._in_use -= 1
+        if self._in_use or self._around is None:
+            return
+        try:
+            await self._stack.aclose()
+        finally:
+            await self._around.release()
+
+
+class Opened(NamedTuple):
+    """A service, and the context managers that were entered for it."""
+
+    service: Any
+    scope: SourceScope
 
 
 def is_service(thing: Any) -> bool:
-    """Return whether this is an instance of a class under `@service`, or of a subclass."""
+    """Return whether this is an instance of a class under `@service`, or of a subclass, or one under `@function`."""
     try:
         service_definition(thing)
     except TypeError:
@@ -21,33 +71,34 @@ def is_service(thing: Any) -> bool:
 
 
 @asynccontextmanager
-async def opened_sources(sources: Sequence[Any]) -> AsyncIterator[list[Any]]:
+async def opened_sources(sources: Sequence[Any]) -> AsyncIterator[list[Opened]]:
     """Make and enter the sources, and yield the services. Leave the sources in reverse order at the end.
 
     Raises:
         ConfigError: a source has an unknown kind.
     """
-    services: list[Any] = []
-    async with AsyncExitStack() as stack:
+    opened: list[Opened] = []
+    async with SourceScope() as scope:
         for source in sources:
-            await _open(source, services, stack)
-        yield services
+            await _open(source, opened, scope)
+        yield opened
 
 
-async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None:
+async def _open(source: Any, opened: list[Opened], scope: SourceScope) -> None:
     if isinstance(source, list | tuple):
         for one in source:
-            await _open(one, services, stack)
+            await _open(one, opened, scope)
         return
     if isinstance(source, AbstractAsyncContextManager) and not is_service(source):
         # Before functions: the result of an `asynccontextmanager` is callable as well, as a decorator.
-        await _open(await stack.enter_async_context(source), services, stack)
+        scope, made = await scope.inner(source)
+        await _open(made, opened, scope)
         return
     if inspect.isclass(source) or (callable(source) and not is_service(source)):
         made = _call(source)
         if inspect.isawaitable(made):
             made = await made
-        await _open(made, services, stack)
+        await _open(made, opened, scope)
         return
     if not is_service(source):
         hint = getattr(type(source), "place_of_source", None)
@@ -67,8 +118,8 @@ async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None
             else "give an instance of a class under @service, the class, or a function that returns one",
         )
     if hasattr(source, "__aenter__"):
-        await stack.enter_async_context(source)
-    services.append(source)
+        scope, _ = await scope.inner(source)
+    opened.append(Opened(source, scope))
 
 
 def _call(source: Any) -> Any:

@@ -23,9 +23,20 @@ METHOD_MARK = "__fastrpc_method__"
 class MethodMark:
     """The mark on a function of a service."""
 
-    __slots__ = ("attribute", "defined_in", "definition", "function", "options", "owner", "signature")
+    __slots__ = (
+        "attribute",
+        "defined_in",
+        "definition",
+        "function",
+        "options",
+        "owner",
+        "prefix",
+        "signature",
+    )
 
-    def __init__(self, options: MethodOptions | None, signature: HandlerSignature | None) -> None:
+    def __init__(
+        self, options: MethodOptions | None, signature: HandlerSignature | None, *, prefix: str = ""
+    ) -> None:
         #: The options and signature of `@method`; None on an override without it.
         self.options = options
         self.signature = signature
@@ -34,6 +45,8 @@ class MethodMark:
         self.attribute = ""
         self.function: Any = None
         self.defined_in: type[Any] | None = None
+        #: The service of a function under `@function`, which no class claims; "" for methods.
+        self.prefix = prefix
         #: Set when the class is read.
         self.definition: MethodDefinition | None = None
 
@@ -49,6 +62,11 @@ def claim_methods(cls: type[Any], *, contract: ServiceDefinition | None, is_whol
             raise TypeError(
                 f"{cls.__qualname__}.{attribute} is a {type(function).__name__}:"
                 f" a remote method is a plain `def {attribute}(self, …)`"
+            )
+        if getattr(getattr(function, METHOD_MARK, None), "prefix", ""):
+            raise TypeError(
+                f"{cls.__qualname__}.{attribute} is under @fastrpc.function, which is for functions outside classes:"
+                " write @fastrpc.method"
             )
         is_own = attribute in vars(cls)
         if is_own or is_whole or _owner_of(function) is None:

@@ -47,6 +47,10 @@ _BELONGS: Final[Mapping[str, Mapping[str, str]]] = {
         "services": "give them without a name: asgi(first, second)",
     },
     "method": {"deadline": "write timeout=…", "retries": "write idempotent=True: then it can be tried again"},
+    "function": {
+        "deadline": "write timeout=…",
+        "retries": "write idempotent=True: then it can be tried again",
+    },
     "service": {"timeout": "write @method(timeout=…)", "idempotent": "write @method(idempotent=True)"},
 }
 _WITH_CONFIG: Final = frozenset({"Server", "App", "asgi", "serve"})

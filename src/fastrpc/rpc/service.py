@@ -1,49 +1,37 @@
-"""`@service` and `@method`, and the definitions of classes and functions.
+"""`@service`, and the definitions of classes and of the methods in them.
 
-Both return their argument. `@method` sets a mark on the function. `@service` claims each marked function for its class
-(`claiming.py`) and reads its definition; that of a subclass is read when it is first needed.
+It returns its argument. `@method` (`marking.py`) sets a mark on a function; `@service` claims each marked function for
+its class (`claiming.py`) and reads its definition; that of a subclass is read when it is first needed.
 """
 
-import functools
 import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar, get_origin, overload
+from typing import Any, Final, TypeVar, get_origin
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import ServiceNames, checked_aliases, checked_grpc, checked_rpcx
 from fastrpc.rpc.claiming import METHOD_MARK, MethodMark, claim_methods, marked_attributes, watch_subclasses
 from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.method_options import (
-    NAME,
-    SERVICE_NAME,
-    MethodOptions,
-    check_renamed,
-    check_safe,
-    check_tool,
-    checked_method_name,
-    checked_renamed,
-    checked_roles,
-    checked_timeout,
-)
+from fastrpc.rpc.marking import NOT_GIVEN, name_of, show_defaults
+from fastrpc.rpc.method_options import SERVICE_NAME, MethodOptions
 from fastrpc.rpc.refused_arguments import explain_arguments
-from fastrpc.rpc.routes import check_route, parsed_route
 from fastrpc.rpc.schema.annotation import Scope, captured_names
-from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature, warn_of_mutable_defaults
+from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
 
 __all__ = [
     "BUILTIN_PREFIX",
     "check_name_length",
-    "method",
+    "check_fields",
+    "checked_definition",
     "method_definition",
     "service",
     "service_definition",
 ]
 
 C = TypeVar("C", bound=type[Any])
-F = TypeVar("F", bound=Callable[..., Any])
 
 SERVICE_MARK = "__fastrpc_service__"
 
@@ -56,84 +44,6 @@ LONGEST_NAME = 255
 #: The module of `Field`: without it no annotation has one.
 _FIELD_MODULE: Final = "fastrpc.rpc.protobuf.field"
 
-#: An option that was not given, so that an override can inherit it.
-_NOT_GIVEN: Final[Any] = None
-
-
-@overload
-def method(handler: F, /) -> F: ...
-@overload
-def method(
-    name: str | None = None,
-    *,
-    inline: bool = False,
-    idempotent: bool = False,
-    timeout: float | None = None,
-    codec: str | None = None,
-    public: bool = False,
-    roles: Sequence[str] = (),
-    renamed: Mapping[str, str] | None = None,
-    safe: bool = False,
-    tool: bool = False,
-    alias: Sequence[str] = (),
-    http: str | None = None,
-) -> Callable[[F], F]: ...
-@explain_arguments("method")
-def method(
-    name: Any = None,
-    *,
-    inline: bool = _NOT_GIVEN,
-    idempotent: bool = _NOT_GIVEN,
-    timeout: float | None = None,
-    codec: str | None = None,
-    public: bool = _NOT_GIVEN,
-    roles: Sequence[str] = _NOT_GIVEN,
-    renamed: Mapping[str, str] | None = None,
-    safe: bool = _NOT_GIVEN,
-    tool: bool = _NOT_GIVEN,
-    alias: Sequence[str] = _NOT_GIVEN,
-    http: str | None = None,
-) -> Any:
-    """Mark a function as a remote method; the function itself is unchanged.
-
-    Args:
-        name: the name on the wire after the service's; the function's own by default.
-        inline: run a plain `def` on the loop instead of in a thread; it must not block.
-        idempotent: running it twice is harmless, so a call that may have run can be retried.
-        timeout: seconds; the client's default and the server's cap.
-        codec: the codec of its payload, overriding the client's; "raw" for bytes untouched.
-        public: callers need not authenticate; `authorize` still has to allow the call.
-        roles: the roles of which a caller needs one, where the server authenticates.
-        renamed: old names of parameters that callers may still use, each with the present one; at most four.
-        safe: running it changes nothing, so it is idempotent, and HTTP callers may use GET.
-        tool: language models may call it, where `HTTP(mcp=True)` offers tools.
-        alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
-        http: a route of HTTP beside `POST /service/method`, such as "GET /orders/{id}": GET (of a safe method), POST,
-            PUT, PATCH or DELETE, and a path whose segments in braces are parameters; `{name:path}`, as the last one,
-            takes all further segments.
-
-    Raises:
-        TypeError: the function cannot be a remote method; the message says what to write.
-        ConfigError: an option has no such value, or no effect yet.
-    """
-    if name is not None and not isinstance(name, str):
-        return _mark(name, MethodOptions())
-    options = MethodOptions(
-        name=checked_method_name(name),
-        inline=inline,
-        idempotent=idempotent,
-        timeout=checked_timeout(timeout),
-        codec=codec,
-        public=public,
-        roles=checked_roles(roles),
-        renamed=checked_renamed(renamed),
-        alias=checked_aliases(alias, "method", name, NAME),
-        safe=safe,
-        tool=tool,
-        http=None if http is None else parsed_route(http),
-    )
-    return functools.partial(_mark, options=options)
-
 
 @explain_arguments("service")
 def service(
@@ -142,7 +52,7 @@ def service(
     *,
     version: str | None = None,
     implements: type[Any] | None = None,
-    alias: Sequence[str] = _NOT_GIVEN,
+    alias: Sequence[str] = NOT_GIVEN,
     rpcx: str | None = None,
     grpc: str | None = None,
 ) -> Callable[[C], C]:
@@ -170,7 +80,7 @@ def service(
 
     def mark(cls: C) -> C:
         if not isinstance(cls, type):
-            raise TypeError(f"@fastrpc.service({name!r}) marks classes, not {_name_of(cls)}")
+            raise TypeError(f"@fastrpc.service({name!r}) marks classes, not {name_of(cls)}")
         if SERVICE_MARK in vars(cls):
             known = vars(cls)[SERVICE_MARK].name
             raise TypeError(
@@ -183,10 +93,7 @@ def service(
         definition = _read(cls, names, version=version, contract=contract, frame=around)
         if contract is not None:
             check_implements(definition, contract)
-        if _FIELD_MODULE in sys.modules:
-            from fastrpc.rpc.protobuf.methods import check_field_options
-
-            check_field_options(definition.methods.values())
+        check_fields(definition)
         setattr(cls, SERVICE_MARK, definition)
         watch_subclasses(cls)
         return cls
@@ -194,27 +101,22 @@ def service(
     return mark
 
 
-def _show_defaults(function: Any, **defaults: object) -> None:
-    """Show in the signature the default of an option that is neither given nor inherited."""
-    shown = inspect.signature(function)
-    function.__signature__ = shown.replace(
-        parameters=[
-            each.replace(default=defaults.get(each.name, each.default)) for each in shown.parameters.values()
-        ]
-    )
+show_defaults(service, alias=())
 
 
-_show_defaults(
-    method, inline=False, idempotent=False, public=False, roles=(), safe=False, tool=False, alias=()
-)
-_show_defaults(service, alias=())
+def check_fields(definition: ServiceDefinition) -> None:
+    """Refuse `Field` options of protobuf that the methods of a service cannot have."""
+    if _FIELD_MODULE in sys.modules:
+        from fastrpc.rpc.protobuf.methods import check_field_options
+
+        check_field_options(definition.methods.values())
 
 
 def _check_service_name(name: Any) -> None:
     """Refuse a value that is not the name of a service."""
     if not isinstance(name, str):
         raise TypeError(
-            f'@fastrpc.service needs a name: write @fastrpc.service("name") above {_name_of(name)}'
+            f'@fastrpc.service needs a name: write @fastrpc.service("name") above {name_of(name)}'
         )
     if name and not SERVICE_NAME.fullmatch(name):
         raise ConfigError(
@@ -253,7 +155,7 @@ def check_name_length(full_name: str) -> None:
 
 
 def service_definition(source: Any, /) -> ServiceDefinition:
-    """Return the definition of a class under `@service`, of a subclass of one, or of an instance.
+    """Return the definition of a class under `@service`, of a subclass of one, of an instance, or of one function.
 
     Raises:
         TypeError: the source is not a service, or inherits from two.
@@ -261,6 +163,9 @@ def service_definition(source: Any, /) -> ServiceDefinition:
     cls = source if isinstance(source, type) else type(source)
     definition: ServiceDefinition | None = vars(cls).get(SERVICE_MARK)
     if definition is None:
+        mark = getattr(source, METHOD_MARK, None)
+        if isinstance(mark, MethodMark) and mark.prefix and mark.definition is not None:
+            return service_definition(mark.definition.owner)
         definition = _inherited(cls, source)
         setattr(cls, SERVICE_MARK, definition)
     return definition
@@ -294,52 +199,19 @@ def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition
                 f"{function!r} is no remote method: give method and arguments apart, as in call(Arith.mul, 6, 7)"
             )
         raise TypeError(
-            f"{_name_of(function)} is no remote method: put @fastrpc.method above it"
+            f"{name_of(function)} is no remote method: put @fastrpc.method above it"
             ' and @fastrpc.service("name") above its class'
         )
     if mark.owner is None:
         raise TypeError(
-            f'the class of {_name_of(function)} is no service: put @fastrpc.service("name") above it'
+            f'the class of {name_of(function)} is no service: put @fastrpc.service("name") above it'
         )
     service_definition(mark.owner)
     if mark.definition is None:
         raise TypeError(
-            f"{_name_of(function)} is not what {mark.owner.__qualname__} serves as {mark.attribute!r}"
+            f"{name_of(function)} is not what {mark.owner.__qualname__} serves as {mark.attribute!r}"
         )
     return mark.definition
-
-
-def _mark(handler: F, options: MethodOptions) -> F:
-    label = _name_of(handler)
-    if isinstance(handler, classmethod | staticmethod | property):
-        raise TypeError(
-            f"{label} is a {type(handler).__name__}:"
-            f" a remote method is a plain `def {label.rpartition('.')[2]}(self, …)`"
-        )
-    is_method = callable(handler) and hasattr(type(handler), "__get__")
-    if not is_method or isinstance(handler, type | functools.partial):
-        raise TypeError(f"@fastrpc.method marks functions in a class, not {label}")
-    signature = read_signature(handler)
-    if options.inline and signature.is_async:
-        raise TypeError(
-            f"{label} runs on the loop as it is: leave `inline=True` out, or write it without `async`"
-        )
-    if options.codec == "raw":
-        check_raw(signature)
-    if options.renamed:
-        check_renamed(label, options, signature)
-    if options.safe:
-        check_safe(label, options, signature)
-    if options.tool:
-        check_tool(label, signature)
-    if options.http is not None:
-        check_route(label, options.http, signature, is_safe=bool(options.safe))
-    warn_of_mutable_defaults(signature, handler)
-    try:
-        setattr(handler, METHOD_MARK, MethodMark(options, signature))
-    except AttributeError as error:
-        raise TypeError(f"{label} cannot be marked, {error}: write a function around it") from error
-    return handler
 
 
 # Reading the claimed functions.
@@ -351,7 +223,7 @@ def _inherited(cls: type[Any], source: Any) -> ServiceDefinition:
         hint = 'put @fastrpc.service("name") above its class'
         if get_origin(source) is not None:
             hint = f"make a subclass of {source!r} and pass that"
-        raise TypeError(f"{_name_of(source)} is no service: {hint}")
+        raise TypeError(f"{name_of(source)} is no service: {hint}")
     base: ServiceDefinition = vars(marked[0])[SERVICE_MARK]
     for member in marked[1:]:
         if not issubclass(marked[0], member):
@@ -424,15 +296,27 @@ def _read_method(
         signature = signature.filled_from(promised.signature)
     if options.codec == "raw":
         check_raw(signature)
-    definition = MethodDefinition(
-        cls,
-        names,
-        attribute,
-        mark.function,
-        options=options,
-        signature=signature,
-        promised=contracts,
+    return checked_definition(
+        MethodDefinition(
+            cls,
+            names,
+            attribute,
+            mark.function,
+            options=options,
+            signature=signature,
+            promised=contracts,
+        )
     )
+
+
+def checked_definition(definition: MethodDefinition) -> MethodDefinition:
+    """Return a definition unless its names are too long, or its handler cannot read its stream.
+
+    Raises:
+        ConfigError: a name is too long.
+        TypeError: a plain function takes a stream.
+    """
+    signature = definition.signature
     for name in (definition.full_name, *definition.aliases):
         check_name_length(name)
     if signature.stream is not None and not signature.is_async and not definition.is_stub:
@@ -477,8 +361,3 @@ def _inherited_marks(cls: type[Any], mark: MethodMark) -> Iterator[tuple[type[An
         )
         if isinstance(inherited, MethodMark) and inherited is not mark and not is_same:
             yield member, inherited
-
-
-def _name_of(thing: Any) -> str:
-    inner = getattr(thing, "__func__", None) or getattr(thing, "fget", None) or thing
-    return getattr(inner, "__qualname__", None) or repr(thing)

@@ -129,14 +129,20 @@ class HandlerSignature(NamedTuple):
         return [*(parameter.annotation for parameter in (*self.parameters, *streams)), self.result]
 
 
-def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
-    """Read the signature of the object given to `@method`; TypeError suggests a valid form."""
+def read_signature(handler: Callable[..., Any], *, has_self: bool = True) -> HandlerSignature:
+    """Read the signature of the object given to `@method`; TypeError suggests a valid form.
+
+    Args:
+        has_self: whether its first parameter is the instance.
+    """
     label = getattr(handler, "__qualname__", None) or repr(handler)
     scope = Scope(handler)
     signature = _signature_of(handler, label)
     parameters = [_parameter(label, parameter, scope, handler) for parameter in signature.parameters.values()]
-    _check_self(label, parameters, handler)
-    stream, position = _stream_parameter(label, parameters[1:])
+    if has_self:
+        _check_self(label, parameters, handler)
+        del parameters[0]
+    stream, position = _stream_parameter(label, parameters)
     result = _annotation(signature.return_annotation, inspect.Signature.empty)
     form = _form(handler)
     has_stream_result = _check_result(label, form, result, scope)
@@ -146,7 +152,7 @@ def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
     return HandlerSignature(
         label=label,
         scope=scope,
-        parameters=tuple(parameter for parameter in parameters[1:] if parameter is not stream),
+        parameters=tuple(parameter for parameter in parameters if parameter is not stream),
         stream=stream,
         stream_position=position,
         result=result,

@@ -63,6 +63,12 @@ class Advertising:
         self._registrar.want(self._records())
         self._registrar.follow()
 
+    async def settle(self) -> None:
+        """Send changes; return once the registry has them, or is known to be unreachable. Refusals are logged."""
+        self._registrar.want(self._records())
+        if await self._registrar.attempt():
+            self._registrar.follow()
+
     async def retire(self) -> None:
         """Mark every record as that of a leaving server; withdraw those whose registry has no such mark."""
         await self._registrar.retire()

@@ -8,7 +8,8 @@ from fastrpc.config import ServerConfig
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.description import describe_services
-from fastrpc.rpc.service import BUILTIN_PREFIX, method, service
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import BUILTIN_PREFIX, service
 from fastrpc.status import Status
 
 __all__ = ["BUILTIN_PREFIX", "Reflection", "check_reveals", "reflection_for"]

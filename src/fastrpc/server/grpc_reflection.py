@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.protobuf.known_files import REFLECTIONS
 from fastrpc.rpc.protobuf.reflection_messages import (
     ErrorResponse,
@@ -14,7 +15,7 @@ from fastrpc.rpc.protobuf.reflection_messages import (
     ServerReflectionResponse,
     ServiceResponse,
 )
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.service import service
 from fastrpc.server.builtin import Reflection, check_reveals
 from fastrpc.server.described_files import DescribedFiles, Describing
 from fastrpc.status import Status

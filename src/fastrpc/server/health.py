@@ -1,15 +1,16 @@
 """Health: the state of a server's services, and `fastrpc.health`, which reports it."""
 
 import enum
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import BUILTIN_PREFIX, service
 from fastrpc.server.wakeup import Watchers, ended_by_drain
 from fastrpc.status import Status
 
@@ -30,12 +31,42 @@ class ServingState:
         self._services = services
         # Services that report NOT_SERVING; "" is the whole server.
         self._paused: set[str] = set()
+        # Services that are being removed.
+        self._leaving: set[str] = set()
         self.is_draining = False
         self.watchers = Watchers()
 
     def _names(self) -> dict[str, str]:
         """Return all names of services, each with the canonical one."""
         return {name: one.name for one in self._services() for name in one.names.of_service()}
+
+    def removable(self, service: str) -> str:
+        """Return the canonical name of a service that can be removed.
+
+        Raises:
+            ConfigError: there is no such service, it is part of every server, or it is being removed.
+        """
+        if not isinstance(service, str) or not service:
+            raise ConfigError(f"the service is {service!r}, it must be a name")
+        self.check_name(service)
+        name = self._names()[service]
+        if name.startswith(BUILTIN_PREFIX):
+            raise ConfigError(f"{service!r} is a service that every server has")
+        if name in self._leaving:
+            raise ConfigError(f"the service {service!r} is being removed already")
+        return name
+
+    @contextmanager
+    def removing(self, service: str) -> Iterator[None]:
+        """Report a service as not serving until the block ends; what was set before is forgotten then."""
+        self._leaving.add(service)
+        self.watchers.wake()
+        try:
+            yield
+            self._paused.discard(service)
+        finally:
+            self._leaving.discard(service)
+            self.watchers.wake()
 
     def check_name(self, service: str) -> None:
         """Refuse the name of a service that the server does not have; "" is the whole server.
@@ -63,7 +94,8 @@ class ServingState:
 
     def is_serving(self, service: str) -> bool:
         """Return whether a service serves."""
-        return not (self.is_draining or "" in self._paused or service in self._paused)
+        is_paused = "" in self._paused or service in self._paused
+        return not (self.is_draining or is_paused or service in self._leaving)
 
     def of(self, service: str) -> str:
         """Return the state of a service in the words of gRPC's health protocol; "" is the whole server."""

@@ -69,10 +69,10 @@ class Registrar:
             ConfigError: the registry cannot hold a record.
             StoreError: the registry refuses one. In both cases the other records are registered.
         """
-        if failures := await self._settle():
+        if failures := await self.attempt():
             raise failures[0]
 
-    async def _settle(self) -> list[BaseException]:
+    async def attempt(self) -> list[BaseException]:
         """Send every difference to the registry; return one failure for each record that it does not hold now."""
         async with self._settling:
             extra = [record for record in self._held if record not in self._wanted]
@@ -113,7 +113,7 @@ class Registrar:
         refusals: set[str] = set()
         while self._has_changed.is_set():
             self._has_changed.clear()
-            failures = await self._settle()
+            failures = await self.attempt()
             # Several records may be refused for one reason.
             reasons = {str(error): error for error in failures}
             for reason, error in reasons.items():

@@ -19,19 +19,17 @@ from fastrpc.errors import ConfigError
 from fastrpc.handlers.auth.access_options import Authenticate, Authorize
 from fastrpc.handlers.life import Life
 from fastrpc.handlers.services import Services, is_inside_handler
-from fastrpc.handlers.sources import is_service
 from fastrpc.limits import Limit, checked_limits
 from fastrpc.peers.peer import Peer
 from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.refused_arguments import explain_arguments
-from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
 from fastrpc.server.admin.opening import Admin
-from fastrpc.server.builtin import BUILTIN_PREFIX, reflection_for
+from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.connections import (
     abort_connections,
     close_connections,
@@ -41,8 +39,8 @@ from fastrpc.server.connections import (
     outlast,
 )
 from fastrpc.server.encryption import check_listening
-from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, ServingState
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
+from fastrpc.server.offer import Offer
 from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
 from fastrpc.transports.base import BACKLOG, Listener, drain_listeners, reload_listeners
@@ -91,14 +89,12 @@ class Server:
         self.admin = Admin(config, has_registry=registry is not None)
         self._interceptors = checked_interceptors(interceptors)
         self._listeners: list[Listener] = []
-        self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
         self._life = Life()
         self._gate: Gate | None = None
         # A second start waits: no call is served before every source is entered.
         self._starting = asyncio.Lock()
         self._ownership = Ownership()
         self._is_shut = False
-        self._is_closed = False
         self._leaving: asyncio.Task[None] | None = None
         self._quiet: asyncio.Event | None = None
         self._numbers = numbers_of(config.codecs)
@@ -106,9 +102,12 @@ class Server:
         bounds = checked_limits(limits, has_identities=authenticate is not None)
         self._served = Services(config, self._interceptors, self._numbers, self._life, calling, limits=bounds)
         self._services = self._served.definitions
-        self._health = ServingState(lambda: self._services)
         spin = allowed_spin(config.spin_microseconds, stacklevel=3)
         self._accepting = Accepting(config, self._numbers, self._access.schemes, spin)
+        self._offer = Offer(config, self._served, self._access, self._accepting)
+        self._health = self._offer.health
+        if registry is not None:
+            self._offer.advertising = _advertising(registry, config, self._offer.serving_now)
 
     # Life
 
@@ -189,7 +188,7 @@ class Server:
         self._ownership.check_use(is_started=self._gate is not None)
 
     def _check_open(self) -> None:
-        if self._is_closed:
+        if self._offer.is_closed:
             raise RuntimeError("this Server is closed; make a new one")
 
     def _check_taking(self) -> None:
@@ -203,20 +202,8 @@ class Server:
         self._access.guard(self._gate, self._config.timeouts.handshake)
         self._accepting.begin(self._gate, self._services)
         self._quiet = asyncio.Event()
-        await self._served.enter(self._sources)
-        self._served.add(self._make_health())
-        if self._config.reflection is not False:
-            self._served.add(reflection_for(self._config, self._services, self._access.may_call))
-        self._access.check(self._services)
-        self._accepting.check_services(self._services)
-        self._gate.dispatcher.index_methods()
+        await self._offer.enter(self._sources)
         await self.admin.open(self)
-
-    def _make_health(self) -> Health | GrpcHealth:
-        """Make the service of health, by the names of gRPC unless a source has these."""
-        is_taken = any(one.name == GRPC_HEALTH for one in self._services)
-        kind = GrpcHealth if "grpc" in self._config.protocols and not is_taken else Health
-        return kind(self._health)
 
     def reload(self) -> None:
         """Read the files of certificates, tokens and policies again now; open connections stay."""
@@ -226,26 +213,39 @@ class Server:
         self._access.reload()
 
     def add(self, source: Any) -> None:
-        """Serve another source. A running server accepts only instances.
+        """Serve another source, or a service that was removed. A running server accepts only instances and functions.
 
         Raises:
             ConfigError: a method of that name is served already, or the source has an unknown kind.
         """
         if self._gate is None:
             self._sources.append(source)
-        elif is_service(source):
-            with ShownAtProgram():
-                services = [*self._services, service_definition(source)]
-                self._accepting.check_services(services)
-                # Before it is served: a program may go on after the error.
-                self._access.check(services)
-                self._served.add(source)
-            self._health.watchers.wake()
-            self._advertise_again()
         else:
-            raise ConfigError(
-                f"{source!r} cannot be added to a running server", hint="add an instance of a service"
-            )
+            self._offer.add(source)
+
+    async def remove(self, name: str, timeout: float | None = None) -> bool:
+        """Serve a service no longer: callers go to other servers, until `add` brings it back.
+
+        Its record is withdrawn from the registry. For `Timeouts.announce` seconds its calls are served as before, so
+        that clients can see the withdrawal; later ones are refused before they start, as in a drain. Once its running
+        calls have ended, the context managers of its sources are left, unless they hold other services, too.
+
+        Args:
+            name: the service, by any of its names.
+            timeout: seconds for the running calls; None stands for `Timeouts.drain`.
+
+        Returns:
+            Whether every call ended by itself; the others were cut off.
+
+        Raises:
+            ConfigError: the server has no such service, or is removing it.
+        """
+        check_timeout(timeout, zero=True)
+        self._check_use()
+        self._check_taking()
+        if self._gate is None:
+            raise RuntimeError("this Server has not started")
+        return await self._offer.remove(name, timeout)
 
     async def listen(
         self,
@@ -299,8 +299,8 @@ class Server:
         try:
             # The server may have drained while the address was bound: that drain did not close this listener.
             self._check_taking()
-            if self._advertising is not None:
-                await self._advertising.add(listener.address, advertise)
+            if self._offer.advertising is not None:
+                await self._offer.advertising.add(listener.address, advertise)
         except BaseException:
             self._listeners.remove(listener)
             listener.close()
@@ -318,7 +318,7 @@ class Server:
         """
         if not self._is_shut:
             await self.start()
-        if self._is_closed:
+        if self._offer.is_closed:
             connection.close()
             return
         # Even while it drains: the process that accepted the connection may not have known of that.
@@ -344,17 +344,17 @@ class Server:
         """
         check_timeout(timeout, zero=True)
         self._check_use()
-        if self._gate is None or self._is_closed:
+        if self._gate is None or self._offer.is_closed:
             await self.close()
             return True
         self._health.drain()
         self._life.draining(self._gate.running)
-        if self._advertising is not None:
-            await self._advertising.retire()
+        if self._offer.advertising is not None:
+            await self._offer.advertising.retire()
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
-        if self._advertising is not None:
-            await self._advertising.withdraw()
+        if self._offer.advertising is not None:
+            await self._offer.advertising.withdraw()
         drain_listeners(self._listeners)
         await self._shut()
         limit = self._config.timeouts.drain if timeout is None else timeout
@@ -370,13 +370,13 @@ class Server:
         Closing again returns at once.
         """
         # After a fork, sockets and loop belong to the parent, and so do their entries in its epoll set.
-        if self._is_closed or self._ownership.is_of_parent:
+        if self._offer.is_closed or self._ownership.is_of_parent:
             return
         self._check_use()
-        self._is_closed = True
+        self._offer.is_closed = True
         # Concurrently: connections do not wait for a slow registry.
-        if self._advertising is not None:
-            self._leaving = asyncio.ensure_future(self._advertising.close())
+        if self._offer.advertising is not None:
+            self._leaving = asyncio.ensure_future(self._offer.advertising.close())
         try:
             await outlast(asyncio.ensure_future(self._close_connections()), self._abort_connections)
             if self._leaving is not None:
@@ -442,25 +442,15 @@ class Server:
             self._check_use()
             self._health.check_name(service or "")
         self._health.set(serving, service or "")
-        self._advertise_again()
-
-    def _advertise_again(self) -> None:
-        is_leaving = self._health.is_draining or self._is_closed
-        if self._advertising is not None and self._gate is not None and not is_leaving:
-            self._advertising.update()
-
-    def _serving_now(self) -> "dict[str, str | None]":
-        """Return the healthy services with their versions; bare functions have no name to list."""
-        return {
-            one.name: one.version for one in self.services if one.name and self._health.is_serving(one.name)
-        }
+        if self._gate is not None:
+            self._offer.advertise_again()
 
     # State for users
 
     @property
     def services(self) -> tuple[ServiceDefinition, ...]:
         """The services, without the built-in ones; empty before the start."""
-        return tuple(one for one in self._services if not one.name.startswith(BUILTIN_PREFIX))
+        return self._offer.services
 
     @property
     def is_draining(self) -> bool:
@@ -484,7 +474,11 @@ class Server:
         return connection_stats(self._gate)
 
     def __del__(self) -> None:
-        if getattr(self, "_listeners", None) and not self._is_closed and self._ownership.is_of_this_process:
+        if (
+            getattr(self, "_listeners", None)
+            and not self._offer.is_closed
+            and self._ownership.is_of_this_process
+        ):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:

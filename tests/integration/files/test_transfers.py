@@ -14,7 +14,7 @@ import fastrpc.files.rpcx.sync
 from fastrpc import CallError, Client, PeerClient, Status, SyncClient
 from fastrpc.config import Limits, ServerConfig
 from fastrpc.files import FileDigest, FileService, download, upload
-from fastrpc.rpc.service import method
+from fastrpc.rpc.marking import method
 from tests.integration.files.test_file_service import file_size_limit
 from tests.support.served import served
 from tests.support.transfers import (

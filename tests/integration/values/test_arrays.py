@@ -14,8 +14,9 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Client, DecodeError, EncodeError, ServerConfig, Status, SyncClient
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import check_service
-from fastrpc.rpc.service import method, service, service_definition
+from fastrpc.rpc.service import service, service_definition
 from fastrpc.testing import connected, serving
 from tests.support.served import SCHEMES, served
 

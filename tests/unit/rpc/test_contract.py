@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Optional, Protocol
 import pytest
 
 from fastrpc.rpc.contract import is_accepted
-from fastrpc.rpc.service import method, method_definition, service, service_definition
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import method_definition, service, service_definition
 
 
 @service("arith")

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from fastrpc.rpc.description import describe, nearest_name, signature_text
-from fastrpc.rpc.service import method, method_definition, service, service_definition
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import method_definition, service, service_definition
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import pytest
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.service import method, method_definition, service, service_definition
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import method_definition, service, service_definition
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -16,8 +16,9 @@ from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc.errors import CallError, ConfigError, DecodeError
 from fastrpc.rpc.coders import may_hold_containers
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import check_service, codec_for, marshal_for, untyped_marshal
-from fastrpc.rpc.service import method, method_definition, service, service_definition
+from fastrpc.rpc.service import method_definition, service, service_definition
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -272,7 +273,8 @@ def test_a_contract_is_compared_again_when_all_types_are_known() -> None:
     later: dict[str, Any] = {}
     source = """
 from typing import Protocol
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
 
 @service("later")
 class Contract(Protocol):

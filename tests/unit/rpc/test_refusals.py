@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
 
 
 class Base:

@@ -8,7 +8,8 @@ from typing import Any, Generic, Self, TypeVar
 import pytest
 
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.service import method, method_definition, service, service_definition
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import method_definition, service, service_definition
 
 T = TypeVar("T")
 

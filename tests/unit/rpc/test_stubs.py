@@ -5,7 +5,8 @@ from typing import Protocol
 
 import pytest
 
-from fastrpc.rpc.service import method, method_definition, service
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import method_definition, service
 
 
 @service("stubs")

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from fastrpc.codecs.base import codec_named
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.schema.conversion import hooks_for
-from fastrpc.rpc.service import method, method_definition, service
+from fastrpc.rpc.service import method_definition, service
 
 USES_ALL_BUT_THEM = """
 import sys

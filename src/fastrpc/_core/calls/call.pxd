@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastrpc._core.base.histogram cimport CallTotals, MethodCounters
 from fastrpc._core.base.timer_wheel cimport Timed
@@ -26,6 +26,10 @@ cdef enum HandlerStyle:
     STYLE_ASYNC = 0
     STYLE_INLINE = 1
     STYLE_THREAD = 2
+
+cdef enum:
+    # Among the flags of a route, which are those of its REQUEST: its service was removed. No frame has this bit.
+    ROUTE_WITHDRAWN = 256
 
 cdef uint64_t NO_DEADLINE
 
@@ -56,7 +60,7 @@ cdef class MethodRoute:
         readonly str method
         bytes name
         readonly str kind
-        uint8_t flags
+        uint16_t flags
         readonly object definition
         readonly Marshal marshal
         readonly MethodCounters counters
@@ -103,6 +107,9 @@ cdef class RouteTable:
 
         # The place found last: the next call is most often of the same method.
         uint32_t _last
+
+        # The number of changes of the methods.
+        readonly uint64_t changes
 
     cdef MethodRoute find(self, const char* name, Py_ssize_t size)
 

@@ -77,14 +77,31 @@ class MethodRoute:
 
     @property
     def handler(self) -> Any:
-        """The bound method that serves it; None on a client."""
+        """The bound method that serves it; None on a client, and once it was released."""
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether its service was removed, so that calls are refused before they start."""
+
+    def withdraw(self) -> None:
+        """Refuse calls from now on, before they start."""
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it is withdrawn and none of its calls is under way any more."""
+
+    def release(self) -> None:
+        """Drop the handler of a withdrawn route, whose last call has ended."""
+
+    def bring_back(self, handler: Callable[..., Any]) -> None:
+        """Serve calls again."""
 
 @final
 class RouteTable:
     """The methods of a server, found by the bytes of a frame."""
 
     def add(self, *routes: MethodRoute) -> None:
-        """Add routes, or none of them.
+        """Add routes, or none of them. They take the place of withdrawn ones of the same names.
 
         Raises:
             ConfigError: a route of this name is there already.
@@ -96,6 +113,10 @@ class RouteTable:
 
     def get(self, method: str) -> MethodRoute | None:
         """Return the route of a full method name."""
+
+    @property
+    def changes(self) -> int:
+        """The number of changes of the methods."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[MethodRoute]: ...

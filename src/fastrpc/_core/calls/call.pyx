@@ -148,6 +148,25 @@ cdef class MethodRoute:
             timeout = definition.timeout
         self.timeout_ns = 0 if timeout is None else int(timeout * 1e9)
 
+    @property
+    def is_withdrawn(self):
+        return bool(self.flags & ROUTE_WITHDRAWN)
+
+    def withdraw(self):
+        self.flags |= ROUTE_WITHDRAWN
+
+    @property
+    def is_released(self):
+        return self.is_withdrawn and self.handler is None
+
+    def release(self):
+        if self.flags & ROUTE_WITHDRAWN:
+            self.handler = None
+
+    def bring_back(self, handler not None):
+        self.handler = handler
+        self.flags &= ~ROUTE_WITHDRAWN
+
     def set_protocol(self, str protocol not None, make_form=None):
         self.protocol = protocol
         if make_form is not None:
@@ -198,14 +217,14 @@ cdef class RouteTable:
         PyMem_Free(self._slots)
 
     def add(self, *routes):
-        """Add routes, or none of them.
+        """Add routes, or none of them. They take the place of withdrawn ones of the same names.
 
         Raises:
             ConfigError: a route of this name is there already.
             TypeError: a name is an alias of one method and means another one as well.
         """
         cdef MethodRoute route
-        known = dict(zip(self._names, self._routes))
+        known = {name: one for name, one in zip(self._names, self._routes) if not one.is_withdrawn}
         found = []
         for each in routes:
             route = <MethodRoute?>each
@@ -215,6 +234,8 @@ cdef class RouteTable:
                     raise clash(method, known[name], route)
                 known[name] = route
                 found.append((name, route))
+        names = {name for name, _ in found}
+        self.remove(*[one for name, one in zip(self._names, self._routes) if name in names])
         self._methods += routes
         self._names += [name for name, _ in found]
         self._routes += [one for _, one in found]
@@ -262,6 +283,7 @@ cdef class RouteTable:
             place = (place + 1) & self._mask
 
     def _rebuild(self):
+        self.changes += 1
         cdef uint32_t place
         cdef Py_ssize_t i
         cdef bytes name

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, final
 
 from fastrpc._core.calls.call import MethodRoute
@@ -53,6 +53,9 @@ class Access:
 
     def renew(self, engines: Collection[Any]) -> None:
         """End the decisions made by files that have changed, for all connections, those without a call included."""
+
+    def forget(self, routes: Iterable[MethodRoute], connections: Iterable[ServedConnection]) -> None:
+        """Drop the decisions about routes that are gone."""
 
     def expire(self, connection: ServedConnection) -> None:
         """End the credential of a connection now, and the streams that depend on it."""

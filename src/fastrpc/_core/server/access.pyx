@@ -128,6 +128,13 @@ cdef class Access:
         # A connection begins with 0, and takes the generation of its files with each verdict.
         self.generation = self.proved_since = 1
 
+    def forget(self, routes, connections):
+        cdef ServedConnection connection
+        for route in routes:
+            self._routes.pop(route, None)
+        for connection in connections:
+            connection.answers = None
+
     cdef int judge(self, ServerCall call) except? -2:
         """Return OK, the status to refuse the call with, or WAITS. An error of `authorize` is raised."""
         cdef ServedConnection connection = call.connection

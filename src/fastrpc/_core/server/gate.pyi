@@ -1,5 +1,5 @@
 from asyncio import AbstractEventLoop
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, final
 
 from fastrpc._core.calls.call import RouteTable
@@ -72,8 +72,10 @@ class Gate(Guards):
     def cancel_call(self, call: ServerCall, *, is_late: bool = False) -> None:
         """Stop a call that its caller cancelled; `is_late`: because its deadline passed. It is still answered."""
 
-    def end_calls(self, connection: ServedConnection, text: str) -> None:
-        """Answer every call in flight with UNAVAILABLE and this reason, and stop its handler."""
+    def end_calls(
+        self, connection: ServedConnection, text: str, calls: Container[ServerCall] | None = None
+    ) -> None:
+        """Answer every call in flight, or those of `calls`, with UNAVAILABLE and this reason, and stop its handler."""
 
     def weigh_output(self, connection: ServedConnection, size: int) -> None:
         """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""

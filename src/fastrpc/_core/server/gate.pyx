@@ -21,7 +21,7 @@ from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_NORMAL
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.calls.call cimport ROUTE_WITHDRAWN, MethodRoute
 from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.payload.arguments cimport refusal_text, told_count
@@ -91,7 +91,7 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
     if call.priority == PRIORITY_HIGH and gate._access is None:
         # Only a rule of a policy allows high priority.
         call.priority = PRIORITY_NORMAL
-    if (call.flags ^ call.route.flags) & (STREAM_IN | STREAM_OUT):
+    if (call.flags ^ call.route.flags) & (STREAM_IN | STREAM_OUT | ROUTE_WITHDRAWN):
         return gate._refuse_shape(call)
     if names and not call.route.names.accepts(names):
         return gate._refuse_names(call, told_count(names))
@@ -204,11 +204,13 @@ cdef class Gate(Guards):
         call.connection.now = now_ns()
         self.cancel(call, is_late)
 
-    def end_calls(self, ServedConnection connection not None, str text not None):
-        """Answer every call in flight, and stop its handler."""
+    def end_calls(self, ServedConnection connection not None, str text not None, calls=None):
+        """Answer every call in flight, or those of them that are given, and stop its handler."""
+        cdef ServerCall call
         connection.now = now_ns()
         for call in [*(connection.queue or ()), *(connection.held or ())]:
-            self.end_call(<ServerCall>call, text)
+            if calls is None or call in calls:
+                self.end_call(call, text)
 
     def weigh_output(self, ServedConnection connection not None, Py_ssize_t size):
         """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
@@ -325,7 +327,9 @@ cdef class Gate(Guards):
         return self.refuse(call, status, text, status == UNIMPLEMENTED)
 
     cdef int _refuse_shape(self, ServerCall call) except -1:
-        """Refuse a call that streams otherwise than its method."""
+        """Refuse a call of a withdrawn method, or one that streams otherwise than its method."""
+        if call.route.flags & ROUTE_WITHDRAWN:
+            return self.refuse(call, UNAVAILABLE, f"{call.route.method}: its service was removed from this server")
         return self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(call.route), True)
 
     cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:

@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.handlers.sources import opened_sources
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import describe_services
+from fastrpc.rpc.functions import function_services, is_function
 from fastrpc.rpc.service import SERVICE_MARK, service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
 from fastrpc.server.health import Health
@@ -74,12 +76,13 @@ def definitions_in(text: str) -> list[ServiceDefinition]:
 
 async def _definitions_of(source: Any) -> list[ServiceDefinition]:
     if isinstance(source, list | tuple):
+        source = _joined(source)
         return [definition for one in source for definition in await _definitions_of(one)]
     try:
         return [service_definition(source)]
     except TypeError:
-        async with opened_sources([source]) as services:
-            return [service_definition(service) for service in services]
+        async with opened_sources([source]) as opened:
+            return [service_definition(one) for one in _joined([each.service for each in opened])]
 
 
 def _asked(address: str, timeout: float, dial: Dialing) -> Any:
@@ -143,12 +146,17 @@ def _executed(path: Path) -> Any:
 
 
 def services_in(module: Any) -> list[Any]:
-    """Return the classes under `@service` that a module itself defines."""
-    return [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and value.__module__ == module.__name__ and SERVICE_MARK in vars(value)
-    ]
+    """Return the classes under `@service` that a module itself defines, and one for the functions of each prefix."""
+    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    return _joined(
+        [one for one in own if is_function(one) or (inspect.isclass(one) and SERVICE_MARK in vars(one))]
+    )
+
+
+def _joined(services: Sequence[Any]) -> list[Any]:
+    """Return these services with a class for the functions of each prefix, after the others."""
+    others = [one for one in services if not is_function(one)]
+    return [*others, *function_services(one for one in services if is_function(one))]
 
 
 def _services_of(value: Any) -> list[Any]:
@@ -159,7 +167,7 @@ def _services_of(value: Any) -> list[Any]:
     if app is not None:
         return _services_of(app.sources)
     if isinstance(value, list | tuple):
-        return [service for one in value for service in _services_of(one)]
+        return [service for one in _joined(value) for service in _services_of(one)]
     try:
         service_definition(value)
     except TypeError as error:

@@ -22,9 +22,10 @@ from fastrpc.client.client import Client
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.rpc.aliases import ServiceNames
 from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import codec_for
 from fastrpc.rpc.schema.json_schema import SchemaSet
-from fastrpc.rpc.service import method, service, service_definition
+from fastrpc.rpc.service import service, service_definition
 from fastrpc.rpc.signature import NO_DEFAULT
 from fastrpc.status import Status
 from fastrpc.tls.failures import DEMANDS_CERTIFICATE

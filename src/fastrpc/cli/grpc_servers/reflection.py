@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from fastrpc.errors import CallError, ConfigError, DecodeError
 from fastrpc.rpc.description import nearest_name
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.protobuf.known_files import REFLECTIONS
 from fastrpc.rpc.protobuf.reflection_messages import ServerReflectionRequest, ServerReflectionResponse
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.service import service
 from fastrpc.status import Status
 
 __all__ = ["ServerDescriptors", "check_protobuf", "is_grpc"]

@@ -30,7 +30,8 @@ from fastrpc.files.rpcx.tickets import Ticket, Tickets
 from fastrpc.files.service import DIGEST_SECONDS, pieces_of_call, write_all
 from fastrpc.files.write_behind import WriteBehind
 from fastrpc.handlers.auth.own_credentials import peer_of
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
 from fastrpc.status import Status
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 

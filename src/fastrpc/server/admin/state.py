@@ -84,14 +84,14 @@ class ServerState:
         self._config = config
         self._server = server
         self._gate = server._gate
-        self._health = server._health
+        self._health = server._offer.health
         self._began = time.time()
         self._exposition: Exposition | None = None
 
     @property
     def is_ready(self) -> bool:
         """Whether calls are to be sent here."""
-        advertising = self._server._advertising
+        advertising = self._server._offer.advertising
         has_doors = bool(self._server._listeners) or self._takes_connections
         if not (self._health.is_serving("") and has_doors) or self._server._is_shut:
             return False

@@ -48,7 +48,7 @@ def http_service(
         gate, config.http, bounds, partial(_method, config), paths, hosts, web=web, sign_seconds=SIGN_SECONDS
     )
     if config.http.json:
-        service.routes = Routes(services, gate.routes)
+        service.routes = Routes(gate.routes)
     if config.http.trusted_proxies:
         # Imported on first use: most servers stand behind no proxy.
         from fastrpc.server.http.forwarded import TrustedProxies

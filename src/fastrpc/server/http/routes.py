@@ -1,6 +1,6 @@
 """Routes of a server's methods: which one a path is of, and the arguments in path, query and body."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -91,14 +91,12 @@ class Routes:
     """The routes of a server.
 
     Args:
-        services: those of the server, which may grow.
-        table: its methods.
+        table: its methods, which may change; those of removed services have their routes still.
     """
 
-    def __init__(self, services: Sequence[ServiceDefinition], table: RouteTable) -> None:
-        self._services = services
+    def __init__(self, table: RouteTable) -> None:
         self._table = table
-        self._known: tuple[ServiceDefinition, ...] = ()
+        self._known = 0
         self._root = _Node()
         self._is_empty = True
 
@@ -132,11 +130,11 @@ class Routes:
         return method, None if handled is None else Routed(handled, _values(handled.route, segments)), allowed
 
     def _renew(self) -> None:
-        services = tuple(self._services)
-        if services == self._known:
+        if self._known == self._table.changes:
             return
-        self._known, self._root = services, _Node()
-        handled = [_handled(method, route) for method, route in _routes_of(services)]
+        self._known, self._root = self._table.changes, _Node()
+        methods = [one.definition for one in self._table]
+        handled = [_handled(method, route) for method, route in _routes_of(methods)]
         for one in handled:
             node = self._root
             for part in one.route.parts:
@@ -168,7 +166,7 @@ def check_routes(services: Sequence[ServiceDefinition], reserved: frozenset[str]
         for method in service.methods.values()
         for name in method.names
     }
-    for method, route in _routes_of(services):
+    for method, route in _routes_of(method for service in services for method in service.methods.values()):
         if route.parts[0].is_fixed and route.parts[0].text in reserved:
             raise ConfigError(f'{method.label}: http="{route}" is at the fixed path /{route.parts[0].text}')
         if route.path in paths:
@@ -182,8 +180,7 @@ def check_routes(services: Sequence[ServiceDefinition], reserved: frozenset[str]
         named.append((method, route))
 
 
-def _routes_of(services: Sequence[ServiceDefinition]) -> list[tuple[MethodDefinition, HttpRoute]]:
-    methods = (method for service in services for method in service.methods.values())
+def _routes_of(methods: Iterable[MethodDefinition]) -> list[tuple[MethodDefinition, HttpRoute]]:
     return [(method, method.options.http) for method in methods if method.options.http is not None]
 
 

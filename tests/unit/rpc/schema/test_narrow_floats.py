@@ -14,9 +14,10 @@ import fastrpc
 from fastrpc import EncodeError, Float32
 from fastrpc.codecs.base import codec_named
 from fastrpc.rpc.description import describe
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.schema.json_schema import SchemaSet
-from fastrpc.rpc.service import method, method_definition, service, service_definition
+from fastrpc.rpc.service import method_definition, service, service_definition
 
 Narrow = Annotated[float, Float32]
 T = TypeVar("T")

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from fastrpc.errors import ConfigError
+from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import check_service, marshal_for
-from fastrpc.rpc.service import method, method_definition, service, service_definition
+from fastrpc.rpc.service import method_definition, service, service_definition
 
 if TYPE_CHECKING:
     from decimal import Decimal as Money

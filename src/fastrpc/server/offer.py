@@ -1,0 +1,134 @@
+"""The services that a server offers: its sources, their health, and their records in a registry."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastrpc.config import ServerConfig
+from fastrpc.config_errors import ShownAtProgram
+from fastrpc.errors import ConfigError
+from fastrpc.handlers.services import Services
+from fastrpc.handlers.sources import is_service
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.server.accepting import Accepting
+from fastrpc.server.access import ServerAccess
+from fastrpc.server.builtin import BUILTIN_PREFIX, reflection_for
+from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, ServingState
+from fastrpc.server.removal import end_calls
+
+if TYPE_CHECKING:
+    from fastrpc.server.advertising import Advertising
+
+__all__ = ["Offer"]
+
+
+class Offer:
+    """Adds services to a server and removes them, with the health and the records of each."""
+
+    def __init__(
+        self, config: ServerConfig, served: Services, access: ServerAccess, accepting: Accepting
+    ) -> None:
+        self._config = config
+        self._served = served
+        self._access = access
+        self._accepting = accepting
+        self.health = ServingState(lambda: served.definitions)
+        #: The records; None without a registry.
+        self.advertising: Advertising | None = None
+        #: Whether the server is closed.
+        self.is_closed = False
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server drains or is closed, and registers nothing."""
+        return self.health.is_draining or self.is_closed
+
+    async def enter(self, sources: Sequence[Any]) -> None:
+        """Make and enter the sources, and serve their services, with those of every server.
+
+        Raises:
+            ConfigError: a source has an unknown kind, or a service cannot be offered.
+        """
+        await self._served.enter(sources)
+        self._served.add(self._make_health())
+        services = self._served.definitions
+        if self._config.reflection is not False:
+            self._served.add(reflection_for(self._config, services, self._access.may_call))
+        self._access.check(services)
+        self._accepting.check_services(services)
+        self._served.gate.dispatcher.index_methods()
+
+    def _make_health(self) -> Health | GrpcHealth:
+        """Make the service of health, by the names of gRPC unless a source has these."""
+        is_taken = any(one.name == GRPC_HEALTH for one in self._served.definitions)
+        kind = GrpcHealth if "grpc" in self._config.protocols and not is_taken else Health
+        return kind(self.health)
+
+    @property
+    def services(self) -> tuple[ServiceDefinition, ...]:
+        """The services without the built-in ones."""
+        return tuple(one for one in self._served.definitions if not one.name.startswith(BUILTIN_PREFIX))
+
+    def serving_now(self) -> dict[str, str | None]:
+        """Return the healthy services with their versions; bare functions have no name to list."""
+        return {
+            one.name: one.version for one in self.services if one.name and self.health.is_serving(one.name)
+        }
+
+    def advertise_again(self) -> None:
+        """Send changes of the services to the registry without waiting for it."""
+        if self.advertising is not None and not self.is_leaving:
+            self.advertising.update()
+
+    def add(self, source: Any) -> None:
+        """Serve an instance or a function from now on.
+
+        Raises:
+            ConfigError: a method of that name is served already, or the source has an unknown kind.
+        """
+        if not is_service(source):
+            raise ConfigError(
+                f"{source!r} cannot be added to a running server", hint="add an instance of a service"
+            )
+        with ShownAtProgram():
+            definition, _ = self._served.definition_with(source)
+            others = [one for one in self._served.definitions if one.owner is not definition.owner]
+            self._accepting.check_services([*others, definition])
+            # Before it is served: a program may go on after the error.
+            self._access.check([*others, definition])
+            self._served.add(source)
+        self._served.gate.dispatcher.index_methods()
+        self.health.watchers.wake()
+        self.advertise_again()
+
+    async def remove(self, name: str, timeout: float | None) -> bool:
+        """Withdraw a service, refuse its calls, and leave its sources; return whether every call ended by itself.
+
+        Raises:
+            ConfigError: there is no such service, or it is being removed.
+        """
+        service = self.health.removable(name)
+        try:
+            with self.health.removing(service):
+                await self._announce_removal()
+                parts = self._served.withdraw(service)
+        except BaseException:
+            # Cancelled: it is served as before.
+            self.advertise_again()
+            raise
+        self.health.watchers.wake()
+        seconds = self._config.timeouts.drain if timeout is None else timeout
+        routes = frozenset(route for part in parts for route in part.routes)
+        try:
+            return await end_calls(self._served.gate, routes, seconds)
+        finally:
+            for route in routes:
+                route.release()
+            await self._served.leave_parts(parts)
+
+    async def _announce_removal(self) -> None:
+        """Withdraw the records, and serve on for the time that clients need to see that."""
+        if self.advertising is not None and not self.is_leaving:
+            await self.advertising.settle()
+        if self._config.timeouts.announce:
+            await asyncio.sleep(self._config.timeouts.announce)

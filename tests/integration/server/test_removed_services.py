@@ -1,0 +1,336 @@
+"""`Server.remove`: the record goes first, then calls are refused unstarted, and `add` brings the service back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import (
+    HTTP,
+    Client,
+    ConfigError,
+    Server,
+    ServerConfig,
+    SyncClient,
+    Timeouts,
+    UnavailableError,
+)
+from fastrpc.auth import Identity, StaticTokens
+from fastrpc.registries import StaticRegistry
+from tests.support.http_talk import HttpClient
+from tests.support.served import SCHEMES, served
+from tests.support.threaded_server import ThreadedServer
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.one_loop
+
+
+@fastrpc.service("arith", alias=["sums"])
+class Arith:
+    def __init__(self) -> None:
+        self.is_free = asyncio.Event()
+        self.began = 0
+
+    @fastrpc.method(http="GET /products/{a}/{b}", safe=True)
+    async def mul(self, a: int, b: int) -> int:
+        return a * b
+
+    @fastrpc.method
+    async def held(self) -> str:
+        self.began += 1
+        await self.is_free.wait()
+        return "done"
+
+    @fastrpc.method
+    async def numbers(self) -> AsyncIterator[int]:
+        self.began += 1
+        yield 1
+        await self.is_free.wait()
+        yield 2
+
+
+@fastrpc.service("users")
+class Users:
+    @fastrpc.method
+    async def name(self) -> str:
+        return "Ann"
+
+
+class Entered(Users):
+    """A service that is entered and left."""
+
+    def __init__(self, life: list[str]) -> None:
+        self._life = life
+
+    async def __aenter__(self) -> None:
+        self._life.append("users in")
+
+    async def __aexit__(self, *_: object) -> None:
+        self._life.append("users out")
+
+
+@fastrpc.function("math.mul")
+async def mul(a: int, b: int) -> int:
+    return a * b
+
+
+@fastrpc.function("math.add")
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+def listed(registry: StaticRegistry, service: str) -> int:
+    with registry.watch(service) as watch:
+        assert watch.latest is not None
+        return len(watch.latest.endpoints)
+
+
+async def refused_unstarted(client: Any, method: Any, *args: Any) -> UnavailableError:
+    with pytest.raises(UnavailableError, match="was removed from this server") as caught:
+        await client.call(method, *args)
+    assert caught.value.processed == "no"
+    return caught.value
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_calls_of_a_removed_service_are_refused_before_they_start(scheme: str) -> None:
+    async with served(Arith, Users, scheme=scheme) as target, Client(target, fail_mode="failfast") as client:
+        assert await client.call(Arith.mul, 6, 7) == 42
+        assert await target.server.remove("arith") is True
+        await refused_unstarted(client, Arith.mul, 6, 7)
+        await refused_unstarted(client, "sums.mul", 6, 7)
+        assert await client.call(Users.name) == "Ann"
+        assert [one.name for one in target.server.services] == ["users"]
+
+
+async def test_add_brings_it_back_as_often_as_one_likes() -> None:
+    async with served(Arith) as target, Client(target, fail_mode="failfast") as client:
+        for service in (Arith(), Arith(), Arith()):
+            await target.server.remove("arith")
+            await refused_unstarted(client, Arith.mul, 6, 7)
+            target.server.add(service)
+            assert await client.call(Arith.mul, 6, 7) == 42
+        assert [one.name for one in target.server.services] == ["arith"]
+
+
+async def test_another_class_may_take_its_name() -> None:
+    @fastrpc.service("arith")
+    class Other:
+        @fastrpc.method
+        async def mul(self, a: int, b: int) -> str:
+            return f"{a} by {b}"
+
+    async with served(Arith) as target, Client(target, fail_mode="failfast") as client:
+        await target.server.remove("sums")
+        target.server.add(Other())
+        assert await client.call("arith.mul", 6, 7) == "6 by 7"
+        with pytest.raises(fastrpc.CallError, match="no method 'sums.mul'"):
+            await client.call("sums.mul", 6, 7)
+
+
+async def test_the_record_goes_first_and_comes_back() -> None:
+    registry = StaticRegistry()
+    async with Server(Arith, Users, registry=registry) as server:
+        await server.listen("tcp://127.0.0.1:0")
+        await server.remove("arith")
+        assert (listed(registry, "arith"), listed(registry, "users")) == (0, 1)
+        server.add(Arith())
+        await eventually(lambda: listed(registry, "arith") == 1)
+
+
+async def test_it_serves_on_while_the_withdrawal_is_announced() -> None:
+    registry = StaticRegistry()
+    config = ServerConfig(timeouts=Timeouts(announce=30.0))
+    server = Server(Arith, registry=registry, config=config)
+    async with Client(str(await server.listen("tcp://127.0.0.1:0")), fail_mode="failfast") as client:
+        removal = asyncio.ensure_future(server.remove("arith"))
+        await eventually(lambda: listed(registry, "arith") == 0)
+        assert await client.call(Arith.mul, 6, 7) == 42
+        assert await client.call("fastrpc.health.check", "arith") == "NOT_SERVING"
+        with pytest.raises(ConfigError, match="being removed already"):
+            await server.remove("arith")
+        # Nothing has happened yet that a cancellation could not take back.
+        removal.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await removal
+        await eventually(lambda: listed(registry, "arith") == 1)
+        assert await client.call("fastrpc.health.check", "arith") == "SERVING"
+    await server.close()
+
+
+@pytest.mark.parametrize("method", ["held", "numbers"])
+async def test_it_waits_for_running_calls(method: str) -> None:
+    arith = Arith()
+    async with served(arith) as target, Client(target, fail_mode="failfast") as client:
+
+        async def call() -> Any:
+            if method == "held":
+                return await client.call(Arith.held)
+            async with client.stream(Arith.numbers) as numbers:
+                return [n async for n in numbers]
+
+        running = asyncio.ensure_future(call())
+        await eventually(lambda: arith.began)
+        removal = asyncio.ensure_future(target.server.remove("arith"))
+        await eventually(lambda: not target.server.services)
+        await refused_unstarted(client, Arith.mul, 6, 7)
+        assert not removal.done()
+        arith.is_free.set()
+        assert await running in ("done", [1, 2])
+        assert await removal is True
+
+
+async def test_calls_that_outlast_the_time_are_cut_off() -> None:
+    arith = Arith()
+    async with served(arith) as target, Client(target, fail_mode="failfast") as client:
+        running = asyncio.ensure_future(client.call(Arith.held))
+        await eventually(lambda: arith.began)
+        assert await target.server.remove("arith", timeout=0) is False
+        with pytest.raises(fastrpc.CallError, match="the service was removed") as caught:
+            await running
+        assert caught.value.status is fastrpc.Status.UNAVAILABLE
+        assert target.server.stats()["live"]["calls"] == 0
+
+
+async def test_a_service_added_while_old_calls_run_is_not_cut_off_with_them() -> None:
+    old, new = Arith(), Arith()
+    async with served(old) as target, Client(target, fail_mode="failfast") as client:
+        first = asyncio.ensure_future(client.call(Arith.held))
+        await eventually(lambda: old.began)
+        removal = asyncio.ensure_future(target.server.remove("arith", timeout=20.0))
+        await eventually(lambda: not target.server.services)
+        target.server.add(new)
+        second = asyncio.ensure_future(client.call(Arith.held))
+        await eventually(lambda: new.began)
+        old.is_free.set()
+        assert await first == "done"
+        assert await removal is True
+        new.is_free.set()
+        assert await second == "done"
+
+
+async def test_a_handler_may_remove_its_own_service() -> None:
+    @fastrpc.service("own")
+    class Own:
+        @fastrpc.method
+        async def leave(self) -> bool:
+            return await target.server.remove("own")
+
+    async with served(Own) as target, Client(target, fail_mode="failfast") as client:
+        assert await client.call(Own.leave) is True
+        await refused_unstarted(client, Own.leave)
+
+
+async def test_its_context_managers_are_left_once_no_service_needs_them() -> None:
+    life: list[str] = []
+
+    @asynccontextmanager
+    async def database() -> AsyncIterator[list[Any]]:
+        life.append("database in")
+        yield [Entered(life), Arith()]
+        life.append("database out")
+
+    async with served(database) as target, Client(target) as client:
+        assert life == ["database in", "users in"]
+        await target.server.remove("users")
+        assert life[2:] == ["users out"]
+        assert await client.call(Arith.mul, 6, 7) == 42
+        await target.server.remove("arith")
+        assert life[3:] == ["database out"]
+    assert life[4:] == []
+
+
+async def test_the_functions_of_a_prefix_go_together() -> None:
+    async with served(mul, add) as target, Client(target, fail_mode="failfast") as client:
+        await target.server.remove("math")
+        await refused_unstarted(client, mul, 6, 7)
+        await refused_unstarted(client, add, 6, 7)
+        target.server.add(add)
+        assert await client.call(add, 6, 7) == 13
+        await refused_unstarted(client, mul, 6, 7)
+        target.server.add(mul)
+        assert await client.call(mul, 6, 7) == 42
+
+
+@pytest.mark.parametrize("name", ["ariht", "", "fastrpc.health", 7])
+async def test_other_names_are_refused(name: Any) -> None:
+    async with served(Arith) as target:
+        with pytest.raises(ConfigError):
+            await target.server.remove(name)
+
+
+async def test_only_a_server_that_serves_removes() -> None:
+    server = Server(Arith)
+    with pytest.raises(RuntimeError, match="has not started"):
+        await server.remove("arith")
+    async with server:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        await server.remove("arith")
+
+
+async def test_health_and_reflection_know_it_no_more() -> None:
+    async with served(Arith, Users) as target, Client(target) as client:
+        async with client.stream("fastrpc.health.watch", "arith") as states:
+            assert await states.receive() == "SERVING"
+            await target.server.remove("arith")
+            seen = [await states.receive()]
+            while seen[-1] != "SERVICE_UNKNOWN":
+                seen.append(await states.receive())
+        assert [one["name"] for one in await client.call("fastrpc.reflection.services")][:1] == ["users"]
+        with pytest.raises(fastrpc.CallError, match=r"there are users\.name"):
+            await client.call("another.method")
+
+
+async def test_callers_that_need_rights_are_refused_unstarted_too() -> None:
+    access = StaticTokens({"secret-of-ann-0123456789": Identity("ann")})
+    async with served(Arith, authenticate=access) as target:
+        async with Client(target, fail_mode="failfast", credentials="secret-of-ann-0123456789") as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+            await target.server.remove("arith")
+            await refused_unstarted(client, Arith.mul, 6, 7)
+            target.server.add(Arith())
+            assert await client.call(Arith.mul, 6, 7) == 42
+
+
+async def test_callers_by_http_get_503_by_both_paths() -> None:
+    config = ServerConfig(protocols=("native", "http"), http=HTTP())
+    async with served(Arith, config=config, scheme="tcp") as target, await HttpClient.to(target) as http:
+        assert (await http.get("/products/6/7")).value == 42
+        await target.server.remove("arith")
+        assert (await http.get("/products/6/7")).status == 503
+        assert (await http.post("/arith/mul", [6, 7])).status == 503
+        target.server.add(Arith())
+        assert (await http.get("/products/6/7")).value == 42
+
+
+async def test_no_call_fails_while_another_server_has_the_service() -> None:
+    """Half of the calls may not run twice: those are refused before they start, and go to the other server."""
+    async with served(Arith) as steady, served(Arith) as moving:
+        async with Client([steady, moving]) as client:
+
+            async def call(count: int) -> None:
+                for n in range(count):
+                    view = client.with_options(idempotent=bool(n % 2))
+                    assert await view.call(Arith.mul, n, 2) == 2 * n
+
+            calls = asyncio.gather(*(call(100) for _ in range(10)))
+            while not calls.done():
+                await moving.server.remove("arith")
+                await asyncio.sleep(0)
+                moving.server.add(Arith())
+                await asyncio.sleep(0)
+            await calls
+
+
+def test_a_blocking_client_goes_to_the_other_server() -> None:
+    with ThreadedServer(Arith) as steady, ThreadedServer(Arith) as moving:
+        with SyncClient([steady.address, moving.address]) as client:
+            for n in range(20):
+                assert client.call(Arith.mul, n, 2) == 2 * n
+            asyncio.run_coroutine_threadsafe(moving.server.remove("arith"), moving.loop).result(20)
+            for n in range(20):
+                assert client.call(Arith.mul, n, 2) == 2 * n
