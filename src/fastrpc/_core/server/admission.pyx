@@ -61,6 +61,8 @@ cdef enum:
     # although there is still more to read. One turn alone may bring megabytes.
     MOST_LOOKS = 6
     PATIENT_LOOKS = 24
+    # Nor is a turn waited for longer than so many holds more: the turns of a thousand busy connections are long.
+    PATIENT_HOLDS = 2
     MOST_CAUGHT_UP = 1_048_576
     MOST_WAITING = 1_000
 
@@ -551,6 +553,7 @@ cdef class CallAdmission:
         connection.looks = 0
         connection.patience = PATIENT_LOOKS
         connection.held_until_ns = now_ns() + self.hold_ns
+        connection.patient_until_ns = connection.held_until_ns + PATIENT_HOLDS * self.hold_ns
         return self.schedule(connection)
 
     cdef bint _is_caught_up(self, ServedConnection connection, uint64_t now) except -1:
@@ -558,8 +561,10 @@ cdef class CallAdmission:
         cdef bint has_read = connection.received_ns != connection.seen_read_ns
         if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
             connection.looks = MOST_LOOKS
-        elif connection.waits_for_turn() and connection.patience > 0:
-            # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each check.
+        elif connection.waits_for_turn() and connection.patience > 0 and now < connection.patient_until_ns:
+            # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each check. No
+            # date tells whether a cancel is still to come: behind a full window the peer's machine keeps what was sent long
+            # ago, so that a socket is read empty several times before that has come.
             connection.patience -= 1
             connection.held_until_ns = now + self.hold_ns
             return False

@@ -114,9 +114,10 @@ cdef class ServedConnection:
         uint64_t dated_ns
 
         # After a stall of the loop: the checks so far, the last read before, the bytes that requests held then, and the
-        # instant at which the hold ends although there may be more to read. Engines report a stall by
-        # `Gate.hold_for_stall`.
+        # instant at which the hold ends although there may be more to read, at the latest although received bytes wait for
+        # their turn. Engines report a stall by `Gate.hold_for_stall`.
         uint64_t held_until_ns
+        uint64_t patient_until_ns
         uint64_t seen_read_ns
         int64_t stalled_held
         int looks
