@@ -39,7 +39,7 @@ RANKS = {
         "types",
         "watched_file",
     ),
-    3: ("_core", "codecs", "compressors", "limits", "stores", "tls"),
+    3: ("_core", "codecs", "compressors", "limits", "place", "stores", "tls"),
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
     5: ("auth", "interceptors", "failmodes", "peers", "mcp", "openapi"),
     6: ("handlers",),

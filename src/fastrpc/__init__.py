@@ -59,6 +59,7 @@ __all__ = [
     "OverloadedError",
     "Peer",
     "PeerClient",
+    "Place",
     "Pool",
     "Proceed",
     "ProtocolError",
@@ -140,6 +141,7 @@ _NAMES = {
         "UnavailableError",
     ),
     "hosting.application": ("asgi",),
+    "place": ("Place",),
     "rpc.identity": ("Identity",),
     "rpc.interceptor": (
         "Interceptor",
@@ -249,6 +251,7 @@ if TYPE_CHECKING:
     from fastrpc.peers.peer import Peer
     from fastrpc.peers.peer_client import PeerClient
     from fastrpc.peers.stream import Stream
+    from fastrpc.place import Place
     from fastrpc.rpc.functions import function
     from fastrpc.rpc.identity import Identity
     from fastrpc.rpc.interceptor import Interceptor, Proceed

@@ -2,18 +2,15 @@
 
 import logging
 import os
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fastrpc._version import __version__
 from fastrpc.auth.policy import Policy
 from fastrpc.auth.static_tokens import StaticTokens
 from fastrpc.cli.import_string import check_import_string, import_from_string
@@ -34,14 +31,15 @@ from fastrpc.cli.listening import (
     tls_settings,
 )
 from fastrpc.cli.log_output import install_logging, lower_root_level
-from fastrpc.cli.output import rich_text, stderr, stdout
+from fastrpc.cli.output import stderr
+from fastrpc.cli.placing import LabelPairs, Region, Weight, Zone, placed
 from fastrpc.cli.printing import (
     describe_error,
     print_error,
-    print_json,
     reported,
 )
 from fastrpc.cli.settings import RunSettings, read_settings
+from fastrpc.cli.started import print_box, print_started, print_started_json
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
@@ -55,8 +53,6 @@ from fastrpc.workers.serve import run as run_plan
 __all__ = [
     "dev",
     "make_plan",
-    "print_started",
-    "print_started_json",
     "run",
     "run_reported",
 ]
@@ -159,6 +155,10 @@ def run(
     reflection: ShowsServices = None,
     registry: RegistryURL = None,
     advertise: Advertised = None,
+    zone: Zone = None,
+    region: Region = None,
+    label: LabelPairs = None,
+    weight: Weight = None,
     tls_cert: ServerCertificate = None,
     tls_key: ServerKey = None,
     tls_ca: ClientAuthorities = None,
@@ -185,6 +185,10 @@ def run(
             "reflection": reflection,
             "registry": registry,
             "advertise": advertise or None,
+            "zone": zone,
+            "region": region,
+            "label": label or None,
+            "weight": weight,
             "tokens": tokens and str(tokens),
             "policy": policy and str(policy),
             "log_level": checked_level(log_level),
@@ -230,7 +234,7 @@ def dev(
         settings = replace(
             settings, registry=None, advertise=(), control=None, log_level_is_demanded=log_level is not None
         )
-        plan = make_plan(settings, _print_box)
+        plan = make_plan(settings, print_box)
     _install_logging(settings)
     # Files may change twice within a second, and bytecode caches compare whole seconds.
     sys.dont_write_bytecode = True
@@ -281,6 +285,7 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
             configure=settings.over,
             registry=_registry(settings),
             advertise=advertise,
+            placed=placed(settings),
             on_started=on_started,
             **_access(settings),
             **traced,
@@ -396,38 +401,6 @@ def run_reported(
             "raise drain in [timeouts] (FASTRPC_TIMEOUTS_DRAIN), or in the config of the App",
         )
     return code
-
-
-def print_started(started: Started) -> None:
-    """Print addresses and services, for people."""
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    workers = len(started.process_ids)
-    stdout.print(f"fastrpc {__version__}, {python}, {started.loop}", style="dim")
-    for address in started.addresses:
-        suffix = f" with {workers} workers" if workers > 1 else ""
-        stdout.print("serving at ", (address, "bold"), suffix)
-    for service, methods in started.services.items():
-        stdout.print("  ", (service, "cyan"), f"  {', '.join(methods)}")
-
-
-def print_started_json(started: Started) -> None:
-    """Print the same for machines."""
-    values: dict[str, Any] = asdict(started)
-    print_json(values)
-
-
-def _print_box(started: Started) -> None:
-    lines = [
-        f"fastrpc {__version__}, {platform.python_implementation()} {platform.python_version()}, {started.loop}",
-        *(f"serving at {address}" for address in started.addresses),
-        "",
-        *(f"{service}  {', '.join(methods)}" for service, methods in started.services.items()),
-        "",
-        f"started {datetime.now().astimezone():%H:%M:%S}, loads again when a file changes, Ctrl-C ends it",
-    ]
-    from rich.panel import Panel
-
-    stdout.draw(Panel(rich_text("\n".join(lines)), expand=False))
 
 
 def _print_failure(error: Exception) -> None:

@@ -1,8 +1,8 @@
 """Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
 
 The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `control`, `registry`, `advertise`,
-`tokens`, `policy`, `log_level`, `log_format`, `otel`; each is also a variable of the environment: `[timeouts] drain` is
-FASTRPC_TIMEOUTS_DRAIN.
+`zone`, `region`, `latitude`, `longitude`, `label`, `weight`, `tokens`, `policy`, `log_level`, `log_format`, `otel`;
+each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
 """
 
 import dataclasses
@@ -47,12 +47,22 @@ _OWN_KEYS: dict[str, Any] = {
     "control": str | None,
     "registry": str | None,
     "advertise": str | list[str],
+    "zone": str,
+    "region": str,
+    "latitude": float,
+    "longitude": float,
+    "label": str | list[str],
+    "weight": int,
     "tokens": str | None,
     "policy": str | None,
     "log_level": LogLevel,
     "log_format": LogFormat,
     "otel": bool,
 }
+
+
+#: Those of them that are fields of a `Place`.
+_PLACE_KEYS = ("zone", "region", "latitude", "longitude", "weight")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +83,8 @@ class RunSettings:
     takeover: bool = False
     registry: str | None = None
     advertise: tuple[str, ...] = ()
+    #: The given fields of a `Place`, with the labels as pairs under "label".
+    placed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     #: Files of tokens and rules.
     tokens: str | None = None
     policy: str | None = None
@@ -130,10 +142,16 @@ def read_settings(
         control=values.get("control"),
         registry=values.get("registry"),
         advertise=_several(values.get("advertise", ())),
+        placed=_placed(values),
         tokens=values.get("tokens"),
         policy=values.get("policy"),
     )
     return settings, _suspicious(environment, keys)
+
+
+def _placed(values: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: values[name] for name in _PLACE_KEYS if name in values}
+    return given | ({"label": _several(values["label"])} if "label" in values else {})
 
 
 def _several(given: str | Sequence[str]) -> tuple[str, ...]:

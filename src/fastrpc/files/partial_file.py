@@ -20,7 +20,7 @@ from fastrpc.files.hashing import Digests, FileHash
 from fastrpc.files.information import FileDigest
 from fastrpc.files.names import PART_SUFFIX
 from fastrpc.files.refusals import changed
-from fastrpc.files.root import Place, check_regular
+from fastrpc.files.root import RootPlace, check_regular
 from fastrpc.files.write_behind import Piece
 
 __all__ = ["PartialFile"]
@@ -48,11 +48,11 @@ class PartialFile:
         digests: where digests of files are remembered.
     """
 
-    def __init__(self, find: Callable[[], Place], label: str, digests: Digests) -> None:
+    def __init__(self, find: Callable[[], RootPlace], label: str, digests: Digests) -> None:
         self._find = find
         self._label = label
         self._digests = digests
-        self._place: Place | None = None
+        self._place: RootPlace | None = None
         self._descriptor = -1
         self._is_closed = False
         self._mode: int | None = None

@@ -17,7 +17,7 @@ from fastrpc.files.names import is_partial, parts_of, quoted
 from fastrpc.files.refusals import refused_by_system
 from fastrpc.status import Status
 
-__all__ = ["Place", "Root", "check_regular"]
+__all__ = ["RootPlace", "Root", "check_regular"]
 
 #: Most parts that the walk of one name opens, those behind links included.
 MOST_STEPS = 8_192
@@ -32,7 +32,7 @@ _PASSED = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class Place:
+class RootPlace:
     """An open folder, and the name of an entry that it has or may get: `.` for the folder itself."""
 
     __slots__ = ("folder", "name", "status")
@@ -79,7 +79,7 @@ class Root:
         #: The begin of absolute targets of links inside.
         self._prefixes = {self._path, os.path.realpath(self._path)}
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> RootPlace:
         """Return where a name leads, which the caller closes.
 
         Raises:
@@ -123,9 +123,9 @@ class Root:
             finally:
                 os.close(descriptor)
 
-    def _folder(self, name: str) -> Place:
+    def _folder(self, name: str) -> RootPlace:
         if not name:
-            return Place(self.open_itself(), ".", None)
+            return RootPlace(self.open_itself(), ".", None)
         place = self.place(name)
         try:
             with refused_by_system(name):
@@ -171,7 +171,7 @@ class _Walk:
         self._links = 0
         self._folder = -1
 
-    def run(self) -> Place:
+    def run(self) -> RootPlace:
         """Return where the name leads.
 
         Raises:
@@ -190,7 +190,7 @@ class _Walk:
             if self._folder >= 0:
                 os.close(self._folder)
 
-    def _step(self, part: str) -> Place | None:
+    def _step(self, part: str) -> RootPlace | None:
         """Walk one part; return where the name leads once that is known."""
         if part in {"", "."}:
             return None
@@ -241,8 +241,8 @@ class _Walk:
         left, self._folder = self._folder, folder
         os.close(left)
 
-    def _found(self, name: str, status: os.stat_result | None) -> Place:
-        place = Place(self._folder, name, status)
+    def _found(self, name: str, status: os.stat_result | None) -> RootPlace:
+        place = RootPlace(self._folder, name, status)
         self._folder = -1
         return place
 

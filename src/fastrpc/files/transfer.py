@@ -19,7 +19,7 @@ from fastrpc.files.names import PART_SUFFIX, quoted
 from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.reader import FileReader
 from fastrpc.files.refusals import BUSY_SECONDS, changed, told_of_path
-from fastrpc.files.root import READ_FLAGS, Place
+from fastrpc.files.root import READ_FLAGS, RootPlace
 from fastrpc.files.service import pieces_named, service_named
 from fastrpc.files.write_behind import Piece, WriteBehind
 from fastrpc.status import Status
@@ -202,7 +202,7 @@ class Upload(_Transfer):
         return digest
 
 
-def local_place(path: str) -> Place:
+def local_place(path: str) -> RootPlace:
     """Return where to write: behind a link its target is replaced, not the link."""
     folder, name = os.path.split(os.path.realpath(path))
     try:
@@ -211,7 +211,7 @@ def local_place(path: str) -> Place:
         status = None
     if status is not None:
         _check_local(path, status)
-    return Place(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), name, status)
+    return RootPlace(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), name, status)
 
 
 def open_local(path: str) -> int:

@@ -20,11 +20,13 @@ __all__ = [
     "RoundRobin",
     "Selector",
     "SmoothWeighted",
+    "closest",
     "labels",
     "selector_for",
     "subset",
     "version",
     "zone",
+    "zones",
 ]
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from fastrpc.selectors.filters import labels, subset, version, zone
     from fastrpc.selectors.jump_hash import DoubleJump, JumpHash
     from fastrpc.selectors.least_loaded import LeastLoaded
+    from fastrpc.selectors.places import closest, zones
     from fastrpc.selectors.random import Random
     from fastrpc.selectors.round_robin import RoundRobin
     from fastrpc.selectors.smooth_weighted import SmoothWeighted
@@ -45,6 +48,7 @@ else:  # Type checkers would accept any attribute name.
             "filters": "labels subset version zone",
             "jump_hash": "DoubleJump JumpHash",
             "least_loaded": "LeastLoaded",
+            "places": "closest zones",
             "random": "Random",
             "round_robin": "RoundRobin",
             "smooth_weighted": "SmoothWeighted",

@@ -5,15 +5,19 @@ list changes many times a second, and beginning anew would give some endpoints a
 leads to no connection is undone, so that the first calls of a client already follow the sequence.
 """
 
+import itertools
+import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
+from fastrpc._core.balancing.hash_ring import key_hash
 from fastrpc._core.balancing.selectors import BaseSelector, UserSelector
 from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
 
-__all__ = ["DEFAULT", "Filter", "Selector", "selector_for", "selector_names"]
+__all__ = ["DEFAULT", "ClientName", "Filter", "Selector", "selector_for", "selector_names"]
 
 #: The selector of a client that names none.
 DEFAULT = "round_robin"
@@ -56,6 +60,46 @@ class Selector(Protocol):
     def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
         """Record the outcome of an attempt. Called once per attempt, in any order."""
         ...
+
+
+class ClientName:
+    """The name of a client, by which it chooses endpoints in an order of its own: rendezvous hashing.
+
+    Args:
+        name: None makes one of the host, the process and a number; after a fork it is another one.
+
+    Raises:
+        ConfigError: it is no key.
+    """
+
+    __slots__ = ("_given", "_number")
+
+    _numbers = itertools.count()
+
+    def __init__(self, name: str | bytes | int | None) -> None:
+        self._given = None if name is None else key_hash(name)
+        self._number = next(ClientName._numbers)
+
+    @property
+    def hash(self) -> int:
+        """The hash of the name, of 64 bits."""
+        if self._given is not None:
+            return self._given
+        return key_hash(f"{socket.gethostname()} {os.getpid()} {self._number}")
+
+    def ranked(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Return endpoints in the order in which this client takes them."""
+        own = f"{self.hash:x}"
+
+        def rank(endpoint: Endpoint) -> tuple[int, str]:
+            address = str(endpoint.address)
+            return key_hash(f"{own} {address}"), address
+
+        return sorted(endpoints, key=rank)
+
+    def share(self, text: str) -> float:
+        """Return a number from 0 to 1 by which some of all clients do a thing."""
+        return key_hash(f"{self.hash:x} share {text}") / 2.0**64
 
 
 def selector_names() -> list[str]:

@@ -4,10 +4,9 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 
-from fastrpc._core.balancing.hash_ring import key_hash
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
-from fastrpc.selectors.base import Filter
+from fastrpc.selectors.base import ClientName, Filter
 
 __all__ = ["labels", "subset", "version", "zone"]
 
@@ -89,25 +88,24 @@ def zone(name: str, *, sound: float = 0.7) -> Filter:
     return keep
 
 
-def subset(size: int, *, client: str | bytes | int) -> Filter:
+def subset(size: int, *, client: str | bytes | int | None = None) -> Filter:
     """Keep `size` endpoints of a large endpoint set, so that not every client connects to every server.
 
     The choice depends on the client's name and the endpoints alone (rendezvous hashing, Thaler and Ravishankar, 1998):
-    the same after a restart, and one endpoint that comes or goes changes at most one of them. Each client of many must
-    have a name of its own, such as its host name and process number; the servers then get about equal shares.
+    one endpoint that comes or goes changes at most one of them. Each client of many must have a name of its own; the
+    servers then get about equal shares.
+
+    Args:
+        client: the name, which chooses the same endpoints after a restart; None makes one of host and process.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ConfigError(f"size is {size!r}, it must be a whole number from 1")
-    client_hash = key_hash(client)
-
-    def rank(endpoint: Endpoint) -> tuple[int, str]:
-        address = str(endpoint.address)
-        return key_hash(f"{client_hash:x} {address}"), address
+    name = ClientName(client)
 
     def keep(endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
         if len(endpoints) <= size:
             return endpoints
-        chosen = {id(each) for each in sorted(endpoints, key=rank)[:size]}
+        chosen = {id(each) for each in name.ranked(endpoints)[:size]}
         return [each for each in endpoints if id(each) in chosen]
 
     return keep

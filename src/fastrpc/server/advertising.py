@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
+from fastrpc.place import Place
 from fastrpc.registries.base.registry import Registry
 from fastrpc.server.registrar import Advertise, Record, Registrar, advertised_endpoint, record_of
 
@@ -16,6 +17,7 @@ class Advertising:
     Args:
         registry: a URL, or an object, which its owner closes.
         serving: returns the healthy services with their versions.
+        place: where the server runs.
 
     Raises:
         ConfigError: the registry is neither.
@@ -26,10 +28,12 @@ class Advertising:
         registry: str | Registry,
         config: ServerConfig,
         serving: Callable[[], Mapping[str, str | None]],
+        place: Place,
     ) -> None:
         self._registrar = Registrar(registry, config.tls)
         self._config = config
         self._serving = serving
+        self._place = place
         # The advertised endpoint of each listener.
         self._endpoints: list[Endpoint] = []
 
@@ -40,7 +44,7 @@ class Advertising:
             ConfigError: the address cannot be registered.
             StoreError: the registry refuses it.
         """
-        endpoint = advertised_endpoint(bound, advertise)
+        endpoint = advertised_endpoint(bound, advertise, self._place)
         if endpoint is None:
             return
         self._endpoints.append(endpoint)

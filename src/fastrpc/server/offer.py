@@ -9,6 +9,7 @@ from fastrpc.config_errors import ShownAtProgram
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.services import Services
 from fastrpc.handlers.sources import is_service
+from fastrpc.place import Place
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
@@ -17,6 +18,7 @@ from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, ServingState
 from fastrpc.server.removal import end_calls
 
 if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
     from fastrpc.server.advertising import Advertising
 
 __all__ = ["Offer"]
@@ -37,6 +39,17 @@ class Offer:
         self.advertising: Advertising | None = None
         #: Whether the server is closed.
         self.is_closed = False
+
+    def advertise_in(self, registry: "str | Registry", place: Place) -> None:
+        """Keep records in a registry.
+
+        Raises:
+            ConfigError: it is neither a URL nor a registry.
+        """
+        # Imported on first use: most servers have no registry.
+        from fastrpc.server.advertising import Advertising
+
+        self.advertising = Advertising(registry, self._config, self.serving_now, place)
 
     @property
     def is_leaving(self) -> bool:

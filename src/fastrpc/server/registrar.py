@@ -11,6 +11,7 @@ from fastrpc.config import TLS, Backoff, ServerConfig
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.place import Place
 from fastrpc.registries.base.registry import Registry
 from fastrpc.registries.base.urls import open_registry
 
@@ -187,10 +188,10 @@ class Registrar:
                 await self._registry.aclose()
 
 
-def advertised_endpoint(bound: Address, advertise: Advertise) -> Endpoint | None:
+def advertised_endpoint(bound: Address, advertise: Advertise, place: Place) -> Endpoint | None:
     """Return the endpoint to advertise for a bound address; None for no registration.
 
-    Port 0 in an advertised address stands for the bound port.
+    Port 0 in an advertised address stands for the bound port. A given Endpoint has its own place.
 
     Raises:
         ConfigError: the advertised address is invalid.
@@ -198,12 +199,11 @@ def advertised_endpoint(bound: Address, advertise: Advertise) -> Endpoint | None
     if advertise is False:
         return None
     if advertise is None:
-        return Endpoint(bound)
-    endpoint = advertise if isinstance(advertise, Endpoint) else Endpoint(advertise)
-    address = endpoint.address
+        return place.endpoint(bound)
+    address = advertise.address if isinstance(advertise, Endpoint) else Address.parse(advertise)
     if address.host and not address.port:
         address = Address(address.scheme, host=address.host, port=bound.port, path=address.path)
-    return _copied(endpoint, address=address)
+    return _copied(advertise, address=address) if isinstance(advertise, Endpoint) else place.endpoint(address)
 
 
 def record_of(endpoint: Endpoint, version: str | None, config: ServerConfig) -> Endpoint:

@@ -22,6 +22,7 @@ from fastrpc.handlers.services import Services, is_inside_handler
 from fastrpc.limits import Limit, checked_limits
 from fastrpc.peers.peer import Peer
 from fastrpc.peers.peer_client import PeerCalling
+from fastrpc.place import Place, checked_place
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.refused_arguments import explain_arguments
@@ -47,7 +48,6 @@ from fastrpc.transports.base import BACKLOG, Listener, drain_listeners, reload_l
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
-    from fastrpc.server.advertising import Advertising
     from fastrpc.server.registrar import Advertise
 
 __all__ = ["Server"]
@@ -70,6 +70,7 @@ class Server:
         authorize: decides which methods a caller may call: a `fastrpc.auth.Policy`, or a plain function
             `(Identity | None, Route) -> bool`.
         limits: the limits of callers, see `fastrpc.limits`.
+        place: where the server runs, for its records in the registry; None: as the environment says.
     """
 
     @explain_arguments("Server")
@@ -82,6 +83,7 @@ class Server:
         authenticate: Authenticate | None = None,
         authorize: Authorize | None = None,
         limits: Sequence[Limit] = (),
+        place: Place | None = None,
     ) -> None:
         self._access = ServerAccess(authenticate, authorize)
         self._sources = list(sources)
@@ -106,8 +108,10 @@ class Server:
         self._accepting = Accepting(config, self._numbers, self._access.schemes, spin)
         self._offer = Offer(config, self._served, self._access, self._accepting)
         self._health = self._offer.health
-        if registry is not None:
-            self._offer.advertising = _advertising(registry, config, self._offer.serving_now)
+        if place is not None or registry is not None:
+            place = checked_place(place)
+        if place is not None and registry is not None:
+            self._offer.advertise_in(registry, place)
 
     # Life
 
@@ -484,10 +488,3 @@ class Server:
     def __repr__(self) -> str:
         places = ", ".join(str(listener.address) for listener in self._listeners)
         return f"<Server at {places or 'no address yet'}>"
-
-
-def _advertising(registry: "str | Registry", config: ServerConfig, serving: Any) -> "Advertising":
-    # Imported on first use: most servers have no registry.
-    from fastrpc.server.advertising import Advertising
-
-    return Advertising(registry, config, serving)

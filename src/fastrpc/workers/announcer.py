@@ -11,6 +11,7 @@ import signal
 from typing import Any
 
 from fastrpc.endpoint import Address, Endpoint
+from fastrpc.place import checked_place
 from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import loop_factory, signals_handled
@@ -113,7 +114,7 @@ def _records(plan: Plan, addresses: list[Address], started: Started) -> dict[Rec
     """Return the records: every service at each advertised address."""
     records = {}
     for bound, advertise in zip(addresses, plan.advertised(), strict=True):
-        endpoint = advertised_endpoint(bound, advertise)
+        endpoint = advertised_endpoint(bound, advertise, checked_place(plan.place))
         if endpoint is not None:
             for service in started.services:
                 record = record_of(endpoint, started.versions.get(service), plan.config)

@@ -16,6 +16,7 @@ from fastrpc.handlers.auth.access_options import (
     checked_authorize,
 )
 from fastrpc.limits import Limit, checked_limits
+from fastrpc.place import Place, checked_place
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.workers.plan import Plan
@@ -53,10 +54,11 @@ class App:
         authenticate, authorize: identify callers and decide on their calls; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
         registry: the registry for every service, as for `serve`; `fastrpc dev` registers nothing.
+        place: where the program runs, as for `serve`.
         config: the settings; None: the defaults.
 
     The command line, the environment and the settings file override `authenticate` (`--tokens`), `authorize`
-    (`--policy`), `registry` and `config`.
+    (`--policy`), `registry`, `place` (`--zone` and others, field by field) and `config`.
 
     Raises:
         ConfigError: interceptors, limits, registry or config are invalid.
@@ -74,6 +76,7 @@ class App:
     limits: Sequence[Limit] = field(default=(), kw_only=True)
     #: Its URL may hold a token.
     registry: "str | Registry | None" = field(default=None, kw_only=True, repr=False)
+    place: Place | None = field(default=None, kw_only=True)
     #: Never None once it is made.
     config: ServerConfig | None = field(default=None, kw_only=True)
 
@@ -92,6 +95,8 @@ class App:
             )
         if self.registry is not None:
             _check_registry(self.registry, config)
+        if self.place is not None:
+            checked_place(self.place)
 
 
 def _check_registry(registry: Any, config: ServerConfig) -> None:
@@ -112,7 +117,7 @@ def loaded(plan: Plan) -> Plan:
         return plan
     sources = tuple(_flat(plan.load()))
     if not any(isinstance(one, App) or _makes_app(one) for one in sources):
-        return replace(plan, load=lambda: sources, is_loaded=True)
+        return replace(plan, load=lambda: sources, is_loaded=True, place=_place(plan, None))
     if len(sources) > 1:
         raise ConfigError("an App is served alone", hint="put the other services into its sources")
     app = sources[0] if isinstance(sources[0], App) else _made(sources[0])
@@ -128,8 +133,17 @@ def loaded(plan: Plan) -> Plan:
         authorize=app.authorize if plan.authorize is None else plan.authorize,
         limits=tuple(app.limits),
         registry=app.registry if plan.registry is None and plan.registers else plan.registry,
+        place=_place(plan, app.place),
         config=config if plan.configure is None else plan.configure(config),
     )
+
+
+def _place(plan: Plan, own: Place | None) -> Place | None:
+    """Return the place of a plan, else that of its App, with the fields of the command line."""
+    place = own if plan.place is None else plan.place
+    if not plan.placed:
+        return place
+    return checked_place(place).over(**plan.placed)
 
 
 def _check_given_once(plan: Plan, app: App) -> None:
@@ -141,6 +155,7 @@ def _check_given_once(plan: Plan, app: App) -> None:
         "limits": plan.limits != (),
         # One without a registry may be served with one.
         "registry": plan.registry is not None and app.registry is not None,
+        "place": plan.place is not None and app.place is not None,
         "config": plan.config != _DEFAULT_CONFIG,
     }
     for name, is_given in given.items():

@@ -1,6 +1,6 @@
 """The arguments, the report and the exit codes of `serve`, as plain values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.limits import Limit
+from fastrpc.place import Place
 from fastrpc.rpc.interceptor import Interceptor
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class Plan:
     registers: bool = True
     #: The advertised addresses, one for each address from the first on; empty advertises the bound ones.
     advertise: "tuple[Advertise, ...]" = ()
+    #: Where the program runs; None: as the environment says. Fields of the command line, which override it.
+    place: Place | None = None
+    placed: Mapping[str, Any] = field(default_factory=dict)
     #: Seconds without a sign of life of a worker's event loop, of several workers, until it is killed; None: never.
     worker_timeout: float | None = 60.0
     #: Calls after which a worker is replaced, of several workers, 10 % more or fewer; None: never.

@@ -78,6 +78,7 @@ class ServingProcess:
             authenticate=plan.authenticate,
             authorize=plan.authorize,
             limits=plan.limits,
+            place=plan.place,
         )
         self._server = server
         if plan.shared_limits:

@@ -21,6 +21,7 @@ from fastrpc.handlers.auth.access_options import (
     checked_authorize,
 )
 from fastrpc.limits import Limit, checked_limits
+from fastrpc.place import Place, checked_place
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.server.server import Server
@@ -60,6 +61,7 @@ def serve(
     authenticate: Authenticate | None = None,
     authorize: Authorize | None = None,
     limits: Sequence[Limit] = (),
+    place: Place | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
@@ -81,6 +83,7 @@ def serve(
         interceptors: functions around every call, the first outermost.
         authenticate, authorize: identify callers and decide on their calls; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
+        place: where the program runs, for its records in the registry; None: as the environment says.
 
     Raises:
         OSError: an address is not available; the message names it.
@@ -102,6 +105,7 @@ def serve(
             limits=checked_limits(limits, has_identities=authenticate is not None),
             registry=registry,
             advertise=_several(advertise),
+            place=None if place is None else checked_place(place),
         )
         with fallback_logging():
             try:

@@ -1,0 +1,46 @@
+"""The report of a program that has started to serve: its addresses and services."""
+
+import platform
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from fastrpc._version import __version__
+from fastrpc.cli.output import rich_text, stdout
+from fastrpc.cli.printing import print_json
+from fastrpc.workers.plan import Started
+
+__all__ = ["print_box", "print_started", "print_started_json"]
+
+
+def print_started(started: Started) -> None:
+    """Print addresses and services, for people."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    workers = len(started.process_ids)
+    stdout.print(f"fastrpc {__version__}, {python}, {started.loop}", style="dim")
+    for address in started.addresses:
+        suffix = f" with {workers} workers" if workers > 1 else ""
+        stdout.print("serving at ", (address, "bold"), suffix)
+    for service, methods in started.services.items():
+        stdout.print("  ", (service, "cyan"), f"  {', '.join(methods)}")
+
+
+def print_started_json(started: Started) -> None:
+    """Print the same for machines."""
+    values: dict[str, Any] = asdict(started)
+    print_json(values)
+
+
+def print_box(started: Started) -> None:
+    """Print the same in a box, with the instant."""
+    lines = [
+        f"fastrpc {__version__}, {platform.python_implementation()} {platform.python_version()}, {started.loop}",
+        *(f"serving at {address}" for address in started.addresses),
+        "",
+        *(f"{service}  {', '.join(methods)}" for service, methods in started.services.items()),
+        "",
+        f"started {datetime.now().astimezone():%H:%M:%S}, loads again when a file changes, Ctrl-C ends it",
+    ]
+    from rich.panel import Panel
+
+    stdout.draw(Panel(rich_text("\n".join(lines)), expand=False))
