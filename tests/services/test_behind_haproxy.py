@@ -9,29 +9,14 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, Server, ServerConfig, current_call
+from tests.support.haproxy import haproxy
 from tests.support.http_talk import HttpClient
 from tests.unit._core.http1.test_refused_requests import REFUSED
 
 pytestmark = pytest.mark.one_loop
 
 #: HAProxy marks each request that it forwards; one that reaches the server without the mark came inside of another one.
-CONFIG = """
-global
-    nbthread 1
-defaults
-    mode http
-    timeout connect 20s
-    timeout http-request 20s
-    timeout client 20s
-    timeout server 20s
-frontend clients
-    bind unix@{front}
-    http-request set-header Meta-Via haproxy
-    default_backend servers
-backend servers
-    http-reuse always
-    server one unix@{back}
-"""
+MARK = "http-request set-header Meta-Via haproxy"
 
 #: Behind each refused request, as a request of its own for whoever cuts the bytes differently.
 SMUGGLED = b"GET /shop.v1/smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -59,22 +44,23 @@ class Marked:
 async def behind(program: str, folder: Path, service: Marked) -> AsyncIterator[str]:
     """Serve behind HAProxy; give the address of its front."""
     front, back = folder / "front", folder / "back"
-    settings = folder / "haproxy.cfg"
-    settings.write_text(CONFIG.format(front=front, back=back))
     config = ServerConfig(protocols=("http",), http=HTTP(allowed_hosts=("a",)))
+
+    async def is_reached() -> bool:
+        return front.exists()
+
     async with Server(service, config=config) as server:
         await server.listen(f"unix://{back}")
-        process = await asyncio.create_subprocess_exec(program, "-db", "-f", str(settings))
-        try:
-            async with asyncio.timeout(20):
-                while not front.exists():
-                    assert process.returncode is None
-                    await asyncio.sleep(0.01)
+        running = haproxy(
+            program,
+            folder / "haproxy.cfg",
+            front=f"unix@{front}",
+            back=back,
+            rule=MARK,
+            is_reached=is_reached,
+        )
+        async with running:
             yield f"unix://{front}"
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
 
 
 async def statuses_of(address: str, data: bytes) -> list[int]:

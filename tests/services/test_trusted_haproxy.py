@@ -13,28 +13,11 @@ from fastrpc import HTTP, Identity, Server, ServerConfig, Timeouts, current_call
 from fastrpc.auth import StaticTokens
 from fastrpc.handlers.auth import failed_logins
 from fastrpc.limits import RateLimit
+from tests.support.haproxy import haproxy
 from tests.support.http_talk import HttpClient, Response
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.one_loop
-
-CONFIG = """
-global
-    nbthread 1
-defaults
-    mode http
-    timeout connect 20s
-    timeout http-request 20s
-    timeout client 20s
-    timeout server 20s
-frontend clients
-    bind 127.0.0.1:{port}
-    option forwardfor
-    default_backend servers
-backend servers
-    http-reuse always
-    server one unix@{back} maxconn 1
-"""
 
 
 @fastrpc.service("who")
@@ -52,24 +35,23 @@ class Who:
 @asynccontextmanager
 async def behind(program: str, folder: Path, **options: Any) -> AsyncIterator[int]:
     """Serve behind HAProxy; give the port of its front."""
-    port, back, settings = free_ports(1)[0], folder / "back", folder / "haproxy.cfg"
-    settings.write_text(CONFIG.format(port=port, back=back))
+    port, back = free_ports(1)[0], folder / "back"
     config = ServerConfig(
         protocols=("http",), http=HTTP(trusted_proxies=("unix",)), timeouts=Timeouts(drain=0.1)
     )
     async with Server(Who(), config=config, **options) as server:
         await server.listen(f"unix://{back}")
-        process = await asyncio.create_subprocess_exec(program, "-db", "-f", str(settings))
-        try:
-            async with asyncio.timeout(20):
-                while not await answers(port):
-                    assert process.returncode is None
-                    await asyncio.sleep(0.01)
+        running = haproxy(
+            program,
+            folder / "haproxy.cfg",
+            front=f"127.0.0.1:{port}",
+            back=back,
+            rule="option forwardfor",
+            options="maxconn 1",
+            is_reached=lambda: answers(port),
+        )
+        async with running:
             yield port
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
 
 
 async def answers(port: int) -> bool:
