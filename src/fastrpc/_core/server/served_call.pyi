@@ -41,19 +41,7 @@ class ServerCall(Call):
         headers: Mapping[str, str] | None = None,
         compress: bool | None = None,
     ) -> None:
-        """Set the status and fields of the answer by HTTP; other ways in have neither.
-
-        Args:
-            status: 200 to 299, 301 to 303, 307 or 308. With 204 the result is None.
-            headers: fields of the response by their names, beside those that the gateway sets itself.
-            compress: whether the answer is compressed if the client takes that; None: as `HTTP.compress` says. Answers
-                that hold a secret and text of another caller are safer without.
-
-        Raises:
-            ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, or its
-                value has CR, LF or NUL.
-            RuntimeError: the head of the answer was sent, or this side made the call.
-        """
+        """Set the status and fields of the answer by HTTP, as `Call.http` says."""
 
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Wait, in an interceptor."""
