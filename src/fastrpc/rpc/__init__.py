@@ -1,6 +1,7 @@
 """Remote methods, the same on both sides: declared by a class, read once, marshalled often.
 
-    service         `@service` and `@method`;  method_options: the options, checked;  claiming: which function is which
+    service         `@service`;  marking: `@method`;  functions: `@function`;  method_options: the options, checked
+    claiming        the functions of a class as its methods
     definition      a method, a service;  signature: read off a function;  contract: kept by a class
     aliases         other names, which `RouteTable` of the core finds
     marshals        makes the marshal of a method of its types

@@ -1,8 +1,9 @@
 """The options of `@method`, checked.
 
-An option is an argument in `rpc/service.py` and an attribute in `rpc/definition.py`, too. One that callers must know is
-also in `rpc/description.py`, and in `cli` where descriptions are read, contracts written and compared, and calls
-forwarded. One about access is enforced in `_core/server/access.pyx`, others in `_core/server/gate.pyx`.
+An option is an argument in `rpc/marking.py` and `rpc/functions.py`, and an attribute in `rpc/definition.py`. One that
+callers must know is also in `rpc/description.py`, and in `cli` where descriptions are read, contracts written and
+compared, and calls forwarded. One about access is enforced in `_core/server/access.pyx`, others in
+`_core/server/gate.pyx`.
 """
 
 import re

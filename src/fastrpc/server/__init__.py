@@ -8,6 +8,7 @@
     connections     all connections together: their drain, their end, their state
     access          the rules of access, compared with the services;  health, builtin: the services of every server;
                     wakeup: wakes handlers that stream changes
+    offer           the services: added, removed, healthy, registered;  removal: the running calls of a removed one
     registrar       the records in a registry;  advertising: their content
     http/, admin/   methods and fixed paths of the HTTP gateway; the admin pages
 
