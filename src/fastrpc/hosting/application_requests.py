@@ -149,7 +149,10 @@ class _Body:
         """Pass head and body on; return whether both are whole."""
         fields: list[tuple[bytes, bytes]] = self._scope["headers"]
         names = {name for name, _ in fields}
-        if b"transfer-encoding" in names or not names & {b"content-length", b"expect"}:
+        if b"transfer-encoding" in names:
+            self._transport.push(self._chunked_head())
+            return await self._pass_on_chunks(b"", True)
+        if not names & {b"content-length", b"expect"}:
             return await self._pass_on_unknown()
         self._transport.push(self._head(_OF_CONNECTION))
         if b"expect" in names:
@@ -172,15 +175,19 @@ class _Body:
         return not left
 
     async def _pass_on_unknown(self) -> bool:
-        """Pass on a body whose length shows at its end."""
+        """Pass on a body whose first part tells whether there is one."""
         part, has_more = await self._part()
         if part is None:
             return False
-        if not has_more:
-            length = [(b"content-length", b"%d" % len(part))] if part else []
-            await self._transport.feed(self._head(_OF_BODY, *length) + part)
-            return True
-        await self._transport.feed(self._head(_OF_BODY, (b"transfer-encoding", b"chunked")))
+        if has_more:
+            self._transport.push(self._chunked_head())
+            return await self._pass_on_chunks(part, True)
+        length = [(b"content-length", b"%d" % len(part))] if part else []
+        await self._transport.feed(self._head(_OF_BODY, *length) + part)
+        return True
+
+    async def _pass_on_chunks(self, part: bytes | None, has_more: bool) -> bool:
+        """Pass on this part of a body, and the further ones."""
         while part is not None:
             if part:
                 await self._transport.feed(b"%x\r\n%b\r\n" % (len(part), part))
@@ -189,6 +196,9 @@ class _Body:
                 return True
             part, has_more = await self._part()
         return False
+
+    def _chunked_head(self) -> bytes:
+        return self._head(_OF_BODY, (b"transfer-encoding", b"chunked"))
 
     def _head(self, left_out: frozenset[bytes], *more: tuple[bytes, bytes]) -> bytes:
         return request_head(self._scope, self._scope["method"], left_out, more) + b"\r\n"
