@@ -1,6 +1,7 @@
 """Calls of generated stubs by channels of `fastrpc.grpc.aio`: all kinds, their ends, metadata and cancellation."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -256,6 +257,39 @@ class TestCancellation:
             with pytest.raises(asyncio.CancelledError):
                 await call
             assert call.cancelled()
+
+    async def test_a_call_whose_task_is_cancelled_before_its_first_step_is_not_made(self) -> None:
+        async with aio_calling(servicer_with(Get=waiting)) as (stub, channel):
+            calls: list[Any] = []
+
+            async def get() -> Any:
+                calls.append(stub.Get(item()))
+                return await calls[0]
+
+            task = asyncio.ensure_future(get())
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert calls.pop().cancelled()
+            # A call that was made and never awaited would be a warning, which is an error here.
+            gc.collect()
+            assert not channel.under_way
+
+    async def test_a_failed_call_that_nothing_awaits_is_no_error_of_the_loop(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def refuse(request: Any, context: Any) -> Any:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such item")
+
+        async with aio_calling(servicer_with(Get=refuse)) as (stub, channel):
+            ended: list[Any] = []
+            stub.Get(item()).add_done_callback(ended.append)
+            await eventually(lambda: ended)
+            assert await ended.pop().code() is grpc.StatusCode.NOT_FOUND
+            gc.collect()
+            assert not channel.under_way
+        assert [record for record in caplog.records if record.name == "asyncio"] == []
 
     async def test_a_task_that_is_cancelled_cancels_the_call_it_awaits(self) -> None:
         async with aio_calling(servicer_with(Get=waiting, Follow=waiting_stream)) as (stub, _):

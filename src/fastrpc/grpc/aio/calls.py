@@ -65,12 +65,8 @@ class _Call(aio.Call):  # type: ignore[misc]
     _error: FastRPCError | None = None
     #: Whether this side cancelled it.
     _is_cancelled_here = False
-
-    def __init__(self, call: AwaitedCall, loop: asyncio.AbstractEventLoop) -> None:
-        #: Our call: of a stream, the one that stands for all of its attempts.
-        self._call = call
-        self._loop = loop
-        self._callbacks: list[Callable[[Any], object]] = []
+    #: Our call: of a stream, the one that stands for all of its attempts.
+    _call: AwaitedCall
 
     # Done by each kind
 
@@ -99,12 +95,6 @@ class _Call(aio.Call):  # type: ignore[misc]
 
     def cancelled(self) -> bool:
         return self.done() and self._status() is Status.CANCELLED
-
-    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        if self.done():
-            callback(self)
-        else:
-            self._callbacks.append(callback)
 
     def time_remaining(self) -> float | None:
         return self._call.remaining()
@@ -143,57 +133,70 @@ class _Call(aio.Call):  # type: ignore[misc]
             return asyncio.CancelledError()
         return None if self._error is None else rpc_error(self._error, *self._blocks())
 
-    def _tell(self, *_: object) -> None:
-        """Call the functions that wait for the end."""
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(self)
+
+def _note_error(task: "asyncio.Task[Any]") -> None:
+    """Let the error of a task count as seen."""
+    if not task.cancelled():
+        task.exception()
 
 
 class UnaryUnaryCall(_Call, aio.UnaryUnaryCall):  # type: ignore[misc]
-    """A call with one request and one answer."""
+    """A call with one request and one answer.
 
-    _answer: Any = None
+    Args:
+        under_way: the calls of its channel that have not ended: it is one of them until then.
+    """
 
-    def __init__(self, call: AwaitedCall, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(call, loop)
+    def __init__(self, call: AwaitedCall, loop: asyncio.AbstractEventLoop, under_way: set[Any]) -> None:
+        self._call = call
+        self._under_way = under_way
         self._task = loop.create_task(self._run(call))
-        self._task.add_done_callback(self._note_end)
 
-    def _note_end(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled():
-            # It was cancelled before its first step: the call was not made.
-            self._is_cancelled_here = True
-            self._call.close()
-        self._tell()
-
-    async def _run(self, call: AwaitedCall) -> None:
+    async def _run(self, call: AwaitedCall) -> Any:
+        # No callback of the task tells of its end: that would cost a turn of the loop for each call.
+        self._under_way.add(self)
         try:
-            self._answer = await call
+            return await call
         except FastRPCError as error:
             self._error = error.with_traceback(None)
         except asyncio.CancelledError:
             self._is_cancelled_here = True
         except Exception as error:
             self._error = CallError(Status.INTERNAL, f"{type(error).__name__}: {error}")
+        finally:
+            self._under_way.discard(self)
+        # A program need not await a call.
+        self._task.add_done_callback(_note_error)
+        failure = self._failure()
+        assert failure is not None
+        raise failure
+
+    def __del__(self) -> None:
+        if self._task.cancelled():
+            # Perhaps before its first step: then the call was not made.
+            self._call.close()
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if not self._task.done():
-            yield from self._task
-        failure = self._failure()
-        if failure is not None:
-            raise failure
-        return self._answer
+        return self._task.__await__()
 
     def done(self) -> bool:
+        if self._task.cancelled():
+            self._is_cancelled_here = True
         return self._task.done()
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        if self.done():
+            callback(self)
+        else:
+            self._task.add_done_callback(lambda _: callback(self))
 
     def _stop(self) -> None:
         self._task.cancel()
 
     async def _ended(self) -> None:
-        if not self._task.done():
+        if not self.done():
             await asyncio.wait([self._task])
+            self.done()
 
     async def wait_for_connection(self) -> None:
         await self._ended()
@@ -213,7 +216,9 @@ class _StreamCall(_Call):
     _is_half_closed = False
 
     def __init__(self, stream: "Stream[Any, Any]", requests: Any, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(stream.origin, loop)
+        self._call = stream.origin
+        self._loop = loop
+        self._callbacks: list[Callable[[Any], object]] = []
         self._stream = stream
         self._begun = loop.create_task(self._begin())
         self._watch: asyncio.Task[None] | None = None
@@ -246,9 +251,18 @@ class _StreamCall(_Call):
             self._feeding.cancel()
         self._tell()
 
+    def _tell(self, *_: object) -> None:
+        """Call the functions that wait for the end."""
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        super().add_done_callback(callback)
-        if self._callbacks and self._watch is None:
+        if self.done():
+            callback(self)
+            return
+        self._callbacks.append(callback)
+        if self._watch is None:
             self._watch = self._loop.create_task(self._ended())
             self._watch.add_done_callback(self._tell)
 

@@ -3,7 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self
 
 import grpc
@@ -34,11 +34,12 @@ __all__ = [
     "secure_channel",
 ]
 
+CLOSED = "Channel is closed."
+
 #: Views of the client that are kept, by their options.
 MOST_VIEWS = 64
 
 _CALLS: Mapping[Kind, type[Any]] = {
-    "unary": calls.UnaryUnaryCall,
     "server_stream": calls.UnaryStreamCall,
     "client_stream": calls.StreamUnaryCall,
     "both_ways": calls.StreamStreamCall,
@@ -105,7 +106,9 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
             credentials=checked_credentials(credentials),
             config=found.config,
         )
-        self.active: weakref.WeakSet[Any] = weakref.WeakSet()
+        #: Unary calls, until each has ended; and the others, which may be dropped before.
+        self.under_way: set[Any] = set()
+        self.others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._views: dict[Any, Client] = {}
         self._functions: dict[Any, Callable[..., Any]] = {}
         self._connecting: asyncio.Task[None] | None = None
@@ -156,7 +159,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         """Close the channel; calls under way have `grace` seconds to end, then they are cancelled."""
         if grace is not None and grace < 0:
             raise ValueError(f"grace is {grace}, it must be a number of seconds from 0 on")
-        active = [call for call in self.active if not call.done()]
+        active = [call for call in (*self.under_way, *self.others) if not call.done()]
         if active and grace:
             await asyncio.wait([asyncio.ensure_future(call.code()) for call in active], timeout=grace)
         for call in active:
@@ -231,31 +234,35 @@ class _MultiCallable:
 
     def begin(self, details: aio.ClientCallDetails, request: Any, compression: Any = None) -> Any:
         """Make a call, without interceptors; `request` may be a stream of them."""
-        channel = self._channel
         checked_credentials(details.credentials, of_call=True)
-        if channel.client._pool.is_closed:
-            raise aio.UsageError("Channel is closed.")
-        rules, timeout, wait = self._rules, details.timeout, details.wait_for_ready
-        if rules.timeout is not None:
-            timeout = rules.timeout if timeout is None else min(timeout, rules.timeout)
-        if wait is None:
-            wait = rules.wait_for_ready
-        view = channel.view(timeout, wait, compression, rules.retries)
         function = self._function
         if details.method != self._path:
-            function = channel.function(self._kind, details.method, *self._coders)
+            function = self._channel.function(self._kind, details.method, *self._coders)
+        view = self._view(details.timeout, details.wait_for_ready, compression)
+        return self._made(view, function, request, details.metadata)
+
+    def _view(self, timeout: float | None, wait_for_ready: bool | None, compression: Any) -> Client:
+        rules = self._rules
+        if rules.timeout is not None:
+            timeout = rules.timeout if timeout is None else min(timeout, rules.timeout)
+        if wait_for_ready is None:
+            wait_for_ready = rules.wait_for_ready
+        return self._channel.view(timeout, wait_for_ready, compression, rules.retries)
+
+    @cached_property
+    def _plain_view(self) -> Client:
+        return self._view(None, None, None)
+
+    def _made(self, view: Client, function: Callable[..., Any], request: Any, metadata: Any) -> Any:
+        if self._channel.client._pool.is_closed:
+            raise aio.UsageError(CLOSED)
+        takes_stream = self._kind != "server_stream"
+        stream: Any = view.open(function) if takes_stream else view.stream(function, request)
+        if metadata:
+            stream.origin._send_block(encode_pairs(pairs_of(metadata)))
         loop = asyncio.get_running_loop()
-        block = encode_pairs(pairs_of(details.metadata)) if details.metadata else None
-        if self._kind == "unary":
-            call: Any = view.call(function, request)
-            call._send_block(block)
-            made = calls.UnaryUnaryCall(call, loop)
-        else:
-            takes_stream = self._kind != "server_stream"
-            stream: Any = view.open(function) if takes_stream else view.stream(function, request)
-            stream.origin._send_block(block)
-            made = _CALLS[self._kind](stream, request if takes_stream else None, loop)
-        channel.active.add(made)
+        made = _CALLS[self._kind](stream, request if takes_stream else None, loop)
+        self._channel.others.add(made)
         return made
 
     def __call__(
@@ -268,17 +275,30 @@ class _MultiCallable:
         compression: Any = None,
     ) -> Any:
         """Begin a call."""
+        if not self._interceptors:
+            if credentials is not None:
+                checked_credentials(credentials, of_call=True)
+            is_plain = timeout is wait_for_ready is compression is None
+            view = self._plain_view if is_plain else self._view(timeout, wait_for_ready, compression)
+            return self._made(view, self._function, request, metadata)
         details = aio.ClientCallDetails(self._path, timeout, metadata, credentials, wait_for_ready)
-        if self._interceptors:
-            begin = partial(self.begin, compression=compression)
-            made = interception.intercepted(self._kind, self._interceptors, begin, details, request)
-            self._channel.active.add(made)
-            return made
-        return self.begin(details, request, compression)
+        begin = partial(self.begin, compression=compression)
+        made = interception.intercepted(self._kind, self._interceptors, begin, details, request)
+        self._channel.others.add(made)
+        return made
 
 
 class UnaryUnaryMultiCallable(_MultiCallable, aio.UnaryUnaryMultiCallable):  # type: ignore[misc]
     """Calls a method with one request and one answer."""
+
+    def _made(self, view: Client, function: Callable[..., Any], request: Any, metadata: Any) -> Any:
+        channel = self._channel
+        if channel.client._pool.is_closed:
+            raise aio.UsageError(CLOSED)
+        call: Any = view.call(function, request)
+        if metadata:
+            call._send_block(encode_pairs(pairs_of(metadata)))
+        return calls.UnaryUnaryCall(call, asyncio.get_running_loop(), channel.under_way)
 
 
 class UnaryStreamMultiCallable(_MultiCallable, aio.UnaryStreamMultiCallable):  # type: ignore[misc]
