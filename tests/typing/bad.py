@@ -295,5 +295,14 @@ async def functions(client: fastrpc.Client, server: fastrpc.Server) -> None:
     print(text)
 
 
+def choosing(client: fastrpc.Client) -> None:
+    client.with_options(prefer=7)  # error
+    fastrpc.Place("a")  # error
+    fastrpc.Server(Arith, place="a")  # error
+    fastrpc.selectors.zones(headroom="2")  # error
+    fastrpc.selectors.Canary(percent=5)  # error
+    fastrpc.selectors.Sticky(most="5")  # error
+
+
 @fastrpc.function  # error
 def without_name() -> None: ...

@@ -15,7 +15,7 @@ from fastrpc.failmodes import FailFast
 from fastrpc.files import FileDigest
 from fastrpc.metrics.prometheus import CallCollector
 from fastrpc.registries import StaticRegistry
-from fastrpc.selectors import Random
+from fastrpc.selectors import Canary, LeastLoaded, Random, Sticky, closest, subset, version, zones
 from fastrpc.testing import FakeClock
 from fastrpc.types import register
 from tests.typing.services import (
@@ -68,6 +68,21 @@ async def functions(client: fastrpc.Client, blocking: fastrpc.SyncClient, server
     fastrpc.Server(mul, name_of)
     server.add(count)
     assert_type(await server.remove("math", timeout=1), bool)
+
+
+# Endpoints are chosen by place, key and version.
+
+
+async def choosing(client: fastrpc.Client) -> None:
+    place = fastrpc.Place(zone="a", labels={"tier": "fast"}, weight=2)
+    filters = [zones(["b"], place=place, client="all"), closest(2, place=place), subset(20)]
+    canary = Canary(LeastLoaded(filters=filters), to=version(">=2"), percent=5, by="user", when={"x": "y"})
+    canary.percent = 7.5
+    fastrpc.Client("arith", registry="registry://127.0.0.1:1", selector=canary)
+    fastrpc.SyncClient("memory://a", selector=Sticky("random", keep=60, most=10))
+    reply = await client.request(mul, 6, 7)
+    assert_type(client.with_options(prefer=reply.endpoint), fastrpc.Client)
+    fastrpc.Server(mul, registry="registry://127.0.0.1:1", place=place)
 
 
 # One import is enough.

@@ -162,7 +162,12 @@ class CallRunner(Answers, BaseCallRunner):
         """Make the attempts of a new call; with one connected address the first one is sent at once."""
         connection = None
         options = call._options
-        if self._begins_plainly and options.fail_mode is None and options.endpoint is None:
+        if (
+            self._begins_plainly
+            and options.fail_mode is None
+            and options.endpoint is None
+            and options.prefer is None
+        ):
             connection = self._pool.at_once(ready=call._needs_ready)
         if connection is None:
             return await self._attempts(call, None)

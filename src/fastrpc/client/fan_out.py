@@ -85,7 +85,10 @@ class FanOut:
     async def _broadcast(self, method: Any, args: Any, kwargs: Any) -> dict[Endpoint, Any]:
         client: Any = self
         endpoints = await _endpoints(client, method)
-        calls = (client.with_options(endpoint=each).request(method, *args, **kwargs) for each in endpoints)
+        calls = (
+            client.with_options(endpoint=each, prefer=None).request(method, *args, **kwargs)
+            for each in endpoints
+        )
         with ShownAtProgram():
             async with _Beginning(calls) as running:
                 outcomes = await asyncio.gather(*running.tasks, return_exceptions=True)
@@ -120,7 +123,10 @@ class FanOut:
     async def _fork(self, method: Any, args: Any, kwargs: Any) -> Any:
         client: Any = self
         endpoints = await _endpoints(client, method)
-        calls = (client.with_options(endpoint=each).call(method, *args, **kwargs) for each in endpoints)
+        calls = (
+            client.with_options(endpoint=each, prefer=None).call(method, *args, **kwargs)
+            for each in endpoints
+        )
         with ShownAtProgram():
             async with _Beginning(calls) as running:
                 error: BaseException | None = None
@@ -269,7 +275,7 @@ def _begun(
     running = Running()
     calls = []
     for each in endpoints:
-        view = client.with_options(endpoint=each)
+        view = client.with_options(endpoint=each, prefer=None)
         view._set_options({"running": running})
         calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
     pool = client._pool

@@ -87,8 +87,19 @@ class Placing:
             beside = [pick for _, pick in self._running if pick is not None]
             beside += self._connecting
             tried = [*self._tried, *(pick.endpoint for pick in beside)]
+            preferred = self._preferred(tried)
+            if preferred is not None:
+                return preferred
             return self._place_key(tried) if endpoint_set.places_keys else self._place_past(tried)
         return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
+
+    def _preferred(self, tried: Sequence[Endpoint]) -> Pick | None:
+        """Place an attempt at the endpoint that the call prefers, if that can take it."""
+        name: str | None = self._call._options.prefer
+        if name is None:
+            return None
+        endpoint_set: EndpointSet = self._pool.endpoint_set
+        return endpoint_set.pick_preferred(self._call, name, tried)
 
     def _place_past(self, tried: Sequence[Endpoint]) -> Pick:
         endpoint_set: EndpointSet = self._pool.endpoint_set

@@ -120,7 +120,12 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
 
     async def _begin(self, call: AwaitedCall) -> None:
         options = call._options
-        is_plain = self._begins_plainly and options.fail_mode is None and options.endpoint is None
+        is_plain = (
+            self._begins_plainly
+            and options.fail_mode is None
+            and options.endpoint is None
+            and options.prefer is None
+        )
         connection = self._pool.at_once(ready=call._needs_ready) if is_plain else None
         if connection is not None:
             attempt = call._attempt_on(connection, 0)

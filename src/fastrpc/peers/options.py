@@ -18,6 +18,16 @@ def address_of(place: Any) -> Address:
     return dialed_address(place.address if isinstance(place, Endpoint) else Address.parse(place))
 
 
+def _preferred(place: Any) -> str:
+    """Return the name of a preferred endpoint. Any text will do: it may come from a caller, and is only compared."""
+    if not isinstance(place, str | Address | Endpoint):
+        raise ConfigError(f"prefer is {place!r}, it must be an Endpoint, an Address or a text, or None")
+    try:
+        return str(address_of(place))
+    except ConfigError:
+        return str(place)
+
+
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a view and resolve names."""
     unknown = options.keys() - OPTION_NAMES
@@ -33,6 +43,8 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         codec_named(checked["codec"])
     if checked.get("endpoint") is not None:
         checked["endpoint"] = address_of(checked["endpoint"])
+    if checked.get("prefer") is not None:
+        checked["prefer"] = _preferred(checked["prefer"])
     for name, nothing in (("priority", 0), ("wait_for_ready", False)):
         if name in checked and checked[name] is None:
             checked[name] = nothing

@@ -36,7 +36,7 @@ __all__ = ["PeerCalling", "PeerClient", "PeerRunner"]
 S = TypeVar("S")
 
 #: Options of `with_options` that choose a connection or an attempt.
-_WITHOUT_EFFECT = ("wait_for_ready", "fail_mode", "hash_key", "endpoint")
+_WITHOUT_EFFECT = ("wait_for_ready", "fail_mode", "hash_key", "endpoint", "prefer")
 
 
 class PeerCalling:

@@ -42,6 +42,8 @@ class CallOptions(TypedDict, total=False):
     hash_key: str | bytes | int | None
     #: Send to this endpoint and no other.
     endpoint: str | Address | Endpoint | None
+    #: Send to this endpoint while it is listed and sound; else the selector picks. Any other text is never dialled.
+    prefer: str | Address | Endpoint | None
 
 
 #: The names of the options.

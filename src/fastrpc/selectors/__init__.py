@@ -1,8 +1,8 @@
 """Selectors choose the endpoint of a call: the interface, the built-in ones, and filters that narrow the endpoints.
 
-Picking happens for every attempt and is compiled (`_core/balancing/selectors.pyx`, `key_selectors.pyx`); the files here
-are its public classes. The first line of a compiled selector's docstring is its signature, as Cython constructors lack
-one.
+Picking happens for every attempt and is compiled (`_core/balancing/selectors.pyx`, `key_selectors.pyx`,
+`wrapping_selectors.pyx`); the files here are its public classes. The first line of a compiled selector's docstring is
+its signature, as Cython constructors lack one.
 Depends on endpoints and the core, not on the network or clients.
 """
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastrpc.first_use import names_on_first_use
 
 __all__ = [
+    "Canary",
     "ConsistentHash",
     "DoubleJump",
     "Filter",
@@ -20,6 +21,7 @@ __all__ = [
     "RoundRobin",
     "Selector",
     "SmoothWeighted",
+    "Sticky",
     "closest",
     "labels",
     "selector_for",
@@ -31,6 +33,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from fastrpc.selectors.base import Filter, Selector, selector_for
+    from fastrpc.selectors.canary import Canary
     from fastrpc.selectors.consistent_hash import ConsistentHash
     from fastrpc.selectors.filters import labels, subset, version, zone
     from fastrpc.selectors.jump_hash import DoubleJump, JumpHash
@@ -39,11 +42,13 @@ if TYPE_CHECKING:
     from fastrpc.selectors.random import Random
     from fastrpc.selectors.round_robin import RoundRobin
     from fastrpc.selectors.smooth_weighted import SmoothWeighted
+    from fastrpc.selectors.sticky import Sticky
 else:  # Type checkers would accept any attribute name.
     __getattr__ = names_on_first_use(
         __name__,
         {
             "base": "Filter Selector selector_for",
+            "canary": "Canary",
             "consistent_hash": "ConsistentHash",
             "filters": "labels subset version zone",
             "jump_hash": "DoubleJump JumpHash",
@@ -52,6 +57,7 @@ else:  # Type checkers would accept any attribute name.
             "random": "Random",
             "round_robin": "RoundRobin",
             "smooth_weighted": "SmoothWeighted",
+            "sticky": "Sticky",
         },
     )
 

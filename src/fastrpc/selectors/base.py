@@ -17,7 +17,7 @@ from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
 
-__all__ = ["DEFAULT", "ClientName", "Filter", "Selector", "selector_for", "selector_names"]
+__all__ = ["DEFAULT", "ClientName", "Filter", "Selector", "inner_selector", "selector_for", "selector_names"]
 
 #: The selector of a client that names none.
 DEFAULT = "round_robin"
@@ -105,6 +105,21 @@ class ClientName:
 def selector_names() -> list[str]:
     """Return the names of the built-in selectors."""
     return list(_BUILT_IN)
+
+
+def inner_selector(choice: BaseSelector | str) -> BaseSelector:
+    """Return the selector inside another one, for one client.
+
+    Raises:
+        ConfigError: it is neither a name nor an object of `fastrpc.selectors`.
+    """
+    found = selector_for(choice)
+    if isinstance(found, UserSelector) or choice is None:
+        raise ConfigError(
+            f"inner is {choice!r}, which cannot be inside another selector",
+            hint="give a name, or an object of fastrpc.selectors",
+        )
+    return found.claimed()
 
 
 def selector_for(choice: Selector | str | None) -> BaseSelector:

@@ -63,7 +63,7 @@ def attempts_of(pool: Connecting) -> Attempting:
         hash_key="key",
         _needs_ready=False,
         remaining=lambda: None,
-        _options=SimpleNamespace(endpoint=None, wait_for_ready=False, priority=0),
+        _options=SimpleNamespace(endpoint=None, prefer=None, wait_for_ready=False, priority=0),
     )
     return Attempting(cast(Any, pool), cast(Any, call), None)
 

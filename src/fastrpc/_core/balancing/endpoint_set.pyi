@@ -118,6 +118,9 @@ class EndpointSet:
         Raises NoEndpointError if there is no endpoint, CircuitOpenError if the breakers of all refuse the call.
         """
 
+    def pick_preferred(self, call: Any, name: str, tried: Sequence[Endpoint] = ()) -> Pick | None:
+        """Start an attempt at the endpoint of this address; None if it is not listed, not sound, or was tried."""
+
     def pick_at(self, call: Any, endpoint_state: EndpointState) -> Pick:
         """Return the pick of an attempt at this endpoint only.
 

@@ -41,15 +41,13 @@ A call that a leaving server did not start is no fault, nor is one whose connect
 Otherwise one rolling restart would open the breakers of a whole endpoint set.
 """
 
-from random import getrandbits
-
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.balancing.breaker cimport EndpointBreaker
 from fastrpc._core.balancing.endpoint_health cimport OutlierDetector
 from fastrpc._core.balancing.key_selectors cimport DoubleJumpSelector, JumpHashSelector, KeySelector
-from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
+from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState, mark_gone
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc._core.balancing.selectors import always_sound
@@ -143,8 +141,7 @@ cdef class EndpointSet:
         return self.selector.endpoints
 
     def reseed(self):
-        if not self.selector._is_seeded:
-            self.selector._random = getrandbits(64) | 1
+        self.selector.reseed()
 
     @property
     def places_keys(self):
@@ -178,6 +175,7 @@ cdef class EndpointSet:
             elif endpoint_state.endpoint is not endpoint:
                 endpoint_state.renew(endpoint)
             known.setdefault(name, endpoint_state)
+        mark_gone(self._known.values(), known)
         self._known = known
         self._changes += 1
         self._narrow()
@@ -243,13 +241,16 @@ cdef class EndpointSet:
             while True:
                 changes = self._changes
                 usable = self._usable()
+                if changes != self._changes:
+                    # Filters let other threads run, and one of these has changed the endpoints meanwhile.
+                    continue
+                if self._key_selector is None:
+                    self.selector.take_up(usable)
+                else:
+                    self._key_selector.take_up_list(self.left, usable, self._usual)
                 if changes == self._changes:
+                    # A selector of a user, and a canary by its filter, may let other threads run as well.
                     break
-                # Filters let other threads run, and one of these has changed the endpoints meanwhile.
-            if self._key_selector is None:
-                self.selector.take_up(usable)
-            else:
-                self._key_selector.take_up_list(self.left, usable, self._usual)
         except BaseException:
             # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
             self._is_stale = True
@@ -314,6 +315,22 @@ cdef class EndpointSet:
         cdef int64_t ticket = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
         if ticket < 0:
             raise self._held([endpoint_state], method, now)
+        self.selector.take(endpoint_state)
+        return self._placed(endpoint_state, method, ticket, now)
+
+    def pick_preferred(self, call, str name, tried=()):
+        cdef str method = call.method
+        cdef uint64_t now = self.now()
+        cdef int64_t ticket
+        cdef EndpointState endpoint_state
+        if now >= self._look_ns:
+            self._look(now)
+        endpoint_state = self._known.get(name)
+        if endpoint_state is None or endpoint_state.endpoint in tried or not self._is_sound(endpoint_state.endpoint):
+            return None
+        ticket = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
+        if ticket < 0:
+            return None
         self.selector.take(endpoint_state)
         return self._placed(endpoint_state, method, ticket, now)
 

@@ -45,6 +45,12 @@ cdef class EndpointState:
         bint is_tried
         bint is_shut
 
+        # Whether it has left the list of its owner, which makes a new object if it returns.
+        bint is_gone
+
+
+cdef int mark_gone(object endpoint_states, object names) except -1
+
 
 cdef class BaseSelector:
     cdef:
@@ -69,6 +75,8 @@ cdef class BaseSelector:
 
     cdef uint64_t random(self) noexcept
     cdef uint32_t random_below(self, uint32_t size) noexcept
+    # Take a new random state, as after a fork, unless a seed was given.
+    cdef int reseed(self) except -1
     cdef int take_up(self, list endpoint_states) except -1
     cdef EndpointState state_of(self, object endpoint)
     # `key` is the caller's hash key or None; `tried` may be None; `now` is the current instant.

@@ -65,6 +65,15 @@ cdef class EndpointState:
         return f"<EndpointState {self.name} weight={self.weight} in_flight={self.in_flight}>"
 
 
+cdef int mark_gone(object endpoint_states, object names) except -1:
+    """Mark endpoints that left a list, which has these names."""
+    cdef EndpointState endpoint_state
+    for endpoint_state in endpoint_states:
+        if endpoint_state.name not in names:
+            endpoint_state.is_gone = True
+    return 0
+
+
 # `inspect.signature` reads the first line of a compiled class.
 cdef class BaseSelector:
     """BaseSelector(*, filters=(), seed=None)\n--\n\nThe base of the built-in selectors."""
@@ -109,6 +118,11 @@ cdef class BaseSelector:
     def __len__(self):
         return self.size
 
+    cdef int reseed(self) except -1:
+        if not self._is_seeded:
+            self._random = <uint64_t>random_module.getrandbits(64) | 1
+        return 0
+
     cdef uint64_t random(self) noexcept:
         # xorshift64* (Vigna, ACM Transactions on Mathematical Software 42, 2016): its high bits are good.
         cdef uint64_t state = self._random
@@ -140,6 +154,7 @@ cdef class BaseSelector:
             elif endpoint_state.endpoint is not endpoint:
                 endpoint_state.renew(endpoint)
             endpoint_states.append(endpoint_state)
+        mark_gone(self.endpoint_states, {(<EndpointState>each).name for each in endpoint_states})
         self.take_up(endpoint_states)
 
     def update_endpoints(self, endpoint_states):

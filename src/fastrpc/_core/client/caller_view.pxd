@@ -72,6 +72,8 @@ cdef class ViewOptions:
         readonly bint wait_for_ready
         readonly object fail_mode
         readonly object endpoint
+        # The text of the address that calls prefer, or None.
+        readonly str prefer
 
         # The routes of the codec; whether one of the options keeps calls off the fast path.
         dict routes

@@ -82,6 +82,10 @@ class ViewOptions:
     @property
     def endpoint(self) -> Any: ...
     @property
+    def prefer(self) -> str | None:
+        """The address of the endpoint that calls prefer."""
+
+    @property
     def running(self) -> Any:
         """The group of attempts that are cancelled together, or None."""
 
@@ -132,6 +136,7 @@ class CallerView:
             fail_mode: the rule for failed attempts, by name or as an object; a SyncClient refuses `"failbackup"`.
             hash_key: calls with the same key go to the same endpoint, if the selector uses keys.
             endpoint: the only endpoint to call.
+            prefer: the endpoint to call while it is listed and sound, such as `reply.endpoint`.
         """
 
     def _set_options(self, options: dict[str, Any]) -> None:

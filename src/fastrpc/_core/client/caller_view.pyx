@@ -126,8 +126,13 @@ cdef class ViewOptions:
         new.wait_for_ready = options.get("wait_for_ready", self.wait_for_ready)
         new.fail_mode = options.get("fail_mode", self.fail_mode)
         new.endpoint = options.get("endpoint", self.endpoint)
+        new.prefer = options.get("prefer", self.prefer)
+        if new.endpoint is not None and new.prefer is not None:
+            raise ConfigError("endpoint and prefer are given, and a call goes to one endpoint", hint="leave one of them out")
         new.running = options.get("running", self.running)
-        new.needs_runner = new.wait_for_ready or new.fail_mode is not None or new.endpoint is not None
+        new.needs_runner = (
+            new.wait_for_ready or new.fail_mode is not None or new.endpoint is not None or new.prefer is not None
+        )
         return new
 
     cdef uint64_t timeout_of(self, MethodRoute route) noexcept:
@@ -239,10 +244,11 @@ cdef class CallerView:
         cdef CallerView view
         try:
             options = self.options.shared.check(options)
+            changed = self.options.changed(options)
         except (ConfigError, TypeError) as error:
             raise shown_at_program(error)
         view = self.new_view()
-        view.options = self.options.changed(options)
+        view.options = changed
         view.hash_key = options.get("hash_key", self.hash_key)
         return view
 
@@ -381,6 +387,7 @@ Args:
     fail_mode: the rule for failed attempts, by name or as an object; a SyncClient refuses `"failbackup"`.
     hash_key: calls with the same key go to the same endpoint, if the selector uses keys.
     endpoint: the only endpoint to call.
+    prefer: the endpoint to call while it is listed and sound, such as `reply.endpoint`.
 """
 
 cdef PyMethodDef with_options_method = [

@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastrpc._core.calls.call import Call
@@ -25,6 +25,10 @@ class ClientCall(Call):
     @property
     def _options(self) -> ViewOptions:
         """The options of the client or view that made it."""
+
+    @property
+    def _selecting_metadata(self) -> Mapping[str, str | bytes] | None:
+        """The metadata of the request for selectors, which only read it; None without any."""
 
     @property
     def hash_key(self) -> str | bytes | int | None:

@@ -527,6 +527,11 @@ cdef class ClientCall(Call):
         return self.options
 
     @property
+    def _selecting_metadata(self):
+        """The metadata of the request for selectors, which only read it; None without any."""
+        return self.options.metadata if self._metadata is None else self._metadata
+
+    @property
     def _batch(self):
         """The calls of the batch that it stands for, or None."""
         return self.batch

@@ -1,0 +1,100 @@
+"""Selectors around others: bindings of keys, and a canary. Touched with the GIL held."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
+
+
+cdef struct Binding:
+    # The hash of its key; the number of its endpoint.
+    uint64_t hash
+    uint32_t place
+
+    # Ticks (`TICK_NS`) of its last use, and of the first call that went elsewhere; 0: none did.
+    uint32_t used
+    uint32_t away
+
+    # The next one in its bucket; its neighbours in the order of use, the latest first. NOWHERE ends each.
+    uint32_t after
+    uint32_t newer
+    uint32_t older
+
+
+cdef class BindingTable:
+    cdef:
+        # The bindings; those from _count on were never used. _free chains, by `after`, those that were given back.
+        Binding* _bindings
+        uint32_t _capacity
+        uint32_t _count
+        uint32_t _free
+        readonly uint32_t size
+        readonly uint32_t most
+
+        # The first binding of each bucket, by the seeded hash: callers cannot choose keys of one bucket.
+        uint32_t* _buckets
+        uint32_t _mask
+        uint64_t _seed
+
+        # The latest and the oldest in the order of use.
+        uint32_t _newest
+        uint32_t _oldest
+
+    cdef Binding* find(self, uint64_t hash) noexcept
+    cdef Binding* bind(self, uint64_t hash) except NULL
+    cdef int touch(self, Binding* binding) noexcept
+    cdef Binding* oldest(self) noexcept
+    cdef int drop_oldest(self) noexcept
+    cdef uint32_t* _bucket(self, uint64_t hash) noexcept
+    cdef int _unlink(self, uint32_t number) noexcept
+    cdef int _put_first(self, uint32_t number) noexcept
+    cdef int _grow(self) except -1
+
+
+cdef class WrappingSelector(BaseSelector):
+    cdef int share(self, BaseSelector inner) except -1
+
+
+cdef class StickySelector(WrappingSelector):
+    cdef:
+        # The selector that picks endpoints for new bindings.
+        readonly BaseSelector inner
+        readonly double keep
+        readonly BindingTable bindings
+        uint32_t _keep_ticks
+        uint64_t _began_ns
+        object _clock
+
+        # Name -> number of an endpoint; number -> EndpointState, None once it has left, its bindings, its name. Those
+        # without endpoint and bindings are spare.
+        dict _numbers
+        list _places
+        list _counts
+        list _names
+        list _spare
+
+    cdef uint32_t _ticks(self, uint64_t now) noexcept
+    cdef EndpointState _elsewhere(self, object call, object key, tuple tried, uint64_t now, uint64_t hash, uint32_t ticks)
+    cdef int _bind(self, Binding* binding, EndpointState endpoint_state) except -1
+    cdef int _unbind(self, uint32_t place) except -1
+    cdef int _free(self, Py_ssize_t place) except -1
+    cdef bint _is_tried_there(self, EndpointState endpoint_state, tuple tried) except -1
+
+
+cdef class CanarySelector(WrappingSelector):
+    cdef:
+        # The selectors of both sides.
+        readonly BaseSelector stable
+        readonly BaseSelector canary
+        object _to
+        double _percent
+        uint64_t _below
+        readonly object by
+        readonly dict when
+        bint _reads_metadata
+
+        # Names of the endpoints of the canary now.
+        set _ours
+
+    cdef bint _goes_to_canary(self, object call) except -1
+    cdef BaseSelector _side_of(self, EndpointState endpoint_state)
+    cdef bint _is_spent(self, BaseSelector side, tuple tried) except -1

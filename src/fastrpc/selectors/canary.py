@@ -1,0 +1,39 @@
+"""A part of the calls to other endpoints, such as those of a new version."""
+
+from collections.abc import Mapping
+
+from fastrpc._core.balancing.selectors import BaseSelector
+from fastrpc._core.balancing.wrapping_selectors import CanarySelector
+from fastrpc.selectors.base import Filter, inner_selector
+
+__all__ = ["Canary"]
+
+
+class Canary(CanarySelector):
+    """Send a part of the calls to the endpoints that a filter keeps, and the rest to the others.
+
+    A side without an endpoint that can take calls gives them to the other side, and so does one whose endpoints were
+    all tried for this call. `percent` may be set while it runs.
+
+    Args:
+        inner: picks on both sides, by name or as an object of `fastrpc.selectors` with its filters.
+        to: the filter of the canary, such as `version(">=2")`.
+        percent: the share of its calls.
+        by: the metadata entry whose hash decides, so that one user stays on one side; None, and calls without it:
+            chance.
+        when: pairs of metadata; a call that has one of them goes to the canary.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        inner: BaseSelector | str = "round_robin",
+        *,
+        to: Filter,
+        percent: float = 0,
+        by: str | None = None,
+        when: Mapping[str, str] | None = None,
+    ) -> None:
+        stable = inner_selector(inner)
+        super().__init__(stable, stable.claimed(), to=to, percent=percent, by=by, when=when)
