@@ -11,6 +11,7 @@ import fastrpc
 from fastrpc import (
     HTTP,
     Client,
+    ClientConfig,
     ConfigError,
     Server,
     ServerConfig,
@@ -104,6 +105,19 @@ async def test_calls_of_a_removed_service_are_refused_before_they_start(scheme: 
         await refused_unstarted(client, "sums.mul", 6, 7)
         assert await client.call(Users.name) == "Ann"
         assert [one.name for one in target.server.services] == ["users"]
+
+
+@pytest.mark.parametrize("protocol", ["native", "grpc", "rpcx"])
+async def test_callers_by_every_protocol_are_told_to_go_elsewhere(protocol: str) -> None:
+    config = ServerConfig(protocols=("native", "grpc", "rpcx"))
+    wire = ClientConfig(wire_protocol=protocol)
+    async with served(Arith, config=config, scheme="tcp") as target:
+        async with Client(target, config=wire, fail_mode="failfast") as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+            await target.server.remove("arith")
+            await refused_unstarted(client, Arith.mul, 6, 7)
+            target.server.add(Arith())
+            assert await client.call(Arith.mul, 6, 7) == 42
 
 
 async def test_add_brings_it_back_as_often_as_one_likes() -> None:
