@@ -77,6 +77,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "docs": None,
         "cors_origins": (),
         "allowed_hosts": (),
+        "mounts": {},
+        "mount_authenticated": None,
         "trusted_proxies": (),
         "compress": False,
         "openapi": config.OpenAPI(),
@@ -313,6 +315,11 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
     (HTTP, "allowed_hosts", ("a.example:80",)),
     (HTTP, "allowed_hosts", ("*",)),
     (HTTP, "limits", None),
+    (HTTP, "mounts", ()),
+    (HTTP, "mounts", {"shop": print}),
+    (HTTP, "mounts", {"/shop/": print}),
+    (HTTP, "mounts", {7: print}),
+    (HTTP, "mount_authenticated", "yes"),
     (HTTP, "trusted_proxies", "10.0.0.0/8"),
     (HTTP, "trusted_proxies", ("10.0.0.1/8",)),
     (HTTP, "trusted_proxies", ("proxy.example",)),
@@ -428,3 +435,21 @@ def test_a_password_without_a_certificate_is_refused_without_being_shown() -> No
     with pytest.raises(ConfigError, match=r"TLS\.key_password is set, but cert_file is None") as refused:
         TLS(key_password="secret")
     assert "secret" not in str(refused.value)
+
+
+def test_mounts_are_kept_as_they_were_and_compare_by_their_applications() -> None:
+    given = {"/": print, "/shop": "shop:app"}
+    http = HTTP(mounts=given)
+    given.clear()
+    assert dict(http.mounts) == {"/": print, "/shop": "shop:app"}
+    same, other = HTTP(mounts=dict(http.mounts)), HTTP(mounts={"/": repr, "/shop": "shop:app"})
+    assert (http == same, hash(http) == hash(same), http == other) == (True, True, False)
+    assert not hasattr(http.mounts, "__setitem__")
+
+
+@pytest.mark.parametrize("application", [7, None, "shop", ["shop:app"]])
+def test_application_of_another_form_is_refused_with_its_prefix(application: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"HTTP\.mounts\['/shop'\] is .*it must be an ASGI application or 'module:name'"
+    ):
+        HTTP(mounts={"/shop": application})

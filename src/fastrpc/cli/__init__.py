@@ -8,7 +8,7 @@
     dialing, listening        the options of commands that dial, and of those that listen
     settings, setting_places  the settings of `fastrpc run`, and the key or variable to correct
     printing, output          results and messages;  log_output, json_lines, telemetry: logs and spans
-    import_string             the services that `module:attribute` names;  main: the entry point
+    main                      the entry point
 
 The only part that prints, and that loads typer and rich. May import everything below it.
 """

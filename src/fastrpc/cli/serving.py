@@ -13,7 +13,6 @@ import typer
 
 from fastrpc.auth.policy import Policy
 from fastrpc.auth.static_tokens import StaticTokens
-from fastrpc.cli.import_string import check_import_string, import_from_string
 from fastrpc.cli.listening import (
     AddressesAsJson,
     ClientAuthorities,
@@ -42,6 +41,7 @@ from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.cli.started import print_box, print_started, print_started_json
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.import_string import check_import_string, import_from_string
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
 from fastrpc.rpc.interceptor import Interceptor, put_around_clients
 from fastrpc.server.inherited import is_inherited

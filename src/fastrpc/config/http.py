@@ -1,7 +1,9 @@
 """The settings of a server's HTTP gateway."""
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import field
+from types import MappingProxyType
 from typing import Any
 
 from fastrpc.config.validation import (
@@ -15,11 +17,15 @@ from fastrpc.config.validation import (
     settings_class,
     wrong,
 )
+from fastrpc.errors import ConfigError
 
 __all__ = ["HTTP", "HTTPLimits", "OpenAPI"]
 
 # An origin as browsers send it: no path, no slash at its end.
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+# The start of a path: whole segments as they are sent, without one that has a meaning of its own.
+_PREFIX = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 
 _TEXT = re.compile(r"[!-~]+")
 
@@ -87,6 +93,31 @@ class OpenAPI(Settings):
         _check_texts(self, "servers", _SERVER, "URLs such as 'https://api.example/v1'", is_lower=False)
 
 
+class _Mounted(Mapping[str, Any]):
+    """The applications of a server by the start of their paths: settings do not change."""
+
+    __slots__ = ("_by_prefix",)
+
+    def __init__(self, by_prefix: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._by_prefix = dict(by_prefix)
+
+    def __getitem__(self, prefix: str) -> Any:
+        return self._by_prefix[prefix]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_prefix)
+
+    def __len__(self) -> int:
+        return len(self._by_prefix)
+
+    def __hash__(self) -> int:
+        # An application is any object, which may have no hash.
+        return hash(frozenset(self._by_prefix))
+
+    def __repr__(self) -> str:
+        return repr(self._by_prefix)
+
+
 @settings_class
 class HTTP(Settings):
     """The HTTP gateway of a server whose `ServerConfig.protocols` names "http".
@@ -114,6 +145,12 @@ class HTTP(Settings):
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
             name. Another Host is refused where nothing authenticates callers: it may be a page's name that leads
             here.
+        mounts: ASGI applications by the start of their paths, "/" for all that nothing of ours has: an application, or
+            "module:name", which each worker imports. FastAPI keeps its `/docs` at "/", where `docs` is then off unless
+            set.
+        mount_authenticated: whether requests to mounts need an identity, where the server has `authenticate`: True
+            refuses others before an application sees them, False verifies nothing and leaves `Authorization` to the
+            applications. Rules about methods hold for neither.
         trusted_proxies: networks of proxies such as "10.0.0.0/8", and "unix" for those at unix sockets, whose
             `X-Forwarded-For` names the client of a request. Limits, delays of failed logins, audit and logs follow.
         compress: results of more than 1 KiB are compressed by gzip for clients that take it, streams never. Answers
@@ -133,6 +170,8 @@ class HTTP(Settings):
     docs: bool | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    mounts: Mapping[str, Any] = field(default_factory=_Mounted)
+    mount_authenticated: bool | None = None
     trusted_proxies: tuple[str, ...] = ()
     compress: bool = False
     openapi: OpenAPI = field(default_factory=OpenAPI)
@@ -151,13 +190,30 @@ class HTTP(Settings):
             "compress",
         ):
             check_flag(self, name)
-        if self.docs is not None:
-            check_flag(self, "docs")
+        for name in ("docs", "mount_authenticated"):
+            if getattr(self, name) is not None:
+                check_flag(self, name)
         _check_texts(self, "cors_origins", _ORIGIN, "origins such as 'https://shop.example'")
         _check_texts(self, "allowed_hosts", _HOST, "host names without a port, such as 'shop.example'")
         _check_texts(self, "trusted_proxies", _TEXT, "networks such as '10.0.0.0/8', or 'unix'")
         check_networks(self, "trusted_proxies", or_else=("unix",))
+        _check_mounts(self)
         check_parts(self, limits=HTTPLimits, openapi=OpenAPI)
+
+
+def _check_mounts(settings: Any) -> None:
+    """Refuse anything but applications, or their import strings, by prefixes; keep a copy."""
+    value = settings.mounts
+    if not isinstance(value, Mapping) or not all(
+        isinstance(prefix, str) and _PREFIX.fullmatch(prefix) for prefix in value
+    ):
+        raise wrong(settings, "mounts", "a mapping from prefixes such as '/' or '/shop' to ASGI applications")
+    for prefix, application in value.items():
+        if not (callable(application) or (isinstance(application, str) and ":" in application)):
+            raise ConfigError(
+                f"HTTP.mounts[{prefix!r}] is {application!r:.200}, it must be an ASGI application or 'module:name'"
+            )
+    object.__setattr__(settings, "mounts", _Mounted(value))
 
 
 def _check_texts(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, NamedTuple
 
 from fastrpc._core.base.histogram import default_registry
@@ -121,6 +121,10 @@ class Services:
         if self.definitions:
             # Without sources the services come later.
             check_patterns(self._limits, [route.method for route in self.gate.routes])
+
+    async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
+        """Enter a context; it is left before the sources."""
+        await self._stack.enter_async_context(context)
 
     def add(self, service: Any, scope: SourceScope | None = None) -> None:
         """Serve the methods of an instance, or a function.

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.server.gate import Gate
@@ -14,6 +15,7 @@ from fastrpc.config.delays import silence_seconds
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, Endpoint, is_local
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.services import Services
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.detection import Detection
@@ -54,6 +56,8 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
+        # Finds the application at a path; None: none is mounted.
+        self._mounts: Callable[[bytes], Any] | None = None
         # The hosts in advertised addresses, by the address listened at.
         self._advertised: dict[Address, str] = {}
         # Connections handed over by `take` that have no session yet.
@@ -75,6 +79,14 @@ class Accepting:
             from fastrpc.server.proxies import Proxies
 
             self._proxies = Proxies(self._config, gate, self.openings)
+
+    async def open_mounts(self, served: Services) -> None:
+        """Start the applications that are mounted, before the server listens; they shut down before its sources."""
+        if self._config.http.mounts and "http" in self._config.protocols:
+            # By its name: it is above this folder, and few servers mount anything.
+            mounts: Any = import_module("fastrpc.hosting.mounts").Mounts(self._config, self._gate)
+            await served.hold(mounts)
+            self._mounts = mounts
 
     def check_services(self, services: Sequence[ServiceDefinition]) -> None:
         """Refuse services that one of the server's protocols cannot offer.
@@ -177,6 +189,7 @@ class Accepting:
                 reveals_services=reveals,
                 advertised=self._advertised.get(address, ""),
             )
+            http.mounts = self._mounts
         return ServerParts(
             loop=asyncio.get_running_loop(),
             gate=self._gate,

@@ -207,6 +207,7 @@ class Server:
         self._accepting.begin(self._gate, self._services)
         self._quiet = asyncio.Event()
         await self._offer.enter(self._sources)
+        await self._accepting.open_mounts(self._served)
         await self.admin.open(self)
 
     def reload(self) -> None:

@@ -154,3 +154,7 @@ cdef class CounterRegistry:
         dict _counters
 
     cpdef MethodCounters counters(self, str name, str side, str protocol=*)
+
+
+# Return service and method of a full name; a mounted application has a path as its method.
+cdef tuple labels_of(str name)

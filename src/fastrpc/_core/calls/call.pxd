@@ -82,6 +82,8 @@ cdef class MethodRoute:
         readonly object handler
         int style
         bint is_public
+        # Whether it is a mounted application: without codec and interceptors, and not cancelled when its caller leaves.
+        public bint is_application
         # Its marshals for other codecs than its own, by number; None until there is one.
         dict marshals
         # The limits of its calls (`server/guards`), found at the first of them.

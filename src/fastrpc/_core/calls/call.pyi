@@ -53,6 +53,9 @@ class MethodRoute:
                 without such connections.
         """
 
+    #: Whether it is a mounted application: without codec and interceptors, and not cancelled when its caller leaves.
+    is_application: bool
+
     @property
     def protocol(self) -> str | None:
         """The name of that protocol; None on a server."""

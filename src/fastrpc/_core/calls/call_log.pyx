@@ -27,6 +27,7 @@ from libc.math cimport log, log1p
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy
 
+from fastrpc._core.base.histogram cimport labels_of
 from fastrpc._core.base.wire cimport load16, now_ns, store16
 from fastrpc._core.payload.metadata cimport has_any_key
 
@@ -335,7 +336,7 @@ cdef class AccessRecords:
         cdef object names = self.names.get(call.route.method)
         if names is None:
             method = printable(call.route.method)
-            names = (method, method.rpartition(".")[0])
+            names = (method, labels_of(method)[0])
             if len(self.names) >= MOST_NAMES:
                 self.names.clear()
             self.names[call.route.method] = names

@@ -1,14 +1,14 @@
 """The HTTP gateway's side of one connection: from requests to calls."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http.request_sender cimport RequestSender
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.http1.head cimport RequestHead
-from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
@@ -25,18 +25,13 @@ cdef class GatewayConnection(HttpConnection):
         bint has_started
         bytearray line
 
-        # Judges the senders of long requests that call a method, None: of none yet.
-        SenderCheck sender_check
-
-        # When the time of a request to a fixed path is over whose sender is not known yet; 0: it has none.
-        uint64_t verdict_due_ns
+        # Finds out who sends a request, before a long body is read.
+        RequestSender sender
 
     # From the request to the gate.
     cdef int _forget(self) except -1
-    cdef int64_t _admit(self, ServerCall call, HttpTerms terms, RequestHead head) except? -2
-    cdef uint64_t _check_verdict(self, uint64_t now) except? 0
-    cdef int _answer_early(self) except -1
     cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1
+    cdef int _enter_application(self, ServerCall call, HttpTerms terms, RequestHead head, bytes body) except -1
     cdef int _pass_in(self, bytes payload) except -1
     cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1
     cdef int _take_messages(self, ServerCall call, object web, bytes part, bint is_last) except -1

@@ -7,7 +7,8 @@
 
 HttpServedConnection goes from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk goes on.
 
-With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown length, is read once its sender is known.
+RequestSender reads a long body once its sender is known. A request to a mounted application is a call without a method: the
+gate counts and bounds it, and MountedRequest has its body and its response.
 """
 
 cimport cython
@@ -24,27 +25,26 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.http.http_call cimport new_call, terms_of
 from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
-from fastrpc._core.http.request_fields cimport SMALL_BODY, is_long
-from fastrpc._core.http.responses cimport NOSNIFF, PROBLEM_LINES, call_lines, fault_answer, http_status_of
+from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
+from fastrpc._core.http.request_fields cimport is_long
+from fastrpc._core.http.request_sender cimport RequestSender
+from fastrpc._core.http.responses cimport NOSNIFF, PROBLEM_LINES, call_lines, fault_answer
 from fastrpc._core.http.responses cimport problem_document, retry_line, status_of_refusal, web_lines
 from fastrpc._core.http.socket_talk cimport SocketTalk
-from fastrpc._core.http1.connection cimport field_lines
+from fastrpc._core.http1.response_head cimport field_lines
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
-from fastrpc._core.server.engine_served_connection cimport SenderCheck
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure
+from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.websocket.frames cimport CLOSE_RESTART
-from fastrpc._core.wire.frame cimport ONE_WAY, REASON_DRAIN, TIMEOUT_NONE, Frame
+from fastrpc._core.wire.frame cimport ONE_WAY, REASON_DRAIN, Frame
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.http1.head import RequestRefusedError
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-# Of a body that is taken in parts.
-cdef int64_t ENDLESS = <int64_t>1 << 62
 # When to look again whether its last answer was taken.
 cdef uint64_t UNSENT_NS = 50_000_000
 
@@ -67,6 +67,7 @@ cdef class GatewayConnection(HttpConnection):
         self.connection = connection
         self.life.connection = <PyObject*>connection
         self.line = bytearray()
+        self.sender = RequestSender()
 
     # From the head of a request to its call
 
@@ -80,107 +81,26 @@ cdef class GatewayConnection(HttpConnection):
         if self.service.proxies is not None:
             self.connection.follow_proxy(call, head)
         terms.understand(call, head, self.service)
-        self.takes_parts = terms.takes_lines
-        if self.service.web is not None:
+        self.takes_parts = terms.takes_lines or terms.mount is not None and is_long(head)
+        if terms.mount is not None:
+            self.connection.speak("asgi")
+        elif self.service.web is not None or self.service.mounts is not None:
             self.connection.speak("http" if terms.web is None else terms.web.protocol)
-        if terms.path is not None and terms.path.needs_identity and self.gate.asks_access():
-            self._identify(call)
-        return self._admit(call, terms, head)
+        if terms.needs_identity and self.gate.asks_access():
+            self.sender.identify(self, self.connection, call)
+        return self.sender.admit(self, self.connection, call, terms, head)
 
     cdef int _forget(self) except -1:
         """Forget the request before."""
         if self.connection.talk is not None:
             self.connection.talk.drop(self)
-        if self.sender_check is not None:
-            self.sender_check.drop()
+        self.sender.drop()
         self.connection.forget()
         self.has_started = False
         if PyByteArray_GET_SIZE(self.line):
             self.tail_changed(-PyByteArray_GET_SIZE(self.line))
             self.line.clear()
         return 0
-
-    def _identify(self, ServerCall call):
-        """Find out who sends a request to a fixed path."""
-        cdef ServedConnection connection = self.connection
-        self.gate.renew(connection)
-        credential = None if call.received_metadata is None else call.metadata.get("authorization")
-        if credential is None:
-            if not call.keeps_identity:
-                call.identity = None if connection.expires_ns and self.now >= connection.expires_ns else connection.identity
-            return
-        call.identity = None
-        found = self.gate.identify(call, credential)
-        if found is not None:
-            self._note_identity(call, *found)
-            return
-        self.is_deciding = True
-        self.verdict_due_ns = 0
-        if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
-            self.verdict_due_ns = call.started_ns + call.stated_timeout_us * 1000
-            self.schedule_check(self.verdict_due_ns)
-        self.gate.verify(
-            call, "", lambda identity, status, seconds: self._identified(call, identity, status, seconds)
-        )
-
-    cdef uint64_t _check_verdict(self, uint64_t now) except? 0:
-        """Answer a request whose time is over before its sender is known; return when that is, 0: it is not waited for."""
-        cdef ServerCall call = self.connection.call
-        cdef str text = "the deadline passed while the credential was verified; the call was not started"
-        if not self.is_deciding or call is None:
-            return 0
-        if terms_of(call).path is None:
-            return self.sender_check.check(now)
-        if now < self.verdict_due_ns or self.verdict_due_ns == 0:
-            return self.verdict_due_ns
-        if self.gate.give_up(call):
-            terms_of(call).set_fault(504, text, b"")
-            self._answer_early()
-            # The verdict finds no request.
-            self.connection.call = None
-        return 0
-
-    def _note_identity(self, ServerCall call, identity, int status, seconds):
-        call.identity = identity
-        if seconds is not None:
-            call.own_expires_ns = now_ns() + <uint64_t>(<double>seconds * 1e9)
-        if status:
-            terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
-
-    def _identified(self, ServerCall call, identity, int status, seconds):
-        cdef HttpTerms terms
-        if self.connection.call is call and not self.is_closed:
-            self._note_identity(call, identity, status, seconds)
-            terms = terms_of(call)
-            if is_long(self.head) and (terms.fault_status or identity is None):
-                if not terms.fault_status:
-                    terms.set_fault(401, "the caller is not authenticated", b"")
-                self._answer_early()
-            else:
-                self.admit_body()
-
-    cdef int64_t _admit(self, ServerCall call, HttpTerms terms, RequestHead head) except? -2:
-        """Return the most bytes of the body; one that is refused anyhow is not waited for where it is long."""
-        cdef bint is_large = is_long(head)
-        if terms.fault_status or terms.path is None and call.route is None:
-            if is_large:
-                self._answer_early()
-            return SMALL_BODY
-        if self.gate.asks_access() and (is_large or terms.is_socket and terms.path is None):
-            if terms.path is None:
-                if self.sender_check is None:
-                    self.sender_check = SenderCheck.__new__(SenderCheck)
-                self.sender_check.judge(call, call.method)
-            elif not self.is_deciding and call.identity is None:
-                terms.set_fault(401, "the caller is not authenticated", b"")
-                self._answer_early()
-        return ENDLESS if self.takes_parts else self.service.body_bytes
-
-    cdef int _answer_early(self) except -1:
-        """Answer before the body came, which is not read."""
-        self.connection.leaves_body = True
-        self.takes_parts = False
-        return self._hand_over(b"")
 
     # From the body to the gate
 
@@ -190,6 +110,8 @@ cdef class GatewayConnection(HttpConnection):
         cdef HttpTerms terms = terms_of(call)
         if terms.fault_status and not terms.is_fault_hidden:
             return self._answer_fault(call, terms)
+        if terms.mount is not None:
+            return self._enter_application(call, terms, head, body)
         if terms.is_socket and not terms.fault_status and (terms.path is not None or call.route is not None):
             return self._upgrade(call, terms)
         if terms.path is not None:
@@ -206,6 +128,17 @@ cdef class GatewayConnection(HttpConnection):
             return self._pass_in(payload)
         return self._pass_in(terms.payload_of(call, head, body))
 
+    cdef int _enter_application(self, ServerCall call, HttpTerms terms, RequestHead head, bytes body) except -1:
+        """Hand a request to the application at its path; a long body follows."""
+        cdef MountedRequest request
+        if terms.needs_identity and call.identity is None:
+            terms.set_fault(401, "the caller is not authenticated", b"")
+            return self._answer_fault(call, terms)
+        terms.exchange = request = MountedRequest(self.connection, call, head)
+        if not self.takes_parts:
+            request.put(body, True)
+        return self._pass_in(body)
+
     cdef int _pass_in(self, bytes payload) except -1:
         cdef ServerCall call = self.connection.call
         cdef bytes name = terms_of(call).name
@@ -217,7 +150,10 @@ cdef class GatewayConnection(HttpConnection):
             self.gate.memory.charge(call, 0)
         if terms_of(call).rpcx is not None and self.connection.answers_at_once(call, payload):
             return 0
-        self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        if terms_of(call).mount is not None:
+            self.gate.pass_application(call, payload)
+        else:
+            self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if call.charge and not call.is_held and call.waiting_payload is None:
             # It ended in its first step: the count of its body is taken back here.
             self.gate.memory.charge(call, 0)
@@ -346,6 +282,8 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int part_came(self, bytes part, bint is_last) except -1:
         cdef ServerCall call = self.connection.call
+        if call is not None and terms_of(call).exchange is not None:
+            return mounted_request_of(call).put(part, is_last)
         if call is not None and terms_of(call).web is not None:
             return self._take_messages(call, terms_of(call).web, part, is_last)
         cdef Py_ssize_t end = part.rfind(b"\n"), before = PyByteArray_GET_SIZE(self.line)
@@ -558,7 +496,9 @@ cdef class GatewayConnection(HttpConnection):
         cdef ServerCall call = self.connection.call
         if self.connection.output_held or self.is_stuck or self.output.size():
             self.life.weigh(self.connection.unsent_bytes(), self.now)
-        if self.has_begun and call is not None and call.stream is not None and not self.connection.output_is_full(call):
+        if call is not None and terms_of(call).exchange is not None:
+            mounted_request_of(call).wake_sender()
+        elif self.has_begun and call is not None and call.stream is not None and not self.connection.output_is_full(call):
             (<StreamChannel>call.stream).wake_sender()
         return self.gate.runner.tell_watcher()
 
@@ -573,7 +513,7 @@ cdef class GatewayConnection(HttpConnection):
         if self.is_closed:
             return due
         due = earlier(due, self.life.check_calls(now, self.connection.unsent_bytes()))
-        due = earlier(due, self._check_verdict(now))
+        due = earlier(due, self.sender.check(self, self.connection, now))
         due = earlier(due, self.life.check_age(now, self._is_between()))
         due = earlier(due, self._check_leaving(now))
         return self._due_ns if self.is_closed else earlier(due, self.connection.send_sign(now))

@@ -24,6 +24,12 @@ cdef class HttpTerms:
         bytes name
         object path
 
+        # The application at the path (`fastrpc.hosting.mounts`), None for others; its `MountedRequest`, once it has it.
+        # Whether the sender is identified before anything else, as no method says who may.
+        object mount
+        object exchange
+        bint needs_identity
+
         # The client of a trusted proxy that sent it; None: the peer of the connection did.
         object peer
 
@@ -76,6 +82,11 @@ cdef class HttpTerms:
     # The same for a stream of HTTP/2, where only calls by gRPC-Web and Connect are served.
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef bint _is_web(self, RequestHead head, HttpService service) except -1
+    cdef bint _is_mounted(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1
+    cdef bint _is_ours(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size) except -1
+    cdef bint _asks_us(self, RequestHead head, HttpService service) except -1
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1
     cdef int set_fault(self, int status, str text, bytes lines) except -1

@@ -27,7 +27,7 @@ from fastrpc._core.http.messages cimport (
     stream_form,
 )
 from fastrpc._core.http.request_fields cimport asks_socket, chosen_protocol, handshake_fault, has_plain_id
-from fastrpc._core.http.request_fields cimport metadata_of, timeout_of, token_of
+from fastrpc._core.http.request_fields cimport metadata_of, mounted_metadata, timeout_of, token_of
 from fastrpc._core.http.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
 from fastrpc._core.http.service cimport is_preflight, preflight_lines, takes_page
 from fastrpc._core.http1.head cimport (
@@ -35,6 +35,7 @@ from fastrpc._core.http1.head cimport (
     FIELD_REQUEST_ID,
     VERB_GET,
     VERB_HEAD,
+    VERB_OPTIONS,
     VERB_POST,
     is_text,
 )
@@ -79,10 +80,13 @@ cdef class HttpTerms:
         cdef const char* target = head.target_data(&size)
         cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
         path = size if end is NULL else end - target
+        if service.mounts is not None and self._is_mounted(call, head, service, target, path):
+            return 0
         if not self._may_ask(call, head, service):
             return 0
         if service.paths:
             self.path = service.paths.get(target[:path])
+            self.needs_identity = self.path is not None and self.path.needs_identity
         if service.offers_sockets:
             if self.path is not None:
                 self.is_socket = self.path.takes_messages and asks_socket(head)
@@ -101,6 +105,7 @@ cdef class HttpTerms:
                 self.rpcx = rpcx_headers(head, target[:path], True)
             if self.rpcx is not None:
                 self.path = None
+                self.needs_identity = False
                 return self._find_rpcx(call, head, service)
         if self.path is not None:
             return self._check_socket(call, head) if self.is_socket else self._check_path(head)
@@ -126,9 +131,9 @@ cdef class HttpTerms:
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1:
         """Check Host and origin, and answer a preflight; return whether the request goes on."""
         cdef list origin = []
-        if not service.knows_host(head):
-            self.set_fault(421, "the Host of the request is not this server (HTTP.allowed_hosts)", b"")
-        elif not takes_page(service, head, origin):
+        if not self._asks_us(head, service):
+            return False
+        if not takes_page(service, head, origin):
             self.set_fault(403, "pages of that origin may not call this server (HTTP.cors_origins)", b"")
         elif origin:
             self.origin = origin[0]
@@ -139,6 +144,56 @@ cdef class HttpTerms:
         if self.fault_status == 0 and is_grpc(head):
             self.set_fault(505, GRPC_TEXT, b"")
         return self.fault_status == 0
+
+    cdef bint _asks_us(self, RequestHead head, HttpService service) except -1:
+        """Check the Host; return whether it is this server."""
+        if service.knows_host(head):
+            return True
+        self.set_fault(421, "the Host of the request is not this server (HTTP.allowed_hosts)", b"")
+        return False
+
+    # Applications
+
+    cdef bint _is_mounted(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1:
+        """Return whether the request is one of an application: nothing of ours is at its path."""
+        cdef object mount = service.mounts(path[:size])
+        if mount is None or self._is_ours(head, service, path, size):
+            return False
+        if not self._asks_us(head, service):
+            return True
+        self.mount = mount
+        self.needs_identity = mount.needs_identity
+        self.name = (<MethodRoute?>mount.route).name
+        call.route = mount.route
+        call.codec = CODEC_RAW
+        # Its time is its own: only `Limits.longest_call` ends it.
+        call.stated_timeout_us = TIMEOUT_NONE
+        call.received_metadata = mounted_metadata(head, self.needs_identity)
+        if not self.needs_identity:
+            call.identity = None
+        return True
+
+    cdef bint _is_ours(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size) except -1:
+        """Return whether a fixed path, a method or a route of ours takes the request."""
+        if service.paths and path[:size] in service.paths:
+            return True
+        if service.offers_sockets and size > 4 and memcmp(path, b"/ws/", 4) == 0:
+            if self._named(service, path + 3, size - 3) is not None:
+                return True
+        if self._named(service, path, size) is not None and (service.serves_methods or self._is_web(head, service)):
+            return True
+        if service.serves_rpcx and rpcx_headers(head, path[:size], False) is not None:
+            return True
+        if service.serves_phobos and rpcx_headers(head, path[:size], True) is not None:
+            return True
+        if service.routes is None:
+            return False
+        # A page asks by OPTIONS whether it may send another verb: that one decides.
+        asked = head.values("access-control-request-method") if head.verb == VERB_OPTIONS else []
+        found = service.routes(asked[0] if asked else head.method, path[:size])
+        return found is not None and found[1] is not None
 
     cdef int set_fault(self, int status, str text, bytes lines) except -1:
         """Have the request refused at once."""

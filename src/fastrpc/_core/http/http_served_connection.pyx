@@ -20,6 +20,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, Outcome, breaking_key, terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
+from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
 from fastrpc._core.http.request_fields cimport metadata_texts, takes_gzip
 from fastrpc._core.http.responses cimport (
     BEARER,
@@ -48,6 +49,7 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY
 
+from fastrpc._core.http.mounted_request import GRACE_SECONDS
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
@@ -107,7 +109,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         if terms.done is not None:
             terms.done(Outcome(payload, None))
             return 0
-        if self.call is not call:
+        if self.call is not call or terms.exchange is not None:
             return 0
         if self.talk is not None:
             return self.talk.answer(connection, <ServerCall>call, payload)
@@ -165,6 +167,12 @@ cdef class HttpServedConnection(EngineServedConnection):
         if terms.web is not None:
             # An unknown path is one by Connect, too.
             return self._end_web(connection, call, None, failure, 404 if status == 404 and call.route is None else 0)
+        if terms.exchange is not None:
+            mounted_request_of(call).leave()
+            if connection.has_begun:
+                # The client sees that the rest is missing.
+                self.call = None
+                return connection._end()
         if terms.rpcx is not None:
             return self._fail_rpcx(connection, call, terms.rpcx, failure, status)
         if connection.has_begun:
@@ -316,6 +324,20 @@ cdef class HttpServedConnection(EngineServedConnection):
 
     cdef int do_release(self, Call call) except -1:
         return 0
+
+    cdef int leave_handler(self, Call call) except -1:
+        """Tell an application that its request is over; where the time of it is, it has a while before it is cancelled."""
+        cdef ServerCall served = <ServerCall>call
+        cdef MountedRequest request = mounted_request_of(served)
+        if served.is_expired and not served.was_ended:
+            served.was_ended = True
+            served.told_status = DEADLINE_EXCEEDED
+            self.do_fail(call, Failure(DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed"))
+        if request is None:
+            return 0
+        if served.is_expired:
+            (<Gate>self.gate).loop_state.loop.call_later(GRACE_SECONDS, request.cancel)
+        return request.leave()
 
     # Messages
 

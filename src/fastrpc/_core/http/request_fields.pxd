@@ -11,6 +11,9 @@ cdef enum:
 # Return the metadata of a call as on the wire, or None.
 cdef bytes metadata_of(RequestHead head)
 
+# Return the metadata of a request to an application: its trace and its id, and the credential where it is ours to verify.
+cdef bytes mounted_metadata(RequestHead head, bint takes_credential)
+
 # Return the caller's timeout in microseconds, and whether there is one; 0 is a timeout as well.
 cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0
 

@@ -73,24 +73,38 @@ cdef bytes entry(bytes key, bytes value):
 
 
 cdef bytes metadata_of(RequestHead head):
-    cdef bytes metadata = b"", value
-    cdef int field
-    cdef Py_ssize_t size = 0
-    cdef const char* data
+    cdef bytes metadata = b""
     if head.meta_count:
         metadata = encode_metadata(_named_entries(head))
     for field, key in NAMED:
-        data = head.field_data(field, &size)
-        if data is NULL:
-            continue
-        value = data[:size]
-        if head._noted[field].count > 1 or not _is_visible(data, size):
-            raise RequestRefusedError(400, f"the field {key.decode()} must come once, and be visible ASCII")
-        metadata += entry(key, value)
-    if has_plain_id(head):
-        data = head.field_data(FIELD_REQUEST_ID, &size)
-        metadata += entry(REQUEST_ID, data[:size])
-    return metadata or None
+        metadata += _field_entry(head, field, key, True)
+    return (metadata + _id_entry(head)) or None
+
+
+cdef bytes mounted_metadata(RequestHead head, bint takes_credential):
+    cdef bytes metadata = _field_entry(head, FIELD_AUTHORIZATION, b"authorization", True) if takes_credential else b""
+    for field, key in NAMED[1:]:
+        metadata += _field_entry(head, field, key, False)
+    return (metadata + _id_entry(head)) or None
+
+
+cdef bytes _field_entry(RequestHead head, int field, bytes key, bint is_needed):
+    """Return a field as an entry; one that cannot be an entry is refused, or left out where it is not needed."""
+    cdef Py_ssize_t size = 0
+    cdef const char* data = head.field_data(field, &size)
+    if data is NULL:
+        return b""
+    if head._noted[field].count == 1 and _is_visible(data, size):
+        return entry(key, data[:size])
+    if is_needed:
+        raise RequestRefusedError(400, f"the field {key.decode()} must come once, and be visible ASCII")
+    return b""
+
+
+cdef bytes _id_entry(RequestHead head):
+    cdef Py_ssize_t size = 0
+    cdef const char* data = head.field_data(FIELD_REQUEST_ID, &size)
+    return entry(REQUEST_ID, data[:size]) if has_plain_id(head) else b""
 
 
 cdef bint _is_visible(const char* text, Py_ssize_t size) noexcept:

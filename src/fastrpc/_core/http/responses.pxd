@@ -14,6 +14,9 @@ cdef int http_status_of(int status) noexcept
 # Return the status of ours for a request that HTTP refuses with one of its own.
 cdef int status_of_refusal(int http_status) except -1
 
+# Return the status of ours that a response of an application counts as.
+cdef int status_of_response(int http_status) except -1
+
 # Return a document. `status` is that of HTTP; pushback in milliseconds as in `Failure`.
 cdef bytes problem_document(int http_status, Failure failure, int codec)
 

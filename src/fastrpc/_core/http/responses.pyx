@@ -13,7 +13,7 @@ from http import HTTPStatus
 import msgspec
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, PERMISSION_DENIED, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.http.request_fields cimport metadata_lines
@@ -36,6 +36,11 @@ cdef dict refusals = {
     401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 408: Status.DEADLINE_EXCEEDED.value, 413: RESOURCE_EXHAUSTED,
     414: RESOURCE_EXHAUSTED, 431: RESOURCE_EXHAUSTED, 500: INTERNAL, 503: UNAVAILABLE,
     504: Status.DEADLINE_EXCEEDED.value,
+}
+
+# The status that a response of an application counts as: a number of `statuses` as its first there, 409 as ABORTED.
+cdef dict responses = {number: status for status, number in reversed(list(enumerate(statuses)))} | {
+    400: INVALID_ARGUMENT, 409: Status.ABORTED.value, 500: INTERNAL,
 }
 
 cdef dict titles = {int(status): status.phrase for status in HTTPStatus} | {
@@ -67,6 +72,12 @@ cdef int http_status_of(int status) noexcept:
 
 cdef int status_of_refusal(int http_status) except -1:
     return refusals.get(http_status, INVALID_ARGUMENT)
+
+
+cdef int status_of_response(int http_status) except -1:
+    if http_status < 400:
+        return OK
+    return responses.get(http_status, INVALID_ARGUMENT if http_status < 500 else INTERNAL)
 
 
 def http_status(int status):

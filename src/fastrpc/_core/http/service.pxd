@@ -61,6 +61,9 @@ cdef class HttpService:
         # Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`), None: none are trusted.
         public object proxies
 
+        # Finds the application at a path (`fastrpc.hosting.mounts`), None: none is mounted.
+        public object mounts
+
         # Finds calls by gRPC-Web and Connect: a function of verb, query and fields; None: neither is served.
         object web
 

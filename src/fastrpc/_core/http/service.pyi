@@ -65,6 +65,8 @@ class HttpService:
     routes: Callable[[str, bytes], tuple[MethodRoute, Any, str] | None] | None
     #: Finds the client of a request by a trusted proxy (`fastrpc.server.http.forwarded`); None: none are trusted.
     proxies: Callable[[Any, Any, Any], Any] | None
+    #: Finds the application at a path (`fastrpc.hosting.mounts`); None: none is mounted.
+    mounts: Callable[[bytes], Any] | None
     @property
     def gate(self) -> Gate: ...
     @property

@@ -20,10 +20,14 @@ cdef class HttpConnection(Engine):
         readonly RequestHead head
         BodyReader body
 
-        # Whether the request is with the application, whether its response has begun in parts, and whether the peer
-        # reads no output: nothing more is read then.
+        # Whether the request is with the application, and whether its response has begun in parts.
         readonly bint is_answering
         bint has_begun
+
+        # Of a response that has begun in parts: whether its length was stated, so that they are no chunks.
+        bint is_sized
+
+        # Whether the peer reads no output: nothing more is read then.
         bint is_stuck
 
         # Whether another protocol has taken over the connection behind the head of its last request.
@@ -70,6 +74,7 @@ cdef class HttpConnection(Engine):
     # Functions for subclasses; `lines` are checked fields of the response, each with its CRLF.
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1
     cdef int begin_parts(self, int status, bytes lines) except -1
+    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1
     cdef int send_part(self, bytes part) except -1
     cdef int end_parts(self) except -1
     cdef int admit_body(self) except -1
@@ -95,7 +100,3 @@ cdef class HttpConnection(Engine):
     cdef int _wait_until(self, uint64_t due_ns) except -1
     cdef int64_t _untaken_bytes(self) except -1
     cdef bint _may_parse(self) noexcept
-
-
-# Return fields as `answer` takes them.
-cdef bytes field_lines(object fields)

@@ -21,17 +21,14 @@ implements the hooks beside them, and uses the functions that make no Python obj
 """
 
 import logging
-from email.utils import formatdate
-from http import HTTPStatus
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy
 
-from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
+from fastrpc._core.http1.response_head cimport field_lines, first_lines_of, write_head
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport new_life
 
@@ -40,25 +37,15 @@ from fastrpc._core.http1.head import RequestRefusedError
 cdef enum:
     # Bytes that a client may send ahead while its request is answered; with more of them nothing further is read.
     AHEAD_BYTES = 65_536
-    # Digits of the largest size.
-    MOST_DIGITS = 20
+    # The largest part of a body that is taken in parts: with each the application may hold the next one.
+    PART_BYTES = 65_536
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes CLOSES = b"Connection: close\r\n"
 cdef bytes STAYS = b"Connection: keep-alive\r\n"
 cdef bytes CHUNKED = b"Transfer-Encoding: chunked\r\n"
-cdef bytes LENGTH = b"Content-Length: "
 cdef bytes LINE_END = b"\r\n"
 cdef bytes LAST_CHUNK = b"0\r\n\r\n"
-cdef dict phrases = {int(status): status.phrase for status in HTTPStatus} | {
-    413: "Content Too Large",
-    421: "Misdirected Request",
-    422: "Unprocessable Content",
-    499: "Client Closed Request",
-}
-# The first lines of responses by status, with the field Date of the second in which they were made.
-cdef dict first_lines = {}
-cdef uint64_t first_lines_second = 0
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -160,23 +147,36 @@ cdef class HttpConnection(Engine):
     cdef int begin_parts(self, int status, bytes lines) except -1:
         """Begin a response of unknown length; `send_part` and `end_parts` follow."""
         cdef RequestHead head = self.head
-        cdef bytes more
         if not self.is_answering or self.has_begun:
             raise RuntimeError("there is no request to answer")
         self.has_begun = True
         if head.minor_version == 0:
             # The end of the connection ends it.
-            more = CLOSES
+            lines += CLOSES
         elif self.is_draining or not head.keeps_alive:
-            more = CHUNKED + CLOSES
+            lines += CHUNKED + CLOSES
         else:
-            more = CHUNKED
-        return self.write(first_lines_of(status) + lines + more + b"\r\n")
+            lines += CHUNKED
+        return self.write(first_lines_of(status) + lines + LINE_END)
+
+    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
+        """Begin a response of this length, -1: one without a body; `send_part` and `end_parts` follow."""
+        cdef RequestHead head = self.head
+        if not self.is_answering or self.has_begun:
+            raise RuntimeError("there is no request to answer")
+        self.has_begun = self.is_sized = True
+        if size >= 0:
+            lines += b"Content-Length: %d\r\n" % size
+        if self.is_draining or not head.keeps_alive:
+            lines += CLOSES
+        elif head.minor_version == 0:
+            lines += STAYS
+        return self.write(first_lines_of(status) + lines + LINE_END)
 
     cdef int send_part(self, bytes part) except -1:
         if self.head.verb == VERB_HEAD or not part:
             return 0
-        if self.head.minor_version == 0:
+        if self.is_sized or self.head.minor_version == 0:
             return self.write(part)
         self.write(b"%x\r\n" % len(part))
         self.write(part)
@@ -184,14 +184,15 @@ cdef class HttpConnection(Engine):
 
     cdef int end_parts(self) except -1:
         cdef RequestHead head = self.head
-        cdef bint closes = self.is_draining or not head.keeps_alive or head.minor_version == 0
-        if head.minor_version and head.verb != VERB_HEAD:
+        cdef bint closes = self.is_draining or not head.keeps_alive or head.minor_version == 0 and not self.is_sized
+        if head.minor_version and head.verb != VERB_HEAD and not self.is_sized:
             self.write(LAST_CHUNK)
         return self._answered(closes or self.body is not None)
 
     cdef int _answered(self, bint closes) except -1:
         """The response is written: close, or wait for the next request."""
-        self.is_answering = self.has_begun = self.takes_parts = self.is_deciding = self.is_body_held = False
+        self.is_answering = self.has_begun = self.is_sized = False
+        self.takes_parts = self.is_deciding = self.is_body_held = False
         self.head = None
         self.body = None
         if closes:
@@ -434,7 +435,8 @@ cdef class HttpConnection(Engine):
 
     cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1:
         """Take a part of the body; hand the request over once it is whole."""
-        cdef Py_ssize_t before = len(body.content), taken = body.take(data, size)
+        cdef Py_ssize_t before = len(body.content)
+        cdef Py_ssize_t taken = body.take(data, min(size, PART_BYTES) if self.takes_parts else size)
         if self.takes_parts:
             if body.is_whole:
                 self.body = None
@@ -528,53 +530,3 @@ cdef class HttpConnection(Engine):
     cdef int _wait_until(self, uint64_t due_ns) except -1:
         self._due_ns = due_ns
         return self.schedule_check(due_ns)
-
-
-cdef bytes field_lines(object fields):
-    cdef list lines = []
-    for name, value in fields:
-        if not (name.isascii() and name.replace("-", "").isalnum()) or any(mark in value for mark in "\r\n\0"):
-            raise ValueError(f"the field {name!r} of the response is no field")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines).encode("latin-1")
-
-
-cdef bytes first_lines_of(int status):
-    """Return the status line and the field Date, with their ends."""
-    global first_lines_second
-    cdef uint64_t second = now_ns() // 1_000_000_000
-    if second != first_lines_second:
-        first_lines.clear()
-        first_lines_second = second
-    found = first_lines.get(status)
-    if found is None:
-        text = f"HTTP/1.1 {status} {phrases.get(status, '')}\r\nDate: {formatdate(usegmt=True)}\r\n"
-        found = first_lines[status] = text.encode("ascii")
-    return <bytes>found
-
-
-cdef char* put(char* at, bytes part) noexcept:
-    """Copy a part; return the address of the next one."""
-    memcpy(at, PyBytes_AS_STRING(part), <size_t>PyBytes_GET_SIZE(part))
-    return at + PyBytes_GET_SIZE(part)
-
-
-cdef int write_head(WriteBuffer out, bytes first, bytes lines, bytes connection, Py_ssize_t body_size) except -1:
-    """Write a response up to its body; -1 as its size: it has neither a body nor a length."""
-    cdef char[MOST_DIGITS] digits
-    cdef Py_ssize_t total = PyBytes_GET_SIZE(first) + PyBytes_GET_SIZE(lines) + PyBytes_GET_SIZE(connection) + 2
-    cdef Py_ssize_t left = body_size, count = 0
-    cdef char* at
-    if body_size >= 0:
-        while count == 0 or left:
-            digits[MOST_DIGITS - 1 - count] = <char>(48 + left % 10)
-            count += 1
-            left //= 10
-        total += PyBytes_GET_SIZE(LENGTH) + count + 2
-    at = put(put(put(out.reserve(total), first), lines), connection)
-    if body_size >= 0:
-        at = put(at, LENGTH)
-        memcpy(at, digits + MOST_DIGITS - count, <size_t>count)
-        at = put(at + count, LINE_END)
-    put(at, LINE_END)
-    return 0

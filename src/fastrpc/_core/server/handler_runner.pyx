@@ -164,6 +164,8 @@ cdef class HandlerRunner:
     cdef bint _intercepts(self, ServerCall call) except -1:
         """Start the interceptors around a call; return False if it concerns none of them."""
         cdef bint is_concerned
+        if call.route.is_application:
+            return False
         call.never_started = True
         try:
             is_concerned = self.chain.concerns(call)

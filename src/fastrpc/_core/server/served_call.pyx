@@ -178,6 +178,8 @@ cdef class ServerCall(Call):
 
     cdef int stop(self) except -1:
         """Tell the handler to stop; its answer is sent once it has stopped."""
+        if self.route is not None and self.route.is_application:
+            return self.connection.leave_handler(self)
         if self.task is not None:
             self.task.cancel()
         elif self.is_running:

@@ -170,6 +170,9 @@ cdef class ServedConnection:
     cdef int do_hold(self, Call call) except -1
     cdef int do_release(self, Call call) except -1
 
+    # The caller of a mounted application is gone, or its time is over: its handler is not cancelled now.
+    cdef int leave_handler(self, Call call) except -1
+
     # For the end of a credential: the calls that stream, and the answer to a call whose caller may still send.
     cdef list streams_under_way(self)
     cdef int end_early(self, Call call, Failure failure) except -1

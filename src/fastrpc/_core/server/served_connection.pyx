@@ -181,6 +181,10 @@ cdef class ServedConnection:
             self.crash(error)
         return 0
 
+    cdef int leave_handler(self, Call call) except -1:
+        """Tell a handler that outlives its caller that the call is over."""
+        raise NotImplementedError(f"protocol {self.protocol} has no mounted applications")
+
     # The end of a credential
 
     cdef list streams_under_way(self):

@@ -12,9 +12,9 @@ import msgspec
 from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.contracts.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
 from fastrpc.cli.dialing import Dialing
-from fastrpc.cli.import_string import import_from_string
 from fastrpc.cli.listing import explained
 from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.handlers.import_string import import_from_string
 from fastrpc.handlers.sources import opened_sources
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import describe_services

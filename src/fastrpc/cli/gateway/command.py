@@ -12,7 +12,6 @@ from fastrpc.cli.contracts.source import services_of_file
 from fastrpc.cli.dialing import TOKEN_VARIABLE, Authorities, Dialing, Key, ServerName, dialing
 from fastrpc.cli.gateway.catalogue import Catalogue
 from fastrpc.cli.gateway.places import check_place
-from fastrpc.cli.import_string import check_import_string, import_from_string
 from fastrpc.cli.listening import (
     AddressesAsJson,
     ConfigFile,
@@ -33,6 +32,7 @@ from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.import_string import check_import_string, import_from_string
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.workers.app import App, app_of
 from fastrpc.workers.plan import ExitCode, Plan, Started

@@ -36,10 +36,14 @@ def fixed_paths(
         from fastrpc.server.http.mcp import Tools, mcp_path
 
         paths["/mcp"] = mcp_path(Tools(services), depth=depth, items=items)
-    if reveals_services if config.http.docs is None else config.http.docs:
+    # An application at "/" keeps its own pages, and its index.
+    is_root_taken = "/" in config.http.mounts
+    if reveals_services and not is_root_taken if config.http.docs is None else config.http.docs:
         from fastrpc.server.http.pages import pages
 
         paths |= pages(services, config.http, schemes=() if gate.access is None else (BEARER,))
+        if is_root_taken:
+            del paths["/"]
     return paths
 
 

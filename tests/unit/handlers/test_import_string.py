@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc.cli.import_string import check_import_string, import_from_string
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.import_string import check_import_string, import_from_string
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""A request to a mounted application: its body, and its response, as events of ASGI."""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+@cython.final
+cdef class MountedRequest:
+    cdef:
+        # The call that the gate counts, and its connection, which may be gone; the head of the request.
+        readonly ServerCall call
+        EngineServedConnection _connection
+        readonly RequestHead head
+
+        # The parts of the body that the application has not taken, and their bytes; whether the rest of it came, and
+        # whether the application has its end.
+        object _parts
+        Py_ssize_t _held
+        bint _has_all
+        bint _has_told_all
+
+        # Whether the client is gone, or the time of the request is over.
+        readonly bint is_gone
+
+        # The head of the response, which leaves with the first part of its body: 0 before it. Its stated length, -1: none,
+        # and how many bytes of it are left.
+        int _status
+        bytes _lines
+        int64_t _length
+        int64_t _left
+
+        # Whether the last part of the response was sent.
+        readonly bint is_complete
+
+        # Set at each change that `receive` or `send` may wait for; None: neither has waited.
+        object _changed
+
+    # A part of the body came.
+    cdef int put(self, bytes part, bint is_last) except -1
+
+    # Some output was sent.
+    cdef int wake_sender(self) except -1
+
+    # The client is gone, or the server ends the request.
+    cdef int leave(self) except -1
+
+    cdef HttpConnection _engine(self)
+    cdef bint _is_full(self) except -1
+    cdef int _wake(self) except -1
+    cdef int _drop_body(self) except -1
+    cdef int _hold(self, Py_ssize_t change) except -1
+    cdef dict _taken(self)
+    cdef int _start(self, message) except -1
+    cdef int _send_body(self, bytes body, bint is_last) except -1
+    cdef int _begin(self, HttpConnection engine) except -1
+    cdef int _check_length(self, Py_ssize_t size, bint is_last) except -1
+    cdef int _finish(self, int status) except -1
+
+
+# Return the request to an application that a call is; None for any other call, and before it reached the application.
+cdef MountedRequest mounted_request_of(ServerCall call)

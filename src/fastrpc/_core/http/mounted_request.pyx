@@ -1,0 +1,281 @@
+"""A request to a mounted application: its body, and its response, as events of ASGI.
+
+::
+
+    body ──► put ──► receive ──► http.request … http.disconnect
+    http.response.start ──► send: fields checked, kept ──► http.response.body ──► answer, or begin … end_parts
+
+At most `MOST_AHEAD` bytes of the body wait for `receive`, then the connection reads no further; `send` waits while more than
+`Memory.send_soft` bytes are unsent. The head of a response leaves with the first part of its body, so an application that
+fails before that is answered by an error.
+
+The application is not cancelled when its client leaves: `receive` tells it, and `send` raises OSError.
+"""
+
+import asyncio
+from collections import deque
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
+
+from fastrpc._core.base.status cimport CANCELLED
+from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.responses cimport status_of_response
+from fastrpc._core.http1.head cimport VERB_HEAD, check_field
+from fastrpc._core.server.gate cimport Gate
+
+from fastrpc._core.calls.call import current_call
+from fastrpc._core.http1.head import RequestRefusedError
+
+cdef enum:
+    # Bytes of a body that wait for the application.
+    MOST_AHEAD = 65_536
+
+#: Seconds that an application has after the end of its request, before it is cancelled.
+GRACE_SECONDS = 1.0
+
+# Fields of a response that are the server's: its first lines have Date.
+cdef frozenset OWN_FIELDS = frozenset({b"connection", b"date", b"keep-alive", b"transfer-encoding"})
+
+cdef dict DISCONNECT = {"type": "http.disconnect"}
+
+
+class ClientGoneError(OSError):
+    """Tells an application that sends a response that its client is gone."""
+
+
+@cython.final
+cdef class MountedRequest:
+
+    def __init__(self, EngineServedConnection connection not None, ServerCall call not None, RequestHead head not None):
+        self.call = call
+        self.head = head
+        self._connection = connection
+        self._parts = deque()
+        self._length = self._left = -1
+
+    @property
+    def fields(self):
+        cdef list found = []
+        for line in self.head._raw[self.head._fields_at:].split(b"\r\n"):
+            if not line:
+                break
+            name, _, value = line.partition(b":")
+            found.append((name.lower(), value.strip(b" \t")))
+        return found
+
+    @property
+    def sockname(self):
+        cdef HttpConnection engine = self._engine()
+        transport = None if engine is None else engine.transport
+        return None if transport is None else transport.get_extra_info("sockname")
+
+    cdef HttpConnection _engine(self):
+        """Return the connection; None once it is gone, or has another request."""
+        cdef HttpConnection engine
+        if self._connection._engine is NULL:
+            return None
+        engine = <HttpConnection>self._connection._engine
+        return None if engine.is_closed or engine.head is not self.head else engine
+
+    # The body
+
+    cdef int put(self, bytes part, bint is_last) except -1:
+        cdef HttpConnection engine = self._engine()
+        self._has_all = is_last
+        if part and not self.is_gone and not self.is_complete:
+            self._parts.append(part)
+            self._hold(PyBytes_GET_SIZE(part))
+            if self._held > MOST_AHEAD and engine is not None and engine.takes_parts:
+                engine.hold_body(True)
+        return self._wake()
+
+    cdef int _hold(self, Py_ssize_t change) except -1:
+        self._held += change
+        self._connection.stream_held += change
+        return (<Gate>self._connection.gate).memory.count(change)
+
+    async def receive(self):
+        while not (self._parts or self.is_gone or self.is_complete or self._has_all and not self._has_told_all):
+            await self._change()
+        return self._taken()
+
+    cdef dict _taken(self):
+        """Return the event for all that is there of the body."""
+        cdef HttpConnection engine
+        if self.is_gone or self.is_complete:
+            return DISCONNECT.copy()
+        body = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._hold(-self._held)
+        self._has_told_all = self._has_all
+        engine = self._engine()
+        if engine is not None and engine.is_body_held:
+            engine.hold_body(False)
+        return {"type": "http.request", "body": body, "more_body": not self._has_told_all}
+
+    # The response
+
+    async def send(self, message):
+        kind = message["type"]
+        if self.is_gone:
+            raise ClientGoneError(f"{self.call.method}: the client is gone")
+        if self.is_complete:
+            raise RuntimeError(f"{self.call.method} has sent its whole response, and {kind!r} after it")
+        if kind == "http.response.start":
+            self._start(message)
+        elif kind == "http.response.body":
+            body = message.get("body", b"")
+            self._send_body(body if type(body) is bytes else bytes(memoryview(body)), not message.get("more_body", False))
+            while self._is_full() and not self.is_gone:
+                await self._change()
+        else:
+            raise RuntimeError(f"{self.call.method} has sent {kind!r}, which is no event of a response")
+
+    cdef int _start(self, message) except -1:
+        """Check and keep the head."""
+        status = message["status"]
+        if self._status:
+            raise RuntimeError(f"{self.call.method} has begun its response twice")
+        if not isinstance(status, int) or not 200 <= status <= 999:
+            raise ValueError(f"{self.call.method}: the status of a response is {status!r}, it must be 200 to 999")
+        lines, length = checked_fields(self.call.method, message.get("headers", ()))
+        self._lines = lines
+        self._length = self._left = length
+        self._status = status
+        return 0
+
+    cdef int _send_body(self, bytes body, bint is_last) except -1:
+        cdef HttpConnection engine = self._engine()
+        cdef int status = self._status
+        cdef bint is_head, is_whole
+        if status == 0:
+            raise RuntimeError(f"{self.call.method} has sent a body before http.response.start")
+        if engine is None:
+            self.leave()
+            raise ClientGoneError(f"{self.call.method}: the client is gone")
+        is_head = engine.head.verb == VERB_HEAD
+        is_whole = is_last and not engine.has_begun
+        if not (status == 204 or status == 304 or is_head):
+            self._check_length(PyBytes_GET_SIZE(body), is_last)
+        elif not is_head or not is_whole:
+            body = b""
+        self.call.counters.moved(0, PyBytes_GET_SIZE(body))
+        self.call.moved_bytes += PyBytes_GET_SIZE(body)
+        if is_whole and (self._length < 0 or status == 204 or not (is_head or status == 304)):
+            self._finish(status)
+            return engine.answer(status, self._lines, body, False)
+        if not engine.has_begun:
+            self._begin(engine)
+        engine.send_part(body)
+        if is_last:
+            self._finish(status)
+            engine.end_parts()
+        return 0
+
+    cdef int _begin(self, HttpConnection engine) except -1:
+        """Send the head of a response whose body comes in parts, or is left out."""
+        if self._status == 204 or self._status == 304:
+            return engine.begin_sized(self._status, self._lines, self._length if self._status == 304 else -1)
+        if self._length >= 0:
+            return engine.begin_sized(self._status, self._lines, self._length)
+        return engine.begin_parts(self._status, self._lines)
+
+    cdef int _check_length(self, Py_ssize_t size, bint is_last) except -1:
+        """Refuse a part that does not fit the stated length."""
+        if self._length < 0:
+            return 0
+        if size > self._left or is_last and size < self._left:
+            kind = "longer" if size > self._left else "shorter"
+            raise RuntimeError(f"{self.call.method}: the body is {kind} than its Content-Length, {self._length}")
+        self._left -= size
+        return 0
+
+    cdef int _finish(self, int status) except -1:
+        """The response is whole: the next request may follow, though the application may go on."""
+        self.is_complete = self.call.was_ended = True
+        self.call.told_status = status_of_response(status)
+        return self._drop_body()
+
+    def finish(self):
+        if self.is_complete:
+            return
+        if self.is_gone:
+            self.call.told_status = self.call.told_status or CANCELLED
+            return
+        self.leave()
+        what = "before the end of its response" if self._status else "without a response"
+        raise RuntimeError(f"{self.call.method} has returned {what}")
+
+    # Waiting
+
+    async def _change(self):
+        """Wait for a change."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        self._changed.clear()
+        await self._changed.wait()
+
+    cdef int _wake(self) except -1:
+        if self._changed is not None:
+            self._changed.set()
+        return 0
+
+    cdef bint _is_full(self) except -1:
+        cdef HttpConnection engine = None if self._connection._engine is NULL else <HttpConnection>self._connection._engine
+        return engine is not None and engine.unsent_output() > (<Gate>self._connection.gate).send_soft
+
+    cdef int wake_sender(self) except -1:
+        return 0 if self._changed is None or self._is_full() else self._wake()
+
+    # The end
+
+    cdef int leave(self) except -1:
+        if self.is_gone:
+            return 0
+        self.is_gone = True
+        return self._drop_body()
+
+    cdef int _drop_body(self) except -1:
+        self._parts.clear()
+        self._hold(-self._held)
+        return self._wake()
+
+    def leave_now(self):
+        self.leave()
+
+    def cancel(self):
+        if self.call.task is not None:
+            self.call.task.cancel()
+
+
+cdef MountedRequest mounted_request_of(ServerCall call):
+    return <MountedRequest?>terms_of(call).exchange
+
+
+def current_request():
+    return mounted_request_of(<ServerCall?>current_call())
+
+
+cdef tuple checked_fields(str method, object given):
+    """Return the fields of a response, each with its end, and the stated length, -1: none."""
+    cdef list lines = []
+    cdef int64_t length = -1
+    cdef bytes line, known
+    for name, value in given:
+        line = b"%b: %b" % (name, value)
+        known = (<bytes?>name).lower()
+        try:
+            is_field = check_field(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line)) == PyBytes_GET_SIZE(name)
+        except RequestRefusedError:
+            is_field = False
+        if not is_field:
+            raise ValueError(f"{method}: {name!r:.100} of the response is no field, or its value holds CR, LF or NUL")
+        if known == b"content-length":
+            if not value.isdigit() or len(value) > 18 or length not in (-1, int(value)):
+                raise ValueError(f"{method}: Content-Length of the response is {value!r:.100}, it must be one number")
+            length = int(value)
+        elif known not in OWN_FIELDS:
+            lines.append(line + b"\r\n")
+    return b"".join(lines), length

@@ -1,0 +1,39 @@
+"""The sender of a request: identified by the head, before a long body is read."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.http.http_call cimport HttpTerms
+from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.server.engine_served_connection cimport SenderCheck
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+@cython.final
+cdef class RequestSender:
+    cdef:
+        # Judges the senders of long requests that call a method, None: of none yet.
+        SenderCheck _check
+
+        # When the time of a request to a fixed path or an application is over whose sender is not known yet; 0: it has none.
+        uint64_t _due_ns
+
+    # Identify the sender of a request to a fixed path or an application; the verdict may come later.
+    cdef int identify(self, HttpConnection engine, HttpServedConnection connection, ServerCall call) except -1
+
+    # Return the most bytes of the body; one that is refused anyhow is not waited for where it is long.
+    cdef int64_t admit(
+        self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
+    ) except? -2
+
+    # Answer a request whose time is over before its sender is known; return when that is, 0: it is not waited for.
+    cdef uint64_t check(self, HttpConnection engine, HttpServedConnection connection, uint64_t now) except? 0
+
+    # The request is gone: its verdict is dropped.
+    cdef int drop(self) except -1
+
+
+# Answer a request before its body came, which is not read.
+cdef int answer_early(HttpConnection engine, HttpServedConnection connection) except -1

@@ -1,0 +1,119 @@
+"""The sender of a request: identified by the head, before a long body is read.
+
+::
+
+    fixed path, application ──► identify ──► identity, or a fault ──► body ──► request_came
+    method, a long body     ──► admit ──► SenderCheck ──► refused, or body
+
+With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown length, is read once its sender is known. The
+sender of a shorter one to a method is judged by the gate.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.request_fields cimport SMALL_BODY, is_long
+from fastrpc._core.http.responses cimport http_status_of
+from fastrpc._core.server.engine_served_connection cimport SenderCheck
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.wire.frame cimport TIMEOUT_NONE
+
+# Of a body that is taken in parts.
+cdef int64_t ENDLESS = <int64_t>1 << 62
+
+
+@cython.final
+cdef class RequestSender:
+
+    cdef int drop(self) except -1:
+        if self._check is not None:
+            self._check.drop()
+        return 0
+
+    cdef int identify(self, HttpConnection engine, HttpServedConnection connection, ServerCall call) except -1:
+        cdef Gate gate = <Gate>connection.gate
+        gate.renew(connection)
+        credential = None if call.received_metadata is None else call.metadata.get("authorization")
+        if credential is None:
+            if not call.keeps_identity:
+                is_over = connection.expires_ns and engine.now >= connection.expires_ns
+                call.identity = None if is_over else connection.identity
+            return 0
+        call.identity = None
+        found = gate.identify(call, credential)
+        if found is not None:
+            self._note_identity(call, *found)
+            return 0
+        engine.is_deciding = True
+        self._due_ns = 0
+        if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
+            self._due_ns = call.started_ns + call.stated_timeout_us * 1000
+            engine.schedule_check(self._due_ns)
+        gate.verify(
+            call, "", lambda identity, status, seconds: self._identified(engine, connection, call, identity, status, seconds)
+        )
+        return 0
+
+    def _note_identity(self, ServerCall call, identity, int status, seconds):
+        call.identity = identity
+        if seconds is not None:
+            call.own_expires_ns = now_ns() + <uint64_t>(<double>seconds * 1e9)
+        if status:
+            terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
+
+    def _identified(
+        self, HttpConnection engine, HttpServedConnection connection, ServerCall call, identity, int status, seconds
+    ):
+        cdef HttpTerms terms
+        if connection.call is not call or engine.is_closed:
+            return
+        self._note_identity(call, identity, status, seconds)
+        terms = terms_of(call)
+        if is_long(engine.head) and (terms.fault_status or identity is None):
+            if not terms.fault_status:
+                terms.set_fault(401, "the caller is not authenticated", b"")
+            answer_early(engine, connection)
+        else:
+            engine.admit_body()
+
+    cdef int64_t admit(
+        self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
+    ) except? -2:
+        cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
+        if terms.fault_status or terms.path is None and call.route is None:
+            if is_large:
+                answer_early(engine, connection)
+            return SMALL_BODY
+        if (<Gate>connection.gate).asks_access() and (is_large or terms.is_socket and is_method):
+            if is_method:
+                if self._check is None:
+                    self._check = SenderCheck.__new__(SenderCheck)
+                self._check.judge(call, call.method)
+            elif not engine.is_deciding and call.identity is None and (terms.mount is None or terms.needs_identity):
+                terms.set_fault(401, "the caller is not authenticated", b"")
+                answer_early(engine, connection)
+        return ENDLESS if engine.takes_parts else connection.service.body_bytes
+
+    cdef uint64_t check(self, HttpConnection engine, HttpServedConnection connection, uint64_t now) except? 0:
+        cdef ServerCall call = connection.call
+        cdef str text = "the deadline passed while the credential was verified; the call was not started"
+        if not engine.is_deciding or call is None:
+            return 0
+        if not terms_of(call).needs_identity:
+            return self._check.check(now)
+        if now < self._due_ns or self._due_ns == 0:
+            return self._due_ns
+        if (<Gate>connection.gate).give_up(call):
+            terms_of(call).set_fault(504, text, b"")
+            answer_early(engine, connection)
+            # The verdict finds no request.
+            connection.call = None
+        return 0
+
+
+cdef int answer_early(HttpConnection engine, HttpServedConnection connection) except -1:
+    connection.leaves_body = True
+    engine.takes_parts = False
+    return engine._hand_over(b"")

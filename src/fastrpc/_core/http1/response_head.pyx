@@ -1,0 +1,77 @@
+"""The head of a response: its first lines, its fields, and its length."""
+
+from email.utils import formatdate
+from http import HTTPStatus
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.base.wire cimport now_ns
+
+cdef enum:
+    # Digits of the largest size.
+    MOST_DIGITS = 20
+
+cdef bytes LENGTH = b"Content-Length: "
+cdef bytes LINE_END = b"\r\n"
+cdef dict phrases = {int(status): status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    499: "Client Closed Request",
+}
+# The first lines of responses by status, with the field Date of the second in which they were made.
+cdef dict first_lines = {}
+cdef uint64_t first_lines_second = 0
+
+
+cdef bytes field_lines(object fields):
+    cdef list lines = []
+    for name, value in fields:
+        if not (name.isascii() and name.replace("-", "").isalnum()) or any(mark in value for mark in "\r\n\0"):
+            raise ValueError(f"the field {name!r} of the response is no field")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+cdef bytes first_lines_of(int status):
+    """Return the status line and the field Date, with their ends."""
+    global first_lines_second
+    cdef uint64_t second = now_ns() // 1_000_000_000
+    if second != first_lines_second:
+        first_lines.clear()
+        first_lines_second = second
+    found = first_lines.get(status)
+    if found is None:
+        text = f"HTTP/1.1 {status} {phrases.get(status, '')}\r\nDate: {formatdate(usegmt=True)}\r\n"
+        found = first_lines[status] = text.encode("ascii")
+    return <bytes>found
+
+
+cdef char* put(char* at, bytes part) noexcept:
+    """Copy a part; return the address of the next one."""
+    memcpy(at, PyBytes_AS_STRING(part), <size_t>PyBytes_GET_SIZE(part))
+    return at + PyBytes_GET_SIZE(part)
+
+
+cdef int write_head(WriteBuffer out, bytes first, bytes lines, bytes connection, Py_ssize_t body_size) except -1:
+    """Write a response up to its body; -1 as its size: it has neither a body nor a length."""
+    cdef char[MOST_DIGITS] digits
+    cdef Py_ssize_t total = PyBytes_GET_SIZE(first) + PyBytes_GET_SIZE(lines) + PyBytes_GET_SIZE(connection) + 2
+    cdef Py_ssize_t left = body_size, count = 0
+    cdef char* at
+    if body_size >= 0:
+        while count == 0 or left:
+            digits[MOST_DIGITS - 1 - count] = <char>(48 + left % 10)
+            count += 1
+            left //= 10
+        total += PyBytes_GET_SIZE(LENGTH) + count + 2
+    at = put(put(put(out.reserve(total), first), lines), connection)
+    if body_size >= 0:
+        at = put(at, LENGTH)
+        memcpy(at, digits + MOST_DIGITS - count, <size_t>count)
+        at = put(at + count, LINE_END)
+    put(at, LINE_END)
+    return 0

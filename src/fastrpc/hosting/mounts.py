@@ -1,0 +1,227 @@
+"""The applications of `HTTP(mounts={"/": app})`: their paths, their requests, their start and their end."""
+
+import asyncio
+import contextlib
+import copy
+import inspect
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.http.mounted_request import (
+    GRACE_SECONDS,
+    ClientGoneError,
+    MountedRequest,
+    current_request,
+)
+from fastrpc._core.server.gate import Gate
+from fastrpc.config import ServerConfig
+from fastrpc.errors import ConfigError
+from fastrpc.handlers.import_string import import_from_string
+from fastrpc.hosting.mounts_lifespan import Lifespan
+from fastrpc.hosting.mounts_scope import http_scope
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.marshals import marshal_for
+from fastrpc.rpc.service import service, service_definition
+
+__all__ = ["Mounts"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: The service of all applications in metrics and logs; its methods are their paths.
+SERVICE: Final = "_mount"
+
+#: The number of arguments of applications of other kinds, with the way out.
+_OTHER_KINDS: Final = {
+    1: ("ASGI 2", "wrap it by asgiref.compatibility.guarantee_single_callable"),
+    2: ("WSGI", "wrap it by a2wsgi.WSGIMiddleware"),
+}
+
+
+class Mounts:
+    """The applications of one server, in this process.
+
+    Entering it starts the applications, leaving it ends their requests and shuts them down.
+
+    Raises:
+        ConfigError: an application cannot be imported or is of another kind, or the settings of identities clash.
+    """
+
+    def __init__(self, config: ServerConfig, gate: Gate) -> None:
+        _check_identities(config, has_authentication=gate.access is not None)
+        self._seconds = config.timeouts.drain
+        needs_identity = gate.access is not None and bool(config.http.mount_authenticated)
+        self._mounts = [
+            _Mount(prefix, _application(prefix, given), config, needs_identity=needs_identity)
+            for prefix, given in sorted(config.http.mounts.items(), key=lambda item: -len(item[0]))
+        ]
+        self._started: list[_Mount] = []
+
+    def __call__(self, path: bytes) -> "_Mount | None":
+        """Return the application at a path as it was sent: the longest prefix of whole segments; None without one."""
+        for mount in self._mounts:
+            if mount.has(path):
+                return mount
+        return None
+
+    async def __aenter__(self) -> Self:
+        try:
+            for mount in self._mounts:
+                await mount.lifespan.start()
+                self._started.append(mount)
+        except BaseException:
+            await self._shut_down()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for mount in self._mounts:
+            await mount.end()
+        await self._shut_down()
+
+    async def _shut_down(self) -> None:
+        while self._started:
+            mount = self._started.pop()
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await mount.lifespan.stop()
+            except TimeoutError:
+                logger.error(
+                    "the application at %s did not shut down within %s s (Timeouts.drain)",
+                    mount.place,
+                    self._seconds,
+                )
+
+
+class _Mount:
+    """One application at its path."""
+
+    def __init__(
+        self, prefix: str, application: Callable[..., Any], config: ServerConfig, *, needs_identity: bool
+    ) -> None:
+        self.place = prefix
+        self._prefix = "" if prefix == "/" else prefix
+        self._exact, self._below = self._prefix.encode(), f"{self._prefix}/".encode()
+        self._application = application
+        self.lifespan = Lifespan(application, prefix)
+        #: Whether a request without an identity is refused, for the core.
+        self.needs_identity = needs_identity
+        # The requests whose application has not returned, and the event that is set at the end of the last one.
+        self._running: set[MountedRequest] = set()
+        self._none_runs = asyncio.Event()
+        #: Its route, by which the gate counts requests.
+        self.route = _route(prefix, self._handle, config)
+
+    def has(self, path: bytes) -> bool:
+        """Return whether a path is one of this application."""
+        return path.startswith(self._below) or (path == self._exact and bool(path))
+
+    async def _handle(self, body: bytes) -> bytes:
+        """Run the application for one request; the core has its body."""
+        request = current_request()
+        self._running.add(request)
+        try:
+            await self._application(
+                http_scope(request, self._prefix, self.lifespan.state), request.receive, request.send
+            )
+        except Exception as error:
+            if not _is_of_client(error):
+                raise
+        finally:
+            self._running.discard(request)
+            if not self._running:
+                self._none_runs.set()
+        request.finish()
+        return b""
+
+    async def end(self) -> None:
+        """Tell the application that its requests are over, then cancel them; wait a while behind each."""
+        for step in (MountedRequest.leave_now, MountedRequest.cancel):
+            self._none_runs.clear()
+            for request in list(self._running):
+                step(request)
+            if self._running:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GRACE_SECONDS):
+                        await self._none_runs.wait()
+        if self._running:
+            count = len(self._running)
+            logger.error(
+                "the application at %s goes on with %d requests that were cancelled", self.place, count
+            )
+
+
+def _is_of_client(error: BaseException | None) -> bool:
+    """Return whether an error is, or comes from, the one that tells an application that its client is gone."""
+    while error is not None:
+        if isinstance(error, ClientGoneError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _check_identities(config: ServerConfig, *, has_authentication: bool) -> None:
+    is_needed = config.http.mount_authenticated
+    if has_authentication and is_needed is None:
+        raise ConfigError(
+            "HTTP.mounts is set beside authenticate, and HTTP.mount_authenticated is None",
+            hint="True: the applications get requests with an identity alone; False: all, and see to it themselves",
+        )
+    if is_needed and not has_authentication:
+        raise ConfigError(
+            "HTTP.mount_authenticated is True, but authenticate is not given: no request has an identity",
+            hint="write authenticate=StaticTokens({…}), or another object of fastrpc.auth",
+        )
+
+
+def _application(prefix: str, given: Any) -> Callable[..., Any]:
+    """Return the application of a setting."""
+    application: Callable[..., Any] = import_from_string(given) if isinstance(given, str) else given
+    if not callable(application):
+        raise ConfigError(f"HTTP.mounts[{prefix!r}] is {application!r:.200}, it must be an ASGI application")
+    kind = _OTHER_KINDS.get(_arguments_of(application))
+    if kind is not None:
+        raise ConfigError(f"HTTP.mounts[{prefix!r}] is an application of {kind[0]}, not ASGI 3", hint=kind[1])
+    return application
+
+
+def _arguments_of(application: Callable[..., Any]) -> int:
+    """Return the number of arguments that an application needs; 3 where that cannot be known."""
+    try:
+        parameters = inspect.signature(application).parameters.values()
+    except (TypeError, ValueError):
+        return 3
+    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
+        return 3
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return len([one for one in parameters if one.kind in positional])
+
+
+@service("mounts")
+class _Applications:
+    """The form of every application, for its route: bytes in, and nothing out but what it sends itself."""
+
+    @method(public=True, codec="raw")
+    async def handle(self, body: bytes) -> bytes:
+        raise NotImplementedError
+
+
+def _route(prefix: str, handler: Callable[..., Any], config: ServerConfig) -> MethodRoute:
+    """Return the route of the application at a path."""
+    definition = copy.copy(service_definition(_Applications).methods["handle"])
+    definition.service, definition.name, definition.full_name = SERVICE, prefix, f"{SERVICE}.{prefix}"
+    limits = config.limits
+    route = MethodRoute(
+        definition,
+        marshal_for(definition, "raw", depth=limits.depth, items=config.memory.items),
+        default_registry.counters(definition.full_name, "server", "asgi"),
+        handler=handler,
+        timeout=limits.longest_call,
+    )
+    route.is_application = True
+    return route

@@ -1,0 +1,115 @@
+"""The lifespan of a mounted application: its startup before the server listens, its shutdown behind the drain."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastrpc.errors import ConfigError
+from fastrpc.hosting.mounts_scope import ASGI
+
+__all__ = ["Lifespan", "LifespanError"]
+
+logger = logging.getLogger("fastrpc.server")
+
+_VERSIONS: Final = {**ASGI, "spec_version": "2.0"}
+
+
+class LifespanError(ConfigError):
+    """The startup of a mounted application failed."""
+
+
+class Lifespan:
+    """The lifespan of one application.
+
+    Args:
+        place: the path at which it is mounted, for errors and logs.
+    """
+
+    def __init__(self, application: Callable[..., Any], place: str) -> None:
+        self._application = application
+        self._place = place
+        #: The values that the application leaves for its requests.
+        self.state: dict[str, Any] = {}
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        # The last event that the application has received, and its answer.
+        self._received = ""
+        self._answer: asyncio.Future[dict[str, Any]] | None = None
+
+    async def start(self) -> None:
+        """Let the application start; one that raises at once has no lifespan.
+
+        Raises:
+            LifespanError: its startup failed.
+        """
+        try:
+            answer = await self._ask("lifespan.startup")
+        except BaseException:
+            await self._end()
+            raise
+        if answer is None:
+            self._task = None
+        elif answer["type"] == "lifespan.startup.failed":
+            await self._end()
+            raise self._failure(str(answer.get("message", "")))
+
+    async def stop(self) -> None:
+        """Let the application shut down; what fails there is logged."""
+        if self._task is None:
+            return
+        try:
+            answer = await self._ask("lifespan.shutdown")
+        except LifespanError as error:
+            logger.error("%s", error, exc_info=error.__cause__)
+        else:
+            if answer is not None and answer["type"] == "lifespan.shutdown.failed":
+                logger.error(
+                    "the application at %s could not shut down: %s", self._place, answer.get("message", "")
+                )
+        finally:
+            await self._end()
+
+    async def _ask(self, event: str) -> dict[str, Any] | None:
+        """Send an event, and return the answer; None if the application has ended and had none to give."""
+        self._answer = asyncio.get_running_loop().create_future()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+        self._events.put_nowait({"type": event})
+        await asyncio.wait((self._answer, self._task), return_when=asyncio.FIRST_COMPLETED)
+        if self._answer.done():
+            return self._answer.result()
+        error = self._task.exception()
+        if error is not None and self._received:
+            raise self._failure(f"{type(error).__name__}: {error}") from error
+        return None
+
+    def _failure(self, reason: str) -> LifespanError:
+        step = "start" if self._received == "lifespan.startup" else "shut down"
+        return LifespanError(f"the application at {self._place} could not {step}: {reason}")
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": _VERSIONS.copy(), "state": self.state}
+        await self._application(scope, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        event = await self._events.get()
+        self._received = event["type"]
+        return event
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        kind, answer = message["type"], self._answer
+        if not self._received or kind not in (f"{self._received}.complete", f"{self._received}.failed"):
+            raise RuntimeError(
+                f"the application at {self._place} has sent {kind!r} as an answer of its lifespan"
+            )
+        if answer is None or answer.done():
+            raise RuntimeError(f"the application at {self._place} has answered {self._received!r} twice")
+        answer.set_result(message)
+
+    async def _end(self) -> None:
+        """End the task of an application that does not return by itself."""
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=1.0)

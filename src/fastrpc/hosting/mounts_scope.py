@@ -1,0 +1,58 @@
+"""The scope of a request to a mounted application."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+from fastrpc._core.calls.call_log import request_id_of
+from fastrpc._core.http.mounted_request import MountedRequest
+from fastrpc.endpoint import Address
+
+__all__ = ["ASGI", "http_scope"]
+
+#: The version of ASGI, and that of its specification of HTTP and WebSocket.
+ASGI: Final = {"version": "3.0", "spec_version": "2.5"}
+
+_ENCRYPTED: Final = frozenset({"tls"})
+
+
+def http_scope(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scope of a request.
+
+    Args:
+        prefix: the path at which the application is mounted, "" for "/".
+        state: the state that the lifespan of the application left.
+    """
+    head, call = request.head, request.call
+    raw_path, _, query = head.target.partition("?")
+    peer = call.peer
+    return {
+        "type": "http",
+        "asgi": ASGI.copy(),
+        "http_version": f"1.{head.minor_version}",
+        "method": head.method,
+        "scheme": "https" if peer.address.scheme in _ENCRYPTED else "http",
+        "path": unquote(raw_path),
+        "raw_path": raw_path.encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "root_path": prefix,
+        "headers": request.fields,
+        "client": _client(peer.address),
+        "server": _server(request.sockname),
+        "state": dict(state),
+        "extensions": {
+            "fastrpc": {"peer": peer, "identity": call.identity, "request_id": request_id_of(call)},
+        },
+    }
+
+
+def _client(address: Address) -> tuple[str, int] | None:
+    """Return the client as ASGI has it: host and port; None for one at a unix socket."""
+    return (address.host, address.port) if address.host else None
+
+
+def _server(name: Any) -> tuple[str, int | None] | None:
+    """Return the own address as ASGI has it: host and port, or the path of a unix socket."""
+    if isinstance(name, tuple):
+        return name[0], name[1]
+    return (name, None) if isinstance(name, str) and name else None
