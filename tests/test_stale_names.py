@@ -31,7 +31,10 @@ PROSE = [
 FOLDERS = {path.name for path in PACKAGE.rglob("*") if path.is_dir() and path.name != "__pycache__"}
 FORMER = {"calling", "framing", "serving"}
 #: A module that builds make, units, media types and the like, methods of MCP, keys of registries.
-NO_PATHS = re.compile(r"_core/_shared|calls/s|http/(1|protobuf)|server/discover|rpcx/[Aa]rith/.*")
+NO_PATHS = re.compile(
+    r"_core/_shared|calls/s|http/(1|protobuf)|server/discover|rpcx/[Aa]rith/.*"
+    r"|auth/(authenticate|enable|(user|role)/.*)"
+)
 #: A module that builds make, and one that a test makes up.
 NO_MODULES = {"_core._shared", "_core.a"}
 #: Folders that are modules of Python's own library, or variables, where a dot follows.

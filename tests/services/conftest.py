@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.registry_servers import ConsulAgent, consul_program
+from tests.support.registry_servers import ConsulAgent, EtcdServer, consul_program, etcd_program
 from tests.support.source_tree import ROOT
 
 
@@ -45,6 +45,29 @@ def own_consul(consul_path: str, tmp_path: Path) -> Iterator[ConsulAgent]:
     """An agent that the test may kill."""
     with ConsulAgent(consul_path, tmp_path).running() as agent:
         yield agent
+
+
+@pytest.fixture(scope="session")
+def etcd_server_path() -> str:
+    """The program of etcd 3.4; skips the test where there is none."""
+    found = etcd_program()
+    if found is None:
+        pytest.skip("etcd is not installed; `make services` fetches it")
+    return found
+
+
+@pytest.fixture(scope="session")
+def etcd(etcd_server_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """A member that all tests share; each uses services of its own."""
+    with EtcdServer(etcd_server_path, tmp_path_factory.mktemp("etcd")).running() as server:
+        yield server
+
+
+@pytest.fixture
+def own_etcd(etcd_server_path: str, tmp_path: Path) -> Iterator[EtcdServer]:
+    """A member that the test may kill."""
+    with EtcdServer(etcd_server_path, tmp_path).running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -47,12 +47,17 @@ async def opener(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Ope
         async with RegistryServer("tcp://127.0.0.1:0") as server:
             yield lambda: open_registry(server.url)
     else:
-        agent = request.getfixturevalue("consul")
-        options = {"consul": "tag=contract", "consul-rpcx": "layout=rpcx&base=contract"}[kind]
-        yield lambda: open_registry(f"{agent.url}?{options}")
+        server = request.getfixturevalue(kind.partition("-")[0])
+        yield lambda: open_registry(f"{server.url}?{OPTIONS[kind]}")
 
 
-REMOTE = ["embedded", "consul", "consul-rpcx"]
+OPTIONS = {
+    "consul": "tag=contract",
+    "consul-rpcx": "layout=rpcx&base=contract",
+    "etcd": "base=contract",
+    "etcd-rpcx": "layout=rpcx&base=contract-rpcx",
+}
+REMOTE = ["embedded", *OPTIONS]
 
 
 @pytest.fixture(params=["static", *REMOTE])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,24 +14,44 @@ import pytest
 from fastrpc import Endpoint
 from fastrpc.registries import Snapshot, open_registry
 from tests.support.cluster import until
-from tests.support.registry_servers import ConsulAgent, EmbeddedServer
+from tests.support.registry_servers import ConsulAgent, EmbeddedServer, EtcdServer
 
 ENDPOINTS = [Endpoint(f"tcp://127.0.0.1:{port}", protocols=("native",)) for port in (1001, 1002, 1003)]
 
 #: Seconds in which everything is registered again once the registry is back.
 RETURN_SECONDS = 5.0
 
-KINDS = ["embedded", "embedded-kept", "consul", "consul-tcp", "consul-rpcx"]
-OPTIONS = {"consul-tcp": "?check=tcp", "consul-rpcx": "?layout=rpcx"}
+KINDS = [
+    "embedded",
+    "embedded-kept",
+    "consul",
+    "consul-tcp",
+    "consul-rpcx",
+    "etcd",
+    "etcd-emptied",
+    "etcd-rpcx",
+]
+OPTIONS = {"consul-tcp": "?check=tcp", "consul-rpcx": "?layout=rpcx", "etcd-rpcx": "?layout=rpcx"}
+
+
+class EmptiedEtcd(EtcdServer):
+    """A member that loses its data when it is killed."""
+
+    def kill(self) -> None:
+        super().kill()
+        shutil.rmtree(self.data, ignore_errors=True)
 
 
 @pytest.fixture(params=KINDS)
 def registry_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """A registry in a process of its own; those but `embedded-kept` forget everything when they are killed."""
+    """A registry in a process of its own; those but `embedded-kept` and etcd forget everything when they are killed."""
     server: Any
     if request.param.startswith("embedded"):
         kept = tmp_path / "data" if request.param == "embedded-kept" else None
         server = EmbeddedServer(tmp_path, data_dir=kept)
+    elif request.param.startswith("etcd"):
+        kind = EmptiedEtcd if request.param == "etcd-emptied" else EtcdServer
+        server = kind(request.getfixturevalue("etcd_server_path"), tmp_path)
     else:
         server = ConsulAgent(request.getfixturevalue("consul_path"), tmp_path)
     server.options = OPTIONS.get(request.param, "")

@@ -1,10 +1,14 @@
 """Real registries in processes of their own, which tests kill and start again."""
 
+import base64
 import json
 import os
 import shutil
 import sys
+import urllib.error
 import urllib.request
+from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +18,17 @@ from fastrpc.registries.base.record import decode_record
 from tests.support.kept_process import KeptProcess, accepts
 from tests.support.ports import free_ports
 
-__all__ = ["ConsulAgent", "EmbeddedServer", "consul_program"]
+__all__ = ["ConsulAgent", "EmbeddedServer", "EtcdServer", "consul_program", "etcd_program"]
 
 
 def consul_program() -> str | None:
     """Return the path of Consul: what FASTRPC_CONSUL names, or the one on the path."""
     return os.environ.get("FASTRPC_CONSUL") or shutil.which("consul")
+
+
+def etcd_program() -> str | None:
+    """Return the path of etcd: what FASTRPC_ETCD names, or the one on the path."""
+    return os.environ.get("FASTRPC_ETCD") or shutil.which("etcd")
 
 
 class ConsulAgent(KeptProcess):
@@ -69,6 +78,73 @@ class ConsulAgent(KeptProcess):
         """Return the addresses of a service whose checks pass, as Consul's own API tells them."""
         found = self.ask(f"/v1/health/service/{service}?passing=1")
         return {f"tcp://{one['Service']['Address']}:{one['Service']['Port']}" for one in found}
+
+
+class EtcdServer(KeptProcess):
+    """A member of etcd, alone unless it is given peers; it keeps its data over kill and start."""
+
+    def __init__(self, program: str, folder: Path, *, options: Sequence[str] = (), tls: bool = False) -> None:
+        super().__init__(folder / "etcd.log")
+        self._program = program
+        self._options = list(options)
+        self.data = folder / "etcd.data"
+        self.port, self.peer_port = free_ports(2)
+        self._scheme = "https" if tls else "http"
+        #: The members of its cluster, by their peer ports.
+        self.peer_ports = [self.peer_port]
+
+    @property
+    def url(self) -> str:
+        return f"etcd://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        client, peer = f"{self._scheme}://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer_port}"
+        cluster = ",".join(f"member-{port}=http://127.0.0.1:{port}" for port in self.peer_ports)
+        return [
+            *(self._program, "--name", f"member-{self.peer_port}", "--data-dir", str(self.data)),
+            *("--listen-client-urls", client, "--advertise-client-urls", client),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", cluster, "--unsafe-no-fsync", "--log-level", "error", *self._options),
+        ]
+
+    def is_ready(self) -> bool:
+        if self._scheme == "https" or len(self.peer_ports) > 1:
+            return accepts("127.0.0.1", self.port)
+        try:
+            return bool(self.ask("kv/range", {"key": "AA==", "count_only": True}))
+        except urllib.error.HTTPError as error:
+            # With authentication it refuses a caller without a token.
+            return error.code == HTTPStatus.BAD_REQUEST
+        except OSError:
+            return False
+
+    def ask(self, path: str, request: Any, *, token: str = "") -> Any:
+        """Ask the gateway of etcd; texts in the request whose names are those of bytes are encoded."""
+        request = {
+            name: base64.b64encode(value.encode()).decode()
+            if name in {"key", "range_end", "value"}
+            else value
+            for name, value in request.items()
+        }
+        body = json.dumps(request).encode()
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/v3/{path}", body, method="POST")
+        if token:
+            asked.add_header("Authorization", token)
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def keys(self, prefix: str = "fastrpc/") -> dict[str, str]:
+        """Return all keys with a prefix and their values."""
+        found = self.ask("kv/range", {"key": prefix, "range_end": prefix[:-1] + chr(ord(prefix[-1]) + 1)})
+        decode = base64.b64decode
+        return {
+            decode(one["key"]).decode(): decode(one.get("value", "")).decode() for one in found.get("kvs", ())
+        }
+
+    def listed(self, service: str) -> set[str]:
+        """Return the addresses of a service, as etcd itself tells them."""
+        names = (key.rpartition("/")[2] for key in self.keys(f"fastrpc/services/{service}/"))
+        return {name.replace("@", "://", 1) for name in names}
 
 
 class EmbeddedServer(KeptProcess):

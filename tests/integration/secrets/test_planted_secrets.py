@@ -45,10 +45,11 @@ PLANTED = {
 }
 
 #: Options of a registry's URL that are secrets; the others name files, networks and times.
-SECRET_OPTIONS = {"token"}
+SECRET_OPTIONS = {"token", "password"}
 OTHER_OPTIONS = {
     *("ca_file", "cache_file", "cert_file", "check", "dc", "key_file", "layout", "networks", "refresh"),
     *("schemes", "server_name", "tag", "timeout", "tls", "token_file", "ttl", "allow_insecure"),
+    *("base", "password_file", "user"),
 }
 
 #: Variables of the environment with secrets; `fastrpc run` has one for each setting as well.
@@ -115,7 +116,11 @@ def test_each_setting_is_known_to_be_harmless_or_has_a_planted_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["registry://127.0.0.1:1", "consul://127.0.0.1:1", "dns://127.0.0.1", "static://127.0.0.1:1"]
+    "url",
+    [
+        *("registry://127.0.0.1:1", "consul://127.0.0.1:1", "etcd://127.0.0.1", "dns://127.0.0.1"),
+        "static://127.0.0.1:1",
+    ],
 )
 def test_each_option_of_a_registry_is_known(url: str) -> None:
     with pytest.raises(ConfigError) as caught:

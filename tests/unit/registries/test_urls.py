@@ -54,7 +54,7 @@ def test_target_without_a_service_is_refused(target: str, form: str) -> None:
     [
         ("consul", "not the URL of a registry"),
         ("tcp://host:1", "no registry has the scheme 'tcp'"),
-        ("gopher://host:1", "known are consul, dns, registry, static"),
+        ("gopher://host:1", "known are consul, dns, etcd, registry, static"),
         ("consul://me:secret@host:8500", "takes no user name"),
         ("consul://", "is not host and port"),
         ("consul://host:port", "is not host and port"),

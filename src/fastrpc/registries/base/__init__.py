@@ -9,7 +9,7 @@
     watch       delivers lists to loops and threads;  snapshot: one delivered list
     closing     `with` for registries and watches
     record      the stored form of an endpoint;  rpcx_record: that of Go's rpcx;  decoded: each is decoded once
-    policy      which addresses may be dialled
+    layouts     records as keys of a store;  policy: which addresses may be dialled
     secrets     tokens and passwords for registries
 
 To add a registry: write a `Backend` in a file beside this folder, a function that opens it from a `RegistryURL`, and

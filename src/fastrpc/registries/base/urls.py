@@ -45,6 +45,7 @@ _REGISTRIES = {
     "static": "fastrpc.registries.static:open_static",
     "dns": "fastrpc.registries.dns:open_dns",
     "consul": "fastrpc.registries.consul:open_consul",
+    "etcd": "fastrpc.registries.etcd:open_etcd",
     "registry": "fastrpc.coordination.registry_client:open_embedded",
 }
 

@@ -1,0 +1,331 @@
+"""The JSON gateway to etcd's API v3: places, logins, pages, watches. Blocking, for threads; keys mean nothing here."""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from fastrpc.bounded_http import ANSWER_SECONDS, BoundedHttpClient, HttpError, LineStream, check_values
+from fastrpc.config import TLS
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.secrets import Secret
+from fastrpc.status import Status
+from fastrpc.tls.ends import HttpEnd
+
+__all__ = [
+    "EtcdAccess",
+    "Gateway",
+    "Header",
+    "KeyChange",
+    "KeyValue",
+    "KeyWatch",
+    "Range",
+    "decoded",
+    "prefix_range",
+]
+
+T = TypeVar("T")
+
+#: Keys of a page: with the longest records it has some 11 MiB, below the limit of a response. Names alone are short.
+PAGE_KEYS, PAGE_NAMES = 128, 5_000
+
+#: Seconds for all pages of a prefix.
+PAGES_SECONDS = 30.0
+
+#: Longest silence of a watch: etcd tells every ten minutes that nothing changed.
+WATCH_IDLE_SECONDS = 15 * 60.0
+
+#: Statuses that an expired or missing token has in some version: "permission denied" in a watch, "user name is empty".
+_LOGIN_AGAIN = (Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED)
+
+#: Statuses that another member, or a later try, does not change.
+_FINAL = (
+    *_LOGIN_AGAIN,
+    Status.NOT_FOUND,
+    Status.FAILED_PRECONDITION,
+    Status.OUT_OF_RANGE,
+    Status.RESOURCE_EXHAUSTED,
+)
+
+
+class Header(msgspec.Struct):
+    cluster_id: int = 0
+    revision: int = 0
+
+
+class KeyValue(msgspec.Struct):
+    key: bytes
+    value: bytes = b""
+    mod_revision: int = 0
+    lease: int = 0
+
+
+class Range(msgspec.Struct):
+    header: Header
+    kvs: list[KeyValue] = []
+    count: int = 0
+    more: bool = False
+
+
+class KeyChange(msgspec.Struct):
+    """A key that was written, or deleted: then its value is empty and `type` is "DELETE"."""
+
+    kv: KeyValue
+    type: str = "PUT"
+
+
+class _Changes(msgspec.Struct):
+    created: bool = False
+    canceled: bool = False
+    compact_revision: int = 0
+    cancel_reason: str = ""
+    events: list[KeyChange] = []
+
+
+class _Failure(msgspec.Struct):
+    code: int = Status.UNKNOWN
+    grpc_code: int = 0
+    message: str = ""
+
+
+class _Line(msgspec.Struct):
+    result: _Changes | None = None
+    error: _Failure | None = None
+
+
+class _Login(msgspec.Struct):
+    token: str
+
+
+class EtcdAccess:
+    """A cluster: its places, and the login to it.
+
+    Args:
+        user: a name with its password; None needs no login.
+    """
+
+    def __init__(
+        self, places: list[tuple[str, int]], *, tls: TLS | None = None, user: tuple[str, Secret] | None = None
+    ) -> None:
+        self.places = places
+        self.user = user
+        self._ends = None if tls is None else [HttpEnd(tls, host) for host, _ in places]
+        #: The token of each place, which no other place gets.
+        self.tokens: dict[int, str] = {}
+
+    def connect(self, place: int) -> BoundedHttpClient:
+        """Return a client of one place; it connects when it is used."""
+        host, port = self.places[place]
+        return BoundedHttpClient(host, port, encrypt=None if self._ends is None else self._ends[place].wrap)
+
+
+class Gateway:
+    """A client of a cluster, for one thread; another thread may call `close`, which interrupts a request."""
+
+    def __init__(self, access: EtcdAccess) -> None:
+        self._access = access
+        self._place = random.randrange(len(access.places))
+        self._http = access.connect(self._place)
+        self._watch: KeyWatch | None = None
+        self._is_closed = False
+
+    def ask(self, path: str, request: dict[str, Any], kind: type[T]) -> T:
+        """Return the answer to a request; each place is asked once until one answers.
+
+        Raises:
+            StoreError: none answers, or one refuses.
+        """
+        for left in reversed(range(len(self._access.places))):
+            try:
+                return self._with_login(lambda: self._ask(path, request, kind))
+            except StoreError as error:
+                if error.status is not Status.UNAVAILABLE or self._is_closed or not left:
+                    raise
+                self.leave()
+        raise AssertionError("a cluster has a place")
+
+    def pages(self, prefix: str, *, keys_only: bool = False) -> Iterator[Range]:
+        """Yield all keys with a prefix as they are at one revision, that of the first page."""
+        until = time.monotonic() + PAGES_SECONDS
+        request = prefix_range(prefix) | {
+            "limit": PAGE_NAMES if keys_only else PAGE_KEYS,
+            "keys_only": keys_only,
+        }
+        while True:
+            page = self.ask("kv/range", request, Range)
+            yield page
+            if not page.more or not page.kvs:
+                return
+            if time.monotonic() > until:
+                raise self._error(f"the keys of {prefix} did not come within {PAGES_SECONDS:g} s")
+            request.setdefault("revision", page.header.revision)
+            request["key"] = page.kvs[-1].key + b"\0"
+
+    def watch(self, prefix: str, revision: int) -> "KeyWatch":
+        """Watch the keys with a prefix from a revision on; the watch before ends."""
+
+        def opened() -> KeyWatch:
+            self._end_watch()
+            http = self._access.connect(self._place)
+            self._watch = KeyWatch(self, http)
+            if self._is_closed:
+                http.close()
+            create = prefix_range(prefix) | {"start_revision": revision, "progress_notify": True}
+            body, headers = msgspec.json.encode({"create_request": create}), self._headers()
+            with self.errors():
+                lines = http.stream(
+                    "POST", "/v3/watch", body=body, headers=headers, idle_seconds=WATCH_IDLE_SECONDS
+                )
+                self._watch.open(lines)
+            return self._watch
+
+        return self._with_login(opened)
+
+    def leave(self) -> None:
+        """Go on to the next place."""
+        self._end_watch()
+        self._http.close()
+        self._place = (self._place + 1) % len(self._access.places)
+        self._http = self._access.connect(self._place)
+        if self._is_closed:
+            self._http.close()
+
+    def close(self) -> None:
+        """Close the connections, even while another thread waits for an answer on one."""
+        self._is_closed = True
+        self._http.close()
+        self._end_watch()
+
+    def _end_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
+    def _with_login(self, ask: Callable[[], T]) -> T:
+        """Return an answer, after a login if there is a user; a refusal is believed only after a new one."""
+        user, known = self._access.user, self._access.tokens.get(self._place)
+        if user is None:
+            return ask()
+        if known is not None:
+            try:
+                return ask()
+            except StoreError as error:
+                if error.status not in _LOGIN_AGAIN:
+                    raise
+        # Another thread may have logged in meanwhile.
+        if self._access.tokens.get(self._place) == known:
+            self._log_in(*user)
+        return ask()
+
+    def _log_in(self, name: str, password: Secret) -> None:
+        self._access.tokens.pop(self._place, None)
+        try:
+            login = self._ask("auth/authenticate", {"name": name, "password": password()}, _Login)
+        except StoreError as error:
+            if error.status is Status.FAILED_PRECONDITION:
+                # Authentication is off: the cluster asks for no token.
+                return
+            if error.status is Status.INVALID_ARGUMENT:
+                raise StoreError(error.message, status=Status.UNAUTHENTICATED) from error
+            raise
+        if not (login.token.isascii() and login.token.isprintable()):
+            raise self._error("its token has characters that no header may have")
+        self._access.tokens[self._place] = login.token
+
+    def _headers(self) -> dict[str, str]:
+        token = self._access.tokens.get(self._place)
+        return {} if token is None else {"Authorization": token}
+
+    def _ask(self, path: str, request: dict[str, Any], kind: type[T]) -> T:
+        with self.errors():
+            body = msgspec.json.encode(request)
+            answer = self._http.request("POST", f"/v3/{path}", headers=self._headers(), body=body)
+            if answer.status != 200:
+                raise self.refusal(decoded(answer.body, _Failure))
+            return decoded(answer.body, kind)
+
+    def refusal(self, failure: _Failure) -> StoreError:
+        """Return the error for an answer that refuses."""
+        code = failure.code or failure.grpc_code
+        is_final = code in _FINAL and "too many requests" not in failure.message
+        # A server's text, escaped for printing.
+        return self._error(str(HttpError(failure.message)), Status(code) if is_final else Status.UNAVAILABLE)
+
+    def _error(self, text: str, status: Status = Status.UNAVAILABLE) -> StoreError:
+        host, port = self._access.places[self._place]
+        return StoreError(f"etcd at {host}:{port}: {text}", status=status)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn errors of HTTP inside the block into StoreError."""
+        try:
+            yield
+        except HttpError as error:
+            raise self._error(str(error)) from error
+
+
+class KeyWatch:
+    """The changes of the keys with a prefix."""
+
+    def __init__(self, gateway: Gateway, http: BoundedHttpClient) -> None:
+        self._gateway = gateway
+        self._http = http
+        self._lines: LineStream | None = None
+
+    def open(self, lines: LineStream) -> None:
+        """Take the lines of the answer; the first says whether etcd accepts the watch."""
+        self._lines = lines
+        first = self.receive(ANSWER_SECONDS)
+        if first is None or first:
+            raise HttpError("it did not create the watch")
+
+    def receive(self, wait_seconds: float) -> list[KeyChange] | None:
+        """Return the next changes; none at all is a sign of life; None after a wait without a line.
+
+        Raises:
+            StoreError: the watch failed or was refused; OUT_OF_RANGE: its revision is compacted.
+        """
+        with self._gateway.errors():
+            line = b"" if self._lines is None else self._lines.receive(wait_seconds)
+            if line is None:
+                return None
+            if not line:
+                raise HttpError("the watch ended")
+            found = decoded(line, _Line)
+        if found.error is not None or found.result is None:
+            raise self._gateway.refusal(found.error or _Failure())
+        result = found.result
+        if result.compact_revision:
+            raise self._gateway.refusal(_Failure(Status.OUT_OF_RANGE, message="the revision is compacted"))
+        if result.canceled:
+            is_refused = "permission" in result.cancel_reason.lower()
+            code = Status.PERMISSION_DENIED if is_refused else Status.UNAVAILABLE
+            raise self._gateway.refusal(
+                _Failure(code, message=f"the watch was canceled: {result.cancel_reason}")
+            )
+        return result.events
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def prefix_range(prefix: str) -> dict[str, Any]:
+    """Return the range of the keys with a prefix, which is not empty and ends in ASCII."""
+    key = prefix.encode()
+    return {"key": key, "range_end": key[:-1] + bytes([key[-1] + 1])}
+
+
+def decoded(text: bytes, kind: type[T]) -> T:
+    """Return an answer of a type; numbers are texts in this JSON.
+
+    Raises:
+        HttpError: it is something else.
+    """
+    check_values(text)
+    try:
+        return msgspec.json.decode(text, type=kind, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HttpError(f"the answer does not fit: {error}") from None
