@@ -183,7 +183,9 @@ cdef class Http2Sender(OutputBuffer):
         # Messages that share a frame count alone: their receiver may give credit for each.
         self.frames_sent += 1
         if whole:
-            memcpy(place, prefix, <size_t>prefix_size)
+            if prefix_size:
+                # A body of the web has none, and memcpy takes no NULL, however little it copies.
+                memcpy(place, prefix, <size_t>prefix_size)
             memcpy(place + prefix_size, data, <size_t>size)
             self.flow.sent(&stream.windows, whole)
             take_off(&self.round, &stream.share, &stream.share_turn, QUANTUM, whole)
