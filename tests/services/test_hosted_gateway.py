@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.integration.http import (
+    test_client_module,
     test_http_answers,
     test_http_bodies,
     test_http_browsers,
@@ -22,9 +23,11 @@ from tests.integration.http import (
     test_tools,
 )
 from tests.integration.http.test_http_identity import authenticate as authenticate
+from tests.support import described
 from tests.support.hosted import HOSTS, HostedServer
 
 MODULES: tuple[ModuleType, ...] = (
+    test_client_module,
     test_http_answers,
     test_http_bodies,
     test_http_browsers,
@@ -102,8 +105,9 @@ def around(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Have a server of another kind in place of ours."""
     name, _, mount = request.param.partition("-")
     served = type("Hosted", (HostedServer,), {"host": name, "is_mounted": bool(mount)})
-    for module in MODULES:
-        monkeypatch.setattr(module, "Server", served)
+    for module in (*MODULES, described):
+        if hasattr(module, "Server"):
+            monkeypatch.setattr(module, "Server", served)
 
 
 def _tests_of(module: ModuleType) -> dict[str, Any]:

@@ -81,9 +81,11 @@ async def _uvicorn(app: Any) -> AsyncIterator[int]:
         running = asyncio.create_task(server.serve(sockets=[bound]))
         await eventually(lambda: server.started or running.done())
         assert server.started
-        yield bound.getsockname()[1]
-        server.should_exit = True
-        await running
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await running
 
 
 @asynccontextmanager
@@ -102,9 +104,11 @@ async def _hypercorn(app: Any) -> AsyncIterator[int]:
         port = shown.getsockname()[1]
         shown.detach()
     running = asyncio.create_task(serve(app, config, shutdown_trigger=leaves.wait))
-    yield port
-    leaves.set()
-    await running
+    try:
+        yield port
+    finally:
+        leaves.set()
+        await running
 
 
 @asynccontextmanager
@@ -116,9 +120,11 @@ async def _granian(app: Any) -> AsyncIterator[int]:
     server = Server(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
     running = asyncio.create_task(server.serve())
     await eventually(lambda: running.done() or _answers(port))
-    yield port
-    server.stop()  # type: ignore[no-untyped-call]
-    await running
+    try:
+        yield port
+    finally:
+        server.stop()  # type: ignore[no-untyped-call]
+        await running
 
 
 def _answers(port: int) -> bool:

@@ -51,14 +51,14 @@ class EngineAnswer:
             yield from self._end()
             return
         self._kept += data
-        if not self.has_begun:
+        while not self.has_begun:
             head, end, rest = self._kept.partition(_HEAD_END)
             if not end:
                 return
             self._kept = rest
             if head.startswith(_CONTINUE):
                 self.asks_for_body = True
-                return
+                continue
             self._read_head(head)
             yield {"type": "http.response.start", "status": self.status, "headers": self.fields}
         if self._is_chunked:
