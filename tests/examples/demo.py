@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from demo_grpc import show_grpc
 from demo_http import show_http
+from demo_mounts import show_mounts
 from demo_process import Process, check, command, say
 from demo_security import show_security
 from demo_service import Demo, Order, Receipt
@@ -402,6 +403,7 @@ async def show_everything() -> None:
             await show_cluster(running)
             await show_one_server(running)
             await show_http()
+            await show_mounts()
             await show_grpc()
             await show_many_servers(running)
             ended = await asyncio.to_thread(running.stop)

@@ -43,20 +43,20 @@ def build_application() -> FastAPI:
     """Return the application that is served."""
     application = FastAPI()
 
-    @application.post("/echo")  # type: ignore[untyped-decorator]
+    @application.post("/echo")
     async def echo(request: Request) -> Response:
         return Response(await request.body())
 
-    @application.post("/mul")  # type: ignore[untyped-decorator]
+    @application.post("/mul")
     async def mul(factors: Factors) -> Product:
         return Product(value=factors.a * factors.b)
 
-    @application.post("/record")  # type: ignore[untyped-decorator]
-    @application.post(RECORD_PATH)  # type: ignore[untyped-decorator]
+    @application.post("/record")
+    @application.post(RECORD_PATH)
     async def record(record: Record) -> Record:
         return record
 
-    @application.get(HELLO_PATH)  # type: ignore[untyped-decorator]
+    @application.get(HELLO_PATH)
     async def hello() -> str:
         return HELLO
 

@@ -323,6 +323,7 @@ _WORDS: dict[Any, tuple[str, ...]] = {
     int: ("a whole number",),
     str: ("a text",),
     type(None): ('"none"',),
+    Mapping[str, Any]: ("a table",),
 }
 
 
@@ -350,7 +351,10 @@ def _take_environment(found: _Found, environment: Mapping[str, str], keys: Mappi
         if text is None:
             continue
         takes_many = any(get_origin(one) in {list, tuple} for one in (kind, *get_args(kind)))
-        value = [part.strip() for part in text.split(",")] if takes_many else text
+        value: Any = [part.strip() for part in text.split(",")] if takes_many else text
+        if get_origin(kind) is Mapping and "=" in text:
+            # As in FASTRPC_HTTP_MOUNTS=/=shop:app,/old=old_shop:app.
+            value = dict(part.strip().partition("=")[::2] for part in text.split(","))
         found.take(name, key, value, kind, strict=False)
 
 

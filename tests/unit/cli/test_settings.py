@@ -176,3 +176,19 @@ def test_a_choice_may_be_written_in_capitals(tmp_path: Path) -> None:
 def test_variable_that_is_nearly_a_setting_is_warned_about() -> None:
     _, warnings = read_settings({}, {"FASTRPC_WORKER": "2", "FASTRPC_BUILD": "debug", "PATH": "/"}, None)
     assert warnings == ["FASTRPC_WORKER is not a setting; did you mean FASTRPC_WORKERS?"]
+
+
+def test_applications_are_mounted_by_a_table_or_by_pairs_in_a_variable(tmp_path: Path) -> None:
+    file = write(tmp_path, '[http.mounts]\n"/" = "shop:app"\n"/old" = "old:make.app"\n')
+    expected = {"/": "shop:app", "/old": "old:make.app"}
+    assert dict(read_settings({}, {}, file)[0].config.http.mounts) == expected
+    environment = {"FASTRPC_HTTP_MOUNTS": "/=shop:app, /old=old:make.app"}
+    assert dict(read_settings({}, environment, None)[0].config.http.mounts) == expected
+
+
+def test_mounts_of_another_form_are_named_with_their_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"FASTRPC_HTTP_MOUNTS is 'shop:app', it must be a table"):
+        read_settings({}, {"FASTRPC_HTTP_MOUNTS": "shop:app"}, None)
+    file = write(tmp_path, '[http.mounts]\n"shop" = "shop:app"\n')
+    with pytest.raises(ConfigError, match="it must be a mapping from prefixes"):
+        read_settings({}, {}, file)
