@@ -4,6 +4,7 @@ A registry depends on no call and no client. It may import `stores`, `config`, `
 its own `base`, never another registry.
 """
 
+from fastrpc.registries.base.changes import EndpointChange, changes
 from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry, WatchedRegistry
 from fastrpc.registries.base.snapshot import Snapshot
@@ -13,11 +14,13 @@ from fastrpc.registries.static import StaticRegistry
 
 __all__ = [
     "AddressPolicy",
+    "EndpointChange",
     "Registry",
     "Snapshot",
     "StaticRegistry",
     "Watch",
     "WatchedRegistry",
+    "changes",
     "open_registry",
     "split_target",
 ]

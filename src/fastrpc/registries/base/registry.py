@@ -47,3 +47,11 @@ class WatchedRegistry(Registry, Protocol):
 
     def watch(self, service: str) -> Watch:
         """Watch the endpoints of a service: `async for snapshot in watch`, or `watch.wait()` without a loop."""
+
+    def services(self) -> list[str]:
+        """Return the names of the services in the registry; blocks while it answers.
+
+        Raises:
+            ConfigError: this kind of registry cannot list its services.
+            StoreError: the registry cannot be reached now.
+        """
