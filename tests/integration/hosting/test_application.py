@@ -72,6 +72,8 @@ class TestSettings:
             (ServerConfig(spin_microseconds=5), "spin_microseconds"),
             (ServerConfig(keepalive=Keepalive(max_age=60)), "keepalive"),
             (http(trusted_proxies=("10.0.0.0/8",)), "http.trusted_proxies"),
+            (http(mounts={"/": "shop:app"}), "http.mounts"),
+            (http(mount_authenticated=True, mounts={"/": "shop:app"}), "http.mount_authenticated"),
         ],
     )
     def test_what_only_a_listening_server_keeps_is_refused(self, config: ServerConfig, name: str) -> None:
