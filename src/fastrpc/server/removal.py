@@ -5,9 +5,10 @@ import contextlib
 import logging
 from collections.abc import Set
 
-from fastrpc._core.calls.call import MethodRoute, current_call
+from fastrpc._core.calls.call import Call, MethodRoute, current_call
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
+from fastrpc.protocols.base import ServerEngine
 
 __all__ = ["end_calls"]
 
@@ -25,39 +26,60 @@ async def end_calls(gate: Gate, routes: Set[MethodRoute], seconds: float | None)
     Returns:
         Whether every call ended by itself.
     """
+    running = _RunningCalls(gate, routes)
+    is_clean = False
     try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await gate.dispatcher.wait_until(lambda: not _running(gate, routes))
+        is_clean = await running.end_within(seconds)
     finally:
-        is_clean = not _cut_off(gate, routes)
-    if not is_clean:
-        try:
-            async with asyncio.timeout(_CLEANUP_SECONDS):
-                await gate.dispatcher.wait_until(lambda: not _running(gate, routes))
-        except TimeoutError:
-            methods = ", ".join(sorted({call.method for call in _running(gate, routes)}))
+        # Cancelled, too: the context managers around the service are left after this.
+        if not is_clean:
+            is_clean = not running.cut_off()
+        if not (is_clean or await running.end_within(_CLEANUP_SECONDS)):
+            methods = ", ".join(sorted({call.method for call in running.calls()}))
             logger.warning("handlers of a removed service still run: %s", methods)
     return is_clean
 
 
-def _running(gate: Gate, routes: Set[MethodRoute]) -> set[ServerCall]:
-    """Return the calls of these methods that run or wait for their start, without that of this handler."""
-    try:
-        own = current_call()
-    except LookupError:
-        own = None
-    connections = [engine.connection for engine in list(gate.engines)]
-    calls = (call for each in connections for call in (*each.running, *each.waiting))
-    return {call for call in calls if call.route in routes and call is not own}
+class _RunningCalls:
+    """The calls of withdrawn methods that run or wait for their start, without that of this handler.
 
+    No further ones start. So only connections with such a call are looked at again: every end of a call asks for it.
+    """
 
-def _cut_off(gate: Gate, routes: Set[MethodRoute]) -> int:
-    """Answer the calls that still run, and stop their handlers; return how many there were."""
-    calls = _running(gate, routes)
-    if calls:
-        logger.warning("%d calls of a removed service were cut off", len(calls))
-    for engine in list(gate.engines):
+    def __init__(self, gate: Gate, routes: Set[MethodRoute]) -> None:
+        self._gate = gate
+        self._routes = routes
+        try:
+            self._own: Call | None = current_call()
+        except LookupError:
+            self._own = None
+        self._engines = list(gate.engines)
+
+    def calls(self) -> set[ServerCall]:
+        """Return those that have not ended."""
+        found = {engine: self._of(engine) for engine in self._engines}
+        self._engines = [engine for engine, calls in found.items() if calls]
+        return set().union(*found.values())
+
+    async def end_within(self, seconds: float | None) -> bool:
+        """Return whether all have ended, once they have or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._gate.dispatcher.wait_until(lambda: not self.calls())
+        return not self.calls()
+
+    def cut_off(self) -> int:
+        """Answer them, and stop their handlers; return how many there were."""
+        calls = self.calls()
+        if calls:
+            logger.warning("%d calls of a removed service were cut off", len(calls))
         text = "the service was removed, and the time for calls to finish is over"
-        gate.end_calls(engine.connection, text, calls)
-    return len(calls)
+        # The calls of lost connections are stopped already.
+        for engine in self._gate.engines.intersection(self._engines):
+            self._gate.end_calls(engine.connection, text, calls)
+        return len(calls)
+
+    def _of(self, engine: ServerEngine) -> list[ServerCall]:
+        connection = engine.connection
+        calls = (*connection.running, *connection.waiting)
+        return [call for call in calls if call.route in self._routes and call is not self._own]

@@ -257,6 +257,41 @@ async def test_its_context_managers_are_left_once_no_service_needs_them() -> Non
     assert life[4:] == []
 
 
+@pytest.mark.parametrize("end", ["cancelled", "lost"])
+async def test_handlers_end_before_the_context_managers_around_them(end: str) -> None:
+    life: list[str] = []
+
+    @fastrpc.service("tidy")
+    class Tidy:
+        @fastrpc.method
+        async def work(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                life.append("handler out")
+
+    @asynccontextmanager
+    async def database() -> AsyncIterator[Tidy]:
+        yield Tidy()
+        life.append("database out")
+
+    async with served(database) as target:
+        client = Client(target, fail_mode="failfast")
+        running = asyncio.ensure_future(client.call(Tidy.work))
+        await eventually(lambda: target.server.stats()["live"]["calls"] == 1)
+        removal = asyncio.ensure_future(target.server.remove("tidy", timeout=20.0))
+        await eventually(lambda: not target.server.services)
+        if end == "cancelled":
+            removal.cancel()
+        else:
+            await client.close()
+        await asyncio.gather(removal, running, return_exceptions=True)
+        assert life == ["handler out", "database out"]
+        await client.close()
+
+
 async def test_the_functions_of_a_prefix_go_together() -> None:
     async with served(mul, add) as target, Client(target, fail_mode="failfast") as client:
         await target.server.remove("math")
@@ -319,6 +354,31 @@ async def test_callers_by_http_get_503_by_both_paths() -> None:
         assert (await http.post("/arith/mul", [6, 7])).status == 503
         target.server.add(Arith())
         assert (await http.get("/products/6/7")).value == 42
+
+
+async def test_a_path_belongs_to_the_service_that_is_served() -> None:
+    @fastrpc.service("products")
+    class Products:
+        @fastrpc.method(http="GET /products/{first}/{second}", safe=True)
+        async def named(self, first: str, second: str) -> str:
+            return first + second
+
+    @fastrpc.service("special")
+    class Special:
+        @fastrpc.method(http="GET /products/6/{b}", safe=True)
+        async def six(self, b: int) -> str:
+            return f"six, {b}"
+
+    config = ServerConfig(protocols=("native", "http"))
+    async with served(config=config, scheme="tcp") as target, await HttpClient.to(target) as http:
+        seen = []
+        # Each takes over the paths of those before it, and gives them back.
+        for name, service in [("special", Special()), ("arith", Arith()), ("products", Products())] * 2:
+            target.server.add(service)
+            seen.append((await http.get("/products/6/7")).value)
+            await target.server.remove(name)
+        assert seen == ["six, 7", 42, "67"] * 2
+        assert (await http.get("/products/6/7")).status == 503
 
 
 async def test_no_call_fails_while_another_server_has_the_service() -> None:

@@ -58,21 +58,24 @@ class _Handled(NamedTuple):
     """A route, the parameter that is its whole body, if there is one, and the reader of its texts."""
 
     route: HttpRoute
-    method: str
+    method: MethodRoute
     whole: str | None
     arguments: QueryArguments
 
 
 class _Node:
-    """The templates that begin alike: those that end here, and the next segments."""
+    """The templates that begin alike: those that end here, and the next segments.
+
+    A verb has several routes only if all but one are of removed services.
+    """
 
     def __init__(self) -> None:
-        self.here: dict[str, _Handled] = {}
-        self.rest: dict[str, _Handled] = {}
+        self.here: dict[str, list[_Handled]] = {}
+        self.rest: dict[str, list[_Handled]] = {}
         self.fixed: dict[bytes, _Node] = {}
         self.one: _Node | None = None
 
-    def find(self, segments: Sequence[bytes], at: int = 0) -> Iterator[dict[str, _Handled]]:
+    def find(self, segments: Sequence[bytes], at: int = 0) -> Iterator[dict[str, list[_Handled]]]:
         """Yield the routes of a path by their verbs, the most special templates first."""
         if at == len(segments):
             yield self.here
@@ -91,7 +94,7 @@ class Routes:
     """The routes of a server.
 
     Args:
-        table: its methods, which may change; those of removed services have their routes still.
+        table: its methods, which may change; those of removed services have their routes still, behind all others.
     """
 
     def __init__(self, table: RouteTable) -> None:
@@ -117,24 +120,20 @@ class Routes:
         found = [routes for routes in self._root.find(segments) if routes]
         if not found:
             return None
-        handled = next((routes[verb] for routes in found if verb in routes), None)
-        handled = handled or next(
-            (routes["GET"] for routes in found if verb == "HEAD" and "GET" in routes), None
-        )
-        chosen = handled or next(iter(found[0].values()))
-        method = self._table.get(chosen.method)
-        if method is None:
+        handled = _first(routes[one] for one in _verbs_for(verb) for routes in found if one in routes)
+        chosen = handled or _first(fitting for routes in found for fitting in routes.values())
+        if chosen is None:
             return None
         verbs = {one for routes in found for one in routes}
         allowed = ", ".join(sorted(verbs | ({"HEAD"} if "GET" in verbs else set())))
-        return method, None if handled is None else Routed(handled, _values(handled.route, segments)), allowed
+        routed = None if handled is None else Routed(handled, _values(handled.route, segments))
+        return chosen.method, routed, allowed
 
     def _renew(self) -> None:
         if self._known == self._table.changes:
             return
         self._known, self._root = self._table.changes, _Node()
-        methods = [one.definition for one in self._table]
-        handled = [_handled(method, route) for method, route in _routes_of(methods)]
+        handled = [_handled(one) for one in self._table if one.definition.options.http is not None]
         for one in handled:
             node = self._root
             for part in one.route.parts:
@@ -145,7 +144,8 @@ class Routes:
                 else:
                     node.one = node.one or _Node()
                     node = node.one
-            (node.rest if one.route.parts[-1].takes_rest else node.here)[one.route.verb] = one
+            ends = node.rest if one.route.parts[-1].takes_rest else node.here
+            ends.setdefault(one.route.verb, []).append(one)
         self._is_empty = not handled
 
 
@@ -184,8 +184,21 @@ def _routes_of(methods: Iterable[MethodDefinition]) -> list[tuple[MethodDefiniti
     return [(method, method.options.http) for method in methods if method.options.http is not None]
 
 
-def _handled(method: MethodDefinition, route: HttpRoute) -> _Handled:
-    return _Handled(route, method.full_name, whole_body_of(method, route), QueryArguments(method))
+def _handled(method: MethodRoute) -> _Handled:
+    definition: MethodDefinition = method.definition
+    route = definition.options.http
+    assert route is not None
+    return _Handled(route, method, whole_body_of(definition, route), QueryArguments(definition))
+
+
+def _verbs_for(verb: str) -> tuple[str, ...]:
+    return ("HEAD", "GET") if verb == "HEAD" else (verb,)
+
+
+def _first(fitting: Iterable[Sequence[_Handled]]) -> _Handled | None:
+    """Return the first route whose method is served; without one the first of all, which refuses its calls."""
+    handled = [one for routes in fitting for one in routes]
+    return next((one for one in handled if not one.method.is_withdrawn), handled[0] if handled else None)
 
 
 def _is_dots(segment: bytes) -> bool:
