@@ -97,7 +97,8 @@ class EmbeddedRegistry:
     ) -> None:
         self._addresses = addresses
         self._credentials = credentials
-        self._config = replace(_CONFIG, tls=tls)
+        # The URL has been judged already: plain places beyond this machine need `allow_insecure`.
+        self._config = replace(_CONFIG, tls=tls, allow_insecure_credentials=True)
         self._lease_seconds = lease_seconds
         # All leases share one client, as one thread uses them.
         self._client: SyncClient | None = None

@@ -11,8 +11,10 @@ import pytest
 import fastrpc
 from fastrpc import CallError, Client, ConfigError, Endpoint, Status, StoreError, SyncClient
 from fastrpc.auth import Identity, Policy, StaticTokens
+from fastrpc.client import credentials
 from fastrpc.coordination import RegistryServer, RegistryService
 from fastrpc.registries import open_registry
+from fastrpc.registries.base import secrets
 from fastrpc.registries.base.record import encode_record
 from fastrpc.rpc.service import service_definition
 from tests.support.certificates import Authority
@@ -263,6 +265,21 @@ class TestServersAndClients:
                 with SyncClient(target) as blocking:
                     await asyncio.to_thread(blocking.call, Pay.amount)
         assert "token-of" not in str(refused.value)
+
+    async def test_a_token_travels_in_the_clear_where_the_url_says_so(
+        self, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The registry stands for one on another machine.
+        for module in (secrets, credentials):
+            monkeypatch.setattr(module, "is_local", lambda _: False)
+        url = f"{registry.url}?token=token-of-shop"
+        with pytest.raises(ConfigError, match="in the clear"):
+            open_registry(url)
+        url += "&allow_insecure=true"
+        async with fastrpc.Server(Pay, registry=url) as server:
+            await server.listen("tcp://127.0.0.1:0")
+            async with Client("shop.pay", registry=url) as client:
+                assert await client.call(Pay.amount) == 7
 
     async def test_tokens_are_shown_over_tls(self, tmp_path: Path) -> None:
         authority = Authority(tmp_path)

@@ -1,7 +1,9 @@
 """What stands in Consul, written by anybody, and Consul's rules for blocking queries."""
 
+import contextlib
 import socket
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.consul.agent import AgentAccess, Index
-from fastrpc.registries.consul.catalogue import read_instance
+from fastrpc.registries.consul.catalogue import InstanceLookup, read_instance
 from fastrpc.registries.consul.rpcx import read_key
 
 
@@ -20,6 +22,22 @@ def instance(**service: Any) -> dict[str, Any]:
     """Return an element of /v1/health/service as Consul answers it."""
     base = {"ID": "arith-1", "Service": "arith", "Address": "10.0.0.1", "Port": 8972, "Meta": {}, "Tags": []}
     return {"Node": {"Address": "10.0.0.9"}, "Service": base | service, "Checks": []}
+
+
+def test_instances_of_one_id_on_several_nodes_are_decoded_once() -> None:
+    def answer(*_: Any, **__: Any) -> tuple[str, list[Any]]:
+        nodes = [instance(Address=f"10.0.0.{number}") for number in range(3)]
+        return "1", [one | {"Node": {"Node": one["Service"]["Address"]}} for one in nodes]
+
+    agent: Any = SimpleNamespace(
+        client=SimpleNamespace(health=SimpleNamespace(service=answer)), errors=contextlib.nullcontext
+    )
+    lookup = InstanceLookup("arith", agent, ())
+    first, second = lookup.fetch(0.0).entries, lookup.fetch(0.0).entries
+    assert [str(value.address) for _, value in first if isinstance(value, Endpoint)] == [
+        f"tcp://10.0.0.{number}:8972" for number in range(3)
+    ]
+    assert all(before[1] is after[1] for before, after in zip(first, second, strict=True))
 
 
 def test_instance_of_ours_is_its_record() -> None:

@@ -157,7 +157,7 @@ class InstanceLookup:
         except StoreError:
             self._index.forget()
             raise
-        entries = self._decoded.entries((_id_of(one), one) for one in instances)
+        entries = self._decoded.entries((_key_of(one), one) for one in instances)
         return Listing(entries, is_restart=went_back)
 
     def close(self) -> None:
@@ -236,6 +236,13 @@ def _id_of(instance: Any) -> str:
     with contextlib.suppress(KeyError, TypeError, IndexError):
         return str(instance["Service"]["ID"])
     return "an instance"
+
+
+def _key_of(instance: Any) -> str:
+    """Return the name of an instance among those of all nodes: nodes may have instances of one ID."""
+    with contextlib.suppress(KeyError, TypeError, IndexError):
+        return f"{instance['Node']['Node']}/{_id_of(instance)}"
+    return _id_of(instance)
 
 
 def _read(host: str, port: int, meta: dict[str, str], weights: "_Weights | None") -> Endpoint:
