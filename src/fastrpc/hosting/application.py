@@ -113,6 +113,8 @@ class ASGIApplication:
         # Now, so that wrong arguments are refused where they are written; after the end of a lifespan a new one.
         self._server = self._make()
         self._serving: _Serving | None = None
+        # Whether a lifespan enters the sources now.
+        self._is_entering = False
         self._has_warned = False
 
     async def __call__(
@@ -138,9 +140,13 @@ class ASGIApplication:
 
         Starlette and FastAPI pass no lifespan to mounted applications: enter this in theirs.
         """
-        if self._serving is not None:
+        if self._serving is not None or self._is_entering:
             raise RuntimeError("the sources of this ASGI application are entered already")
-        await self._begin()
+        self._is_entering = True
+        try:
+            await self._begin()
+        finally:
+            self._is_entering = False
         try:
             yield
         finally:

@@ -174,6 +174,25 @@ class TestLifespan:
             assert (await posted(app, ECHO, {"text": "a"})).value == "a"
         assert steps == ["entered", "left"] * 2
 
+    async def test_it_is_entered_once_also_while_it_is_being_entered(self) -> None:
+        steps: list[str] = []
+
+        @contextlib.asynccontextmanager
+        async def slow() -> AsyncIterator[Shop]:
+            await asyncio.sleep(0)
+            async with self.source(steps)() as shop:
+                yield shop
+
+        app = fastrpc.asgi(slow)
+
+        async def live() -> None:
+            async with app.lifespan():
+                assert (await posted(app, ECHO, {"text": "a"})).value == "a"
+
+        outcomes = await asyncio.gather(live(), live(), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [type(None), RuntimeError]
+        assert steps == ["entered", "left"]
+
     async def test_another_loop_is_an_error(self) -> None:
         raised: list[str] = []
 
