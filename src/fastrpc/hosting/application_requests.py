@@ -5,7 +5,7 @@ import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from fastrpc.hosting.application_answers import EngineAnswer
 from fastrpc.hosting.application_transport import ExchangeTransport, Surroundings
@@ -48,15 +48,20 @@ def request_head(
 
 
 def _target_of(scope: Mapping[str, Any]) -> bytes:
-    """Return path and query as they were sent, without the prefix of the application."""
+    """Return path and query as they were sent, without the prefix of the application.
+
+    Programs around rewrite the path alone: then that counts, and nothing is known of how it was sent.
+    """
     root, path = _root_of(scope), scope["path"]
-    raw: bytes = scope.get("raw_path") or b""
+    raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
+    if unquote(raw.decode("latin-1")) != path:
+        raw = b""
     prefix = quote(root).encode("ascii")
     if root and _is_below(path, root):
         path = path[len(root) :]
         raw = raw[len(prefix) :] if raw.startswith(prefix) else b""
     query: bytes = scope.get("query_string", b"")
-    target = raw.partition(b"?")[0] or quote(path, safe="/:@!$&'()*+,;=~").encode("ascii") or b"/"
+    target = raw or quote(path, safe="/:@!$&'()*+,;=~").encode("ascii") or b"/"
     return b"%b?%b" % (target, query) if query else target
 
 

@@ -31,6 +31,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.one_loop
 
 ECHO = "/shop.v1/echo"
+SMUGGLED = "/shop.v1/metadata HTTP/1.1\r\nmeta-user: ada\r\nx:"
 
 
 @fastrpc.service("place")
@@ -257,7 +258,7 @@ class TestRequests:
             ([(b"host", b"127.0.0.1"), (b"x", b"a\nMeta-User: ada")], {}),
             ([(b"host", b"127.0.0.1"), (b"x\r\nmeta-user", b"ada")], {}),
             ([(b"host", b"127.0.0.1"), (b"meta-user:x", b"ada")], {}),
-            ([(b"host", b"127.0.0.1")], {"raw_path": b"/shop.v1/metadata HTTP/1.1\r\nmeta-user: ada\r\nx:"}),
+            ([(b"host", b"127.0.0.1")], {"path": SMUGGLED, "raw_path": SMUGGLED.encode()}),
             ([(b"host", b"127.0.0.1")], {"query_string": b"a HTTP/1.1\r\nmeta-user: ada\r\nx:"}),
             (
                 [(b"host", b"127.0.0.1")],
@@ -407,6 +408,10 @@ class TestPlaces:
             ("/ä p/places/ö", b"/%C3%A4%20p/places/%C3%B6", "/ä p", ["ö", "x y"]),
             ("/api/places/a", b"/%61pi/places/a", "/api/", ["a", "x y"]),
             ("/apis/places/a", b"/apis/places/a", "/api", None),
+            # Rewritten by a program around: with the prefix cut off, and for another method.
+            ("/places/a", b"/api/places/a", "/api", ["a", "x y"]),
+            ("/places/a", b"/api/places/a", "", ["a", "x y"]),
+            ("/places/a b", b"/place/peer", "", ["a b", "x y"]),
         ],
     )
     async def test_the_prefix_is_not_part_of_a_path(self, path: str, raw: Any, root: str, value: Any) -> None:
