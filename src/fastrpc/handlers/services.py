@@ -33,6 +33,9 @@ __all__ = ["ServedPart", "Services", "is_inside_handler"]
 
 logger = logging.getLogger("fastrpc.server")
 
+#: Methods of removed services that refuse calls; those withdrawn before them are unknown, as if they had never been.
+MOST_WITHDRAWN = 1_000
+
 
 class ServedPart(NamedTuple):
     """The methods of one source of a service, and the context managers around it."""
@@ -192,6 +195,11 @@ class Services:
         for route in routes:
             route.withdraw()
         self._withdrawn += routes
+        surplus = self._withdrawn[:-MOST_WITHDRAWN]
+        if surplus:
+            del self._withdrawn[:-MOST_WITHDRAWN]
+            self.gate.routes.remove(*surplus)
+            self._forget(surplus)
         self.gate.dispatcher.index_methods()
         return parts
 
@@ -206,8 +214,13 @@ class Services:
         table = self.gate.routes
         replaced = [route for route in self._withdrawn if table.get(route.method) is not route]
         self._withdrawn = [route for route in self._withdrawn if route.is_withdrawn and route not in replaced]
-        if replaced and self.gate.access is not None:
-            self.gate.access.forget(replaced, [engine.connection for engine in self.gate.engines])
+        if replaced:
+            self._forget(replaced)
+
+    def _forget(self, routes: Sequence[MethodRoute]) -> None:
+        """Drop the decisions about methods that are gone."""
+        if self.gate.access is not None:
+            self.gate.access.forget(routes, [engine.connection for engine in self.gate.engines])
 
     def _warn_of_unfit(self, methods: Sequence[MethodDefinition]) -> None:
         """Warn of methods that callers by gRPC cannot call, as protobuf has no form of a type."""

@@ -20,6 +20,7 @@ from fastrpc import (
     UnavailableError,
 )
 from fastrpc.auth import Identity, StaticTokens
+from fastrpc.handlers import services
 from fastrpc.registries import StaticRegistry
 from tests.support.http_talk import HttpClient
 from tests.support.served import SCHEMES, served
@@ -332,6 +333,29 @@ async def test_health_and_reflection_know_it_no_more() -> None:
         assert [one["name"] for one in await client.call("fastrpc.reflection.services")][:1] == ["users"]
         with pytest.raises(fastrpc.CallError, match=r"there are users\.name"):
             await client.call("another.method")
+
+
+async def test_few_of_many_removed_services_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(number: int) -> Any:
+        @fastrpc.service(f"tenant{number}")
+        class Tenant:
+            @fastrpc.method
+            async def name(self) -> int:
+                return number
+
+        return Tenant()
+
+    monkeypatch.setattr(services, "MOST_WITHDRAWN", 2)
+    async with served(Users) as target, Client(target, fail_mode="failfast") as client:
+        for number in range(5):
+            target.server.add(made(number))
+            await target.server.remove(f"tenant{number}")
+        await refused_unstarted(client, "tenant4.name")
+        await refused_unstarted(client, "tenant3.name")
+        with pytest.raises(fastrpc.CallError, match=r"no method 'tenant2\.name'"):
+            await client.call("tenant2.name")
+        target.server.add(made(0))
+        assert await client.call("tenant0.name") == 0
 
 
 async def test_callers_that_need_rights_are_refused_unstarted_too() -> None:
