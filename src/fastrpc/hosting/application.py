@@ -150,8 +150,11 @@ class ASGIApplication:
         try:
             yield
         finally:
-            server, self._server, self._serving = self._server, self._make(), None
-            await server.__aexit__(None, None, None)
+            try:
+                # Requests that come meanwhile are served while it drains, and then get 503.
+                await self._server.__aexit__(None, None, None)
+            finally:
+                self._server, self._serving = self._make(), None
 
     async def _live(
         self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
@@ -195,7 +198,7 @@ class _Serving:
     def __init__(self, server: Server) -> None:
         assert server._gate is not None
         server._gate.dispatcher.listens(Address("tcp"))
-        self._accepting = server._accepting
+        self._accepting, self._offer = server._accepting, server._offer
         self._loop = asyncio.get_running_loop()
         # Requests that wait are started by others that end, so all have the variables of the start.
         self._context = copy_context()
@@ -205,7 +208,7 @@ class _Serving:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             raise wrong_loop("ASGI application", self._loop, loop)
-        return Surroundings(self._context, self._parts_at(_host_of(scope)))
+        return Surroundings(self._context, self._parts_at(_host_of(scope)), self._offer.is_closed)
 
     def _parts_at(self, host: str) -> ServerParts:
         """Return the parts of engines for requests to a host of this machine."""

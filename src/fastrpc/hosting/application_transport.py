@@ -28,10 +28,11 @@ _LOOK_SECONDS: Final = 1.0
 
 
 class Surroundings(NamedTuple):
-    """The context of an application's callbacks, and the parts that its engines share."""
+    """The context of an application's callbacks, the parts that its engines share, and whether no engine begins now."""
 
     context: Context
     parts: ServerParts
+    is_over: bool
 
 
 class ExchangeTransport(asyncio.Transport):
@@ -39,7 +40,7 @@ class ExchangeTransport(asyncio.Transport):
 
     def __init__(self, surroundings: Surroundings, extra: dict[str, Any]) -> None:
         super().__init__(extra)
-        self._context, self._parts = surroundings
+        self._context, self._parts = surroundings.context, surroundings.parts
         self._loop = self._parts.loop
         self._engine: GatewayConnection | None = None
         self._session: StreamSession | None = None
@@ -54,7 +55,7 @@ class ExchangeTransport(asyncio.Transport):
         self._low, self._high = _SIZE_HINT // 4, _SIZE_HINT
         self._is_full = False
         self._was_written = asyncio.Event()
-        self._is_closing = False
+        self._is_closing = surroundings.is_over
 
     # The scope's side
 

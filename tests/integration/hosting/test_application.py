@@ -129,6 +129,29 @@ class TestLifespan:
         assert life.sent[1:] == [{"type": "lifespan.shutdown.complete"}]
         assert steps == ["entered", "left"]
 
+    async def test_requests_at_its_end_enter_nothing_again(self) -> None:
+        steps: list[str] = []
+        may_leave = asyncio.Event()
+
+        @contextlib.asynccontextmanager
+        async def slow() -> AsyncIterator[Shop]:
+            async with self.source(steps)() as shop:
+                yield shop
+                steps.append("leaving")
+                await may_leave.wait()
+
+        app = fastrpc.asgi(slow)
+        life = Exchange(app, {"type": "lifespan"})
+        life.give(type="lifespan.startup")
+        await life.has(1)
+        life.give(type="lifespan.shutdown")
+        await eventually(lambda: "leaving" in steps)
+        assert (await posted(app, ECHO, {"text": "a"})).status == 503
+        may_leave.set()
+        await life.done()
+        assert life.sent[1:] == [{"type": "lifespan.shutdown.complete"}]
+        assert steps == ["entered", "leaving", "left"]
+
     async def test_a_failed_start_is_told(self) -> None:
         def broken() -> Shop:
             raise ZeroDivisionError("no database")
