@@ -132,6 +132,8 @@ class _Mount:
         except Exception as error:
             if not _is_of_client(error):
                 raise
+            # It may have a mistake of the application on top.
+            logger.debug("the client of a request to %s is gone", self.route.method, exc_info=True)
         finally:
             self._running.discard(request)
             if not self._running:

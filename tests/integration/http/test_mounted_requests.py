@@ -295,6 +295,26 @@ async def test_client_that_leaves_is_told_by_receive_and_by_send() -> None:
     assert "the client is gone" in str(found[1])
 
 
+async def test_mistake_of_an_application_whose_client_is_gone_is_in_the_log_for_those_that_look(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http", scope["type"]
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        try:
+            await send(start())
+        except OSError:
+            raise ZeroDivisionError("a mistake in its cleanup") from None
+
+    with caplog.at_level(logging.DEBUG, "fastrpc.server"):
+        async with mounted(app) as client:
+            client.send(request("GET", "/"))
+            client.writer.close()
+            await eventually(lambda: "a mistake in its cleanup" in caplog.text)
+    assert [one.levelname for one in caplog.records if one.exc_info] == ["DEBUG"]
+
+
 async def test_end_of_a_client_is_no_error_of_an_application_that_lets_it_pass(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
