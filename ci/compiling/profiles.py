@@ -29,66 +29,68 @@ STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform =
 FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables", "-fno-plt", "-fno-ident"]
 # Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
 PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
+# Modules by their place in the core.
 # What runs once per connection or less, after faults, for refusals, for readers of counters: as small as it gets.
 RARE = {
-    "admission",
-    "breaker",
-    "frame",
-    "histogram",
-    "metadata",
-    "nearest_name",
-    "openings",
-    "preface",
-    "settings",
-    "transport_socket",
+    "balancing/breaker",
+    "base/histogram",
+    "base/nearest_name",
+    "payload/metadata",
+    "server/admission",
+    "server/openings",
+    "wire/frame",
+    "wire/settings",
 }
 # What runs once per connection, for those who watch, for engines in Python, or where a call failed: compiled in half
 # the time.
 SELDOM = {
-    *(
-        "access",
-        "blocking_connection",
-        "blocking_state",
-        "call_errors",
-        "call_log",
-        "calling_engine",
-        "calling_part",
-    ),
-    *("client_connection", "client_life", "connection_life", "control_frames", "details", "endpoint_health"),
-    *(
-        "endpoint_set",
-        "engine",
-        "engine_served_connection",
-        "guards",
-        "hash_flood",
-        "layer",
-        "liveness",
-        "messages",
-    ),
-    *(
-        "polling",
-        "rpcx_headers",
-        "served_connection",
-        "served_engine",
-        "server_connection",
-        "service",
-        "turns",
-    ),
+    "balancing/endpoint_health",
+    "balancing/endpoint_set",
+    "calls/call_log",
+    "calls/calling_part",
+    "client/blocking_connection",
+    "client/blocking_state",
+    "client/call_errors",
+    "client/calling_engine",
+    "client/client_connection",
+    "grpc/details",
+    "http/messages",
+    "http/rpcx_headers",
+    "http/service",
+    "io/client_life",
+    "io/engine",
+    "io/layer",
+    "loop/polling",
+    "loop/turns",
+    "native/control_frames",
+    "native/liveness",
+    "payload/hash_flood",
+    "server/access",
+    "server/connection_life",
+    "server/engine_served_connection",
+    "server/guards",
+    "server/served_connection",
+    "server/served_engine",
+    "server/server_connection",
 }
 # Loops over bytes, and the few steps that every message takes: all that gcc knows.
 THOROUGH = {
-    *(
-        "batch_call",
-        "body",
-        "call_table",
-        "frame_reader",
-        "frames",
-        "hash_ring",
-        "head",
-        "hot_loops",
-        "hpack",
-    ),
-    *("native", "own_calls", "prescan", "prescan_protobuf", "timer_wheel"),
+    "balancing/hash_ring",
+    "base/timer_wheel",
+    "client/batch_call",
+    "client/own_calls",
+    "harness/hot_loops",
+    "http1/body",
+    "http1/head",
+    "http2/frames",
+    "http2/hpack",
+    "native/call_table",
+    "native/frame_reader",
+    "payload/prescan",
+    "payload/prescan_protobuf",
+    "rpcx/frames",
+    "websocket/frames",
+    "wire/native",
 }
 # Elsewhere these find next to nothing in what Cython writes, and take a sixth of the time.
 FRUITLESS = [
@@ -163,8 +165,10 @@ def extensions_of(name: str, *, with_harness: bool) -> list[Extension]:
 
 def fruitless_arguments(extension: Extension) -> list[str]:
     """Return what spares gcc passes that find nothing in a module; other compilers do not know these."""
-    stem = Path(extension.sources[0]).stem
-    if "-O2" not in extension.extra_compile_args or stem in RARE | SELDOM | THOROUGH:
+    if (
+        "-O2" not in extension.extra_compile_args
+        or _place_of(Path(extension.sources[0])) in RARE | SELDOM | THOROUGH
+    ):
         return []
     return [f"-fno-{name}" for name in FRUITLESS]
 
@@ -173,9 +177,16 @@ def _module_of(path: Path) -> str:
     return ".".join(path.with_suffix("").parts[1:])
 
 
+def _place_of(source: Path) -> str:
+    """Return a module's place in the core, such as `http2/frames`, by which the sets above name it."""
+    if source.is_relative_to(CORE):
+        return source.relative_to(CORE).with_suffix("").as_posix()
+    return f"harness/{source.stem}"
+
+
 def _extension(name: str, source: Path, profile: Profile) -> Extension:
     is_fast = profile.compile_arguments is FAST
-    stem = source.stem
+    place = _place_of(source)
     return Extension(
         name,
         [str(source)],
@@ -183,7 +194,7 @@ def _extension(name: str, source: Path, profile: Profile) -> Extension:
         define_macros=list(profile.macros.items()),
         extra_compile_args=[
             *profile.compile_arguments,
-            *(["-Os"] if is_fast and stem in RARE else ["-Og"] if is_fast and stem in SELDOM else []),
+            *(["-Os"] if is_fast and place in RARE else ["-Og"] if is_fast and place in SELDOM else []),
             *(WARNINGS if sys.platform != "win32" else []),
         ],
         extra_link_args=profile.link_arguments,
