@@ -71,7 +71,7 @@ class BoundedHttpClient:
         # Re-entrant: a finalizer may call `close`, and it can run on any line of the thread that holds the lock.
         self._lock = threading.RLock()
         self._socket: socket.socket | None = None
-        self._is_busy = self._is_closed = False
+        self._is_busy = self._is_closed = self._is_streaming = False
 
     def request(
         self,
@@ -90,7 +90,9 @@ class BoundedHttpClient:
 
         Raises:
             HttpError: there is no response, or one that breaks a rule.
+            RuntimeError: a stream has the connection.
         """
+        self._check_free()
         with self.using():
             response, _ = self._asked(method, target, headers, body, held_seconds)
             answer = Response(response.status, response.headers, self._body(response))
@@ -115,10 +117,18 @@ class BoundedHttpClient:
 
         Raises:
             HttpError: there is no response, or one that breaks a rule.
+            RuntimeError: another stream has the connection.
         """
+        self._check_free()
         with self.using():
             response, source = self._asked(method, target, headers, body, 0.0)
+            self._is_streaming = True
             return LineStream(self, response, source, self._most_bytes, idle_seconds)
+
+    def _check_free(self) -> None:
+        """Refuse a request whose response would be taken for the stream's next lines."""
+        if self._is_streaming:
+            raise RuntimeError("a stream has the connection of this client: close it first")
 
     @contextlib.contextmanager
     def using(self) -> Iterator[None]:
@@ -235,6 +245,7 @@ class BoundedHttpClient:
             if only is not None and only is not self._socket:
                 return
             one, self._socket = self._socket, None
+            self._is_streaming = False
         if one is not None:
             one.close()
 

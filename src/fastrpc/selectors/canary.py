@@ -36,4 +36,5 @@ class Canary(CanarySelector):
         when: Mapping[str, str] | None = None,
     ) -> None:
         stable = inner_selector(inner)
-        super().__init__(stable, stable.claimed(), to=to, percent=percent, by=by, when=when)
+        pairs = dict(when) if isinstance(when, Mapping) else when
+        super().__init__(stable, stable.claimed(), to=to, percent=percent, by=by, when=pairs)

@@ -210,6 +210,19 @@ def test_closed_stream_leaves_its_connection_and_the_next_request_opens_another(
         client.close()
 
 
+def test_no_request_takes_the_connection_of_a_stream() -> None:
+    with HostileHttpServer(pieces(CHUNKED, chunk(b"one\n"), *[None] * 300), answer([1])) as server:
+        client = client_of(server)
+        stream = opened(client)
+        for ask in (lambda: client.request("GET", "/"), lambda: opened(client)):
+            with pytest.raises(RuntimeError, match="a stream has the connection"):
+                ask()
+        assert stream.receive(5.0) == b"one"
+        stream.close()
+        assert client.request("GET", "/").body == b"[1]"
+        client.close()
+
+
 def test_closing_the_client_ends_a_wait_of_another_thread() -> None:
     with HostileHttpServer(
         lambda: itertools.chain([CHUNKED, chunk(b"one\n")], itertools.repeat(None))

@@ -2,7 +2,7 @@
 
 import random
 from collections import OrderedDict
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -300,7 +300,7 @@ def test_a_higher_percentage_keeps_those_that_are_there() -> None:
 
 
 def test_a_pair_of_metadata_goes_to_the_canary() -> None:
-    endpoint_set = canary_set(Canary(to=version("2"), when={"x-canary": "yes"}))
+    endpoint_set = canary_set(Canary(to=version("2"), when=MappingProxyType({"x-canary": "yes"})))
     assert all(is_new(endpoint_set, of_user(**{"x-canary": "yes"})) for _ in range(20))
     assert not any(is_new(endpoint_set, of_user(**{"x-canary": "no"})) for _ in range(20))
     assert not is_new(endpoint_set)
