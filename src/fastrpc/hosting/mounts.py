@@ -22,7 +22,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.import_string import import_from_string
 from fastrpc.hosting.mounts_lifespan import Lifespan
-from fastrpc.hosting.mounts_scope import http_scope
+from fastrpc.hosting.mounts_scope import scope_of
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.service import service, service_definition
@@ -126,8 +126,10 @@ class _Mount:
         request = current_request()
         self._running.add(request)
         try:
+            socket = request.socket
+            channel = request if socket is None else socket
             await self._application(
-                http_scope(request, self._prefix, self.lifespan.state), request.receive, request.send
+                scope_of(request, self._prefix, self.lifespan.state), channel.receive, channel.send
             )
         except Exception as error:
             if not _is_of_client(error):
@@ -138,7 +140,10 @@ class _Mount:
             self._running.discard(request)
             if not self._running:
                 self._none_runs.set()
-        request.finish()
+        if socket is None:
+            request.finish()
+        else:
+            socket.note_return()
         return b""
 
     async def end(self) -> None:

@@ -8,7 +8,7 @@ from fastrpc._core.calls.call_log import request_id_of
 from fastrpc._core.http.mounted_request import MountedRequest
 from fastrpc.endpoint import Address
 
-__all__ = ["ASGI", "http_scope"]
+__all__ = ["ASGI", "scope_of"]
 
 #: The version of ASGI, and that of its specification of HTTP and WebSocket.
 ASGI: Final = {"version": "3.0", "spec_version": "2.5"}
@@ -16,7 +16,7 @@ ASGI: Final = {"version": "3.0", "spec_version": "2.5"}
 _ENCRYPTED: Final = frozenset({"tls"})
 
 
-def http_scope(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+def scope_of(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the scope of a request.
 
     Args:
@@ -26,12 +26,12 @@ def http_scope(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -
     head, call = request.head, request.call
     raw_path, _, query = head.target.partition("?")
     peer = call.peer
-    return {
-        "type": "http",
+    scheme, found = ("http" if request.socket is None else "ws"), _extensions(request)
+    scope = {
+        "type": "http" if request.socket is None else "websocket",
         "asgi": ASGI.copy(),
         "http_version": f"1.{head.minor_version}",
-        "method": head.method,
-        "scheme": "https" if peer.address.scheme in _ENCRYPTED else "http",
+        "scheme": f"{scheme}s" if peer.address.scheme in _ENCRYPTED else scheme,
         "path": unquote(raw_path),
         "raw_path": raw_path.encode("ascii"),
         "query_string": query.encode("ascii"),
@@ -40,10 +40,19 @@ def http_scope(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -
         "client": _client(peer.address),
         "server": _server(request.sockname),
         "state": dict(state),
-        "extensions": {
-            "fastrpc": {"peer": peer, "identity": call.identity, "request_id": request_id_of(call)},
-        },
+        "extensions": found,
     }
+    if request.socket is None:
+        scope["method"] = head.method
+    else:
+        scope["subprotocols"] = request.socket.subprotocols
+    return scope
+
+
+def _extensions(request: MountedRequest) -> dict[str, Any]:
+    call = request.call
+    ours = {"peer": call.peer, "identity": call.identity, "request_id": request_id_of(call)}
+    return {"fastrpc": ours} if request.socket is None else {"fastrpc": ours, "websocket.http.response": {}}
 
 
 def _client(address: Address) -> tuple[str, int] | None:

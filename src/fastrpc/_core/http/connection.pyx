@@ -26,6 +26,7 @@ from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.http.http_call cimport new_call, terms_of
 from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
+from fastrpc._core.http.mounted_socket cimport MountedSocket
 from fastrpc._core.http.request_fields cimport is_long
 from fastrpc._core.http.request_sender cimport RequestSender
 from fastrpc._core.http.responses cimport NOSNIFF, PROBLEM_LINES, call_lines, fault_answer
@@ -135,7 +136,9 @@ cdef class GatewayConnection(HttpConnection):
             terms.set_fault(401, "the caller is not authenticated", b"")
             return self._answer_fault(call, terms)
         terms.exchange = request = MountedRequest(self.connection, call, head)
-        if not self.takes_parts:
+        if terms.is_socket:
+            MountedSocket(request, self.connection)
+        elif not self.takes_parts:
             request.put(body, True)
         return self._pass_in(body)
 
@@ -168,16 +171,14 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1:
         """End the handshake of a WebSocket: what follows is no HTTP."""
-        # It may have calls under way at every instant: at its age it is closed.
-        self.life.closes_by_answers = False
         cdef SocketTalk talk = SocketTalk(self.service, call)
         self.connection.become(talk)
-        talk.begin(self, terms.subprotocol)
+        talk.begin(self, terms.subprotocol, b"")
         if self.is_draining:
             self.begin_drain()
 
     cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1:
-        return self.connection.talk.receive(self, data, size)
+        return self.connection.talk.take_bytes(self, data, size)
 
     cdef uint64_t upgraded_due(self, uint64_t now) except? 0:
         return 0 if self.connection.talk is None else self.connection.talk.check(self, now)

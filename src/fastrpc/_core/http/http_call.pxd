@@ -85,6 +85,7 @@ cdef class HttpTerms:
     cdef bint _is_mounted(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1
+    cdef int _check_mounted_socket(self, ServerCall call, RequestHead head) except -1
     cdef bint _is_ours(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size) except -1
     cdef bint _asks_us(self, RequestHead head, HttpService service) except -1
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1

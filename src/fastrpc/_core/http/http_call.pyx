@@ -171,9 +171,22 @@ cdef class HttpTerms:
         # Its time is its own: only `Limits.longest_call` ends it.
         call.stated_timeout_us = TIMEOUT_NONE
         call.received_metadata = mounted_metadata(head, self.needs_identity)
+        self.is_socket = asks_socket(head)
+        if self.is_socket:
+            self._check_mounted_socket(call, head)
         if not self.needs_identity:
             call.identity = None
         return True
+
+    cdef int _check_mounted_socket(self, ServerCall call, RequestHead head) except -1:
+        """Check the handshake of a WebSocket with an application, and take its credential where that is ours to verify."""
+        cdef tuple fault = handshake_fault(head)
+        cdef bytes token = token_of(head) if self.needs_identity else None
+        if fault is not None:
+            return self.set_fault(fault[0], fault[1], fault[2])
+        if token is not None:
+            call.received_metadata = (call.received_metadata or b"") + _bearer_entry(token)
+        return 0
 
     cdef bint _is_ours(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size) except -1:
         """Return whether a fixed path, a method or a route of ours takes the request."""
@@ -218,7 +231,7 @@ cdef class HttpTerms:
         cdef uint64_t timeout = timeout_of(head, &is_stated)
         cdef bytes metadata = metadata_of(head), token = token_of(head) if self.is_socket else None
         if token is not None:
-            metadata = (metadata or b"") + encode_metadata({"authorization": f"Bearer {token.decode('ascii')}"})
+            metadata = (metadata or b"") + _bearer_entry(token)
         call.received_metadata = metadata
         if not self.fits_metadata(call, metadata_bytes):
             raise RequestRefusedError(431, too_much_metadata(metadata_bytes))
@@ -458,6 +471,10 @@ cdef class HttpTerms:
         if verb == "POST" and not self.path.takes(head):
             return self.set_fault(415, f"send Content-Type {' or '.join(self.path.content_types)}", b"")
         return 0
+
+
+cdef bytes _bearer_entry(bytes token):
+    return encode_metadata({"authorization": f"Bearer {token.decode('ascii')}"})
 
 
 @cython.final

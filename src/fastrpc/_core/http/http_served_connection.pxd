@@ -6,7 +6,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.http.socket_talk cimport SocketTalk
+from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
@@ -28,13 +28,13 @@ cdef class HttpServedConnection(EngineServedConnection):
         object own_peer
 
         # The talk of a WebSocket, or None.
-        SocketTalk talk
+        SocketEnd talk
 
         # When a silent stream gives its next sign of life, 0: not.
         uint64_t sign_due_ns
 
     cdef int forget(self) except -1
-    cdef int become(self, SocketTalk talk) except -1
+    cdef int become(self, SocketEnd talk) except -1
     cdef int speak(self, str protocol) except -1
     cdef HttpConnection owner(self)
     cdef int _end_web(

@@ -75,7 +75,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         self.talk = None
         return 0
 
-    cdef int become(self, SocketTalk talk) except -1:
+    cdef int become(self, SocketEnd talk) except -1:
         """Count the calls as those of a WebSocket from now on."""
         self.talk = talk
         return self.speak("websocket")

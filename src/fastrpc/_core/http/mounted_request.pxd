@@ -37,6 +37,9 @@ cdef class MountedRequest:
         # Whether the last part of the response was sent.
         readonly bint is_complete
 
+        # The `MountedSocket` that it asked for, None for other requests.
+        public object socket
+
         # Set at each change that `receive` or `send` may wait for; None: neither has waited.
         object _changed
 
@@ -64,3 +67,6 @@ cdef class MountedRequest:
 
 # Return the request to an application that a call is; None for any other call, and before it reached the application.
 cdef MountedRequest mounted_request_of(ServerCall call)
+
+# Return the fields of a response, each with its end, and the stated length, -1: none.
+cdef tuple checked_fields(str method, object given)

@@ -27,6 +27,9 @@ class MountedRequest:
     def is_complete(self) -> bool:
         """Whether the last part of the response was sent."""
 
+    #: The `MountedSocket` that it asked for; None for other requests.
+    socket: Any
+
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:
         """The names in lower case with their values, in order."""

@@ -259,7 +259,6 @@ def current_request():
 
 
 cdef tuple checked_fields(str method, object given):
-    """Return the fields of a response, each with its end, and the stated length, -1: none."""
     cdef list lines = []
     cdef int64_t length = -1
     cdef bytes line, known

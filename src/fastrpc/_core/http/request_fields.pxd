@@ -44,5 +44,8 @@ cdef bytes token_of(RequestHead head)
 # Return the subprotocol that is chosen; "": the caller names none, None: it names others only.
 cdef str chosen_protocol(RequestHead head, tuple known)
 
-# Return the head of the answer that ends the handshake.
-cdef bytes switching_lines(RequestHead head, str protocol)
+# Return the head of the answer that ends the handshake, with further fields.
+cdef bytes switching_lines(RequestHead head, str protocol, bytes lines)
+
+# Return the subprotocols that a client offers, without its token.
+cdef list offered_protocols(RequestHead head)

@@ -297,19 +297,23 @@ cdef bytes token_of(RequestHead head):
     return token
 
 
+cdef list offered_protocols(RequestHead head):
+    return [item for item in _listed(head, "sec-websocket-protocol") if not item.startswith(TOKEN_PREFIX)]
+
+
 cdef str chosen_protocol(RequestHead head, tuple known):
-    cdef list offered = [item for item in _listed(head, "sec-websocket-protocol") if not item.startswith(TOKEN_PREFIX)]
+    cdef list offered = offered_protocols(head)
     for item in offered:
         if item in known:
             return item
     return None if offered else ""
 
 
-cdef bytes switching_lines(RequestHead head, str protocol):
+cdef bytes switching_lines(RequestHead head, str protocol, bytes lines):
     cdef bytes key = (head.values("sec-websocket-key")[0] + KEY_SUFFIX).encode("ascii")
     accepted = base64.b64encode(hashlib.sha1(key, usedforsecurity=False).digest())
     chosen = b"Sec-WebSocket-Protocol: %b\r\n" % protocol.encode("ascii") if protocol else b""
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accepted, chosen)
+        b"Sec-WebSocket-Accept: %b\r\n%b%b\r\n" % (accepted, chosen, lines)
     )

@@ -1,73 +1,22 @@
 """One WebSocket: a call, or the messages of JSON-RPC."""
 
 cimport cython
-from libc.stdint cimport uint64_t
 
-from fastrpc._core.http.http_call cimport HttpTerms
-from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.http1.connection cimport HttpConnection
-from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport Failure
-from fastrpc._core.websocket.frames cimport WebSocketReader
 
 
 @cython.final
-cdef class SocketTalk:
+cdef class SocketTalk(SocketEnd):
     cdef:
-        # Shared by all connections; the frames of the peer; how envelopes are encoded.
-        HttpService service
-        WebSocketReader reader
+        # How envelopes are encoded; whether the gate has the call.
         int codec
-
-        # The call, None once it is answered; of a fixed path the request that asked for the socket. Its terms; whether the
-        # gate has it; whether a close frame was sent.
-        ServerCall call
-        HttpTerms terms
         bint has_started
-        bint has_closed
 
-        # Bytes counted of a message that is not whole; as how long it was compared with the budgets, 0: not yet.
-        Py_ssize_t counted
-        Py_ssize_t weighed
-
-        # Instants: of the begin, of the last message of either side, of the last ping (0: it was answered), of the begin
-        # of a message that is not whole, and when that has to go on.
-        uint64_t began_ns
-        uint64_t used_ns
-        uint64_t pinged_ns
-        uint64_t message_began_ns
-        uint64_t message_due_ns
-        Py_ssize_t message_bytes
-
-        # When the credential expires, 0: not.
-        uint64_t expires_ns
-
-    # Bytes in, and time.
-    cdef int begin(self, HttpConnection connection, str protocol) except -1
-    cdef Py_ssize_t receive(self, HttpConnection connection, const char* data, Py_ssize_t size) except -1
-    cdef uint64_t check(self, HttpConnection connection, uint64_t now) except? 0
-    cdef int drop(self, HttpConnection connection) except -1
-
-    # Messages out.
-    cdef int send_message(self, HttpConnection connection, bytes payload) except -1
-    cdef int send_head(self, HttpConnection connection, bytes metadata) except -1
-    cdef int answer(self, HttpConnection connection, ServerCall call, bytes payload) except -1
-    cdef int fail(self, HttpConnection connection, ServerCall call, Failure failure, int status) except -1
-    cdef int answer_message(self, HttpConnection connection, bytes content) except -1
-    cdef int close(self, HttpConnection connection, int code, str reason) except -1
-    cdef bint has_calls(self) except -1
-
-    cdef int _take(self, HttpConnection connection, int taken) except -1
-    cdef int _count(self, HttpConnection connection) except -1
-    cdef int _watch_message(self, HttpConnection connection) except -1
     cdef int _take_envelope(self, HttpConnection connection, bytes message) except -1
     cdef int _take_value(self, HttpConnection connection, bytes value) except -1
     cdef int _start(self, HttpConnection connection, dict parts) except -1
     cdef int _take_opening(self, HttpConnection connection, dict parts) except -1
     cdef int _pass_in(self, HttpConnection connection, bytes payload) except -1
     cdef int _refuse_misuse(self, HttpConnection connection, object error) except -1
-    cdef int _send_frame(self, HttpConnection connection, int opcode, bytes content) except -1
     cdef int _send(self, HttpConnection connection, bytes content) except -1
-    cdef int _finish(self, HttpConnection connection, int code, str reason) except -1
-    cdef uint64_t _check_peer(self, HttpConnection connection, uint64_t now) except? 0
-    cdef uint64_t _check_rest(self, HttpConnection connection, uint64_t now) except? 0

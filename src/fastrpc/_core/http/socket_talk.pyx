@@ -11,8 +11,7 @@ A connection at `/ws/service/method` is one call: it closes behind the answer. M
 stay within the window of a stream, and nothing more is read. Output that the peer has not taken holds the handler, as in
 any stream.
 
-The times are those of requests (HTTPLimits): the first envelope and each message have `body_idle_seconds`, as a body has.
-While a call is under way, a peer that was silent for `idle_seconds` is sent a ping, and is gone if nothing comes of it.
+The first envelope has the time of a message (SocketEnd).
 """
 
 import base64
@@ -27,46 +26,35 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
-from fastrpc._core.http.request_fields cimport metadata_texts, switching_lines
+from fastrpc._core.http.request_fields cimport metadata_texts
+from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
-from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.served_connection cimport ServedConnection
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport Failure, ServedConnection
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.websocket.frames cimport (
-    CLOSE_NO_CODE,
     CLOSE_NORMAL,
     CLOSE_POLICY,
     CLOSE_RESTART,
-    CLOSE_TRY_LATER,
     OPCODE_BINARY,
-    OPCODE_CLOSE,
-    OPCODE_PING,
-    OPCODE_PONG,
     OPCODE_TEXT,
-    TAKEN_CLOSE,
-    TAKEN_MESSAGE,
-    TAKEN_NOTHING,
-    TAKEN_PING,
-    close_content,
+    WebSocketReader,
     frame_of,
     head_of,
 )
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE, Frame
 
-from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.http.responses import problem
-from fastrpc._core.websocket.frames import SocketViolationError
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # Bytes kept of a message before it is compared with the budgets, and bytes copied of one that is sent.
+    # Bytes copied of a message that is sent.
     SMALL_MESSAGE = 65_536
 
 cdef double LONGEST_MS = 1e12
@@ -74,7 +62,7 @@ cdef uint64_t SECOND = 1_000_000_000
 
 
 @cython.final
-cdef class SocketTalk:
+cdef class SocketTalk(SocketEnd):
 
     def __init__(self, HttpService service not None, ServerCall call not None):
         cdef bint is_packed = call.codec == CODEC_MSGPACK
@@ -84,100 +72,16 @@ cdef class SocketTalk:
         self.codec = CODEC_MSGPACK if is_packed else CODEC_JSON
         self.reader = WebSocketReader(service.body_bytes, takes_text=not is_packed, takes_binary=is_packed)
 
-    cdef int begin(self, HttpConnection engine, str protocol) except -1:
-        """End the handshake."""
-        cdef uint64_t first
-        self.began_ns = self.used_ns = now_ns()
-        self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
-        engine.has_begun = engine.is_upgraded = True
-        engine.write(switching_lines(engine.head, protocol))
-        first = min(engine.life.patience_ns, engine.life.idle_ns)
-        return engine._wait_until(earlier(self.began_ns + first, self.expires_ns))
+    # Hooks
 
-    # Bytes in
-
-    cdef Py_ssize_t receive(self, HttpConnection engine, const char* data, Py_ssize_t size) except -1:
-        """Take what is whole of these bytes; return how many those are."""
-        cdef Py_ssize_t at = 0, part
-        cdef int taken = TAKEN_NOTHING
-        if self.pinged_ns:
-            # The peer is there.
-            self.pinged_ns = 0
-            # The check finds the next end: it may be a message, a credential or the time to leave.
-            engine._wait_until(engine.now)
-        try:
-            while at < size and engine._may_parse():
-                part = self.reader.take(data + at, size - at, &taken)
-                if part == 0:
-                    break
-                at += part
-                engine.messages_left -= 1
-                if taken == TAKEN_NOTHING:
-                    self.message_bytes += part
-                else:
-                    self._take(engine, taken)
-                if taken != TAKEN_MESSAGE:
-                    # Any number of control frames and of pieces may come.
-                    engine.note_unanswered()
-                if at < size and engine.messages_left < 0 and engine.has_to_wait():
-                    break
-        except SocketViolationError as error:
-            self.close(engine, error.code, error.text)
-        if engine.is_closed:
-            return size
-        self._count(engine)
-        self._watch_message(engine)
-        return at
-
-    cdef int _take(self, HttpConnection engine, int taken) except -1:
-        """Take a message, or a control frame."""
-        cdef bytes payload = self.reader.payload
-        self.reader.payload = b""
-        if taken == TAKEN_PING:
-            return self._send_frame(engine, OPCODE_PONG, payload)
-        if taken == TAKEN_CLOSE:
-            return self.close(engine, self.reader.close_code, "")
-        if taken != TAKEN_MESSAGE:
-            return 0
-        self.used_ns = engine.now
-        self.message_bytes = 0
-        self.message_due_ns = 0
-        self.weighed = 0
+    cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
         if self.terms.path is not None:
-            self.terms.path.take_message(engine, engine.head, payload, self.call.identity)
+            self.terms.path.take_message(engine, engine.head, message, self.call.identity)
             return 0
         try:
-            return self._take_envelope(engine, payload)
+            return self._take_envelope(engine, message)
         except CallError as error:
             return self._refuse_misuse(engine, error)
-
-    cdef int _count(self, HttpConnection engine) except -1:
-        """Count what is kept of a message, like bytes that wait for their turn; one over a budget ends the connection."""
-        cdef Py_ssize_t held = self.reader.held_bytes(), whole
-        cdef Gate gate = self.service.gate
-        if held != self.counted:
-            engine.tail_changed(held - self.counted)
-            self.counted = held
-        # A frame tells its length, and not how many more follow. The bytes held of it are counted already.
-        whole = held + <Py_ssize_t>self.reader.left
-        if held > SMALL_MESSAGE and self.call is not None:
-            refusal = gate.over_budget(self.call, whole if whole > self.weighed else 0, self.weighed == 0)
-            self.weighed = max(self.weighed, whole)
-            if refusal is not None:
-                count_refusal("memory")
-                self.close(engine, CLOSE_TRY_LATER, refusal)
-        return 0
-
-    cdef int _watch_message(self, HttpConnection engine) except -1:
-        """Have a message that is not whole go on in time, and come at a lowest rate."""
-        if self.reader.opcode == 0 or engine.is_closed:
-            return 0
-        if self.message_due_ns == 0:
-            self.message_began_ns = engine.now
-        self.message_due_ns = engine.life.message_due(self.message_began_ns, engine.now, self.message_bytes)
-        if engine._due_ns == 0 or engine._due_ns > self.message_due_ns:
-            engine._wait_until(self.message_due_ns)
-        return 0
 
     # Envelopes
 
@@ -284,10 +188,6 @@ cdef class SocketTalk:
 
     # Messages out
 
-    cdef int _send_frame(self, HttpConnection engine, int opcode, bytes content) except -1:
-        engine.write(frame_of(opcode, content))
-        return 0
-
     cdef int _send(self, HttpConnection engine, bytes content) except -1:
         self.used_ns = engine.now
         engine.write(frame_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, content))
@@ -318,7 +218,7 @@ cdef class SocketTalk:
             self.send_message(engine, payload)
         texts = {} if call.sent_metadata is None else metadata_texts(call.sent_metadata)
         self._send(engine, end_envelope(self.codec, texts))
-        return self._finish(engine, CLOSE_NORMAL, "")
+        return self.finish(engine, CLOSE_NORMAL, "")
 
     cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status) except -1:
         """Answer the call with a failure, and close."""
@@ -328,7 +228,7 @@ cdef class SocketTalk:
         elif failure.status == UNAVAILABLE and engine.is_draining:
             code = CLOSE_RESTART
         self._send(engine, error_envelope(self.codec, problem(failure, call.codec, status)))
-        return self._finish(engine, code, "")
+        return self.finish(engine, code, "")
 
     cdef int answer_message(self, HttpConnection engine, bytes content) except -1:
         """Answer a message at a fixed path."""
@@ -336,31 +236,6 @@ cdef class SocketTalk:
         if (engine.is_draining or self.expires_ns) and not engine.is_stuck:
             # It may have been the last one. A peer that takes no output keeps its time; then it is looked at anyhow.
             engine._wait_until(now_ns())
-        return 0
-
-    cdef int close(self, HttpConnection engine, int code, str reason) except -1:
-        """Close, also before the answer: what is under way is cancelled."""
-        cdef ServedConnection connection
-        if self.has_closed or engine.is_closed:
-            return 0
-        connection = (<ServerCall>self.call).connection if self.call is not None else None
-        self._finish(engine, code, reason)
-        return 0 if connection is None else self.service.gate.leave(connection)
-
-    cdef int _finish(self, HttpConnection engine, int code, str reason) except -1:
-        self.call = None
-        if self.has_closed:
-            return 0
-        self.has_closed = True
-        self._send_frame(engine, OPCODE_CLOSE, b"" if code == CLOSE_NO_CODE else close_content(code, reason))
-        return engine._end()
-
-    cdef int drop(self, HttpConnection engine) except -1:
-        """The connection is gone, or about to be: forget what is kept."""
-        self.call = None
-        if self.counted:
-            engine.tail_changed(-self.counted)
-            self.counted = 0
         return 0
 
     # Time
@@ -373,51 +248,16 @@ cdef class SocketTalk:
         connection = self.call.connection
         return bool(connection.held) or bool(connection.queue)
 
-    cdef uint64_t check(self, HttpConnection engine, uint64_t now) except? 0:
-        """Close what is silent, late, expired or drained; return when to look again."""
-        cdef uint64_t due
-        if self.has_closed or self.call is None:
+    cdef int check_end(self, HttpConnection engine, uint64_t now) except -1:
+        if self.has_calls():
             return 0
-        if not self.has_calls():
-            if self.expires_ns and now >= self.expires_ns and (self.terms.path is not None or not self.has_started):
-                self.close(engine, CLOSE_POLICY, "the credential has expired")
-                return engine._due_ns
-            if engine.life.drains and engine.life.has_left(now, True):
-                self.close(engine, CLOSE_RESTART, "the server drains")
-                return engine._due_ns
-        if self.message_due_ns and now >= self.message_due_ns and not engine.is_body_held:
-            self.close(engine, CLOSE_POLICY, "the message did not come in time")
-            return engine._due_ns
-        if self.has_calls() or self.reader.opcode:
-            due = self._check_peer(engine, now)
-        else:
-            due = self._check_rest(engine, now)
-        if engine.is_closed:
-            return engine._due_ns
-        leaves = (engine.life.left_due(), engine.life.next_ns) if engine.life.drains else ()
-        for other in (self.message_due_ns, self.expires_ns, *leaves):
-            if other > now:
-                due = earlier(due, other)
-        return due
+        if self.expires_ns and now >= self.expires_ns and (self.terms.path is not None or not self.has_started):
+            return self.close(engine, CLOSE_POLICY, "the credential has expired")
+        if engine.life.drains and engine.life.has_left(now, True):
+            return self.close(engine, CLOSE_RESTART, "the server drains")
+        return 0
 
-    cdef uint64_t _check_peer(self, HttpConnection engine, uint64_t now) except? 0:
-        """Ask a peer that is silent during a call whether it is there."""
-        cdef uint64_t idle_ns = engine.life.idle_ns, wait_ns = engine.life.patience_ns
-        if engine.is_body_held:
-            # Nothing is read, so silence proves nothing.
-            self.pinged_ns = 0
-            return now + idle_ns
-        if self.pinged_ns == 0 and now >= engine.received_ns + idle_ns:
-            self.pinged_ns = now
-            self._send_frame(engine, OPCODE_PING, b"")
-        if self.pinged_ns == 0:
-            return engine.received_ns + idle_ns
-        if now >= self.pinged_ns + wait_ns:
-            engine.abort()
-            return 0
-        return self.pinged_ns + wait_ns
-
-    cdef uint64_t _check_rest(self, HttpConnection engine, uint64_t now) except? 0:
+    cdef uint64_t check_rest(self, HttpConnection engine, uint64_t now) except? 0:
         """Close a connection that makes no use of itself."""
         cdef uint64_t due
         if self.terms.path is None:

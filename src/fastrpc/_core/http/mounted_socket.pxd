@@ -1,0 +1,32 @@
+"""A WebSocket of a mounted application, as events of ASGI."""
+
+cimport cython
+
+from fastrpc._core.http.mounted_request cimport MountedRequest
+from fastrpc._core.http.socket_end cimport SocketEnd
+from fastrpc._core.http1.connection cimport HttpConnection
+
+
+@cython.final
+cdef class MountedSocket(SocketEnd):
+    cdef:
+        # The request that asked for it, which is answered by a handshake or otherwise.
+        MountedRequest _request
+        str _name
+
+        # Messages that the application has not taken, and their bytes.
+        object _messages
+        Py_ssize_t _held
+
+        # Whether the application has its first event, and whether it has accepted; the code and the reason of the end.
+        bint _has_told
+        bint _has_accepted
+        int _code
+        str _reason
+
+    cdef int _hold(self, HttpConnection engine, Py_ssize_t change) except -1
+    cdef dict _taken(self)
+    cdef HttpConnection _engine(self)
+    cdef int _accept(self, message) except -1
+    cdef int _refuse(self) except -1
+    cdef int _send_message(self, message) except -1

@@ -1,0 +1,229 @@
+"""A WebSocket of a mounted application, as events of ASGI.
+
+::
+
+    request ──► websocket.connect ──► websocket.accept ──► 101, frames ──► websocket.receive … websocket.disconnect
+                                 └──► websocket.close: 403
+                                 └──► websocket.http.response.start, .body: that response
+
+Its request answers the handshake (MountedRequest); frames, pings and times are those of every WebSocket (SocketEnd).
+Messages that the application has not taken stay within `MOST_AHEAD` bytes, then nothing more is read.
+"""
+
+from collections import deque
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, UNAVAILABLE
+from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http.mounted_request cimport checked_fields
+from fastrpc._core.http.request_fields cimport offered_protocols
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport Failure
+from fastrpc._core.websocket.frames cimport (
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_NORMAL,
+    CLOSE_NO_CODE,
+    CLOSE_POLICY,
+    CLOSE_RESTART,
+    OPCODE_BINARY,
+    OPCODE_TEXT,
+    WebSocketReader,
+)
+
+from fastrpc._core.http.mounted_request import ClientGoneError
+
+cdef enum:
+    # Bytes of messages that wait for the application.
+    MOST_AHEAD = 65_536
+    # The end of a connection without a close frame (RFC 6455, section 7.4.1).
+    CLOSE_ABNORMAL = 1006
+
+
+# Fields of the handshake, which are the server's.
+cdef frozenset HANDSHAKE_FIELDS = frozenset({
+    b"content-length", b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol", b"upgrade",
+})
+
+
+@cython.final
+cdef class MountedSocket(SocketEnd):
+
+    def __init__(self, MountedRequest request not None, HttpServedConnection connection not None):
+        self.service = connection.service
+        self.call = request.call
+        self.terms = terms_of(request.call)
+        self.reader = WebSocketReader(self.service.body_bytes, takes_text=True, takes_binary=True)
+        self._request = request
+        self._messages = deque()
+        self._name = request.call.method
+        self._code = CLOSE_ABNORMAL
+        self._reason = ""
+        request.socket = self
+
+    @property
+    def subprotocols(self):
+        return offered_protocols(self._request.head)
+
+    cdef HttpConnection _engine(self):
+        """Return the connection; None once it is gone, or closes."""
+        return None if self.has_closed else self._request._engine()
+
+    # Messages in
+
+    cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
+        self._messages.append((kind, message))
+        self.call.counters.moved(PyBytes_GET_SIZE(message), 0)
+        self.call.moved_bytes += PyBytes_GET_SIZE(message)
+        self._hold(engine, PyBytes_GET_SIZE(message) + 1)
+        return self._request._wake()
+
+    cdef int _hold(self, HttpConnection engine, Py_ssize_t change) except -1:
+        """Count the messages that wait, and hold the client where they are too many."""
+        self._held += change
+        self._request._connection.stream_held += change
+        (<Gate>self._request._connection.gate).memory.count(change)
+        if engine is not None:
+            engine.hold_body(self._held > MOST_AHEAD)
+        return 0
+
+    async def receive(self):
+        while self._has_told and not (
+            self._messages or self.has_closed or self._request.is_gone or self._request.is_complete
+        ):
+            await self._request._change()
+        return self._taken()
+
+    cdef dict _taken(self):
+        if not self._has_told:
+            self._has_told = True
+            return {"type": "websocket.connect"}
+        if not self._messages:
+            return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
+        kind, message = self._messages.popleft()
+        self._hold(self._engine(), -PyBytes_GET_SIZE(message) - 1)
+        if kind == OPCODE_TEXT:
+            return {"type": "websocket.receive", "text": (<bytes>message).decode()}
+        return {"type": "websocket.receive", "bytes": message}
+
+    # Messages out
+
+    async def send(self, message):
+        kind = message["type"]
+        if self._request.is_gone or self.has_closed:
+            raise ClientGoneError(f"{self._name}: the client is gone")
+        if kind.startswith("websocket.http.response.") and not self._has_accepted:
+            await self._request.send({**message, "type": kind[len("websocket."):]})
+        elif self._request.is_complete or self._request._status:
+            raise RuntimeError(f"{self._name} has refused the handshake, and sent {kind!r} after that")
+        elif kind == "websocket.accept" and not self._has_accepted:
+            self._accept(message)
+        elif kind == "websocket.close" and not self._has_accepted:
+            self._refuse()
+        elif kind == "websocket.close":
+            self._code, self._reason = message.get("code") or CLOSE_NORMAL, message.get("reason") or ""
+            if not CLOSE_NORMAL <= self._code <= 4999 or self._code in (CLOSE_NO_CODE, CLOSE_ABNORMAL):
+                raise ValueError(f"{self._name}: the code of a close is {self._code}, it must be 1000 to 4999")
+            self._end(self._code, self._reason)
+        elif kind == "websocket.send" and self._has_accepted:
+            self._send_message(message)
+            while self._request._is_full() and not self._request.is_gone:
+                await self._request._change()
+        else:
+            raise RuntimeError(f"{self._name} has sent {kind!r}, which does not fit the state of its WebSocket")
+
+    cdef int _accept(self, message) except -1:
+        """End the handshake."""
+        cdef HttpConnection engine = self._engine()
+        cdef str protocol = message.get("subprotocol") or ""
+        if protocol and protocol not in self.subprotocols:
+            raise ValueError(f"{self._name} has chosen the subprotocol {protocol!r:.100}, which was not offered")
+        lines, _ = checked_fields(
+            self._name,
+            [field for field in message.get("headers") or () if (<bytes?>field[0]).lower() not in HANDSHAKE_FIELDS],
+        )
+        if engine is None:
+            self._request.leave()
+            raise ClientGoneError(f"{self._name}: the client is gone")
+        self._has_accepted = True
+        (<HttpServedConnection>self._request._connection).talk = self
+        self.begin(engine, protocol, lines)
+        if engine.is_draining:
+            engine.begin_drain()
+        return engine._go_on()
+
+    cdef int _refuse(self) except -1:
+        """Answer the handshake with 403."""
+        self._request._start({"status": 403})
+        self._request._send_body(b"", True)
+        return 0
+
+    cdef int _send_message(self, message) except -1:
+        cdef HttpConnection engine = self._engine()
+        cdef bytes content
+        text = message.get("text")
+        if (text is None) == (message.get("bytes") is None):
+            raise RuntimeError(f"{self._name} has sent a message that has not one of text and bytes")
+        content = bytes(message["bytes"]) if text is None else (<str?>text).encode()
+        if engine is None:
+            raise ClientGoneError(f"{self._name}: the client is gone")
+        self.used_ns = engine.now
+        self._request.call.counters.moved(0, PyBytes_GET_SIZE(content))
+        self._request.call.moved_bytes += PyBytes_GET_SIZE(content)
+        return self.send_frame(engine, OPCODE_BINARY if text is None else OPCODE_TEXT, content)
+
+    # The end
+
+    def _end(self, int code, str reason):
+        """Send a close frame, and note that the call is over."""
+        cdef HttpConnection engine = self._engine()
+        self._request.call.was_ended = True
+        if engine is not None:
+            self.finish(engine, code, reason)
+        self._request._wake()
+
+    def note_return(self):
+        if self._has_accepted:
+            self._end(CLOSE_NORMAL, "")
+        else:
+            self._request.finish()
+
+    cdef int peer_closes(self, HttpConnection engine) except -1:
+        self._code, self._reason = self.reader.close_code, self.reader.close_reason or ""
+        return SocketEnd.close(self, engine, self._code, "")
+
+    cdef int close(self, HttpConnection engine, int code, str reason) except -1:
+        if not self.has_closed and not engine.is_closed:
+            self._code, self._reason = code, reason
+        return SocketEnd.close(self, engine, code, reason)
+
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status) except -1:
+        cdef int code = CLOSE_INTERNAL_ERROR
+        if failure.status == UNAVAILABLE:
+            code = CLOSE_RESTART
+        elif failure.status == DEADLINE_EXCEEDED:
+            code = CLOSE_POLICY
+        self._code, self._reason = code, ""
+        self.finish(engine, code, "")
+        return self._request._wake()
+
+    cdef int drop(self, HttpConnection engine) except -1:
+        SocketEnd.drop(self, engine)
+        self._messages.clear()
+        self._hold(None, -self._held)
+        self.has_closed = True
+        return self._request._wake()
+
+    # Time
+
+    cdef bint has_calls(self) except -1:
+        return not self.has_closed
+
+    cdef int check_end(self, HttpConnection engine, uint64_t now) except -1:
+        if self.expires_ns and now >= self.expires_ns:
+            return self.close(engine, CLOSE_POLICY, "the credential has expired")
+        return 0

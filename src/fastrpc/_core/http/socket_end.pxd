@@ -1,0 +1,70 @@
+"""The server's end of a WebSocket: frames in and out, its memory and its time."""
+
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.http.http_call cimport HttpTerms
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport Failure
+from fastrpc._core.websocket.frames cimport WebSocketReader
+
+
+cdef class SocketEnd:
+    cdef:
+        # Shared by all connections; the frames of the peer.
+        HttpService service
+        WebSocketReader reader
+
+        # The call, None once it is answered; of a fixed path the request that asked for the socket. Its terms; whether a
+        # close frame was sent.
+        ServerCall call
+        HttpTerms terms
+        bint has_closed
+
+        # Bytes counted of a message that is not whole; as how long it was compared with the budgets, 0: not yet.
+        Py_ssize_t counted
+        Py_ssize_t weighed
+
+        # Instants: of the begin, of the last message of either side, of the last ping (0: it was answered), of the begin
+        # of a message that is not whole, and when that has to go on.
+        uint64_t began_ns
+        uint64_t used_ns
+        uint64_t pinged_ns
+        uint64_t message_began_ns
+        uint64_t message_due_ns
+        Py_ssize_t message_bytes
+
+        # When the credential expires, 0: not.
+        uint64_t expires_ns
+
+    # Hooks: a whole message came; the peer closes; whether a call is under way; close a connection whose credential or
+    # server ends, and one that makes no use of itself.
+    cdef int message_came(self, HttpConnection connection, int kind, bytes message) except -1
+    cdef int peer_closes(self, HttpConnection connection) except -1
+    cdef bint has_calls(self) except -1
+    cdef int check_end(self, HttpConnection connection, uint64_t now) except -1
+    cdef uint64_t check_rest(self, HttpConnection connection, uint64_t now) except? 0
+
+    # Hooks for the outcome of a call.
+    cdef int send_message(self, HttpConnection connection, bytes payload) except -1
+    cdef int send_head(self, HttpConnection connection, bytes metadata) except -1
+    cdef int answer(self, HttpConnection connection, ServerCall call, bytes payload) except -1
+    cdef int fail(self, HttpConnection connection, ServerCall call, Failure failure, int status) except -1
+    cdef int answer_message(self, HttpConnection connection, bytes content) except -1
+
+    # Bytes in, and time.
+    cdef int begin(self, HttpConnection connection, str protocol, bytes lines) except -1
+    cdef Py_ssize_t take_bytes(self, HttpConnection connection, const char* data, Py_ssize_t size) except -1
+    cdef uint64_t check(self, HttpConnection connection, uint64_t now) except? 0
+    cdef int drop(self, HttpConnection connection) except -1
+
+    # Bytes out, and the end.
+    cdef int send_frame(self, HttpConnection connection, int opcode, bytes content) except -1
+    cdef int close(self, HttpConnection connection, int code, str reason) except -1
+    cdef int finish(self, HttpConnection connection, int code, str reason) except -1
+
+    cdef int _take(self, HttpConnection connection, int taken) except -1
+    cdef int _count(self, HttpConnection connection) except -1
+    cdef int _watch_message(self, HttpConnection connection) except -1
+    cdef uint64_t _check_peer(self, HttpConnection connection, uint64_t now) except? 0

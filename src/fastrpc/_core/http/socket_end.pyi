@@ -1,0 +1,2 @@
+class SocketEnd:
+    """The server's end of a WebSocket: frames in and out, its memory and its time."""

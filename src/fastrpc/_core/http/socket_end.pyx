@@ -1,0 +1,245 @@
+"""The server's end of a WebSocket: frames in and out, its memory and its time.
+
+::
+
+    frames ──► WebSocketReader ──► message_came     ping: pong     close: peer_closes
+
+The times are those of requests (HTTPLimits): each message has `body_idle_seconds`, as a body has. While a call is under way,
+a peer that was silent for `idle_seconds` is sent a ping, and is gone if nothing comes of it.
+"""
+
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.http.request_fields cimport switching_lines
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.websocket.frames cimport (
+    CLOSE_NO_CODE,
+    CLOSE_POLICY,
+    CLOSE_TRY_LATER,
+    OPCODE_CLOSE,
+    OPCODE_PING,
+    OPCODE_PONG,
+    TAKEN_CLOSE,
+    TAKEN_MESSAGE,
+    TAKEN_NOTHING,
+    TAKEN_PING,
+    close_content,
+    frame_of,
+)
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc._core.websocket.frames import SocketViolationError
+
+cdef enum:
+    # Bytes kept of a message before it is compared with the budgets.
+    SMALL_MESSAGE = 65_536
+
+
+cdef class SocketEnd:
+
+    cdef int begin(self, HttpConnection engine, str protocol, bytes lines) except -1:
+        """End the handshake, with further fields in its answer."""
+        cdef uint64_t first
+        self.began_ns = self.used_ns = now_ns()
+        self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
+        engine.has_begun = engine.is_upgraded = True
+        # It may have calls under way at every instant: at its age it is closed.
+        engine.life.closes_by_answers = False
+        engine.write(switching_lines(engine.head, protocol, lines))
+        first = min(engine.life.patience_ns, engine.life.idle_ns)
+        return engine._wait_until(earlier(self.began_ns + first, self.expires_ns))
+
+    # Hooks
+
+    cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
+        """Take a whole message."""
+        return 0
+
+    cdef int peer_closes(self, HttpConnection engine) except -1:
+        """Answer the close frame of the peer."""
+        return self.close(engine, self.reader.close_code, "")
+
+    cdef bint has_calls(self) except -1:
+        """Return whether a call is under way."""
+        return False
+
+    cdef int check_end(self, HttpConnection engine, uint64_t now) except -1:
+        """Close the connection where its credential or its server ends."""
+        return 0
+
+    cdef uint64_t check_rest(self, HttpConnection engine, uint64_t now) except? 0:
+        """Close a connection that makes no use of itself; return when to look again."""
+        return 0
+
+    cdef int send_message(self, HttpConnection engine, bytes payload) except -1:
+        """Send a message of a stream, or an answer."""
+        return 0
+
+    cdef int send_head(self, HttpConnection engine, bytes metadata) except -1:
+        """Send the metadata that comes before the first message."""
+        return 0
+
+    cdef int answer(self, HttpConnection engine, ServerCall call, bytes payload) except -1:
+        """Answer the call, and close."""
+        return 0
+
+    cdef int fail(self, HttpConnection engine, ServerCall call, Failure failure, int status) except -1:
+        """Answer the call with a failure, and close."""
+        return 0
+
+    cdef int answer_message(self, HttpConnection engine, bytes content) except -1:
+        """Answer a message at a fixed path."""
+        return 0
+
+    # Bytes in
+
+    cdef Py_ssize_t take_bytes(self, HttpConnection engine, const char* data, Py_ssize_t size) except -1:
+        """Take what is whole of these bytes; return how many those are."""
+        cdef Py_ssize_t at = 0, part
+        cdef int taken = TAKEN_NOTHING
+        if self.pinged_ns:
+            # The peer is there.
+            self.pinged_ns = 0
+            # The check finds the next end: it may be a message, a credential or the time to leave.
+            engine._wait_until(engine.now)
+        try:
+            while at < size and engine._may_parse():
+                part = self.reader.take(data + at, size - at, &taken)
+                if part == 0:
+                    break
+                at += part
+                engine.messages_left -= 1
+                if taken == TAKEN_NOTHING:
+                    self.message_bytes += part
+                else:
+                    self._take(engine, taken)
+                if taken != TAKEN_MESSAGE:
+                    # Any number of control frames and of pieces may come.
+                    engine.note_unanswered()
+                if at < size and engine.messages_left < 0 and engine.has_to_wait():
+                    break
+        except SocketViolationError as error:
+            self.close(engine, error.code, error.text)
+        if engine.is_closed:
+            return size
+        self._count(engine)
+        self._watch_message(engine)
+        return at
+
+    cdef int _take(self, HttpConnection engine, int taken) except -1:
+        """Take a message, or a control frame."""
+        cdef bytes payload = self.reader.payload
+        self.reader.payload = b""
+        if taken == TAKEN_PING:
+            return self.send_frame(engine, OPCODE_PONG, payload)
+        if taken == TAKEN_CLOSE:
+            return self.peer_closes(engine)
+        if taken != TAKEN_MESSAGE:
+            return 0
+        self.used_ns = engine.now
+        self.message_bytes = 0
+        self.message_due_ns = 0
+        self.weighed = 0
+        return self.message_came(engine, self.reader.kind, payload)
+
+    cdef int _count(self, HttpConnection engine) except -1:
+        """Count what is kept of a message, like bytes that wait for their turn; one over a budget ends the connection."""
+        cdef Py_ssize_t held = self.reader.held_bytes(), whole
+        cdef Gate gate = self.service.gate
+        if held != self.counted:
+            engine.tail_changed(held - self.counted)
+            self.counted = held
+        # A frame tells its length, and not how many more follow. The bytes held of it are counted already.
+        whole = held + <Py_ssize_t>self.reader.left
+        if held > SMALL_MESSAGE and self.call is not None:
+            refusal = gate.over_budget(self.call, whole if whole > self.weighed else 0, self.weighed == 0)
+            self.weighed = max(self.weighed, whole)
+            if refusal is not None:
+                count_refusal("memory")
+                self.close(engine, CLOSE_TRY_LATER, refusal)
+        return 0
+
+    cdef int _watch_message(self, HttpConnection engine) except -1:
+        """Have a message that is not whole go on in time, and come at a lowest rate."""
+        if self.reader.opcode == 0 or engine.is_closed:
+            return 0
+        if self.message_due_ns == 0:
+            self.message_began_ns = engine.now
+        self.message_due_ns = engine.life.message_due(self.message_began_ns, engine.now, self.message_bytes)
+        if engine._due_ns == 0 or engine._due_ns > self.message_due_ns:
+            engine._wait_until(self.message_due_ns)
+        return 0
+
+    # Bytes out, and the end
+
+    cdef int send_frame(self, HttpConnection engine, int opcode, bytes content) except -1:
+        engine.write(frame_of(opcode, content))
+        return 0
+
+    cdef int close(self, HttpConnection engine, int code, str reason) except -1:
+        """Close, also before the answer: the call under way is cancelled."""
+        cdef ServerCall call = self.call
+        if self.has_closed or engine.is_closed:
+            return 0
+        self.finish(engine, code, reason)
+        return 0 if call is None else self.service.gate.leave(call.connection)
+
+    cdef int finish(self, HttpConnection engine, int code, str reason) except -1:
+        self.call = None
+        if self.has_closed:
+            return 0
+        self.has_closed = True
+        self.send_frame(engine, OPCODE_CLOSE, b"" if code == CLOSE_NO_CODE else close_content(code, reason))
+        return engine._end()
+
+    cdef int drop(self, HttpConnection engine) except -1:
+        """The connection is gone, or about to be: forget what is kept."""
+        self.call = None
+        if self.counted:
+            engine.tail_changed(-self.counted)
+            self.counted = 0
+        return 0
+
+    # Time
+
+    cdef uint64_t check(self, HttpConnection engine, uint64_t now) except? 0:
+        """Close what is silent, late, expired or drained; return when to look again."""
+        cdef uint64_t due
+        if self.has_closed or self.call is None:
+            return 0
+        self.check_end(engine, now)
+        if engine.is_closed:
+            return engine._due_ns
+        if self.message_due_ns and now >= self.message_due_ns and not engine.is_body_held:
+            self.close(engine, CLOSE_POLICY, "the message did not come in time")
+            return engine._due_ns
+        if self.has_calls() or self.reader.opcode:
+            due = self._check_peer(engine, now)
+        else:
+            due = self.check_rest(engine, now)
+        if engine.is_closed:
+            return engine._due_ns
+        leaves = (engine.life.left_due(), engine.life.next_ns) if engine.life.drains else ()
+        for other in (self.message_due_ns, self.expires_ns, *leaves):
+            if other > now:
+                due = earlier(due, other)
+        return due
+
+    cdef uint64_t _check_peer(self, HttpConnection engine, uint64_t now) except? 0:
+        """Ask a peer that is silent during a call whether it is there."""
+        cdef uint64_t idle_ns = engine.life.idle_ns, wait_ns = engine.life.patience_ns
+        if engine.is_body_held:
+            # Nothing is read, so silence proves nothing.
+            self.pinged_ns = 0
+            return now + idle_ns
+        if self.pinged_ns == 0 and now >= engine.received_ns + idle_ns:
+            self.pinged_ns = now
+            self.send_frame(engine, OPCODE_PING, b"")
+        if self.pinged_ns == 0:
+            return engine.received_ns + idle_ns
+        if now >= self.pinged_ns + wait_ns:
+            engine.abort()
+            return 0
+        return self.pinged_ns + wait_ns
