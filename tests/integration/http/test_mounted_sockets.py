@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from fastrpc import Identity, Limits
 from fastrpc.auth import StaticTokens
@@ -59,8 +60,10 @@ async def test_scope_and_events_of_a_conversation() -> None:
     )
     async with mounted({"/shop": app}) as client:
         async with connect(
-            url_of(client, "/shop/a%20b?q=1"), subprotocols=["a", "b"], ping_interval=None
-        ) as talk:  # type: ignore[list-item]
+            url_of(client, "/shop/a%20b?q=1"),
+            subprotocols=[Subprotocol("a"), Subprotocol("b")],
+            ping_interval=None,
+        ) as talk:
             assert (talk.subprotocol, talk.response.headers["x-own"]) == ("b", "1")
             await talk.send("text")
             assert await talk.recv() == "é"
