@@ -165,10 +165,16 @@ class _Mount:
 
 def _is_of_client(error: BaseException | None) -> bool:
     """Return whether an error is, or comes from, the one that tells an application that its client is gone."""
-    while error is not None:
+    found, waiting = set[int](), [error]
+    while waiting:
+        error = waiting.pop()
+        # Errors can name each other as their causes.
+        if error is None or id(error) in found:
+            continue
         if isinstance(error, ClientGoneError):
             return True
-        error = error.__cause__ or error.__context__
+        found.add(id(error))
+        waiting += [error.__cause__ or error.__context__, *getattr(error, "exceptions", ())]
     return False
 
 

@@ -79,7 +79,7 @@ class Lifespan:
         await asyncio.wait((self._answer, self._task), return_when=asyncio.FIRST_COMPLETED)
         if self._answer.done():
             return self._answer.result()
-        error = self._task.exception()
+        error = asyncio.CancelledError("its task") if self._task.cancelled() else self._task.exception()
         if error is not None and self._received:
             raise self._failure(f"{type(error).__name__}: {error}") from error
         return None

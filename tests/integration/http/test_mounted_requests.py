@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc import HTTP
+from fastrpc import HTTP, Memory
 from tests.support.http_talk import HttpClient, request, soon
 from tests.support.mounted import Application, Event, Sending, answering, mounted, part, start, whole_body
 from tests.support.waiting import eventually
@@ -395,6 +395,36 @@ async def test_requests_that_come_together_are_answered_in_order() -> None:
         assert [(await client.response()).body for _ in range(20)] == [
             b"/%d" % number for number in range(20)
         ]
+
+
+async def test_last_part_of_each_pipelined_response_returns() -> None:
+    returned = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        await send(start())
+        await send(part(b"x" * 20_000 if scope["path"] == "/0" else b"y"))
+        returned.append(scope["path"])
+
+    async with mounted(application, config={"memory": Memory(send_soft=4096)}) as client:
+        client.send(b"".join(request("GET", f"/{number}") for number in range(3)))
+        for _ in range(3):
+            assert (await client.response()).status == 200
+        await eventually(lambda: sorted(returned) == ["/0", "/1", "/2"])
+
+
+async def test_errors_that_are_causes_of_each_other_end_the_request() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        one, other = ValueError("one"), ValueError("other")
+        other.__cause__ = one
+        raise one from other
+
+    async with mounted(application) as client:
+        assert (await client.get("/")).status == 500
+        assert (await client.get("/stock/count")).status == 200
 
 
 async def test_response_to_an_unread_body_closes_the_connection() -> None:

@@ -117,9 +117,10 @@ async def test_application_without_a_lifespan_is_served() -> None:
     [
         ({"type": "lifespan.shutdown.failed", "message": "lost it"}, "could not shut down: lost it"),
         (ValueError("lost it"), "could not shut down: ValueError: lost it"),
+        (asyncio.CancelledError(), "could not shut down: CancelledError"),
         (None, "did not shut down within 0.2 s (Timeouts.drain)"),
     ],
-    ids=["failed", "raised", "hangs"],
+    ids=["failed", "raised", "cancelled", "hangs"],
 )
 async def test_failed_shutdown_is_logged(answer: Any, text: str, caplog: pytest.LogCaptureFixture) -> None:
     async with mounted(Living(shutdown=answer), config={"timeouts": Timeouts(drain=0.2)}):

@@ -128,7 +128,8 @@ cdef class MountedRequest:
         elif kind == "http.response.body":
             body = message.get("body", b"")
             self._send_body(body if type(body) is bytes else bytes(memoryview(body)), not message.get("more_body", False))
-            while self._is_full() and not self.is_gone:
+            # Behind its last part the connection wakes the request after this one.
+            while self._is_full() and not (self.is_gone or self.is_complete):
                 await self._change()
         else:
             raise RuntimeError(f"{self.call.method} has sent {kind!r}, which is no event of a response")

@@ -19,6 +19,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, UNAVAILABLE
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http.messages cimport MESSAGE_COST
 from fastrpc._core.http.mounted_request cimport checked_fields
 from fastrpc._core.http.request_fields cimport offered_protocols
 from fastrpc._core.server.gate cimport Gate
@@ -79,7 +80,7 @@ cdef class MountedSocket(SocketEnd):
         self._messages.append((kind, message))
         self.call.counters.moved(PyBytes_GET_SIZE(message), 0)
         self.call.moved_bytes += PyBytes_GET_SIZE(message)
-        self._hold(engine, PyBytes_GET_SIZE(message) + 1)
+        self._hold(engine, PyBytes_GET_SIZE(message) + MESSAGE_COST)
         return self._request._wake()
 
     cdef int _hold(self, HttpConnection engine, Py_ssize_t change) except -1:
@@ -105,7 +106,7 @@ cdef class MountedSocket(SocketEnd):
         if not self._messages:
             return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
         kind, message = self._messages.popleft()
-        self._hold(self._engine(), -PyBytes_GET_SIZE(message) - 1)
+        self._hold(self._engine(), -PyBytes_GET_SIZE(message) - MESSAGE_COST)
         if kind == OPCODE_TEXT:
             return {"type": "websocket.receive", "text": (<bytes>message).decode()}
         return {"type": "websocket.receive", "bytes": message}
