@@ -40,8 +40,8 @@ def listing(*ports: int, revision: int = 5, cluster: int = 1, **more: Any) -> Re
     return answer({"header": header(revision, cluster), "kvs": kvs, "count": str(len(kvs)), **more})
 
 
-def refusal(code: int, message: str) -> Reply:
-    return answer({"error": message, "message": message, "code": code}, status="400 Bad Request")
+def refusal(code: int, message: str, field: str = "code") -> Reply:
+    return answer({"error": message, "message": message, field: code}, status="400 Bad Request")
 
 
 def lines(*results: Any) -> Reply:
@@ -164,8 +164,9 @@ def test_compacted_watch_is_read_again_at_once() -> None:
         lookup.close()
 
 
-def test_refusal_is_believed_only_after_a_new_login() -> None:
-    denied = refusal(7, "etcdserver: permission denied")
+@pytest.mark.parametrize("field", ["code", "grpc_code"])
+def test_refusal_is_believed_only_after_a_new_login(field: str) -> None:
+    denied = refusal(7, "etcdserver: permission denied", field)
     with HostileHttpServer(
         answer({"token": "one"}), listing(1), denied, answer({"token": "two"}), denied
     ) as server:

@@ -86,7 +86,7 @@ class _Changes(msgspec.Struct):
 
 
 class _Failure(msgspec.Struct):
-    code: int = Status.UNKNOWN
+    code: int = 0
     grpc_code: int = 0
     message: str = ""
 
@@ -249,7 +249,7 @@ class Gateway:
 
     def refusal(self, failure: _Failure) -> StoreError:
         """Return the error for an answer that refuses."""
-        code = failure.code or failure.grpc_code
+        code = failure.code or failure.grpc_code or Status.UNKNOWN
         is_final = code in _FINAL and "too many requests" not in failure.message
         # A server's text, escaped for printing.
         return self._error(str(HttpError(failure.message)), Status(code) if is_final else Status.UNAVAILABLE)

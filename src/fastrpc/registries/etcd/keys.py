@@ -141,16 +141,18 @@ class EtcdLookup:
             raise
 
     def _apply(self, changes: list[KeyChange] | None) -> None:
-        """Apply changes, and those that have come meanwhile."""
+        """Apply changes, and those that have come meanwhile, as many as a list may have: then it is told."""
+        left = MOST_ENDPOINTS
         while changes and self._watch is not None:
+            left -= len(changes)
             for change in changes:
                 name = self._name(change.kv.key)
                 self._revision = max(self._revision, change.kv.mod_revision)
                 if change.type == "DELETE":
                     self._records.pop(name, None)
-                else:
+                elif name in self._records or len(self._records) <= MOST_ENDPOINTS:
                     self._records[name] = change.kv.value
-            changes = self._watch.receive(0.0)
+            changes = self._watch.receive(0.0) if left > 0 else None
 
     def _proves(self, watch: KeyWatch) -> bool:
         """Return whether the records are those of a member with a quorum, by a read of one key."""
@@ -218,6 +220,11 @@ class SharedLease:
         """Grant another lease next time."""
         self._id = 0
 
+    def abandon(self, key: str) -> None:
+        """Leave a key that could not be deleted: it ends with this lease, so the others go to another one."""
+        self._keys.discard(key)
+        self.lose()
+
     def leave(self, key: str) -> None:
         """Revoke the lease with its last key."""
         self._keys.discard(key)
@@ -267,10 +274,14 @@ class EtcdLease:
 
     def release(self) -> None:
         delete = [{"request_delete_range": {"key": self._key.encode()}}]
-        if self._revision:
-            self._write("MOD", self._revision, delete, [])
-        elif self._lease:
-            self._write("LEASE", self._lease, delete, [])
+        try:
+            if self._revision:
+                self._write("MOD", self._revision, delete, [])
+            elif self._lease:
+                self._write("LEASE", self._lease, delete, [])
+        except StoreError:
+            self._shared.abandon(self._key)
+            raise
         self._shared.leave(self._key)
 
     def _put(self, lease: int) -> dict[str, Any]:
