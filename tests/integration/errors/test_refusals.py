@@ -55,9 +55,12 @@ def test_interceptors_that_are_none(make: Callable[[Any], object], given: Any, m
         ("tcp://127.0.0.1:0", "has port 0"),
         ("tcp://127.0.0.1:1/arith", "has a path after its port"),
         (b"tcp://127.0.0.1:1", "the target is b'tcp://127.0.0.1:1'"),
-        ("lan://arith", "no transport has the scheme 'lan' .*registries are consul, dns, registry, static"),
+        (
+            "lan://arith",
+            "no transport has the scheme 'lan' .*registries are consul, dns, etcd, registry, static",
+        ),
         ("http://127.0.0.1:1", "no transport has the scheme 'http' .*the same port at tcp://"),
-        ("etcd://127.0.0.1:2379/arith", "no transport has the scheme 'etcd' .*registries are"),
+        ("redis://127.0.0.1:6379/arith", "no transport has the scheme 'redis' .*registries are"),
     ],
 )
 @CLIENTS

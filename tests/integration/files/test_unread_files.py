@@ -123,8 +123,8 @@ async def test_downloads_that_would_hold_too_much_are_refused_and_begun_ones_go_
         assert all(error.processed == "no" for error in refused)
         assert all("85 % of Memory.process_bytes" in str(error) for error in refused)
         assert all(data == DATA for data in outcomes if isinstance(data, bytes))
-        # A piece that leaves counts as output, too, until its handler goes on.
-        assert reads.most_held <= PROCESS_BYTES * 3 // 2
+        # A piece that leaves counts as output, too, until its handler goes on: at most twice 85 %.
+        assert reads.most_held <= PROCESS_BYTES * 17 // 10
         # Once they are through, there is room again.
         async with client.stream("files.read", "file") as pieces:
             assert b"".join([piece async for piece in pieces]) == DATA

@@ -26,7 +26,8 @@ PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/no
 #: Settings of `fastrpc run` beside those of ServerConfig that hold no secret and name no file.
 PLAIN = {
     *("app", "address", "workers", "worker_timeout", "max_calls", "advertise"),
-    *("log_level", "log_format", "otel", "control"),
+    *("log_level", "log_format", "otel", "control", "http.mounts"),
+    *("zone", "region", "latitude", "longitude", "label", "weight"),
 }
 
 #: The other settings: each has its secret in the program below.
@@ -63,7 +64,7 @@ OTHER_VARIABLES = {
     *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
     *("OTEL_SDK_DISABLED", "WEB_CONCURRENCY"),
     "OTEL_EXPORTER_OTLP_PROTOCOL",
-    "FASTRPC_CONFIG",
+    *("FASTRPC_CONFIG", "FASTRPC_ZONE", "FASTRPC_REGION", "FASTRPC_LATITUDE", "FASTRPC_LONGITUDE"),
 }
 
 APP = """

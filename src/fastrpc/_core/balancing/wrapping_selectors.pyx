@@ -361,7 +361,7 @@ cdef class CanarySelector(WrappingSelector):
         return self.canary.reseed()
 
     cdef int take_up(self, list endpoint_states) except -1:
-        endpoints = [(<EndpointState>each).endpoint for each in endpoint_states]
+        endpoints = [(<EndpointState?>each).endpoint for each in endpoint_states]
         # The filter may let other threads run, before anything changes here.
         ours = {str(each.address) for each in self._to(endpoints, always_sound)}
         BaseSelector.take_up(self, endpoint_states)

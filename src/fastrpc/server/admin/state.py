@@ -60,6 +60,7 @@ HARMLESS = frozenset(
             "docs",
             "compress",
             "trusted_proxies",
+            "mount_authenticated",
             "cors_origins",
             "allowed_hosts",
         ),
