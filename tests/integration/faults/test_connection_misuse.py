@@ -231,8 +231,12 @@ def test_calls_under_way_when_the_loop_is_gone_leave_no_trace(loop: str) -> None
             runner.run(leave())
         under_way.clear()
         gc.collect()
+        categories = {warning.category for warning in caught}
+        # The record of the server's warning holds it, and what belongs to its loop.
+        caught.clear()
+        gc.collect()
     assert bytes_held() == held
-    assert {warning.category for warning in caught} <= {ResourceWarning}
+    assert categories | {warning.category for warning in caught} <= {ResourceWarning}
     # The next loop begins afresh.
     asyncio.run(serve_once())
 
