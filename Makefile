@@ -5,6 +5,7 @@ python := .venv/bin/python
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 WHEELS_READY := .venv/.wheels-ready
+DOCS_READY := .venv/.docs-ready
 BUILT := build/release/.built
 CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h') setup.py $(wildcard ci/compiling/*.py)
 
@@ -12,7 +13,7 @@ CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h') setup.py
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint guard bench promises compare services fuzz soak sanitize coverage wheel wheels ci-wheels cross-check release-check clean distclean
+.PHONY: help build demo test lint guard bench promises compare services fuzz soak sanitize coverage wheel wheels ci-wheels cross-check release-check docs clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,9 +24,9 @@ demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
 test: $(BUILT) ## run the tests but those of lint, services and promises; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest --ignore=tests/services --ignore=tests/typing -n 6 --dist worksteal -m "not measures" -rs --durations=10 $(ARGS)
+	$(python) -m pytest --ignore=tests/services $(shell sed s/^/--ignore=/ ci/own_tests.txt) -n 6 --dist worksteal -m "not measures" -rsfE --durations=10 $(ARGS)
 
-lint: $(BUILT) ## check style, types and stubs, and what type checkers say of a program that uses fastrpc
+lint: $(BUILT) ## check style, types, stubs, documents and the rules of the tree
 	ci/lint
 
 guard: $(BUILT) ## count the instructions of the hot paths against their record; ARGS=--update records them
@@ -46,8 +47,10 @@ services: $(BUILT) ## run the tests with real servers and other programs, which 
 fuzz: $(BUILT) ## try all random inputs of the property tests under a new seed; FASTRPC_TEST_SEED=n repeats one
 	ci/fuzz $(ARGS)
 
-soak: $(BUILT) ## run the tests ten times larger
-	FASTRPC_TEST_SCALE=$${FASTRPC_TEST_SCALE:-10} $(python) -m pytest $(ARGS)
+soak: export FASTRPC_TEST_SCALE ?= 10
+soak: $(BUILT) $(BENCH_READY) ## run the tests ten times larger, those with real servers and the suites of conformance with them
+	$(python) -m pytest --ignore=tests/services $(ARGS)
+	ci/services -m "" $(ARGS)
 
 sanitize: $(READY) ## run the tests under address and undefined-behaviour sanitizers
 	ci/sanitize $(ARGS)
@@ -71,8 +74,11 @@ cross-check: $(READY) $(WHEELS_READY) ## compile the core for macOS and musl; no
 release-check: $(READY) $(WHEELS_READY) ## check version, changelog and metadata, and that two builds of a wheel are equal
 	ci/release_check
 
+docs: $(READY) $(DOCS_READY) ## build the site of guide, reference and protocol into site/; a broken link fails it
+	$(python) -m ci.site
+
 clean: ## remove everything built, but keep .venv
-	rm -rf build dist wheelhouse .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist site wheelhouse .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src -name '*.so' -delete
 
 distclean: clean ## remove .venv and fetched programs too
@@ -86,6 +92,10 @@ $(BENCH_READY): pyproject.toml ci/setup_bench $(READY)
 
 $(WHEELS_READY): pyproject.toml $(READY)
 	FASTRPC_BUILD=none $(python) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[wheels]'
+	touch $@
+
+$(DOCS_READY): pyproject.toml $(READY)
+	FASTRPC_BUILD=none $(python) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[docs]'
 	touch $@
 
 $(BUILT): $(CORE) $(READY)

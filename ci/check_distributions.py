@@ -8,8 +8,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# 132 compiled modules.
-WHEEL_BYTES = 5_500_000
+# 139 compiled modules have 4.4 MB of it.
+WHEEL_BYTES = 6_000_000
 INSTALLED_BYTES = 15_000_000
 
 

@@ -85,7 +85,7 @@ def copy_tree() -> None:
     """Make the copy, with all that is built, so that times of files stay as they are."""
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.mkdir(parents=True)
-    for name in ("src", "tests", "setup.py", "pyproject.toml", "README.md", "build/release"):
+    for name in ("src", "tests", "ci", "setup.py", "pyproject.toml", "README.md", "build/release"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, COPY / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:

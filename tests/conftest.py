@@ -38,8 +38,8 @@ IS_SHARE = SCALE <= 1 and SEED is None
 #: A test that takes this long hangs: the stacks of all threads are printed, and the run ends.
 HANG_SECONDS = float(os.environ.get("FASTRPC_TEST_HANG_SECONDS", 300 * max(1.0, SCALE)))
 
-#: Counters of methods that may be left to the next file of tests: a process has 4,096.
-MOST_COUNTERS = 2_000
+#: Counters of methods that may be left to the next file of tests: a process has 4,096, and figures read all of them.
+MOST_COUNTERS = 200
 
 #: How often the guard against that is set anew. Pytest's own is set for every test, and each time starts and ends a
 #: thread, for which a busy machine takes milliseconds.

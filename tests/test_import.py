@@ -141,7 +141,9 @@ LEFT_BY_SERVERS = (
     "fastrpc.client",
     "fastrpc.files",
     "fastrpc.registries",
-    "fastrpc.rpc.protobuf.marshals",
+    "fastrpc.rpc.description",
+    "fastrpc.rpc.go",
+    "fastrpc.rpc.protobuf",
     "fastrpc.server.grpc_reflection",
 )
 #: Libraries of authentication and of policies in files.
@@ -285,3 +287,13 @@ def test_import_takes_at_most_40_milliseconds_over_asyncio() -> None:
     before = "import asyncio"
     report_of_an_import(before=before)  # Writes the byte code.
     assert statistics.median(report_of_an_import(before=before)["seconds"] for _ in range(10)) <= 0.040
+
+
+@pytest.mark.measures
+def test_the_room_of_grpc_takes_at_most_20_milliseconds_over_client_and_server() -> None:
+    before = "from fastrpc import Client, Server"
+    statement = "from fastrpc.grpc import AnyMessage, Handlers, service, stub"
+    report = report_of_an_import(statement, before)
+    assert not {"grpc", "google.protobuf"} & set(report["modules"])
+    found = [report_of_an_import(statement, before)["seconds"] for _ in range(10)]
+    assert statistics.median(found) <= 0.020, found

@@ -264,10 +264,15 @@ def fairness() -> list[Finding]:
     ]
 
 
+#: How many times as long as a plain copy a transfer may take: calls go on beside it, and it can be resumed.
+OF_A_PLAIN_COPY = 1.3
+
+
 def files() -> list[Finding]:
     """256 MiB by a FileService, against the SHA-256 of one core or the stream in C, whichever is slower.
 
-    The details tell what a plain copy takes on the same machine.
+    Where a plain copy, which does no more to each byte, takes longer than that, it is the measure: beside a processor
+    that hashes in hardware, the rest of the work counts.
     """
     command = [sys.executable, "-m", "bench.promises.files"]
     with tempfile.TemporaryDirectory(dir=folder_in_memory()) as folder:
@@ -296,7 +301,7 @@ def files() -> list[Finding]:
             Finding(
                 f"256 MiB by a FileService: {title}",
                 found[way] / slower,
-                2,
+                max(2, OF_A_PLAIN_COPY * copied / slower),
                 "times the slower of SHA-256 and c_sink",
                 f"{FILE_BYTES / found[way] / 1e6:,.0f} MB/s; {rates}, "
                 f"a plain copy {FILE_BYTES / copied / 1e6:,.0f} MB/s; medians of 5",

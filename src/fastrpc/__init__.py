@@ -37,6 +37,7 @@ __all__ = [
     "Client",
     "ClientConfig",
     "CodecError",
+    "CompactedError",
     "ConfigError",
     "ConnectError",
     "ConnectionLostError",
@@ -53,6 +54,8 @@ __all__ = [
     "Keepalive",
     "Limits",
     "LocalProtocolError",
+    "LockHeldError",
+    "LockLostError",
     "Memory",
     "Metadata",
     "NoEndpointError",
@@ -67,20 +70,25 @@ __all__ = [
     "Reply",
     "Server",
     "ServerConfig",
+    "Services",
     "Status",
+    "StoreConflictError",
     "StoreError",
     "Stream",
     "StreamEndedError",
     "SyncClient",
+    "SyncServices",
     "SyncStream",
     "Timeouts",
     "UnavailableError",
+    "Upload",
     "__version__",
     "asgi",
     "current_call",
     "detached",
     "function",
     "method",
+    "scheduled",
     "serve",
     "service",
     "timeout",
@@ -101,6 +109,8 @@ _NAMES = {
     "client.blocking.client": ("SyncClient",),
     "client.blocking.stream": ("SyncStream",),
     "client.client": ("Client",),
+    "client.services.blocking": ("SyncServices",),
+    "client.services.services": ("Services",),
     "config": (
         "HTTP",
         "TLS",
@@ -124,6 +134,7 @@ _NAMES = {
         "CallError",
         "CircuitOpenError",
         "CodecError",
+        "CompactedError",
         "ConfigError",
         "ConnectError",
         "ConnectionLostError",
@@ -132,10 +143,13 @@ _NAMES = {
         "EncodeError",
         "FastRPCError",
         "LocalProtocolError",
+        "LockHeldError",
+        "LockLostError",
         "NoEndpointError",
         "OverloadedError",
         "ProtocolError",
         "RemoteProtocolError",
+        "StoreConflictError",
         "StoreError",
         "StreamEndedError",
         "UnavailableError",
@@ -149,6 +163,7 @@ _NAMES = {
     ),
     "rpc.protobuf.field": ("Field",),
     "rpc.reply": ("Reply",),
+    "rpc.scheduling": ("scheduled",),
     "rpc.scope": (
         "detached",
         "timeout",
@@ -156,6 +171,7 @@ _NAMES = {
     "rpc.functions": ("function",),
     "rpc.marking": ("method",),
     "rpc.service": ("service",),
+    "rpc.upload": ("Upload",),
     "server.server": ("Server",),
     "status": ("Status",),
     "types.floats": ("Float32",),
@@ -211,6 +227,8 @@ if TYPE_CHECKING:
     from fastrpc.client.blocking.client import SyncClient
     from fastrpc.client.blocking.stream import SyncStream
     from fastrpc.client.client import Client
+    from fastrpc.client.services.blocking import SyncServices
+    from fastrpc.client.services.services import Services
     from fastrpc.config import (
         HTTP,
         TLS,
@@ -231,6 +249,7 @@ if TYPE_CHECKING:
         CallError,
         CircuitOpenError,
         CodecError,
+        CompactedError,
         ConfigError,
         ConnectError,
         ConnectionLostError,
@@ -239,10 +258,13 @@ if TYPE_CHECKING:
         EncodeError,
         FastRPCError,
         LocalProtocolError,
+        LockHeldError,
+        LockLostError,
         NoEndpointError,
         OverloadedError,
         ProtocolError,
         RemoteProtocolError,
+        StoreConflictError,
         StoreError,
         StreamEndedError,
         UnavailableError,
@@ -258,8 +280,10 @@ if TYPE_CHECKING:
     from fastrpc.rpc.marking import method
     from fastrpc.rpc.protobuf.field import Field
     from fastrpc.rpc.reply import Reply
+    from fastrpc.rpc.scheduling import scheduled
     from fastrpc.rpc.scope import detached, timeout
     from fastrpc.rpc.service import service
+    from fastrpc.rpc.upload import Upload
     from fastrpc.server.server import Server
     from fastrpc.status import Status
     from fastrpc.types.floats import Float32

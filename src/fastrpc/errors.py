@@ -19,6 +19,10 @@
     │   └── DecodeError           an answer does not fit its annotation
     ├── StreamEndedError          there is no further message
     ├── StoreError                a key-value backend failed
+    │   ├── StoreConflictError    the item does not have the expected revision
+    │   ├── CompactedError        the history does not reach back to the revision
+    │   ├── LockHeldError         another process holds the lock
+    │   └── LockLostError         a lock or lease ended inside its block
     ├── BrokerError               a publish/subscribe backend failed
     └── ConfigError               a setting is wrong; also a ValueError
 
@@ -38,6 +42,7 @@ __all__ = [
     "CallError",
     "CircuitOpenError",
     "CodecError",
+    "CompactedError",
     "ConfigError",
     "ConnectError",
     "ConnectionLostError",
@@ -46,11 +51,14 @@ __all__ = [
     "EncodeError",
     "FastRPCError",
     "LocalProtocolError",
+    "LockHeldError",
+    "LockLostError",
     "NoEndpointError",
     "OverloadedError",
     "Processed",
     "ProtocolError",
     "RemoteProtocolError",
+    "StoreConflictError",
     "StoreError",
     "StreamEndedError",
     "UnavailableError",
@@ -58,13 +66,22 @@ __all__ = [
     "is_endpoint_fault",
 ]
 
+#: Whether the handler of a failed call ran, as far as this side knows.
 Processed = Literal["no", "yes", "unknown"]
 
 _Error = TypeVar("_Error", bound=Exception)
 
 
 class FastRPCError(Exception):
-    """The base of all errors that fastrpc defines."""
+    """The base of all errors that fastrpc defines.
+
+    Attributes:
+        message: the text, without the hint.
+        status: the outcome that the caller of a handler gets, and the reason of a failed call.
+        processed: whether the handler ran: "no", "yes" or "unknown".
+        retryable: whether the same call may be sent again at once.
+        hint: the way out; None without one. `str(error)` has it in brackets.
+    """
 
     default_status: ClassVar[Status] = Status.UNKNOWN
     default_processed: ClassVar[Processed] = "unknown"
@@ -157,6 +174,10 @@ class CallError(FastRPCError):
     value that the codec can encode within the message limits; the server logs and omits other details. A message
     above 4,096 bytes is truncated. `retry_after` is in seconds; setting it marks the call as safe to retry.
 
+    Attributes:
+        details: the value that the handler gave, as plain data; None without one.
+        retry_after: seconds after which the same call may succeed; None without an advice.
+
     Raises:
         TypeError: neither status nor message is given, or they are swapped; `retry_after` is not a number, or the
         message is not text.
@@ -219,7 +240,8 @@ class DeadlineExceededError(FastRPCError, TimeoutError):
 class UnavailableError(FastRPCError):
     """The service cannot answer now; another server, or the same one later, may.
 
-    `retry_after` is the delay in seconds that the refusing server asked for, or None.
+    Attributes:
+        retry_after: seconds that the refusing server asks to wait; None without a wish.
 
     Raises:
         TypeError: `retry_after` is no number.
@@ -264,7 +286,11 @@ class ConnectionLostError(UnavailableError, ConnectionError):
 
 
 class ProtocolError(FastRPCError):
-    """A protocol violation. `reason` is the GOAWAY code sent to the peer."""
+    """A protocol violation.
+
+    Attributes:
+        reason: the number of the GOAWAY code sent to the peer.
+    """
 
     default_status: ClassVar[Status] = Status.INTERNAL
 
@@ -315,6 +341,56 @@ class StoreError(FastRPCError):
     """A key-value store failed."""
 
     default_status: ClassVar[Status] = Status.UNAVAILABLE
+
+
+class StoreConflictError(StoreError):
+    """An item of a store does not have the expected revision; nothing was written.
+
+    Attributes:
+        item: the present item; None for an absent key.
+    """
+
+    default_status: ClassVar[Status] = Status.ABORTED
+    default_processed: ClassVar[Processed] = "no"
+
+    def __init__(self, message: str = "", *, item: Any = None, **options: Any) -> None:
+        super().__init__(message, **options)
+        self.item = item
+
+
+class CompactedError(StoreError):
+    """The history of a store does not reach back to a revision: list the items again, and watch after that list.
+
+    Attributes:
+        oldest: the oldest revision after which the store can watch.
+    """
+
+    default_status: ClassVar[Status] = Status.OUT_OF_RANGE
+
+    def __init__(self, message: str = "", *, oldest: int = 0, **options: Any) -> None:
+        super().__init__(message, **options)
+        self.oldest = oldest
+
+
+class LockHeldError(StoreError):
+    """Another process holds a lock; the wait for it is over.
+
+    Attributes:
+        holder: the holder; None if it is unknown.
+    """
+
+    default_status: ClassVar[Status] = Status.ABORTED
+    default_processed: ClassVar[Processed] = "no"
+
+    def __init__(self, message: str = "", *, holder: Any = None, **options: Any) -> None:
+        super().__init__(message, **options)
+        self.holder = holder
+
+
+class LockLostError(StoreError):
+    """A lock or lease may have ended before its block did: what the block did last may have been without it."""
+
+    default_status: ClassVar[Status] = Status.ABORTED
 
 
 class BrokerError(FastRPCError):

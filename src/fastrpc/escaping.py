@@ -21,6 +21,7 @@ LOGGERS = (
     "fastrpc.client",
     "fastrpc.server",
     "fastrpc.registry",
+    "fastrpc.store",
     "fastrpc.audit",
     "fastrpc.access",
     "fastrpc.grpc",

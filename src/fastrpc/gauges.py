@@ -1,21 +1,42 @@
-"""Gauges: values that objects of this process report when a monitor asks.
+"""Gauges, which objects of this process report when a monitor asks, and counts of rare events.
 
-Counters lie in the compiled core. A gauge is not stored: its object computes it on request, so that a process without a
-monitor pays nothing.
+Counters of calls lie in the compiled core. A gauge is not stored: its object computes it on request, so that a process
+without a monitor pays nothing.
 """
 
 import logging
 import os
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-__all__ = ["Gauge", "Gauged", "gauges", "tells_gauges"]
+__all__ = ["COUNTS", "Gauge", "Gauged", "count", "gauges", "tells_gauges"]
 
 logger = logging.getLogger("fastrpc.server")
 
 #: The name of a metric, the values of its labels in their order, and its value.
 Gauge: TypeAlias = tuple[str, tuple[str, ...], float]
+
+
+#: Events of this process so far: by what they are, then by the values of their labels, one a line. A monitor notices
+#: the first event only where there was a 0 before.
+COUNTS: Final[dict[str, dict[str, int]]] = {
+    "locks_lost": {"": 0},
+    "settings_rejected": {},
+    "schedule_runs": {},
+}
+
+#: Values of labels of one count; further ones count as `_other`.
+_MOST_LABELS: Final = 200
+
+
+def count(event: str, *labels: str, times: int = 1) -> None:
+    """Count an event, or begin at 0 times; the first label is the one that may have many values."""
+    counts = COUNTS[event]
+    key = "\n".join(labels)
+    if key not in counts and len(counts) >= _MOST_LABELS:
+        key = "\n".join(("_other", *labels[1:]))
+    counts[key] = counts.get(key, 0) + times
 
 
 class Gauged(Protocol):

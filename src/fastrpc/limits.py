@@ -1,4 +1,4 @@
-"""How much callers may ask for: `RateLimit` and `ConcurrencyLimit`, for `Server(limits=[…])`.
+"""How much callers may ask for, and who may connect: for `Server(limits=[…])`.
 
 ::
 
@@ -6,24 +6,36 @@
         RateLimit(1_000, burst=100),                                # of the whole server
         RateLimit(50, burst=20, per="peer", methods="shop.**"),
         ConcurrencyLimit(8, methods="shop.report"),
+        Addresses(deny=["203.0.113.0/24"]),                         # of connections
+        ConnectionRate(20),
     ]
 
 A call over a limit is refused before anything of it is decoded: it does not start, and its caller gets an
-`OverloadedError` with `retry_after`. A call that one limit refuses counts on no other.
+`OverloadedError` with `retry_after`. A call that one limit refuses counts on no other. A refused connection is closed.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import Any, Final, Literal, TypeAlias
 
 from fastrpc.config import Limits
-from fastrpc.config.validation import LONGEST_SECONDS, check_count, check_number, wrong
+from fastrpc.config.validation import LONGEST_SECONDS, check_count, check_networks, check_number, wrong
 from fastrpc.errors import ConfigError
-from fastrpc.method_patterns import method_patterns
+from fastrpc.patterns import method_patterns
 from fastrpc.value_class import value_class
 
-__all__ = ["ConcurrencyLimit", "Limit", "RateLimit", "checked_limits", "patterns_in_vain"]
+__all__ = [
+    "Addresses",
+    "CallLimit",
+    "ConcurrencyLimit",
+    "ConnectionRate",
+    "Limit",
+    "RateLimit",
+    "checked_limits",
+    "patterns_in_vain",
+]
 
 _KEYS: Final = ("server", "service", "method", "peer", "identity")
 _METADATA: Final = "metadata:"
@@ -62,11 +74,7 @@ class RateLimit:
     def __post_init__(self) -> None:
         check_number(self, "rate", 0, _HIGHEST_RATE, above=True)
         check_count(self, "burst", 1)
-        if self.burst / self.rate > LONGEST_SECONDS:
-            raise ConfigError(
-                f"RateLimit.burst is {self.burst}, which takes {self.burst / self.rate:.3g} s to refill at "
-                f"{self.rate} a second; {LONGEST_SECONDS:,} s are allowed"
-            )
+        _check_refill(self, self.burst)
         _check_key(self)
         method_patterns(self.methods)
 
@@ -131,7 +139,79 @@ class ConcurrencyLimit:
             )
 
 
-Limit: TypeAlias = RateLimit | ConcurrencyLimit
+@value_class
+class Addresses:
+    """The addresses whose connections are served; for several lists, those that pass all of them.
+
+    The longest network that has an address decides; one that both lists name is denied. An IPv6 address that stands for
+    an IPv4 one counts as that. Unix sockets pass. A refused connection is closed before TLS, and before it counts among
+    `Limits.connections`. Behind `ServerConfig.proxy_protocol` the told address counts; a request by one of
+    `HTTP.trusted_proxies` is answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
+
+    Args:
+        allow: networks such as "10.0.0.0/8"; once there are any, all other addresses are denied.
+        deny: networks that are denied.
+
+    Raises:
+        ConfigError: a text is no network, or both lists are empty.
+    """
+
+    allow: Sequence[str] = ()
+    deny: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("allow", "deny"):
+            value: Any = getattr(self, name)
+            if not isinstance(value, tuple | list) or not all(isinstance(text, str) for text in value):
+                raise wrong(self, name, "a list of networks such as '10.0.0.0/8'", hint=f"write {name}=['…']")
+            check_networks(self, name)
+            object.__setattr__(self, name, tuple(value))
+        if not self.allow and not self.deny:
+            raise ConfigError(
+                "Addresses has neither allow nor deny", hint="name networks such as '10.0.0.0/8'"
+            )
+
+
+@value_class
+class ConnectionRate:
+    """At most `rate` new connections a second, after `burst` at once, from each address.
+
+    As for `RateLimit`, 10,000 addresses have a bucket of their own, and the workers of a server share all. A refused
+    connection is closed, as by `Addresses`. Each request by one of `HTTP.trusted_proxies` counts for its client as a
+    connection, and is answered with 429 above the rate, by gRPC RESOURCE_EXHAUSTED.
+
+    Args:
+        rate: connections a second; 0.1 is one in ten seconds.
+        burst: connections at once after a quiet time; None: those of one second. Too low refuses clients that dial
+            several at once, and the computers behind one address.
+        per: the owner of a bucket: "address", an IPv4 address or the /64 of an IPv6 address, or "server".
+
+    Raises:
+        ConfigError: an argument has the wrong type or range.
+    """
+
+    rate: float
+    burst: int | None = field(default=None, kw_only=True)
+    per: str = field(default="address", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_number(self, "rate", 0, _HIGHEST_RATE, above=True)
+        if self.burst is not None:
+            check_count(self, "burst", 1)
+        _check_refill(self, self.tokens)
+        if self.per not in ("address", "server"):
+            raise wrong(self, "per", "'address' or 'server'")
+
+    @property
+    def tokens(self) -> int:
+        """The connections that may come at once."""
+        return max(1, math.ceil(self.rate)) if self.burst is None else self.burst
+
+
+#: A limit of calls.
+CallLimit: TypeAlias = RateLimit | ConcurrencyLimit
+#: An entry of `limits=[…]`.
+Limit: TypeAlias = CallLimit | Addresses | ConnectionRate
 
 
 def checked_limits(given: Any, *, has_identities: bool = True) -> tuple[Limit, ...]:
@@ -150,9 +230,12 @@ def checked_limits(given: Any, *, has_identities: bool = True) -> tuple[Limit, .
         raise ConfigError(f"limits is {given!r}, it must be a list", hint=hint)
     limits = tuple(given)
     for index, limit in enumerate(limits):
-        if not isinstance(limit, RateLimit | ConcurrencyLimit):
+        if isinstance(limit, Addresses | ConnectionRate):
+            continue
+        if not isinstance(limit, CallLimit):
             raise ConfigError(
-                f"limits[{index}] is {limit!r}, it must be a RateLimit or a ConcurrencyLimit", hint=hint
+                f"limits[{index}] is {limit!r}, it must be a RateLimit, ConcurrencyLimit, Addresses or ConnectionRate",
+                hint=hint,
             )
         if not has_identities and (limit.per == "identity" or limit.per.startswith(_METADATA)):
             raise ConfigError(
@@ -163,13 +246,21 @@ def checked_limits(given: Any, *, has_identities: bool = True) -> tuple[Limit, .
     return limits
 
 
-def patterns_in_vain(limits: Iterable[Limit], methods: Sequence[str]) -> Iterable[tuple[str, str]]:
+def patterns_in_vain(limits: Iterable[CallLimit], methods: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Yield each pattern that no method fits, with the service it names."""
     for limit in limits:
         for pattern in method_patterns(limit.methods):
             service = pattern.missing_in(methods)
             if service is not None:
                 yield pattern.text, service
+
+
+def _check_refill(limit: Any, burst: int) -> None:
+    if burst / limit.rate > LONGEST_SECONDS:
+        raise ConfigError(
+            f"{type(limit).__name__}.burst is {burst}, which takes {burst / limit.rate:.3g} s to refill at "
+            f"{limit.rate} a second; {LONGEST_SECONDS:,} s are allowed"
+        )
 
 
 def _check_key(limit: Any) -> None:

@@ -16,10 +16,12 @@ from contextlib import asynccontextmanager, contextmanager
 
 from demo_grpc import show_grpc
 from demo_http import show_http
+from demo_locks import show_locks
 from demo_mounts import show_mounts
 from demo_process import Process, check, command, say
 from demo_security import show_security
 from demo_service import Demo, Order, Receipt
+from demo_zones import show_zones
 
 import fastrpc
 from fastrpc.config import Pool, Retries
@@ -405,7 +407,9 @@ async def show_everything() -> None:
             await show_http()
             await show_mounts()
             await show_grpc()
+            await show_locks()
             await show_many_servers(running)
+            await show_zones(running.registry)
             ended = await asyncio.to_thread(running.stop)
             check(set(ended) == {0}, "servers and registry drain on SIGTERM and end with 0")
 

@@ -175,7 +175,7 @@ async def test_a_server_outlives_mutated_frames_of_sockets(scale: Scale) -> None
     config = ServerConfig(protocols=("native", "rpcx"), limits=Limits(message_bytes=1_000_000))
     async with Server(Arith(), Fn(), config=config) as server:
         await server.listen("tcp://127.0.0.1:0")
-        [listener] = server._listeners
+        [listener] = server._listening.listeners
         for _ in range(scale(4)):
             await asyncio.gather(
                 *[talked(listener.address, mutated(choose.choice(FROM_CLIENTS), choose)) for _ in range(50)]

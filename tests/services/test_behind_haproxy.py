@@ -9,7 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, Server, ServerConfig, current_call
-from tests.support.haproxy import haproxy
+from tests.support.front_proxies import haproxy
 from tests.support.http_talk import HttpClient
 from tests.unit._core.http1.test_refused_requests import REFUSED
 

@@ -1,23 +1,28 @@
-"""Clients that others wrote, against our server: the reference client of MCP, one generated from the document."""
+"""Clients that others wrote, against our server: the reference client of MCP, those generated from the document."""
 
 import asyncio
 import datetime
 import importlib
+import io
+import json
+import shutil
 import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fastrpc
-from fastrpc import current_call
+from fastrpc import Upload, current_call
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.described import described
 from tests.support.every_type import EveryType
+from tests.support.http_talk import HttpClient
 
 pytestmark = pytest.mark.one_loop
 
@@ -148,6 +153,11 @@ class Things:
     async def delete(self, id: int, reason: str = "") -> str:
         return f"{id} {reason}"
 
+    @fastrpc.method(http="POST /things/{id}/pictures")
+    async def picture(self, picture: Upload, id: int, title: str) -> str:
+        size = sum([len(piece) async for piece in picture])
+        return f"{id} {title} {picture.filename} {picture.content_type} {size}"
+
 
 async def test_a_generated_client_calls_each_route(tmp_path: Path) -> None:
     pytest.importorskip("openapi_python_client", reason="it is not installed; `make services` installs it")
@@ -156,7 +166,7 @@ async def test_a_generated_client_calls_each_route(tmp_path: Path) -> None:
         models = importlib.import_module("things_client.models")
         routes = {
             name: importlib.import_module(f"things_client.api.things.http_things_{name}")
-            for name in ("get", "create", "put", "change", "delete")
+            for name in ("get", "create", "put", "change", "delete", "picture")
         }
         day, key = datetime.date(2026, 1, 31), uuid.UUID(int=7)
         async with package.Client(base_url=serving.origin) as client:
@@ -171,3 +181,40 @@ async def test_a_generated_client_calls_each_route(tmp_path: Path) -> None:
             body = models.HttpThingsChangeBody(color=models.Color.BLUE)
             assert await routes["change"].asyncio(7, client=client, body=body) == "7 None blue"
             assert await routes["delete"].asyncio(7, client=client, reason="old") == "7 old"
+            file = importlib.import_module("things_client.types").File(
+                io.BytesIO(b"abc"), "a.png", "image/png"
+            )
+            form = models.HttpThingsPictureBody(title="cup", picture=file)
+            assert await routes["picture"].asyncio(7, client=client, body=form) == "7 cup a.png image/png 3"
+
+
+def run_typescript(folder: Path, origin: str, document: Path) -> list[Any]:
+    """Write the types of a document, compile the client beside this file with them, and return what it prints."""
+    for name in ("package.json", "client.ts"):
+        shutil.copy(Path(__file__).parent / "typescript" / name, folder)
+    programs = folder / "node_modules" / ".bin"
+    run = partial(subprocess.run, cwd=folder, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
+    run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"])
+    run([str(programs / "openapi-typescript"), str(document), "--output", "schema.d.ts"])
+    options = ["--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom,dom.iterable"]
+    run([str(programs / "tsc"), *options, "client.ts"])
+    return list(json.loads(run(["node", "client.js", origin]).stdout))
+
+
+@pytest.mark.conformance
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+async def test_a_client_in_typescript_calls_each_route(tmp_path: Path) -> None:
+    async with described(Things()) as serving:
+        document = tmp_path / "openapi.json"
+        async with await HttpClient.to(serving.origin.replace("http", "tcp", 1)) as client:
+            document.write_bytes((await client.get("/openapi.json")).body)
+        assert await asyncio.to_thread(run_typescript, tmp_path, serving.origin, document) == [
+            [str(uuid.UUID(int=7)), "blue", "2026-01-31", "a", "b c", "None"],
+            [str(uuid.UUID(int=7)), "red", "2026-01-31", "a", "b c", "3"],
+            [201, {"name": "cup", "made": "2026-01-31"}],
+            "7 cup 2026-01-31",
+            "7 None blue",
+            "7 old",
+            "7 cup a.png image/png 3",
+            [400, "INVALID_ARGUMENT"],
+        ]

@@ -105,7 +105,9 @@ async def test_three_servers_appear_in_consuls_own_api_with_passing_checks(
     consul: ConsulAgent, service: str, check: str
 ) -> None:
     listeners = [
-        await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port) for port in PORTS
+        # Tests that run beside this one, in other processes, listen there as well.
+        await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port, reuse_port=True)
+        for port in PORTS
     ]
     async with opened(f"{consul.url}?check={check}&ttl=3&tag=blue&tag=fast") as registry:
         registrations = [

@@ -23,7 +23,7 @@ MANIFESTS = [
 ]
 
 #: What Kubernetes itself knows; the others belong to operators.
-OWN = ("apps/v1", "v1", "policy/v1")
+OWN = ("apps/v1", "v1", "policy/v1", "rbac.authorization.k8s.io/v1")
 
 
 @pytest.mark.parametrize(

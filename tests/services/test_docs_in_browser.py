@@ -6,7 +6,6 @@ With FASTRPC_SCREENSHOTS, a folder, pictures of the page are left there.
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,16 +28,6 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", event =>
   window.violations.push(event.violatedDirective + " " + event.blockedURI));
 """
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """The browser; skips the test where there is none."""
-    names = ("chromium-headless-shell", "chromium")
-    found = os.environ.get("FASTRPC_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("Chromium is not installed; `make services` fetches it")
-    return found
 
 
 class Reading:

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.one_loop
 
 
 @pytest.fixture
-def etcd_port(etcd_path: str, tmp_path: Path) -> Iterator[int]:
+def etcd_port(etcd_store_path: str, tmp_path: Path) -> Iterator[int]:
     """The port of a server that has begun to answer."""
     client_port, peer_port = free_ports(2)
     client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
     options = ["--data-dir", str(tmp_path / "data"), "--listen-client-urls", client, "--log-level", "error"]
     options += ["--advertise-client-urls", client, "--listen-peer-urls", peer, "--unsafe-no-fsync"]
     options += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
-    process = subprocess.Popen([etcd_path, *options], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([etcd_store_path, *options], stderr=subprocess.DEVNULL)
     try:
         yield client_port
     finally:

@@ -1,12 +1,11 @@
 """Endpoints in etcd: what only etcd does to them."""
 
-import asyncio
 import contextlib
 import json
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,14 @@ import fastrpc
 from fastrpc import ConfigError, Endpoint
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.layouts import FastrpcLayout
-from fastrpc.registries.base.watch import Watch
+from fastrpc.registries.base.shared import SingleLookup
 from fastrpc.registries.etcd import keys
+from fastrpc.registries.etcd import lookup as lookups
 from fastrpc.registries.etcd.gateway import EtcdAccess
 from fastrpc.status import Status
 from tests.support.certificates import Authority
 from tests.support.cluster import in_thread, until
+from tests.support.opened_registries import opened, shown
 from tests.support.program import run_program
 from tests.support.registry_servers import EtcdServer
 
@@ -32,20 +33,6 @@ KEY = "fastrpc/services/arith/tcp@127.0.0.1:1001"
 PASSWORD = "pl4nted-password"
 
 
-async def shown(watch: Watch, *endpoints: Endpoint) -> None:
-    """Return once a watch shows these endpoints."""
-    async with asyncio.timeout(20):
-        while watch.latest is None or set(watch.latest.endpoints) != set(endpoints):
-            await anext(watch)
-
-
-@contextlib.asynccontextmanager
-async def opened(url: str, **options: Any) -> AsyncIterator[Any]:
-    registry = open_registry(url, **options)
-    async with registry:  # type: ignore[attr-defined]
-        yield registry
-
-
 def record_of(endpoint: Endpoint) -> str:
     return json.dumps({"v": 1, "address": str(endpoint.address), "protocols": list(endpoint.protocols)})
 
@@ -53,7 +40,7 @@ def record_of(endpoint: Endpoint) -> str:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prove the watch every half a second."""
-    monkeypatch.setattr(keys, "PROOF_SECONDS", 0.5)
+    monkeypatch.setattr(lookups, "PROOF_SECONDS", 0.5)
 
 
 async def test_record_is_json_under_a_lease(own_etcd: EtcdServer) -> None:
@@ -161,7 +148,7 @@ async def test_lookup_reads_again_what_is_compacted(own_etcd: EtcdServer) -> Non
     lookup.close()
 
 
-def lookup_of(server: EtcdServer) -> keys.EtcdLookup:
+def lookup_of(server: EtcdServer) -> SingleLookup:
     return keys.EtcdKeys(EtcdAccess([("127.0.0.1", server.port)]), FastrpcLayout("fastrpc"), 10).open_lookup(
         "arith"
     )
@@ -194,7 +181,9 @@ def test_watch_that_is_dead_is_noticed_by_the_proof(
     lookup.fetch(0.0)
     assert list(lookup.fetch(0.1).entries) == []
     # A connection without its other side: no change arrives, and no error.
-    monkeypatch.setattr(lookup._watch, "receive", lambda wait_seconds: time.sleep(min(wait_seconds, 0.1)))
+    monkeypatch.setattr(
+        lookup._shared._watch, "receive", lambda wait_seconds: time.sleep(min(wait_seconds, 0.1))
+    )
     own_etcd.ask("kv/put", {"key": KEY, "value": record_of(ONE)})
     found: list[Any] = []
     for _ in range(20):
@@ -206,12 +195,12 @@ def test_watch_that_is_dead_is_noticed_by_the_proof(
 
 
 @pytest.fixture
-def members(etcd_server_path: str, tmp_path: Path) -> Iterator[list[EtcdServer]]:
+def members(etcd_path: str, tmp_path: Path) -> Iterator[list[EtcdServer]]:
     """Three members of one cluster."""
     made = []
     for number in range(3):
         (tmp_path / str(number)).mkdir()
-        made.append(EtcdServer(etcd_server_path, tmp_path / str(number)))
+        made.append(EtcdServer(etcd_path, tmp_path / str(number)))
     for one in made:
         one.peer_ports = [other.peer_port for other in made]
     with contextlib.ExitStack() as stack:
@@ -251,10 +240,10 @@ def until_leader(member: EtcdServer) -> None:
 
 
 @pytest.fixture
-def guarded(etcd_server_path: str, tmp_path: Path) -> Iterator[EtcdServer]:
+def guarded(etcd_path: str, tmp_path: Path) -> Iterator[EtcdServer]:
     """A member that asks for a login: `root`, `server` and `reader`."""
     options = ["--auth-token", "simple"]
-    with EtcdServer(etcd_server_path, tmp_path, options=options).running() as server:
+    with EtcdServer(etcd_path, tmp_path, options=options).running() as server:
         for user in ("root", "server", "reader"):
             server.ask("auth/user/add", {"name": user, "password": PASSWORD})
             server.ask("auth/role/add", {"name": user})
@@ -333,12 +322,12 @@ async def test_login_to_a_member_without_authentication_needs_no_token(own_etcd:
         assert own_etcd.keys()
 
 
-async def test_members_and_clients_show_certificates(etcd_server_path: str, tmp_path: Path) -> None:
+async def test_members_and_clients_show_certificates(etcd_path: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     server, client = authority.certificate(), authority.certificate()
     options = ["--cert-file", str(server.cert_file), "--key-file", str(server.key_file), "--client-cert-auth"]
     options += ["--trusted-ca-file", str(authority.cert_file)]
-    with EtcdServer(etcd_server_path, tmp_path, options=options, tls=True).running() as member:
+    with EtcdServer(etcd_path, tmp_path, options=options, tls=True).running() as member:
         async with opened(f"{member.url}?tls=true", tls=client.tls(authority)) as registry:
             async with registry.register("arith", ONE) as registration, registry.watch("arith") as watch:
                 await until(lambda: registration.is_registered)

@@ -104,6 +104,8 @@ def free_range(first: int, count: int) -> int:
     raise OSError(f"no {count} ports in a row are free")
 
 
+# h2specd takes a client for silent after two seconds.
+@pytest.mark.measures
 async def test_clients_pass_every_case(h2spec_folder: Path) -> None:
     # Each waits for most of its minute, so they run side by side.
     reports = await asyncio.gather(

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 import fastrpc
-from tests.services.test_docs_in_browser import chromium as chromium
 from tests.services.test_docs_in_browser import reading
 from tests.support.described import Arith
 from tests.support.hosted import HOSTS, hosted

@@ -6,7 +6,6 @@ With FASTRPC_SCREENSHOTS, a folder, pictures of the pages are left there.
 import asyncio
 import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ playwright_api = pytest.importorskip("playwright.async_api", reason="playwright 
 
 pytestmark = pytest.mark.one_loop
 
-TABLES = ("/calls", "/connections", "/services", "/config")
+TABLES = ("/calls", "/connections", "/services", "/config", "/store")
 
 #: What a page may not do, as its policy says, is told to the page itself.
 VIOLATIONS = """
@@ -58,16 +57,6 @@ class Guarded:
     @fastrpc.method
     async def find(self, number: int) -> int:
         return number
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """The browser; skips the test where there is none."""
-    names = ("chromium-headless-shell", "chromium")
-    found = os.environ.get("FASTRPC_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("Chromium is not installed; `make services` fetches it")
-    return found
 
 
 class Browsed:
@@ -142,7 +131,7 @@ async def test_the_index_shows_the_calls_that_were_made(chromium: str) -> None:
     service = Orders()
     async with (
         server_with_pages(service) as server,
-        Client(str(server._listeners[0].address)) as client,
+        Client(str(server._listening.listeners[0].address)) as client,
         browsing(chromium) as browsed,
     ):
         assert server.admin.address is not None
@@ -197,7 +186,7 @@ async def test_the_browser_asks_its_user_for_the_token(chromium: str) -> None:
     password = {"username": "anyone", "password": "s3cret"}
     async with (
         server_with_pages(Guarded(), admin_token="s3cret") as server,
-        Client(str(server._listeners[0].address)) as client,
+        Client(str(server._listening.listeners[0].address)) as client,
         browsing(chromium, http_credentials=password) as browsed,
     ):
         assert server.admin.address is not None

@@ -63,7 +63,7 @@ import sys
 import fastrpc
 from fastrpc import Client, ClientConfig, Pool, Server, ServerConfig
 from fastrpc.config import Breaker
-from fastrpc.coordination import RegistryServer
+from fastrpc.coordination import RegistryServer, open_store
 
 
 @fastrpc.service("desk")
@@ -82,7 +82,8 @@ async def call_on(client, *methods):
 
 
 async def main(target, dead):
-    async with RegistryServer("tcp://127.0.0.1:0") as registry:
+    async with RegistryServer("tcp://127.0.0.1:0") as registry, open_store("memory://settings") as store:
+        await store.follow("desk/limit", int, default=1)
         config = ServerConfig(admin_address="tcp://127.0.0.1:0")
         async with Server(Desk, config=config, registry=registry.url) as server:
             await server.listen("tcp://127.0.0.1:0")

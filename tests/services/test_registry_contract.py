@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 
 from fastrpc import ConfigError, Endpoint
-from fastrpc.coordination import RegistryServer
-from fastrpc.registries import Snapshot, StaticRegistry, open_registry
+from fastrpc.coordination import RegistryServer, StoreService
+from fastrpc.coordination.deimos.port import DeimosPort
+from fastrpc.registries import StaticRegistry, open_registry
 from fastrpc.registries.base.watch import Watch
+from fastrpc.registries.lan.keys import add_key
+from fastrpc.testing.registry_contract import CHECKS, RegistryCheck
 from tests.support.forking import in_child
 
 #: Seconds within which a watch delivers a change.
@@ -21,14 +25,6 @@ PROMPT_SECONDS = 1.0
 
 _numbers = itertools.count(1)
 
-FULL = Endpoint(
-    "tcp://127.0.0.1:1001",
-    weight=3,
-    labels={"group": "blue", "rack": "7 ü&="},
-    zone="eu-1a",
-    version="1.4",
-    protocols=("native",),
-)
 ONE, TWO = (
     Endpoint("tcp://127.0.0.1:1001", protocols=("native",)),
     Endpoint("tcp://[::1]:1002", protocols=("native",)),
@@ -46,6 +42,16 @@ async def opener(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Ope
     elif kind == "embedded":
         async with RegistryServer("tcp://127.0.0.1:0") as server:
             yield lambda: open_registry(server.url)
+    elif kind == "deimos":
+        async with StoreService() as service, DeimosPort(service, "http://127.0.0.1:0") as port:
+            yield lambda: open_registry(f"deimos://127.0.0.1:{port.address.port}?base=contract&ttl=3")
+    elif kind == "mdns":
+        pytest.importorskip("zeroconf", reason="zeroconf is not installed")
+        yield lambda: open_registry("mdns://?interface=lo")
+    elif kind == "lan":
+        path = request.getfixturevalue("tmp_path") / "lan.keys"
+        add_key(path)
+        yield lambda: open_registry(f"lan://?interface=lo&key_file={path}")
     else:
         server = request.getfixturevalue(kind.partition("-")[0])
         yield lambda: open_registry(f"{server.url}?{OPTIONS[kind]}")
@@ -56,8 +62,13 @@ OPTIONS = {
     "consul-rpcx": "layout=rpcx&base=contract",
     "etcd": "base=contract",
     "etcd-rpcx": "layout=rpcx&base=contract-rpcx",
+    "nats": "base=contract",
+    "redis": "base=contract",
+    "zookeeper": "base=contract",
 }
-REMOTE = ["embedded", *OPTIONS]
+#: A connection of nats-py may outlive its loop now and then, which fails the test after it: `make soak` runs these.
+NATS = pytest.param("nats", marks=pytest.mark.conformance)
+REMOTE = ["deimos", "embedded", "lan", "mdns", *(NATS if kind == "nats" else kind for kind in OPTIONS)]
 
 
 @pytest.fixture(params=["static", *REMOTE])
@@ -72,16 +83,20 @@ async def opening(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
         yield open_one
 
 
-async def test_services_that_somebody_serves_are_named(opening: Open, service: str) -> None:
-    registry = opening()
-    async with registry.register(service, ONE):
-        assert service in await asyncio.to_thread(registry.services)
-        assert "consul" not in await asyncio.to_thread(registry.services)
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+async def test_contract(opening: Open, check: RegistryCheck) -> None:
+    await check(opening)
+
+
+@pytest.mark.parametrize("opening", ["consul"], indirect=True)
+async def test_consul_itself_is_not_named(opening: Open) -> None:
+    assert "consul" not in await asyncio.to_thread(opening().services)
 
 
 @pytest.fixture
 def service() -> str:
-    return f"shop.arith-{next(_numbers)}"
+    # Without a server of its own a registry hears other runs on this machine.
+    return f"shop.arith-{os.getpid()}-{next(_numbers)}"
 
 
 async def until(watch: Watch, *endpoints: Endpoint) -> float:
@@ -92,17 +107,6 @@ async def until(watch: Watch, *endpoints: Endpoint) -> float:
             if set(snapshot.endpoints) == set(endpoints):
                 break
     return time.monotonic() - started
-
-
-async def test_service_nobody_serves_has_an_empty_list(opening: Open, service: str) -> None:
-    async with opening().watch(service) as watch, asyncio.timeout(5):
-        assert (await anext(watch)).endpoints == ()
-
-
-async def test_record_arrives_whole(opening: Open, service: str) -> None:
-    async with opening().register(service, FULL), opening().watch(service) as watch:
-        await until(watch, FULL)
-        assert watch.latest.endpoints[0].labels == FULL.labels
 
 
 @pytest.mark.measures
@@ -116,99 +120,6 @@ async def test_watch_delivers_what_comes_and_goes_within_a_second(opening: Open,
                 assert await until(watch, ONE, TWO) < PROMPT_SECONDS
             assert await until(watch, ONE) < PROMPT_SECONDS
         assert await until(watch) < PROMPT_SECONDS
-
-
-async def test_snapshots_are_values_with_growing_versions(opening: Open, service: str) -> None:
-    servers, seen = opening(), []
-    async with opening().watch(service) as watch:
-        seen.append(await anext(watch))
-        for endpoint in (ONE, TWO):
-            async with servers.register(service, endpoint), asyncio.timeout(10):
-                while watch.latest.endpoints != (endpoint,):
-                    seen.append(await anext(watch))
-    versions = [snapshot.version for snapshot in seen]
-    assert versions == sorted(set(versions))
-    assert all(isinstance(snapshot, Snapshot) and hash(snapshot) for snapshot in seen)
-
-
-async def test_services_do_not_mix(opening: Open, service: str) -> None:
-    registry = opening()
-    async with (
-        registry.register(service, ONE),
-        registry.register(f"{service}-other", TWO),
-        opening().watch(service) as watch,
-    ):
-        await until(watch, ONE)
-
-
-async def test_many_watch_one_service(opening: Open, service: str) -> None:
-    readers = opening()
-    watches = [readers.watch(service) for _ in range(20)]
-    async with opening().register(service, ONE):
-        for watch in watches:
-            await until(watch, ONE)
-    for watch in watches:
-        watch.close()
-
-
-async def test_later_watch_has_the_list_at_once(opening: Open, service: str) -> None:
-    readers = opening()
-    async with opening().register(service, ONE), readers.watch(service) as first:
-        await until(first, ONE)
-        assert readers.watch(service).wait(0).endpoints == (ONE,)
-
-
-async def test_server_that_starts_again_at_its_address_is_there_once(opening: Open, service: str) -> None:
-    # The one before had no time to say goodbye: its lease is still there.
-    left = opening().register(service, ONE)
-    await left.__aenter__()
-    newer = Endpoint(ONE.address, weight=9, protocols=("native",))
-    async with opening().register(service, newer), opening().watch(service) as watch:
-        await until(watch, newer)
-    # Its end does not leave the old one behind, nor does the old one's end do harm.
-    await left.__aexit__(None, None, None)
-    async with opening().watch(service) as watch:
-        await until(watch)
-
-
-async def test_of_two_at_one_address_the_later_one_stays_when_the_earlier_one_leaves(
-    opening: Open, service: str
-) -> None:
-    newer = Endpoint(ONE.address, weight=9, protocols=("native",))
-    earlier = opening().register(service, ONE)
-    await earlier.__aenter__()
-    async with opening().register(service, newer), opening().watch(service) as watch:
-        await until(watch, newer)
-        await earlier.__aexit__(None, None, None)
-        changes = asyncio.ensure_future(anext(watch))
-        # Longer than a second look at an empty list takes.
-        done, _ = await asyncio.wait([changes], timeout=1.5)
-        assert not done
-        changes.cancel()
-        await asyncio.gather(changes, return_exceptions=True)
-
-
-async def test_of_two_at_one_address_the_earlier_one_comes_back_when_the_later_one_leaves(
-    opening: Open, service: str
-) -> None:
-    newer = Endpoint(ONE.address, weight=9, protocols=("native",))
-    async with opening().watch(service) as watch, opening().register(service, ONE):
-        await until(watch, ONE)
-        async with opening().register(service, newer):
-            await until(watch, newer)
-        await until(watch, ONE)
-
-
-async def test_thread_without_a_loop_watches_and_registers(opening: Open, service: str) -> None:
-    def work() -> tuple[Endpoint, ...]:
-        with opening().register(service, ONE) as registration, opening().watch(service) as watch:
-            assert registration.is_registered
-            while (found := watch.wait(10)) is not None and not found.endpoints:
-                pass
-            assert found is not None
-            return tuple(found.endpoints)
-
-    assert await asyncio.to_thread(work) == (ONE,)
 
 
 @pytest.mark.measures
@@ -231,22 +142,14 @@ async def test_closing_ends_iterations_and_threads(opening: Open, service: str) 
 
 
 async def test_closed_watch_ends_its_thread(opening: Open, service: str) -> None:
+    before = set(threading.enumerate())
     registry = opening()
     watch = registry.watch(service)
     await anext(watch)
     watch.close()
     async with asyncio.timeout(5):
-        while any(service in thread.name for thread in threading.enumerate()):
+        while any("registry watch" in one.name for one in set(threading.enumerate()) - before):
             await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "a\n", "a?b", "x" * 300])
-async def test_name_that_is_none_is_refused(opening: Open, name: str) -> None:
-    registry = opening()
-    with pytest.raises(ConfigError, match="not a service name"):
-        registry.watch(name)
-    with pytest.raises(ConfigError, match="not a service name"):
-        registry.register(name, ONE)
 
 
 @pytest.mark.parametrize("opening", REMOTE, indirect=True)
@@ -286,3 +189,24 @@ async def test_registry_made_before_a_fork_works_in_the_child(opening: Open, ser
         registry.close()
 
     await asyncio.to_thread(in_child, child)
+
+
+@pytest.mark.parametrize("opening", ["lan", "mdns"], indirect=True)
+async def test_announcements_cannot_be_removed(opening: Open, service: str) -> None:
+    with pytest.raises(ConfigError, match="deletes no records of other programs"):
+        opening().remove(service, ONE.address)
+
+
+@pytest.mark.parametrize("opening", [kind for kind in REMOTE if kind not in ("lan", "mdns")], indirect=True)
+async def test_a_record_that_no_server_keeps_can_be_removed(opening: Open, service: str) -> None:
+    registry = opening()
+    # Written once, as by a server that was killed.
+    for endpoint in (ONE, TWO):
+        await asyncio.to_thread(registry._backend.open_lease(service, endpoint).acquire)
+    async with opening().watch(service) as watch:
+        await until(watch, ONE, TWO)
+        assert await asyncio.to_thread(registry.remove, service, str(ONE.address))
+        assert not await asyncio.to_thread(registry.remove, service, ONE.address)
+        await until(watch, TWO)
+        assert await asyncio.to_thread(registry.remove, service, TWO.address)
+        await until(watch)

@@ -11,7 +11,8 @@ from typing import Any
 from fastrpc import Call, Proceed, Server, ServerConfig
 from fastrpc.auth import Identity, Policy
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
-from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.coordination.registry.service import RegistryService
+from fastrpc.coordination.remote.service import StoreService
 from fastrpc.files import FileService
 from fastrpc.files.rpcx import RpcxFiles
 from fastrpc.rpc.service import SERVICE_MARK
@@ -68,6 +69,7 @@ class Counted:
             FileService(folder, writable=True),
             RpcxFiles(folder, writable=True),
             RegistryService(),
+            StoreService(),
             authenticate=Credentials(),
             authorize=policy,
             interceptors=[self.count],

@@ -73,26 +73,35 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(
-    registry: Any, folder: Path, *, workers: Sequence[int] = (1, 1, 1), announce: float = 0.0
+    registry: Any,
+    folder: Path,
+    *,
+    workers: Sequence[int] = (1, 1, 1),
+    announce: float = 0.0,
+    watched: Sequence[str] = (),
 ) -> AsyncIterator[Cluster]:
-    """Start a registry and a server for each number of worker processes; yield when all are registered."""
+    """Start a registry and a server for each number of worker processes; yield when all are registered.
+
+    Args:
+        watched: the URLs of the registries that are watched; only that one by default.
+    """
     made = Cluster(registry, folder, workers, announce)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(made.kill)
         await in_thread(registry.start)
         await asyncio.gather(*(in_thread(member.start) for member in made.members))
-        await stack.enter_async_context(_watching(registry.url, made.seen))
+        await stack.enter_async_context(_watching(watched or [registry.url], made.seen))
         await made.until_seen(made.addresses)
         yield made
 
 
 @contextlib.asynccontextmanager
-async def _watching(url: str, seen: list[tuple[float, set[str]]]) -> AsyncIterator[None]:
+async def _watching(urls: Sequence[str], seen: list[tuple[float, set[str]]]) -> AsyncIterator[None]:
     async def look() -> None:
         async for snapshot in registry.watch(SERVICE):
             seen.append((time.monotonic(), {str(endpoint) for endpoint in snapshot.endpoints}))
 
-    async with open_registry(url) as registry:  # type: ignore[attr-defined]
+    async with open_registry(urls) as registry:  # type: ignore[attr-defined]
         looking = asyncio.create_task(look())
         try:
             yield

@@ -9,11 +9,21 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from fastrpc import Client, Interceptor, Reply, ServerConfig, StreamEndedError, SyncClient, SyncStream
+from fastrpc import (
+    Client,
+    Interceptor,
+    Reply,
+    ServerConfig,
+    Services,
+    StreamEndedError,
+    SyncClient,
+    SyncServices,
+    SyncStream,
+)
 from fastrpc.limits import Limit
 from tests.support.served import served
 
-__all__ = ["CLIENTS", "Stepped", "SteppedStream", "connected", "either", "nowhere", "taken"]
+__all__ = ["CLIENTS", "Stepped", "SteppedStream", "connected", "either", "many_services", "nowhere", "taken"]
 
 CLIENTS = ("async", "sync")
 
@@ -61,10 +71,24 @@ async def nowhere(kind: str, **options: Any) -> AsyncIterator[Any]:
             yield client if kind == "async" else Stepped(blocking)
 
 
-class Stepped:
-    """A SyncClient whose verbs are awaited."""
+@asynccontextmanager
+async def many_services(kind: str, registry: Any, **options: Any) -> AsyncIterator[Any]:
+    """Yield a client of many services, of a kind."""
+    if kind == "async":
+        async with Services(registry, **options) as services:
+            yield services
+        return
+    blocking = SyncServices(registry, **options)
+    try:
+        yield Stepped(blocking)
+    finally:
+        await asyncio.to_thread(blocking.close)
 
-    def __init__(self, client: SyncClient) -> None:
+
+class Stepped:
+    """A SyncClient, or a SyncServices, whose verbs are awaited."""
+
+    def __init__(self, client: Any) -> None:
         self.client = client
 
     async def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -95,9 +119,21 @@ class Stepped:
         """Return a view."""
         return Stepped(self.client.with_options(**options))
 
+    def __getitem__(self, service: str) -> "Stepped":
+        return Stepped(self.client[service])
+
+    async def broadcast(self, *args: Any, **kwargs: Any) -> Any:
+        """Call all endpoints."""
+        return await asyncio.to_thread(self.client.broadcast, *args, **kwargs)
+
+    async def close(self) -> None:
+        """Close the client."""
+        await asyncio.to_thread(self.client.close)
+
     def stats(self) -> dict[str, Any]:
         """Return what the client counts."""
-        return self.client.stats()
+        stats: dict[str, Any] = self.client.stats()
+        return stats
 
 
 class SteppedStream:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import StoreError
+from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Listing
 from fastrpc.registries.base.record import RecordError
 from fastrpc.status import Status
 
-__all__ = ["FakeLease", "FakeLookup", "FakeRetiringLease", "away", "entries", "refused"]
+__all__ = ["FakeBackend", "FakeLease", "FakeLookup", "FakeRetiringLease", "away", "entries", "refused"]
 
 
 def away() -> StoreError:
@@ -23,6 +23,32 @@ def entries(*ports: int, bad: str | None = None) -> list[Entry]:
     """Return entries of good endpoints, and of one bad record."""
     found: list[Entry] = [(f"id-{port}", Endpoint(f"tcp://10.0.0.1:{port}")) for port in ports]
     return found if bad is None else [*found, ("id-bad", RecordError(bad))]
+
+
+class FakeBackend:
+    """Has no endpoint, and one lease, or why it has none; without either, servers do not register here."""
+
+    def __init__(self, lease: "FakeLease | ConfigError | None" = None) -> None:
+        self.lease = lease
+        self.names: list[str] | Exception = ["arith"]
+
+    def open_lookup(self, service: str) -> "FakeLookup":
+        return FakeLookup(entries())
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> "FakeLease":
+        if self.lease is None:
+            raise ConfigError("servers do not register here", status=Status.UNIMPLEMENTED)
+        if isinstance(self.lease, ConfigError):
+            raise self.lease
+        return self.lease
+
+    def list_services(self) -> list[str]:
+        if isinstance(self.names, Exception):
+            raise self.names
+        return self.names
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class FakeLookup:

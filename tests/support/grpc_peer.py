@@ -278,6 +278,17 @@ class ServedGrpc(GrpcClient):
                 return
             self.hear(heard)
 
+    async def pour(self, stream: int, data: bytes) -> None:
+        """Send DATA of a stream as its windows allow, and its end."""
+        async with asyncio.timeout(20):
+            while data:
+                size = min(self.h2.local_flow_control_window(stream), len(data))
+                if size:
+                    self.send(stream, data[:size])
+                    data = data[size:]
+                await self.talk()
+        self.send(stream, b"", ends=True)
+
     async def end(self, stream: int) -> Answer:
         """Wait for the end of a stream, and return what came of it."""
 

@@ -140,6 +140,9 @@ def pair(
     return both
 
 
+SETTINGS_ACKNOWLEDGED = bytes([0, 0, 0, 4, 1, 0, 0, 0, 0])
+
+
 class Talk:
     """A side of ours with python `h2` as the other one."""
 
@@ -154,7 +157,9 @@ class Talk:
             sent, answered = self.side.take_all(), self.h2.data_to_send()
             if not sent and not answered:
                 return found
-            found += self.h2.receive_data(sent)
+            # What stands behind an acknowledgment, `h2` would take by the settings before it.
+            before, acknowledged, behind = bytes(sent).partition(SETTINGS_ACKNOWLEDGED)
+            found += self.h2.receive_data(before + acknowledged) + self.h2.receive_data(behind)
             self.side.feed(answered)
 
 

@@ -78,8 +78,11 @@ class KeptProcess:
         assert code == 0, f"it ended with {code}: {self.written()[-3000:]}"
 
     def signal(self, number: int) -> None:
+        """Send a signal; after SIGSTOP wait until all threads stand still."""
         assert self._process is not None
         self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def written(self) -> str:
         """Return everything it has written so far."""

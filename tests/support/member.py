@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class Member(KeptProcess):
 
     Args:
         journal: where its handlers write down what they do.
-        registry: where it registers itself; None for nowhere.
+        registry: the registry or registries for itself; None for no registration.
         address: a free port when it is left out.
         announce: seconds it goes on serving once it has left the registry.
     """
@@ -31,7 +32,7 @@ class Member(KeptProcess):
         folder: Path,
         journal: Path,
         *,
-        registry: str | None = None,
+        registry: str | Sequence[str] | None = None,
         address: str | None = None,
         workers: int = 1,
         announce: float = 0.0,
@@ -40,13 +41,17 @@ class Member(KeptProcess):
         place = Address.parse(self.address)
         super().__init__(folder / f"member-{place.host}-{place.port}.log")
         self._place = place.host, place.port
-        self._options = {
+        self._options: dict[str, Any] = {
             "address": self.address,
             "registry": registry,
             "journal": str(journal),
             "workers": workers,
             "announce": announce,
         }
+
+    def move_to(self, *registries: str) -> None:
+        """Register in these when it is started next."""
+        self._options["registry"] = registries
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "tests.support.member", json.dumps(self._options)]

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tests.support.memory_growth KIND WARM_UP COUNT [uvloop]
+    python -m tests.support.memory_growth KIND WARM_UP COUNT [LOOP [WIRE]]
 
 prints the bytes by which its resident memory grew from the WARM_UP-th to the COUNT-th.
 """
@@ -98,6 +98,15 @@ async def reconnected(client: Client) -> None:
     await client.ready()
 
 
+async def channel(client: Client) -> None:
+    """Open a channel of the drop-in, call once, and close it."""
+    # Imported on first use, with grpcio.
+    from fastrpc.grpc import aio
+
+    async with aio.insecure_channel(places[-1]) as opened:
+        await opened.unary_unary("/growth/quick")(b"x")
+
+
 async def leaking(client: Client) -> None:
     """Keep 16 bytes a call, to see that this is seen."""
     await quick(client)
@@ -105,18 +114,22 @@ async def leaking(client: Client) -> None:
 
 
 kept: list[object] = []
+#: The address of the server, as channels name it.
+places: list[str] = []
 
 KINDS: dict[str, Callable[[Client], Awaitable[None]]] = {
     function.__name__: function
-    for function in (quick, slow, refused, cancelled, expired, notified, batch, reconnected, leaking)
+    for function in (quick, slow, refused, cancelled, expired, notified, batch, reconnected, channel, leaking)
 }
 
 
-async def measure(kind: str, warm_up: int, count: int) -> int:
+async def measure(kind: str, warm_up: int, count: int, wire: str) -> int:
     """Do what `kind` says `count` times and return the growth behind the first `warm_up`."""
-    config = ClientConfig(backoff=fastrpc.Backoff(first=0.001, longest=0.001))
-    async with Server(Growth(), config=ServerConfig(limits=Limits(concurrent_calls=10 * CALLERS))) as server:
+    config = ClientConfig(backoff=fastrpc.Backoff(first=0.001, longest=0.001), wire_protocol=wire)
+    served = ServerConfig(protocols=(wire,), limits=Limits(concurrent_calls=10 * CALLERS))
+    async with Server(Growth(), config=served) as server:
         address = await server.listen("tcp://127.0.0.1:0")
+        places.append(f"{address.host}:{address.port}")
         async with Client(str(address), config=config) as client:
             await client.ready()
             await repeat(KINDS[kind], client, warm_up)
@@ -126,7 +139,7 @@ async def measure(kind: str, warm_up: int, count: int) -> int:
 
 
 async def repeat(action: Callable[[Client], Awaitable[None]], client: Client, count: int) -> None:
-    width = 1 if action is reconnected else CALLERS
+    width = 1 if action in (reconnected, channel) else CALLERS
 
     async def caller() -> None:
         for _ in range(count // width):
@@ -135,10 +148,10 @@ async def repeat(action: Callable[[Client], Awaitable[None]], client: Client, co
     await asyncio.gather(*(caller() for _ in range(width)))
 
 
-def main(kind: str, warm_up: str, count: str, loop: str = "asyncio") -> None:
+def main(kind: str, warm_up: str, count: str, loop: str = "asyncio", wire: str = "native") -> None:
     make_loop = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=make_loop) as runner:
-        growth = runner.run(measure(kind, int(warm_up), int(count)))
+        growth = runner.run(measure(kind, int(warm_up), int(count), wire))
     print(growth)
 
 

@@ -38,9 +38,13 @@ class NotedCalls:
         self.ledger = Ledger()
         #: Those that ended, in that order.
         self.ended: list[NotedCall] = []
-        self.client = client.with_options(timeout=timeout)
         self._methods = methods
         self._timeout = timeout
+        self.move_to(client)
+
+    def move_to(self, client: Client) -> None:
+        """Make further calls by this client."""
+        self.client = client.with_options(timeout=self._timeout)
 
     async def __call__(self, number: int) -> None:
         method = self._methods[number % len(self._methods)]

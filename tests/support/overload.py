@@ -351,13 +351,13 @@ class Load:
                 if self.is_single:
                     number = self._ask(number, min(self.count, int((now - self.began) * self.rate) + 1))
                 else:
-                    for block in self.blocks[step:due]:
-                        for line, data in zip(self.lines, block, strict=True):
-                            line.unsent += data
+                    self._take(self.blocks[step:due])
                     step = max(step, due)
                 for line in self.lines:
                     line.write()
                 self._settle(selector, max(0.0, self.began + due * STEP_SECONDS - time.perf_counter()))
+            # Those of the last steps, if this had no time for them before the end.
+            self._take(self.blocks[step:])
             took = time.process_time() - spent
             for _ in range(int(LINGER_SECONDS / STEP_SECONDS)):
                 for line in self.lines:
@@ -377,6 +377,12 @@ class Load:
             "p99": times[int(len(times) * 0.99)] if times else 0,
             "core": took / self.seconds,
         }
+
+    def _take(self, blocks: list[list[bytes]]) -> None:
+        """Let each line send what it has in these steps."""
+        for block in blocks:
+            for line, data in zip(self.lines, block, strict=True):
+                line.unsent += data
 
     def _ask(self, number: int, due: int) -> int:
         while number < due:

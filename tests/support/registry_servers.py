@@ -1,13 +1,15 @@
 """Real registries in processes of their own, which tests kill and start again."""
 
 import base64
+import contextlib
 import json
 import os
 import shutil
+import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -18,17 +20,22 @@ from fastrpc.registries.base.record import decode_record
 from tests.support.kept_process import KeptProcess, accepts
 from tests.support.ports import free_ports
 
-__all__ = ["ConsulAgent", "EmbeddedServer", "EtcdServer", "consul_program", "etcd_program"]
+__all__ = [
+    "ConsulAgent",
+    "EmbeddedServer",
+    "EtcdServer",
+    "NatsServer",
+    "RedisSentinel",
+    "RedisServer",
+    "ZookeeperServer",
+    "registry_program",
+]
 
 
-def consul_program() -> str | None:
-    """Return the path of Consul: what FASTRPC_CONSUL names, or the one on the path."""
-    return os.environ.get("FASTRPC_CONSUL") or shutil.which("consul")
-
-
-def etcd_program() -> str | None:
-    """Return the path of etcd: what FASTRPC_ETCD names, or the one on the path."""
-    return os.environ.get("FASTRPC_ETCD") or shutil.which("etcd")
+def registry_program(name: str) -> str | None:
+    """Return the path of the program of a registry: FASTRPC_CONSUL for `consul`, or the one on the path."""
+    variable = f"FASTRPC_{name.partition('-')[0].upper()}"
+    return os.environ.get(variable) or shutil.which(name)
 
 
 class ConsulAgent(KeptProcess):
@@ -145,6 +152,163 @@ class EtcdServer(KeptProcess):
         """Return the addresses of a service, as etcd itself tells them."""
         names = (key.rpartition("/")[2] for key in self.keys(f"fastrpc/services/{service}/"))
         return {name.replace("@", "://", 1) for name in names}
+
+
+class RedisServer(KeptProcess):
+    """A server of Redis that forgets everything when it is killed."""
+
+    def __init__(self, program: str, folder: Path, *, options: Sequence[str] = (), tls: bool = False) -> None:
+        super().__init__(folder / "redis.log")
+        self._program = program
+        self._folder = folder
+        (self.port,) = free_ports(1)
+        ports = ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
+        self._options = [*ports, *options]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        fixed = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        return [self._program, *fixed, *self._options]
+
+    def is_ready(self) -> bool:
+        return accepts("127.0.0.1", self.port)
+
+    def ask(self, *command: str | bytes) -> Any:
+        """Send a command, and return its answer."""
+        import redis
+
+        with redis.Redis("127.0.0.1", self.port) as client:
+            return client.execute_command(*command)
+
+    def listed(self, service: str) -> set[str]:
+        """Return the addresses of a service, as Redis itself tells them."""
+        return {one.decode() for one in self.ask("HKEYS", f"fastrpc:{service}:records")}
+
+
+class RedisSentinel(KeptProcess):
+    """A sentinel, which makes the replica of a server its master once the server is gone for half a second."""
+
+    def __init__(self, program: str, folder: Path, master: RedisServer) -> None:
+        super().__init__(folder / "sentinel.log")
+        (self.port,) = free_ports(1)
+        settings = folder / "sentinel.conf"
+        settings.write_text(
+            f"""port {self.port}
+bind 127.0.0.1
+dir {folder}
+sentinel monitor records 127.0.0.1 {master.port} 1
+sentinel down-after-milliseconds records 500
+sentinel failover-timeout records 5000
+"""
+        )
+        self._command = [program, str(settings), "--sentinel"]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:1,127.0.0.1:{self.port}?master=records"
+
+    def command(self) -> list[str]:
+        return self._command
+
+    def is_ready(self) -> bool:
+        return accepts("127.0.0.1", self.port)
+
+    def ask(self, *command: str) -> Any:
+        """Send a command, and return its answer."""
+        import redis
+
+        with redis.Redis("127.0.0.1", self.port) as client:
+            return client.execute_command(*command)
+
+
+class ZookeeperServer(KeptProcess):
+    """A server of ZooKeeper; it keeps its data over kill and start."""
+
+    def __init__(self, program: str, folder: Path, *, tls: Mapping[str, Path] | None = None) -> None:
+        super().__init__(folder / "zookeeper.log")
+        self._program = program
+        self._settings = folder / "zoo.cfg"
+        # PEM files by their settings.
+        self._tls = tls or {}
+        self.data = folder / "zookeeper.data"
+        (self.port,) = free_ports(1)
+
+    @property
+    def url(self) -> str:
+        return f"zookeeper://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        port, kind = ("secureClientPort", "Netty") if self._tls else ("clientPort", "NIO")
+        settings: dict[str, object] = {
+            "4lw.commands.whitelist": "srvr",
+            "admin.enableServer": "false",
+            "dataDir": self.data,
+            "forceSync": "no",
+            "minSessionTimeout": 1000,
+            "preAllocSize": 1024,
+            "serverCnxnFactory": f"org.apache.zookeeper.server.{kind}ServerCnxnFactory",
+            "ssl.hostnameVerification": "false",
+            "tickTime": 500,
+            f"{port}": self.port,
+            f"{port}Address": "127.0.0.1",
+        }
+        for name, path in self._tls.items():
+            settings |= {f"ssl.{name}.type": "PEM", f"ssl.{name}.location": path}
+        lines = (f"{name}={value}" for name, value in settings.items())
+        self._settings.write_text("\n".join(lines), encoding="utf-8")
+        return [self._program, str(self._settings)]
+
+    def is_ready(self) -> bool:
+        if self._tls:
+            return accepts("127.0.0.1", self.port)
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as asked:
+            asked.sendall(b"srvr")
+            return b"Mode: standalone" in asked.makefile("rb").read()
+        return False
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Any]:
+        """A client of another program's session."""
+        from kazoo.client import KazooClient
+
+        client = KazooClient(f"127.0.0.1:{self.port}", timeout=2)
+        client.start()
+        try:
+            yield client
+        finally:
+            client.stop()
+            client.close()
+
+    def nodes(self, path: str) -> dict[str, str]:
+        """Return the nodes below a path with their values."""
+        with self.client() as client:
+            names = client.get_children(path)
+            return {name: client.get(f"{path}/{name}")[0].decode() for name in names}
+
+
+class NatsServer(KeptProcess):
+    """A server of NATS; it keeps its data over kill and start."""
+
+    def __init__(self, program: str, folder: Path, *, options: Sequence[str] = ()) -> None:
+        super().__init__(folder / "nats.log")
+        self._program = program
+        self.data = folder / "nats.data"
+        self._options = list(options)
+        (self.port,) = free_ports(1)
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        fixed = ["-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self.data)]
+        return [self._program, *fixed, *self._options]
+
+    def is_ready(self) -> bool:
+        return accepts("127.0.0.1", self.port)
 
 
 class EmbeddedServer(KeptProcess):

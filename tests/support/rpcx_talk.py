@@ -55,7 +55,7 @@ class RpcxTalk:
 @asynccontextmanager
 async def rpcx_talk(server: Server, *, magic: int = MAGIC) -> AsyncIterator[RpcxTalk]:
     """Connect to a server by hand."""
-    [listener] = server._listeners
+    [listener] = server._listening.listeners
     reader, writer = await asyncio.open_connection(listener.address.host, listener.address.port)
     try:
         yield RpcxTalk(reader, writer, magic)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import fastrpc
 from fastrpc.errors import CallError
-from tests.typing.services import Arith, Clock, Feed, Files, Prices, User, Users, UserTable, mul
+from tests.typing.services import Arith, Clock, Feed, Files, Photos, Prices, User, Users, UserTable, mul
 
 
 def modules_of_the_package() -> None:
@@ -162,6 +162,9 @@ async def streams(client: fastrpc.Client, chat: fastrpc.Stream[str, bytes]) -> N
     await client.call(Feed.total, ["1"])  # error
     client.stream(Feed.chat, [1], "lobby")  # error
     client.stream(Feed.chat, ["hello"], 7)  # error
+    await client.call(Photos.put, ["a"], "a")  # error
+    await client.call(Photos.put, [b"a"], 7)  # error
+    await client.open(Photos.put, "a").send("a")  # error
     client.open(Feed.chat, 7)  # error
     await client.call(Feed.count, 3)  # error
     await chat.receive_many("16")  # error
@@ -302,6 +305,18 @@ def choosing(client: fastrpc.Client) -> None:
     fastrpc.selectors.zones(headroom="2")  # error
     fastrpc.selectors.Canary(percent=5)  # error
     fastrpc.selectors.Sticky(most="5")  # error
+
+
+async def many_services(services: fastrpc.Services, blocking: fastrpc.SyncServices) -> None:
+    await services.call(Arith.mul, 6, "7")  # error
+    text: str = await services.call(Arith.mul, 6, 7)  # error
+    await services.call(Feed.count, 3)  # error
+    await services.with_options(tiemout=1).call(Arith.mul, 6, 7)  # error
+    text = blocking.call(Arith.mul, 6, 7)  # error
+    services[5]  # error
+    fastrpc.Services("consul://a", selector=fastrpc.selectors.Random())  # error
+    fastrpc.SyncServices("consul://a", names=["a"])  # error
+    print(text)
 
 
 @fastrpc.function  # error

@@ -8,7 +8,7 @@ from typing import Any, assert_type
 
 import fastrpc
 from fastrpc.files import FileDigest, FileInfo, FileService, download, upload
-from tests.typing.services import Arith, Feed, User, Users
+from tests.typing.services import Arith, Feed, Photos, User, Users
 
 
 async def streams(client: fastrpc.Client) -> None:
@@ -45,6 +45,26 @@ async def streamed_arguments(client: fastrpc.Client, counts: AsyncIterator[int])
         assert_type(chat, fastrpc.Stream[Any, bytes])
         async for answer in chat:
             assert_type(answer, bytes)
+
+
+async def pieces() -> AsyncGenerator[bytes, None]:
+    yield b"a"
+
+
+async def uploads(client: fastrpc.Client, blocking: fastrpc.SyncClient) -> None:
+    assert_type(await client.call(Photos.put, pieces(), "a"), int)
+    assert_type(await client.call(Photos.put, [b"a"], album="a"), int)
+    assert_type(await client.call(Photos.put, fastrpc.Upload(pieces(), filename="b"), "a"), int)
+    assert_type(await client.request(Photos.put, pieces(), "a"), fastrpc.Reply[int])
+    assert_type(client.stream(Photos.parts, pieces(), "a"), fastrpc.Stream[Any, str])
+    assert_type(client.open(Photos.put, "a"), fastrpc.Stream[bytes, int])
+    assert_type(client.open(Photos.parts, "a"), fastrpc.Stream[bytes, str])
+    assert_type(await client.bind(Photos).put(fastrpc.Upload(pieces()), "a"), int)
+    assert_type(blocking.call(Photos.put, [b"a"], "a"), int)
+    assert_type(blocking.request(Photos.put, [b"a"], album="a"), fastrpc.Reply[int])
+    assert_type(blocking.stream(Photos.parts, [b"a"], "a"), fastrpc.SyncStream[bytes, str])
+    assert_type(blocking.open(Photos.put, "a"), fastrpc.SyncStream[bytes, int])
+    assert_type(blocking.open(Photos.parts, "a"), fastrpc.SyncStream[bytes, str])
 
 
 async def messages_of_a_stream(stream: fastrpc.Stream[str, bytes]) -> None:

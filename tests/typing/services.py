@@ -126,6 +126,18 @@ class Table(Generic[K, V]):
 class UserTable(Table[str, User]): ...
 
 
+@fastrpc.service("photos")
+class Photos:
+    @fastrpc.method
+    async def put(self, photo: fastrpc.Upload, album: str) -> int:
+        return len(album) + sum([len(piece) async for piece in photo])
+
+    @fastrpc.method
+    async def parts(self, photo: fastrpc.Upload, album: str) -> AsyncIterator[str]:
+        async for piece in photo:
+            yield f"{album} {photo.filename} {photo.content_type} {len(piece)}"
+
+
 # Contracts: a Protocol or an ABC, and what keeps it.
 
 

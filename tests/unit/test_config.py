@@ -437,6 +437,37 @@ def test_a_password_without_a_certificate_is_refused_without_being_shown() -> No
     assert "secret" not in str(refused.value)
 
 
+SECRET = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n"
+
+
+class AsBytes:
+    """A path whose text is bytes."""
+
+    def __fspath__(self) -> bytes:
+        return SECRET.encode()
+
+
+@pytest.mark.parametrize(
+    "contents", [SECRET, Path(SECRET), AsBytes()], ids=["text", "path", "bytes of a path"]
+)
+@pytest.mark.parametrize("name", ["cert_file", "key_file", "ca_file", "crl_file"])
+def test_the_contents_of_a_file_are_no_path_and_are_not_shown(name: str, contents: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"TLS\.{name} is the contents of a file, it must be its path"
+    ) as refused:
+        TLS(**{name: contents})
+    assert "c2VjcmV0" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [b"/etc/key.pem", bytearray(SECRET.encode())], ids=["bytes", "bytearray"])
+def test_bytes_are_no_path_and_are_not_shown(value: Any) -> None:
+    kind = type(value).__name__
+    with pytest.raises(ConfigError, match=rf"TLS\.key_file is {kind}, it must be a path as text") as refused:
+        TLS(cert_file="cert.pem", key_file=value)
+    assert "key.pem" not in str(refused.value)
+    assert "c2VjcmV0" not in str(refused.value)
+
+
 def test_mounts_are_kept_as_they_were_and_compare_by_their_applications() -> None:
     given = {"/": print, "/shop": "shop:app"}
     http = HTTP(mounts=given)

@@ -7,7 +7,7 @@ import pytest
 import fastrpc
 from fastrpc import ConfigError
 from fastrpc.auth import Identity, StaticTokens
-from fastrpc.limits import ConcurrencyLimit, RateLimit
+from fastrpc.limits import Addresses, ConcurrencyLimit, ConnectionRate, RateLimit
 
 
 def test_rate_limit_is_for_the_whole_server_and_all_methods_unless_it_says_otherwise() -> None:
@@ -111,3 +111,41 @@ def test_settings_that_are_called_limits_are_told_their_place() -> None:
 def test_limits_are_a_list_of_limits(given: Any, make: Any) -> None:
     with pytest.raises(ConfigError, match=r"^limits"):
         make([], limits=given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "Addresses has neither allow nor deny"),
+        ({"allow": "10.0.0.0/8"}, "Addresses.allow is '10.0.0.0/8', it must be a list of networks"),
+        ({"deny": [7]}, r"Addresses.deny is \[7\]"),
+        ({"deny": ["proxy"]}, r"Addresses.deny is \['proxy'\], it must be networks"),
+        ({"allow": ["10.0.0.1/8"]}, "has host bits set"),
+        ({"allow": None}, "Addresses.allow is None"),
+    ],
+)
+def test_addresses_refuse_wrong_arguments(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        Addresses(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"rate": 0}, "ConnectionRate.rate is 0"),
+        ({"rate": "20"}, "ConnectionRate.rate is '20'"),
+        ({"burst": 0}, "ConnectionRate.burst is 0"),
+        ({"rate": 1e-9}, "ConnectionRate.burst is 1, which takes 1e\\+09 s to refill"),
+        ({"per": "peer"}, "ConnectionRate.per is 'peer', it must be 'address' or 'server'"),
+    ],
+)
+def test_connection_rate_refuses_wrong_arguments(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        ConnectionRate(**{"rate": 20, **arguments})
+
+
+def test_limits_of_connections_are_values() -> None:
+    assert Addresses(deny=["10.0.0.0/8"]) == Addresses((), ("10.0.0.0/8",))
+    assert hash(Addresses(deny=["10.0.0.0/8"])) == hash(Addresses(deny=("10.0.0.0/8",)))
+    assert [ConnectionRate(rate).tokens for rate in (0.1, 1, 1.5, 20)] == [1, 1, 2, 20]
+    assert ConnectionRate(20, burst=3).tokens == 3

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fastrpc.auth.policy import Policy, Rule
-from fastrpc.method_patterns import MethodPattern
+from fastrpc.patterns import MethodPattern
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.service import BUILTIN_PREFIX

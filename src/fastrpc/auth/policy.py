@@ -9,19 +9,23 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from fastrpc.auth.name_patterns import ANONYMOUS, NamePattern
 from fastrpc.errors import ConfigError
-from fastrpc.method_patterns import MethodPattern
+from fastrpc.patterns import KeyPattern, MethodPattern
 from fastrpc.rpc.identity import Identity
 from fastrpc.value_class import named_value_class, value_class
 from fastrpc.watched_file import WatchedFile
 
-__all__ = ["Decision", "Findings", "Policy", "Right", "Route", "Rule", "Rules"]
+__all__ = ["Decision", "Findings", "KeyRight", "Policy", "Right", "Route", "Rule", "Rules"]
 
 #: The rights that a rule may grant at an embedded registry.
 Right: TypeAlias = Literal["register", "read"]
 
+#: The rights that a rule may grant at a store of keys; writing includes reading.
+KeyRight: TypeAlias = Literal["read_keys", "write_keys"]
+
 _HIGH: Final = 2
-_KEYS: Final = ("who", "allow", "deny", "priority", "register", "read")
 _PATTERN_KEYS: Final = ("allow", "deny", "register", "read")
+_KEY_RIGHTS: Final = ("read_keys", "write_keys")
+_KEYS: Final = ("who", "priority", *_PATTERN_KEYS, *_KEY_RIGHTS)
 _HOW: Final = 'write [[rule]] with who = ["…"], allow = ["service.*"]'
 
 #: Most rules of a policy: each is compared with each caller's first call of a method.
@@ -77,6 +81,9 @@ class Rule:
     #: Services that the callers may register at an embedded registry, and read there.
     register: tuple[MethodPattern, ...] = ()
     read: tuple[MethodPattern, ...] = ()
+    #: Keys of a store that the callers may read, and those that they may write and read.
+    read_keys: tuple[KeyPattern, ...] = ()
+    write_keys: tuple[KeyPattern, ...] = ()
     priority: int = 0
 
     def stands_for(self, identity: Identity | None) -> bool:
@@ -199,6 +206,15 @@ class Policy(Rules):
             for pattern in (rule.register if right == "register" else rule.read)
         )
 
+    def key_patterns(self, identity: Identity | None, right: KeyRight) -> tuple[KeyPattern, ...]:
+        """Return the patterns of the keys to which a caller has a right at a store."""
+        return tuple(
+            pattern
+            for rule in self._rules
+            if rule.stands_for(identity)
+            for pattern in (rule.write_keys if right == "write_keys" else rule.read_keys + rule.write_keys)
+        )
+
     def may_register(self, identity: Identity | None, service: str) -> bool:
         """Return whether a caller may register a service at an embedded registry."""
         return any(pattern.covers(service) for pattern in self.patterns(identity, "register"))
@@ -267,9 +283,9 @@ def _rule(entry: Any) -> Rule:
     if unknown := [name for name in entry if name not in _KEYS]:
         raise ConfigError(f"it has the unknown key {unknown[0]!r}", hint=f"there are {', '.join(_KEYS)}")
     who = _texts("who", entry.get("who"))
-    if not any(name in entry for name in _PATTERN_KEYS):
+    if not any(name in entry for name in (*_PATTERN_KEYS, *_KEY_RIGHTS)):
         raise ConfigError("it allows and denies nothing", hint=_HOW)
-    patterns = {
+    patterns: dict[str, Any] = {
         name: tuple(MethodPattern(text) for text in _texts(name, entry[name]))
         for name in _PATTERN_KEYS
         if name in entry
@@ -278,17 +294,23 @@ def _rule(entry: Any) -> Rule:
         for pattern in patterns.get(name, ()):
             if not pattern.text.endswith("*"):
                 raise ConfigError(f"{name} has {pattern.text!r}", hint="write a service as shop.*")
+    keys: dict[str, Any] = {
+        name: tuple(KeyPattern(text) for text in _texts(name, entry[name]))
+        for name in _KEY_RIGHTS
+        if name in entry
+    }
     priority = entry.get("priority", 0)
     if isinstance(priority, bool) or priority not in (0, _HIGH):
         raise ConfigError(f"priority is {priority!r}, it must be {_HIGH}, or left out")
     if priority and "allow" not in entry:
         raise ConfigError("priority is given without allow: it would have no effect", hint="add allow")
-    return Rule(tuple(NamePattern(text) for text in who), priority=priority, **patterns)
+    return Rule(tuple(NamePattern(text) for text in who), priority=priority, **patterns, **keys)
 
 
 def _texts(name: str, given: Any) -> list[str]:
     if isinstance(given, str) or not isinstance(given, list | tuple) or not given:
-        example = f'["{ANONYMOUS if name == "who" else "shop.*"}"]'
+        form = ANONYMOUS if name == "who" else "shop/**" if name in _KEY_RIGHTS else "shop.*"
+        example = f'["{form}"]'
         raise ConfigError(
             f"{name} is {given!r}, it must be a list of texts", hint=f"write {name} = {example}"
         )

@@ -14,24 +14,29 @@ of them and the bytes over time have limits instead.
 Proxy settings and `.netrc` are ignored.
 """
 
-from fastrpc.bounded_http.client import BoundedHttpClient, Response
+from fastrpc.bounded_http.client import BoundedHttpClient, Response, decoded
 from fastrpc.bounded_http.line_stream import STREAM_BYTES_PER_SECOND, LineStream
 from fastrpc.bounded_http.timed_socket import (
     ANSWER_BYTES,
     ANSWER_SECONDS,
+    PIECE_BYTES,
     REST_SECONDS,
     HttpError,
+    TimedSocket,
     check_values,
 )
 
 __all__ = [
     "ANSWER_BYTES",
     "ANSWER_SECONDS",
+    "PIECE_BYTES",
     "REST_SECONDS",
     "STREAM_BYTES_PER_SECOND",
     "BoundedHttpClient",
     "HttpError",
     "LineStream",
     "Response",
+    "TimedSocket",
     "check_values",
+    "decoded",
 ]

@@ -8,8 +8,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
-from fastrpc.bounded_http.line_stream import LineStream
+import msgspec
+
+from fastrpc.bounded_http.line_stream import STREAM_BYTES_PER_SECOND, LineStream
 from fastrpc.bounded_http.timed_socket import (
     ANSWER_BYTES,
     ANSWER_SECONDS,
@@ -22,7 +25,9 @@ from fastrpc.bounded_http.timed_socket import (
 )
 from fastrpc.value_class import value_class
 
-__all__ = ["BoundedHttpClient", "Response"]
+__all__ = ["BoundedHttpClient", "Response", "decoded"]
+
+T = TypeVar("T")
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
@@ -49,7 +54,7 @@ class Response:
 
 
 class BoundedHttpClient:
-    """A client of one server over one kept connection, for one thread; another thread may call `close`.
+    """A client of one server over one kept connection, for one thread; another thread may call `interrupt` and `close`.
 
     Args:
         encrypt: does a TLS handshake on a connected socket, which then checked the server; None is plain HTTP.
@@ -71,7 +76,7 @@ class BoundedHttpClient:
         # Re-entrant: a finalizer may call `close`, and it can run on any line of the thread that holds the lock.
         self._lock = threading.RLock()
         self._socket: socket.socket | None = None
-        self._is_busy = self._is_closed = self._is_streaming = False
+        self._is_busy = self._is_closed = self._is_streaming = self._was_sent = False
 
     def request(
         self,
@@ -108,12 +113,14 @@ class BoundedHttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         idle_seconds: float,
+        bytes_per_second: int = STREAM_BYTES_PER_SECOND,
     ) -> LineStream:
         """Return the lines of an endless response. It takes the connection until it is closed.
 
         Args:
             target: path and query.
             idle_seconds: longest silence.
+            bytes_per_second: the rate that is allowed, after as many bytes at once as a response may have.
 
         Raises:
             HttpError: there is no response, or one that breaks a rule.
@@ -123,7 +130,7 @@ class BoundedHttpClient:
         with self.using():
             response, source = self._asked(method, target, headers, body, 0.0)
             self._is_streaming = True
-            return LineStream(self, response, source, self._most_bytes, idle_seconds)
+            return LineStream(self, response, source, self._most_bytes, idle_seconds, bytes_per_second)
 
     def _check_free(self) -> None:
         """Refuse a request whose response would be taken for the stream's next lines."""
@@ -133,9 +140,10 @@ class BoundedHttpClient:
     @contextlib.contextmanager
     def using(self) -> Iterator[None]:
         """Use the connection in this thread; a failure ends it and is raised as HttpError."""
+        self._was_sent = False
         with self._lock:
             if self._is_closed:
-                raise HttpError("the client is closed")
+                raise self._failure("the client is closed")
             self._is_busy = True
         try:
             yield
@@ -144,9 +152,14 @@ class BoundedHttpClient:
             self.drop()
             if not isinstance(error, OSError | http.client.HTTPException):
                 raise
-            raise HttpError("the client is closed" if self._is_closed else told(error)) from error
+            raise self._failure("the client is closed" if self._is_closed else told(error)) from error
         finally:
             self._end_request()
+
+    def _failure(self, text: str) -> HttpError:
+        failure = HttpError(text)
+        failure.was_sent = self._was_sent
+        return failure
 
     def _asked(
         self, method: str, target: str, headers: Mapping[str, str] | None, body: bytes, held_seconds: float
@@ -156,6 +169,7 @@ class BoundedHttpClient:
         # `http.client` writes the request and reads the response; it does not connect.
         connection = http.client.HTTPConnection(self._host, self._port)
         connection.sock = connected
+        self._was_sent = True
         connection.request(method, target, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
         if connected.is_ended:
@@ -249,6 +263,12 @@ class BoundedHttpClient:
         if one is not None:
             one.close()
 
+    def interrupt(self) -> None:
+        """Fail a wait of another thread for a response; the next request opens another connection."""
+        with self._lock:
+            if self._socket is not None:
+                _shut(self._socket)
+
     def close(self) -> None:
         """Close the connection, even while another thread waits for a response on it. Closing twice is fine."""
         with self._lock:
@@ -257,6 +277,22 @@ class BoundedHttpClient:
                 _shut(self._socket)
             if not self._is_busy:
                 self.drop()
+
+
+def decoded(text: bytes, kind: type[T], *, strict: bool = True) -> T:
+    """Return the JSON of a response as a type.
+
+    Args:
+        strict: False takes numbers that are written as texts.
+
+    Raises:
+        HttpError: it is something else, or has too many values.
+    """
+    check_values(text)
+    try:
+        return msgspec.json.decode(text, type=kind, strict=strict)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HttpError(f"the answer does not fit: {error}") from None
 
 
 def _is_quiet(one: socket.socket) -> bool:

@@ -15,6 +15,10 @@ __all__ = ["STREAM_BYTES_PER_SECOND", "LineStream"]
 #: change every second take less; parsing this much takes some 2 % of a core.
 STREAM_BYTES_PER_SECOND = 1024 * 1024
 
+#: Bytes that each received piece counts beside its own, for the work that it makes: chunks of one byte would take a
+#: core before their bytes reached the rate.
+PIECE_COST_BYTES = 64
+
 #: Shortest wait for bytes of a stream: `receive(0)` looks for those that are there.
 _LEAST_SECONDS = 0.001
 
@@ -33,7 +37,7 @@ class LineStream:
     """The lines of an endless response, for the thread that made the request.
 
     A line is refused if it is longer than a whole response may be, or takes more than `REST_SECONDS` from its first
-    byte to its last; the response, if it is silent for too long or sends more than `STREAM_BYTES_PER_SECOND`.
+    byte to its last; the response, if it is silent for too long or sends too many bytes a second.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class LineStream:
         source: TimedSocket,
         most_bytes: int,
         idle_seconds: float,
+        bytes_per_second: int,
     ) -> None:
         self.status = response.status
         self._client = client
@@ -50,6 +55,7 @@ class LineStream:
         self._source = source
         self._most_bytes = most_bytes
         self._idle_seconds = idle_seconds
+        self._bytes_per_second = bytes_per_second
         self._lines: deque[bytes] = deque()
         # The beginning of the next line, and the instant of its first byte.
         self._begun = bytearray()
@@ -110,11 +116,11 @@ class LineStream:
 
     def _check_rate(self, seconds: float) -> None:
         """Refuse more bytes than may come, after so many seconds since this was last called."""
-        most = min(float(self._most_bytes), self._allowed + seconds * STREAM_BYTES_PER_SECOND)
-        self._allowed = most - (self._source.received - self._counted)
+        most = min(float(self._most_bytes), self._allowed + seconds * self._bytes_per_second)
+        self._allowed = most - (self._source.received - self._counted) - PIECE_COST_BYTES
         self._counted = self._source.received
         if self._allowed < 0:
-            raise HttpError(f"the server sends more than {STREAM_BYTES_PER_SECOND:,} bytes a second")
+            raise HttpError(f"the server sends more than {self._bytes_per_second:,} bytes a second")
 
     def _cut(self, piece: bytes) -> None:
         """Cut received bytes into lines; b"" is the end."""

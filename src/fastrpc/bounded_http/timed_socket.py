@@ -41,6 +41,9 @@ PIECE_BYTES = 65_536
 class HttpError(Exception):
     """A request failed, or its response broke a rule; the text is one line and safe to print."""
 
+    #: Whether the server may have received the request.
+    was_sent = True
+
     def __init__(self, text: str) -> None:
         super().__init__(printable(" ".join(text[: 4 * TEXT_CHARACTERS].split()))[:TEXT_CHARACTERS])
 

@@ -1,10 +1,13 @@
 """The command line, `fastrpc COMMAND`; `application` has the table of commands.
 
+    serving/    `fastrpc run` and `fastrpc dev`: options, plan, reports
     calling/    `fastrpc call`: arguments, kinds of methods, standard streams; `http` calls by HTTP
     contracts/  `fastrpc contract`: reads, writes and compares contracts, and the descriptions that reflection returns
     gateway/    `fastrpc gateway`: the services of a registry by HTTP
     benchmark/  `fastrpc bench`
-    serving, registering, listing, registry_listing, checking, copying, policies, certificates    the other commands
+    stores/     `fastrpc store`, `fastrpc kv`
+    registering, listing, registry_listing, checking, copying, policies, certificates, locking    the other commands
+    hosted      what `fastrpc registry` and `fastrpc store` share
     dialing, listening        the options of commands that dial, and of those that listen
     settings, setting_places  the settings of `fastrpc run`, and the key or variable to correct
     printing, output          results and messages;  log_output, json_lines, telemetry: logs and spans

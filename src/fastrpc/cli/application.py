@@ -28,11 +28,11 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = {
-    "run": _Command("serving", "run", "run app:services --address tcp://0.0.0.0:8972 --workers 4"),
+    "run": _Command("serving.command", "run", "run app:services --address tcp://0.0.0.0:8972 --workers 4"),
     "serve": _Command(
-        "serving", "run", "serve app:services --address tcp://0.0.0.0:8972", help="The same as run."
+        "serving.command", "run", "serve app:services --address tcp://0.0.0.0:8972", help="The same as run."
     ),
-    "dev": _Command("serving", "dev", "dev app:services"),
+    "dev": _Command("serving.command", "dev", "dev app:services"),
     "call": _Command(
         "calling.command", "call", "call tcp://127.0.0.1:8972 arith.mul 6 b=7", takes_values=True
     ),
@@ -50,6 +50,8 @@ _COMMANDS = {
     "registry": _Command(
         "registering", "registry", "registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
     ),
+    "store": _Command("stores.storing", "store", "store --data-dir /var/lib/fastrpc-store"),
+    "kv": _Command("stores.keys", "kv", "kv get store://127.0.0.1:8969 shop/limits"),
     "gateway": _Command(
         "gateway.command",
         "gateway",
@@ -57,6 +59,10 @@ _COMMANDS = {
     ),
     "policy": _Command("policies", "policy", "policy check policy.toml app:services"),
     "certs": _Command("certificates", "certs", "certs dev certs --name localhost"),
+    "lock": _Command("locking", "lock", "lock store://127.0.0.1:8969 jobs/nightly --wait 60 -- ./nightly.sh"),
+    "elect": _Command("locking", "elect", "elect store://127.0.0.1:8969 shop -- ./leader.sh"),
+    "leader": _Command("locking", "leader", "leader store://127.0.0.1:8969 shop"),
+    "lan": _Command("lan_keys", "lan", "lan key lan.keys"),
 }
 
 #: `markdown` joins the lines of a paragraph.

@@ -94,13 +94,14 @@ class Dialing:
             _check_local(Address.parse(target))
         return Client(self.with_token(target), credentials=credentials, config=self.config)
 
-    def registry(self, url: str) -> WatchedRegistry:
-        """Open a registry.
+    def registry(self, *urls: str) -> WatchedRegistry:
+        """Open a registry, or several as one.
 
         Raises:
-            ConfigError: the URL or the token cannot be used.
+            ConfigError: a URL or the token cannot be used.
         """
-        return open_registry(self.with_token(url), tls=self.config.tls)
+        places = [self.with_token(url) for url in urls]
+        return open_registry(places[0] if len(places) == 1 else places, tls=self.config.tls)
 
     def with_token(self, target: str) -> str:
         """Return a target; one of an embedded registry with the token for that, unless it names one."""

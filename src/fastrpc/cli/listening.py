@@ -21,6 +21,7 @@ __all__ = [
     "ServerKey",
     "TokensFile",
     "Workers",
+    "address_option",
     "check_encrypts",
     "checked_format",
     "checked_level",
@@ -71,6 +72,16 @@ LogFormatName = Annotated[
     ),
 ]
 AddressesAsJson = Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")]
+
+
+def address_option(default: str) -> Any:
+    """Return the option `--address` of a command that listens at `default` without it."""
+    return typer.Option(
+        "--address",
+        "-a",
+        metavar="ADDRESS",
+        help=f"Where to listen; may be repeated. [default: {default}]",
+    )
 
 
 def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from fastrpc.cli.contracts.descriptions import (
     ServiceDescription,
     read_descriptions,
 )
-from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.grpc_servers.described import describe_services
 from fastrpc.cli.grpc_servers.reflection import ServerDescriptors, is_grpc
 from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
+from fastrpc.cli.registry_comparison import compare_registries
 from fastrpc.cli.registry_listing import list_registry
 from fastrpc.client.client import Client
-from fastrpc.errors import CallError
+from fastrpc.errors import CallError, ConfigError
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.description import nearest_name
 from fastrpc.server.builtin import BUILTIN_PREFIX
@@ -54,6 +55,14 @@ def list_services(
     ],
     service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Only this one.")] = None,
     with_builtin: Annotated[bool, typer.Option("--all", help="Show fastrpc's own services too.")] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="URL",
+            help="Another registry: show what differs between the two, and exit with 1 if anything does.",
+        ),
+    ] = None,
     timeout: Timeout = 5.0,
     ca: Authorities = None,
     cert: Certificate = None,
@@ -65,9 +74,20 @@ def list_services(
     """List services, methods and signatures of a server, or services, endpoints and health of a registry."""
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
-    if names_registry(address):
+        if compare is not None and not (names_registry(address) and names_registry(compare)):
+            raise ConfigError("--compare compares two registries", hint="write registry://host:port for both")
+    if compare is not None:
+        compare_registries((address, compare), service, timeout, dial, as_json=as_json)
+    elif names_registry(address):
         list_registry(address, service, timeout, dial, as_json=as_json)
-        return
+    else:
+        _list_server(address, service, timeout, dial, with_builtin=with_builtin, as_json=as_json)
+
+
+def _list_server(
+    address: str, service: str | None, timeout: float, dial: Dialing, *, with_builtin: bool, as_json: bool
+) -> None:
+    """Print services, methods and signatures."""
     with reported(ExitCode.USAGE):
         client = dial.client(address)
     with reported(ExitCode.FAILED, as_json=as_json):

@@ -14,7 +14,7 @@ from fastrpc.cli.contracts.source import definitions_in
 from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import describe_error, print_json, reported
 from fastrpc.errors import ConfigError
-from fastrpc.method_patterns import MethodPattern
+from fastrpc.patterns import MethodPattern
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.identity import Identity

@@ -1,6 +1,8 @@
 """`fastrpc list` of a registry: its services, their endpoints and the health of each."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import typer
@@ -17,12 +19,12 @@ from fastrpc.config import TLS, ClientConfig, Timeouts
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
 from fastrpc.registries.base.registry import WatchedRegistry
-from fastrpc.registries.base.urls import split_target
+from fastrpc.registries.base.urls import names_service, split_target
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.status import Status
 from fastrpc.workers.plan import ExitCode
 
-__all__ = ["list_registry"]
+__all__ = ["asked", "list_registry", "listed", "split"]
 
 #: The health shown for an endpoint that does not answer, and for one without the health service.
 UNREACHABLE = "UNREACHABLE"
@@ -47,23 +49,15 @@ Found = dict[str, list[tuple[Endpoint, str]]]
 def list_registry(url: str, service: str | None, timeout: float, dial: Dialing, *, as_json: bool) -> None:
     """Print services, endpoints and their health; `url` may name a service too."""
     with reported(ExitCode.USAGE):
-        url, named = _split(url)
+        url, named = split(url)
         service = service or named
         registry = dial.registry(url)
 
     async def look() -> Found:
-        try:
+        async with asked(registry):
             # A DNS name is a host name: the servers there know no service of that name.
             wanted = _Wanted(service, timeout, url.lower().startswith("dns:"), dial.config.tls)
             return await _look(registry, wanted)
-        except StoreError as error:
-            if error.status is Status.UNAVAILABLE:
-                error.hint = error.hint or "check the address, and that the registry runs there"
-            elif error.status is Status.PERMISSION_DENIED:
-                error.hint = error.hint or _RIGHT_HINT
-            raise
-        finally:
-            await registry.aclose()
 
     with reported(ExitCode.FAILED, as_json=as_json):
         found = run_async(look())
@@ -76,12 +70,36 @@ def list_registry(url: str, service: str | None, timeout: float, dial: Dialing, 
         _print(found)
 
 
-def _split(url: str) -> tuple[str, str | None]:
+def split(url: str) -> tuple[str, str | None]:
     """Return the registry, and the service that its URL names, if it does."""
-    scheme, _, rest = url.partition("://")
-    if scheme.lower() != "dns" and not rest.partition("?")[0].partition("/")[2]:
-        return url, None
-    return split_target(url) or (url, None)
+    return (split_target(url) if names_service(url) else None) or (url, None)
+
+
+@contextlib.asynccontextmanager
+async def asked(registry: WatchedRegistry) -> AsyncIterator[None]:
+    """Add advice to errors of a registry in the block, and close it at the end."""
+    try:
+        yield
+    except StoreError as error:
+        if error.status is Status.UNAVAILABLE:
+            error.hint = error.hint or "check the address, and that the registry runs there"
+        elif error.status is Status.PERMISSION_DENIED:
+            error.hint = error.hint or _RIGHT_HINT
+        raise
+    finally:
+        await registry.aclose()
+
+
+async def listed(
+    registry: WatchedRegistry, service: str | None, timeout: float
+) -> dict[str, tuple[Endpoint, ...]]:
+    """Return the endpoints of each service, or of one.
+
+    Raises:
+        StoreError: the registry refuses, or did not tell all of them in time.
+    """
+    names = [service] if service is not None else await _names(registry)
+    return dict(zip(names, await _lists(registry, names, timeout), strict=True))
 
 
 class _Wanted(NamedTuple):
@@ -95,10 +113,9 @@ class _Wanted(NamedTuple):
 
 
 async def _look(registry: WatchedRegistry, wanted: _Wanted) -> Found:
-    names = [wanted.service] if wanted.service is not None else await _names(registry)
-    lists = await _lists(registry, names, wanted.timeout)
+    lists = await listed(registry, wanted.service, wanted.timeout)
     served: dict[Address, list[str]] = {}
-    for name, endpoints in zip(names, lists, strict=True):
+    for name, endpoints in lists.items():
         for endpoint in endpoints:
             served.setdefault(endpoint.address, []).append(name)
     places = asyncio.Semaphore(ASKED_AT_ONCE)
@@ -110,7 +127,7 @@ async def _look(registry: WatchedRegistry, wanted: _Wanted) -> Found:
     answers = dict(zip(served, await asyncio.gather(*map(ask, served)), strict=True))
     return {
         name: [(endpoint, answers[endpoint.address][name]) for endpoint in endpoints]
-        for name, endpoints in zip(names, lists, strict=True)
+        for name, endpoints in lists.items()
     }
 
 
@@ -126,16 +143,11 @@ async def _names(registry: WatchedRegistry) -> list[str]:
 async def _lists(
     registry: WatchedRegistry, services: list[str], timeout: float
 ) -> list[tuple[Endpoint, ...]]:
-    """Return the endpoints of each service.
-
-    Raises:
-        StoreError: the registry refuses, or did not tell all of them in time.
-    """
     ends = asyncio.get_running_loop().time() + timeout
     places = asyncio.Semaphore(WATCHED_AT_ONCE)
     told = 0
 
-    async def listed(service: str) -> tuple[Endpoint, ...]:
+    async def told_of(service: str) -> tuple[Endpoint, ...]:
         nonlocal told
         async with places:
             try:
@@ -148,7 +160,7 @@ async def _lists(
         told += 1
         return endpoints
 
-    asking = [asyncio.ensure_future(listed(service)) for service in services]
+    asking = [asyncio.ensure_future(told_of(service)) for service in services]
     try:
         return await asyncio.gather(*asking)
     finally:

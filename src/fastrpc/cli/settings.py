@@ -1,15 +1,16 @@
 """Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
 
-The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `control`, `registry`, `advertise`,
-`zone`, `region`, `latitude`, `longitude`, `label`, `weight`, `tokens`, `policy`, `log_level`, `log_format`, `otel`;
-each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
+The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `control`, `registry`, `store`,
+`advertise`, `zone`, `region`, `latitude`, `longitude`, `label`, `weight`, `tokens`, `policy`, `log_level`,
+`log_format`, `otel`; each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
+`[addresses]` and `[connection_rate]` are two of the limits of `fastrpc.limits`.
 """
 
 import dataclasses
 import os
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
@@ -19,6 +20,7 @@ from fastrpc.cli.setting_places import SettingPlaces
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import SECRETS
 from fastrpc.errors import ConfigError
+from fastrpc.limits import Addresses, ConnectionRate, Limit
 from fastrpc.rpc.description import nearest_name
 from fastrpc.workers.plan import DEFAULT_ADDRESS
 
@@ -26,11 +28,11 @@ __all__ = ["RunSettings", "read_settings"]
 
 PREFIX = "FASTRPC_"
 
-#: FASTRPC_TOKEN is the token of commands that dial.
-_CLIENT_TOKEN = "TOKEN"  # noqa: S105 (a name)
+#: FASTRPC_TOKEN is the token of commands that dial, FASTRPC_LAN_KEY_FILE belongs to `lan://`.
+_NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE"}
 
 #: Settings whose values errors do not show: secrets, and URLs that may hold one.
-_HIDDEN = SECRETS | {"registry"}
+_HIDDEN = SECRETS | {"registry", "store"}
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat = Literal["text", "json"]
@@ -45,7 +47,8 @@ _OWN_KEYS: dict[str, Any] = {
     "worker_timeout": float | None,
     "max_calls": int | None,
     "control": str | None,
-    "registry": str | None,
+    "registry": str | list[str] | None,
+    "store": str | None,
     "advertise": str | list[str],
     "zone": str,
     "region": str,
@@ -58,8 +61,18 @@ _OWN_KEYS: dict[str, Any] = {
     "log_level": LogLevel,
     "log_format": LogFormat,
     "otel": bool,
+    "addresses.allow": list[str],
+    "addresses.deny": list[str],
+    "connection_rate.rate": float,
+    "connection_rate.burst": int | None,
+    "connection_rate.per": Literal["address", "server"],
 }
 
+#: The limits whose fields are sections of the file.
+_LIMITS: dict[str, type[Addresses | ConnectionRate]] = {
+    "addresses": Addresses,
+    "connection_rate": ConnectionRate,
+}
 
 #: Those of them that are fields of a `Place`.
 _PLACE_KEYS = ("zone", "region", "latitude", "longitude", "weight")
@@ -81,10 +94,12 @@ class RunSettings:
     #: The path of the control socket; whether to take the place of the program there.
     control: str | None = None
     takeover: bool = False
-    registry: str | None = None
+    registry: tuple[str, ...] = ()
+    store: str | None = None
     advertise: tuple[str, ...] = ()
     #: The given fields of a `Place`, with the labels as pairs under "label".
     placed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
     #: Files of tokens and rules.
     tokens: str | None = None
     policy: str | None = None
@@ -125,7 +140,7 @@ def read_settings(
         if value is not None:
             found.values[key] = value
             found.places.pop(key, None)
-    values, places = found.values, SettingPlaces(found.places, _fields_of(ServerConfig))
+    values, places = found.values, SettingPlaces(found.places, _fields_of_all())
     settings = RunSettings(
         app=values.get("app"),
         addresses=_several(values.get("address", DEFAULT_ADDRESS)),
@@ -140,9 +155,11 @@ def read_settings(
         places=places,
         said={key: value for key, value in values.items() if key not in _OWN_KEYS},
         control=values.get("control"),
-        registry=values.get("registry"),
+        registry=_several(values.get("registry") or ()),
+        store=values.get("store"),
         advertise=_several(values.get("advertise", ())),
         placed=_placed(values),
+        limits=tuple(_limits(values, places)),
         tokens=values.get("tokens"),
         policy=values.get("policy"),
     )
@@ -152,6 +169,18 @@ def read_settings(
 def _placed(values: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: values[name] for name in _PLACE_KEYS if name in values}
     return given | ({"label": _several(values["label"])} if "label" in values else {})
+
+
+def _limits(values: Mapping[str, Any], places: SettingPlaces) -> Iterator[Limit]:
+    """Yield the limits whose sections are given."""
+    for section, kind in _LIMITS.items():
+        keys = [key for key in values if key.rpartition(".")[0] == section]
+        if keys:
+            # A rate is needed; its absence is told as any other wrong value.
+            given: dict[str, Any] = {"rate": None} if kind is ConnectionRate else {}
+            given |= {key.rpartition(".")[2]: values[key] for key in keys}
+            with places.naming_fields(section):
+                yield kind(**given)
 
 
 def _several(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -183,6 +212,13 @@ def _fields_of(settings: type[Any], section: str = "") -> dict[str, str]:
         fields[f"{section}{name}"] = f"{settings.__name__}.{name}"
         if inner is not None:
             fields |= _fields_of(inner, f"{section}{name}.")
+    return fields
+
+
+def _fields_of_all() -> dict[str, str]:
+    fields = _fields_of(ServerConfig)
+    for section, kind in _LIMITS.items():
+        fields |= {f"{section}.{one.name}": f"{kind.__name__}.{one.name}" for one in dataclasses.fields(kind)}
     return fields
 
 
@@ -351,7 +387,9 @@ def _take_environment(found: _Found, environment: Mapping[str, str], keys: Mappi
         if text is None:
             continue
         takes_many = any(get_origin(one) in {list, tuple} for one in (kind, *get_args(kind)))
-        value: Any = [part.strip() for part in text.split(",")] if takes_many else text
+        # URLs contain commas.
+        parts = text.split() if key == "registry" else text.split(",")
+        value: Any = [part.strip() for part in parts] if takes_many and text != "none" else text
         if get_origin(kind) is Mapping and "=" in text:
             # As in FASTRPC_HTTP_MOUNTS=/=shop:app,/old=old_shop:app.
             value = dict(part.strip().partition("=")[::2] for part in text.split(","))
@@ -360,7 +398,7 @@ def _take_environment(found: _Found, environment: Mapping[str, str], keys: Mappi
 
 def _suspicious(environment: Mapping[str, str], keys: Mapping[str, Any]) -> list[str]:
     """Return a warning for each variable whose name is close to one of ours."""
-    known = {_variable(key).removeprefix(PREFIX) for key in keys} | {"CONFIG", _CLIENT_TOKEN}
+    known = {_variable(key).removeprefix(PREFIX) for key in keys} | _NO_SETTINGS
     warnings = []
     for name in environment:
         rest = name.removeprefix(PREFIX)

@@ -32,7 +32,7 @@ def check_sdk() -> None:
 async def telemetry() -> AsyncIterator[list[Any]]:
     """Run the SDK while the sources are entered: a source of no services.
 
-    A provider that the program has set stands.
+    A provider that the program sets itself is kept.
 
     Raises:
         ConfigError: the environment names an exporter that is not installed or cannot start.

@@ -12,7 +12,7 @@
     target        the meaning of an address;  following: brings the lists of a registry;  probing: checks of health
     credentials   the token to show;  renewal: shows another one in time
     serving       the services of a client, which its servers may call
-    blocking/     the same without a loop
+    blocking/     the same without a loop;  services/: one client for many services
 
 It may import every layer below it, `peers/` above all, and nothing of `server/`.
 """

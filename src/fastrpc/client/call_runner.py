@@ -221,7 +221,7 @@ class CallRunner(Answers, BaseCallRunner):
 
 
 def peer_of(call: ClientCall, endpoints: Sequence[Endpoint], service: str) -> "Peer":
-    """Return the peer of a call: the endpoint of its last attempt, or those it may go to."""
+    """Return the peer of a call: the endpoint of its last attempt, before the first one the first in the list."""
     endpoint = call.endpoint or (endpoints[0] if endpoints else None)
     from fastrpc.peers.peer import Peer
 

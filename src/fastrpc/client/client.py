@@ -39,7 +39,7 @@ from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
     from fastrpc.client.serving import ClientServices
-    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.registry import RegistryOption
 
 __all__ = [
     "Client",
@@ -75,8 +75,9 @@ class Client(Caller, FanOut, StreamVerbs):
         target: an address such as `tcp://host:port`, `unix:///path` or `memory://name`; a list of addresses of equal
             servers; the URL of a service in a registry, such as `consul://host:8500/arith` or `dns://host:port`; or
             the name of a service, together with `registry`.
-        registry: the registry that lists the endpoints: a URL without the service, or an object of
-            `fastrpc.registries`. Closing the client does not close such an object.
+        registry: the registry that lists the endpoints: a URL without the service, an object of
+            `fastrpc.registries`, or a list of them, see `fastrpc.registries.Merged`. Closing the client does not close
+            such an object.
         selector: the rule that picks an endpoint for a call, by name or as an object, see `fastrpc.selectors`. The
             default is round robin.
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
@@ -97,7 +98,7 @@ class Client(Caller, FanOut, StreamVerbs):
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
         *,
-        registry: "str | Registry | None" = None,
+        registry: "RegistryOption | None" = None,
         selector: str | Selector | None = None,
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
@@ -255,10 +256,11 @@ class _Unclosed:
         self._process = process_generation()
 
     def __del__(self) -> None:
-        if self._pool.is_used and not self._pool.is_closed and self._process == process_generation():
-            warnings.warn(
-                f"unclosed <Client of {self._pool.target}>", ResourceWarning, source=self, stacklevel=2
-            )
+        pool = self._pool
+        # One that rests has nothing open.
+        is_open = pool.is_used and not (pool.is_closed or pool.is_resting)
+        if is_open and self._process == process_generation():
+            warnings.warn(f"unclosed <Client of {pool.target}>", ResourceWarning, source=self, stacklevel=2)
 
 
 class OptionsCheck:
@@ -404,7 +406,7 @@ def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always:
     return settings
 
 
-def client_stats(connections: Sequence[Any], totals: CallTotals) -> dict[str, Any]:
+def client_stats(connections: Sequence[Any], totals: Any) -> dict[str, Any]:
     """Return the sums over the open connections of a client, and its totals."""
     # The figures of a blocking client first read its input, which may be its end.
     found = [(connection.stats(), connection) for connection in connections]

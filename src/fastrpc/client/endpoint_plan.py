@@ -17,7 +17,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConnectError, FastRPCError
 from fastrpc.status import Status
 
-__all__ = ["CROWD_CALLS", "CROWD_SECONDS", "MOST_AUTOMATIC", "EndpointPlan"]
+__all__ = ["CROWD_CALLS", "CROWD_SECONDS", "MOST_AUTOMATIC", "EndpointPlan", "refusal_at"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -220,11 +220,7 @@ class EndpointPlan:
 
     def note_refusal(self, status: int, text: object, at: float) -> None:
         """Record that the server refused the credentials: calls fail with its verdict until another one is dialled."""
-        told = f"{self.endpoint} refused the credentials: {text}"
-        if status == Status.UNAVAILABLE:
-            self.note_failure(ConnectError(told), at)
-        else:
-            self.note_failure(CallError(Status(status), told, processed="no"), at)
+        self.note_failure(refusal_at(self.endpoint, status, text), at)
 
     def note_pings(self, engine: object) -> None:
         """Halve the pings of further connections if the server left one because of too many."""
@@ -294,6 +290,14 @@ class EndpointPlan:
     def is_untried(self) -> bool:
         """Whether SETTINGS never arrived and no dial failed."""
         return self.error is None and not self.was_ready
+
+
+def refusal_at(endpoint: Endpoint, status: int, text: object) -> FastRPCError:
+    """Return the error of calls to a server that refused the credentials of a connection."""
+    told = f"{endpoint} refused the credentials: {text}"
+    if status == Status.UNAVAILABLE:
+        return ConnectError(told)
+    return CallError(Status(status), told, processed="no")
 
 
 def _without_frames(error: FastRPCError) -> FastRPCError:

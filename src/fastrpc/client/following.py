@@ -92,6 +92,13 @@ class Follower:
         if close is not None:
             close()
 
+    def rest(self) -> None:
+        """Stop the watch until `open` and `start` follow again."""
+        self.stop()
+        if self._task is not None:
+            self._task.cancel()
+        self._watch = self._task = self._error = None
+
     async def close(self) -> None:
         """Stop the watch, and close a registry that was opened for this client."""
         self.stop()

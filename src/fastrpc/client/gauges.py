@@ -17,14 +17,19 @@ STATES = ("connected", "connecting", "failed", "idle", "ejected", "down")
 
 
 def client_gauges(
-    target: Target, subchannels: Sequence[EndpointPlan], config: ClientConfig
+    target: Target, subchannels: Sequence[EndpointPlan], config: ClientConfig, *, is_alone: bool = True
 ) -> Iterator[Gauge]:
-    """Yield the gauges of one client. Several clients of one service are added up."""
+    """Yield the gauges of one client. Several clients of one service are added up.
+
+    Args:
+        is_alone: whether its connections are its own, and so counted here.
+    """
     connections: Counter[tuple[str, str]] = Counter()
     states: Counter[str] = Counter()
     for subchannel in list(subchannels):
         endpoint = subchannel.endpoint
-        connections[endpoint.address.scheme, wire_of(endpoint, config)] += len(subchannel.connections)
+        if is_alone:
+            connections[endpoint.address.scheme, wire_of(endpoint, config)] += len(subchannel.connections)
         states[_state_of(subchannel)] += 1
         if subchannel.endpoint_state is not None:
             state = subchannel.endpoint_state.breaker_state

@@ -4,10 +4,11 @@ A selector that places keys picks from the list of endpoints, connected or not. 
 never dialled, or has just lost its connection. It waits for that dial, once, and goes to the key's next endpoint when
 the dial fails or the wait is over: `Timeouts.connect`, and at most half of the time that the call has left.
 
-A dial that a call has waited for gets that time once: a server that accepts connections and stays silent delays the
-first call of a client, and no later one that would wait no longer. A loop dials the key's next endpoints meanwhile; an
-endpoint whose dial has not begun, as in a thread, gets its own time, and so do all while no endpoint at all is
-connected.
+The calls of a client share the time for one dial, counted from the first call that waited for it. So a server that
+accepts connections and stays silent delays the first call, and not each later one.
+
+In a loop one call gets that time once for all endpoints whose dial has begun, because they are dialled at the same
+time. An endpoint gets its own time if its dial has not begun, as in a thread, or if no endpoint is connected at all.
 """
 
 import math
@@ -49,7 +50,7 @@ class KeyWait:
         return ends if ends > now else None
 
     def begin(self, endpoint: "EndpointPlan", now: float, seconds_left: float | None) -> None:
-        """Begin to wait for an endpoint; those that are dialled already share the time of the first one."""
+        """Begin to wait for an endpoint; further ones whose dial has begun share the time of the first."""
         if self._ends is None or not _has_begun(endpoint):
             self._seconds = self._length(seconds_left)
             self._ends = now + self._seconds
@@ -57,7 +58,7 @@ class KeyWait:
             endpoint.awaited_since = now
 
     def renew(self) -> None:
-        """Let the call wait for another endpoint as long as for the first one: no connected one would take it."""
+        """Give the next endpoint the full time: no endpoint is connected that could take the call instead."""
         self._ends = None
 
     def _length(self, seconds_left: float | None) -> float:

@@ -10,7 +10,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.selectors import EndpointState
@@ -31,9 +31,10 @@ from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.protocols.base import ClientEngine
 
 if TYPE_CHECKING:
+    from fastrpc.client.services.sharing import SharedConnections
     from fastrpc.client.serving import ClientServices
 
-__all__ = ["ConnectionPool"]
+__all__ = ["ConnectionPool", "Home"]
 
 #: The number of subchannels from which a pass over all of them takes noticeable time.
 MANY_LINKS = 64
@@ -43,11 +44,35 @@ TELLING_SHARE = 4
 LONGEST_PAUSE = 0.25
 
 
+class Home(Protocol):
+    """The part of a `Services` that the pool of one of its services tells."""
+
+    def used_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Record the loop of the first use of a service.
+
+        Raises:
+            RuntimeError: other services were used on another loop.
+        """
+
+    def left(self, pool: "ConnectionPool") -> None:
+        """Forget the client of a pool that closed."""
+
+    @property
+    def connections(self) -> "SharedConnections":
+        """The connections of all its pools."""
+
+
 class ConnectionPool:
     """All subchannels of a client. `on_change` runs whenever a connection is made or lost."""
 
     #: Credentials that connections show to servers.
     credentials: ClientCredentials | None = None
+
+    #: The `Services` that has this pool; None for a client of its own.
+    home: Home | None = None
+
+    #: Whether it follows no registry and has no connections until the next call.
+    is_resting = False
 
     def __init__(
         self,
@@ -115,6 +140,8 @@ class ConnectionPool:
             raise RuntimeError(
                 "a Client with services is entered before its first call: async with Client(…)"
             )
+        if self.home is not None:
+            self.home.used_on(loop)
         if self._follower is not None:
             self._follower.open()
         self.loop = self.dials.loop = loop
@@ -127,6 +154,37 @@ class ConnectionPool:
                 subchannel.is_dormant = self._has_idle = True
         if self._follower is not None:
             self._follower.start(loop)
+
+    @property
+    def shared(self) -> "SharedConnections | None":
+        """The connections that this client shares with others; None for a client of its own."""
+        return None if self.home is None else self.home.connections
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the registry's lists are followed now."""
+        return self._follower is not None and self.is_used and not (self.is_resting or self.is_closed)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether calls wait for a connection or a list."""
+        return self._waiters.any_waits or any(each.has_waiting for each in self.subchannels)
+
+    def rest(self) -> None:
+        """Follow the registry no more and leave every endpoint, until the next call."""
+        if self._follower is not None and self.is_watching:
+            self.is_resting, self._has_list, self._has_idle = True, False, True
+            self._follower.rest()
+            for subchannel in self.subchannels:
+                subchannel.rest()
+            self.changed()
+
+    def _follow_again(self) -> None:
+        """End the rest: a call needs the list of the registry."""
+        if self.is_resting and self._follower is not None:
+            self._follower.open()
+            self.is_resting = False
+            self._follower.start(self.loop)
 
     @property
     def connections(self) -> list[ClientEngine]:
@@ -228,7 +286,9 @@ class ConnectionPool:
             self._mark()
         is_dormant = any(subchannel.is_dormant for subchannel in self.subchannels)
         for connection in self.connections:
-            connection.announces_calls = is_dormant
+            # Another client of a shared connection may wait for the announcement as well.
+            if is_dormant or self.home is None:
+                connection.announces_calls = is_dormant
         self._on_change()
         self._waiters.wake()
 
@@ -262,6 +322,7 @@ class ConnectionPool:
         """
         while True:
             self.check_open()
+            self._follow_again()
             connections = [connection for connection in self.connections if connection.is_ready or not ready]
             if connections:
                 return random.choice(connections)
@@ -309,6 +370,7 @@ class ConnectionPool:
         """
         while not self._has_list or (wait and not self.subchannels):
             self.check_open()
+            self._follow_again()
             error = None if self._follower is None else self._follower.error
             if error is not None and not wait:
                 raise registry_failure(method, self.target, error)
@@ -319,7 +381,14 @@ class ConnectionPool:
 
     def gauges(self) -> Iterable[Gauge]:
         """Return the gauges of the client; none once it is closed."""
-        return () if self.is_closed else client_gauges(self.target, self.subchannels, self.config)
+        if self.is_closed:
+            return ()
+        return client_gauges(self.target, self.subchannels, self.config, is_alone=self.home is None)
+
+    def record_of(self, endpoint: Endpoint) -> Endpoint:
+        """Return the record that the service of this client has of an endpoint, which other services share."""
+        subchannel = self._plan.find(endpoint.address)
+        return endpoint if subchannel is None else subchannel.endpoint
 
     def subchannel_at(self, address: Address) -> Subchannel | None:
         """Return the subchannel of one endpoint."""
@@ -346,11 +415,15 @@ class ConnectionPool:
         self.dials.close()
         for subchannel in (*self.subchannels, *self._removed):
             subchannel.close()
+        if self.home is not None:
+            self.home.left(self)
+        if self.is_used:
+            # At once: connections that other clients use stay open.
+            self._tell()
         if self._follower is not None:
             await self._follower.close()
         if not self.is_used:
             return
-        self.changed()
         try:
             async with asyncio.timeout((self.config.timeouts.linger or 0.0) + 1.0):
                 while self.open_connections:

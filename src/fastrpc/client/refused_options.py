@@ -14,6 +14,9 @@ __all__ = ["explain_options"]
 
 P = ParamSpec("P")
 
+#: The first argument of a constructor, and an example of it.
+_EXAMPLES = {"target": "tcp://host:port", "registry": "consul://host:8500"}
+
 _PLACES = frozenset({"address", "addresses", "endpoint", "endpoints", "host", "port", "url", "uri"})
 
 
@@ -25,19 +28,22 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
         ConfigError: services are given to a client that cannot serve.
     """
     known = inspect.signature(init).parameters.keys()
+    first = next(name for name in known if name != "self")
 
     @functools.wraps(init)
     def explained(*args: P.args, **kwargs: P.kwargs) -> None:
         unknown = [name for name in kwargs if name not in known]
         if unknown:
-            if "services" in unknown:
+            if "services" in unknown and first == "target":
                 _check_services(type(args[0]).__name__, kwargs.pop("services"))
                 unknown.remove("services")
             for name in unknown:
-                raise _refusal(type(args[0]).__name__, name, [each for each in known if each != "self"])
-        # `self` and the target.
-        if len(args) != 2 and "target" not in kwargs:
-            raise _wrong_count(type(args[0]).__name__, len(args) - 1)
+                raise _refusal(
+                    type(args[0]).__name__, first, name, [each for each in known if each != "self"]
+                )
+        # `self` and the first one.
+        if len(args) != 2 and first not in kwargs:
+            raise _wrong_count(type(args[0]).__name__, first, len(args) - 1)
         init(*args, **kwargs)
 
     return explained
@@ -53,16 +59,18 @@ def _check_services(client: str, services: object) -> None:
         )
 
 
-def _wrong_count(client: str, count: int) -> TypeError:
+def _wrong_count(client: str, first: str, count: int) -> TypeError:
+    example = f"{client}({_EXAMPLES[first]!r})"
     if count == 0:
-        return TypeError(f"{client}() needs a target (write {client}('tcp://host:port'))")
+        return TypeError(f"{client}() needs a {first} (write {example})")
+    several = f", {client}(['tcp://…', 'tcp://…']) for several addresses" if first == "target" else ""
     return TypeError(
-        f"{client}() takes one positional argument, the target, and got {count} (write {client}('tcp://host:port'), "
-        f"{client}(['tcp://…', 'tcp://…']) for several addresses, and all else by name)"
+        f"{client}() takes one positional argument, the {first}, and got {count} (write {example}{several}, and all "
+        "else by name)"
     )
 
 
-def _refusal(client: str, name: str, known: Iterable[str]) -> TypeError:
+def _refusal(client: str, first: str, name: str, known: Iterable[str]) -> TypeError:
     text = f"{client}() has no argument {name!r}"
     if name == "timeout":
         return TypeError(
@@ -70,7 +78,7 @@ def _refusal(client: str, name: str, known: Iterable[str]) -> TypeError:
             "config=ClientConfig(timeouts=Timeouts(call=…)) for all)"
         )
     if name in _PLACES:
-        return TypeError(f"{text} (the target is the address: write {client}('tcp://host:port'))")
+        return TypeError(f"{text} (the {first} is the address: write {client}({_EXAMPLES[first]!r}))")
     if name in OPTION_NAMES:
         return TypeError(f"{text} (it is an option of calls: write client.with_options({name}=…).call(…))")
     setting = setting_with(ClientConfig(), name)

@@ -13,7 +13,7 @@ from fastrpc.config.delays import Delays
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.protocols.base import ClientEngine
 
-__all__ = ["Renewal"]
+__all__ = ["Renewal", "Renewals"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -115,3 +115,40 @@ class Renewal:
         self._instants.append(now)
         self._shown = token
         self._connection.present(token)
+
+
+class Renewals:
+    """The renewals of those connections whose credential can be renewed."""
+
+    def __init__(self) -> None:
+        self._running: dict[ClientEngine, Renewal] = {}
+
+    def begin(
+        self,
+        connection: ClientEngine,
+        credentials: ClientCredentials | None,
+        shown: bytes | None,
+        backoff: Backoff,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Renew the credential of a connection from now on, if it has one and there are others."""
+        if shown is not None and credentials is not None and credentials.can_renew:
+            self._running[connection] = Renewal(connection, credentials, shown, backoff, loop)
+
+    def accepted(self, connection: ClientEngine, seconds: float) -> None:
+        """Renew a credential that the server accepts for so many seconds, while the connection is used."""
+        renewal = self._running.get(connection)
+        if renewal is not None:
+            renewal.accepted(seconds)
+
+    def refused(self, connection: ClientEngine) -> None:
+        """Ask for another credential: the server refused a call for the present one."""
+        renewal = self._running.get(connection)
+        if renewal is not None:
+            renewal.refused()
+
+    def end(self, connection: ClientEngine) -> None:
+        """End the renewal of a connection that is over."""
+        renewal = self._running.pop(connection, None)
+        if renewal is not None:
+            renewal.end()

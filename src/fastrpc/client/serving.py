@@ -12,7 +12,7 @@ from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.life import Life
-from fastrpc.handlers.services import Services, is_inside_handler
+from fastrpc.handlers.services import ServiceTable, is_inside_handler
 from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.protocols.base import PeerConnection, client_protocol
 from fastrpc.rpc.definition import ServiceDefinition
@@ -58,7 +58,7 @@ class ClientServices:
             )
         self._sources = sources
         self._config = config
-        self._services = Services(
+        self._services = ServiceTable(
             ServerConfig(
                 timeouts=config.timeouts,
                 keepalive=config.keepalive,

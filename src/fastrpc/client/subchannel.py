@@ -14,7 +14,7 @@ from fastrpc._core.base.priority_queue import RANKS
 from fastrpc.client.crowd import Crowd
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
-from fastrpc.client.renewal import Renewal
+from fastrpc.client.renewal import Renewals
 from fastrpc.client.wire import protocol_of
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, ConnectError, FastRPCError
@@ -38,6 +38,11 @@ class Waiters:
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Future[None], int] = {}
+
+    @property
+    def any_waits(self) -> bool:
+        """Whether a call waits."""
+        return bool(self._waiting)
 
     async def wait(self, loop: asyncio.AbstractEventLoop, priority: int) -> None:
         """Wait for the next change."""
@@ -76,8 +81,8 @@ class Subchannel(EndpointPlan):
         self._turn = 0
         self._probes: EndpointProbes | None = None
         self._crowd = Crowd(self)
-        # The renewal of each connection's credential, if that expires.
-        self._renewals: dict[ClientEngine, Renewal] = {}
+        #: The renewals of the credentials of its connections.
+        self.renewals = Renewals()
         # Calls that wait for a connection to this endpoint alone.
         self._waiters = Waiters()
         # The instant each connection was made, including those that take no new calls; None once its end is noted.
@@ -112,7 +117,7 @@ class Subchannel(EndpointPlan):
 
     @property
     def _may_dial(self) -> bool:
-        if self.is_removed or self._pool.is_closed:
+        if self.is_removed or self._pool.is_closed or self._pool.is_resting:
             return False
         return self.lacks(self.width)
 
@@ -127,17 +132,25 @@ class Subchannel(EndpointPlan):
         self._task.add_done_callback(self._end_dial, context=context)
 
     async def _connect(self) -> bool:
-        """Dial once, and return whether a connection was made."""
+        """Dial once, or take a connection that another client has; return whether there is one now."""
+        shared = self._pool.shared
         try:
-            connection = await self._dial()
+            connection = await (self.make(self) if shared is None else shared.connection(self))
         except FastRPCError as error:
-            self.note_failure(error, self._pool.loop.time())
+            due, is_told = (None, False) if shared is None else shared.places.pause(self)
+            self.note_failure(error, self._pool.loop.time(), is_logged=not is_told)
+            self.due = self.due if due is None else due
             return False
+        is_taken = connection not in self._all
+        if is_taken and shared is not None:
+            self._all[connection] = shared.made_at[connection]
         if not connection.is_usable:
             self._note_end(connection, connection.closed_text or "it was closed at once")
             return False
         self.live = [*self.live, connection]
         self.was_dialed = True
+        if is_taken and connection.is_ready:
+            self.connection_ready(connection)
         return True
 
     def _end_dial(self, task: asyncio.Task[bool]) -> None:
@@ -163,7 +176,15 @@ class Subchannel(EndpointPlan):
             self._ask()
         self._changed()
 
-    async def _dial(self) -> ClientEngine:
+    async def make(self, owner: Any) -> ClientEngine:
+        """Return a new connection.
+
+        Args:
+            owner: gets the reports of the connection, and has the `renewals` of its credential.
+
+        Raises:
+            FastRPCError: the dial failed.
+        """
         address = self.endpoint.address
         config = self._pool.config
         protocol = protocol_of(self.endpoint, config)
@@ -179,7 +200,7 @@ class Subchannel(EndpointPlan):
                 has_token = True
                 _, stream = await transport_for(address).dial(
                     address,
-                    partial(self._new_stream, token, protocol),
+                    partial(self._new_stream, owner, token, protocol),
                     dial_options(config, protocol.agreed[0]),
                 )
         except TimeoutError:
@@ -195,7 +216,7 @@ class Subchannel(EndpointPlan):
         self._pool.totals.connections += 1
         return cast(ClientEngine, stream.engine)
 
-    def _new_stream(self, credential: bytes | None, protocol: Protocol) -> Any:
+    def _new_stream(self, owner: Any, credential: bytes | None, protocol: Protocol) -> Any:
         config, loop = self._pool.config, self._pool.loop
         parts = ClientParts(
             protocol=protocol,
@@ -203,7 +224,7 @@ class Subchannel(EndpointPlan):
             config=config,
             timeouts=replace(config.timeouts, idle=None) if self.is_warm else config.timeouts,
             settings=self._pool.settings.copy(),
-            owner=self,
+            owner=owner,
             loop=loop,
             credential=credential,
             renews=self._pool.credentials is not None and self._pool.credentials.can_renew,
@@ -213,16 +234,16 @@ class Subchannel(EndpointPlan):
         connection = client_engine(parts)
         if self._pool.serving is not None:
             self._pool.serving.attend(connection)
-        credentials = self._pool.credentials
-        if credential is not None and credentials is not None and credentials.can_renew:
-            self._renewals[connection] = Renewal(connection, credentials, credential, config.backoff, loop)
+        owner.renewals.begin(connection, self._pool.credentials, credential, config.backoff, loop)
+        if self._pool.shared is not None:
+            self._pool.shared.made(self, connection)
         self._all[connection] = loop.time()
         return client_stream(parts, connection, self._pool.spin_microseconds)
 
     def _note_end(self, connection: ClientEngine, reason: object) -> None:
         """Record the end of a connection that was wanted, once."""
         made, now = self._all.get(connection), self._pool.loop.time()
-        if made is not None and not self.is_removed and not self._pool.is_closed:
+        if made is not None and not (self.is_removed or self._pool.is_closed or self._pool.is_resting):
             self._all[connection] = None
             if connection.auth_status > 0:
                 self.note_refusal(connection.auth_status, connection.auth_text, now)
@@ -263,15 +284,11 @@ class Subchannel(EndpointPlan):
 
     def connection_accepted(self, connection: ClientEngine, seconds: float) -> None:
         """Renew a credential that the server accepts for so many seconds, while the connection is used."""
-        renewal = self._renewals.get(connection)
-        if renewal is not None:
-            renewal.accepted(seconds)
+        self.renewals.accepted(connection, seconds)
 
     def connection_refused(self, connection: ClientEngine) -> None:
         """Ask for another credential: the server refused a call for the present one."""
-        renewal = self._renewals.get(connection)
-        if renewal is not None:
-            renewal.refused()
+        self.renewals.refused(connection)
 
     def connection_aged(self, connection: ClientEngine) -> None:
         """Replace an aged connection, which takes calls until then."""
@@ -303,9 +320,7 @@ class Subchannel(EndpointPlan):
         """Record the loss of a connection."""
         if not connection.is_ready:
             self._note_end(connection, connection.closed_text or error or "the server closed it")
-        renewal = self._renewals.pop(connection, None)
-        if renewal is not None:
-            renewal.end()
+        self.renewals.end(connection)
         self._leave(connection)
         self._all.pop(connection, None)
         self._changed()
@@ -348,21 +363,44 @@ class Subchannel(EndpointPlan):
         self._turn = (self._turn + 1) % len(connections)
         return connections[self._turn]
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether calls wait for this endpoint."""
+        return self._waiters.any_waits
+
     def remove(self) -> None:
-        """Leave the endpoint: calls in flight may finish, no new ones start."""
+        """Leave the endpoint for good: calls in flight may finish, no new ones start."""
         self.is_removed = True
+        self.rest()
+
+    def rest(self) -> None:
+        """Leave the endpoint until the next `start`: calls in flight may finish."""
         self._stop()
         self.live = []
         for connection in list(self._all):
-            if connection.is_usable:
+            if self._leaves_last(connection) and connection.is_usable:
                 connection.retire()
+        self._leave_place()
+
+    def _leave_place(self) -> None:
+        if self._pool.shared is not None:
+            self._pool.shared.places.leave(self)
+
+    def _leaves_last(self, connection: ClientEngine) -> bool:
+        """Return whether no other client uses a connection; else leave it to the others."""
+        if self._pool.shared is None or self._pool.shared.places.is_last(self, connection):
+            return True
+        del self._all[connection]
+        return False
 
     def close(self) -> None:
         """Stop dialling and close all connections; unfinished calls fail."""
         self._stop()
         self.live = []
         for connection in list(self._all):
-            connection.close()
+            if self._leaves_last(connection):
+                connection.close()
+        self._leave_place()
 
     def _stop(self) -> None:
         """Cancel dials, timers and probes."""

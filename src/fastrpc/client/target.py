@@ -78,14 +78,14 @@ def _shown(target: Any) -> str:
 
 def _followed(place: Any, service: str, tls: TLS | None) -> Target:
     # Imported on first use: most clients have no registry.
-    from fastrpc.registries.base.urls import open_registry
+    from fastrpc.registries.base.urls import is_opened, open_registry
 
     registry = open_registry(place, tls=tls)
     # Optional: the Registry interface does not require it of user-defined registries.
     check_service = getattr(registry, "check_service", None)
     if check_service is not None:
         check_service(service)
-    return Target((), registry, service, owns_registry=isinstance(place, str))
+    return Target((), registry, service, owns_registry=is_opened(place))
 
 
 def _service_of(target: Any) -> tuple[str, str] | None:

@@ -152,7 +152,8 @@ class HTTP(Settings):
             refuses others before an application sees them, False verifies nothing and leaves `Authorization` to the
             applications. Rules about methods hold for neither.
         trusted_proxies: networks of proxies such as "10.0.0.0/8", and "unix" for those at unix sockets, whose
-            `X-Forwarded-For` names the client of a request. Limits, delays of failed logins, audit and logs follow.
+            `X-Forwarded-For` names the client of a request, by gRPC as well. Limits, delays of failed logins, audit and
+            logs follow.
         compress: results of more than 1 KiB are compressed by gzip for clients that take it, streams never. Answers
             that hold a secret and text of a stranger should not be (BREACH): `current_call().http(compress=False)`.
         openapi: title, version, description and servers of `/openapi.json`.

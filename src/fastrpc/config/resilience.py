@@ -20,11 +20,12 @@ class Backoff(Settings):
     """The delay before the next attempt: `first`, then `factor` times the last delay.
 
     Attributes:
-        first: wait after the first failure; never more than `longest`. Too low hammers a server that is starting,
-            too high returns late after a short break.
+        first: seconds to wait after the first failure; never more than `longest`. Too low hammers a server that is
+            starting, too high returns late after a short break.
         factor: growth of the wait from failure to failure. 1 never backs off, too high jumps to the longest wait at
             once.
-        longest: longest wait. Too low keeps hammering a server that is down, too high notices its return late.
+        longest: longest wait in seconds. Too low keeps hammering a server that is down, too high notices its return
+            late.
         jitter: share of each wait that is random, to either side. Too low lets many clients come back in the same
             moment, too high makes the wait arbitrary.
     """
@@ -82,11 +83,11 @@ class Breaker(Settings):
             ordinary noise, too high never opens on an endpoint that fails every other call.
         minimum_calls: calls within `window` below which the rate says nothing. Too low opens on a handful of calls,
             too high never opens for rare methods.
-        window: time over which the rate is taken. Too low forgets between calls, too high lets old faults open it
+        window: seconds over which the rate is taken. Too low forgets between calls, too high lets old faults open it
             late.
         open_seconds: time it stays open at first; doubled each time probes fail, up to `longest_open`. Too low
             probes a sick endpoint all the time, too high keeps calls from a healthy one.
-        longest_open: longest time it stays open. Where services call each other, each of them finds out after the
+        longest_open: most seconds it stays open. Where services call each other, each of them finds out after the
             one behind it. Too low asks a sick endpoint again and again, too high keeps failing calls for long after
             it is well.
         probes: calls let through at once to find out, and successes needed to close. Too low trusts a single
@@ -121,7 +122,7 @@ class Outlier(Settings):
     Attributes:
         consecutive: faults in a row, of whatever methods, after which an endpoint is out at once; None does not
             count them. Too low ejects on bad luck, too high lets many calls fail.
-        interval: time between comparisons. Too low compares too few calls, too high finds a bad endpoint late.
+        interval: seconds between comparisons. Too low compares too few calls, too high finds a bad endpoint late.
         minimum_calls: attempts within an interval below which an endpoint is not compared. Too low compares noise,
             too high never looks at clients with few calls.
         success_gap: how far the share of good answers may lie below that of all endpoints; None does not look at
@@ -131,10 +132,10 @@ class Outlier(Settings):
             delays all callers.
         slow_above: average times below this are never slow. Too low ejects over microseconds, too high keeps an
             endpoint that is slow for fast calls.
-        ejection: time an endpoint is out the first time; as much longer each further time, up to
+        ejection: seconds an endpoint is out the first time; as much longer each further time, up to
             `longest_ejection`. Too low sends calls to a sick endpoint again and again, too high wastes a healthy
             one.
-        longest_ejection: longest time an endpoint is out at once.
+        longest_ejection: most seconds for which an endpoint is out at once.
     """
 
     consecutive: int | None = 5
@@ -171,9 +172,9 @@ class Probes(Settings):
     Every client probes every endpoint: the traffic grows with both. Health probes do not count as activity.
 
     Attributes:
-        interval: time between the probes of an endpoint. Too low burdens servers that many clients ask, too high
+        interval: seconds between the probes of an endpoint. Too low burdens servers that many clients ask, too high
             sends calls to a sick endpoint for so much longer.
-        timeout: time a probe may take. Too low takes a busy endpoint for a sick one, too high notices one that
+        timeout: seconds a probe may take. Too low takes a busy endpoint for a sick one, too high notices one that
             hangs late.
         service: the service to check; "" for the server as a whole, which every server supports. With a name,
             endpoints without that service count as not serving.

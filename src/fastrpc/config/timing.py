@@ -10,23 +10,23 @@ class Timeouts(Settings):
     """The timeouts, in seconds; `None` means no limit.
 
     Attributes:
-        connect: time for one attempt to open a connection, name look-up and TLS handshake included. Too low fails on
+        connect: seconds for one attempt to open a connection, name look-up and TLS handshake included. Too low fails on
             slow networks, too high delays the turn of the next address.
-        call: time a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise. Too
+        call: seconds a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise. Too
             low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams, nor for
             callers by gRPC, rpcx and Phobos, which often state no time.
-        handshake: time for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
+        handshake: seconds for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
             distant peers, too high lets unfinished openings hold their slots.
-        stream_idle: longest wait for the next message of a stream before the waiting side ends the call; time in the
-            consumer's code does not count. Too low ends quiet but wanted streams, none keeps forgotten ones for as long
-            as the connection lasts.
-        idle: time a connection may be without calls before it is closed; health probes do not count as calls. Too
+        stream_idle: most seconds to wait for the next message of a stream before the waiting side ends the call; time
+            in the consumer's code does not count. Too low ends quiet but wanted streams, none keeps forgotten ones for
+            as long as the connection lasts.
+        idle: seconds a connection may be without calls before it is closed; health probes do not count as calls. Too
             low pays for new connections again and again, none keeps unused ones open.
-        announce: time between telling registries and peers that this server leaves and refusing new calls. Too low
+        announce: seconds between telling registries and peers that this server leaves and refusing new calls. Too low
             refuses calls of clients that have not heard yet, too high makes every restart slower.
-        drain: time running calls get to finish when a server leaves; those still running then are cancelled. Too
-            low cuts work off, too high delays restarts; none waits for the last call.
-        linger: time a closing connection goes on reading until the peer has closed as well. Too low can destroy the
+        drain: seconds that running calls get to finish when a server leaves; those still running then are cancelled.
+            Too low cuts work off, too high delays restarts; none waits for the last call.
+        linger: seconds a closing connection goes on reading until the peer has closed as well. Too low can destroy the
             last answers on their way, too high holds descriptors of silent peers; 0 ends it at once (in HTTP behind the
             last response), none once all output has left, and both read nothing more.
     """
@@ -53,15 +53,16 @@ class Keepalive(Settings):
     """Detection of silent peers. A peer is dropped after `interval` + `timeout` without a byte from it.
 
     Attributes:
-        interval: silence after which a ping asks for a sign of life; None sends no pings. Too low wakes idle peers
-            for nothing, too high notices a vanished peer late. A client of gRPC pings only with a call under way, with
-            the default after five minutes, as most servers allow no more, and half as often once a server complains.
-        timeout: silence after a ping that ends the connection. A handler may block the loop for less than this. Too
-            low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
-        minimum_interval: shortest distance between pings that this side accepts; it is announced to the peer. Too
+        interval: seconds of silence after which a ping asks for a sign of life; None sends no pings. Too low wakes idle
+            peers for nothing, too high notices a vanished peer late. A client of gRPC pings only with a call under way,
+            with the default after five minutes, as most servers allow no more, and half as often once a server
+            complains.
+        timeout: seconds of silence after a ping that ends the connection. A handler may block the loop for less than
+            this. Too low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
+        minimum_interval: fewest seconds between pings that this side accepts; it is announced to the peer. Too
             low allows a flood of pings, too high forces peers to notice our loss late.
-        max_age: age at which a connection is replaced, give or take 10 %, so that load spreads over new servers. A
-            client's takes calls until its successor stands, and goes without one at twice that age. Too low
+        max_age: age in seconds at which a connection is replaced, give or take 10 %, so that load spreads over new
+            servers. A client's takes calls until its successor stands, and goes without one at twice that age. Too low
             reconnects all the time, none leaves long-lived connections where they once landed.
     """
 

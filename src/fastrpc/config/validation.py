@@ -51,6 +51,9 @@ _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
 #: Settings whose value is never shown, not even in errors.
 SECRETS = frozenset({"admin_token", "key_password"})
 
+# The start of what is in the files of certificates and keys.
+_PEM = "-----BEGIN "
+
 # The longest duration, about three years: nanoseconds stay far below the end of 64 bits. None means no limit.
 LONGEST_SECONDS = 100_000_000
 # Largest value of the wire's signed 32-bit counts (PROTOCOL.md, settings).
@@ -153,7 +156,7 @@ def is_duration(value: Any, *, zero: bool = False) -> bool:
     return is_number and 0 <= value <= LONGEST_SECONDS and (zero or value > 0)
 
 
-def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) -> None:
+def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None, name: str = "timeout") -> None:
     """Refuse anything but None or a valid timeout in seconds; `zero` allows 0.
 
     Raises:
@@ -163,7 +166,7 @@ def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) ->
         return
     start = "from 0" if zero else "above 0"
     raise ConfigError(
-        f"timeout is {value!r}, it must be seconds {start} and at most {LONGEST_SECONDS:,}, or None",
+        f"{name} is {value!r}, it must be seconds {start} and at most {LONGEST_SECONDS:,}, or None",
         hint=hint,
     )
 
@@ -237,7 +240,19 @@ def check_choice(settings: Any, name: str, choices: tuple[str | None, ...]) -> N
 
 def check_path(settings: Any, name: str) -> None:
     value = getattr(settings, name)
-    if value is not None and (not isinstance(value, str | os.PathLike) or not os.fspath(value)):
+    if isinstance(value, bytes | bytearray):
+        # They may be a private key: they are not shown.
+        raise ConfigError(
+            f"{type(settings).__name__}.{name} is {type(value).__name__}, it must be a path as text, or None",
+            hint="os.fsdecode makes a text of a path; contents go to a file that only this user can read",
+        )
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if path is not None and _PEM in os.fsdecode(path):
+        raise ConfigError(
+            f"{type(settings).__name__}.{name} is the contents of a file, it must be its path, or None",
+            hint="write the contents to a file that only this user can read, and give its path",
+        )
+    if value is not None and not path:
         raise wrong(settings, name, "a path, or None")
 
 

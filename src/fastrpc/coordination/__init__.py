@@ -1,14 +1,86 @@
-"""Parts built from clients and servers: the embedded registry, its server and its client.
+"""Parts built from clients and servers: stores of keys with types, the embedded registry.
 
 May import everything below the command line but `files` and `testing`.
 
-The registry is a service called by a client, so it ranks above both; `registries/base/urls.py` only names it, as text.
+A store is a backend of `stores`, to which `store.py` gives types, deadlines and repeats; `store_urls.py` finds it.
+
+`registry/` is a service called by a client, so it ranks above both; `registries/base/urls.py` only names it, as text.
 A watch returns the list when it differs from that of the given cursor: by a stream (`follow`), or by a call that waits
 (`watch`), so that every language with plain calls can use it. The registry keeps no state for a watcher between two
 streams or calls. Cursors are compared for equality only and change with the process, which reveals a restart.
 """
 
-from fastrpc.coordination.registry_server import RegistryServer
-from fastrpc.coordination.registry_service import RegistryService
+from typing import TYPE_CHECKING
 
-__all__ = ["RegistryServer", "RegistryService"]
+from fastrpc.first_use import names_on_first_use
+
+__all__ = [
+    "Change",
+    "Changes",
+    "Delete",
+    "Following",
+    "Holder",
+    "Item",
+    "ItemList",
+    "Lock",
+    "Mirror",
+    "Outcome",
+    "Put",
+    "RegistryServer",
+    "RegistryService",
+    "Store",
+    "StoreLease",
+    "StoreServer",
+    "StoreService",
+    "absent",
+    "current_store",
+    "deimos_app",
+    "open_store",
+    "unchanged",
+]
+
+if TYPE_CHECKING:
+    from fastrpc.coordination.changes import Change, Changes
+    from fastrpc.coordination.deimos.application import deimos_app
+    from fastrpc.coordination.lease import StoreLease
+    from fastrpc.coordination.locks import Holder, Lock
+    from fastrpc.coordination.mirror import Mirror
+    from fastrpc.coordination.registry.server import RegistryServer
+    from fastrpc.coordination.registry.service import RegistryService
+    from fastrpc.coordination.remote.server import StoreServer
+    from fastrpc.coordination.remote.service import StoreService
+    from fastrpc.coordination.schedules import current_store
+    from fastrpc.coordination.settings import Following
+    from fastrpc.coordination.store import (
+        Delete,
+        ItemList,
+        Outcome,
+        Put,
+        Store,
+        absent,
+        open_store,
+        unchanged,
+    )
+    from fastrpc.stores.base import Item
+else:  # Type checkers would accept any attribute name.
+    __getattr__ = names_on_first_use(
+        __name__,
+        {
+            "changes": "Change Changes",
+            "deimos.application": "deimos_app",
+            "lease": "StoreLease",
+            "locks": "Holder Lock",
+            "mirror": "Mirror",
+            "registry.server": "RegistryServer",
+            "registry.service": "RegistryService",
+            "schedules": "current_store",
+            "settings": "Following",
+            "store": "Delete Item ItemList Outcome Put Store absent open_store unchanged",
+            "remote.server": "StoreServer",
+            "remote.service": "StoreService",
+        },
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,38 +1,65 @@
-"""Rights at the embedded registry: to register services, and to read its lists."""
+"""Rights at the embedded registry, to register services and read its lists, and at a store, to read and write keys."""
 
 from collections.abc import Iterable
-from typing import Final
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.auth.name_patterns import ANONYMOUS
-from fastrpc.auth.policy import Decision, Policy, Right, Rules
+from fastrpc.auth.policy import Decision, KeyRight, Policy, Right, Rules
 from fastrpc.errors import CallError, ConfigError
+from fastrpc.handlers.auth.access_options import Authenticate
 from fastrpc.handlers.auth.audit import Audit
 from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
 
-__all__ = ["RegistryRights"]
-
-#: The methods of the registry: they check the rights of the service in their arguments themselves.
-_OWN_METHODS: Final = "fastrpc.registry."
+__all__ = ["ServiceRights", "rights_of"]
 
 
-class RegistryRights(Rules):
-    """The keys `register` and `read` of a policy; its `allow` and `deny` count for the other built-in services.
+def rights_of(
+    authenticate: Authenticate | None, policy: Policy | None, *, command: str
+) -> "ServiceRights | None":
+    """Return the guard of the callers' rights; None where every caller has all of them.
 
-    It is the `authorize` of the registry's server, too.
+    Args:
+        command: the service is `fastrpc.` and this, as its command is.
 
     Raises:
-        ConfigError: a rule gives a right to callers without an identity, who reach no method of the registry.
+        ConfigError: the policy comes without `authenticate`, or cannot be used.
+    """
+    if policy is None:
+        return None
+    if not isinstance(policy, Policy):
+        raise ConfigError(
+            f"policy is a {type(policy).__name__}, it must be a Policy", hint="write Policy.from_file(…)"
+        )
+    if authenticate is None:
+        raise ConfigError(
+            "policy is given without authenticate: no caller would have a right",
+            hint=f"write authenticate=StaticTokens.from_file(…); fastrpc {command} takes --tokens FILE",
+        )
+    return ServiceRights(policy, command)
+
+
+class ServiceRights(Rules):
+    """The keys of a policy for one service, which checks the rights to its arguments itself.
+
+    `allow` and `deny` count for the other built-in services. It is the `authorize` of the server, too.
+
+    Args:
+        name: that of the service, behind `fastrpc.`.
+
+    Raises:
+        ConfigError: a rule gives a right to callers without an identity, who reach no method of the service.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, name: str) -> None:
         for number, rule in enumerate(policy.rules, 1):
-            if (rule.register or rule.read) and any(who.text == ANONYMOUS for who in rule.who):
+            is_right = rule.register or rule.read or rule.read_keys or rule.write_keys
+            if is_right and any(who.text == ANONYMOUS for who in rule.who):
                 raise ConfigError(
-                    f"rule {number} gives {ANONYMOUS} callers a right at the registry, which needs an identity",
+                    f"rule {number} gives {ANONYMOUS} callers a right at the {name}, which needs an identity",
                     hint="give them a token, and name that",
                 )
+        self._own_methods = f"fastrpc.{name}."
         self._policy = policy
         self._audit = Audit()
 
@@ -53,7 +80,7 @@ class RegistryRights(Rules):
 
     def decide(self, identity: Identity | None, method: str) -> Decision:
         """Return whether a caller may call a method."""
-        if method.startswith(_OWN_METHODS):
+        if method.startswith(self._own_methods):
             return Decision(identity is not None)
         return self._policy.decide(identity, method)
 
@@ -65,18 +92,39 @@ class RegistryRights(Rules):
         Raises:
             CallError: PERMISSION_DENIED.
         """
-        call = current_call()
         self._policy.look()
-        patterns = self._policy.patterns(call.identity, right)
+        patterns = self._policy.patterns(current_call().identity, right)
         for service in services:
             if not any(pattern.covers(service) for pattern in patterns):
-                name = ANONYMOUS if call.identity is None else call.identity.name
-                reason = f"it may not {right} {service!r}"
-                self._audit.refused("authorisation", call.method, call.identity, call.peer, reason)
-                raise CallError(Status.PERMISSION_DENIED, f"{name} may not {right} {service!r}")
+                raise self._refusal(f"may not {right} {service!r}")
 
     def readable(self, services: Iterable[str]) -> list[str]:
         """Return those of the services whose lists the caller of the running call may read."""
         self._policy.look()
         patterns = self._policy.patterns(current_call().identity, "read")
         return [one for one in services if any(pattern.covers(one) for pattern in patterns)]
+
+    def check_keys(self, right: KeyRight, keys: Iterable[str] | None) -> None:
+        """Refuse the running call if its caller lacks the right to one of the keys or prefixes.
+
+        Args:
+            keys: a prefix is "" or ends in `/`, and its caller needs every key below it; None: any key will do.
+
+        Raises:
+            CallError: PERMISSION_DENIED.
+        """
+        self._policy.look()
+        patterns = self._policy.key_patterns(current_call().identity, right)
+        verb = right.partition("_")[0]
+        if keys is None and not patterns:
+            raise self._refusal(f"may {verb} no key")
+        for key in keys or ():
+            is_prefix = not key or key.endswith("/")
+            if not any(one.covers(key) if is_prefix else one.matches(key) for one in patterns):
+                raise self._refusal(f"may not {verb} {key!r}")
+
+    def _refusal(self, reason: str) -> CallError:
+        call = current_call()
+        name = ANONYMOUS if call.identity is None else call.identity.name
+        self._audit.refused("authorisation", call.method, call.identity, call.peer, f"it {reason}")
+        return CallError(Status.PERMISSION_DENIED, f"{name} {reason}")

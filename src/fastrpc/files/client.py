@@ -16,7 +16,7 @@ from fastrpc.files.read_ahead import ReadAhead
 from fastrpc.files.reader import FileReader
 from fastrpc.files.refusals import check_client
 from fastrpc.files.service import SERVICE_NAME
-from fastrpc.files.transfer import Download, Progress, Upload
+from fastrpc.files.transfer import FetchedFile, Progress, SentFile
 from fastrpc.peers.peer_client import PeerClient
 from fastrpc.peers.stream import Stream
 
@@ -52,7 +52,7 @@ async def download(
         OSError: this machine's disk refuses.
     """
     with _LoopRuntime(client) as runtime:
-        transfer = Download(runtime, service, os.fspath(path), progress)
+        transfer = FetchedFile(runtime, service, os.fspath(path), progress)
         return await transfer.run(name, resume=resume)
 
 
@@ -79,7 +79,7 @@ async def upload(
         OSError: the file cannot be read.
     """
     with _LoopRuntime(client) as runtime:
-        transfer = Upload(runtime, service, os.fspath(path), progress)
+        transfer = SentFile(runtime, service, os.fspath(path), progress)
         return await transfer.run(name, resume=resume)
 
 

@@ -20,7 +20,7 @@ from fastrpc.files.lane import new_pool
 from fastrpc.files.reader import FileReader
 from fastrpc.files.refusals import check_client
 from fastrpc.files.service import SERVICE_NAME
-from fastrpc.files.transfer import Download, Progress, Upload
+from fastrpc.files.transfer import FetchedFile, Progress, SentFile
 
 __all__ = ["download", "upload"]
 
@@ -40,7 +40,7 @@ def download(
     """Copy the file `name` of a `FileService` to `path`, as `fastrpc.files.download` does."""
     with new_pool(1) as pool:
         runtime = _BlockingRuntime(client, pool)
-        transfer = Download(runtime, service, os.fspath(path), progress)
+        transfer = FetchedFile(runtime, service, os.fspath(path), progress)
         digest: FileDigest = drive(transfer.run(name, resume=resume))
         return digest
 
@@ -57,7 +57,7 @@ def upload(
     """Copy the file at `path` to a `FileService` as `name`, as `fastrpc.files.upload` does."""
     with new_pool(1) as pool:
         runtime = _BlockingRuntime(client, pool)
-        transfer = Upload(runtime, service, os.fspath(path), progress)
+        transfer = SentFile(runtime, service, os.fspath(path), progress)
         digest: FileDigest = drive(transfer.run(name, resume=resume))
         return digest
 

@@ -24,7 +24,7 @@ from fastrpc.files.service import pieces_named, service_named
 from fastrpc.files.write_behind import Piece, WriteBehind
 from fastrpc.status import Status
 
-__all__ = ["Download", "Messages", "Progress", "Runtime", "Upload", "local_place", "open_local"]
+__all__ = ["FetchedFile", "Messages", "Progress", "Runtime", "SentFile", "local_place", "open_local"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class _Transfer:
             self._progress(done, total)
 
 
-class Download(_Transfer):
+class FetchedFile(_Transfer):
     """A file of a service on its way to a path of this machine."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
@@ -147,7 +147,7 @@ class Download(_Transfer):
             raise changed(info.path)
 
 
-class Upload(_Transfer):
+class SentFile(_Transfer):
     """A file of this machine on its way to a service."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:

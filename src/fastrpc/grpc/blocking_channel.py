@@ -3,21 +3,26 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import grpc
 
 from fastrpc.config import TLS
-from fastrpc.grpc.aio import channels
-from fastrpc.grpc.loop_thread import LoopThread
+from fastrpc.grpc.aio import calls, channels
+from fastrpc.grpc.callback_thread import CallbackThread
+from fastrpc.grpc.loop_thread import LoopThread, ThreadEndedError
 
-__all__ = ["ThreadedCall", "BlockingChannel", "insecure_channel", "secure_channel"]
+__all__ = ["BlockingChannel", "ThreadedCall", "ThreadedRpcError", "insecure_channel", "secure_channel"]
 
 logger = logging.getLogger("fastrpc.grpc")
+
+CLOSED = "Cannot invoke RPC on closed channel!"
+CLOSED_UNDER_WAY = "Channel closed!"
+FAULTY_REQUESTS = "Exception iterating requests!"
 
 
 def insecure_channel(
@@ -51,7 +56,10 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
     def __init__(self, inner: channels.AioChannel) -> None:
         self._inner = inner
         self._thread = LoopThread("fastrpc grpc channel")
-        self._watches: dict[Any, Future[None]] = {}
+        #: Calls the functions of `subscribe`, for which callbacks of calls may wait.
+        self._states = CallbackThread("fastrpc grpc channel states")
+        #: The watches by their functions, each with the event that silences it.
+        self._watches: dict[Any, tuple[threading.Event, Future[None]]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -61,25 +69,38 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
 
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
-        self._watches.clear()
-        with suppress(RuntimeError):
-            self._thread.run(self._inner.close())
+        for callback in list(self._watches):
+            self.unsubscribe(callback)
+        self._states.end()
+        with suppress(ThreadEndedError, CancelledError):
+            closing = self._thread.submit(self._inner.close())
+            closing.add_done_callback(lambda _: self._thread.stop())
+            if self._thread.is_current():
+                return
+            closing.result()
         self._thread.stop()
 
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool | None = False) -> None:
         """Have a function called with the state of the connections, now and at each change."""
-        self._watches[callback] = self._thread.submit(self._watch(callback, bool(try_to_connect)))
+        silenced = threading.Event()
+
+        def tell(state: Any) -> None:
+            if not silenced.is_set():
+                callback(state)
+
+        self._watches[callback] = silenced, self._thread.submit(self._watch(tell, bool(try_to_connect)))
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:
         """Call the function no more."""
-        watch = self._watches.pop(callback, None)
-        if watch is not None:
+        if callback in self._watches:
+            silenced, watch = self._watches.pop(callback)
+            silenced.set()
             watch.cancel()
 
-    async def _watch(self, callback: Callable[[Any], object], try_to_connect: bool) -> None:
+    async def _watch(self, tell: Callable[[Any], object], try_to_connect: bool) -> None:
         state = self._inner.get_state(try_to_connect)
         while True:
-            callback(state)
+            self._states.call(tell, state)
             await self._inner.wait_for_state_change(state)
             state = self._inner.get_state()
 
@@ -112,10 +133,23 @@ class _BlockingMethod:
         async def begin() -> Any:
             return self._inner(None if self._takes_stream else request, *options, **named)
 
-        call = ThreadedCall(self._thread, self._thread.run(begin()))
+        call = ThreadedCall(self._thread, self._made(begin()))
         if self._takes_stream:
             call.feed(request)
         return call
+
+    def _made(self, making: Any) -> Any:
+        """Run a coroutine that makes a call.
+
+        Raises:
+            ValueError: the channel is closed.
+        """
+        try:
+            return self._thread.run(making)
+        except (grpc.aio.UsageError, ThreadEndedError):
+            raise ValueError(CLOSED) from None
+        except grpc.aio.AioRpcError as error:
+            raise ThreadedRpcError.of(error) from error.__cause__
 
 
 class _OneAnswer(_BlockingMethod):
@@ -129,7 +163,10 @@ class _OneAnswer(_BlockingMethod):
         async def answer() -> Any:
             return await self._inner(request, *options, **named)
 
-        return self._thread.run(answer())
+        try:
+            return self._made(answer())
+        except CancelledError:
+            raise _cancelled_error(CLOSED_UNDER_WAY) from None
 
     def with_call(self, request: Any, *options: Any, **named: Any) -> tuple[Any, "ThreadedCall"]:
         """Return the answer and the call."""
@@ -155,6 +192,64 @@ class _Streamed(_BlockingMethod):
         return self._begin(request, *options, **named)
 
 
+class ThreadedRpcError(grpc.aio.AioRpcError, grpc.Call, grpc.Future):  # type: ignore[misc]
+    """The error of a call for threads, which is the call that failed as well.
+
+    Programs ask it by `grpc.Call`; `intercept_channel` of grpcio and its interceptors ask it by `grpc.Future`.
+    """
+
+    @classmethod
+    def of(cls, error: grpc.aio.AioRpcError) -> Self:
+        """Return an error of a call on the loop as one for threads."""
+        found = cls(
+            error.code(),
+            error.initial_metadata(),
+            error.trailing_metadata(),
+            details=error.details(),
+            debug_error_string=error.debug_error_string(),
+        )
+        found.__cause__ = error.__cause__
+        return found
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> None:
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def add_callback(self, callback: Callable[[], object]) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def running(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def result(self, timeout: float | None = None) -> NoReturn:
+        raise self
+
+    def exception(self, timeout: float | None = None) -> Self:
+        return self
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        return self.__traceback__
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        fn(self)
+
+
+def _cancelled_error(details: str) -> grpc.RpcError:
+    nothing = grpc.aio.Metadata()
+    return ThreadedRpcError(grpc.StatusCode.CANCELLED, nothing, nothing, details=details)
+
+
 class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
     """A call for threads: a future of its one answer, or an iterator of its messages."""
 
@@ -162,17 +257,24 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         self._thread = thread
         self._call = call
         self._answer: Future[Any] | None = None
+        #: Whether `cancel` ended it, or the iterable of its requests.
+        self._is_cancelled = False
+        self._is_faulty = False
 
     def answer(self) -> "Future[Any]":
         """Return the future of the answer, or of the end of a stream."""
         if self._answer is None:
-            self._answer = self._thread.submit(self._awaited())
+            self._answer = self._thread.begin(self._awaited)
         return self._answer
 
     async def _awaited(self) -> Any:
         if hasattr(self._call, "__await__"):
             return await self._call
-        return await self._call.code()
+        await self._call.code()
+        failure = self._call._failure()
+        if failure is not None:
+            raise failure
+        return None
 
     def feed(self, requests: Iterator[Any]) -> None:
         """Send the messages of an iterable, taken by a thread of their own."""
@@ -183,27 +285,37 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
     def _feed(self, requests: Iterator[Any]) -> None:
         try:
             for request in requests:
-                if self.done():
+                if self.done() or not self._sends(self._call.write(request)):
                     return
-                self._thread.run(self._call.write(request))
-            self._thread.run(self._call.done_writing())
-        except Exception as error:
-            if not (
-                self.done() or isinstance(error, grpc.RpcError | asyncio.InvalidStateError | CancelledError)
-            ):
+        except BaseException:
+            if not self.done():
                 logger.exception("the iterable of requests failed")
-                self.cancel()
+                self._stop(is_faulty=True)
+            return
+        self._sends(self._call.done_writing())
+
+    def _sends(self, sending: Coroutine[Any, Any, None]) -> bool:
+        """Send a message or the end of them; return False if the call is over: its reader gets the error."""
+        try:
+            self._thread.run(sending)
+        except (grpc.RpcError, asyncio.InvalidStateError, CancelledError, ThreadEndedError):
+            return False
+        return True
 
     # grpc.Call
 
     def _ask(self, name: str) -> Any:
-        return self._thread.run(getattr(self._call, name)())
+        return self._thread.ask(getattr(self._call, name))
 
     def code(self) -> grpc.StatusCode:
-        return self._ask("code")
+        code = self._ask("code")
+        return grpc.StatusCode.UNKNOWN if self._is_faulty else code
 
     def details(self) -> str:
-        return str(self._ask("details"))
+        details = str(self._ask("details"))
+        if self._is_faulty:
+            return FAULTY_REQUESTS
+        return CLOSED_UNDER_WAY if details == calls.CANCELLED_HERE and not self._is_cancelled else details
 
     def initial_metadata(self) -> Any:
         return self._ask("initial_metadata")
@@ -221,19 +333,32 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
     def add_callback(self, callback: Callable[[], object]) -> bool:
         if self.done():
             return False
-        self._thread.loop.call_soon_threadsafe(self._call.add_done_callback, lambda _: callback())
+        try:
+            self._thread.call_soon(
+                self._call.add_done_callback, lambda _: self._thread.callbacks.call(callback)
+            )
+        except ThreadEndedError:
+            return False
         return True
 
     # grpc.Future
 
     def cancel(self) -> bool:
-        async def cancel() -> Any:
-            return self._call.cancel()
+        return not self.done() and self._stop(is_faulty=False)
 
-        return bool(self._thread.run(cancel()))
+    def _stop(self, *, is_faulty: bool) -> bool:
+        """Cancel the call and note why, before a reader hears of it; return whether it was under way."""
+
+        async def stop() -> bool:
+            if self.done():
+                return False
+            self._is_faulty, self._is_cancelled = is_faulty, not is_faulty
+            return bool(self._call.cancel())
+
+        return self._thread.ask(stop)
 
     def cancelled(self) -> bool:
-        return bool(self._call.cancelled())
+        return self._is_cancelled and bool(self._call.cancelled())
 
     def running(self) -> bool:
         return not self.done()
@@ -244,10 +369,19 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
     def result(self, timeout: float | None = None) -> Any:
         try:
             return self.answer().result(timeout)
+        except grpc.aio.AioRpcError as error:
+            raise ThreadedRpcError.of(error) from error.__cause__
         except CancelledError:
-            raise grpc.FutureCancelledError from None
+            if self._is_cancelled:
+                raise grpc.FutureCancelledError from None
+            raise self._error() from None
         except FutureTimeoutError:
             raise grpc.FutureTimeoutError from None
+
+    def _error(self) -> grpc.RpcError:
+        """Return the error of a call that this side has ended."""
+        metadata = self.initial_metadata(), self.trailing_metadata()
+        return ThreadedRpcError(self.code(), *metadata, details=self.details())
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         try:
@@ -262,7 +396,10 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         return None if error is None else error.__traceback__
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        self.answer().add_done_callback(lambda _: fn(self))
+        if self.done():
+            fn(self)
+        else:
+            self.answer().add_done_callback(lambda _: self._thread.callbacks.call(fn, self))
 
     # Its messages
 
@@ -272,8 +409,12 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
     def __next__(self) -> Any:
         try:
             message = self._thread.run(self._call.read())
-        except CancelledError:
-            raise grpc.FutureCancelledError from None
+        except grpc.aio.AioRpcError as error:
+            raise ThreadedRpcError.of(error) from error.__cause__
+        except (CancelledError, ThreadEndedError):
+            if self.code() is not grpc.StatusCode.OK:
+                raise self._error() from None
+            message = grpc.aio.EOF
         if message is grpc.aio.EOF:
             raise StopIteration
         return message

@@ -15,8 +15,9 @@ def checked_tls(tls: Any) -> TLS:
     """
     if isinstance(tls, TLS):
         return tls
+    given = "None" if tls is None else f"a {type(tls).__name__}, which hides its contents"
     raise TypeError(
-        f"the credentials are a {type(tls).__name__}, which hides its contents: give a fastrpc.TLS, "
+        f"the credentials are {given}: give a fastrpc.TLS, "
         "such as TLS(ca_file=…) for a channel and TLS(cert_file=…, key_file=…) for a server"
     )
 

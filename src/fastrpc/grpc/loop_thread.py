@@ -2,13 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
-__all__ = ["LoopThread"]
+from fastrpc.grpc.callback_thread import CallbackThread
+
+__all__ = ["LoopThread", "ThreadEndedError"]
 
 T = TypeVar("T")
+
+
+class ThreadEndedError(RuntimeError):
+    """The thread of a loop has ended."""
 
 
 class LoopThread:
@@ -16,32 +22,43 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        #: Calls the program's functions, which the loop could not wait for: it ends after the loop.
+        self.callbacks = CallbackThread(f"{name} callbacks")
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = asyncio.Event()
         self._is_stopped = False
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, which runs."""
-        with self._lock:
-            return self._started()
-
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._is_stopped:
-            raise RuntimeError(f"the thread {self._name!r} has ended")
+            raise ThreadEndedError(f"the thread {self._name!r} has ended")
         if self._loop is None:
             started = threading.Event()
-            threading.Thread(target=self._run, args=[started], name=self._name, daemon=True).start()
+            self._thread = threading.Thread(target=self._run, args=[started], name=self._name, daemon=True)
+            self._thread.start()
             started.wait()
         assert self._loop is not None
         return self._loop
+
+    def is_current(self) -> bool:
+        """Return whether the caller is in the thread of the loop, where nothing may wait for it."""
+        return threading.current_thread() is self._thread
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have a function called on the loop.
+
+        Raises:
+            ThreadEndedError: the thread has ended.
+        """
+        with self._lock:
+            self._started().call_soon_threadsafe(function, *arguments)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Begin a coroutine.
 
         Raises:
-            RuntimeError: the thread has ended.
+            ThreadEndedError: the thread has ended.
         """
         with self._lock:
             try:
@@ -51,13 +68,70 @@ class LoopThread:
                 raise
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine, and return its result."""
+        """Run a coroutine, and return its result.
+
+        Raises:
+            ThreadEndedError: the thread has ended.
+            RuntimeError: the caller is in the thread of the loop.
+        """
+        if self.is_current():
+            work.close()
+            raise self._waits_for_itself()
         future = self.submit(work)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    # Work that has nothing to wait for once the thread has ended
+
+    def ask(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of a coroutine, of which a second one is made if the thread ends under the first.
+
+        Raises:
+            RuntimeError: the caller is in the thread of the loop, and the coroutine has something to wait for.
+        """
+        if not self.is_current():
+            try:
+                return self.run(work())
+            except (ThreadEndedError, CancelledError):
+                if not self._is_stopped:
+                    raise
+            # The loop's last steps may still change what the work reads.
+            if self._thread is not None:
+                self._thread.join()
+        return self._at_once(work())
+
+    def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Begin a coroutine; its future is done once the thread has ended."""
+        try:
+            return self.submit(work())
+        except ThreadEndedError:
+            found: Future[T] = Future()
+        try:
+            found.set_result(self.ask(work))
+        except asyncio.CancelledError:
+            found.cancel()
+        except Exception as error:
+            found.set_exception(error)
+        return found
+
+    def _at_once(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of a coroutine that waits for nothing."""
+        try:
+            work.send(None)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        work.close()
+        raise self._waits_for_itself()
+
+    def _waits_for_itself(self) -> RuntimeError:
+        return RuntimeError(
+            f"the thread {self._name!r} would wait for itself: "
+            "coders and credentials of a channel may not call the channel"
+        )
 
     def stop(self) -> None:
         """End the thread; coroutines that still run are cancelled."""
@@ -68,7 +142,10 @@ class LoopThread:
             self._is_stopped = True
 
     def _run(self, started: threading.Event) -> None:
-        asyncio.run(self._serve(started))
+        try:
+            asyncio.run(self._serve(started))
+        finally:
+            self.callbacks.end()
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()

@@ -26,6 +26,9 @@ def pairs_of(metadata: Any) -> Pairs:
     """Return the pairs of metadata in any form that grpcio takes: pairs, a mapping, `grpc.aio.Metadata` or None.
 
     Text under a key that ends in `-bin` becomes bytes, and bytes under another key text, as grpcio sends both.
+
+    Raises:
+        TypeError: a key is no text, or a value neither text nor bytes.
     """
     if not metadata:
         return ()
@@ -39,6 +42,8 @@ def pairs_in(block: bytes) -> Pairs:
 
 
 def _fitting(key: str, value: str | bytes) -> tuple[str, str | bytes]:
+    if not (isinstance(key, str) and isinstance(value, str | bytes)):
+        raise TypeError(f"metadata is text or bytes by a text, not {value!r} by {key!r}")
     if key.endswith("-bin"):
         return key, value.encode() if isinstance(value, str) else value
     return key, value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

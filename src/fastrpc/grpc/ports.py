@@ -62,6 +62,8 @@ def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
             made = socket.socket(family, socket.SOCK_STREAM)
             _prepare(made, family, is_any=host == "::", reuse_port=reuse_port)
             made.bind((place[0], number, *place[2:]))
+            # Only a port at which something listens is taken for others; callers wait until the server starts.
+            made.listen()
         except OSError as error:
             failure = error
             if made is not None:

@@ -16,7 +16,7 @@ _HINT = "write host:port, dns:///host:port, ipv4:127.0.0.1:50051, ipv6:[::1]:500
 
 
 class ChannelTarget(NamedTuple):
-    """The target of a client, and its selector: None where there is no choice."""
+    """The target of a client, and the selector among its endpoints; None for a single one."""
 
     target: str | list[str]
     selector: Any
@@ -48,13 +48,14 @@ class PickFirst:
 
 
 def target_of(target: str, *, is_encrypted: bool, policy: str) -> ChannelTarget:
-    """Return the target of a client for that of a channel.
+    """Return the target and the selector of the client behind a gRPC channel.
 
     Args:
+        target: the target of the channel, as gRPC writes it.
         policy: the balancing policy of the channel, "pick_first" or "round_robin".
 
     Raises:
-        ConfigError: it has another form.
+        ConfigError: the target has a form that fastrpc does not dial.
     """
     scheme, _, rest = target.partition(":")
     transport = "tls" if is_encrypted else "tcp"
@@ -71,7 +72,7 @@ def target_of(target: str, *, is_encrypted: bool, policy: str) -> ChannelTarget:
                 else ChannelTarget(addresses[0], None)
             )
         case "memory":
-            # Of our own tests and programs; no other stack has it.
+            # Only fastrpc has this scheme: a server in the same process.
             return ChannelTarget(target, None)
     authority = ""
     if scheme == "dns":
@@ -83,7 +84,7 @@ def target_of(target: str, *, is_encrypted: bool, policy: str) -> ChannelTarget:
         rest = target
     place = _place(rest, target)
     if authority or policy == "round_robin":
-        # Each address of the name is an endpoint, which the registry of names follows.
+        # Each address of the name is an endpoint; the `dns://` registry follows them.
         if is_encrypted:
             raise ConfigError(
                 f"{target!r}: addresses of a name are dialled in turn without encryption only",

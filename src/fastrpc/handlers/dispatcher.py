@@ -63,6 +63,9 @@ _SHAPES = {
 class Dispatcher:
     """The slow paths of served calls: unknown names, interceptors, threads, compression, errors."""
 
+    #: The store of the server, for `current_store`; None without one.
+    store: Any = None
+
     def __init__(
         self,
         interceptors: Sequence[Interceptor],

@@ -1,7 +1,8 @@
-"""Records of a server's life on the logger `fastrpc.server`: listening, draining, strangers.
+"""Records of a server's life on the logger `fastrpc.server`: listening, draining, strangers, refused addresses.
 
 INFO is for events of the server, DEBUG for events of each connection. A stranger is a connection whose first bytes
-match no protocol: the first one in a minute is logged at once, further ones as a count once a minute.
+match no protocol: the first one in a minute is logged at once, further ones as a count once a minute. The same holds
+for connections that `Addresses` or `ConnectionRate` refuse.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from fastrpc.endpoint import Address
@@ -30,20 +32,58 @@ def log_listening(address: Address, workers: int = 1) -> None:
     logger.info("listening at %s%s", address, suffix, extra={"event": "listening", "address": str(address)})
 
 
+class _Minutely:
+    """Tell the first of many events at once, further ones as a count once a minute.
+
+    Args:
+        tell: logs the number of events and the last of them.
+    """
+
+    def __init__(self, tell: Callable[[int, str], None]) -> None:
+        self._tell = tell
+        self._count = 0
+        self._last = ""
+        self._told_at = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, event: str) -> None:
+        """Note an event."""
+        self._count += 1
+        self._last = event
+        if self._timer is not None:
+            return
+        rest = self._told_at + STRANGER_SECONDS - time.monotonic()
+        if rest <= 0:
+            self._tell_all()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(rest, self._tell_all)
+
+    def close(self) -> None:
+        """Tell the events counted so far."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        count, self._count, self._timer = self._count, 0, None
+        self._told_at = time.monotonic()
+        self._tell(count, self._last)
+
+
 class Life:
     """Log the events of one server."""
 
     def __init__(self) -> None:
         #: INFO; lower in a worker process, whose supervisor logs the event once for all workers.
         self.level = logging.INFO
+        #: Whether calls were cut off, as they did not end in time.
+        self.has_cut_off = False
         self._drain_began = 0.0
-        self._strangers = 0
-        self._told_at = float("-inf")
-        self._last = ""
+        self._strangers = _Minutely(_tell_strangers)
+        self._refused = _Minutely(_tell_refused)
         # Connections that TLS refused: the begin of the count, the number logged, the number not logged.
         self._tls_minute = float("-inf")
         self._tls_told = self._tls_untold = 0
-        self._timer: asyncio.TimerHandle | None = None
 
     def listening(self, address: Address) -> None:
         """Log a new address."""
@@ -56,6 +96,7 @@ class Life:
 
     def cut_off(self, calls: int, seconds: float | None) -> None:
         """Log that calls did not end in time."""
+        self.has_cut_off = True
         text = "calls cut off after %s s of drain (Timeouts.drain): %d"
         logger.warning(text, seconds, calls, extra={"event": "cut_off"})
 
@@ -73,13 +114,11 @@ class Life:
 
     def stranger(self, peer: Any, reason: str) -> None:
         """Log a connection that speaks no known protocol, at most once a minute."""
-        self._strangers += 1
-        self._last = f"{peer}: {reason}"
-        rest = self._told_at + STRANGER_SECONDS - time.monotonic()
-        if rest <= 0:
-            self._tell_strangers()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(rest, self._tell_strangers)
+        self._strangers.note(f"{peer}: {reason}")
+
+    def refused_at_edge(self, host: str, reason: str) -> None:
+        """Log a connection, or a request of a proxy's client, whose address is refused, at most once a minute."""
+        self._refused.note(f"{host}: {reason}")
 
     def refused_tls(self, peer: Any, error: BaseException) -> None:
         """Log a connection that TLS refused: the first sixty in a minute each, further ones as a count."""
@@ -100,17 +139,20 @@ class Life:
             logger.warning(text, count, extra={"event": "tls_refused", "count": count})
 
     def close(self) -> None:
-        """Log the strangers counted so far."""
+        """Log the connections counted so far."""
         self._tell_untold_tls()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._tell_strangers()
+        self._strangers.close()
+        self._refused.close()
 
-    def _tell_strangers(self) -> None:
-        count, self._strangers, self._timer = self._strangers, 0, None
-        self._told_at = time.monotonic()
-        text = "connections that do not speak fastrpc: %d, the last of %s"
-        logger.info(text, count, self._last, extra={"event": "strangers", "count": count})
+
+def _tell_strangers(count: int, last: str) -> None:
+    text = "connections that do not speak fastrpc: %d, the last of %s"
+    logger.info(text, count, last, extra={"event": "strangers", "count": count})
+
+
+def _tell_refused(count: int, last: str) -> None:
+    text = "refused by Addresses or ConnectionRate: %d, the last of %s"
+    logger.warning(text, count, last, extra={"event": "edge_refused", "count": count})
 
 
 def warn_of_collectors() -> None:

@@ -7,30 +7,42 @@ from typing import TypeAlias
 from fastrpc._core.limiting.limiters import AdaptiveLimit, ConcurrencyLimiter, RateLimiter
 from fastrpc._core.server.guards import BoundLimit
 from fastrpc.errors import ConfigError
-from fastrpc.limits import ConcurrencyLimit, Limit, RateLimit, patterns_in_vain
-from fastrpc.method_patterns import method_patterns
+from fastrpc.limits import CallLimit, ConcurrencyLimit, ConnectionRate, Limit, RateLimit, patterns_in_vain
+from fastrpc.patterns import method_patterns
 
-__all__ = ["Limiter", "MethodLimits", "check_patterns", "limiter_for", "shared_limiters"]
+__all__ = [
+    "Limiter",
+    "MethodLimits",
+    "check_patterns",
+    "limiter_for",
+    "rate_limiter_for",
+    "shared_limiters",
+]
 
 Limiter: TypeAlias = RateLimiter | ConcurrencyLimiter
 
 logger = logging.getLogger("fastrpc.server")
 
 
-def limiter_for(limit: Limit) -> Limiter:
+def limiter_for(limit: CallLimit) -> Limiter:
     """Make the counter for the calls of a limit."""
     if isinstance(limit, RateLimit):
-        return RateLimiter(limit.rate, limit.burst)
+        return rate_limiter_for(limit)
     if isinstance(limit.limit, int):
         return ConcurrencyLimiter(limit.limit)
     adaptive = AdaptiveLimit(limit.initial, limit.floor, limit.ceiling)
     return ConcurrencyLimiter(limit.initial, adaptive=adaptive)
 
 
+def rate_limiter_for(limit: RateLimit | ConnectionRate) -> RateLimiter:
+    """Make the buckets of a rate."""
+    return RateLimiter(limit.rate, limit.burst if isinstance(limit, RateLimit) else limit.tokens)
+
+
 def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:
     """Make the counters shared by all processes, before the fork; None if each process counts by itself."""
     return tuple(
-        RateLimiter(limit.rate, limit.burst) if isinstance(limit, RateLimit) else None for limit in limits
+        rate_limiter_for(limit) if isinstance(limit, RateLimit | ConnectionRate) else None for limit in limits
     )
 
 
@@ -41,7 +53,7 @@ class MethodLimits:
         limiters: count the calls of each limit.
     """
 
-    def __init__(self, limits: Sequence[Limit], limiters: Sequence[Limiter]) -> None:
+    def __init__(self, limits: Sequence[CallLimit], limiters: Sequence[Limiter]) -> None:
         self._limits = [
             (limit, limiter, method_patterns(limit.methods))
             for limit, limiter in zip(limits, limiters, strict=True)
@@ -56,7 +68,7 @@ class MethodLimits:
         )
 
 
-def check_patterns(limits: Sequence[Limit], methods: Sequence[str]) -> None:
+def check_patterns(limits: Sequence[CallLimit], methods: Sequence[str]) -> None:
     """Refuse patterns that name an unknown method of a served service; warn of services that are not served.
 
     Raises:
@@ -73,7 +85,7 @@ def check_patterns(limits: Sequence[Limit], methods: Sequence[str]) -> None:
         logger.warning("a limit is for %r, but no service %r is served here", pattern, service)
 
 
-def _own(limit: Limit, limiter: Limiter) -> Limiter:
+def _own(limit: CallLimit, limiter: Limiter) -> Limiter:
     """Return the counter for the calls of one method: an adaptive limit per method has its own for each."""
     is_adaptive = isinstance(limit, ConcurrencyLimit) and limit.limit == "adaptive"
     return limiter_for(limit) if is_adaptive and limit.per == "method" else limiter
@@ -86,7 +98,7 @@ def _name(per: str, method: str) -> bytes:
     return method.rpartition(".")[0].encode() if per == "service" else b""
 
 
-def _text(limit: Limit) -> str:
+def _text(limit: CallLimit) -> str:
     per = "" if limit.per == "server" else f" per {limit.per}"
     if isinstance(limit, RateLimit):
         return f"over the rate of {limit.rate:g} calls/s{per} with a burst of {limit.burst} (RateLimit)"

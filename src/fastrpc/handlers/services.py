@@ -20,16 +20,16 @@ from fastrpc.handlers.life import Life
 from fastrpc.handlers.method_limits import MethodLimits, check_patterns, limiter_for
 from fastrpc.handlers.sources import SourceScope, opened_sources
 from fastrpc.handlers.thread_pool import ThreadPool
-from fastrpc.limits import Limit
+from fastrpc.limits import CallLimit, Limit
 from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.protocols.base import PeerConnection
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.functions import Functions, is_function, take_function, with_function
+from fastrpc.rpc.functions import Functions, functions_of, is_function, take_function, with_function
 from fastrpc.rpc.interceptor import Interceptor, split_call_log
 from fastrpc.rpc.marshals import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import BUILTIN_PREFIX, service_definition
 
-__all__ = ["ServedPart", "Services", "is_inside_handler"]
+__all__ = ["ServedPart", "ServiceTable", "is_inside_handler"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -38,19 +38,20 @@ MOST_WITHDRAWN = 1_000
 
 
 class ServedPart(NamedTuple):
-    """The methods of one source of a service, and the context managers around it."""
+    """The methods of one source of a service, the context managers around it, and the source."""
 
     routes: tuple[MethodRoute, ...]
     scope: SourceScope | None
+    service: Any
 
 
-class Services:
+class ServiceTable:
     """The services that one side of connections offers.
 
     Args:
         calling: the part that calls to the other side share, if that serves as well.
         address_of: names the other side of a connection.
-        limits: the limits of callers.
+        limits: the limits of the server; those for calls are kept here.
     """
 
     def __init__(
@@ -66,12 +67,13 @@ class Services:
         self._config = config
         self._call_log, self._interceptors = split_call_log(interceptors)
         self._numbers = numbers
-        self._life = life
+        self.life = life
         self._calling = calling
         self._address_of = address_of
-        self._limits = limits
+        self.limits = limits
+        self._call_limits = [limit for limit in limits if isinstance(limit, CallLimit)]
         self._stack = AsyncExitStack()
-        #: Counters of each rate limit over all processes of the server; None counts in this one.
+        #: Counters of each rate over all processes of the server; None counts in this one.
         self.shared: Sequence[RateLimiter | None] = [None] * len(limits)
         self._threads: ThreadPool | None = None
         #: The services, in the order in which they were added.
@@ -93,7 +95,7 @@ class Services:
             queue_age=config.admission.queue_age,
         )
         dispatcher = Dispatcher(
-            self._interceptors, self._threads, config, self._life, self._calling, self._address_of
+            self._interceptors, self._threads, config, self.life, self._calling, self._address_of
         )
         gate = Gate(
             loop=loop,
@@ -109,11 +111,13 @@ class Services:
         gate.runner.checks_results = config.check_results
         if config.timeouts.stream_idle is not None:
             gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
-        if self._limits:
+        if self._call_limits:
             limiters = [
-                shared or limiter_for(limit) for shared, limit in zip(self.shared, self._limits, strict=True)
+                shared or limiter_for(limit)
+                for shared, limit in zip(self.shared, self.limits, strict=True)
+                if isinstance(limit, CallLimit)
             ]
-            gate.limit(CallLimits(MethodLimits(self._limits, limiters).bind))
+            gate.limit(CallLimits(MethodLimits(self._call_limits, limiters).bind))
         dispatcher.gate = self.gate = gate
         return gate
 
@@ -123,7 +127,7 @@ class Services:
             self.add(service, scope)
         if self.definitions:
             # Without sources the services come later.
-            check_patterns(self._limits, [route.method for route in self.gate.routes])
+            check_patterns(self._call_limits, [route.method for route in self.gate.routes])
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
         """Enter a context; it is left before the sources."""
@@ -138,7 +142,7 @@ class Services:
         """
         definition, names = self.definition_with(service)
         check_service(definition)
-        handlers = definition.handlers(definition.owner() if is_function(service) else service)
+        handlers = definition.handlers(functions_of(definition) if is_function(service) else service)
         routes, returning = [], []
         for method in (definition.methods[name] for name in names):
             route = self.gate.routes.get(method.full_name)
@@ -155,13 +159,17 @@ class Services:
             take_function(definition)
             self.definitions[:] = [one for one in self.definitions if one.name != definition.name]
         self.definitions.append(definition)
-        self._parts.setdefault(definition.name, []).append(ServedPart((*routes, *returning), scope))
+        self._parts.setdefault(definition.name, []).append(ServedPart((*routes, *returning), scope, service))
         if scope is not None:
             scope.hold()
         http = self._config.http
         is_by_grpc = "grpc" in self._config.protocols or http.grpc_web or http.connect
         if is_by_grpc and not definition.name.startswith(BUILTIN_PREFIX):
             self._warn_of_unfit([definition.methods[name] for name in names])
+
+    def instances(self) -> list[tuple[str, Any]]:
+        """Return the sources that are served, each after the name of its service."""
+        return [(name, part.service) for name, parts in self._parts.items() for part in parts]
 
     def definition_with(self, service: Any) -> tuple[ServiceDefinition, Sequence[str]]:
         """Return the definition that a service has once this source is served, and the names of its methods.

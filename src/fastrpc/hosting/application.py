@@ -29,7 +29,7 @@ from fastrpc.handlers.auth.access_options import Authenticate, Authorize
 from fastrpc.hosting.application_requests import answer_request
 from fastrpc.hosting.application_sockets import answer_socket
 from fastrpc.hosting.application_transport import Surroundings
-from fastrpc.limits import Limit
+from fastrpc.limits import Addresses, ConnectionRate, Limit
 from fastrpc.protocols.base import ServerParts
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.refused_arguments import explain_arguments
@@ -73,12 +73,12 @@ def asgi(
 
     Args:
         sources: as for `Server`, or one `App`.
-        config: the settings; those of connections, such as `tls` and `keepalive`, are the affair of the server around.
+        config: the settings; those of connections, such as `tls` and `keepalive`, belong to the ASGI server.
         interceptors, authenticate, authorize: as for `Server`.
         call_limits: as `limits` of `Server`; each process counts for itself.
 
     Raises:
-        ConfigError: the arguments are invalid, or a setting is one that only a server that listens can keep.
+        ConfigError: the arguments are invalid, or a setting belongs to the ASGI server.
     """
     plan = Plan(
         load=lambda: sources,
@@ -101,6 +101,12 @@ class ASGIApplication:
                 "registry is given, and an ASGI application has no address to register",
                 hint="leave it out, or serve by fastrpc.serve()",
             )
+        edge = next((limit for limit in plan.limits if isinstance(limit, Addresses | ConnectionRate)), None)
+        if edge is not None:
+            raise ConfigError(
+                f"call_limits has {type(edge).__name__}, and an ASGI application accepts no connections",
+                hint="set it in the server around, or serve by fastrpc.serve()",
+            )
         self._make = partial(
             Server,
             *plan.load(),
@@ -110,7 +116,7 @@ class ASGIApplication:
             authorize=plan.authorize,
             limits=plan.limits,
         )
-        # Now, so that wrong arguments are refused where they are written; after the end of a lifespan a new one.
+        # Made here, so that wrong arguments raise in this call; replaced after a lifespan, as a server starts once.
         self._server = self._make()
         self._serving: _Serving | None = None
         # Whether a lifespan enters the sources now.
@@ -126,7 +132,7 @@ class ASGIApplication:
         """Serve one scope: `lifespan`, `http` or `websocket`."""
         kind = scope["type"]
         if kind == "lifespan":
-            await self._live(receive, send)
+            await self._follow_lifespan(receive, send)
         elif kind == "http":
             await answer_request(await self._surroundings(scope), scope, receive, send)
         elif kind == "websocket":
@@ -136,7 +142,7 @@ class ASGIApplication:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Enter the sources, and leave them at the end: for a program whose server does not do so.
+        """Enter the sources, and leave them at the end: for a program whose ASGI server sends no lifespan.
 
         Starlette and FastAPI pass no lifespan to mounted applications: enter this in theirs.
         """
@@ -156,10 +162,10 @@ class ASGIApplication:
             finally:
                 self._server, self._serving = self._make(), None
 
-    async def _live(
+    async def _follow_lifespan(
         self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
-        """Follow the lifespan of the server around."""
+        """Enter and leave the sources with the lifespan of the ASGI server."""
         await receive()
         step = "startup"
         try:
@@ -217,6 +223,7 @@ class _Serving:
             if len(self._parts) >= _MOST_HOSTS:
                 self._parts.popitem(last=False)
             found = self._parts[host] = self._accepting.parts_at(Address("tcp", host=host))
+        self._parts.move_to_end(host)
         return found
 
 

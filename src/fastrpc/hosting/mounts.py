@@ -80,8 +80,7 @@ class Mounts:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for mount in self._mounts:
-            await mount.end()
+        await asyncio.gather(*(mount.end() for mount in self._mounts))
         await self._shut_down()
 
     async def _shut_down(self) -> None:

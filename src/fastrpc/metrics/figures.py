@@ -15,7 +15,7 @@ from fastrpc._core.base.histogram import (
     waits_snapshot,
 )
 from fastrpc._core.loop.loop_state import loop_seconds
-from fastrpc.gauges import Gauge
+from fastrpc.gauges import COUNTS, Gauge
 from fastrpc.metrics.exact_sum import ExactSum
 
 __all__ = ["Figures", "Sum", "Values", "figures", "merged_gauges", "process_values"]
@@ -30,7 +30,7 @@ LABELS = ("service", "method", "side", "protocol")
 NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 
 #: Of a whole process: counts by reason, and how long calls waited, on the side of servers and on that of clients.
-REASONS = ("refused", "client_refused", "retries", "dropped_metadata")
+REASONS = ("refused", "client_refused", "retries", "dropped_metadata", *COUNTS)
 WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_waits": "client"}
 
 #: The functions that merge gauges with equal labels of several objects or processes; other gauges add up.
@@ -60,6 +60,7 @@ def process_values(gauges: Iterable[Gauge]) -> Values:
         "client_refused": dict(CLIENT_REFUSALS),
         "retries": dict(RETRIES),
         "dropped_metadata": dict(DROPPED),
+        **{name: dict(counts) for name, counts in COUNTS.items()},
         **{name: waits_snapshot(side) for name, side in WAITS.items()},
         "lag_seconds": lag,
         "blocked_seconds": blocked,

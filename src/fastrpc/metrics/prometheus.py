@@ -2,6 +2,7 @@
 
 import itertools
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from fastrpc.gauges import gauges
 from fastrpc.metrics.figures import Values, merged_gauges, process_values
 
 __all__ = ["CallCollector", "family_names", "metrics_of"]
+
+#: The service of a store.
+STORE = "fastrpc.store"
 
 #: Buckets of the core's histogram in each doubling.
 PARTS = 4
@@ -44,7 +48,8 @@ class CallCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Yield the empty metrics, so that registering detects a name clash without reading counters."""
-        return itertools.chain(_all_of(_families()), _ProcessFamilies() if self._is_of_process else ())
+        of_process = (_ProcessFamilies(), _StoreFamilies()) if self._is_of_process else ()
+        return itertools.chain(_all_of(_families()), *of_process)
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric of servers and clients with a sample for every method."""
@@ -57,11 +62,16 @@ def metrics_of(
     registry: CounterRegistry, process: Values | None = None, step: int = PARTS
 ) -> Iterator[Metric]:
     """Yield the metrics of these counters, and those of the whole process."""
-    families = _families()
+    families, of_store = _families(), _StoreFamilies()
     for counters in registry:
-        families[counters.side].add(counters.snapshot(), step)
+        snapshot = counters.snapshot()
+        families[counters.side].add(snapshot, step)
+        if counters.side == "server" and counters.service == STORE:
+            of_store.take(snapshot)
     yield from _all_of(families)
     if process is not None:
+        of_store.fill(step)
+        yield from of_store
         of_process = _ProcessFamilies()
         of_process.fill(process, step)
         yield from of_process
@@ -69,7 +79,8 @@ def metrics_of(
 
 def family_names() -> frozenset[str]:
     """Return the names of our metrics."""
-    return frozenset(metric.name for metric in itertools.chain(_all_of(_families()), _ProcessFamilies()))
+    ours = itertools.chain(_all_of(_families()), _ProcessFamilies(), _StoreFamilies())
+    return frozenset(metric.name for metric in ours)
 
 
 def _families() -> "dict[str, _Families]":
@@ -113,7 +124,48 @@ class _Families:
         self.sent.add_metric(labels, snapshot["sent_bytes"])
 
 
-#: The counters of a process by the values that fill them (`fastrpc.metrics.figures`): name, text, label.
+class _StoreFamilies:
+    """The operations of a store that the process hosts: the calls of `fastrpc.store`, by whatever protocol.
+
+    Requests in the dialect of Deimos are no calls.
+    """
+
+    def __init__(self) -> None:
+        self._outcomes: Counter[tuple[str, str]] = Counter()
+        self._buckets: dict[str, list[tuple[float, int]]] = {}
+        self._sums: Counter[str] = Counter()
+        self._operations = CounterMetricFamily(
+            "fastrpc_store_operations",
+            "Calls of fastrpc.store, by the status of their answers.",
+            labels=("operation", "outcome"),
+        )
+        self._seconds = HistogramMetricFamily(
+            "fastrpc_store_operation_seconds", "How long they took.", labels=("operation",)
+        )
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter((self._operations, self._seconds))
+
+    def take(self, snapshot: dict[str, Any]) -> None:
+        """Take the calls of one method by one protocol."""
+        operation, buckets = snapshot["method"], snapshot["buckets"]
+        for status, count in snapshot["calls"].items():
+            self._outcomes[operation, status] += count
+        before = self._buckets.get(operation, [(bound, 0) for bound, _ in buckets])
+        self._buckets[operation] = [
+            (bound, count + more) for (bound, count), (_, more) in zip(before, buckets, strict=True)
+        ]
+        self._sums[operation] += snapshot["sum_seconds"]
+
+    def fill(self, step: int) -> None:
+        """Add all samples."""
+        for labels, count in self._outcomes.items():
+            self._operations.add_metric(labels, count)
+        for operation, buckets in self._buckets.items():
+            self._seconds.add_metric((operation,), _cumulative(buckets, step), self._sums[operation])
+
+
+#: The counters of a process by the values that fill them (`fastrpc.metrics.figures`): name, text, labels.
 _COUNTERS = (
     (
         "refused",
@@ -134,6 +186,20 @@ _COUNTERS = (
         "Entries of metadata from peers that were left out, by protocol.",
         "protocol",
     ),
+    ("locks_lost", "fastrpc_locks_lost", "Locks and leaderships that were lost inside their block."),
+    (
+        "settings_rejected",
+        "fastrpc_settings_rejected",
+        "Values of settings that were refused, by key.",
+        "key",
+    ),
+    (
+        "schedule_runs",
+        "fastrpc_schedule_runs",
+        "Runs of scheduled methods, by name and outcome.",
+        "name",
+        "outcome",
+    ),
 )
 
 
@@ -143,7 +209,7 @@ class _ProcessFamilies:
     def __init__(self) -> None:
         # By the values that fill them (`fastrpc.metrics.figures`).
         self._counters = {
-            value: CounterMetricFamily(name, text, labels=(label,)) for value, name, text, label in _COUNTERS
+            value: CounterMetricFamily(name, text, labels=labels) for value, name, text, *labels in _COUNTERS
         }
         self._waits = {
             value: HistogramMetricFamily(name, text, labels=())
@@ -182,6 +248,13 @@ class _ProcessFamilies:
                     ("endpoint",),
                 ),
                 ("fastrpc_registry_up", "Whether a registry answered last.", ("registry",)),
+                ("fastrpc_locks_held", "Locks and slots of semaphores that are held.", ()),
+                ("fastrpc_locks_waiting", "Locks and elections that are waited for.", ()),
+                ("fastrpc_store_items", "Items of a store that the process hosts.", ()),
+                ("fastrpc_store_file_bytes", "Bytes of its file and its log.", ()),
+                ("fastrpc_store_watchers", "Watches of a store that wait for a change.", ()),
+                ("fastrpc_store_leases", "Leases of a store.", ()),
+                ("fastrpc_leader", "Whether this process leads, by the name of the election.", ("name",)),
             )
         }
 
@@ -200,7 +273,7 @@ class _ProcessFamilies:
         """Add all samples."""
         for name, counter in self._counters.items():
             for reason, count in sorted(values[name].items()):
-                counter.add_metric((reason,), count)
+                counter.add_metric(reason.split("\n") if reason else (), count)
         for name, histogram in self._waits.items():
             waits = values[name]
             histogram.add_metric((), _cumulative(waits["buckets"], step), waits["sum_seconds"])

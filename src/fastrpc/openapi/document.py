@@ -22,6 +22,7 @@ _MSGPACK: Final = "application/msgpack"
 _LINES: Final = "application/x-ndjson"
 _EVENTS: Final = "text/event-stream"
 _PROBLEM: Final = "application/problem+json"
+_FORM: Final = "multipart/form-data"
 
 _LISTS: Final = (list, tuple, set, frozenset)
 
@@ -30,6 +31,7 @@ _ABOUT: Final = (
     " problems (RFC 9457), with the status of the call in `code`. The header `Timeout-Ms` limits a call, `Meta-<key>`"
     " gives it metadata. A call with `Accept: application/x-ndjson` or `text/event-stream` streams its answers: without"
     " a last `end` or `error` the stream was cut off. Where JSON is taken, msgpack (`application/msgpack`) is, too."
+    " A route whose body has its arguments by name takes them as a form (`application/x-www-form-urlencoded`), too."
     " An integer beyond 2⁵³, which JavaScript's numbers do not hold, may be sent as a text of its digits; answers have"
     " the number."
 )
@@ -158,12 +160,12 @@ class _Writer:
             found["parameters"] += [
                 one for one in _query(method, arguments, self._schemas)["parameters"] if one["name"] in others
             ]
+        elif method.takes_upload:
+            found["requestBody"] = {"content": {_FORM: _form(method, arguments, others)}, "required": True}
         elif others:
             whole = whole_body_of(method, route)
-            needed = [name for name in arguments.get("required", []) if name in others]
-            schema = object_schema(
-                [(name, arguments["properties"][name], name in needed) for name in others], is_closed=True
-            )
+            schema = _members(arguments, others)
+            needed = schema.get("required", [])
             content = {
                 _media(method): {"schema": schema if whole is None else arguments["properties"][whole]}
             }
@@ -199,13 +201,11 @@ class _Writer:
         last = object_schema([("end", {"const": True}, True)], is_closed=True)
         lines = {"anyOf": [*([first] if arguments["properties"] else []), message, last]}
         described = "Lines of JSON, each with a message; the first may have the arguments, the last the end."
-        return {
-            "requestBody": {
-                "content": {_LINES: {"schema": lines}},
-                "required": True,
-                "description": described,
-            }
-        }
+        content = {_LINES: {"schema": lines}}
+        if method.takes_upload:
+            content[_FORM] = _form(method, arguments, list(arguments["properties"]))
+            described += " Or a form: fields by name, then the file."
+        return {"requestBody": {"content": content, "required": True, "description": described}}
 
     def _answer(self, method: MethodDefinition) -> dict[str, Any]:
         result = self._schemas.schema_of(method.types().result)
@@ -230,6 +230,20 @@ def _media(method: MethodDefinition) -> str:
     """Return the media type of a payload. The description of the document says that msgpack is accepted beside JSON."""
     known = method.types()
     return _MSGPACK if holds_arrays([*known.parameters, known.result]) else _JSON
+
+
+def _members(arguments: JsonSchema, names: Sequence[str], *more: tuple[str, JsonSchema, bool]) -> JsonSchema:
+    """Return the schema of an object of these arguments, and of more members."""
+    required = arguments.get("required", [])
+    own = [(name, arguments["properties"][name], name in required) for name in names]
+    return object_schema([*own, *more], is_closed=True)
+
+
+def _form(method: MethodDefinition, arguments: JsonSchema, names: Sequence[str]) -> dict[str, Any]:
+    """Return a form with these arguments as fields, and the stream of the method as the file behind them."""
+    assert method.signature.stream is not None
+    file = (method.signature.stream.name, {"type": "string", "format": "binary"}, True)
+    return {"schema": _members(arguments, names, file)}
 
 
 def _query(method: MethodDefinition, arguments: JsonSchema, schemas: SchemaSet) -> dict[str, Any]:

@@ -1,16 +1,13 @@
 """The peer of a connection, as handlers and `authenticate` see it."""
 
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 from fastrpc.endpoint import Address
+from fastrpc.networks import network_name, packed_address
 from fastrpc.peers.peer_client import PeerCalling, PeerClient
 
 __all__ = ["Peer"]
-
-#: The start of an IPv6 address that stands for an IPv4 one (RFC 4291).
-_MAPPED_IPV4 = bytes(10) + b"\xff\xff"
 
 
 class Peer:
@@ -98,7 +95,7 @@ class Peer:
     def _limit_name(self) -> bytes:
         """Return the name under which limits count its calls: an IP address, an IPv6 /64, a user of this machine."""
         if self.address.host:
-            return _network(self.address.host)
+            return _limit_name(self.address.host)
         return f"{self.address.scheme}:{'' if self._user is None else self._user}".encode()
 
     def _lose(self) -> None:
@@ -114,12 +111,9 @@ class Peer:
         return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
 
 
-def _network(host: str) -> bytes:
-    """Return an IPv4 address, or the /64 of an IPv6 address: a caller chooses the rest of the latter freely."""
-    text = host.partition("%")[0]
-    if ":" not in text:
-        return text.encode()
-    packed = socket.inet_pton(socket.AF_INET6, text)
-    if packed.startswith(_MAPPED_IPV4):
-        return socket.inet_ntoa(packed[len(_MAPPED_IPV4) :]).encode()
-    return packed[:8]
+def _limit_name(host: str) -> bytes:
+    """Return the network of an address, or the name that another transport has for its peer."""
+    try:
+        return network_name(packed_address(host))
+    except OSError:
+        return host.encode()

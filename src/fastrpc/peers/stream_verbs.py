@@ -1,7 +1,9 @@
 """The verbs of a client whose messages go one way or both."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+from fastrpc.rpc.upload import Upload
 
 if TYPE_CHECKING:
     from fastrpc.peers.stream import Stream
@@ -23,6 +25,15 @@ class StreamVerbs:
     @overload
     def stream(
         self, method: Callable[Concatenate[Any, P], Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "Stream[Any, T]": ...
+    @overload
+    def stream(
+        self,
+        method: Callable[Concatenate[Any, Upload, P], AsyncIterator[T]],
+        pieces: AsyncIterable[bytes] | Iterable[bytes],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> "Stream[Any, T]": ...
     @overload
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> "Stream[Any, Any]": ...
@@ -60,6 +71,14 @@ class StreamVerbs:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> "Stream[S, T]": ...
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, Upload, P], AsyncIterator[T] | Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> "Stream[bytes, T]": ...
     @overload
     def open(self, method: str, /, *args: Any, **kwargs: Any) -> "Stream[Any, Any]": ...
     def open(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:

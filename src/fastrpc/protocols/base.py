@@ -74,6 +74,8 @@ class ServerParts:
     reveals_services: bool
     #: The parts that connections of the HTTP gateway share; None if it is not served.
     http: "HttpService | None" = None
+    #: Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`); None: none are trusted.
+    proxies: Any = None
 
 
 class StreamSession(Session, asyncio.BufferedProtocol):

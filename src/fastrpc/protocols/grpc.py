@@ -37,6 +37,7 @@ def grpc_engine(parts: ServerParts) -> GrpcServer:
         limits=config.limits,
         memory=config.memory,
         web=web,
+        proxies=parts.proxies,
     )
     engine.connection.reveals_services = parts.reveals_services
     return engine

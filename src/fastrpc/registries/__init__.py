@@ -9,13 +9,16 @@ from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry, WatchedRegistry
 from fastrpc.registries.base.snapshot import Snapshot
 from fastrpc.registries.base.urls import open_registry, split_target
-from fastrpc.registries.base.watch import Watch
+from fastrpc.registries.base.watch import ServicesWatch, Watch
+from fastrpc.registries.merged import Merged
 from fastrpc.registries.static import StaticRegistry
 
 __all__ = [
     "AddressPolicy",
     "EndpointChange",
+    "Merged",
     "Registry",
+    "ServicesWatch",
     "Snapshot",
     "StaticRegistry",
     "Watch",

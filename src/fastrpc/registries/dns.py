@@ -19,6 +19,7 @@ from fastrpc.registries.base.decoded import DecodedRecords
 from fastrpc.registries.base.record import RecordError, read_texts
 from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.status import Status
 
 if TYPE_CHECKING:
     from dns.resolver import Answer, Resolver
@@ -48,13 +49,10 @@ def open_dns(url: RegistryURL) -> BackedRegistry:
     Raises:
         ConfigError: an option is wrong, or dnspython is not installed.
     """
-    try:
-        import dns.exception
-        import dns.resolver
-    except ImportError as error:
-        raise ConfigError(
-            f"{url} needs dnspython, which is not installed", hint="pip install 'fastrpc[dns]'"
-        ) from error
+    url.package("dns.resolver", "dnspython")
+    import dns.exception
+    import dns.resolver
+
     try:
         resolver = dns.resolver.Resolver(configure=not url.place)
         resolver.use_search_by_default = True
@@ -86,6 +84,7 @@ class DnsNames:
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
         raise ConfigError(
             f"{service} cannot be registered with DNS",
+            status=Status.UNIMPLEMENTED,
             hint="its records are managed elsewhere, for example by Kubernetes",
         )
 

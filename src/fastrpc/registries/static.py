@@ -12,7 +12,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backed import check_service_name
 from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.registries.base.watch import Channel, Watch
+from fastrpc.registries.base.watch import Channel, Latest, ServicesWatch, Watch
 
 __all__ = ["StaticRegistration", "StaticRegistry", "open_static"]
 
@@ -32,6 +32,7 @@ class StaticRegistry(Closing):
     def __init__(self, endpoints: _Places | Mapping[str, _Places] = ()) -> None:
         self._versions = itertools.count(1)
         self._channels: dict[str, Channel] = {}
+        self._names: Latest[tuple[str, ...]] = Latest(itertools.count(1))
         self._lists: dict[str, list[Endpoint]] = {}
         self._everything: list[Endpoint] = []
         self._is_closed = False
@@ -49,6 +50,7 @@ class StaticRegistry(Closing):
             self._lists[check_service_name(service)] = _endpoints(endpoints)
             if service in self._channels:
                 self._publish(service)
+            self._publish_names()
 
     def register(self, service: str, endpoint: Endpoint) -> "StaticRegistration":
         """Return a registration that keeps an endpoint in the list of a service, for the watches of this object."""
@@ -59,10 +61,18 @@ class StaticRegistry(Closing):
         with self._lock:
             self.update(service, [endpoint, *self._list(service)])
 
-    def remove(self, service: str, endpoint: Endpoint) -> None:
-        """Remove this very endpoint object from the list of a service."""
+    def remove(self, service: str, address: str | Address | Endpoint) -> bool:
+        """Remove an address from the list of a service, or this very endpoint object; return whether it was there."""
         with self._lock:
-            self.update(service, [one for one in self._list(service) if one is not endpoint])
+            listed = self._list(service)
+            if isinstance(address, Endpoint):
+                left = [one for one in listed if one is not address]
+            else:
+                place = Address.parse(address)
+                left = [one for one in listed if one.address != place]
+            if len(left) < len(listed):
+                self.update(service, left)
+        return len(left) < len(listed)
 
     def watch(self, service: str) -> Watch:
         """Watch the endpoints of a service."""
@@ -86,6 +96,14 @@ class StaticRegistry(Closing):
         """Return the names of the services with endpoints."""
         return sorted(service for service, endpoints in self._lists.items() if endpoints)
 
+    def watch_services(self) -> ServicesWatch:
+        """Watch the names of the services with endpoints."""
+        if self._is_closed:
+            raise RuntimeError(f"{self!r} is closed")
+        with self._lock:
+            self._publish_names()
+        return ServicesWatch(self._names, lambda: None)
+
     def _list(self, service: str) -> list[Endpoint]:
         return self._lists.get(service, self._everything)
 
@@ -93,11 +111,16 @@ class StaticRegistry(Closing):
         unique = {endpoint.address: endpoint for endpoint in reversed(self._list(service))}
         self._channels[service].publish(sorted(unique.values(), key=str))
 
+    def _publish_names(self) -> None:
+        names = tuple(self.services())
+        self._names.put(lambda _: names, lambda latest: latest == names)
+
     def close(self) -> None:
         """End all watches. Closing twice is fine."""
         self._is_closed = True
         for channel in self._channels.values():
             channel.close()
+        self._names.close()
 
     def __repr__(self) -> str:
         return f"<static registry of {', '.join(sorted(self._lists)) or 'any service'}>"

@@ -17,7 +17,8 @@ from fastrpc.rpc.given_coders import GivenCoders
 from fastrpc.rpc.method_options import MethodOptions
 from fastrpc.rpc.schema.annotation import evaluate, item_type, substitute, type_text, type_variables
 from fastrpc.rpc.schema.conversion import holds_arrays
-from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style
+from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style, check_resolved
+from fastrpc.rpc.upload import Upload
 from fastrpc.status import Status
 
 __all__ = ["MethodDefinition", "MethodTypes", "ServiceDefinition"]
@@ -62,6 +63,7 @@ class MethodDefinition:
         "service",
         "service_names",
         "signature",
+        "takes_upload",
         "timeout",
     )
 
@@ -107,7 +109,7 @@ class MethodDefinition:
         self.timeout = options.timeout
         #: The value of `codec=`; `codec_for` of `rpc/marshals` returns the codec of a call.
         self.codec = options.codec
-        self.signature = signature
+        self.signature, self.takes_upload = signature, signature.takes_upload
         self.passes_on, self.given_coders, self.crash_status = False, None, Status.INTERNAL
         #: The methods that this one implements or overrides, by which callers may name it.
         self.promised = tuple(promised)
@@ -209,6 +211,10 @@ class MethodDefinition:
         parameter, at = self.signature.stream, self.signature.stream_position
         if parameter is None:
             return args, dict(kwargs)
+        if self.takes_upload:
+            form = stream.form
+            texts = {} if form is None else {"filename": form.filename, "content_type": form.content_type}
+            stream = Upload(stream, **texts)
         if parameter.by_position and len(args) >= at:
             return (*args[:at], stream, *args[at:]), dict(kwargs)
         return args, {**kwargs, parameter.name: stream}
@@ -264,18 +270,15 @@ class MethodDefinition:
                 ) from error
             return substitute(known, variables.get(scope.defined_in, {}))
 
-        parameters = [
-            resolved(parameter.annotation, parameter.scope, f"parameter {parameter.name!r}")
-            for parameter in signature.parameters
-        ]
-        message = None
-        if signature.stream is not None:
-            stream = signature.stream
-            message = item_type(resolved(stream.annotation, stream.scope, f"parameter {stream.name!r}"))
+        def received(parameter: Parameter) -> Any:
+            known = resolved(parameter.annotation, parameter.scope, f"parameter {parameter.name!r}")
+            check_resolved(signature, parameter, known, self.function)
+            return known
+
+        parameters = tuple(map(received, signature.parameters))
+        message = None if signature.stream is None else item_type(received(signature.stream))
         result = resolved(signature.result, signature.result_scope, "the result")
-        return MethodTypes(
-            tuple(parameters), item_type(result) if signature.has_stream_result else result, message
-        )
+        return MethodTypes(parameters, item_type(result) if signature.has_stream_result else result, message)
 
 
 class ServiceDefinition:
@@ -323,7 +326,10 @@ class ServiceDefinition:
         stream. ConfigError names the methods that a contract promises and the class does not have, or says that it has
         none at all.
         """
-        if not self.methods:
+        # Imported here: marks of schedules are read by few.
+        from fastrpc.rpc.scheduling import schedules_of
+
+        if not self.methods and not schedules_of(self.owner):
             raise ConfigError(
                 f"{self.owner.__qualname__} serves {self.name!r} without a method",
                 hint=f"put @fastrpc.method above {_candidates(self.owner) or 'each function that is to be called'}",

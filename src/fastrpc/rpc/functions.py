@@ -23,6 +23,7 @@ __all__ = [
     "RemoteFunction",
     "function",
     "function_services",
+    "functions_of",
     "is_function",
     "take_function",
     "with_function",
@@ -138,14 +139,22 @@ def with_function(service: ServiceDefinition | None, handler: Any) -> ServiceDef
     definition = checked_definition(
         MethodDefinition(cls, service.names, name, handler, options=options, signature=_signature(mark))
     )
-    setattr(cls, name, staticmethod(handler))
     grown = ServiceDefinition(cls, service.names, {**service.methods, name: definition})
     check_fields(grown)
     return grown
 
 
+def functions_of(service: ServiceDefinition) -> Functions:
+    """Return an object with the functions of a service, whose class may not have all of them yet."""
+    found = Functions()
+    vars(found).update({name: method.function for name, method in service.methods.items()})
+    return found
+
+
 def take_function(service: ServiceDefinition) -> ServiceDefinition:
-    """Make this the definition of its class, and return it."""
+    """Make this the definition of its class, whose attributes are its functions, and return it."""
+    for name, method in service.methods.items():
+        setattr(service.owner, name, staticmethod(method.function))
     setattr(service.owner, SERVICE_MARK, service)
     return service
 

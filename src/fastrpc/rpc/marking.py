@@ -24,7 +24,7 @@ from fastrpc.rpc.method_options import (
 )
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.rpc.routes import check_route, parsed_route
-from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature, warn_of_mutable_defaults
+from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature, warn_of_parameters
 
 __all__ = ["NOT_GIVEN", "mark_function", "method", "name_of", "set_options", "show_defaults"]
 
@@ -157,7 +157,7 @@ def mark_function(handler: F, options: MethodOptions, *, prefix: str = "") -> F:
         raise TypeError(f"@fastrpc.{'function' if prefix else 'method'} marks {marked}, not {label}")
     signature = read_signature(handler, has_self=not prefix)
     _check_options(label, options, signature)
-    warn_of_mutable_defaults(signature, handler)
+    warn_of_parameters(signature, handler)
     try:
         setattr(handler, METHOD_MARK, MethodMark(options, signature, prefix=prefix))
     except AttributeError as error:

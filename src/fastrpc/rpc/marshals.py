@@ -21,7 +21,6 @@ from fastrpc.rpc.coders import (
 )
 from fastrpc.rpc.contract import check_implements
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.go.fields import coders_in_go
 from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.routes import check_route_types
 from fastrpc.rpc.schema.narrow_floats import narrowed
@@ -95,6 +94,8 @@ def marshal_for(
         coders = coders_for(definition, codec_named(codec_name), shape, is_plain=by_name)
         if is_go:
             named = written if form == "named" else None
+            from fastrpc.rpc.go.fields import coders_in_go
+
             coders = coders_in_go(coders, definition.types(), named)
         coders = narrowed(coders, decoded_types(definition), names, by_value=form)
         marshal = Marshal(

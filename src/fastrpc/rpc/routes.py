@@ -123,13 +123,15 @@ def check_route(label: str, route: HttpRoute, signature: HandlerSignature, *, is
     """Refuse a route that does not fit its method.
 
     Raises:
-        TypeError: it is a GET of a method that is not safe, or has parameters that the method has not.
+        TypeError: it is a GET of a method that is not safe, has parameters that the method has not, or is that of a
+            stream other than the file of a form.
     """
     if route.verb == "GET" and not is_safe:
         raise TypeError(f'{label}: http="{route}" needs a method that changes nothing: add safe=True')
-    if signature.stream is not None:
+    if signature.stream is not None and not (signature.takes_upload and route.has_body):
         raise TypeError(
-            f"{label} takes the stream {signature.stream.name!r}, which has no route: leave http= out"
+            f"{label} takes the stream {signature.stream.name!r}, which has no route: leave http= out, or make it an "
+            "`Upload` at a POST, PUT or PATCH"
         )
     known = {parameter.name: parameter for parameter in signature.parameters}
     for name in route.names:
@@ -144,7 +146,8 @@ def check_route_types(definition: "MethodDefinition", route: HttpRoute) -> None:
     """Refuse parameters in a path whose values are not written as a text or a number.
 
     Raises:
-        ConfigError: the type of a parameter has no such form, or a GET is no longer safe in a class that inherits it.
+        ConfigError: the type of a parameter has no such form; or, in a class that inherits the route, a GET is no
+            longer safe, or a stream no longer the file of a form.
     """
     # Imported on first use: few services have routes.
     from fastrpc.rpc.schema.json_schema import SchemaSet
@@ -153,6 +156,8 @@ def check_route_types(definition: "MethodDefinition", route: HttpRoute) -> None:
     label = definition.label
     if route.verb == "GET" and not definition.safe:
         raise ConfigError(f'{label} is not safe, but has the route "{route}"')
+    if definition.signature.stream is not None and not definition.takes_upload:
+        raise ConfigError(f'{label} takes a stream that is no `Upload`, but has the route "{route}"')
     known = [parameter.name for parameter in definition.parameters]
     for name in route.names:
         schemas = SchemaSet()
@@ -169,14 +174,17 @@ def check_route_types(definition: "MethodDefinition", route: HttpRoute) -> None:
 
 
 def whole_body_of(definition: "MethodDefinition", route: HttpRoute) -> str | None:
-    """Return the parameter that a body is by itself: the only one beside the path, if its type has fields."""
+    """Return the parameter that a body is by itself: the only one beside the path, if its type has fields.
+
+    A form has its fields by name.
+    """
     # Imported on first use: few services have routes.
     from fastrpc.rpc.schema.payload_classes import payload_class
     from fastrpc.rpc.schema.text_values import without_none
 
     pairs = zip(definition.parameters, definition.types().parameters, strict=True)
     others = [(parameter.name, kind) for parameter, kind in pairs if parameter.name not in route.names]
-    if not route.has_body or len(others) != 1:
+    if not route.has_body or len(others) != 1 or definition.takes_upload:
         return None
     name, kind = others[0]
     plain = without_none(kind)

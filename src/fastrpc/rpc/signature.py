@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, NoReturn
 
+from fastrpc.errors import ConfigError
 from fastrpc.rpc.schema.annotation import (
     UNANNOTATED,
     Scope,
@@ -16,6 +17,7 @@ from fastrpc.rpc.schema.annotation import (
     type_text,
     unwrapped,
 )
+from fastrpc.rpc.schema.foreign_markers import constraint_of, default_refusal, dependency_refusal
 
 __all__ = [
     "NO_DEFAULT",
@@ -24,8 +26,9 @@ __all__ = [
     "Parameter",
     "Style",
     "check_raw",
+    "check_resolved",
     "read_signature",
-    "warn_of_mutable_defaults",
+    "warn_of_parameters",
 ]
 
 #: The kind of a method's calls; "client" and "server" name the side that streams.
@@ -57,6 +60,8 @@ class Parameter(NamedTuple):
     default: Any = NO_DEFAULT
     by_position: bool = True
     by_name: bool = True
+    #: The object of another library in its annotation that checks nothing here, as far as names were known when read.
+    constraint: str | None = None
 
     @property
     def is_required(self) -> bool:
@@ -97,6 +102,12 @@ class HandlerSignature(NamedTuple):
             return "server_stream" if self.has_stream_result else "unary"
         return "both_ways" if self.has_stream_result else "client_stream"
 
+    @property
+    def takes_upload(self) -> bool:
+        """Whether the stream may be the file of a form."""
+        stream = self.stream
+        return stream is not None and stream_form(stream.annotation, stream.scope) == "upload"
+
     def with_scope(self, scope: Scope) -> "HandlerSignature":
         """Return the same signature with its names looked up in `scope`."""
         return self._replace(
@@ -113,7 +124,9 @@ class HandlerSignature(NamedTuple):
         def filled(parameter: Parameter, source: Parameter | None) -> Parameter:
             if source is None or parameter.annotation is not UNANNOTATED:
                 return parameter
-            return parameter._replace(annotation=source.annotation, scope=source.scope)
+            return parameter._replace(
+                annotation=source.annotation, scope=source.scope, constraint=source.constraint
+            )
 
         is_open = self.result is UNANNOTATED and self.has_stream_result == inherited.has_stream_result
         return self._replace(
@@ -123,10 +136,13 @@ class HandlerSignature(NamedTuple):
             result_scope=inherited.result_scope if is_open else self.result_scope,
         )
 
+    def received(self) -> list[Parameter]:
+        """Return all that a caller sends: the parameters, and then the stream."""
+        return [*self.parameters, *([] if self.stream is None else [self.stream])]
+
     def annotations(self) -> list[Any]:
         """Return all annotations."""
-        streams = [] if self.stream is None else [self.stream]
-        return [*(parameter.annotation for parameter in (*self.parameters, *streams)), self.result]
+        return [*(parameter.annotation for parameter in self.received()), self.result]
 
 
 def read_signature(handler: Callable[..., Any], *, has_self: bool = True) -> HandlerSignature:
@@ -142,6 +158,7 @@ def read_signature(handler: Callable[..., Any], *, has_self: bool = True) -> Han
     if has_self:
         _check_self(label, parameters, handler)
         del parameters[0]
+    _check_markers(label, parameters)
     stream, position = _stream_parameter(label, parameters)
     result = _annotation(signature.return_annotation, inspect.Signature.empty)
     form = _form(handler)
@@ -162,24 +179,57 @@ def read_signature(handler: Callable[..., Any], *, has_self: bool = True) -> Han
     )
 
 
-def warn_of_mutable_defaults(signature: HandlerSignature, handler: Any) -> None:
-    """Warn, at the line of the handler, of defaults that one call can change for all others.
+def warn_of_parameters(signature: HandlerSignature, handler: Any) -> None:
+    """Warn, at the line of the handler, of parameters that do something else than they say.
 
+    These are defaults that one call can change for all others, and limits of other libraries, which are not checked.
     Values without a hash count as mutable, as those of fields do in `dataclasses`.
     """
     for parameter in signature.parameters:
-        if parameter.is_required or type(parameter.default).__hash__ is not None:
-            continue
-        code = getattr(inspect.unwrap(handler), "__code__", None)
-        warnings.warn_explicit(
-            f"{signature.label}: the default of {parameter.name!r} is one {type(parameter.default).__name__} for all "
-            f"calls, and a call that changes it changes it for every caller: write {parameter.name}=None, and make it "
-            "in the method",
-            UserWarning,
-            filename="<unknown>" if code is None else code.co_filename,
-            lineno=1 if code is None else code.co_firstlineno,
-            module=getattr(handler, "__module__", None),
-        )
+        if not parameter.is_required and type(parameter.default).__hash__ is None:
+            kind = type(parameter.default).__name__
+            _warn(
+                f"{signature.label}: the default of {parameter.name!r} is one {kind} for all calls, "
+                f"and a call that changes it changes it for every caller: write {parameter.name}=None, and make it "
+                "in the method",
+                handler,
+            )
+    for parameter in signature.received():
+        if parameter.constraint is not None:
+            _warn_of_constraint(signature.label, parameter.name, parameter.constraint, handler)
+
+
+def check_resolved(signature: HandlerSignature, parameter: Parameter, known: Any, handler: Any) -> None:
+    """Check the markers of other libraries again once the type of a parameter is known.
+
+    Raises:
+        ConfigError: it has a dependency.
+    """
+    refusal = dependency_refusal(parameter.name, known, parameter.scope)
+    if refusal is not None:
+        raise ConfigError(f"{signature.label}: {refusal}")
+    constraint = constraint_of(known, parameter.scope)
+    if constraint is not None and constraint != parameter.constraint:
+        _warn_of_constraint(signature.label, parameter.name, constraint, handler)
+
+
+def _warn_of_constraint(label: str, name: str, constraint: str, handler: Any) -> None:
+    _warn(
+        f"{label}: {constraint} at {name!r} is not checked here: write "
+        "msgspec.Meta(ge=…, le=…, min_length=…, pattern=…) in its place",
+        handler,
+    )
+
+
+def _warn(text: str, handler: Any) -> None:
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    warnings.warn_explicit(
+        text,
+        UserWarning,
+        filename="<unknown>" if code is None else code.co_filename,
+        lineno=1 if code is None else code.co_firstlineno,
+        module=getattr(handler, "__module__", None),
+    )
 
 
 def _check_self(label: str, parameters: Sequence[Parameter], handler: Callable[..., Any]) -> None:
@@ -248,14 +298,26 @@ def _parameter(label: str, source: inspect.Parameter, scope: Scope, handler: Cal
         raise TypeError(
             f"{label} has `{stars}{source.name}`, but a remote method takes a fixed list of parameters: {advice}"
         )
+    annotation = _annotation(source.annotation, inspect.Parameter.empty)
     return Parameter(
         name=source.name,
-        annotation=_annotation(source.annotation, inspect.Parameter.empty),
+        annotation=annotation,
         scope=scope,
         default=source.default,
         by_position=source.kind is not source.KEYWORD_ONLY,
         by_name=source.kind is not source.POSITIONAL_ONLY,
+        constraint=constraint_of(annotation, scope),
     )
+
+
+def _check_markers(label: str, parameters: Sequence[Parameter]) -> None:
+    """Refuse defaults and dependencies of FastAPI: a call would have the marker, or the caller's word, as the value."""
+    for parameter in parameters:
+        refusal = default_refusal(parameter.name, parameter.default) or dependency_refusal(
+            parameter.name, parameter.annotation, parameter.scope
+        )
+        if refusal is not None:
+            raise TypeError(f"{label}: {refusal}")
 
 
 def _annotation(annotation: Any, empty: Any) -> Any:
@@ -304,6 +366,8 @@ def _check_result(label: str, form: Form, result: Any, scope: Scope) -> bool:
     written = "nothing" if result is UNANNOTATED else f"`{type_text(result)}`"
     name = label.rpartition(".")[2]
     match form:
+        case _ if stream == "upload":
+            _refuse(label, f"has the result {written}, which is a parameter: write `-> AsyncIterator[bytes]`")
         case "async_generator" if stream not in {"async", "maybe_async"} and result is not UNANNOTATED:
             _refuse(label, f"yields, but its result is {written}: write `-> AsyncIterator[T]`")
         case "generator" if stream not in {"sync", "maybe_sync"} and result is not UNANNOTATED:

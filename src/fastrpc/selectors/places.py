@@ -56,7 +56,7 @@ def zones(
         order: the zones after the own one.
         place: where this program is; None: as the environment says. Without a zone all endpoints are kept, and the log
             has a warning.
-        headroom: the load that endpoints can take, relative to their usual one. Too low leaves the zone for a single
+        headroom: the load that endpoints can take, as a factor of their usual one. Too low leaves the zone for a single
             failure, too high overloads those that are left.
         client: a name for all that choose alike, as selectors by key need it; None lets each client choose by itself.
 

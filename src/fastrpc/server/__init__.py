@@ -3,8 +3,10 @@
     server          `Server`: its services, addresses, start and drain;  settings: checks of its settings
     ownership       the process and the loop that it belongs to
     accepting       makes the session of a connection: proxies (`proxied`), TLS (`encryption`), protocol
+    edges           judges addresses, before anything else of a connection
     detection       keeps a connection until its first bytes select a protocol
-    inherited       the sockets that another program opened
+    listening       the addresses that it listens at;  inherited: the sockets that another program opened
+    ending          its drain, and the close of all its parts
     connections     all connections together: their drain, their end, their state
     access          the rules of access, compared with the services;  health, builtin: the services of every server;
                     wakeup: wakes handlers that stream changes

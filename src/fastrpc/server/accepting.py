@@ -15,15 +15,19 @@ from fastrpc.config.delays import silence_seconds
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, Endpoint, is_local
 from fastrpc.errors import ConfigError
-from fastrpc.handlers.services import Services
+from fastrpc.handlers.services import ServiceTable
+from fastrpc.limits import Addresses, ConnectionRate
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.detection import Detection
 from fastrpc.server.encryption import Encryption
 from fastrpc.server.settings import server_settings
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
+from fastrpc.transports.edge import admitted
 
 if TYPE_CHECKING:
+    from fastrpc.server.edges import Edges
+    from fastrpc.server.http.forwarded import TrustedProxies
     from fastrpc.server.proxies import Proxies
     from fastrpc.server.registrar import Advertise
 
@@ -56,6 +60,10 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
+        # Judges the addresses of peers; None: all pass.
+        self._edges: Edges | None = None
+        # Finds the clients of proxies that speak HTTP; None: none are trusted.
+        self._trusted: TrustedProxies | None = None
         # Finds the application at a path; None: none is mounted.
         self._mounts: Callable[[bytes], Any] | None = None
         # The hosts in advertised addresses, by the address listened at.
@@ -69,18 +77,30 @@ class Accepting:
         """Announce to clients how many processes share the connections; before the first one."""
         self._settings.workers = min(workers, MOST_WORKERS)
 
-    def begin(self, gate: Gate, services: Sequence[ServiceDefinition]) -> None:
-        """Make sessions for a gate from now on; `services` are those of the server, which may grow."""
-        self._gate = gate
-        self._services = services
-        self.openings = Openings(gate, self._config.admission.handshakes)
+    def begin(self, served: ServiceTable) -> None:
+        """Make sessions for the gate of these services from now on."""
+        self._gate = served.gate
+        # They may grow.
+        self._services = served.definitions
+        self.openings = Openings(served.gate, self._config.admission.handshakes)
+        if any(isinstance(limit, Addresses | ConnectionRate) for limit in served.limits):
+            # Imported on first use: most servers take every address.
+            from fastrpc.server.edges import edges_of
+
+            self._edges = edges_of(served, self._config)
         if self._config.proxy_protocol:
             # Imported on first use: most servers have no proxy.
             from fastrpc.server.proxies import Proxies
 
-            self._proxies = Proxies(self._config, gate, self.openings)
+            self._proxies = Proxies(self._config, served.gate, self.openings, self._edges)
+        if self._config.http.trusted_proxies:
+            # Imported on first use: most servers stand behind no proxy.
+            from fastrpc.server.http.forwarded import TrustedProxies
 
-    async def open_mounts(self, served: Services) -> None:
+            judge = None if self._edges is None else self._edges.refusal_of
+            self._trusted = TrustedProxies(self._config.http.trusted_proxies, judge)
+
+    async def open_mounts(self, served: ServiceTable) -> None:
         """Start the applications that are mounted, before the server listens; they shut down before its sources."""
         if self._config.http.mounts and "http" in self._config.protocols:
             # By its name: it is above this folder, and few servers mount anything.
@@ -130,9 +150,17 @@ class Accepting:
             tls=self._config.tls,
             agreed=self._encryption.agreed,
             wrap=None if self._proxies is None else partial(self._proxies.wrap, address=address),
+            admits=None if self._edges is None else self._admits,
         )
         with ShownAtProgram():
             return await transport_for(address).listen(address, self.session_maker(address), options)
+
+    def _admits(self, peer_name: Any) -> bool:
+        """Return whether an accepted connection is served; a proxy is judged by the peer that its header names."""
+        assert self._edges is not None
+        return (self._proxies is not None and self._proxies.trusts(peer_name)) or self._edges.admits(
+            peer_name
+        )
 
     def prepare(self, addresses: Sequence[Address]) -> None:
         """Prepare for connections that another process accepts at these addresses.
@@ -152,6 +180,8 @@ class Accepting:
         Raises:
             OSError: the connection is already lost.
         """
+        if self._edges is not None and not admitted(connection, self._admits):
+            return
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
         make = self._encryption.wrapped(self.session_maker(address), address)
@@ -188,6 +218,7 @@ class Accepting:
                 self._services,
                 reveals_services=reveals,
                 advertised=self._advertised.get(address, ""),
+                proxies=self._trusted,
             )
             http.mounts = self._mounts
         return ServerParts(
@@ -199,6 +230,7 @@ class Accepting:
             spin_microseconds=self._spin_microseconds,
             reveals_services=reveals,
             http=http,
+            proxies=self._trusted,
         )
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.place import Place
-from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.registry import RegistryOption
 from fastrpc.server.registrar import Advertise, Record, Registrar, advertised_endpoint, record_of
 
 __all__ = ["Advertising"]
@@ -25,7 +25,7 @@ class Advertising:
 
     def __init__(
         self,
-        registry: str | Registry,
+        registry: RegistryOption,
         config: ServerConfig,
         serving: Callable[[], Mapping[str, str | None]],
         place: Place,

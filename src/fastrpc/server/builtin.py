@@ -7,7 +7,6 @@ from fastrpc._core.calls.call import current_call
 from fastrpc.config import ServerConfig
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.description import describe_services
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import BUILTIN_PREFIX, service
 from fastrpc.status import Status
@@ -30,6 +29,9 @@ class Reflection:
     @method(idempotent=True)
     async def services(self) -> list[dict[str, Any]]:
         """Return every service: name, version, documentation, and the methods that the caller may call."""
+        # Imported on use: many servers are never asked.
+        from fastrpc.rpc.description import describe_services
+
         check_reveals("fastrpc.reflection.services")
         # Bare functions are only for callers from Go. The types of the other methods would reveal them.
         return describe_services([one for one in self._services() if one.name], self._may_call)

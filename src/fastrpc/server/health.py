@@ -8,13 +8,12 @@ from typing import Any, Final
 from fastrpc._core.calls.call import current_call
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
-from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import BUILTIN_PREFIX, service
 from fastrpc.server.wakeup import Watchers, ended_by_drain
 from fastrpc.status import Status
 
-__all__ = ["GRPC_HEALTH", "GrpcHealth", "Health", "ServingState", "ServingStatus"]
+__all__ = ["GRPC_HEALTH", "GrpcHealth", "Health", "HealthSource", "ServingState", "ServingStatus"]
 
 #: The name of the service by gRPC.
 GRPC_HEALTH: Final = "grpc.health.v1.Health"
@@ -76,6 +75,9 @@ class ServingState:
         """
         names = self._names()
         if service and service not in names:
+            # Imported on use, as are the types that it describes.
+            from fastrpc.rpc.description import nearest_name
+
             near = nearest_name(service, names)
             hint = (
                 f"did you mean {near!r}?" if near else f"there are {', '.join(dict.fromkeys(names.values()))}"
@@ -103,6 +105,25 @@ class ServingState:
         if name is None:
             return "SERVICE_UNKNOWN"
         return "SERVING" if self.is_serving(name) else "NOT_SERVING"
+
+
+class HealthSource:
+    """Base of a service that may become unable to serve while its server goes on."""
+
+    _is_serving = True
+    _tell: Callable[[bool], None] | None = None
+
+    def tell_health(self, tell: Callable[[bool], None]) -> None:
+        """Call a function of the server with each change, and now if the service does not serve."""
+        self._tell = tell
+        if not self._is_serving:
+            tell(False)
+
+    def set_serving(self, serving: bool) -> None:
+        """Tell the server whether the service serves."""
+        self._is_serving = serving
+        if self._tell is not None:
+            self._tell(serving)
 
 
 @service("fastrpc.health")

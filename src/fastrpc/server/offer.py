@@ -2,23 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.errors import ConfigError
-from fastrpc.handlers.services import Services
+from fastrpc.handlers.life import Life
+from fastrpc.handlers.services import ServiceTable
 from fastrpc.handlers.sources import is_service
 from fastrpc.place import Place
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
 from fastrpc.server.builtin import BUILTIN_PREFIX, reflection_for
-from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, ServingState
+from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, HealthSource, ServingState
 from fastrpc.server.removal import end_calls
+from fastrpc.server.scheduling import Scheduling
 
 if TYPE_CHECKING:
-    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.registry import RegistryOption
     from fastrpc.server.advertising import Advertising
 
 __all__ = ["Offer"]
@@ -28,7 +31,12 @@ class Offer:
     """Adds services to a server and removes them, with the health and the records of each."""
 
     def __init__(
-        self, config: ServerConfig, served: Services, access: ServerAccess, accepting: Accepting
+        self,
+        config: ServerConfig,
+        served: ServiceTable,
+        access: ServerAccess,
+        accepting: Accepting,
+        store: str | None,
     ) -> None:
         self._config = config
         self._served = served
@@ -37,14 +45,15 @@ class Offer:
         self.health = ServingState(lambda: served.definitions)
         #: The records; None without a registry.
         self.advertising: Advertising | None = None
+        self.scheduling = Scheduling(served, store)
         #: Whether the server is closed.
         self.is_closed = False
 
-    def advertise_in(self, registry: "str | Registry", place: Place) -> None:
+    def advertise_in(self, registry: "RegistryOption", place: Place) -> None:
         """Keep records in a registry.
 
         Raises:
-            ConfigError: it is neither a URL nor a registry.
+            ConfigError: it is no URL, registry or list of them.
         """
         # Imported on first use: most servers have no registry.
         from fastrpc.server.advertising import Advertising
@@ -62,7 +71,12 @@ class Offer:
         Raises:
             ConfigError: a source has an unknown kind, or a service cannot be offered.
         """
+        await self.scheduling.open()
         await self._served.enter(sources)
+        entered = self._served.instances()
+        for name, source in entered:
+            # The health of the only service is that of the whole server.
+            self._follow(source, name, *([""] if len(entered) == 1 else []))
         self._served.add(self._make_health())
         services = self._served.definitions
         if self._config.reflection is not False:
@@ -70,6 +84,17 @@ class Offer:
         self._access.check(services)
         self._accepting.check_services(services)
         self._served.gate.dispatcher.index_methods()
+        await self.scheduling.begin()
+
+    def _follow(self, source: Any, *names: str) -> None:
+        """Take over the health of a source that knows it."""
+        if isinstance(source, HealthSource):
+            source.tell_health(partial(self._set_serving, names))
+
+    def _set_serving(self, names: Sequence[str], serving: bool) -> None:
+        for name in names:
+            self.health.set(serving, name)
+        self.advertise_again()
 
     def _make_health(self) -> Health | GrpcHealth:
         """Make the service of health, by the names of gRPC unless a source has these."""
@@ -110,11 +135,13 @@ class Offer:
             # Before it is served: a program may go on after the error.
             self._access.check([*others, definition])
             self._served.add(source)
+            self._follow(source, definition.name)
+            self.scheduling.add(definition.name, source)
         self._served.gate.dispatcher.index_methods()
         self.health.watchers.wake()
         self.advertise_again()
 
-    async def remove(self, name: str, timeout: float | None) -> bool:
+    async def remove(self, name: str, timeout: float | None, life: Life) -> bool:
         """Withdraw a service, refuse its calls, and leave its sources; return whether every call ended by itself.
 
         Raises:
@@ -133,7 +160,8 @@ class Offer:
         seconds = self._config.timeouts.drain if timeout is None else timeout
         routes = frozenset(route for part in parts for route in part.routes)
         try:
-            return await end_calls(self._served.gate, routes, seconds)
+            ended = end_calls(self._served.gate, routes, seconds, lambda: self.is_closed or life.has_cut_off)
+            return await self.scheduling.stop_beside(ended, seconds, service)
         finally:
             for route in routes:
                 route.release()

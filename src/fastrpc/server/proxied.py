@@ -11,11 +11,9 @@ protocol.
 """
 
 import asyncio
-import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 from fastrpc.transports.base import SessionFactory
@@ -34,7 +32,6 @@ _FIRST_READ_BYTES = 4_096
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
 _Place: TypeAlias = tuple[str, int]
-_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_header(received: bytes) -> tuple[int, _Place | None] | None:
@@ -107,12 +104,14 @@ class ProxyRegister(Protocol):
     """The proxies of a server."""
 
     @property
-    def networks(self) -> Sequence[_Network]:
-        """The proxies whose connections begin with a header."""
-
-    @property
     def seconds(self) -> float | None:
         """The time that a header may take; None is no limit."""
+
+    def trusts(self, peer_name: Any) -> bool:
+        """Return whether connections from this peer begin with a header."""
+
+    def admits(self, peer_name: _Place) -> bool:
+        """Return whether the peer that a header names may connect."""
 
     def enter(self, connection: "ProxiedConnection") -> None:
         """Note that a connection waits for its header, or that some of it came."""
@@ -122,15 +121,6 @@ class ProxyRegister(Protocol):
 
     def refuse(self, connection: "ProxiedConnection", reason: str) -> None:
         """Note the reason for its close."""
-
-
-def _trusts(networks: Sequence[_Network], peer_name: Any) -> bool:
-    """Return whether connections from this peer begin with a header."""
-    if not isinstance(peer_name, tuple):
-        return False
-    address = ipaddress.ip_address(peer_name[0].partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any(address in network or (mapped is not None and mapped in network) for network in networks)
 
 
 class ProxiedConnection(asyncio.BufferedProtocol):
@@ -148,7 +138,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer_name = transport.get_extra_info("peername")
-        if not _trusts(self._proxies.networks, self.peer_name):
+        if not self._proxies.trusts(self.peer_name):
             self._hand_over(self.transport, b"")
             return
         seconds = self._proxies.seconds
@@ -173,6 +163,9 @@ class ProxiedConnection(asyncio.BufferedProtocol):
             return
         size, peer_name = header
         self._leave()
+        if peer_name is not None and not self._proxies.admits(peer_name):
+            self.transport.abort()
+            return
         transport = self.transport if peer_name is None else _Proxied(self.transport, peer_name)
         self._hand_over(transport, self._early[size:])
 

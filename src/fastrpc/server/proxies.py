@@ -1,11 +1,13 @@
 """The proxies of one server, and their connections that still wait for a PROXY header."""
 
-import ipaddress
+from typing import Any
 
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.openings import Openings
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
+from fastrpc.networks import Networks, packed_address
+from fastrpc.server.edges import Edges
 from fastrpc.server.proxied import ProxiedConnection
 from fastrpc.transports.base import SessionFactory
 
@@ -15,11 +17,12 @@ __all__ = ["Proxies"]
 class Proxies:
     """The trusted proxies of a server; fits `fastrpc.server.proxied.ProxyRegister`."""
 
-    def __init__(self, config: ServerConfig, gate: Gate, openings: Openings) -> None:
-        self.networks = [ipaddress.ip_network(text) for text in config.proxy_protocol]
+    def __init__(self, config: ServerConfig, gate: Gate, openings: Openings, edges: Edges | None) -> None:
+        self._networks = Networks(config.proxy_protocol)
         self.seconds = config.timeouts.handshake
         self._gate = gate
         self._openings = openings
+        self._edges = edges
         #: The connections that wait for their header.
         self.waiting: set[ProxiedConnection] = set()
         self._is_shut = False
@@ -29,6 +32,14 @@ class Proxies:
         if address.scheme in {"unix", "memory"}:
             return session_factory
         return lambda: ProxiedConnection(self, session_factory)
+
+    def trusts(self, peer_name: Any) -> bool:
+        """Return whether connections from this peer begin with a header."""
+        return isinstance(peer_name, tuple) and self._networks.longest(packed_address(peer_name[0])) >= 0
+
+    def admits(self, peer_name: Any) -> bool:
+        """Return whether the peer that a header names may connect."""
+        return self._edges is None or self._edges.admits(peer_name)
 
     def enter(self, connection: ProxiedConnection) -> None:
         """Note that a connection waits for its header, or that some of it came."""

@@ -12,8 +12,8 @@ from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.place import Place
-from fastrpc.registries.base.registry import Registry
-from fastrpc.registries.base.urls import open_registry
+from fastrpc.registries.base.registry import RegistryOption
+from fastrpc.registries.base.urls import is_opened, open_registry
 
 __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of"]
 
@@ -37,15 +37,15 @@ class Registrar:
     refuses a record, `settle` raises, and `follow` tries again later.
 
     Args:
-        registry: a URL, opened and closed here, or an object, which its owner closes.
+        registry: a URL or a list, opened and closed here, or an object, which its owner closes.
         tls: the server's certificates, which an encrypted registry gets as well.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it has another form.
     """
 
-    def __init__(self, registry: str | Registry, tls: TLS | None = None) -> None:
-        self._is_ours = isinstance(registry, str)
+    def __init__(self, registry: RegistryOption, tls: TLS | None = None) -> None:
+        self._is_ours = is_opened(registry)
         self._registry = open_registry(registry, tls=tls)
         self._wanted: Mapping[Record, Endpoint] = {}
         # Each holds one registration; closing it withdraws the record.

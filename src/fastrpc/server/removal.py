@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 from fastrpc._core.calls.call import Call, MethodRoute, current_call
 from fastrpc._core.server.gate import Gate
@@ -18,23 +18,26 @@ logger = logging.getLogger("fastrpc.server")
 _CLEANUP_SECONDS = 1.0
 
 
-async def end_calls(gate: Gate, routes: Set[MethodRoute], seconds: float | None) -> bool:
+async def end_calls(
+    gate: Gate, routes: Set[MethodRoute], seconds: float | None, is_stopped: Callable[[], bool]
+) -> bool:
     """Wait for the calls of withdrawn methods; cut off those that run after `seconds`, or when this is cancelled.
 
     A handler that removes its own service does not wait for itself.
+
+    Args:
+        is_stopped: returns whether the server has cut off its calls, as when it closes.
 
     Returns:
         Whether every call ended by itself.
     """
     running = _RunningCalls(gate, routes)
-    is_clean = False
+    is_clean = not running.calls()
     try:
-        is_clean = await running.end_within(seconds)
+        is_clean = is_clean or (await running.end_within(seconds) and not is_stopped())
     finally:
         # Cancelled, too: the context managers around the service are left after this.
-        if not is_clean:
-            is_clean = not running.cut_off()
-        if not (is_clean or await running.end_within(_CLEANUP_SECONDS)):
+        if not is_clean and running.cut_off() and not await running.end_within(_CLEANUP_SECONDS):
             methods = ", ".join(sorted({call.method for call in running.calls()}))
             logger.warning("handlers of a removed service still run: %s", methods)
     return is_clean

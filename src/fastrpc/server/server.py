@@ -3,14 +3,14 @@
 import asyncio
 import socket
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc._core.limiting.limiters import RateLimiter
 from fastrpc._core.loop.polling import allowed_spin
 from fastrpc._core.server.gate import Gate
-from fastrpc._core.server.handler_runner import ServerTask
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.config_errors import ShownAtProgram
@@ -18,7 +18,7 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.auth.access_options import Authenticate, Authorize
 from fastrpc.handlers.life import Life
-from fastrpc.handlers.services import Services, is_inside_handler
+from fastrpc.handlers.services import ServiceTable
 from fastrpc.limits import Limit, checked_limits
 from fastrpc.peers.peer import Peer
 from fastrpc.peers.peer_client import PeerCalling
@@ -30,24 +30,16 @@ from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
 from fastrpc.server.admin.opening import Admin
-from fastrpc.server.builtin import BUILTIN_PREFIX
-from fastrpc.server.connections import (
-    abort_connections,
-    close_connections,
-    connected_peers,
-    connection_stats,
-    drain_connections,
-    outlast,
-)
-from fastrpc.server.encryption import check_listening
-from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
+from fastrpc.server.connections import connected_peers, connection_stats
+from fastrpc.server.ending import Ending
+from fastrpc.server.listening import Listening
 from fastrpc.server.offer import Offer
 from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
-from fastrpc.transports.base import BACKLOG, Listener, drain_listeners, reload_listeners
+from fastrpc.transports.base import BACKLOG
 
 if TYPE_CHECKING:
-    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.registry import RegistryOption
     from fastrpc.server.registrar import Advertise
 
 __all__ = ["Server"]
@@ -64,13 +56,14 @@ class Server:
         interceptors: functions around every call, the first outermost.
         config: the settings, see `fastrpc.config`; None: the defaults.
         registry: the registry for every service while the server listens: a URL, which the server opens and closes,
-            or an object of `fastrpc.registries`, which its owner closes.
+            an object of `fastrpc.registries`, which its owner closes, or a list of them: all that can hold records.
         authenticate: identifies callers: an object of `fastrpc.auth`, or `async (Peer) -> Identity | None`. Once it is
             given, every method needs an identity, except those with `public=True`.
         authorize: decides which methods a caller may call: a `fastrpc.auth.Policy`, or a plain function
             `(Identity | None, Route) -> bool`.
         limits: the limits of callers, see `fastrpc.limits`.
         place: where the server runs, for its records in the registry; None: as the environment says.
+        store: the URL of a store for scheduled methods and `current_store()`, which the server opens and closes.
     """
 
     @explain_arguments("Server")
@@ -79,35 +72,37 @@ class Server:
         *sources: Any,
         config: ServerConfig | None = None,
         interceptors: Sequence[Interceptor] = (),
-        registry: "str | Registry | None" = None,
+        registry: "RegistryOption | None" = None,
         authenticate: Authenticate | None = None,
         authorize: Authorize | None = None,
         limits: Sequence[Limit] = (),
         place: Place | None = None,
+        store: str | None = None,
     ) -> None:
         self._access = ServerAccess(authenticate, authorize)
         self._sources = list(sources)
         self._config = config = checked_config(config)
         self.admin = Admin(config, has_registry=registry is not None)
         self._interceptors = checked_interceptors(interceptors)
-        self._listeners: list[Listener] = []
         self._life = Life()
         self._gate: Gate | None = None
         # A second start waits: no call is served before every source is entered.
         self._starting = asyncio.Lock()
         self._ownership = Ownership()
-        self._is_shut = False
-        self._leaving: asyncio.Task[None] | None = None
-        self._quiet: asyncio.Event | None = None
-        self._numbers = numbers_of(config.codecs)
-        calling = PeerCalling(config, self._numbers)
+        self._numbers = numbers = numbers_of(config.codecs)
         bounds = checked_limits(limits, has_identities=authenticate is not None)
-        self._served = Services(config, self._interceptors, self._numbers, self._life, calling, limits=bounds)
+        self._served = ServiceTable(
+            config, self._interceptors, numbers, self._life, PeerCalling(config, numbers), limits=bounds
+        )
         self._services = self._served.definitions
         spin = allowed_spin(config.spin_microseconds, stacklevel=3)
         self._accepting = Accepting(config, self._numbers, self._access.schemes, spin)
-        self._offer = Offer(config, self._served, self._access, self._accepting)
+        self._offer = Offer(config, self._served, self._access, self._accepting, store)
         self._health = self._offer.health
+        self._listening = Listening(config, self._accepting, self._offer)
+        self._ending = Ending(
+            config, self._served, self._offer, self._accepting, self._listening, self._access, self.admin
+        )
         if place is not None or registry is not None:
             place = checked_place(place)
         if place is not None and registry is not None:
@@ -127,18 +122,9 @@ class Server:
         """Announce to clients how many processes, this one among them, share the connections."""
         self._accepting.announce_workers(workers)
 
-    def _explain_absent(self, why: Callable[[str], str | None] | None) -> None:
-        """Fail calls of unknown methods with UNAVAILABLE if `why`, given the name, returns why they may still come."""
-        if self._gate is None:
-            raise RuntimeError("this Server has not started")
-        self._gate.dispatcher.why_absent = why
-
-    def _hide_own(self) -> None:
-        """Serve none of fastrpc's own services: to callers their methods are unknown."""
-        if self._gate is None:
-            raise RuntimeError("this Server has not started")
-        routes = self._gate.routes
-        routes.remove(*(route for route in routes if route.method.startswith(BUILTIN_PREFIX)))
+    async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
+        """Enter a context beside a started server; it is left once the connections are closed, before the sources."""
+        await self._served.hold(context)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -204,15 +190,14 @@ class Server:
         self._ownership.take()
         self._gate = self._served.make_gate()
         self._access.guard(self._gate, self._config.timeouts.handshake)
-        self._accepting.begin(self._gate, self._services)
-        self._quiet = asyncio.Event()
+        self._accepting.begin(self._served)
         await self._offer.enter(self._sources)
         await self._accepting.open_mounts(self._served)
         await self.admin.open(self)
 
     def reload(self) -> None:
         """Read the files of certificates, tokens and policies again now; open connections stay."""
-        reload_listeners(self._listeners)
+        self._listening.reload()
         self._accepting.reload()
         self.admin.reload()
         self._access.reload()
@@ -250,7 +235,7 @@ class Server:
         self._check_taking()
         if self._gate is None:
             raise RuntimeError("this Server has not started")
-        return await self._offer.remove(name, timeout)
+        return await self._offer.remove(name, timeout, self._life)
 
     async def listen(
         self,
@@ -285,35 +270,16 @@ class Server:
             StoreError: the registry refuses it.
             OSError: the address is not available; the message names it.
         """
-        named = wanted = Address.parse(address)
-        if is_inherited(named):
-            if socket is not None:
-                raise ConfigError(
-                    f"{named} names a socket, and another one is given", hint="leave out socket="
-                )
-            is_encrypted = self._config.tls is not None and not allow_plain
-            wanted = inherited_address(named, is_encrypted=is_encrypted)
-        check_listening(wanted, self._config, allow_plain=allow_plain)
-        advertise = self._accepting.advertise(wanted, advertise)
+        wanted = self._listening.wanted(address, advertise, socket, allow_plain)
         await self.start()
         self._check_taking()
-        if is_inherited(named):
-            socket = take_inherited(named)
-        listener = await self._accepting.listen(wanted, backlog=backlog, reuse_port=reuse_port, bound=socket)
-        self._listeners.append(listener)
-        try:
-            # The server may have drained while the address was bound: that drain did not close this listener.
-            self._check_taking()
-            if self._offer.advertising is not None:
-                await self._offer.advertising.add(listener.address, advertise)
-        except BaseException:
-            self._listeners.remove(listener)
-            listener.close()
-            raise
+        bound = await self._listening.open(
+            wanted, backlog=backlog, reuse_port=reuse_port, check=self._check_taking
+        )
         assert self._gate is not None
-        self._gate.dispatcher.listens(listener.address)
-        self._life.listening(listener.address)
-        return listener.address
+        self._gate.dispatcher.listens(bound)
+        self._life.listening(bound)
+        return bound
 
     async def take(self, connection: socket.socket, address: Address) -> None:
         """Serve a connection that another process accepted at `address`; the server then owns it.
@@ -321,7 +287,7 @@ class Server:
         Raises:
             OSError: the connection is already lost.
         """
-        if not self._is_shut:
+        if not self._listening.is_shut:
             await self.start()
         if self._offer.is_closed:
             connection.close()
@@ -332,8 +298,7 @@ class Server:
     async def serve_forever(self) -> None:
         """Serve until cancelled, or until another task drains or closes the server."""
         await self.start()
-        assert self._quiet is not None
-        await self._quiet.wait()
+        await self._ending.quiet.wait()
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Stop listening, let the calls in flight finish, then close.
@@ -352,18 +317,7 @@ class Server:
         if self._gate is None or self._offer.is_closed:
             await self.close()
             return True
-        self._health.drain()
-        self._life.draining(self._gate.running)
-        if self._offer.advertising is not None:
-            await self._offer.advertising.retire()
-        if self._config.timeouts.announce:
-            await asyncio.sleep(self._config.timeouts.announce)
-        if self._offer.advertising is not None:
-            await self._offer.advertising.withdraw()
-        drain_listeners(self._listeners)
-        await self._shut()
-        limit = self._config.timeouts.drain if timeout is None else timeout
-        is_clean = await drain_connections(self._gate, self._accepting, self._life, limit)
+        is_clean = await self._ending.drain(self._gate, timeout)
         await self.close()
         self._life.drained()
         return is_clean
@@ -378,57 +332,7 @@ class Server:
         if self._offer.is_closed or self._ownership.is_of_parent:
             return
         self._check_use()
-        self._offer.is_closed = True
-        # Concurrently: connections do not wait for a slow registry.
-        if self._offer.advertising is not None:
-            self._leaving = asyncio.ensure_future(self._offer.advertising.close())
-        try:
-            await outlast(asyncio.ensure_future(self._close_connections()), self._abort_connections)
-            if self._leaving is not None:
-                # Cancelling this does not cancel the withdrawal, which continues while the loop runs: otherwise a
-                # registry that its owner keeps open would keep the records.
-                await asyncio.shield(self._leaving)
-        finally:
-            self._served.close()
-            self._access.close()
-            try:
-                await self._served.leave()
-            finally:
-                try:
-                    await self.admin.close()
-                finally:
-                    self._life.close()
-                    if self._quiet is not None:
-                        self._quiet.set()
-
-    async def _close_connections(self) -> None:
-        try:
-            await self._shut()
-            self._accepting.shut()
-            await self._accepting.taken()
-            if self._gate is not None:
-                await close_connections(self._gate, self._config.timeouts.linger)
-        finally:
-            # Connections open after the time to linger, or because a step failed or was cancelled.
-            self._accepting.shut()
-            if self._gate is not None:
-                abort_connections(self._gate)
-
-    def _abort_connections(self) -> None:
-        if self._gate is None:
-            return
-        if isinstance(asyncio.current_task(), ServerTask) and is_inside_handler(self._gate):
-            # A handler that closes its server is cancelled with its own connection: no reason to hurry with the others.
-            return
-        abort_connections(self._gate)
-
-    async def _shut(self) -> None:
-        """Stop accepting; return once every connection of the listeners has a handler of its bytes."""
-        self._is_shut = True
-        for listener in self._listeners:
-            listener.close()
-        for listener in self._listeners:
-            await listener.wait_closed()
+        await self._ending.close(self._gate)
 
     # Health
 
@@ -480,12 +384,13 @@ class Server:
 
     def __del__(self) -> None:
         if (
-            getattr(self, "_listeners", None)
+            getattr(self, "_ending", None)
+            and self._listening.listeners
             and not self._offer.is_closed
             and self._ownership.is_of_this_process
         ):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
-        places = ", ".join(str(listener.address) for listener in self._listeners)
+        places = ", ".join(str(listener.address) for listener in self._listening.listeners)
         return f"<Server at {places or 'no address yet'}>"

@@ -41,15 +41,17 @@ def checked_config(config: Any) -> ServerConfig:
 
 
 def _by_grpc(config: ServerConfig) -> HTTP:
-    """Return the settings of HTTP as far as they concern a server without HTTP/1.1: those of gRPC-Web and Connect."""
+    """Return the settings of HTTP as far as they concern a server without HTTP/1.1: those of gRPC and its web forms."""
     http = config.http
+    trusted = http.trusted_proxies if "grpc" in config.protocols else ()
     if not (http.grpc_web or http.connect):
-        return HTTP()
+        return HTTP(trusted_proxies=trusted)
     return HTTP(
         grpc_web=http.grpc_web,
         connect=http.connect,
         cors_origins=http.cors_origins,
         allowed_hosts=http.allowed_hosts,
+        trusted_proxies=trusted,
         limits=http.limits,
     )
 

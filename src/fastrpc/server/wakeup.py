@@ -3,12 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Protocol
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-__all__ = ["Wakeup", "Watchers", "ended_by_drain"]
+__all__ = ["Wakeable", "Wakeup", "Watchers", "ended_by_drain"]
+
+
+class Wakeable(Protocol):
+    def wake(self) -> None:
+        """Note a change; it must not block."""
 
 
 class Wakeup:
@@ -42,10 +48,18 @@ class Watchers:
     """The handlers that wait for changes of one thing."""
 
     def __init__(self) -> None:
-        self._waiting: set[Wakeup] = set()
+        self._waiting: set[Wakeable] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def add(self, watcher: Wakeable) -> None:
+        """Wake a watcher at every change, until `discard`."""
+        self._waiting.add(watcher)
+
+    def discard(self, watcher: Wakeable) -> None:
+        """Wake a watcher no more."""
+        self._waiting.discard(watcher)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Wakeup]:

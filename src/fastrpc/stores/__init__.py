@@ -1,5 +1,7 @@
-"""Key-value stores with watch and lease: one file per kind of store.
+"""Key-value stores with watch and lease: one file or folder per kind of store.
 
-A store depends on no connection and no call. It may import `config`, `endpoint`, `errors` and its own `base`, never
-another store.
+A store depends on no call of ours. It may import registries' `base` and their requests to etcd, Consul and Deimos, and
+its own `base`, never another store. `memory` has folders, for the embedded registry. All others have one revision for
+all keys, transactions and a history; `local` keeps them in this process, with `sqlite` across restarts. `remote` has
+the threads and the prefix of those on other machines.
 """

@@ -1,24 +1,69 @@
-"""The interface of key-value stores."""
+"""The interface of key-value stores: of folders, and with one revision for all keys."""
 
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
-__all__ = ["Folder", "Item", "KeyValueStore"]
+from fastrpc.errors import ConfigError, StoreConflictError
+
+__all__ = [
+    "SHORTEST_LEASE_SECONDS",
+    "Deletion",
+    "Folder",
+    "Item",
+    "ItemPage",
+    "Journal",
+    "ItemChange",
+    "ItemWatch",
+    "KeyValueStore",
+    "LeaseChange",
+    "Saved",
+    "StoreBackend",
+    "StoreLimits",
+    "Transacted",
+    "Unchanged",
+    "Write",
+    "check_key",
+    "check_lease_seconds",
+    "check_outcome",
+    "check_page",
+    "check_prefix",
+    "check_transaction",
+    "check_watched",
+    "revision_of_now",
+]
+
+#: Most bytes of a key. Consul takes 512 as well.
+KEY_BYTES: Final = 512
+
+#: Most bytes of a value: transactions of Consul are base64 within 512 KiB.
+VALUE_BYTES: Final = 256 * 1024
+
+#: Most compares and operations of a transaction. Consul takes 64 as well.
+TRANSACTION_STEPS: Final = 64
+
+SHORTEST_LEASE_SECONDS: Final = 1.0
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One key and its value."""
+class Item(Generic[T_co]):
+    """One key and its value: bytes in a store."""
 
     key: str
-    value: bytes
+    value: T_co
 
     #: The store's revision when this was written.
     revision: int
 
     #: Its lease; None for a permanent item.
     lease: str | None = None
+
+    #: The revision that created it, after its last deletion; 0 in a store of folders.
+    created: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +74,7 @@ class Folder:
     revision: int
 
     #: In the order of their keys.
-    items: tuple[Item, ...]
+    items: tuple[Item[bytes], ...]
 
     #: Bytes of all values together.
     size: int = 0
@@ -41,7 +86,7 @@ class KeyValueStore(Protocol):
     A store that is unreachable or refuses raises StoreError.
     """
 
-    async def get(self, folder: str, key: str) -> Item | None: ...
+    async def get(self, folder: str, key: str) -> Item[bytes] | None: ...
 
     async def list(self, folder: str) -> Folder: ...
 
@@ -65,3 +110,310 @@ class KeyValueStore(Protocol):
 
     async def revoke(self, lease: str) -> bool:
         """End a lease and its items now; return whether it was alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Requires the revision of a key; 0: the key is absent."""
+
+    key: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Writes an item over any other."""
+
+    key: str
+    value: bytes
+
+    #: None for a permanent item.
+    lease: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Removes a key if it is there."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transacted:
+    """The result of a transaction."""
+
+    succeeded: bool
+
+    #: The revision of the store after it.
+    revision: int
+
+    #: The present items of the compared keys if it did not succeed.
+    items: tuple[Item[bytes] | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """The first items of a prefix, in the order of their keys."""
+
+    items: tuple[Item[bytes], ...]
+
+    #: The revision of the store at this moment: a watch after it misses nothing.
+    revision: int
+
+    #: Whether more items follow.
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """One key, written or deleted. All changes of a transaction have the same revision."""
+
+    key: str
+    revision: int
+
+    #: None: deleted.
+    item: Item[bytes] | None
+
+
+class ItemWatch(AsyncGenerator[ItemChange, None]):
+    """The changes of a generator that also learns that there was none: a later watch may go on from there.
+
+    Args:
+        changes: yields changes, and revisions up to which it has yielded all of them.
+
+    Attributes:
+        reached: the latest of these revisions; 0 before the first one.
+    """
+
+    def __init__(self, changes: AsyncGenerator[ItemChange | int, None]) -> None:
+        self.reached = 0
+        self._changes = changes
+
+    async def asend(self, value: None) -> ItemChange:
+        return await self._next(self._changes.asend(value))
+
+    async def athrow(self, *error: Any) -> ItemChange:
+        return await self._next(self._changes.athrow(*error))
+
+    async def aclose(self) -> None:
+        await self._changes.aclose()
+
+    async def _next(self, first: Awaitable[ItemChange | int]) -> ItemChange:
+        found = await first
+        while isinstance(found, int):
+            self.reached = found
+            found = await anext(self._changes)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """The bounds of a store; a request beyond one is a ConfigError before it is sent."""
+
+    #: Seconds of a lease.
+    least_lease: float = SHORTEST_LEASE_SECONDS
+    most_lease: float = float("inf")
+
+    #: Whether the seconds of a lease are a whole number.
+    whole_seconds: bool = False
+
+    #: Whether a watch yields every change of a key, not only its latest.
+    every_change: bool = True
+
+    #: Bytes.
+    most_value: int = VALUE_BYTES
+
+    #: Compares and operations together.
+    most_transaction: int = TRANSACTION_STEPS
+
+    #: Items of a lease; None: any number.
+    lease_items: int | None = None
+
+    #: Whether values are UTF-8.
+    is_text: bool = False
+
+    #: Whether no key lies below another one: beside `shop/limits` there is no `shop`.
+    is_tree: bool = False
+
+
+class StoreBackend(Protocol):
+    """A store with one revision for all keys: a whole number that rises with each change. For one event loop.
+
+    Reads return what is committed. `processed` of a StoreError is "no" if the store did nothing; `retryable` says that
+    the same request may succeed within seconds. Nothing here repeats a request or ends it by itself: callers cancel it
+    at their deadline. Keys, prefixes, transactions and leases are checked by the functions of this module.
+    """
+
+    @property
+    def limits(self) -> StoreLimits: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
+        """Return the item of a key; `stale` allows one that another member of the store still has."""
+
+    async def list(
+        self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
+    ) -> ItemPage:
+        """Return the first items of a prefix whose keys sort after `after`."""
+
+    async def put(
+        self, key: str, value: bytes, *, expect: int | None = None, lease: str | None = None
+    ) -> int:
+        """Write an item and return its revision.
+
+        Raises:
+            StoreConflictError: the key does not have the expected revision; 0: it must not exist.
+            StoreError: NOT_FOUND: the lease has ended; RESOURCE_EXHAUSTED: the store is full.
+        """
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """Remove a key; return whether it was there. StoreConflictError as in `put`."""
+
+    async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
+        """Do all operations if all keys have the compared revisions, else none of them."""
+
+    def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
+        """Return the changes of a key, or of all keys of a prefix, in order: those after a revision, or from now on.
+
+        An `ItemWatch` also tells how far it reached without a change.
+
+        Raises:
+            CompactedError: the history does not reach back, or not yet up, to the revision.
+            StoreError: the store ended, or is away.
+        """
+
+    async def lease(self, seconds: float) -> str:
+        """Make a lease; without `renew` for so long it ends, together with its items."""
+
+    async def renew(self, lease: str) -> bool:
+        """Renew a lease; False if it has ended."""
+
+    async def revoke(self, lease: str) -> bool:
+        """End a lease and its items now; return whether it was alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseChange:
+    """A lease, made or ended."""
+
+    name: str
+
+    #: None: ended.
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """All that a journal keeps."""
+
+    revision: int = 0
+
+    #: The revision of the latest change that is no longer in the history.
+    compacted: int = 0
+
+    items: Sequence[Item[bytes]] = ()
+    leases: Sequence[LeaseChange] = ()
+    history: Sequence[ItemChange] = ()
+
+
+class Journal(Protocol):
+    """Keeps the changes of a store across restarts. One thread calls it."""
+
+    def open(self) -> Saved:
+        """Return what is kept. StoreError: it is held by another store, damaged, or of a later version."""
+
+    def commit(self, changes: Sequence[ItemChange | LeaseChange], compacted: int) -> None:
+        """Keep changes, all or none of them, and forget the history up to a revision.
+
+        StoreError with RESOURCE_EXHAUSTED: there is no room, and none is kept. After any other error they may be kept.
+        """
+
+    def close(self) -> None: ...
+
+    def is_full(self, waiting_bytes: int) -> bool:
+        """Return whether there is no room for items beside changes of so many bytes; any thread may ask."""
+
+
+def check_key(key: str) -> None:
+    """Raise ConfigError unless a key consists of printable words joined by `/`."""
+    if not key.isprintable():
+        raise ConfigError(f"the key {key!r} has characters that cannot be printed")
+    if any(word in ("", ".", "..") for word in key.split("/")):
+        raise ConfigError(
+            f"the key {key!r} has a word that is empty, '.' or '..'",
+            hint="join words by '/', as in shop/limits",
+        )
+    size = len(key.encode())
+    if size > KEY_BYTES:
+        raise ConfigError(f"the key {key[:40]!r}… has {size} bytes, the limit is {KEY_BYTES}")
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise ConfigError unless a prefix is empty, or consists of words that each end in `/`."""
+    if prefix:
+        if not prefix.endswith("/"):
+            raise ConfigError(f"the prefix {prefix!r} does not end in '/'")
+        check_key(prefix[:-1])
+
+
+def check_watched(watched: str) -> None:
+    """Raise ConfigError unless a text is a key or a prefix."""
+    if watched.endswith("/") or not watched:
+        check_prefix(watched)
+    else:
+        check_key(watched)
+
+
+def check_lease_seconds(seconds: float, limits: StoreLimits = StoreLimits()) -> None:
+    """Raise ConfigError unless a store keeps a lease so long; NaN and infinity are refused as well."""
+    if not limits.least_lease <= seconds <= limits.most_lease or seconds == float("inf"):
+        upper = "" if limits.most_lease == float("inf") else f" to {limits.most_lease:g} s"
+        raise ConfigError(f"the lease has {seconds:g} s, it must be from {limits.least_lease:g} s{upper}")
+    if limits.whole_seconds and seconds != int(seconds):
+        raise ConfigError(f"the lease has {seconds:g} s, this store takes whole seconds")
+
+
+def check_transaction(when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> None:
+    """Raise ConfigError for too many steps, a wrong key, a value too long or two operations on one key."""
+    steps = len(when) + len(do)
+    if steps > TRANSACTION_STEPS:
+        raise ConfigError(f"the transaction has {steps} steps, the limit is {TRANSACTION_STEPS}")
+    for step in (*when, *do):
+        check_key(step.key)
+        if isinstance(step, Write) and len(step.value) > VALUE_BYTES:
+            raise ConfigError(
+                f"the value of {step.key!r} has {len(step.value)} bytes, the limit is {VALUE_BYTES}"
+            )
+    if len({step.key for step in do}) < len(do):
+        raise ConfigError("the transaction has two operations on one key")
+
+
+def check_page(prefix: str, limit: int) -> None:
+    """Raise ConfigError for a wrong prefix or number of items."""
+    check_prefix(prefix)
+    if limit < 1:
+        raise ConfigError(f"limit is {limit}, it must be a whole number from 1")
+
+
+def check_outcome(outcome: Transacted, key: str, expect: int | None) -> Transacted:
+    """Return the outcome of a transaction on one key; raise StoreConflictError if it has another revision."""
+    if not outcome.succeeded:
+        item = outcome.items[0]
+        raise StoreConflictError(
+            f"{key!r} has revision {0 if item is None else item.revision}, not {expect}", item=item
+        )
+    return outcome
+
+
+def revision_of_now() -> int:
+    """Return the revision at which a store begins that knows none of those that were given before it.
+
+    A thousand for each millisecond since 2020, more than a store gives: it is above all that were given so far, unless
+    the wall clock was put back.
+    """
+    return max(int(time.time() * 1000) - 1_577_836_800_000, 0) << 10

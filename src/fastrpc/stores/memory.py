@@ -76,7 +76,7 @@ class MemoryStore:
         self._most_items = most_items
         self._most_bytes = most_bytes
         # By folder and key. One table for all: saving copies it as a whole.
-        self._items: dict[tuple[str, str], Item] = {}
+        self._items: dict[tuple[str, str], Item[bytes]] = {}
         self._bytes = 0
         # The keys of each folder that has any, in order, and its latest list once it was requested.
         self._folders: dict[str, list[str]] = {}
@@ -91,7 +91,7 @@ class MemoryStore:
         #: Grows with each change of an item.
         self.revision = 0
 
-    async def get(self, folder: str, key: str) -> Item | None:
+    async def get(self, folder: str, key: str) -> Item[bytes] | None:
         return self._items.get((folder, key))
 
     async def list(self, folder: str) -> Folder:
@@ -239,7 +239,7 @@ class MemoryStore:
         self._items[folder, key] = Item(key, value, revision, lease)
         return revision
 
-    def _check_room(self, before: Item | None, more_bytes: int) -> None:
+    def _check_room(self, before: Item[bytes] | None, more_bytes: int) -> None:
         """Refuse an item, in place of an earlier one or new, for which there is no room."""
         if before is None and len(self._items) >= self._most_items:
             raise StoreError(
@@ -276,7 +276,7 @@ class MemoryStore:
             del self._folders[folder], self._revisions[folder]
         return True
 
-    def _forget_lease(self, folder: str, item: Item | None) -> None:
+    def _forget_lease(self, folder: str, item: Item[bytes] | None) -> None:
         if item is not None and item.lease is not None and item.lease in self._leases:
             self._leases[item.lease].items.discard((folder, item.key))
             self._overtaken.add(item.lease)

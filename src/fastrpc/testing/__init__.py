@@ -1,9 +1,12 @@
 """Help for the tests of programs that use fastrpc: no sockets, no ports, no waiting.
 
-pytest finds the fixtures `fastrpc_connected` and `fastrpc_serving` by itself; their types are `ConnectedFixture` and
-`ServingFixture`. Depends on clients and servers.
+pytest finds the fixtures `fastrpc_connected`, `fastrpc_serving` and `fastrpc_store` by itself; the types of the first
+two are `ConnectedFixture` and `ServingFixture`. Depends on clients, servers and stores.
 """
 
+from typing import TYPE_CHECKING
+
+from fastrpc.first_use import names_on_first_use
 from fastrpc.testing.clock import FakeClock
 from fastrpc.testing.connected import connected, handling
 from fastrpc.testing.faults import FaultyTransport
@@ -15,7 +18,14 @@ __all__ = [
     "FakeClock",
     "FaultyTransport",
     "ServingFixture",
+    "SteeredStore",
     "connected",
     "handling",
     "serving",
+    "store",
 ]
+
+if TYPE_CHECKING:
+    from fastrpc.testing.stores import SteeredStore, store
+else:  # Type checkers would accept any attribute name. Most tests need no store.
+    __getattr__ = names_on_first_use(__name__, {"stores": "SteeredStore store"})

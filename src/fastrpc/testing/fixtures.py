@@ -1,15 +1,18 @@
-"""The fixtures that pytest finds wherever fastrpc is installed: `fastrpc_connected` and `fastrpc_serving`."""
+"""Fixtures that pytest finds wherever fastrpc is installed: `fastrpc_connected`, `fastrpc_serving`, `fastrpc_store`."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fastrpc.testing.fixture_types import ConnectedFixture, Connecting, ServedAddress, ServingFixture
 from fastrpc.testing.serving import serving
 
-__all__ = ["fastrpc_connected", "fastrpc_serving"]
+if TYPE_CHECKING:
+    from fastrpc.testing.stores import SteeredStore
+
+__all__ = ["fastrpc_connected", "fastrpc_serving", "fastrpc_store"]
 
 
 @pytest.fixture
@@ -57,3 +60,19 @@ def fastrpc_serving() -> Iterator[ServingFixture]:
             return address
 
         yield serve
+
+
+@pytest.fixture
+def fastrpc_store() -> "Callable[..., AbstractAsyncContextManager[SteeredStore]]":
+    """`fastrpc.testing.store`.
+
+    ::
+
+        async def test_lock(fastrpc_store) -> None:
+            async with fastrpc_store() as store, store.lock("jobs") as lock:
+                await store.lose(lock)
+    """
+    # Imported on first use: most tests need no store.
+    from fastrpc.testing.stores import store
+
+    return store

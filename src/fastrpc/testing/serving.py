@@ -33,7 +33,7 @@ def serving(
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        The errors of starting a server, and of ending it unless the block raised one.
+        FastRPCError: the server cannot start, or cannot end and the block raised nothing.
     """
     started = threading.Event()
     server = Server(

@@ -136,6 +136,18 @@ class HttpEnd:
         self._identities = tls.server_identities
         self._name = tls.server_name or host.partition("%")[0]
 
+    def context(self) -> ssl.SSLContext:
+        """Return the context for a client that does the handshake itself; `check` follows it."""
+        return self._contexts.current()
+
+    def check(self, opened: ssl.SSLObject | ssl.SSLSocket) -> None:
+        """Check a connection whose handshake is over, before a secret is sent.
+
+        Raises:
+            HandshakeError: it is refused.
+        """
+        _check_identity(opened, self._identities)
+
     def wrap(self, connected: socket.socket) -> ssl.SSLSocket:
         """Do the handshake on a connected socket, within its timeout; the result owns it.
 
@@ -149,7 +161,7 @@ class HttpEnd:
         except (OSError, ValueError) as error:
             raise explained(error, other="server", is_open=False) from None
         try:
-            _check_identity(wrapped, self._identities)
+            self.check(wrapped)
         except BaseException:
             wrapped.close()
             raise

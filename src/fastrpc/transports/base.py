@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from fastrpc.config import TLS, ClientConfig
 from fastrpc.config.delays import silence_seconds
@@ -103,6 +103,10 @@ class ListenOptions:
     #: Wraps the factory of sessions in that of the object that begins an accepted connection, before a byte of it is
     #: read (tcp, tls).
     wrap: Callable[[SessionFactory], SessionFactory] | None = None
+
+    #: Whether an accepted connection is served, by its peer as sockets name it; None: all are. Others are closed
+    #: before anything is made for them (tcp, tls).
+    admits: Callable[[Any], bool] | None = None
 
 
 class Listener(Protocol):

@@ -14,6 +14,7 @@ from fastrpc.errors import ConnectError
 from fastrpc.tls.failures import HandshakeError
 from fastrpc.transports.base import BACKLOG, Listener, SessionFactory
 from fastrpc.transports.early_bytes import replay
+from fastrpc.transports.edge import JudgedServer, accept_judged
 
 if TYPE_CHECKING:
     from fastrpc.tls.ends import ClientEnd, ServerEnd
@@ -145,16 +146,17 @@ async def encrypted_session(
 
 
 class _Listener:
-    """Listener over the servers of an event loop."""
+    """Listener over the servers of an event loop, or over those that refuse some peers."""
 
     def __init__(
         self,
         address: Address,
-        servers: Sequence[asyncio.AbstractServer],
+        servers: Sequence[asyncio.AbstractServer | JudgedServer],
         sockets: Sequence[socket.socket],
         session_factory: SessionFactory,
         before_close: Callable[[], None] | None,
         end: "ServerEnd | None",
+        admits: Callable[[Any], bool] | None,
     ) -> None:
         self.address = address
         self._servers = servers
@@ -162,7 +164,9 @@ class _Listener:
         self._session_factory = session_factory
         self._before_close = before_close
         self._end = end
-        self._last: list[asyncio.Task[Any]] = []
+        self._admits = admits
+        # Accepted connections without a session.
+        self._beginning: set[asyncio.Task[Any]] = set()
 
     def reload(self) -> None:
         if self._end is not None:
@@ -182,34 +186,44 @@ class _Listener:
             before_close()
         servers, self._servers = self._servers, ()
         if servers and takes_last:
-            self._take_last(asyncio.get_running_loop())
+            self._take_last()
         for server in servers:
             _stop(server)
 
-    def _take_last(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _take_last(self) -> None:
         for bound in self._sockets:
             for _ in range(BACKLOG):
                 try:
-                    connection, _ = bound.accept()
-                except ConnectionError:
-                    # Its peer has left; there may be others.
-                    continue
+                    connection = accept_judged(bound, self._admits)
                 except OSError:
                     break
-                connection.setblocking(False)
-                made = loop.connect_accepted_socket(self._session_factory, connection)
-                self._last.append(loop.create_task(made))
+                if connection is not None:
+                    self.begin(connection)
+
+    def begin(self, connection: socket.socket) -> None:
+        """Make the session of an accepted connection."""
+        loop = asyncio.get_running_loop()
+        made = loop.create_task(loop.connect_accepted_socket(self._session_factory, connection))
+        self._beginning.add(made)
+        made.add_done_callback(self._begun)
+
+    def _begun(self, made: asyncio.Task[Any]) -> None:
+        self._beginning.discard(made)
+        error = None if made.cancelled() else made.exception()
+        # A connection whose peer has left meanwhile gets no session.
+        if error is not None and not isinstance(error, OSError):
+            context = {"message": "an accepted connection got no session", "exception": error, "task": made}
+            made.get_loop().call_exception_handler(context)
 
     async def wait_closed(self) -> None:
-        # A connection whose peer has left meanwhile gets no session.
-        await asyncio.gather(*self._last, return_exceptions=True)
+        await asyncio.gather(*self._beginning, return_exceptions=True)
         # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. A connection accepted
         # just before `close` gets its transport in the next turn, and its session one turn later.
         for _ in range(3):
             await asyncio.sleep(0)
 
 
-def _stop(server: asyncio.AbstractServer) -> None:
+def _stop(server: asyncio.AbstractServer | JudgedServer) -> None:
     """Close a server without losing an accepted connection that has no transport yet.
 
     A closed server of asyncio refuses to attach a transport, by an assertion that its list of sockets is not None,
@@ -227,17 +241,24 @@ async def open_listener(
     backlog: int,
     before_close: Callable[[], None] | None = None,
     end: "ServerEnd | None" = None,
+    admits: Callable[[Any], bool] | None = None,
 ) -> Listener:
     """Accept connections on bound sockets, which the listener then owns. A failure closes them.
 
     Args:
         end: the TLS of the connections, whose files the listener can read again.
+        admits: whether a connection is served, by its peer as sockets name it; None: all are.
     """
     loop = asyncio.get_running_loop()
-    servers: list[asyncio.AbstractServer] = []
-    listening_sockets = _Listener(address, servers, sockets, session_factory, before_close, end)
+    servers: list[asyncio.AbstractServer | JudgedServer] = []
+    listener = _Listener(address, servers, sockets, session_factory, before_close, end, admits)
     try:
         for bound in sockets:
+            if admits is not None:
+                judged = JudgedServer(bound, admits, listener.begin)
+                servers.append(judged)
+                judged.start(backlog)
+                continue
             # For unix sockets, too: `create_unix_server` would remove the file of a shared socket.
             server = await loop.create_server(
                 session_factory, sock=bound, backlog=backlog, start_serving=False
@@ -245,10 +266,10 @@ async def open_listener(
             servers.append(server)
             await server.start_serving()
     except BaseException:
-        listening_sockets.close()
+        listener.close()
         close_all(sockets)
         raise
-    return listening_sockets
+    return listener
 
 
 def close_all(sockets: Sequence[socket.socket]) -> None:

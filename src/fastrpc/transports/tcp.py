@@ -107,7 +107,9 @@ class TcpTransport:
             if options.wrap is not None:
                 # The header of a proxy comes first, in plain bytes.
                 session_factory = options.wrap(session_factory)
-            return await open_listener(shown, sockets, session_factory, options.backlog, end=end)
+            return await open_listener(
+                shown, sockets, session_factory, options.backlog, end=end, admits=options.admits
+            )
         except BaseException as failure:
             close_all(sockets)
             if isinstance(failure, OSError):

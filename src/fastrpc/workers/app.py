@@ -22,7 +22,7 @@ from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.workers.plan import Plan
 
 if TYPE_CHECKING:
-    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.registry import RegistryOption
 
 __all__ = ["App", "app_of", "loaded"]
 
@@ -55,10 +55,12 @@ class App:
         limits: how much callers may ask for, see `fastrpc.limits`.
         registry: the registry for every service, as for `serve`; `fastrpc dev` registers nothing.
         place: where the program runs, as for `serve`.
+        store: the URL of a store for scheduled methods, as for `serve`.
         config: the settings; None: the defaults.
 
     The command line, the environment and the settings file override `authenticate` (`--tokens`), `authorize`
-    (`--policy`), `registry`, `place` (`--zone` and others, field by field) and `config`.
+    (`--policy`), `registry`, `place` (`--zone` and others, field by field), `store` and `config`; `[addresses]` and
+    `[connection_rate]` of the file add to `limits`.
 
     Raises:
         ConfigError: interceptors, limits, registry or config are invalid.
@@ -75,8 +77,9 @@ class App:
     authorize: Authorize | None = field(default=None, kw_only=True)
     limits: Sequence[Limit] = field(default=(), kw_only=True)
     #: Its URL may hold a token.
-    registry: "str | Registry | None" = field(default=None, kw_only=True, repr=False)
+    registry: "RegistryOption | None" = field(default=None, kw_only=True, repr=False)
     place: Place | None = field(default=None, kw_only=True)
+    store: str | None = field(default=None, kw_only=True, repr=False)
     #: Never None once it is made.
     config: ServerConfig | None = field(default=None, kw_only=True)
 
@@ -97,6 +100,11 @@ class App:
             _check_registry(self.registry, config)
         if self.place is not None:
             checked_place(self.place)
+        if self.store is not None:
+            # Imported on first use: most servers have no store.
+            from fastrpc.server.scheduling import check_store
+
+            check_store(self.store)
 
 
 def _check_registry(registry: Any, config: ServerConfig) -> None:
@@ -131,9 +139,10 @@ def loaded(plan: Plan) -> Plan:
         interceptors=tuple(app.interceptors),
         authenticate=app.authenticate if plan.authenticate is None else plan.authenticate,
         authorize=app.authorize if plan.authorize is None else plan.authorize,
-        limits=tuple(app.limits),
+        limits=(*plan.limits, *app.limits),
         registry=app.registry if plan.registry is None and plan.registers else plan.registry,
         place=_place(plan, app.place),
+        store=app.store if plan.store is None else plan.store,
         config=config if plan.configure is None else plan.configure(config),
     )
 
@@ -156,6 +165,7 @@ def _check_given_once(plan: Plan, app: App) -> None:
         # One without a registry may be served with one.
         "registry": plan.registry is not None and app.registry is not None,
         "place": plan.place is not None and app.place is not None,
+        "store": plan.store is not None and app.store is not None,
         "config": plan.config != _DEFAULT_CONFIG,
     }
     for name, is_given in given.items():

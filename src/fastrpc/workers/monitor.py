@@ -133,7 +133,7 @@ class Workers:
                 if answer.get("number") == number:
                     answers[str(place.process)] = answer["values"]
         missing = [place.process for place in workers if str(place.process) not in answers]
-        merge = {"overview": self._overview, "services": _services}.get(name)
+        merge = {"overview": self._overview, "services": _services, "store": _store}.get(name)
         merged = _rows(name, answers) if merge is None else merge(answers)
         return merged | {"without": missing} if missing else merged
 
@@ -228,3 +228,8 @@ def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     for name, one in services.items():
         one["state"] = ", ".join(sorted(states[name]))
     return {"services": list(services.values())}
+
+
+def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the store of the worker that hosts one."""
+    return next((answer for answer in answers.values() if answer["store"]), {"store": []})

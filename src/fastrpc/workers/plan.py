@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from fastrpc._core.limiting.limiters import RateLimiter
-    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.registry import RegistryOption
     from fastrpc.server.registrar import Advertise
     from fastrpc.server.server import Server
 
@@ -84,9 +84,11 @@ class Plan:
     #: Of the command line: interceptors around those of the program, and sources that are entered before its own.
     outermost: tuple[Interceptor, ...] = ()
     foremost: tuple[Any, ...] = ()
-    #: Of the command line: makes a context that is entered once the server of a process has started, and left before it
-    #: closes.
+    #: Of the command line: makes a context that is entered once the server of a process has started, and left once its
+    #: connections are closed, before the sources.
     beside: "Callable[[Server], AbstractAsyncContextManager[Any]] | None" = None
+    #: Called after each reload of the server, on its loop.
+    on_reload: Callable[[], None] = lambda: None
     limits: tuple[Limit, ...] = ()
     #: The limiters that count the calls of each rate limit for all workers; empty with one process.
     shared_limits: "tuple[RateLimiter | None, ...]" = ()
@@ -97,9 +99,11 @@ class Plan:
     #: Applies the command line to the settings of an App; None without a command line.
     configure: Callable[[ServerConfig], ServerConfig] | None = None
     #: Its URL may hold a token.
-    registry: "str | Registry | None" = field(default=None, repr=False)
+    registry: "RegistryOption | None" = field(default=None, repr=False)
     #: Whether the registry of an App counts: workers leave it to the announcer, a development server registers nothing.
     registers: bool = True
+    #: Each process opens it. It may name a file of secrets.
+    store: str | None = field(default=None, repr=False)
     #: The advertised addresses, one for each address from the first on; empty advertises the bound ones.
     advertise: "tuple[Advertise, ...]" = ()
     #: Where the program runs; None: as the environment says. Fields of the command line, which override it.
@@ -122,6 +126,12 @@ class Plan:
             raise ConfigError(
                 f"max_calls is {self.max_calls}, and workers is {self.workers}: it replaces one of several workers",
                 hint="give a number from 1, and at least 2 workers",
+            )
+        scheme = (self.store or "").partition("://")[0]
+        if self.workers > 1 and scheme in ("memory", "sqlite"):
+            raise ConfigError(
+                f"the store is {scheme}://, which one process holds, and workers is {self.workers}",
+                hint="use store://host:port, which fastrpc store serves, or one worker",
             )
         if self.worker_timeout is not None and not 1 <= self.worker_timeout <= 86_400:
             raise ConfigError(

@@ -59,7 +59,6 @@ class ServingProcess:
         self._asked = asyncio.Event()
         self._urged = asyncio.Event()
         self._last_resort: threading.Timer | None = None
-        self._beside = contextlib.AsyncExitStack()
 
     def run(self) -> ExitCode:
         """Serve until stopped.
@@ -79,6 +78,7 @@ class ServingProcess:
             authorize=plan.authorize,
             limits=plan.limits,
             place=plan.place,
+            store=plan.store,
         )
         self._server = server
         if plan.shared_limits:
@@ -120,6 +120,7 @@ class ServingProcess:
         if self._loop is not None and self._server is not None:
             with contextlib.suppress(RuntimeError):  # The loop is closed: the process is ending.
                 self._loop.call_soon_threadsafe(self._server.reload)
+                self._loop.call_soon_threadsafe(self._plan.on_reload)
                 self._loop.call_soon_threadsafe(on_done)
 
     def _wake(self) -> None:
@@ -152,10 +153,7 @@ class ServingProcess:
                 self._end_anyway(code)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(QUIT_SECONDS if self._urged.is_set() else None):
-                    try:
-                        await self._beside.aclose()
-                    finally:
-                        await server.close()
+                    await server.close()
         return code
 
     async def _start(self, server: Server) -> list[str]:
@@ -163,7 +161,7 @@ class ServingProcess:
         if self._plan.needs_service and not server.services:
             raise NothingToServeError
         if self._plan.beside is not None:
-            await self._beside.enter_async_context(self._plan.beside(server))
+            await server.hold(self._plan.beside(server))
         return await self._open_listener(server)
 
     def _report(self, server: Server, addresses: list[str]) -> None:

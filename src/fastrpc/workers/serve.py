@@ -33,7 +33,7 @@ from fastrpc.workers.process import RELOAD_SIGNALS, STOP_SIGNALS, ServingProcess
 from fastrpc.workers.systemd import Systemd
 
 if TYPE_CHECKING:
-    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.registry import RegistryOption
     from fastrpc.server.registrar import Advertise
 
 __all__ = ["addresses_of", "run", "serve"]
@@ -54,7 +54,7 @@ def serve(
     *sources: Any,
     address: str | Address | Sequence[str | Address] = DEFAULT_ADDRESS,
     workers: int = 1,
-    registry: "str | Registry | None" = None,
+    registry: "RegistryOption | None" = None,
     advertise: "Advertise | Sequence[Advertise]" = None,
     config: ServerConfig | None = None,
     interceptors: Sequence[Interceptor] = (),
@@ -62,6 +62,7 @@ def serve(
     authorize: Authorize | None = None,
     limits: Sequence[Limit] = (),
     place: Place | None = None,
+    store: str | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
@@ -75,8 +76,8 @@ def serve(
             interceptors, limits and config.
         address: one address to listen at, or several.
         workers: the number of processes that share the connections. A worker that dies is restarted.
-        registry: the registry for every service, used once for all workers: a URL, or an object of
-            `fastrpc.registries` that was not used yet.
+        registry: the registry for every service, used once for all workers: a URL, an object of
+            `fastrpc.registries` that was not used yet, or a list of them.
         advertise: the address to register in place of `address`, see `Server.listen`. For several addresses, a list in
             their order; addresses beyond its end are not registered.
         config: the settings, see `fastrpc.config`; None: the defaults.
@@ -84,6 +85,7 @@ def serve(
         authenticate, authorize: identify callers and decide on their calls; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
         place: where the program runs, for its records in the registry; None: as the environment says.
+        store: the URL of a store for scheduled methods, see `Server`; each worker opens it.
 
     Raises:
         OSError: an address is not available; the message names it.
@@ -106,6 +108,7 @@ def serve(
             registry=registry,
             advertise=_several(advertise),
             place=None if place is None else checked_place(place),
+            store=store,
         )
         with fallback_logging():
             try:

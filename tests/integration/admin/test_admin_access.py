@@ -21,7 +21,7 @@ from tests.support.certificates import Authority
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/nothing")
+PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/store", "/nothing")
 PROBES = ("/livez", "/readyz")
 EVERYWHERE = "tcp://0.0.0.0:0"
 

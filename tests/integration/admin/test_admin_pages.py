@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config")
+PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/store")
 JSON = {"Accept": "application/json"}
 
 
@@ -49,7 +49,7 @@ class Paged:
 
 
 def target_of(server: Server) -> str:
-    return str(server._listeners[0].address)
+    return str(server._listening.listeners[0].address)
 
 
 async def test_the_page_of_metrics_equals_the_calls_made() -> None:
@@ -217,7 +217,7 @@ async def test_the_index_has_the_figures_of_each_method() -> None:
 
 async def test_pages_for_people_load_nothing_from_elsewhere() -> None:
     async with server_with_pages(Paged()) as server:
-        for path in ("/", "/calls", "/connections", "/services", "/config"):
+        for path in ("/", "/calls", "/connections", "/services", "/config", "/store"):
             answer = await page(server, path, Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
             assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

@@ -61,7 +61,10 @@ class Indexed:
 
 
 async def test_the_index_shows_rates_counts_and_errors() -> None:
-    async with server_with_pages(Indexed()) as server, Client(str(server._listeners[0].address)) as client:
+    async with (
+        server_with_pages(Indexed()) as server,
+        Client(str(server._listening.listeners[0].address)) as client,
+    ):
         for number in [1] * 4 + [-1]:
             with contextlib.suppress(CallError):
                 await client.call(Indexed.find, number)

@@ -454,6 +454,25 @@ class TestWrongInput:
         assert f"cannot listen at {target}: Address already in use" in ended.errors
         assert "hint: another program listens there" in ended.errors
 
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_application_that_cannot_start_is_told(self, folder: Path, workers: str) -> None:
+        (folder / "shop_site.py").write_text(
+            "async def application(scope, receive, send):\n"
+            "    await receive()\n"
+            "    await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n"
+        )
+        (folder / "mounting.toml").write_text(
+            'protocols = ["native", "http"]\n[http]\nmounts = {"/" = "shop_site:application"}\n'
+        )
+        ended = command(
+            folder,
+            *("run", "app:services", "-a", "tcp://127.0.0.1:0"),
+            *("-w", workers, "--config", "mounting.toml"),
+        )
+        assert ended.code == 3
+        assert "error: the application at / could not start: no database" in ended.errors
+        assert "Traceback" not in ended.errors
+
     def test_variable_that_is_nearly_a_setting_is_warned_about(self, folder: Path) -> None:
         ended = command(folder, "run", "nowhere:x", FASTRPC_WORKER="2")
         assert "warning: FASTRPC_WORKER is not a setting; did you mean FASTRPC_WORKERS?" in ended.errors

@@ -11,7 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Status
-from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.coordination.registry.service import RegistryService
 from tests.support.frame_factory import opening
 from tests.support.program import Finished, Program, run_program
 from tests.support.raw_peer import RawServer

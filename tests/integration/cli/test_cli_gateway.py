@@ -157,6 +157,8 @@ def origin(folder: Path, registry: str) -> Iterator[str]:
     )
     hidden = ServerConfig(reflection=False)
     options = ("--contract", "books.py", "--token-file", "token", "-a", "http://127.0.0.1:0")
+    options += ("--title", "The market", "--api-version", "3", "--description", "*All* of it.")
+    options += ("--server-url", "https://api.example/v1", "--server-url", "http://other.example")
     with (
         ThreadedServer(Shop(), registry=registry),
         ThreadedServer(Books(), registry=registry, config=hidden, authenticate=tokens),
@@ -246,6 +248,13 @@ async def test_a_service_has_the_names_of_its_contract(origin: str, path: str) -
     assert (await ask(origin, "POST", path, {}, Authorization="Bearer of-ada")).value == "ada"
 
 
+async def test_the_document_has_the_title_of_the_command_line(origin: str) -> None:
+    document = (await ask(origin, "GET", "/openapi.json")).value
+    assert (document["info"]["title"], document["info"]["version"]) == ("The market", "3")
+    assert document["info"]["description"].startswith("*All* of it.\n\n")
+    assert [one["url"] for one in document["servers"]] == ["https://api.example/v1", "http://other.example"]
+
+
 async def test_what_is_known_of_a_service_is_in_the_document(origin: str) -> None:
     document = (await ask(origin, "GET", "/openapi.json")).value
     assert set(document["paths"]) >= {"/shop.v1/price", "/shop.v1/order", "/books/dearer"}
@@ -309,6 +318,27 @@ async def test_a_service_that_comes_later_is_found(origin: str, registry: str) -
                 await asyncio.sleep(0.2)
 
 
+async def test_several_registries_are_one_and_one_that_is_away_holds_up_no_other(
+    folder: Path, registry: str
+) -> None:
+    name = f"listed_{os.urandom(4).hex()}"
+
+    @fastrpc.service(name)
+    class Listed:
+        @fastrpc.method
+        async def hello(self) -> str:
+            return "hello"
+
+    options = ["-r", "registry://127.0.0.1:1", "-r", registry, "-a", "http://127.0.0.1:0"]
+    with (
+        ThreadedServer(Listed(), registry=registry),
+        Program(["-m", "fastrpc", "gateway", *options], folder) as program,
+    ):
+        origin = program.wait_output(r"gateway at (\S+)\n")[1].replace("http://", "tcp://")
+        answer = await ask(origin, "POST", f"/{name}/hello", {})
+    assert (answer.status, answer.value) == (200, "hello")
+
+
 async def test_what_is_not_known_yet_is_unavailable(folder: Path) -> None:
     options = ["-a", "http://127.0.0.1:0", "--log-level", "info"]
     with Program(["-m", "fastrpc", "gateway", "-r", "registry://127.0.0.1:1", *options], folder) as program:
@@ -345,6 +375,17 @@ def test_a_setting_that_would_protect_nothing_is_refused(folder: Path, key: str)
     assert done.code == 2, done
     assert f"{key} has no effect on a gateway" in done.errors
     assert "--app" in done.errors
+
+
+def test_a_setting_of_addresses_holds_for_a_gateway(folder: Path) -> None:
+    (folder / "gateway.toml").write_text('[addresses]\ndeny = ["127.0.0.0/8"]\n')
+    words = ["-r", "registry://127.0.0.1:1", "-a", "http://127.0.0.1:0", "--config", "gateway.toml"]
+    with Program(["-m", "fastrpc", "gateway", *words], folder) as program:
+        port = int(program.wait_output(r"gateway at http://127\.0\.0\.1:(\d+)\n")[1])
+        with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            connection.recv(1)
+            connection.recv(1)
 
 
 def test_an_address_that_is_taken_is_told_as_it_was_given(folder: Path) -> None:

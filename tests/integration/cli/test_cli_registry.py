@@ -60,7 +60,10 @@ class Holder:
         self._registry: Any = self._held.enter_context(open_registry(url))  # type: ignore[arg-type]
 
     def register(self, service: str, address: str) -> None:
-        self._held.enter_context(self._registry.register(service, Endpoint(address)))
+        self.place(service, Endpoint(address))
+
+    def place(self, service: str, endpoint: Endpoint) -> None:
+        self._held.enter_context(self._registry.register(service, endpoint))
 
     def __enter__(self) -> "Holder":
         return self
@@ -265,6 +268,54 @@ class TestCall:
         assert "names no service" in ended.errors
 
 
+class TestCompare:
+    def test_shows_what_one_registry_lacks_and_where_records_differ(
+        self, folder: Path, registry: str
+    ) -> None:
+        with Program(["-m", "fastrpc", "registry", "-a", "tcp://127.0.0.1:0"], folder) as program:
+            other = program.wait_output(r"registry at (\S+)\n")[1]
+            with Holder(registry) as held, Holder(other) as held_there:
+                held.register("ghost", "tcp://127.0.0.1:1")
+                held_there.register("ghost", "tcp://127.0.0.1:1")
+                same = command(folder, "list", registry, "--compare", other)
+                held.register("ghost", "tcp://127.0.0.1:2")
+                held_there.place("shade", Endpoint("tcp://127.0.0.1:3", weight=2, zone="eu"))
+                held.place("shade", Endpoint("tcp://127.0.0.1:3", labels={"group": "blue"}))
+                ended = command(folder, "list", registry, "--compare", other)
+                one = command(folder, "list", registry, "ghost", "--compare", other, "--json")
+        assert (same.code, same.output, same.errors) == (0, "no differences\n", "")
+        assert (ended.code, ended.errors) == (1, "")
+        assert [line.split(maxsplit=1) for line in ended.output.splitlines() if line] == [
+            ["ghost"],
+            ["tcp://127.0.0.1:2", f"only in {registry}"],
+            ["shade"],
+            ["tcp://127.0.0.1:3", "weight 1 and 2, zone none and eu, labels {'group': 'blue'} and none"],
+        ]
+        record = {"weight": 1, "zone": "", "version": "", "labels": {}, "protocols": []}
+        assert one.code == 1
+        assert json.loads(one.output) == [
+            {"name": "ghost", "address": "tcp://127.0.0.1:2", "first": record, "second": None}
+        ]
+
+    @pytest.mark.parametrize(
+        ("options", "cause"),
+        [
+            (("tcp://127.0.0.1:1", "--compare", "registry://127.0.0.1:1"), "compares two registries"),
+            (("registry://127.0.0.1:1", "--compare", "tcp://127.0.0.1:1"), "compares two registries"),
+            (
+                ("registry://127.0.0.1:1/a", "--compare", "registry://127.0.0.1:1/b"),
+                "a and b are two services",
+            ),
+        ],
+    )
+    def test_only_two_registries_can_be_compared(
+        self, folder: Path, options: tuple[str, ...], cause: str
+    ) -> None:
+        ended = command(folder, "list", *options)
+        assert ended.code == 2
+        assert cause in ended.errors
+
+
 class TestRun:
     def test_registers_what_is_advertised_until_it_drains(self, folder: Path, registry: str) -> None:
         options = ("-a", "tcp://0.0.0.0:0", "--registry", registry, "--advertise", "tcp://127.0.0.1:0")
@@ -282,6 +333,16 @@ class TestRun:
         with Program(["-m", "fastrpc", "run", "app:services"], folder, environment) as server:
             server.wait_output(r"serving at ")
             assert "arith" in command(folder, "list", registry).output
+
+    def test_registers_in_every_registry_that_is_given(self, folder: Path, registry: str) -> None:
+        with Program(["-m", "fastrpc", "registry", "-a", "tcp://127.0.0.1:0"], folder) as program:
+            other = program.wait_output(r"registry at (\S+)\n")[1]
+            options = ("-a", "tcp://127.0.0.1:0", "--registry", registry, "-r", other, "--workers", "2")
+            with running(folder, *options) as server:
+                server.wait_output(r"serving at ")
+                same = command(folder, "list", registry, "--compare", other)
+                assert "arith" in command(folder, "list", other).output
+        assert (same.code, same.output) == (0, "no differences\n")
 
     def test_listening_everywhere_needs_an_address_to_advertise(self, folder: Path, registry: str) -> None:
         ended = command(folder, "run", "app:services", "-a", "tcp://0.0.0.0:0", "--registry", registry)

@@ -45,13 +45,13 @@ def connections(target: Served) -> int:
 async def test_further_connections_are_made_when_settings_come_before_the_dial_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def dial(subchannel: Subchannel) -> Any:
-        session = await original(subchannel)
+    async def make(subchannel: Subchannel, owner: Any) -> Any:
+        session = await original(subchannel, owner)
         await eventually(lambda: session.is_ready)
         return session
 
-    original = Subchannel._dial
-    monkeypatch.setattr(Subchannel, "_dial", dial)
+    original = Subchannel.make
+    monkeypatch.setattr(Subchannel, "make", make)
     async with served(Who("one"), scheme="tcp") as target:
         async with Client(target, config=config(Pool(connections_per_endpoint=4))) as client:
             assert await client.call(Who.name_of) == "one"

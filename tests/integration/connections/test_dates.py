@@ -1,16 +1,17 @@
 """What is read has the date of the last instant at which its socket was known to be empty."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.io.tls_layer import TLSLayer
 from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.loop.turns import SlicedWork
 from fastrpc.protocols.base import StreamSession
 from fastrpc.tls.ends import ServerEnd
 from fastrpc_harness.alarm import arm, date_of
@@ -38,7 +39,7 @@ class Noting(PythonEngine):
         return len(data)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def reading() -> AsyncIterator[tuple[Noting, socket.socket]]:
     """Yield an engine whose bytes come from a socket."""
     loop = asyncio.get_running_loop()
@@ -126,6 +127,34 @@ async def test_no_date_is_before_the_read_that_emptied_the_socket() -> None:
         for (_, _, before), (_, date, at) in zip(engine.reads, engine.reads[1:], strict=False):
             # The instant of a read is noted before the engine's.
             assert before - HELD_NS <= date <= at
+
+
+async def test_bytes_that_come_while_their_connection_waits_for_its_turn_are_dated_before_they_came() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        ends = [await stack.enter_async_context(reading()) for _ in range(4)]
+        (last, its_peer), sent = ends[-1], 0
+
+        def begin_and_hold() -> None:
+            # What the next turns handle in slices comes before their marks.
+            SlicedWork(loop_state(asyncio.get_running_loop()).turns, lambda: False).begin()
+            hold()
+
+        def send_and_hold() -> None:
+            nonlocal sent
+            last.handle = lambda: None
+            sent = time.monotonic_ns()
+            its_peer.send(b"y")
+            hold()
+
+        # The first read takes the whole turn, and each of the others the slices of one of the next. The polls of these
+        # report nothing.
+        for engine, _ in ends:
+            engine.handle = hold
+        ends[0][0].handle, last.handle = begin_and_hold, send_and_hold
+        for _, peer in ends:
+            peer.send(b"x")
+        await eventually(lambda: len(last.reads) == 2)
+        assert last.reads[1][1] <= sent
 
 
 class Below(TLSLayer, asyncio.BufferedProtocol):

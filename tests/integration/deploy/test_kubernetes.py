@@ -9,6 +9,7 @@ import pytest
 from fastrpc import Client
 from fastrpc.cli.settings import read_settings
 from fastrpc.client.target import target_of
+from tests.support.apiserver import NAMESPACE, Apiserver, pod, slice_of
 from tests.support.deployed import DEPLOY, Deployed, Dockerfile, deployed
 from tests.support.ports import ports_instead
 from tests.support.waiting import eventually
@@ -68,7 +69,7 @@ async def test_the_probes_follow_the_life_of_a_pod(tmp_path: Path, moved: dict[s
     with deployed(CONTAINER["args"], ENVIRONMENT, tmp_path, moved) as service:
         for name in PROBES:
             await eventually(lambda name=name: probe(service, name))
-        async with Client(f"tcp://127.0.0.1:{moved[str(PORTS['rpc'])]}") as client:
+        async with Client(f"tcp://127.0.0.1:{moved[str(PORTS['fastrpc'])]}") as client:
             assert await client.call("arith.mul", 6, 7) == 42
             service.program.signal(signal.SIGTERM)
             await eventually(lambda: not probe(service, "readinessProbe"))
@@ -122,12 +123,38 @@ def test_the_service_gives_each_pod_to_clients() -> None:
     service = KINDS["Service"]
     assert service["spec"]["clusterIP"] == "None"
     assert {one["targetPort"] for one in service["spec"]["ports"]} == PORTS.keys()
-    (rpc,) = [one for one in service["spec"]["ports"] if one["name"] == "rpc"]
+    (rpc,) = [one for one in service["spec"]["ports"] if one["name"] == "fastrpc"]
     # Headless: the port of the record is that of the pod.
-    assert rpc["port"] == PORTS["rpc"]
-    target = f"dns://{service['metadata']['name']}.default.svc.cluster.local:{rpc['port']}"
-    assert target in (KUBERNETES / "arith.yaml").read_text()
+    assert rpc["port"] == PORTS["fastrpc"]
+    name, text = service["metadata"]["name"], (KUBERNETES / "arith.yaml").read_text()
+    assert f"kubernetes:///{name} " in text
+    target = f"dns://{name}.default.svc.cluster.local:{rpc['port']}"
+    assert target in text
     assert target_of(target, None).service == target.removeprefix("dns://")
+
+
+def test_clients_may_follow_the_slices_of_the_service() -> None:
+    binding, account = KINDS["RoleBinding"], KINDS["ServiceAccount"]["metadata"]["name"]
+    assert binding["roleRef"]["name"] == KINDS["Role"]["metadata"]["name"]
+    assert [one["name"] for one in binding["subjects"]] == [account]
+    [rule] = KINDS["Role"]["rules"]
+    assert (rule["apiGroups"], rule["resources"]) == (["discovery.k8s.io"], ["endpointslices"])
+    assert {"list", "watch"} <= set(rule["verbs"])
+
+
+async def test_clients_find_the_port_of_the_manifest_in_slices(tmp_path: Path, moved: dict[str, str]) -> None:
+    service = KINDS["Service"]
+    ports = [
+        {"name": one["name"], "port": int(moved[str(one["port"])]), "protocol": "TCP"}
+        for one in service["spec"]["ports"]
+    ]
+    name = service["metadata"]["name"]
+    with Apiserver() as apiserver, deployed(CONTAINER["args"], ENVIRONMENT, tmp_path, moved) as running:
+        await eventually(lambda: probe(running, "readinessProbe"))
+        apiserver.put(slice_of("a", name, pod("127.0.0.1"), ports=ports))
+        target = f"kubernetes://{NAMESPACE}/{name}?server={apiserver.url}"
+        async with Client(target) as client:
+            assert await client.call("arith.mul", 6, 7) == 42
 
 
 def test_the_secret_is_the_one_that_prometheus_shows() -> None:

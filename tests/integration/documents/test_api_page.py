@@ -26,7 +26,8 @@ WORDS = """
     Proceed Metadata Peer Identity Address Endpoint Timeouts Keepalive Limits Memory Admission Pool Backoff TLS
     ClientConfig ServerConfig FastRPCError DeadlineExceededError UnavailableError NoEndpointError CircuitOpenError
     OverloadedError ConnectError ConnectionLostError ProtocolError LocalProtocolError RemoteProtocolError CodecError
-    EncodeError DecodeError StreamEndedError StoreError BrokerError ConfigError __version__
+    EncodeError DecodeError StreamEndedError StoreError BrokerError
+    ConfigError __version__
 """
 NAMES = WORDS.split()
 

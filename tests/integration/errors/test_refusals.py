@@ -56,11 +56,11 @@ def test_interceptors_that_are_none(make: Callable[[Any], object], given: Any, m
         ("tcp://127.0.0.1:1/arith", "has a path after its port"),
         (b"tcp://127.0.0.1:1", "the target is b'tcp://127.0.0.1:1'"),
         (
-            "lan://arith",
-            "no transport has the scheme 'lan' .*registries are consul, dns, etcd, registry, static",
+            "gopher://arith",
+            "no transport has the scheme .gopher. .*registries are consul, deimos, dns, etcd, kubernetes, lan, mdns, ",
         ),
         ("http://127.0.0.1:1", "no transport has the scheme 'http' .*the same port at tcp://"),
-        ("redis://127.0.0.1:6379/arith", "no transport has the scheme 'redis' .*registries are"),
+        ("memcached://127.0.0.1:11211/arith", "no transport has the scheme 'memcached' .*registries are"),
     ],
 )
 @CLIENTS

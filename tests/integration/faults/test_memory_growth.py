@@ -13,9 +13,9 @@ KIB = 1024
 pytestmark = pytest.mark.measures
 
 
-def growth(kind: str, warm_up: int, count: int, loop: str) -> int:
+def growth(kind: str, warm_up: int, count: int, loop: str, wire: str = "native") -> int:
     """Return by how many bytes a process grew from its `warm_up`-th to its `count`-th action."""
-    arguments = ["-m", "tests.support.memory_growth", kind, str(warm_up), str(count), loop]
+    arguments = ["-m", "tests.support.memory_growth", kind, str(warm_up), str(count), loop, wire]
     with Program(arguments, ROOT) as program:
         ended = program.wait(600)
     assert ended.code == 0, ended
@@ -51,3 +51,15 @@ def test_connections_leave_nothing_behind(loop: str, scale: Scale) -> None:
         assert growth("reconnected", 2_000, 10_000, loop) <= 1024 * KIB
     else:
         assert growth("reconnected", 500, 500 + scale(500), loop) <= 384 * KIB
+
+
+@pytest.mark.parametrize("kind", ["quick", "slow", "refused"])
+def test_calls_by_grpc_leave_nothing_behind(kind: str, scale: Scale) -> None:
+    warm_up, count, allowed = sizes(scale)
+    assert growth(kind, warm_up, count, "uvloop", "grpc") <= allowed
+
+
+@pytest.mark.parametrize(("kind", "warm_up"), [("reconnected", 500), ("channel", 3_000)])
+def test_channels_of_grpc_leave_nothing_behind(kind: str, warm_up: int, scale: Scale) -> None:
+    count, allowed = (10_000, 1024 * KIB) if scale.factor >= 10 else (scale(500), 384 * KIB)
+    assert growth(kind, warm_up, warm_up + count, "uvloop", "grpc") <= allowed

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 from fastrpc import Client, OverloadedError
 from fastrpc.files import FileService
 from tests.support.file_server import HeldMemory
+from tests.support.looked_at import LookedAt
 
 pytestmark = pytest.mark.one_loop
 
@@ -22,36 +21,6 @@ DOWNLOADS = 1_000
 #: How often the good client calls, and the longest that it may wait for an answer or a refusal.
 CALLS_PER_SECOND = 500
 PATIENCE_SECONDS = 1.5
-
-
-class Process:
-    """The server, and what it says of itself."""
-
-    def __init__(self, folder: Path, loop: str) -> None:
-        arguments = ["-m", "tests.support.file_server", str(folder), str(PROCESS_BYTES), loop]
-        self._process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.address = self._line()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def look(self) -> tuple[int, int]:
-        """Return the bytes that are counted, and those that are resident."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("look\n")
-        self._process.stdin.flush()
-        held, resident = self._line().split()
-        return int(held), int(resident)
-
-    def end(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
 
 
 async def longest_wait(client: Client, seconds: float) -> float:
@@ -71,7 +40,7 @@ async def longest_wait(client: Client, seconds: float) -> float:
 async def test_a_thousand_unread_downloads_hold_what_a_server_may(loop: str, tmp_path: Path) -> None:
     with (tmp_path / "big").open("wb") as big:
         big.truncate(1024 * MIB)
-    server = Process(tmp_path, loop)
+    server = LookedAt("tests.support.file_server", str(tmp_path), str(PROCESS_BYTES), loop)
     try:
         async with Client(server.address) as hostile, Client(server.address) as good:
             await good.ready()

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.one_loop, pytest.mark.usefixtures("wire")]
 
 TIMEOUT = 0.2
+GET = "/shop.v1.Orders/Get"
 
 
 async def items(*counts: int) -> AsyncIterator[Any]:
@@ -106,6 +108,25 @@ class TestKinds:
         async with aio_calling(AsyncOrders()) as (stub, _):
             call = stub.Get(item("tea"))
             assert await call == await call == order("tea")
+
+    async def test_context_variables_of_the_caller_are_there_where_an_answer_is_decoded(self) -> None:
+        user: ContextVar[str] = ContextVar("user", default="none")
+        seen: list[str] = []
+
+        def decode(content: bytes) -> Any:
+            seen.append(user.get())
+            return generated().pb2.Order.FromString(content)
+
+        async with aio_calling(AsyncOrders(), compression=grpc.Compression.Gzip) as (stub, channel):
+            get = channel.unary_unary(
+                GET, request_serializer=lambda one: one.SerializeToString(), response_deserializer=decode
+            )
+            # The connection is made in this context, and compressed answers are decompressed before they are decoded.
+            await stub.Get(item())
+            for name in ("ada", "bob"):
+                user.set(name)
+                await get(item("tea" * 10_000))
+        assert seen == ["ada", "bob"]
 
 
 class TestEnds:
@@ -307,6 +328,24 @@ class TestCancellation:
                     await task
                 await eventually(call.done)
                 assert call.cancelled()
+
+    async def test_a_task_cancelled_in_the_turn_of_the_answer_leaves_the_answer(self) -> None:
+        async with aio_calling(AsyncOrders()) as (stub, _):
+            # From then on a call is sent at once, and no task makes it.
+            await stub.Get(item())
+            call = stub.Get(item("tea"))
+
+            async def take() -> Any:
+                return await call
+
+            task = asyncio.ensure_future(take())
+            # Before the task waits: it is woken behind this function.
+            call.add_done_callback(lambda _: task.cancel())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await call.code() is grpc.StatusCode.OK
+            assert not call.cancelled()
+            assert await call == order("tea")
 
     async def test_a_stream_is_cancelled(self) -> None:
         left = asyncio.Event()

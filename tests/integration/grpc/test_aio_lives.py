@@ -171,6 +171,8 @@ class TestEncryption:
             aio.secure_channel("localhost:1", grpc.ssl_channel_credentials())
         with pytest.raises(TypeError, match=r"hides its contents: give a fastrpc\.TLS"):
             aio.server().add_secure_port("localhost:0", grpc.ssl_server_credentials([(b"", b"")]))
+        with pytest.raises(TypeError, match=r"the credentials are None: give a fastrpc\.TLS"):
+            aio.secure_channel("localhost:1", None)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="hides its contents: give a token"):
             aio.insecure_channel("localhost:1", credentials=grpc.access_token_call_credentials("t"))
 

@@ -1,5 +1,6 @@
 """Generated code on both stacks: grpcio's channels call our servers, our channels call grpcio's servers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -32,6 +33,11 @@ async def calling(pair: tuple[str, str], servicer: Any) -> AsyncIterator[Any]:
             yield generated().pb2_grpc.OrdersStub(channel)
     finally:
         await server.stop(5)
+
+
+class Passing(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await continuation(details, request)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
@@ -115,6 +121,24 @@ class TestPairs:
                 assert await stub.Get(item(text), compression=compression) == order(text)
                 talk = stub.Talk(iter([item(text)] * 3), compression=compression)
                 assert [one async for one in talk] == [order(text)] * 3
+
+    @pytest.mark.parametrize("interceptors", [[], [Passing()]], ids=["plain", "intercepted"])
+    async def test_closing_a_channel_cancels_a_call_that_was_just_made(
+        self, pair: tuple[str, str], interceptors: list[Any]
+    ) -> None:
+        async def get(request: Any, context: Any) -> Any:
+            await asyncio.Event().wait()
+
+        server = STACKS[pair[0]].server()
+        generated().pb2_grpc.add_OrdersServicer_to_server(servicer_with(Get=get), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        channel = STACKS[pair[1]].insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors)
+        call = generated().pb2_grpc.OrdersStub(channel).Get(item())
+        await channel.close()
+        assert await call.code() is grpc.StatusCode.CANCELLED
+        assert call.cancelled()
+        await server.stop(5)
 
 
 async def test_a_blocking_channel_of_grpcio_calls_a_blocking_server_of_ours() -> None:

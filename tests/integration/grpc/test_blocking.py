@@ -181,6 +181,25 @@ class TestAround:
             assert stub.Get.with_call(item("tea"))[0] == order("tea")
         assert seen == ["/shop.v1.Orders/Get"] * 2
 
+    def test_an_interceptor_of_a_channel_sees_the_error_as_the_call(self) -> None:
+        seen: list[Any] = []
+
+        class Noting(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+            def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+                call = continuation(details, request)
+                call.add_done_callback(lambda done: seen.append((done.code(), done.exception() is call)))
+                return call
+
+        def get(request: Any, context: Any) -> Any:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no tea")
+
+        with calling(servicer_with(Get=get)) as (_, channel):
+            stub = generated().pb2_grpc.OrdersStub(grpc.intercept_channel(channel, Noting()))
+            for call in (stub.Get, stub.Get.with_call):
+                with pytest.raises(grpc.RpcError, match="no tea"):
+                    call(item("tea"))
+        assert seen == [(grpc.StatusCode.NOT_FOUND, True)] * 2
+
     def test_a_channel_tells_of_its_state(self) -> None:
         states: list[Any] = []
         with calling(ThreadOrders()) as (_, channel):
@@ -188,6 +207,49 @@ class TestAround:
             wait_until(lambda: grpc.ChannelConnectivity.READY in states)
             channel.unsubscribe(states.append)
         assert states[0] is grpc.ChannelConnectivity.IDLE
+
+    def test_a_callback_closes_its_channel(self) -> None:
+        left, told = threading.Event(), threading.Event()
+
+        def get(request: Any, context: Any) -> Any:
+            context.add_callback(left.set)
+            left.wait(20)
+            return order()
+
+        with calling(servicer_with(Get=get)) as (stub, channel):
+
+            def close(done: Any) -> None:
+                channel.close()
+                told.set()
+
+            future, other = stub.Get.future(item()), stub.Get.future(item())
+            future.add_done_callback(close)
+            assert future.cancel()
+            assert told.wait(20)
+            assert other.code() is grpc.StatusCode.CANCELLED
+            with pytest.raises(ValueError, match="closed"):
+                stub.Get(item())
+
+    def test_a_coder_does_not_wait_for_its_channel(self) -> None:
+        refusals: list[str] = []
+        with calling(ThreadOrders()) as (stub, channel):
+
+            def decode(block: bytes) -> Any:
+                with pytest.raises(RuntimeError, match="would wait for itself") as caught:
+                    stub.Get(item())
+                refusals.append(str(caught.value))
+                channel.close()
+                return generated().pb2.Order.FromString(block)
+
+            get = channel.unary_unary(
+                "/shop.v1.Orders/Get",
+                request_serializer=generated().pb2.Item.SerializeToString,
+                response_deserializer=decode,
+            )
+            assert get(item("tea")) == order("tea")
+            with pytest.raises(ValueError, match="closed"):
+                get(item("tea"))
+        assert len(refusals) == 1
 
     def test_a_server_stops_once(self) -> None:
         server = fastrpc.grpc.server(ThreadPoolExecutor(1))

@@ -1,27 +1,20 @@
-"""gRPC-Web and Connect by streams of HTTP/2: beside gRPC on one connection, both ways, for callers with rights."""
+"""gRPC-Web and Connect by streams of HTTP/2: beside gRPC on one connection, both ways."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from h2.errors import ErrorCodes
 
 from fastrpc import HTTP, Server, ServerConfig
 from fastrpc._core.base.histogram import default_registry
-from fastrpc.auth import Identity, Policy, StaticTokens
-from tests.support.grpc_peer import GrpcPeer, grpc_peer, message
-from tests.support.guarded import TOKENS, Shop
-from tests.support.spellings import other_spellings
+from tests.support.grpc_peer import GrpcPeer, grpc_peer
 from tests.support.waiting import eventually
 from tests.support.web_talk import Orders, enveloped, frames, serving
 
 pytestmark = pytest.mark.one_loop
 
 SHOW, BOTH, WAIT = (f"/shop.v1.Orders/{name}" for name in ("Show", "Both", "Wait"))
-VERSION = [("connect-protocol-version", "1")]
-JSON = "application/json"
 STREAM = "application/connect+json"
 WEB = HTTP(connect=True, grpc_web=True)
 
@@ -103,95 +96,3 @@ async def test_a_server_that_leaves_answers_what_is_under_way() -> None:
             ]
             await closing
             assert peer.goaways[-1][1] == ErrorCodes.NO_ERROR
-
-
-@asynccontextmanager
-async def guarded(shop: Shop) -> AsyncIterator[GrpcPeer]:
-    """Serve a shop whose callers may call `shop.hello` alone, which is open to all, and connect to it."""
-    policy = Policy([{"who": ["bob"], "allow": ["shop.hello"]}])
-    config = ServerConfig(protocols=("grpc",), http=WEB)
-    async with Server(shop, config=config, authenticate=TOKENS, authorize=policy) as server:
-        async with grpc_peer(await server.listen("tcp://127.0.0.1:0")) as peer:
-            yield peer
-
-
-def forms() -> list[tuple[str, list[tuple[str, str]], bytes]]:
-    """Return the forms of a call without a stream: type, fields, body."""
-    return [
-        (JSON, VERSION, b"{}"),
-        ("application/proto", [], b""),
-        ("application/grpc-web+proto", [], message(b"")),
-        ("application/grpc-web-text", [], b"AAAAAAA="),
-    ]
-
-
-def begin(peer: GrpcPeer, path: str, kind: str, fields: list[tuple[str, str]], body: bytes) -> int:
-    stream = peer.open(path, fields, kind=kind)
-    peer.send(stream, body, ends=True)
-    return stream
-
-
-@pytest.mark.parametrize(("kind", "fields", "body"), forms())
-async def test_no_spelling_of_a_path_or_a_type_calls_what_a_caller_may_not(
-    kind: str, fields: list[tuple[str, str]], body: bytes
-) -> None:
-    shop = Shop()
-    texts = [text for text in other_spellings("/shop/who") if text.isprintable() and " " not in text]
-    paths = [text if text.startswith("/") else f"/{text}" for text in texts]
-    paths += ["/shop/who", "/shop.who", "/shop/who/", "//shop/who", "/SHOP/who", "/shop//who"]
-    kinds = [
-        *other_spellings(kind)[-40:-20],
-        f"{kind}, text/plain",
-        f"{kind}+json",
-        kind.upper(),
-        f"{kind};charset=x",
-    ]
-    assert len(paths) + len(kinds) >= 64
-    async with guarded(shop) as peer:
-        token = [*fields, ("authorization", "Bearer token-of-bob")]
-        streams = [begin(peer, path, kind, token, body) for path in paths]
-        streams += [begin(peer, "/shop/who", other, token, body) for other in kinds if other.isprintable()]
-        for stream in streams:
-            assert (await peer.end(stream)).is_over
-        assert shop.started == []
-        await peer.end(begin(peer, "/shop/hello", kind, token, body))
-        assert shop.started == ["shop.hello"]
-
-
-@pytest.mark.parametrize(("kind", "fields", "body"), forms())
-async def test_no_spelling_of_a_credential_calls_a_method(
-    kind: str, fields: list[tuple[str, str]], body: bytes
-) -> None:
-    shop, token = Shop(), "Bearer token-of-ada"
-    shown = [
-        [("authorization", "Bearer token-of-bob"), ("authorization", token)],
-        [("authorization", token), ("authorization", token)],
-        [("authorization-bin", "QmVhcmVyIHRva2VuLW9mLWFkYQ")],
-        [("proxy-authorization", token)],
-        [("x-authorization", token)],
-        [("cookie", f"authorization={token}")],
-        [("trailer-authorization", token)],
-        [("authorization", "bearer Token-of-ada")],
-        [("authorization", "token-of-ada")],
-        [("authorization", f"{token},")],
-        [("authorization", f"Basic {token[7:]}")],
-        [("authorization", "Bearer%20token-of-ada")],
-    ]
-    async with guarded_by_token(shop) as peer:
-        streams = [begin(peer, "/shop/who", kind, [*fields, *one], body) for one in shown]
-        for one, stream in zip(shown, streams, strict=True):
-            assert (await peer.end(stream)).is_over, one
-        assert shop.started == []
-        await peer.end(begin(peer, "/shop/who", kind, [*fields, ("authorization", token)], body))
-        assert shop.started == ["shop.who"]
-
-
-@asynccontextmanager
-async def guarded_by_token(shop: Shop) -> AsyncIterator[GrpcPeer]:
-    """Serve a shop to callers that show a token, and connect to it."""
-    tokens = StaticTokens({"token-of-ada": Identity("ada")})
-    async with Server(
-        shop, config=ServerConfig(protocols=("grpc",), http=WEB), authenticate=tokens
-    ) as server:
-        async with grpc_peer(await server.listen("tcp://127.0.0.1:0")) as peer:
-            yield peer

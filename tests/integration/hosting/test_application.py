@@ -85,6 +85,18 @@ class TestSettings:
         async with serving(config=ServerConfig(protocols=("http",))) as app:
             assert (await posted(app, ECHO, {"text": "a"})).value == "a"
 
+    async def test_hosts_used_last_keep_their_state(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fastrpc.hosting.application._MOST_HOSTS", 2)
+        async with serving() as app:
+            await posted(app, ECHO, {"text": "a"})
+            assert app._serving is not None
+            parts_at = app._serving._parts_at
+            first, second = parts_at("first"), parts_at("second")
+            assert parts_at("first") is first
+            parts_at("third")
+            assert parts_at("first") is first
+            assert parts_at("second") is not second
+
     async def test_an_app_brings_its_settings(self) -> None:
         bundle = App(Shop, config=http(jsonrpc=True), limits=[RateLimit(1, burst=1)])
         async with serving(bundle) as app:

@@ -308,6 +308,18 @@ async def test_a_caller_that_sends_faster_than_its_handler_reads_is_held_back() 
             assert (await client.response()).value == 30_000_000
 
 
+async def test_messages_beyond_the_window_follow_each_other() -> None:
+    @fastrpc.service("sink")
+    class Sink:
+        @fastrpc.method
+        async def size(self, blocks: AsyncIterator[str]) -> int:
+            return sum([len(block) async for block in blocks])
+
+    async with serving(Sink()) as client:
+        client.send(chunked("/sink/size", *[{"value": "x" * 400_000}] * 3))
+        assert (await client.response()).value == 1_200_000
+
+
 async def test_messages_of_a_few_bytes_count_what_they_cost() -> None:
     """Else a window that holds 64 KiB of a peer's bytes would hold some megabytes of objects."""
     go = asyncio.Event()

@@ -1,6 +1,7 @@
 """WebSockets of mounted applications: each event and field of ASGI 3.0."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -13,11 +14,14 @@ from websockets.typing import Subprotocol
 
 from fastrpc import Identity, Limits
 from fastrpc.auth import StaticTokens
+from fastrpc_harness.checking import check
 from tests.support.mounted import mounted
+from tests.support.socket_client import SocketClient
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
+SECOND = 1_000_000_000
 TOKENS = StaticTokens({"ada-token": Identity("ada")})
 
 
@@ -110,7 +114,11 @@ async def test_handshake_is_refused_by_403_or_by_a_response() -> None:
     [
         ({"type": "websocket.close"}, 1000),
         ({"type": "websocket.close", "code": 4321, "reason": "why"}, 4321),
-        ({"type": "websocket.close", "code": 77}, 1011),
+        *(
+            ({"type": "websocket.close", "code": code}, 1011)
+            for code in (77, 1004, 1005, 1006, 1015, 1016, 2999, 5000)
+        ),
+        *(({"type": "websocket.close", "code": code}, code) for code in (1003, 1007, 1014, 3000, 4999)),
         ({"type": "websocket.send"}, 1011),
         ({"type": "websocket.send", "text": "a", "bytes": b"b"}, 1011),
         ({"type": "websocket.accept"}, 1011),
@@ -198,6 +206,22 @@ async def test_drain_closes_with_1012() -> None:
                 await talk.recv()
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == app.received[1]["code"] == 1012
+
+
+@pytest.mark.parametrize("is_needed", [True, False])
+async def test_end_of_a_certificate_ends_a_talk_only_where_an_identity_is_needed(is_needed: bool) -> None:
+    app = Talking(ACCEPT)
+    async with mounted(app, http={"mount_authenticated": is_needed}, authenticate=TOKENS) as client:
+        gate = client.server._gate  # type: ignore[attr-defined]
+        await client.get("/stock/count")
+        (engine,) = gate.engines
+        gate.access.replace(engine.connection, Identity("ada"), 1_000.0)
+        talk = SocketClient(client)
+        assert (await talk.open("/ws")).status == 101
+        await eventually(lambda: app.received)
+        check(engine, time.monotonic_ns() + 1_001 * SECOND)
+        await eventually(lambda: engine.is_closed or not is_needed)
+        assert engine.is_closed is is_needed
 
 
 @pytest.mark.parametrize("is_needed", [True, False])

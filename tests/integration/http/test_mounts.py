@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fastrpc import HTTP, ConfigError, Identity, Limits, Server, ServerConfig, Timeouts, current_call
-from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.base.histogram import REFUSALS, default_registry
 from fastrpc.auth import Policy, StaticTokens
 from fastrpc.interceptors import AccessLog
 from fastrpc.limits import ConcurrencyLimit, RateLimit
@@ -308,6 +308,48 @@ async def test_metrics_have_the_prefix_and_the_status() -> None:
     assert after["calls"]["NOT_FOUND"] == before["calls"].get("NOT_FOUND", 0) + 1
     assert after["received_bytes"] - before["received_bytes"] == 3
     assert after["sent_bytes"] - before["sent_bytes"] == 4
+
+
+async def test_a_request_that_needs_an_identity_is_counted_as_refused() -> None:
+    counters = default_registry.counters("_mount./v1.0", "server", "asgi")
+    before, refused = counters.snapshot()["calls"].get("UNAUTHENTICATED", 0), REFUSALS["unauthenticated"]
+    options = {"http": {"mount_authenticated": True}, "authenticate": StaticTokens({"t": Identity("ada")})}
+    async with mounted({"/v1.0": answering(b"")}, **options) as client:
+        assert (await client.get("/v1.0/a")).status == 401
+        assert (await client.get("/v1.0/a", Authorization="Bearer wrong")).status == 401
+        assert (await client.get("/v1.0/a", Authorization="Bearer t")).status == 200
+    assert counters.snapshot()["calls"]["UNAUTHENTICATED"] == before + 2
+    assert REFUSALS["unauthenticated"] == refused + 2
+
+
+async def test_applications_are_ended_together() -> None:
+    told, ends = asyncio.Event(), []
+
+    async def first(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        for _ in range(2):
+            await receive()
+        # Longer prefixes come first: the other application hears of the end while this one goes on.
+        await told.wait()
+        ends.append("first")
+
+    async def second(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        for _ in range(2):
+            await receive()
+        told.set()
+        ends.append("second")
+
+    async with mounted({"/first": first, "/": second}, config={"timeouts": Timeouts(drain=0.01)}) as client:
+        async with await HttpClient.to(client.address) as other:
+            client.send(request("GET", "/first"))
+            other.send(request("GET", "/"))
+            running = client.server._gate  # type: ignore[attr-defined]
+            await eventually(lambda: running.running == 2)
+            await client.server.drain()  # type: ignore[attr-defined]
+    assert ends == ["second", "first"]
 
 
 async def test_access_log_has_the_request_and_interceptors_do_not_run(

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.one_loop
 
 REASONS = {
     *("unauthenticated", "denied", "rate", "concurrency", "queue"),
-    *("drain", "memory", "decode", "stranger", "handshake"),
+    *("drain", "memory", "decode", "stranger", "handshake", "address", "connection_rate"),
 }
 CLIENT_REASONS = {
     *("unauthenticated", "denied", "overloaded", "unavailable"),

@@ -21,7 +21,7 @@ BOTH = ("native", "toy")
 
 
 async def connect(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    [listener] = server._listeners
+    [listener] = server._listening.listeners
     return await asyncio.open_connection(listener.address.host, listener.address.port)
 
 

@@ -44,7 +44,7 @@ class Talk:
 
 @asynccontextmanager
 async def toy(server: Server) -> AsyncIterator[Talk]:
-    [listener] = server._listeners
+    [listener] = server._listening.listeners
     talk = Talk(*await asyncio.open_connection(listener.address.host, listener.address.port))
     try:
         yield talk

@@ -10,7 +10,7 @@ import pytest
 
 from fastrpc import CallError, Client, Endpoint, Status, StoreError
 from fastrpc.coordination import RegistryServer, RegistryService
-from fastrpc.coordination.registration import LONGEST_LEASE_SECONDS
+from fastrpc.coordination.registry.registration import LONGEST_LEASE_SECONDS
 from fastrpc.coordination.snapshot_file import SnapshotFile
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record
@@ -78,8 +78,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, owner: type, method: str) -> None:
         return original(*arguments)
 
     monkeypatch.setattr(owner, method, fail_first)
-    monkeypatch.setattr("fastrpc.coordination.registry_service.RETRY_SECONDS", 0.01)
-    monkeypatch.setattr("fastrpc.coordination.registry_service.SNAPSHOT_SECONDS", 0.01)
+    monkeypatch.setattr("fastrpc.coordination.registry.service.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("fastrpc.coordination.registry.saving.SNAPSHOT_SECONDS", 0.01)
 
 
 def logged_errors(caplog: pytest.LogCaptureFixture) -> list[Any]:
@@ -233,7 +233,7 @@ async def test_disk_that_is_full_is_logged_once_and_harms_nobody(
         Client(server.address) as client,
     ):
         monkeypatch.setattr("os.replace", full)
-        monkeypatch.setattr("fastrpc.coordination.registry_service.SNAPSHOT_SECONDS", 0.01)
+        monkeypatch.setattr("fastrpc.coordination.registry.saving.SNAPSHOT_SECONDS", 0.01)
         for record in (RECORD, OTHER):
             await client.call(RegistryService.register, "arith", record, 10.0)
             async with asyncio.timeout(20):

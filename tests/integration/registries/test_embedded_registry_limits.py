@@ -11,9 +11,9 @@ import pytest
 
 from fastrpc import CallError, Client, ConfigError, Endpoint, Server, Status, StoreError, SyncClient
 from fastrpc.coordination import RegistryServer, RegistryService
-from fastrpc.coordination.registry_client import ServiceLookup
-from fastrpc.coordination.registry_service import ServiceList
-from fastrpc.coordination.snapshot import encode_snapshot
+from fastrpc.coordination.registry.client import ServiceLookup
+from fastrpc.coordination.registry.service_lists import ServiceList
+from fastrpc.coordination.registry.snapshot import encode_snapshot
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record
 from tests.support.program import Program
@@ -339,7 +339,7 @@ async def test_snapshot_is_written_in_another_thread(tmp_path: Path, monkeypatch
             threads.add(threading.current_thread())
             yield piece
 
-    monkeypatch.setattr("fastrpc.coordination.registry_service.encode_snapshot", noted)
+    monkeypatch.setattr("fastrpc.coordination.registry.saving.encode_snapshot", noted)
     async with (
         RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
         Client(server.address) as client,

@@ -22,9 +22,10 @@ from fastrpc import (
     SyncClient,
     UnavailableError,
 )
-from fastrpc.coordination import RegistryServer, RegistryService, registry_service
-from fastrpc.coordination.registry_client import ServiceLookup
-from fastrpc.coordination.registry_service import ServiceList
+from fastrpc.coordination import RegistryServer, RegistryService
+from fastrpc.coordination.registry import service_lists
+from fastrpc.coordination.registry.client import ServiceLookup
+from fastrpc.coordination.registry.service_lists import ServiceList
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record
 from fastrpc.registries.base.watch import Watch
@@ -103,7 +104,7 @@ async def registry(
 
 
 def address_of(server: Server) -> str:
-    return str(server._listeners[0].address)
+    return str(server._listening.listeners[0].address)
 
 
 def url_of(server: Server) -> str:
@@ -187,13 +188,79 @@ class TestStream:
                 streams = [client.stream(RegistryService.follow, f"service-{n % 5}") for n in range(20)]
                 for stream in streams:
                     await stream.receive()
-                assert {name: len(one) for name, one in service._watchers.items()} == {
+                assert {name: len(one) for name, one in service._watchers.by_service.items()} == {
                     f"service-{n}": 4 for n in range(5)
                 }
                 for stream in streams[::5]:
                     await stream.aclose()
-                await eventually(lambda: len(service._watchers) == 4)
-            await eventually(lambda: not service._watchers)
+                await eventually(lambda: len(service._watchers.by_service) == 4)
+            await eventually(lambda: not service._watchers.by_service)
+
+
+class TestStreamOfMany:
+    async def test_tells_lists_that_are_not_known_then_each_change(self) -> None:
+        async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+            await register(client, 1)
+            known = await client.call(RegistryService.watch, "arith")
+            services = {"arith": known.cursor, "orders": "", "other": ""}
+            async with client.stream(RegistryService.follow_many, services) as lists:
+                first = await lists.receive()
+                assert {name: one.records for name, one in first.items()} == {"orders": [], "other": []}
+                await client.call(RegistryService.register, "unasked", record(2), 60.0)
+                await client.call(RegistryService.register, "orders", record(2), 60.0)
+                assert {name: one.records for name, one in (await lists.receive()).items()} == {
+                    "orders": [record(2)]
+                }
+                await register(client, 3)
+                assert list(await lists.receive()) == ["arith"]
+
+    async def test_says_that_nothing_changed_when_the_wait_is_over(self) -> None:
+        async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+            async with client.stream(RegistryService.follow_many, {"a": "", "b": ""}, 0.1) as lists:
+                assert len(await lists.receive()) == 2
+                assert await lists.receive() == {}
+                assert await lists.receive() == {}
+
+    async def test_a_message_holds_some_lists_and_the_next_ones_the_others(self) -> None:
+        async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+            names = [f"service-{number}" for number in range(30)]
+            for name in names:
+                await client.call(RegistryService.register, name, record(1, LABELS), 60.0)
+            seen: list[str] = []
+            async with client.stream(RegistryService.follow_many, dict.fromkeys(names, "")) as lists:
+                while len(seen) < len(names):
+                    found = await lists.receive()
+                    assert sum(len(one.records[0]) for one in found.values()) < 32 * 1024
+                    seen += found
+            assert sorted(seen) == sorted(names)
+
+    async def test_watchers_that_left_are_forgotten(self) -> None:
+        service = RegistryService()
+        async with registry(service) as server, Client(address_of(server)) as client:
+            async with client.stream(RegistryService.follow_many, {"a": "", "b": ""}) as lists:
+                await lists.receive()
+                assert {name: len(one) for name, one in service._watchers.by_service.items()} == {
+                    "a": 1,
+                    "b": 1,
+                }
+            await eventually(lambda: not service._watchers.by_service)
+
+    async def test_ends_clearly_when_the_registry_drains(self) -> None:
+        async with registry() as server, Client(address_of(server)) as client:
+            async with client.stream(RegistryService.follow_many, {"a": "", "b": ""}) as lists:
+                await lists.receive()
+                drain = asyncio.create_task(server.drain())
+                with pytest.raises(UnavailableError, match="drains"):
+                    await lists.receive()
+            assert await drain is True
+
+    async def test_refuses_too_many_services(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fastrpc.coordination.registry.service.MOST_FOLLOWED", 1)
+        async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+            with pytest.raises(CallError, match="2 services are given, at most 1") as refused:
+                async with client.stream(RegistryService.follow_many, {"a": "", "b": ""}) as lists:
+                    await lists.receive()
+            assert refused.value.status is Status.INVALID_ARGUMENT
 
 
 class TestManyWatchers:
@@ -204,8 +271,8 @@ class TestManyWatchers:
             made["pages"] += 1
             return page_of(*arguments)
 
-        page_of = registry_service.page_of
-        monkeypatch.setattr(registry_service, "page_of", counted)
+        page_of = service_lists.page_of
+        monkeypatch.setattr(service_lists, "page_of", counted)
         asked = Asked()
         async with registry(asked=asked) as server, Client(address_of(server)) as client:
             streams = [client.stream(RegistryService.follow, "arith") for _ in range(500)]
@@ -246,12 +313,28 @@ class TestClient:
             async with open_registry(url_of(server)) as opened:
                 watch = opened.watch("arith")
                 await endpoints(watch, 1)
-                await eventually(lambda: asked.calls["follow"] == 1)
-                watched = asked.calls["watch"]
                 for number in range(1, 6):
                     await register(client, number)
                     await endpoints(watch, number + 1)
-                assert (asked.calls["follow"], asked.calls["watch"]) == (1, watched)
+                assert (asked.calls["follow_many"], asked.calls["watch"]) == (1, 0)
+
+    async def test_many_services_are_followed_by_one_connection(self) -> None:
+        asked = Asked()
+        async with registry(asked=asked) as server, open_registry(url_of(server)) as opened:
+            watches = {f"service-{number}": opened.watch(f"service-{number}") for number in range(50)}
+            for watch in watches.values():
+                await endpoints(watch, 0)
+            connections = server.stats()["live"]["connections"]
+            async with Client(address_of(server)) as client:
+                for number, (name, watch) in enumerate(watches.items()):
+                    await client.call(RegistryService.register, name, record(number), 60.0)
+                    await endpoints(watch, 1)
+                later = opened.watch("later")
+                await client.call(RegistryService.register, "later", record(7), 60.0)
+                await endpoints(later, 1)
+            assert connections == 1
+            assert asked.calls["watch"] == 0
+            assert all(watch.error is None for watch in watches.values())
 
     async def test_long_lists_are_read_to_their_end(self) -> None:
         async with registry() as server, Client(address_of(server)) as client:
@@ -321,7 +404,7 @@ class TestClient:
             async with open_registry(url_of(server)) as opened:
                 watch = opened.watch("arith")
                 await endpoints(watch, 1)
-                await eventually(lambda: asked.calls["follow"] >= 3)
+                await eventually(lambda: asked.calls["follow_many"] >= 3)
                 await register(client, 1)
                 await endpoints(watch, 2)
         assert caplog.records == []

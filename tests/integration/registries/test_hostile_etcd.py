@@ -11,8 +11,9 @@ import pytest
 
 from fastrpc import Endpoint, StoreError
 from fastrpc.registries.base.layouts import FastrpcLayout
+from fastrpc.registries.base.shared import SingleLookup
 from fastrpc.registries.etcd.gateway import EtcdAccess
-from fastrpc.registries.etcd.keys import EtcdKeys, EtcdLookup
+from fastrpc.registries.etcd.keys import EtcdKeys
 from fastrpc.status import Status
 from tests.support.hostile_http import HostileHttpServer, Reply, answer
 
@@ -67,7 +68,7 @@ def backend(*servers: HostileHttpServer, has_user: bool = False) -> EtcdKeys:
     return EtcdKeys(EtcdAccess(places, user=user), FastrpcLayout("fastrpc"), 10)
 
 
-def ports(lookup: EtcdLookup, wait_seconds: float = 0.0) -> list[int]:
+def ports(lookup: SingleLookup, wait_seconds: float = 0.0) -> list[int]:
     found = [value for _, value in lookup.fetch(wait_seconds).entries]
     return [one.address.port for one in found if isinstance(one, Endpoint)]
 
@@ -86,7 +87,7 @@ def test_pages_are_of_the_revision_of_the_first() -> None:
     with HostileHttpServer(listing(1, more=True), listing(2, revision=9)) as server:
         lookup = backend(server).open_lookup("arith")
         assert ports(lookup) == [1, 2]
-        assert lookup._revision == 5
+        assert lookup._shared._revision == 5
         lookup.close()
 
 

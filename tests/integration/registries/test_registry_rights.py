@@ -43,8 +43,10 @@ METHODS = {
     "register": ("shop.pay", RECORD, 10.0),
     "renew": ("LEASE",),
     "deregister": ("LEASE",),
+    "remove": ("shop.pay", "tcp://127.0.0.1:1"),
     "watch": ("shop.pay",),
     "follow": ("shop.pay",),
+    "follow_many": ({"shop.pay": ""},),
     "page": ("shop.pay", "x.1", 1, 1_000),
     "services": (),
 }
@@ -71,8 +73,8 @@ def token_file(folder: Path, name: str) -> Path:
 
 async def call(registry: RegistryServer, token: str | None, method: str, *arguments: Any) -> Any:
     async with Client(registry.address, credentials=token) as client:
-        if method == "follow":
-            async with client.stream("fastrpc.registry.follow", *arguments) as messages:
+        if method.startswith("follow"):
+            async with client.stream(f"fastrpc.registry.{method}", *arguments) as messages:
                 return await anext(aiter(messages))
         return await client.call(f"fastrpc.registry.{method}", *arguments)
 
@@ -98,7 +100,7 @@ async def test_without_the_right_a_method_is_refused(
 ) -> None:
     lease = await call(registry, "token-of-shop", "register", "shop.pay", RECORD, 10.0)
     arguments = [lease if one == "LEASE" else one for one in METHODS[method]]
-    right = "register" if method in {"register", "renew", "deregister"} else "read"
+    right = "register" if method in {"register", "renew", "deregister", "remove"} else "read"
     others = ["token-of-eve", "token-of-bank"]
     if right == "register":
         others.append("token-of-ann")  # who may read all lists
@@ -125,10 +127,14 @@ async def test_with_the_right_each_method_works(registry: RegistryServer) -> Non
         found = await call(registry, token, "watch", "shop.pay")
         assert found["records"] == [RECORD]
         assert await call(registry, token, "follow", "shop.pay") == found
+        assert await call(registry, token, "follow_many", {"shop.pay": ""}) == {"shop.pay": found}
         with pytest.raises(CallError, match="this list has 1 records"):
             await call(registry, token, "page", "shop.pay", found["cursor"], 1, 1_000)
     assert await call(registry, "token-of-shop", "renew", lease) is True
     assert await call(registry, "token-of-shop", "deregister", lease) is True
+    await call(registry, "token-of-shop", "register", "shop.pay", RECORD, 10.0)
+    for is_there in (True, False):
+        assert await call(registry, "token-of-shop", "remove", *METHODS["remove"]) is is_there
     # A lease that has ended belongs to nobody.
     for token in ("token-of-shop", "token-of-eve"):
         assert await call(registry, token, "renew", lease) is False

@@ -434,7 +434,7 @@ async def test_phobos_has_its_own_magic_and_error_key_and_stays_open() -> None:
 
 async def test_a_native_client_calls_the_same_port() -> None:
     async with talking() as talk:
-        [listener] = talk.server._listeners
+        [listener] = talk.server._listening.listeners
         async with Client(str(listener.address)) as client:
             assert await client.call("shop.price", "fig", 2) == 6
 

@@ -21,19 +21,22 @@ from tests.support.source_tree import ROOT
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/nothing")
+PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/store", "/nothing")
 
 #: Settings of `fastrpc run` beside those of ServerConfig that hold no secret and name no file.
 PLAIN = {
     *("app", "address", "workers", "worker_timeout", "max_calls", "advertise"),
     *("log_level", "log_format", "otel", "control", "http.mounts"),
     *("zone", "region", "latitude", "longitude", "label", "weight"),
+    *("addresses.allow", "addresses.deny"),
+    *("connection_rate.rate", "connection_rate.burst", "connection_rate.per"),
 }
 
 #: The other settings: each has its secret in the program below.
 PLANTED = {
     "admin_token": "planted-admin-token",
     "registry": "planted-registry-token",
+    "store": "planted-store-token",
     "tokens": "planted-caller-token",
     "policy": "planted-rule",
     "tls.cert_file": "planted-cert",
@@ -48,9 +51,23 @@ PLANTED = {
 #: Options of a registry's URL that are secrets; the others name files, networks and times.
 SECRET_OPTIONS = {"token", "password"}
 OTHER_OPTIONS = {
-    *("ca_file", "cache_file", "cert_file", "check", "dc", "key_file", "layout", "networks", "refresh"),
+    *(
+        "ca_file",
+        "cache_file",
+        "cert_file",
+        "check",
+        "dc",
+        "key_file",
+        "layout",
+        "master",
+        "networks",
+        "refresh",
+    ),
     *("schemes", "server_name", "tag", "timeout", "tls", "token_file", "ttl", "allow_insecure"),
-    *("base", "password_file", "user"),
+    *("base", "creds_file", "db", "manage", "password_file", "user"),
+    # An address whose user and password are refused.
+    "server",
+    *("family", "interface", "port", "scheme"),
 }
 
 #: Variables of the environment with secrets; `fastrpc run` has one for each setting as well.
@@ -62,7 +79,8 @@ SECRET_VARIABLES = {
 }
 OTHER_VARIABLES = {
     *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
-    *("OTEL_SDK_DISABLED", "WEB_CONCURRENCY"),
+    *("OTEL_SDK_DISABLED", "WEB_CONCURRENCY", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"),
+    "FASTRPC_LAN_KEY_FILE",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
     *("FASTRPC_CONFIG", "FASTRPC_ZONE", "FASTRPC_REGION", "FASTRPC_LATITUDE", "FASTRPC_LONGITUDE"),
 }
@@ -120,12 +138,13 @@ def test_each_setting_is_known_to_be_harmless_or_has_a_planted_secret() -> None:
     "url",
     [
         *("registry://127.0.0.1:1", "consul://127.0.0.1:1", "etcd://127.0.0.1", "dns://127.0.0.1"),
-        "static://127.0.0.1:1",
+        *("static://127.0.0.1:1", "kubernetes://shop?server=http://127.0.0.1", "redis://127.0.0.1"),
+        *("nats://127.0.0.1", "zookeeper://127.0.0.1"),
     ],
 )
 def test_each_option_of_a_registry_is_known(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        open_registry(f"{url}?nothing=planted-registry-token")
+        open_registry(f"{url}{'&' if '?' in url else '?'}nothing=planted-registry-token")
     options = set(str(caught.value.hint).removeprefix("there are ").split(", "))
     assert {"networks", "schemes"} <= options
     assert options <= SECRET_OPTIONS | OTHER_OPTIONS
@@ -167,6 +186,7 @@ address = "tls://127.0.0.1:0"
 admin_address = "tcp://127.0.0.1:0"
 admin_token = "planted-admin-token"
 registry = "{registry}"
+store = "store://127.0.0.1:1?token=planted-store-token"
 tokens = "tokens.toml"
 policy = "policy.toml"
 log_level = "debug"
@@ -278,16 +298,28 @@ async def test_no_page_and_no_log_holds_a_secret(
 MISTAKES = {
     "admin_token": ["admin_token = 1234567890", 'admin_token = ["{secret}"]', 'admin_token = "two {secret}"'],
     "registry": [
-        'registry = ["consul://127.0.0.1:1?token={secret}"]',
+        'registry = [["consul://127.0.0.1:1?token={secret}"]]',
+        'registry = ["consul://127.0.0.1:1?token={secret}", "consul://127.0.0.1:1?token={secret}"]',
+        'registry = ["static://127.0.0.1:1", "consul://127.0.0.1:1?nothing={secret}"]',
         'registry = "consul:127.0.0.1:1?token={secret}"',
         'registry = "consul://user:{secret}@127.0.0.1:1"',
         'registry = "etcd://user:{secret}@127.0.0.1:1"',
         'registry = "etcd://127.0.0.1:1?password={secret}"',
+        'registry = "nats://10.0.0.1:1?token={secret}"',
+        'registry = "redis://10.0.0.1:1?user=a&password={secret}"',
+        'registry = "zookeeper://10.0.0.1:1?user=a&password={secret}"',
         'registry = "consul://127.0.0.1:1?token={secret}&token={secret}"',
         'registry = "consul://127.0.0.1:1?token={secret}%0A"',
         'registry = "registry://10.0.0.1:1?token={secret}"',
         'registry = "registry://127.0.0.1:1?token={secret}%20"',
         'registry = "consul://127.0.0.1:1/bank?token={secret}"',
+    ],
+    "store": [
+        'store = ["store://127.0.0.1:1?token={secret}"]',
+        'store = "store:127.0.0.1:1?token={secret}"',
+        'store = "memory://user:{secret}@shop"',
+        'store = "memory://shop?token={secret}"',
+        'store = "sqlite:///shop?password={secret}"',
     ],
     "tokens": ['tokens = "broken-tokens.toml"', 'tokens = "odd-tokens.toml"'],
     "policy": ['policy = "broken-policy.toml"'],
@@ -322,7 +354,14 @@ def test_no_error_holds_a_secret(key: str, line: str, settings: Path, tmp_path: 
         "consul:127.0.0.1:1/bank?token=planted-registry-token",
         "etcd://user:planted-registry-token@127.0.0.1:1/bank",
         "etcd://127.0.0.1:1/bank?password=planted-registry-token",
+        "redis://:planted-registry-token@127.0.0.1:1/bank",
+        "redis://10.0.0.1:1/bank?password=planted-registry-token",
+        "nats://10.0.0.1:1/bank?token=planted-registry-token",
+        "nats://127.0.0.1:1/bank?user=a&password=planted-registry-token&creds_file=b",
+        "zookeeper://10.0.0.1:1/bank?user=a&password=planted-registry-token",
         "dns://user:planted-registry-token@127.0.0.1:1",
+        "kubernetes://shop/bank?server=https://user:planted-registry-token@127.0.0.1:1",
+        "kubernetes://shop/bank?server=http://10.0.0.1&token=planted-registry-token",
         "tcp://user:planted-registry-token@127.0.0.1:1",
         "tcp://planted-registry-token@127.0.0.1:1",
         "tcp://127.0.0.1:1?token=planted-registry-token",

@@ -68,6 +68,18 @@ async def test_functions_stream() -> None:
             assert [n async for n in numbers] == [0, 1]
 
 
+async def test_a_function_that_add_refuses_leaves_the_others_as_they_were() -> None:
+    @fastrpc.function("math.public_roots", public=True, roles=["admin"])
+    def roots(a: int) -> int:
+        return a
+
+    async with served([add]) as target:
+        [service] = target.server.services
+        with pytest.raises(ConfigError):
+            target.server.add(roots)
+        assert not hasattr(service.owner, "public_roots")
+
+
 async def test_wrong_arguments_are_refused_before_anything_is_sent() -> None:
     anything: Any = mul
     async with connected(mul) as client:

@@ -210,6 +210,20 @@ async def test_calls_that_outlast_the_time_are_cut_off() -> None:
         assert target.server.stats()["live"]["calls"] == 0
 
 
+@pytest.mark.parametrize("end", ["close", "drain"])
+async def test_calls_that_the_end_of_the_server_cuts_off_count_as_cut_off(end: str) -> None:
+    arith = Arith()
+    async with served(arith) as target, Client(target, fail_mode="failfast") as client:
+        running = asyncio.ensure_future(client.call(Arith.held))
+        await eventually(lambda: arith.began)
+        removal = asyncio.ensure_future(target.server.remove("arith", timeout=20.0))
+        await eventually(lambda: not target.server.services)
+        await (target.server.close() if end == "close" else target.server.drain(timeout=0))
+        assert await removal is False
+        with pytest.raises(fastrpc.FastRPCError):
+            await running
+
+
 async def test_a_service_added_while_old_calls_run_is_not_cut_off_with_them() -> None:
     old, new = Arith(), Arith()
     async with served(old) as target, Client(target, fail_mode="failfast") as client:

@@ -18,7 +18,7 @@ import fastrpc
 from fastrpc import Backoff, ClientConfig, Endpoint, SyncClient
 from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc.config import Breaker, Outlier, Pool
-from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.coordination.registry.service import RegistryService
 from fastrpc.failmodes import FailBackup
 from fastrpc.registries import StaticRegistry, open_registry
 from fastrpc.selectors import RoundRobin, zone

@@ -10,7 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import TLS, ServerConfig
-from fastrpc.coordination.registry_server import RegistryServer
+from fastrpc.coordination.registry.server import RegistryServer
 from tests.support.arith import Arith
 from tests.support.program import Finished, run_program
 from tests.support.threaded_server import ThreadedServer

@@ -8,6 +8,7 @@ import pytest
 
 from fastrpc.auth import Identity, Policy, Route
 from fastrpc.errors import ConfigError
+from fastrpc.patterns import KeyPattern
 from tests.support.spellings import other_spellings
 
 ALICE = Identity("alice")
@@ -248,3 +249,38 @@ def test_no_other_spelling_of_a_name_is_taken_for_it() -> None:
         except ConfigError:
             continue
         assert not policy(identity, Route.named("bank.balance")), spelling
+
+
+@pytest.mark.parametrize(
+    ("pattern", "keys", "others", "prefixes"),
+    [
+        ("shop/limits", ["shop/limits"], ["shop", "shop/limits/a", "shop/other"], []),
+        ("shop/*", ["shop/a"], ["shop", "shop/a/b"], []),
+        ("*/limits", ["shop/limits"], ["limits", "a/b/limits"], []),
+        ("shop/**", ["shop/a", "shop/a/b"], ["shop", "shops/a", "shop2"], ["shop/", "shop/a/", "shop/a/x/"]),
+        ("shop/*/x/**", ["shop/a/x/b"], ["shop/a/x", "shop/a/y/b"], ["shop/a/x/"]),
+        ("**", ["a", "a/b"], [], ["", "a/", "shop/", "shop/a/", "shop/a/x/", "shops/"]),
+    ],
+)
+def test_patterns_of_keys(pattern: str, keys: list[str], others: list[str], prefixes: list[str]) -> None:
+    made = KeyPattern(pattern)
+    assert [key for key in [*keys, *others] if made.matches(key)] == keys
+    covered = [one for one in ("", "a/", "shop/", "shop/a/", "shop/a/x/", "shops/") if made.covers(one)]
+    assert covered == prefixes
+
+
+@pytest.mark.parametrize("text", ["", "/a", "a//b", "a/", "a/**/b", "a*", "a/b*", "../a", "a/.", "a\n"])
+def test_wrong_patterns_of_keys_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no pattern of keys"):
+        KeyPattern(text)
+
+
+def test_rules_grant_keys() -> None:
+    policy = Policy([{"who": ["ann"], "read_keys": ["shop/**"], "write_keys": ["ann/**"]}])
+    ann = Identity("ann")
+    assert [one.text for one in policy.key_patterns(ann, "read_keys")] == ["shop/**", "ann/**"]
+    assert [one.text for one in policy.key_patterns(ann, "write_keys")] == ["ann/**"]
+    assert policy.key_patterns(Identity("eve"), "read_keys") == ()
+    with pytest.raises(ConfigError, match="rule 1: 'shop/' is no pattern of keys") as refused:
+        Policy([{"who": ["ann"], "read_keys": ["shop/"]}])
+    assert refused.value.hint is not None

@@ -7,6 +7,7 @@ import pytest
 from fastrpc.cli.settings import known_keys, read_settings
 from fastrpc.config import ServerConfig, Timeouts
 from fastrpc.errors import ConfigError
+from fastrpc.limits import Addresses, ConnectionRate
 
 
 def write(folder: Path, text: str) -> Path:
@@ -69,6 +70,16 @@ def test_variables_are_read_as_the_type_of_their_key() -> None:
     assert settings.addresses == ("tcp://h:1", "unix:///s")
     assert config.tls is not None
     assert config.tls.cert_file == "cert.pem"
+
+
+def test_registries_are_a_list_or_separated_by_blanks(tmp_path: Path) -> None:
+    both = ("consul://h:1?tag=a,b", "etcd://h:2,h:3")
+    file = write(tmp_path, 'registry = ["consul://h:1?tag=a,b", "etcd://h:2,h:3"]')
+    assert read_settings({}, {}, file)[0].registry == both
+    assert read_settings({}, {"FASTRPC_REGISTRY": " ".join(both)}, None)[0].registry == both
+    assert read_settings({"registry": list(both)}, {"FASTRPC_REGISTRY": "none"}, file)[0].registry == both
+    assert read_settings({}, {"FASTRPC_REGISTRY": "none"}, file)[0].registry == ()
+    assert read_settings({}, {}, write(tmp_path, 'registry = "etcd://h:2,h:3"'))[0].registry == both[1:]
 
 
 def test_file_can_say_that_there_is_no_limit(tmp_path: Path) -> None:
@@ -192,3 +203,35 @@ def test_mounts_of_another_form_are_named_with_their_place(tmp_path: Path) -> No
     file = write(tmp_path, '[http.mounts]\n"shop" = "shop:app"\n')
     with pytest.raises(ConfigError, match="it must be a mapping from prefixes"):
         read_settings({}, {}, file)
+
+
+def test_limits_of_connections_are_sections(tmp_path: Path) -> None:
+    text = '[addresses]\ndeny = ["10.0.0.0/8"]\n\n[connection_rate]\nrate = 20\nburst = 5'
+    settings, _ = read_settings({}, {}, write(tmp_path, text))
+    assert settings.limits == (Addresses(deny=["10.0.0.0/8"]), ConnectionRate(20, burst=5))
+    environment = {"FASTRPC_ADDRESSES_ALLOW": "10.0.0.0/8, ::1/128", "FASTRPC_CONNECTION_RATE_RATE": "0.5"}
+    settings, _ = read_settings({}, environment, None)
+    assert settings.limits == (Addresses(allow=["10.0.0.0/8", "::1/128"]), ConnectionRate(0.5))
+    assert read_settings({}, {}, None)[0].limits == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[addresses]\ndeny = ["proxy"]', r"fastrpc.toml: \[addresses\] deny is \('proxy',\)|\['proxy'\]"),
+        (
+            "[addresses]\nallow = []",
+            r"fastrpc.toml: \[addresses\] allow: Addresses has neither allow nor deny",
+        ),
+        ("[connection_rate]\nburst = 5", r"\[connection_rate\] burst: ConnectionRate.rate is None"),
+        (
+            "[connection_rate]\nrate = -1",
+            r"fastrpc.toml: \[connection_rate\] rate is -1.0, it must be a number",
+        ),
+        ('[connection_rate]\nrate = 1\nper = "peer"', r"\[connection_rate\] per is 'peer', it must be"),
+        ("[connection_rates]\nrate = 1", r"\[?connection_rates\]? is not a setting"),
+    ],
+)
+def test_wrong_limits_of_connections_name_their_place(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_settings({}, {}, write(tmp_path, text))

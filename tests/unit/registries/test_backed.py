@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc import Endpoint
+from fastrpc import ConfigError, Endpoint
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Listing
 from fastrpc.registries.base.watch import Watch
@@ -31,7 +31,7 @@ class FakeBackend:
         return self.lease
 
     def list_services(self) -> list[str]:
-        return []
+        return ["b", "", "a\x1b[2J", "a"]
 
     def close(self) -> None:
         self.is_closed = True
@@ -52,6 +52,11 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(threading.Thread, "start", start_or_fail)
     return names
+
+
+def test_names_that_nobody_may_watch_are_no_services() -> None:
+    with BackedRegistry(FakeBackend(), "fake://registry") as registry:
+        assert registry.services() == ["a", "b"]
 
 
 def test_watch_whose_thread_could_not_start_leaves_nothing_behind(failing: list[str]) -> None:
@@ -126,7 +131,7 @@ def test_watch_may_be_collected_in_the_wait_of_its_own_polling_thread() -> None:
         threading.settrace(trace)
         held.append(registry.watch("s"))
         threading.settrace(before)  # type: ignore[arg-type]
-        thread = registry._followed["s"].thread
+        thread = registry._followers.threads()[0]
         may_fetch.put(None)
         thread.join(20)
         assert not thread.is_alive()
@@ -148,3 +153,11 @@ def test_watch_that_is_collected_while_another_one_begins_ends_nothing() -> None
             assert found is not None
             # The first watch has had port 1.
             assert found.endpoints[0].address.port == 2
+
+
+def test_a_registry_that_deletes_no_records_says_so() -> None:
+    with (
+        BackedRegistry(FakeBackend(), "fake://registry") as registry,
+        pytest.raises(ConfigError, match="fake://registry> deletes no records"),
+    ):
+        registry.remove("arith", "tcp://127.0.0.1:1001")

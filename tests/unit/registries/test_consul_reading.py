@@ -276,3 +276,12 @@ def test_records_that_consul_cannot_hold_are_refused(endpoint: Endpoint, message
     with open_registry("consul://127.0.0.1:1") as registry:  # type: ignore[attr-defined]
         with pytest.raises(ConfigError, match=message):
             registry.register("arith", endpoint)
+
+
+@pytest.mark.parametrize("options", ["", "?layout=rpcx"])
+def test_lookups_of_a_thread_share_a_connection(options: str) -> None:
+    with open_registry(f"consul://127.0.0.1:1{options}") as registry:  # type: ignore[attr-defined]
+        backend = registry._backend
+        first = backend.open_lookup("arith")
+        assert backend.open_beside("orders", first).agent is first.agent
+        assert backend.open_lookup("orders").agent is not first.agent

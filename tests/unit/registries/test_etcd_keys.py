@@ -7,10 +7,9 @@ import pytest
 
 from fastrpc import Endpoint, StoreError
 from fastrpc.registries.base.layouts import FastrpcLayout
-from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.etcd import keys
-from fastrpc.registries.etcd.gateway import Header, KeyChange, KeyValue, Range
-from fastrpc.registries.etcd.keys import EtcdLease, EtcdLookup, SharedLease
+from fastrpc.registries.etcd.gateway import Header, KeyValue, Range
+from fastrpc.registries.etcd.keys import EtcdLease, SharedLease
 from fastrpc.status import Status
 
 LAYOUT = FastrpcLayout("fastrpc")
@@ -79,38 +78,3 @@ def test_a_record_that_could_not_be_deleted_ends_with_its_lease() -> None:
     kept.release()
     assert member.keys == {}
     assert member.leases == {}
-
-
-class Endless:
-    """A watch that always has one more change."""
-
-    def __init__(self) -> None:
-        self.numbers = itertools.count(1)
-
-    def receive(self, wait_seconds: float) -> list[KeyChange]:
-        number = next(self.numbers)
-        assert number <= 3 * MOST_ENDPOINTS
-        return [KeyChange(KeyValue(b"fastrpc/services/a/tcp@10.0.0.1:%d" % number, b"{}", number))]
-
-
-class Watched:
-    """A member with no keys and an endless watch."""
-
-    def __init__(self) -> None:
-        self.changes = Endless()
-
-    def pages(self, prefix: str) -> Any:
-        yield Range(Header(1, 1))
-
-    def watch(self, prefix: str, revision: int) -> Endless:
-        return self.changes
-
-
-def test_an_endless_watch_holds_up_no_list_and_is_bounded() -> None:
-    member = Watched()
-    lookup = EtcdLookup(member, "fastrpc/services/a/", LAYOUT.read)  # type: ignore[arg-type]
-    lookup.fetch(0.0)
-    lookup.fetch(30.0)
-    assert next(member.changes.numbers) <= MOST_ENDPOINTS + 2
-    lookup.fetch(30.0)
-    assert len(lookup._records) == MOST_ENDPOINTS + 1

@@ -9,6 +9,7 @@ import pytest
 
 from fastrpc import StoreError
 from fastrpc.registries import AddressPolicy
+from fastrpc.registries.base.accepting import ListAcceptor, RecordFilter
 from fastrpc.registries.base.backend import Listing
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.poller import (
@@ -17,8 +18,7 @@ from fastrpc.registries.base.poller import (
     MOST_PAUSE_SECONDS,
     WAIT_SECONDS,
     Poller,
-    RecordFilter,
-    StopFlag,
+    WakeFlag,
 )
 from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.base.rules import CONFIRM_SECONDS, SETTLE_SECONDS
@@ -35,12 +35,10 @@ class Driven:
         self.worked = 0.0
         self.channel = Channel(itertools.count(1))
         self.lookup = FakeLookup(*answers)
+        acceptor = ListAcceptor("arith", self.channel, policy=AddressPolicy(), cache=cache, clock=self.clock)
         self.poller = Poller(
-            "arith",
+            acceptor,
             self.lookup,
-            self.channel,
-            policy=AddressPolicy(),
-            cache=cache,
             clock=self.clock,
             work_clock=lambda: self.worked,
             uniform=lambda low, high: (low + high) / 2,
@@ -200,7 +198,7 @@ def test_addresses_against_the_policy_are_left_out_and_logged(caplog: pytest.Log
 
 
 def test_endless_list_is_cut(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("fastrpc.registries.base.poller.MOST_ENDPOINTS", 3)
+    monkeypatch.setattr("fastrpc.registries.base.accepting.MOST_ENDPOINTS", 3)
     driven = Driven(entries(1, 2, 3, 4, 5))
     driven.step()
     assert driven.ports == [1, 2, 3]
@@ -269,9 +267,19 @@ def test_empty_list_does_not_replace_the_one_in_the_file(tmp_path: Path) -> None
     assert len(cache.load("arith")) == 1
 
 
+def test_flag_that_was_cleared_wakes_again() -> None:
+    flag = WakeFlag()
+    for _ in range(2):
+        flag.set()
+        flag.wait(0)
+        assert flag.is_set()
+        flag.clear()
+        assert not flag.is_set()
+
+
 def test_stopped_poller_publishes_no_more_lists() -> None:
     driven = Driven(entries(1))
-    stop = StopFlag()
+    stop = WakeFlag()
 
     def fetch(wait_seconds: float) -> Listing:
         stop.set()
@@ -287,10 +295,9 @@ def test_texts_of_a_registry_are_logged_on_one_line_without_control_characters(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     evil = "\x1b[2J\x9b31m\r\n\u202e\u2066evil\u200b"
-    lookup = FakeLookup(StoreError(evil), [(evil, RecordError(evil))])
-    poller = Poller("arith", lookup, Channel(itertools.count(1)), policy=AddressPolicy())
-    poller.step()
-    poller.step()
+    driven = Driven(StoreError(evil), [(evil, RecordError(evil))])
+    driven.step()
+    driven.step()
     texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(texts) == 2
     assert all(text.isprintable() and "evil" in text for text in texts)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc import ConfigError, Endpoint
+from fastrpc import Address, ConfigError, Endpoint
 from fastrpc.registries import StaticRegistry
 
 
@@ -67,3 +67,19 @@ async def test_closing_ends_watches() -> None:
 def test_other_values_than_lists_of_addresses_are_refused(endpoints: object) -> None:
     with pytest.raises(ConfigError):
         StaticRegistry(endpoints)
+
+
+def test_an_address_is_removed_from_the_list_of_its_service_only() -> None:
+    registry = StaticRegistry(["tcp://h:1", Endpoint("tcp://h:2", weight=3)])
+    assert registry.remove("arith", "tcp://h:2")
+    assert not registry.remove("arith", Address.parse("tcp://h:2"))
+    assert ports(registry, "arith") == [1]
+    assert ports(registry, "users") == [1, 2]
+
+
+def test_an_endpoint_is_removed_by_its_object() -> None:
+    listed, equal = Endpoint("tcp://h:1"), Endpoint("tcp://h:1")
+    registry = StaticRegistry({"arith": [listed]})
+    assert not registry.remove("arith", equal)
+    assert registry.remove("arith", listed)
+    assert ports(registry, "arith") == []

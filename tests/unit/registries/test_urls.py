@@ -27,6 +27,10 @@ from fastrpc.registries.base.urls import RegistryURL
         ("unix:///run/a.sock", None),
         ("memory://name", None),
         ("arith", None),
+        ("kubernetes:///arith?port=rpc", ("kubernetes://?port=rpc", "arith")),
+        ("kubernetes://shop/arith", ("kubernetes://shop", "arith")),
+        ("lan://arith?interface=lo", ("lan://?interface=lo", "arith")),
+        ("lan:///arith", ("lan://", "arith")),
         ("gopher://host:70/arith", None),
     ],
 )
@@ -41,6 +45,8 @@ def test_target_is_taken_apart(target: str, parts: tuple[str, str] | None) -> No
         ("registry://host:1/", "registry://host:1/service"),
         ("consul://", "consul://host:port/service"),
         ("dns://", "dns://host:port"),
+        ("kubernetes://shop", "kubernetes://shop/service"),
+        ("lan://", "lan://service"),
     ],
 )
 def test_target_without_a_service_is_refused(target: str, form: str) -> None:
@@ -54,7 +60,10 @@ def test_target_without_a_service_is_refused(target: str, form: str) -> None:
     [
         ("consul", "not the URL of a registry"),
         ("tcp://host:1", "no registry has the scheme 'tcp'"),
-        ("gopher://host:1", "known are consul, dns, etcd, registry, static"),
+        (
+            "gopher://host:1",
+            "known are consul, deimos, dns, etcd, kubernetes, lan, mdns, nats, redis, rediss, registry, static, ",
+        ),
         ("consul://me:secret@host:8500", "takes no user name"),
         ("consul://", "is not host and port"),
         ("consul://host:port", "is not host and port"),
@@ -111,7 +120,13 @@ def test_other_objects_are_not_registries() -> None:
 
 
 def test_missing_package_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    for url, module, extra in (("consul://host", "consul", "consul"), ("dns://", "dns.resolver", "dns")):
+    for url, module, extra in (
+        ("consul://host", "consul", "consul"),
+        ("dns://", "dns.resolver", "dns"),
+        ("nats://host", "nats.aio.client", "nats"),
+        ("redis://host", "redis", "redis"),
+        ("zookeeper://host", "kazoo.client", "zookeeper"),
+    ):
         monkeypatch.setitem(__import__("sys").modules, module, None)
         with pytest.raises(ConfigError, match=rf"pip install 'fastrpc\[{extra}\]'"):
             open_registry(url)

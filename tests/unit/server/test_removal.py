@@ -40,7 +40,7 @@ async def test_only_connections_with_its_calls_are_looked_at_again() -> None:
         assert condition()
 
     gate: Any = SimpleNamespace(engines={busy, *others}, dispatcher=SimpleNamespace(wait_until=wait_until))
-    assert await end_calls(gate, frozenset({route}), 1.0) is True
+    assert await end_calls(gate, frozenset({route}), 1.0, bool) is True
     assert busy.looks > 10
     assert [other.looks for other in others] == [1, 1]
 
@@ -60,5 +60,5 @@ async def test_calls_that_outlast_the_time_are_cut_off_on_open_connections() -> 
 
     dispatcher = SimpleNamespace(wait_until=wait_until)
     gate: Any = SimpleNamespace(engines={busy}, dispatcher=dispatcher, end_calls=cut_off)
-    assert await end_calls(gate, frozenset({route}), 0) is False
+    assert await end_calls(gate, frozenset({route}), 0, bool) is False
     assert cut == [1]

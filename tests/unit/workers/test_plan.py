@@ -18,6 +18,13 @@ def test_number_of_workers_is_checked(workers: int) -> None:
         Plan(load=list, addresses=(ADDRESS,), workers=workers)
 
 
+@pytest.mark.parametrize("store", ["memory://shop", "sqlite:///var/lib/shop"])
+def test_store_of_one_process_serves_no_more_workers(store: str) -> None:
+    with pytest.raises(ConfigError, match="which one process holds, and workers is 2"):
+        Plan(load=list, addresses=(ADDRESS,), workers=2, store=store)
+    Plan(load=list, addresses=(ADDRESS,), store=store)
+
+
 def test_addresses_are_needed() -> None:
     with pytest.raises(ConfigError, match="addresses is empty"):
         Plan(load=list, addresses=())

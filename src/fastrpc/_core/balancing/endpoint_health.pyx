@@ -17,13 +17,13 @@ Health probes are independent of that (`Pool.probes`). Both states have to be go
           ◄───────────────────────────────────────────────────────
                its ejection is over, and the last probe did not fail
 
-Endpoints are compared in units of each method's average time. Plain seconds would reflect the mix of methods: round
-robin over three endpoints with three methods called in turn sends each endpoint one of them, and the one with the slow
-method was ejected.
+Endpoints are compared in units of each method's average time. Plain seconds would reflect the mix of methods: with
+three methods called in turn, round robin over three endpoints sends each method to one endpoint only, and the endpoint of
+the slow method would be ejected.
 
-In Envoy a passed check ends an ejection. Then a server whose health check misses its faults would return at each
-interval; so here both states count, and a failed probe prolongs an ejection. Both count together against half of
-the endpoints.
+In Envoy a passed check ends an ejection. So a server whose health check misses its faults would return at each interval.
+Here a passed probe ends no ejection, and a failed one prolongs it. If more than half of the endpoints are down or ejected,
+all are used.
 """
 
 cimport cython

@@ -382,7 +382,7 @@ cdef class EndpointSet:
         ticket[0] = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
         if ticket[0] >= 0:
             return True
-        self.selector.take_back(endpoint_state)
+        self.selector.refuse(endpoint_state)
         return False
 
     cdef tuple _held_back(self, str method, uint64_t now):

@@ -84,6 +84,7 @@ cdef class BaseSelector:
     cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1
     cdef int take(self, EndpointState endpoint_state) except -1
     cdef int take_back(self, EndpointState endpoint_state) except -1
+    cdef int refuse(self, EndpointState endpoint_state) except -1
     cdef int undo(self, EndpointState endpoint_state) except -1
     cdef uint64_t instant(self) except? 0
     cdef int _changed(self) except -1

@@ -260,6 +260,10 @@ cdef class BaseSelector:
         """Drop a picked attempt: it is not made, or its outcome tells nothing."""
         return BaseSelector.settle(self, endpoint_state, 0.0, None, 0)
 
+    cdef int refuse(self, EndpointState endpoint_state) except -1:
+        """Take back the last pick, as the breaker there refuses the call."""
+        return self.take_back(endpoint_state)
+
     cdef int undo(self, EndpointState endpoint_state) except -1:
         """Undo the last pick: it led to no connection, and another pick follows for the same attempt."""
         return self.take_back(endpoint_state)

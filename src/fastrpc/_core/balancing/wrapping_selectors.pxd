@@ -64,6 +64,10 @@ cdef class StickySelector(WrappingSelector):
         uint64_t _began_ns
         object _clock
 
+        # The binding whose endpoint the last pick found again, and since when its calls had gone elsewhere; 0: none.
+        uint64_t _reset_hash
+        uint32_t _reset_away
+
         # Name -> number of an endpoint; number -> EndpointState, None once it has left, its bindings, its name. Those
         # without endpoint and bindings are spare.
         dict _numbers

@@ -232,6 +232,7 @@ cdef class StickySelector(WrappingSelector):
         if self._clock is not None:
             now = self.instant()
         ticks = self._ticks(now)
+        self._reset_away = 0
         binding = self.bindings.find(hash)
         if binding is not NULL and ticks - binding.used <= self._keep_ticks:
             endpoint_state = <EndpointState>self._places[binding.place]
@@ -240,8 +241,9 @@ cdef class StickySelector(WrappingSelector):
             ):
                 binding.used = ticks
                 self.bindings.touch(binding)
-                if binding.away and endpoint_state.breakers is None:
-                    # With a breaker the call may still go elsewhere.
+                if binding.away:
+                    # A breaker may still refuse the call: then the time goes on.
+                    self._reset_hash, self._reset_away = hash, binding.away
                     binding.away = 0
                 self.inner.take(endpoint_state)
                 return endpoint_state
@@ -318,6 +320,15 @@ cdef class StickySelector(WrappingSelector):
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
         return self.inner.take_back(endpoint_state)
+
+    cdef int refuse(self, EndpointState endpoint_state) except -1:
+        cdef Binding* binding
+        if self._reset_away:
+            binding = self.bindings.find(self._reset_hash)
+            if binding is not NULL and self._places[binding.place] is endpoint_state:
+                binding.away = self._reset_away
+            self._reset_away = 0
+        return self.inner.refuse(endpoint_state)
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
         return self.inner.undo(endpoint_state)
@@ -418,6 +429,9 @@ cdef class CanarySelector(WrappingSelector):
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
         return self._side_of(endpoint_state).take_back(endpoint_state)
+
+    cdef int refuse(self, EndpointState endpoint_state) except -1:
+        return self._side_of(endpoint_state).refuse(endpoint_state)
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
         return self._side_of(endpoint_state).undo(endpoint_state)

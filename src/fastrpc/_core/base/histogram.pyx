@@ -25,7 +25,9 @@ OTHER_METHODS = "_other"
 
 REFUSALS = dict.fromkeys(
     (
+        "address",
         "concurrency",
+        "connection_rate",
         "decode",
         "denied",
         "drain",

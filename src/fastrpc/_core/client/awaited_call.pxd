@@ -31,6 +31,7 @@ cdef class AwaitedCall(ClientCall):
     # The coroutine.
     cdef int step(self, object value, PyObject** result) except -1
     cdef int begin(self, PyObject** result) except -1
+    cdef object _sent(self)
     cdef int resume(self, PyObject** result) except -1
     cdef int abandon(self, int reason, object error) except -1
     cdef int wait(self, PyObject** result) except -1

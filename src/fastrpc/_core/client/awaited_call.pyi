@@ -1,5 +1,5 @@
 from asyncio import Future
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, final
 
@@ -7,9 +7,6 @@ from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.client.client_stream import ClientStream
 from fastrpc.compressors.base import Compressor
 from fastrpc.errors import DeadlineExceededError
-
-async def slept(seconds: float) -> None:
-    """Sleep for at least so many seconds."""
 
 @final
 class EncodedRequest:
@@ -45,6 +42,30 @@ class AwaitedCall(ClientCall):
         """End without a result: a call under way is cancelled on the server."""
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Wait, in an interceptor."""
+
+    # For calls that begin as they are made
+
+    def _start(self, rest: Callable[[], object]) -> Future[None] | None:
+        """Send the request now, as a task that awaits it would.
+
+        Args:
+            rest: called by the loop if the answer needs more work, such as a retry: a task has to await the call
+                then, and the future is left as it is.
+
+        Returns:
+            The future that is done once `_take` has the answer, which `close` cancels; None: nothing is sent, as
+            there is work to do before, and a task has to await the call.
+
+        Raises:
+            FastRPCError: as if it were awaited.
+        """
+
+    def _take(self) -> Any:
+        """Return the answer to a call that `_start` sent, once its future is done.
+
+        Raises:
+            DecodeError: the answer does not fit the method's annotation.
+        """
 
     # For the runner
 

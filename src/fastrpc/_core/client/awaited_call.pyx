@@ -33,6 +33,7 @@ from fastrpc._core.client.client_stream cimport new_streaming
 from fastrpc._core.client.own_calls cimport next_usable
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL_USER, ONE_WAY, STREAM_OUT
 
+from fastrpc._core.loop.loop_state import slept
 from fastrpc.errors import FastRPCError
 
 cdef extern from "Python.h":
@@ -43,26 +44,10 @@ cdef enum:
     PHASE_WAITING = 1
     PHASE_DELEGATING = 2
     PHASE_CLOSED = 3
+    # Sent by `_start`: nothing awaits it, and `inner` is the function to call if its answer needs more work.
+    PHASE_STARTED = 4
 
 cdef object Future = asyncio.Future
-
-cdef double LONGEST_SLEEP = 1e9
-
-
-async def slept(seconds):
-    """Sleep for at least so many seconds."""
-    cdef uint64_t until, now
-    if not 0 < seconds < LONGEST_SLEEP:
-        await asyncio.sleep(seconds)
-        return
-    until = now_ns() + <uint64_t>(<double>seconds * 1e9)
-    # uvloop counts whole milliseconds from the start of its turn: its timers may be early.
-    while True:
-        await asyncio.sleep(seconds)
-        now = now_ns()
-        if now >= until:
-            return
-        seconds = <double>(until - now) / 1e9
 
 
 @cython.final
@@ -104,9 +89,10 @@ cdef class AwaitedCall(ClientCall):
         """End without a result: a call under way is cancelled on the server."""
         if self.phase == PHASE_DELEGATING:
             self.inner.close()
-        elif self.phase == PHASE_WAITING:
+        elif self.phase == PHASE_WAITING or self.phase == PHASE_STARTED:
             self.abandon(CANCEL_USER, None)
             self.future.cancel()
+            self.inner = None
         self.phase = PHASE_CLOSED
 
     def __dealloc__(self):
@@ -181,31 +167,11 @@ cdef class AwaitedCall(ClientCall):
     # A unary call
 
     cdef int begin(self, PyObject** result) except -1:
-        cdef ViewOptions options = self.options
-        cdef CallerState state = <CallerState>options.shared
-        cdef Engine session = self.session
-        cdef uint64_t now
         if self.batch is not None:
             return (<BatchCall>self.batch).begin(self, result)
-        state.check_use()
-        now = now_ns()
-        if sends_stream(self.route, self.args, self.kwargs):
-            return self.delegate(state.runner.run_streamed(self), result)
-        if session is None and not options.needs_runner and not state.takes_slow_path():
-            session = state.pick() if state.endpoint_set is None else self.place(now)
-        if session is None or (not (<CallingPart>session.calling).is_settled and not self.is_attempt and self._needs_ready):
-            self.undo()
-            return self.delegate(state.runner.run(self), result)
-        if state.bounds_output and not self.is_attempt and (<CallingPart>session.calling).output_waits():
-            return self.delegate(state.runner.run_later(self), result)
-        try:
-            if not self.send_on(session, now):
-                self.undo()
-                return self.delegate(state.runner.pack(self) if self.is_attempt else state.runner.run_packed(self), result)
-        except BaseException as error:
-            self.undo()
-            mark_own(error)
-            raise
+        inner = self._sent()
+        if inner is not None:
+            return self.delegate(inner, result)
         if self.verb == VERB_NOTIFY:
             # A notification that was handed over says nothing about the health of its endpoint.
             self.drop()
@@ -213,6 +179,56 @@ cdef class AwaitedCall(ClientCall):
             result[0] = <PyObject*>None
             return RETURNED
         return self.wait(result)
+
+    @cython.final
+    cdef object _sent(self):
+        """Send the request, and return None; or the coroutine that makes the call, as something is to be done before."""
+        cdef ViewOptions options = self.options
+        cdef CallerState state = <CallerState>options.shared
+        cdef Engine session = self.session
+        cdef uint64_t now
+        state.check_use()
+        now = now_ns()
+        if sends_stream(self.route, self.args, self.kwargs):
+            return state.runner.run_streamed(self)
+        if session is None and not options.needs_runner and not state.takes_slow_path():
+            session = state.pick() if state.endpoint_set is None else self.place(now)
+        if session is None or (not (<CallingPart>session.calling).is_settled and not self.is_attempt and self._needs_ready):
+            self.undo()
+            return state.runner.run(self)
+        if state.bounds_output and not self.is_attempt and (<CallingPart>session.calling).output_waits():
+            return state.runner.run_later(self)
+        try:
+            if not self.send_on(session, now):
+                self.undo()
+                return state.runner.pack(self) if self.is_attempt else state.runner.run_packed(self)
+        except BaseException as error:
+            self.undo()
+            mark_own(error)
+            raise
+        return None
+
+    def _start(self, rest):
+        """Send the request now; return the future that is done once `_take` has the answer. None: a task has to await it."""
+        if self.phase != PHASE_NEW:
+            raise RuntimeError("cannot start a call twice")
+        self.phase = PHASE_CLOSED
+        inner = self._sent()
+        if inner is None:
+            self.phase = PHASE_STARTED
+            self.inner = rest
+            return self.future
+        self.inner = inner
+        self.phase = PHASE_DELEGATING
+        return None
+
+    def _take(self):
+        """Return the answer to a call that `_start` sent."""
+        if self.phase != PHASE_STARTED or not self.is_settled:
+            raise RuntimeError(f"the answer of {self.route.method} is not there, or was taken")
+        self.phase = PHASE_CLOSED
+        self.future = None
+        return self.finish()
 
     @cython.final
     @cython.nonecheck(False)
@@ -288,6 +304,13 @@ cdef class AwaitedCall(ClientCall):
     @cython.final
     cdef int wake(self) except -1:
         """Wake the task."""
+        if self.phase == PHASE_STARTED:
+            rest, self.inner = self.inner, None
+            if self.failure is not None or self.answer_compressor:
+                self.phase = PHASE_WAITING
+                # Not here, where a pointer into the receive buffer may be held.
+                (<CallerState>self.options.shared).loop.call_soon(rest)
+                return 0
         if self.future is not None:
             try:
                 self.future.set_result(None)

@@ -82,6 +82,9 @@ cdef class BlockingCalledStream(ClientStream):
         self.fail(error)
         return 0
 
+    cdef bint awaits_message(self) noexcept:
+        return self._reader_wait is not None and self.waiting == 0
+
     cdef int wake_receiver(self) except -1:
         return 0 if self._reader_wait is None else self._reader_wait.came()
 

@@ -8,6 +8,7 @@ from fastrpc._core.client.blocking_state import BlockingState
 from fastrpc._core.client.caller_view import CallerView
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
+from fastrpc.rpc.upload import Upload
 
 @final
 class BlockingBatch(BatchCall):
@@ -73,6 +74,15 @@ class BlockingCaller(CallerView):
     @overload
     def call(
         self,
+        method: Callable[Concatenate[Any, Upload, _P], Awaitable[_T]],
+        pieces: Iterable[bytes],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T: ...
+    @overload
+    def call(
+        self,
         method: Callable[Concatenate[Any, _P], AsyncIterator[Any] | Iterator[Any]],
         /,
         *args: _P.args,
@@ -98,6 +108,15 @@ class BlockingCaller(CallerView):
         self,
         method: Callable[Concatenate[Any, AsyncIterator[_S], _P], Awaitable[_T]],
         messages: Iterable[_S],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Reply[_T]: ...
+    @overload
+    def request(
+        self,
+        method: Callable[Concatenate[Any, Upload, _P], Awaitable[_T]],
+        pieces: Iterable[bytes],
         /,
         *args: _P.args,
         **kwargs: _P.kwargs,

@@ -193,6 +193,9 @@ cdef class CalledStream(ClientStream):
         """Return a generator that decompresses a message in short steps."""
         raise NotImplementedError
 
+    cdef bint awaits_message(self) noexcept:
+        return self._receiver is not None and self.waiting == 0
+
     cdef int reader_waits(self) except -1:
         cdef ClientCall call = <ClientCall>self.call
         return 0 if call.session is None else (<CallingPart>call.session.calling).reader_waits(call)

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, final, overload
 
 from fastrpc._core.client.awaited_call import AwaitedCall
@@ -8,6 +8,7 @@ from fastrpc._core.client.caller_view import CallerView
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
+from fastrpc.rpc.upload import Upload
 
 @final
 class AwaitedBatch(BatchCall):
@@ -79,6 +80,15 @@ class Caller(CallerView):
         """
 
     @overload
+    def call(
+        self,
+        method: Callable[Concatenate[Any, Upload, _P], Awaitable[_T]],
+        pieces: AsyncIterable[bytes] | Iterable[bytes],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Coroutine[Any, Any, _T]: ...
+    @overload
     def call(  # type: ignore[overload-overlap]
         self,
         method: Callable[Concatenate[Any, _P], AsyncIterator[Any] | Iterator[Any]],
@@ -101,6 +111,15 @@ class Caller(CallerView):
         Otherwise as `call`, errors included.
         """
 
+    @overload
+    def request(
+        self,
+        method: Callable[Concatenate[Any, Upload, _P], Awaitable[_T]],
+        pieces: AsyncIterable[bytes] | Iterable[bytes],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Coroutine[Any, Any, Reply[_T]]: ...
     @overload
     def request(  # type: ignore[overload-overlap]
         self,

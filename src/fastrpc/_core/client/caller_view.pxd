@@ -29,6 +29,9 @@ cdef class ViewState:
         public object pool
         readonly object runner
 
+        # endpoint -> the record that the client's service has of it; None if no other client uses its connections.
+        public object record_of
+
         # Whether calls always need the runner (a selector), or those that concern an interceptor; None without any.
         public bint needs_runner
         public Chain chain

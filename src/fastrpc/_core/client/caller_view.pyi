@@ -6,6 +6,7 @@ from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.wire.settings import WireNumbers
+from fastrpc.endpoint import Endpoint
 from fastrpc.rpc.options import CallOptions
 
 def split_iterator(
@@ -33,6 +34,8 @@ class ViewState:
     check: Callable[[dict[str, Any]], dict[str, Any]]
     #: Makes the connections.
     pool: Any
+    #: Returns the record that the client's service has of an endpoint; None if no other client uses its connections.
+    record_of: Callable[[Endpoint], Endpoint] | None
     #: Whether calls always go through the runner, as for some selectors and fail modes.
     needs_runner: bool
     #: The interceptors: calls that concern one of them go through the runner, too; None without any.

@@ -82,8 +82,10 @@ cdef class ClientCall(Call):
         return 0
 
     cdef object endpoint_on(self, Engine session):
-        """Return the name of a connection's other side for errors."""
-        return (<CallingPart>session.calling).endpoint
+        """Return the endpoint of a connection, which errors name, as the client's service lists it."""
+        endpoint = (<CallingPart>session.calling).endpoint
+        record_of = None if self.options is None else self.options.shared.record_of
+        return endpoint if record_of is None else record_of(endpoint)
 
     cdef str stage(self):
         """Hook: return the stage of a unary call."""

@@ -34,6 +34,7 @@ cdef class ClientStream(StreamChannel):
     cdef int show_sign(self) except -1
     cdef int attempt_over(self, ClientCall attempt) except -1
     cdef int fail_with(self, object error, int reason) except -1
+    cdef bint awaits_message(self) noexcept
 
     # The messages it sends.
     cdef int check_sends(self) except -1

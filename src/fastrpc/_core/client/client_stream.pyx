@@ -91,6 +91,10 @@ cdef class ClientStream(StreamChannel):
         """End the stream from this side: the server is notified, and all waits end with the error."""
         raise NotImplementedError
 
+    cdef bint awaits_message(self) noexcept:
+        """Return whether its reader waits, and no message is there."""
+        return False
+
     # The end
 
     def _end(self, error):

@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.grpc.fields cimport MessageReader
@@ -62,9 +62,6 @@ cdef class GrpcAnswer:
         bytes message
         bint is_compressed
 
-        # Bytes of the message under way that were granted beyond the window of its stream.
-        int64_t granted
-
 
 # Return what a head or trailers say; names of metadata that is left out are added to `dropped`.
 cdef AnswerHead head_of(HeaderBlock block, list dropped)
@@ -83,6 +80,9 @@ cdef class AnsweredConnection(Http2Connection):
         # The most bytes of a message of an answer.
         Py_ssize_t message_bytes
 
+        # The stream of the answer that came although the pool had too little left for it: one at a time, or None.
+        Http2Stream unpooled
+
         # Names of metadata that was left out lately, and whether one has been logged.
         list left_out
         bint has_told_dropped
@@ -93,9 +93,12 @@ cdef class AnsweredConnection(Http2Connection):
     # Hook: the server refused a call for its credential.
     cdef int on_unauthenticated(self) except -1
 
+    # Let the rest of a long message come that is under way; `is_awaited`: the reader of its stream begins to wait for it.
+    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
+
     cdef int _take_parts(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1
     cdef bint _take_message(self, Http2Stream stream, GrpcAnswer answer, bytes message, bint is_compressed) except -1
-    cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer) except -1
+    cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1
     cdef int _take_text(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1
     cdef int _finish(self, Http2Stream stream, AnswerEnd end) except -1
     cdef bint _is_whole(self, Http2Stream stream, GrpcAnswer answer) except -1

@@ -21,13 +21,14 @@ import logging
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t
 from libc.string cimport memset
 
 from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.status cimport UNKNOWN
 from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.client.client_stream cimport ClientStream
 from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, binary_value, message_text, metadata_of
 from fastrpc._core.grpc.fields cimport status_of, status_of_http, status_of_reset
 from fastrpc._core.http2.big_endian cimport load32_big
@@ -36,6 +37,7 @@ from fastrpc._core.http2.header_block cimport (
     TOKEN_CONTENT_TYPE, TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS,
     TOKEN_GRPC_STATUS_DETAILS, TOKEN_OUTCOME, TOKEN_STATUS, HeaderField,
 )
+from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.payload.metadata cimport join_answer, note_dropped
 from fastrpc._core.wire.frame cimport MESSAGE_LIMIT, OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN
@@ -260,17 +262,38 @@ cdef class AnsweredConnection(Http2Connection):
             )
         if answer.reader.problem:
             return self._end_locally(stream, INTERNAL, "a message of the answer has flags that gRPC does not know")
-        return self._open_window(stream, answer)
+        return self._open_window(stream, answer, False)
 
-    cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer) except -1:
-        """Let the rest of a long message come at once, beyond the window of its stream."""
-        cdef int64_t window = self.control.flow.first_receiving + stream.windows.receiving
-        cdef int64_t missing = answer.reader.missing()
-        if missing <= window:
+    cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1:
+        """Let the rest of a long message come at once, beyond the window of its stream, as far as the pool has room.
+
+        A unary answer waits for other answers at most, not for the reader of a stream: one always comes. A reader that
+        waits for the message gets it, too, whatever streams hold that are read later.
+        """
+        cdef FlowControl flow = self.incoming.flow
+        cdef int64_t size = answer.reader.missing() - self.incoming.to_come(stream)
+        cdef bint is_first = flow.granted == 0
+        if size <= 0:
             return 0
-        # They come back with no credit: the window would grow by each long message.
-        answer.granted += missing - window
-        return self.grant(stream, missing - window)
+        if size > flow.pool.left and answer.call.flags & STREAM_OUT:
+            is_first = is_first or is_awaited or has_reader(answer.call)
+        elif size > flow.pool.left:
+            is_first = self.unpooled is None or not self.unpooled.is_known
+            if is_first:
+                self.unpooled = stream
+        return self.grant(stream, size) if flow.borrow(&stream.windows, size, is_first, True) else 0
+
+    cdef int grant_waiting(self) except -1:
+        self.incoming.flow.lacks_pool = False
+        for stream in self.streams.entries():
+            self.grant_rest(stream, False)
+        return 0
+
+    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
+        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+        if answer is None or answer.call is None or answer.reader is None or not answer.reader.is_inside():
+            return 0
+        return self._open_window(stream, answer, is_awaited)
 
     cdef Assembly sink_for(self, Http2Stream stream):
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
@@ -288,7 +311,7 @@ cdef class AnsweredConnection(Http2Connection):
         """Take a whole message; return whether the answer goes on."""
         cdef Frame frame
         cdef ClientCall call = answer.call
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(message), cost
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
         self.trusted = max(self.trusted, size)
         if is_compressed and answer.head.compressor == 0:
             self._end_locally(stream, INTERNAL, "a message of the answer is compressed, and its head names no compressor")
@@ -297,9 +320,7 @@ cdef class AnsweredConnection(Http2Connection):
             fill_message(&frame, call, answer.head.compressor if is_compressed else 0)
             if size <= SMALL_MESSAGE:
                 self.woke = True
-            cost = <Py_ssize_t>max(<int64_t>0, size + PREFIX_BYTES - answer.granted)
-            answer.granted = 0
-            call.message_came(&frame, message, cost)
+            call.message_came(&frame, message, size + PREFIX_BYTES)
             return answer.call is not None
         if answer.message is not None:
             self._end_locally(stream, UNIMPLEMENTED, "the server sent two messages where one belongs")
@@ -404,6 +425,12 @@ cdef class AnsweredConnection(Http2Connection):
 
     cdef str _metadata_text(self):
         return f"the metadata of the answer is over our {self.incoming.decoder.list_limit} bytes (Limits.metadata_bytes)"
+
+
+cdef bint has_reader(ClientCall call) noexcept:
+    """Return whether the reader of a stream waits for the next message of this attempt."""
+    # Not NULL: the stream lives.
+    return call.streaming.stream is not NULL and (<ClientStream>call.streaming.stream).awaits_message()
 
 
 cdef AnswerEnd end_without_status(GrpcAnswer answer):

@@ -146,12 +146,12 @@ cdef class GrpcCalls(CallingPart):
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         cdef GrpcClient engine = self.engine()
         cdef Http2Stream stream = engine.streams.find(<uint32_t>call.id)
-        return 0 if stream is None else engine.take(stream, cost)
+        return 0 if stream is None else engine.take_messages(stream, cost)
 
     cdef int reader_waits(self, Call call) except -1:
         cdef GrpcClient engine = self.engine()
         cdef Http2Stream stream = engine.streams.find(<uint32_t>call.id)
-        return 0 if stream is None else engine.let_grow(stream)
+        return 0 if stream is None else engine.let_grow(stream) + engine.grant_rest(stream, True)
 
     # The state of its request
 

@@ -109,12 +109,10 @@ cdef class GrpcCall(ServerCall):
         uint8_t announced
         uint8_t fault
 
-        # Of an incomplete request, or message of a stream: its begin, its last byte, the bytes counted of it. Bytes granted
-        # beyond the window for messages of a stream that were not taken yet.
+        # Of an incomplete request, or message of a stream: its begin, its last byte, the bytes counted of it.
         uint64_t began_ns
         uint64_t heard_ns
         Py_ssize_t counted
-        Py_ssize_t granted
 
         # The check of its sender before the request is complete, None: it is over, or not needed.
         SenderCheck sender_check

@@ -31,11 +31,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         # The peer as calls by gRPC-Web and Connect show it, by protocol.
         dict peers
 
-        # Whether the connection has its whole window: a request of it was authenticated, or none has to be.
-        bint is_trusted
-
     cdef GrpcRequests owner(self, GrpcCall call)
-    cdef int trust(self, GrpcCall call) except -1
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1
     cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1
     cdef HeaderTemplate _head_of(self, GrpcCall call)

@@ -97,13 +97,6 @@ cdef class GrpcServedConnection(EngineServedConnection):
             engine.now = self.now
         return engine
 
-    cdef int trust(self, GrpcCall call) except -1:
-        """A call was let in: once one was authenticated, the connection gets its whole window."""
-        if self.is_trusted or self._engine is NULL or call.identity is None:
-            return 0
-        self.is_trusted = True
-        return (<GrpcRequests>self._engine).widen()
-
     cdef Marshal marshal_of(self, Call call):
         """Return the marshal of the method's messages, or of their JSON."""
         cdef MethodRoute route = call.route
@@ -143,6 +136,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         return self.json_head_fields
 
     cdef int _begin(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1:
+        engine.let_in(call)
         if call.web is not None:
             return self._begin_web(engine, call, compressor, metadata)
         self._put_head(engine, call, compressor, metadata)
@@ -170,7 +164,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         if engine is None:
             return 0
         stream = served.http2_stream
-        self.trust(served)
+        engine.let_in(served)
         if served.web is not None:
             engine.note_answered()
             self._end_web(engine, served, None if call.route.gives_stream else payload, None)

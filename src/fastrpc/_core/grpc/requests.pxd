@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
 from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.gate cimport Gate
@@ -20,6 +21,12 @@ cdef class GrpcRequests(Http2Connection):
         # Finds requests by gRPC-Web and Connect (`http.stream_request.StreamRequests`); None: neither is served.
         object web
 
+        # Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`); None: none are trusted.
+        object proxies
+
+        # The stream of the message that came although the pool had too little left for it: one at a time, or None.
+        Http2Stream unpooled
+
         # The calls that stream, and the most of them.
         Py_ssize_t streaming
         Py_ssize_t most_streaming
@@ -30,19 +37,22 @@ cdef class GrpcRequests(Http2Connection):
         GrpcCall latest
         GrpcCall spare
 
-        # Bytes that streams were granted beyond their windows for long messages; whether one waits for more of the pool.
-        int64_t granted_bytes
-        bint lacks_pool
+        # Whether a request of the connection was authenticated, or none has to be. Until then each stream keeps the credit
+        # of its bytes until its call is let in: strangers never have more under way than the first window.
+        bint is_trusted
 
         # Bytes of answers without a stream that wait for a window of the peer.
         int64_t waiting_bytes
 
-    # GrpcServer implements these: a call was let in; a request is no call of gRPC.
-    cdef int let_in(self, GrpcCall call) except -1
+    # GrpcServer implements these: a request is no call of gRPC; a head came behind a trusted proxy.
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1
+    cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1
+
+    cdef int let_in(self, GrpcCall call) except -1
 
     # For the served connection: the verdict about the sender of an incomplete request is there; a handler took a message,
     # or all of them.
+    cdef int _drop_check(self, GrpcCall call) noexcept
     cdef int sender_known(self, GrpcCall call, int verdict) except -1
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1
     cdef int reader_waits(self, GrpcCall call) except -1
@@ -72,10 +82,8 @@ cdef class GrpcRequests(Http2Connection):
 
     # Of an incomplete request or message: its sender, its memory, its window.
     cdef int _note_part(self, GrpcCall call) except -1
-    cdef bint _is_admitted(self, GrpcCall call) except -1
+    cdef int _sender_of(self, GrpcCall call) except -1
     cdef bint _has_room(self, GrpcCall call) except -1
-    cdef int _grant(self, GrpcCall call, bint is_awaited) except -1
+    cdef int _grant(self, GrpcCall call, bint has_reader) except -1
     cdef int64_t window_of(self, Http2Stream stream) noexcept
-    cdef int _return_grant(self, GrpcCall call, Py_ssize_t size) except -1
-    cdef int _grant_waiting(self) except -1
     cdef int _forget_part(self, GrpcCall call) except -1

@@ -57,13 +57,13 @@ cdef class GrpcRequests(Http2Connection):
 
     # GrpcServer implements these
 
-    cdef int let_in(self, GrpcCall call) except -1:
-        """A call was let in before its request was complete."""
-        return 0
-
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1:
         """Refuse a request that is no call of gRPC."""
         return 0
+
+    cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1:
+        """Have the client of a trusted proxy as the peer of the call; return whether its address may call."""
+        return True
 
     # From a head to its call
 
@@ -76,6 +76,8 @@ cdef class GrpcRequests(Http2Connection):
             call.web = self.web.find(call, block)
             if call.web is not None:
                 call.head = head = call.web.grpc_head
+        if self.proxies is not None and not self.takes_client(call, block):
+            return 0
         return self._begin(call, head, ends_stream)
 
     cdef GrpcCall _new_call(self, Http2Stream stream, GrpcHead head):
@@ -87,6 +89,7 @@ cdef class GrpcRequests(Http2Connection):
         call.connection = connection
         call.http2_stream = stream
         stream.user = call
+        stream.keeps_credit = not self.is_trusted
         call.head = head
         call.id = stream.id
         call.flags = call.compressor = 0
@@ -177,6 +180,8 @@ cdef class GrpcRequests(Http2Connection):
         connection.received_ns = self.received_ns
         connection.is_reading = self.is_reading
         self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        if not self.is_trusted and call.waiting_context is None and not call.was_ended:
+            self.let_in(call)
         if connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
         if Py_REFCNT(call) == 1 and call.make_new():
@@ -189,6 +194,15 @@ cdef class GrpcRequests(Http2Connection):
         # Its handler may go on in the next turn of the loop.
         self.woke = True
         return 0
+
+    cdef int let_in(self, GrpcCall call) except -1:
+        """A call was let in: with the first that was authenticated the connection gets its whole window."""
+        if self.is_trusted:
+            return 0
+        if call.identity is not None:
+            self.is_trusted = True
+            self.widen()
+        return 0 if call.http2_stream is None else self.release(call.http2_stream)
 
     # From DATA to messages
 
@@ -333,9 +347,7 @@ cdef class GrpcRequests(Http2Connection):
         if call.has_started:
             return self._end_locally(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
         call.message = None
-        if call.sender_check is not None:
-            call.sender_check.drop()
-            call.sender_check = None
+        self._drop_check(call)
         # With the shape of another kind of method.
         call.flags ^= STREAM_IN
         return self._pass_in(call, b"")
@@ -369,8 +381,7 @@ cdef class GrpcRequests(Http2Connection):
         if call.has_started:
             # Both sides watch the deadline: it is the same reason if either is first.
             return self.gate.cancel(call, call.deadline_ns <= self.now)
-        if call.sender_check is not None:
-            call.sender_check.drop()
+        self._drop_check(call)
         call.was_ended = True
         return self.gate.count_refused(call, CANCELLED, "cancelled before the request was whole")
 
@@ -385,8 +396,6 @@ cdef class GrpcRequests(Http2Connection):
         stream.user = None
         call.http2_stream = None
         self._forget_part(call)
-        if call.granted or self.lacks_pool:
-            self._return_grant(call, call.granted)
         if call.is_streaming:
             call.is_streaming = False
             self.streaming -= 1
@@ -411,21 +420,25 @@ cdef class GrpcRequests(Http2Connection):
             call.is_incomplete = True
             call.began_ns = self.now
             self.incomplete.add(call)
-            if not call.has_started and self.gate.asks_access() and not self._is_admitted(call):
+            if not call.has_started and self.gate.asks_access() and self._sender_of(call) == SENDER_REFUSED:
                 return 0
-        if call.sender_check is None and self._has_room(call):
-            return self._grant(call, False)
-        return 0
+        return self._grant(call, False) if self._has_room(call) and call.sender_check is None else 0
 
-    cdef bint _is_admitted(self, GrpcCall call) except -1:
-        """Return whether the sender of an incomplete request may call the method; it is refused if not, or waits."""
+    cdef int _sender_of(self, GrpcCall call) except -1:
+        """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
         cdef int verdict
         call.sender_check = SenderCheck.__new__(SenderCheck)
         verdict = call.sender_check.judge(call, call.method)
         if verdict == SENDER_ADMITTED:
             call.sender_check = None
             self.let_in(call)
-        return verdict == SENDER_ADMITTED
+        return verdict
+
+    cdef int _drop_check(self, GrpcCall call) noexcept:
+        if call.sender_check is not None:
+            call.sender_check.drop()
+            call.sender_check = None
+        return 0
 
     cdef int sender_known(self, GrpcCall call, int verdict) except -1:
         call.sender_check = None
@@ -464,71 +477,66 @@ cdef class GrpcRequests(Http2Connection):
         problem = self.gate.over_budget(call, size - call.charge if call.charge else max(size, whole), call.charge == 0)
         if problem is not None:
             count_refusal("memory")
+            self._drop_check(call)
             self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
             return False
         self.gate.memory.charge(call, max(size, <Py_ssize_t>1))
         return True
 
-    cdef int _grant(self, GrpcCall call, bint is_awaited) except -1:
+    cdef int _grant(self, GrpcCall call, bint has_reader) except -1:
         """Let the rest of a message come that is longer than what its window has left.
 
         A message of a stream that its window could hold waits until the ones before it are taken, a longer one for the
-        pool of long messages.
+        pool of long messages. Messages that no handler takes may hold all of the pool: of those that handlers wait for,
+        one comes at a time beyond it.
         """
         cdef Http2Stream stream = call.http2_stream
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t size
+        cdef bint is_awaited, is_first, may_lend
         if stream is None or call.reader is None or not call.reader.is_inside():
             return 0
-        size = call.reader.missing() - self.window_of(stream)
+        size = call.reader.missing() - self.incoming.to_come(stream)
         if size <= 0:
             return 0
         if call.has_started:
             # The ones before it may have been taken before a part of it came: their credit may be too little to be sent.
-            is_awaited = is_awaited or call.stream is not None and (<StreamChannel>call.stream).waiting == 0
+            has_reader = has_reader or call.stream is not None and (<ServedStream>call.stream).awaits_message()
+            is_awaited = has_reader or call.stream is not None and (<ServedStream>call.stream).waiting == 0
             if not is_awaited and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
                 return 0
-            if self.granted_bytes and (size > flow.pool.left or process_held + size > self.gate.memory.lend_below):
-                self.lacks_pool = True
+            may_lend = process_held + size <= self.gate.memory.lend_below
+            is_first = flow.granted == 0
+            if not is_first and size > flow.pool.left and may_lend and has_reader and not holds_grant(self.unpooled):
+                is_first = True
+                self.unpooled = stream
+            if not flow.borrow(&stream.windows, size, is_first, may_lend):
                 return 0
-            call.granted += size
-            self.granted_bytes += size
-            flow.pool.left -= size
         return self.grant(stream, size)
 
     cdef int64_t window_of(self, Http2Stream stream) noexcept:
         """Return the bytes that may still come of a stream."""
-        return self.incoming.flow.first_receiving + stream.windows.receiving
+        return self.incoming.flow.receivable(&stream.windows)
 
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1:
-        """The handler took a message: its credit goes back, but for what was granted beyond the window."""
-        cdef Py_ssize_t granted = min(call.granted, cost)
-        if granted:
-            self._return_grant(call, granted)
-        self.take(call.http2_stream, cost - granted)
-        return self._grant_waiting() if self.lacks_pool else 0
+        """The handler took a message: its credit goes back."""
+        self.let_in(call)
+        return self.take_messages(call.http2_stream, cost)
 
-    cdef int _return_grant(self, GrpcCall call, Py_ssize_t size) except -1:
-        call.granted -= size
-        self.granted_bytes -= size
-        self.incoming.flow.pool.left += size
-        return self._grant_waiting() if self.lacks_pool else 0
-
-    cdef int _grant_waiting(self) except -1:
-        """Bytes may be back in the pool: let the messages come that wait for some."""
+    cdef int grant_waiting(self) except -1:
         cdef GrpcCall call
-        self.lacks_pool = False
+        self.incoming.flow.lacks_pool = False
         for call in self.incomplete:
             if call.has_started:
                 self._grant(call, False)
         return 0
 
     cdef bint may_lend(self) noexcept:
-        # Messages that wait for the pool come first.
-        return process_held < self.gate.memory.lend_below and not (self.lacks_pool and self.incomplete)
+        return process_held < self.gate.memory.lend_below and Http2Connection.may_lend(self)
 
     cdef int reader_waits(self, GrpcCall call) except -1:
         """The handler took all messages: nothing but the window can hold up the next one, or the rest of it."""
+        self.let_in(call)
         self.let_grow(call.http2_stream)
         return self._grant(call, True) if call.is_incomplete else 0
 
@@ -561,9 +569,7 @@ cdef class GrpcRequests(Http2Connection):
         while self.incomplete:
             call = self.incomplete.pop()
             call.http2_stream = None
-            if call.sender_check is not None:
-                call.sender_check.drop()
-            call.granted = 0
+            self._drop_check(call)
             if call.charge and not call.has_started:
                 self.gate.memory.charge(call, 0)
         return self.gate.memory.end_part(self.connection, True)
@@ -571,3 +577,8 @@ cdef class GrpcRequests(Http2Connection):
     cdef bint is_busy(self) noexcept:
         """Return whether a call is under way."""
         return bool(self.connection.held) or bool(self.connection.queue) or bool(self.incomplete)
+
+
+cdef bint holds_grant(Http2Stream stream) noexcept:
+    """Return whether a message of the stream was granted bytes, and was not taken yet."""
+    return stream is not None and stream.is_known and stream.windows.granted != 0

@@ -20,6 +20,7 @@ class GrpcServer(GrpcRequests):
         limits: Limits,
         memory: Memory,
         web: Any = None,
+        proxies: Any = None,
     ) -> None: ...
     def describe_peer(self) -> Peer:
         """Return the other side of the connection."""

@@ -12,18 +12,21 @@ behind the answer to a PING one with the last id that is taken. Calls above it a
 
 import logging
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.grpc.grpc_call cimport GrpcCall
+from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
 from fastrpc._core.grpc.grpc_served_connection cimport GrpcServedConnection
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_INTERNAL, CODE_NONE, CODE_SETTINGS_TIMEOUT
+from fastrpc._core.http2.header_block cimport HeaderBlock, HeaderField
 from fastrpc._core.http2.incoming cimport DRAIN_FINAL, OWN_FRAME_LIMIT
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport Facts, new_life
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport take_client
 from fastrpc._core.wire.frame cimport REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY
 
 logger = logging.getLogger("fastrpc.server")
@@ -38,17 +41,19 @@ cdef dict CODES = {
 cdef class GrpcServer(GrpcRequests):
     """The server's side of one connection."""
 
-    def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, keepalive, limits, memory, web=None):
+    def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, keepalive, limits, memory, web=None,
+                 proxies=None):
         cdef GrpcServedConnection connection = GrpcServedConnection(gate, "grpc")
         connection.join(self)
         connection.piece_bytes = OWN_FRAME_LIMIT
         connection.grace_bytes = gate.memory.credit_grace
-        connection.is_trusted = not gate.asks_access()
         self.connection = connection
         self.gate = gate
         self.openings = openings
         self.incomplete = set()
+        self.is_trusted = not gate.asks_access()
         self.web = web
+        self.proxies = proxies
         self.most_streaming = limits.streams
         self.set_up(False, limits.concurrent_calls, limits.stream_window_bytes, limits.metadata_bytes)
         self.lend(memory.stream_pool, limits.message_bytes)
@@ -58,11 +63,25 @@ cdef class GrpcServer(GrpcRequests):
 
     # Calls
 
-    cdef int let_in(self, GrpcCall call) except -1:
-        return (<GrpcServedConnection>self.connection).trust(call)
-
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1:
         return (<GrpcServedConnection>self.connection).answer_by_http(call, status, text)
+
+    cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1:
+        cdef GrpcHead head = <GrpcHead>call.head
+        cdef object found = self.proxies.client_of(
+            self.connection.peer_info, texts_of(block, b"x-forwarded-for"), texts_of(block, b"x-forwarded-proto")
+        )
+        cdef tuple refusal = take_client(call, found, self.connection.protocol_of(call))
+        if refusal is None:
+            return True
+        if head.http_status:
+            call.web = None
+            self.note_unanswered()
+            self.refuse_http(call, refusal[0], refusal[1])
+        else:
+            call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
+            self.gate.refuse_client(call, refusal)
+        return False
 
     # The peer
 
@@ -91,7 +110,7 @@ cdef class GrpcServer(GrpcRequests):
             self.open(False)
             return self._finish_with(CODE_CALM_DOWN, self.life.surplus_text(), True)
         self.life.enter_opening(self.openings)
-        self.open((<GrpcServedConnection>self.connection).is_trusted)
+        self.open(self.is_trusted)
         if self._stream is not NULL:
             (<ByteStream>self._stream).schedule_check(earlier(self.life.begin(self.now), self.check_http2(self.now)))
         return 0
@@ -266,3 +285,9 @@ cdef class GrpcServer(GrpcRequests):
         if call.has_started:
             return self._end_locally(call, DEADLINE_EXCEEDED, text)
         return self.gate.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
+
+
+cdef list texts_of(HeaderBlock block, bytes name):
+    """Return the values of all fields of a name."""
+    cdef HeaderField field
+    return [field.value.decode("latin-1") for field in block.fields if field.name == name]

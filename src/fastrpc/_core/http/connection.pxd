@@ -36,6 +36,8 @@ cdef class GatewayConnection(HttpConnection):
     cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1
     cdef int _take_messages(self, ServerCall call, object web, bytes part, bint is_last) except -1
     cdef int _put(self, ServerCall call, bytes message, int compressor) except -1
+    cdef int _take_form(self, ServerCall call, HttpTerms terms, bytes part, bint is_last) except -1
+    cdef int _begin_upload(self, HttpTerms terms) except -1
     cdef int _take_line(self, bytes line) except -1
 
     # A drain.

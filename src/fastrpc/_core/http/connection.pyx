@@ -64,6 +64,7 @@ cdef class GatewayConnection(HttpConnection):
         connection.has_marshals = True
         connection.reveals_services = parts.reveals_services
         connection.service = service
+        connection.keepalive = parts.config.keepalive
         connection.takes_values = service.serves_rpcx or service.serves_phobos
         self.connection = connection
         self.life.connection = <PyObject*>connection
@@ -81,7 +82,8 @@ cdef class GatewayConnection(HttpConnection):
         terms = terms_of(call)
         if self.service.proxies is not None:
             self.connection.follow_proxy(call, head)
-        terms.understand(call, head, self.service)
+        if terms.fault_status == 0:
+            terms.understand(call, head, self.service)
         self.takes_parts = terms.takes_lines or terms.mount is not None and is_long(head)
         if terms.mount is not None:
             self.connection.speak("asgi")
@@ -200,6 +202,8 @@ cdef class GatewayConnection(HttpConnection):
     cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1:
         """Answer a request that the gate does not see."""
         cdef bint leaves_body = self.connection.leaves_body
+        if terms.mount is not None and terms.fault_status in (401, 403):
+            self.gate.count_refused(call, status_of_refusal(terms.fault_status), terms.fault_text)
         status, lines, content = fault_answer(call, terms, self.head)
         return self.answer(status, lines, content, leaves_body)
 
@@ -283,6 +287,8 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int part_came(self, bytes part, bint is_last) except -1:
         cdef ServerCall call = self.connection.call
+        if call is not None and terms_of(call).upload is not None:
+            return self._take_form(call, terms_of(call), part, is_last)
         if call is not None and terms_of(call).exchange is not None:
             return mounted_request_of(call).put(part, is_last)
         if call is not None and terms_of(call).web is not None:
@@ -310,6 +316,40 @@ cdef class GatewayConnection(HttpConnection):
             if is_last:
                 self._end_input(None)
         return 0
+
+    cdef int _take_form(self, ServerCall call, HttpTerms terms, bytes part, bint is_last) except -1:
+        """Take a part of a form: behind its fields the call begins, with the file as its stream."""
+        cdef list pieces
+        cdef bytes piece
+        if self.has_started and (call.stream is None or (<StreamChannel>call.stream).input_ended):
+            # It was refused, or its handler is over.
+            return 0
+        try:
+            pieces = terms.upload.take(part)
+            if not self.has_started:
+                self._begin_upload(terms)
+            for piece in pieces:
+                self._put(call, piece, 0)
+            if is_last:
+                terms.upload.end()
+        except CallError as error:
+            self._end_input(error)
+        else:
+            if is_last:
+                self._end_input(None)
+        return 0
+
+    cdef int _begin_upload(self, HttpTerms terms) except -1:
+        """Count the fields of a form; begin its call once the file is there."""
+        cdef bytes arguments
+        if terms.upload.held > self.service.body_bytes:
+            text = f"the fields of the form have more than {self.service.body_bytes} bytes (Limits.message_bytes)"
+            raise CallError(Status.RESOURCE_EXHAUSTED, text)
+        self.body_grew(terms.upload.held)
+        if terms.upload.filename is None:
+            return 0
+        arguments = terms.upload.arguments()
+        return self._pass_in(arguments if terms.routed is None else terms.routed.payload("", arguments, "json"))
 
     cdef int _take_line(self, bytes line) except -1:
         """Take a line of the body: arguments, a message, or the end of both."""
@@ -382,8 +422,8 @@ cdef class GatewayConnection(HttpConnection):
         call.stated_timeout_us = asked.stated_timeout_us
         call.deadline_ns = asked.deadline_ns
         call.request_entry = asked.request_entry
-        terms.peer = terms_of(asked).peer
-        if terms_of(asked).origin is not None or terms.peer is not None:
+        call.client = asked.client
+        if terms_of(asked).origin is not None or call.client is not None:
             call.identity = None
         if not self.gate.refuses_early(call, name, PyBytes_GET_SIZE(arguments)):
             route = call.route

@@ -30,9 +30,6 @@ cdef class HttpTerms:
         object exchange
         bint needs_identity
 
-        # The client of a trusted proxy that sent it; None: the peer of the connection did.
-        object peer
-
         # The status, 0: the usual one, and the fields that the handler has set by `Call.http`; None: none.
         int answer_status
         dict answer_fields
@@ -73,7 +70,13 @@ cdef class HttpTerms:
         object web
         bint is_stream
 
-        # How the messages of the answer are written; whether those of the caller come in lines.
+        # The form whose file is the stream of the call (`fastrpc.server.http.forms`), or None.
+        object upload
+
+        # Whether the body is a form without a file, written as a query.
+        bint has_pairs
+
+        # How the messages of the answer are written; whether those of the caller come in parts of the body.
         int form
         bint takes_lines
 
@@ -99,6 +102,8 @@ cdef class HttpTerms:
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body)
+    cdef bint _may_send_form(self, RequestHead head) except -1
+    cdef int _open_form(self, ServerCall call, RequestHead head) except -1
     cdef int _check_form(self, ServerCall call, RequestHead head) except -1
     cdef int _find_web(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size

@@ -17,10 +17,12 @@ from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.http.messages cimport (
+    BODY_FORM,
     BODY_JSON,
     BODY_LINES,
     BODY_MSGPACK,
     BODY_NONE,
+    BODY_PAIRS,
     FORM_NONE,
     body_kind,
     is_grpc,
@@ -29,9 +31,10 @@ from fastrpc._core.http.messages cimport (
 from fastrpc._core.http.request_fields cimport asks_socket, chosen_protocol, handshake_fault, has_plain_id
 from fastrpc._core.http.request_fields cimport metadata_of, mounted_metadata, timeout_of, token_of
 from fastrpc._core.http.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
-from fastrpc._core.http.service cimport is_preflight, preflight_lines, takes_page
+from fastrpc._core.http.service cimport is_preflight, preflight_lines, takes_form, takes_page
 from fastrpc._core.http1.head cimport (
     FIELD_CONTENT_ENCODING,
+    FIELD_CONTENT_TYPE,
     FIELD_REQUEST_ID,
     VERB_GET,
     VERB_HEAD,
@@ -311,6 +314,14 @@ cdef class HttpTerms:
             call.wants_head = call.route.gives_stream and head.verb == VERB_HEAD
         elif head._noted[<int>FIELD_CONTENT_ENCODING].count:
             return self.refuse_later(call, 415, f"{call.route.method}: the body of a route has no Content-Encoding")
+        elif call.route.takes_stream:
+            if kind != BODY_FORM:
+                return self.refuse_later(call, 415, f"{call.route.method}: send Content-Type multipart/form-data")
+            return self._open_form(call, head)
+        elif kind == BODY_PAIRS and self.routed.takes_pairs:
+            self.has_pairs = True
+            if not self._may_send_form(head):
+                return 0
         elif kind == BODY_MSGPACK and not call.route.gives_stream:
             call.codec = CODEC_MSGPACK
         elif kind != BODY_JSON and not (kind == BODY_NONE and head.content_length == 0):
@@ -323,6 +334,8 @@ cdef class HttpTerms:
         if self.target is None or self.fault_status:
             return body
         try:
+            if self.has_pairs:
+                return self.routed.payload_of_pairs(body)
             if self.routed is not None:
                 return self.routed.payload(head.query, body, "msgpack" if call.codec == CODEC_MSGPACK else "json")
             if head.verb != VERB_POST:
@@ -408,8 +421,11 @@ cdef class HttpTerms:
         elif head.verb != VERB_POST:
             return self.refuse_later(call, 405, f"{route.method} is called by POST")
         elif route.takes_stream:
+            if kind == BODY_FORM and self.target.open_form is not None:
+                return self._open_form(call, head)
             if kind != BODY_LINES:
-                text = f"{route.method} takes a stream: send Content-Type application/x-ndjson"
+                form = "" if self.target.open_form is None else " or multipart/form-data"
+                text = f"{route.method} takes a stream: send Content-Type application/x-ndjson{form}"
                 return self.refuse_later(call, 415, text)
             self.takes_lines = True
         elif kind == BODY_MSGPACK and not route.gives_stream:
@@ -417,6 +433,24 @@ cdef class HttpTerms:
         elif kind != BODY_JSON:
             text = f"{route.method}: send Content-Type application/json or application/msgpack"
             return self.refuse_later(call, 415, text)
+        return self._check_form(call, head)
+
+    cdef bint _may_send_form(self, RequestHead head) except -1:
+        """Return whether a form may come from where it does; otherwise it is refused."""
+        if self.origin is not None or takes_form(head):
+            return True
+        self.set_fault(403, "pages of that site may not send forms to this server (HTTP.cors_origins)", b"")
+        return False
+
+    cdef int _open_form(self, ServerCall call, RequestHead head) except -1:
+        """Take a form, whose file is the stream of the call."""
+        if not self._may_send_form(head):
+            return 0
+        try:
+            self.upload = self.target.open_form(head.field_text(FIELD_CONTENT_TYPE))
+        except CallError as error:
+            return self.refuse_later(call, 400, f"{call.route.method}: {error.message}")
+        self.takes_lines = True
         return self._check_form(call, head)
 
     cdef int _check_form(self, ServerCall call, RequestHead head) except -1:

@@ -27,6 +27,9 @@ cdef class HttpServedConnection(EngineServedConnection):
         # The peer of the connection itself, where requests have peers of their own; None: they have not.
         object own_peer
 
+        # The settings by which the clients of WebSockets at mounted applications are pinged.
+        object keepalive
+
         # The talk of a WebSocket, or None.
         SocketEnd talk
 

@@ -46,6 +46,7 @@ from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.rpcx.requests cimport unknown_codec_in_go, unknown_method_in_go
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport take_client
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY
 
@@ -249,26 +250,22 @@ cdef class HttpServedConnection(EngineServedConnection):
         if compress is not None:
             terms.packing = PACKED if compress else NOT_PACKED
 
-    def peer_of(self, ServerCall call not None):
-        """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
-        cdef object peer = terms_of(call).peer
-        return self.peer_info if peer is None else peer
-
     cdef int follow_proxy(self, ServerCall call, RequestHead head) except -1:
         """Take the client of a trusted proxy as the peer of this request."""
-        cdef HttpTerms terms = terms_of(call)
+        cdef tuple refusal
         if self.own_peer is None:
             self.own_peer = self.peer_info
-        terms.peer = self.service.proxies(
-            self.own_peer, head.values("x-forwarded-for"), head.values("x-forwarded-proto")
+        refusal = take_client(
+            call,
+            self.service.proxies.client_of(
+                self.own_peer, head.values("x-forwarded-for"), head.values("x-forwarded-proto")
+            ),
+            self.protocol,
         )
-        if terms.peer is not None:
-            terms.peer.protocol = self.protocol
-            self.peer_info = terms.peer
+        if call.client is not None:
+            self.peer_info = call.client
             self.peer_key = 0
-            # The certificate of the connection is that of the proxy.
-            call.identity = None
-        return 0
+        return 0 if refusal is None else terms_of(call).set_fault(refusal[0], refusal[1], b"")
 
     def note_mistakes(self, ServerCall call not None, bytes payload):
         """Keep all mistakes in arguments by name."""
@@ -410,7 +407,14 @@ cdef class HttpServedConnection(EngineServedConnection):
             self._await_sign(connection, now)
         return self.sign_due_ns
 
+    cdef object form_of(self, Call call):
+        return terms_of(call).upload
+
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        return self.reader_waits(call)
+
+    cdef int reader_waits(self, Call call) except -1:
+        # A message of more than half a window is held until its reader asks for the next one.
         cdef HttpConnection connection = self.owner()
         if connection is not None and connection.is_body_held and self.call is call and call.stream is not None:
             if (<ServedStream>call.stream).held <= self.service.window_bytes // 2:

@@ -8,6 +8,8 @@ cdef enum BodyKind:
     BODY_MSGPACK = 2
     BODY_LINES = 3
     BODY_OTHER = 4
+    BODY_FORM = 5
+    BODY_PAIRS = 6
 
 cdef enum StreamForm:
     # How the messages of an answer are written; FORM_NONE: none of the forms that the caller accepts.

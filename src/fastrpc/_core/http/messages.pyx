@@ -41,7 +41,7 @@ cdef tuple TRUTHS = (b"true", b"\xc3")
 
 
 cdef int body_kind(RequestHead head) noexcept:
-    """Return what the body is; of its parameters only a charset counts, and that has to be UTF-8."""
+    """Return what the body is; of the parameters of a text only a charset counts, and that has to be UTF-8."""
     cdef Py_ssize_t size = 0, end = 0
     cdef const char* text = head.field_data(FIELD_CONTENT_TYPE, &size)
     if text is NULL:
@@ -50,10 +50,14 @@ cdef int body_kind(RequestHead head) noexcept:
         return BODY_OTHER
     while end < size and text[end] not in b"; \t":
         end += 1
+    if is_text(text, end, b"multipart/form-data"):
+        return BODY_FORM
     if end < size and not _is_utf8(text + end, size - end):
         return BODY_OTHER
     if is_text(text, end, b"application/json"):
         return BODY_JSON
+    if is_text(text, end, b"application/x-www-form-urlencoded"):
+        return BODY_PAIRS
     if is_text(text, end, b"application/msgpack"):
         return BODY_MSGPACK
     return BODY_LINES if is_text(text, end, b"application/x-ndjson") else BODY_OTHER

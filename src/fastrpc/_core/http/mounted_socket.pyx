@@ -16,6 +16,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, UNAVAILABLE
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.http_served_connection cimport HttpServedConnection
@@ -28,12 +29,12 @@ from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.websocket.frames cimport (
     CLOSE_INTERNAL_ERROR,
     CLOSE_NORMAL,
-    CLOSE_NO_CODE,
     CLOSE_POLICY,
     CLOSE_RESTART,
     OPCODE_BINARY,
     OPCODE_TEXT,
     WebSocketReader,
+    is_close_code,
 )
 
 from fastrpc._core.http.mounted_request import ClientGoneError
@@ -59,6 +60,8 @@ cdef class MountedSocket(SocketEnd):
         self.call = request.call
         self.terms = terms_of(request.call)
         self.reader = WebSocketReader(self.service.body_bytes, takes_text=True, takes_binary=True)
+        self.ping_after_ns = nanoseconds(connection.keepalive.interval)
+        self.gone_after_ns = nanoseconds(connection.keepalive.timeout)
         self._request = request
         self._messages = deque()
         self._name = request.call.method
@@ -127,8 +130,8 @@ cdef class MountedSocket(SocketEnd):
             self._refuse()
         elif kind == "websocket.close":
             self._code, self._reason = message.get("code") or CLOSE_NORMAL, message.get("reason") or ""
-            if not CLOSE_NORMAL <= self._code <= 4999 or self._code in (CLOSE_NO_CODE, CLOSE_ABNORMAL):
-                raise ValueError(f"{self._name}: the code of a close is {self._code}, it must be 1000 to 4999")
+            if not is_close_code(self._code):
+                raise ValueError(f"{self._name}: a close frame cannot have the code {self._code} (RFC 6455, section 7.4)")
             self._end(self._code, self._reason)
         elif kind == "websocket.send" and self._has_accepted:
             self._send_message(message)

@@ -42,7 +42,7 @@ cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
 
 cdef dict MICROSECONDS = {"H": 3_600_000_000, "M": 60_000_000, "S": 1_000_000, "m": 1_000, "u": 1}
 
-# Fields that are entries of metadata under their own name; an id is taken over where it is plain.
+# Fields that become entries of metadata under their own names; X-Request-Id does so only where it is plain.
 cdef tuple NAMED = (
     (FIELD_AUTHORIZATION, b"authorization"),
     (FIELD_TRACEPARENT, b"traceparent"),
@@ -50,7 +50,7 @@ cdef tuple NAMED = (
 )
 cdef bytes REQUEST_ID = b"frpc-request-id"
 
-# Of a metadata value in a field, what stands for itself beside letters and digits: all visible ASCII but the percent sign.
+# Characters of a metadata value that a field has unencoded, beside letters and digits: visible ASCII without "%".
 cdef str VISIBLE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 cdef enum:
@@ -63,7 +63,7 @@ cdef str TOKEN_PREFIX = "fastrpc.bearer."
 cdef str VERSION = "13"
 
 
-# An attacker's characters in a message are shown as what they are.
+# Escaped: text of a request must not put control characters into an error or a log.
 cdef str _shown(str text):
     return ascii(text[:100])
 

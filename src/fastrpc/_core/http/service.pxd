@@ -25,6 +25,9 @@ cdef class HttpMethod:
         object _arguments_of
         object _mistakes_in
 
+        # Returns the reader of a form by its Content-Type (`fastrpc.server.http.forms`), None: the method takes no file.
+        object open_form
+
     cdef Marshal marshal(self, int codec)
     cdef bytes arguments(self, str query)
     cdef bytes mistakes(self, int codec, bytes payload)
@@ -82,6 +85,10 @@ cdef class HttpService:
 
 # Return whether the page that sent a request may; `origin` is set for one from elsewhere that may.
 cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1
+
+# Return whether a request that no page of another origin sent may be a form: a browser sends forms without a preflight,
+# and may have left out from which of the sites that share a domain.
+cdef bint takes_form(RequestHead head) noexcept
 
 # Return whether a browser asks with this request whether it may send another one.
 cdef bint is_preflight(RequestHead head) except -1

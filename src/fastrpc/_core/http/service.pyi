@@ -16,6 +16,7 @@ class HttpMethod:
         marshal_of: returns the marshal for "json" or "msgpack"; CallError where the codec cannot carry its types.
         arguments_of: returns the arguments in a query, as JSON by name.
         mistakes_in: returns the mistakes in refused arguments in a codec, encoded in it, or None.
+        open_form: returns the reader of a form with this Content-Type; None where the method takes no file.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class HttpMethod:
         *,
         is_safe: bool,
         is_protobuf: bool = False,
+        open_form: Callable[[str], Any] | None = None,
     ) -> None: ...
     @property
     def route(self) -> MethodRoute: ...
@@ -64,7 +66,7 @@ class HttpService:
     #: Finds the method of a path, and its request (`fastrpc.server.http.routes`); None: there are no routes.
     routes: Callable[[str, bytes], tuple[MethodRoute, Any, str] | None] | None
     #: Finds the client of a request by a trusted proxy (`fastrpc.server.http.forwarded`); None: none are trusted.
-    proxies: Callable[[Any, Any, Any], Any] | None
+    proxies: Any
     #: Finds the application at a path (`fastrpc.hosting.mounts`); None: none is mounted.
     mounts: Callable[[bytes], Any] | None
     @property

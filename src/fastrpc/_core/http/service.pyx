@@ -38,7 +38,7 @@ cdef class HttpMethod:
 
     def __init__(
         self, MethodRoute route not None, marshal_of not None, arguments_of not None, mistakes_in=None, *, bint is_safe,
-        bint is_protobuf=False
+        bint is_protobuf=False, open_form=None
     ):
         self.route = route
         self.is_safe = is_safe
@@ -46,6 +46,7 @@ cdef class HttpMethod:
         self._marshal_of = marshal_of
         self._arguments_of = arguments_of
         self._mistakes_in = mistakes_in
+        self.open_form = open_form
 
     cdef Marshal marshal(self, int codec):
         """Return what encodes and decodes calls in JSON or msgpack; CallError where that cannot carry the types."""
@@ -168,6 +169,12 @@ cdef bint takes_page(HttpService service, RequestHead head, list origin) except 
             return True
     data = head.field_data(FIELD_SEC_FETCH_SITE, &size)
     return data is NULL or not is_text(data, size, b"cross-site")
+
+
+cdef bint takes_form(RequestHead head) noexcept:
+    cdef Py_ssize_t size = 0
+    cdef const char* data = head.field_data(FIELD_SEC_FETCH_SITE, &size)
+    return data is NULL or not is_text(data, size, b"same-site")
 
 
 cdef bint is_preflight(RequestHead head) except -1:

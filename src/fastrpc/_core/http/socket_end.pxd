@@ -35,6 +35,10 @@ cdef class SocketEnd:
         uint64_t message_due_ns
         Py_ssize_t message_bytes
 
+        # The silence after which a peer is pinged, 0: never; that after a ping, 0: as for requests.
+        uint64_t ping_after_ns
+        uint64_t gone_after_ns
+
         # When the credential expires, 0: not.
         uint64_t expires_ns
 

@@ -5,7 +5,8 @@
     frames ──► WebSocketReader ──► message_came     ping: pong     close: peer_closes
 
 The times are those of requests (HTTPLimits): each message has `body_idle_seconds`, as a body has. While a call is under way,
-a peer that was silent for `idle_seconds` is sent a ping, and is gone if nothing comes of it.
+a peer that was silent for `idle_seconds` is sent a ping, and is gone if nothing comes of it. At a mounted application both
+times are those of `Keepalive`.
 """
 
 from libc.stdint cimport uint64_t
@@ -43,12 +44,15 @@ cdef class SocketEnd:
         """End the handshake, with further fields in its answer."""
         cdef uint64_t first
         self.began_ns = self.used_ns = now_ns()
-        self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
+        if self.terms.mount is None or self.terms.needs_identity:
+            self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
+        if self.gone_after_ns == 0:
+            self.ping_after_ns, self.gone_after_ns = engine.life.idle_ns, engine.life.patience_ns
         engine.has_begun = engine.is_upgraded = True
         # It may have calls under way at every instant: at its age it is closed.
         engine.life.closes_by_answers = False
         engine.write(switching_lines(engine.head, protocol, lines))
-        first = min(engine.life.patience_ns, engine.life.idle_ns)
+        first = min(engine.life.patience_ns, engine.life.idle_ns, self.ping_after_ns or engine.life.idle_ns)
         return engine._wait_until(earlier(self.began_ns + first, self.expires_ns))
 
     # Hooks
@@ -229,17 +233,18 @@ cdef class SocketEnd:
 
     cdef uint64_t _check_peer(self, HttpConnection engine, uint64_t now) except? 0:
         """Ask a peer that is silent during a call whether it is there."""
-        cdef uint64_t idle_ns = engine.life.idle_ns, wait_ns = engine.life.patience_ns
+        if self.ping_after_ns == 0:
+            return 0
         if engine.is_body_held:
             # Nothing is read, so silence proves nothing.
             self.pinged_ns = 0
-            return now + idle_ns
-        if self.pinged_ns == 0 and now >= engine.received_ns + idle_ns:
+            return now + self.ping_after_ns
+        if self.pinged_ns == 0 and now >= engine.received_ns + self.ping_after_ns:
             self.pinged_ns = now
             self.send_frame(engine, OPCODE_PING, b"")
         if self.pinged_ns == 0:
-            return engine.received_ns + idle_ns
-        if now >= self.pinged_ns + wait_ns:
+            return engine.received_ns + self.ping_after_ns
+        if now >= self.pinged_ns + self.gone_after_ns:
             engine.abort()
             return 0
-        return self.pinged_ns + wait_ns
+        return self.pinged_ns + self.gone_after_ns

@@ -119,8 +119,12 @@ cdef class Http2Connection(Engine):
         return 0
 
     cdef bint may_lend(self) noexcept:
-        """Return whether memory is left for windows to grow."""
-        return True
+        """Return whether memory is left for windows to grow. Messages that wait for the pool come first."""
+        return not self.incoming.flow.lacks_pool
+
+    cdef int grant_waiting(self) except -1:
+        """Let the messages come that wait for the pool."""
+        return 0
 
     cdef int on_closed(self) except -1:
         """This side ends the connection."""
@@ -200,8 +204,10 @@ cdef class Http2Connection(Engine):
         cdef Py_ssize_t at = 0, taken
         while at < size and not self.is_closed:
             taken = self.incoming.parse(data + at, size - at, &frame, self.now)
-            if taken <= 0:
-                return at if taken == 0 else size + self._violate(&frame.violation)
+            if taken < 0:
+                return size + self._violate(&frame.violation)
+            if taken == 0:
+                return at + (self.finish_drain() if self.control.drain_is_due else 0)
             at += taken
             if frame.kind == KIND_NOTHING:
                 continue
@@ -212,7 +218,7 @@ cdef class Http2Connection(Engine):
                 self.incoming.note_rest(0, self.now)
                 return at
         self.incoming.note_rest(0, self.now)
-        return size
+        return size + (self.finish_drain() if self.control.drain_is_due else 0)
 
     @cython.nonecheck(False)
     cdef int _take_frame(self, Http2Frame* frame) except -1:
@@ -281,7 +287,7 @@ cdef class Http2Connection(Engine):
             else:
                 self.on_data(stream, frame.data, frame.size, frame.ends_stream)
                 self._is_over(stream)
-        return 0 if self.is_closed else self.incoming.place(frame.size)
+        return 0 if self.is_closed else self.incoming.place_of(stream, frame.size)
 
     cdef char* body_place(self, Py_ssize_t* room) except? NULL:
         cdef Http2Stream stream = self.incoming.data_stream
@@ -303,7 +309,7 @@ cdef class Http2Connection(Engine):
             else:
                 self.on_placed(stream, size, ends_stream)
                 self._is_over(stream)
-        return 0 if self.is_closed else self.incoming.place(size)
+        return 0 if self.is_closed else self.incoming.place_of(stream, size)
 
     cdef object body_owner(self):
         return self.incoming.sink
@@ -497,10 +503,18 @@ cdef class Http2Connection(Engine):
         cdef bint may_lend = stream.windows.growth.grown == 0 or self.may_lend()
         return 0 if self.is_closed else self.incoming.take(stream, size, may_lend) + self.written()
 
+    cdef int take_messages(self, Http2Stream stream, Py_ssize_t size) except -1:
+        cdef FlowControl flow = self.incoming.flow
+        self.take(stream, size - <Py_ssize_t>flow.repay(&stream.windows, size))
+        return self.grant_waiting() if flow.lacks_pool else 0
+
     cdef int let_grow(self, Http2Stream stream) except -1:
         if self.is_closed or not stream.windows.growth.was_short:
             return 0
         return self.incoming.reader_waits(stream, self.may_lend()) + self.written()
+
+    cdef int release(self, Http2Stream stream) except -1:
+        return 0 if self.is_closed else self.incoming.release(stream) + self.written()
 
     cdef int grant(self, Http2Stream stream, int64_t size) except -1:
         return 0 if self.is_closed else self.incoming.grant(stream, size) + self.written()
@@ -519,8 +533,13 @@ cdef class Http2Connection(Engine):
             return 0
         stream.is_known = False
         self.incoming.flow.end_window(&stream.windows)
+        if stream.keeps_credit and not self.is_closed:
+            self.release(stream)
         self.control.expect_late(stream.was_cut_short)
-        return 0 if self.is_closed else self.on_over(stream)
+        if self.is_closed:
+            return 0
+        self.on_over(stream)
+        return self.grant_waiting() if self.incoming.flow.lacks_pool else 0
 
     # Bytes out
 

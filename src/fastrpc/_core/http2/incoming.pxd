@@ -39,8 +39,10 @@ cdef class Http2Control:
         OwnSettings ours
         bint has_opened
 
-        # Our drain (DrainStep), the instant of its first step, and the last id that is taken.
+        # Our drain (DrainStep), the instant of its first step, and the last id that is taken; whether the second step
+        # follows at the end of this read.
         int drain_step
+        bint drain_is_due
         uint64_t drain_started_ns
         uint32_t last_taken
 
@@ -137,8 +139,14 @@ cdef class Http2Incoming:
     cdef char* place_in(self, Assembly sink, Py_ssize_t* room, Py_ssize_t trusted) except? NULL
     cdef bint placed(self, Py_ssize_t size, uint64_t now) except -1
 
+    # Return the bytes that may still come of a stream: what its window has left, and the rest of a frame under way.
+    cdef inline int64_t to_come(self, Http2Stream stream) noexcept:
+        return self.flow.receivable(&stream.windows) + (self.parser.missing_data() if self.data_stream is stream else 0)
+
     # Return credit of the connection for bytes in their place, of a stream (as a grant beyond its window, as its growth).
     cdef int place(self, Py_ssize_t size) except -1
+    cdef int place_of(self, Http2Stream stream, Py_ssize_t size) except -1
+    cdef int release(self, Http2Stream stream) except -1
     cdef int take(self, Http2Stream stream, Py_ssize_t size, bint may_lend) except -1
     cdef int reader_waits(self, Http2Stream stream, bint may_lend) except -1
     cdef int grant(self, Http2Stream stream, int64_t size) except -1

@@ -141,7 +141,8 @@ cdef class Http2Control:
     cdef int take_ping(self, Http2Frame* frame, uint64_t now, bint is_stuck, Violation* violation) except -2:
         if frame.flags & FLAG_ACK:
             if self.drain_step == DRAIN_ANNOUNCED and memcmp(frame.data, PyBytes_AS_STRING(PING_OF_DRAIN), PING_BYTES) == 0:
-                self.finish_drain()
+                # Behind what came with the answer: clients send it before requests that they have queued.
+                self.drain_is_due = True
                 return 0
             return 0 if self.silence.asked_ns else self.skip(KIND_PING, now, violation)
         if self.sender.frames_sent != self.sent_before_ping:
@@ -239,6 +240,7 @@ cdef class Http2Control:
         if self.drain_step != DRAIN_ANNOUNCED:
             return False
         self.drain_step = DRAIN_FINAL
+        self.drain_is_due = False
         self.last_taken = 0 if self.is_client else self.streams.highest
         self.expect_late(True)
         put_goaway(self.sender.out, self.last_taken, CODE_NONE, b"")
@@ -399,6 +401,19 @@ cdef class Http2Incoming:
     cdef int place(self, Py_ssize_t size) except -1:
         cdef int64_t credit = self.flow.place(size)
         return put_window_update(self.out, 0, <uint32_t>credit) if credit else 0
+
+    @cython.nonecheck(False)
+    cdef int place_of(self, Http2Stream stream, Py_ssize_t size) except -1:
+        if stream is not None and stream.keeps_credit:
+            stream.kept_credit += size
+            return 0
+        return self.place(size)
+
+    cdef int release(self, Http2Stream stream) except -1:
+        cdef Py_ssize_t size = <Py_ssize_t>stream.kept_credit
+        stream.keeps_credit = False
+        stream.kept_credit = 0
+        return self.place(size) if size else 0
 
     cdef int take(self, Http2Stream stream, Py_ssize_t size, bint may_lend) except -1:
         if stream.is_ended_by_peer:

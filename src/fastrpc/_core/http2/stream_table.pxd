@@ -16,6 +16,8 @@ cdef struct StreamWindows:
     int64_t replaced
     # The credit that is owed, and how far the window for receiving has grown.
     Growth growth
+    # Bytes of the pool that it was granted beyond the window, for long messages that were not taken yet.
+    int64_t granted
 
 
 @cython.final
@@ -25,8 +27,11 @@ cdef class FlowControl:
         readonly int64_t sending
         Window receiving
 
-        # The bytes that streams may borrow of the connection beyond their first windows.
+        # The bytes that streams may borrow of the connection beyond their first windows; those of them that streams were
+        # granted for long messages; whether such a message waits for more.
         WindowPool pool
+        readonly int64_t granted
+        bint lacks_pool
 
         # The first windows of streams: by the peer's settings, and by those of ours that count.
         readonly int64_t first_sending
@@ -35,8 +40,11 @@ cdef class FlowControl:
         # At least the highest `StreamWindows.sending` of all streams that are open.
         int64_t _highest
 
-    # Return the bytes that a stream may send now.
+    # Return the bytes that a stream may send now, and those that it may receive.
     cdef int64_t sendable(self, const StreamWindows* stream) noexcept
+    cdef inline int64_t receivable(self, const StreamWindows* stream) noexcept:
+        return self.first_receiving + stream.receiving
+
     cdef int sent(self, StreamWindows* stream, Py_ssize_t size) noexcept
 
     # Apply WINDOW_UPDATE of the connection (stream NULL) or a stream. -1: it breaks a rule, of the connection or the stream.
@@ -57,11 +65,16 @@ cdef class FlowControl:
     cdef int64_t place(self, Py_ssize_t size) noexcept
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept
 
+    # Take bytes from the pool for a message longer than the window of its stream; `is_first`: whatever it has. False: the
+    # message waits (`lacks_pool`). Return how many of the bytes that the program took were granted: they are in the pool.
+    cdef bint borrow(self, StreamWindows* stream, int64_t size, bint is_first, bint may_lend) noexcept
+    cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept
+
     # Let a message go on beyond the window of its stream; return the credit to send now.
     cdef int64_t grant(self, StreamWindows* stream, int64_t size) noexcept
 
     # The reader of a stream waits: let its window grow, and return the credit to send now, 0: none. A stream is over: what
-    # its window has grown goes back.
+    # its window has grown, and what it was granted, goes back.
     cdef int64_t reader_waits(self, StreamWindows* stream, bint may_lend) noexcept
     cdef int end_window(self, StreamWindows* stream) noexcept
     cdef int64_t _credit(self, StreamWindows* stream, int64_t credit) noexcept
@@ -98,6 +111,10 @@ cdef class Http2Stream:
         readonly int64_t content_left
 
         StreamWindows windows
+
+        # Whether received bytes keep their credit of the connection (`Http2Connection.release`), and how many do.
+        bint keeps_credit
+        int64_t kept_credit
 
         # Our messages that wait, the first one of a chain (Http2Message) or None, and where the stream waits with them: in
         # a queue, or for its own window.

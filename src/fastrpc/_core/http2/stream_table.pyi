@@ -13,6 +13,10 @@ class FlowControl:
         """Bytes that a new stream may send."""
 
     @property
+    def granted(self) -> int:
+        """Bytes of the stream pool that streams were granted for long messages."""
+
+    @property
     def first_receiving(self) -> int:
         """Bytes that the peer may send on a new stream."""
 

@@ -132,6 +132,22 @@ cdef class FlowControl:
         settle(&stream.growth, &self.pool, self.first_receiving, may_lend)
         return self._credit(stream, take_owed(&stream.growth))
 
+    cdef bint borrow(self, StreamWindows* stream, int64_t size, bint is_first, bint may_lend) noexcept:
+        if not is_first and (size > self.pool.left or not may_lend):
+            self.lacks_pool = True
+            return False
+        stream.granted += size
+        self.granted += size
+        self.pool.left -= size
+        return True
+
+    cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept:
+        cdef int64_t granted = min(stream.granted, size)
+        stream.granted -= granted
+        self.granted -= granted
+        self.pool.left += granted
+        return granted
+
     cdef int64_t grant(self, StreamWindows* stream, int64_t size) noexcept:
         cdef int64_t credit = min(size, HIGHEST_WINDOW - self.first_receiving - stream.receiving)
         return 0 if credit <= 0 else self._credit(stream, credit)
@@ -154,6 +170,8 @@ cdef class FlowControl:
     cdef int end_window(self, StreamWindows* stream) noexcept:
         if stream.growth.grown:
             give_back(&stream.growth, &self.pool, stream.growth.grown)
+        if stream.granted:
+            self.repay(stream, stream.granted)
         return 0
 
     cdef int64_t widen(self, int64_t size) noexcept:

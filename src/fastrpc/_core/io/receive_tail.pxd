@@ -42,5 +42,6 @@ cdef class ReceiveTail:
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0
     cdef uint64_t _dated_back(self, LoopState loop_state, uint64_t now) noexcept
     cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1
-    cdef int watched(self, PollClock polls, bint for_turn) except -1
+    cdef int _note_unread(self, uint64_t now, object transport) except -1
+    cdef int watched(self, PollClock polls, object transport, bint for_turn) except -1
     cdef int released(self) noexcept

@@ -151,21 +151,28 @@ cdef class ReceiveTail:
             if self.behind_bytes > 0:
                 return 0
             self.emptied_ns = self.full_ns
+        return self._note_unread(now, transport)
+
+    cdef int watched(self, PollClock polls, object transport, bint for_turn) except -1:
+        """The loop watches the socket again; until now it had no turn for it, or the connection was not to be read."""
+        self.watched_ns = now_ns()
+        if not for_turn:
+            self.emptied_ns = self.watched_ns
+            return 0
+        # The next poll does not tell when the socket was empty, and its instant may be noted behind this: what lies there
+        # came before, at an unknown time.
+        if not self.is_behind:
+            self._note_unread(self.watched_ns, transport)
+        return polls.arm(self.watched_ns, False)
+
+    cdef int _note_unread(self, uint64_t now, object transport) except -1:
+        """Date the bytes in the socket by the last read; bytes that come after them have a later date."""
         self.behind_bytes = unread_bytes(transport)
         self.is_behind = self.behind_bytes > 0
         if self.is_behind:
             self.full_ns = now
         else:
             self.emptied_ns = now
-        return 0
-
-    cdef int watched(self, PollClock polls, bint for_turn) except -1:
-        """The loop watches the socket again; until now it had no turn for it, or the connection was not to be read."""
-        self.watched_ns = now_ns()
-        if for_turn:
-            # The next poll does not tell when the socket was empty.
-            return polls.arm(self.watched_ns, False)
-        self.emptied_ns = self.watched_ns
         return 0
 
     cdef int released(self) noexcept:

@@ -161,7 +161,7 @@ cdef class Session(SessionOutput):
     def _resume_after_turn(self):
         if self.transport is None or self.transport.is_closing() or self.is_held_back or self.tail.is_put_off:
             return
-        self.tail.watched(self.loop_state.turns.polls, True)
+        self.tail.watched(self.loop_state.turns.polls, self.transport, True)
         self.transport.resume_reading()
 
     cdef int _heard(self) except -1:
@@ -316,7 +316,7 @@ cdef class Session(SessionOutput):
         if self.transport is None or self.transport.is_closing():
             return 0
         if not self.is_held_back:
-            self.tail.watched(self.loop_state.turns.polls, True)
+            self.tail.watched(self.loop_state.turns.polls, self.transport, True)
             self.transport.resume_reading()
         if self.has_end:
             self.engine.eof()
@@ -428,7 +428,7 @@ cdef class Session(SessionOutput):
             self.transport.pause_reading()
             self._watch_peer()
         elif not self.has_turn:
-            self.tail.watched(self.loop_state.turns.polls, False)
+            self.tail.watched(self.loop_state.turns.polls, self.transport, False)
             self.transport.resume_reading()
         return 0
 

@@ -6,19 +6,19 @@
     ConcurrencyLimiter     calls in progress        ─┴──► KeyTable: a word for each key
       └── AdaptiveLimit    moves its limit
 
-**KeyTable** has the words in a fixed piece of memory that forked processes may share::
+**KeyTable** keeps the words in memory of a fixed size that forked processes may share::
 
     key ──► 64 places from hash(key) on ──► its own word
                     └─► no free place, none that is idle ──► the overflow word, shared by all such keys
 
 A word at or below the caller's idle value means the same as no word: a full bucket, no call in progress. Only such
-places are given to other keys, so a caller cannot reset a spent bucket by sending many keys. A place that becomes free
-breaks no search, because every search looks at its whole window.
+places are given to other keys, so a caller cannot reset a spent bucket by sending many keys. Every search looks at all 64
+places, so it finds its key behind a place that became free.
 
 Keys are kept as their 64-bit hash under a secret of this process: two of 10,000 keys share a word with a chance of
-3e-12, and callers cannot choose them. Processes change keys and words without locks, so one that is killed holds
-nothing up. Two that bring the same new key at the same instant may give it two places: the second one is idle from then
-on.
+3e-12, and callers cannot choose them. Processes change keys and words without locks, so a killed process
+blocks no other. Two processes that meet a new key at the same instant may give it two places; the second one then stays
+idle.
 
 **RateLimiter**: a bucket is one word, the instant at which it will be full again: the theoretical arrival time of the
 generic cell rate algorithm (ITU-T I.371). Taking a token moves it on by the time in which a token comes; a bucket whose
@@ -57,8 +57,10 @@ cdef enum:
 cdef uint64_t[2] secret
 secret[0], secret[1] = int.from_bytes(os.urandom(8), "little"), int.from_bytes(os.urandom(8), "little")
 
-cdef uint64_t WINDOW_NS = 100_000_000
 cdef uint64_t SECOND_NS = 1_000_000_000
+# The constants of AdaptiveLimit: time between two medians, the 1.5 and 0.2 of its formulas, and the medians for which half
+# of the limit holds.
+cdef uint64_t MEDIAN_NS = 100_000_000
 cdef double TOLERANCE = 1.5
 cdef double SMOOTHING = 0.2
 
@@ -212,7 +214,7 @@ cdef class AdaptiveLimit:
         elif held_ns:
             self._times[self._ended % SAMPLES] = held_ns
             self._ended += 1
-        if now >= self._began_ns + WINDOW_NS:
+        if now >= self._began_ns + MEDIAN_NS:
             self._end_window(now)
         return 0
 

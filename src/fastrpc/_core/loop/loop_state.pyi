@@ -10,6 +10,9 @@ from fastrpc._core.loop.turns import Turns
 
 states: WeakValueDictionary[int, LoopState]
 
+async def slept(seconds: float) -> None:
+    """Sleep for at least so many seconds."""
+
 @final
 class HeldSockets:
     """The sockets of one loop whose input is held, asked once a second whether their peer is gone."""

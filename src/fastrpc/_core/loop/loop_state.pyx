@@ -6,6 +6,7 @@ The thread and `loop.is_running()` tell whether a client is used in its own loop
 `getpid` on Python 3.11, twice a call.
 """
 
+import asyncio
 import contextvars
 import sys
 import weakref
@@ -51,6 +52,9 @@ cdef enum:
     LATE_TICK_NS = 1_000_000
     # A timer is armed so much later than it is due, see `_arm`.
     ARMED_NS = 1_000_000
+
+# A longer pause is not watched: seconds.
+cdef double LONGEST_SLEEP = 1e9
 
 # Seconds between two looks at the held sockets.
 cdef double LOOK_SECONDS = 1.0
@@ -270,6 +274,22 @@ def wrong_loop(kind, own, other):
     return RuntimeError(
         f"this {kind} belongs to {loop_label(own)} and was used from {loop_label(other)}; make one for each loop"
     )
+
+
+async def slept(seconds):
+    """Sleep for at least so many seconds."""
+    cdef uint64_t until, now
+    if not 0 < seconds < LONGEST_SLEEP:
+        await asyncio.sleep(seconds)
+        return
+    until = now_ns() + <uint64_t>(<double>seconds * 1e9)
+    # uvloop counts whole milliseconds from the start of its turn: its timers may be early.
+    while True:
+        await asyncio.sleep(seconds)
+        now = now_ns()
+        if now >= until:
+            return
+        seconds = <double>(until - now) / 1e9
 
 
 cdef str loop_label(loop):

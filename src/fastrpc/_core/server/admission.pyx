@@ -240,7 +240,7 @@ cdef class CallAdmission:
         elif status == PERMISSION_DENIED:
             count_refusal("denied")
         if logger.isEnabledFor(DEBUG):
-            peer = call.connection.describe_peer()
+            peer = call.get_peer()
             logger.debug(
                 "refused a call of %s: %s",
                 peer,

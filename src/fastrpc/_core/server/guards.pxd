@@ -91,6 +91,7 @@ cdef class Guards(CallAdmission):
     cdef int refuse_access(self, ServerCall call, str method, int status) except -1
     cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1
     cdef int refuse_late_in(self, ServerCall call, str step) except -1
+    cdef int refuse_client(self, ServerCall call, tuple refusal) except -1
     cdef int refuse_absent(self, ServerCall call, str text) except -1
     cdef bint knows_peer(self, object engine) except -1
     cdef bint may_call(self, object identity, object route) except -1

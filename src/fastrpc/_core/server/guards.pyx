@@ -64,6 +64,8 @@ cdef class BoundLimit:
         if self.kind == KEY_FIXED:
             return self.key
         if self.kind == KEY_PEER:
+            if call.client is not None:
+                return key_of(call.client._limit_name())
             if not connection.peer_key:
                 connection.peer_key = key_of(connection.gate.dispatcher.peer_name(connection))
             return connection.peer_key
@@ -239,6 +241,15 @@ cdef class Guards(CallAdmission):
         """Refuse a call of a method that may still come."""
         call.pushback_ms = ABSENT_PAUSE_MS
         self.refuse(call, UNAVAILABLE, text)
+        call.pushback_ms = 0
+        return 0
+
+    cdef int refuse_client(self, ServerCall call, tuple refusal) except -1:
+        """Refuse a call of a client of a trusted proxy by its address: a status of HTTP, and a text."""
+        if refusal[0] == 403:
+            return self.refuse(call, PERMISSION_DENIED, refusal[1])
+        call.pushback_ms = REFUSED_PAUSE_MS
+        self.refuse(call, RESOURCE_EXHAUSTED, refusal[1])
         call.pushback_ms = 0
         return 0
 

@@ -48,6 +48,9 @@ cdef class ServerCall(Call):
         # While it is refused, milliseconds after which its caller may retry, 0: not stated.
         readonly uint32_t pushback_ms
 
+        # The client of a trusted proxy that made it, None: the peer of the connection did.
+        object client
+
         # Its own identity, or None; the instant at which its own credential expires, 0: never.
         object own_identity
         uint64_t own_expires_ns
@@ -87,6 +90,18 @@ cdef inline int keep_identity(ServerCall call) noexcept:
         call.keeps_identity = True
         call.own_identity = call.connection.identity
     return 0
+
+
+# Let a call have the client of a trusted proxy as its peer, and return the refusal of that client, or None: both as
+# `fastrpc.server.http.forwarded` found them, None without any.
+cdef inline tuple take_client(ServerCall call, tuple found, str protocol):
+    if found is None:
+        return None
+    call.client = found[0]
+    call.client.protocol = protocol
+    # The certificate of the connection is that of the proxy.
+    call.keeps_identity = True
+    return found[1]
 
 
 # Return whether the credential that admitted a call has expired since: it would start unauthenticated.

@@ -59,6 +59,8 @@ cdef class ServerCall(Call):
     """A call being served, which `current_call()` returns."""
 
     cdef object get_peer(self):
+        if self.client is not None:
+            return self.client
         return None if self.connection is None else self.connection.peer_of(self)
 
     cdef bytes get_request_entry(self):
@@ -154,6 +156,7 @@ cdef class ServerCall(Call):
             or self.charge
             or self.waiting_payload is not None
             or self.has_own_credential
+            or self.client is not None
             or self.outcome_error is not None
             or self.task is not None
         ):

@@ -203,6 +203,7 @@ cdef class ServedConnection:
     cdef int check_sent(self, Call call, bytes metadata) except -1
     cdef bint takes_codec(self, Call call) except -1
     cdef Marshal marshal_of(self, Call call)
+    cdef object form_of(self, Call call)
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1
     cdef int weigh_answer(self) except -1
     cdef int64_t cut_bytes(self) except? -1

@@ -272,6 +272,10 @@ cdef class ServedConnection:
             marshal = route.marshals[call.codec] = self.gate.dispatcher.marshal_of(route, call.codec)
         return <Marshal?>marshal
 
+    cdef object form_of(self, Call call):
+        """Return the form whose file is the stream of a call, or None."""
+        return None
+
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1:
         """Return the peer's number of our compressor `number`, 0 if a caller accepts no answer in it."""
         return 0

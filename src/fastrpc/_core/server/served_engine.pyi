@@ -73,10 +73,10 @@ class ServedEngine(PythonEngine):
         """Note the end of a one-way call, which has no answer."""
 
     def act_for(self, caller: ProvenCaller) -> None:
-        """Make the calls of this connection those of a caller for which the peer proved to act."""
+        """Give this connection the identity of a caller: the peer proved that it acts for it."""
 
     def describe_peer(self) -> Peer:
-        """The peer."""
+        """Return the other side of this connection."""
 
     def identify(
         self,

@@ -66,7 +66,7 @@ cdef class PythonServedConnection(EngineServedConnection):
             self.engine.release(call)
 
     cdef int crash(self, object error) except -1:
-        # One of these methods raised: the engine's own work goes on.
+        # The protocol's own `answer` or `fail` raised: abort the connection without its `crash`, which may raise, too.
         return ServedConnection.crash(self, error)
 
 
@@ -106,13 +106,13 @@ cdef class ServedEngine(PythonEngine):
     # The identity of the peer
 
     def act_for(self, ProvenCaller caller not None):
-        """Make the calls of this connection those of a caller for which the peer proved to act."""
+        """Give this connection the identity of a caller: the peer proved that it acts for it."""
         if caller.identity is not None:
             self.connection.prove(caller.identity, caller.expires_ns)
         self.connection.generation = caller.generation
 
     def describe_peer(self):
-        """The peer."""
+        """Return the other side of this connection."""
         return self.connection.describe_peer()
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):

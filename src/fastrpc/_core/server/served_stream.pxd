@@ -28,6 +28,9 @@ cdef class ServedStream(StreamChannel):
         Py_ssize_t compress_above
         bint checks_results
 
+        # The form whose file it is, piece by piece, as the bytes are; None: messages are encoded.
+        readonly object form
+
         # The error of the compression of its last message, or None.
         object unsent_error
 
@@ -45,6 +48,10 @@ cdef class ServedStream(StreamChannel):
         # Whether the first metadata went, or a message before there was any; whether the handler was given its arguments.
         readonly bint is_committed
         bint is_bound
+
+    # Return whether the handler waits for the next message.
+    cdef inline bint awaits_message(self) noexcept:
+        return self._receiver is not None and self.waiting == 0
 
     cdef object bound(self)
     cdef int send_value(self, object value) except -1

@@ -11,6 +11,10 @@ class ServedStream(StreamChannel):
     """The messages of a call that is served: an asynchronous iterator of the caller's messages."""
 
     @property
+    def form(self) -> Any:
+        """The form whose file it is (`fastrpc.server.http.forms`), or None."""
+
+    @property
     def is_committed(self) -> bool:
         """Whether the first metadata went, or a message before there was any."""
 

@@ -221,6 +221,8 @@ cdef class ServedStream(StreamChannel):
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef ServerCall call = self.served
+        if self.form is not None:
+            return payload
         try:
             if codec != self.codec:
                 text = f"a message is in codec {codec}, the request in {self.codec}"
@@ -354,6 +356,7 @@ cdef ServedStream new_served_stream(ServerCall call):
     stream.loop_state = admission.loop_state
     stream.idle_ns = admission.stream_idle_ns
     stream.codec = call.codec
+    stream.form = call.connection.form_of(call)
     stream.compressor = call.compressor
     stream.most_bytes = <Py_ssize_t>admission.message_bytes
     stream.compress_above = runner.compress_above

@@ -545,7 +545,7 @@ cdef class Receiving:
         return self.park(result)
 
     cdef int park(self, PyObject** result) except -1:
-        """Let the task wait until the channel wakes it; a message that is decompressed meanwhile makes no wait idle."""
+        """Let the task wait until the channel wakes it. No idle time starts: a message may be in decompression."""
         cdef StreamChannel channel = self.channel
         self.future = channel.loop_state.loop.create_future()
         self.phase = PHASE_WAITING
@@ -556,11 +556,11 @@ cdef class Receiving:
         return YIELDED
 
     cdef int leave(self) noexcept:
-        """Wait no more."""
+        """Stop being the receiver of the channel."""
         if self.channel._receiver is self:
             self.channel._receiver = None
             self.channel._receiving_ns = 0
-        # The waiter of the future learns it otherwise, by an exception or by the result of this.
+        # Left unresolved: the task gets the result or the exception of this step, or is being cancelled.
         self.future = None
         self.phase = PHASE_CLOSED
         return 0

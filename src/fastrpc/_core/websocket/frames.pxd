@@ -33,6 +33,10 @@ cdef enum Taken:
     TAKEN_PONG = 3
     TAKEN_CLOSE = 4
 
+cdef inline bint is_close_code(int code) noexcept:
+    """Return whether a close frame may have a code (RFC 6455, section 7.4)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
 
 @cython.final
 cdef class WebSocketReader:

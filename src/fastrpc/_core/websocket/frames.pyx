@@ -208,7 +208,7 @@ cdef class WebSocketReader:
             raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a close frame has one byte, its code has two")
         if size:
             code = <uint8_t>payload[0] << 8 | <uint8_t>payload[1]
-            if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+            if not is_close_code(code):
                 raise SocketViolationError(CLOSE_PROTOCOL_ERROR, f"a close frame has the reserved code {code}")
             if check_text(UTF8_WHOLE, PyBytes_AS_STRING(payload) + 2, size - 2) != UTF8_WHOLE:
                 raise SocketViolationError(CLOSE_INVALID_TEXT, "the reason of a close frame is not UTF-8")

@@ -442,7 +442,7 @@ cdef inline Py_ssize_t shortest_data(int flags) noexcept nogil:
 
 cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) noexcept nogil:
     """Cut the head of REQUEST or RESPONSE; 0 when more bytes are needed, 1 when done or refused."""
-    cdef Py_ssize_t head, names
+    cdef Py_ssize_t head, text_size
     if present < FIXED_HEAD:
         return 0
     head = 8 * <Py_ssize_t><uint8_t>body[0]
@@ -458,28 +458,31 @@ cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) n
     if frame.kind == REQUEST:
         frame.attempt = <uint8_t>body[1]
         frame.priority = <uint8_t>body[2] if <uint8_t>body[2] <= HIGHEST_PRIORITY else 0
-        names = frame.method_size = load16(body + 4)
+        text_size = frame.method_size = load16(body + 4)
         frame.timeout_us = load64(body + 8)
         frame.method = body + head
-        if not 1 <= names <= METHOD_LIMIT:
-            refuse(frame, REASON_PROTOCOL, "method length", names, METHOD_LIMIT)
+        if not 1 <= text_size <= METHOD_LIMIT:
+            refuse(frame, REASON_PROTOCOL, "method length", text_size, METHOD_LIMIT)
             return 1
     else:
         frame.outcome = min(<uint8_t>body[1], <uint8_t>HIGHEST_OUTCOME)
         frame.status = load16(body + 2)
-        names = frame.text_size = load16(body + 4)
+        text_size = frame.text_size = load16(body + 4)
         frame.pushback_ms = load32(body + 8)
         frame.elapsed_us = load32(body + 12)
         frame.text = body + head
-        if names > MESSAGE_LIMIT:
-            refuse(frame, REASON_PROTOCOL, "message length", names, MESSAGE_LIMIT)
+        if text_size > MESSAGE_LIMIT:
+            refuse(frame, REASON_PROTOCOL, "message length", text_size, MESSAGE_LIMIT)
             return 1
-    frame.metadata = body + head + names
-    return parse_payload(body, head + names + frame.metadata_size, present, frame)
+    frame.metadata = body + head + text_size
+    return parse_payload(body, head + text_size + frame.metadata_size, present, frame)
 
 
 cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t present, Frame* frame) noexcept nogil:
-    """Find the payload behind `offset` bytes of head; 0 when more bytes are needed, 1 when done or refused."""
+    """Find the payload behind `offset` bytes of head, names and metadata.
+
+    Returns 0 when more bytes are needed, 1 when done or refused.
+    """
     cdef Py_ssize_t length = frame.length
     cdef bint announces = frame.flags & MORE and not frame.flags & CONT
     if offset + 8 * announces > length:

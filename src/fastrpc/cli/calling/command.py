@@ -45,7 +45,7 @@ from fastrpc.cli.printing import (
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StreamEndedError
 from fastrpc.peers.stream import Stream
-from fastrpc.registries.base.urls import names_registry
+from fastrpc.registries.base.urls import names_registry, names_service
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 from fastrpc.workers.plan import ExitCode
@@ -302,7 +302,7 @@ def target_for(address: str, service: str) -> str:
     """Return the target: for a registry URL without a service, the service of the method there."""
     place, mark, options = address.partition("?")
     scheme, _, rest = place.partition("://")
-    if not service or not names_registry(address) or scheme.lower() == "dns" or rest.partition("/")[2]:
+    if not service or not names_registry(address) or names_service(address):
         return address
     return f"{scheme}://{rest.rstrip('/')}/{service}{mark}{options}"
 

@@ -10,10 +10,10 @@ from fastrpc.cli.contracts.descriptions import MethodDescription, ParameterDescr
 from fastrpc.cli.contracts.type_comparison import Types, differences
 from fastrpc.cli.contracts.type_tree import read_type
 
-__all__ = ["Change", "changes"]
+__all__ = ["ContractChange", "changes"]
 
 
-class Change(NamedTuple):
+class ContractChange(NamedTuple):
     """One difference, and whether callers of the old version keep working."""
 
     where: str
@@ -21,7 +21,7 @@ class Change(NamedTuple):
     is_compatible: bool
 
 
-def changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]) -> Iterator[Change]:
+def changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]) -> Iterator[ContractChange]:
     """Yield the changes from `old` to `new`, in the order of `old`."""
     known = {service.name: service for service in new}
     # An alias may be the name that a method had.
@@ -32,32 +32,34 @@ def changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]
     for service in old:
         now = known.get(service.name)
         if now is not None and service.version != now.version:
-            yield Change(service.name, f"the version was {service.version}, now it is {now.version}", True)
+            yield ContractChange(
+                service.name, f"the version was {service.version}, now it is {now.version}", True
+            )
         if now is None and not any(method.full_name in methods for method in service.methods):
-            yield Change(service.name, "the service is gone", False)
+            yield ContractChange(service.name, "the service is gone", False)
             continue
         for method in service.methods:
             where = f"{service.name}.{method.name}"
             found = methods.get(where)
             if found is None:
-                yield Change(where, "the method is gone", False)
+                yield ContractChange(where, "the method is gone", False)
                 continue
             met.add(found.full_name)
             compared = _Methods(method, found, _types_of(service), types[found.full_name])
             for text, is_compatible in compared.differences():
-                yield Change(where, text, is_compatible)
+                yield ContractChange(where, text, is_compatible)
         if now is not None:
             yield from _new_methods(now, met)
     names = {service.name for service in old}
     for service in new:
         if service.name not in names and not any(method.full_name in met for method in service.methods):
-            yield Change(service.name, "the service is new", True)
+            yield ContractChange(service.name, "the service is new", True)
 
 
-def _new_methods(service: ServiceDescription, met: set[str]) -> Iterator[Change]:
+def _new_methods(service: ServiceDescription, met: set[str]) -> Iterator[ContractChange]:
     for method in service.methods:
         if method.full_name not in met:
-            yield Change(method.full_name, "the method is new", True)
+            yield ContractChange(method.full_name, "the method is new", True)
 
 
 def _types_of(service: ServiceDescription) -> Types:

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from fastrpc.cli.calling.command import Timeout
-from fastrpc.cli.contracts.check import Change, changes
+from fastrpc.cli.contracts.check import ContractChange, changes
 from fastrpc.cli.contracts.message_changes import message_changes
 from fastrpc.cli.contracts.source import read_contracts
 from fastrpc.cli.contracts.text import WrittenContract, written_contract
@@ -101,7 +101,7 @@ def _print(written: WrittenContract, *, strict: bool) -> None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _report(found: Sequence[Change], *, as_json: bool) -> None:
+def _report(found: Sequence[ContractChange], *, as_json: bool) -> None:
     is_compatible = all(change.is_compatible for change in found)
     if as_json:
         listed = [change._asdict() for change in found]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Final
 
-from fastrpc.cli.contracts.check import Change
+from fastrpc.cli.contracts.check import ContractChange
 from fastrpc.cli.contracts.descriptions import ServiceDescription
 from fastrpc.cli.contracts.source import services_in
 from fastrpc.cli.contracts.text import written_contract
@@ -31,7 +31,9 @@ _ALIKE: Final = {
 _MODULE: Final = "_compared_by_fastrpc"
 
 
-def message_changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]) -> Iterator[Change]:
+def message_changes(
+    old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]
+) -> Iterator[ContractChange]:
     """Yield the changes of messages from `old` to `new`, of methods that are in both."""
     before, after = _methods_of(old), _methods_of(new)
     for name, method in before.items():
@@ -44,7 +46,7 @@ def message_changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDesc
         ):
             compared = _Messages(is_request=part == "the request")
             for text, is_compatible in compared.differences(part, given, expected):
-                yield Change(method.definition.full_name, f"by gRPC {text}", is_compatible)
+                yield ContractChange(method.definition.full_name, f"by gRPC {text}", is_compatible)
 
 
 def _methods_of(services: Sequence[ServiceDescription]) -> dict[str, ProtoMethod]:

@@ -38,8 +38,8 @@ class Catalogue:
     """Adds the services of a registry, or of a server of gRPC, to a server, for as long as its block lasts.
 
     Args:
-        url: of the registry, or of that server.
-        dial: the credentials that are shown to the registry, and not to servers.
+        urls: of the registry, of several, or of that server.
+        dial: the credentials that are shown to registries, and not to servers.
         config: of the clients of the servers behind.
         contracts: services whose types are known.
     """
@@ -47,7 +47,7 @@ class Catalogue:
     def __init__(
         self,
         server: Server,
-        url: str,
+        urls: Sequence[str],
         dial: Dialing,
         *,
         config: ClientConfig,
@@ -56,9 +56,8 @@ class Catalogue:
     ) -> None:
         self._clock = clock
         self._server = server
-        self._url = url
         self._contracts = contracts
-        self._places = places_of(url, dial, config)
+        self._places = places_of(urls, dial, config)
         self._known: set[str] = set()
         #: Whether the registry has listed its services, or never will; listed ones that no server described yet.
         self._is_listed = False
@@ -87,9 +86,11 @@ class Catalogue:
                     is_grpc=is_grpc,
                 ),
             )
-        # The servers behind have such services as well.
-        self._server._hide_own()
-        self._server._explain_absent(self._why_absent)
+        gate = self._server._gate
+        assert gate is not None
+        # The servers behind have such services as well: those of this one are unknown to callers.
+        gate.routes.remove(*(route for route in gate.routes if route.method.startswith(BUILTIN_PREFIX)))
+        gate.dispatcher.why_absent = self._why_absent
         await self._look()
         self._is_following = True
         self._task = asyncio.create_task(self._follow())

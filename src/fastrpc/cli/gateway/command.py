@@ -11,7 +11,15 @@ import typer
 from fastrpc.cli.contracts.source import services_of_file
 from fastrpc.cli.dialing import TOKEN_VARIABLE, Authorities, Dialing, Key, ServerName, dialing
 from fastrpc.cli.gateway.catalogue import Catalogue
-from fastrpc.cli.gateway.places import check_place
+from fastrpc.cli.gateway.describing import (
+    ApiDescription,
+    ApiTitle,
+    ApiVersion,
+    ServerUrls,
+    described,
+    descriptions,
+)
+from fastrpc.cli.gateway.places import check_places
 from fastrpc.cli.listening import (
     AddressesAsJson,
     ConfigFile,
@@ -27,7 +35,7 @@ from fastrpc.cli.listening import (
 from fastrpc.cli.log_output import install_logging, lower_root_level
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, reported
-from fastrpc.cli.serving import run_reported
+from fastrpc.cli.serving.reports import run_reported
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
 from fastrpc.endpoint import Address
@@ -47,12 +55,13 @@ _SCHEMES: Final = {"http": "tcp", "https": "tls"}
 _NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
 
 Registry = Annotated[
-    str,
+    list[str],
     typer.Option(
         "--registry",
         "-r",
         metavar="URL",
-        help="The registry with the services: registry://host:port; or a server of gRPC: grpc://host:port.",
+        help="The registry with the services: registry://host:port, may be repeated; or a server of gRPC: "
+        "grpc://host:port.",
     ),
 ]
 Addresses = Annotated[
@@ -123,6 +132,10 @@ def gateway(
     server_name: ServerName = None,
     token_file: RegistryTokenPath = None,
     config: ConfigFile = None,
+    title: ApiTitle = None,
+    api_version: ApiVersion = None,
+    description: ApiDescription = None,
+    server_url: ServerUrls = None,
     log_level: LogLevelName = None,
     log_format: LogFormatName = None,
     as_json: AddressesAsJson = False,
@@ -149,12 +162,17 @@ def gateway(
         catalogue = _catalogues(registry, dial, contracts, allows_plain=allow_plain)
         # Beside a log of JSON each line that the program writes is JSON.
         is_json = as_json or settings.log_format == "json"
-        plan = replace(_plan(settings, addresses, catalogue, app), on_started=_teller(as_json=is_json))
-    settings = replace(settings, registry=None)
+        about = descriptions(title, api_version, description, server_url)
+        plan = replace(_plan(settings, addresses, catalogue, app, about), on_started=_teller(as_json=is_json))
+    raise typer.Exit(_serve(plan, replace(settings, registry=())))
+
+
+def _serve(plan: Plan, settings: RunSettings) -> ExitCode:
+    """Serve with the log that the settings demand."""
     install_logging(
         settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
     )
-    raise typer.Exit(run_reported(lambda: _run(plan), settings))
+    return run_reported(lambda: _run(plan), settings)
 
 
 def _run(plan: Plan) -> ExitCode:
@@ -181,12 +199,13 @@ def _plan(
     addresses: tuple[Address, ...],
     catalogue: Callable[[Any], Catalogue],
     app: str | None,
+    about: dict[str, Any],
 ) -> Plan:
     """Return the plan of the gateway."""
 
     def configure(config: ServerConfig) -> ServerConfig:
         # An App has the protocols of a program that serves by itself.
-        return settings.over(replace(config, protocols=("http",)))
+        return described(settings.over(replace(config, protocols=("http",))), about)
 
     def load() -> list[Any]:
         try:
@@ -209,6 +228,7 @@ def _plan(
         workers=settings.workers,
         worker_timeout=settings.worker_timeout,
         max_calls=settings.max_calls,
+        limits=settings.limits,
         config=config,
         beside=catalogue,
     )
@@ -247,11 +267,11 @@ def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
 
 
 def _catalogues(
-    url: str, dial: Dialing, contracts: Sequence[ServiceDefinition], *, allows_plain: bool
+    urls: Sequence[str], dial: Dialing, contracts: Sequence[ServiceDefinition], *, allows_plain: bool
 ) -> Callable[[Any], Catalogue]:
     """Return the function that makes the catalogue of a server."""
     # A wrong URL is reported before anything is served.
-    check_place(url, dial)
+    check_places(urls, dial)
     tls = dial.config.tls
     if allows_plain and tls is not None:
         raise ConfigError("--allow-plain is given with options of TLS", hint="leave one of them out")
@@ -262,7 +282,7 @@ def _catalogues(
     # could open them for all, by short deadlines or by its own rate limit.
     unbroken = Pool(breaker=None, outlier=None)
     config = ClientConfig(tls=shown, pool=unbroken, timeouts=Timeouts(call=None))
-    return lambda server: Catalogue(server, url, dial, config=config, contracts=contracts)
+    return lambda server: Catalogue(server, urls, dial, config=config, contracts=contracts)
 
 
 def _teller(*, as_json: bool) -> Callable[[Started], None]:

@@ -1,21 +1,22 @@
-"""The places before which a gateway stands: a registry, or one server of gRPC."""
+"""The places before which a gateway stands: a registry, several as one, or one server of gRPC."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from fastrpc.cli.calling.command import target_for
 from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.grpc_servers.reflection import ServerDescriptors, check_protobuf, is_grpc
 from fastrpc.client.client import Client
+from fastrpc.client.services.services import Services
 from fastrpc.client.wire import wire_of
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
-from fastrpc.registries.base.registry import WatchedRegistry
-from fastrpc.registries.base.urls import split_target
+from fastrpc.registries.base.urls import names_service, split_target
 from fastrpc.status import Status
 
-__all__ = ["ASK_SECONDS", "Places", "check_place", "places_of"]
+__all__ = ["ASK_SECONDS", "Places", "check_places", "places_of"]
 
 #: Seconds for a server to describe its services, connecting included.
 ASK_SECONDS: Final = 3.0
@@ -49,24 +50,32 @@ class Places(Protocol):
         """Close all clients."""
 
 
-def places_of(url: str, dial: Dialing, config: ClientConfig) -> Places:
-    """Return the places of a URL.
+def places_of(urls: Sequence[str], dial: Dialing, config: ClientConfig) -> Places:
+    """Return the places of the URL of a server of gRPC, or of those of registries.
 
     Args:
         dial: the credentials that are shown to a registry, and to no server.
         config: of the clients of servers.
     """
-    return _GrpcServer(url, config) if is_grpc(url) else _Registry(url, dial, config)
+    return _GrpcServer(urls[0], config) if is_grpc(urls[0]) else _Registries(urls, dial, config)
 
 
-def check_place(url: str, dial: Dialing) -> None:
-    """Refuse a URL before anything is served.
+def check_places(urls: Sequence[str], dial: Dialing) -> None:
+    """Refuse URLs before anything is served.
 
     Raises:
-        ConfigError: it cannot be used, or credentials have no effect.
+        ConfigError: one cannot be used, or not beside others, or credentials have no effect.
     """
+    for url in urls if len(urls) > 1 else ():
+        if is_grpc(url) or names_service(url):
+            what = "a server" if is_grpc(url) else "a service"
+            raise ConfigError(
+                f"{url.partition('?')[0]} names {what}, and several --registry are registries of the same services",
+                hint="give it alone, or write registry://host:port",
+            )
+    url = urls[0]
     if not is_grpc(url):
-        dial.registry(url).close()
+        dial.registry(*urls).close()
         return
     check_protobuf(url)
     Address.parse(url)
@@ -77,17 +86,17 @@ def check_place(url: str, dial: Dialing) -> None:
         )
 
 
-class _Registry:
-    """The services that a registry lists."""
+class _Registries:
+    """The services that a registry lists, or several."""
 
-    def __init__(self, url: str, dial: Dialing, config: ClientConfig) -> None:
-        self._url = url
-        self._dial = dial
+    def __init__(self, urls: Sequence[str], dial: Dialing, config: ClientConfig) -> None:
+        self._urls = urls
         self._config = config
-        self._registry = dial.registry(url)
-        #: Those of the clients: a client that opens its own shows that the certificate of servers.
-        self._registries: dict[str, WatchedRegistry] = {}
-        self._clients: dict[str, Client] = {}
+        self._registry = dial.registry(*urls)
+        # Opened here: one that services open by themselves is shown the certificate of servers.
+        self._followed = dial.registry(*(self._named(url, "services")[0] for url in urls))
+        self._services = Services(self._followed, config=config)
+        self._called: set[str] = set()
 
     async def names(self) -> list[str] | None:
         services = getattr(self._registry, "services", None)
@@ -97,25 +106,20 @@ class _Registry:
         return names
 
     def client(self, name: str) -> Client:
-        if name not in self._clients:
-            service, registry = self._named(name)
-            self._clients[name] = Client(service, registry=registry, config=self._config)
-        return self._clients[name]
-
-    def _named(self, name: str) -> tuple[str, WatchedRegistry]:
-        """Return the name of a service in the registry, and the registry of its client."""
-        named = split_target(target_for(self._url, name))
-        if named is None:
-            raise ConfigError(f"{self._url} is not the URL of a registry")
-        place, service = named
+        client = self._services[self._named(self._urls[0], name)[1]]
         # A name that no client takes stays without one.
-        if name not in self._registries:
-            self._registries[name] = self._dial.registry(place)
-        return service, self._registries[name]
+        self._called.add(name)
+        return client
+
+    def _named(self, url: str, name: str) -> tuple[str, str]:
+        """Return the URL of a registry without a service, and the name of a service in that registry."""
+        named = split_target(target_for(url, name))
+        if named is None:
+            raise ConfigError(f"{url} is not the URL of a registry")
+        return named
 
     async def speaks_grpc(self, name: str) -> bool:
-        service, registry = self._named(name)
-        watch = registry.watch(service)
+        watch = self._followed.watch(self._named(self._urls[0], name)[1])
         try:
             async for snapshot in watch:
                 wires = {wire_of(one, self._config) for one in snapshot.endpoints}
@@ -125,30 +129,16 @@ class _Registry:
             watch.close()
 
     def clients(self) -> set[str]:
-        return {*self._clients, *self._registries}
+        return set(self._called)
 
     async def forget(self, name: str) -> None:
-        try:
-            try:
-                if name in self._clients:
-                    await self._clients[name].close()
-            finally:
-                if name in self._registries:
-                    await self._registries[name].aclose()
-        except Exception:
-            self._drop(name)
-            raise
-        self._drop(name)
-
-    def _drop(self, name: str) -> None:
-        # Behind the end of both: `close` also closes a client whose close was cancelled.
-        self._clients.pop(name, None)
-        self._registries.pop(name, None)
+        if name in self._called:
+            self._called.discard(name)
+            await self._services[self._named(self._urls[0], name)[1]].close()
 
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.close()
-        for registry in (*self._registries.values(), self._registry):
+        await self._services.close()
+        for registry in (self._followed, self._registry):
             await registry.aclose()
 
 

@@ -15,7 +15,7 @@ from fastrpc._core.client.blocking_caller import BlockingCaller
 from fastrpc._core.client.blocking_state import BlockingState
 from fastrpc._core.loop.polling import allowed_spin
 from fastrpc.client.blocking.call_runner import SyncCallRunner
-from fastrpc.client.blocking.pool import SyncPool
+from fastrpc.client.blocking.pool import SyncHome, SyncPool
 from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
@@ -50,9 +50,9 @@ from fastrpc.rpc.wire_numbers import numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
-    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.registry import RegistryOption
 
-__all__ = ["SyncClient"]
+__all__ = ["SyncClient", "SyncParts", "parts_of"]
 
 S = TypeVar("S")
 
@@ -84,30 +84,32 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         self,
         target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
         *,
-        registry: "str | Registry | None" = None,
+        registry: "RegistryOption | None" = None,
         selector: str | Selector | None = None,
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
         credentials: CredentialSource | None = None,
         config: ClientConfig | None = None,
     ) -> None:
-        target, config = dialed_target(target, checked_config(config))
-        _check_probes(config)
+        parts = parts_of(
+            None,
+            target=target,
+            registry=registry,
+            selector=selector,
+            fail_mode=fail_mode,
+            interceptors=interceptors,
+            credentials=credentials,
+            config=config,
+        )
+        self._begin(parts)
+
+    def _begin(self, parts: "SyncParts") -> None:
+        """Make the state of a new client, and its parts."""
+        config = parts.config
         width = config.pool.connections_per_endpoint
         state = BlockingState(MOST_AUTOMATIC, CROWD_CALLS) if width == "auto" else BlockingState(width)
         share_settings(state, config, numbers_of_all())
         state.kind = SyncClient
-        spin = allowed_spin(config.spin_microseconds, stacklevel=3)
-        parts = _Parts(
-            target,
-            registry,
-            selector,
-            fail_mode or DEFAULT_FAIL_MODE,
-            client_interceptors(interceptors),
-            config,
-            spin,
-            credentials,
-        )
         parts.give(state)
         state.remake = partial(parts.renew, state)
         begin_view(self, state, config)
@@ -222,7 +224,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class SyncParts:
     """The constructor arguments of a client, from which its parts are made, and remade in the child of a fork."""
 
     #: These two may be URLs with a token.
@@ -234,21 +236,27 @@ class _Parts:
     config: ClientConfig
     spin_microseconds: int
     credentials: Any = field(repr=False)
+    #: The `SyncServices` that has this client; None for a client of its own.
+    home: SyncHome | None = None
 
     def give(self, state: BlockingState) -> SyncPool:
         """Make the parts and install them in the client's state."""
         config = self.config
-        where = target_of(self.target, self.registry, config.tls)
+        registry = self.registry if self.home is None else self.home.registry
+        where = target_of(self.target, registry, config.tls)
         endpoint_set = endpoint_set_for(where, self.selector, config.pool)
-        pool = SyncPool(
-            where, endpoint_set, config, client_settings(config, state.numbers, reads_always=False)
-        )
+        settings = client_settings(config, state.numbers, reads_always=False)
+        pool = SyncPool(where, endpoint_set, config, settings, self.home)
+        state.record_of = None if self.home is None else pool.record_of
         pool.dialer.spin_microseconds = self.spin_microseconds
         pool.dialer.credentials = client_credentials(self.credentials, config, where)
         pool.on_change, pool.on_need = state.set_connections, state.look_now
         pool.on_width = lambda width: setattr(state, "width", width)
         routes = RouteMaker(config, pool.totals)
-        policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)
+        policy, mode = (
+            RetryPolicy(config.pool.retries),
+            blocking_fail_mode_for(self.fail_mode or DEFAULT_FAIL_MODE),
+        )
         runner = SyncCallRunner(pool, self.interceptors, policy, mode, routes)
         state.take_parts(runner, routes, pool.reentry, policy.budget, endpoint_set)
         state.pool = pool
@@ -266,21 +274,38 @@ class _Parts:
         """
         left = cast(SyncPool, state.pool)
         was_closed = left.is_closed
-        if left.is_watching and not left.target.owns_registry and not was_closed:
+        is_renewed = left.target.owns_registry or (self.home is not None and self.home.owns_registry)
+        if left.is_watching and not is_renewed and not was_closed:
             raise RuntimeError(
                 f"{left.target.registry!r} was used before the fork, and its threads belong to the parent "
                 "(give the client the URL of the registry: each process then opens its own)"
             )
         left.detach()
         renewed = self.give(state)
-        renewed.is_closed = was_closed
+        renewed.is_closed, renewed.owner = was_closed, left.owner
         if renewed.endpoint_set is not None:
             renewed.endpoint_set.reseed()
 
 
-def _check_probes(config: ClientConfig) -> None:
+def parts_of(
+    home: SyncHome | None, *, target: Any, config: Any, interceptors: Any, **given: Any
+) -> SyncParts:
+    """Return the parts of the constructor's arguments, after checking them.
+
+    Raises:
+        ConfigError: the client cannot honour one.
+    """
+    target, config = dialed_target(target, checked_config(config))
     if config.pool.probes is not None:
         raise ConfigError(
             "Pool.probes is set, but a SyncClient has no loop that could send probes between calls",
             hint="leave probes out here, or use a Client; breaker and outlier judge by the calls",
         )
+    return SyncParts(
+        target=target,
+        interceptors=client_interceptors(interceptors),
+        config=config,
+        spin_microseconds=allowed_spin(config.spin_microseconds, stacklevel=4),
+        home=home,
+        **given,
+    )

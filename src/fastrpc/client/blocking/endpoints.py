@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.client.blocking_wait import ReentryGuard
@@ -16,13 +18,24 @@ from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConnectionLostError, UnavailableError
 
+if TYPE_CHECKING:
+    from fastrpc.client.services.blocking_sharing import SharedSessions
+
 __all__ = ["SyncEndpoints"]
 
 
 class SyncEndpoints:
     """All subchannels of a blocking client, and the lock that guards them."""
 
-    def __init__(self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig) -> None:
+    def __init__(
+        self,
+        target: Target,
+        endpoint_set: EndpointSet | None,
+        config: ClientConfig,
+        shared: "SharedSessions | None",
+    ) -> None:
+        #: The connections that this client shares with others; None for a client of its own.
+        self.shared = shared
         self.target = target
         self.endpoint_set = endpoint_set
         self.config = config
@@ -36,7 +49,7 @@ class SyncEndpoints:
         #: Whether it is closed; the pool that replaces a closed one after a fork is closed as well.
         self.is_closed = False
         #: The threads that wait in the pool or in one of its connections.
-        self.reentry = ReentryGuard()
+        self.reentry = ReentryGuard() if shared is None else shared.reentry
         self._process = process_generation()
 
     def _begin(self) -> None:
@@ -53,7 +66,11 @@ class SyncEndpoints:
 
     def _new_subchannel(self, endpoint: Endpoint) -> SyncSubchannel:
         width = self.config.pool.connections_per_endpoint
-        return SyncSubchannel(endpoint, self.config.backoff, width=width)
+        made = SyncSubchannel(endpoint, self.config.backoff, width=width)
+        if self.shared is not None:
+            made.leaves = partial(self.shared.is_last, made)
+            made.forget = partial(self.shared.places.leave, made)
+        return made
 
     @property
     def subchannels(self) -> list[SyncSubchannel]:
@@ -80,6 +97,11 @@ class SyncEndpoints:
         """Whether the registry's lists are followed already."""
         return self._follower is not None and self._follower.is_open
 
+    def record_of(self, endpoint: Endpoint) -> Endpoint:
+        """Return the record that the service of this client has of an endpoint, which other services share."""
+        subchannel = self._plan.find(endpoint.address)
+        return endpoint if subchannel is None else subchannel.endpoint
+
     def subchannel_at(self, address: Address) -> SyncSubchannel | None:
         """Return the subchannel of one endpoint."""
         return self._plan.find(address)
@@ -101,6 +123,17 @@ class SyncEndpoints:
                 finally:
                     self._publish()
                     self._changed.notify_all()
+
+    def rest(self) -> None:
+        """Follow the registry no more and leave every endpoint, until the next call."""
+        if self._follower is None:
+            return
+        with self.reentry, self._lock():
+            if self._follower.is_open and not self.is_closed:
+                self._follower.rest()
+                for subchannel in self.subchannels:
+                    subchannel.rest()
+                self._publish()
 
     def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
         """Wait until the registry has sent a list; with `wait` until the list has an endpoint.

@@ -71,13 +71,19 @@ class SyncFollower:
         return getattr(self._watch, "error", None)
 
     def wait(self, timeout: float) -> None:
-        """Wait for a new list, at most so many seconds."""
-        assert self._watch is not None
-        self._watch.wait(timeout)
+        """Wait for a new list, at most so many seconds; not at all after `rest`."""
+        watch = self._watch
+        if watch is not None:
+            watch.wait(timeout)
+
+    def rest(self) -> None:
+        """Stop the watch until the next `open`."""
+        watch, self._watch, self._taken = self._watch, None, None
+        if watch is not None:
+            watch.close()
 
     def close(self) -> None:
         """Stop the watch, and close a registry that was opened for this client."""
-        if self._watch is not None:
-            self._watch.close()
+        self.rest()
         if self._owns_registry:
             self._registry.close()

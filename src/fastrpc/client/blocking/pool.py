@@ -11,7 +11,8 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.selectors import EndpointState
@@ -29,16 +30,47 @@ from fastrpc.config import ClientConfig
 from fastrpc.errors import FastRPCError
 from fastrpc.gauges import Gauge, tells_gauges
 
-__all__ = ["SyncPool"]
+if TYPE_CHECKING:
+    from fastrpc.client.services.blocking_sharing import SharedSessions
+
+__all__ = ["SyncHome", "SyncPool"]
+
+
+class SyncHome(Protocol):
+    """The part of a `SyncServices` that the pools of its services use."""
+
+    @property
+    def registry(self) -> Any:
+        """The registry, as this process has opened it."""
+
+    @property
+    def owns_registry(self) -> bool:
+        """Whether the child of a fork opens the registry again."""
+
+    @property
+    def sessions(self) -> "SharedSessions":
+        """The connections of all its pools in this process."""
+
+    def left(self, pool: "SyncPool") -> None:
+        """Forget the client of a pool that closed."""
 
 
 class SyncPool(SyncEndpoints):
     """All subchannels of a blocking client."""
 
+    #: The client of a `SyncServices`, which lives as long as its views then; None for a client of its own.
+    owner: Any = None
+
     def __init__(
-        self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig, settings: WireSettings
+        self,
+        target: Target,
+        endpoint_set: EndpointSet | None,
+        config: ClientConfig,
+        settings: WireSettings,
+        home: SyncHome | None = None,
     ) -> None:
-        super().__init__(target, endpoint_set, config)
+        super().__init__(target, endpoint_set, config, None if home is None else home.sessions)
+        self._home = home
         #: Takes the connections, a list for each endpoint, and the instant from which calls ask the pool first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
         #: Takes the most connections of an endpoint: with fewer, calls ask the pool once all are crowded.
@@ -51,7 +83,9 @@ class SyncPool(SyncEndpoints):
 
     def gauges(self) -> Iterable[Gauge]:
         """Return the gauges of the client; none once it is closed."""
-        return () if self.is_closed else client_gauges(self.target, self.subchannels, self.config)
+        if self.is_closed:
+            return ()
+        return client_gauges(self.target, self.subchannels, self.config, is_alone=self.shared is None)
 
     def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:
         """Return the endpoints with a connection whose SETTINGS arrived; `catch_up` has read the input."""
@@ -260,40 +294,57 @@ class SyncPool(SyncEndpoints):
             cut: the instant from which a failure is not that of the endpoint; None for never.
         """
         try:
-            replaces = bool(subchannel.open_connections) and not subchannel.lasting
-            made = self.dialer.dial(
-                subchannel.endpoint,
-                until,
-                spare_seconds,
-                self.check_process,
-                ping_factor=subchannel.ping_factor,
-            )
-            if self.endpoint_set is not None and self.endpoint_set.places_keys:
-                # Its opening leaves now, so that the next call of one of its keys finds it ready.
-                made.catch_up()
-            return opened(made, spare_seconds) if replaces else made
+            make = partial(self._make, subchannel, until, spare_seconds)
+            if self.shared is None:
+                return make()
+            return self.shared.session(subchannel, make, until, self.check_process, cut)
         except FastRPCError as error:
             with self._lock():
                 now = time.monotonic()
                 if cut is None or now < cut:
-                    subchannel.note_failure(error, now)
+                    due, is_told = (
+                        (None, False) if self.shared is None else self.shared.places.pause(subchannel)
+                    )
+                    subchannel.note_failure(error, now, is_logged=not is_told)
+                    subchannel.due = subchannel.due if due is None else due
                 elif cut != until and self.connections:
                     # Calls that go elsewhere meanwhile are not to wait for this dial one after the other.
                     subchannel.put_off(now)
             return None
+
+    def _make(
+        self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None
+    ) -> BlockingSession:
+        """Return a new connection; `opened`, if it replaces others."""
+        replaces = bool(subchannel.open_connections) and not subchannel.lasting
+        made = self.dialer.dial(
+            subchannel.endpoint,
+            until,
+            spare_seconds,
+            self.check_process,
+            ping_factor=subchannel.ping_factor,
+        )
+        with self._lock():
+            self.totals.connections += 1
+        if self.endpoint_set is not None and self.endpoint_set.places_keys:
+            # Its opening leaves now, so that the next call of one of its keys finds it ready.
+            made.catch_up()
+        return opened(made, spare_seconds) if replaces else made
 
     def _announce(self, subchannel: SyncSubchannel, connection: BlockingSession | None) -> None:
         """Announce the outcome of a dial: the connection, or None."""
         with self._lock():
             subchannel.is_dialing, subchannel.was_dialed = False, True
             self._changed.notify_all()
-            if connection is not None and not self.is_closed and not subchannel.is_removed:
-                self.totals.connections += 1
+            is_left = self.is_closed or subchannel.is_removed
+            if connection is not None and not is_left:
                 subchannel.open_connections.append(connection)
                 connection = None
             self._publish()
-        if connection is not None:
+        if connection is not None and subchannel.leaves(connection):
             connection.close()
+        if is_left:
+            subchannel.forget()
 
     def _publish(self) -> None:
         """Publish the connections that calls may take without asking the pool."""
@@ -316,15 +367,23 @@ class SyncPool(SyncEndpoints):
         """Close every connection for good."""
         for connection in self._drop_all():
             connection.close()
+        if self._home is not None:
+            self._home.left(self)
         if self._follower is not None:
             self._follower.close()
 
     def _drop_all(self) -> list[BlockingSession]:
         with self._lock():
             self.is_closed = True
-            connections = self.connections
+            connections = [
+                connection
+                for subchannel in self.subchannels
+                for connection in subchannel.open_connections
+                if subchannel.leaves(connection)
+            ]
             for subchannel in self.subchannels:
                 subchannel.open_connections = []
+                subchannel.forget()
             self._publish()
             self._changed.notify_all()
         return connections
@@ -342,8 +401,8 @@ class SyncPool(SyncEndpoints):
             self.detach()
             return
         warnings.warn(f"unclosed SyncClient of {self}", ResourceWarning, source=self, stacklevel=2)
-        for connection in self.connections:
-            connection.retire()
+        for subchannel in self.subchannels:
+            subchannel.rest()
 
     def __str__(self) -> str:
         return str(self.target)

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from fastrpc.rpc.upload import Upload
+
 if TYPE_CHECKING:
     from fastrpc.client.blocking.stream import SyncStream
 
@@ -25,6 +27,15 @@ class BlockingStreamVerbs:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> "SyncStream[S, T]": ...
+    @overload
+    def stream(
+        self,
+        method: Callable[Concatenate[Any, Upload, P], AsyncIterator[T]],
+        pieces: Iterable[bytes],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> "SyncStream[bytes, T]": ...
     @overload
     def stream(
         self, method: Callable[Concatenate[Any, P], AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -70,6 +81,14 @@ class BlockingStreamVerbs:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> "SyncStream[S, T]": ...
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, Upload, P], AsyncIterator[T] | Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> "SyncStream[bytes, T]": ...
     @overload
     def open(self, method: str, /, *args: Any, **kwargs: Any) -> "SyncStream[Any, Any]": ...
     def open(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:

@@ -4,6 +4,7 @@
 """
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from fastrpc._core.client.blocking_session import BlockingSession
@@ -20,6 +21,10 @@ class SyncSubchannel(EndpointPlan):
     def __init__(self, endpoint: Endpoint, backoff: Backoff, *, width: int | Literal["auto"] = 1) -> None:
         super().__init__(endpoint, backoff, width=width)
         self.open_connections: list[BlockingSession] = []
+        #: Ends the use of a connection; returns whether no other client uses it.
+        self.leaves: Callable[[BlockingSession], bool] = lambda _: True
+        #: Ends the use of the address that other clients share.
+        self.forget: Callable[[], object] = lambda: None
         # The instant since which each check found the least used connection crowded, and the last check.
         self._crowded_since = self._looked_at = float("-inf")
 
@@ -48,12 +53,15 @@ class SyncSubchannel(EndpointPlan):
         for connection in [connection for connection in self.open_connections if not connection.is_usable]:
             # The end of an unused connection is seen only by the next call: the pause counts from its last use.
             used_at = connection.used_at
-            self.open_connections.remove(connection)
-            connection.retire()
+            self._retire(connection)
             self._note_end(connection, used_at)
         replaced = self.replaced()
         for connection in [connection for connection in self.open_connections if connection in replaced]:
-            self.open_connections.remove(connection)
+            self._retire(connection)
+
+    def _retire(self, connection: BlockingSession) -> None:
+        self.open_connections.remove(connection)
+        if self.leaves(connection):
             connection.retire()
 
     def _note_end(self, connection: BlockingSession, used_at: float) -> None:
@@ -104,11 +112,15 @@ class SyncSubchannel(EndpointPlan):
         return True
 
     def remove(self) -> None:
-        """Leave the endpoint: calls in flight may finish, no new ones start."""
-        for connection in self.open_connections:
-            connection.retire()
-        self.open_connections = []
+        """Leave the endpoint for good: calls in flight may finish, no new ones start."""
+        self.rest()
         self.is_removed = True
+
+    def rest(self) -> None:
+        """Leave the endpoint until the next dial: calls in flight may finish."""
+        for connection in list(self.open_connections):
+            self._retire(connection)
+        self.forget()
 
     def least_used(self) -> BlockingSession | None:
         """Return the connection with the fewest threads on it."""

@@ -2,7 +2,7 @@
 
 ::
 
-    multicallable(request) ──► UnaryUnaryCall     a task awaits `client.call`
+    multicallable(request) ──► UnaryUnaryCall     sends at once, or a task awaits `client.call`
                                StreamCall         a task begins a `Stream`, another one sends an iterable
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 import grpc
@@ -60,7 +61,7 @@ def rpc_error(error: FastRPCError, initial: bytes = b"", trailing: bytes = b"") 
 
 
 class _Call(aio.Call):  # type: ignore[misc]
-    """The part of a call that is the same for all kinds: its end is a task, which never fails."""
+    """The part of a call that is the same for all kinds."""
 
     _error: FastRPCError | None = None
     #: Whether this side cancelled it.
@@ -134,69 +135,123 @@ class _Call(aio.Call):  # type: ignore[misc]
         return None if self._error is None else rpc_error(self._error, *self._blocks())
 
 
-def _note_error(task: "asyncio.Task[Any]") -> None:
-    """Let the error of a task count as seen."""
-    if not task.cancelled():
-        task.exception()
-
-
 class UnaryUnaryCall(_Call, aio.UnaryUnaryCall):  # type: ignore[misc]
     """A call with one request and one answer.
 
+    No task drives it unless its first attempt needs more work: a future tells of the end, and the answer is
+    decoded for the first that asks.
+
     Args:
-        under_way: the calls of its channel that have not ended: it is one of them until then.
+        under_way: the calls of its channel by their futures: it is one of them until its end.
     """
 
-    def __init__(self, call: AwaitedCall, loop: asyncio.AbstractEventLoop, under_way: set[Any]) -> None:
+    #: The task that makes the call where there is more to it than one attempt on a connection that is there.
+    _task: "asyncio.Task[None] | None" = None
+    #: Whether `_answer` or `_error` is there.
+    _is_taken = False
+    _answer: Any = None
+
+    def __init__(self, call: AwaitedCall, under_way: "dict[asyncio.Future[None], UnaryUnaryCall]") -> None:
         self._call = call
-        self._under_way = under_way
-        self._task = loop.create_task(self._run(call))
-
-    async def _run(self, call: AwaitedCall) -> Any:
-        # No callback of the task tells of its end: that would cost a turn of the loop for each call.
-        self._under_way.add(self)
         try:
-            return await call
-        except FastRPCError as error:
-            self._error = error.with_traceback(None)
-        except asyncio.CancelledError:
-            self._is_cancelled_here = True
+            future = call._start(self._go_on)
         except Exception as error:
-            self._error = CallError(Status.INTERNAL, f"{type(error).__name__}: {error}")
-        finally:
-            self._under_way.discard(self)
-        # A program need not await a call.
-        self._task.add_done_callback(_note_error)
-        failure = self._failure()
-        assert failure is not None
-        raise failure
+            future = asyncio.get_running_loop().create_future()
+            future.set_result(None)
+            self._fail(error)
+        # The task of a compressed answer is made in a turn of the connection, whose context is another one.
+        self._context = copy_context()
+        if future is None:
+            future = self._future = asyncio.get_running_loop().create_future()
+            self._go_on()
+        self._future = future
+        under_way[future] = self
+        future.add_done_callback(under_way.pop)
 
-    def __del__(self) -> None:
-        if self._task.cancelled():
-            # Perhaps before its first step: then the call was not made.
-            self._call.close()
+    def _go_on(self) -> None:
+        """Make the call, or the rest of it, in a task."""
+        if not self._future.done():
+            # A task takes a copy of the context that it is made in.
+            self._task = self._context.run(asyncio.get_running_loop().create_task, self._run())
+            self._task.add_done_callback(self._task_ended)
+
+    async def _run(self) -> None:
+        try:
+            self._answer = await self._call
+            self._is_taken = True
+        except Exception as error:
+            self._fail(error)
+        # No callback of the task does that: it would cost a turn of the loop.
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def _task_ended(self, task: "asyncio.Task[None]") -> None:
+        """Note the end of a task that something cancelled, perhaps before its first step."""
+        if task.cancelled():
+            self._stop()
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, FastRPCError):
+            error = CallError(Status.INTERNAL, f"{type(error).__name__}: {error}")
+        self._error = error.with_traceback(None)
+        self._is_taken = True
+
+    def _take(self) -> None:
+        """Take the answer, or the error, now that the future is done."""
+        if self._future.cancelled():
+            self._is_cancelled_here = True
+        elif not self._is_taken:
+            try:
+                self._answer = self._call._take()
+                self._is_taken = True
+            except Exception as error:
+                self._fail(error)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._task.__await__()
+        future = self._future
+        if not future.done():
+            try:
+                yield from future
+            except asyncio.CancelledError:
+                # An answer that came in the same turn stays there to be taken.
+                if not future.done() or future.cancelled():
+                    self._stop()
+                raise
+        self._take()
+        if self._is_cancelled_here or self._error is not None:
+            failure = self._failure()
+            assert failure is not None
+            raise failure
+        return self._answer
+
+    # Channels of threads ask both from other threads: neither decodes the answer, whose error would be another one.
 
     def done(self) -> bool:
-        if self._task.cancelled():
-            self._is_cancelled_here = True
-        return self._task.done()
+        return self._future.done()
+
+    def cancelled(self) -> bool:
+        return self._future.cancelled() or super().cancelled()
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         if self.done():
             callback(self)
         else:
-            self._task.add_done_callback(lambda _: callback(self))
+            self._future.add_done_callback(lambda _: callback(self))
 
     def _stop(self) -> None:
-        self._task.cancel()
+        if self._task is None:
+            self._call.close()
+        elif not self._task.done():
+            self._task.cancel()
+        else:
+            # It was perhaps cancelled before its first step: then the call was not made.
+            self._call.close()
+        self._future.cancel()
 
     async def _ended(self) -> None:
-        if not self.done():
-            await asyncio.wait([self._task])
-            self.done()
+        if not self._future.done():
+            await asyncio.wait([self._future])
+        self._take()
 
     async def wait_for_connection(self) -> None:
         await self._ended()

@@ -106,12 +106,14 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
             credentials=checked_credentials(credentials),
             config=found.config,
         )
-        #: Unary calls, until each has ended; and the others, which may be dropped before.
-        self.under_way: set[Any] = set()
+        #: Unary calls by the futures of their ends, until each has ended; and the others, which may be dropped before.
+        self.under_way: dict[asyncio.Future[None], Any] = {}
         self.others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._views: dict[Any, Client] = {}
         self._functions: dict[Any, Callable[..., Any]] = {}
         self._connecting: asyncio.Task[None] | None = None
+        #: Whether new calls are refused.
+        self.is_closing = False
 
     def view(
         self, timeout: float | None, wait_for_ready: bool | None, compression: Any, retries: Any
@@ -159,9 +161,17 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         """Close the channel; calls under way have `grace` seconds to end, then they are cancelled."""
         if grace is not None and grace < 0:
             raise ValueError(f"grace is {grace}, it must be a number of seconds from 0 on")
-        active = [call for call in (*self.under_way, *self.others) if not call.done()]
+        self.is_closing = True
+        if not grace:
+            # Before their interceptors begin a call, which is refused from now on.
+            for call in list(self.others):
+                call.cancel()
+        active = [call for call in (*self.under_way.values(), *self.others) if not call.done()]
         if active and grace:
-            await asyncio.wait([asyncio.ensure_future(call.code()) for call in active], timeout=grace)
+            ends = [asyncio.ensure_future(call.code()) for call in active]
+            for end in (await asyncio.wait(ends, timeout=grace))[0]:
+                # Refused on the way: its caller is told.
+                end.exception()
         for call in active:
             call.cancel()
         if self._connecting is not None:
@@ -254,12 +264,13 @@ class _MultiCallable:
         return self._view(None, None, None)
 
     def _made(self, view: Client, function: Callable[..., Any], request: Any, metadata: Any) -> Any:
-        if self._channel.client._pool.is_closed:
+        if self._channel.is_closing:
             raise aio.UsageError(CLOSED)
         takes_stream = self._kind != "server_stream"
+        block = encode_pairs(pairs_of(metadata)) if metadata else None
         stream: Any = view.open(function) if takes_stream else view.stream(function, request)
-        if metadata:
-            stream.origin._send_block(encode_pairs(pairs_of(metadata)))
+        if block is not None:
+            stream.origin._send_block(block)
         loop = asyncio.get_running_loop()
         made = _CALLS[self._kind](stream, request if takes_stream else None, loop)
         self._channel.others.add(made)
@@ -293,12 +304,14 @@ class UnaryUnaryMultiCallable(_MultiCallable, aio.UnaryUnaryMultiCallable):  # t
 
     def _made(self, view: Client, function: Callable[..., Any], request: Any, metadata: Any) -> Any:
         channel = self._channel
-        if channel.client._pool.is_closed:
+        if channel.is_closing:
             raise aio.UsageError(CLOSED)
+        # Before the call, which has to be awaited once it is made.
+        block = encode_pairs(pairs_of(metadata)) if metadata else None
         call: Any = view.call(function, request)
-        if metadata:
-            call._send_block(encode_pairs(pairs_of(metadata)))
-        return calls.UnaryUnaryCall(call, asyncio.get_running_loop(), channel.under_way)
+        if block is not None:
+            call._send_block(block)
+        return calls.UnaryUnaryCall(call, channel.under_way)
 
 
 class UnaryStreamMultiCallable(_MultiCallable, aio.UnaryStreamMultiCallable):  # type: ignore[misc]

@@ -41,7 +41,10 @@ def sorted_by_kind(interceptors: Sequence[Any]) -> dict[Kind, list[Any]]:
     """
     for one in interceptors:
         if not isinstance(one, aio.ClientInterceptor):
-            raise ValueError(f"{one!r} is not an interceptor of grpc.aio: derive it from a class of its own")
+            raise ValueError(
+                f"{type(one).__qualname__} is not an interceptor of grpc.aio: derive it from one of its classes, such "
+                "as aio.UnaryUnaryClientInterceptor"
+            )
     return {kind: [one for one in interceptors if isinstance(one, cls)] for kind, (cls, _) in _KINDS.items()}
 
 

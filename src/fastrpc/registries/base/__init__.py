@@ -4,7 +4,10 @@
     urls        opens a registry by its URL; the table of schemes
     backend     the interface of one kind of registry
     backed      the registry object over any backend: its threads
-    poller      queries again and again;  rules: when a list is accepted;  cache: the list of the last run
+    followers   the threads that follow services
+    poller      queries for one service again and again;  shared: follows many by one lookup
+    turns       queries for many services in turn;  names: for the names of all;  announced: reads announcements
+    accepting   filters lists and publishes them;  rules: when a list is accepted;  cache: the list of the last run
     lease_keeper  keeps endpoints registered
     watch       delivers lists to loops and threads;  snapshot: one delivered list
     changes     the differences of one list and the next
@@ -15,9 +18,10 @@
 
 To add a registry: write a `Backend` in a file beside this folder, a function that opens it from a `RegistryURL`, and
 name that in `urls`. A package of its own registers the function as an entry point of the group `fastrpc.registries`,
-named after the scheme.
+named after the scheme. `fastrpc.testing.registry_contract` has the checks that it has to pass.
 
 A registry is queried in its own threads: the client libraries of registries block, and a client without a loop needs
-lists as well. So a backend is blocking code with neither retries nor memory; `backed` has one thread for each watched
-service and one for all leases. A `Watch` has `async for`, a blocking `wait()`, and `latest`.
+lists as well. So a backend is blocking code with neither retries nor memory. `backed` has one thread for all leases and
+one for all watched services if the backend has `open_shared`; without it 32 services have a thread each, and eight ask
+for the others in turn. A `Watch` has `async for`, a blocking `wait()`, and `latest`.
 """

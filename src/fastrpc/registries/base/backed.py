@@ -2,30 +2,33 @@
 
 import asyncio
 import itertools
+import logging
 import os
-import re
 import threading
+import time
 from collections.abc import Iterator
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 from fastrpc.gauges import Gauge, tells_gauges
-from fastrpc.registries.base.backend import Backend, Lookup
+from fastrpc.registries.base.accepting import ListAcceptor
+from fastrpc.registries.base.backend import Backend, RemovingBackend
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.closing import Closing
+from fastrpc.registries.base.followers import Followers, ServiceFollowing
 from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
+from fastrpc.registries.base.names import SERVICE_NAME, NamesThread, named
 from fastrpc.registries.base.policy import AddressPolicy
-from fastrpc.registries.base.poller import Poller, StopFlag
 from fastrpc.registries.base.urls import UNDIALABLE, names_registry
-from fastrpc.registries.base.watch import Channel, Watch
+from fastrpc.registries.base.watch import Channel, ServicesWatch, Watch
 
 __all__ = ["BackedRegistry", "check_service_name"]
 
+logger = logging.getLogger("fastrpc.registry")
+
 #: Seconds that closing waits for its threads; they are daemons, so the process can still exit.
 CLOSE_SECONDS = 5.0
-
-_SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 
 
 def check_service_name(service: str) -> str:
@@ -34,7 +37,7 @@ def check_service_name(service: str) -> str:
     Raises:
         ConfigError: the name is invalid.
     """
-    if not isinstance(service, str) or not _SERVICE.fullmatch(service):
+    if not isinstance(service, str) or not SERVICE_NAME.fullmatch(service):
         raise ConfigError(
             f"{without_secrets(service)!r} is not a service name",
             hint="write letters, digits, `_` and `-`, in parts joined by dots",
@@ -55,28 +58,25 @@ def _check_reachable(endpoint: Endpoint) -> None:
 
 
 class _Followed:
-    """A watched service, and its polling thread."""
+    """A watched service."""
 
-    def __init__(self, service: str, lookup: Lookup, poller: Poller, channel: Channel) -> None:
-        self.channel = channel
+    def __init__(self, acceptor: ListAcceptor, following: ServiceFollowing) -> None:
+        self.acceptor = acceptor
+        self.following = following
+        self.channel = acceptor.channel
         self.watches = 0
-        self._lookup = lookup
-        self._stop = StopFlag()
-        self.thread = threading.Thread(
-            target=poller.run, args=(self._stop,), name=f"fastrpc registry watch of {service}", daemon=True
-        )
 
     def stop(self) -> None:
-        self._stop.set()
         self.channel.close()
-        self._lookup.close()
+        self.following.stop()
 
 
 class BackedRegistry(Closing):
     """A registry that calls its backend in its own threads, so that no event loop blocks.
 
-    All watches of one service share one thread, and all registrations one more. They start on first use. A registry
-    object used before a fork raises when it is used in the child.
+    All watches of one service share one thread, where the registry can tell of many services those of all, and all
+    registrations one more. They start on first use. A registry object used before a fork raises when it is used in the
+    child.
 
     Args:
         name: its name in messages, without secrets.
@@ -100,6 +100,8 @@ class BackedRegistry(Closing):
         self._lock = threading.RLock()
         self._versions = itertools.count(1)
         self._followed: dict[str, _Followed] = {}
+        self._followers = Followers(backend, name, self._follow_singly)
+        self._names: NamesThread | None = None
         self._lease_keeper = LeaseKeeper()
         self._keeping: threading.Thread | None = None
         self._is_closed = False
@@ -110,7 +112,7 @@ class BackedRegistry(Closing):
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
         Raises:
-            ConfigError: this registry cannot hold it.
+            ConfigError: this registry cannot hold it; UNIMPLEMENTED: no server registers in this kind of registry.
         """
         check_service_name(service)
         _check_reachable(endpoint)
@@ -165,7 +167,46 @@ class BackedRegistry(Closing):
         self._check_process()
         with self._lock:
             self._use()
-        return sorted(self._backend.list_services())
+        return named(self._backend.list_services())
+
+    def watch_services(self) -> ServicesWatch:
+        """Watch the names of the services in the registry, which is asked for them every two seconds.
+
+        A registry that cannot list its services ends the watch with ConfigError.
+        """
+        self._check_process()
+        with self._lock:
+            self._use()
+            while True:
+                listed = self._names or self._begin_names()
+                listed.watches += 1
+                # On any of these lines, the last watch may be collected, which ends the found thread.
+                if self._names is listed:
+                    break
+        return ServicesWatch(listed.channel, lambda: self._release_names(listed))
+
+    def remove(self, service: str, address: str | Address) -> bool:
+        """Delete the record of an address, of whatever program it is; blocks while the registry answers.
+
+        A server that runs writes its record again.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            ConfigError: the address is invalid, or records of this kind of registry cannot be deleted.
+            StoreError: the registry cannot be reached now, or refuses.
+        """
+        check_service_name(service)
+        place = Address.parse(address)
+        if not isinstance(self._backend, RemovingBackend):
+            raise ConfigError(
+                f"{self!r} deletes no records of other programs", hint="its records end with their servers"
+            )
+        self._check_process()
+        with self._lock:
+            self._use()
+        return self._backend.remove(service, place)
 
     def gauges(self) -> Iterator[Gauge]:
         """Yield whether the registry answered last; nothing before its first answer, and once it is closed."""
@@ -180,19 +221,31 @@ class BackedRegistry(Closing):
             yield "fastrpc_registry_up", (self._name,), float(all(is_up))
 
     def _begin(self, service: str) -> _Followed:
-        """Follow a service in a new thread."""
+        """Follow a service."""
         channel = Channel(self._versions)
-        lookup = self._backend.open_lookup(service)
-        poller = Poller(service, lookup, channel, policy=self._policy, cache=self._cache)
-        followed = _Followed(service, lookup, poller, channel)
-        try:
-            followed.thread.start()
-        except BaseException:
-            followed.stop()
-            raise
-        # Only now: without its thread, later watches of the service would never get a list.
+        acceptor = ListAcceptor(
+            service, channel, policy=self._policy, cache=self._cache, clock=time.monotonic
+        )
+        # Only then: without its thread, later watches of the service would never get a list.
+        followed = _Followed(acceptor, self._followers.follow(acceptor))
         self._followed[service] = followed
         return followed
+
+    def _follow_singly(self) -> None:
+        """Follow each service by itself; called in the thread that followed all, which then ends."""
+        with self._lock:
+            self._followers.refuse()
+            logger.info("%s refuses to tell of all services, each is asked for by itself", self._name)
+            for service, followed in list(self._followed.items()):
+                try:
+                    followed.following = self._followers.follow(followed.acceptor)
+                except Exception as error:
+                    logger.warning("%s cannot be followed: %s", service, error)
+                    followed.acceptor.fail(error)
+                    continue
+                if self._followed.get(service) is not followed:
+                    # Its last watch was collected meanwhile, or the registry is closed.
+                    followed.following.stop()
 
     def _release(self, service: str, followed: _Followed) -> None:
         with self._lock:
@@ -201,6 +254,18 @@ class BackedRegistry(Closing):
                 return
             del self._followed[service]
         followed.stop()
+
+    def _begin_names(self) -> NamesThread:
+        self._names = NamesThread(self._backend.list_services, self._name)
+        return self._names
+
+    def _release_names(self, listed: NamesThread) -> None:
+        with self._lock:
+            listed.watches -= 1
+            if listed.watches or self._names is not listed:
+                return
+            self._names = None
+        listed.stop()
 
     def _check_process(self) -> None:
         """Refuse use before taking the lock: after a fork, a thread of the parent may hold it."""
@@ -224,11 +289,16 @@ class BackedRegistry(Closing):
             if self._is_closed:
                 return
             self._is_closed = True
-            followed, self._followed = list(self._followed.values()), {}
-        for one in followed:
+            ended: list[_Followed | NamesThread] = list(self._followed.values())
+            threads = self._followers.threads()
+            if self._names is not None:
+                ended.append(self._names)
+                threads.append(self._names.thread)
+            self._followed, self._names = {}, None
+        for one in ended:
             one.stop()
         self._lease_keeper.close()
-        for thread in [*(one.thread for one in followed), self._keeping]:
+        for thread in [*threads, self._keeping]:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(CLOSE_SECONDS)
         self._backend.close()

@@ -4,14 +4,26 @@ A backend blocks: the threads of the registry object call it, never an event loo
 safety beyond what is stated here, and no state beyond its position in the registry.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import StoreError
 from fastrpc.registries.base.record import RecordError
 
-__all__ = ["Backend", "Entry", "Lease", "Listing", "Lookup", "RetiringLease"]
+__all__ = [
+    "Backend",
+    "BesideBackend",
+    "Entry",
+    "Lease",
+    "Listing",
+    "Lookup",
+    "RemovingBackend",
+    "RetiringLease",
+    "SharedLookup",
+    "SharingBackend",
+]
 
 #: A name for messages, and the endpoint of the record, or the error of reading it.
 Entry: TypeAlias = tuple[str, Endpoint | RecordError]
@@ -45,6 +57,41 @@ class Lookup(Protocol):
 
     def close(self) -> None:
         """Interrupt a running `fetch` as soon as possible; called from another thread."""
+
+
+class SharedLookup(Protocol):
+    """Fetches the lists of many services; used by one thread, but for `wake` and `close`.
+
+    Nothing of it is optional: without `again`, a list that lost half and a service that is followed again would never
+    be told; without `wake`, a service that is added would wait for the end of a `fetch`.
+    """
+
+    def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
+        """Follow these services from now on, and no others; without I/O.
+
+        Args:
+            again: those whose lists the next `fetch` has to read anew.
+        """
+
+    def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
+        """Return the whole lists of the services that changed, and the error of each whose list alone cannot be read.
+
+        Those followed for the first time count as changed, those to be read again, and all after an error that was
+        raised. A list with an error of its own may wait until it is to be read again.
+
+        Args:
+            wait_seconds: how long to wait for a change; 0 returns at once.
+
+        Raises:
+            StoreError: the registry cannot be reached; PERMISSION_DENIED with several services, or UNIMPLEMENTED: they
+                have to be asked one by one.
+        """
+
+    def wake(self) -> None:
+        """End the `fetch` that runs, or else the next one, at once; called from another thread."""
+
+    def close(self) -> None:
+        """End a running `fetch` as soon as possible; called from another thread."""
 
 
 class Lease(Protocol):
@@ -85,7 +132,7 @@ class Backend(Protocol):
         """Return a lease for an endpoint, without I/O.
 
         Raises:
-            ConfigError: this registry cannot hold it.
+            ConfigError: this registry cannot hold it; UNIMPLEMENTED: no server registers in this kind of registry.
         """
 
     def list_services(self) -> Iterable[str]:
@@ -98,3 +145,32 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release all resources; called once, after the last use of lookups and leases."""
+
+
+@runtime_checkable
+class RemovingBackend(Backend, Protocol):
+    """A registry whose records any program with the right to write may delete."""
+
+    def remove(self, service: str, address: Address) -> bool:
+        """Delete the records of an address; return whether there was one. Any thread may call it, at any time.
+
+        Raises:
+            ConfigError: this registry cannot hold the address.
+            StoreError: the registry cannot be reached, or refuses.
+        """
+
+
+@runtime_checkable
+class SharingBackend(Backend, Protocol):
+    """A registry that tells of many services over one connection."""
+
+    def open_shared(self) -> SharedLookup:
+        """Return a lookup for many services, without I/O."""
+
+
+@runtime_checkable
+class BesideBackend(Backend, Protocol):
+    """A registry whose lookups may share a connection."""
+
+    def open_beside(self, service: str, lookup: Lookup) -> Lookup:
+        """Return a lookup that uses the connection of another one, in the same thread, and ends with it; no I/O."""

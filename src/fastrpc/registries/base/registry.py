@@ -1,14 +1,14 @@
 """The interface of all registries."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.registries.base.snapshot import Snapshot
-from fastrpc.registries.base.watch import Watch
+from fastrpc.registries.base.watch import ServicesWatch, Watch
 
-__all__ = ["Registry", "WatchedRegistry"]
+__all__ = ["Registry", "RegistryOption", "WatchedRegistry"]
 
 
 class Registry(Protocol):
@@ -21,7 +21,8 @@ class Registry(Protocol):
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
         Raises:
-            ConfigError: this registry cannot hold it.
+            ConfigError: this registry cannot hold it. The status UNIMPLEMENTED says that no server registers in this
+                kind of registry: among several ones it is left out.
         """
 
     def watch(self, service: str) -> AsyncIterator[Snapshot]:
@@ -55,3 +56,24 @@ class WatchedRegistry(Registry, Protocol):
             ConfigError: this kind of registry cannot list its services.
             StoreError: the registry cannot be reached now.
         """
+
+    def watch_services(self) -> ServicesWatch:
+        """Watch the names of the services in the registry, each time as a sorted tuple; used like `watch`.
+
+        A registry that cannot list its services ends the watch with ConfigError.
+        """
+
+    def remove(self, service: str, address: str | Address) -> bool:
+        """Delete the record of an address, of whatever program it is; blocks while the registry answers.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            ConfigError: the address is invalid, or records of this kind of registry cannot be deleted.
+            StoreError: the registry cannot be reached now, or refuses.
+        """
+
+
+#: The value of `registry=`: a URL, an object, or a list of them, for which `Merged` is made.
+RegistryOption: TypeAlias = str | Registry | Sequence[str | Registry]

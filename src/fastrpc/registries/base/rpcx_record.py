@@ -1,4 +1,4 @@
-"""The record of Go's rpcx: a key and a value in a store, the same in Consul, etcd and ZooKeeper.
+"""The record of Go's rpcx: a key and a value in a store, the same in Consul, etcd, ZooKeeper, and for Phobos in Deimos.
 
 ::
 
@@ -40,6 +40,8 @@ class RpcxRecord:
         #: The last part of the key.
         self.key = f"{address.scheme}@{host}:{address.port}"
         self._texts = to_texts(endpoint)
+        if (length := len(self.value(is_inactive=True))) > RECORD_BYTES:
+            raise ConfigError(f"{endpoint} has a record of {length} bytes, the limit is {RECORD_BYTES}")
 
     def value(self, *, is_inactive: bool = False) -> bytes:
         """Return the value of the key; clients leave an inactive server out."""
@@ -57,8 +59,12 @@ def base_path(base: str) -> str:
     return base.strip("/")
 
 
-def read_rpcx_record(key: str, value: bytes) -> Entry | None:
-    """Parse the last part of a key and its value; None for an inactive server."""
+def read_rpcx_record(key: str, value: bytes, *, wire: str = "rpcx") -> Entry | None:
+    """Parse the last part of a key and its value; None for an inactive server.
+
+    Args:
+        wire: the protocol of a record that names none.
+    """
     network, separator, place = key.partition("@")
     if not separator:
         return key[:KEY_CHARACTERS], RecordError("it is not network@address")
@@ -71,7 +77,7 @@ def read_rpcx_record(key: str, value: bytes) -> Entry | None:
             return None
         if "group" in texts:
             texts["group"] = ",".join(group for name, group in pairs if name == "group")
-        texts.setdefault("protocols", "rpcx")
+        texts.setdefault("protocols", wire)
         if "weight" in texts:
             texts["weight"] = _weight(texts["weight"])
         return key, read_texts(f"{network}://{place}", texts)

@@ -15,10 +15,20 @@ from dataclasses import dataclass
 
 from fastrpc.endpoint import Endpoint
 
-__all__ = ["CONFIRM_SECONDS", "MOST_ENDPOINTS", "SETTLE_SECONDS", "ListDecision", "ListRules"]
+__all__ = [
+    "CONFIRM_SECONDS",
+    "MOST_ENDPOINTS",
+    "MOST_SERVICES",
+    "SETTLE_SECONDS",
+    "ListDecision",
+    "ListRules",
+]
 
 #: Most endpoints of one service; more are a mistake or an attack.
 MOST_ENDPOINTS = 10_000
+
+#: Services of a registry after which no more are asked for.
+MOST_SERVICES = 100_000
 
 #: Seconds before the second look. Too short accepts a glitch, too long keeps calling servers that left.
 CONFIRM_SECONDS = 0.4

@@ -9,7 +9,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.urls import RegistryURL, truth
 from fastrpc.watched_file import WatchedFile
 
-__all__ = ["check_carried", "take_secret"]
+__all__ = ["Secret", "check_carried", "header_token", "take_login", "take_secret"]
 
 logger = logging.getLogger("fastrpc.audit")
 
@@ -17,14 +17,31 @@ logger = logging.getLogger("fastrpc.audit")
 Secret = Callable[[], str]
 
 
+def header_token(token: str) -> str:
+    """Return a token that a header of HTTP may have.
+
+    Raises:
+        ConfigError: it has other characters.
+    """
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError("the token has characters that no header may have")
+    return token
+
+
 def take_secret(
-    url: RegistryURL, name: str, check: Callable[[str], str], *, default: str | None = None
+    url: RegistryURL,
+    name: str,
+    check: Callable[[str], str],
+    *,
+    default: str | None = None,
+    default_file: str | None = None,
 ) -> Secret | None:
     """Return the source of a secret: the option `name`, or the file that the option `name_file` names.
 
     Args:
         check: returns a secret that can be used, or raises ConfigError, without the secret in its text.
         default: the secret without both options.
+        default_file: the file without both options.
 
     Raises:
         ConfigError: both options are given, or the secret cannot be used.
@@ -32,6 +49,8 @@ def take_secret(
     path, text = url.take(f"{name}_file", None, os.path.expanduser), url.take(name, None, str)
     if path is not None and text is not None:
         raise ConfigError(f"{url}: the options {name} and {name}_file are both given", hint="leave one out")
+    if path is None and text is None:
+        path = default_file
     try:
         if path is not None:
             # White space around it is left out.
@@ -53,13 +72,37 @@ def take_secret(
     return lambda: checked
 
 
+def take_login(url: RegistryURL, default_user: str | None = None) -> tuple[str, Secret] | None:
+    """Return the options `user` and `password`, or None without both.
+
+    Args:
+        default_user: the user of a password without one.
+
+    Raises:
+        ConfigError: one is given without the other, or the password cannot be used.
+    """
+    user, password = url.take("user", None, str), take_secret(url, "password", str)
+    if user is None and password is None:
+        return None
+    user = default_user if user is None else user
+    if not user or password is None:
+        raise ConfigError(f"{url}: a login has a user and a password", hint="add user=… and password_file=…")
+    return user, password
+
+
 def check_carried(
-    url: RegistryURL, places: Iterable[tuple[str, int]], *, kind: str, is_encrypted: bool
+    url: RegistryURL,
+    places: Iterable[tuple[str, int]],
+    *,
+    kind: str,
+    is_encrypted: bool,
+    advice: str = "add tls=true",
 ) -> None:
     """Refuse to carry a secret over a plain connection beyond this machine, unless `allow_insecure=true` is given.
 
     Args:
         kind: names the secret in the error; "" is no secret.
+        advice: how this URL asks for TLS.
 
     Raises:
         ConfigError: it would travel in the clear.
@@ -70,5 +113,5 @@ def check_carried(
     if not all(is_local(Address("tcp", host=host, port=port)) for host, port in places):
         raise ConfigError(
             f"{url}: its {kind} would travel in the clear",
-            hint="add tls=true, or allow_insecure=true on a network without other readers",
+            hint=f"{advice}, or allow_insecure=true on a network without other readers",
         )

@@ -11,8 +11,8 @@ Every URL takes these options, and those of registries on a network also `tls` (
 
 import importlib
 import os
-from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar, cast, overload
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, TypeGuard, TypeVar, cast, overload
 from urllib.parse import parse_qsl, urlsplit
 
 from fastrpc.config import TLS
@@ -25,8 +25,10 @@ __all__ = [
     "UNDIALABLE",
     "RegistryURL",
     "SharedOptions",
+    "is_opened",
     "known_schemes",
     "names_registry",
+    "names_service",
     "one_of",
     "open_registry",
     "split_target",
@@ -45,9 +47,25 @@ _REGISTRIES = {
     "static": "fastrpc.registries.static:open_static",
     "dns": "fastrpc.registries.dns:open_dns",
     "consul": "fastrpc.registries.consul:open_consul",
+    "deimos": "fastrpc.registries.deimos:open_deimos",
     "etcd": "fastrpc.registries.etcd:open_etcd",
-    "registry": "fastrpc.coordination.registry_client:open_embedded",
+    "kubernetes": "fastrpc.registries.kubernetes:open_kubernetes",
+    "lan": "fastrpc.registries.lan:open_lan",
+    "mdns": "fastrpc.registries.mdns:open_mdns",
+    **dict.fromkeys(("redis", "rediss", "valkey"), "fastrpc.registries.redis:open_redis"),
+    "nats": "fastrpc.registries.nats:open_nats",
+    "zookeeper": "fastrpc.registries.zookeeper:open_zookeeper",
+    "registry": "fastrpc.coordination.registry.client:open_embedded",
 }
+
+#: The registry of a list of them.
+_MERGED = "fastrpc.registries.merged:Merged"
+
+#: The extras with the packages of registries, where the scheme has another name.
+_EXTRAS = {"rediss": "redis", "valkey": "redis"}
+
+#: Schemes without a place: `lan://arith` is a target.
+_WITHOUT_PLACE = {"lan", "mdns"}
 
 #: The options of a URL that are fields of `TLS`.
 _TLS_OPTIONS = ("ca_file", "cert_file", "key_file", "server_name")
@@ -128,47 +146,76 @@ class RegistryURL:
         self._known.add(name)
         return self._options.pop(name, [])
 
-    def take_tls(self) -> TLS | None:
+    def take_tls(self, scheme: str | None = None, *, ca_file: str | None = None) -> TLS | None:
         """Return the certificates for an encrypted connection to the registry; None where the URL asks for none.
 
         They are those of the options, and without any those of the client or server that opens the registry.
 
+        Args:
+            scheme: that of the registry's own address, "http" or "https"; None: the option `tls` decides.
+            ca_file: replaces the option where that is not given.
+
         Raises:
-            ConfigError: an option is wrong, or has no effect without `tls=true`.
+            ConfigError: an option is wrong, or has no effect without TLS.
         """
-        is_encrypted = self.take("tls", False, truth)
+        is_encrypted = self.take("tls", False, truth) if scheme is None else scheme == "https"
         taken = {name: self.take(name, None, _file_name) for name in _TLS_OPTIONS}
         given: dict[str, Any] = {name: value for name, value in taken.items() if value is not None}
         if given and not is_encrypted:
             raise ConfigError(
-                f"{self}: the option {next(iter(given))} has no effect without tls", hint="add tls=true"
+                f"{self}: the option {next(iter(given))} has no effect without tls",
+                hint="add tls=true" if scheme is None else "write https://",
             )
         if not is_encrypted:
             return None
+        if ca_file is not None:
+            given.setdefault("ca_file", ca_file)
         return TLS(**given) if given else self._tls or TLS()
+
+    def package(self, module: str, name: str) -> Any:
+        """Import a module of the package that this kind of registry needs, and return it.
+
+        Raises:
+            ConfigError: it is not installed.
+        """
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            extra = _EXTRAS.get(self.scheme, self.scheme)
+            raise ConfigError(
+                f"{self} needs {name}, which is not installed", hint=f"pip install 'fastrpc[{extra}]'"
+            ) from error
 
     def take_shared(self) -> SharedOptions:
         """Return the options that every registry has; call it last, as it refuses all unread options."""
         schemes = self.take("schemes", ["tcp", "tls"], _comma_separated)
         networks = self.take("networks", None, _comma_separated)
         cache_file = self.take("cache_file", None, os.path.expanduser)
+        self.refuse_unread()
+        return {"policy": AddressPolicy(schemes=schemes, networks=networks), "cache_file": cache_file}
+
+    def refuse_unread(self) -> None:
+        """Refuse the options that were not read.
+
+        Raises:
+            ConfigError: there is one.
+        """
         if self._options:
             raise ConfigError(
                 f"{self} has no option {', '.join(sorted(self._options))}",
-                hint=f"there are {', '.join(sorted(self._known))}",
+                hint=f"there are {', '.join(sorted(self._known))}" if self._known else None,
             )
-        return {"policy": AddressPolicy(schemes=schemes, networks=networks), "cache_file": cache_file}
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.place}{'/' if self.path else ''}{self.path}"
 
 
 @overload
-def open_registry(registry: str, *, tls: TLS | None = None) -> WatchedRegistry: ...
+def open_registry(registry: str | Sequence[str | Registry], *, tls: TLS | None = None) -> WatchedRegistry: ...
 @overload
 def open_registry(registry: Registry, *, tls: TLS | None = None) -> Registry: ...
-def open_registry(registry: str | Registry, *, tls: TLS | None = None) -> Registry:
-    """Return the registry at a URL; a registry object is returned as it is.
+def open_registry(registry: str | Registry | Sequence[str | Registry], *, tls: TLS | None = None) -> Registry:
+    """Return the registry at a URL, or the `Merged` one of a list; a registry object is returned as it is.
 
     Args:
         tls: the certificates for a URL with `tls=true` that names none.
@@ -176,18 +223,25 @@ def open_registry(registry: str | Registry, *, tls: TLS | None = None) -> Regist
     Raises:
         ConfigError: the scheme is unknown, an option is wrong, or an extra is not installed.
     """
-    if not isinstance(registry, str):
+    if not is_opened(registry):
         if not hasattr(registry, "watch"):
             raise ConfigError(
                 f"{registry!r} is not a registry", hint="give a URL, or an object of fastrpc.registries"
             )
-        return registry
+        return cast(Registry, registry)
+    if not isinstance(registry, str):
+        return cast(Registry, _loaded(_MERGED)(registry, tls=tls))
     url = RegistryURL(registry, tls)
     if url.path and url.scheme in _REGISTRIES:
         raise ConfigError(
             f"{url} is more than a registry", hint=f"leave /{url.path} out: each client names its service"
         )
     return cast(Registry, _opener(url)(url))
+
+
+def is_opened(registry: object) -> TypeGuard[str | Sequence[str | Registry]]:
+    """Return whether `open_registry` makes an object for this, which its caller closes."""
+    return isinstance(registry, str | list | tuple)
 
 
 def names_registry(text: str) -> bool:
@@ -203,12 +257,19 @@ def known_schemes() -> list[str]:
     return sorted({*_REGISTRIES, *entry_points(group=ENTRY_POINT_GROUP).names})
 
 
+def names_service(url: str) -> bool:
+    """Return whether the URL of a registry names a service, too."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    place, _, service = rest.partition("/")
+    return bool(service) or scheme.lower() == "dns" or (scheme.lower() in _WITHOUT_PLACE and bool(place))
+
+
 def split_target(target: str) -> tuple[str, str] | None:
     """Return the URL of the registry and the service that a target names; None if it is an address.
 
     `consul://host:8500/arith?dc=west` is the service `arith` of the registry `consul://host:8500?dc=west`.
     `dns://host:port` is the name `host:port`, asked of the system's resolver; `dns://resolver:53/host:port` asks that
-    one.
+    one. `lan://arith` is the service `arith`, as a network is no place.
 
     Raises:
         ConfigError: the target names a registry, but no service, or it has a user.
@@ -219,10 +280,11 @@ def split_target(target: str) -> tuple[str, str] | None:
     place, mark, options = rest.partition("?")
     place, _, service = place.partition("/")
     _check_user(scheme, place)
-    if scheme.lower() == "dns" and not service:
+    if (scheme.lower() == "dns" or scheme.lower() in _WITHOUT_PLACE) and not service:
         place, service = "", place
     if not service:
-        form = "host:port" if scheme.lower() == "dns" else f"{place or 'host:port'}/service"
+        forms = {"dns": "host:port"} | dict.fromkeys(_WITHOUT_PLACE, "service")
+        form = forms.get(scheme.lower(), f"{place or 'host:port'}/service")
         raise ConfigError(f"{scheme}://{place} names no service", hint=f"write {scheme}://{form}")
     return f"{scheme}://{place}{mark}{options}", service
 
@@ -271,8 +333,7 @@ def _comma_separated(text: str) -> list[str]:
 def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     place = _REGISTRIES.get(url.scheme)
     if place is not None:
-        module, _, attribute = place.partition(":")
-        return cast(Callable[[RegistryURL], Any], getattr(importlib.import_module(module), attribute))
+        return _loaded(place)
     # Imported here: it loads parsers of package metadata, too slow for every import of fastrpc.
     from importlib.metadata import entry_points
 
@@ -284,6 +345,12 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     if url.scheme in {"tcp", "tls"}:
         hint = f"the address of a registry is written registry://host:port; {hint}"
     raise ConfigError(f"{url}: no registry has the scheme {url.scheme!r}", hint=hint)
+
+
+def _loaded(place: str) -> Callable[..., Any]:
+    """Return the function or class of a module."""
+    module, _, attribute = place.partition(":")
+    return cast(Callable[..., Any], getattr(importlib.import_module(module), attribute))
 
 
 def _foreign_names(scheme: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The latest list of one service for any number of watchers: on event loops, in threads, or by polling."""
+"""The latest list for any number of watchers: on event loops, in threads, or by polling."""
 
 import asyncio
 import contextlib
@@ -6,20 +6,22 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.snapshot import Snapshot
 
-__all__ = ["Channel", "Watch"]
+__all__ = ["Channel", "Latest", "ServicesWatch", "Watch", "Watching"]
+
+T = TypeVar("T")
 
 
-class Channel:
-    """Holds the latest snapshot; publisher and watchers may run in different threads.
+class Latest(Generic[T]):
+    """Holds the latest value; publisher and watchers may run in different threads.
 
     Args:
-        versions: returns the numbers of snapshots, each greater than the one before.
+        versions: returns the numbers of values, each greater than the one before.
     """
 
     def __init__(self, versions: Iterator[int]) -> None:
@@ -27,27 +29,42 @@ class Channel:
         # Re-entrant: a watch may be collected, and so closed, on any line of the thread that holds the lock.
         self._changed = threading.Condition(threading.RLock())
         self._listeners: list[Callable[[], None]] = []
-        self.latest: Snapshot | None = None
+        self._latest: tuple[int, T] | None = None
         #: The error of the last query; None if it succeeded.
         self.error: Exception | None = None
+        #: The error that ended all watches.
+        self.failure: Exception | None = None
+        #: Whether the list is that of the registry: no rule keeps what an outage or a doubt concerns.
+        self.is_settled = True
         self.is_closed = False
 
-    def publish(self, endpoints: Sequence[Endpoint], *, is_cached: bool = False) -> None:
-        """Publish a snapshot of a list, unless the list is unchanged."""
-        new = tuple(endpoints)
+    @property
+    def latest(self) -> T | None:
+        """The latest value; None before the first."""
+        found = self._latest
+        return None if found is None else found[1]
+
+    def put(self, make: Callable[[int], T], is_same: Callable[[T], bool]) -> None:
+        """Publish the value that `make` returns for its number, unless the latest one is the same."""
         with self._changed:
-            if (
-                self.latest is not None
-                and self.latest.endpoints == new
-                and self.latest.is_cached == is_cached
-            ):
+            if self._latest is not None and is_same(self._latest[1]):
                 return
-            self.latest = Snapshot(next(self._versions), new, is_cached)
+            number = next(self._versions)
+            self._latest = number, make(number)
             self._tell()
 
-    def close(self) -> None:
-        """End all watches."""
+    def judge(self, error: Exception | None, *, is_settled: bool) -> None:
+        """Set the outcome of the last query; tell of it if it differs in kind."""
         with self._changed:
+            is_same = (self.error is None, self.is_settled) == (error is None, is_settled)
+            self.error, self.is_settled = error, is_settled
+            if not is_same:
+                self._tell()
+
+    def close(self, failure: Exception | None = None) -> None:
+        """End all watches, with an error if one is given."""
+        with self._changed:
+            self.failure = failure
             self.is_closed = True
             self._tell()
 
@@ -56,18 +73,18 @@ class Channel:
         for listener in list(self._listeners):
             listener()
 
-    def after(self, version: int) -> Snapshot | None:
-        """Return the latest snapshot if it is newer than a version."""
-        latest = self.latest
-        return latest if latest is not None and latest.version > version else None
+    def after(self, version: int) -> tuple[int, T] | None:
+        """Return the latest value with its number if it is newer than a version."""
+        latest = self._latest
+        return latest if latest is not None and latest[0] > version else None
 
     def wake(self) -> None:
         """Have the threads in `wait` look whether their wait is over."""
         with self._changed:
             self._changed.notify_all()
 
-    def wait(self, version: int, timeout: float | None, is_over: Callable[[], bool]) -> Snapshot | None:
-        """Block until a snapshot is newer than a version; None after `timeout` seconds, or if closed or over."""
+    def wait(self, version: int, timeout: float | None, is_over: Callable[[], bool]) -> tuple[int, T] | None:
+        """Block until a value is newer than a version; None after `timeout` seconds, or if closed or over."""
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while (found := self.after(version)) is None and not (self.is_closed or is_over()):
@@ -88,24 +105,32 @@ class Channel:
             self._listeners.remove(listener)
 
 
-class Watch(Closing):
-    """One watcher of one service.
+class Channel(Latest[Snapshot]):
+    """Holds the latest snapshot of a service."""
 
-    On an event loop, iterate it: `async for snapshot in watch`. Without a loop, `wait` blocks. Both return the newest
-    snapshot that this watch has not returned yet, the first at once if there is one; they skip those in between.
-    `latest` never waits.
-    """
+    def publish(self, endpoints: Sequence[Endpoint], *, is_cached: bool = False) -> None:
+        """Publish a snapshot of a list, unless the list is unchanged."""
+        new = tuple(endpoints)
+        self.put(
+            lambda version: Snapshot(version, new, is_cached),
+            lambda latest: latest.endpoints == new and latest.is_cached == is_cached,
+        )
 
-    def __init__(self, channel: Channel, release: Callable[[], None]) -> None:
+
+class Watching(Closing, Generic[T]):
+    """One watcher; see `Watch`."""
+
+    def __init__(self, channel: Latest[T], release: Callable[[], None]) -> None:
         self._channel = channel
         self._release: Callable[[], None] | None = release
         self._seen = 0
         self._process_id = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
+        self._listeners: list[Callable[[], None]] = []
 
     @property
-    def latest(self) -> Snapshot | None:
+    def latest(self) -> T | None:
         """The newest snapshot; None before the first."""
         return self._channel.latest
 
@@ -114,19 +139,31 @@ class Watch(Closing):
         """The error of the last query; None if it succeeded. The list stays in use meanwhile."""
         return self._channel.error
 
-    def wait(self, timeout: float | None = None) -> Snapshot | None:
+    @property
+    def is_settled(self) -> bool:
+        """Whether the list is that of the registry; False during an outage, and while a loss is in doubt."""
+        return self._channel.is_settled
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call a function at each change from now on, in any thread, until the watch is closed; it must not block."""
+        self._listeners.append(listener)
+        self._channel.add_listener(listener)
+
+    def wait(self, timeout: float | None = None) -> T | None:
         """Block until the next snapshot; None after `timeout` seconds, or once the watch is closed."""
         if self._release is None:
             return None
         found = self._channel.wait(self._seen, timeout, lambda: self._release is None)
-        if found is not None:
-            self._seen = found.version
-        return found
+        if found is None:
+            self._check()
+            return None
+        self._seen, value = found
+        return value
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Snapshot:
+    async def __anext__(self) -> T:
         if self._release is None:
             raise StopAsyncIteration
         loop = asyncio.get_running_loop()
@@ -134,8 +171,7 @@ class Watch(Closing):
             self._loop = loop
             # It must not reference the watch: a dropped watch closes itself.
             woken = self._woken
-            self._wake = lambda: _wake(loop, woken)
-            self._channel.add_listener(self._wake)
+            self.listen(lambda: _wake(loop, woken))
         elif self._loop is not loop:
             own = f"{self._loop!r} at {id(self._loop):#x}"
             raise RuntimeError(f"this watch belongs to {own} and was used from {loop!r} at {id(loop):#x}")
@@ -143,12 +179,18 @@ class Watch(Closing):
             self._woken.clear()
             found = self._channel.after(self._seen)
             if found is not None:
-                self._seen = found.version
-                return found
+                self._seen, value = found
+                return value
             if self._channel.is_closed:
+                self._check()
                 break
             await self._woken.wait()
         raise StopAsyncIteration
+
+    def _check(self) -> None:
+        """Raise the error that ended the watch, if there is one."""
+        if self._channel.failure is not None:
+            raise self._channel.failure
 
     def close(self) -> None:
         """Stop watching. Closing twice is fine."""
@@ -161,8 +203,9 @@ class Watch(Closing):
         if release is None or self._process_id != os.getpid():
             # After a fork, threads of the parent may hold the locks, and the loop belongs to the parent.
             return False
+        for listener in self._listeners:
+            self._channel.remove_listener(listener)
         if self._loop is not None:
-            self._channel.remove_listener(self._wake)
             _wake(self._loop, self._woken)
         release()
         return True
@@ -171,6 +214,19 @@ class Watch(Closing):
         # A thread in `wait` holds the watch, so none has to wake.
         if getattr(self, "_release", None) is not None:
             self._end()
+
+
+class Watch(Watching[Snapshot]):
+    """One watcher of one service.
+
+    On an event loop, iterate it: `async for snapshot in watch`. Without a loop, `wait` blocks. Both return the newest
+    snapshot that this watch has not returned yet, the first at once if there is one; they skip those in between.
+    `latest` never waits.
+    """
+
+
+class ServicesWatch(Watching[tuple[str, ...]]):
+    """One watcher of the names of all services, used like `Watch`: each snapshot is a sorted tuple of names."""
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError
 from fastrpc.errors import ConfigError, StoreError
-from fastrpc.registries.base.secrets import check_carried, take_secret
+from fastrpc.registries.base.secrets import check_carried, header_token, take_secret
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
@@ -35,17 +35,12 @@ class AgentAccess:
     """The agent's address and credentials; makes clients."""
 
     def __init__(self, url: RegistryURL) -> None:
-        try:
-            import consul
-        except ImportError as error:
-            raise ConfigError(
-                f"{url} needs py-consul, which is not installed", hint="pip install 'fastrpc[consul]'"
-            ) from error
+        consul = url.package("consul", "py-consul")
         places = url.places(8500)
         if len(places) > 1:
             raise ConfigError(f"{url} names {len(places)} agents", hint="name the agent of this machine")
         (self.host, self.port) = places[0]
-        token = take_secret(url, "token", _checked, default=os.environ.get("CONSUL_HTTP_TOKEN") or None)
+        token = take_secret(url, "token", header_token, default=os.environ.get("CONSUL_HTTP_TOKEN") or None)
         self._token = token or str
         self.dc = url.take("dc", None, str)
         tls = url.take_tls()
@@ -79,13 +74,6 @@ class AgentAccess:
         if text.startswith(_TRY_LATER):
             status = Status.UNAVAILABLE
         return StoreError(f"Consul at {self.host}:{self.port}: {text}", status=status)
-
-
-def _checked(token: str) -> str:
-    """Return a token that a header may have."""
-    if not (token.isascii() and token.isprintable()):
-        raise ConfigError("the token has characters that no header may have")
-    return token
 
 
 class Agent:
@@ -182,6 +170,7 @@ class Index:
 
     def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._index: int | None = None
+        self.latest = 0
         self._uniform = uniform
 
     def options(self, wait_seconds: float) -> dict[str, Any]:
@@ -206,6 +195,7 @@ class Index:
         new = min(max(int(text), 1), _GREATEST_INDEX)
         went_back = self._index is not None and new < self._index
         self._index = None if went_back else new
+        self.latest = new
         return went_back
 
     def forget(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.decoded import DecodedRecords
@@ -64,6 +64,22 @@ class _Instance(msgspec.Struct):
     node: _Node | None = msgspec.field(name="Node", default=None)
 
 
+class _Listed(msgspec.Struct):
+    """An instance as the catalogue lists it, whatever its checks say."""
+
+    node: str = msgspec.field(name="Node")
+    id: str = msgspec.field(name="ServiceID")
+    port: int = msgspec.field(name="ServicePort")
+    address: str = msgspec.field(name="ServiceAddress", default="")
+    node_address: str = msgspec.field(name="Address", default="")
+    meta: dict[str, str] | None = msgspec.field(name="ServiceMeta", default=None)
+
+    def is_at(self, address: Address) -> bool:
+        scheme = (self.meta or {}).get(SCHEME_KEY, "tcp")
+        place = (scheme, self.address or self.node_address, self.port)
+        return place == (address.scheme, address.host, address.port)
+
+
 class ConsulCatalogue:
     """A backend over the services of an agent.
 
@@ -84,6 +100,9 @@ class ConsulCatalogue:
     def open_lookup(self, service: str) -> "InstanceLookup":
         return InstanceLookup(service, self._access.connect(), self._tags)
 
+    def open_beside(self, service: str, lookup: "InstanceLookup") -> "InstanceLookup":
+        return InstanceLookup(service, lookup.agent, self._tags)
+
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
         definition = self._definition(service, endpoint)
         if self._agent is None:
@@ -95,6 +114,18 @@ class ConsulCatalogue:
             _, found = agent.client.catalog.services()
             services = typed(found, dict[str, list[str]])
         return [name for name, tags in services.items() if name != _CONSUL and set(self._tags).issubset(tags)]
+
+    def remove(self, service: str, address: Address) -> bool:
+        with contextlib.closing(self._access.connect()) as agent, agent.errors():
+            _, found = agent.client.catalog.service(service)
+            listed = [one for one in typed(found, list[_Listed]) if one.is_at(address)]
+            for one in listed:
+                # An agent lists its instances anew, so this one has to forget those that it registered.
+                own = typed(agent.client.agent.service_definition(one.id), _Definition | None)
+                if own is not None and (own.address, own.port) == (one.address, one.port):
+                    agent.client.agent.service.deregister(one.id)
+                agent.client.catalog.deregister(one.node, service_id=one.id)
+            return bool(listed)
 
     def _definition(self, service: str, endpoint: Endpoint) -> dict[str, Any]:
         address = endpoint.address
@@ -140,15 +171,15 @@ class InstanceLookup:
 
     def __init__(self, service: str, agent: Agent, tags: Sequence[str]) -> None:
         self._service = service
-        self._agent = agent
+        self.agent = agent
         self._tags = list(tags) or None
         self._index = Index()
         self._decoded = DecodedRecords(lambda _, instance: read_instance(instance))
 
     def fetch(self, wait_seconds: float) -> Listing:
-        query = self._agent.client.health.service
+        query = self.agent.client.health.service
         try:
-            with self._agent.errors():
+            with self.agent.errors():
                 index, found = query(
                     self._service, passing=True, tag=self._tags, **self._index.options(wait_seconds)
                 )
@@ -161,7 +192,7 @@ class InstanceLookup:
         return Listing(entries, is_restart=went_back)
 
     def close(self) -> None:
-        self._agent.close()
+        self.agent.close()
 
 
 class InstanceLease:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.decoded import DecodedRecords
@@ -54,6 +54,9 @@ class RpcxKeys:
     def open_lookup(self, service: str) -> "KeyLookup":
         return KeyLookup(f"{self._base}/{service}/", self._access.connect())
 
+    def open_beside(self, service: str, lookup: "KeyLookup") -> "KeyLookup":
+        return KeyLookup(f"{self._base}/{service}/", lookup.agent)
+
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
         record = RpcxRecord(endpoint)
         if self._agent is None:
@@ -69,6 +72,15 @@ class RpcxKeys:
         # A service has a key with its name and a folder of its endpoints; without the folder it has no endpoints.
         return [key[len(prefix) : -1] for key in keys if key.endswith("/") and key != prefix]
 
+    def remove(self, service: str, address: Address) -> bool:
+        key = f"{self._base}/{service}/{RpcxRecord(Endpoint(address)).key}"
+        with contextlib.closing(self._access.connect()) as agent, agent.errors():
+            _, found = agent.client.kv.get(key)
+            if typed(found, dict[str, Any] | None) is None:
+                return False
+            agent.client.txn.put([{"KV": {"Verb": "delete", "Key": key}}])
+            return True
+
     def close(self) -> None:
         if self._agent is not None:
             self._agent.close()
@@ -79,14 +91,14 @@ class KeyLookup:
 
     def __init__(self, prefix: str, agent: Agent) -> None:
         self._prefix = prefix
-        self._agent = agent
+        self.agent = agent
         self._index = Index()
         self._decoded = DecodedRecords(lambda _, pair: read_key(prefix, pair))
 
     def fetch(self, wait_seconds: float) -> Listing:
         try:
-            with self._agent.errors():
-                index, found = self._agent.client.kv.get(
+            with self.agent.errors():
+                index, found = self.agent.client.kv.get(
                     self._prefix, recurse=True, **self._index.options(wait_seconds)
                 )
                 # None is status 404.
@@ -99,7 +111,7 @@ class KeyLookup:
         return Listing(entries, is_restart=went_back)
 
     def close(self) -> None:
-        self._agent.close()
+        self.agent.close()
 
 
 class KeyLease:

@@ -1,7 +1,8 @@
 """etcd 3.4 and later, over the JSON gateway of its API v3: no package is needed.
 
     gateway  places, logins, pages, watches: it knows no registry
-    keys     endpoints as keys: the layouts `fastrpc` and `rpcx`, lookups, registrations under one lease
+    keys     endpoints as keys: the layouts `fastrpc` and `rpcx`, registrations under one lease
+    lookup   the lists of services: first a read, then a watch
 
 Options: `ttl` (seconds), `layout` (`fastrpc` or `rpcx`), `base` (`fastrpc`; `rpcx` in that layout), `user` with
 `password` or `password_file`, which is read again when it changes, `allow_insecure`, and those of TLS
@@ -9,10 +10,9 @@ Options: `ttl` (seconds), `layout` (`fastrpc` or `rpcx`), `base` (`fastrpc`; `rp
 `cert_file` besides.
 """
 
-from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.layouts import FastrpcLayout, RpcxLayout
-from fastrpc.registries.base.secrets import Secret, check_carried, take_secret
+from fastrpc.registries.base.secrets import check_carried, take_login
 from fastrpc.registries.base.urls import RegistryURL, one_of, whole_seconds
 from fastrpc.registries.etcd.gateway import EtcdAccess
 from fastrpc.registries.etcd.keys import EtcdKeys
@@ -26,19 +26,10 @@ def open_etcd(url: RegistryURL) -> BackedRegistry:
     Raises:
         ConfigError: an option is wrong.
     """
-    places, tls, user = url.places(2379), url.take_tls(), _user(url)
+    places, tls, user = url.places(2379), url.take_tls(), take_login(url)
     check_carried(url, places, kind="password" if user else "", is_encrypted=tls is not None)
     name = url.take("layout", "fastrpc", one_of("fastrpc", "rpcx"))
     base = url.take("base", name, str)
     layout = RpcxLayout(base) if name == "rpcx" else FastrpcLayout(base)
     backend = EtcdKeys(EtcdAccess(places, tls=tls, user=user), layout, url.take("ttl", 10, whole_seconds))
     return BackedRegistry(backend, str(url), **url.take_shared())
-
-
-def _user(url: RegistryURL) -> tuple[str, Secret] | None:
-    name, password = url.take("user", None, str), take_secret(url, "password", str)
-    if name is None and password is None:
-        return None
-    if not name or password is None:
-        raise ConfigError(f"{url}: a login has a user and a password", hint="add user=… and password_file=…")
-    return name, password

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from fastrpc.bounded_http import ANSWER_SECONDS, BoundedHttpClient, HttpError, LineStream, check_values
+from fastrpc.bounded_http import ANSWER_SECONDS, BoundedHttpClient, HttpError, LineStream, decoded
 from fastrpc.config import TLS
-from fastrpc.errors import StoreError
+from fastrpc.errors import CompactedError, StoreError
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
@@ -23,7 +23,6 @@ __all__ = [
     "KeyValue",
     "KeyWatch",
     "Range",
-    "decoded",
     "prefix_range",
 ]
 
@@ -61,6 +60,9 @@ class KeyValue(msgspec.Struct):
     value: bytes = b""
     mod_revision: int = 0
     lease: int = 0
+    #: 1 where the key was created.
+    version: int = 0
+    create_revision: int = 0
 
 
 class Range(msgspec.Struct):
@@ -132,8 +134,11 @@ class Gateway:
         self._watch: KeyWatch | None = None
         self._is_closed = False
 
-    def ask(self, path: str, request: dict[str, Any], kind: type[T]) -> T:
+    def ask(self, path: str, request: dict[str, Any], kind: type[T], *, once: bool = False) -> T:
         """Return the answer to a request; each place is asked once until one answers.
+
+        Args:
+            once: after a place that may have received it, no other one is asked.
 
         Raises:
             StoreError: none answers, or one refuses.
@@ -142,7 +147,8 @@ class Gateway:
             try:
                 return self._with_login(lambda: self._ask(path, request, kind))
             except StoreError as error:
-                if error.status is not Status.UNAVAILABLE or self._is_closed or not left:
+                is_last = self._is_closed or not left or (once and getattr(error.__cause__, "was_sent", True))
+                if error.status is not Status.UNAVAILABLE or is_last:
                     raise
                 self.leave()
         raise AssertionError("a cluster has a place")
@@ -164,8 +170,8 @@ class Gateway:
             request.setdefault("revision", page.header.revision)
             request["key"] = page.kvs[-1].key + b"\0"
 
-    def watch(self, prefix: str, revision: int) -> "KeyWatch":
-        """Watch the keys with a prefix from a revision on; the watch before ends."""
+    def watch(self, keys: str | dict[str, Any], revision: int) -> "KeyWatch":
+        """Watch a prefix, or a range of keys, from a revision on; the watch before ends."""
 
         def opened() -> KeyWatch:
             self._end_watch()
@@ -173,7 +179,8 @@ class Gateway:
             self._watch = KeyWatch(self, http)
             if self._is_closed:
                 http.close()
-            create = prefix_range(prefix) | {"start_revision": revision, "progress_notify": True}
+            keys_of = prefix_range(keys) if isinstance(keys, str) else keys
+            create = keys_of | {"start_revision": revision, "progress_notify": True}
             body, headers = msgspec.json.encode({"create_request": create}), self._headers()
             with self.errors():
                 lines = http.stream(
@@ -192,6 +199,12 @@ class Gateway:
         self._http = self._access.connect(self._place)
         if self._is_closed:
             self._http.close()
+
+    def interrupt(self) -> None:
+        """End the watch, even while another thread waits for its changes."""
+        watch = self._watch
+        if watch is not None:
+            watch.close()
 
     def close(self) -> None:
         """Close the connections, even while another thread waits for an answer on one."""
@@ -229,7 +242,7 @@ class Gateway:
                 # Authentication is off: the cluster asks for no token.
                 return
             if error.status is Status.INVALID_ARGUMENT:
-                raise StoreError(error.message, status=Status.UNAUTHENTICATED) from error
+                error.status = Status.UNAUTHENTICATED
             raise
         if not (login.token.isascii() and login.token.isprintable()):
             raise self._error("its token has characters that no header may have")
@@ -244,8 +257,8 @@ class Gateway:
             body = msgspec.json.encode(request)
             answer = self._http.request("POST", f"/v3/{path}", headers=self._headers(), body=body)
             if answer.status != 200:
-                raise self.refusal(decoded(answer.body, _Failure))
-            return decoded(answer.body, kind)
+                raise self.refusal(decoded(answer.body, _Failure, strict=False))
+            return decoded(answer.body, kind, strict=False)
 
     def refusal(self, failure: _Failure) -> StoreError:
         """Return the error for an answer that refuses."""
@@ -274,6 +287,7 @@ class KeyWatch:
         self._gateway = gateway
         self._http = http
         self._lines: LineStream | None = None
+        self.is_closed = False
 
     def open(self, lines: LineStream) -> None:
         """Take the lines of the answer; the first says whether etcd accepts the watch."""
@@ -294,12 +308,12 @@ class KeyWatch:
                 return None
             if not line:
                 raise HttpError("the watch ended")
-            found = decoded(line, _Line)
+            found = decoded(line, _Line, strict=False)
         if found.error is not None or found.result is None:
             raise self._gateway.refusal(found.error or _Failure())
         result = found.result
         if result.compact_revision:
-            raise self._gateway.refusal(_Failure(Status.OUT_OF_RANGE, message="the revision is compacted"))
+            raise CompactedError("the revision is compacted", oldest=result.compact_revision)
         if result.canceled:
             is_refused = "permission" in result.cancel_reason.lower()
             code = Status.PERMISSION_DENIED if is_refused else Status.UNAVAILABLE
@@ -309,23 +323,11 @@ class KeyWatch:
         return result.events
 
     def close(self) -> None:
+        self.is_closed = True
         self._http.close()
 
 
 def prefix_range(prefix: str) -> dict[str, Any]:
-    """Return the range of the keys with a prefix, which is not empty and ends in ASCII."""
-    key = prefix.encode()
-    return {"key": key, "range_end": key[:-1] + bytes([key[-1] + 1])}
-
-
-def decoded(text: bytes, kind: type[T]) -> T:
-    """Return an answer of a type; numbers are texts in this JSON.
-
-    Raises:
-        HttpError: it is something else.
-    """
-    check_values(text)
-    try:
-        return msgspec.json.decode(text, type=kind, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise HttpError(f"the answer does not fit: {error}") from None
+    """Return the range of the keys with a prefix, which ends in ASCII; "" is all keys."""
+    key = prefix.encode() or b"\0"
+    return {"key": key, "range_end": key[:-1] + bytes([key[-1] + 1]) if prefix else key}

@@ -1,37 +1,25 @@
-"""Endpoints as keys of etcd: lookups, and registrations that share one lease of etcd."""
+"""Endpoints as keys of etcd, and registrations that share one lease of etcd."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import StoreError
-from fastrpc.registries.base.backend import Entry, Lease, Listing
-from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.backend import Lease
 from fastrpc.registries.base.layouts import Layout, RpcxLayout
-from fastrpc.registries.base.rules import MOST_ENDPOINTS
-from fastrpc.registries.etcd.gateway import (
-    EtcdAccess,
-    Gateway,
-    Header,
-    KeyChange,
-    KeyWatch,
-    Range,
-    prefix_range,
-)
+from fastrpc.registries.base.rules import MOST_SERVICES
+from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.etcd.gateway import EtcdAccess, Gateway, Header, Range
+from fastrpc.registries.etcd.lookup import EtcdLookup
 from fastrpc.status import Status
 
-__all__ = ["EtcdKeys", "EtcdLease", "EtcdLookup", "RpcxEtcdLease", "SharedLease"]
+__all__ = ["EtcdKeys", "EtcdLease", "RpcxEtcdLease", "SharedLease"]
 
 T = TypeVar("T")
-
-#: Seconds between two proofs that the member has a quorum, and that its watch missed nothing.
-PROOF_SECONDS = 15.0
-
-#: Seconds that a change may take from the member to the watch.
-UNDER_WAY_SECONDS = 0.5
 
 
 class EtcdKeys:
@@ -42,14 +30,16 @@ class EtcdKeys:
     """
 
     def __init__(self, access: EtcdAccess, layout: Layout, ttl_seconds: int) -> None:
-        self._access = access
-        self._layout = layout
+        self._access, self._layout = access, layout
         self._ttl_seconds = ttl_seconds
         # All registrations share one lease, as one thread uses them.
         self._lease: SharedLease | None = None
 
-    def open_lookup(self, service: str) -> "EtcdLookup":
-        return EtcdLookup(Gateway(self._access), f"{self._layout.prefix}{service}/", self._layout.read)
+    def open_lookup(self, service: str) -> SingleLookup:
+        return SingleLookup(self.open_shared(), service)
+
+    def open_shared(self) -> EtcdLookup:
+        return EtcdLookup(Gateway(self._access), self._layout.prefix, self._layout.read)
 
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
         self._layout.record(endpoint)
@@ -59,120 +49,24 @@ class EtcdKeys:
         return kind(self._lease, self._layout, service, endpoint)
 
     def list_services(self) -> Iterable[str]:
-        gateway, start = Gateway(self._access), len(self._layout.prefix)
-        try:
-            pages = gateway.pages(self._layout.prefix, keys_only=True)
-            parts = [
-                one.key.decode("utf-8", "replace")[start:].partition("/")
-                for page in pages
-                for one in page.kvs
-            ]
-        finally:
-            gateway.close()
-        return {service for service, slash, _ in parts if slash}
+        start, found = len(self._layout.prefix), set[str]()
+        with contextlib.closing(Gateway(self._access)) as gateway:
+            for page in gateway.pages(self._layout.prefix, keys_only=True):
+                parts = (one.key.decode("utf-8", "replace")[start:].partition("/") for one in page.kvs)
+                found |= {service for service, slash, _ in parts if slash}
+                if len(found) >= MOST_SERVICES:
+                    break
+        return found
+
+    def remove(self, service: str, address: Address) -> bool:
+        name, _ = self._layout.record(Endpoint(address))
+        key = f"{self._layout.prefix}{service}/{name}".encode()
+        with contextlib.closing(Gateway(self._access)) as gateway:
+            return gateway.ask("kv/deleterange", {"key": key}, _Deleted).deleted > 0
 
     def close(self) -> None:
         if self._lease is not None:
             self._lease.gateway.close()
-
-
-class EtcdLookup:
-    """Reads the keys of a service, then watches them from the revision at which they were read."""
-
-    def __init__(
-        self,
-        gateway: Gateway,
-        prefix: str,
-        read: Callable[[str, bytes], Entry | None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._gateway = gateway
-        self._prefix = prefix
-        self._decoded = DecodedRecords(read)
-        self._clock = clock
-        self._records: dict[str, bytes] = {}
-        # The revision up to which the records are known, and the cluster that counts it.
-        self._revision = self._cluster = 0
-        self._watch: KeyWatch | None = None
-        self._proven_at = 0.0
-
-    def fetch(self, wait_seconds: float) -> Listing:
-        is_restart = False
-        try:
-            if wait_seconds <= 0 or not self._revision or self._has_to_read_again(wait_seconds):
-                is_restart = self._read()
-        except StoreError:
-            self._watch = None
-            raise
-        return Listing(self._decoded.entries(self._records.items()), is_restart=is_restart)
-
-    def close(self) -> None:
-        self._gateway.close()
-
-    def _read(self) -> bool:
-        """Read all records; return whether the cluster has lost changes, as after a restored backup."""
-        records: dict[str, bytes] = {}
-        header: Header | None = None
-        for page in self._gateway.pages(self._prefix):
-            header = header or page.header
-            records |= {self._name(one.key): one.value for one in page.kvs}
-            if len(records) > MOST_ENDPOINTS:
-                # Further ones would be ignored.
-                break
-        assert header is not None
-        went_back = bool(self._revision) and self._went_back(header)
-        self._records, self._watch = records, None
-        self._revision, self._cluster = header.revision, header.cluster_id
-        self._proven_at = self._clock()
-        return went_back
-
-    def _has_to_read_again(self, wait_seconds: float) -> bool:
-        """Wait for changes and apply them; return whether some may be missing."""
-        try:
-            if self._watch is None:
-                self._watch = self._gateway.watch(self._prefix, self._revision + 1)
-            left = max(0.0, self._proven_at + PROOF_SECONDS - self._clock())
-            self._apply(self._watch.receive(min(wait_seconds, left)))
-            return self._clock() >= self._proven_at + PROOF_SECONDS and not self._proves(self._watch)
-        except StoreError as error:
-            if error.status is Status.OUT_OF_RANGE:
-                # The changes from that revision on are compacted.
-                return True
-            raise
-
-    def _apply(self, changes: list[KeyChange] | None) -> None:
-        """Apply changes, and those that have come meanwhile, as many as a list may have: then it is told."""
-        left = MOST_ENDPOINTS
-        while changes and self._watch is not None:
-            left -= len(changes)
-            for change in changes:
-                name = self._name(change.kv.key)
-                self._revision = max(self._revision, change.kv.mod_revision)
-                if change.type == "DELETE":
-                    self._records.pop(name, None)
-                elif name in self._records or len(self._records) <= MOST_ENDPOINTS:
-                    self._records[name] = change.kv.value
-            changes = self._watch.receive(0.0) if left > 0 else None
-
-    def _proves(self, watch: KeyWatch) -> bool:
-        """Return whether the records are those of a member with a quorum, by a read of one key."""
-        request = prefix_range(self._prefix) | {"limit": 1, "min_mod_revision": self._revision + 1}
-        found = self._gateway.ask("kv/range", request, Range)
-        if self._went_back(found.header):
-            return False
-        self._proven_at = self._clock()
-        if not found.kvs and found.count == len(self._records):
-            return True
-        # A change is under way, or the watch is dead.
-        changes = watch.receive(UNDER_WAY_SECONDS)
-        self._apply(changes)
-        return bool(changes)
-
-    def _went_back(self, header: Header) -> bool:
-        return header.revision < self._revision or header.cluster_id != self._cluster
-
-    def _name(self, key: bytes) -> str:
-        return key.decode("utf-8", "replace")[len(self._prefix) :]
 
 
 class _Granted(msgspec.Struct):
@@ -182,6 +76,10 @@ class _Granted(msgspec.Struct):
 
 class _KeptAlive(msgspec.Struct):
     result: _Granted
+
+
+class _Deleted(msgspec.Struct):
+    deleted: int = 0
 
 
 class _Deposit(msgspec.Struct):
@@ -195,12 +93,9 @@ class SharedLease:
     def __init__(
         self, gateway: Gateway, ttl_seconds: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.gateway = gateway
-        self.renew_seconds = ttl_seconds / 3
-        self._ttl_seconds = ttl_seconds
-        self._clock = clock
-        self._id = 0
-        self._renewed_at = 0.0
+        self.gateway, self.renew_seconds = gateway, ttl_seconds / 3
+        self._ttl_seconds, self._clock = ttl_seconds, clock
+        self._id, self._renewed_at = 0, 0.0
         self._keys: set[str] = set()
 
     def hold(self, key: str) -> int:
@@ -242,15 +137,12 @@ class EtcdLease:
 
     def __init__(self, lease: SharedLease, layout: Layout, service: str, endpoint: Endpoint) -> None:
         self.renew_seconds = lease.renew_seconds
-        self._shared = lease
-        self._layout = layout
-        self._service = service
-        self._endpoint = endpoint
+        self._shared, self._layout = lease, layout
+        self._service, self._endpoint = service, endpoint
         name, self._value = layout.record(endpoint)
         self._key = f"{layout.prefix}{service}/{name}"
-        self._lease = 0
-        #: The revision at which this wrote the key; 0 if that is unknown.
-        self._revision = 0
+        # The lease under which this wrote the key, and the revision at which it did; 0 if that is unknown.
+        self._lease = self._revision = 0
 
     def acquire(self) -> None:
         lease = self._shared.hold(self._key)

@@ -28,8 +28,8 @@ def message_marshal(
 ) -> Marshal:
     """Return the marshal of a method whose payloads are protobuf messages, prepared once.
 
-    Methods with codec raw, and those of protobuf's own messages, have the marshal of every other wire: there a payload
-    is the message as it is.
+    A method with codec raw or with generated protobuf messages has the same marshal as on the other wires, as its
+    payload there is the encoded message already; not with `as_json`.
 
     Args:
         depth: deepest nesting of containers in a payload.
@@ -37,7 +37,7 @@ def message_marshal(
         as_json: payloads are the JSON of the messages.
 
     Raises:
-        ConfigError: a type has no form in protobuf; the text names method, type and way out. Or JSON has no form of it.
+        ConfigError: a type has no form in protobuf, or none in JSON; the text names method, type and remedy.
     """
     codec = codec_for(definition, "msgpack")
     if codec in {"raw", "protobuf"} and not as_json:
@@ -45,9 +45,9 @@ def message_marshal(
     key = ("grpc+json" if as_json else "grpc", depth, items, False, False)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
-        by_json = _own_json_marshal if codec in {"raw", "protobuf"} else _json_marshal
-        made = by_json if as_json else _message_marshal
-        marshal = definition.marshals[key] = made(definition, depth, items)
+        make_json = _own_json_marshal if codec in {"raw", "protobuf"} else _json_marshal
+        make = make_json if as_json else _message_marshal
+        marshal = definition.marshals[key] = make(definition, depth, items)
     return marshal
 
 

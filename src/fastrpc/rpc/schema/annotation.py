@@ -27,6 +27,8 @@ from collections.abc import (
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Protocol, Union, get_args, get_origin
 
+from fastrpc.rpc.upload import Upload
+
 __all__ = [
     "UNANNOTATED",
     "Scope",
@@ -44,8 +46,9 @@ __all__ = [
 #: The annotation of a parameter or result without one.
 UNANNOTATED: Final[Any] = types.SimpleNamespace()
 
-#: The iteration that a stream annotation means: `async for`, or `for`; "maybe" only from a generator.
-StreamForm = Literal["async", "sync", "maybe_async", "maybe_sync"]
+#: The iteration that a stream annotation means: `async for`, or `for`; "maybe" only from a generator, "upload" only
+#: of a parameter.
+StreamForm = Literal["async", "sync", "maybe_async", "maybe_sync", "upload"]
 
 _STREAM_FORMS: dict[Any, StreamForm] = {
     AsyncIterator: "async",
@@ -54,6 +57,7 @@ _STREAM_FORMS: dict[Any, StreamForm] = {
     Generator: "sync",
     AsyncIterable: "maybe_async",
     Iterable: "maybe_sync",
+    Upload: "upload",
 }
 _STREAM_FORMS_BY_NAME: dict[str, StreamForm] = {kind.__name__: form for kind, form in _STREAM_FORMS.items()}
 
@@ -130,8 +134,11 @@ def stream_form(annotation: Any, scope: Scope) -> StreamForm | None:
 
 
 def item_type(annotation: Any) -> Any:
-    """Return T of `AsyncIterator[T]`, Any of a bare one."""
-    arguments = get_args(_without_metadata(annotation))
+    """Return T of `AsyncIterator[T]`, Any of a bare one, bytes of an `Upload`."""
+    plain = _without_metadata(annotation)
+    if plain is Upload:
+        return bytes
+    arguments = get_args(plain)
     return arguments[0] if arguments else Any
 
 

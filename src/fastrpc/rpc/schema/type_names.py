@@ -1,7 +1,7 @@
 """Names of classes in a description, and types as source with these names.
 
-Two classes of one name have two names here, `Item` and `Item2`, as in OpenAPI. A class of the program keeps its name
-beside a type of a library: that one has its module before it, as in `datetime.date`.
+Two classes of one name have two names here, `Item` and `Item2`, as in OpenAPI. If a class of the program has the name
+of a library's type, the class keeps it and the type is written with its module: `datetime.date`.
 """
 
 import re
@@ -10,7 +10,6 @@ import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
 
-from fastrpc.rpc.protobuf.field import field_in
 from fastrpc.rpc.schema.annotation import UNANNOTATED
 from fastrpc.rpc.schema.payload_classes import PayloadClass
 from fastrpc.types.floats import Float32
@@ -37,11 +36,11 @@ BUILTIN: Final = frozenset(
         "...",
     ]
 )
-#: Words of a type that a class cannot have as its name, as the readers of a description take them for themselves.
+#: Words that a class cannot have as its name: readers of a description give them their usual meaning.
 KEYWORDS: Final = BUILTIN | frozenset(
     ["Annotated", "Any", "AsyncIterator", "Field", "Float32", "Literal", "Meta", "Optional", "Union"]
 )
-#: Words of types that name nothing else: a class of such a name gets a number.
+#: Names that no class gets; one with such a name gets a number behind it.
 _WORDS: Final = KEYWORDS | {"fastrpc", "msgspec"}
 _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 
@@ -134,6 +133,9 @@ class _Text:
 
 
 def _constraints(metadata: tuple[Any, ...]) -> tuple[str, ...]:
+    # Where this module is loaded, each new service is looked through for `Field`.
+    from fastrpc.rpc.protobuf.field import field_in
+
     found: dict[str, Any] = {}
     for one in metadata:
         if type(one).__name__ == "Meta" and type(one).__module__ == "msgspec":

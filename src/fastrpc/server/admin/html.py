@@ -107,7 +107,11 @@ async function refresh() {
 refresh();
 """
 
-_LINKS = ("/", "/calls", "/connections", "/services", "/config", "/metrics", "/livez", "/readyz")
+_LINKS = ("/", "/calls", "/connections", "/services", "/config", "/store", "/metrics", "/livez", "/readyz")
+
+
+#: Ends of the names of numbers that name something: without separators.
+_NAMES = ("_id", "revision", "created", "token")
 
 
 def _hash_of(text: str) -> str:
@@ -158,7 +162,9 @@ def table_page(path: str, value: dict[str, Any]) -> str:
 def _section(name: str, value: Any, *, has_title: bool) -> str:
     head = "" if has_title else f"<h2>{escape(name)}</h2>"
     if isinstance(value, dict):
-        rows = "".join(f"<tr><th>{escape(key)}</th><td>{_text(one)}</td></tr>" for key, one in value.items())
+        rows = "".join(
+            f"<tr><th>{escape(key)}</th><td>{_text(one, key)}</td></tr>" for key, one in value.items()
+        )
         return f'{head}<table class="values">{rows}</table>\n'
     if not isinstance(value, list):
         return f"<p>{escape(name)}: {_text(value)}</p>\n"
@@ -185,7 +191,7 @@ def _text(value: Any, name: str = "") -> str:
     if isinstance(value, float):
         return f"{value:,.3f}".rstrip("0").rstrip(".")
     if isinstance(value, int):
-        return str(value) if name.endswith("_id") else f"{value:,}"
+        return str(value) if name.endswith(_NAMES) else f"{value:,}"
     if isinstance(value, dict):
         return "<br>".join(f"{escape(name)}: {_text(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):

@@ -93,8 +93,8 @@ class ServerState:
     def is_ready(self) -> bool:
         """Whether calls are to be sent here."""
         advertising = self._server._offer.advertising
-        has_doors = bool(self._server._listeners) or self._takes_connections
-        if not (self._health.is_serving("") and has_doors) or self._server._is_shut:
+        has_doors = bool(self._server._listening.listeners) or self._takes_connections
+        if not (self._health.is_serving("") and has_doors) or self._server._listening.is_shut:
             return False
         return advertising is None or not self._config.ready_needs_registry or advertising.is_registered
 
@@ -106,6 +106,7 @@ class ServerState:
             "connections": self.connections,
             "services": self.services,
             "config": self.config,
+            "store": self.store,
         }
         return tables[name]()
 
@@ -196,6 +197,12 @@ class ServerState:
                 for one in self._server.services
             ]
         }
+
+    def store(self) -> dict[str, Any]:
+        """Return the store that the server hosts."""
+        hosted = dict(self._server._served.instances()).get("fastrpc.store")
+        shown: dict[str, Any] = {"store": []} if hosted is None else hosted.shown(MOST_ROWS)
+        return shown
 
     def config(self) -> dict[str, Any]:
         """Return the settings; those not known to be harmless are masked."""

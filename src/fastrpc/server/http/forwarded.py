@@ -7,11 +7,12 @@ those of a stranger.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
 from fastrpc.endpoint import Address
+from fastrpc.networks import Networks, packed_address
 from fastrpc.peers.peer import Peer
 
 __all__ = ["TrustedProxies"]
@@ -22,7 +23,6 @@ _MOST_ENTRIES: Final = 10
 #: The longest text of an address, with brackets and a port.
 _LONGEST: Final = 64
 
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -31,11 +31,27 @@ class TrustedProxies:
 
     Args:
         trusted: networks, and "unix" for all peers by unix sockets.
+        refusal_of: returns status and text for a refused client (`fastrpc.server.edges`); None: all pass.
     """
 
-    def __init__(self, trusted: Sequence[str]) -> None:
-        self._networks: list[_Network] = [ipaddress.ip_network(text) for text in trusted if text != "unix"]
+    def __init__(
+        self, trusted: Sequence[str], refusal_of: Callable[[Peer, bool], tuple[int, str] | None] | None = None
+    ) -> None:
+        self._networks = Networks(text for text in trusted if text != "unix")
         self._trusts_unix = "unix" in trusted
+        self._refusal_of = refusal_of
+
+    def client_of(
+        self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
+    ) -> tuple[Peer, tuple[int, str] | None] | None:
+        """Return the peer of one request, and the status and text that refuse it; None without a trusted proxy."""
+        client = self(peer, forwarded_for, forwarded_proto)
+        if client is None:
+            return None
+        if self._refusal_of is None:
+            return client, None
+        is_unknown = client.address is peer.address and any(forwarded_for)
+        return client, self._refusal_of(client, is_unknown)
 
     def __call__(
         self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
@@ -65,7 +81,7 @@ class TrustedProxies:
             if read is None:
                 break
             found = read
-            if not self._trusts(read[0]):
+            if self._networks.longest(read[0].packed) < 0:
                 break
         return found
 
@@ -74,11 +90,11 @@ class TrustedProxies:
             return self._trusts_unix
         if not address.host:
             return False
-        known = _plain(ipaddress.ip_address(address.host.partition("%")[0]))
-        return self._trusts(known)
+        return self.trusts(address.host)
 
-    def _trusts(self, address: _Address) -> bool:
-        return any(address in network for network in self._networks)
+    def trusts(self, host: str) -> bool:
+        """Return whether an IP address is that of a trusted proxy."""
+        return self._networks.longest(packed_address(host)) >= 0
 
 
 def _entries(values: Sequence[str]) -> list[str]:

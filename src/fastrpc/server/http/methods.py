@@ -19,6 +19,8 @@ from fastrpc.server.http.routes import Routes
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
+    from fastrpc.server.http.forms import FormReader
+    from fastrpc.server.http.forwarded import TrustedProxies
     from fastrpc.server.web.calls import WebCalls
 
 __all__ = ["SIGN_SECONDS", "http_service"]
@@ -35,11 +37,13 @@ def http_service(
     *,
     reveals_services: bool,
     advertised: str = "",
+    proxies: "TrustedProxies | None" = None,
 ) -> HttpService:
     """Return the shared state of the connections at an address.
 
     Args:
         advertised: the host name by which callers reach the address, beside its own.
+        proxies: finds the clients of trusted proxies.
     """
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     bounds, hosts = config.limits, _hosts(config, gate, address, advertised)
@@ -49,11 +53,7 @@ def http_service(
     )
     if config.http.json:
         service.routes = Routes(gate.routes)
-    if config.http.trusted_proxies:
-        # Imported on first use: most servers stand behind no proxy.
-        from fastrpc.server.http.forwarded import TrustedProxies
-
-        service.proxies = TrustedProxies(config.http.trusted_proxies)
+    service.proxies = proxies
     return service
 
 
@@ -74,14 +74,26 @@ def _method(config: ServerConfig, route: MethodRoute) -> HttpMethod:
         except ConfigError as error:
             raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
 
+    arguments_of = QueryArguments(definition)
     return HttpMethod(
         route,
         marshal_of,
-        QueryArguments(definition),
+        arguments_of,
         None if definition.passes_on else partial(_mistakes_in, definition),
         is_safe=definition.safe,
         is_protobuf=carried_by == "protobuf",
+        open_form=partial(_open_form, definition, arguments_of) if definition.takes_upload else None,
     )
+
+
+def _open_form(definition: MethodDefinition, arguments_of: QueryArguments, content_type: str) -> "FormReader":
+    """Return what reads a form whose file is the stream of a call; CallError if its Content-Type is malformed."""
+    # Imported on first use: few services take files.
+    from fastrpc.server.http.forms import FormReader, boundary_of
+
+    stream = definition.signature.stream
+    assert stream is not None
+    return FormReader(boundary_of(content_type), stream.name, arguments_of.of_pairs)
 
 
 def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes) -> bytes | None:

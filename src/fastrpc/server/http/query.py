@@ -1,5 +1,6 @@
-"""The arguments in a query: `?id=7&name=Ada&tags=a&tags=b`."""
+"""The arguments in a query, `?id=7&name=Ada&tags=a&tags=b`, and in the fields of a form."""
 
+from collections.abc import Iterable
 from typing import Any, Final, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -31,13 +32,16 @@ class QueryArguments:
         Raises:
             CallError: the query does not fit the method.
         """
-        if not query:
-            return b""
+        parts = [part.partition("=") for part in query.split("&") if part]
+        return self.of_pairs((_text(name), _text(value)) for name, _, value in parts)
+
+    def of_pairs(self, pairs: Iterable[tuple[str, str]]) -> bytes:
+        """Return the arguments in pairs of names and values; errors as for a query."""
         given: dict[str, list[str]] = {}
-        for part in query.split("&"):
-            name, _, value = part.partition("=")
-            if part:
-                given.setdefault(_text(name), []).append(_text(value))
+        for name, value in pairs:
+            given.setdefault(name, []).append(value)
+        if not given:
+            return b""
         known = self._parameters()
         arguments: dict[str, Any] = {}
         for name, values in given.items():

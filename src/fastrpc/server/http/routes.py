@@ -15,6 +15,10 @@ from fastrpc.status import Status
 
 __all__ = ["Routed", "Routes", "check_routes"]
 
+#: The bounds of a form without a file: it is read at once.
+_MOST_PAIRS: Final = 100
+_MOST_PAIR_BYTES: Final = 64 * 1024
+
 _DOTS: Final = frozenset({b".", b".."})
 
 _check_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
@@ -32,6 +36,17 @@ class Routed:
         self._handled = handled
         self._values = values
         self.has_body = handled.route.has_body
+        #: Whether the body may be a form without a file: its fields are arguments by name.
+        self.takes_pairs = self.has_body and handled.whole is None
+
+    def payload_of_pairs(self, body: bytes) -> bytes:
+        """Return the arguments where the body is a form that is written as a query; errors as for others."""
+        if len(body) > _MOST_PAIR_BYTES or body.count(b"&") >= _MOST_PAIRS:
+            raise _refusal(f"a form has at most {_MOST_PAIRS} fields and {_MOST_PAIR_BYTES} bytes")
+        try:
+            return self.payload("", self._handled.arguments(body.decode()), "json")
+        except UnicodeDecodeError:
+            raise _refusal("the form is no text in UTF-8") from None
 
     def payload(self, query: str, body: bytes, codec: str) -> bytes:
         """Return the arguments as a map by name.

@@ -15,8 +15,9 @@ from tests.support.endpoint_sets import LOST, Clock, call, endpoints, name
 
 
 def sticky_set(size: int, clock: Clock, **options: Any) -> EndpointSet:
+    breaker = options.pop("breaker", None)
     made = Sticky(RoundRobin(seed=1), clock=clock, **options)
-    endpoint_set = EndpointSet(made, clock=clock, breaker=options.pop("breaker", None))
+    endpoint_set = EndpointSet(made, clock=clock, breaker=breaker)
     endpoint_set.update(endpoints(size))
     return endpoint_set
 
@@ -96,6 +97,25 @@ def test_a_call_passes_an_open_breaker_by_and_the_key_moves_after_ten_seconds() 
     assert len({place(endpoint_set, "ann") for _ in range(6)}) == 1
 
 
+def test_an_earlier_call_that_says_nothing_does_not_move_a_key_that_came_back() -> None:
+    clock = Clock()
+    endpoint_set = sticky_set(3, clock)
+    home = place(endpoint_set, "ann")
+    earlier = endpoint_set.pick(call(key="ann"))
+    endpoint_set.probe_failed(state_of(endpoint_set, home), 1)
+    assert place(endpoint_set, "ann") != home
+    clock.now += 6
+    endpoint_set.probe_passed(state_of(endpoint_set, home), 1)
+    assert place(endpoint_set, "ann") == home
+    earlier.dropped()
+    # The ten seconds begin with this ejection, not with the one before.
+    endpoint_set.probe_failed(state_of(endpoint_set, home), 1)
+    clock.now += 5
+    assert place(endpoint_set, "ann") != home
+    endpoint_set.probe_passed(state_of(endpoint_set, home), 1)
+    assert place(endpoint_set, "ann") == home
+
+
 def test_a_retry_goes_elsewhere_and_the_key_stays() -> None:
     endpoint_set = sticky_set(3, Clock())
     pick = endpoint_set.pick(call(key="ann"))
@@ -104,6 +124,20 @@ def test_a_retry_goes_elsewhere_and_the_key_stays() -> None:
     retry.ended()
     assert retry.endpoint is not pick.endpoint
     assert place(endpoint_set, "ann") == name(pick)
+
+
+def test_a_key_stays_where_retries_are_rare_though_other_calls_failed_there() -> None:
+    clock = Clock()
+    endpoint_set = sticky_set(3, clock, breaker=Breaker(consecutive=100))
+    home = place(endpoint_set, "ann", LOST)  # The endpoint has breakers from now on.
+    for _ in range(3):
+        pick = endpoint_set.pick(call(key="ann"))
+        pick.ended(LOST)
+        retry = endpoint_set.pick(call(key="ann"), [pick.endpoint])
+        retry.ended()
+        assert home == name(pick) != name(retry)
+        clock.now += 8
+        assert place(endpoint_set, "ann") == home
 
 
 def test_keys_are_forgotten_after_their_time_or_when_there_are_too_many() -> None:

@@ -8,7 +8,7 @@ from h2.settings import SettingCodes
 
 from fastrpc import CallError, DeadlineExceededError, DecodeError, Status, UnavailableError
 from fastrpc.compressors.base import compressor_named
-from fastrpc.config import ClientConfig, Limits
+from fastrpc.config import ClientConfig, Limits, Memory
 from tests.support.grpc_link import HEAD, OK, GrpcLink, Head, Reset, error_of, message
 
 
@@ -37,6 +37,53 @@ class TestMessages:
         assert error.status == status
         assert text in error.message
         assert error.processed == "yes"
+
+    async def test_long_answers_share_the_pool_and_one_always_comes(self) -> None:
+        memory, limits = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000)
+        link = GrpcLink(ClientConfig(wire_protocol="grpc", memory=memory, limits=limits))
+        assert link.engine.stream_pool_left == 1_300_000
+        calls = [await link.call() for _ in range(4)]
+        await link.heard(Head)
+        long = message(bytes(700_000))
+
+        async def windows() -> list[int]:
+            await link.heard(Head)
+            return [link.server.local_flow_control_window(stream) for stream in (1, 3, 5, 7)]
+
+        for stream in (1, 3, 5, 7):
+            link.answer(stream, long[:60_000], trailers=None)
+        # The pool has room for two, the third is the one that needs none, the last one waits.
+        rest = len(long) - 60_000
+        assert await windows() == [rest, rest, rest, 5_536]
+        assert link.engine.stream_pool_left < 0
+        for stream in (1, 3, 5, 7):
+            for at in range(60_000, len(long), 200_000):
+                link.server.send_data(stream, long[at : at + 200_000])
+            link.server.send_headers(stream, OK, end_stream=True)
+            link.exchange()
+            # What the third took goes back first.
+            assert (await windows())[-1] == {1: 5_536, 3: rest, 5: rest, 7: 0}[stream]
+        assert [len(await call) for call in calls] == [700_000] * 4
+        assert link.engine.stream_pool_left == 1_300_000
+
+    async def test_a_part_of_a_frame_takes_nothing_more_from_the_pool(self) -> None:
+        link = GrpcLink(ClientConfig(wire_protocol="grpc", limits=Limits(message_bytes=800_000)))
+        call = await link.call()
+        await link.heard(Head)
+        long = message(bytes(700_000))
+        link.answer(1, long[:60_000], trailers=None)
+        await link.heard(Head)
+        left = link.engine.stream_pool_left
+        link.server.send_data(1, long[60_000:260_000])
+        frame = link.server.data_to_send()
+        link.receive(frame[:50_000])
+        assert link.engine.stream_pool_left == left
+        link.receive(frame[50_000:])
+        for at in range(260_000, len(long), 200_000):
+            link.server.send_data(1, long[at : at + 200_000])
+        link.server.send_headers(1, OK, end_stream=True)
+        link.exchange()
+        assert len(await call) == 700_000
 
     async def test_an_unknown_compressor_is_internal(self) -> None:
         link = GrpcLink()

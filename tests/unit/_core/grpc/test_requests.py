@@ -1,11 +1,14 @@
 """From heads and DATA to calls: incomplete requests, their senders, their memory, their ends."""
 
 import asyncio
+import base64
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
 
-from fastrpc import Keepalive, Limits, Memory, Status, Timeouts
+import fastrpc
+from fastrpc import HTTP, Keepalive, Limits, Memory, Status, Timeouts
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
 from tests.support.grpc_peer import message, served_grpc
@@ -19,6 +22,37 @@ PATIENT = Keepalive(interval=None, timeout=80_000)
 PATIENCE = 20.0
 IMPATIENT = Keepalive(interval=None, timeout=PATIENCE)
 ENDLESS = Timeouts(handshake=None, idle=None)
+
+
+WEB = HTTP(grpc_web=True, connect=True)
+HELD = "/test.v1.Held/total"
+OPEN_ECHO, OPEN_TOTAL = "/test.v1.Open/echo", "/test.v1.Open/total"
+
+
+@fastrpc.service("test.v1.Held")
+class Held:
+    """A method that reads nothing until it may go on."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+
+    @fastrpc.method(codec="raw")
+    async def total(self, parts: AsyncIterator[bytes]) -> bytes:
+        await self.go_on.wait()
+        return b"%d" % sum([len(part) async for part in parts])
+
+
+@fastrpc.service("test.v1.Open")
+class Open:
+    """Methods that need no identity."""
+
+    @fastrpc.method(codec="raw", public=True)
+    async def echo(self, data: bytes) -> bytes:
+        return data
+
+    @fastrpc.method(codec="raw", public=True)
+    async def total(self, parts: AsyncIterator[bytes]) -> bytes:
+        return b"%d" % sum([len(part) async for part in parts])
 
 
 class Later:
@@ -116,6 +150,71 @@ class TestSenders:
                 True,
             )
 
+    @pytest.mark.parametrize(
+        ("kind", "path", "body"),
+        [
+            ("application/grpc", ECHO, message(bytes(100_000))),
+            ("application/grpc", TOTAL, message(bytes(100_000))),
+            ("application/grpc", TOTAL, message(bytes(1_000)) * 100),
+            ("application/grpc-web+proto", ECHO, message(bytes(100_000))),
+            ("application/grpc-web-text", ECHO, base64.b64encode(message(bytes(100_000)))),
+            ("application/proto", ECHO, bytes(100_000)),
+            ("application/connect+proto", TOTAL, message(bytes(1_000)) * 100),
+        ],
+    )
+    async def test_strangers_hold_no_more_than_a_first_window_until_they_are_known(
+        self, kind: str, path: str, body: bytes
+    ) -> None:
+        later, raw = Later(), Raw()
+        async with served_grpc(raw, authenticate=later, http=WEB, keepalive=PATIENT) as link:
+            sent = dict[int, int]()
+            while (room := link.h2.outbound_flow_control_window) and len(sent) < 20:
+                stream = link.open(path, BEARER, kind=kind)
+                sent[stream] = min(room, 10_000)
+                link.send(stream, body[: sent[stream]])
+                await link.talk()
+            held = link.engine.connection.held_bytes
+            assert sum(sent.values()) == 65_535
+            assert held <= 65_535 + len(sent) * 5_000
+            assert raw.started == 0
+            later.go_on.set()
+            # They are let in, and all of them come to their end.
+            for stream, size in sent.items():
+                await link.pour(stream, body[size:])
+                await link.end(stream)
+            assert raw.started == len(sent)
+            assert link.h2.outbound_flow_control_window > 15_000_000
+
+    async def test_refused_strangers_give_their_part_of_the_window_back(self) -> None:
+        async with served_grpc(Raw(), authenticate=TOKENS, keepalive=PATIENT) as link:
+            for _ in range(20):
+                stream = link.open(ECHO)
+                link.send(stream, message(bytes(100_000))[:30_000])
+                assert (await link.end(stream)).status == Status.UNAUTHENTICATED
+                assert link.h2.outbound_flow_control_window > 30_000
+
+    async def test_a_public_method_takes_long_requests_of_strangers(self) -> None:
+        """Of many, as none is authenticated."""
+        async with served_grpc(Open(), authenticate=TOKENS, keepalive=PATIENT) as link:
+            for path in (OPEN_ECHO, OPEN_TOTAL):
+                stream = link.open(path)
+                await link.pour(stream, message(bytes(300_000)))
+                assert (await link.end(stream)).status == Status.OK
+
+    async def test_requests_count_before_their_verdict(self) -> None:
+        """One authenticated call widens the window of the connection, for calls with other tokens too."""
+        later = Later()
+        async with served_grpc(Raw(), authenticate=later, keepalive=PATIENT) as link:
+            later.go_on.set()
+            await link.call(ECHO, b"x", BEARER)
+            await link.talk()
+            later.go_on.clear()
+            for number in range(10):
+                stream = link.open(ECHO, [("authorization", f"Bearer other-{number}")])
+                link.send(stream, message(bytes(60_000))[:50_000])
+            await link.talk()
+            assert link.engine.connection.held_bytes >= 500_000
+
     async def test_the_reset_of_a_judged_request_ends_it(self) -> None:
         later, raw = Later(), Raw()
         async with served_grpc(raw, authenticate=later) as link:
@@ -200,8 +299,8 @@ class TestMemory:
             assert served.held_bytes == 0
 
     async def test_what_a_window_has_grown_goes_to_messages_that_wait_for_the_pool(self) -> None:
-        memory, raw = Memory(stream_pool=1_000_000), Raw()
-        async with served_grpc(raw, memory=memory, limits=Limits(message_bytes=800_000)) as link:
+        memory, held = Memory(stream_pool=1_000_000), Held()
+        async with served_grpc(Raw(), held, memory=memory, limits=Limits(message_bytes=800_000)) as link:
             fast = link.open(TOTAL)
             for _ in range(12):
                 # Messages that take all the window, and end with it.
@@ -210,7 +309,7 @@ class TestMemory:
             grown = 500_000 - link.engine.growth_left
             assert (grown > 150_000, link.engine.stream_pool_left) == (True, 1_300_000 - grown)
             long = message(bytes(700_000))
-            first, second = link.open(TOTAL), link.open(TOTAL)
+            first, second = link.open(HELD), link.open(HELD)
             for stream in (first, second):
                 link.send(stream, long[:60_000])
                 await link.talk()
@@ -222,8 +321,49 @@ class TestMemory:
             assert link.h2.local_flow_control_window(second) == 640_005
             for stream in (first, second):
                 link.send(stream, long[60_000:], ends=True)
-                assert (await link.end(stream)).status == 0
-            assert [len(item) for item in raw.received[-2:]] == [700_000] * 2
+            held.go_on.set()
+            assert [(await link.end(stream)).messages for stream in (first, second)] == [[b"700000"]] * 2
+            assert link.engine.stream_pool_left == 1_300_000
+
+    async def test_a_part_of_a_frame_takes_nothing_more_from_the_pool(self) -> None:
+        async with served_grpc(Raw()) as link:
+            stream, long = link.open(TOTAL), message(bytes(700_000))
+            link.send(stream, long[:60_000])
+            await link.talk()
+            left = link.engine.stream_pool_left
+            link.send(stream, long[60_000:260_000])
+            frame = link.h2.data_to_send()
+            await link.give(frame[:50_000])
+            assert link.engine.stream_pool_left == left
+            await link.give(frame[50_000:])
+            link.send(stream, long[260_000:], ends=True)
+            assert (await link.end(stream)).messages == [b"700000"]
+
+    async def test_a_handler_that_waits_gets_its_message_before_handlers_that_read_nothing(self) -> None:
+        memory, limits, held = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000), Held()
+        async with served_grpc(Raw(), held, memory=memory, limits=limits) as link:
+            long = message(bytes(700_000))
+            unread = [link.open(HELD) for _ in range(2)]
+            waiting = [link.open(TOTAL) for _ in range(3)]
+
+            def granted(streams: Iterable[int]) -> list[int]:
+                return [one for one in streams if link.h2.local_flow_control_window(one) == 640_005]
+
+            for stream in (*unread, *waiting):
+                link.send(stream, long[:60_000])
+                await link.talk()
+            # The pool is used up, and one message at a time comes beyond it.
+            assert granted(unread) == unread
+            left = set(waiting)
+            while left:
+                (stream,) = granted(left)
+                left.remove(stream)
+                link.send(stream, long[60_000:], ends=True)
+                await link.talk()
+            for stream in unread:
+                link.send(stream, long[60_000:], ends=True)
+            held.go_on.set()
+            assert {(await link.end(stream)).status for stream in (*unread, *waiting)} == {0}
             assert link.engine.stream_pool_left == 1_300_000
 
 

@@ -1,9 +1,14 @@
 """A WebSocket of a mounted application on a connection that leads nowhere."""
 
+import asyncio
+import time
 from typing import Any
 
-from fastrpc import HTTP, ServerConfig
+import pytest
+
+from fastrpc import HTTP, Keepalive, ServerConfig
 from fastrpc.hosting.mounts import Mounts
+from fastrpc_harness.checking import check
 from tests.support.gateway_talk import connected
 from tests.support.http_talk import request
 from tests.support.socket_frames import TEXT, client_frame, closing, read_frame
@@ -41,3 +46,28 @@ async def test_frames_that_come_with_the_handshake_wait_for_its_answer() -> None
         assert found is not None
         assert found[0].code == 1001
         assert talk.engine.connection.held_bytes == 0
+
+
+@pytest.mark.parametrize("interval", [20.0, None])
+async def test_silent_client_is_pinged_and_dropped_by_the_times_of_keepalive(interval: float | None) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    config = ServerConfig(
+        protocols=("http",), http=HTTP(mounts={"/": app}), keepalive=Keepalive(interval=interval, timeout=7.0)
+    )
+    async with connected(http=config.http, config=config) as talk:
+        talk.engine.service.mounts = Mounts(config, talk.engine.gate)
+        await talk.sent(request("GET", "/", **HANDSHAKE))
+        await eventually(lambda: b" 101 " in talk.transport.written)
+        before, began, found = len(talk.transport.written), time.monotonic_ns(), []
+        for seconds in (19, 21, 26, 29):
+            check(talk.engine, began + seconds * 1_000_000_000)
+            # Output is written in the next turn.
+            await asyncio.sleep(0)
+            found.append((bytes(talk.transport.written[before:]), talk.transport.is_closing()))
+        ping = b"\x89\0"
+        pinged = [(b"", False), (ping, False), (ping, False), (ping, True)]
+        assert found == (pinged if interval else [(b"", False)] * 4)

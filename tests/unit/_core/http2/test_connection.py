@@ -391,6 +391,18 @@ def test_a_stream_that_crosses_the_first_step_is_taken_and_later_ones_are_not() 
     assert not both.side.is_closed
 
 
+def test_a_stream_that_comes_with_the_answer_to_the_first_step_is_taken() -> None:
+    side = server()
+    side.feed(OPENING)
+    side.drain()
+    taken(side)
+    goaway = side.take_all()
+    # Clients of h2 answer a ping before they send what they have queued.
+    side.feed(ping_frame(goaway[-8:], is_ack=True) + headers_frames(1, GET, END_STREAM))
+    assert [event[:2] for event in taken(side)] == [("head", 1)]
+    assert side.take_all()[-8:-4] == (1).to_bytes(4, "big")
+
+
 def test_the_second_step_follows_a_second_later() -> None:
     side = server()
     side.feed(OPENING)

@@ -52,6 +52,8 @@ class Conversation:
         self.begun: dict[str, set[int]] = {"ours": set(), "theirs": set()}
         self.waiting: dict[int, bytes] = {}
         self.was_reset: set[int] = set()
+        #: The streams whose head has arrived.
+        self.arrived: set[int] = set()
 
     @property
     def h2(self) -> H2Connection:
@@ -70,6 +72,7 @@ class Conversation:
                     self.talk.side.take_bytes(id, len(data))
             elif kind == "reset":
                 self.was_reset.add(rest[0])
+        self.arrived.update(self.streams)
 
     def _hear(self, event: Any) -> None:
         if isinstance(event, DataReceived):
@@ -119,7 +122,7 @@ class Conversation:
         """Let the server begin its answer."""
         role = "theirs" if self.is_client else "ours"
         id = self._any(role)
-        if id is None or id in self.begun[role]:
+        if id is None or id in self.begun[role] or id not in self.arrived:
             return
         self.begun[role].add(id)
         if self.is_client:
@@ -170,7 +173,10 @@ class Conversation:
             self.h2.end_stream(id)
 
     def change_settings(self) -> None:
-        """Let `h2` change what it takes; it refuses an end without bytes at a window below 0, which the RFC allows."""
+        """Let `h2` change what it takes; it refuses an end without bytes at a window below 0, which the RFC allows.
+
+        It takes an acknowledgment for one of all settings that it has sent, so that one after the other has to arrive.
+        """
         self.window += self.random.randrange(10_000)
         self.h2.update_settings(
             self.random.choice(
@@ -181,6 +187,7 @@ class Conversation:
                 ]
             )
         )
+        self.exchange()
 
     def _any(self, role: str) -> int | None:
         """Return a stream that a side has not ended."""

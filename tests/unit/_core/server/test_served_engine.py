@@ -41,21 +41,24 @@ class Pipe(ServedEngine):
 
 
 class SlowPipe(Pipe):
-    """Begins with `#`; each `.` takes half a millisecond, and `x` cancels the first call."""
+    """Begins with `#`; `_` takes longer than a turn of the loop, `.` no time, and `x` cancels the first call."""
 
     def __init__(self, parts: Any) -> None:
         super().__init__(parts)
         self.calls: list[ServerCall] = []
+        #: How often a turn ended before all that had come.
+        self.ended_turns = 0
 
     def receive_data(self, data: bytes) -> int:
         for at, byte in enumerate(data):
-            if byte == ord("."):
-                keep_the_loop(0.0005)
+            if byte == ord("_"):
+                keep_the_loop(0.02)
             elif byte == ord("x"):
                 self.gate.cancel_call(self.calls[0])
-            elif byte != ord("#"):
+            elif byte not in b"#.":
                 super().receive_data(data[at : at + 1])
             if self.turn_is_over():
+                self.ended_turns += at + 1 < len(data)
                 return at + 1
         return len(data)
 
@@ -105,7 +108,7 @@ def look(engine: Any, seconds: float) -> None:
 
 
 async def open_pipe(target: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    [listener] = target.server._listeners
+    [listener] = target.server._listening.listeners
     return await asyncio.open_connection(listener.address.host, listener.address.port)
 
 
@@ -211,9 +214,11 @@ async def test_a_call_does_not_start_while_its_cancel_waits_for_a_turn_of_the_lo
         for _ in range(20):
             started = shop.started
             keep_the_loop(0.1)
-            writer.write(b"?" + b"." * 1_000 + b"x")
+            ended = session.ended_turns
+            writer.write(b"?_" + b"." * 1_000 + b"x")
             await eventually(lambda: session.calls)
             assert await reader.readexactly(1) == b"-"
+            assert session.ended_turns > ended
             if shop.started == started:
                 break
         else:

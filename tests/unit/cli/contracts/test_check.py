@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastrpc.cli.contracts.check import Change, changes
+from fastrpc.cli.contracts.check import ContractChange, changes
 from fastrpc.cli.contracts.descriptions import ServiceDescription
 from fastrpc.rpc.description import describe
 
@@ -43,7 +43,7 @@ def one(signature: str, options: str = "") -> str:
     return f"@method{f'({options})' if options else ''}\nasync def f(self{signature}: ..."
 
 
-def found(old: str, new: str, old_classes: str = "", new_classes: str | None = None) -> list[Change]:
+def found(old: str, new: str, old_classes: str = "", new_classes: str | None = None) -> list[ContractChange]:
     after = old_classes if new_classes is None else new_classes
     return list(changes(described(old, old_classes), described(new, after)))
 
@@ -162,8 +162,8 @@ def test_a_method_is_removed_or_added() -> None:
 
 def test_a_service_is_removed_or_added() -> None:
     service = described(one(") -> int"))
-    assert list(changes(service, [])) == [Change("s", "the service is gone", False)]
-    assert list(changes([], service)) == [Change("s", "the service is new", True)]
+    assert list(changes(service, [])) == [ContractChange("s", "the service is gone", False)]
+    assert list(changes([], service)) == [ContractChange("s", "the service is new", True)]
 
 
 def test_a_second_name_of_a_method_in_the_class_is_not_a_change() -> None:
@@ -365,7 +365,7 @@ def test_a_renamed_service_that_keeps_its_old_name_is_compatible() -> None:
         services(f"@fastrpc.service('t', alias=('s',))\n{body}"),
     )
     assert list(changes(old, new)) == [
-        Change("s.f", "it is called 't.f' now, its old name is kept", True),
+        ContractChange("s.f", "it is called 't.f' now, its old name is kept", True),
     ]
     assert [change.is_compatible for change in changes(new, old)] == [False, True]
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from fastrpc.cli.contracts.check import Change
+from fastrpc.cli.contracts.check import ContractChange
 from fastrpc.cli.contracts.message_changes import message_changes
 from tests.unit.cli.contracts.test_check import described
 
 HEAD = "import typing\nfrom typing import Annotated\nfrom fastrpc import Field\n"
 
 
-def found(old: str, new: str, code: str = "item: Item") -> list[Change]:
+def found(old: str, new: str, code: str = "item: Item") -> list[ContractChange]:
     """Return the changes of a method that takes and returns an item, whose class has these bodies."""
     body = f"@method\nasync def f(self, {code}) -> Item: ..."
     return list(message_changes(described(body, HEAD + old), described(body, HEAD + new)))

@@ -1,0 +1,113 @@
+"""Lay out the pages of the site as Sphinx reads them: documents with their links, an index, the reference."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from ci.site.reference import write_reference
+
+__all__ = ["ROOT", "lay_out"]
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "docs" / "guide"
+
+#: Documents beside the guide. A link of a page to another file of the repository fails the build.
+DOCUMENTS = ("PROTOCOL.md", "SECURITY.md", "CHANGELOG.md")
+
+#: The chapters of the guide by the parts of the menu; others come under the last one.
+PARTS = {
+    "Start": "first-service functions settings testing troubleshooting stability",
+    "Calls": """
+        streams lasting-streams calling-clients batching files values contracts errors deadlines limits
+        metadata-and-interceptors
+        """,
+    "HTTP": "http routes mounts fastapi asgi websocket openapi-and-tools gateway connect",
+    "Many servers": "many-servers registries moving-registries local-network kubernetes zones sessions",
+    "Operation": "deployment new-versions containers observing logs-and-traces tuning",
+    "Access": "access jwt security",
+    "Other stacks": "grpc grpcio rpcx phobos other-tools recipes notebooks-and-django",
+    "More": "",
+}
+
+_LINK = re.compile(r"(\]\()([^)\s#:]+\.md)")
+_ROW = re.compile(r"^\| \[[^\]]+\]\((\S+)\.md\) \| (.+) \|$", re.MULTILINE)
+
+INDEX = """\
+# fastrpc
+
+An RPC engine for latency-sensitive Python services: a compiled core and a thin typed API. Beside the guide below there
+are the [reference](reference/index.rst) of every public name, the [protocol](PROTOCOL.md), the page on
+[security](SECURITY.md) and the [changelog](CHANGELOG.md).
+
+{text}
+
+{chapters}
+
+```{{toctree}}
+:hidden:
+:caption: Reference
+
+reference/index
+PROTOCOL
+SECURITY
+CHANGELOG
+```
+"""
+
+
+def lay_out(folder: Path) -> None:
+    """Write all pages into a folder, which is made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "guide").mkdir(parents=True)
+    for page in GUIDE.glob("*.md"):
+        if page.name != "README.md":
+            (folder / "guide" / page.name).write_text(_placed(page, folder), encoding="utf-8")
+    for name in DOCUMENTS:
+        (folder / name).write_text(_placed(ROOT / name, folder), encoding="utf-8")
+    (folder / "index.md").write_text(_index(folder), encoding="utf-8")
+    write_reference(folder / "reference")
+
+
+def _place_of(page: Path, folder: Path) -> Path:
+    """Return where a document of the repository stands in the site."""
+    if page == GUIDE / "README.md":
+        return folder / "index.md"
+    return folder / "guide" / page.name if page.parent == GUIDE else folder / page.relative_to(ROOT)
+
+
+def _placed(page: Path, folder: Path) -> str:
+    """Return the text of a document with links that lead to the same documents from its place in the site."""
+    here = _place_of(page, folder).parent
+
+    def moved(link: re.Match[str]) -> str:
+        target = _place_of((page.parent / link[2]).resolve(), folder)
+        return link[1] + os.path.relpath(target, here)
+
+    return _LINK.sub(moved, page.read_text(encoding="utf-8"))
+
+
+def _index(folder: Path) -> str:
+    text = _placed(GUIDE / "README.md", folder)
+    _, _, body = text.partition("\n")
+    questions = dict(_ROW.findall(text))
+    # The search takes these for headings of their pages.
+    (folder / "static").mkdir()
+    (folder / "static" / "questions.js").write_text(
+        f"const QUESTIONS = {json.dumps(questions)};\n", encoding="utf-8"
+    )
+    return INDEX.format(text=body.strip(), chapters=_menu(list(questions)))
+
+
+def _menu(chapters: list[str]) -> str:
+    """Return the chapters in the parts of the menu, each in the order of the guide."""
+    part_of = {f"guide/{name}": part for part, names in PARTS.items() for name in names.split()}
+    found: dict[str, list[str]] = {part: [] for part in PARTS}
+    for chapter in chapters:
+        found[part_of.get(chapter, "More")].append(chapter)
+    return "\n\n".join(
+        "\n".join(["```{toctree}", ":hidden:", f":caption: {part}", "", *names, "```"])
+        for part, names in found.items()
+        if names
+    )

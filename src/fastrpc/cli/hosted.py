@@ -1,0 +1,138 @@
+"""The common part of `fastrpc registry` and `fastrpc store`: one service as a program of its own."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import typer
+
+from fastrpc.auth.policy import Policy
+from fastrpc.auth.static_tokens import StaticTokens
+from fastrpc.cli.listening import check_encrypts, checked_level, server_tls
+from fastrpc.cli.log_output import install_logging
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import print_json, reported
+from fastrpc.cli.serving.reports import run_reported
+from fastrpc.cli.settings import LogLevel, RunSettings
+from fastrpc.config import TLS, ServerConfig
+from fastrpc.coordination.hosted import url_of
+from fastrpc.coordination.rights import ServiceRights, rights_of
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.workers.plan import ExitCode, Plan, Started
+from fastrpc.workers.serve import addresses_of
+from fastrpc.workers.serve import run as run_plan
+
+__all__ = ["HostedAccess", "HostedOptions", "HostedParts", "serve_hosted"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostedOptions:
+    """The options that both commands have."""
+
+    addresses: Sequence[str]
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_ca: Path | None
+    tokens: Path | None
+    policy: Path | None
+    log_level: str | None
+    as_json: bool
+
+    #: Returns the addresses beside those of the service.
+    further: Callable[[], Iterable[Address]] = tuple
+
+
+class HostedAccess(NamedTuple):
+    """The callers of a service: the part that identifies them, their rights, and the certificates."""
+
+    authenticate: StaticTokens | None
+    rights: ServiceRights | None
+    tls: TLS | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostedParts:
+    """The service of a program, once its options are checked."""
+
+    make: Callable[[], Any]
+    config: ServerConfig
+
+    #: A block around the time that the server listens, as in a `Plan`.
+    beside: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
+
+    #: Called after each reload of the server, as in a `Plan`.
+    on_reload: Callable[[], None] = lambda: None
+
+    #: Returns the error for which the service ended by itself.
+    failure: Callable[[], Exception | None] = lambda: None
+
+    #: Returns the URLs beside that of the service, by their kind.
+    further_urls: Callable[[], Mapping[str, str]] = dict
+
+
+def serve_hosted(
+    name: Literal["registry", "store"],
+    options: HostedOptions,
+    prepare: Callable[[HostedAccess], HostedParts],
+) -> NoReturn:
+    """Serve until the program is to end, and exit.
+
+    Args:
+        name: the command, which is the scheme of the URL of its service, too.
+        prepare: checks the options that this command alone has.
+    """
+    with reported(ExitCode.USAGE):
+        level: LogLevel = checked_level(options.log_level) or "info"
+        addresses = addresses_of(options.addresses)
+        files = {"--tls-cert": options.tls_cert, "--tls-key": options.tls_key, "--tls-ca": options.tls_ca}
+        check_encrypts(files, (*addresses, *options.further()))
+        access = _access(name, options)
+        parts = prepare(access)
+        plan = Plan(
+            load=lambda: [parts.make()],
+            addresses=addresses,
+            config=parts.config,
+            authenticate=access.authenticate,
+            authorize=access.rights,
+            on_started=_teller(name, parts, as_json=options.as_json),
+            beside=parts.beside,
+            on_reload=parts.on_reload,
+        )
+    texts = tuple(str(one) for one in addresses)
+    settings = RunSettings(app=None, addresses=texts, workers=1, log_level=level, config=ServerConfig())
+    install_logging(level, is_demanded=True)
+    code = run_reported(lambda: run_plan(plan), settings)
+    failure = parts.failure()
+    with reported(ExitCode.FAILED):
+        if failure is not None:
+            raise failure
+    raise typer.Exit(code)
+
+
+def _access(name: str, options: HostedOptions) -> HostedAccess:
+    if options.policy is not None and options.tokens is None:
+        raise ConfigError(
+            "--policy is given without --tokens: no caller would have a right", hint="give --tokens FILE"
+        )
+    authenticate = None if options.tokens is None else StaticTokens.from_file(options.tokens)
+    policy = None if options.policy is None else Policy.from_file(options.policy)
+    rights = rights_of(authenticate, policy, command=name)
+    return HostedAccess(authenticate, rights, server_tls(options.tls_cert, options.tls_key, options.tls_ca))
+
+
+def _teller(name: str, parts: HostedParts, *, as_json: bool) -> Callable[[Started], None]:
+    def tell(started: Started) -> None:
+        urls = [url_of(name, one) for one in addresses_of(started.addresses)]
+        further = parts.further_urls()
+        if as_json:
+            print_json({"urls": urls, "process_ids": started.process_ids, **further})
+            return
+        for url in urls:
+            stdout.print(f"{name} at ", (url, "bold"))
+        for kind, url in further.items():
+            stdout.print(f"{kind} at ", (url, "bold"))
+
+    return tell

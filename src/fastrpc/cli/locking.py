@@ -1,0 +1,163 @@
+"""`fastrpc lock`, `fastrpc elect` and `fastrpc leader`: locks and elections for programs in any language."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Final
+
+import typer
+
+from fastrpc.cli.calling.command import AsJson, run_async
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import print_json, print_note, reported
+from fastrpc.coordination.locks import Holder, Lock
+from fastrpc.coordination.store import Store, open_store
+from fastrpc.errors import ConfigError
+from fastrpc.workers.plan import ExitCode
+
+__all__ = ["elect", "leader", "lock", "run_under"]
+
+#: The token of the lock, in the environment of the command.
+TOKEN_VARIABLE: Final = "FASTRPC_LOCK_TOKEN"  # noqa: S105
+
+#: The share of a lease between TERM and KILL: with the valid one, 0.9, it ends before the lease.
+_KILL_SHARE: Final = 0.05
+
+StoreUrl = Annotated[
+    str, typer.Argument(metavar="STORE", help="Such as store://127.0.0.1:8969.", show_default=False)
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Words joined by '/'.", show_default=False)]
+Command = Annotated[
+    list[str],
+    typer.Argument(metavar="COMMAND…", help="The program and its arguments, after --.", show_default=False),
+]
+Seconds = Annotated[
+    float, typer.Option("--ttl", help="Seconds after which another one may hold if this program dies.", min=1)
+]
+
+
+def lock(
+    store: StoreUrl,
+    name: Name,
+    command: Command,
+    ttl: Seconds = 15.0,
+    wait: Annotated[
+        float | None, typer.Option("--wait", help="Wait at most so many seconds. [default: for ever]", min=0)
+    ] = None,
+) -> None:
+    """Run a command while holding a lock; its exit code is the command's, or 1 if the lock is held or was lost.
+
+    FASTRPC_LOCK_TOKEN has the token, which rises with each hold: give it to all that the command writes. When the lock
+    is lost the command gets SIGTERM, and SIGKILL before another one may hold it.
+    """
+    _run(store, lambda opened: opened.lock(name, ttl=ttl, wait=wait, value=_own_name()), command)
+
+
+def elect(
+    store: StoreUrl,
+    name: Name,
+    command: Command,
+    value: Annotated[
+        str | None, typer.Option("--value", help="Tells others the leader. [default: the host and process]")
+    ] = None,
+    ttl: Seconds = 15.0,
+) -> None:
+    """Run a command once elected; its exit code is the command's, or 1 if it no longer leads.
+
+    FASTRPC_LOCK_TOKEN and the end of the command are as for `fastrpc lock`.
+    """
+    text = _own_name() if value is None else value
+    _run(store, lambda opened: opened.lead(name, text, ttl=ttl), command)
+
+
+def leader(store: StoreUrl, name: Name, as_json: AsJson = False) -> None:
+    """Print the leader of an election; exit code 1 without one."""
+    with reported(ExitCode.USAGE):
+        opened = open_store(store)
+    with reported(ExitCode.FAILED, as_json=as_json):
+        found = run_async(_leader(opened, name))
+    if as_json:
+        print_json(
+            None if found is None else {"value": found.value, "token": found.token, "waiting": found.waiting}
+        )
+    elif found is None:
+        print_note(f"{name} has no leader")
+    else:
+        stdout.print(found.value)
+    if found is None:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+async def _leader(store: Store, name: str) -> Holder | None:
+    async with store:
+        return await store.leader(name)
+
+
+def _own_name() -> str:
+    return f"{os.uname().nodename}:{os.getpid()}"
+
+
+def _run(url: str, make: Callable[[Store], Lock], command: Sequence[str]) -> None:
+    with reported(ExitCode.USAGE):
+        if shutil.which(command[0]) is None:
+            raise ConfigError(f"{command[0]!r} is not a program", hint="write it with its path, after --")
+        opened = open_store(url)
+
+    async def run() -> int:
+        async with opened as store, make(store) as held:
+            return await run_under(held, command)
+
+    with reported(ExitCode.FAILED):
+        raise typer.Exit(run_async(run()))
+
+
+async def run_under(held: Lock, command: Sequence[str]) -> int:
+    """Run a command while a lock is held; return its exit code, 128 and the number for a signal.
+
+    Raises:
+        LockLostError: by the lock, which cancels this; the command has ended.
+    """
+    environment = {**os.environ, TOKEN_VARIABLE: str(held.token)}
+    # Programs that the command starts end with it. At a terminal the command stays in the group that may read from it
+    # and gets its signals.
+    has_group = not os.isatty(0)
+    process = await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=has_group)
+    send = partial(_send, process.pid if has_group else None, process)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, send if has_group else lambda number: None, signal.SIGINT)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, send, number)
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:
+        await _end(process, send, _KILL_SHARE * held.lease.ttl)
+        raise
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+    return code if code >= 0 else 128 - code
+
+
+def _send(group: int | None, process: asyncio.subprocess.Process, number: int) -> None:
+    if group is not None:
+        # Its first process may have ended before others.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
+    elif process.returncode is None:
+        process.send_signal(number)
+
+
+async def _end(process: asyncio.subprocess.Process, send: Callable[[int], None], seconds: float) -> None:
+    send(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(seconds):
+            await process.wait()
+    except TimeoutError:
+        pass
+    # The rest of its group, too.
+    send(signal.SIGKILL)
+    await process.wait()

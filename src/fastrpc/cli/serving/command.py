@@ -1,0 +1,236 @@
+"""`fastrpc run` and `fastrpc dev`: serve the object that an import string names."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastrpc.cli.listening import (
+    AddressesAsJson,
+    ClientAuthorities,
+    ConfigFile,
+    LogFormatName,
+    LogLevelName,
+    PolicyFile,
+    ServerCertificate,
+    ServerKey,
+    TokensFile,
+    Workers,
+    address_option,
+    checked_format,
+    checked_level,
+    tls_settings,
+)
+from fastrpc.cli.printing import reported
+from fastrpc.cli.serving.placing import LabelPairs, Region, Weight, Zone
+from fastrpc.cli.serving.plans import check_advertised, check_some_encrypted, make_plan
+from fastrpc.cli.serving.reports import log_as_set, print_failure, run_reported
+from fastrpc.cli.serving.started import print_box, print_started, print_started_json
+from fastrpc.cli.settings import RunSettings, read_settings
+from fastrpc.workers.plan import DEFAULT_ADDRESS, ExitCode, Plan
+from fastrpc.workers.serve import run as run_plan
+
+__all__ = ["dev", "run"]
+
+#: Seconds that calls get to finish before the app is reloaded.
+DEV_DRAIN_SECONDS = 0.5
+
+App = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODULE:ATTRIBUTE",
+        help="The services, such as app:services: a class, an App, a list of several, …; left out, `app` of --config.",
+    ),
+]
+Addresses = Annotated[list[str] | None, address_option(DEFAULT_ADDRESS)]
+WorkerTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--worker-timeout",
+        metavar="SECONDS",
+        help="Kill and replace a worker whose event loop does not run for so long. [default: 60]",
+    ),
+]
+MaxCalls = Annotated[
+    int | None,
+    typer.Option(
+        "--max-calls",
+        min=1,
+        metavar="N",
+        help="Replace a worker once it has served so many calls, 10 % more or fewer. [default: never]",
+    ),
+]
+ControlSocket = Annotated[
+    Path | None,
+    typer.Option(
+        "--control",
+        metavar="PATH",
+        help="A socket at which another program of the same user may take this one's place.",
+    ),
+]
+TakesOver = Annotated[
+    bool,
+    typer.Option(
+        "--takeover", help="Take the place of the program at --control: its sockets; it then drains."
+    ),
+]
+ShowsServices = Annotated[
+    bool | None,
+    typer.Option(
+        "--reflection/--no-reflection",
+        help="Show callers the services and signatures. [default: on loopback addresses]",
+    ),
+]
+RegistryURL = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--registry",
+        "-r",
+        help="Where to register, such as registry://host:port; ?token_file=FILE behind it names a token; may be "
+        "repeated.",
+        metavar="URL",
+    ),
+]
+StoreURL = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="The store for scheduled methods and handlers, such as store://host:port.",
+        metavar="URL",
+    ),
+]
+Advertised = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--advertise",
+        metavar="ADDRESS",
+        help="The address to register in place of --address; may be repeated like it.",
+    ),
+]
+Otel = Annotated[
+    bool | None, typer.Option("--otel", help="Start OpenTelemetry's SDK in each worker, and trace calls.")
+]
+DevLogLevelName = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help="debug, info, warning, error or critical. [default: debug]"
+    ),
+]
+
+
+def run(
+    app: App = None,
+    address: Addresses = None,
+    workers: Workers = None,
+    worker_timeout: WorkerTimeout = None,
+    max_calls: MaxCalls = None,
+    control: ControlSocket = None,
+    takeover: TakesOver = False,
+    reflection: ShowsServices = None,
+    registry: RegistryURL = None,
+    store: StoreURL = None,
+    advertise: Advertised = None,
+    zone: Zone = None,
+    region: Region = None,
+    label: LabelPairs = None,
+    weight: Weight = None,
+    tls_cert: ServerCertificate = None,
+    tls_key: ServerKey = None,
+    tls_ca: ClientAuthorities = None,
+    tokens: TokensFile = None,
+    policy: PolicyFile = None,
+    config: ConfigFile = None,
+    log_level: LogLevelName = None,
+    log_format: LogFormatName = None,
+    otel: Otel = None,
+    as_json: AddressesAsJson = False,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain; a second one quits at once.
+
+    Settings may also be in the environment (FASTRPC_WORKERS, FASTRPC_TIMEOUTS_DRAIN, …) and in a TOML file.
+    """
+    with reported(ExitCode.USAGE):
+        arguments = {
+            "app": app,
+            "address": address or None,
+            "workers": workers,
+            "worker_timeout": worker_timeout,
+            "max_calls": max_calls,
+            "control": control and str(control),
+            "reflection": reflection,
+            "registry": registry or None,
+            "store": store,
+            "advertise": advertise or None,
+            "zone": zone,
+            "region": region,
+            "label": label or None,
+            "weight": weight,
+            "tokens": tokens and str(tokens),
+            "policy": policy and str(policy),
+            "log_level": checked_level(log_level),
+            "log_format": checked_format(log_format),
+            "otel": otel or None,
+            **tls_settings(tls_cert, tls_key, tls_ca),
+        }
+        settings, warnings = read_settings(arguments, os.environ, config)
+        # Never by the environment: the first start of the program has the same one, and must not take over.
+        settings = replace(settings, takeover=takeover)
+        if not settings.registry:  # An encrypted one gets the certificates as well.
+            check_some_encrypted(settings, {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca})
+        # Beside a log of JSON each line that the program writes is JSON.
+        is_json = as_json or settings.log_format == "json"
+        plan = make_plan(settings, print_started_json if is_json else print_started)
+    raise typer.Exit(_run_checked(plan, settings, warnings))
+
+
+def dev(
+    app: App = None,
+    address: Addresses = None,
+    config: ConfigFile = None,
+    log_level: DevLogLevelName = None,
+) -> None:
+    """Serve for development: reload the app when a file below this directory changes.
+
+    One process, with reflection, the text of handlers' exceptions in answers, results checked against their
+    annotations, debug output and a short drain.
+    """
+    with reported(ExitCode.USAGE):
+        arguments = {
+            "app": app,
+            "address": address or None,
+            "reflection": True,
+            "expose_errors": True,
+            "check_results": True,
+            "timeouts.drain": DEV_DRAIN_SECONDS,
+            "log_level": checked_level(log_level) or "debug",
+        }
+        settings, _ = read_settings(arguments, os.environ, config)
+        # A development server serves its developer only.
+        settings = replace(
+            settings, registry=(), advertise=(), control=None, log_level_is_demanded=log_level is not None
+        )
+        plan = make_plan(settings, print_box)
+    log_as_set(settings)
+    # Files may change twice within a second, and bytecode caches compare whole seconds.
+    sys.dont_write_bytecode = True
+    from fastrpc.workers.reloader import Reloader, SourceFiles
+
+    reloader = Reloader(plan, SourceFiles(Path.cwd()), print_failure)
+    raise typer.Exit(run_reported(lambda: run_plan(plan, reloader.run), settings))
+
+
+def _run_checked(plan: Plan, settings: RunSettings, warnings: list[str]) -> ExitCode:
+    """Serve a plan, and refuse settings that do not fit the App once that is loaded."""
+    log_as_set(settings, warnings)
+    known = [plan]
+
+    def check(loaded: Plan) -> None:
+        known.append(loaded)
+        # An App may have brought the registry.
+        with reported(ExitCode.USAGE):
+            check_advertised(loaded)
+
+    return run_reported(lambda: run_plan(plan, on_loaded=check), settings, lambda: known[-1])

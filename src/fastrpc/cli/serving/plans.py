@@ -1,0 +1,153 @@
+"""The plan of `fastrpc run` and `fastrpc dev`, made of their settings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastrpc.auth.policy import Policy
+from fastrpc.auth.static_tokens import StaticTokens
+from fastrpc.cli.listening import check_encrypts
+from fastrpc.cli.log_output import lower_root_level
+from fastrpc.cli.serving.placing import placed
+from fastrpc.cli.settings import RunSettings
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.handlers.import_string import check_import_string, import_from_string
+from fastrpc.registries.base.urls import UNDIALABLE, open_registry
+from fastrpc.rpc.interceptor import Interceptor, put_around_clients
+from fastrpc.server.inherited import is_inherited
+from fastrpc.transports.base import transport_for
+from fastrpc.workers.plan import Plan, Started
+from fastrpc.workers.serve import addresses_of
+
+__all__ = ["check_advertised", "check_some_encrypted", "make_plan"]
+
+
+def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> Plan:
+    """Return the sources to serve.
+
+    Raises:
+        ConfigError: no source is given, an address cannot be parsed, or a file of tokens or rules cannot be used.
+    """
+    if settings.app is None:
+        raise ConfigError("nothing to serve", hint="name it as module:attribute, such as app:services")
+    places = settings.places
+    with places.naming("app"):
+        check_import_string(settings.app)
+    with places.naming("advertise"):
+        advertise = addresses_of(settings.advertise)
+    traced = _telemetry(settings)
+    with places.naming_fields():
+        plan = Plan(
+            load=partial(_load, settings.app, settings, traced.get("outermost", ())),
+            addresses=_addresses(settings),
+            workers=settings.workers,
+            worker_timeout=settings.worker_timeout,
+            max_calls=settings.max_calls,
+            control=None if settings.control is None else Address("unix", path=settings.control),
+            takeover=settings.takeover,
+            needs_service=True,
+            config=settings.config,
+            configure=settings.over,
+            registry=_registry(settings),
+            store=_store(settings),
+            advertise=advertise,
+            placed=placed(settings),
+            limits=settings.limits,
+            on_started=on_started,
+            **_access(settings),
+            **traced,
+        )
+    if settings.registry:
+        with places.naming("advertise"):
+            check_advertised(plan)
+    return plan
+
+
+def _addresses(settings: RunSettings) -> tuple[Address, ...]:
+    """Return the addresses to listen at; those with a transport."""
+    with settings.places.naming("address"):
+        addresses = addresses_of(settings.addresses)
+        for address in addresses:
+            if not is_inherited(address):
+                transport_for(address)
+    return addresses
+
+
+def _registry(settings: RunSettings) -> str | tuple[str, ...] | None:
+    """Return the URL of the registry, or those of several, checked: each process opens its own."""
+    if not settings.registry:
+        return None
+    found = settings.registry if len(settings.registry) > 1 else settings.registry[0]
+    with settings.places.naming("registry"):
+        open_registry(found)
+    return found
+
+
+def _store(settings: RunSettings) -> str | None:
+    """Return the URL of the store, checked: each process opens its own."""
+    with settings.places.naming("store"):
+        if settings.store is not None:
+            from fastrpc.coordination.store import open_store
+
+            open_store(settings.store)
+    return settings.store
+
+
+def _access(settings: RunSettings) -> dict[str, Any]:
+    """Return the tokens and the policy of a plan, whose files are read."""
+    found: dict[str, Any] = {}
+    with settings.places.naming("tokens"):
+        if settings.tokens is not None:
+            found["authenticate"] = StaticTokens.from_file(settings.tokens)
+    with settings.places.naming("policy"):
+        if settings.policy is not None:
+            found["authorize"] = Policy.from_file(settings.policy)
+    return found
+
+
+def _load(app: str, settings: RunSettings, around_clients: Sequence[Interceptor]) -> list[Any]:
+    """Import the program, whose clients are traced as its services are."""
+    put_around_clients(*around_clients)
+    try:
+        return [import_from_string(app)]
+    finally:
+        lower_root_level(settings.log_level)
+
+
+def _telemetry(settings: RunSettings) -> dict[str, Any]:
+    """Return the additions of tracing to a plan."""
+    if not settings.otel:
+        return {}
+    # Imported on first use: the packages are optional.
+    from fastrpc.cli.telemetry import check_sdk, telemetry
+    from fastrpc.interceptors import OpenTelemetry
+
+    check_sdk()
+    return {"outermost": (OpenTelemetry(),), "foremost": (telemetry,)}
+
+
+def check_some_encrypted(settings: RunSettings, options: Mapping[str, Path | None]) -> None:
+    """Refuse options and settings of TLS where neither an address nor the admin pages are encrypted."""
+    addresses, admin = _addresses(settings), settings.config.admin_address
+    with settings.places.naming("admin_address"):
+        addresses += () if admin is None else addresses_of(admin)
+    check_encrypts({**options, **settings.places.files_of(settings.config.tls)}, addresses)
+
+
+def check_advertised(plan: Plan) -> None:
+    """Refuse addresses that no client can dial, and advertised ones without a registry."""
+    if plan.registry is None:
+        if plan.advertise:
+            raise ConfigError(
+                f"{', '.join(map(str, plan.advertise))} is advertised to no registry",
+                hint="--advertise goes with --registry",
+            )
+        return
+    for address, told in zip(plan.addresses, plan.advertised(), strict=True):
+        if told is None and address.host in UNDIALABLE:
+            raise ConfigError(
+                f"{address} is an address to listen at, no client can dial it",
+                hint="name the address that clients dial: --advertise tcp://10.0.0.7:8972",
+            )

@@ -1,0 +1,1 @@
+"""The commands of stores: `fastrpc store` and `fastrpc kv`."""

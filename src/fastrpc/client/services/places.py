@@ -1,0 +1,162 @@
+"""The addresses that the clients of several services call, each with the connections that they share.
+
+An address is known from its first dial until the last subchannel that dialled it has left and its last connection has
+ended.
+
+One subchannel at a time dials an address. The others wait, and take its connection, or its error until the next dial is
+due: an address that is down is dialled as often as by one client.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from fastrpc.client.endpoint_plan import EndpointPlan, refusal_at
+from fastrpc.client.wire import wire_of
+from fastrpc.config import ClientConfig
+from fastrpc.config.delays import Delays
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConnectError, FastRPCError
+from fastrpc.gauges import Gauge, tells_gauges
+
+__all__ = ["SharedAddress", "SharedAddresses", "failure_of"]
+
+C = TypeVar("C", bound=Any)
+
+
+class SharedAddress(Generic[C]):
+    """One address, as it is called by one protocol."""
+
+    def __init__(self, key: tuple[Address, str], lock: Any, delays: Delays) -> None:
+        #: The place among all; a lock that the subchannel holds that dials.
+        self.key, self.dialing = key, lock
+        #: The number of subchannels that have dialled it and not left.
+        self.users = 0
+        #: The connections, each with the subchannels that use it.
+        self.connections: dict[C, list[Any]] = {}
+        #: The subchannel that dialled last; the instant of the next dial.
+        self.dialler: EndpointPlan | None = None
+        self.due = 0.0
+        self._error: FastRPCError | None = None
+        self._delays = delays
+
+    def taken(self, subchannel: EndpointPlan, now: float) -> C | None:
+        """Return a connection that a subchannel does not use yet; None if it has to dial, which it may.
+
+        Raises:
+            FastRPCError: the last dial failed, and the next is not due.
+        """
+        for connection, users in list(self.connections.items()):
+            if connection.is_usable and not connection.is_aged and subchannel not in users:
+                users.append(subchannel)
+                return connection
+        if self._error is not None and now < self.due:
+            raise self._error
+        self.dialler = subchannel
+        return None
+
+    def add(self, connection: C, subchannel: EndpointPlan) -> None:
+        """Add the connection that a subchannel makes."""
+        self.connections[connection] = [subchannel]
+
+    def failed(self, error: FastRPCError | None, now: float) -> None:
+        """Pause before the next dial, longer each time; None does nothing."""
+        if error is not None:
+            self._error, self.due = error, now + self._delays.take()
+
+    def answered(self) -> None:
+        """Dial without a pause from now on."""
+        self._error = self.dialler = None
+        self._delays.reset()
+
+
+class SharedAddresses(Generic[C]):
+    """All addresses.
+
+    Args:
+        new_lock: makes the lock of an address.
+    """
+
+    def __init__(self, config: ClientConfig, new_lock: Callable[[], Any]) -> None:
+        self._config, self._new_lock = config, new_lock
+        # Re-entrant: a client may be collected, and its subchannels leave, on any line.
+        self._changing = threading.RLock()
+        self._places: dict[tuple[Address, str], SharedAddress[C]] = {}
+        self._joined: dict[EndpointPlan, SharedAddress[C]] = {}
+        tells_gauges(self)
+
+    def find(self, endpoint: Endpoint) -> SharedAddress[C] | None:
+        """Return the place of an endpoint that is known."""
+        return self._places.get(self._key(endpoint))
+
+    def at(self, endpoint: Endpoint) -> SharedAddress[C]:
+        """Return the place of an endpoint, to which a user or a connection is added next."""
+        key = self._key(endpoint)
+        made = SharedAddress[C](key, self._new_lock(), Delays(self._config.backoff))
+        return self._places.setdefault(key, made)
+
+    def join(self, subchannel: EndpointPlan) -> SharedAddress[C]:
+        """Return the place of a subchannel, which is known until the subchannel leaves."""
+        with self._changing:
+            place = self.at(subchannel.endpoint)
+            if self._joined.get(subchannel) is not place:
+                # Its record may have another protocol than before.
+                self.leave(subchannel)
+                self._joined[subchannel] = place
+                place.users += 1
+                # One that left inside a finalizer meanwhile may have dropped it.
+                self._places[place.key] = place
+            return place
+
+    def leave(self, subchannel: EndpointPlan) -> None:
+        """Drop the place of a subchannel, unless others use it."""
+        with self._changing:
+            place = self._joined.pop(subchannel, None)
+            if place is not None:
+                place.users -= 1
+                self.drop(place)
+
+    def pause(self, subchannel: EndpointPlan) -> tuple[float | None, bool]:
+        """Return the instant of the next dial to the address, and whether another subchannel made the last one."""
+        place = self._joined.get(subchannel)
+        return (None, False) if place is None else (place.due, place.dialler is not subchannel)
+
+    def users(self, connection: C) -> list[Any]:
+        """Return the subchannels that use a connection."""
+        place = self.find(connection.endpoint)
+        return [] if place is None else place.connections.get(connection, [])
+
+    def is_last(self, subchannel: EndpointPlan, connection: C) -> bool:
+        """Return whether a subchannel that leaves a connection is the last one; else its use ends here."""
+        users = self.users(connection)
+        if users in ([], [subchannel]):
+            return True
+        users.remove(subchannel)
+        return False
+
+    def drop(self, place: SharedAddress[C]) -> None:
+        """Drop a place without a user and a connection."""
+        with self._changing:
+            if not (place.users or place.connections) and self._places.get(place.key) is place:
+                del self._places[place.key]
+
+    def _key(self, endpoint: Endpoint) -> tuple[Address, str]:
+        return endpoint.address, wire_of(endpoint, self._config)
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Yield the number of connections, as a client does."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for (address, wire), place in list(self._places.items()):
+            counts[address.scheme, wire] += sum(each.is_usable for each in list(place.connections))
+        for labels, count in counts.items():
+            yield "fastrpc_client_connections", labels, count
+
+
+def failure_of(endpoint: Endpoint, engine: Any, reason: object, *, was_ready: bool) -> FastRPCError | None:
+    """Return the error of a connection that ended before its server took calls; None if it ended later."""
+    if engine.auth_status > 0:
+        return refusal_at(endpoint, engine.auth_status, engine.auth_text)
+    if was_ready:
+        return None
+    return ConnectError(f"{endpoint}: the connection ended during its handshake: {reason}")

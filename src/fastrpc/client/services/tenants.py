@@ -1,0 +1,156 @@
+"""The clients of services, each made when its service is first called, and the rest and end of those without calls."""
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from typing import Any, Generic, TypeVar
+
+from fastrpc._core.base.histogram import CallTotals
+from fastrpc.client.client import client_stats
+from fastrpc.config_errors import ShownAtProgram
+from fastrpc.errors import UnavailableError
+
+__all__ = ["LOOKS", "ServicesHome", "Tenants"]
+
+C = TypeVar("C", bound=Any)
+
+#: Checks for services without calls within `idle_seconds`.
+LOOKS = 4
+
+#: The times of `idle_seconds` after which the client of a service is dropped: an hour, as long as `Sticky` keeps a key.
+DROPPED_AFTER = 6
+
+
+class _Tenant(Generic[C]):
+    """The client of one service, and when that was last called."""
+
+    def __init__(self, client: C) -> None:
+        #: None once it is dropped: then it lives for as long as the program holds it.
+        self.kept: C | None = client
+        #: Returns the client; None once it is collected.
+        self.find = weakref.ref(client)
+        self._totals: CallTotals = client._pool.totals
+        self._begun, self._used_at = -1, 0.0
+
+    @property
+    def totals(self) -> CallTotals:
+        """The totals of the pool of this process."""
+        if (client := self.find()) is not None:
+            self._totals = client._pool.totals
+        return self._totals
+
+    def idle_seconds(self, now: float) -> float:
+        """Return the time since a check found calls that began since the one before, or are in flight."""
+        totals = self.totals.snapshot()
+        begun = totals["calls"] + totals["retries"]
+        ended = totals["succeeded"] + sum(totals["failed"].values())
+        if begun != self._begun or begun > ended:
+            self._begun, self._used_at = begun, now
+        return now - self._used_at
+
+
+class Tenants(Generic[C]):
+    """The client of each service.
+
+    Args:
+        make: makes the client of a service.
+        idle_seconds: the time without a call after which a service is not followed; None: it always is.
+    """
+
+    def __init__(self, make: Callable[[str], C], idle_seconds: float | None) -> None:
+        self._make = make
+        self._idle_seconds = idle_seconds
+        self._tenants: dict[str, _Tenant[C]] = {}
+        # The totals of the clients that were closed or collected.
+        self._past: dict[str, Any] = CallTotals().snapshot()
+        #: The verb `call` of the client of a method, for the methods called before.
+        self.calls: dict[Any, Callable[..., Any]] = {}
+        #: The clients of each view by service, each with the one that it was made of.
+        self.views: weakref.WeakKeyDictionary[Any, dict[str, tuple[C, C]]] = weakref.WeakKeyDictionary()
+
+    def client(self, service: str) -> C:
+        """Return the client of a service."""
+        tenant = self._tenants.get(service)
+        if tenant is None or (client := tenant.find()) is None:
+            if not isinstance(service, str):
+                raise TypeError(f"{service!r} is no name of a service: write services['shop.orders']")
+            with ShownAtProgram(hides_block=True):
+                made = _Tenant(self._make(service))
+            # Threads may come here together: one of their clients stays, and the others were never used.
+            while (client := (tenant := self._tenants.setdefault(service, made)).find()) is None:
+                self._end(service, tenant)
+        return client
+
+    def _end(self, service: str, tenant: _Tenant[C]) -> None:
+        """Forget a client, but for its totals."""
+        found = self._tenants.pop(service, None)
+        if found is tenant:
+            self._past = _added(self._past, tenant.totals.snapshot())
+        elif found is not None:
+            # Another thread has made the client of that service anew.
+            self._tenants.setdefault(service, found)
+
+    def left(self, pool: Any) -> None:
+        """Forget the client of a pool that closed; the next use of its service makes another one."""
+        for name, tenant in list(self._tenants.items()):
+            if tenant.totals is pool.totals:
+                self._end(name, tenant)
+        self.calls.clear()
+
+    def idle(self, now: float) -> Iterator[Any]:
+        """Yield the pools of the services without a call for `idle_seconds`, and drop those that rest for long."""
+        for name, tenant in list(self._tenants.items()):
+            if (client := tenant.find()) is None:
+                self._end(name, tenant)
+            elif self._idle_seconds is not None:
+                seconds = tenant.idle_seconds(now)
+                if seconds >= self._idle_seconds:
+                    yield client._pool
+                is_kept = seconds < DROPPED_AFTER * self._idle_seconds or client._pool.is_watching
+                if tenant.kept is not None and not is_kept:
+                    self.calls.clear()
+                    # Not read through: meanwhile other threads and signal handlers make views.
+                    self.views = weakref.WeakKeyDictionary()
+                tenant.kept = client if is_kept else None
+
+    @property
+    def clients(self) -> list[C]:
+        """The clients of all services."""
+        return [client for tenant in list(self._tenants.values()) if (client := tenant.find()) is not None]
+
+    def stats(self, connections_of: Callable[[Any], Iterable[Any]]) -> dict[str, Any]:
+        """Return the sums over all services; connections that services share count once."""
+        pools = [client._pool for client in self.clients]
+        connections = {id(each): each for pool in pools for each in connections_of(pool)}
+        stats = client_stats(list(connections.values()), self)
+        stats["live"]["services"] = sum(pool.is_watching for pool in pools)
+        return stats
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the totals of all services, as those of one client."""
+        return reduce(_added, (one.totals.snapshot() for one in list(self._tenants.values())), self._past)
+
+
+class ServicesHome:
+    """The part of both clients that the pools of services tell."""
+
+    is_closed = False
+
+    def __init__(self, tenants: Tenants[Any]) -> None:
+        self._tenants = tenants
+
+    def left(self, pool: Any) -> None:
+        """Forget the client of a pool that closed before the others."""
+        if not self.is_closed:
+            self._tenants.left(pool)
+
+    def check_open(self) -> None:
+        """Raise UnavailableError once all services are closed."""
+        if self.is_closed:
+            raise UnavailableError("the client is closed", processed="no", retryable=False)
+
+
+def _added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    failed = Counter(one["failed"]) + Counter(other["failed"])
+    return {name: dict(failed) if name == "failed" else count + other[name] for name, count in one.items()}

@@ -1,0 +1,150 @@
+"""The changes of a key or prefix, which go on where they were after the store was away."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar
+
+from fastrpc.coordination.values import decode_item
+from fastrpc.coordination.verbs import PATIENCE_SECONDS, finish, pauses
+from fastrpc.errors import StoreError
+from fastrpc.stores.base import Item, ItemChange, ItemWatch, StoreBackend, Unchanged
+
+__all__ = ["Change", "Changes", "ItemChanges"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T_co]):
+    """A key that was written or deleted."""
+
+    kind: Literal["put", "deleted"]
+    key: str
+
+    #: None for a deleted key.
+    item: Item[T_co] | None
+
+    #: All changes of a transaction have the same one.
+    revision: int
+
+
+class ItemChanges:
+    """The changes after a revision, each once, from watches of a backend one after the other.
+
+    Args:
+        after: a revision.
+    """
+
+    def __init__(self, backend: StoreBackend, watched: str, after: int) -> None:
+        self._backend = backend
+        self._watched = watched
+        # All changes up to here were returned, and of the next revision those of some keys.
+        self._reached = after
+        self._latest = after
+        self._seen: set[str] = set()
+        self._source: AsyncGenerator[ItemChange, None] | None = None
+
+    async def next(self) -> ItemChange:
+        """Return the next change. After a StoreError, and after a cancelled wait, the next call goes on from here.
+
+        Raises:
+            CompactedError: the history is gone.
+            StoreError: the store is away.
+        """
+        while True:
+            if self._source is None:
+                self._source = self._backend.watch(self._watched, after=self._reached)
+            try:
+                change = await anext(self._source)
+            except StopAsyncIteration:
+                await self.close()
+                raise StoreError("the watch has ended", retryable=True) from None
+            except BaseException:
+                await self.close()
+                raise
+            if change.revision > self._latest:
+                self._reached, self._latest, self._seen = change.revision - 1, change.revision, set()
+            if change.revision == self._latest and change.key not in self._seen:
+                self._seen.add(change.key)
+                return change
+
+    async def close(self) -> None:
+        """End the watch of the backend."""
+        source, self._source = self._source, None
+        if isinstance(source, ItemWatch) and source.reached > self._latest:
+            # The history up to there may be gone before the next watch.
+            self._reached = self._latest = source.reached
+            self._seen = set()
+        if source is not None:
+            await source.aclose()
+
+
+class Changes(Generic[T]):
+    """The changes of a key or prefix: an asynchronous context manager, and an iterator inside.
+
+    Each change comes once, in the order of revisions.
+    """
+
+    def __init__(self, backend: StoreBackend, watched: str, kind: Any, after: int | None) -> None:
+        self._backend = backend
+        self._watched = watched
+        self._kind = kind
+        self._after = after
+        self._changes: ItemChanges | None = None
+
+    async def __aenter__(self) -> Self:
+        after = self._after
+        if after is None:
+            after = await finish(f"watch of {self._watched!r}", self._revision)
+        self._changes = ItemChanges(self._backend, self._watched, after)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._changes is not None:
+            await self._changes.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change[T]:
+        """Return the next change; after an error the following call goes on behind it.
+
+        Raises:
+            CompactedError: the history is gone.
+            StoreError: the store has been away for 5 s.
+            DecodeError: the value does not fit.
+        """
+        if self._changes is None:
+            raise RuntimeError("a watch is entered by `async with` first")
+        wait = pauses()
+        clock = asyncio.get_running_loop().time
+        away_since: float | None = None
+        while True:
+            begun = clock()
+            try:
+                change = await self._changes.next()
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+                if away_since is not None and clock() - begun > PATIENCE_SECONDS:
+                    # Either the watch was quiet until another outage, or it had no answer; a read tells.
+                    await finish(f"watch of {self._watched!r}", self._revision)
+                    away_since, wait = None, pauses()
+                away_since = clock() if away_since is None else away_since
+                if clock() - away_since > PATIENCE_SECONDS:
+                    raise
+                await asyncio.sleep(wait())
+                continue
+            item = None if change.item is None else decode_item(change.item, self._kind)
+            return Change("deleted" if item is None else "put", change.key, item, change.revision)
+
+    async def _revision(self) -> int:
+        """Return the present revision of the store, by a request that needs no right to other keys."""
+        if not self._watched or self._watched.endswith("/"):
+            return (await self._backend.list(self._watched, limit=1)).revision
+        return (await self._backend.transact([Unchanged(self._watched, 0)], [])).revision

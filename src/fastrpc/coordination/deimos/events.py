@@ -1,0 +1,166 @@
+"""The latest events of a store as Deimos has them, and the watches of the next ones."""
+
+import asyncio
+import bisect
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final, Self
+
+from fastrpc.coordination.deimos.answers import DialectError, KeyEvent
+
+__all__ = ["EventLog", "EventWatch"]
+
+#: Events that are kept, and the bytes of their values.
+_EVENTS: Final = 10_000
+_BYTES: Final = 64 * 1024 * 1024
+
+#: Events that a watch may be behind, until it ends; its client goes on from the history.
+_BEHIND: Final = 1_000
+
+
+class EventLog:
+    """Keeps events in the order of their revisions; they are seen once their change is committed.
+
+    Args:
+        start: the first revision whose events are known.
+    """
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self._events: list[KeyEvent] = []
+        self._bytes = 0
+        self._coming: deque[KeyEvent] = deque()
+        self._watches: dict[str, set[EventWatch]] = {}
+        self._is_over = False
+
+    def add(self, event: KeyEvent) -> None:
+        """Add the event of a change that is not committed yet."""
+        self._coming.append(event)
+
+    def commit(self, revision: int) -> None:
+        """Show the events up to a revision."""
+        while self._coming and self._coming[0].revision <= revision:
+            event = self._coming.popleft()
+            self._events.append(event)
+            self._bytes += event.size()
+            self._tell(event)
+        while self._bytes > _BYTES or len(self._events) > _EVENTS * 1.1:
+            # A tenth at once: each removal moves all others.
+            count = max(len(self._events) // 11, 1)
+            self._start = self._events[count - 1].revision + 1
+            self._bytes -= sum(event.size() for event in self._events[:count])
+            del self._events[:count]
+
+    def forget(self) -> None:
+        """Forget the events whose changes are not committed."""
+        self._coming.clear()
+
+    def end(self) -> None:
+        """End all watches, and refuse others: the store has ended."""
+        self._is_over = True
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.close()
+
+    def after(self, key: str, since: int, *, is_recursive: bool) -> Iterator[KeyEvent]:
+        """Yield the kept events of a key, or of all below it as well, from a revision on.
+
+        Raises:
+            DialectError: 401: earlier events than the kept ones are asked for.
+        """
+        if since < self._start:
+            cause = f"the requested history has been cleared [{self._start}/{since}]"
+            raise DialectError(401, cause, self._latest)
+        begin = bisect.bisect_left(self._events, since, key=lambda event: event.revision)
+        below = f"{key}/" if key else ""
+        for event in self._events[begin:]:
+            found = event.node.key
+            # A key hears of the end of a directory above it, as it does live.
+            has_gone = key.startswith(found) and key in event.removed
+            if found == key or has_gone or (is_recursive and found.startswith(below)):
+                yield event
+
+    def watch(self, key: str, since: int, *, is_recursive: bool, is_stream: bool) -> "EventWatch":
+        """Return a watch from a revision on, 0 for now.
+
+        Raises:
+            DialectError: as in `after`; 300: the store has ended.
+        """
+        if self._is_over:
+            raise DialectError(300, "the store has ended", self._latest)
+        kept: Iterator[KeyEvent] = self.after(key, since, is_recursive=is_recursive) if since else iter(())
+        events = list(kept) if is_stream else [event for event in [next(kept, None)] if event is not None]
+        return EventWatch(self._watches, key, since, events, is_recursive=is_recursive)
+
+    @property
+    def _latest(self) -> int:
+        return self._events[-1].revision if self._events else self._start - 1
+
+    def _tell(self, event: KeyEvent) -> None:
+        key = event.node.key
+        words = key.split("/")
+        for end in range(len(words)):
+            above = "/".join(words[:end])
+            # Hidden keys are heard by their own watches alone.
+            if "/_" not in f"/{key.removeprefix(above).lstrip('/')}":
+                for watch in self._watches.get(above, ()):
+                    if watch.is_recursive:
+                        watch.tell(event)
+        for one in (key, *event.removed):
+            for watch in self._watches.get(one, ()):
+                watch.tell(event)
+
+
+class EventWatch:
+    """The next events of a key, from the history and as they come, while its `with` block lasts."""
+
+    def __init__(
+        self,
+        watches: "dict[str, set[EventWatch]]",
+        key: str,
+        since: int,
+        events: list[KeyEvent],
+        *,
+        is_recursive: bool,
+    ) -> None:
+        self._watches = watches
+        self._key = key
+        self._since = since
+        self._events = deque(events)
+        self._most = len(events) + _BEHIND
+        self._is_open = True
+        self._changed = asyncio.Event()
+        self.is_recursive = is_recursive
+
+    def __enter__(self) -> Self:
+        self._watches.setdefault(self._key, set()).add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        found = self._watches[self._key]
+        found.discard(self)
+        if not found:
+            del self._watches[self._key]
+
+    def tell(self, event: KeyEvent) -> None:
+        """Add an event; one watch too far behind ends."""
+        if event.revision >= self._since:
+            self._events.append(event)
+            self._changed.set()
+        if len(self._events) > self._most:
+            self.close()
+
+    def close(self) -> None:
+        """End it now."""
+        self._is_open = False
+        self._changed.set()
+
+    async def next(self) -> KeyEvent | None:
+        """Wait for the next event; None at its end."""
+        while self._is_open and not self._events:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._events.popleft() if self._is_open else None

@@ -1,0 +1,73 @@
+"""A server of one service of this room, inside a program."""
+
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from fastrpc.config import ServerConfig
+from fastrpc.coordination.rights import ServiceRights
+from fastrpc.endpoint import Address
+from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.server.server import Server
+
+__all__ = ["HostedServer", "url_of"]
+
+
+class HostedServer:
+    """Serves one service at one address while its `async with` block lasts."""
+
+    #: The scheme of the URL for clients.
+    _scheme: ClassVar[str]
+
+    def __init__(
+        self,
+        service: Any,
+        address: str | Address,
+        config: ServerConfig,
+        *,
+        authenticate: Authenticate | None,
+        rights: ServiceRights | None,
+    ) -> None:
+        self._address = Address.parse(address)
+        self._server = Server(service, config=config, authenticate=authenticate, authorize=rights)
+
+    @property
+    def address(self) -> Address:
+        """The address it listens at; `url` is for clients."""
+        return self._address
+
+    @property
+    def url(self) -> str:
+        """The URL for clients: for `registry=`, or for `open_store`."""
+        return url_of(self._scheme, self._address)
+
+    async def __aenter__(self) -> Self:
+        await self._server.__aenter__()
+        try:
+            self._address = await self._server.listen(self._address)
+        except BaseException:
+            await self._server.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._server.__aexit__(kind, error, traceback)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the current work, like `Server.stats`."""
+        return self._server.stats()
+
+    def reload(self) -> None:
+        """Read the files of tokens and rules again now; open connections stay."""
+        self._server.reload()
+
+    async def close(self) -> None:
+        """Stop at once, without waiting for running calls."""
+        await self._server.close()
+
+
+def url_of(scheme: str, address: Address) -> str:
+    """Return the URL of a service of this room that listens at an address."""
+    place = str(address).partition("://")[2]
+    return f"{scheme}://{place}{'?tls=true' if address.scheme == 'tls' else ''}"

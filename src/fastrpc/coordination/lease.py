@@ -1,0 +1,188 @@
+"""A lease that is renewed while a block runs, and the cancellation of that block when it may have ended.
+
+The lease is valid until 0.9 of its seconds after the last confirmed renewal was sent. A store keeps it for all of them
+after it received the renewal, so the block is cancelled first, whatever the delay of the link.
+"""
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from fastrpc.coordination.verbs import PATIENCE_SECONDS, finish
+from fastrpc.errors import LockLostError, StoreError
+from fastrpc.gauges import count
+from fastrpc.stores.base import StoreBackend
+
+__all__ = ["StoreLease", "boot_time"]
+
+#: The share of its seconds for which a lease is valid here; the store keeps it for all of them.
+_VALID_SHARE: Final = 0.9
+
+#: In the seconds of a lease: renewals, attempts after a failed one, looks at the clock (it jumps over a suspension).
+_RENEWALS: Final = 3
+_ATTEMPTS: Final = 15
+_LOOKS: Final = 30
+
+
+#: It goes on while the machine is suspended; not every system has it.
+_BOOT_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boot_time() -> float:
+    """Return the seconds since the machine booted, those of a suspension included where the system counts them."""
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
+
+
+class StoreLease:
+    """A lease of a store while its block runs: an asynchronous context manager, to be entered once.
+
+    The task that entered is cancelled when the lease is lost, as `asyncio.timeout` does it, and LockLostError comes out
+    of the block.
+
+    Attributes:
+        id: its name in the store, for `put(…, lease=…)`.
+        ttl: the seconds for which the store keeps it after a renewal.
+        loss: the error that came out of the block because the lease was lost, or None.
+    """
+
+    def __init__(
+        self,
+        backend: StoreBackend,
+        ttl: float,
+        *,
+        owner: str = "the lease",
+        clock: Callable[[], float] = boot_time,
+    ) -> None:
+        self.id = ""
+        self.ttl = ttl
+        self.loss: LockLostError | None = None
+        self._backend = backend
+        self._owner = owner
+        self._clock = clock
+        self._valid_until = self._renewal_due = 0.0
+        self._is_over = False
+        # Of the task that entered: its cancellations before, and whether one of the lease was added.
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._has_cancelled = False
+        # Renewals and the end belong to the lease: a deadline or a call of the task that entered does not bind them.
+        self._context = contextvars.Context()
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+        self._lost: str | None = None
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        if self.id or task is None:
+            cause = "was entered before; make another one" if self.id else "must be entered in a task"
+            raise RuntimeError(f"{self._owner} {cause}")
+        self.id = await finish(f"lease of {self._owner}", self._make, writes=True)
+        if not self.is_valid:
+            # It took too long to make. The task runs: before Python 3.13 it could not take back its own cancellation.
+            self._lost = self._reason()
+            raise self._told_loss()
+        self._task, self._cancelling = task, task.cancelling()
+        self.check()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._is_over and self._lost is None and not self.is_valid:
+            # The process was stopped, or its loop hung.
+            self._lost = self._reason()
+        await self.end()
+        is_ours = False
+        if self._has_cancelled and self._task is not None:
+            is_ours = self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
+        self._task = None
+        if self._lost is not None and (kind is None or is_ours):
+            raise self._told_loss() from error
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the store cannot have ended it yet."""
+        return not self._is_over and self._lost is None and self._clock() < self._valid_until
+
+    def check(self) -> None:
+        """Look at the clock: renew the lease if that is due, give it up if it may have ended. A timer does so, too."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is None or self._is_over or self._lost is not None:
+            return
+        now = self._clock()
+        if now >= self._valid_until:
+            self.lose(self._reason())
+            return
+        loop = asyncio.get_running_loop()
+        if now >= self._renewal_due and self._renewal is None:
+            self._renewal = loop.create_task(self._renew(), context=self._context)
+        pause = min(self._valid_until - now, self.ttl / _LOOKS)
+        self._timer = loop.call_later(pause, self.check, context=self._context)
+
+    def lose(self, reason: str) -> None:
+        """Count the lease as lost and cancel its block."""
+        if self._task is None or self._is_over or self._lost is not None:
+            return
+        self._lost = reason
+        self._stop()
+        self._has_cancelled = True
+        self._task.cancel()
+
+    async def end(self) -> None:
+        """End the lease and its items in the store; if that fails they end by themselves."""
+        self._stop()
+        is_alive, self._is_over = self.is_valid, True
+        if is_alive:
+            try:
+                async with asyncio.timeout(min(PATIENCE_SECONDS, self.ttl)):
+                    # A deadline that has passed must not hold up those that wait.
+                    revocation = self._backend.revoke(self.id)
+                    await asyncio.get_running_loop().create_task(revocation, context=self._context)
+            except (StoreError, TimeoutError) as error:
+                self._failure = error
+
+    async def _make(self) -> str:
+        sent = self._clock()
+        name = await self._backend.lease(self.ttl)
+        self._confirm(sent)
+        return name
+
+    def _confirm(self, sent: float) -> None:
+        self._valid_until = sent + _VALID_SHARE * self.ttl
+        self._renewal_due = sent + self.ttl / _RENEWALS
+
+    async def _renew(self) -> None:
+        sent = self._clock()
+        try:
+            async with asyncio.timeout(self.ttl / _RENEWALS):
+                is_alive = await self._backend.renew(self.id)
+        except Exception as error:
+            self._failure = error
+            self._renewal_due = self._clock() + self.ttl / _ATTEMPTS
+        else:
+            if is_alive:
+                self._confirm(sent)
+            else:
+                self.lose("the store has ended it")
+        finally:
+            self._renewal = None
+
+    def _told_loss(self) -> LockLostError:
+        count("locks_lost")
+        self.loss = LockLostError(f"{self._owner} was lost: {self._lost}")
+        return self.loss
+
+    def _reason(self) -> str:
+        text = f"no renewal was confirmed within {_VALID_SHARE * self.ttl:g} s"
+        return f"{text}: {str(self._failure) or 'no answer'}" if self._failure is not None else text
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._renewal is not None and self._renewal is not asyncio.current_task():
+            self._renewal.cancel()

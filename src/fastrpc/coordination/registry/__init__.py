@@ -1,0 +1,1 @@
+"""The embedded registry: a service, its client half `registry://`, and the file of its records."""

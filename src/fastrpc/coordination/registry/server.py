@@ -1,0 +1,48 @@
+"""The embedded registry inside a program: for tests, and for programs that host it."""
+
+import os
+
+from fastrpc.auth.policy import Policy
+from fastrpc.config import TLS, ServerConfig
+from fastrpc.coordination.hosted import HostedServer
+from fastrpc.coordination.registry.service import RegistryService
+from fastrpc.coordination.rights import rights_of
+from fastrpc.endpoint import Address
+from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.stores.memory import MOST_BYTES
+
+__all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer"]
+
+DEFAULT_REGISTRY_ADDRESS = "tcp://127.0.0.1:8970"
+
+
+class RegistryServer(HostedServer):
+    """A registry that serves while its `async with` block lasts; `fastrpc registry` is the same as a command.
+
+    Args:
+        address: where it listens; port 0 takes a free one.
+        data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
+        records_bytes: most bytes of all records, services and addresses together (128 MiB); more are refused.
+        tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
+        authenticate: identifies callers, see `Server`; without it every client that can connect may register and read.
+        policy: the rules, whose keys `register` and `read` grant these rights; without it every identity has them.
+
+    Raises:
+        ConfigError: the policy comes without `authenticate`, or cannot be used.
+    """
+
+    _scheme = "registry"
+
+    def __init__(
+        self,
+        address: str | Address = DEFAULT_REGISTRY_ADDRESS,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+        records_bytes: int = MOST_BYTES,
+        tls: TLS | None = None,
+        authenticate: Authenticate | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        rights = rights_of(authenticate, policy, command="registry")
+        service = RegistryService(data_dir, records_bytes=records_bytes, rights=rights)
+        super().__init__(service, address, ServerConfig(tls=tls), authenticate=authenticate, rights=rights)

@@ -1,0 +1,290 @@
+"""The embedded registry as a service: leases, records and watches.
+
+`watch` is a plain call that returns when the list differs from the caller's, or when its wait is over, so that any
+language with plain calls can use the registry. `follow` is the same as a stream: one message for each answer, and
+`follow_many` tells of many services by one stream.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+from fastrpc._core.calls.call import current_call
+from fastrpc.auth.policy import Right
+from fastrpc.coordination.registry.background import RegistryTasks, TaskFailures
+from fastrpc.coordination.registry.registration import check_lease_seconds, check_registration
+from fastrpc.coordination.registry.saving import SavedRecords
+from fastrpc.coordination.registry.service_lists import ServiceList, ServiceLists
+from fastrpc.coordination.registry.watching import ServiceWatchers
+from fastrpc.coordination.rights import ServiceRights
+from fastrpc.errors import CallError, ConfigError, StoreError
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
+from fastrpc.server.wakeup import ended_by_drain
+from fastrpc.status import Status
+from fastrpc.stores.base import Folder
+from fastrpc.stores.memory import MOST_BYTES, MemoryStore
+
+__all__ = ["LONGEST_WAIT_SECONDS", "RegistryService"]
+
+#: Longest wait of a watch for a change, in seconds.
+LONGEST_WAIT_SECONDS = 60.0
+
+#: Shortest wait of a message of `follow`.
+SHORTEST_WAIT_SECONDS = 0.1
+
+#: Most bytes of records in a message of `follow`: a watcher that does not read holds its window and one message.
+FOLLOWED_BYTES = 16 * 1024
+
+#: Most services of one `follow_many`.
+MOST_FOLLOWED = 10_000
+
+#: Seconds from a failure to end leases to the next attempt.
+RETRY_SECONDS = 0.5
+
+
+@service("fastrpc.registry", version="1")
+class RegistryService:
+    """A registry for clients with `registry://host:port`.
+
+    Args:
+        data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
+        records_bytes: most bytes of all records, services and addresses together; more are refused.
+        rights: grant registering and reading; None: every caller may do both.
+
+    Raises:
+        ConfigError: `records_bytes` is not a positive whole number.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        records_bytes: int = MOST_BYTES,
+        rights: ServiceRights | None = None,
+    ) -> None:
+        if not isinstance(records_bytes, int) or isinstance(records_bytes, bool) or records_bytes < 1:
+            raise ConfigError(f"records_bytes is {records_bytes!r}, it must be a whole number from 1")
+        self._watchers = ServiceWatchers()
+        self._store = MemoryStore(most_bytes=records_bytes, on_change=self._watchers.wake)
+        self._rights = rights
+        self._lists = ServiceLists(records_bytes)
+        self._saved = None if data_dir is None else SavedRecords(self._store, data_dir)
+        self._tasks = RegistryTasks()
+        self._due_changed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        if self._saved is not None:
+            await self._saved.open()
+            self._tasks.start(self._saved.keep_saved())
+        self._tasks.start(self._keep_expiring())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._tasks.stop()
+        if self._saved is not None:
+            await self._saved.close()
+
+    @method(idempotent=True)
+    async def register(self, service: str, record: str, lease_seconds: float) -> str:
+        """Put an endpoint into the list of a service, replacing one with its address; return the lease."""
+        self._check("register", service)
+        try:
+            key = check_registration(service, record)
+            check_lease_seconds(lease_seconds)
+        except ValueError as error:
+            raise CallError(Status.INVALID_ARGUMENT, str(error)) from None
+        lease = ""
+        try:
+            lease = await self._store.lease(lease_seconds)
+            await self._store.put(service, key, record.encode(), lease=lease)
+        except StoreError as error:
+            await self._store.revoke(lease)
+            raise CallError(error.status, error.message) from None
+        self._due_changed.set()
+        return lease
+
+    @method(idempotent=True)
+    async def renew(self, lease: str) -> bool:
+        """Renew a registration; False if it is gone and must be registered again."""
+        # Another server at the address may have taken the record over, and then removed it. One that still holds it
+        # must not be replaced, or the two would replace each other for ever.
+        self._check("register", *self._store.written_under(lease))
+        return await self._store.renew(lease) and self._store.is_whole(lease)
+
+    @method(idempotent=True)
+    async def deregister(self, lease: str) -> bool:
+        """Remove an endpoint; False if it was already gone."""
+        self._check("register", *self._store.written_under(lease))
+        return await self._store.revoke(lease)
+
+    @method(idempotent=True)
+    async def remove(self, service: str, address: str) -> bool:
+        """Delete the record of an address under any lease; False if there was none."""
+        self._check("register", service)
+        return await self._store.delete(service, address)
+
+    @method(idempotent=True, timeout=LONGEST_WAIT_SECONDS + 10)
+    async def watch(
+        self, service: str, after: str = "", wait_seconds: float = 0.0, page_bytes: int = 0
+    ) -> ServiceList:
+        """Return the list of a service, at once if its cursor is not `after`.
+
+        Otherwise wait for a change, at most `wait_seconds`, and return the list as it is then. With `page_bytes` the
+        answer has only the first records, of about this many bytes; `page` returns the others.
+        """
+        self._check("read", service)
+        found = await self._store.list(service)
+        wait = min(wait_seconds, LONGEST_WAIT_SECONDS)
+        if wait > 0 and self._lists.cursor(found) == after:
+            found = await self._changed(service, found, wait)
+            self._check("read", service)
+        if page_bytes > 0:
+            return self._lists.page(service, found, 0, page_bytes)
+        return self._lists.whole(service, found)
+
+    @method(idempotent=True)
+    async def follow(
+        self, service: str, after: str = "", wait_seconds: float = 15.0, page_bytes: int = FOLLOWED_BYTES
+    ) -> AsyncIterator[ServiceList]:
+        """Yield the list of a service whenever its cursor is not the last one; the first time, if it is not `after`.
+
+        After `wait_seconds` without a change a message with the last cursor and no records shows that the registry is
+        alive. A message has only the first records, at most some 16 KiB; `page` returns the others. A reader that is
+        behind gets the latest list only. The stream ends with UNAVAILABLE when its connection drains.
+        """
+        _check_wait(wait_seconds)
+        size = min(max(page_bytes, 1), FOLLOWED_BYTES)
+        with self._watchers.watching(service) as wakeup:
+            while True:
+                # Each time: a right may end before the stream does.
+                self._check("read", service)
+                found = await self._store.list(service)
+                cursor = self._lists.cursor(found)
+                if cursor != after:
+                    after = cursor
+                    yield self._lists.first_page(service, found, size)
+                elif wakeup.is_draining:
+                    raise ended_by_drain()
+                elif not await wakeup.wait(wait_seconds):
+                    yield ServiceList(cursor, [])
+
+    @method(idempotent=True)
+    async def follow_many(
+        self, services: dict[str, str], wait_seconds: float = 15.0
+    ) -> AsyncIterator[dict[str, ServiceList]]:
+        """Yield the lists of services whose cursors are not the given ones, then each that changes.
+
+        As `follow` does for one: a message has the first pages of some lists, and none after `wait_seconds` without a
+        change. The caller has to have the right to read all of them.
+        """
+        _check_wait(wait_seconds)
+        if len(services) > MOST_FOLLOWED:
+            raise CallError(
+                Status.INVALID_ARGUMENT,
+                f"{len(services)} services are given, at most {MOST_FOLLOWED} are followed",
+            )
+        after = dict(services)
+        with self._watchers.watching_many(after) as (wakeup, changed):
+            while True:
+                # Each time: a right may end before the stream does.
+                self._check("read", *after)
+                message = await self._next_lists(after, changed)
+                if message:
+                    yield message
+                elif wakeup.is_draining:
+                    raise ended_by_drain()
+                elif not await wakeup.wait(wait_seconds):
+                    yield {}
+
+    @method(idempotent=True)
+    async def page(self, service: str, cursor: str, start: int, page_bytes: int) -> ServiceList:
+        """Return further records of the list version of a cursor, from a position on.
+
+        ABORTED means that the list has changed and is no longer kept: begin again with `watch`.
+        """
+        self._check("read", service)
+        found = await self._store.list(service)
+        if self._lists.cursor(found) != cursor:
+            kept = self._lists.outdated(service, cursor)
+            if kept is None:
+                raise CallError(Status.ABORTED, f"the list of {service} has changed; begin anew")
+            found = kept
+        if not 0 < start < len(found.items):
+            raise CallError(
+                Status.INVALID_ARGUMENT, f"start is {start}, this list has {len(found.items)} records"
+            )
+        return self._lists.page(service, found, start, page_bytes)
+
+    @method(idempotent=True)
+    async def services(self, after: str = "", limit: int = 0) -> dict[str, int]:
+        """Return the number of endpoints of each service that the caller may read.
+
+        With a limit, return the first `limit` services whose names sort after `after`.
+        """
+        counts = self._store.folders()
+        if self._rights is not None:
+            counts = {name: counts[name] for name in self._rights.readable(counts)}
+        if limit <= 0:
+            return counts
+        behind = (item for item in counts.items() if item[0] > after)
+        return dict(itertools.islice(behind, limit))
+
+    def _check(self, right: Right, *services: str) -> None:
+        if self._rights is not None:
+            self._rights.check(right, services)
+
+    async def _next_lists(self, after: dict[str, str], changed: dict[str, None]) -> dict[str, ServiceList]:
+        """Return the first pages of changed lists, as many as a message holds."""
+        message: dict[str, ServiceList] = {}
+        left = FOLLOWED_BYTES
+        while changed and left > 0:
+            service = next(iter(changed))
+            del changed[service]
+            found = await self._store.list(service)
+            cursor = self._lists.cursor(found)
+            if cursor != after[service]:
+                after[service] = cursor
+                message[service] = self._lists.first_page(service, found, FOLLOWED_BYTES)
+                left -= len(service) + sum(map(len, message[service].records))
+        return message
+
+    async def _changed(self, service: str, known: Folder, wait: float) -> Folder:
+        """Return the list after its next change, or the same one when the wait ends or the server drains."""
+        changes = self._store.watch(service, after=known.revision)
+        change = asyncio.ensure_future(anext(changes))
+        drain = asyncio.ensure_future(current_call().draining)
+        try:
+            await asyncio.wait((change, drain), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            return change.result() if change.done() else known
+        finally:
+            for task in (change, drain):
+                task.cancel()
+            await asyncio.gather(change, drain, return_exceptions=True)
+            await changes.aclose()
+
+    async def _keep_expiring(self) -> None:
+        failures = TaskFailures("endpoints that are gone may stay in their lists")
+        while True:
+            self._due_changed.clear()
+            left: float | None = RETRY_SECONDS
+            with failures.logged():
+                left = self._store.expire()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._due_changed.wait()
+
+
+def _check_wait(seconds: float) -> None:
+    if not SHORTEST_WAIT_SECONDS <= seconds <= LONGEST_WAIT_SECONDS:
+        raise CallError(
+            Status.INVALID_ARGUMENT,
+            f"wait_seconds is {seconds}, "
+            f"it must be from {SHORTEST_WAIT_SECONDS:g} to {LONGEST_WAIT_SECONDS:g}",
+        )

@@ -1,0 +1,90 @@
+"""The lists of services as callers get them: with cursors, whole or in pages."""
+
+import secrets
+from dataclasses import dataclass
+
+from fastrpc.coordination.registry.listings import Listings, page_of
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+from fastrpc.stores.base import Folder
+
+__all__ = ["ServiceList", "ServiceLists"]
+
+#: Most bytes of a list that is requested without pages: the default limit of a message.
+WHOLE_LIST_BYTES = 16 * 1024 * 1024 - 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceList:
+    """The list of a service, or one page of it."""
+
+    #: Identifies this version of the list: a watch with it waits for the next one. The part before the dot changes
+    #: when the registry restarts.
+    cursor: str
+
+    #: JSON records, in the order of their addresses.
+    records: list[str]
+
+    #: The position of the next page in the list; 0 after the last record.
+    following: int = 0
+
+
+class ServiceLists:
+    """Makes the lists of one run of a registry, and keeps outdated ones while their pages are read.
+
+    Args:
+        most_bytes: bytes of all lists that are kept, except the latest of them.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._instance = secrets.token_hex(4)
+        self._listings = Listings(most_bytes)
+        # The first page after the latest change: all watchers of a service get the same.
+        self._latest: tuple[tuple[str, int, int], ServiceList] | None = None
+
+    def cursor(self, folder: Folder) -> str:
+        """Return the cursor of a list."""
+        return f"{self._instance}.{folder.revision}"
+
+    def whole(self, service: str, folder: Folder) -> ServiceList:
+        """Return a list without pages.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED, it does not fit into one answer.
+        """
+        if folder.size > WHOLE_LIST_BYTES:
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"the list of {service} has {folder.size} bytes, one answer holds {WHOLE_LIST_BYTES}; "
+                "ask for pages with page_bytes",
+            )
+        return self._part(folder, 0, len(folder.items))
+
+    def first_page(self, service: str, folder: Folder, page_bytes: int) -> ServiceList:
+        """Return the first page of a list, made once for all watchers."""
+        key = (service, folder.revision, page_bytes)
+        if self._latest is None or self._latest[0] != key:
+            end = page_of(folder, 0, page_bytes)
+            self._latest = key, self._part(folder, 0, end)
+        page = self._latest[1]
+        if page.following:
+            self._listings.keep(service, folder)
+        return page
+
+    def page(self, service: str, folder: Folder, start: int, page_bytes: int) -> ServiceList:
+        """Return one page, and keep the list for the following ones."""
+        end = page_of(folder, start, page_bytes)
+        if end < len(folder.items):
+            self._listings.keep(service, folder)
+        return self._part(folder, start, end)
+
+    def outdated(self, service: str, cursor: str) -> Folder | None:
+        """Return the outdated list of a cursor; None if it is not kept."""
+        instance, _, revision = cursor.partition(".")
+        if instance == self._instance and revision.isascii() and revision.isdecimal():
+            return self._listings.find(service, int(revision[:20]))
+        return None
+
+    def _part(self, folder: Folder, start: int, end: int) -> ServiceList:
+        records = [item.value.decode() for item in folder.items[start:end]]
+        return ServiceList(self.cursor(folder), records, end if end < len(folder.items) else 0)

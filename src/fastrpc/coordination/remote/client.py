@@ -1,0 +1,213 @@
+"""`store://host:port`: the service `fastrpc.store` as a backend."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from fastrpc.client.client import Client
+from fastrpc.client.credentials import CredentialSource
+from fastrpc.config import Backoff, ClientConfig, Keepalive, Limits, Timeouts
+from fastrpc.coordination.remote.service import ALIVE_SECONDS, MESSAGE_BYTES, BackupPart, StoreService
+from fastrpc.endpoint import Address
+from fastrpc.errors import (
+    CallError,
+    CompactedError,
+    ConfigError,
+    FastRPCError,
+    StoreConflictError,
+    StoreError,
+    UnavailableError,
+)
+from fastrpc.registries.base.secrets import check_carried, take_secret
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.rpc.token import checked_token
+from fastrpc.status import Status
+from fastrpc.stores.base import (
+    Deletion,
+    Item,
+    ItemChange,
+    ItemPage,
+    ItemWatch,
+    StoreLimits,
+    Transacted,
+    Unchanged,
+    Write,
+    check_key,
+    check_lease_seconds,
+    check_prefix,
+    check_transaction,
+    check_watched,
+)
+
+__all__ = ["RemoteStore", "open_remote"]
+
+#: Statuses of a store that did nothing.
+_REFUSALS: Final = frozenset(
+    {
+        Status.INVALID_ARGUMENT,
+        Status.NOT_FOUND,
+        Status.PERMISSION_DENIED,
+        Status.RESOURCE_EXHAUSTED,
+        Status.UNAUTHENTICATED,
+        Status.UNIMPLEMENTED,
+    }
+)
+
+
+def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -> "RemoteStore":
+    """Return the store at `store://host:port`; options as those of `registry://`.
+
+    Raises:
+        ConfigError: an option is wrong, or a token would travel in the clear.
+    """
+    tls = url.take_tls()
+    places = url.places(None)
+    if url.path:
+        raise ConfigError(f"{url} is more than a store", hint=f"leave /{url.path} out")
+    if len(places) > 1:
+        raise ConfigError(
+            f"{url} names several stores, and each has keys of its own", hint="name one of them"
+        )
+    token = take_secret(url, "token", checked_token)
+    if token is not None and credentials is not None:
+        raise ConfigError(f"{url} has a token, and credentials are given", hint="leave one out")
+    shown = token or credentials
+    check_carried(url, places, kind="token" if shown else "", is_encrypted=tls is not None)
+    url.refuse_unread()
+    addresses = [Address("tcp" if tls is None else "tls", host=host, port=port) for host, port in places]
+    config = ClientConfig(
+        timeouts=Timeouts(stream_idle=2 * ALIVE_SECONDS),
+        # Verbs have their own pauses; a second backoff must not add to them.
+        backoff=Backoff(first=0.05, longest=0.2),
+        keepalive=Keepalive(interval=2.0, timeout=2.0),
+        limits=Limits(message_bytes=MESSAGE_BYTES),
+        tls=tls,
+        # The URL has been judged already.
+        allow_insecure_credentials=True,
+    )
+    return RemoteStore(Client(addresses, credentials=shown, fail_mode="failfast", config=config))
+
+
+class RemoteStore:
+    """A `StoreBackend`: the store that a server of `fastrpc.store` has."""
+
+    limits: Final = StoreLimits()
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, traceback)
+
+    async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
+        """Return the item of a key; `stale` changes nothing here."""
+        check_key(key)
+        with _errors():
+            return await self._client.call(StoreService.get, key)
+
+    async def list(
+        self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
+    ) -> ItemPage:
+        """Return the first items of a prefix whose keys sort after `after`, of about a megabyte at most."""
+        check_prefix(prefix)
+        with _errors():
+            return await self._client.call(StoreService.list, prefix, limit, after)
+
+    async def put(
+        self, key: str, value: bytes, *, expect: int | None = None, lease: str | None = None
+    ) -> int:
+        """Write an item and return its revision."""
+        check_transaction([], [Write(key, value)])
+        with _errors():
+            return await self._client.call(StoreService.put, key, value, expect, lease)
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """Remove a key; return whether it was there."""
+        check_key(key)
+        with _errors():
+            return await self._client.call(StoreService.delete, key, expect)
+
+    async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
+        """Do all operations if all keys have the compared revisions, else none of them."""
+        check_transaction(when, do)
+        writes = [step for step in do if isinstance(step, Write)]
+        deletions = [step.key for step in do if isinstance(step, Deletion)]
+        with _errors():
+            return await self._client.call(StoreService.transact, when, writes, deletions)
+
+    def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
+        """Return each change of a key, or of all keys of a prefix, in order."""
+        check_watched(watched)
+        return ItemWatch(self._watch(watched, after))
+
+    async def _watch(self, watched: str, after: int | None) -> AsyncGenerator[ItemChange | int, None]:
+        with _errors():
+            async with self._client.stream(StoreService.watch, watched, after) as batches:
+                async for batch in batches:
+                    for change in batch.changes:
+                        yield change
+                    yield batch.revision
+
+    async def backup(self) -> AsyncGenerator[BackupPart, None]:
+        """Yield all items and leases of one moment."""
+        with _errors():
+            async with self._client.stream(StoreService.backup) as parts:
+                async for part in parts:
+                    yield part
+
+    async def lease(self, seconds: float) -> str:
+        """Make a lease; without `renew` for so long it ends, together with its items."""
+        check_lease_seconds(seconds)
+        with _errors():
+            return await self._client.call(StoreService.lease, seconds)
+
+    async def renew(self, lease: str) -> bool:
+        """Renew a lease; False if it has ended."""
+        with _errors():
+            return await self._client.call(StoreService.renew, lease)
+
+    async def revoke(self, lease: str) -> bool:
+        """End a lease and its items now; return whether it was alive."""
+        with _errors():
+            return await self._client.call(StoreService.revoke, lease)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Turn the errors of calls inside the block into those of a store."""
+    try:
+        yield
+    except (ConfigError, StoreError):
+        raise
+    except CallError as error:
+        raise _store_error(error) from error
+    except FastRPCError as error:
+        processed = "unknown" if error.processed == "yes" else error.processed
+        raise StoreError(
+            error.message,
+            status=error.status,
+            processed=processed,
+            retryable=isinstance(error, UnavailableError),
+            hint=error.hint,
+        ) from error
+
+
+def _store_error(error: CallError) -> FastRPCError:
+    details: Any = error.details
+    if error.status is Status.ABORTED:
+        return StoreConflictError(error.message, item=None if details is None else Item(**details))
+    if error.status is Status.OUT_OF_RANGE:
+        return CompactedError(error.message, oldest=details or 0)
+    if error.status is Status.INVALID_ARGUMENT:
+        return ConfigError(error.message)
+    processed: Any = "no" if error.status in _REFUSALS else "unknown"
+    # A store that has ended, before its server is gone: the next one may answer soon.
+    is_away = error.status is Status.UNAVAILABLE
+    return StoreError(error.message, status=error.status, processed=processed, retryable=is_away)

@@ -1,0 +1,61 @@
+"""The state of a store as plain data, for the admin page `/store`: keys, but no values beside the texts of holders."""
+
+from itertools import islice
+from typing import Any, Final
+
+from fastrpc.coordination.locks import LEADERS, LOCKS
+from fastrpc.escaping import printable
+from fastrpc.stores.base import Item
+from fastrpc.stores.local import LocalStore
+
+__all__ = ["overview"]
+
+#: Contenders that are looked at for each row of locks: a page must not hold up the loop.
+_CONTENDERS: Final = 20
+
+#: Characters of the text that a holder gave.
+_HOLDER_CHARACTERS: Final = 100
+
+
+def overview(store: LocalStore, most_rows: int) -> dict[str, Any]:
+    """Return the figures of a store, and the first rows of its locks, leaders, leases and items."""
+    return {
+        "store": store.figures(),
+        "locks": _held(store, LOCKS, most_rows),
+        "leaders": _held(store, LEADERS, most_rows),
+        "leases": [
+            {"lease": name, "seconds": seconds, "left_seconds": left, "items": len(store.keys_of(name))}
+            for name, seconds, left in islice(store.leases(), most_rows)
+        ],
+        "items": [
+            {
+                "key": item.key,
+                "bytes": len(item.value),
+                "revision": item.revision,
+                "created": item.created,
+                "lease": item.lease,
+            }
+            for item in islice(store.present(), most_rows)
+        ],
+    }
+
+
+def _held(store: LocalStore, folder: str, most_rows: int) -> list[dict[str, Any]]:
+    """Return the locks of a folder: the holder is the contender that came first."""
+    contenders: dict[str, list[Item[bytes]]] = {}
+    for item in islice(store.present(folder), most_rows * _CONTENDERS):
+        name, _, lease = item.key[len(folder) :].rpartition("/")
+        if name and item.lease == lease:
+            contenders.setdefault(name, []).append(item)
+    return [_row(name, items) for name, items in islice(contenders.items(), most_rows)]
+
+
+def _row(name: str, items: list[Item[bytes]]) -> dict[str, Any]:
+    holder = min(items, key=lambda item: item.created)
+    text = holder.value[: 4 * _HOLDER_CHARACTERS].decode(errors="replace")[:_HOLDER_CHARACTERS]
+    return {
+        "name": name,
+        "holder": printable(text),
+        "token": holder.created,
+        "waiting": len(items) - 1,
+    }

@@ -1,0 +1,49 @@
+"""A store inside a program: for tests, and for programs that host it."""
+
+import os
+from typing import Literal
+
+from fastrpc.auth.policy import Policy
+from fastrpc.config import TLS
+from fastrpc.coordination.hosted import HostedServer
+from fastrpc.coordination.remote.service import StoreService, store_config
+from fastrpc.coordination.rights import rights_of
+from fastrpc.endpoint import Address
+from fastrpc.handlers.auth.access_options import Authenticate
+
+__all__ = ["DEFAULT_STORE_ADDRESS", "StoreServer"]
+
+DEFAULT_STORE_ADDRESS = "tcp://127.0.0.1:8969"
+
+
+class StoreServer(HostedServer):
+    """A store that serves while its `async with` block lasts; `fastrpc store` is the same as a command.
+
+    Args:
+        address: where it listens; port 0 takes a free one.
+        data_dir: a folder that keeps the items across restarts; None keeps them in memory only.
+        sync: "full" keeps them across a power loss, "normal" across the end of the process only.
+        tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
+        authenticate: identifies callers, see `Server`; without it every client that can connect may read and write.
+        policy: the rules, whose keys `read_keys` and `write_keys` grant these rights; without it every identity has
+            them.
+
+    Raises:
+        ConfigError: the policy comes without `authenticate`, or an argument cannot be used.
+    """
+
+    _scheme = "store"
+
+    def __init__(
+        self,
+        address: str | Address = DEFAULT_STORE_ADDRESS,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+        sync: Literal["full", "normal"] = "full",
+        tls: TLS | None = None,
+        authenticate: Authenticate | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        rights = rights_of(authenticate, policy, command="store")
+        service = StoreService(data_dir, sync=sync, rights=rights)
+        super().__init__(service, address, store_config(tls), authenticate=authenticate, rights=rights)

@@ -1,0 +1,368 @@
+"""A store as a service: keys in memory or in a folder, for many processes.
+
+`changes` is a plain call that returns when there are changes, or when its wait is over, for languages with plain calls
+alone. `watch` is the same as a stream: one message for each answer.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from fastrpc._core.calls.call import current_call
+from fastrpc.auth.policy import KeyRight
+from fastrpc.config import TLS, Limits, ServerConfig
+from fastrpc.coordination.remote.overview import overview
+from fastrpc.coordination.rights import ServiceRights
+from fastrpc.errors import CallError, CompactedError, ConfigError, StoreConflictError, StoreError
+from fastrpc.gauges import Gauge, tells_gauges
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
+from fastrpc.server.health import HealthSource
+from fastrpc.server.wakeup import ended_by_drain
+from fastrpc.status import Status
+from fastrpc.stores.base import (
+    Deletion,
+    Item,
+    ItemChange,
+    ItemPage,
+    LeaseChange,
+    Transacted,
+    Unchanged,
+    Write,
+    check_watched,
+    revision_of_now,
+)
+from fastrpc.stores.local import LocalStore
+from fastrpc.stores.sqlite import SqliteJournal
+
+__all__ = [
+    "ALIVE_SECONDS",
+    "MESSAGE_BYTES",
+    "MOST_BYTES",
+    "BackupPart",
+    "ChangeBatch",
+    "StoreService",
+    "draining",
+    "store_config",
+]
+
+logger = logging.getLogger("fastrpc.store")
+
+#: Most bytes of a message: the 64 longest values of a transaction, in base64.
+MESSAGE_BYTES: Final = 24 * 1024 * 1024
+
+#: Most bytes of keys and values together, without another limit.
+MOST_BYTES: Final = 1024 * 1024 * 1024
+
+#: Seconds without a change after which a message shows that the store is alive.
+ALIVE_SECONDS: Final = 15.0
+
+#: Longest wait of `changes`, in seconds.
+LONGEST_WAIT_SECONDS: Final = 60.0
+
+#: Bytes of values in one list: further items are in the next one.
+LISTED_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """Changes in the order of their revisions."""
+
+    changes: Sequence[ItemChange]
+
+    #: The next changes come after it: also without changes it rises, as the history is not kept for ever.
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPart:
+    """A part of all items of one moment."""
+
+    #: That of the store at the moment.
+    revision: int
+
+    #: Those of the items of this part and of later ones.
+    leases: Sequence[LeaseChange]
+
+    items: Sequence[Item[bytes]]
+
+
+def store_config(tls: TLS | None) -> ServerConfig:
+    """Return the settings of a server of the service."""
+    return ServerConfig(tls=tls, limits=Limits(message_bytes=MESSAGE_BYTES))
+
+
+@service("fastrpc.store", version="1")
+class StoreService(HealthSource):
+    """A store for clients with `store://host:port`.
+
+    After a commit that may have been kept or not, every call fails, and the health of the service is NOT_SERVING.
+
+    Args:
+        data_dir: a folder that keeps the items across restarts; None keeps them in memory only.
+        sync: "full" keeps them across a power loss, "normal" across the end of the process only.
+        most_bytes: of keys and values together; more are refused.
+        rights: grant reading and writing keys; None: every caller may do both.
+        clock: returns an instant in seconds that never decreases.
+
+    Attributes:
+        failure: the error that ended the store, until it is entered again; None while it serves.
+
+    Raises:
+        ConfigError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        sync: Literal["full", "normal"] = "full",
+        most_bytes: int = MOST_BYTES,
+        rights: ServiceRights | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._journal = None if data_dir is None else SqliteJournal(data_dir, sync=sync)
+        self._most_bytes = most_bytes
+        self._rights = rights
+        self._clock = clock
+        self._store = LocalStore()
+        self.failure: StoreError | None = None
+        self._failed = asyncio.Event()
+        self._is_open = False
+        tells_gauges(self)
+
+    async def __aenter__(self) -> Self:
+        # Without a folder no revision of an earlier process comes again either: they are the tokens of locks.
+        begin = revision_of_now() if self._journal is None else 0
+        store = LocalStore(
+            self._journal,
+            clock=self._clock,
+            most_bytes=self._most_bytes,
+            first_revision=begin,
+            on_failed=self._fail,
+        )
+        self._store = await store.__aenter__()
+        # The failure of an earlier store is over.
+        self.failure = None
+        self._failed.clear()
+        self.set_serving(True)
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_open = False
+        await self._store.__aexit__(kind, error, traceback)
+
+    async def failed(self) -> StoreError:
+        """Wait for the error that ends the store before it is closed."""
+        await self._failed.wait()
+        assert self.failure is not None
+        return self.failure
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Return the gauges of the store while it is open."""
+        if not self._is_open:
+            return
+        figures = self._store.figures()
+        for name in ("items", "watchers", "leases"):
+            yield f"fastrpc_store_{name}", (), figures[name]
+        if self._journal is not None:
+            yield "fastrpc_store_file_bytes", (), self._journal.file_bytes()
+
+    def shown(self, most_rows: int) -> dict[str, Any]:
+        """Return the state of the store for the admin page: keys, but no values."""
+        return overview(self._store, most_rows)
+
+    @method(idempotent=True)
+    async def get(self, key: str) -> Item[bytes] | None:
+        """Return the item of a key."""
+        self._check("read_keys", key)
+        with _told():
+            return await self._store.get(key)
+
+    @method(idempotent=True)
+    async def list(self, prefix: str = "", limit: int = 1000, after: str = "") -> ItemPage:
+        """Return the first items of a prefix whose keys sort after `after`, of about a megabyte at most."""
+        self._check("read_keys", prefix)
+        with _told():
+            page = await self._store.list(prefix, limit=limit, after=after)
+        size = 0
+        for number, item in enumerate(page.items):
+            if size > LISTED_BYTES:
+                return ItemPage(page.items[:number], page.revision, True)
+            size += len(item.key) + len(item.value)
+        return page
+
+    @method
+    async def put(self, key: str, value: bytes, expect: int | None = None, lease: str | None = None) -> int:
+        """Write an item and return its revision.
+
+        ABORTED: the key does not have the expected revision; the details have the present item. 0: it must not exist.
+        """
+        self._check("write_keys", key, *self._keys_beside(lease))
+        with _told():
+            return await self._store.put(key, value, expect=expect, lease=lease)
+
+    @method
+    async def delete(self, key: str, expect: int | None = None) -> bool:
+        """Remove a key; return whether it was there. ABORTED as in `put`."""
+        self._check("write_keys", key)
+        with _told():
+            return await self._store.delete(key, expect=expect)
+
+    @method
+    async def transact(
+        self, when: Sequence[Unchanged], writes: Sequence[Write], deletions: Sequence[str]
+    ) -> Transacted:
+        """Do all operations if all keys have the compared revisions, else none of them."""
+        self._check("read_keys", *(step.key for step in when))
+        beside = [key for lease in {step.lease for step in writes} for key in self._keys_beside(lease)]
+        self._check("write_keys", *(step.key for step in writes), *deletions, *beside)
+        with _told():
+            return await self._store.transact(when, [*writes, *map(Deletion, deletions)])
+
+    @method(idempotent=True, timeout=LONGEST_WAIT_SECONDS + 10)
+    async def changes(self, watched: str, after: int, wait_seconds: float = 0.0) -> ChangeBatch:
+        """Return changes of a key or prefix after a revision; wait for one at most `wait_seconds`.
+
+        OUT_OF_RANGE: the history does not reach back; the details have the oldest revision.
+        """
+        self._check("read_keys", watched)
+        with _told():
+            check_watched(watched)
+        with draining() as drain:
+            wait = min(max(wait_seconds, 0.0), LONGEST_WAIT_SECONDS)
+            found = await self._next_changes(watched, after, wait, drain)
+        self._check("read_keys", watched)
+        return found or ChangeBatch((), after)
+
+    @method(idempotent=True)
+    async def watch(self, watched: str, after: int | None = None) -> AsyncIterator[ChangeBatch]:
+        """Yield changes of a key or prefix after a revision, None for the present one; first none of them.
+
+        After 15 s without a change a message without changes shows that the store is alive. The stream ends with
+        UNAVAILABLE when its connection drains.
+        """
+        reached = self._store.revision if after is None else after
+        self._check("read_keys", watched)
+        with _told():
+            check_watched(watched)
+        yield ChangeBatch((), reached)
+        with draining() as drain:
+            while not drain.done():
+                found = await self._next_changes(watched, reached, ALIVE_SECONDS, drain)
+                # Each time: a right may end before the stream does.
+                self._check("read_keys", watched)
+                reached = reached if found is None else found.revision
+                yield found or ChangeBatch((), reached)
+        raise ended_by_drain()
+
+    @method
+    async def lease(self, seconds: float) -> str:
+        """Make a lease; without `renew` for so long it ends, together with its items."""
+        self._check_any()
+        with _told():
+            return await self._store.lease(seconds)
+
+    @method(idempotent=True)
+    async def renew(self, lease: str) -> bool:
+        """Renew a lease; False if it has ended."""
+        self._check_any(*self._store.keys_of(lease))
+        with _told():
+            return await self._store.renew(lease)
+
+    @method(idempotent=True)
+    async def revoke(self, lease: str) -> bool:
+        """End a lease and its items now; return whether it was alive."""
+        self._check_any(*self._store.keys_of(lease))
+        with _told():
+            return await self._store.revoke(lease)
+
+    @method(idempotent=True)
+    async def backup(self) -> AsyncIterator[BackupPart]:
+        """Yield all items and leases, as they are when the stream begins; the caller may read every key."""
+        self._check("read_keys", "")
+        with _told():
+            saved = await self._store.saved()
+        leases, start, size = saved.leases, 0, 0
+        for number, item in enumerate(saved.items, 1):
+            size += len(item.key) + len(item.value)
+            if size > LISTED_BYTES:
+                yield BackupPart(saved.revision, leases, saved.items[start:number])
+                leases, start, size = (), number, 0
+        yield BackupPart(saved.revision, leases, saved.items[start:])
+
+    @property
+    def local(self) -> LocalStore:
+        """The store below, which has no rights."""
+        return self._store
+
+    @property
+    def rights(self) -> ServiceRights | None:
+        """The guard of the callers' rights; None: every caller has all."""
+        return self._rights
+
+    def _fail(self, error: StoreError) -> None:
+        logger.error("the store has ended: %s", error)
+        self.failure = error
+        self._failed.set()
+        self.set_serving(False)
+
+    def _check(self, right: KeyRight, *keys: str) -> None:
+        if self._rights is not None:
+            self._rights.check_keys(right, keys)
+
+    def _keys_beside(self, lease: str | None) -> Sequence[str]:
+        """Return the keys of a lease, all of which a caller has to have the right to write that adds one."""
+        return () if lease is None or self._rights is None else self._store.keys_of(lease)
+
+    def _check_any(self, *keys: str) -> None:
+        """Refuse a caller that may not write all keys of a lease, or without keys that may write none at all."""
+        if self._rights is not None:
+            self._rights.check_keys("write_keys", keys or None)
+
+    async def _next_changes(
+        self, watched: str, after: int, wait: float, drain: asyncio.Future[None]
+    ) -> ChangeBatch | None:
+        """Return the next changes, none after the wait; None if the server drains before."""
+        changes = asyncio.ensure_future(self._store.next_changes(watched, after, wait))
+        try:
+            await asyncio.wait((changes, drain), return_when=asyncio.FIRST_COMPLETED)
+            with _told():
+                return ChangeBatch(*changes.result()) if changes.done() else None
+        finally:
+            changes.cancel()
+            await asyncio.gather(changes, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def draining() -> Iterator[asyncio.Future[None]]:
+    """Yield a future that is done once the connection of the present call drains."""
+    drain = asyncio.ensure_future(current_call().draining)
+    try:
+        yield drain
+    finally:
+        drain.cancel()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn the errors of the store inside the block into answers."""
+    try:
+        yield
+    except StoreConflictError as error:
+        raise CallError(error.status, error.message, details=error.item) from None
+    except CompactedError as error:
+        raise CallError(error.status, error.message, details=error.oldest) from None
+    except ConfigError as error:
+        raise CallError(Status.INVALID_ARGUMENT, error.message) from None
+    except StoreError as error:
+        raise CallError(error.status, error.message) from None

@@ -1,0 +1,194 @@
+"""The runs of scheduled methods: on the leader of each schedule, or in every process.
+
+The leader writes each instant to `schedules/<name>` before its run starts, on the condition that its item is there and
+that the key is as it was read: no instant starts twice, whatever two processes believe.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastrpc._core.calls.call import current_call
+from fastrpc.coordination.locks import Lock
+from fastrpc.coordination.store import Put, Store, absent, unchanged
+from fastrpc.coordination.verbs import pauses
+from fastrpc.errors import ConfigError, FastRPCError, StoreError
+from fastrpc.gauges import count
+from fastrpc.rpc.scheduling import MethodSchedule, schedules_of
+
+__all__ = ["Schedules", "current_store"]
+
+logger = logging.getLogger("fastrpc.server")
+
+SCHEDULES: Final = "schedules/"
+
+#: An instant is skipped, unless `missed` is "once", when its process comes this many seconds late.
+_LATE_SECONDS: Final = 15.0
+
+#: Seconds between two looks at the wall clock, which may be set.
+_LOOK_SECONDS: Final = 10.0
+
+_store_of_run: contextvars.ContextVar[Store | None] = contextvars.ContextVar("store", default=None)
+
+
+def current_store() -> Store:
+    """Return the store of the server whose handler or scheduled method runs here.
+
+    Raises:
+        LookupError: the server has no store, or no handler runs here.
+    """
+    store: Store | None = _store_of_run.get()
+    if store is None:
+        connection: Any = getattr(current_call(), "connection", None)
+        store = None if connection is None else connection.gate.dispatcher.store
+    if store is None:
+        raise LookupError("this server has no store: give it one, Server(…, store=URL)")
+    return store
+
+
+class Schedules:
+    """The scheduled methods of the services of one server."""
+
+    def __init__(self, store: Store | None, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._jobs: dict[str, list[_Job]] = {}
+
+    def add(self, service_name: str, service: Any) -> None:
+        """Run the scheduled methods of a service from now on.
+
+        Raises:
+            ConfigError: one runs on the leader, and there is no store.
+        """
+        for method, schedule in schedules_of(type(service)).items():
+            name = f"{service_name}.{method}"
+            if schedule.on == "leader" and self._store is None:
+                raise ConfigError(
+                    f"{name} is scheduled on the leader, and the server has no store",
+                    hint="give the URL of one, store=…, or write on='each'",
+                )
+            job = _Job(name, getattr(service, method), schedule, self._store, self._clock)
+            self._jobs.setdefault(service_name, []).append(job)
+
+    async def stop(self, service_name: str | None = None, seconds: float | None = 0) -> bool:
+        """Start no run any more, of one service or of all; return whether each one that runs ended in time."""
+        names = list(self._jobs) if service_name is None else [service_name]
+        jobs = [job for name in names for job in self._jobs.pop(name, ())]
+        return all(await asyncio.gather(*(job.stop(seconds) for job in jobs)))
+
+
+class _Job:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[], Any],
+        schedule: MethodSchedule,
+        store: Store | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._function = function
+        self._schedule = schedule
+        self._store = store
+        self._clock = clock
+        self._is_running = False
+        self._is_leaving = False
+        self._task = asyncio.create_task(self._keep(), name=f"schedule {name}", context=contextvars.Context())
+
+    async def stop(self, seconds: float | None) -> bool:
+        """Let a run end, then cancel it; return whether it ended by itself."""
+        self._is_leaving = True
+        if not self._is_running:
+            # It may give its lead up yet, with a request to the store: a second cancellation would cut that off.
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            return True
+        late: set[asyncio.Task[None]] = {self._task}
+        try:
+            _, late = await asyncio.wait(late, timeout=seconds)
+        finally:
+            self._task.cancel()
+        if late:
+            await asyncio.wait(late)
+        return not late
+
+    async def _keep(self) -> None:
+        _store_of_run.set(self._store)
+        pause = pauses()
+        while not self._is_leaving:
+            try:
+                if self._schedule.on == "each" or self._store is None:
+                    await self._run_on_each()
+                else:
+                    await self._store.run_while_leading(f"{SCHEDULES}{self._name}", self._run_as_leader)
+            except Exception as error:
+                # Such as a store that is away, or a value that another program wrote to the key.
+                known = isinstance(error, FastRPCError)
+                text = "the schedule %s is interrupted: %s"
+                logger.warning(text, self._name, error, exc_info=None if known else error)
+                await asyncio.sleep(pause())
+
+    async def _run_on_each(self) -> None:
+        reached = self._clock()
+        while not self._is_leaving:
+            reached = await self._due(reached)
+            reached = await self._run(reached)
+
+    async def _run_as_leader(self, lock: Lock) -> None:
+        assert self._store is not None
+        key = f"{SCHEDULES}{self._name}"
+        item = await self._store.get(key, float)
+        if item is None:
+            # The first leader of all: only later instants count as missed.
+            reached, condition = self._clock(), absent(key)
+            outcome = await self._store.transact([lock.held(), condition], [Put(key, reached)])
+        else:
+            reached, condition = item.value, unchanged(key, item.revision)
+            if self._schedule.missed == "skip":
+                reached = max(reached, self._clock())
+            outcome = None
+        while not self._is_leaving:
+            if outcome is not None:
+                if not outcome.succeeded:
+                    raise StoreError(f"another one may lead {self._name}", processed="no")
+                condition = unchanged(key, outcome.revision)
+            instant = await self._due(reached)
+            outcome = await self._store.transact([lock.held(), condition], [Put(key, instant)])
+            if outcome.succeeded:
+                reached = await self._run(instant)
+
+    async def _due(self, reached: float) -> float:
+        """Wait for the first instant after one; of several that have passed return the latest."""
+        while True:
+            due = self._schedule.after(reached)
+            while (left := due - self._clock()) > 0:  # noqa: ASYNC110 (the wall clock sets no event)
+                await asyncio.sleep(min(left, _LOOK_SECONDS))
+            now = self._clock()
+            latest = self._schedule.latest(now)
+            if now - latest < _LATE_SECONDS or self._schedule.missed == "once":
+                return latest
+            reached = now
+
+    async def _run(self, instant: float) -> float:
+        """Run the method; return the instant up to which no other run is due."""
+        self._is_running, outcome = True, "cancelled"
+        try:
+            if inspect.iscoroutinefunction(self._function):
+                await self._function()
+            else:
+                await asyncio.to_thread(self._function)
+            outcome = "ok"
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._task.cancelling():
+                raise
+            # An await of something that others cancelled fails this run only.
+            outcome = "failed"
+            logger.exception("the scheduled method %s failed", self._name)
+        finally:
+            self._is_running = False
+            count("schedule_runs", self._name, outcome)
+        return instant if self._schedule.missed == "once" else max(instant, self._clock())

@@ -1,0 +1,358 @@
+"""A key-value store with types: what `open_store` returns."""
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
+
+from fastrpc.client.credentials import CredentialSource
+from fastrpc.config import TLS
+from fastrpc.coordination.changes import Changes
+from fastrpc.coordination.lease import StoreLease, boot_time
+from fastrpc.coordination.locks import (
+    LEADERS,
+    LOCKS,
+    Holder,
+    Lock,
+    read_holder,
+    run_as_leader,
+    watch_holder,
+)
+from fastrpc.coordination.mirror import Mirror
+from fastrpc.coordination.settings import Following
+from fastrpc.coordination.store_urls import Opening, open_backend
+from fastrpc.coordination.values import decode_item, encode_value_of
+from fastrpc.coordination.verbs import finish
+from fastrpc.errors import ConfigError, StoreError
+from fastrpc.stores.base import Deletion, Item, StoreBackend, StoreLimits, Transacted, Unchanged, Write
+
+__all__ = ["Delete", "ItemList", "Outcome", "Put", "Store", "absent", "open_store", "unchanged"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+#: The result of a transaction: `succeeded`, `revision`, and the present `items` of its conditions on failure.
+Outcome = Transacted
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Writes an item over any other, in a transaction."""
+
+    key: str
+
+    #: Bytes as they are; all else JSON.
+    value: Any
+
+    #: A lease with which the item ends.
+    lease: _HasId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Removes a key if it is there, in a transaction."""
+
+    key: str
+
+
+class ItemList(Sequence[Item[T_co]], Generic[T_co]):
+    """Items in the order of their keys, at one revision of the store.
+
+    Attributes:
+        revision: a watch after it misses nothing.
+        is_cut: whether more items follow.
+    """
+
+    def __init__(self, items: Sequence[Item[T_co]], revision: int, is_cut: bool) -> None:
+        self._items = items
+        self.revision = revision
+        self.is_cut = is_cut
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, place: int) -> Item[T_co]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Item[T_co]]: ...
+    def __getitem__(self, place: int | slice) -> Item[T_co] | Sequence[Item[T_co]]:
+        return self._items[place]
+
+    def __repr__(self) -> str:
+        return f"ItemList({list(self._items)}, revision={self.revision}, is_cut={self.is_cut})"
+
+
+def unchanged(key: str, revision: int) -> Unchanged:
+    """Return the condition that a key has a revision."""
+    return Unchanged(key, revision)
+
+
+def absent(key: str) -> Unchanged:
+    """Return the condition that a key does not exist."""
+    return Unchanged(key, 0)
+
+
+def open_store(url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None) -> "Store":
+    """Return the store at a URL, for `async with`.
+
+    Args:
+        url: such as `sqlite:///var/lib/shop` or `store://127.0.0.1:8969`.
+        tls: the certificates for a URL with `tls=true` that names none.
+        credentials: a token for `store://`, or a function that returns one.
+
+    Raises:
+        ConfigError: the scheme is unknown, or an option is wrong.
+    """
+    return Store(open_backend(url, tls=tls, credentials=credentials))
+
+
+class Store:
+    """Keys with values, revisions, watches and leases.
+
+    Each verb ends within the deadline of the call or `fastrpc.timeout` around it, without one within 5 s. Until then
+    reads are repeated while the store is away, and writes if they did not start.
+    """
+
+    def __init__(self, opening: Opening, *, clock: Callable[[], float] = boot_time) -> None:
+        self._opening = opening
+        # Of leases.
+        self._clock = clock
+        self._backend: StoreBackend | None = None
+        self._process = 0
+        # Settings that follow a key until the store closes.
+        self._followings = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        if self._backend is not None:
+            raise RuntimeError("the store is open already")
+        self._backend = await self._opening.__aenter__()
+        self._process = os.getpid()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._backend is not None and self._process == os.getpid():
+            try:
+                await self._followings.aclose()
+            finally:
+                self._backend = None
+                await self._opening.__aexit__(kind, error, traceback)
+
+    @property
+    def backend(self) -> StoreBackend:
+        """The store below, without types, deadlines and repeats.
+
+        Raises:
+            StoreError: it is not open.
+            RuntimeError: this process was forked from the one that opened it.
+        """
+        if self._backend is None:
+            raise StoreError("the store is not open", processed="no", hint="write async with open_store(…)")
+        if self._process != os.getpid():
+            raise RuntimeError("the store was opened before a fork; open it in each process")
+        return self._backend
+
+    @overload
+    async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None: ...
+    @overload
+    async def get(self, key: str, type: type[T], *, stale: bool = False) -> Item[T] | None: ...
+    async def get(self, key: str, type: Any = bytes, *, stale: bool = False) -> Item[Any] | None:
+        """Return the item of a key, its value decoded strictly to a type; None for an absent one.
+
+        Args:
+            stale: allow an earlier item, which some stores return sooner.
+
+        Raises:
+            DecodeError: the value does not fit.
+        """
+        item = await finish(f"get of {key!r}", partial(self.backend.get, key, stale=stale))
+        return None if item is None else decode_item(item, type)
+
+    @overload
+    async def list(
+        self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
+    ) -> ItemList[bytes]: ...
+    @overload
+    async def list(
+        self, prefix: str, type: type[T], *, limit: int = 1000, after: str = "", stale: bool = False
+    ) -> ItemList[T]: ...
+    async def list(
+        self, prefix: str = "", type: Any = bytes, *, limit: int = 1000, after: str = "", stale: bool = False
+    ) -> ItemList[Any]:
+        """Return the first items of a prefix, which is "" or ends in `/`, whose keys sort after `after`.
+
+        Raises:
+            DecodeError: a value does not fit; the message names its key.
+        """
+        work = partial(self.backend.list, prefix, limit=limit, after=after, stale=stale)
+        page = await finish(f"list of {prefix!r}", work)
+        items = tuple(decode_item(item, type) for item in page.items)
+        return ItemList(items, page.revision, page.is_cut)
+
+    async def put(
+        self, key: str, value: Any, *, expect: int | None = None, lease: _HasId | None = None
+    ) -> int:
+        """Write an item, bytes as they are and all else as JSON; return its revision.
+
+        Args:
+            expect: the revision that the key has to have; 0: it must not exist.
+            lease: the item ends with it.
+
+        Raises:
+            StoreConflictError: the key has another revision.
+        """
+        backend, name = self.backend, None if lease is None else lease.id
+        encoded = encode_value_of(key, value, backend.limits)
+        work = partial(backend.put, key, encoded, expect=expect, lease=name)
+        return await finish(f"put of {key!r}", work, writes=True)
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """Remove a key; return whether it was there. StoreConflictError as in `put`."""
+        work = partial(self.backend.delete, key, expect=expect)
+        return await finish(f"delete of {key!r}", work, writes=True)
+
+    async def transact(self, when: Sequence[Unchanged], do: Sequence[Put | Delete]) -> Outcome:
+        """Do all operations if all conditions hold, else none of them; the outcome has the present items then.
+
+        Args:
+            when: of `unchanged`, `absent` and `lock.held()`.
+            do: of `Put` and `Delete`, each key once.
+        """
+        backend = self.backend
+        limits = backend.limits
+        if len(when) + len(do) > limits.most_transaction:
+            raise ConfigError(
+                f"the transaction has {len(when) + len(do)} steps, the limit is {limits.most_transaction}"
+            )
+        steps = [_step(operation, limits) for operation in do]
+        return await finish("the transaction", partial(backend.transact, when, steps), writes=True)
+
+    @overload
+    def watch(
+        self, watched: str, *, after: int | None = None, every_change: bool = False
+    ) -> Changes[bytes]: ...
+    @overload
+    def watch(
+        self, watched: str, type: type[T], *, after: int | None = None, every_change: bool = False
+    ) -> Changes[T]: ...
+    def watch(
+        self, watched: str, type: Any = bytes, *, after: int | None = None, every_change: bool = False
+    ) -> Changes[Any]:
+        """Return the changes of a key, or of a prefix, for `async with` and then `async for`.
+
+        A slow reader may get only the latest change of a key.
+
+        Args:
+            after: begin after this revision; None: from now on.
+            every_change: leave out no change, else CompactedError.
+
+        Raises:
+            ConfigError: this store cannot show every change.
+        """
+        backend = self.backend
+        if every_change and not backend.limits.every_change:
+            raise ConfigError(
+                "this store shows the latest change of a key only", hint="leave every_change out"
+            )
+        return Changes(backend, watched, type, after)
+
+    @overload
+    def mirror(self, prefix: str) -> Mirror[bytes]: ...
+    @overload
+    def mirror(self, prefix: str, type: type[T]) -> Mirror[T]: ...
+    def mirror(self, prefix: str, type: Any = bytes) -> Mirror[Any]:
+        """Return the values of a prefix by key, for `async with`: a mapping that is kept current."""
+        return Mirror(self.backend, prefix, type)
+
+    def lease(self, ttl: float) -> StoreLease:
+        """Return a lease for `async with`, renewed while the block runs; items that are put with it end with it.
+
+        When it is lost the block is cancelled, and LockLostError comes out.
+        """
+        return StoreLease(self.backend, ttl, clock=self._clock)
+
+    def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> Lock:
+        """Return a lock for `async with`; those that wait hold it first come, first served.
+
+        A paused holder acts on after its end: give `lock.token`, which rises with each hold, to all that it writes.
+        When the lock is lost the block is cancelled, and LockLostError comes out.
+
+        Args:
+            ttl: seconds after which another one may hold it if this process dies.
+            wait: the longest wait in seconds, 0 for none, then LockHeldError. A deadline around it ends it, too.
+            value: tells others the holder.
+        """
+        return self._lock(name, ttl=ttl, wait=wait, value=value)
+
+    def semaphore(
+        self, name: str, slots: int, *, ttl: float = 15, wait: float | None = None, value: str = ""
+    ) -> Lock:
+        """Return one of a number of slots for `async with`, like `lock`; its token fences nothing."""
+        return self._lock(name, slots=slots, ttl=ttl, wait=wait, value=value)
+
+    async def holder(self, name: str) -> Holder | None:
+        """Return the holder of a lock."""
+        return await read_holder(self.backend, LOCKS, name)
+
+    def lead(self, name: str, value: str, *, ttl: float = 15) -> Lock:
+        """Return a candidacy for `async with`, entered when elected; it ends as that of a lock.
+
+        Args:
+            value: tells others the leader, such as its address.
+        """
+        return self._lock(name, folder=LEADERS, ttl=ttl, value=value)
+
+    async def leader(self, name: str) -> Holder | None:
+        """Return the leader of an election."""
+        return await read_holder(self.backend, LEADERS, name)
+
+    def watch_leader(self, name: str) -> AsyncGenerator[Holder | None, None]:
+        """Yield the present leader, then each next one; None while there is no leader."""
+        return watch_holder(self.backend, LEADERS, name)
+
+    async def run_while_leading(
+        self, name: str, function: Callable[[Lock], Awaitable[T]], *, value: str = "", ttl: float = 15
+    ) -> T:
+        """Run `function(lock)` at each election, cancel it at each loss, until it returns; return its result."""
+        return await run_as_leader(lambda: self.lead(name, value, ttl=ttl), function)
+
+    async def follow(
+        self,
+        key: str,
+        type: type[T],
+        *,
+        default: Any = ...,
+        check: Callable[[T], object] | None = None,
+        cache_file: str | os.PathLike[str] | None = None,
+    ) -> Following[T]:
+        """Return the last good value of a key, kept current until the store closes.
+
+        Args:
+            default: the value without one in the store; Ellipsis requires one.
+            check: refuses a value by any exception.
+            cache_file: keeps the last good value for a start without the store.
+
+        Raises:
+            StoreError: there is no value.
+        """
+        following = Following(self.backend, key, type, default=default, check=check, cache_file=cache_file)
+        return await self._followings.enter_async_context(following)
+
+    def _lock(self, name: str, **options: Any) -> Lock:
+        return Lock(self.backend, name, clock=self._clock, **options)
+
+
+def _step(operation: Put | Delete, limits: StoreLimits) -> Write | Deletion:
+    if isinstance(operation, Delete):
+        return Deletion(operation.key)
+    value = encode_value_of(operation.key, operation.value, limits)
+    return Write(operation.key, value, None if operation.lease is None else operation.lease.id)

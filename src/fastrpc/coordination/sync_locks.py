@@ -1,0 +1,169 @@
+"""Locks and leases of the blocking twin: a thread cannot be cancelled, so it asks whether its lock is lost."""
+
+import asyncio
+import contextlib
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fastrpc.coordination.lease import StoreLease
+from fastrpc.coordination.locks import Lock
+from fastrpc.errors import LockLostError, StoreError, copied_error
+from fastrpc.stores.base import Unchanged
+
+if TYPE_CHECKING:
+    from fastrpc.coordination.sync import StoreThread
+
+__all__ = ["SyncLease", "SyncLock"]
+
+
+class _Holding:
+    """A task of the loop that is inside a lock or lease for a thread."""
+
+    def __init__(self, thread: "StoreThread", held: Lock | StoreLease, lost: threading.Event) -> None:
+        self._thread = thread
+        self._held = held
+        self._lost = lost
+        self._task: asyncio.Task[None] | None = None
+        self._leaving = asyncio.Event()
+
+    def enter(self) -> None:
+        try:
+            self._thread.run(self._enter())
+        except BaseException:
+            # An interrupt may come when it is held already, and before the block.
+            with contextlib.suppress(StoreError, RuntimeError):
+                self._thread.run(self._abandon())
+            raise
+
+    def leave(self) -> None:
+        self._thread.run(self._leave())
+
+    async def _enter(self) -> None:
+        entered = asyncio.Event()
+        self._task = asyncio.create_task(self._hold(entered))
+        waiting = asyncio.create_task(entered.wait())
+        try:
+            await asyncio.wait([self._task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # The thread was interrupted.
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            raise
+        finally:
+            waiting.cancel()
+        if not entered.is_set():
+            self._task.result()
+
+    async def _hold(self, entered: asyncio.Event) -> None:
+        try:
+            async with self._held:
+                entered.set()
+                await self._leaving.wait()
+        except LockLostError:
+            if not entered.is_set():
+                raise
+            self._lost.set()
+
+    async def _abandon(self) -> None:
+        self._leaving.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _leave(self) -> None:
+        self._leaving.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            self._task.result()
+
+
+class SyncLease:
+    """A lease for `with`, renewed while the block runs.
+
+    Attributes:
+        lost: set when the lease may have ended.
+    """
+
+    def __init__(self, thread: "StoreThread", lease: StoreLease) -> None:
+        self.lost = threading.Event()
+        self._lease = lease
+        self._holding = _Holding(thread, lease, self.lost)
+
+    @property
+    def id(self) -> str:
+        """Its name in the store, for `put(…, lease=…)`."""
+        return self._lease.id
+
+    def check(self) -> None:
+        """Raise LockLostError if it is lost."""
+        _check(self.lost, self._lease)
+
+    def __enter__(self) -> Self:
+        self._holding.enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._holding.leave()
+        if kind is None:
+            self.check()
+
+
+class SyncLock:
+    """A lock, one slot of a semaphore or an election for `with`.
+
+    The block goes on when it is lost: look at `lost` or call `check` between two steps. At the end of the block
+    LockLostError comes out.
+
+    Attributes:
+        lost: set when another one may hold it.
+    """
+
+    def __init__(self, thread: "StoreThread", lock: Lock) -> None:
+        self.lost = threading.Event()
+        self._thread = thread
+        self._lock = lock
+        self._holding = _Holding(thread, lock, self.lost)
+
+    @property
+    def name(self) -> str:
+        return self._lock.name
+
+    @property
+    def token(self) -> int:
+        """Rises with each hold."""
+        return self._lock.token
+
+    @property
+    def is_held(self) -> bool:
+        """Whether no other one can hold it yet, by the clock of this machine."""
+        return self._lock.is_held
+
+    def held(self) -> Unchanged:
+        """Return the condition of a transaction that this one still holds, under the same token."""
+        return self._lock.held()
+
+    def check(self) -> None:
+        """Raise LockLostError if it is lost."""
+        _check(self.lost, self._lock.lease)
+
+    def release(self) -> None:
+        """Let the next one hold before the block ends."""
+        self._thread.run(self._lock.release())
+
+    def __enter__(self) -> Self:
+        self._holding.enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._holding.leave()
+        if kind is None:
+            self.check()
+
+
+def _check(lost: threading.Event, lease: StoreLease) -> None:
+    if lost.is_set() and lease.loss is not None:
+        raise copied_error(lease.loss) from lease.loss

@@ -1,0 +1,79 @@
+"""The end of each verb of a store: within the caller's deadline, repeated until then where that is safe."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from fastrpc._core.calls.call import scope_deadline
+from fastrpc.errors import StoreError
+from fastrpc.status import Status
+
+__all__ = ["PATIENCE_SECONDS", "finish", "is_away", "pauses", "seconds_left"]
+
+T = TypeVar("T")
+
+#: Seconds for a verb without a deadline of its caller.
+PATIENCE_SECONDS: Final = 5.0
+
+
+async def finish(verb: str, work: Callable[[], Awaitable[T]], *, writes: bool = False) -> T:
+    """Return the result of a verb; a read is repeated, a write only if the store did nothing.
+
+    Args:
+        verb: names it in the error.
+
+    Raises:
+        StoreError: the store refuses it, or the time is over; `processed` is "unknown" if a write may have arrived.
+    """
+    left = seconds_left()
+    seconds = PATIENCE_SECONDS if left is None else left
+    failure: StoreError | None = None
+    is_under_way = False
+    wait = pauses()
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            while True:
+                try:
+                    is_under_way = True
+                    return await work()
+                except StoreError as error:
+                    is_under_way = False
+                    if not error.retryable or (writes and error.processed != "no"):
+                        raise
+                    failure = error
+                await asyncio.sleep(wait())
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        reason = "" if failure is None else f": {failure.message}"
+        raise StoreError(
+            f"{verb} did not end within {seconds:.3g} s{reason}",
+            status=Status.DEADLINE_EXCEEDED,
+            processed="unknown" if writes and is_under_way else "no",
+        ) from failure
+
+
+def seconds_left() -> float | None:
+    """Return the seconds until the caller's deadline, 0 after it; None without one."""
+    deadline = scope_deadline()
+    return None if deadline is None else max(deadline - time.monotonic(), 0.0)
+
+
+def pauses() -> Callable[[], float]:
+    """Return a function that gives the seconds of each pause between attempts: longer each time, up to a second."""
+    longest = 0.05
+
+    def pause() -> float:
+        nonlocal longest
+        seconds = longest * random.uniform(0.5, 1.0)
+        longest = min(longest * 2, 1.0)
+        return seconds
+
+    return pause
+
+
+def is_away(error: StoreError) -> bool:
+    """Return whether the store may answer the same request later."""
+    return error.retryable or error.status is Status.DEADLINE_EXCEEDED

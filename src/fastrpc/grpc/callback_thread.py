@@ -1,0 +1,51 @@
+"""A thread for the callbacks of a program, which may call its channel, wait for it and close it."""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+
+__all__ = ["CallbackThread"]
+
+logger = logging.getLogger("fastrpc.grpc")
+
+
+class CallbackThread:
+    """Calls functions one after another, in a thread that starts with the first of them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        #: None ends the thread.
+        self._functions: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._is_started = False
+        self._is_ended = False
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have a function called: after those before it, or in the caller's thread once this one has ended."""
+        with self._lock:
+            if not self._is_ended:
+                self._functions.put(partial(function, *arguments))
+                if not self._is_started:
+                    self._is_started = True
+                    threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                return
+        _call(partial(function, *arguments))
+
+    def end(self) -> None:
+        """End the thread after the functions that it was given so far."""
+        with self._lock:
+            self._is_ended = True
+            self._functions.put(None)
+
+    def _run(self) -> None:
+        while (function := self._functions.get()) is not None:
+            _call(function)
+
+
+def _call(function: Callable[[], object]) -> None:
+    try:
+        function()
+    except Exception:
+        logger.exception("a callback failed")

@@ -1,0 +1,55 @@
+"""Networks of IP addresses, and the addresses in them; an IPv6 address that stands for an IPv4 one counts as that."""
+
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["Networks", "network_name", "packed_address"]
+
+#: The start of an IPv6 address that stands for an IPv4 one (RFC 4291).
+_MAPPED_IPV4: Final = bytes(10) + b"\xff\xff"
+
+
+def packed_address(host: str) -> bytes:
+    """Return an IP address as 4 or 16 bytes, without its interface.
+
+    Raises:
+        OSError: the text is no IP address.
+    """
+    text = host.partition("%")[0]
+    if ":" not in text:
+        return socket.inet_pton(socket.AF_INET, text)
+    packed = socket.inet_pton(socket.AF_INET6, text)
+    return packed.removeprefix(_MAPPED_IPV4)
+
+
+def network_name(packed: bytes) -> bytes:
+    """Return an IPv4 address, or the /64 of an IPv6 address: a caller chooses the rest of the latter freely."""
+    return packed[:8]
+
+
+class Networks:
+    """Networks such as `10.0.0.0/8`, for lookups of addresses that cost the same for any number of them."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        # Imported on first use: few servers name any network.
+        import ipaddress
+
+        # By the size of addresses, then by the length of networks: the leading bits of each network.
+        found: dict[int, dict[int, set[int]]] = {4: {}, 16: {}}
+        for text in texts:
+            network = ipaddress.ip_network(text)
+            packed, length = network.network_address.packed, network.prefixlen
+            if packed.startswith(_MAPPED_IPV4) and length >= len(_MAPPED_IPV4) * 8:
+                packed, length = packed[len(_MAPPED_IPV4) :], length - len(_MAPPED_IPV4) * 8
+            leading = int.from_bytes(packed) >> (len(packed) * 8 - length)
+            found[len(packed)].setdefault(length, set()).add(leading)
+        self._found = {size: sorted(lengths.items(), reverse=True) for size, lengths in found.items()}
+
+    def longest(self, packed: bytes) -> int:
+        """Return the length of the longest network that has an address, -1 without one."""
+        bits, number = len(packed) * 8, int.from_bytes(packed)
+        for length, leading in self._found[len(packed)]:
+            if number >> (bits - length) in leading:
+                return length
+        return -1

@@ -1,0 +1,148 @@
+"""Patterns of words that a separator joins: of methods, for limits and policies; of keys, for the rights at a store.
+
+`*` stands for any one word, `**` at the end for one or more. ::
+
+    shop.pay       this method
+    shop.*         the methods of the service `shop`
+    shop.**        those, and the methods of all services below it, such as shop.orders.list
+    **             every method, but for the built-in services `fastrpc.*`, which are named explicitly
+
+    shop/limits    this key
+    shop/*/limits  in a key any word may be `*`, in a method only the last one
+    shop/**        every key below shop/
+    **             every key
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Final
+
+from fastrpc.errors import ConfigError
+
+__all__ = ["KeyPattern", "MethodPattern", "method_patterns"]
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_METHOD_FORMS: Final = "write shop.pay, shop.*, shop.** or **"
+_KEY_FORMS: Final = "write shop/limits, shop/*, shop/** or **"
+_BUILT_IN: Final = "fastrpc."
+
+
+class _WordPattern:
+    """A pattern of words; the kinds check their form.
+
+    Raises:
+        TypeError: the pattern is not text.
+    """
+
+    __slots__ = ("_has_rest", "_words", "text")
+
+    #: The things that are named so, for errors; the text between two words.
+    _things: ClassVar[str]
+    _separator: ClassVar[str]
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"a pattern of {self._things} is {text!r}, it must be text")
+        self.text = text
+        *first, last = text.split(self._separator)
+        #: Whether further words follow.
+        self._has_rest = last == "**"
+        self._words = first if self._has_rest else [*first, last]
+
+    def matches(self, name: str) -> bool:
+        """Return whether a full name fits."""
+        words = name.split(self._separator)
+        if not self._has_rest:
+            return len(words) == len(self._words) and self._fits(words)
+        return len(words) > len(self._words) and self._fits(words)
+
+    def _fits(self, words: list[str]) -> bool:
+        return all(mine in ("*", word) for mine, word in zip(self._words, words, strict=False))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r})"
+
+
+class MethodPattern(_WordPattern):
+    """A pattern of full method names.
+
+    Raises:
+        TypeError: the pattern is not text.
+        ConfigError: the pattern has another form.
+    """
+
+    __slots__ = ()
+
+    _things, _separator = "methods", "."
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        names = list(self._words)
+        if not self._has_rest and names[-1] == "*":
+            del names[-1]
+        elif self.is_exact and len(names) == 2 and names[0] == "":
+            # A bare function, whose service has no name.
+            del names[0]
+        elif self.is_exact and len(names) < 2:
+            names.clear()
+        if text != "**" and not (names and all(_NAME.fullmatch(name) for name in names)):
+            raise ConfigError(f"{text!r} is no pattern of methods", hint=_METHOD_FORMS)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is the name of one method."""
+        return not self._has_rest and self._words[-1] != "*"
+
+    def matches(self, method: str) -> bool:
+        """Return whether a full method name fits."""
+        if self.text == "**":
+            return not method.startswith(_BUILT_IN)
+        return super().matches(method)
+
+    def covers(self, service: str) -> bool:
+        """Return whether every method of a service fits."""
+        return not self.is_exact and self.matches(f"{service}.x")
+
+    def missing_in(self, methods: Iterable[str]) -> str | None:
+        """Return the service of a pattern that matches none of these methods; None if it matches one."""
+        if self.text == "**" or any(self.matches(method) for method in methods):
+            return None
+        return ".".join(self._words if self._has_rest else self._words[:-1])
+
+
+class KeyPattern(_WordPattern):
+    """A pattern of the keys of a store.
+
+    Raises:
+        TypeError: the pattern is not text.
+        ConfigError: the pattern has another form.
+    """
+
+    __slots__ = ()
+
+    _things, _separator = "keys", "/"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        wrong = any(word in ("", ".", "..") or ("*" in word and word != "*") for word in self._words)
+        if wrong or not text.isprintable():
+            raise ConfigError(f"{text!a} is no pattern of keys", hint=_KEY_FORMS)
+
+    def covers(self, prefix: str) -> bool:
+        """Return whether every key of a prefix, "" or one that ends in `/`, fits."""
+        words = prefix.split("/")[:-1]
+        return self._has_rest and len(words) >= len(self._words) and self._fits(words)
+
+
+def method_patterns(given: Any) -> tuple[MethodPattern, ...]:
+    """Return the patterns given as one text or as several.
+
+    Raises:
+        ConfigError: the list is empty, or an item is not a pattern.
+    """
+    texts = (given,) if isinstance(given, str) else given
+    if not isinstance(texts, Sequence) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(
+            f"methods is {given!r}, it must be a pattern, or a list of them", hint=_METHOD_FORMS
+        )
+    return tuple(MethodPattern(text) for text in texts)

@@ -1,0 +1,181 @@
+"""Accept the lists of one service by the rules, and publish them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.backend import Entry, Listing
+from fastrpc.registries.base.cache import CacheFile
+from fastrpc.registries.base.policy import AddressPolicy, AddressRefusedError
+from fastrpc.registries.base.record import RecordError
+from fastrpc.registries.base.rules import MOST_ENDPOINTS, ListRules
+from fastrpc.registries.base.watch import Channel
+
+__all__ = ["ListOutcome", "ListAcceptor", "Outage", "RecordFilter"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+#: Most bad records remembered, to log each only once.
+MOST_REMEMBERED = 1_000
+
+
+class RecordFilter:
+    """Filters an answer for dialable endpoints, and logs each rejected entry once."""
+
+    def __init__(self, service: str, policy: AddressPolicy) -> None:
+        self._service = service
+        self._policy = policy
+        self._logged: set[tuple[str, str]] = set()
+        # The accepted endpoints of the last list by `id`, which the object in the value keeps its own.
+        self._accepted: dict[int, tuple[str, Endpoint]] = {}
+
+    def __call__(self, entries: Sequence[Entry]) -> list[Endpoint]:
+        """Return the accepted endpoints in the order of their addresses, each address once."""
+        before, self._accepted = self._accepted, {}
+        found: dict[str, Endpoint] = {}
+        for key, value in entries:
+            if isinstance(value, RecordError):
+                self._log(key, str(value))
+                continue
+            known = before.get(id(value)) or self._checked(key, value)
+            if known is None:
+                continue
+            if len(found) >= MOST_ENDPOINTS:
+                self._log("the list", f"only the first {MOST_ENDPOINTS} of {len(entries)} are used")
+                break
+            self._accepted[id(value)] = known
+            found.setdefault(known[0], value)
+        return [found[address] for address in sorted(found)]
+
+    def _checked(self, key: str, endpoint: Endpoint) -> tuple[str, Endpoint] | None:
+        """Return the text of an address with its endpoint; None if the policy refuses it."""
+        try:
+            self._policy.check(endpoint.address)
+        except AddressRefusedError as error:
+            self._log(key, str(error))
+            return None
+        return str(endpoint.address), endpoint
+
+    def _log(self, key: str, reason: str) -> None:
+        if (key, reason) in self._logged or len(self._logged) >= MOST_REMEMBERED:
+            return
+        self._logged.add((key, reason))
+        logger.warning("%s: %r is left out: %s", self._service, key, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOutcome:
+    """The outcome of one list."""
+
+    #: Seconds until the list has to be looked at again, whether it changes or not; None if it has not.
+    look_again: float | None
+
+    #: Whether other endpoints are used than before.
+    has_changed: bool
+
+
+class ListAcceptor:
+    """One service: its lists from the registry go through the filter and the rules to the watches.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        channel: Channel,
+        *,
+        policy: AddressPolicy,
+        cache: CacheFile | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.service = service
+        self.channel = channel
+        self._record_filter = RecordFilter(service, policy)
+        self._rules = ListRules()
+        self._cache = cache
+        self._is_cache_read = False
+        self._clock = clock
+        self._outage = Outage(service, clock)
+
+    @property
+    def size(self) -> int:
+        """The endpoints of the last accepted list."""
+        return len(self._rules.believed or ())
+
+    def begin(self) -> None:
+        """Start from the list of the last run: the first answer is compared with it, like every later one."""
+        if self._is_cache_read:
+            return
+        self._is_cache_read = True
+        endpoints = [] if self._cache is None else self._record_filter(self._cache.load(self.service))
+        if endpoints:
+            self._rules.start_from(endpoints)
+
+    def accept(self, listing: Listing) -> ListOutcome:
+        """Take a list of the registry."""
+        self._outage.end()
+        if listing.is_restart:
+            self._rules.note_failure()
+        before = self._rules.believed
+        decision = self._rules.decide(self._record_filter(listing.entries), self._clock())
+        has_changed = decision.endpoints != before
+        if self._cache is not None and decision.endpoints and has_changed:
+            self._cache.keep(self.service, decision.endpoints)
+        if decision.endpoints is not None:
+            self.channel.publish(decision.endpoints)
+        self.channel.judge(None, is_settled=decision.look_again is None)
+        return ListOutcome(decision.look_again, has_changed)
+
+    def fail(self, error: Exception) -> None:
+        """Keep the last list while the registry cannot be reached."""
+        self._rules.note_failure()
+        self.channel.judge(error, is_settled=False)
+        if self.size and self.channel.latest is None:
+            self.channel.publish(self._rules.believed or (), is_cached=True)
+
+    def fail_alone(self, error: Exception) -> None:
+        """Keep the last list while this service cannot be looked up, and log that."""
+        self.fail(error)
+        self._outage.begin(error, f"the last list ({self.size} endpoints) is used")
+
+
+class Outage:
+    """Logs the beginning and the end of each time without answers, once each.
+
+    Args:
+        name: that of the service or the registry, in messages.
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._clock = clock
+        self._since: float | None = None
+
+    def begin(self, error: Exception, used: str) -> None:
+        """Note a failure.
+
+        Args:
+            used: the lists that stay in use.
+        """
+        if self._since is not None:
+            return
+        self._since = self._clock()
+        # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
+        logger.warning(
+            "%s: the registry is unreachable, %s: %s",
+            self._name,
+            used,
+            error,
+            exc_info=None if isinstance(error, StoreError) else error,
+        )
+
+    def end(self) -> None:
+        """Note an answer."""
+        since, self._since = self._since, None
+        if since is not None:
+            logger.info("%s: the registry answers again after %.1f s", self._name, self._clock() - since)

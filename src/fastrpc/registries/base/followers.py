@@ -1,0 +1,169 @@
+"""The threads in which a registry object follows services."""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from fastrpc.registries.base.accepting import ListAcceptor
+from fastrpc.registries.base.backend import Backend, SharingBackend
+from fastrpc.registries.base.poller import Poller, WakeFlag
+from fastrpc.registries.base.shared import SharedPoller
+from fastrpc.registries.base.turns import TurnPoller
+
+__all__ = ["OWN_THREADS", "TURN_THREADS", "Followers", "ServiceFollowing"]
+
+#: Services with a thread each where one thread cannot follow all.
+OWN_THREADS = 32
+
+#: Threads that ask for further services in turn.
+TURN_THREADS = 8
+
+
+class ServiceFollowing(Protocol):
+    """One service that is followed."""
+
+    def stop(self) -> None:
+        """End it without waiting; a finalizer may call this."""
+
+
+class Followers:
+    """Begins and ends the threads that follow services; used under the lock of the registry object.
+
+    One thread follows all services where the registry tells of many over one connection. Elsewhere the first services
+    have a thread each, and further ones are asked in turn by a few more. A finalizer may end a service on any line.
+
+    Args:
+        name: that of the registry, in messages.
+        refused: called in a thread if the registry refuses to tell of many services: `follow` them again.
+    """
+
+    def __init__(self, backend: Backend, name: str, refused: Callable[[], None]) -> None:
+        self._backend, self._name = backend, name
+        self._refused = refused
+        self._is_refused = False
+        self._own: dict[str, _OwnThread] = {}
+        self._turns: list[_Crew] = []
+        self._shared: _Crew | None = None
+
+    def follow(self, acceptor: ListAcceptor) -> ServiceFollowing:
+        """Follow a service.
+
+        Raises:
+            ConfigError: this kind of registry cannot look it up.
+        """
+        if isinstance(self._backend, SharingBackend) and not self._is_refused:
+            # Refuses a name that cannot be looked up.
+            self._backend.open_lookup(acceptor.service).close()
+            return self._joined(self._sharing, acceptor)
+        if len(self._own) < OWN_THREADS:
+            own = _OwnThread(acceptor, self._backend, self._own)
+            self._own[acceptor.service] = own
+            return own
+        return self._joined(self._in_turn, acceptor)
+
+    def refuse(self) -> None:
+        """Follow no more services by one thread; that one has ended."""
+        self._is_refused = True
+        if self._shared is not None:
+            self._shared.is_ended = True
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads that follow services now."""
+        crews = self._turns if self._shared is None else [*self._turns, self._shared]
+        return [*(one.thread for one in self._own.values()), *(one.thread for one in crews)]
+
+    def _joined(self, find: Callable[[], "_Crew"], acceptor: ListAcceptor) -> ServiceFollowing:
+        while True:
+            crew = find()
+            crew.size += 1
+            if not crew.is_ended:
+                break
+        try:
+            crew.poller.add(acceptor)
+        except BaseException:
+            crew.leave()
+            raise
+        return _Member(crew, acceptor)
+
+    def _sharing(self) -> "_Crew":
+        """Return the thread that follows all services."""
+        if self._shared is None or self._shared.is_ended:
+            assert isinstance(self._backend, SharingBackend)
+            poller = SharedPoller(self._name, self._backend.open_shared(), self._refused)
+            self._shared = _Crew(poller, self._name)
+        return self._shared
+
+    def _in_turn(self) -> "_Crew":
+        """Return the thread that asks for the fewest services in turn."""
+        self._turns = [one for one in self._turns if not one.is_ended]
+        if len(self._turns) < TURN_THREADS:
+            self._turns.append(_Crew(TurnPoller(self._backend), self._name))
+        return min(self._turns, key=lambda one: one.size)
+
+
+class _OwnThread:
+    """A thread for one service.
+
+    Args:
+        among: where it is found by its service while it runs.
+    """
+
+    def __init__(self, acceptor: ListAcceptor, backend: Backend, among: "dict[str, _OwnThread]") -> None:
+        self._lookup = backend.open_lookup(acceptor.service)
+        self._service = acceptor.service
+        self._among = among
+        self._stop = WakeFlag()
+        poller = Poller(acceptor, self._lookup)
+        self.thread = threading.Thread(
+            target=poller.run,
+            args=(self._stop,),
+            name=f"fastrpc registry watch of {acceptor.service}",
+            daemon=True,
+        )
+        _start(self.thread, self.stop)
+
+    def stop(self) -> None:
+        if self._among.get(self._service) is self:
+            del self._among[self._service]
+        self._stop.set()
+        self._lookup.close()
+
+
+class _Crew:
+    """A thread for several services; it ends with the last of them."""
+
+    def __init__(self, poller: SharedPoller | TurnPoller, name: str) -> None:
+        self.poller = poller
+        #: The services that use it.
+        self.size = 0
+        self.is_ended = False
+        self.thread = threading.Thread(
+            target=poller.run, name=f"fastrpc registry watches at {name}", daemon=True
+        )
+        _start(self.thread, poller.stop)
+
+    def leave(self) -> None:
+        self.size -= 1
+        if not self.size:
+            self.is_ended = True
+            self.poller.stop()
+
+
+class _Member:
+    """A service that a thread of several follows."""
+
+    def __init__(self, crew: _Crew, acceptor: ListAcceptor) -> None:
+        self._crew = crew
+        self._acceptor = acceptor
+
+    def stop(self) -> None:
+        self._crew.poller.drop(self._acceptor)
+        self._crew.leave()
+
+
+def _start(thread: threading.Thread, stop: Callable[[], None]) -> None:
+    try:
+        thread.start()
+    except BaseException:
+        stop()
+        raise

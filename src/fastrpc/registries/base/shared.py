@@ -1,0 +1,189 @@
+"""Follow many services of a registry by one lookup, in one thread."""
+
+import queue
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from fastrpc.config.delays import Delays
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.accepting import ListAcceptor, Outage
+from fastrpc.registries.base.backend import Listing, SharedLookup
+from fastrpc.registries.base.poller import (
+    BACKOFF,
+    IDLE_BACKOFF,
+    LEAST_PAUSE_SECONDS,
+    MOST_PAUSE_SECONDS,
+    WAIT_SECONDS,
+    WakeFlag,
+    rest_after,
+)
+from fastrpc.status import Status
+
+__all__ = ["ALONE_SECONDS", "SharedPoller", "SingleLookup"]
+
+#: Seconds until a list that alone could not be read is read again: it may be one of many megabytes.
+ALONE_SECONDS = 5.0
+
+
+class SharedPoller:
+    """The poller of many services, driven step by step by one thread; any thread adds services and drops them.
+
+    Args:
+        name: that of the registry, in messages.
+        refused: called in the polling thread, which ends then, if services have to be asked one by one.
+        clock: gives an instant in seconds that never goes back.
+        work_clock: gives the processor time of this thread in seconds.
+        uniform: gives a random number between two.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        lookup: SharedLookup,
+        refused: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        work_clock: Callable[[], float] = time.thread_time,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._lookup, self._refused = lookup, refused
+        self._clock, self._work_clock, self._uniform = clock, work_clock, uniform
+        self._delays, self._idle_delays = Delays(BACKOFF, uniform), Delays(IDLE_BACKOFF, uniform)
+        self._outage = Outage(name, clock)
+        # Written by any thread, even in a finalizer: services, and whether they begin or end.
+        self._orders: queue.SimpleQueue[tuple[ListAcceptor, bool]] = queue.SimpleQueue()
+        self._woken = WakeFlag()
+        self._is_stopped = False
+        # Used by the polling thread alone; instants of second looks.
+        self._acceptors: dict[str, ListAcceptor] = {}
+        self._look_again: dict[str, float] = {}
+        self._has_changed = False
+        # The services that the lookup knows.
+        self._followed: frozenset[str] = frozenset()
+
+    def add(self, acceptor: ListAcceptor) -> None:
+        """Follow a service from now on."""
+        self._orders.put((acceptor, True))
+        self._woken.set()
+        self._lookup.wake()
+
+    def drop(self, acceptor: ListAcceptor) -> None:
+        """Follow a service no more, unless another acceptor has it by now."""
+        self._orders.put((acceptor, False))
+
+    def stop(self) -> None:
+        """End the thread, as soon as possible."""
+        self._is_stopped = True
+        self._woken.set()
+        self._lookup.close()
+
+    def run(self) -> None:
+        """Run until stopped; the body of the polling thread."""
+        while not self._is_stopped:
+            pause = self.step()
+            self._woken.wait(pause)
+
+    def step(self) -> float:
+        """Query once; return the seconds to pause before the next step."""
+        asked, worked = self._clock(), self._work_clock()
+        self._woken.clear()
+        try:
+            self._take_orders(asked)
+            if not self._acceptors:
+                return WAIT_SECONDS
+            listings = self._fetch(asked)
+            if self._is_stopped:
+                return 0.0
+            self._delays.reset()
+            self._outage.end()
+            has_changed = [self._accept(service, listing) for service, listing in listings.items()]
+        except Exception as error:
+            return 0.0 if self._is_stopped else self._note_failure(error)
+        held = max((one.pause_seconds for one in listings.values() if isinstance(one, Listing)), default=0.0)
+        return max(self._pause(any(has_changed), asked, held), rest_after(self._work_clock() - worked))
+
+    def _take_orders(self, now: float) -> None:
+        while not self._orders.empty():
+            acceptor, begins = self._orders.get()
+            service = acceptor.service
+            if begins:
+                acceptor.begin()
+                self._acceptors[service] = acceptor
+                if service in self._followed:
+                    # The lookup has told its list to the acceptor before.
+                    self._look_again[service] = now
+            elif self._acceptors.get(service) is acceptor:
+                del self._acceptors[service]
+                self._look_again.pop(service, None)
+            self._has_changed = True
+
+    def _fetch(self, now: float) -> dict[str, Listing | StoreError]:
+        again = frozenset(service for service, due in self._look_again.items() if due <= now)
+        if self._has_changed or again:
+            self._followed, self._has_changed = frozenset(self._acceptors), False
+            self._lookup.follow(self._followed, again)
+        until = min(self._look_again.values(), default=now + WAIT_SECONDS)
+        return dict(self._lookup.fetch(max(0.0, min(WAIT_SECONDS, until - now))))
+
+    def _accept(self, service: str, listing: Listing | StoreError) -> bool:
+        """Take a list, or the error of reading it; return whether it changed what is used."""
+        acceptor = self._acceptors.get(service)
+        if acceptor is None:
+            return False
+        self._look_again.pop(service, None)
+        if isinstance(listing, StoreError):
+            acceptor.fail_alone(listing)
+            self._look_again[service] = self._clock() + ALONE_SECONDS
+            return False
+        accepted = acceptor.accept(listing)
+        if accepted.look_again is not None:
+            self._look_again[service] = self._clock() + accepted.look_again
+        return accepted.has_changed
+
+    def _pause(self, has_changed: bool, asked: float, held: float) -> float:
+        now = self._clock()
+        if held:
+            pause = held
+        elif not has_changed and now - asked < LEAST_PAUSE_SECONDS:
+            # It answered at once without a relevant change.
+            pause = self._idle_delays.take()
+        else:
+            self._idle_delays.reset()
+            pause = self._uniform(LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS)
+        return max(0.0, min([pause, *(due - now for due in self._look_again.values())]))
+
+    def _note_failure(self, error: Exception) -> float:
+        acceptors = list(self._acceptors.values())
+        status = error.status if isinstance(error, StoreError) else None
+        if status is Status.UNIMPLEMENTED or (status is Status.PERMISSION_DENIED and len(acceptors) > 1):
+            self._is_stopped = True
+            self._lookup.close()
+            self._refused()
+            return 0.0
+        for acceptor in acceptors:
+            acceptor.fail(error)
+        # All lists are read after an error.
+        self._look_again.clear()
+        self._outage.begin(error, f"the last lists of {len(acceptors)} services are used")
+        return self._delays.take()
+
+
+class SingleLookup:
+    """The lookup of one service by one that could follow more."""
+
+    def __init__(self, shared: SharedLookup, service: str) -> None:
+        self._shared, self._services = shared, frozenset([service])
+        self._listing = Listing(())
+
+    def fetch(self, wait_seconds: float) -> Listing:
+        self._shared.follow(self._services, frozenset() if wait_seconds > 0 else self._services)
+        found = next(iter(self._shared.fetch(wait_seconds).values()), None)
+        if isinstance(found, StoreError):
+            raise found
+        self._listing = found or replace(self._listing, pause_seconds=0.0, is_restart=False)
+        return self._listing
+
+    def close(self) -> None:
+        self._shared.close()

@@ -1,0 +1,111 @@
+"""Ask a registry for many services in turn, in one thread."""
+
+import heapq
+import itertools
+import queue
+import time
+from collections.abc import Callable
+
+from fastrpc.registries.base.accepting import ListAcceptor
+from fastrpc.registries.base.backend import Backend, BesideBackend, Lookup
+from fastrpc.registries.base.poller import Poller, WakeFlag
+
+__all__ = ["TURN_SECONDS", "TurnPoller"]
+
+#: Seconds from one query for a service to the next: with the time of the queries a list is at most five seconds old.
+TURN_SECONDS = 4.0
+
+#: Seconds between two looks without a service.
+_IDLE_SECONDS = 60.0
+
+
+class TurnPoller:
+    """The poller of many services, driven step by step by one thread; any thread adds services and drops them.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._clock = clock
+        # Written by any thread, even in a finalizer: services that begin with their pollers, those that end without.
+        self._orders: queue.SimpleQueue[tuple[ListAcceptor, Poller | None]] = queue.SimpleQueue()
+        self._woken, self._stop = WakeFlag(), WakeFlag()
+        # The lookup whose connection the others use, if they can, and the one that is asked.
+        self._first: Lookup | None = None
+        self._asked: Lookup | None = None
+        # Used by the polling thread alone; instants of queries, with numbers that make them differ.
+        self._pollers: dict[ListAcceptor, Poller] = {}
+        self._due: list[tuple[float, int, ListAcceptor, Poller]] = []
+        self._numbers = itertools.count()
+
+    def add(self, acceptor: ListAcceptor) -> None:
+        """Follow a service from now on.
+
+        Raises:
+            ConfigError: this kind of registry cannot look it up.
+        """
+        lookup = self._opened(acceptor.service)
+        # A query that waits would hold up the other services.
+        self._orders.put((acceptor, Poller(acceptor, lookup, longest_wait=0.0)))
+        self._woken.set()
+
+    def drop(self, acceptor: ListAcceptor) -> None:
+        """Follow a service no more, unless another acceptor has it by now."""
+        self._orders.put((acceptor, None))
+
+    def stop(self) -> None:
+        """End the thread, as soon as possible."""
+        self._stop.set()
+        self._woken.set()
+        for lookup in (self._first, self._asked):
+            if lookup is not None:
+                lookup.close()
+
+    def run(self) -> None:
+        """Run until stopped; the body of the polling thread."""
+        while not self._stop.is_set():
+            pause = self.step()
+            self._woken.wait(pause)
+        for poller in self._pollers.values():
+            poller.lookup.close()
+
+    def step(self) -> float:
+        """Query for one service at most; return the seconds to pause before the next step."""
+        self._woken.clear()
+        self._take_orders()
+        if not self._due:
+            return _IDLE_SECONDS
+        due, _, acceptor, poller = self._due[0]
+        now = self._clock()
+        if due > now:
+            return due - now
+        if self._pollers.get(acceptor) is not poller:
+            heapq.heappop(self._due)
+            return 0.0
+        self._asked = poller.lookup
+        pause = poller.step(self._stop)
+        self._asked = None
+        if not poller.has_doubts:
+            pause = max(pause, TURN_SECONDS)
+        heapq.heapreplace(self._due, (self._clock() + pause, next(self._numbers), acceptor, poller))
+        return 0.0
+
+    def _opened(self, service: str) -> Lookup:
+        if self._first is not None and isinstance(self._backend, BesideBackend):
+            return self._backend.open_beside(service, self._first)
+        lookup = self._backend.open_lookup(service)
+        if isinstance(self._backend, BesideBackend):
+            self._first = lookup
+        return lookup
+
+    def _take_orders(self) -> None:
+        while not self._orders.empty():
+            acceptor, poller = self._orders.get()
+            before = self._pollers.pop(acceptor, None)
+            if before is not None and not isinstance(self._backend, BesideBackend):
+                before.lookup.close()
+            if poller is not None:
+                self._pollers[acceptor] = poller
+                heapq.heappush(self._due, (self._clock(), next(self._numbers), acceptor, poller))

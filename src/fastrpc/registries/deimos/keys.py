@@ -1,0 +1,169 @@
+"""The layout of Phobos in Deimos, so that both share a cluster.
+
+::
+
+    <base>/<service>/<network>@<host>:<port>  the metadata as a URL query: weight=5&group=a
+
+A key has a time, and is set anew at each third of it: clients of Phobos that lost an event hear of the next one.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import CompactedError, StoreError
+from fastrpc.registries.base.backend import Lease, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.rpcx_record import RpcxRecord, base_path, read_rpcx_record
+from fastrpc.registries.deimos.node import DeimosAccess, DeimosClient, is_nothing
+from fastrpc.status import Status
+
+__all__ = ["DeimosLease", "DeimosLookup", "PhobosKeys"]
+
+#: Seconds after which a list is read again, as a Deimos loses events.
+READ_SECONDS = 15.0
+
+
+class PhobosKeys:
+    """A backend over the keys below a base path.
+
+    Args:
+        ttl_seconds: silence after which a record ends.
+    """
+
+    def __init__(self, access: DeimosAccess, *, base: str, ttl_seconds: int) -> None:
+        self._access = access
+        self._base = base_path(base)
+        self._ttl_seconds = ttl_seconds
+        # All leases share one client, as one thread uses them.
+        self._client: DeimosClient | None = None
+
+    def open_lookup(self, service: str) -> "DeimosLookup":
+        return DeimosLookup(DeimosClient(self._access), f"{self._base}/{service}")
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        record = RpcxRecord(endpoint)
+        if self._client is None:
+            self._client = DeimosClient(self._access)
+        return DeimosLease(self._client, f"{self._base}/{service}/{record.key}", record, self._ttl_seconds)
+
+    def list_services(self) -> Iterable[str]:
+        with contextlib.closing(DeimosClient(self._access)) as client:
+            try:
+                found = client.get(self._base)
+            except StoreError as error:
+                if is_nothing(error):
+                    return []
+                raise
+        return [node.key.rpartition("/")[2] for node in found.node.nodes if node.dir]
+
+    def remove(self, service: str, address: Address) -> bool:
+        key = f"{self._base}/{service}/{RpcxRecord(Endpoint(address)).key}"
+        with contextlib.closing(DeimosClient(self._access)) as client:
+            return _removed(client, key)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+class DeimosLookup:
+    """Reads all keys of a service, and waits for an event."""
+
+    def __init__(
+        self, client: DeimosClient, folder: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._folder = folder
+        self._clock = clock
+        self._decoded = DecodedRecords(lambda key, value: read_rpcx_record(key, value, wire="phobos"))
+        # The index of the list, 0 if it has to be read.
+        self._index = 0
+
+    def fetch(self, wait_seconds: float) -> Listing:
+        if self._index and wait_seconds > 0:
+            self._wait(min(wait_seconds, READ_SECONDS))
+        latest, self._index = self._index, 0
+        try:
+            found = self._client.get(self._folder, recursive=True)
+        except StoreError as error:
+            if not is_nothing(error):
+                raise
+            records, index = [], getattr(error, "index", 0)
+        else:
+            records = [(node.key.rpartition("/")[2], node.value.encode()) for node in found.node.keys()]  # noqa: SIM118
+            index = found.index
+        self._index = index
+        return Listing(self._decoded.entries(records), is_restart=index < latest)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _wait(self, wait_seconds: float) -> None:
+        """Wait for an event, or for so long."""
+        until = self._clock() + wait_seconds
+        while (left := until - self._clock()) > 0:
+            try:
+                begun = self._clock()
+                event = self._client.wait(self._folder, self._index + 1, recursive=True, seconds=left)
+            except CompactedError:
+                return
+            if event is not None:
+                return
+            # A wait that ends at once is not repeated at once.
+            time.sleep(max(0.0, min(0.25 - (self._clock() - begun), left)))
+
+
+class DeimosLease:
+    """The record of one endpoint."""
+
+    def __init__(self, client: DeimosClient, key: str, record: RpcxRecord, ttl_seconds: int) -> None:
+        self.renew_seconds = ttl_seconds / 3
+        self._client = client
+        self._key = key
+        self._form = {"value": record.value().decode(), "ttl": ttl_seconds}
+        # The index at which this wrote it; 0: it did not.
+        self._index = 0
+
+    def acquire(self) -> None:
+        self._index = self._client.put(self._key, self._form).node.modified_index
+
+    def renew(self) -> bool:
+        try:
+            if not self._is_rewritten(self._index):
+                # Another server took the key over, which stays; or an own write was done without an answer.
+                node = self._client.get(self._key).node
+                if node.value == self._form["value"]:
+                    self._is_rewritten(node.modified_index)
+        except StoreError as error:
+            if is_nothing(error):
+                return False
+            raise
+        return True
+
+    def release(self) -> None:
+        if self._index:
+            # A key that another server has written since stays.
+            _removed(self._client, self._key, self._index)
+
+    def _is_rewritten(self, index: int) -> bool:
+        """Write the record again if the key has an index; return whether it had."""
+        try:
+            self._index = self._client.put(self._key, self._form | {"prevIndex": index}).node.modified_index
+        except StoreError as error:
+            if error.status is Status.ABORTED:
+                return False
+            raise
+        return True
+
+
+def _removed(client: DeimosClient, key: str, index: int | None = None) -> bool:
+    """Delete a key; return whether it was there, and as it was written at an index."""
+    try:
+        client.delete(key, index)
+    except StoreError as error:
+        if is_nothing(error) or error.status is Status.ABORTED:
+            return False
+        raise
+    return True

@@ -1,0 +1,264 @@
+"""The requests of a client of Deimos: keys, watches, errors. Blocking, for threads; keys mean nothing here."""
+
+import contextlib
+import random
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeGuard
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from fastrpc.bounded_http import BoundedHttpClient, HttpError, decoded
+from fastrpc.errors import CompactedError, StoreError
+from fastrpc.registries.base.secrets import check_carried, header_token, take_secret
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.status import Status
+from fastrpc.tls.ends import HttpEnd
+
+__all__ = ["DeimosAccess", "DeimosAnswer", "DeimosClient", "DeimosNode", "DeimosRefusedError", "is_nothing"]
+
+#: Seconds of one wait for an event: at a Deimos the end of other watches can make one deaf.
+WAIT_SECONDS: Final = 5.0
+
+#: Codes of errors: the key is not there, a comparison failed, the key is there, the index is cleared.
+NOT_FOUND, COMPARE_FAILED, EXISTS, CLEARED = 100, 101, 105, 401
+
+_STATUSES: Final = {
+    NOT_FOUND: Status.NOT_FOUND,
+    COMPARE_FAILED: Status.ABORTED,
+    EXISTS: Status.ABORTED,
+    102: Status.FAILED_PRECONDITION,
+    104: Status.FAILED_PRECONDITION,
+    106: Status.PERMISSION_DENIED,
+    107: Status.FAILED_PRECONDITION,
+    108: Status.FAILED_PRECONDITION,
+    110: Status.PERMISSION_DENIED,
+    111: Status.RESOURCE_EXHAUSTED,
+    CLEARED: Status.OUT_OF_RANGE,
+}
+
+#: The oldest index that is kept, in the cause of 401.
+_OLDEST: Final = re.compile(r"\[([0-9]{1,19})/")
+
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+class DeimosNode(msgspec.Struct, rename="camel"):
+    """A key or a directory."""
+
+    key: str
+    value: str = ""
+    dir: bool = False
+    expiration: str | None = None
+    nodes: list["DeimosNode"] = []
+    modified_index: int = 0
+    created_index: int = 0
+
+    def keys(self) -> "Iterator[DeimosNode]":
+        """Yield it, if it is no directory, and all keys in it."""
+        if not self.dir:
+            yield self
+        for node in self.nodes:
+            yield from node.keys()
+
+
+class DeimosAnswer(msgspec.Struct, rename="camel"):
+    """The result of a request, or an event."""
+
+    action: str
+    node: DeimosNode
+    prev_node: DeimosNode | None = None
+
+    #: That of the store after a request.
+    index: int = 0
+
+
+class _Failure(msgspec.Struct, rename="camel"):
+    error_code: int = 0
+    message: str = ""
+    cause: str = ""
+    index: int = 0
+
+
+class DeimosRefusedError(StoreError):
+    """A request that Deimos refuses.
+
+    Attributes:
+        code: that of Deimos.
+        index: that of its store.
+    """
+
+    def __init__(self, text: str, failure: _Failure, status: Status) -> None:
+        super().__init__(text, status=status)
+        self.code, self.index = failure.error_code, failure.index
+
+
+class DeimosAccess:
+    """The nodes of a cluster, and the token for them.
+
+    Raises:
+        ConfigError: an option is wrong, or a token would travel in the clear.
+    """
+
+    def __init__(self, url: RegistryURL) -> None:
+        self.places = url.places(4001)
+        tls, self.token = url.take_tls(), take_secret(url, "token", header_token)
+        check_carried(url, self.places, kind="token" if self.token else "", is_encrypted=tls is not None)
+        self._ends = None if tls is None else [HttpEnd(tls, host) for host, _ in self.places]
+
+    def connect(self, place: int) -> BoundedHttpClient:
+        """Return a client of one node; it connects when it is used."""
+        host, port = self.places[place]
+        return BoundedHttpClient(host, port, encrypt=None if self._ends is None else self._ends[place].wrap)
+
+
+class DeimosClient:
+    """A client of a cluster, for one thread; another thread may call `close`, which interrupts a request."""
+
+    def __init__(self, access: DeimosAccess) -> None:
+        self._access = access
+        self._place = random.randrange(len(access.places))
+        self._http = access.connect(self._place)
+        self._watch: BoundedHttpClient | None = None
+        self._is_closed = False
+
+    def get(self, key: str, *, recursive: bool = False) -> DeimosAnswer:
+        """Read a key, or a directory with all that is in it."""
+        return self._ask("GET", key, {"recursive": "true"} if recursive else {}, {}, once=False)
+
+    def put(self, key: str, form: Mapping[str, Any]) -> DeimosAnswer:
+        """Write a key, under the conditions of a form."""
+        return self._ask("PUT", key, {}, form, once=True)
+
+    def delete(self, key: str, index: int | None = None) -> DeimosAnswer:
+        """Delete a key, if it has an index. A condition in the body would not be read."""
+        return self._ask("DELETE", key, {} if index is None else {"prevIndex": index}, {}, once=True)
+
+    def wait(
+        self, key: str, index: int, *, recursive: bool, seconds: float = WAIT_SECONDS
+    ) -> DeimosAnswer | None:
+        """Return the first event of a key, or of all below a directory, from an index on; None after some seconds.
+
+        Args:
+            seconds: `WAIT_SECONDS` at most.
+
+        Raises:
+            CompactedError: the events up to the index are not kept.
+        """
+        options = {"wait": "true", "waitIndex": index} | ({"recursive": "true"} if recursive else {})
+        target = self._target(key, options)
+        self._watch = http = self._access.connect(self._place)
+        if self._is_closed:
+            http.close()
+        try:
+            with self._errors():
+                lines = http.stream("GET", target, headers=self._headers(), idle_seconds=2 * WAIT_SECONDS)
+                line = lines.receive(min(seconds, WAIT_SECONDS))
+                if lines.status != 200:
+                    raise self._refusal(lines.status, line or b"")
+                return decoded(line, DeimosAnswer, strict=False) if line else None
+        except StoreError as error:
+            if error.status is Status.UNAVAILABLE:
+                self._leave()
+            raise
+        finally:
+            http.close()
+
+    def close(self) -> None:
+        """Close the connections, even while another thread waits for an answer on one."""
+        self._is_closed = True
+        self._http.close()
+        if self._watch is not None:
+            self._watch.close()
+
+    def _ask(
+        self, verb: str, key: str, options: Mapping[str, Any], form: Mapping[str, Any], *, once: bool
+    ) -> DeimosAnswer:
+        """Return the answer of a node; each is asked once until one answers.
+
+        Args:
+            once: after a node that may have received it, no other one is asked.
+
+        Raises:
+            StoreError: none answers; DeimosRefusedError: one refuses.
+        """
+        for left in reversed(range(len(self._access.places))):
+            try:
+                return self._asked(verb, key, options, form)
+            except StoreError as error:
+                is_last = self._is_closed or not left or (once and getattr(error.__cause__, "was_sent", True))
+                if error.status is not Status.UNAVAILABLE or is_last:
+                    raise
+                self._leave()
+        raise AssertionError("a cluster has a node")
+
+    def _asked(
+        self, verb: str, key: str, options: Mapping[str, Any], form: Mapping[str, Any]
+    ) -> DeimosAnswer:
+        target = self._target(key, options)
+        headers = self._headers() | (_FORM if form else {})
+        with self._errors():
+            answer = self._http.request(verb, target, headers=headers, body=urlencode(form).encode())
+            index = answer.headers.get("X-Deimos-Index", "0")
+            if answer.status not in (200, 201):
+                raise self._refusal(answer.status, answer.body)
+            found = decoded(answer.body, DeimosAnswer, strict=False)
+        found.index = int(index) if index.isascii() and index.isdigit() and len(index) < 20 else 0
+        return found
+
+    def _leave(self) -> None:
+        """Go on to the next node."""
+        self._http.close()
+        self._place = (self._place + 1) % len(self._access.places)
+        self._http = self._access.connect(self._place)
+        if self._is_closed:
+            self._http.close()
+
+    def _target(self, key: str, options: Mapping[str, Any]) -> str:
+        return f"/keys/{quote(key, safe='/@:')}{'?' if options else ''}{urlencode(options)}"
+
+    def _headers(self) -> dict[str, str]:
+        token = self._access.token
+        return {} if token is None else {"Authorization": f"Bearer {token()}"}
+
+    def _refusal(self, status: int, body: bytes) -> StoreError:
+        """Return the error of an answer. It has a second line that is no JSON."""
+        try:
+            failure = decoded(body.partition(b"\n")[0], _Failure, strict=False)
+        except HttpError:
+            failure = _Failure(message=f"status {status}")
+        text = str(HttpError(f"{failure.message} {failure.cause}".strip()))
+        if failure.error_code == CLEARED:
+            found = _OLDEST.search(failure.cause)
+            return CompactedError(
+                self._text(text),
+                oldest=int(found[1]) - 1 if found else failure.index,
+                hint="list the items again, and watch after the revision of that list",
+            )
+        if failure.error_code in _STATUSES:
+            return DeimosRefusedError(self._text(text), failure, _STATUSES[failure.error_code])
+        # Without a leader it answers 500 after 10 s, and may do the request later.
+        if status in (401, 403):
+            return StoreError(self._text(text), status=Status.PERMISSION_DENIED)
+        known = Status.UNAVAILABLE if status >= 500 or status == 429 else Status.INVALID_ARGUMENT
+        return StoreError(self._text(text), status=known)
+
+    def _text(self, text: str) -> str:
+        host, port = self._access.places[self._place]
+        return f"Deimos at {host}:{port}: {text}"
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn errors of HTTP inside the block into StoreError."""
+        try:
+            yield
+        except HttpError as error:
+            raise StoreError(self._text(str(error))) from error
+
+
+def is_nothing(error: StoreError) -> TypeGuard[DeimosRefusedError]:
+    """Return whether a request failed as the key is not there, or lies below another one."""
+    return error.status in (Status.NOT_FOUND, Status.FAILED_PRECONDITION) and isinstance(
+        error, DeimosRefusedError
+    )

@@ -1,0 +1,234 @@
+"""Follow keys of etcd: the lists of services are read, then one watch tells of their changes."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.backend import Entry, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
+from fastrpc.registries.etcd.gateway import Gateway, Header, KeyChange, KeyWatch, Range, prefix_range
+from fastrpc.status import Status
+
+__all__ = ["EtcdLookup"]
+
+#: Seconds between two proofs that the member has a quorum, and that its watch missed nothing.
+PROOF_SECONDS = 15.0
+
+#: Seconds between two searches for values that the watch missed: for one, etcd reads the values of all keys.
+VALUES_SECONDS = 60.0
+
+#: Seconds that a change may take from the member to the watch.
+UNDER_WAY_SECONDS = 0.5
+
+
+class _Keys:
+    """The keys of one service."""
+
+    def __init__(self, read: Callable[[str, bytes], Entry | None]) -> None:
+        self.decoded = DecodedRecords(read)
+        self.records: dict[str, bytes] = {}
+        #: The revision at which they were read, or could not be; 0 if they have to be.
+        self.revision = 0
+        #: The reason why they could not be read.
+        self.error: StoreError | None = None
+
+
+class EtcdLookup:
+    """Reads the keys of services, then watches them from the revision at which they were read.
+
+    The watch is that of the one service, or of all keys that begin with `prefix`.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        prefix: str,
+        read: Callable[[str, bytes], Entry | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._gateway, self._prefix = gateway, prefix
+        self._read, self._clock = read, clock
+        self._keys: dict[str, _Keys] = {}
+        # The revision up to which the keys are known, and the cluster that counts it.
+        self._revision = self._cluster = 0
+        self._has_restarted = self._is_closed = False
+        # The services whose changes are not told yet.
+        self._changed: set[str] = set()
+        self._watch: KeyWatch | None = None
+        # The prefix of the watch, and the number of keys that begin with it; None if it is unknown.
+        self._watched = ""
+        self._count: int | None = None
+        self._proven_at = self._searched_at = 0.0
+        # Held while a wait is woken: that closes the watch, and the next wait opens it again.
+        self._waking = threading.Lock()
+        self._is_woken = self._is_waiting = False
+
+    def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
+        self._keys = {service: self._keys.get(service) or _Keys(self._read) for service in services}
+        for service in again:
+            self._keys[service].revision = 0
+        watched = f"{self._prefix}{next(iter(services))}/" if len(services) == 1 else self._prefix
+        if watched != self._watched:
+            self._watched, self._watch, self._count = watched, None, None
+
+    def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
+        try:
+            self._read_missing()
+            if wait_seconds > 0 and not self._changed:
+                self._wait(wait_seconds)
+                self._read_missing()
+        except StoreError:
+            self._watch = None
+            self._forget()
+            raise
+        finally:
+            with self._waking:
+                self._is_woken = self._is_waiting = False
+        is_restart, self._has_restarted = self._has_restarted, False
+        changed, self._changed = self._changed, set()
+        return {
+            service: keys.error or Listing(keys.decoded.entries(keys.records.items()), is_restart=is_restart)
+            for service, keys in self._keys.items()
+            if service in changed
+        }
+
+    def wake(self) -> None:
+        with self._waking:
+            self._is_woken = True
+            if self._is_waiting:
+                self._gateway.interrupt()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._gateway.close()
+
+    def _forget(self) -> None:
+        """Have all keys read again."""
+        for keys in self._keys.values():
+            keys.revision = 0
+
+    def _read_missing(self) -> None:
+        """Read the keys that are not known."""
+        while missing := [service for service, keys in self._keys.items() if not keys.revision]:
+            for service in missing:
+                self._read_keys(service)
+                self._changed.add(service)
+
+    def _read_keys(self, service: str) -> None:
+        prefix, keys = f"{self._prefix}{service}/", self._keys[service]
+        try:
+            keys.records, first = self._paged(prefix)
+            keys.error = None
+        except StoreError as error:
+            if error.status not in (Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED):
+                raise
+            # That of this list alone, unless the cluster does not even count its keys.
+            first = self._gateway.ask("kv/range", prefix_range(prefix) | {"count_only": True}, Range)
+            keys.records, keys.error = {}, error
+        if self._revision and self._went_back(first.header):
+            # The cluster has lost changes, as after a restored backup.
+            if self._has_restarted:
+                # The next list begins anew, and is that of a restart still.
+                self._revision = 0
+                raise StoreError("etcd: its revision goes back again and again")
+            self._has_restarted = True
+            self._forget()
+        if not any(one.revision for one in self._keys.values()):
+            # Nothing else is known, so the watch begins here.
+            self._revision, self._cluster = first.header.revision, first.header.cluster_id
+            self._watch = None
+            self._proven_at = self._searched_at = self._clock()
+            self._count = first.count if self._watched == prefix else None
+        keys.revision = first.header.revision
+
+    def _paged(self, prefix: str) -> tuple[dict[str, bytes], Range]:
+        """Return the keys with a prefix, and the first page; keys that would be ignored are left out."""
+        records: dict[str, bytes] = {}
+        first: Range | None = None
+        for page in self._gateway.pages(prefix):
+            first = first or page
+            records |= {one.key.decode("utf-8", "replace")[len(prefix) :]: one.value for one in page.kvs}
+            if len(records) > MOST_ENDPOINTS:
+                break
+        assert first is not None
+        return records, first
+
+    def _wait(self, wait_seconds: float) -> None:
+        """Wait for changes and apply them; keys of which some may be missing have to be read again."""
+        try:
+            if self._watch is None or self._watch.is_closed:
+                self._watch = self._opened()
+            left = max(0.0, self._proven_at + PROOF_SECONDS - self._clock())
+            with self._waking:
+                self._is_waiting = not self._is_woken
+            if not self._is_waiting:
+                return
+            self._apply(self._watch.receive(min(wait_seconds, left)))
+            if self._clock() >= self._proven_at + PROOF_SECONDS and not self._proves(self._watch):
+                self._forget()
+        except StoreError as error:
+            if self._watch is not None and self._watch.is_closed and not self._is_closed:
+                # Another one goes on from its revision.
+                return
+            if error.status is Status.OUT_OF_RANGE:
+                # The changes from that revision on are compacted.
+                self._forget()
+            else:
+                raise
+
+    def _opened(self) -> KeyWatch:
+        if self._count is None:
+            request = prefix_range(self._watched) | {"count_only": True, "revision": self._revision}
+            self._count = self._gateway.ask("kv/range", request, Range).count
+        return self._gateway.watch(self._watched, self._revision + 1)
+
+    def _apply(self, changes: list[KeyChange] | None) -> None:
+        """Apply changes, and those that have come meanwhile, as many as a list may have: then it is told."""
+        left = MOST_ENDPOINTS
+        while changes and self._watch is not None:
+            left -= len(changes)
+            for change in changes:
+                self._apply_one(change)
+            changes = self._watch.receive(0.0) if left > 0 else None
+
+    def _apply_one(self, change: KeyChange) -> None:
+        key, revision = change.kv.key.decode("utf-8", "replace"), change.kv.mod_revision
+        is_deleted = change.type == "DELETE"
+        self._revision = max(self._revision, revision)
+        if self._count is not None:
+            self._count += -1 if is_deleted else change.kv.version == 1
+        service, _, name = key[len(self._prefix) :].partition("/")
+        keys = self._keys.get(service)
+        if keys is None or keys.error is not None or revision <= keys.revision:
+            # A list that was read later has it, or the next one will.
+            return
+        if is_deleted:
+            keys.records.pop(name, None)
+        elif name in keys.records or len(keys.records) <= MOST_ENDPOINTS:
+            keys.records[name] = change.kv.value
+        self._changed.add(service)
+
+    def _proves(self, watch: KeyWatch) -> bool:
+        """Return whether the keys are those of a member with a quorum, by their number at a revision."""
+        found = self._gateway.ask("kv/range", prefix_range(self._watched) | {"count_only": True}, Range)
+        if self._went_back(found.header):
+            return False
+        self._proven_at = self._clock()
+        if found.count == self._count and not self._has_newer(found.header):
+            return True
+        # A change is under way, or the watch is dead.
+        self._apply(changes := watch.receive(UNDER_WAY_SECONDS))
+        return bool(changes)
+
+    def _has_newer(self, header: Header) -> bool:
+        """Return whether a key was written after the known revision, if it is time to look."""
+        if header.revision == self._revision or self._clock() < self._searched_at + VALUES_SECONDS:
+            return False
+        self._searched_at = self._clock()
+        newer = {"limit": 1, "keys_only": True, "min_mod_revision": self._revision + 1}
+        return bool(self._gateway.ask("kv/range", prefix_range(self._watched) | newer, Range).kvs)
+
+    def _went_back(self, header: Header) -> bool:
+        return header.revision < self._revision or header.cluster_id != self._cluster

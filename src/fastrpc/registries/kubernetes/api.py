@@ -1,0 +1,224 @@
+"""Requests to an apiserver for EndpointSlices: pages and watches. Blocking, for threads."""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from fastrpc.bounded_http import (
+    ANSWER_SECONDS,
+    BoundedHttpClient,
+    HttpError,
+    LineStream,
+    Response,
+    check_values,
+    decoded,
+)
+from fastrpc.config import TLS
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.secrets import Secret
+from fastrpc.status import Status
+from fastrpc.tls.ends import HttpEnd
+
+__all__ = ["Api", "ApiAccess", "ListPage", "ObjectMeta"]
+
+A = TypeVar("A", Response, LineStream)
+
+#: Slices of a page, as client-go has it. With 100 endpoints each they have some 14 MiB, below the limit of a response.
+PAGE_SLICES = 500
+
+#: Seconds for all pages of a list.
+PAGES_SECONDS = 30.0
+
+#: Seconds after which the apiserver ends a watch, drawn anew for each, so that they do not end together.
+WATCH_SECONDS = 240.0, 480.0
+
+#: Bytes a second of a watch: some hundred slices of 100 endpoints, as each change sends a whole slice.
+WATCH_BYTES_PER_SECOND = 4 * 1024 * 1024
+
+_STATUSES = {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 410: Status.OUT_OF_RANGE}
+
+
+class ObjectMeta(msgspec.Struct, rename="camel"):
+    """The metadata of a list or an object."""
+
+    name: str = ""
+    resource_version: str = ""
+    labels: dict[str, str] | None = None
+    continues: str = msgspec.field(name="continue", default="")
+
+
+class ListPage(msgspec.Struct):
+    """A page of a list; its metadata has the token of the next one."""
+
+    metadata: ObjectMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _Refusal(msgspec.Struct):
+    """The object `Status`."""
+
+    message: str = ""
+
+
+class ApiAccess:
+    """The apiserver, and the credentials for it.
+
+    Args:
+        base: the path before `/apis`, "" without one.
+        tls: None is plain HTTP.
+        token: None sends none.
+    """
+
+    def __init__(
+        self, place: tuple[str, int], namespace: str, *, base: str, tls: TLS | None, token: Secret | None
+    ) -> None:
+        self.place = place
+        self.token = token
+        self.target = f"{base}/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        self._encrypt = None if tls is None else HttpEnd(tls, place[0]).wrap
+
+    def connect(self) -> BoundedHttpClient:
+        """Return a client, which connects when it is used."""
+        host, port = self.place
+        return BoundedHttpClient(host, port, encrypt=self._encrypt)
+
+
+class Api:
+    """A client of the apiserver, for one thread; another thread may call `interrupt` and `close`.
+
+    Args:
+        selector: of the labels of slices; "" selects all of the namespace.
+    """
+
+    def __init__(self, access: ApiAccess, selector: str) -> None:
+        self._access = access
+        self._selector = {"labelSelector": selector} if selector else {}
+        self._http = access.connect()
+        self._watch: LineStream | None = None
+
+    def pages(self) -> Iterator[ListPage]:
+        """Yield the pages of a list, all as they are at one version; the watch before ends.
+
+        Raises:
+            StoreError: the apiserver refuses, or does not answer; OUT_OF_RANGE: a page is expired.
+        """
+        self.end_watch()
+        until = time.monotonic() + PAGES_SECONDS
+        query = self._selector | {"limit": str(PAGE_SLICES)}
+        while True:
+            answer = self._ask(self._http.request, query)
+            with self.errors():
+                if answer.status != 200:
+                    raise self._refusal(answer.status, answer.body)
+                page = decoded(answer.body, ListPage)
+            yield page
+            if not page.metadata.continues:
+                return
+            if time.monotonic() > until:
+                raise self._error(f"its pages did not come within {PAGES_SECONDS:g} s")
+            query["continue"] = page.metadata.continues
+
+    def watch(self, version: str) -> None:
+        """Watch the slices from a version on.
+
+        Raises:
+            StoreError: the apiserver refuses, or does not answer; OUT_OF_RANGE: the version is too old.
+        """
+        self.end_watch()
+        seconds = int(random.uniform(*WATCH_SECONDS))
+        query = self._selector | {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
+        }
+
+        def opened(method: str, target: str, *, headers: dict[str, str]) -> LineStream:
+            return self._http.stream(
+                method,
+                target,
+                headers=headers,
+                idle_seconds=seconds + ANSWER_SECONDS,
+                bytes_per_second=WATCH_BYTES_PER_SECOND,
+            )
+
+        stream = self._ask(opened, query)
+        if stream.status != 200:
+            with self.errors():
+                line = stream.receive(ANSWER_SECONDS) or b""
+            stream.close()
+            raise self._refusal(stream.status, line)
+        self._watch = stream
+
+    @property
+    def is_watching(self) -> bool:
+        return self._watch is not None
+
+    def receive(self, wait_seconds: float) -> bytes | None:
+        """Return the next line of the watch; None if none begins within `wait_seconds`; b"" is its end.
+
+        Raises:
+            StoreError: the watch failed.
+        """
+        with self.errors():
+            line = b"" if self._watch is None else self._watch.receive(wait_seconds)
+            check_values(line or b"")
+        if line == b"":
+            self._watch = None
+        return line
+
+    def end_watch(self) -> None:
+        """End the watch, if there is one."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
+    def interrupt(self) -> None:
+        """End the watch, even while another thread waits for its events."""
+        self._http.interrupt()
+
+    def close(self) -> None:
+        """Close the connection, even while another thread waits for an answer on it."""
+        self._http.close()
+
+    def _ask(self, send: Callable[..., A], query: dict[str, str]) -> A:
+        """Send a request with the present token; after a 401 once more, if the token has changed."""
+        target, token = f"{self._access.target}?{urlencode(query)}", self._token()
+        with self.errors():
+            answer = send("GET", target, headers=_headers(token))
+            if answer.status == 401 and (newer := self._token()) != token:
+                self._http.drop()
+                answer = send("GET", target, headers=_headers(newer))
+        return answer
+
+    def _token(self) -> str | None:
+        return None if self._access.token is None else self._access.token()
+
+    def _refusal(self, status: int, body: bytes) -> StoreError:
+        """Return the error for an answer that refuses."""
+        message = ""
+        with contextlib.suppress(HttpError):
+            message = f": {decoded(body, _Refusal).message}"
+        # A server's text, escaped for printing.
+        return self._error(str(HttpError(f"it answered {status}{message}")), _STATUSES.get(status))
+
+    def _error(self, text: str, status: Status | None = None) -> StoreError:
+        host, port = self._access.place
+        return StoreError(f"the apiserver at {host}:{port}: {text}", status=status or Status.UNAVAILABLE)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn errors of HTTP inside the block into StoreError."""
+        try:
+            yield
+        except HttpError as error:
+            raise self._error(str(error)) from error
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    return {"Accept": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})

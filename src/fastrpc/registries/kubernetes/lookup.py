@@ -1,0 +1,342 @@
+"""Follow EndpointSlices like the reflector of client-go: a list, then a watch from its version."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from fastrpc.bounded_http import HttpError, decoded
+from fastrpc.config.delays import Delays
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError, StoreError
+from fastrpc.registries.base.backend import Entry, Lease, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.poller import BACKOFF
+from fastrpc.registries.base.record import RecordError, read_texts
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
+from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.kubernetes.api import Api, ApiAccess, ObjectMeta
+from fastrpc.registries.kubernetes.slices import Reading, Slice, chosen, read_slice, selector_of
+from fastrpc.status import Status
+
+__all__ = ["KubernetesSlices", "SliceLookup"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+#: Seconds of silence after which a watch is opened anew: the apiserver sends a bookmark a minute.
+SILENT_SECONDS = 90.0
+
+#: A watch that ended sooner counts as failed, as in client-go.
+SHORT_SECONDS = 1.0
+
+#: Events that are applied before the list is given: then it is not held up.
+EVENTS_AT_ONCE = 1_000
+
+#: Endpoints of all services together; further ones are ignored.
+MOST_SHARED = 100_000
+
+#: Seconds between two lists without the right to watch, and until that right is asked for again.
+LIST_SECONDS, WATCH_AGAIN_SECONDS = 5.0, 60.0
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Object(msgspec.Struct):
+    metadata: ObjectMeta
+
+
+class KubernetesSlices:
+    """A backend over the EndpointSlices of a namespace."""
+
+    def __init__(self, access: ApiAccess, reading: Reading) -> None:
+        self._access = access
+        self._reading = reading
+
+    def open_lookup(self, service: str) -> SingleLookup:
+        selector_of(service)
+        return SingleLookup(self.open_shared(), service)
+
+    def open_shared(self) -> "SliceLookup":
+        return SliceLookup(self._access, self._reading)
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        raise ConfigError(
+            "Kubernetes registers pods by itself, servers cannot",
+            status=Status.UNIMPLEMENTED,
+            hint="leave the registry out: a Service lists its pods while their readiness probes succeed",
+        )
+
+    def list_services(self) -> Iterable[str]:
+        api = Api(self._access, "")
+        try:
+            listed = _Slices(api, self._reading, MOST_SHARED)
+            listed.read()
+            return {name for each in listed.found.values() for name in each.own_services}
+        finally:
+            api.close()
+
+    def close(self) -> None:
+        """There is nothing to release."""
+
+
+class _Slices:
+    """The slices that a selector selects, kept up to date step by step.
+
+    Args:
+        most: further endpoints are ignored.
+    """
+
+    def __init__(self, api: Api, reading: Reading, most: int) -> None:
+        self._api = api
+        self._reading = reading
+        self._most = most
+        self.found: dict[str, Slice] = {}
+        #: The services whose slices have changed since this was last emptied.
+        self.changed: set[str] = set()
+        # Their endpoints; a slice without one counts as well.
+        self._size = 0
+        #: The version up to which they are known.
+        self.version = ""
+
+    def read(self) -> bool:
+        """Read all slices; return whether their version went back, as after a restored backup.
+
+        Raises:
+            StoreError: they cannot be read; OUT_OF_RANGE: a page is expired.
+        """
+        read, version = _Slices(self._api, self._reading, self._most), ""
+        for page in self._api.pages():
+            version = page.metadata.resource_version
+            with self._api.errors():
+                for text in page.items or ():
+                    read.put(read_slice(text, self._reading))
+            if read._size > self._most:
+                # Further ones would be ignored.
+                break
+        before = self.version
+        with self._api.errors():
+            self.note_version(version)
+        self.found, self._size = read.found, read._size
+        return before.isdecimal() and version.isdecimal() and int(version) < int(before)
+
+    def apply(self, line: bytes) -> None:
+        """Apply an event of a watch.
+
+        Raises:
+            StoreError: OUT_OF_RANGE: the slices have to be read again.
+        """
+        with self._api.errors():
+            event = decoded(line, _Event)
+            if event.type in ("ADDED", "MODIFIED", "DELETED"):
+                each = read_slice(event.object, self._reading)
+                self.note_version(each.version)
+                self.drop(each.name)
+                if event.type != "DELETED":
+                    self.put(each)
+            elif event.type == "BOOKMARK":
+                self.note_version(decoded(bytes(event.object), _Object).metadata.resource_version)
+            else:
+                # ERROR with a status, 410 for example, or an event of a later version.
+                raise StoreError(f"the watch has sent {event.type[:40]!r}", status=Status.OUT_OF_RANGE)
+
+    def put(self, each: Slice) -> None:
+        """Add a slice, unless there are too many."""
+        if self._size <= self._most:
+            self.found[each.name] = each
+            self._size += _size(each)
+            self.changed |= each.services
+
+    def drop(self, name: str) -> None:
+        """Remove a slice, if it is there."""
+        each = self.found.pop(name, None)
+        if each is not None:
+            self._size -= _size(each)
+            self.changed |= each.services
+
+    def note_version(self, version: str) -> None:
+        if not version:
+            raise HttpError("the answer has no resourceVersion")
+        self.version = version
+
+
+class SliceLookup:
+    """Follows the slices of services: those of the only one by a selector, those of several by that of the namespace.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(
+        self, access: ApiAccess, reading: Reading, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._access = access
+        self._reading = reading
+        self._services: dict[str, DecodedRecords] = {}
+        # The services whose lists are to be told, changed or not.
+        self._due: set[str] = set()
+        self._clock = clock
+        self._selector = ""
+        self._api = Api(access, "")
+        self._slices = _Slices(self._api, reading, MOST_SHARED)
+        self._has_to_list = True
+        # Pauses after lists that failed watches make necessary.
+        self._delays = Delays(BACKOFF)
+        # The instants at which the watch was opened, and was last heard of.
+        self._opened_at = self._heard_at = 0.0
+        # The instant before which none is opened: the right was missing.
+        self._refused_until = float("-inf")
+        # Held while a wait is woken, which ends its watch. Re-entrant: a finalizer may close the lookup.
+        self._waking = threading.RLock()
+        self._is_woken = self._is_waiting = self._is_closed = False
+
+    def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
+        self._due |= again | (services - self._services.keys())
+        self._services = {name: self._services.get(name) or DecodedRecords(_read) for name in services}
+        self._has_to_list = self._has_to_list or bool(again)
+        selector = selector_of(next(iter(services))) if len(services) == 1 else ""
+        if selector != self._selector:
+            self._select(selector)
+
+    def _select(self, selector: str) -> None:
+        """Follow the slices that another selector selects."""
+        version = self._slices.version
+        with self._waking:
+            self._api.close()
+            self._selector, self._api = selector, Api(self._access, selector)
+            if self._is_closed:
+                self._api.close()
+        self._slices = _Slices(self._api, self._reading, MOST_ENDPOINTS if selector else MOST_SHARED)
+        self._slices.version = version
+        self._has_to_list = True
+
+    def fetch(self, wait_seconds: float) -> Mapping[str, Listing]:
+        pause, is_restart = 0.0, False
+        try:
+            if not (self._has_to_list or self._due) and wait_seconds > 0:
+                pause = self._follow(wait_seconds)
+            if self._has_to_list:
+                is_restart = self._list()
+                self._due |= self._services.keys()
+        except StoreError:
+            self._has_to_list = True
+            self._api.end_watch()
+            raise
+        finally:
+            with self._waking:
+                if self._is_woken and self._is_waiting:
+                    # Another watch goes on from its version.
+                    self._api.end_watch()
+                self._is_woken = self._is_waiting = False
+        changed, self._due = (self._due | self._slices.changed) & self._services.keys(), set()
+        self._slices.changed.clear()
+        return self._listings(changed, pause, is_restart=is_restart)
+
+    def _listings(self, services: set[str], pause: float, *, is_restart: bool) -> dict[str, Listing]:
+        slices: dict[str, list[Slice]] = {service: [] for service in services}
+        for each in self._slices.found.values():
+            for service in each.services & services:
+                slices[service].append(each)
+        listings = {}
+        for service, found in slices.items():
+            decoded_records = self._services[service]
+            entries: list[Entry] = decoded_records.entries((one.address, one.texts) for one in chosen(found))
+            entries += [(each.name, each.error) for each in found if each.error is not None]
+            listings[service] = Listing(entries, pause_seconds=pause, is_restart=is_restart)
+        return listings
+
+    def wake(self) -> None:
+        with self._waking:
+            self._is_woken = True
+            if self._is_waiting:
+                self._api.interrupt()
+
+    def close(self) -> None:
+        with self._waking:
+            self._is_closed = True
+            self._api.close()
+
+    def _list(self) -> bool:
+        """Read all slices; return whether the apiserver has lost changes."""
+        try:
+            went_back = self._slices.read()
+        except StoreError as error:
+            if error.status is not Status.OUT_OF_RANGE:
+                raise
+            # A page was expired.
+            went_back = self._slices.read()
+        self._has_to_list = False
+        return went_back
+
+    def _follow(self, wait_seconds: float) -> float:
+        """Wait for changes and apply them; return the pause after a list, where one is necessary."""
+        try:
+            if self._api.is_watching or self._opens():
+                with self._waking:
+                    self._is_waiting = not self._is_woken
+                if self._is_waiting:
+                    self._receive(wait_seconds)
+                return 0.0
+            pause = LIST_SECONDS
+        except StoreError as error:
+            if self._is_woken and not self._is_closed:
+                return 0.0
+            if error.status is not Status.OUT_OF_RANGE:
+                raise
+            # The changes since that version are gone.
+            self._api.end_watch()
+            pause = self._delays.take()
+        self._has_to_list = True
+        return pause
+
+    def _opens(self) -> bool:
+        """Open a watch; return False without the right to."""
+        now = self._clock()
+        if now < self._refused_until:
+            return False
+        try:
+            self._api.watch(self._slices.version)
+        except StoreError as error:
+            if error.status is not Status.PERMISSION_DENIED:
+                raise
+            if self._refused_until == float("-inf"):
+                logger.warning(
+                    "slices are listed every %g s, as they cannot be watched: %s", LIST_SECONDS, error
+                )
+            self._refused_until = now + WATCH_AGAIN_SECONDS
+            return False
+        self._opened_at = self._heard_at = now
+        return True
+
+    def _receive(self, wait_seconds: float) -> None:
+        """Wait for an event, and apply it with those that have come meanwhile."""
+        line = self._api.receive(wait_seconds)
+        for left in reversed(range(EVENTS_AT_ONCE)):
+            if not line:
+                break
+            self._heard_at = self._clock()
+            self._slices.apply(line)
+            line = self._api.receive(0.0) if left else None
+        now = self._clock()
+        if now - self._opened_at >= SHORT_SECONDS:
+            self._delays.reset()
+        elif line == b"" and not self._is_woken:
+            raise StoreError("the watch ended at once", status=Status.OUT_OF_RANGE)
+        if now - self._heard_at >= SILENT_SECONDS:
+            # Opened anew, it shows that the apiserver answers.
+            self._api.end_watch()
+
+
+def _size(each: Slice) -> int:
+    return max(1, len(each.members))
+
+
+def _read(address: str, texts: dict[str, str]) -> Entry:
+    try:
+        return address, read_texts(address, texts)
+    except RecordError as error:
+        return address, error

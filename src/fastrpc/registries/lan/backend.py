@@ -1,0 +1,74 @@
+"""Lookups and leases over announcements."""
+
+from collections.abc import Iterable
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError, StoreError
+from fastrpc.registries.base.announced import AnnouncedLookup
+from fastrpc.registries.base.backend import Lease
+from fastrpc.registries.base.record import encode_record
+from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.lan.datagrams import RECORD_BYTES
+from fastrpc.registries.lan.node import ANNOUNCE_SECONDS, LanNode
+
+__all__ = ["LanBackend", "LanLease"]
+
+
+class LanBackend:
+    """A backend over what instances announce."""
+
+    def __init__(self, node: LanNode) -> None:
+        self._node = node
+
+    def open_lookup(self, service: str) -> SingleLookup:
+        return SingleLookup(self.open_shared(), service)
+
+    def open_shared(self) -> AnnouncedLookup:
+        return AnnouncedLookup(self._node)
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        record = encode_record(endpoint)
+        size = len(service.encode()) + len(record)
+        if size > RECORD_BYTES:
+            raise ConfigError(
+                f"{endpoint} has a record of {size} bytes with its service, a datagram holds {RECORD_BYTES}",
+                hint="give it fewer labels",
+            )
+        return LanLease(self._node, service, record)
+
+    def list_services(self) -> Iterable[str]:
+        self._node.start()
+        with self._node.changed:
+            self._node.wait(lambda: True, 0.0)
+            return self._node.members.services()
+
+    def close(self) -> None:
+        self._node.close()
+
+
+class LanLease:
+    """One record of this program; the node announces it again and again."""
+
+    renew_seconds = ANNOUNCE_SECONDS
+
+    def __init__(self, node: LanNode, service: str, record: bytes) -> None:
+        self._node = node
+        self._service = service
+        self._record = record
+        self._is_announced = False
+
+    def acquire(self) -> None:
+        if not self._is_announced:
+            self._node.publish(self._service, self._record)
+            self._is_announced = True
+        self.renew()
+
+    def renew(self) -> bool:
+        if self._node.error is not None:
+            raise StoreError(f"announcements cannot be sent: {self._node.error}") from self._node.error
+        return self._is_announced
+
+    def release(self) -> None:
+        if self._is_announced:
+            self._is_announced = False
+            self._node.withdraw(self._service, self._record)

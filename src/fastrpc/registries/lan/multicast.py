@@ -1,0 +1,133 @@
+"""Multicast on every interface of this machine, IPv4 and IPv6, never beyond the link."""
+
+import contextlib
+import errno
+import ipaddress
+import socket
+import struct
+
+__all__ = ["Multicast"]
+
+GROUP_4, GROUP_6, PORT = "239.255.73.31", "ff02::7331", 8973
+
+#: Of Linux, for which Python has no names: receive from groups that this socket has joined, not from those of others.
+_IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
+
+
+class Multicast:
+    """Sockets that send to a group and receive from it.
+
+    Args:
+        interface: the only one to use; None uses all.
+
+    Raises:
+        OSError: no socket could be opened.
+    """
+
+    def __init__(self, interface: str | None) -> None:
+        self._interface = interface
+        self.sockets: list[socket.socket] = []
+        # Pairs of a family and the index of an interface.
+        self._joined: set[tuple[int, int]] = set()
+        errors: list[OSError] = []
+        for make in (_open_4, _open_6):
+            try:
+                self.sockets.append(make())
+            except OSError as error:
+                errors.append(error)
+        if not self.sockets:
+            raise errors[0]
+        self.join()
+
+    def send(self, data: bytes) -> None:
+        """Send a datagram on each interface.
+
+        Raises:
+            OSError: none takes it.
+        """
+        failed: OSError | None = None
+        is_sent = False
+        for one, index in self.join():
+            try:
+                _choose(one, index)
+                one.sendto(data, (GROUP_4 if one.family == socket.AF_INET else GROUP_6, PORT))
+                is_sent = True
+            except OSError as error:
+                failed = error
+        if not is_sent:
+            raise failed or OSError("no interface can send to a group")
+
+    def close(self) -> None:
+        for one in self.sockets:
+            one.close()
+
+    def join(self) -> list[tuple[socket.socket, int]]:
+        """Join the group on interfaces that are new; return each socket with the index of each interface."""
+        present = {index for index, name in socket.if_nameindex() if self._interface in (None, name)}
+        self._joined = {each for each in self._joined if each[1] in present}
+        places = [(one, index) for one in self.sockets for index in present]
+        for one, index in places:
+            if (one.family, index) not in self._joined and _has_joined(one, index):
+                self._joined.add((one.family, index))
+        return places
+
+
+def _open_4() -> socket.socket:
+    one = _open(socket.AF_INET)
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+    one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
+    return _bound(one, GROUP_4)
+
+
+def _open_6() -> socket.socket:
+    one = _open(socket.AF_INET6)
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
+    # Not at the group: its address has a scope for each interface.
+    return _bound(one, "::")
+
+
+def _open(family: socket.AddressFamily) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_DGRAM)
+    one.setblocking(False)
+    # All programs of this machine get each datagram.
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return one
+
+
+def _bound(one: socket.socket, host: str) -> socket.socket:
+    try:
+        one.bind((host, PORT))
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _has_joined(one: socket.socket, index: int) -> bool:
+    """Join the group on an interface; False as long as that has no address of the family."""
+    try:
+        if one.family == socket.AF_INET:
+            one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _mreqn(index))
+        else:
+            group = ipaddress.IPv6Address(GROUP_6).packed
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group + struct.pack("@I", index))
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return True
+
+
+def _choose(one: socket.socket, index: int) -> None:
+    """Have the next datagram leave by an interface."""
+    if one.family == socket.AF_INET:
+        one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _mreqn(index))
+    else:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, struct.pack("@I", index))
+
+
+def _mreqn(index: int) -> bytes:
+    """Return `struct ip_mreqn`: group, address, index of the interface."""
+    return struct.pack("@4s4si", ipaddress.IPv4Address(GROUP_4).packed, bytes(4), index)

@@ -1,0 +1,315 @@
+"""This program on the network: one thread receives datagrams, announces records, and answers queries."""
+
+import contextlib
+import itertools
+import logging
+import random
+import secrets
+import selectors
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.record import RecordError
+from fastrpc.registries.lan.datagrams import (
+    ANNOUNCE,
+    DATAGRAM_BYTES,
+    GOODBYE,
+    NO_NONCE,
+    QUERY,
+    TIME_BYTES,
+    LanDatagram,
+    bodies_of,
+    checked_datagram,
+    signed_datagram,
+)
+from fastrpc.registries.lan.keys import LanKeys
+from fastrpc.registries.lan.members import RECORD_SECONDS, LanMembers
+from fastrpc.registries.lan.multicast import Multicast
+from fastrpc.watched_file import WatchedFile
+
+__all__ = ["LanNode"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+#: Seconds between two announcements, and by which share they differ.
+ANNOUNCE_SECONDS, JITTER = 5.0, 0.2
+
+#: An answer to a query comes after up to this many seconds, and that many after the last announcement: it is for all
+#: that have asked meanwhile. A client that has just started heard no announcement, so none replaces an answer.
+ANSWER_SECONDS = 0.1
+
+#: Most queries that are answered at once, each with its nonce.
+MOST_ANSWERS = 8
+
+#: Least seconds between two queries for the sake of instances that only an answer can admit.
+STRANGER_SECONDS = 1.0
+
+#: Seconds from the start to each query; further ones are for lost datagrams.
+QUERIES = (0.0, 0.3, 1.0)
+
+#: Seconds after the first query in which the answers are awaited.
+SETTLE_SECONDS = 0.15
+
+#: Goodbyes of a record, and seconds between them.
+GOODBYES, GOODBYE_SECONDS = 3, 0.05
+
+#: Seconds between two searches for records that have ended.
+EXPIRE_SECONDS = 0.5
+
+#: Datagrams that are read in a tenth of a second; the system drops the rest.
+TURN_DATAGRAMS, TURN_SECONDS = 2_000, 0.1
+
+#: Datagrams that are read without looking at the clock.
+BATCH_DATAGRAMS = 256
+
+
+class LanNode:
+    """The records of this program, and what others announce.
+
+    Args:
+        interface: the only one to use; None uses all.
+    """
+
+    def __init__(self, keys: WatchedFile[LanKeys], interface: str | None) -> None:
+        self._keys = keys
+        self._interface = interface
+        self.members = LanMembers()
+        #: Held while records are read or changed; told of each change of a list. Re-entrant: a finalizer may close a
+        #: lookup on any line of the thread that holds it.
+        self.changed = threading.Condition(threading.RLock())
+        self.error: OSError | None = None
+        #: Tenths of a second in which more datagrams came than are read.
+        self.flooded_turns = 0
+        self._told = 0
+        self._own: Counter[tuple[str, bytes]] = Counter()
+        self._leaving: dict[tuple[str, bytes], int] = {}
+        started = int(time.time() * 1000).to_bytes(TIME_BYTES, "big")
+        self._instance = started + secrets.token_bytes(16 - TIME_BYTES)
+        self._sequence = itertools.count(1)
+        # The nonces of the queries to be answered.
+        self._nonces: list[bytes] = []
+        # Instants at which something is due; the queries not made yet.
+        self._announce_at = self._answer_at = self._goodbye_at = float("inf")
+        self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = float(
+            "-inf"
+        )
+        self._query_at: list[float] = []
+        self._thread: threading.Thread | None = None
+        self._settled_at = 0.0
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Open the sockets and begin to listen; ask who is there.
+
+        Raises:
+            StoreError: no socket could be opened.
+        """
+        with self.changed:
+            if self._thread is not None or self._is_closed:
+                return
+            try:
+                self._multicast = Multicast(self._interface)
+            except OSError as error:
+                raise StoreError(f"no socket for announcements could be opened: {error}") from error
+            self._woken, self._waker = socket.socketpair()
+            self._woken.setblocking(False)
+            now = time.monotonic()
+            self._query_at = [now + seconds for seconds in QUERIES]
+            self._settled_at = now + SETTLE_SECONDS
+            thread = threading.Thread(target=self._run, name="fastrpc registry lan", daemon=True)
+            thread.start()
+            self._thread = thread
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each change of a list."""
+        return self.members.version
+
+    def records(self, services: Iterable[str]) -> dict[str, list[tuple[str, bytes]]]:
+        """Return the records of services; hold `changed`."""
+        return {service: self.members.records(service) for service in services}
+
+    def publish(self, service: str, record: bytes) -> None:
+        """Announce a record from now on."""
+        self.start()
+        with self.changed:
+            self._own[service, record] += 1
+            self._leaving.pop((service, record), None)
+            self._announce_at = float("-inf")
+        self._wake()
+
+    def withdraw(self, service: str, record: bytes) -> None:
+        """End what `publish` began."""
+        with self.changed:
+            self._own[service, record] -= 1
+            if self._own[service, record] <= 0:
+                del self._own[service, record]
+                self._leaving[service, record] = GOODBYES
+                self._goodbye_at = float("-inf")
+        self._wake()
+
+    def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
+        """Wait until a condition holds, but not before the first query can have been answered; hold `changed`."""
+        self._wait(lambda: False, self._settled_at - time.monotonic())
+        self._wait(is_over, wait_seconds)
+
+    def _wait(self, is_over: Callable[[], bool], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not (self._is_closed or is_over()) and (left := until - time.monotonic()) > 0:
+            self.changed.wait(left)
+
+    def close(self) -> None:
+        """Send the last goodbyes and end the thread."""
+        with self.changed:
+            self._is_closed = True
+            self.changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            self._wake()
+            thread.join(RECORD_SECONDS)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            self._waker.send(b"\0")
+
+    def _run(self) -> None:
+        """Serve until closed; the body of the thread."""
+        with selectors.DefaultSelector() as selector, self._woken, self._waker:
+            selector.register(self._woken, selectors.EVENT_READ)
+            for one in self._multicast.sockets:
+                selector.register(one, selectors.EVENT_READ)
+            try:
+                while not self._is_closed:
+                    self._turn(selector)
+                while self._leaving:
+                    self._say_goodbye()
+            finally:
+                self._multicast.close()
+
+    def _turn(self, selector: selectors.BaseSelector) -> None:
+        """Read the datagrams of a tenth of a second, then do what is due."""
+        until, left = time.monotonic() + TURN_SECONDS, TURN_DATAGRAMS
+        keys = self._keys.value
+        while left > 0 and not self._is_closed:
+            with self.changed:
+                wait = min(until, self._due()) - time.monotonic()
+            if wait <= 0:
+                break
+            for found, _ in selector.select(wait):
+                if found.fileobj is self._woken:
+                    with contextlib.suppress(BlockingIOError):
+                        self._woken.recv(4096)
+                else:
+                    left -= self._receive(found.fileobj, keys)  # type: ignore[arg-type]
+        if left <= 0:
+            self._note_flood()
+            with self.changed:
+                self._wait(lambda: False, until - time.monotonic())
+        self._keys.look()
+        with self.changed:
+            now = time.monotonic()
+            # During a flood and shortly after it announcements may have been dropped.
+            if now >= self._expire_at and now - self._flooded_at > RECORD_SECONDS:
+                self._expire_at = now + EXPIRE_SECONDS
+                self.members.expire()
+            self._act()
+            self._tell()
+
+    def _receive(self, one: socket.socket, keys: LanKeys) -> int:
+        """Read datagrams that have come; return their number."""
+        count = 0
+        with self.changed:
+            while count < BATCH_DATAGRAMS:
+                try:
+                    data = one.recv(DATAGRAM_BYTES + 1)
+                except OSError:
+                    # No more have come, or an interface went away.
+                    break
+                count += 1
+                datagram = checked_datagram(data, keys)
+                if datagram is None:
+                    continue
+                if datagram.kind == QUERY:
+                    self._note_query(datagram)
+                    continue
+                try:
+                    self.members.take(datagram)
+                except RecordError as error:
+                    logger.warning("a datagram of %s is left out: %s", datagram.instance.hex()[:8], error)
+            self._tell()
+        return count
+
+    def _tell(self) -> None:
+        """Wake those that wait, if a list has changed."""
+        if self.members.version != self._told:
+            self._told = self.members.version
+            self.changed.notify_all()
+
+    def _note_query(self, datagram: LanDatagram) -> None:
+        if not self._own or datagram.instance == self._instance or len(self._nonces) >= MOST_ANSWERS:
+            return
+        if not self.members.takes_query(datagram):
+            return
+        self._nonces.append(datagram.nonce)
+        if self._answer_at == float("inf"):
+            soon = time.monotonic() + random.uniform(0.0, ANSWER_SECONDS)
+            self._answer_at = max(soon, self._announced_at + ANSWER_SECONDS)
+
+    def _note_flood(self) -> None:
+        now = time.monotonic()
+        if now - self._flooded_at > RECORD_SECONDS:
+            text = "more than %d datagrams a second arrive, the rest is dropped; no record expires meanwhile"
+            logger.warning(text, TURN_DATAGRAMS / TURN_SECONDS)
+        self._flooded_at = now
+        self.flooded_turns += 1
+
+    def _due(self) -> float:
+        return min(self._announce_at, self._answer_at, self._goodbye_at, *self._query_at[:1])
+
+    def _act(self) -> None:
+        """Send what is due."""
+        now = time.monotonic()
+        if now >= self._goodbye_at:
+            self._say_goodbye()
+            self._goodbye_at = now + GOODBYE_SECONDS if self._leaving else float("inf")
+        if now >= min(self._announce_at, self._answer_at):
+            for nonce in self._nonces or [NO_NONCE]:
+                self._send(ANNOUNCE, list(self._own), nonce)
+            self._announced_at, self._nonces = now, []
+            self._answer_at = float("inf")
+            spread = random.uniform(1 - JITTER, 1 + JITTER)
+            self._announce_at = now + ANNOUNCE_SECONDS * spread if self._own else float("inf")
+        if now >= self._join_at:
+            self._join_at = now + ANNOUNCE_SECONDS
+            with contextlib.suppress(OSError):
+                self._multicast.join()
+        is_asked_lately = now - self._asked_at < STRANGER_SECONDS
+        if (self._query_at and now >= self._query_at[0]) or (
+            self.members.has_stranger and not is_asked_lately
+        ):
+            del self._query_at[: bool(self._query_at and now >= self._query_at[0])]
+            self._asked_at = now
+            self._emit(QUERY, self.members.query(), b"")
+
+    def _say_goodbye(self) -> None:
+        self._send(GOODBYE, list(self._leaving), NO_NONCE)
+        self._leaving = {each: left - 1 for each, left in self._leaving.items() if left > 1}
+
+    def _send(self, kind: int, records: Sequence[tuple[str, bytes]], nonce: bytes) -> None:
+        for body in bodies_of(records):
+            self._emit(kind, nonce, body)
+
+    def _emit(self, kind: int, nonce: bytes, body: bytes) -> None:
+        milliseconds = int(time.time() * 1000)
+        datagram = LanDatagram(kind, milliseconds, self._instance, next(self._sequence), nonce, body)
+        try:
+            self._multicast.send(signed_datagram(datagram, self._keys.value))
+            self.error = None
+        except OSError as error:
+            if self.error is None:
+                logger.warning("announcements cannot be sent: %s", error)
+            self.error = error

@@ -1,0 +1,287 @@
+"""Servers on the local network by DNS-SD over multicast DNS (RFC 6762, RFC 6763), with the package `zeroconf`.
+
+Services are of the type `_fastrpc._tcp`. The text of each has the pairs `service` and `record0`, `record1`, …: the
+parts of a JSON record, as a pair has at most 255 bytes. Anyone on the network can announce; TLS shows who a server is.
+
+Option: `interface`.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError, StoreError
+from fastrpc.registries.base.announced import AnnouncedLookup
+from fastrpc.registries.base.backed import BackedRegistry
+from fastrpc.registries.base.backend import Lease
+from fastrpc.registries.base.record import encode_record
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
+from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.base.urls import RegistryURL
+
+__all__ = ["MdnsLease", "MdnsNetwork", "MdnsServices", "open_mdns"]
+
+TYPE = "_fastrpc._tcp.local."
+
+#: Seconds for which others keep a record without hearing of it again; a server that was killed stays that long.
+TTL_SECONDS = 120
+
+#: Seconds between two looks at a lease; the package announces by itself.
+RENEW_SECONDS = 10.0
+
+#: Seconds after the start in which answers are awaited.
+SETTLE_SECONDS = 0.5
+
+#: Milliseconds for the text of a service that was announced without it; most texts that are asked for at once.
+TEXT_MILLISECONDS, MOST_ASKED = 1_000, 100
+
+#: Most bytes of a text, and of a value in it.
+TEXT_BYTES, VALUE_BYTES = 1_200, 240
+
+
+def open_mdns(url: RegistryURL) -> BackedRegistry:
+    """Open `mdns://`.
+
+    Raises:
+        ConfigError: the URL has a place, or `zeroconf` is not installed.
+    """
+    if url.place:
+        raise ConfigError(
+            f"{url}: the network is no place",
+            hint="write mdns:// for the registry, mdns://arith for a target",
+        )
+    network = MdnsNetwork(url.package("zeroconf", "zeroconf"), url.take("interface", None, str))
+    return BackedRegistry(MdnsServices(network), str(url), **url.take_shared())
+
+
+class MdnsNetwork:
+    """The services that are announced now; one browser for all lookups.
+
+    Args:
+        package: the module `zeroconf`.
+        interface: the only one to use; None uses all.
+    """
+
+    def __init__(self, package: Any, interface: str | None) -> None:
+        #: The module `zeroconf`.
+        self.package = package
+        self._interface = interface
+        #: Held while services are read or changed; told of each change. Re-entrant: a finalizer may close a lookup.
+        self.changed = threading.Condition(threading.RLock())
+        # The service and the record of each name; those without a record have none.
+        self._found: dict[str, tuple[str, bytes]] = {}
+        self.version = 0
+        # Names whose texts are asked for.
+        self._asked: dict[str, Any] = {}
+        self._zeroconf: Any = None
+        self._browser: Any = None
+        self._settled_at = 0.0
+
+    def start(self) -> Any:
+        """Begin to listen, and return the package's responder.
+
+        Raises:
+            StoreError: no socket could be opened.
+        """
+        with self.changed:
+            if self._zeroconf is None:
+                with self.outages():
+                    choice = self.package.InterfaceChoice.All
+                    addresses = choice if self._interface is None else _addresses(self._interface)
+                    self._zeroconf = self.package.Zeroconf(interfaces=addresses)
+                self._settled_at = time.monotonic() + SETTLE_SECONDS
+                self._browser = self.package.ServiceBrowser(self._zeroconf, TYPE, handlers=[self._note])
+            return self._zeroconf
+
+    def records(self, services: Iterable[str]) -> dict[str, list[tuple[str, bytes]]]:
+        """Return the names and records of services; the latest come first, as the first of an address counts."""
+        found: dict[str, list[tuple[str, bytes]]] = {service: [] for service in services}
+        for name, (service, record) in sorted(self._found.items(), reverse=True):
+            if service in found:
+                found[service].append((name, record))
+        return found
+
+    def services(self) -> set[str]:
+        return {service for service, _ in self._found.values()}
+
+    def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
+        """Wait until a condition holds, but not before the first answers can have come; hold `changed`."""
+        self._wait(lambda: False, self._settled_at - time.monotonic())
+        self._wait(is_over, wait_seconds)
+
+    def _wait(self, is_over: Callable[[], bool], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not is_over() and (left := until - time.monotonic()) > 0:
+            self.changed.wait(left)
+
+    def close(self) -> None:
+        if self._browser is not None:
+            # The responder leaves its thread behind.
+            self._browser.cancel()
+        if self._zeroconf is not None:
+            self._zeroconf.close()
+
+    @contextlib.contextmanager
+    def outages(self) -> Iterator[None]:
+        """Turn errors of sockets and of the package inside the block into StoreError."""
+        try:
+            yield
+        except (OSError, self.package.Error) as error:
+            raise StoreError(f"multicast DNS: {error or type(error).__name__}") from error
+
+    def _note(self, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
+        """Take a change; the browser's thread calls it, and does not wait for the text of a name without one."""
+        info = None
+        if state_change is not self.package.ServiceStateChange.Removed:
+            # A name of another type is an error of the package; raised here it would end the browser's thread.
+            with contextlib.suppress(self.package.Error):
+                info = self.package.ServiceInfo(service_type, name)
+                info.load_from_cache(zeroconf)
+        with self.changed:
+            self._asked.pop(name, None)
+            if info is not None and not info.properties:
+                self._ask(zeroconf, name, info)
+                return
+        self._take(name, info)
+
+    def _ask(self, zeroconf: Any, name: str, info: Any) -> None:
+        """Ask for the text of a name in the background; hold `changed`."""
+        if len(self._asked) >= MOST_ASKED:
+            return
+
+        def take(_: object) -> None:
+            with self.changed:
+                is_wanted = self._asked.get(name) is info
+                if is_wanted:
+                    del self._asked[name]
+            if is_wanted:
+                self._take(name, info)
+
+        self._asked[name] = info
+        asking = asyncio.run_coroutine_threadsafe(
+            info.async_request(zeroconf, TEXT_MILLISECONDS), zeroconf.loop
+        )
+        asking.add_done_callback(take)
+
+    def _take(self, name: str, info: Any) -> None:
+        """Take the text of a name, or its absence."""
+        found = _read_text(info.properties) if info is not None and info.properties else None
+        with self.changed:
+            if found is None:
+                self._found.pop(name, None)
+            elif name in self._found or len(self._found) < MOST_ENDPOINTS:
+                self._found[name] = found
+            self.version += 1
+            self.changed.notify_all()
+
+
+class MdnsServices:
+    """A backend over what is announced."""
+
+    def __init__(self, network: MdnsNetwork) -> None:
+        self._network = network
+
+    def open_lookup(self, service: str) -> SingleLookup:
+        return SingleLookup(self.open_shared(), service)
+
+    def open_shared(self) -> AnnouncedLookup:
+        return AnnouncedLookup(self._network)
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        text = _text(service, encode_record(endpoint))
+        size = sum(len(name) + len(value) + 2 for name, value in text.items())
+        if size > TEXT_BYTES or len(service) > VALUE_BYTES:
+            raise ConfigError(
+                f"{endpoint} has a record of {size} bytes with its service, a text holds {TEXT_BYTES}",
+                hint="give it fewer labels",
+            )
+        if not endpoint.address.host:
+            raise ConfigError(f"{endpoint.address} is no address on a network")
+        return MdnsLease(self._network, endpoint, text)
+
+    def list_services(self) -> Iterable[str]:
+        self._network.start()
+        with self._network.changed:
+            self._network.wait(lambda: True, 0.0)
+            return self._network.services()
+
+    def close(self) -> None:
+        self._network.close()
+
+
+class MdnsLease:
+    """One announced service; the package announces it again and again."""
+
+    renew_seconds = RENEW_SECONDS
+
+    def __init__(self, network: MdnsNetwork, endpoint: Endpoint, text: dict[str, bytes]) -> None:
+        self._network = network
+        self._endpoint = endpoint
+        self._text = text
+        self._info: Any = None
+
+    def acquire(self) -> None:
+        zeroconf = self._network.start()
+        if self._info is not None:
+            return
+        address = self._endpoint.address
+        with self._network.outages():
+            # A service needs addresses, though ours read the record only.
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            # Its beginning is the time, by which readers know the latest. No other program has this name.
+            name = f"{int(time.time() * 1000):012x}-{secrets.token_hex(8)}"
+            info = self._network.package.ServiceInfo(
+                TYPE,
+                f"{name}.{TYPE}",
+                port=address.port,
+                properties=self._text,
+                server=f"{name}.local.",
+                parsed_addresses=sorted({str(one[4][0]) for one in found}),
+                host_ttl=TTL_SECONDS,
+                other_ttl=TTL_SECONDS,
+            )
+            # Its announcements follow by themselves: the wait for them would hold up all other leases.
+            begun = zeroconf.async_register_service(info, cooperating_responders=True)
+            asyncio.run_coroutine_threadsafe(begun, zeroconf.loop).result(3.0)
+            self._info = info
+
+    def renew(self) -> bool:
+        return self._info is not None
+
+    def release(self) -> None:
+        info, self._info = self._info, None
+        if info is not None:
+            with self._network.outages():
+                self._network.start().unregister_service(info)
+
+
+def _text(service: str, record: bytes) -> dict[str, bytes]:
+    """Return the text of a record."""
+    parts = [record[begin : begin + VALUE_BYTES] for begin in range(0, len(record), VALUE_BYTES)]
+    return {"service": service.encode()} | {f"record{number}": part for number, part in enumerate(parts)}
+
+
+def _read_text(text: Mapping[bytes, bytes | None]) -> tuple[str, bytes]:
+    """Return service and record of a text; a text of another program has none."""
+    parts = itertools.takewhile(bool, (text.get(b"record%d" % number) for number in itertools.count()))
+    return (text.get(b"service") or b"").decode("utf-8", "replace"), b"".join(filter(None, parts))
+
+
+def _addresses(interface: str) -> list[str]:
+    """Return the addresses of an interface, by a package that `zeroconf` needs."""
+    import ifaddr
+
+    found = [one for adapter in ifaddr.get_adapters() if adapter.name == interface for one in adapter.ips]
+    addresses = [str(one.ip if one.is_IPv4 else one.ip[0]) for one in found]
+    # Linux has no multicast from this one.
+    usable = [address for address in addresses if address != "::1"]
+    if not usable:
+        raise OSError(f"there is no interface {interface!r} with an address")
+    return usable

@@ -1,0 +1,359 @@
+"""Several registries as one, for clusters that move from one to another, or that must outlive one."""
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Self, TypeVar
+
+from fastrpc.config import TLS
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConfigError, StoreError
+from fastrpc.registries.base.closing import Closing
+from fastrpc.registries.base.names import NamesThread
+from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.snapshot import Snapshot
+from fastrpc.registries.base.urls import is_opened, open_registry
+from fastrpc.registries.base.watch import Channel, ServicesWatch, Watch
+from fastrpc.status import Status
+
+__all__ = ["Merged", "MergedRegistration", "MergedUnion"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("fastrpc.registry")
+
+#: Seconds within which the failure of a registry is noticed: removals elsewhere in this time count against its list.
+NOTICE_SECONDS = 20.0
+
+
+class Merged(Closing):
+    """A registry over others: servers register in all that take servers, clients use the union of their lists.
+
+    Of two records of one address the first member's counts, but one of a member that is away only if no other has
+    one. While a member is away its last list stays, less what the others listed and then removed.
+
+    Args:
+        registries: URLs, opened and closed here, or objects, which their owners close.
+        tls: the certificates for URLs with `tls=true` that name none.
+
+    Raises:
+        ConfigError: the list is empty, or one of them is wrong or given twice.
+    """
+
+    def __init__(self, registries: Sequence[str | Registry], *, tls: TLS | None = None) -> None:
+        if not isinstance(registries, list | tuple) or not registries:
+            # Not the value: a URL may hold a token.
+            raise ConfigError("several registries are a list of at least one", hint='write ["URL", "URL"]')
+        if any(one in registries[:index] for index, one in enumerate(registries)):
+            raise ConfigError("a registry is given twice in one list", hint="leave one out")
+        self._members: list[Any] = [open_registry(one, tls=tls) for one in registries]
+        self._owned = [one for one, given in zip(self._members, registries, strict=True) if is_opened(given)]
+        self._versions = itertools.count(1)
+        self._unions: set[MergedUnion] = set()
+        # The registrations that are entered; the last names of services of each member.
+        self._entered: list[MergedRegistration] = []
+        self._names: dict[int, list[str]] = {}
+        self._listed: set[NamesThread] = set()
+        self._is_closed = False
+
+    def register(self, service: str, endpoint: Endpoint) -> "MergedRegistration":
+        """Return a registration in every member that takes servers.
+
+        Raises:
+            ConfigError: none does, or one cannot hold this endpoint.
+        """
+        parts: dict[int, Any] = {}
+        refused: ConfigError | None = None
+        for index, member in enumerate(self._members):
+            try:
+                parts[index] = member.register(service, endpoint)
+            except ConfigError as error:
+                if error.status is not Status.UNIMPLEMENTED:
+                    raise
+                logger.info("%s: %s is not registered there: %s", service, endpoint, error.message)
+                refused = refused or error
+        if refused is not None and not parts:
+            raise refused
+        return MergedRegistration(service, endpoint, parts, self._entered)
+
+    def watch(self, service: str) -> Watch:
+        """Watch the union of the lists of a service, until the watch is closed or dropped."""
+        if self._is_closed:
+            raise RuntimeError(f"{self!r} is closed")
+        with ExitStack() as stack:
+            watches = [
+                stack.enter_context(_checked(member, member.watch(service))) for member in self._members
+            ]
+            union = MergedUnion(watches, Channel(self._versions))
+            stack.pop_all()
+        self._unions.add(union)
+
+        def release() -> None:
+            self._unions.discard(union)
+            union.close()
+
+        return Watch(union.channel, release)
+
+    def check_service(self, service: str) -> None:
+        """Refuse a name that cannot be watched in every member.
+
+        Raises:
+            ConfigError: the name is invalid, or a member cannot look it up.
+        """
+        for member in self._members:
+            if hasattr(member, "check_service"):
+                member.check_service(service)
+
+    def services(self) -> list[str]:
+        """Return the names of the services in all members; of one that is away, its last ones. Blocks meanwhile.
+
+        Raises:
+            ConfigError: no member can list its services.
+            StoreError: none can be reached now.
+        """
+
+        def listed(index: int, member: Any) -> list[str]:
+            try:
+                self._names[index] = member.services()
+            except StoreError:
+                if index not in self._names:
+                    raise
+            return self._names[index]
+
+        return sorted(set().union(*self._ask_each(listed, needs_all=False)))
+
+    def watch_services(self) -> ServicesWatch:
+        """Watch the names of the services in all members, which are asked for them every two seconds.
+
+        Members that cannot list their services end the watch with ConfigError if no other one can.
+        """
+        if self._is_closed:
+            raise RuntimeError(f"{self!r} is closed")
+        listed = NamesThread(self.services, repr(self))
+        self._listed.add(listed)
+
+        def release() -> None:
+            self._listed.discard(listed)
+            listed.stop()
+
+        return ServicesWatch(listed.channel, release)
+
+    def remove(self, service: str, address: str | Address) -> bool:
+        """Delete the records of an address in all members that can; blocks while they answer.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            ConfigError: the address is invalid, or no member deletes records.
+            StoreError: a member cannot be reached now, or refuses; the others have deleted theirs.
+        """
+        return any(self._ask_each(lambda _, member: bool(member.remove(service, address)), needs_all=True))
+
+    def _ask_each(self, ask: Callable[[int, Any], T], *, needs_all: bool) -> list[T]:
+        """Return the answers of all members but those of a kind that cannot give one."""
+        answers: list[T] = []
+        refusals: list[ConfigError] = []
+        failures: list[StoreError] = []
+        for index, member in enumerate(self._members):
+            try:
+                answers.append(ask(index, member))
+            except ConfigError as error:
+                refusals.append(error)
+            except StoreError as error:
+                failures.append(error)
+        if failures and (needs_all or not answers):
+            raise failures[0]
+        if not answers:
+            raise refusals[0]
+        return answers
+
+    def close(self) -> None:
+        """End all watches, and close the members that were opened here. Closing twice is fine."""
+        self._end()
+        for member in self._owned:
+            member.close()
+
+    async def aclose(self) -> None:
+        """Close without blocking the loop."""
+        self._end()
+        await asyncio.gather(*(member.aclose() for member in self._owned))
+
+    def _end(self) -> None:
+        self._is_closed = True
+        for union in list(self._unions):
+            union.close()
+        for listed in list(self._listed):
+            listed.stop()
+
+    def __repr__(self) -> str:
+        return f"<registries {', '.join(map(repr, self._members))}>"
+
+
+class MergedRegistration:
+    """One endpoint in the lists of several registries, for as long as the block under `async with` lasts."""
+
+    def __init__(
+        self, service: str, endpoint: Endpoint, parts: Mapping[int, Any], entered: list["MergedRegistration"]
+    ) -> None:
+        self.service, self.endpoint = service, endpoint
+        self._parts = parts
+        # Those of the same registries, this one included while its block lasts.
+        self._entered = entered
+        self._held: dict[int, Any] = {}
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether one member holds this record, and all others of the same registries."""
+        return any(all(one.is_held(index) for one in [self, *self._entered]) for index in self._parts)
+
+    def is_held(self, index: int) -> bool:
+        """Return whether a member holds the record, as far as is known."""
+        return index in self._held and bool(getattr(self._held[index], "is_registered", True))
+
+    async def __aenter__(self) -> Self:
+        try:
+            await _together(self._enter(index) for index in self._parts)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        self._entered.append(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self in self._entered:
+            self._entered.remove(self)
+        await _together(self._leave(index) for index in list(self._held))
+
+    async def retire(self) -> bool:
+        """Mark the records as those of a server that leaves, and withdraw those whose registries have no such mark.
+
+        Returns:
+            Whether one has the mark.
+        """
+        return any(await _together(self._retire(index) for index in list(self._held)))
+
+    async def _enter(self, index: int) -> None:
+        self._held[index] = await self._parts[index].__aenter__()
+
+    async def _leave(self, index: int) -> None:
+        del self._held[index]
+        await self._parts[index].__aexit__(None, None, None)
+
+    async def _retire(self, index: int) -> bool:
+        retire = getattr(self._held[index], "retire", None)
+        is_marked = retire is not None and bool(await retire())
+        if not is_marked:
+            await self._leave(index)
+        return is_marked
+
+
+class MergedUnion:
+    """The lists of one service in all members, merged in the thread of whichever changes.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(
+        self, watches: Sequence[Watch], channel: Channel, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.channel = channel
+        self._watches = watches
+        self._clock = clock
+        # By member: its last snapshot, with its endpoints by address, and those of its last settled one; since when it
+        # is not settled.
+        self._found: list[Snapshot | None] = [None] * len(watches)
+        self._lists: list[dict[str, Endpoint]] = [{} for _ in watches]
+        self._settled: list[dict[str, Endpoint]] = [{} for _ in watches]
+        self._away_since = [float("inf")] * len(watches)
+        # The instants at which settled members removed addresses that no list has gained since.
+        self._removed: dict[str, float] = {}
+        self._has_news = False
+        self._merging = threading.Lock()
+        for watch in watches:
+            watch.listen(self.update)
+        self.update()
+
+    def update(self) -> None:
+        """Merge the lists; a thread that finds another one merging leaves it the work, and never waits."""
+        self._has_news = True
+        while self._has_news and self._merging.acquire(blocking=False):
+            try:
+                self._has_news = False
+                self._merge()
+            finally:
+                self._merging.release()
+
+    def close(self) -> None:
+        """End the watches."""
+        self.channel.close()
+        for watch in self._watches:
+            watch.close()
+
+    def _merge(self) -> None:
+        for index, watch in enumerate(self._watches):
+            self._note(index, watch)
+        if self._removed:
+            listed = set().union(*self._lists)
+            self._removed = {address: at for address, at in self._removed.items() if address in listed}
+        union: dict[str, Endpoint] = {}
+        # Stable, so of those that are away and of those that are not, the first counts.
+        for index in sorted(
+            range(len(self._lists)), key=lambda index: self._away_since[index] != float("inf")
+        ):
+            horizon = self._away_since[index] - NOTICE_SECONDS
+            for address, endpoint in self._lists[index].items():
+                if not self._removed or self._removed.get(address, float("-inf")) <= horizon:
+                    union.setdefault(address, endpoint)
+        errors = [watch.error for watch in self._watches]
+        is_settled = all(watch.is_settled for watch in self._watches)
+        self.channel.judge(errors[0] if all(errors) else None, is_settled=is_settled)
+        found = [one for one in self._found if one is not None]
+        is_told = found and all(one or error for one, error in zip(self._found, errors, strict=True))
+        if union or is_told or self.channel.latest is not None:
+            is_cached = all(one.is_cached for one in found)
+            self.channel.publish([union[address] for address in sorted(union)], is_cached=is_cached)
+
+    def _note(self, index: int, watch: Watch) -> None:
+        """Note the list of a member, and whether it is settled."""
+        if (found := watch.latest) is not None and found is not self._found[index]:
+            endpoints = {str(endpoint.address): endpoint for endpoint in found.endpoints}
+            for address in endpoints.keys() - self._lists[index].keys():
+                self._removed.pop(address, None)
+            self._found[index], self._lists[index] = found, endpoints
+        if watch.is_settled:
+            self._away_since[index] = float("inf")
+            if self._settled[index] is not self._lists[index]:
+                removed = self._settled[index].keys() - self._lists[index].keys()
+                self._removed |= dict.fromkeys(removed, self._clock())
+                self._settled[index] = self._lists[index]
+        elif self._away_since[index] == float("inf"):
+            self._away_since[index] = self._clock()
+
+
+def _checked(member: Any, watch: Any) -> Watch:
+    """Return the watch of a member if it tells of changes in any thread.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not isinstance(watch, Watch):
+        raise ConfigError(
+            f"{member!r} cannot be merged with others",
+            hint="its watch has to return a fastrpc.registries.Watch",
+        )
+    return watch
+
+
+async def _together(work: Any) -> list[Any]:
+    """Await all at once; raise the first error once all have ended."""
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes

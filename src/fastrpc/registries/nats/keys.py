@@ -1,0 +1,278 @@
+"""Endpoints as keys of a bucket: lookups, and registrations.
+
+A key is `<service>.<address>`, each part in URL-safe base64, as keys allow neither `:` nor `@`.
+"""
+
+import asyncio
+import binascii
+import contextlib
+import queue
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping
+
+from nats.errors import ConnectionClosedError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
+from nats.js.kv import KeyValue
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.backend import Lease, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.layouts import FastrpcLayout
+from fastrpc.registries.base.poller import WakeFlag
+from fastrpc.registries.base.record import encode_record
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
+from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.nats.session import BucketSession
+
+__all__ = ["BucketLease", "BucketLookup", "NatsKeys"]
+
+#: Keys of all services together; further ones are ignored.
+MOST_KEYS = 100_000
+
+#: Codes of the error for a key that another one has written.
+_WRITTEN_BY_ANOTHER = (10071, 10164)
+
+#: Reads the record behind a key.
+_READ = FastrpcLayout("fastrpc").read
+
+
+class NatsKeys:
+    """A backend over the keys of a bucket."""
+
+    def __init__(self, session: BucketSession) -> None:
+        self._session = session
+
+    def open_lookup(self, service: str) -> SingleLookup:
+        return SingleLookup(self.open_shared(), service)
+
+    def open_shared(self) -> "BucketLookup":
+        return BucketLookup(self._session)
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        return BucketLease(self._session, _key(service, endpoint.address), encode_record(endpoint))
+
+    def list_services(self) -> Iterable[str]:
+        async def read(bucket: KeyValue) -> list[str]:
+            try:
+                return list(await bucket.keys())
+            except NoKeysError:
+                return []
+
+        return {_decoded(key.partition(".")[0]) for key in self._session.run(read)}
+
+    def remove(self, service: str, address: Address) -> bool:
+        key = _key(service, address)
+
+        async def delete(bucket: KeyValue) -> bool:
+            try:
+                # That of an ended record is empty.
+                is_there = bool((await bucket.get(key)).value)
+            except KeyNotFoundError:
+                return False
+            await bucket.delete(key)
+            return is_there
+
+        return self._session.run(delete)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class BucketLookup:
+    """Follows the keys of the only service, or of the bucket for several; reads them again after losses and silence."""
+
+    def __init__(self, session: BucketSession, clock: Callable[[], float] = time.monotonic) -> None:
+        self._session = session
+        self._clock = clock
+        self._woken = WakeFlag()
+        self._services: dict[str, DecodedRecords] = {}
+        # The services whose lists are to be told, changed or not.
+        self._due: set[str] = set()
+        self._filter = ""
+        self._is_closed = False
+        # Told by the loop of the session: the services with changes.
+        self._changed: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # Written in the loop of the session.
+        self._keys = _Keys(self._clock)
+        self._following: asyncio.Task[None] | None = None
+        self._generation = 0
+        session.listeners.add(self._woken.set)
+
+    def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
+        self._due |= again | (services - self._services.keys())
+        self._services = {name: self._services.get(name) or DecodedRecords(_READ) for name in services}
+        wanted = f"{_encoded(next(iter(services)))}.*" if len(services) == 1 else ">"
+        if again or wanted != self._filter:
+            self._filter, self._generation = wanted, 0
+
+    def fetch(self, wait_seconds: float) -> Mapping[str, Listing]:
+        was_lost = bool(self._generation) and self._generation != self._session.generation
+        if self._generation and not (self._due or was_lost):
+            self._woken.wait(min(wait_seconds, self._keys.oldest + self._session.ttl_seconds - self._clock()))
+            was_lost = self._generation != self._session.generation
+        self._woken.clear()
+        # Without limit markers the end of a key is not told.
+        is_old = self._clock() >= self._keys.oldest + self._session.ttl_seconds
+        if not self._generation or was_lost or is_old:
+            try:
+                self._session.run(self._read)
+            except StoreError:
+                self._generation = 0
+                raise
+            self._due |= self._services.keys()
+        changed, self._due = self._due, set()
+        while not self._changed.empty():
+            changed.add(self._changed.get())
+        return {
+            service: Listing(decoded.entries(self._keys.records(service)), is_restart=was_lost)
+            for service, decoded in self._services.items()
+            if service in changed
+        }
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._session.listeners.discard(self._woken.set)
+        self._woken.set()
+        if self._following is not None:
+            self._following.get_loop().call_soon_threadsafe(self._following.cancel)
+
+    async def _read(self, bucket: KeyValue) -> None:
+        """Read all keys, and follow them from there."""
+        if self._following is not None:
+            self._following.cancel()
+        watcher = await bucket.watch(self._filter)
+        keys = _Keys(self._clock)
+        async for entry in watcher:
+            # None follows the last of the present keys.
+            if entry is None:
+                break
+            keys.apply(entry)
+        self._keys = keys
+        self._generation = self._session.generation
+        if self._is_closed:
+            await watcher.stop()
+            return
+        self._following = asyncio.create_task(self._follow(watcher, keys))
+
+    async def _follow(self, watcher: KeyValue.KeyWatcher, keys: "_Keys") -> None:
+        try:
+            async for entry in watcher:
+                if entry is not None and (changed := keys.apply(entry)) is not None:
+                    self._changed.put(changed)
+                    self._woken.set()
+        finally:
+            # The subscription ends with a connection that is closed.
+            with contextlib.suppress(ConnectionClosedError):
+                await watcher.stop()
+
+
+class _Keys:
+    """The keys of services; changed by one thread, read by another one."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._records: dict[str, dict[str, bytes]] = {}
+        # The instant at which each key was heard of, the oldest first.
+        self._heard: dict[str, float] = {}
+        #: The instant since which one key was not heard of, or nothing at all.
+        self.oldest = self._read_at = clock()
+
+    def records(self, service: str) -> list[tuple[str, bytes]]:
+        return list(self._records.get(service, {}).items())
+
+    def apply(self, entry: KeyValue.Entry) -> str | None:
+        """Apply an entry; return the service that it changed. Renewals change none."""
+        changed = self._applied(entry)
+        self.oldest = next(iter(self._heard.values()), self._read_at)
+        return changed
+
+    def _applied(self, entry: KeyValue.Entry) -> str | None:
+        prefix, _, rest = entry.key.partition(".")
+        service, name = _decoded(prefix), _decoded(rest)
+        records = self._records.get(service, {})
+        self._heard.pop(entry.key, None)
+        if entry.operation is not None:
+            was_there = records.pop(name, None) is not None
+            if was_there and not records:
+                del self._records[service]
+            return service if was_there else None
+        if name not in records and (len(records) > MOST_ENDPOINTS or len(self._heard) >= MOST_KEYS):
+            return None
+        self._heard[entry.key] = self._clock()
+        before, records[name] = records.get(name), entry.value or b""
+        self._records[service] = records
+        return None if before == records[name] else service
+
+
+class BucketLease:
+    """The record of one endpoint.
+
+    Of two registrations of one address, the later one writes the record, and the other one writes it again once it is
+    gone.
+    """
+
+    def __init__(self, session: BucketSession, key: str, record: bytes) -> None:
+        self.renew_seconds = session.ttl_seconds / 3
+        self._session = session
+        self._key = key
+        self._record = record
+        # The revision at which this wrote the key; 0 if that is unknown.
+        self._revision = 0
+
+    def acquire(self) -> None:
+        async def write(bucket: KeyValue) -> int:
+            status = await bucket.status()
+            if status.ttl:
+                # A bucket that another program made.
+                self.renew_seconds = min(self._session.ttl_seconds, status.ttl) / 3
+            return int(await bucket.put(self._key, self._record))
+
+        self._revision = self._session.run(write)
+
+    def renew(self) -> bool:
+        async def write(bucket: KeyValue) -> bool:
+            try:
+                if self._revision:
+                    self._revision = await bucket.update(self._key, self._record, last=self._revision)
+                    return True
+            except KeyWrongLastSequenceError:
+                self._revision = 0
+            try:
+                # A record that another server has taken over is there as well; that of an ended one is empty.
+                return bool((await bucket.get(self._key)).value)
+            except KeyNotFoundError:
+                return False
+
+        return self._session.run(write)
+
+    def release(self) -> None:
+        async def delete(bucket: KeyValue) -> None:
+            try:
+                await bucket.delete(self._key, last=self._revision)
+            except APIError as error:
+                if error.err_code not in _WRITTEN_BY_ANOTHER:
+                    raise
+
+        if self._revision:
+            self._session.run(delete)
+
+
+def _key(service: str, address: Address) -> str:
+    return f"{_encoded(service)}.{_encoded(str(address))}"
+
+
+def _encoded(text: str) -> str:
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decoded(part: str) -> str:
+    """Return the text of a part of a key, or the part if it is another program's."""
+    try:
+        return urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+    except (ValueError, binascii.Error):
+        return part

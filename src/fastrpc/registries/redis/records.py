@@ -1,0 +1,308 @@
+"""Endpoints in Redis: hashes of records and owners, a sorted set of the ends of leases, one script that writes them.
+
+::
+
+    <base>:<service>:records   address → record
+    <base>:<service>:owners    address → the registration that wrote the record
+    <base>:<service>:leases    address → end of its lease in milliseconds of the server's clock
+    <base>:services            service → end of its last lease
+    <base>:<service>           the channel of its changes
+"""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.backend import Entry, Lease, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.layouts import FastrpcLayout
+from fastrpc.registries.base.record import encode_record
+from fastrpc.registries.base.rpcx_record import base_path
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
+from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.redis.server import RedisAccess, RedisClient
+
+__all__ = ["RedisLease", "RedisLookup", "RedisRecords"]
+
+#: Records of one answer: with the longest ones it has some 8 MiB.
+PAGE_RECORDS = 128
+
+#: Seconds of a wait until it is seen that services were added.
+WAKE_SECONDS = 0.1
+
+#: Seconds by which the server's clock may differ from ours between two lists; more is a jump, or another server.
+JUMP_SECONDS = 1.0
+
+#: Drops records whose leases have ended, then does ARGV[1]: "write", "renew", "remove" or "delete"; returns whether the
+#: record was there before. A record that another registration has taken over stays as that one wrote it, but for
+#: "delete".
+SCRIPT = """
+local records, owners, leases, services = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local verb, service, address, owner, ttl, record, channel = unpack(ARGV)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local changed = false
+local function drop(name)
+    redis.call('HDEL', records, name)
+    redis.call('HDEL', owners, name)
+    redis.call('ZREM', leases, name)
+    changed = true
+end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1000)) do
+    drop(name)
+end
+local present = redis.call('HGET', records, address)
+local writer = redis.call('HGET', owners, address)
+local is_held = present and writer and redis.call('ZSCORE', leases, address)
+if verb == 'write' then
+    redis.call('HSET', records, address, record)
+    redis.call('HSET', owners, address, owner)
+    redis.call('ZADD', leases, now + ttl, address)
+    changed = changed or present ~= record
+elseif verb == 'renew' and is_held and writer == owner then
+    redis.call('ZADD', leases, now + ttl, address)
+elseif verb == 'delete' and is_held or verb == 'remove' and writer == owner then
+    drop(address)
+end
+local last = redis.call('ZREVRANGE', leases, 0, 0, 'WITHSCORES')[2]
+if last then
+    -- Another program may have written any number.
+    last = math.floor(math.min(tonumber(last), now + 86400000))
+    redis.call('ZADD', services, last, service)
+    for index = 1, 3 do
+        redis.call('PEXPIREAT', KEYS[index], last)
+    end
+else
+    redis.call('ZREM', services, service)
+end
+redis.call('ZREMRANGEBYSCORE', services, '-inf', now)
+if changed then
+    redis.call('PUBLISH', channel, address)
+end
+return is_held and 1 or 0
+"""
+
+
+class RedisRecords:
+    """A backend over the keys of a server.
+
+    Args:
+        base: the first part of all keys.
+        ttl_seconds: silence after which a record ends.
+    """
+
+    def __init__(self, access: RedisAccess, base: str, ttl_seconds: int) -> None:
+        self._access, self._ttl_seconds = access, ttl_seconds
+        self._base, self._layout = base_path(base), FastrpcLayout(base)
+        # All registrations share one connection, as one thread uses them.
+        self._client: RedisClient | None = None
+
+    def open_lookup(self, service: str) -> SingleLookup:
+        return SingleLookup(self.open_shared(), service)
+
+    def open_shared(self) -> "RedisLookup":
+        return RedisLookup(self._access, self._base, self._ttl_seconds / 2, self._layout.read)
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        record = encode_record(endpoint)
+        if self._client is None:
+            self._client = self._access.connect()
+        return self._lease(self._client, service, endpoint.address, record)
+
+    def _lease(self, client: RedisClient, service: str, address: Address, record: bytes) -> "RedisLease":
+        return RedisLease(client, self._base, service, str(address), record, self._ttl_seconds)
+
+    def list_services(self) -> Iterable[str]:
+        with contextlib.closing(self._access.connect()) as client:
+            found = client.ask(
+                list[bytes], "ZRANGEBYSCORE", f"{self._base}:services", f"({_server_clock(client)}", "+inf"
+            )
+        return [name.decode("utf-8", "replace") for name in found]
+
+    def remove(self, service: str, address: Address) -> bool:
+        with contextlib.closing(self._access.connect()) as client:
+            return self._lease(client, service, address, b"").delete()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+class _Records:
+    """The records of one service."""
+
+    def __init__(self, read: Callable[[str, bytes], Entry | None]) -> None:
+        self.decoded = DecodedRecords(read)
+        #: Addresses and records as they were told; None if they have to be.
+        self.told: list[tuple[str, bytes]] | None = None
+        self.read_at = float("-inf")
+
+    def forget(self) -> None:
+        self.told, self.read_at = None, float("-inf")
+
+
+class RedisLookup:
+    """Reads the records of services after messages of their channels, and when a message may have been lost.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        access: RedisAccess,
+        base: str,
+        longest_seconds: float,
+        read: Callable[[str, bytes], Entry | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._base, self._longest_seconds = base, longest_seconds
+        self._read, self._clock = read, clock
+        self._client, self._channel = access.connect(), access.connect()
+        self._services: dict[str, _Records] = {}
+        # The services whose channels are subscribed.
+        self._subscribed: set[str] = set()
+        # The difference of the server's clock to ours at the last list.
+        self._ahead: float | None = None
+        self._is_woken = False
+
+    def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
+        self._services = {name: self._services.get(name) or _Records(self._read) for name in services}
+        for name in again:
+            self._services[name].forget()
+
+    def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
+        try:
+            self._subscribe()
+            self._wait(wait_seconds)
+            return self._changed()
+        except StoreError:
+            for one in self._services.values():
+                one.forget()
+            self._subscribed.clear()
+            self._channel.drop()
+            raise
+        finally:
+            self._is_woken = False
+
+    def wake(self) -> None:
+        self._is_woken = True
+
+    def close(self) -> None:
+        self._client.close()
+        self._channel.close()
+
+    def _subscribe(self) -> None:
+        """Subscribe the channels of all services and no others: anybody may fill those."""
+        before, self._subscribed = self._subscribed, set(self._services)
+        for verb, names in (
+            ("SUBSCRIBE", self._subscribed - before),
+            ("UNSUBSCRIBE", before - self._subscribed),
+        ):
+            if names:
+                self._note(self._channel.subscribe(verb, [f"{self._base}:{name}" for name in names]))
+
+    def _note(self, channels: set[bytes]) -> None:
+        """Have the lists of channels with messages read again."""
+        for name in channels:
+            one = self._services.get(name.decode("utf-8", "replace")[len(self._base) + 1 :])
+            if one is not None:
+                one.read_at = float("-inf")
+
+    def _wait(self, wait_seconds: float) -> None:
+        """Wait for messages, but not longer than until the oldest list has to be read again."""
+        oldest = min((one.read_at for one in self._services.values()), default=self._clock())
+        until = min(self._clock() + wait_seconds, oldest + self._longest_seconds)
+        while True:
+            # In parts, as nothing else can interrupt it and leave the connection usable.
+            left = min(WAKE_SECONDS, until - self._clock())
+            channels = self._channel.receive(max(0.0, left))
+            self._note(channels)
+            if channels or self._is_woken or self._clock() >= until:
+                return
+
+    def _changed(self) -> dict[str, Listing | StoreError]:
+        """Read the lists that may have changed; return those that have, and errors of services."""
+        last = self._clock() - self._longest_seconds
+        due = [(service, one) for service, one in self._services.items() if one.read_at <= last]
+        if not due:
+            return {}
+        now = _server_clock(self._client)
+        before, self._ahead = self._ahead, now / 1000 - self._clock()
+        has_jumped = before is not None and abs(self._ahead - before) > JUMP_SECONDS
+        if has_jumped:
+            # Another server, or a clock that counts leases anew.
+            due = list(self._services.items())
+        changed: dict[str, Listing | StoreError] = {}
+        for service, one in due:
+            one.read_at = self._clock()
+            try:
+                found = self._records(f"{self._base}:{service}", now)
+            except StoreError as error:
+                if "WRONGTYPE" not in str(error):
+                    raise
+                # Another program has written one of its keys.
+                one.told, changed[service] = None, error
+                continue
+            if found != one.told or has_jumped:
+                one.told = found
+                changed[service] = Listing(one.decoded.entries(found), is_restart=has_jumped)
+        return changed
+
+    def _records(self, name: str, now: int) -> list[tuple[str, bytes]]:
+        """Return addresses and records whose leases have not ended."""
+        leases = self._client.ask(
+            list[bytes], "ZRANGEBYSCORE", f"{name}:leases", f"({now}", "+inf", "LIMIT", 0, MOST_ENDPOINTS + 1
+        )
+        found: list[tuple[str, bytes]] = []
+        for start in range(0, len(leases), PAGE_RECORDS):
+            page = leases[start : start + PAGE_RECORDS]
+            records = self._client.ask(list[bytes | None], "HMGET", f"{name}:records", *page)
+            found += [
+                (address.decode("utf-8", "replace"), record)
+                for address, record in zip(page, records, strict=False)
+                if record is not None
+            ]
+        return found
+
+
+class RedisLease:
+    """The record of one endpoint.
+
+    Of two registrations of one address, the later one writes the record, and the other one writes it again once it is
+    gone.
+    """
+
+    def __init__(
+        self, client: RedisClient, base: str, service: str, address: str, record: bytes, ttl_seconds: int
+    ) -> None:
+        self._client, self.renew_seconds = client, ttl_seconds / 3
+        name = f"{base}:{service}"
+        self._keys = f"{name}:records", f"{name}:owners", f"{name}:leases", f"{base}:services"
+        self._arguments = service, address, secrets.token_hex(8), ttl_seconds * 1000, record, name
+
+    def acquire(self) -> None:
+        self._run("write")
+
+    def renew(self) -> bool:
+        return self._run("renew")
+
+    def release(self) -> None:
+        self._run("remove")
+
+    def delete(self) -> bool:
+        """Delete the record of whatever program; return whether there was one."""
+        return self._run("delete")
+
+    def _run(self, verb: str) -> bool:
+        keys = len(self._keys), *self._keys
+        return bool(self._client.ask(int, "EVAL", SCRIPT, *keys, verb, *self._arguments))
+
+
+def _server_clock(client: RedisClient) -> int:
+    """Return the time of the server in milliseconds."""
+    seconds, microseconds = client.ask(tuple[bytes, bytes], "TIME")
+    return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,0 +1,269 @@
+"""Endpoints as nodes of ZooKeeper in the layout of rpcx: lookups, and registrations as ephemeral nodes."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from kazoo.exceptions import KazooException, NoAuthError, NodeExistsError, NoNodeError
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import StoreError
+from fastrpc.registries.base.backend import Lease, Listing
+from fastrpc.registries.base.decoded import DecodedRecords
+from fastrpc.registries.base.layouts import RpcxLayout
+from fastrpc.registries.base.poller import WAIT_SECONDS, WakeFlag
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
+from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.zookeeper.session import ZookeeperSession
+from fastrpc.status import Status
+
+__all__ = ["NodeLease", "NodeLookup", "ZookeeperNodes"]
+
+#: Nodes that are asked for at once.
+PAGE_NODES = 128
+
+
+class ZookeeperNodes:
+    """A backend over the nodes below a path."""
+
+    def __init__(self, session: ZookeeperSession, layout: RpcxLayout) -> None:
+        self._session, self._layout = session, layout
+
+    def open_lookup(self, service: str) -> SingleLookup:
+        return SingleLookup(self.open_shared(), service)
+
+    def open_shared(self) -> "NodeLookup":
+        return NodeLookup(self._session, self._layout)
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        return NodeLease(self._session, self._layout, service, endpoint)
+
+    def list_services(self) -> Iterable[str]:
+        base = "/" + self._layout.prefix.rstrip("/")
+        with _answers():
+            try:
+                names = self._session.ask(lambda client: client.get_children_async(base))
+            except NoNodeError:
+                return []
+            found = _each(self._session, names, lambda client, name: client.exists_async(f"{base}/{name}"))
+            return [name for name, stat in found if stat is not None and stat.numChildren]
+
+    def remove(self, service: str, address: Address) -> bool:
+        name, _ = self._layout.record(Endpoint(address))
+        with _answers():
+            try:
+                self._session.ask(
+                    lambda client: client.delete_async(f"/{self._layout.prefix}{service}/{name}")
+                )
+            except NoNodeError:
+                return False
+        return True
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class _Nodes:
+    """The nodes of one service."""
+
+    def __init__(self, layout: RpcxLayout, woken: WakeFlag) -> None:
+        self.decoded = DecodedRecords(layout.read)
+        #: Names and values as they were told; None if they have to be.
+        self.told: list[tuple[str, bytes]] | None = None
+        self.read_at = float("-inf")
+        self._woken = woken
+
+    def note(self, event: Any = None) -> None:
+        """Have them read again; called in a thread of the session."""
+        self.read_at = float("-inf")
+        self._woken.set()
+
+
+class NodeLookup:
+    """Reads the nodes of services when one comes or goes, and their values every few seconds.
+
+    Args:
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(
+        self, session: ZookeeperSession, layout: RpcxLayout, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._session, self._layout = session, layout
+        self._clock = clock
+        self._woken = WakeFlag()
+        self._nodes: dict[str, _Nodes] = {}
+        session.listeners.add(self._note_loss)
+
+    def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
+        self._nodes = {name: self._nodes.get(name) or _Nodes(self._layout, self._woken) for name in services}
+        for name in again:
+            self._forget(self._nodes[name])
+
+    def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
+        oldest = min((one.read_at for one in self._nodes.values()), default=self._clock())
+        self._woken.wait(min(wait_seconds, oldest + WAIT_SECONDS - self._clock()))
+        self._woken.clear()
+        changed: dict[str, Listing | StoreError] = {}
+        try:
+            for service, nodes in self._nodes.items():
+                if nodes.read_at + WAIT_SECONDS <= self._clock():
+                    found = self._list(service, nodes)
+                    if isinstance(found, StoreError):
+                        nodes.told, changed[service] = None, found
+                    elif found != nodes.told:
+                        nodes.told, changed[service] = found, Listing(nodes.decoded.entries(found))
+        except StoreError:
+            for nodes in self._nodes.values():
+                self._forget(nodes)
+            raise
+        return changed
+
+    def _list(self, service: str, nodes: _Nodes) -> list[tuple[str, bytes]] | StoreError:
+        """Return names and values, or why these nodes alone cannot be read."""
+        with _answers():
+            try:
+                with _answers():
+                    return list(self._read(service, nodes))
+            except StoreError as error:
+                self._session.ask(_nothing)
+                return error
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def close(self) -> None:
+        self._session.listeners.discard(self._note_loss)
+        self._woken.set()
+
+    def _forget(self, nodes: _Nodes) -> None:
+        nodes.told, nodes.read_at = None, float("-inf")
+
+    def _note_loss(self) -> None:
+        """Have all nodes read again, as their watches may be lost; called in a thread of the session."""
+        for nodes in list(self._nodes.values()):
+            nodes.note()
+
+    def _read(self, service: str, nodes: _Nodes) -> Iterator[tuple[str, bytes]]:
+        """Return names and values, and watch for nodes that come and go."""
+        path = f"/{self._layout.prefix}{service}"
+        # Before the request: a change that comes meanwhile counts.
+        nodes.read_at = self._clock()
+        try:
+            names = self._session.ask(lambda client: client.get_children_async(path, watch=nodes.note))
+        except NoNodeError:
+            # Tells when the service is there; if it is by now, the next list comes at once.
+            if self._session.ask(lambda client: client.exists_async(path, watch=nodes.note)) is not None:
+                nodes.note()
+            names = []
+        read = _each(
+            self._session,
+            sorted(names)[: MOST_ENDPOINTS + 1],
+            lambda client, name: client.get_async(f"{path}/{name}"),
+        )
+        return ((name, found[0]) for name, found in read)
+
+
+class NodeLease:
+    """The record of one endpoint, a node that ends with the session.
+
+    Of two registrations of one address, the later one writes the record, and the other one writes it again once it is
+    gone.
+    """
+
+    def __init__(
+        self, session: ZookeeperSession, layout: RpcxLayout, service: str, endpoint: Endpoint
+    ) -> None:
+        self.renew_seconds = min(2.0, session.ttl_seconds / 3)
+        self._session, self._layout = session, layout
+        self._service, self._endpoint = service, endpoint
+        name, self._value = layout.record(endpoint)
+        self._parent = f"/{layout.prefix}{service}"
+        self._path = f"{self._parent}/{name}"
+        # The transaction that made the node; 0 if that is unknown.
+        self._made = 0
+
+    def acquire(self) -> None:
+        with _answers():
+            found = self._session.ask(lambda client: client.exists_async(self._path))
+            if found is not None and found.czxid == self._made and found.ephemeralOwner == self._session.id:
+                # A record that is as this wrote it stays.
+                return
+            self._make_parent()
+            results = self._session.ask(lambda client: self._written(client, is_there=found is not None))
+            refusals = [one for one in results if isinstance(one, Exception)]
+            if any(isinstance(one, NoAuthError) for one in refusals):
+                raise StoreError("ZooKeeper: the login is refused", status=Status.PERMISSION_DENIED)
+            if refusals:
+                raise StoreError(f"ZooKeeper: the record was not written: {type(refusals[-1]).__name__}")
+            made = self._session.ask(lambda client: client.exists_async(self._path))
+            self._made = 0 if made is None else made.czxid
+
+    def renew(self) -> bool:
+        with _answers():
+            # A record that another server has taken over is there as well.
+            return self._session.ask(lambda client: client.exists_async(self._path)) is not None
+
+    def release(self) -> None:
+        with _answers(), contextlib.suppress(NoNodeError):
+            if self._is_ours():
+                self._session.ask(lambda client: client.delete_async(self._path))
+
+    def retire(self) -> bool:
+        """Mark the record: clients leave an inactive server out."""
+        with _answers():
+            if not self._is_ours():
+                return False
+            _, value = self._layout.record(self._endpoint, is_leaving=True)
+            self._session.ask(lambda client: client.set_async(self._path, value))
+            return True
+
+    def _make_parent(self) -> None:
+        """Make the node of the service, which is permanent and has its name."""
+        if self._session.ask(lambda client: client.exists_async(self._parent)) is None:
+            base = "/" + self._layout.prefix.rstrip("/")
+            self._session.ask(lambda client: client.ensure_path_async(base))
+            with contextlib.suppress(NodeExistsError):
+                self._session.ask(lambda client: client.create_async(self._parent, self._service.encode()))
+
+    def _written(self, client: Any, *, is_there: bool) -> Any:
+        """Begin to write the node, over that of another session: nodes end with the session that made them."""
+        transaction = client.transaction()
+        if is_there:
+            transaction.delete(self._path)
+        transaction.create(self._path, self._value, ephemeral=True)
+        return transaction.commit_async()
+
+    def _is_ours(self) -> bool:
+        found = self._session.ask(lambda client: client.exists_async(self._path))
+        return found is not None and bool(self._made) and found.czxid == self._made
+
+
+def _each(session: ZookeeperSession, names: list[str], ask: Any) -> Iterator[tuple[str, Any]]:
+    """Yield names with the answers to their requests; a node that has gone meanwhile is left out."""
+    for start in range(0, len(names), PAGE_NODES):
+        page = names[start : start + PAGE_NODES]
+        # The last one is no name: one request alone raises its error.
+        answers = session.ask_all([*(partial(ask, name=name) for name in page), _nothing])
+        for name, found in zip(page, answers, strict=False):
+            if not isinstance(found, NoNodeError):
+                if isinstance(found, Exception):
+                    raise found
+                yield name, found
+
+
+def _nothing(client: Any) -> Any:
+    return client.exists_async("/")
+
+
+@contextlib.contextmanager
+def _answers() -> Iterator[None]:
+    """Turn answers inside the block that do not fit into StoreError: the next attempt sees what is there."""
+    try:
+        yield
+    except NodeExistsError as error:
+        raise StoreError("ZooKeeper: another server registers at the same address") from error
+    except KazooException as error:
+        raise StoreError(f"ZooKeeper: {type(error).__name__}") from error

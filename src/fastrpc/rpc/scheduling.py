@@ -1,0 +1,128 @@
+"""`@scheduled`: the mark of a method that servers run at instants of the clock."""
+
+import inspect
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final, Literal, TypeVar
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.marking import name_of
+from fastrpc.rpc.refused_arguments import explain_arguments
+
+__all__ = ["MethodSchedule", "scheduled", "schedules_of"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK: Final = "__fastrpc_schedule__"
+
+#: Shorter pauses are the work of a loop.
+_SHORTEST_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSchedule:
+    """The instants of a method, in seconds since 1970."""
+
+    cron: str | None
+    every: float | None
+    timezone: str
+    on: Literal["leader", "each"]
+    missed: Literal["skip", "once"]
+
+    def after(self, instant: float) -> float:
+        """Return the first instant after one."""
+        if self.every is not None:
+            return (math.floor(instant / self.every + 1e-9) + 1) * self.every
+        return self._next_by_cron(instant, is_reverse=False)
+
+    def latest(self, instant: float) -> float:
+        """Return the last instant up to this one, itself included."""
+        if self.every is not None:
+            return math.floor(instant / self.every + 1e-9) * self.every
+        return self._next_by_cron(math.floor(instant) + 1, is_reverse=True)
+
+    def _next_by_cron(self, instant: float, *, is_reverse: bool) -> float:
+        try:
+            from cronsim import CronSim, CronSimError
+        except ImportError as error:
+            raise ConfigError(
+                "cron needs cronsim, which is not installed", hint="pip install 'fastrpc[cron]'"
+            ) from error
+        begin = datetime.fromtimestamp(instant, UTC).astimezone(_zone(self.timezone))
+        try:
+            found: datetime = next(CronSim(self.cron or "", begin, reverse=is_reverse))
+        except (CronSimError, StopIteration) as error:
+            raise ConfigError(
+                f"cron is {self.cron!r}, which has no instant{f': {error}' if str(error) else ''}",
+                hint="write minute, hour, day of month, month and day of week, as in '30 2 * * *'",
+            ) from error
+        return found.timestamp()
+
+
+@explain_arguments("scheduled")
+def scheduled(
+    cron: str | None = None,
+    *,
+    every: float | None = None,
+    timezone: str = "UTC",
+    on: Literal["leader", "each"] = "leader",
+    missed: Literal["skip", "once"] = "skip",
+) -> Callable[[F], F]:
+    """Mark a method of a service, without parameters, that servers run at instants of the clock.
+
+    The method is served to callers only with `@method` as well. One run ends before the next one starts.
+
+    Args:
+        cron: the instants as of cron, in the wall-clock time of a timezone.
+        every: in place of `cron`, the multiples of so many seconds since 1970.
+        timezone: its name, such as "Europe/Berlin".
+        on: "leader": each instant starts at most once in all servers of one store; a run that is cut off is not
+            repeated. "each": in every server, without a store.
+        missed: instants that passed while no server led, or while a run took longer: "skip" them, or run "once".
+
+    Raises:
+        ConfigError: an option has no such value.
+        TypeError: the function has parameters.
+    """
+    if (cron is None) == (every is None):
+        raise ConfigError(
+            "a schedule has either cron or every", hint="write @fastrpc.scheduled('30 2 * * *')"
+        )
+    if every is not None and not _SHORTEST_SECONDS <= every < math.inf:
+        raise ConfigError(f"every is {every!r}, it must be {_SHORTEST_SECONDS:g} s or more")
+    if on not in ("leader", "each"):
+        raise ConfigError(f"on is {on!r}, it must be 'leader' or 'each'")
+    if missed not in ("skip", "once"):
+        raise ConfigError(f"missed is {missed!r}, it must be 'skip' or 'once'")
+    _zone(timezone)
+    schedule = MethodSchedule(cron, every, timezone, on, missed)
+    schedule.after(time.time())
+
+    def mark(handler: F) -> F:
+        if not inspect.isfunction(handler) or len(inspect.signature(handler).parameters) != 1:
+            raise TypeError(f"{name_of(handler)} is scheduled, so it takes no parameters: write (self)")
+        setattr(handler, _MARK, schedule)
+        return handler
+
+    return mark
+
+
+def schedules_of(cls: type[Any]) -> dict[str, MethodSchedule]:
+    """Return the schedules of a class by the names of their methods."""
+    # A later entry overrides one of a base.
+    marks = (vars(base).items() for base in reversed(cls.__mro__))
+    found = {name: getattr(value, _MARK, None) for names in marks for name, value in names}
+    return {name: schedule for name, schedule in found.items() if isinstance(schedule, MethodSchedule)}
+
+
+def _zone(name: str) -> tzinfo:
+    # Imported on first use: most servers have no schedule.
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError(f"timezone is {name!r}, which is not known here", hint="install tzdata") from error

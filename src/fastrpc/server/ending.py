@@ -1,0 +1,106 @@
+"""The end of a server: its drain, and the close of all that it holds."""
+
+import asyncio
+
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.handler_runner import ServerTask
+from fastrpc.config import ServerConfig
+from fastrpc.handlers.services import ServiceTable, is_inside_handler
+from fastrpc.server.accepting import Accepting
+from fastrpc.server.access import ServerAccess
+from fastrpc.server.admin.opening import Admin
+from fastrpc.server.connections import abort_connections, close_connections, drain_connections, outlast
+from fastrpc.server.listening import Listening
+from fastrpc.server.offer import Offer
+
+__all__ = ["Ending"]
+
+
+class Ending:
+    """Drains a server and closes its parts, in an order that loses no call.
+
+    Its methods take the gate of the calls; None if the server has not started.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        served: ServiceTable,
+        offer: Offer,
+        accepting: Accepting,
+        listening: Listening,
+        access: ServerAccess,
+        admin: Admin,
+    ) -> None:
+        self._config = config
+        self._served = served
+        self._offer = offer
+        self._accepting = accepting
+        self._listening = listening
+        self._access = access
+        self._admin = admin
+        self._life = served.life
+        self._leaving: asyncio.Task[None] | None = None
+        #: Set once the server is closed.
+        self.quiet = asyncio.Event()
+
+    async def drain(self, gate: Gate, timeout: float | None) -> bool:
+        """Withdraw the records, stop accepting, and let the calls in flight finish; return whether all did."""
+        self._offer.health.drain()
+        self._life.draining(gate.running)
+        if self._offer.advertising is not None:
+            await self._offer.advertising.retire()
+        if self._config.timeouts.announce:
+            await asyncio.sleep(self._config.timeouts.announce)
+        if self._offer.advertising is not None:
+            await self._offer.advertising.withdraw()
+        await self._listening.drain()
+        limit = self._config.timeouts.drain if timeout is None else timeout
+        drained = drain_connections(gate, self._accepting, self._life, limit)
+        return await self._offer.scheduling.stop_beside(drained, limit)
+
+    async def close(self, gate: Gate | None) -> None:
+        """Close listeners and connections at once, and leave the sources; calls in flight are cancelled."""
+        self._offer.is_closed = True
+        # Concurrently: connections do not wait for a slow registry.
+        if self._offer.advertising is not None:
+            self._leaving = asyncio.ensure_future(self._offer.advertising.close())
+        try:
+            await outlast(asyncio.ensure_future(self._close_connections(gate)), lambda: _abort(gate))
+            if self._leaving is not None:
+                # Cancelling this does not cancel the withdrawal, which continues while the loop runs: otherwise a
+                # registry that its owner keeps open would keep the records.
+                await asyncio.shield(self._leaving)
+        finally:
+            self._served.close()
+            self._access.close()
+            try:
+                await self._served.leave()
+            finally:
+                try:
+                    await self._admin.close()
+                finally:
+                    self._life.close()
+                    self.quiet.set()
+
+    async def _close_connections(self, gate: Gate | None) -> None:
+        try:
+            await self._listening.shut()
+            self._accepting.shut()
+            await self._accepting.taken()
+            if gate is not None:
+                await close_connections(gate, self._config.timeouts.linger)
+        finally:
+            # Connections open after the time to linger, or because a step failed or was cancelled.
+            self._accepting.shut()
+            if gate is not None:
+                abort_connections(gate)
+
+
+def _abort(gate: Gate | None) -> None:
+    if gate is None:
+        return
+    if isinstance(asyncio.current_task(), ServerTask) and is_inside_handler(gate):
+        # A handler that closes its server is cancelled with its own connection: no reason to hurry with the others.
+        return
+    abort_connections(gate)

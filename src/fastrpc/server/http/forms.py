@@ -1,0 +1,243 @@
+"""Bodies of forms, multipart/form-data (RFC 7578, RFC 2046): plain fields, then one file.
+
+::
+
+    preamble ──► head of a part ──► field ──► …          all of them are there before the file begins
+                          └──► file ──► its bytes, as they come ──► end
+
+A file is handed on in pieces; what is kept of it is shorter than the delimiter that may end it.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+__all__ = ["FormReader", "boundary_of"]
+
+MOST_FIELDS: Final = 100
+MOST_FIELD_BYTES: Final = 64 * 1024
+MOST_HEAD_BYTES: Final = 8 * 1024
+
+#: RFC 2046, section 5.1.1.
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_NAME: Final = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)"
+_PARAMETER: Final = re.compile(rf';[ \t]*{_NAME}[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^;" \t]*)[ \t]*')
+_FIELD: Final = re.compile(rf"{_NAME}:([^\x00-\x08\x0a-\x1f\x7f]*)")
+#: The signs that browsers encode in a name (HTML, "multipart/form-data encoding algorithm").
+_ENCODED: Final = re.compile(r"%(22|0D|0A)", re.IGNORECASE)
+_PLAIN_ENCODINGS: Final = frozenset({"7bit", "8bit", "binary"})
+
+#: A step of the reader.
+_State = Callable[[list[bytes]], bool]
+
+
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary in the Content-Type of a form.
+
+    Raises:
+        CallError: it has none, or one that is malformed.
+    """
+    text = _parameters(content_type).get("boundary", "")
+    if not _BOUNDARY.fullmatch(text):
+        raise _refusal("the Content-Type of a form needs a boundary of 1 to 70 characters")
+    return text.encode()
+
+
+class FormReader:
+    """Reads one form.
+
+    Args:
+        file: the name of the part that is the file.
+        arguments_of: returns the arguments in pairs of names and values, as JSON by name.
+    """
+
+    def __init__(
+        self, boundary: bytes, file: str, arguments_of: Callable[[list[tuple[str, str]]], bytes]
+    ) -> None:
+        self._file = file
+        self._arguments_of = arguments_of
+        self._delimiter = b"\r\n--" + boundary
+        # The first delimiter may stand at the begin of the body, so a line end is put before it.
+        self._kept = bytearray(b"\r\n")
+        #: The place in them before which nothing is to be found.
+        self._searched = 0
+        self._state: _State = self._preamble
+        self._part = ""
+        self._is_complete = False
+        self._fields: list[tuple[str, str]] = []
+        #: The bytes of the fields.
+        self.field_bytes = 0
+        #: Those of the file, once its head is there: the handler can start.
+        self.filename: str | None = None
+        self.content_type = ""
+
+    def take(self, data: bytes) -> list[bytes]:
+        """Take bytes of the body; return pieces of the file.
+
+        Raises:
+            CallError: the form is malformed, or over a limit.
+        """
+        self._kept += data
+        pieces: list[bytes] = []
+        while self._state(pieces):
+            pass
+        return pieces
+
+    def arguments(self) -> bytes:
+        """Return the fields as arguments.
+
+        Raises:
+            CallError: they do not fit the method.
+        """
+        fields, self._fields = self._fields, []
+        return self._arguments_of(fields)
+
+    @property
+    def held(self) -> int:
+        """The bytes that are here and not handed on."""
+        return self.field_bytes + len(self._kept)
+
+    def end(self) -> None:
+        """Note the end of the body.
+
+        Raises:
+            CallError: the form is not complete.
+        """
+        if not self._is_complete:
+            raise _refusal("the form ends before its last boundary")
+        if self.filename is None:
+            raise _refusal(f"the form has no file {self._file!r}")
+
+    # States: each returns whether the next one can go on with the bytes that are there.
+
+    def _preamble(self, pieces: list[bytes]) -> bool:
+        at = self._find(self._delimiter, MOST_HEAD_BYTES, f"no boundary comes within {MOST_HEAD_BYTES} bytes")
+        return at >= 0 and self._follow(self._behind_delimiter, at + len(self._delimiter))
+
+    def _behind_delimiter(self, pieces: list[bytes]) -> bool:
+        if self._kept.startswith(b"--"):
+            self._is_complete = True
+            return self._follow(self._epilogue, 2)
+        end = self._find(b"\r\n", MOST_HEAD_BYTES, "a boundary is followed by too much space")
+        if bytes(self._kept[: end if end >= 0 else None]).strip(b" \t" if end >= 0 else b" \t\r-"):
+            raise _refusal("a boundary is followed by something else than a line end")
+        if end >= 0 and self.filename is not None:
+            raise _refusal(
+                "a part comes behind the file: send the fields first, and one file as the last part"
+            )
+        # The line end stays: a head without fields ends with two.
+        return end >= 0 and self._follow(self._head, end)
+
+    def _head(self, pieces: list[bytes]) -> bool:
+        too_long = f"the head of a part has more than {MOST_HEAD_BYTES} bytes"
+        end = self._find(b"\r\n\r\n", MOST_HEAD_BYTES, too_long)
+        if end < 0:
+            return False
+        self._take_head(bytes(self._kept[2:end]))
+        # The line end in front of a delimiter may be that of the head: an empty part.
+        return self._follow(self._field if self.filename is None else self._first_of_file, end + 2)
+
+    def _take_head(self, head: bytes) -> None:
+        found: dict[str, str] = {}
+        for line in head.split(b"\r\n"):
+            matched = _FIELD.fullmatch(line.decode("utf-8", "replace"))
+            if matched is None or matched[1].lower() in found:
+                raise _refusal("the head of a part is malformed")
+            found[matched[1].lower()] = matched[2].strip(" \t")
+        disposition = found.get("content-disposition", "")
+        parameters = _parameters(disposition)
+        if disposition.partition(";")[0].strip().lower() != "form-data" or "name" not in parameters:
+            raise _refusal("a part needs Content-Disposition: form-data with a name")
+        if found.get("content-transfer-encoding", "binary").lower() not in _PLAIN_ENCODINGS:
+            raise _refusal("a part has a Content-Transfer-Encoding")
+        self._part = _decoded(parameters["name"])
+        if ("filename" in parameters) is not (self._part == self._file):
+            raise _refusal(f"the file is the part {self._file!r}, with a filename, and no other part has one")
+        if "filename" in parameters:
+            self.filename = _last_component(parameters["filename"])
+            self.content_type = found.get("content-type", "application/octet-stream")
+        elif len(self._fields) >= MOST_FIELDS:
+            raise _refusal(f"the form has more than {MOST_FIELDS} fields")
+
+    def _field(self, pieces: list[bytes]) -> bool:
+        too_long = f"{self._part!r:.100} has more than {MOST_FIELD_BYTES} bytes"
+        # The line end that stays before it is no part of it.
+        at = self._find(self._delimiter, MOST_FIELD_BYTES + 2, too_long)
+        if at < 0:
+            return False
+        try:
+            text = bytes(self._kept[2:at]).decode()
+        except UnicodeDecodeError:
+            raise _refusal(f"{self._part!r:.100} is no text in UTF-8") from None
+        self._fields.append((self._part, text))
+        self.field_bytes += at
+        return self._follow(self._behind_delimiter, at + len(self._delimiter))
+
+    def _first_of_file(self, pieces: list[bytes]) -> bool:
+        if self._delimiter.startswith(self._kept) and len(self._kept) < len(self._delimiter):
+            return False
+        return self._follow(self._content, 0 if self._kept.startswith(self._delimiter) else 2)
+
+    def _content(self, pieces: list[bytes]) -> bool:
+        at = self._kept.find(self._delimiter)
+        size = len(self._kept) if at < 0 else at
+        if at < 0:
+            # The begin of a delimiter may be at the end.
+            start = self._kept.find(b"\r", max(0, size - len(self._delimiter) + 1))
+            while start >= 0 and not self._delimiter.startswith(self._kept[start:]):
+                start = self._kept.find(b"\r", start + 1)
+            size = size if start < 0 else start
+        if size:
+            pieces.append(bytes(self._kept[:size]))
+            del self._kept[:size]
+        return at >= 0 and self._follow(self._behind_delimiter, len(self._delimiter))
+
+    def _epilogue(self, pieces: list[bytes]) -> bool:
+        self._kept.clear()
+        return False
+
+    def _follow(self, state: _State, size: int) -> bool:
+        """Go on in a state behind so many bytes."""
+        del self._kept[:size]
+        self._searched = 0
+        self._state = state
+        return True
+
+    def _find(self, mark: bytes, most: int, too_long: str) -> int:
+        """Return where a mark is, within so many bytes; -1 if it is not there yet."""
+        at = self._kept.find(mark, self._searched)
+        self._searched = max(0, len(self._kept) - len(mark) + 1)
+        if at > most or (at < 0 and self._searched > most):
+            raise _refusal(too_long)
+        return at
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Return the parameters of a field by their names in lower case; none if they are malformed or given twice."""
+    found: dict[str, str] = {}
+    at = text.find(";")
+    while 0 <= at < len(text):
+        matched = _PARAMETER.match(text, at)
+        if matched is None or matched[1].lower() in found:
+            return {}
+        value = matched[2]
+        found[matched[1].lower()] = re.sub(r'\\(["\\])', r"\1", value[1:-1]) if value[:1] == '"' else value
+        at = matched.end()
+    return found
+
+
+def _decoded(name: str) -> str:
+    return _ENCODED.sub(lambda found: chr(int(found[1], 16)), name)
+
+
+def _last_component(path: str) -> str:
+    last = re.split(r"[/\\]", _decoded(path))[-1]
+    name = "".join(sign for sign in last if sign.isprintable())
+    return "" if name in {".", ".."} else name
+
+
+def _refusal(text: str) -> CallError:
+    return CallError(Status.INVALID_ARGUMENT, text, processed="no")

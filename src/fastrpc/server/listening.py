@@ -1,0 +1,106 @@
+"""The addresses at which a server listens: opened, registered, shut."""
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.server.accepting import Accepting
+from fastrpc.server.encryption import check_listening
+from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
+from fastrpc.server.offer import Offer
+from fastrpc.transports.base import Listener, drain_listeners, reload_listeners
+
+if TYPE_CHECKING:
+    from fastrpc.server.registrar import Advertise
+
+__all__ = ["Listening", "WantedAddress"]
+
+
+class WantedAddress(NamedTuple):
+    """An address to listen at, checked."""
+
+    #: As it was given, and the one that stands for: the place of an inherited socket.
+    named: Address
+    real: Address
+    advertise: "Advertise"
+    #: The socket that was given with it.
+    bound: socket.socket | None
+
+
+class Listening:
+    """Opens the listeners of a server, and shuts all of them together."""
+
+    def __init__(self, config: ServerConfig, accepting: Accepting, offer: Offer) -> None:
+        self._config = config
+        self._accepting = accepting
+        self._offer = offer
+        #: Those that are open, also after the server stopped accepting.
+        self.listeners: list[Listener] = []
+        #: Whether the server has stopped accepting.
+        self.is_shut = False
+
+    def wanted(
+        self, address: str | Address, advertise: "Advertise", bound: socket.socket | None, allow_plain: bool
+    ) -> WantedAddress:
+        """Return an address that the server may listen at.
+
+        Raises:
+            ConfigError: it cannot be used, or certificates are missing for it.
+        """
+        named = real = Address.parse(address)
+        if is_inherited(named):
+            if bound is not None:
+                raise ConfigError(
+                    f"{named} names a socket, and another one is given", hint="leave out socket="
+                )
+            is_encrypted = self._config.tls is not None and not allow_plain
+            real = inherited_address(named, is_encrypted=is_encrypted)
+        check_listening(real, self._config, allow_plain=allow_plain)
+        return WantedAddress(named, real, self._accepting.advertise(real, advertise), bound)
+
+    async def open(
+        self, wanted: WantedAddress, *, backlog: int, reuse_port: bool, check: Callable[[], None]
+    ) -> Address:
+        """Accept connections at an address, and register it; return the bound one.
+
+        Args:
+            check: raises an error if the server takes no connections any more.
+
+        Raises:
+            OSError: the address is not available; the message names it.
+        """
+        bound = take_inherited(wanted.named) if is_inherited(wanted.named) else wanted.bound
+        listener = await self._accepting.listen(
+            wanted.real, backlog=backlog, reuse_port=reuse_port, bound=bound
+        )
+        self.listeners.append(listener)
+        try:
+            # The server may have drained while the address was bound: that drain did not close this listener.
+            check()
+            if self._offer.advertising is not None:
+                await self._offer.advertising.add(listener.address, wanted.advertise)
+        except BaseException:
+            self.listeners.remove(listener)
+            listener.close()
+            raise
+        return listener.address
+
+    def reload(self) -> None:
+        """Read the certificate files again now."""
+        reload_listeners(self.listeners)
+
+    async def drain(self) -> None:
+        """Stop accepting, without losing connections that wait to be accepted."""
+        drain_listeners(self.listeners)
+        await self.shut()
+
+    async def shut(self) -> None:
+        """Stop accepting; return once every connection of the listeners has a handler of its bytes."""
+        self.is_shut = True
+        for listener in self.listeners:
+            listener.close()
+        for listener in self.listeners:
+            await listener.wait_closed()

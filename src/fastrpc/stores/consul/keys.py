@@ -1,0 +1,245 @@
+"""The requests of a store to an agent of Consul: keys, transactions, sessions."""
+
+import base64
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from fastrpc.bounded_http import HttpError
+from fastrpc.errors import StoreError
+from fastrpc.registries.consul.agent import Agent, Index, typed
+from fastrpc.status import Status
+from fastrpc.stores.base import Deletion, Item, ItemPage, Transacted, Unchanged, Write
+from fastrpc.stores.remote import Base, ended_lease
+
+__all__ = ["ConsulKeys"]
+
+#: The status of a transaction that was not done.
+_NOT_DONE: Final = 409
+
+#: Attempts of a transaction whose keys others change at the same time.
+_TRIES: Final = 100
+
+_SESSION: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+class _Pair(msgspec.Struct, rename="pascal"):
+    """A key and its value, which py-consul has decoded from base64."""
+
+    key: str
+    create_index: int
+    modify_index: int
+    value: bytes | None = None
+    session: str | None = None
+
+
+class _Result(msgspec.Struct, rename="pascal"):
+    modify_index: int
+
+
+class _Failure(msgspec.Struct, rename="pascal"):
+    what: str = ""
+
+
+class _Outcome(msgspec.Struct, rename="pascal"):
+    #: Of writes and conditions: each is a `_Result` by the name "KV".
+    results: list[dict[str, _Result]] | None = None
+    errors: list[_Failure] | None = None
+
+
+class ConsulKeys:
+    """The requests for keys and sessions; blocking, for one thread."""
+
+    def __init__(self, agent: Agent, base: Base) -> None:
+        self._agent = agent
+        self._base = base
+
+    def close(self) -> None:
+        self._agent.close()
+
+    def version(self) -> str:
+        """Return the agent's version; "" if the token may not read it."""
+        try:
+            with self._agent.errors():
+                return str(self._agent.client.agent.self()["Config"]["Version"])
+        except StoreError as error:
+            if error.status is not Status.PERMISSION_DENIED:
+                raise
+            return ""
+
+    def read(
+        self, watched: str, index: Index, *, stale: bool = False, wait_seconds: float = 0.0
+    ) -> dict[str, Item[bytes]]:
+        """Return the item of a key, or all items of a prefix, and note their index."""
+        is_prefix = watched.endswith("/") or not watched
+        found = self._get(watched, index, stale, recurse=is_prefix, **index.options(wait_seconds))
+        with self._agent.errors():
+            # None is status 404.
+            pairs = typed(found if is_prefix or found is None else [found], list[_Pair] | None) or []
+        items = (self._item(pair) for pair in pairs)
+        return {item.key: item for item in items if item is not None}
+
+    def page(
+        self, prefix: str, index: Index, limit: int, after: str, *, stale: bool
+    ) -> tuple[ItemPage, dict[str, int | None]]:
+        """Return the first items of a prefix after a key, and all its keys with their revisions as far as known.
+
+        The names are read first, as values may be long.
+        """
+        # The index of a prefix is that of its last change, the one of an absent key that of the whole store.
+        whole = Index()
+        if self._base.outer(prefix):
+            self._get(prefix, whole, stale)
+        found = self._get(prefix, index, stale, keys=True)
+        with self._agent.errors():
+            names = [self._base.inner(name) for name in typed(found, list[str] | None) or []]
+        known: dict[str, int | None] = dict.fromkeys(name for name in names if name is not None)
+        chosen = [name for name in known if name > after]
+        if len(chosen) <= limit and not after:
+            items = self.read(prefix, index, stale=stale)
+            known = {key: item.revision for key, item in items.items()}
+        else:
+            items = {}
+            for name in chosen[:limit]:
+                items |= self.read(name, Index(), stale=stale)
+        is_cut = max(len(chosen), len(items)) > limit
+        revision = max(whole.latest, index.latest)
+        return ItemPage(tuple(items.values())[:limit], revision, is_cut), known
+
+    def _get(self, key: str, noted: Index, stale: bool, **options: Any) -> Any:
+        """Return an answer of the key-value store, and note its index."""
+        with self._agent.errors():
+            latest, found = self._agent.client.kv.get(
+                self._base.outer(key), consistency="stale" if stale else "consistent", **options
+            )
+            noted.note(latest)
+        return found
+
+    def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> tuple[Transacted, int]:
+        """Return the outcome, and how many keys were deleted.
+
+        Each operation requires what was read before, so that it suits the present lease of its key.
+        """
+        failure = ""
+        for _ in range(_TRIES):
+            index = Index()
+            present = self._present(dict.fromkeys(step.key for step in (*when, *do)), index)
+            items = tuple(present[step.key] for step in when)
+            if [0 if item is None else item.revision for item in items] != [step.revision for step in when]:
+                return Transacted(False, index.latest, items), 0
+            operations = [self._condition(step) for step in _conditions(when, do, present)]
+            operations += [part for step in do for part in self._operations(step, present[step.key])]
+            outcome = self._done(operations) if operations else _Outcome()
+            if not outcome.errors:
+                deleted = sum(operation["Verb"] == "delete-cas" for operation in operations)
+                return Transacted(True, self._revision(outcome, index, do)), deleted
+            failure = outcome.errors[0].what
+            self._check_refusal(failure, do)
+        raise StoreError(f"Consul did not do a transaction: {HttpError(failure)}", processed="no")
+
+    def open_session(self, seconds: float) -> str:
+        # Without checks: one of its node would end it early.
+        options = {"behavior": "delete", "ttl": seconds, "lock_delay": 0, "checks": []}
+        with self._agent.errors():
+            return str(typed(self._agent.client.session.create(**options), str))
+
+    def renew_session(self, lease: str) -> bool:
+        if not _SESSION.fullmatch(lease):
+            return False
+        try:
+            with self._agent.errors():
+                self._agent.client.session.renew(lease)
+        except StoreError as error:
+            if isinstance(error.__cause__, self._agent.not_found):
+                return False
+            raise
+        return True
+
+    def end_session(self, lease: str) -> bool:
+        was_alive = self._is_alive(lease)
+        if was_alive:
+            with self._agent.errors():
+                self._agent.client.session.destroy(lease)
+        return was_alive
+
+    def _is_alive(self, lease: str) -> bool:
+        if not _SESSION.fullmatch(lease):
+            return False
+        with self._agent.errors():
+            _, found = self._agent.client.session.info(lease, consistency="consistent")
+        return found is not None
+
+    def _done(self, operations: list[dict[str, Any]]) -> _Outcome:
+        """Do operations on keys, all or none of them: then the outcome has errors."""
+        from consul.callback import CB
+
+        def answer(response: Any) -> Any:
+            return CB.json()(response._replace(code=200) if response.code == _NOT_DONE else response)
+
+        data = msgspec.json.encode([{"KV": operation} for operation in operations])
+        with self._agent.errors():
+            found: _Outcome = typed(self._agent.client.http.put(answer, "/v1/txn", data=data), _Outcome)
+        return found
+
+    def _present(self, keys: Iterable[str], index: Index) -> dict[str, Item[bytes] | None]:
+        try:
+            return {key: self.read(key, index).get(key) for key in keys}
+        except StoreError as error:
+            error.processed = "no"
+            raise
+
+    def _condition(self, step: Unchanged) -> dict[str, Any]:
+        key = {"Key": self._base.outer(step.key)}
+        if not step.revision:
+            return key | {"Verb": "check-not-exists"}
+        return key | {"Verb": "check-index", "Index": step.revision}
+
+    def _operations(self, step: Write | Deletion, present: Item[bytes] | None) -> list[dict[str, Any]]:
+        """Return the operations of a step on an item as it is; they fail if its revision or lease changed."""
+        key = {"Key": self._base.outer(step.key)}
+        revision, lease = (0, None) if present is None else (present.revision, present.lease)
+        if isinstance(step, Deletion):
+            return [key | {"Verb": "delete-cas", "Index": revision}] if revision else []
+        # Consul takes a write of the same value and flags for no change.
+        written = key | {"Value": base64.b64encode(step.value).decode(), "Flags": secrets.randbits(32)}
+        unlock = {"Verb": "unlock", "Session": lease}
+        if step.lease is None:
+            return [written | (unlock if lease else {"Verb": "cas", "Index": revision})]
+        lock = written | {"Verb": "lock", "Session": step.lease}
+        return [key | unlock, lock] if lease not in (None, step.lease) else [lock]
+
+    def _revision(self, outcome: _Outcome, index: Index, do: Sequence[Write | Deletion]) -> int:
+        """Return the revision of a transaction: that of its writes; deletions alone tell none."""
+        if do and not any(isinstance(step, Write) for step in do):
+            self.read(do[0].key, index)
+            return index.latest
+        return max([one["KV"].modify_index for one in outcome.results or ()], default=index.latest)
+
+    def _check_refusal(self, failure: str, do: Sequence[Write | Deletion]) -> None:
+        if "permission denied" in failure.lower():
+            text = f"Consul refuses a transaction: {HttpError(failure)}"
+            raise StoreError(text, status=Status.PERMISSION_DENIED, processed="no")
+        for step in do:
+            if isinstance(step, Write) and step.lease is not None and not self._is_alive(step.lease):
+                raise ended_lease(step.lease)
+
+    def _item(self, pair: _Pair) -> Item[bytes] | None:
+        """Return a key as an item; None for a key of another program that does not fit."""
+        key = self._base.inner(pair.key)
+        return (
+            None
+            if key is None
+            else Item(key, pair.value or b"", pair.modify_index, pair.session or None, pair.create_index)
+        )
+
+
+def _conditions(
+    when: Sequence[Unchanged], do: Sequence[Write | Deletion], present: dict[str, Item[bytes] | None]
+) -> list[Unchanged]:
+    """Add those of deletions, which Consul takes for done whether the key is gone by then, or has come."""
+    found = {step.key: present[step.key] for step in do if isinstance(step, Deletion)}
+    added = (Unchanged(key, item.revision if item else 0) for key, item in found.items())
+    return [*when, *(one for one in added if bool(one.revision) is (len(when) + len(do) == 1))]

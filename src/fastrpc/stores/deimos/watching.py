@@ -1,0 +1,123 @@
+"""The changes of keys in Deimos after an index. Blocking, for a thread.
+
+A Deimos loses events: the end of one watch makes others deaf, and a directory goes with one event that no watch below
+it hears. So each wait ends after some seconds and goes on by index, and all is read again now and then.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from fastrpc.errors import CompactedError
+from fastrpc.registries.deimos.node import DeimosAnswer, DeimosClient, DeimosNode
+from fastrpc.stores.base import Item, ItemChange
+
+__all__ = ["KeyWatcher"]
+
+#: Seconds after which all is read again.
+READ_SECONDS: Final = 15.0
+
+#: Pause behind a wait that ended at once without an event.
+_PAUSE_SECONDS: Final = 0.25
+
+_DELETIONS: Final = frozenset({"delete", "compareAndDelete", "expire"})
+
+
+class KeyWatcher:
+    """The changes of one key, or of all keys of a prefix.
+
+    Args:
+        path: the watched key or directory, as Deimos has it.
+        item_of: returns the item of a node; None for a directory, or a key that is not watched.
+        read: returns all items by their paths, and the index of the store.
+        reached: the index after which changes are asked for.
+        begun: the index of the store when the watch begins.
+        known: the items at that index by their paths, as far as they are known.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        recursive: bool,
+        item_of: Callable[[DeimosNode], Item[bytes] | None],
+        read: Callable[[DeimosClient], tuple[Mapping[str, Item[bytes]], int]],
+        reached: int,
+        begun: int,
+        known: Mapping[str, Item[bytes]],
+    ) -> None:
+        self._path = path
+        self._recursive = recursive
+        self._item_of = item_of
+        self._read = read
+        self._reached = reached
+        self._begun = begun
+        self._known = dict(known)
+        self._read_due = time.monotonic() + READ_SECONDS
+
+    def receive(self, client: DeimosClient) -> list[ItemChange]:
+        """Wait for the next changes; none after some seconds without one.
+
+        Raises:
+            CompactedError: the events after the index are not kept.
+            StoreError: no node answers.
+        """
+        begun = time.monotonic()
+        if begun >= self._read_due:
+            self._read_due = begun + READ_SECONDS
+            return self._compared(*self._read(client))
+        event = client.wait(self._path, self._reached + 1, recursive=self._recursive)
+        if event is None or event.node.modified_index <= self._reached:
+            if time.monotonic() - begun < _PAUSE_SECONDS:
+                time.sleep(_PAUSE_SECONDS)
+            return []
+        self._reached = event.node.modified_index
+        return self._changes(event)
+
+    def _changes(self, event: DeimosAnswer) -> list[ItemChange]:
+        node, index = event.node, event.node.modified_index
+        before = None if event.prev_node is None else self._item_of(event.prev_node)
+        is_deletion = event.action in _DELETIONS
+        if is_deletion and (node.dir or (event.prev_node is not None and event.prev_node.dir)):
+            if index <= self._begun:
+                raise CompactedError(
+                    f"the directory {node.key} went at index {index}, and its keys are not known",
+                    oldest=self._begun,
+                    hint="list the items again, and watch after the revision of that list",
+                )
+            return [
+                self._deletion(one, index) for one in sorted(self._known) if one.startswith(f"{node.key}/")
+            ]
+        if before is not None:
+            self._known.setdefault(node.key, before)
+        if is_deletion or node.dir:
+            # A key that becomes a directory goes, too.
+            return [self._deletion(node.key, index)] if node.key in self._known else []
+        item = self._item_of(node)
+        return [] if item is None else self._note(node.key, item, item.revision)
+
+    def _compared(self, items: Mapping[str, Item[bytes]], index: int) -> list[ItemChange]:
+        """Return the changes that all items show, for which no event came."""
+        if index < self._reached:
+            # A node that is behind.
+            return []
+        changes = [self._deletion(path, index) for path in sorted(self._known) if path not in items]
+        for path, item in items.items():
+            # Revisions of changes never fall: one that was missed has that of the read.
+            revision = item.revision if item.revision > self._reached else index
+            changes += self._note(path, item, revision)
+        self._reached = index
+        return sorted(changes, key=lambda change: change.revision)
+
+    def _note(self, path: str, item: Item[bytes], revision: int) -> list[ItemChange]:
+        """Note an item; return its change, none for the renewal of its lease."""
+        before, self._known[path] = self._known.get(path), item
+        if before is not None:
+            is_renewal = item.lease is not None and replace(item, revision=before.revision) == before
+            if is_renewal or item.revision <= before.revision:
+                return []
+        return [ItemChange(item.key, revision, item)]
+
+    def _deletion(self, path: str, revision: int) -> ItemChange:
+        return ItemChange(self._known.pop(path).key, revision, None)

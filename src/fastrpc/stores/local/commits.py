@@ -1,0 +1,134 @@
+"""The commits of a store into its journal: all changes that arrive during one form the next one."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from fastrpc.errors import StoreError
+from fastrpc.status import Status
+from fastrpc.stores.base import Item, ItemChange, Journal, LeaseChange, Saved
+from fastrpc.stores.local.history import History, change_size
+
+__all__ = ["Commits", "Uncommitted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Uncommitted:
+    """A change that no commit has kept yet."""
+
+    change: ItemChange | LeaseChange
+
+    #: How it was before: the item of the key, or the seconds of the lease; None: it was not there.
+    before: Item[bytes] | float | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of key and value."""
+        return change_size(self.change) if isinstance(self.change, ItemChange) else 0
+
+
+class Commits:
+    """Hands changes to a journal, in its thread, and committed ones to the history.
+
+    Args:
+        undo: called with changes that were not kept as there is no room for them, in their order.
+        fail: called with the error of a commit that may have been kept; no other one follows it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        history: History,
+        *,
+        undo: Callable[[Sequence[Uncommitted]], None],
+        fail: Callable[[StoreError], None],
+    ) -> None:
+        self._journal = journal
+        self._history = history
+        self._undo = undo
+        self._fail = fail
+        self._thread = ThreadPoolExecutor(1, "fastrpc store")
+        # Changes that no commit has taken yet, and the result of the latest commit that is under way or due: whether
+        # they are kept.
+        self._pending: list[Uncommitted] = []
+        self._commit: asyncio.Future[bool] | None = None
+        # Bytes of changes that are not committed.
+        self._bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+
+    async def open(self) -> Saved:
+        """Open the journal; return what it keeps."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.open)
+        except BaseException:
+            # A cancelled wait leaves the thread opening it.
+            self._thread.submit(self._journal.close)
+            self._thread.shutdown(wait=False)
+            raise
+
+    async def finish(self) -> None:
+        """Return once there is no change left to commit."""
+        while self._task is not None:
+            # A cancelled close must not cancel the commit of others.
+            await asyncio.wait([self._task])
+
+    def close(self) -> "asyncio.Future[None]":
+        """Take no more changes; the future is done once the thread has closed the journal, after a commit under way."""
+        self._is_over = True
+        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._journal.close)
+        self._thread.shutdown(wait=False)
+        return closing
+
+    def is_full(self, size: int) -> bool:
+        """Return whether there is no room for so many bytes beside those that wait for their commit."""
+        return self._journal.is_full(self._bytes + size)
+
+    def add(self, changes: Iterable[Uncommitted]) -> None:
+        """Hand changes to the next commit."""
+        if not self._pending:
+            self._commit = asyncio.get_running_loop().create_future()
+        before = len(self._pending)
+        self._pending.extend(changes)
+        self._bytes += sum(one.size for one in self._pending[before:])
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_committing())
+
+    async def settled(self) -> bool | None:
+        """Return whether all changes so far were kept, once that is known; None: none was waiting."""
+        if (commit := self._commit) is None:
+            return None
+        # The wait of one call must not cancel the commit of all.
+        await asyncio.wait([commit])
+        return commit.result()
+
+    async def _keep_committing(self) -> None:
+        while self._pending:
+            batch, self._pending, commit = self._pending, [], self._commit
+            is_kept = not self._is_over and await self._is_kept(batch)
+            self._bytes -= sum(one.size for one in batch)
+            # Those of the next commit end with this one if they were undone with it.
+            for ended in (commit, None if self._pending else self._commit):
+                if ended is not None and not ended.done():
+                    ended.set_result(is_kept)
+        self._commit = self._task = None
+
+    async def _is_kept(self, batch: Sequence[Uncommitted]) -> bool:
+        changes = [one.change for one in batch]
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._journal.commit, changes, self._history.compacted
+            )
+        except Exception as error:
+            if isinstance(error, StoreError) and error.status is Status.RESOURCE_EXHAUSTED:
+                # Later ones were judged by what these had changed.
+                later, self._pending = self._pending, []
+                self._bytes -= sum(one.size for one in later)
+                self._undo([*batch, *later])
+            else:
+                self._is_over = True
+                self._fail(StoreError(f"the store cannot be written: {error}"))
+            return False
+        self._history.add([change for change in changes if isinstance(change, ItemChange)])
+        return True

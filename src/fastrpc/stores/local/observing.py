@@ -1,0 +1,31 @@
+"""The observer of a store, and the write that only it needs: the tree of Deimos has events and created indexes."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from fastrpc.stores.base import Write
+from fastrpc.stores.local.commits import Uncommitted
+from fastrpc.stores.local.history import HistoryObserver
+
+__all__ = ["Creation", "StoreObserver"]
+
+
+class Creation(Write):
+    """Writes an item as a new one: over any other, and created by this revision."""
+
+
+class StoreObserver(HistoryObserver, Protocol):
+    """Learns of each change of a store, of its commit, and of the end of the store."""
+
+    def ending(self, lease: str, keys: Sequence[str]) -> Sequence[str]:
+        """Return the keys of the items that end with a lease: those of its items, and others."""
+
+    def made(self, changes: Sequence[Uncommitted], *, is_end: bool) -> None:
+        """Take the changes of items of one revision, while they are made.
+
+        Args:
+            is_end: whether a lease ended.
+        """
+
+    def undone(self) -> None:
+        """Forget the changes that are not committed: there was no room for them."""

@@ -1,0 +1,241 @@
+"""The journal of a store in a folder: a file of SQLite in WAL, written and checkpointed by one connection."""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from fastrpc.errors import ConfigError, StoreError
+from fastrpc.status import Status
+from fastrpc.stores.base import ItemChange, LeaseChange, Saved
+from fastrpc.stores.sqlite.file import DAMAGE, damaged, make_file, open_file, read_file, sync_path
+
+__all__ = ["SqliteJournal"]
+
+#: Older versions lack statements used here.
+_OLDEST_SQLITE: Final = (3, 35)
+
+#: Added to the revision when commits may be lost, so that none comes twice: no store makes so many between two syncs.
+_LOST_REVISIONS: Final = 1 << 20
+
+#: Items are refused when the disk has less room, so that deletions can still be written.
+_FREE_BYTES: Final = 64 * 1024 * 1024
+
+#: Bytes on the disk for each byte of a change: in the log and in the file, as an item and in the history.
+_COPIES: Final = 4
+
+#: Bytes of the log after which its pages go into the file, and those of a commit beside its values: some six pages.
+_LOG_BYTES: Final = 4 * 1024 * 1024
+_COMMIT_BYTES: Final = 6 * 4096
+
+#: SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE.
+_NO_CHECKPOINT_ON_CLOSE: Final = 1006
+
+#: The journals that hold a folder.
+_held: "weakref.WeakSet[SqliteJournal]" = weakref.WeakSet()
+
+
+class SqliteJournal:
+    """A `Journal` in a folder that belongs to one process at a time.
+
+    Args:
+        folder: made if it is missing, with the mode 0700; others must not be able to enter it.
+        sync: "full" keeps commits across a power loss, "normal" across the end of the process only: then, unless the
+            store was closed, the next opening raises the revision and forgets the history.
+
+    Raises:
+        ConfigError: `sync` is unknown, or SQLite is older than 3.35.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, sync: Literal["full", "normal"] = "full") -> None:
+        if sync not in ("full", "normal"):
+            raise ConfigError(f"sync is {sync!r}, it must be 'full' or 'normal'")
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise ConfigError(f"SQLite is {sqlite3.sqlite_version}, a store needs 3.35 or later")
+        self._folder = Path(folder)
+        self._path = self._folder / "store.db"
+        self._sync = sync
+        self._claim: int | None = None
+        self._connection: sqlite3.Connection | None = None
+        # Bytes of the log that are not in the file yet, as far as is known.
+        self._logged = 0
+
+    def open(self) -> Saved:
+        self._lock()
+        try:
+            if not self._path.exists():
+                if Path(f"{self._path}-wal").exists():
+                    # SQLite would replay these commits into a new file.
+                    raise damaged(self._path, "it is missing beside its -wal")
+                make_file(self._folder / "store.db.new", self._path)
+            connection = self._connection = open_file(self._path)
+            self._begin(connection)
+            return read_file(connection)
+        except sqlite3.Error as error:
+            self.close()
+            # A full disk or a lock of another program is no damage: a copy in its place would lose writes.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
+                raise damaged(self._path, str(error)) from error
+            raise StoreError(f"{self._path} cannot be opened: {error}", processed="no") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def commit(self, changes: Sequence[ItemChange | LeaseChange], compacted: int) -> None:
+        connection = self._opened()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for change in changes:
+                if isinstance(change, ItemChange):
+                    _write_change(connection, change)
+                elif change.seconds is None:
+                    connection.execute("DELETE FROM leases WHERE name = ?", (change.name,))
+                else:
+                    connection.execute("INSERT INTO leases VALUES (?, ?)", (change.name, change.seconds))
+            latest = max((change.revision for change in changes if isinstance(change, ItemChange)), default=0)
+            connection.execute("DELETE FROM history WHERE changed <= ?", (compacted,))
+            connection.execute(
+                "UPDATE revisions SET latest = max(latest, ?), compacted = ?", (latest, compacted)
+            )
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if _is_full(error):
+                # Told before the sync of a commit, so none is on the disk.
+                text = f"the disk of {self._path} is full"
+                raise StoreError(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
+            raise
+        values = (change.item.value for change in changes if isinstance(change, ItemChange) and change.item)
+        self._logged += _COMMIT_BYTES + 2 * sum(map(len, values))
+        if self._logged >= _LOG_BYTES:
+            self._checkpoint(connection)
+
+    def close(self) -> None:
+        try:
+            if self._connection is not None:
+                # A file whose end is not noted counts as one that may have lost commits.
+                with contextlib.suppress(sqlite3.Error):
+                    if self._sync == "normal":
+                        self._connection.execute("PRAGMA synchronous = FULL")
+                        self._connection.execute("UPDATE revisions SET may_lose = 0")
+                self._connection.close()
+        finally:
+            self._connection = None
+            self.forget_claim()
+
+    def forget_claim(self) -> None:
+        """Close the descriptor of the claim in a forked child; the parent keeps its own."""
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+
+    def is_full(self, waiting_bytes: int) -> bool:
+        disk = os.statvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize < _FREE_BYTES + _COPIES * waiting_bytes
+
+    def file_bytes(self) -> int:
+        """Return the size of the file and its log; any thread may ask."""
+        sizes = 0
+        for path in (self._path, f"{self._path}-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes += os.stat(path).st_size
+        return sizes
+
+    def _lock(self) -> None:
+        """Make the folder, and lock it against other processes."""
+        missing = [path for path in (self._folder, *self._folder.parents) if not path.exists()]
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in missing:
+            sync_path(path.parent)
+        mode = self._folder.stat().st_mode & 0o777
+        if mode & 0o077:
+            raise StoreError(
+                f"other users can enter {self._folder}, its mode is {mode:o}",
+                status=Status.FAILED_PRECONDITION,
+                hint=f"chmod 700 {self._folder}",
+            )
+        claim = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(claim)
+            raise StoreError(
+                f"another store holds {self._folder}",
+                status=Status.FAILED_PRECONDITION,
+                hint="end it, or give each of them a folder of its own; fastrpc store check FOLDER reads a free one",
+            ) from None
+        except BaseException:
+            os.close(claim)
+            raise
+        self._claim = claim
+        _held.add(self)
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Raise the revision if commits may have been lost, and note whether those from here on may be."""
+        (could_lose,) = connection.execute("SELECT may_lose FROM revisions").fetchone()
+        may_lose = self._sync == "normal"
+        if could_lose or may_lose:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            if could_lose:
+                connection.execute("DELETE FROM history")
+                raised = "UPDATE revisions SET latest = latest + ?1, compacted = latest + ?1"
+                connection.execute(raised, (_LOST_REVISIONS,))
+            connection.execute("UPDATE revisions SET may_lose = ?", (may_lose,))
+            connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Write the pages of the log into the file.
+
+        SQLite would do that by itself without telling of errors: it would sync again after a sync that failed, which
+        succeeds on most systems although pages are lost, and then write over the log.
+        """
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            if not _is_full(error):
+                # The end of the connection would be another attempt. Python knows how to prevent that from 3.12 on.
+                if hasattr(connection, "setconfig"):
+                    connection.setconfig(_NO_CHECKPOINT_ON_CLOSE)
+                raise
+        else:
+            self._logged = 0
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError(f"{self._path} is not open")
+        return self._connection
+
+
+def _is_full(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def _write_change(connection: sqlite3.Connection, change: ItemChange) -> None:
+    item = change.item
+    if item is None:
+        connection.execute("DELETE FROM items WHERE key = ?", (change.key,))
+        row: tuple[object, ...] = (None, None, None, None)
+    else:
+        row = (item.value, item.revision, item.lease, item.created)
+        connection.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)", (item.key, *row))
+    connection.execute(
+        "INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?)", (change.revision, change.key, *row)
+    )
+
+
+def _release_claims() -> None:
+    """Close the claims that a forked child has inherited: its parent's end has to free the folders."""
+    for journal in list(_held):
+        journal.forget_claim()
+
+
+os.register_at_fork(after_in_child=_release_claims)

@@ -1,0 +1,65 @@
+"""`fastrpc kv` and the copies of `fastrpc store`, on a store in a folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import Finished, run_program
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "settings.py").write_text("class Limits(dict): ...\nRate = dict[str, int]\n")
+    return tmp_path
+
+
+def command(folder: Path, *arguments: str) -> Finished:
+    url = f"sqlite://{folder}/store"
+    return run_program(["-m", "fastrpc", *(url if one == "STORE" else one for one in arguments)], folder)
+
+
+def test_keys_are_written_read_listed_and_deleted(folder: Path) -> None:
+    put = command(folder, "kv", "put", "STORE", "shop/limits", '{"rate": 10}', "--type", "settings:Rate")
+    assert (put.code, put.output) == (0, "1\n")
+    assert command(folder, "kv", "get", "STORE", "shop/limits").output == '{"rate": 10}'
+    shown = json.loads(command(folder, "kv", "get", "STORE", "shop/limits", "--json").output)
+    assert shown == {
+        "key": "shop/limits",
+        "value": {"rate": 10},
+        "revision": 1,
+        "created": 1,
+        "lease": None,
+    }
+    assert command(folder, "kv", "list", "STORE", "shop/").output == "shop/limits  1\n"
+    conflict = command(folder, "kv", "put", "STORE", "shop/limits", "x", "--expect", "7")
+    assert (conflict.code, conflict.output) == (1, "")
+    assert "has revision 1, not 7" in conflict.errors
+    assert command(folder, "kv", "delete", "STORE", "shop/limits").code == 0
+    for gone in ("get", "delete"):
+        ended = command(folder, "kv", gone, "STORE", "shop/limits")
+        assert (ended.code, ended.output) == (1, "")
+        assert "shop/limits is not there" in ended.errors
+
+
+def test_wrong_uses_are_told(folder: Path) -> None:
+    wrong = command(folder, "kv", "put", "STORE", "k", '{"rate": "ten"}', "--type", "settings:Rate")
+    assert "the value of 'k' is no dict[str, int]" in wrong.errors
+    assert wrong.code != 0
+    assert not (folder / "store").exists()
+    assert command(folder, "kv", "get", "k", "STORE").code == 2
+    assert command(folder, "kv", "get", "nosuch://a", "k").code == 2
+    assert command(folder, "store", "backup", "etcd://127.0.0.1:2379", "copy").code == 2
+
+
+def test_copy_is_made_checked_and_restored(folder: Path) -> None:
+    command(folder, "kv", "put", "STORE", "k", "v")
+    assert command(folder, "store", "backup", "store", "copy").output == "copy: 1 items\n"
+    assert command(folder, "store", "restore", "copy", "new").output == "new: 1 items\n"
+    checked = command(folder, "store", "check", "new")
+    told, _, revision = checked.output.rpartition(" ")
+    assert (checked.code, told) == (0, "new: 1 items, 0 leases, revision")
+    assert int(revision) > 2**40
+    again = command(folder, "store", "restore", "copy", "new")
+    assert (again.code, again.output) == (1, "")
+    assert "new has files already" in again.errors

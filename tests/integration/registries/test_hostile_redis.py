@@ -1,0 +1,116 @@
+"""A server of Redis whose answers never end."""
+
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fastrpc.errors import StoreError
+
+pytest.importorskip("redis", reason="redis is not installed")
+
+from fastrpc.registries.redis import server
+from fastrpc.registries.redis.server import RedisAccess, RedisClient
+
+pytestmark = pytest.mark.one_loop
+
+Pieces = Callable[[], Iterator[bytes]]
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Pieces, float], RedisClient]]:
+    """Return clients of servers that answer every connection with these pieces, seconds apart."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads: list[threading.Thread] = []
+
+        def open_one(pieces: Pieces, pause: float) -> RedisClient:
+            def serve() -> None:
+                served, _ = listener.accept()
+                with served:
+                    # A client that no longer reads holds up no test.
+                    served.settimeout(5)
+                    served.recv(1000)
+                    for piece in pieces():
+                        if over.wait(pause):
+                            break
+                        try:
+                            served.sendall(piece)
+                        except OSError:
+                            break
+                    over.wait()
+
+            threads.append(threading.Thread(target=serve))
+            threads[-1].start()
+            access = RedisAccess([("127.0.0.1", listener.getsockname()[1])], tls=None, login=None, db=0)
+            return access.connect()
+
+        yield open_one
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_answer_that_drips_is_given_up(
+    opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each byte comes in time; all of them never do.
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.5)
+    client = opened(lambda: itertools.chain([b"$1000\r\n"], itertools.repeat(b"x")), 0.1)
+    with pytest.raises(StoreError, match="Timeout reading"):
+        client.ask(bytes, "GET", "x")
+    client.close()
+
+
+@pytest.mark.parametrize("begin", [b"$999999999\r\n", b"*999999999\r\n$1\r\na\r\n"])
+def test_endless_answer_is_given_up(
+    opened: Callable[[Pieces, float], RedisClient], begin: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ANSWER_BYTES", 1_000_000)
+    client = opened(lambda: itertools.chain([begin], itertools.repeat(b"$1\r\na\r\n" * 10_000)), 0.0)
+    with pytest.raises(StoreError, match="more bytes than the limit"):
+        client.ask(list[bytes], "GET", "x")
+    client.close()
+
+
+#: The answers to the name and the version of the package.
+GREETED = b"+OK\r\n+OK\r\n"
+
+
+def message(number: int) -> bytes:
+    channel = b"fastrpc:%d" % number
+    return b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$0\r\n\r\n" % (len(channel), channel)
+
+
+def test_flood_of_messages_is_read_in_parts(opened: Callable[[Pieces, float], RedisClient]) -> None:
+    count = 3 * server.MOST_MESSAGES
+    client = opened(lambda: iter([GREETED, b"".join(map(message, range(count)))]), 0.0)
+    client.ask(list[bytes], "SUBSCRIBE", "fastrpc:0")
+    found: set[bytes] = set()
+    while len(found) < count - 1:
+        part = client.receive(5.0)
+        assert 0 < len(part) <= server.MOST_MESSAGES
+        found |= part
+    client.close()
+
+
+def test_endless_messages_in_place_of_a_confirmation_are_given_up(
+    opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ANSWER_BYTES", 1_000_000)
+    client = opened(lambda: itertools.chain([GREETED], map(message, itertools.count())), 0.0)
+    with pytest.raises(StoreError, match="more bytes than the limit"):
+        client.subscribe("SUBSCRIBE", ["fastrpc:0"])
+    client.close()
+
+
+@pytest.mark.parametrize("answer", [b"*0\r\n", b"*1\r\n$9\r\nsubscribe\r\n", b":7\r\n"])
+def test_answer_that_is_no_message_is_given_up(
+    opened: Callable[[Pieces, float], RedisClient], answer: bytes
+) -> None:
+    client = opened(lambda: iter([GREETED + answer]), 0.0)
+    with pytest.raises(StoreError, match="Expected"):
+        client.subscribe("SUBSCRIBE", ["fastrpc:0"])
+    client.close()

@@ -1,0 +1,28 @@
+"""Locks of a store that many processes use, under deadlines of their callers."""
+
+import pytest
+
+import fastrpc
+from fastrpc.coordination import StoreServer, open_store
+from fastrpc.errors import Status, StoreError
+
+pytestmark = pytest.mark.one_loop
+
+
+async def test_lock_is_released_after_the_deadline_of_its_caller() -> None:
+    async with StoreServer("tcp://127.0.0.1:0") as server, open_store(server.url) as store:
+        lock = await store.lock("a").__aenter__()
+        with fastrpc.timeout(1e-9):
+            await lock.__aexit__(None, None, None)
+        assert await store.holder("a") is None
+
+
+async def test_waiter_leaves_at_the_deadline_of_its_caller() -> None:
+    async with StoreServer("tcp://127.0.0.1:0") as server, open_store(server.url) as store:
+        async with store.lock("a"):
+            with fastrpc.timeout(0.1), pytest.raises(StoreError) as caught:
+                await store.lock("a").__aenter__()
+            assert caught.value.status is Status.DEADLINE_EXCEEDED
+            holder = await store.holder("a")
+            assert holder is not None
+            assert holder.waiting == 0

@@ -1,0 +1,242 @@
+"""Runs of scheduled methods, in virtual time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from fastrpc.coordination import Store
+from fastrpc.coordination.schedules import Schedules, current_store
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.scheduling import scheduled
+from fastrpc.stores.local import LocalStore
+from tests.support.virtual_time import pass_time
+
+pytestmark = pytest.mark.virtual_time
+
+
+def clock() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with Store(LocalStore(clock=clock), clock=clock) as store:
+        yield store
+
+
+class Jobs:
+    """A process: notes the instants of its runs in a list that all share."""
+
+    def __init__(self, runs: list[float], seconds: float = 0) -> None:
+        self.runs = runs
+        self.seconds = seconds
+
+    async def note(self) -> None:
+        self.runs.append(clock())
+        await pass_time(self.seconds)
+
+
+class Skipping(Jobs):
+    @scheduled(every=60)
+    async def job(self) -> None:
+        await self.note()
+
+
+class CatchingUp(Jobs):
+    @scheduled(every=60, missed="once")
+    async def job(self) -> None:
+        await self.note()
+
+
+class Everywhere(Jobs):
+    @scheduled(every=60, on="each")
+    async def job(self) -> None:
+        await self.note()
+
+
+def process(store: Store | None, service: Any, offset: Callable[[], float] = lambda: 0.0) -> Schedules:
+    schedules = Schedules(store, lambda: clock() + offset())
+    schedules.add("jobs", service)
+    return schedules
+
+
+async def test_each_instant_starts_once_in_all_processes(store: Store) -> None:
+    runs: list[float] = []
+    processes = [process(store, Skipping(runs, 1)) for _ in range(3)]
+    await pass_time(600)
+    assert runs == [1_020 + 60 * number for number in range(10)]
+    for one in processes:
+        assert await one.stop()
+    await pass_time(600)
+    assert len(runs) == 10
+
+
+async def test_next_leader_goes_on_with_the_next_instant(store: Store) -> None:
+    runs: list[float] = []
+    processes = [process(store, Skipping(runs, 30)) for _ in range(3)]
+    for _ in range(20):
+        await pass_time(47)
+        leader = await store.leader("schedules/jobs.job")
+        assert leader is not None
+        items = await store.list("leaders/schedules/jobs.job/")
+        first = min(items, key=lambda item: item.created)
+        assert first.lease is not None
+        await store.backend.revoke(first.lease)
+    await pass_time(120)
+    assert [(instant - 1_020) % 60 for instant in runs] == pytest.approx([0] * len(runs), abs=0.1)
+    assert len(runs) == len({round(instant) for instant in runs})
+    assert len(runs) >= 15
+    for one in processes:
+        await one.stop()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(Skipping, 0), (CatchingUp, 1)])
+async def test_outage_is_followed_by_one_run_or_by_none(
+    store: Store, kind: type[Jobs], expected: int
+) -> None:
+    runs: list[float] = []
+    first = process(store, kind(runs))
+    await pass_time(130)
+    await first.stop()
+    assert len(runs) == 2
+    await pass_time(10_000)
+    again = clock()
+    second = process(store, kind(runs))
+    await pass_time(5)
+    assert len(runs) == 2 + expected
+    await pass_time(60)
+    await second.stop()
+    assert len(runs) == 3 + expected
+    assert not expected or runs[2] - again < 1
+
+
+async def test_first_leader_of_all_has_missed_nothing(store: Store) -> None:
+    runs: list[float] = []
+    schedules = process(store, CatchingUp(runs))
+    await pass_time(10)
+    assert runs == []
+    await schedules.stop()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(Skipping, [0, 180, 360]), (CatchingUp, [0, 150, 300, 450])])
+async def test_instants_during_a_run_count_as_missed(
+    store: Store, kind: type[Jobs], expected: list[float]
+) -> None:
+    runs: list[float] = []
+    schedules = process(store, kind(runs, 150))
+    await pass_time(20 + 460)
+    assert [instant - 1_020 for instant in runs] == expected
+    await schedules.stop()
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+async def test_wall_clock_that_jumps_starts_no_instant_twice(store: Store, jump: float) -> None:
+    runs: list[float] = []
+    offset = 0.0
+    schedules = process(store, Skipping(runs), lambda: offset)
+    await pass_time(125)
+    assert len(runs) == 2
+    offset = jump
+    await pass_time(125)
+    assert len(runs) == (4 if jump > 0 else 2)
+    await schedules.stop()
+
+
+async def test_every_process_runs_without_a_store() -> None:
+    runs: list[float] = []
+    processes = [process(None, Everywhere(runs)) for _ in range(2)]
+    await pass_time(130)
+    assert runs == [1_020, 1_020, 1_080, 1_080]
+    for one in processes:
+        await one.stop()
+
+
+async def test_leader_needs_a_store() -> None:
+    with pytest.raises(
+        ConfigError, match=r"jobs\.job is scheduled on the leader, and the server has no store"
+    ):
+        process(None, Skipping([]))
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
+async def test_failed_run_is_logged_and_the_next_one_comes(
+    store: Store, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
+    class Failing(Skipping):
+        async def note(self) -> None:
+            await super().note()
+            raise error
+
+    runs: list[float] = []
+    schedules = process(store, Failing(runs))
+    await pass_time(130)
+    assert len(runs) == 2
+    assert caplog.text.count("the scheduled method jobs.job failed") == 2
+    await schedules.stop()
+
+
+async def test_schedule_goes_on_once_its_key_is_mended(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: list[float] = []
+    await store.put("schedules/jobs.job", "junk")
+    schedules = process(store, Skipping(runs))
+    await pass_time(70)
+    assert runs == []
+    assert "the schedule jobs.job is interrupted" in caplog.text
+    await store.delete("schedules/jobs.job")
+    await pass_time(60)
+    assert runs == [1_080]
+    assert await schedules.stop()
+
+
+async def test_schedule_of_each_process_outlasts_an_error_of_its_clock(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runs: list[float] = []
+    is_broken = True
+
+    def offset() -> float:
+        if is_broken:
+            raise ZeroDivisionError
+        return 0.0
+
+    schedules = process(None, Everywhere(runs), offset)
+    await pass_time(5)
+    assert "ZeroDivisionError" in caplog.text
+    is_broken = False
+    await pass_time(60)
+    assert runs == [1_020]
+    assert await schedules.stop()
+
+
+async def test_run_knows_the_store(store: Store) -> None:
+    found: list[Store] = []
+
+    class Storing(Skipping):
+        async def note(self) -> None:
+            found.append(current_store())
+
+    schedules = process(store, Storing([]))
+    await pass_time(60)
+    await schedules.stop()
+    assert found == [store]
+    with pytest.raises(LookupError):
+        current_store()
+
+
+async def test_drain_waits_for_a_run_and_then_cancels_it(store: Store) -> None:
+    runs: list[float] = []
+    schedules = process(store, Skipping(runs, 20))
+    await pass_time(25)
+    start = clock()
+    assert await schedules.stop(seconds=30)
+    assert clock() - start == 15
+    schedules = process(store, Skipping(runs, 50))
+    await pass_time(60)
+    start = clock()
+    assert not await schedules.stop(seconds=5)
+    assert clock() - start == 5
+    assert await store.leader("schedules/jobs.job") is None

@@ -1,0 +1,62 @@
+"""Answers to the queries of other instances."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fastrpc.registries.lan import node
+from fastrpc.registries.lan.datagrams import ANNOUNCE, NO_NONCE, QUERY, LanDatagram
+from fastrpc.registries.lan.node import LanNode
+
+RECORD = ("arith", b"{}")
+
+
+def query(number: int, sequence: int = 1) -> LanDatagram:
+    return LanDatagram(QUERY, 0, bytes([number]) * 16, sequence, bytes([number, sequence]) * 8)
+
+
+class Answering:
+    """A node with one record, and the nonces of its announcements."""
+
+    def __init__(self) -> None:
+        keys: Any = SimpleNamespace(value={})
+        self.node = LanNode(keys, None)
+        self.node._own[RECORD] += 1
+        self.node._join_at = float("inf")
+        self.nonces: list[bytes] = []
+        self.node._emit = self._note  # type: ignore[method-assign]
+
+    def _note(self, kind: int, nonce: bytes, body: bytes) -> None:
+        assert kind == ANNOUNCE
+        self.nonces.append(nonce)
+
+    def answers(self, *queries: LanDatagram) -> list[bytes]:
+        """Return the nonces of the answers to queries that come together."""
+        for one in queries:
+            self.node._note_query(one)
+        self.nonces.clear()
+        # The time of the answer has come.
+        self.node._answer_at = float("-inf")
+        self.node._act()
+        return list(self.nonces)
+
+
+def test_each_query_of_a_window_is_answered_with_its_nonce() -> None:
+    answering = Answering()
+    first, second = query(1), query(2)
+    assert answering.answers(first, second) == [first.nonce, second.nonce]
+    # The next regular announcement answers none.
+    assert answering.answers() == [NO_NONCE]
+
+
+def test_query_that_is_sent_again_is_not_answered() -> None:
+    answering = Answering()
+    first, later = query(1), query(1, 2)
+    assert answering.answers(first, first) == [first.nonce]
+    assert answering.answers(first, later) == [later.nonce]
+
+
+def test_many_queries_of_a_window_cost_few_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "MOST_ANSWERS", 3)
+    assert len(Answering().answers(*map(query, range(1, 10)))) == 3

@@ -1,0 +1,160 @@
+"""Markers of FastAPI and pydantic at the parameters of a method: they have no effect, so none passes in silence."""
+
+import warnings
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+import pydantic
+import pytest
+from fastapi import Depends, Query, Security
+
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service, service_definition
+
+
+def user() -> str:
+    return "ada"
+
+
+class Alias:
+    """As `type Alias = dict[str, Alias] | Annotated[…]` of Python 3.12."""
+
+    __value__: Any
+
+
+Alias.__value__ = dict[str, Alias] | Annotated[str, Depends(user)]
+
+
+async def query(self: Any, limit: int = Query(10, ge=1)) -> None: ...
+async def field(self: Any, limit: int = pydantic.Field(10, ge=1)) -> None: ...
+async def depends(self: Any, by: str = Depends(user)) -> None: ...
+async def security(self: Any, by: Annotated[str, Security(user)]) -> None: ...
+async def as_text(self: Any, by: "Annotated[str, Depends(user)]") -> None: ...
+async def below(self: Any, by: Annotated[str, Depends(user)] | None = None) -> None: ...
+async def deep(self: Any, by: "dict[str, list[Annotated[str, Depends(user)]]]") -> None: ...
+async def by_alias(self: Any, by: Alias) -> None: ...
+async def streamed(self: Any, by: AsyncIterator[Annotated[str, Depends(user)]]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [
+        (
+            query,
+            r"query: the default of 'limit' is Query\(…\) of fastapi, which has no effect here: write the value",
+        ),
+        (field, r"the default of 'limit' is Field\(…\) of pydantic"),
+        (depends, r"'by' is Depends\(…\) of fastapi, which does not run here: callers could send the value"),
+        (security, r"'by' is Security\(…\) of fastapi"),
+        (as_text, r"'by' is Depends\(…\) of fastapi"),
+        (below, r"'by' is Depends\(…\) of fastapi"),
+        (deep, r"'by' is Depends\(…\) of fastapi"),
+        (by_alias, r"'by' is Depends\(…\) of fastapi"),
+        (streamed, r"'by' is Depends\(…\) of fastapi"),
+    ],
+)
+def test_a_default_or_dependency_of_fastapi_is_refused(handler: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        method(handler)
+
+
+async def queried(self: Any, limit: Annotated[int, Query(ge=1)] = 10) -> None: ...
+async def positive(self: Any, limit: pydantic.PositiveInt = 10) -> None: ...
+async def late(self: Any, limit: "Annotated[int, pydantic.Field(ge=1)]" = 10) -> None: ...
+async def optional(self: Any, limit: pydantic.PositiveInt | None = None) -> None: ...
+async def listed(self: Any, limit: list[Annotated[int, pydantic.Field(ge=1)]]) -> None: ...
+async def fed(self: Any, limit: AsyncIterator[Annotated[int, pydantic.Field(ge=1)]]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "marker"),
+    [
+        (queried, r"Query\(…\) of fastapi"),
+        (positive, r"Gt\(…\) of annotated_types"),
+        (late, r"Field\(…\) of pydantic"),
+        (optional, r"Gt\(…\) of annotated_types"),
+        (listed, r"Field\(…\) of pydantic"),
+        (fed, r"Field\(…\) of pydantic"),
+    ],
+)
+def test_a_limit_that_is_not_checked_is_warned_of_at_its_line(handler: Any, marker: str) -> None:
+    with pytest.warns(
+        UserWarning, match=rf"{marker} at 'limit' is not checked here: write msgspec\.Meta"
+    ) as noted:
+        method(handler)
+    (only,) = noted
+    assert (only.filename, only.lineno) == (__file__, handler.__code__.co_firstlineno)
+
+
+T = TypeVar("T")
+
+
+@service("later")
+class Later:
+    @method
+    async def depends(self, by: "Annotated[User, Depends(user)]") -> None: ...
+
+    @method
+    async def streamed(self, by: AsyncIterator["Annotated[User, Depends(user)]"]) -> None: ...
+
+    @method
+    async def limits(self, limit: "Annotated[User, pydantic.Field()]") -> None: ...
+
+
+class Of(Generic[T]):
+    @method
+    async def depends(self, by: T) -> None: ...
+
+
+@service("of")
+class OfUser(Of[Annotated[str, Depends(user)]]): ...
+
+
+class User(msgspec.Struct): ...
+
+
+def definition_of(owner: type[Any], name: str) -> MethodDefinition:
+    return service_definition(owner).methods[name]
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Later, "depends"), (Later, "streamed"), (OfUser, "depends")])
+def test_a_dependency_is_refused_once_its_type_is_known(owner: type[Any], name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name}: 'by' is Depends\(…\) of fastapi"):
+        definition_of(owner, name).types()
+
+
+def test_a_limit_is_warned_of_once_its_type_is_known() -> None:
+    definition = definition_of(Later, "limits")
+    with pytest.warns(
+        UserWarning, match=r"limits: Field\(…\) of pydantic at 'limit' is not checked"
+    ) as noted:
+        assert definition.types() is definition.types()
+    assert len(noted) == 1
+
+
+def test_a_limit_that_was_warned_of_is_not_told_again() -> None:
+    with pytest.warns(UserWarning, match="is not checked here"):
+
+        @service("told")
+        class Told:
+            limit = method(positive)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        definition_of(Told, "limit").types()
+
+
+class Page(pydantic.BaseModel):
+    limit: Annotated[int, pydantic.Field(ge=1)] = 10
+
+
+async def checked(self: Any, page: Page, most: Annotated[int, msgspec.Meta(ge=1)] = 10) -> None: ...
+
+
+def test_limits_that_are_checked_pass() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        method(checked)

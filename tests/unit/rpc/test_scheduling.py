@@ -1,0 +1,118 @@
+"""Instants of scheduled methods."""
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from fastrpc import ConfigError
+from fastrpc.rpc.scheduling import MethodSchedule, scheduled, schedules_of
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def schedule_of(*arguments: Any, **options: Any) -> MethodSchedule:
+    class Jobs:
+        @scheduled(*arguments, **options)
+        async def job(self) -> None: ...
+
+    return schedules_of(Jobs)["job"]
+
+
+def at(*moment: int, zone: Any = UTC, fold: int = 0) -> float:
+    year, month, day, *rest = moment
+    return datetime(year, month, day, *rest, tzinfo=zone, fold=fold).timestamp()  # type: ignore[misc,arg-type]
+
+
+def instants(schedule: MethodSchedule, begin: float, end: float) -> list[float]:
+    found = []
+    while (begin := schedule.after(begin)) <= end:
+        found.append(begin)
+    return found
+
+
+def test_multiples_count_from_1970() -> None:
+    schedule = schedule_of(every=90)
+    assert [schedule.after(0), schedule.after(89.9), schedule.after(90)] == [90, 90, 180]
+    assert [schedule.latest(90), schedule.latest(179), schedule.latest(180.5)] == [90, 90, 180]
+    tenths = schedule_of(every=0.1)
+    instant = 1_700_000_000.0
+    for _ in range(1_000):
+        assert tenths.after(instant) > instant
+        instant = tenths.after(instant)
+    assert instant == pytest.approx(1_700_000_100)
+
+
+def test_instants_of_cron_are_in_the_time_of_a_zone() -> None:
+    schedule = schedule_of("30 8 * * MON-FRI", timezone="Europe/Berlin")
+    friday, monday = at(2026, 11, 27, 8, 30, zone=BERLIN), at(2026, 11, 30, 8, 30, zone=BERLIN)
+    assert schedule.after(friday - 1) == friday
+    assert schedule.after(friday) == schedule.after(friday + 0.5) == monday
+    assert schedule.latest(friday - 0.001) == at(2026, 11, 26, 8, 30, zone=BERLIN)
+    assert schedule.latest(friday) == schedule.latest(friday + 0.5) == friday
+    assert schedule.latest(monday - 1) == friday
+
+
+def test_hour_that_a_year_leaves_out_and_the_one_it_repeats_have_one_instant_of_a_daily_job() -> None:
+    schedule = schedule_of("30 2 * * *", timezone="Europe/Berlin")
+    spring = instants(schedule, at(2026, 3, 28, zone=BERLIN), at(2026, 3, 31, zone=BERLIN))
+    assert [datetime.fromtimestamp(one, BERLIN).day for one in spring] == [28, 29, 30]
+    assert datetime.fromtimestamp(spring[1], BERLIN).hour == 3
+    autumn = instants(schedule, at(2026, 10, 24, zone=BERLIN), at(2026, 10, 27, zone=BERLIN))
+    assert [datetime.fromtimestamp(one, BERLIN).day for one in autumn] == [24, 25, 26]
+    year = instants(schedule, at(2026, 1, 1, zone=BERLIN), at(2026, 12, 31, 23, zone=BERLIN))
+    assert len(year) == 365
+    assert year == sorted(set(year))
+
+
+def test_half_hours_have_their_instants_in_both_hours_of_autumn() -> None:
+    schedule = schedule_of("*/30 * * * *", timezone="Europe/Berlin")
+    begin = at(2026, 10, 25, zone=BERLIN)
+    assert instants(schedule, begin, begin + 6 * 3_600) == [begin + 1_800 * n for n in range(1, 13)]
+    begin = at(2026, 3, 29, zone=BERLIN)
+    assert instants(schedule, begin, begin + 6 * 3_600) == [begin + 1_800 * n for n in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "text"),
+    [
+        ((), {}, "either cron or every"),
+        (("* * * * *",), {"every": 1}, "either cron or every"),
+        ((), {"every": 0}, "every is 0"),
+        ((), {"every": float("inf")}, "every is inf"),
+        (("* * *",), {}, r"cron is '\* \* \*', which has no instant"),
+        (("61 * * * *",), {}, "Bad minute"),
+        (("0 0 30 2 *",), {}, "has no instant"),
+        (("* * * * *",), {"timezone": "Mars/Base"}, "timezone is 'Mars/Base'"),
+        (("* * * * *",), {"on": "one"}, "on is 'one'"),
+        (("* * * * *",), {"missed": "all"}, "missed is 'all'"),
+    ],
+)
+def test_wrong_options_are_refused(arguments: Any, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        schedule_of(*arguments, **options)
+
+
+def test_method_has_no_parameters() -> None:
+    with pytest.raises(TypeError, match="so it takes no parameters"):
+
+        @scheduled(every=1)
+        async def job(self: Any, day: str) -> None: ...
+
+    with pytest.raises(TypeError, match="so it takes no parameters"):
+        scheduled(every=1)(3)  # type: ignore[type-var]
+
+
+def test_subclass_that_overrides_a_method_decides_on_its_schedule() -> None:
+    class Jobs:
+        @scheduled(every=1)
+        async def job(self) -> None: ...
+
+    class Same(Jobs): ...
+
+    class Without(Jobs):
+        async def job(self) -> None: ...
+
+    assert schedules_of(Same) == schedules_of(Jobs)
+    assert schedules_of(Without) == {}

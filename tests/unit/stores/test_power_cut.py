@@ -1,0 +1,223 @@
+"""Power cuts: each content that the disk may have afterwards opens, and has every acknowledged write."""
+
+import copy
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from fastrpc import StoreError
+from fastrpc.stores.base import Saved
+from fastrpc.stores.sqlite import SqliteJournal
+from tests.conftest import Scale
+from tests.support.crash_states import (
+    ACKNOWLEDGED,
+    Disk,
+    Record,
+    build_recorder,
+    read_records,
+    recording,
+)
+from tests.support.recorded_store import TASKS, number_in, step_of
+from tests.support.source_tree import ROOT
+
+#: The numbers of the writes that a task has had, of its key and of its pair; None: it is not there.
+Numbers = tuple[int | None, int | None]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_recorder(tmp_path_factory.mktemp("recorder"))
+
+
+def after(numbers: Numbers, number: int) -> Numbers:
+    """Return what a task leaves behind its write of a number."""
+    step = step_of(number)
+    return (None if step == "delete" else number, number if step == "pair" else numbers[1])
+
+
+class Expected:
+    """The acknowledged writes up to an instant."""
+
+    def __init__(self) -> None:
+        self.leases: set[str] = set()
+        #: By task: all that it has left so far; the last one is acknowledged.
+        self.left: list[list[Numbers]] = [[(None, None)] for _ in range(TASKS)]
+        self.next = [0] * TASKS
+        #: Task and number of each revision.
+        self.revisions: dict[int, tuple[int, int]] = {}
+        self.repeated: set[int] = set()
+
+    def take(self, record: Record) -> None:
+        """Take an acknowledgement."""
+        told = json.loads(record.data)
+        if "lease" in told:
+            self.leases.add(told["lease"])
+            return
+        task, number, revision = told["task"], told["number"], told["revision"]
+        self.left[task].append(after(self.left[task][-1], number))
+        self.next[task] = number + 1
+        if revision in self.revisions:
+            self.repeated.add(revision)
+        if revision:
+            self.revisions[revision] = task, number
+
+    def go_on(self, saved: Saved, first: int) -> "Expected":
+        """Return what is expected of the next program, which begins with what a cut left, and this number."""
+        found = copy.deepcopy(self)
+        found.left = [[left] for left in left_in(saved)]
+        found.next = [first] * TASKS
+        # A write that was under way may be there, and its revision as well: nothing tells.
+        return found
+
+    def faults(self, saved: Saved, sync: str) -> Iterator[str]:
+        """Return how the content of a store differs from what is expected."""
+        if self.repeated:
+            yield f"the revisions {self.repeated} came twice"
+        latest = max(self.revisions, default=0)
+        if saved.revision < latest:
+            yield f"the revision is {saved.revision}, and {latest} was given"
+        for task, found in enumerate(left_in(saved)):
+            *earlier, last = self.left[task]
+            allowed = {last, after(last, self.next[task]), *(earlier if sync == "normal" else ())}
+            if found not in allowed:
+                yield f"task {task} has {found}, expected is one of {allowed}"
+        if sync == "normal":
+            return
+        if not self.leases <= {lease.name for lease in saved.leases}:
+            yield "a lease is missing"
+        if sorted({change.revision for change in saved.history}) != list(range(1, saved.revision + 1)):
+            yield "the history has other revisions"
+        items, kept = {}, {}
+        for change in saved.history:
+            items[change.key] = change.item
+            if change.item is not None:
+                kept[change.revision] = int(change.key.partition("/")[2]), number_in(change.item.value)
+        if [item for _, item in sorted(items.items()) if item is not None] != saved.items:
+            yield "the history leads to other items"
+        if any(kept.get(revision) != told for revision, told in self.revisions.items()):
+            yield "a revision is that of another write, or missing"
+
+
+def left_in(saved: Saved) -> list[Numbers]:
+    """Return what each task has left in a store."""
+    numbers = {item.key: number_in(item.value) for item in saved.items}
+    return [(numbers.get(f"k/{task}"), numbers.get(f"pair/{task}")) for task in range(TASKS)]
+
+
+def recorded(
+    library: Path, place: Path, files: Mapping[str, bytes], sync: str, first: int
+) -> Sequence[Record]:
+    """Run the program in a folder that has files already, and return how it changed them."""
+    folder, log = place / "store", place / "log"
+    place.mkdir()
+    write_files(folder, files)
+    options = [str(folder), str(log), sync, str(first), "40"]
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.recorded_store", *options],
+        check=True,
+        cwd=ROOT,
+        env=recording(library, folder, log),
+    )
+    records = read_records(log)
+    disk = Disk(files)
+    for record in records:
+        disk.apply(record)
+    assert disk.seen() == {path.name: path.read_bytes() for path in folder.iterdir()}
+    return records
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(0o700)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def opened(files: Mapping[str, bytes]) -> Saved:
+    """Return what a store finds in files."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
+        folder = Path(place, "store")
+        write_files(folder, files)
+        journal = SqliteJournal(folder)
+        try:
+            return journal.open()
+        finally:
+            journal.close()
+
+
+def states(
+    records: Sequence[Record], disk: Disk, expected: Expected, count: int, chance: random.Random
+) -> Iterator[dict[str, bytes]]:
+    """Yield what cuts of the power leave, after what was acknowledged before each went to `expected`.
+
+    Half of the cuts are anywhere, the others where files other than that of the commits change.
+    """
+    rare = [
+        at for at, one in enumerate(records) if not one.path.endswith("-wal") and one.kind != ACKNOWLEDGED
+    ]
+    places = [
+        chance.choice(rare) if number % 2 else chance.randrange(len(records)) for number in range(count)
+    ]
+    at = 0
+    for place in sorted(places):
+        for record in records[at:place]:
+            if record.kind == ACKNOWLEDGED:
+                expected.take(record)
+            else:
+                disk.apply(record)
+        at = place
+        yield disk.after_cut(chance)
+
+
+def tried(
+    library: Path,
+    place: Path,
+    sync: str,
+    count: int,
+    chance: random.Random,
+    firsts: Sequence[int] = (0, 1000),
+) -> list[str]:
+    """Cut the power of programs that each go on with what a cut of the one before left; return the faults.
+
+    Args:
+        firsts: the first number of each.
+    """
+    files: Mapping[str, bytes] = {}
+    expected = Expected()
+    faults: list[str] = []
+    for first in firsts:
+        records = recorded(library, place / str(first), files, sync, first)
+        going_on = files, expected
+        end = chance.randrange(count)
+        for number, left in enumerate(states(records, Disk(files), expected, count, chance)):
+            try:
+                saved = opened(left)
+            except StoreError as error:
+                faults.append(f"state {number}: {error}")
+                continue
+            faults += (f"state {number}: {fault}" for fault in expected.faults(saved, sync))
+            if number <= end:
+                going_on = left, expected.go_on(saved, first + 1000)
+        files, expected = going_on
+    return faults
+
+
+def test_acknowledged_writes_survive_a_power_cut(library: Path, tmp_path: Path, scale: Scale) -> None:
+    assert tried(library, tmp_path, "full", 25 if scale.factor <= 1 else scale(100), scale.random(1)) == []
+
+
+def test_store_that_may_lose_commits_gives_no_revision_twice(
+    library: Path, tmp_path: Path, scale: Scale
+) -> None:
+    assert tried(library, tmp_path, "normal", scale(5), scale.random(2)) == []
+
+
+def test_commit_without_a_sync_is_found(library: Path, tmp_path: Path, scale: Scale) -> None:
+    faults = tried(library, tmp_path, "unsynced", 20, scale.random(3), [0])
+    assert any("expected is one of" in fault for fault in faults)
