@@ -1,7 +1,5 @@
 """Tests against real servers: they skip where one is missing, unless FASTRPC_SERVICES=required makes that a failure."""
 
-import contextlib
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.go_programs import CACHE, GO, PROGRAMS, alone
 from tests.support.registry_servers import (
     ConsulAgent,
     EtcdServer,
@@ -20,7 +19,6 @@ from tests.support.registry_servers import (
     ZookeeperServer,
     registry_program,
 )
-from tests.support.source_tree import ROOT
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,12 +65,6 @@ nats_path, nats, own_nats = registry_fixtures("nats", "nats-server", NatsServer)
 zookeeper_path, zookeeper, own_zookeeper = registry_fixtures("zookeeper", "zookeeper", ZookeeperServer)
 
 
-#: Programs are built by the installed Go, without a C compiler, whatever the user's settings.
-GO = {"GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-
-CACHE = ROOT / ".cache"
-
-
 def tool(program: str, title: str) -> str:
     """Return the path of a program that builds; skips the test where there is none."""
     found = shutil.which(program)
@@ -81,59 +73,36 @@ def tool(program: str, title: str) -> str:
     return found
 
 
-@contextlib.contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Hold back the other processes of a run that build the same in `.cache`."""
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def go_fixture(name: str, kind: type[str] | type[Path]) -> Any:
+    """Return the fixture of a program of Go: its path, or the folder of several; a test skips where there is no Go."""
+
+    @pytest.fixture(scope="session", name=name)
+    def path() -> str | Path:
+        tool("go", "Go")
+        return kind(PROGRAMS[name].path())
+
+    return path
 
 
-def go_built(source: str, output: Path, *packages: str) -> Path:
-    """Build a folder of this one, or packages that it names, unless the output is up to date."""
-    go = tool("go", "Go")
-    folder = Path(__file__).parent / source
-    if packages:
-        output.mkdir(parents=True, exist_ok=True)
-    with alone(output.name):
-        subprocess.run(
-            [go, "build", "-o", output, *(packages or ["."])],
-            cwd=folder,
-            check=True,
-            env={**os.environ, **GO},
-        )
-    return output
-
-
-@pytest.fixture(scope="session")
-def go_rpcx() -> str:
-    """The program of `go_rpcx`."""
-    return str(go_built("go_rpcx", CACHE / "go_rpcx"))
+go_rpcx = go_fixture("go_rpcx", str)
+go_mdns = go_fixture("go_mdns", str)
+go_deimos = go_fixture("go_deimos", str)
+judge = go_fixture("judge", Path)
+grpc_go_path = go_fixture("grpc_go_path", str)
+connect_go_path = go_fixture("connect_go_path", str)
+h2spec_folder = go_fixture("h2spec_folder", Path)
+conformance_folder = go_fixture("conformance_folder", Path)
+interop_programs = go_fixture("interop_programs", Path)
+grpc_programs = go_fixture("grpc_programs", Path)
+ghz_folder = go_fixture("ghz_folder", Path)
+etcd_new_path = go_fixture("etcd_new_path", str)
 
 
 @pytest.fixture(scope="session")
-def go_mdns() -> str:
-    """The program of `go_mdns`."""
-    return str(go_built("go_mdns", CACHE / "go_mdns"))
-
-
-@pytest.fixture(scope="session")
-def go_deimos() -> str:
-    """The program of `go_deimos`."""
-    return str(go_built("go_deimos", CACHE / "go_deimos"))
-
-
-@pytest.fixture(scope="session")
-def etcd_store_path() -> str:
-    """The program of `etcd_server`."""
-    return str(go_built("etcd_server", CACHE / "etcd"))
-
-
-@pytest.fixture(scope="session")
-def judge() -> Path:
-    """The program of `porcupine`."""
-    return go_built("porcupine", CACHE / "porcupine")
+def etcd_new(etcd_new_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """The newest etcd, which all tests share."""
+    with EtcdServer(etcd_new_path, tmp_path_factory.mktemp("etcd_new")).running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -146,85 +115,21 @@ def etcdctl() -> str:
 
 
 @pytest.fixture(scope="session")
-def h2spec_folder() -> Path:
-    """The folder of h2spec and h2specd."""
-    commands = [f"github.com/summerwind/h2spec/cmd/{name}" for name in ("h2spec", "h2specd")]
-    return go_built("h2spec", CACHE / "h2spec", *commands)
-
-
-@pytest.fixture(scope="session")
-def grpc_go_path() -> str:
-    """The program of `grpc_go`."""
-    return str(go_built("grpc_go", CACHE / "grpc_go"))
-
-
-#: Programs that ask servers of gRPC, with their versions.
-GRPC_PROGRAMS = (
-    "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4",
-    "github.com/grpc-ecosystem/grpc-health-probe@v0.4.61",
-)
-
-#: grpc-go's programs for tests between implementations, and a generator of load.
-INTEROP_PROGRAMS = (
-    "google.golang.org/grpc/interop/client@v1.85.0",
-    "google.golang.org/grpc/interop/server@v1.85.0",
-    "google.golang.org/grpc/interop/http2@v1.85.0",
-    "github.com/bojand/ghz/cmd/ghz@v0.120.0",
-)
-
-
-@pytest.fixture(scope="session")
-def grpc_programs() -> Path:
-    """The folder of grpcurl and grpc-health-probe, built once into `.cache`; skips the test where there is no Go."""
-    return installed(GRPC_PROGRAMS)
-
-
-@pytest.fixture(scope="session")
-def interop_programs() -> Path:
-    """The folder of grpc-go's interop programs and ghz, built as those are."""
-    return installed(INTEROP_PROGRAMS)
-
-
-def installed(programs: tuple[str, ...]) -> Path:
-    """Install programs in Go, each under its name and version, and return their folder."""
-    go = tool("go", "Go")
-    folder = CACHE / "grpc_programs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for program in programs:
-        built = folder / program.rpartition("/")[2]
-        with alone(built.name):
-            if not built.exists():
-                environment = {**os.environ, **GO, "GOBIN": str(folder)}
-                subprocess.run([go, "install", program], check=True, env=environment)
-                # A program of another version is built anew.
-                (folder / built.name.partition("@")[0]).rename(built)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def conformance() -> tuple[Path, Path]:
+def conformance(conformance_folder: Path) -> tuple[Path, Path]:
     """The program `connectconformance`, and the folder of its .proto files."""
-    module = "connectrpc.com/conformance"
-    folder = go_built("conformance", CACHE / "conformance", f"{module}/cmd/connectconformance")
     found = subprocess.run(
-        [tool("go", "Go"), "list", "-m", "-f", "{{.Dir}}", module],
+        ["go", "list", "-m", "-f", "{{.Dir}}", "connectrpc.com/conformance"],
         cwd=Path(__file__).parent / "conformance",
         check=True,
         env={**os.environ, **GO},
         stdout=subprocess.PIPE,
         text=True,
     )
-    return folder / "connectconformance", Path(found.stdout.strip(), "proto")
+    return conformance_folder / "connectconformance", Path(found.stdout.strip(), "proto")
 
 
 #: The programs of others that call and serve `tests.support.sums`, by language.
 GRPC_PEERS = Path(__file__).parent / "grpc_peers"
-
-
-@pytest.fixture(scope="session")
-def connect_go_path() -> str:
-    """The program of `grpc_peers/go`."""
-    return str(go_built("grpc_peers/go", CACHE / "connect_go"))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 
 from fastrpc import Keepalive, Limits, Server, ServerConfig, Status
 from tests.services.conftest import GRPC_PEERS
+from tests.support.go_programs import GHZ
 from tests.support.program import Program
 from tests.support.running_workers import Running
 from tests.support.source_tree import ROOT
@@ -87,7 +88,7 @@ async def go_calls(folder: Path, address: str, leaving: Leaving) -> list[str]:
 
 async def ghz(folder: Path, address: str, method: str, *options: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        folder / "ghz@v0.120.0",
+        folder / GHZ.names[0],
         f"--proto={GRPC_PEERS / 'sums.proto'}",
         f"--call=shop.v1.Sums.{method}",
         '--data={"value": 1}',
@@ -110,7 +111,7 @@ async def report_of(process: asyncio.subprocess.Process) -> dict[str, Any]:
 async def keep_calling(request: pytest.FixtureRequest, peer: str, address: str, leaving: Leaving) -> Any:
     if peer == "tonic":
         return await tonic_calls(request.getfixturevalue("tonic_path"), address, leaving)
-    return await go_calls(request.getfixturevalue("interop_programs"), address, leaving)
+    return await go_calls(request.getfixturevalue("ghz_folder"), address, leaving)
 
 
 @pytest.mark.parametrize("peer", ["tonic", "grpc_go"])
@@ -167,9 +168,9 @@ async def test_the_cap_of_a_server_reaches_tonic(tonic_path: str) -> None:
     assert int(output) == Status.DEADLINE_EXCEEDED
 
 
-async def test_the_cap_of_a_server_reaches_grpc_go(interop_programs: Path) -> None:
+async def test_the_cap_of_a_server_reaches_grpc_go(ghz_folder: Path) -> None:
     async with serving(CAPPED) as address:
-        report = await report_of(await ghz(interop_programs, address, "Wait", "--total=16", "--timeout=0s"))
+        report = await report_of(await ghz(ghz_folder, address, "Wait", "--total=16", "--timeout=0s"))
     assert report["statusCodeDistribution"] == {"DeadlineExceeded": 16}
 
 

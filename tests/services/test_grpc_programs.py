@@ -11,13 +11,13 @@ import pytest
 import fastrpc
 from fastrpc import Identity, Server, ServerConfig
 from fastrpc.auth import Policy, StaticTokens
-from tests.services.conftest import GRPC_PROGRAMS
 from tests.support.certificates import Authority
+from tests.support.go_programs import GRPC_PROGRAMS
 from tests.support.market import Market
 
-pytestmark = pytest.mark.one_loop
+pytestmark = [pytest.mark.one_loop, pytest.mark.conformance]
 
-GRPCURL, PROBE = (name.rpartition("/")[2] for name in GRPC_PROGRAMS)
+GRPCURL, PROBE = GRPC_PROGRAMS.names
 
 CONFIG = ServerConfig(protocols=("native", "grpc"))
 

@@ -12,14 +12,14 @@ import pytest
 
 import fastrpc.grpc
 from fastrpc import CallError, Client, DeadlineExceededError, Server, ServerConfig, Status, SyncClient
-from tests.services.conftest import INTEROP_PROGRAMS
 from tests.support.generated import Generated
+from tests.support.go_programs import GHZ, INTEROP
 from tests.support.interop import ECHO_INITIAL, ECHO_TRAILING, PROTO, Interop, interop
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.one_loop
 
-CLIENT, SERVER, HOSTILE_CLIENT, GHZ = (name.rpartition("/")[2] for name in INTEROP_PROGRAMS)
+CLIENT, SERVER, HOSTILE_CLIENT = INTEROP.names
 
 #: Those that need no account of a cloud and no compression, which grpc-go's programs have none of.
 CASES = (
@@ -222,12 +222,13 @@ def order_of(pb2: Any, answer: int, request: int, interval_us: int = 0) -> Any:
     return pb2.StreamingOutputCallRequest(response_parameters=[wanted], payload=body(pb2, request))
 
 
-async def test_ghz_finds_no_failed_call(interop_programs: Path, service: Generated, tmp_path: Path) -> None:
+@pytest.mark.conformance
+async def test_ghz_finds_no_failed_call(ghz_folder: Path, service: Generated, tmp_path: Path) -> None:
     proto = tmp_path / "interop.proto"
     proto.write_text(PROTO, encoding="utf-8")
     async with serving(service) as port:
         options = [f"--proto={proto}", "--call=grpc.testing.TestService.EmptyCall", "--total=2000"]
         options += ["--concurrency=20", "--format=json", "--insecure", f"127.0.0.1:{port}"]
-        code, said = await ended(interop_programs / GHZ, *options)
+        code, said = await ended(ghz_folder / GHZ.names[0], *options)
     report = json.loads(said)
     assert (code, report["statusCodeDistribution"]) == (0, {"OK": 2000}), said
