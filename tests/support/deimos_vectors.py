@@ -99,14 +99,20 @@ class DeimosServer:
 
 @contextlib.asynccontextmanager
 async def deimos_server(
-    service: StoreService | None = None, *, around: Callable[[Any], Any] = lambda app: app, **options: Any
+    service: StoreService | None = None,
+    *,
+    around: Callable[[Any], Any] = lambda app: app,
+    address: str = "tcp://127.0.0.1:0",
+    clock: FakeClock | None = None,
+    **options: Any,
 ) -> AsyncIterator[DeimosServer]:
     """Serve the dialect; the indexes of a new store are those of a new node.
 
     Args:
         around: returns the application in its place.
+        clock: that of the service.
     """
-    clock = FakeClock()
+    clock = clock or FakeClock()
     service = service or StoreService(clock=clock)
     # Two indexes of a new node are those of its members.
     with mock.patch.object(service_module, "revision_of_now", return_value=2):
@@ -117,4 +123,4 @@ async def deimos_server(
         allowed = True if "authenticate" in options else None
         http = HTTP(json=False, docs=False, mounts={"/": around(app)}, mount_authenticated=allowed)
         async with Server(config=ServerConfig(protocols=("http",), http=http), **options) as server:
-            yield DeimosServer(await server.listen("tcp://127.0.0.1:0"), clock, app)
+            yield DeimosServer(await server.listen(address), clock, app)

@@ -104,9 +104,13 @@ class HttpClient:
 
     async def response(self, *, has_body: bool = True) -> Response:
         """Read one response."""
+        found = await self.head()
+        return await self.rest(found) if has_body else found
+
+    async def rest(self, found: Response) -> Response:
+        """Read the body of a response behind its head."""
         async with asyncio.timeout(WAIT_SECONDS):
-            found = await self.head()
-            if not has_body or found.status in (204, 304):
+            if found.status in (204, 304):
                 return found
             if "transfer-encoding" in found:
                 while (chunk := await self.chunk()) != b"":

@@ -1,6 +1,6 @@
 """Rights at the embedded registry, to register services and read its lists, and at a store, to read and write keys."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.auth.name_patterns import ANONYMOUS
@@ -8,6 +8,7 @@ from fastrpc.auth.policy import Decision, KeyRight, Policy, Right, Rules
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.handlers.auth.access_options import Authenticate
 from fastrpc.handlers.auth.audit import Audit
+from fastrpc.patterns import KeyPattern
 from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
 
@@ -113,18 +114,30 @@ class ServiceRights(Rules):
         Raises:
             CallError: PERMISSION_DENIED.
         """
-        self._policy.look()
-        patterns = self._policy.key_patterns(current_call().identity, right)
+        patterns = self._patterns(right)
         verb = right.partition("_")[0]
         if keys is None and not patterns:
             raise self._refusal(f"may {verb} no key")
         for key in keys or ():
-            is_prefix = not key or key.endswith("/")
-            if not any(one.covers(key) if is_prefix else one.matches(key) for one in patterns):
+            if not _grants(patterns, key):
                 raise self._refusal(f"may not {verb} {key!r}")
+
+    def may_read(self, key: str) -> bool:
+        """Return whether the caller of the running call may read a key; a refusal is not recorded."""
+        return _grants(self._patterns("read_keys"), key)
+
+    def _patterns(self, right: KeyRight) -> Sequence[KeyPattern]:
+        self._policy.look()
+        return self._policy.key_patterns(current_call().identity, right)
 
     def _refusal(self, reason: str) -> CallError:
         call = current_call()
         name = ANONYMOUS if call.identity is None else call.identity.name
         self._audit.refused("authorisation", call.method, call.identity, call.peer, f"it {reason}")
         return CallError(Status.PERMISSION_DENIED, f"{name} {reason}")
+
+
+def _grants(patterns: Sequence[KeyPattern], key: str) -> bool:
+    """Return whether a key, or every key of a prefix, fits one of the patterns."""
+    is_prefix = not key or key.endswith("/")
+    return any(one.covers(key) if is_prefix else one.matches(key) for one in patterns)

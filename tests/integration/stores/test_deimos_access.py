@@ -353,6 +353,54 @@ async def test_watch_of_a_lost_right_ends(guarded: DeimosServer, monkeypatch: py
         assert await client.chunk() == b""
 
 
+async def test_watch_of_a_directory_tells_no_key_of_its_name(guarded: DeimosServer) -> None:
+    """Its caller may read all keys below it."""
+    store = guarded.store
+    index = store.next_revision
+    await store.put("shop", b"planted")
+    await store.put("shop", b"planted")
+    fields = {"Authorization": "Bearer ann"}
+    target = "/keys/shop?wait=true&recursive=true"
+    async with await HttpClient.to(guarded.address) as stream, await HttpClient.to(guarded.address) as one:
+        for client, more in ((stream, f"&stream=true&waitIndex={index}"), (one, f"&waitIndex={index}")):
+            client.send(sent({"request": f"GET {target}{more}", "request_headers": fields}))
+            await client.head()
+        await store.delete("shop")
+        await store.put("shop/k", b"2")
+        for client in (stream, one):
+            assert b'"set","node":{"key":"/shop/k","value":"2"' in await client.chunk()
+        assert await one.chunk() == b""
+        # It ends with its directory.
+        assert (
+            await guarded.ask("DELETE", "/keys/shop?recursive=true", Authorization="Bearer shop")
+        ).status == 200
+        assert b'"delete","node":{"key":"/shop","dir":true' in await stream.chunk()
+
+
+async def test_watch_that_is_behind_ends_before_it_holds_much(
+    server: DeimosServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "_BEHIND_BYTES", 10_000)
+    with server.app.tree.log.watch("k", 0, is_recursive=False, is_stream=True) as watch:
+        # One event may be larger.
+        for size in (20_000, 1_000):
+            await server.store.put("k", b"x" * size)
+            assert await watch.next() is not None
+        for _ in range(4):
+            await server.store.put("k", b"x" * 1_000)
+        for _ in range(4):
+            assert await watch.next() is not None
+        for _ in range(20):
+            await server.store.put("k", b"x" * 1_000)
+        assert await watch.next() is None
+
+
+async def test_handshake_of_a_websocket_is_refused(server: DeimosServer) -> None:
+    fields = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    assert (await server.ask("GET", "/keys/k", **fields, **key)).status == 403
+
+
 async def test_store_on_another_machine_is_refused() -> None:
     with pytest.raises(ConfigError, match="deimos_app got str"):
         deimos_app("memory://a")  # type: ignore[arg-type]

@@ -127,6 +127,11 @@ class KeyEvent:
         """Whether there was no such key."""
         return self.action == "create" or (self.action == "set" and self.before is None)
 
+    @property
+    def is_of_file(self) -> bool:
+        """Whether it tells of a key, not only of a directory."""
+        return not (self.node if self.before is None else self.before).is_directory
+
     def size(self) -> int:
         """Return the bytes that it keeps."""
         before = 0 if self.before is None else self.before.size

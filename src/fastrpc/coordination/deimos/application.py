@@ -60,7 +60,8 @@ class DeimosApplication:
         elif scope["type"] == "http":
             await _Exchange(self, scope, receive, send).answer()
         else:
-            raise NotImplementedError("Deimos has no WebSocket")
+            # Deimos has no WebSocket: the handshake is refused.
+            await send({"type": "websocket.close"})
 
     @property
     def tree(self) -> KeyTree:
@@ -90,6 +91,10 @@ class DeimosApplication:
                 self._rights.check_keys(right, keys)
             except CallError as error:
                 raise DialectError(110, error.message, self.tree.index) from None
+
+    def may_read(self, key: str) -> bool:
+        """Return whether the caller of the running request may read a key."""
+        return self._rights is None or self._rights.may_read(key)
 
     async def _live(self, receive: _Receive, send: _Send) -> None:
         await receive()
@@ -242,7 +247,11 @@ class _Exchange:
         self._check(request)
         tree = self._app.tree
         found = tree.log.watch(
-            request.key, request.wait_index, is_recursive=request.is_recursive, is_stream=request.is_stream
+            request.key,
+            request.wait_index,
+            is_recursive=request.is_recursive,
+            is_stream=request.is_stream,
+            shows=lambda event: self._shows(request, event),
         )
         loop = asyncio.get_running_loop()
         with found, draining() as drain:
@@ -266,6 +275,11 @@ class _Exchange:
                 end.cancel()
                 gone.cancel()
             await self._part(b"", has_more=False)
+
+    def _shows(self, request: KeyRequest, event: KeyEvent) -> bool:
+        """Return whether an event may be told: the right to a directory does not cover a key of that name."""
+        is_below = not request.is_recursive or event.node.key != request.key or not event.is_of_file
+        return is_below or self._app.may_read(request.key)
 
     async def _gone(self) -> None:
         """Return once the client has gone."""

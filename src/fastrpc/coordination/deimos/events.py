@@ -2,8 +2,9 @@
 
 import asyncio
 import bisect
+import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,8 +16,9 @@ __all__ = ["EventLog", "EventWatch"]
 _EVENTS: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: Events that a watch may be behind, until it ends; its client goes on from the history.
+#: Events that a watch may be behind, and their bytes, until it ends; its client goes on from the history.
 _BEHIND: Final = 1_000
+_BEHIND_BYTES: Final = 16 * 1024 * 1024
 
 
 class EventLog:
@@ -81,8 +83,19 @@ class EventLog:
             if found == key or has_gone or (is_recursive and found.startswith(below)):
                 yield event
 
-    def watch(self, key: str, since: int, *, is_recursive: bool, is_stream: bool) -> "EventWatch":
+    def watch(
+        self,
+        key: str,
+        since: int,
+        *,
+        is_recursive: bool,
+        is_stream: bool,
+        shows: Callable[[KeyEvent], bool] = lambda event: True,
+    ) -> "EventWatch":
         """Return a watch from a revision on, 0 for now.
+
+        Args:
+            shows: returns whether its client may see an event, when it is about to.
 
         Raises:
             DialectError: as in `after`; 300: the store has ended.
@@ -90,8 +103,8 @@ class EventLog:
         if self._is_over:
             raise DialectError(300, "the store has ended", self._latest)
         kept: Iterator[KeyEvent] = self.after(key, since, is_recursive=is_recursive) if since else iter(())
-        events = list(kept) if is_stream else [event for event in [next(kept, None)] if event is not None]
-        return EventWatch(self._watches, key, since, events, is_recursive=is_recursive)
+        events = list(itertools.islice(filter(shows, kept), None if is_stream else 1))
+        return EventWatch(self._watches, key, since, events, shows, is_recursive=is_recursive)
 
     @property
     def _latest(self) -> int:
@@ -121,6 +134,7 @@ class EventWatch:
         key: str,
         since: int,
         events: list[KeyEvent],
+        shows: Callable[[KeyEvent], bool],
         *,
         is_recursive: bool,
     ) -> None:
@@ -128,7 +142,9 @@ class EventWatch:
         self._key = key
         self._since = since
         self._events = deque(events)
-        self._most = len(events) + _BEHIND
+        self._shows = shows
+        self._bytes = sum(event.size() for event in events)
+        self._most, self._most_bytes = len(events) + _BEHIND, self._bytes + _BEHIND_BYTES
         self._is_open = True
         self._changed = asyncio.Event()
         self.is_recursive = is_recursive
@@ -149,8 +165,10 @@ class EventWatch:
         """Add an event; one watch too far behind ends."""
         if event.revision >= self._since:
             self._events.append(event)
+            self._bytes += event.size()
             self._changed.set()
-        if len(self._events) > self._most:
+        # One event may be larger.
+        if len(self._events) > self._most or (len(self._events) > 1 and self._bytes > self._most_bytes):
             self.close()
 
     def close(self) -> None:
@@ -160,7 +178,12 @@ class EventWatch:
 
     async def next(self) -> KeyEvent | None:
         """Wait for the next event; None at its end."""
-        while self._is_open and not self._events:
+        while self._is_open:
+            while self._events:
+                event = self._events.popleft()
+                self._bytes -= event.size()
+                if self._shows(event):
+                    return event
             self._changed.clear()
             await self._changed.wait()
-        return self._events.popleft() if self._is_open else None
+        return None
