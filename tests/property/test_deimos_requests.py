@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import random
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -123,7 +124,8 @@ def other_request(choose: random.Random) -> bytes:
         words[at : at + choose.randrange(2)] = [word]
     form, fields = exchange.get("request_body", ""), dict(exchange.get("request_headers", {}))
     if choose.random() < 0.3:
-        query, form = form, query
+        # A form may have characters that a target has not.
+        query, form = re.sub("[^!-~]", "+", form), query
     query, form = parameters(choose, query), parameters(choose, form)
     if form and choose.random() < 0.9:
         fields["Content-Type"] = FORM

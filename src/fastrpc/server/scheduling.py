@@ -37,6 +37,13 @@ class Scheduling:
             await self._served.hold(self._store)
             self._served.gate.dispatcher.store = self._store
 
+    def shown(self, most_rows: int) -> dict[str, Any] | None:
+        """Return the state of the store for the admin page; None without one, or for one of another process."""
+        if self._store is None:
+            return None
+        found: dict[str, Any] | None = _part("overview").overview_of(self._store, most_rows)
+        return found
+
     async def begin(self) -> None:
         """Run the scheduled methods of all services, until the sources are left.
 

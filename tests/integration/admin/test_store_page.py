@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc import StoreConflictError
+from fastrpc import Server, ServerConfig, StoreConflictError
 from fastrpc.coordination import StoreService, open_store
+from fastrpc.coordination.overview import overview_of
 from tests.support.admin_pages import fetch, page, server_with_pages
 from tests.support.program import command_line, run_program
 from tests.support.scrapes import samples_of
@@ -117,6 +118,32 @@ async def test_page_needs_the_token_of_the_others() -> None:
     async with server_with_pages(StoreService(), admin_token="s3cret") as server:
         assert (await page(server, "/store")).status == 401
         assert (await page(server, "/store", Authorization="Bearer s3cret")).status == 200
+
+
+@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
+async def test_page_shows_the_store_of_a_server_that_hosts_none(scheme: str, tmp_path: Path) -> None:
+    url = "memory://shown" if scheme == "memory" else f"sqlite://{tmp_path}/store"
+    async with Server(store=url, config=ServerConfig(admin_address="tcp://127.0.0.1:0")) as server:
+        store = server._gate.dispatcher.store  # type: ignore[union-attr]
+        await store.put("shop/limits", "planted-value")
+        async with store.lead("shop", "tcp://a:1", ttl=60) as lead:
+            answer = await page(server, "/store", **JSON)
+            assert answer.json["leaders"] == [
+                {"name": "shop", "holder": "tcp://a:1", "token": lead.token, "waiting": 0}
+            ]
+            assert [item["key"] for item in answer.json["items"]][-1] == "shop/limits"
+            assert "planted-value" not in answer.text
+    # While the sources of a server are left, it has pages still.
+    assert overview_of(store, 10) is None
+
+
+async def test_store_of_another_process_is_shown_by_its_own_page() -> None:
+    async with server_with_pages(StoreService()) as host:
+        url = f"store://{str(host._listening.listeners[0].address).partition('://')[2]}"
+        async with Server(store=url, config=ServerConfig(admin_address="tcp://127.0.0.1:0")) as server:
+            await server._gate.dispatcher.store.put("k", b"1")  # type: ignore[union-attr]
+            assert (await page(server, "/store", **JSON)).json == {"store": []}
+            assert [item["key"] for item in (await page(host, "/store", **JSON)).json["items"]] == ["k"]
 
 
 async def test_server_without_a_store_shows_none() -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Self
 from fastrpc._core.calls.call import current_call
 from fastrpc.auth.policy import KeyRight
 from fastrpc.config import TLS, Limits, ServerConfig
-from fastrpc.coordination.remote.overview import overview
+from fastrpc.coordination.overview import overview
 from fastrpc.coordination.rights import ServiceRights
 from fastrpc.errors import CallError, CompactedError, ConfigError, StoreConflictError, StoreError
 from fastrpc.gauges import Gauge, tells_gauges

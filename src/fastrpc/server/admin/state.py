@@ -199,10 +199,10 @@ class ServerState:
         }
 
     def store(self) -> dict[str, Any]:
-        """Return the store that the server hosts."""
+        """Return the store of this process: that of the hosted service, else that of `Server(store=…)`."""
         hosted = dict(self._server._served.instances()).get("fastrpc.store")
-        shown: dict[str, Any] = {"store": []} if hosted is None else hosted.shown(MOST_ROWS)
-        return shown
+        source = self._server._offer.scheduling if hosted is None else hosted
+        return source.shown(MOST_ROWS) or {"store": []}
 
     def config(self) -> dict[str, Any]:
         """Return the settings; those not known to be harmless are masked."""

@@ -4,17 +4,28 @@ from itertools import islice
 from typing import Any, Final
 
 from fastrpc.coordination.locks import LEADERS, LOCKS
+from fastrpc.coordination.store import Store
+from fastrpc.errors import StoreError
 from fastrpc.escaping import printable
 from fastrpc.stores.base import Item
 from fastrpc.stores.local import LocalStore
 
-__all__ = ["overview"]
+__all__ = ["overview", "overview_of"]
 
 #: Contenders that are looked at for each row of locks: a page must not hold up the loop.
 _CONTENDERS: Final = 20
 
 #: Characters of the text that a holder gave.
 _HOLDER_CHARACTERS: Final = 100
+
+
+def overview_of(store: Store, most_rows: int) -> dict[str, Any] | None:
+    """Return the overview of a store; None for one that is closed, or that another process has."""
+    try:
+        backend = store.backend
+    except StoreError:
+        return None
+    return overview(backend, most_rows) if isinstance(backend, LocalStore) else None
 
 
 def overview(store: LocalStore, most_rows: int) -> dict[str, Any]:
