@@ -6,7 +6,7 @@ library by the module of the class, so that no library is imported for it, or on
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, get_origin
 
@@ -18,6 +18,8 @@ from fastrpc.errors import ConfigError
 __all__ = [
     "ARRAY_EXTENSION",
     "Inner",
+    "Mistake",
+    "MistakesError",
     "ModelField",
     "PayloadType",
     "encode_value",
@@ -65,6 +67,30 @@ class ModelField(NamedTuple):
     default: Any
     #: The function that makes the default; None if `default` is the default.
     factory: Any = None
+
+
+class Mistake(NamedTuple):
+    """A mistake in a value whose class validates by itself."""
+
+    #: Where it is below the value, such as ".lines[0].price".
+    place: str
+    #: The words of the validation.
+    reason: str
+    #: The form that belongs there, and the type that is there. Never a part of the value, which may be secret.
+    expected: str
+    got: str
+
+
+class MistakesError(ValueError):
+    """A value whose class validates by itself is refused.
+
+    Attributes:
+        mistakes: all of them, at least one; the text tells of the first ones.
+    """
+
+    def __init__(self, text: str, mistakes: Sequence[Mistake]) -> None:
+        super().__init__(text)
+        self.mistakes = mistakes
 
 
 class PayloadType(NamedTuple):

@@ -1,16 +1,35 @@
 """pydantic models travel as the map of `model_dump(by_alias=True)` and are validated on arrival."""
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, Final, get_args
 
 import pydantic
+from pydantic_core import core_schema
 
-from fastrpc.types.base import Inner, ModelField, PayloadType, with_arrays
+from fastrpc.types.base import Inner, Mistake, MistakesError, ModelField, PayloadType, with_arrays
 
 __all__ = ["key_converter", "payload_type"]
 
-#: Errors of one model that are named; the rest is counted.
+#: Errors of one model that the text of a refusal names; the rest is counted.
 MOST_ERRORS = 4
+#: Errors of one model that are read; pydantic makes as many as a peer sends mistakes, and takes microseconds for each.
+MOST_READ = 1_000
+
+#: Errors whose texts are those of pydantic. A text of a validator may hold the value.
+_FORMS: Final = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
+#: The facts in texts of pydantic that are taken from the value.
+_FROM_VALUE: Final = frozenset({"error", "encoding_error", "tz_actual"})
+#: The end of such a text that says what is there.
+_FOUND: Final = re.compile(", (got|unable to) .*")
+_TYPES: Final[dict[type[Any], str]] = {
+    **{kind: kind.__name__ for kind in (bool, int, float, str, bytes)},
+    NoneType: "null",
+    dict: "object",
+    list: "array",
+}
 
 
 def payload_type(cls: type[Any]) -> PayloadType | None:
@@ -33,10 +52,14 @@ def _encode(model: pydantic.BaseModel, codec: str) -> Any:
 
 def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     def convert(plain: Any) -> Any:
+        given = with_arrays(plain)
         try:
-            return annotation.model_validate(with_arrays(plain))
+            return annotation.model_validate(given)
         except pydantic.ValidationError as error:
-            raise ValueError(_described(error)) from None
+            if error.error_count() > MOST_READ:
+                raise ValueError(f"it has {error.error_count()} mistakes") from None
+            mistakes = [_mistake(annotation, given, one) for one in error.errors(include_url=False)]
+            raise MistakesError(_described(mistakes), mistakes) from None
 
     return convert
 
@@ -66,20 +89,71 @@ def _wire_name(name: str, field: Any) -> str | None:
     return given if taken == given else None
 
 
-def _described(error: pydantic.ValidationError) -> str:
-    """Return the errors in the form of msgspec: the place of the first stands at the end."""
-    found = [(_place(one["loc"]), one["msg"]) for one in error.errors(include_url=False, include_input=False)]
-    place, text = found[0]
-    more = [f"{where.lstrip('.') or 'the model'}: {reason}" for where, reason in found[1:MOST_ERRORS]]
-    if len(found) > MOST_ERRORS:
-        more.append(f"{len(found) - MOST_ERRORS} more")
-    if more:
-        text += f" (also {'; '.join(more)})"
-    return f"{text} - at `${place}`"
+def _described(mistakes: Sequence[Mistake]) -> str:
+    """Return mistakes in the form of msgspec: the place of the first stands at the end."""
+    first = mistakes[0]
+    more = [f"{one.place.lstrip('.') or 'the model'}: {one.reason}" for one in mistakes[1:MOST_ERRORS]]
+    if len(mistakes) > MOST_ERRORS:
+        more.append(f"{len(mistakes) - MOST_ERRORS} more")
+    also = f" (also {'; '.join(more)})" if more else ""
+    return f"{first.reason}{also} - at `${first.place}`"
 
 
-def _place(location: Sequence[int | str]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+def _mistake(cls: Any, given: Any, error: Any) -> Mistake:
+    """Return an error of a model as a mistake in the value that was given for it."""
+    kind, place, reason = error["type"], _place(cls, given, error), _reason(error)
+    if kind == "missing":
+        return Mistake(place, reason, "a value", "nothing")
+    expected = "another value"
+    if kind == "extra_forbidden":
+        expected = "nothing"
+    elif kind in _FORMS:
+        expected = _FOUND.sub("", reason.removeprefix("Input should be "))
+    return Mistake(place, reason, expected, _TYPES.get(type(error["input"]), "ext"))
+
+
+def _reason(error: Any) -> str:
+    """Return the text of an error; what pydantic quotes of the value is left out."""
+    kind, text, facts = error["type"], error["msg"], error.get("ctx", {})
+    if kind == "union_tag_invalid":
+        return f"Input should be one of {facts['expected_tags']} by its {facts['discriminator']}"
+    if kind in _FORMS and not _FROM_VALUE.isdisjoint(facts):
+        return re.split(", |: ", text, maxsplit=1)[0]
+    return str(text)
+
+
+def _place(cls: Any, given: Any, error: Any) -> str:
+    """Return the place of an error: it names fields, and no keys of maps, which are data."""
+    place, value, left = "", given, len(error["loc"])
+    for part in error["loc"]:
+        left -= 1
+        if isinstance(value, list) and isinstance(part, int) and part < len(value):
+            place, value = f"{place}[{part}]", value[part]
+        elif isinstance(value, dict) and part in value:
+            is_name = part in _names(cls) or (error["type"] == "extra_forbidden" and not left)
+            place, value = f"{place}.{part}" if is_name else f"{place}[...]", value[part]
+        elif error["type"] == "missing" and not left:
+            place += f"[{part}]" if isinstance(part, int) else f".{part}"
+        # Other parts are members of unions and functions, by their names.
+    return place
+
+
+@cache
+def _names(cls: Any) -> frozenset[str]:
+    """Return the names by which a model, and all that is inside it, takes fields."""
+    found: set[str] = set()
+    waiting: list[tuple[Any, bool]] = [(cls.__pydantic_core_schema__, False)]
+    while waiting:
+        part, is_name = waiting.pop()
+        if isinstance(part, dict):
+            fields = part.get("fields")
+            found.update(fields if isinstance(fields, dict) else ())
+            waiting += [(inner, key in {"name", "validation_alias"}) for key, inner in part.items()]
+        elif isinstance(part, list):
+            waiting += [(inner, is_name) for inner in part]
+        elif is_name and isinstance(part, str):
+            found.add(part)
+    return frozenset(found)
 
 
 def _encode_url(url: Any, codec: str) -> Any:

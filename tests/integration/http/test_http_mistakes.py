@@ -2,12 +2,15 @@
 
 import contextlib
 import logging
+import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+import pydantic
 import pytest
 
+import fastrpc
 from fastrpc import HTTP, Client, Limits, Server, ServerConfig
 from fastrpc.errors import CallError
 from tests.support.http_shop import Shop
@@ -26,10 +29,37 @@ MISTAKES = [
 ]
 
 
+class Pet(pydantic.BaseModel):
+    kind: Literal["cat", "dog"]
+
+
+class Owner(pydantic.BaseModel):
+    name: str
+    age: Annotated[int, pydantic.Field(ge=18)]
+    pets: list[Pet] = []
+    id: uuid.UUID | None = None
+
+
+@fastrpc.service("pets")
+class Pets:
+    @fastrpc.method
+    async def register(self, owner: Owner, count: int) -> None: ...
+
+
+WRONG_OWNER = {"owner": {"age": 7, "pets": [{"kind": "cat"}, {"kind": SECRET}], "id": SECRET}, "count": "1"}
+MISTAKES_OF_OWNER = [
+    {"path": "owner.name", "expected": "a value", "got": "nothing"},
+    {"path": "owner.age", "expected": "greater than or equal to 18", "got": "int"},
+    {"path": "owner.pets[1].kind", "expected": "'cat' or 'dog'", "got": "str"},
+    {"path": "owner.id", "expected": "a valid UUID", "got": "str"},
+    {"path": "count", "expected": "int", "got": "str"},
+]
+
+
 @contextlib.asynccontextmanager
 async def serving(**options: Any) -> AsyncIterator[HttpClient]:
     config = ServerConfig(protocols=("native", "http"), **options)
-    async with Server(Shop(), config=config) as server:
+    async with Server(Shop(), Pets, config=config) as server:
         async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
             yield client
 
@@ -57,6 +87,25 @@ async def test_json_rpc_tells_the_same() -> None:
         by_position = (await client.post("/jsonrpc", body | {"params": [WRONG["item"], None]})).value["error"]
     assert (error["code"], error["data"]["details"]) == (-32602, MISTAKES)
     assert by_position["data"]["details"] == MISTAKES
+
+
+async def test_each_mistake_in_a_model_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with serving() as client:
+        answer = await client.post("/pets/register", WRONG_OWNER)
+        packed = msgspec.msgpack.encode(WRONG_OWNER)
+        same = await client.post("/pets/register", packed, Content_Type="application/msgpack")
+    assert (answer.status, answer.value["details"]) == (400, MISTAKES_OF_OWNER)
+    assert answer.value["detail"].startswith("pets.register: owner.name: field required (also age: ")
+    assert same.value["details"] == MISTAKES_OF_OWNER
+    assert SECRET not in answer.body.decode() + caplog.text
+
+
+async def test_json_rpc_tells_each_mistake_in_a_model() -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "pets.register", "params": WRONG_OWNER}
+    async with serving(http=HTTP(jsonrpc=True)) as client:
+        error = (await client.post("/jsonrpc", body)).value["error"]
+    assert (error["code"], error["data"]["details"]) == (-32602, MISTAKES_OF_OWNER)
 
 
 async def test_missing_and_unknown_parameters_are_told_together() -> None:

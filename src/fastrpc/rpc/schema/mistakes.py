@@ -10,7 +10,7 @@ import collections.abc
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, NamedTuple, NewType, Union, get_args, get_origin
 from weakref import WeakKeyDictionary
 
@@ -23,7 +23,7 @@ from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.payload_classes import PayloadClass, payload_class
 from fastrpc.rpc.schema.type_graph import is_hashable
 from fastrpc.rpc.schema.wide_integers import wide_integer_decoder
-from fastrpc.types.base import find
+from fastrpc.types.base import Mistake, MistakesError, find
 
 __all__ = ["mistakes_in"]
 
@@ -205,6 +205,10 @@ class _Search:
         """Note the error of a decoder for a part that has no smaller wrong part."""
         assert part.raw is not None
         path, _, text = described_error(error, part.path, ()).partition(": ")
+        told = _told_in(error)
+        if told:
+            self._note_told(path.removesuffix(told[0].place), told)
+            return
         got = self.type_of(part.raw) if path == part.path else "another value"
         named, said = _NAMED.fullmatch(text), _EXPECTED.fullmatch(text)
         if named is not None:
@@ -217,6 +221,21 @@ class _Search:
         else:
             # Texts of other errors may hold the value.
             self.note(path, type_text(part.kind) if path == part.path else "another value", got)
+
+    def _note_told(self, path: str, mistakes: Sequence[Mistake]) -> None:
+        """Note the mistakes that a class has found in its value; one place may have those of each member of a union."""
+        expected: dict[tuple[str, str], list[str]] = {}
+        for one in mistakes:
+            expected.setdefault((one.place, one.got), []).append(one.expected)
+        for (place, got), forms in expected.items():
+            self.note(path + place, " or ".join(dict.fromkeys(forms)), got)
+
+
+def _told_in(error: BaseException | None) -> Sequence[Mistake]:
+    """Return the mistakes that a class which validates by itself has found; empty if another one has refused."""
+    while error is not None and not isinstance(error, MistakesError):
+        error = error.__cause__
+    return () if error is None else error.mistakes
 
 
 class _Parts:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import msgspec
+import pydantic
 import pytest
 
 import fastrpc
@@ -71,6 +72,63 @@ class Dog(msgspec.Struct, tag=True):
     name: str
 
 
+class Seat(pydantic.BaseModel):
+    row: Annotated[int, pydantic.Field(ge=1)]
+    kind: Literal["aisle", "window"] = "aisle"
+
+
+class Bird(pydantic.BaseModel):
+    kind: Literal["bird"]
+
+
+class Fish(pydantic.BaseModel):
+    kind: Literal["fish"]
+    fins: int
+
+
+@pydantic.dataclasses.dataclass
+class Box:
+    size: int
+
+
+class Booking(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    name: str
+    mail: Annotated[str, pydantic.Field(alias="eMail", pattern="@")] = "a@b"
+    phone: Annotated[str, pydantic.Field(validation_alias=pydantic.AliasChoices("phone", "mobile"))] = ""
+    seats: list[Seat] = []
+    rooms: Annotated[list[int], pydantic.Field(max_length=2)] = []
+    labels: dict[str, int] = {}
+    levels: dict[int, int] = {}
+    id: uuid.UUID | None = None
+    length: int | list[int] = 0
+    pet: Annotated[Bird | Fish, pydantic.Field(discriminator="kind")] | None = None
+    box: Box | None = None
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name == SECRET:
+            raise ValueError(f"{name} is taken")
+        return name
+
+    @pydantic.model_validator(mode="after")
+    def _has_way_back(self) -> "Booking":
+        if self.name == "nobody" and self.mail == "@":
+            raise ValueError(f"{self.mail} does not answer")
+        return self
+
+
+Bookings = pydantic.RootModel[list[Booking]]
+
+
+@dataclass
+class Trip:
+    by: Booking
+    others: list[Booking]
+    waiting: collections.deque[Seat] = field(default_factory=collections.deque)
+
+
 @fastrpc.service("shop")
 class Shop:
     @fastrpc.method
@@ -94,6 +152,12 @@ class Shop:
     @fastrpc.method
     async def queue(self, waiting: collections.deque[int], data: bytes) -> None: ...
 
+    @fastrpc.method
+    async def book(self, booking: Booking, count: int = 1) -> None: ...
+
+    @fastrpc.method
+    async def travel(self, trip: Trip, more: Bookings, last: Seat | None = None) -> None: ...
+
     @fastrpc.method(renamed={"old": "new"})
     async def moved(self, new: int, other: int) -> None: ...
 
@@ -108,6 +172,10 @@ def line(**values: Any) -> dict[str, Any]:
 
 def order(*lines: Any, **values: Any) -> dict[str, Any]:
     return {"id": str(uuid.UUID(int=7)), "lines": list(lines)} | values
+
+
+def booking(**values: Any) -> dict[str, Any]:
+    return {"name": "Ada"} | values
 
 
 UUID_TYPE, NODE = "UUID", {"value": 1}
@@ -210,6 +278,80 @@ BODIES: list[tuple[str, Any, list[tuple[str, str, str]]]] = [
     ("moved", {"old": "1"}, [("new", "int", "str"), ("other", "int", "nothing")]),
     ("sum", {"values": ["a"] * 60}, [(f"values[{at}]", "float", "str") for at in range(50)]),
     ("sum", [1], []),
+    ("book", {"booking": SECRET}, [("booking", "a valid dictionary or instance of Booking", "str")]),
+    (
+        "book",
+        {"booking": {}, "count": "1"},
+        [("booking.name", "a value", "nothing"), ("count", "int", "str")],
+    ),
+    (
+        "book",
+        {"booking": booking(name=5, eMail=SECRET, seats=[{"row": 0}, {"kind": SECRET}], more=SECRET)},
+        [
+            ("booking.name", "a valid string", "int"),
+            ("booking.eMail", "String should match pattern '@'", "str"),
+            ("booking.seats[0].row", "greater than or equal to 1", "int"),
+            ("booking.seats[1].row", "a value", "nothing"),
+            ("booking.seats[1].kind", "'aisle' or 'window'", "str"),
+            ("booking.more", "nothing", "str"),
+        ],
+    ),
+    ("book", {"booking": booking(name=SECRET)}, [("booking.name", "another value", "str")]),
+    ("book", {"booking": booking(name="nobody", eMail="@")}, [("booking", "another value", "object")]),
+    ("book", {"booking": booking(mobile=1)}, [("booking.mobile", "a valid string", "int")]),
+    (
+        "book",
+        {"booking": booking(rooms=[1] * 3)},
+        [("booking.rooms", "List should have at most 2 items after validation, not 3", "array")],
+    ),
+    (
+        "book",
+        {"booking": booking(labels={SECRET: "x"}, levels={SECRET: 1})},
+        [
+            ("booking.labels[...]", "a valid integer", "str"),
+            ("booking.levels[...]", "a valid integer", "str"),
+        ],
+    ),
+    ("book", {"booking": booking(id=SECRET)}, [("booking.id", "a valid UUID", "str")]),
+    (
+        "book",
+        {"booking": booking(length=SECRET)},
+        [("booking.length", "a valid integer or a valid list", "str")],
+    ),
+    (
+        "book",
+        {"booking": booking(length=[1, None])},
+        [("booking.length", "a valid integer", "array"), ("booking.length[1]", "a valid integer", "null")],
+    ),
+    (
+        "book",
+        {"booking": booking(pet={"kind": SECRET})},
+        [("booking.pet", "one of 'bird', 'fish' by its 'kind'", "object")],
+    ),
+    ("book", {"booking": booking(pet={"kind": "fish"})}, [("booking.pet.fins", "a value", "nothing")]),
+    ("book", {"booking": booking(box={"size": SECRET})}, [("booking.box.size", "a valid integer", "str")]),
+    (
+        "travel",
+        {
+            "trip": {"by": {}, "others": [booking(), booking(name=1, seats=5)], "waiting": [{}, {"row": 0}]},
+            "more": [{}, booking(name=2)],
+            "last": {"row": 1.5},
+        },
+        [
+            ("trip.by.name", "a value", "nothing"),
+            ("trip.others[1].name", "a valid string", "int"),
+            ("trip.others[1].seats", "a valid list", "int"),
+            ("trip.waiting[0].row", "a value", "nothing"),
+            ("more[0].name", "a value", "nothing"),
+            ("more[1].name", "a valid string", "int"),
+            ("last.row", "a valid integer", "float"),
+        ],
+    ),
+    (
+        "book",
+        {"booking": booking(seats=[{"row": 0}] * 60)},
+        [(f"booking.seats[{at}].row", "greater than or equal to 1", "int") for at in range(50)],
+    ),
 ]
 
 
@@ -225,7 +367,7 @@ def test_every_mistake_of_a_body_is_found(name: str, body: Any, mistakes: list[t
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "mistakes"), [case for case in BODIES if case[0] in {"buy", "sum", "grow"}]
+    ("name", "body", "mistakes"), [case for case in BODIES if case[0] in {"buy", "sum", "grow", "book"}]
 )
 def test_the_same_mistakes_are_found_in_msgpack(
     name: str, body: Any, mistakes: list[tuple[str, str, str]]
@@ -259,6 +401,11 @@ def test_of_a_list_beyond_the_bound_the_first_mistake_is_found() -> None:
     values: list[object] = [1.5] * 20_000
     values[12_000] = values[15_000] = SECRET
     assert found("sum", {"values": values}) == [("values[12000]", "float", "str")]
+
+
+def test_of_a_model_with_a_thousand_mistakes_the_place_is_found() -> None:
+    body = {"booking": booking(seats=[{"row": 0}] * 1001), "count": "1"}
+    assert found("book", body) == [("booking", "Booking", "object"), ("count", "int", "str")]
 
 
 @pytest.mark.measures
