@@ -17,7 +17,7 @@ from fastrpc.rpc.schema.annotation import (
     type_text,
     unwrapped,
 )
-from fastrpc.rpc.schema.foreign_markers import constraint_of, default_refusal, dependency_refusal
+from fastrpc.rpc.schema.foreign_markers import annotation_refusal, constraint_of, default_refusal
 
 __all__ = [
     "NO_DEFAULT",
@@ -203,9 +203,9 @@ def check_resolved(signature: HandlerSignature, parameter: Parameter, known: Any
     """Check the markers of other libraries again once the type of a parameter is known.
 
     Raises:
-        ConfigError: it has a dependency.
+        ConfigError: it has a dependency, or is an object of a request.
     """
-    refusal = dependency_refusal(parameter.name, known, parameter.scope)
+    refusal = annotation_refusal(parameter.name, known, parameter.scope)
     if refusal is not None:
         raise ConfigError(f"{signature.label}: {refusal}")
     constraint = constraint_of(known, parameter.scope)
@@ -311,9 +311,9 @@ def _parameter(label: str, source: inspect.Parameter, scope: Scope, handler: Cal
 
 
 def _check_markers(label: str, parameters: Sequence[Parameter]) -> None:
-    """Refuse defaults and dependencies of FastAPI: a call would have the marker, or the caller's word, as the value."""
+    """Refuse markers and objects of FastAPI: a call would have the marker, or the caller's word, as the value."""
     for parameter in parameters:
-        refusal = default_refusal(parameter.name, parameter.default) or dependency_refusal(
+        refusal = default_refusal(parameter.name, parameter.default) or annotation_refusal(
             parameter.name, parameter.annotation, parameter.scope
         )
         if refusal is not None:

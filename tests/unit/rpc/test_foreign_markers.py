@@ -1,4 +1,4 @@
-"""Markers of FastAPI and pydantic at the parameters of a method: they have no effect, so none passes in silence."""
+"""Markers and objects of FastAPI and pydantic at the parameters of a method: none passes in silence."""
 
 import warnings
 from collections.abc import AsyncIterator
@@ -7,7 +7,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 import pydantic
 import pytest
-from fastapi import Depends, Query, Security
+from fastapi import Depends, Query, Request, Response, Security, UploadFile, WebSocket
+from starlette import datastructures, responses
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition
@@ -61,6 +62,41 @@ def test_a_default_or_dependency_of_fastapi_is_refused(handler: Any, text: str) 
         method(handler)
 
 
+async def upload(self: Any, photo: UploadFile) -> None: ...
+async def uploads(self: Any, photos: "list[UploadFile] | None" = None) -> None: ...
+async def of_starlette(self: Any, photo: datastructures.UploadFile) -> None: ...
+async def request(self: Any, request: Request) -> None: ...
+async def response(self: Any, response: Response) -> None: ...
+async def json_response(self: Any, response: responses.JSONResponse) -> None: ...
+async def socket(self: Any, socket: WebSocket) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [
+        (upload, r"upload: 'photo' is UploadFile of fastapi, which .*: write `photo: fastrpc\.Upload`"),
+        (uploads, r"'photos' is UploadFile of fastapi, .*: write `photos: fastrpc\.Upload`"),
+        (of_starlette, r"'photo' is UploadFile of starlette, .*: write `photo: fastrpc\.Upload`"),
+        (request, r"'request' is Request of starlette, .*: leave it out: .* current_call\(\)\.http\(…\)"),
+        (response, r"'response' is Response of starlette, .*: current_call\(\)\.http\(…\) sets status and"),
+        (json_response, r"'response' is JSONResponse of starlette, .*: current_call\(\)\.http\(…\)"),
+        (socket, r"'socket' is WebSocket of starlette, .*: write `socket: AsyncIterator\[T\]`"),
+    ],
+)
+def test_an_object_of_a_request_is_refused_with_what_takes_its_place(handler: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        method(handler)
+
+
+def test_a_class_of_the_program_with_such_a_name_passes() -> None:
+    class Request(msgspec.Struct):
+        item: str
+
+    async def ask(self: Any, request: Request) -> None: ...
+
+    method(ask)
+
+
 async def queried(self: Any, limit: Annotated[int, Query(ge=1)] = 10) -> None: ...
 async def positive(self: Any, limit: pydantic.PositiveInt = 10) -> None: ...
 async def late(self: Any, limit: "Annotated[int, pydantic.Field(ge=1)]" = 10) -> None: ...
@@ -101,6 +137,9 @@ class Later:
     async def streamed(self, by: AsyncIterator["Annotated[User, Depends(user)]"]) -> None: ...
 
     @method
+    async def upload(self, photo: "Photo") -> None: ...
+
+    @method
     async def limits(self, limit: "Annotated[User, pydantic.Field()]") -> None: ...
 
 
@@ -116,6 +155,9 @@ class OfUser(Of[Annotated[str, Depends(user)]]): ...
 class User(msgspec.Struct): ...
 
 
+class Photo(UploadFile): ...
+
+
 def definition_of(owner: type[Any], name: str) -> MethodDefinition:
     return service_definition(owner).methods[name]
 
@@ -124,6 +166,11 @@ def definition_of(owner: type[Any], name: str) -> MethodDefinition:
 def test_a_dependency_is_refused_once_its_type_is_known(owner: type[Any], name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name}: 'by' is Depends\(…\) of fastapi"):
         definition_of(owner, name).types()
+
+
+def test_an_upload_is_refused_once_its_type_is_known() -> None:
+    with pytest.raises(ConfigError, match=r"upload: 'photo' is Photo of tests, .*fastrpc\.Upload"):
+        definition_of(Later, "upload").types()
 
 
 def test_a_limit_is_warned_of_once_its_type_is_known() -> None:

@@ -1,4 +1,4 @@
-"""Find the markers of FastAPI and pydantic at a parameter, such as `Query(…)`: they have no effect here.
+"""Find what FastAPI, Starlette and pydantic do at a parameter, such as `Query(…)` or `UploadFile`, and methods do not.
 
 Without a word, a limit would be gone and a dependency would be an argument that callers choose.
 """
@@ -9,10 +9,19 @@ from typing import Annotated, Any, Final, get_args, get_origin
 
 from fastrpc.rpc.schema.annotation import Scope, evaluate
 
-__all__ = ["constraint_of", "default_refusal", "dependency_refusal"]
+__all__ = ["annotation_refusal", "constraint_of", "default_refusal"]
 
 #: Packages whose objects in `Annotated` check values elsewhere.
 _PACKAGES: Final = frozenset({"annotated_types", "fastapi", "pydantic"})
+
+_ANSWER: Final = "current_call().http(…) sets status and headers of the answer"
+#: Objects of a request in Starlette, each with what a method has in its place.
+_REQUESTS: Final = {
+    "UploadFile": "write `{name}: fastrpc.Upload`, which has the file of a form, its filename and its content_type",
+    "WebSocket": "write `{name}: AsyncIterator[T]` for the messages of the caller, and yield the answers",
+    "HTTPConnection": f"leave it out: current_call() has peer, identity and metadata, and {_ANSWER}",
+    "Response": f"leave it out: {_ANSWER}",
+}
 
 #: The bases of their markers: of `Query`, `Path`, `Form` and `Field`, and of `Depends` and `Security`.
 _FIELDS: Final = "FieldInfo"
@@ -31,15 +40,21 @@ def default_refusal(name: str, default: Any) -> str | None:
     )
 
 
-def dependency_refusal(name: str, annotation: Any, scope: Scope) -> str | None:
-    """Return the reason why an annotation with a dependency is refused, or None."""
-    found = (each for each in _metadata(annotation, scope) if _is_a(each, _DEPENDENCIES))
-    return next((_dependency(name, each) for each in found), None)
+def annotation_refusal(name: str, annotation: Any, scope: Scope) -> str | None:
+    """Return the reason why an annotation with a dependency, or with an object of a request, is refused, or None."""
+    for kind, metadata in _parts(annotation, scope):
+        marker = next((each for each in metadata if _is_a(each, _DEPENDENCIES)), None)
+        refusal = _request(name, get_origin(kind) or kind) if marker is None else _dependency(name, marker)
+        if refusal is not None:
+            return refusal
+    return None
 
 
 def constraint_of(annotation: Any, scope: Scope) -> str | None:
     """Return the name of the first object in `Annotated` that checks values elsewhere, or None."""
-    found = (each for each in _metadata(annotation, scope) if _package(each) in _PACKAGES)
+    found = (
+        each for _, all_of in _parts(annotation, scope) for each in all_of if _package(each) in _PACKAGES
+    )
     return next(map(_written, found), None)
 
 
@@ -50,22 +65,31 @@ def _dependency(name: str, marker: Any) -> str:
     )
 
 
-def _metadata(annotation: Any, scope: Scope) -> Iterator[Any]:
-    """Yield the metadata of each `Annotated` in an annotation, at any depth."""
+def _request(name: str, kind: Any) -> str | None:
+    """Return the reason why an object of a request is refused; None for other types."""
+    for cls in kind.__mro__ if isinstance(kind, type) else ():
+        if cls.__name__ in _REQUESTS and cls.__module__.partition(".")[0] == "starlette":
+            written = f"{kind.__name__} of {kind.__module__.partition('.')[0]}"
+            return f"{name!r} is {written}, which methods do not get: {_REQUESTS[cls.__name__].format(name=name)}"
+    return None
+
+
+def _parts(annotation: Any, scope: Scope) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Yield each type in an annotation, at any depth, with its metadata."""
     # A forward reference, or not a type: looked at again when the types are resolved.
     with suppress(Exception):
         annotation = evaluate(annotation, scope)
     waiting, aliases = [annotation], set()
     while waiting:
         kind = waiting.pop(0)
-        inner = get_args(kind)
+        inner, metadata = get_args(kind), ()
         if get_origin(kind) is Annotated:
-            yield from inner[1:]
-            inner = inner[:1]
+            inner, metadata = inner[:1], inner[1:]
         elif id(kind) not in aliases:  # type X = …, which may name itself
             with suppress(Exception):
                 inner = (*inner, kind.__value__)
                 aliases.add(id(kind))
+        yield kind, metadata
         waiting += inner
 
 
