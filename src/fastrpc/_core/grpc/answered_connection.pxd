@@ -93,9 +93,6 @@ cdef class AnsweredConnection(Http2Connection):
     # Hook: the server refused a call for its credential.
     cdef int on_unauthenticated(self) except -1
 
-    # Let the rest of a long message come that is under way; `is_awaited`: the reader of its stream begins to wait for it.
-    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
-
     cdef int _take_parts(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1
     cdef bint _take_message(self, Http2Stream stream, GrpcAnswer answer, bytes message, bint is_compressed) except -1
     cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1

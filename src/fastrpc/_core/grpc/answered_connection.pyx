@@ -272,22 +272,18 @@ cdef class AnsweredConnection(Http2Connection):
         """
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t size = answer.reader.missing() - self.incoming.to_come(stream)
-        cdef bint is_first = flow.granted == 0
         if size <= 0:
             return 0
-        if size > flow.pool.left and answer.call.flags & STREAM_OUT:
-            is_first = is_first or is_awaited or has_reader(answer.call)
-        elif size > flow.pool.left:
-            is_first = self.unpooled is None or not self.unpooled.is_known
-            if is_first:
+        if flow.granted and not flow.has_room(stream, size):
+            if answer.call.flags & STREAM_OUT:
+                if not (is_awaited or has_reader(answer.call)):
+                    return flow.await_room(stream)
+            elif self.unpooled is None or not self.unpooled.is_known:
                 self.unpooled = stream
-        return self.grant(stream, size) if flow.borrow(&stream.windows, size, is_first, True) else 0
-
-    cdef int grant_waiting(self) except -1:
-        self.incoming.flow.lacks_pool = False
-        for stream in self.streams.entries():
-            self.grant_rest(stream, False)
-        return 0
+            else:
+                return flow.await_room(stream)
+        flow.borrow(stream, size)
+        return self.grant(stream, size)
 
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user

@@ -84,6 +84,5 @@ cdef class GrpcRequests(Http2Connection):
     cdef int _note_part(self, GrpcCall call) except -1
     cdef int _sender_of(self, GrpcCall call) except -1
     cdef bint _has_room(self, GrpcCall call) except -1
-    cdef int _grant(self, GrpcCall call, bint has_reader) except -1
     cdef int64_t window_of(self, Http2Stream stream) noexcept
     cdef int _forget_part(self, GrpcCall call) except -1

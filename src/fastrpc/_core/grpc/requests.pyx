@@ -422,7 +422,7 @@ cdef class GrpcRequests(Http2Connection):
             self.incomplete.add(call)
             if not call.has_started and self.gate.asks_access() and self._sender_of(call) == SENDER_REFUSED:
                 return 0
-        return self._grant(call, False) if self._has_room(call) and call.sender_check is None else 0
+        return self.grant_rest(call.http2_stream, False) if self._has_room(call) and call.sender_check is None else 0
 
     cdef int _sender_of(self, GrpcCall call) except -1:
         """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
@@ -448,7 +448,7 @@ cdef class GrpcRequests(Http2Connection):
         # The verdict took the time, not the peer.
         call.began_ns = call.heard_ns = now_ns()
         if not call.http2_stream.is_ended_by_peer:
-            return self._grant(call, False) + self._take_rest(call) if self._has_room(call) else 0
+            return self.grant_rest(call.http2_stream, False) + self._take_rest(call) if self._has_room(call) else 0
         self.now = now_ns()
         self._end_input(call)
         self.gate.runner.leave_task()
@@ -483,35 +483,34 @@ cdef class GrpcRequests(Http2Connection):
         self.gate.memory.charge(call, max(size, <Py_ssize_t>1))
         return True
 
-    cdef int _grant(self, GrpcCall call, bint has_reader) except -1:
+    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
         """Let the rest of a message come that is longer than what its window has left.
 
         A message of a stream that its window could hold waits until the ones before it are taken, a longer one for the
         pool of long messages. Messages that no handler takes may hold all of the pool: of those that handlers wait for,
         one comes at a time beyond it.
         """
-        cdef Http2Stream stream = call.http2_stream
+        cdef GrpcCall call = None if stream is None else <GrpcCall>stream.user
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t size
-        cdef bint is_awaited, is_first, may_lend
-        if stream is None or call.reader is None or not call.reader.is_inside():
+        cdef bint has_memory, is_next
+        if call is None or call.reader is None or not call.reader.is_inside():
             return 0
         size = call.reader.missing() - self.incoming.to_come(stream)
         if size <= 0:
             return 0
         if call.has_started:
             # The ones before it may have been taken before a part of it came: their credit may be too little to be sent.
-            has_reader = has_reader or call.stream is not None and (<ServedStream>call.stream).awaits_message()
-            is_awaited = has_reader or call.stream is not None and (<ServedStream>call.stream).waiting == 0
-            if not is_awaited and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
+            is_awaited = is_awaited or call.stream is not None and (<ServedStream>call.stream).awaits_message()
+            is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
+            if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
                 return 0
-            may_lend = process_held + size <= self.gate.memory.lend_below
-            is_first = flow.granted == 0
-            if not is_first and size > flow.pool.left and may_lend and has_reader and not holds_grant(self.unpooled):
-                is_first = True
+            has_memory = process_held + size <= self.gate.memory.lend_below
+            if flow.granted and not (has_memory and flow.has_room(stream, size)):
+                if not (has_memory and is_awaited) or holds_grant(self.unpooled):
+                    return flow.await_room(stream)
                 self.unpooled = stream
-            if not flow.borrow(&stream.windows, size, is_first, may_lend):
-                return 0
+            flow.borrow(stream, size)
         return self.grant(stream, size)
 
     cdef int64_t window_of(self, Http2Stream stream) noexcept:
@@ -523,14 +522,6 @@ cdef class GrpcRequests(Http2Connection):
         self.let_in(call)
         return self.take_messages(call.http2_stream, cost)
 
-    cdef int grant_waiting(self) except -1:
-        cdef GrpcCall call
-        self.incoming.flow.lacks_pool = False
-        for call in self.incomplete:
-            if call.has_started:
-                self._grant(call, False)
-        return 0
-
     cdef bint may_lend(self) noexcept:
         return process_held < self.gate.memory.lend_below and Http2Connection.may_lend(self)
 
@@ -538,7 +529,7 @@ cdef class GrpcRequests(Http2Connection):
         """The handler took all messages: nothing but the window can hold up the next one, or the rest of it."""
         self.let_in(call)
         self.let_grow(call.http2_stream)
-        return self._grant(call, True) if call.is_incomplete else 0
+        return self.grant_rest(call.http2_stream, True) if call.is_incomplete else 0
 
     cdef int _forget_part(self, GrpcCall call) except -1:
         """A request or message is whole, or no longer of use."""

@@ -97,9 +97,10 @@ cdef class Http2Connection(Engine):
     # The peer broke a rule of the connection, or used up a budget: GOAWAY and `on_closed` follow.
     cdef int on_violation(self, int code, str text) except -1
 
-    # Whether memory is left for windows to grow. Bytes may be back in the pool: let the messages come that wait for some.
+    # Whether memory is left for windows to grow. Let the rest of a long message come that is under way, if there is one:
+    # `is_awaited`: the reader of its stream begins to wait for it.
     cdef bint may_lend(self) noexcept
-    cdef int grant_waiting(self) except -1
+    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
 
     # This side ends the connection, by `close_with` or `end`: what is written leaves, then the byte stream ends. Once. A
     # side's own `lost` calls that of this class, too.
@@ -138,10 +139,12 @@ cdef class Http2Connection(Engine):
     cdef int release(self, Http2Stream stream) except -1
 
     # The program took so many bytes of a stream (with their prefixes): its window gets them back; of messages, but for those
-    # that were granted beyond it. It waits for a message: the window may grow. Let a message of `size` more bytes come at
-    # once, beyond the window.
+    # that were granted beyond it. Bytes may be back in the pool: let the messages come that wait for some, in their order.
+    # The program waits for a message: the window may grow. Let a message of `size` more bytes come at once, beyond the
+    # window.
     cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1
     cdef int take_messages(self, Http2Stream stream, Py_ssize_t size) except -1
+    cdef int grant_waiting(self) except -1
     cdef int let_grow(self, Http2Stream stream) except -1
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
 

@@ -20,18 +20,10 @@ from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from fastrpc._core.http2.big_endian cimport store32_big
 from fastrpc._core.http2.frames cimport (
-    CODE_NONE,
-    CODE_REFUSED_STREAM,
-    KIND_DATA,
-    KIND_GOAWAY,
-    KIND_HEADERS,
-    KIND_NOTHING,
-    KIND_PING,
-    KIND_RST_STREAM,
-    KIND_SETTINGS,
-    KIND_WINDOW_UPDATE,
-    RULE_NONE,
-    RULE_STREAM_LIMIT,
+    CODE_NONE, CODE_REFUSED_STREAM, KIND_DATA, KIND_GOAWAY, KIND_HEADERS, KIND_NOTHING, KIND_PING, KIND_RST_STREAM,
+    KIND_SETTINGS, KIND_WINDOW_UPDATE, RULE_NONE, RULE_STREAM_LIMIT,
+)
+from fastrpc._core.http2.frames cimport (
     Http2Frame,
     ends_connection,
     error_code,
@@ -120,10 +112,10 @@ cdef class Http2Connection(Engine):
 
     cdef bint may_lend(self) noexcept:
         """Return whether memory is left for windows to grow. Messages that wait for the pool come first."""
-        return not self.incoming.flow.lacks_pool
+        return self.incoming.flow.waiting is None
 
-    cdef int grant_waiting(self) except -1:
-        """Let the messages come that wait for the pool."""
+    cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
+        """Let the rest of a long message come."""
         return 0
 
     cdef int on_closed(self) except -1:
@@ -193,7 +185,7 @@ cdef class Http2Connection(Engine):
 
     cdef int lost(self, object error) except -1:
         self.is_closed = True
-        self.incoming.data_stream = self.incoming.sink = None
+        self.incoming.data_stream = self.incoming.sink = self.incoming.flow.waiting = None
         return self.sender.forget_all()
 
     # Bytes in
@@ -506,7 +498,13 @@ cdef class Http2Connection(Engine):
     cdef int take_messages(self, Http2Stream stream, Py_ssize_t size) except -1:
         cdef FlowControl flow = self.incoming.flow
         self.take(stream, size - <Py_ssize_t>flow.repay(&stream.windows, size))
-        return self.grant_waiting() if flow.lacks_pool else 0
+        return 0 if flow.waiting is None else self.grant_waiting()
+
+    cdef int grant_waiting(self) except -1:
+        # One that still has to wait takes its place again: those behind it wait, too.
+        for stream in self.incoming.flow.take_waiting():
+            self.grant_rest(<Http2Stream>stream, False)
+        return 0
 
     cdef int let_grow(self, Http2Stream stream) except -1:
         if self.is_closed or not stream.windows.growth.was_short:
@@ -539,7 +537,7 @@ cdef class Http2Connection(Engine):
         if self.is_closed:
             return 0
         self.on_over(stream)
-        return self.grant_waiting() if self.incoming.flow.lacks_pool else 0
+        return 0 if self.incoming.flow.waiting is None else self.grant_waiting()
 
     # Bytes out
 

@@ -20,6 +20,9 @@ cdef struct StreamWindows:
     int64_t granted
 
 
+cdef class Http2Stream
+
+
 @cython.final
 cdef class FlowControl:
     cdef:
@@ -28,10 +31,10 @@ cdef class FlowControl:
         Window receiving
 
         # The bytes that streams may borrow of the connection beyond their first windows; those of them that streams were
-        # granted for long messages; whether such a message waits for more.
+        # granted for long messages; the streams whose messages wait for more, in their order, or None.
         WindowPool pool
         readonly int64_t granted
-        bint lacks_pool
+        dict waiting
 
         # The first windows of streams: by the peer's settings, and by those of ours that count.
         readonly int64_t first_sending
@@ -65,9 +68,13 @@ cdef class FlowControl:
     cdef int64_t place(self, Py_ssize_t size) noexcept
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept
 
-    # Take bytes from the pool for a message longer than the window of its stream; `is_first`: whatever it has. False: the
-    # message waits (`lacks_pool`). Return how many of the bytes that the program took were granted: they are in the pool.
-    cdef bint borrow(self, StreamWindows* stream, int64_t size, bint is_first, bint may_lend) noexcept
+    # Of a message longer than the window of its stream: whether the pool has so much for it, first come, first served;
+    # take that, whatever the pool has; have the message wait; return all that wait, each to be asked for again. Return how
+    # many of the bytes that the program took were granted: they are in the pool.
+    cdef bint has_room(self, Http2Stream stream, int64_t size) except -1
+    cdef int borrow(self, Http2Stream stream, int64_t size) except -1
+    cdef int await_room(self, Http2Stream stream) except -1
+    cdef dict take_waiting(self)
     cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept
 
     # Let a message go on beyond the window of its stream; return the credit to send now.

@@ -132,14 +132,29 @@ cdef class FlowControl:
         settle(&stream.growth, &self.pool, self.first_receiving, may_lend)
         return self._credit(stream, take_owed(&stream.growth))
 
-    cdef bint borrow(self, StreamWindows* stream, int64_t size, bint is_first, bint may_lend) noexcept:
-        if not is_first and (size > self.pool.left or not may_lend):
-            self.lacks_pool = True
-            return False
-        stream.granted += size
+    cdef bint has_room(self, Http2Stream stream, int64_t size) except -1:
+        return size <= self.pool.left and (self.waiting is None or next(iter(self.waiting)) is stream)
+
+    cdef int borrow(self, Http2Stream stream, int64_t size) except -1:
+        stream.windows.granted += size
         self.granted += size
         self.pool.left -= size
-        return True
+        if self.waiting is not None:
+            self.waiting.pop(stream, None)
+            self.waiting = self.waiting or None
+        return 0
+
+    cdef int await_room(self, Http2Stream stream) except -1:
+        if self.waiting is None:
+            self.waiting = {}
+        # One that waits already keeps its place.
+        self.waiting[stream] = None
+        return 0
+
+    cdef dict take_waiting(self):
+        cdef dict waiting = self.waiting
+        self.waiting = None
+        return waiting
 
     cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept:
         cdef int64_t granted = min(stream.granted, size)

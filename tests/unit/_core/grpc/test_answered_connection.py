@@ -66,6 +66,23 @@ class TestMessages:
         assert [len(await call) for call in calls] == [700_000] * 4
         assert link.engine.stream_pool_left == 1_300_000
 
+    async def test_long_answers_that_wait_for_the_pool_come_in_their_order(self) -> None:
+        memory, limits = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000)
+        link = GrpcLink(ClientConfig(wire_protocol="grpc", memory=memory, limits=limits))
+        calls = [await link.call() for _ in range(12)]
+        await link.heard(Head)
+        streams = range(1, 24, 2)
+        for stream in streams:
+            link.answer(stream, message(bytes(700_000))[:60_000], trailers=None)
+        for number, call in enumerate(calls):
+            await link.heard(Head)
+            left = streams[number:]
+            wider = [one for one in left if link.server.local_flow_control_window(one) > 6_000]
+            assert len(wider) >= min(2, len(left))
+            assert wider == list(left[: len(wider)])
+            call.cancel()
+            await link.heard(Reset)
+
     async def test_a_part_of_a_frame_takes_nothing_more_from_the_pool(self) -> None:
         link = GrpcLink(ClientConfig(wire_protocol="grpc", limits=Limits(message_bytes=800_000)))
         call = await link.call()

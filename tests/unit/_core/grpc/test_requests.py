@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -25,21 +25,7 @@ ENDLESS = Timeouts(handshake=None, idle=None)
 
 
 WEB = HTTP(grpc_web=True, connect=True)
-HELD = "/test.v1.Held/total"
 OPEN_ECHO, OPEN_TOTAL = "/test.v1.Open/echo", "/test.v1.Open/total"
-
-
-@fastrpc.service("test.v1.Held")
-class Held:
-    """A method that reads nothing until it may go on."""
-
-    def __init__(self) -> None:
-        self.go_on = asyncio.Event()
-
-    @fastrpc.method(codec="raw")
-    async def total(self, parts: AsyncIterator[bytes]) -> bytes:
-        await self.go_on.wait()
-        return b"%d" % sum([len(part) async for part in parts])
 
 
 @fastrpc.service("test.v1.Open")
@@ -297,74 +283,6 @@ class TestMemory:
             link.lose()
             await eventually(lambda: raw.cancelled == 2)
             assert served.held_bytes == 0
-
-    async def test_what_a_window_has_grown_goes_to_messages_that_wait_for_the_pool(self) -> None:
-        memory, held = Memory(stream_pool=1_000_000), Held()
-        async with served_grpc(Raw(), held, memory=memory, limits=Limits(message_bytes=800_000)) as link:
-            fast = link.open(TOTAL)
-            for _ in range(12):
-                # Messages that take all the window, and end with it.
-                link.send(fast, message(bytes(link.h2.local_flow_control_window(fast) - 5)))
-                await link.talk()
-            grown = 500_000 - link.engine.growth_left
-            assert (grown > 150_000, link.engine.stream_pool_left) == (True, 1_300_000 - grown)
-            long = message(bytes(700_000))
-            first, second = link.open(HELD), link.open(HELD)
-            for stream in (first, second):
-                link.send(stream, long[:60_000])
-                await link.talk()
-            assert link.h2.local_flow_control_window(first) == 640_005
-            assert link.h2.local_flow_control_window(second) < 6_000
-            link.reset(fast)
-            await link.talk()
-            assert link.engine.growth_left == 500_000
-            assert link.h2.local_flow_control_window(second) == 640_005
-            for stream in (first, second):
-                link.send(stream, long[60_000:], ends=True)
-            held.go_on.set()
-            assert [(await link.end(stream)).messages for stream in (first, second)] == [[b"700000"]] * 2
-            assert link.engine.stream_pool_left == 1_300_000
-
-    async def test_a_part_of_a_frame_takes_nothing_more_from_the_pool(self) -> None:
-        async with served_grpc(Raw()) as link:
-            stream, long = link.open(TOTAL), message(bytes(700_000))
-            link.send(stream, long[:60_000])
-            await link.talk()
-            left = link.engine.stream_pool_left
-            link.send(stream, long[60_000:260_000])
-            frame = link.h2.data_to_send()
-            await link.give(frame[:50_000])
-            assert link.engine.stream_pool_left == left
-            await link.give(frame[50_000:])
-            link.send(stream, long[260_000:], ends=True)
-            assert (await link.end(stream)).messages == [b"700000"]
-
-    async def test_a_handler_that_waits_gets_its_message_before_handlers_that_read_nothing(self) -> None:
-        memory, limits, held = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000), Held()
-        async with served_grpc(Raw(), held, memory=memory, limits=limits) as link:
-            long = message(bytes(700_000))
-            unread = [link.open(HELD) for _ in range(2)]
-            waiting = [link.open(TOTAL) for _ in range(3)]
-
-            def granted(streams: Iterable[int]) -> list[int]:
-                return [one for one in streams if link.h2.local_flow_control_window(one) == 640_005]
-
-            for stream in (*unread, *waiting):
-                link.send(stream, long[:60_000])
-                await link.talk()
-            # The pool is used up, and one message at a time comes beyond it.
-            assert granted(unread) == unread
-            left = set(waiting)
-            while left:
-                (stream,) = granted(left)
-                left.remove(stream)
-                link.send(stream, long[60_000:], ends=True)
-                await link.talk()
-            for stream in unread:
-                link.send(stream, long[60_000:], ends=True)
-            held.go_on.set()
-            assert {(await link.end(stream)).status for stream in (*unread, *waiting)} == {0}
-            assert link.engine.stream_pool_left == 1_300_000
 
 
 class TestRates:
