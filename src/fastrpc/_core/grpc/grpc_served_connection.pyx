@@ -359,6 +359,11 @@ cdef class GrpcServedConnection(EngineServedConnection):
         cdef GrpcRequests engine = self.owner(served)
         return 0 if engine is None else engine.reader_waits(served)
 
+    cdef int reader_left(self, Call call) except -1:
+        cdef GrpcCall served = <GrpcCall>call
+        cdef GrpcRequests engine = self.owner(served)
+        return 0 if engine is None else engine.reader_left(served)
+
     cdef bint output_is_full(self, Call call) noexcept:
         cdef Http2Stream stream = (<GrpcCall>call).http2_stream
         return self._engine is not NULL and stream is not None and (<GrpcRequests>self._engine).is_full(stream)

@@ -51,11 +51,12 @@ cdef class GrpcRequests(Http2Connection):
     cdef int let_in(self, GrpcCall call) except -1
 
     # For the served connection: the verdict about the sender of an incomplete request is there; a handler took a message,
-    # or all of them.
+    # or all of them and waits, or waits no more.
     cdef int _drop_check(self, GrpcCall call) noexcept
     cdef int sender_known(self, GrpcCall call, int verdict) except -1
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1
     cdef int reader_waits(self, GrpcCall call) except -1
+    cdef int reader_left(self, GrpcCall call) except -1
 
     # For the server's engine.
     cdef bint is_busy(self) noexcept

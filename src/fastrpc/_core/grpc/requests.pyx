@@ -505,7 +505,8 @@ cdef class GrpcRequests(Http2Connection):
             is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
             if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
                 return 0
-            has_memory = process_held + size <= self.gate.memory.lend_below
+            # With what may come beyond the pool already.
+            has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
             if flow.granted and not (has_memory and flow.has_room(stream, size)):
                 if not (has_memory and is_awaited) or holds_grant(self.unpooled):
                     return flow.await_room(stream)
@@ -530,6 +531,13 @@ cdef class GrpcRequests(Http2Connection):
         self.let_in(call)
         self.let_grow(call.http2_stream)
         return self.grant_rest(call.http2_stream, True) if call.is_incomplete else 0
+
+    cdef int reader_left(self, GrpcCall call) except -1:
+        """The handler waits no more: the message of another one may come beyond the pool."""
+        if call.http2_stream is not self.unpooled:
+            return 0
+        self.unpooled = None
+        return 0 if self.incoming.flow.waiting is None else self.grant_waiting()
 
     cdef int _forget_part(self, GrpcCall call) except -1:
         """A request or message is whole, or no longer of use."""

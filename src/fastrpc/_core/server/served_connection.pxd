@@ -182,6 +182,7 @@ cdef class ServedConnection:
     cdef int send_head(self, Call call, bytes metadata) except -1
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
     cdef int reader_waits(self, Call call) except -1
+    cdef int reader_left(self, Call call) except -1
     cdef bint output_is_full(self, Call call) noexcept
     cdef int await_turn(self, Call call) except -1
 

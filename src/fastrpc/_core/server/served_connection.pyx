@@ -213,6 +213,10 @@ cdef class ServedConnection:
         """The handler took all messages and waits for the next one."""
         return 0
 
+    cdef int reader_left(self, Call call) except -1:
+        """The handler waits no more, though none came."""
+        return 0
+
     cdef bint output_is_full(self, Call call) noexcept:
         """Return whether a stream has to wait before it adds to the output."""
         return False

@@ -219,6 +219,9 @@ cdef class ServedStream(StreamChannel):
     cdef int reader_waits(self) except -1:
         return self.served.connection.reader_waits(self.served)
 
+    cdef int reader_left(self) except -1:
+        return self.served.connection.reader_left(self.served)
+
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef ServerCall call = self.served
         if self.form is not None:

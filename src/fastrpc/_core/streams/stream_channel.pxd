@@ -114,6 +114,7 @@ cdef class StreamChannel(Timed):
     cdef int taken(self, Py_ssize_t cost) except -1
     cdef int asked(self) except -1
     cdef int reader_waits(self) except -1
+    cdef int reader_left(self) except -1
     cdef int emit(self, bytes payload) except -1
     cdef object packing(self, object compressor, bytes payload)
     cdef int emit_packed(self, bytes payload, bint is_smaller) except -1
@@ -157,6 +158,7 @@ cdef class Receiving:
     cdef int park(self, PyObject** result) except -1
     cdef int pause(self, PyObject** result) except -1
     cdef int leave(self) noexcept
+    cdef int give_up(self) except -1
 
 
 cdef str SECOND_SENDER

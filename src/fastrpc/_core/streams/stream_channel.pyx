@@ -380,6 +380,10 @@ cdef class StreamChannel(Timed):
         """The reader has taken all messages and waits, perhaps for credit that the sender needs."""
         return 0
 
+    cdef int reader_left(self) except -1:
+        """The reader gave up its wait."""
+        return 0
+
     cdef int emit(self, bytes payload) except -1:
         """Hand a message to the connection."""
         raise NotImplementedError
@@ -468,13 +472,13 @@ cdef class Receiving:
 
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception where it waits; no message is lost."""
-        self.leave()
+        self.give_up()
         error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()
         raise error if traceback is None else error.with_traceback(traceback)
 
     def close(self):
         """End without a message."""
-        self.leave()
+        self.give_up()
 
     @property
     def __name__(self):
@@ -564,6 +568,12 @@ cdef class Receiving:
         self.future = None
         self.phase = PHASE_CLOSED
         return 0
+
+    cdef int give_up(self) except -1:
+        """End a wait without a message."""
+        cdef bint has_waited = self.phase == PHASE_WAITING
+        self.leave()
+        return self.channel.reader_left() if has_waited else 0
 
 
 cdef Receiving new_receiving(StreamChannel channel, int wanted, Py_ssize_t limit):

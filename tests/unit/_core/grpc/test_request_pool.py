@@ -8,7 +8,7 @@ from fastrpc import Limits, Memory
 from tests.support.grpc_peer import message, served_grpc
 from tests.support.raw_methods import Raw
 
-TOTAL, HELD = "/test.v1.Raw/total", "/test.v1.Held/total"
+TOTAL, HELD, LEAVING = (f"/test.v1.{name}/total" for name in ("Raw", "Held", "Leaving"))
 
 
 @fastrpc.service("test.v1.Held")
@@ -20,6 +20,25 @@ class Held:
 
     @fastrpc.method(codec="raw")
     async def total(self, parts: AsyncIterator[bytes]) -> bytes:
+        await self.go_on.wait()
+        return b"%d" % sum([len(part) async for part in parts])
+
+
+@fastrpc.service("test.v1.Leaving")
+class Leaving:
+    """A method whose handler waits for a message until the test cancels that, and then reads nothing more."""
+
+    def __init__(self) -> None:
+        self.waits: list[asyncio.Task[bytes]] = []
+        self.go_on = asyncio.Event()
+
+    @fastrpc.method(codec="raw")
+    async def total(self, parts: AsyncIterator[bytes]) -> bytes:
+        async def take() -> bytes:
+            return await anext(parts)
+
+        self.waits.append(asyncio.ensure_future(take()))
+        await asyncio.wait(self.waits[-1:])
         await self.go_on.wait()
         return b"%d" % sum([len(part) async for part in parts])
 
@@ -110,3 +129,42 @@ async def test_messages_that_wait_for_the_pool_come_in_their_order() -> None:
             assert wider == left[: 2 if number < 10 else 3]
             link.reset(stream)
             await link.talk()
+
+
+async def test_a_handler_that_waits_no_more_makes_room_for_the_next() -> None:
+    memory, limits = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000)
+    held, leaving = Held(), Leaving()
+    async with served_grpc(held, leaving, memory=memory, limits=limits) as link:
+        long = message(bytes(700_000))
+        unread = [link.open(HELD) for _ in range(2)]
+        waiting = [link.open(LEAVING) for _ in range(3)]
+        for stream in (*unread, *waiting):
+            link.send(stream, long[:60_000])
+            await link.talk()
+        for number in range(3):
+            granted = [one for one in waiting if link.h2.local_flow_control_window(one) == 640_005]
+            assert granted == waiting[: number + 1]
+            leaving.waits[number].cancel()
+            await link.talk()
+        # No message is lost.
+        held.go_on.set()
+        leaving.go_on.set()
+        for stream in (*unread, *waiting):
+            link.send(stream, long[60_000:], ends=True)
+            assert (await link.end(stream)).messages == [b"700000"]
+        assert link.engine.stream_pool_left == 1_300_000
+
+
+async def test_handlers_that_wait_no_more_promise_no_more_than_memory_has() -> None:
+    memory, limits = Memory(stream_pool=1_000_000, process_bytes=6_000_000), Limits(message_bytes=800_000)
+    leaving = Leaving()
+    async with served_grpc(leaving, memory=memory, limits=limits) as link:
+        streams = [link.open(LEAVING) for _ in range(12)]
+        for number, stream in enumerate(streams):
+            link.send(stream, message(bytes(700_000))[:60_000])
+            await link.talk()
+            leaving.waits[number].cancel()
+            await link.talk()
+        promised = [one for one in streams if link.h2.local_flow_control_window(one) == 640_005]
+        assert promised == streams[: len(promised)]
+        assert 4 <= len(promised) <= 8
