@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn, Self
 
 import grpc
@@ -55,11 +56,16 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
 
     def __init__(self, inner: channels.AioChannel) -> None:
         self._inner = inner
-        self._thread = LoopThread("fastrpc grpc channel")
         #: Calls the functions of `subscribe`, for which callbacks of calls may wait.
         self._states = CallbackThread("fastrpc grpc channel states")
         #: The watches by their functions, each with the event that silences it.
         self._watches: dict[Any, tuple[threading.Event, Future[None]]] = {}
+        #: Stubs and calls use it on when the channel is dropped, as those of grpcio do.
+        self._thread = LoopThread(
+            "fastrpc grpc channel",
+            close=partial(_close_dropped, inner, self._states, self._watches),
+            owner=f"<BlockingChannel of {inner.client._pool.target}>",
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +94,8 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
             if not silenced.is_set():
                 callback(state)
 
-        self._watches[callback] = silenced, self._thread.submit(self._watch(tell, bool(try_to_connect)))
+        watch = _watch(self._inner, self._states, tell, bool(try_to_connect))
+        self._watches[callback] = silenced, self._thread.submit(watch)
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:
         """Call the function no more."""
@@ -96,13 +103,6 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
             silenced, watch = self._watches.pop(callback)
             silenced.set()
             watch.cancel()
-
-    async def _watch(self, tell: Callable[[Any], object], try_to_connect: bool) -> None:
-        state = self._inner.get_state(try_to_connect)
-        while True:
-            self._states.call(tell, state)
-            await self._inner.wait_for_state_change(state)
-            state = self._inner.get_state()
 
     def unary_unary(self, *method: Any, **coders: Any) -> "_BlockingMethod":
         """Return the caller of a method with one request and one answer."""
@@ -119,6 +119,31 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
     def stream_stream(self, *method: Any, **coders: Any) -> "_BlockingMethod":
         """Return the caller of a method that streams both ways."""
         return _Streamed(self._thread, self._inner.stream_stream(*method, **coders), True)
+
+
+# Without the channel, which may be dropped meanwhile
+
+
+async def _watch(
+    inner: channels.AioChannel,
+    states: CallbackThread,
+    tell: Callable[[Any], object],
+    try_to_connect: bool,
+) -> None:
+    state = inner.get_state(try_to_connect)
+    while True:
+        states.call(tell, state)
+        await inner.wait_for_state_change(state)
+        state = inner.get_state()
+
+
+async def _close_dropped(
+    inner: channels.AioChannel, states: CallbackThread, watches: dict[Any, tuple[threading.Event, Any]]
+) -> None:
+    for silenced, _ in watches.values():
+        silenced.set()
+    states.end()
+    await inner.close()
 
 
 class _BlockingMethod:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import warnings
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
@@ -18,28 +19,52 @@ class ThreadEndedError(RuntimeError):
 
 
 class LoopThread:
-    """Runs coroutines for other threads, from its first use on."""
+    """Runs coroutines for other threads, from its first use on.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        close: if this object is dropped before it was stopped, the thread ends behind the coroutine that this makes;
+            without it the thread runs on.
+        owner: the name of what was not closed then.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        close: Callable[[], Coroutine[Any, Any, object]] | None = None,
+        owner: str = "",
+    ) -> None:
         self._name = name
+        self._close = close
+        self._owner = owner
         #: Calls the program's functions, which the loop could not wait for: it ends after the loop.
         self.callbacks = CallbackThread(f"{name} callbacks")
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ending = asyncio.Event()
+        self._life = _Life()
         self._is_stopped = False
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._is_stopped:
             raise ThreadEndedError(f"the thread {self._name!r} has ended")
-        if self._loop is None:
+        if self._life.loop is None:
             started = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=[started], name=self._name, daemon=True)
+            # It does not know this object, which is dropped once nothing else uses the thread.
+            self._thread = threading.Thread(
+                target=self._life.run, args=[started, self.callbacks], name=self._name, daemon=True
+            )
             self._thread.start()
             started.wait()
-        assert self._loop is not None
-        return self._loop
+        assert self._life.loop is not None
+        return self._life.loop
+
+    def __del__(self) -> None:
+        # Of a parent process it is not alive.
+        is_running = self._thread is not None and self._thread.is_alive()
+        if self._close is not None and is_running and not self._is_stopped:
+            warnings.warn(f"unclosed {self._owner}", ResourceWarning, source=self, stacklevel=2)
+            self._life.last_work = self._close
+            self.stop()
 
     def is_current(self) -> bool:
         """Return whether the caller is in the thread of the loop, where nothing may wait for it."""
@@ -136,18 +161,30 @@ class LoopThread:
     def stop(self) -> None:
         """End the thread; coroutines that still run are cancelled."""
         with self._lock:
-            if self._loop is not None and not self._is_stopped:
+            if self._life.loop is not None and not self._is_stopped:
                 # Behind all that was submitted so far.
-                self._loop.call_soon_threadsafe(self._ending.set)
+                self._life.loop.call_soon_threadsafe(self._life.ending.set)
             self._is_stopped = True
 
-    def _run(self, started: threading.Event) -> None:
+
+class _Life:
+    """The work of the thread itself, until it is to end."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.ending = asyncio.Event()
+        self.last_work: Callable[[], Coroutine[Any, Any, object]] | None = None
+
+    def run(self, started: threading.Event, callbacks: CallbackThread) -> None:
+        """Run the loop in this thread."""
         try:
             asyncio.run(self._serve(started))
         finally:
-            self.callbacks.end()
+            callbacks.end()
 
     async def _serve(self, started: threading.Event) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         started.set()
-        await self._ending.wait()
+        await self.ending.wait()
+        if self.last_work is not None:
+            await self.last_work()

@@ -1,7 +1,9 @@
 """`fastrpc.grpc.server` and channels for programs in threads."""
 
+import gc
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,18 +20,27 @@ pytestmark = pytest.mark.usefixtures("wire")
 
 
 @contextmanager
-def calling(servicer: Any, *, channel: Any = None, **options: Any) -> Iterator[tuple[Any, Any]]:
-    """Serve a servicer in threads; yield a stub of generated code, and its channel."""
+def served(servicer: Any, **options: Any) -> Iterator[str]:
+    """Serve a servicer in threads; yield the target of channels."""
     with ThreadPoolExecutor(4, thread_name_prefix="given") as pool:
         server = fastrpc.grpc.server(pool, **options)
         generated().pb2_grpc.add_OrdersServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:
-            with fastrpc.grpc.insecure_channel(f"127.0.0.1:{port}", **(channel or {})) as made:
-                yield generated().pb2_grpc.OrdersStub(made), made
+            yield f"127.0.0.1:{port}"
         finally:
             server.stop(5).wait()
+
+
+@contextmanager
+def calling(servicer: Any, *, channel: Any = None, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """Serve a servicer in threads; yield a stub of generated code, and its channel."""
+    with (
+        served(servicer, **options) as target,
+        fastrpc.grpc.insecure_channel(target, **(channel or {})) as made,
+    ):
+        yield generated().pb2_grpc.OrdersStub(made), made
 
 
 def wait_until(condition: Any) -> None:
@@ -259,3 +270,78 @@ class TestAround:
         assert server.stop(None).wait(20)
         assert server.stop(None).wait(20)
         assert not server.wait_for_termination()
+
+
+class TestDrops:
+    """A channel that is dropped without `close`."""
+
+    @staticmethod
+    def threads() -> set[threading.Thread]:
+        return {one for one in threading.enumerate() if one.name.startswith("fastrpc grpc channel")}
+
+    @contextmanager
+    def ended(self, before: set[threading.Thread]) -> Iterator[None]:
+        """Expect the warning, and the end of all threads that a channel has started."""
+        started = self.threads() - before
+        assert started
+        with pytest.warns(ResourceWarning, match=r"unclosed <BlockingChannel of tcp://127\.0\.0\.1"):
+            yield
+            gc.collect()
+            for thread in started:
+                thread.join(20)
+        assert not any(thread.is_alive() for thread in started)
+
+    def test_its_threads_end_with_the_last_stub(self) -> None:
+        before = self.threads()
+        states: list[Any] = []
+        with served(ThreadOrders()) as target:
+            channel = fastrpc.grpc.insecure_channel(target)
+            channel.subscribe(states.append, try_to_connect=True)
+            wait_until(lambda: grpc.ChannelConnectivity.READY in states)
+            stub = generated().pb2_grpc.OrdersStub(channel)
+            del channel
+            gc.collect()
+            assert stub.Get(item("tea")) == order("tea")
+            with self.ended(before):
+                del stub
+        assert grpc.ChannelConnectivity.SHUTDOWN not in states
+
+    def test_a_call_under_way_goes_on(self) -> None:
+        before = self.threads()
+        goes_on = threading.Event()
+
+        def get(request: Any, context: Any) -> Any:
+            goes_on.wait(20)
+            return order("tea")
+
+        with served(servicer_with(Get=get)) as target:
+            future = generated().pb2_grpc.OrdersStub(fastrpc.grpc.insecure_channel(target)).Get.future(item())
+            gc.collect()
+            goes_on.set()
+            assert future.result(20) == order("tea")
+            with self.ended(before):
+                del future
+
+    def test_a_stream_that_is_dropped_with_it_is_cancelled(self) -> None:
+        before = self.threads()
+        left = threading.Event()
+
+        def talk(requests: Any, context: Any) -> Iterator[Any]:
+            context.add_callback(left.set)
+            yield order("one")
+            left.wait(20)
+
+        with served(servicer_with(Talk=talk)) as target:
+            call = generated().pb2_grpc.OrdersStub(fastrpc.grpc.insecure_channel(target)).Talk(iter([item()]))
+            assert next(call) == order("one")
+            with self.ended(before):
+                del call
+            assert left.wait(20)
+
+    def test_one_that_never_called_has_nothing_to_end(self) -> None:
+        before = self.threads()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fastrpc.grpc.insecure_channel("127.0.0.1:1")
+            gc.collect()
+        assert self.threads() == before
