@@ -137,7 +137,7 @@ class Subchannel(EndpointPlan):
         try:
             connection = await (self.make(self) if shared is None else shared.connection(self))
         except FastRPCError as error:
-            due, is_told = (None, False) if shared is None else shared.places.pause(self)
+            due, is_told = (None, False) if shared is None else shared.places.next_dial(self)
             self.note_failure(error, self._pool.loop.time(), is_logged=not is_told)
             self.due = self.due if due is None else due
             return False
@@ -378,7 +378,7 @@ class Subchannel(EndpointPlan):
         self._stop()
         self.live = []
         for connection in list(self._all):
-            if self._leaves_last(connection) and connection.is_usable:
+            if self._leave_connection(connection) and connection.is_usable:
                 connection.retire()
         self._leave_place()
 
@@ -386,9 +386,9 @@ class Subchannel(EndpointPlan):
         if self._pool.shared is not None:
             self._pool.shared.places.leave(self)
 
-    def _leaves_last(self, connection: ClientEngine) -> bool:
+    def _leave_connection(self, connection: ClientEngine) -> bool:
         """Return whether no other client uses a connection; else leave it to the others."""
-        if self._pool.shared is None or self._pool.shared.places.is_last(self, connection):
+        if self._pool.shared is None or self._pool.shared.places.leave_connection(self, connection):
             return True
         del self._all[connection]
         return False
@@ -398,7 +398,7 @@ class Subchannel(EndpointPlan):
         self._stop()
         self.live = []
         for connection in list(self._all):
-            if self._leaves_last(connection):
+            if self._leave_connection(connection):
                 connection.close()
         self._leave_place()
 

@@ -73,9 +73,9 @@ async def test_addresses_that_left_are_forgotten(scale: Any) -> None:
         )
         with pytest.raises(ConnectError):
             await dialled(shared, subchannel)
-        assert shared.places.pause(subchannel)[0] is not None
+        assert shared.places.next_dial(subchannel)[0] is not None
         shared.places.leave(subchannel)
-        assert shared.places.pause(subchannel) == (None, False)
+        assert shared.places.next_dial(subchannel) == (None, False)
     assert known(shared) == 0
 
 
@@ -84,9 +84,9 @@ async def test_an_address_is_known_until_its_last_user_has_left_and_its_last_con
     first, second = Subchannel("tcp://10.0.0.1:1"), Subchannel("tcp://10.0.0.1:1")
     connection = await dialled(shared, first)
     assert await dialled(shared, second) is connection
-    assert not shared.places.is_last(first, connection)
+    assert not shared.places.leave_connection(first, connection)
     shared.places.leave(first)
-    assert shared.places.is_last(second, connection)
+    assert shared.places.leave_connection(second, connection)
     shared.places.leave(second)
     # Its calls in flight go on.
     assert known(shared) == 1

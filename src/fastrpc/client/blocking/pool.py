@@ -291,7 +291,7 @@ class SyncPool(SyncEndpoints):
         """Dial once, after this thread has set `is_dialing`; `_announce` has to follow.
 
         Args:
-            cut: the instant from which a failure is not that of the endpoint; None for never.
+            cut: the instant from which a failed dial says nothing about the endpoint; None: it always does.
         """
         try:
             make = partial(self._make, subchannel, until, spare_seconds)
@@ -303,7 +303,7 @@ class SyncPool(SyncEndpoints):
                 now = time.monotonic()
                 if cut is None or now < cut:
                     due, is_told = (
-                        (None, False) if self.shared is None else self.shared.places.pause(subchannel)
+                        (None, False) if self.shared is None else self.shared.places.next_dial(subchannel)
                     )
                     subchannel.note_failure(error, now, is_logged=not is_told)
                     subchannel.due = subchannel.due if due is None else due
@@ -341,7 +341,7 @@ class SyncPool(SyncEndpoints):
                 subchannel.open_connections.append(connection)
                 connection = None
             self._publish()
-        if connection is not None and subchannel.leaves(connection):
+        if connection is not None and subchannel.leave_connection(connection):
             connection.close()
         if is_left:
             subchannel.forget()
@@ -379,7 +379,7 @@ class SyncPool(SyncEndpoints):
                 connection
                 for subchannel in self.subchannels
                 for connection in subchannel.open_connections
-                if subchannel.leaves(connection)
+                if subchannel.leave_connection(connection)
             ]
             for subchannel in self.subchannels:
                 subchannel.open_connections = []

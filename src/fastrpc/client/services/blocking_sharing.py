@@ -20,7 +20,7 @@ class SharedSessions:
     """The connections of several blocking clients in one process."""
 
     def __init__(self, config: ClientConfig) -> None:
-        #: The threads that wait in one of the clients: a connection has threads of all of them.
+        #: The threads that wait in one of the clients: threads of all clients wait on one connection.
         self.reentry = ReentryGuard()
         #: The addresses of all clients.
         self.places: SharedAddresses[BlockingSession] = SharedAddresses(config, threading.Lock)
@@ -39,7 +39,7 @@ class SharedSessions:
             make: dials.
             until: the deadline of the call, an instant of `time.monotonic()`, or None.
             check_process: raises in the child of a fork.
-            cut: the instant from which a failure is not that of the address; None for never.
+            cut: the instant from which a failed dial says nothing about the address; None: it always does.
 
         Raises:
             FastRPCError: the dial failed, or the last one did and the next is not due.
@@ -51,7 +51,7 @@ class SharedSessions:
                     place.answered()
                 if each.is_closed:
                     _end(place, each)
-            session = place.taken(subchannel, time.monotonic())
+            session = place.take(subchannel, time.monotonic())
             if session is None:
                 try:
                     session = make()
@@ -65,9 +65,9 @@ class SharedSessions:
         finally:
             place.dialing.release()
 
-    def is_last(self, subchannel: SyncSubchannel, session: BlockingSession) -> bool:
-        """Return whether a subchannel that leaves a connection is the last one; else its use ends here."""
-        is_last = self.places.is_last(subchannel, session)
+    def leave_connection(self, subchannel: SyncSubchannel, session: BlockingSession) -> bool:
+        """Return whether no other subchannel uses a connection; if others do, end the use by this one."""
+        is_last = self.places.leave_connection(subchannel, session)
         if is_last and (place := self.places.find(session.endpoint)) is not None:
             _end(place, session)
             self.places.drop(place)
@@ -76,9 +76,9 @@ class SharedSessions:
     def _acquired(
         self, subchannel: SyncSubchannel, until: float, check_process: Callable[[], None]
     ) -> SharedAddress[BlockingSession]:
-        """Return the place of a subchannel, once no other thread dials it.
+        """Return the place of a subchannel, with its lock, once no other thread dials it.
 
-        After a fork by a signal handler that thread is not in the child.
+        `check_process` raises in the child of a fork, in which that thread does not go on.
         """
         while True:
             place = self.places.join(subchannel)

@@ -1,10 +1,10 @@
 """The addresses that the clients of several services call, each with the connections that they share.
 
-An address is known from its first dial until the last subchannel that dialled it has left and its last connection has
-ended.
+The place of an address (`SharedAddress`) is kept from its first dial until the last subchannel that dialled it has left
+and its last connection has ended.
 
-One subchannel at a time dials an address. The others wait, and take its connection, or its error until the next dial is
-due: an address that is down is dialled as often as by one client.
+One subchannel at a time dials an address. The others wait, then take its connection; after a failed dial they get its
+error until the next one is due. So an address that is down is dialled no more often than by one client.
 """
 
 import threading
@@ -26,23 +26,23 @@ C = TypeVar("C", bound=Any)
 
 
 class SharedAddress(Generic[C]):
-    """One address, as it is called by one protocol."""
+    """The place of one address, as one protocol calls it: its connections, and its next dial."""
 
     def __init__(self, key: tuple[Address, str], lock: Any, delays: Delays) -> None:
-        #: The place among all; a lock that the subchannel holds that dials.
+        #: The key of the place; the lock that a subchannel holds while it dials.
         self.key, self.dialing = key, lock
         #: The number of subchannels that have dialled it and not left.
         self.users = 0
         #: The connections, each with the subchannels that use it.
         self.connections: dict[C, list[Any]] = {}
-        #: The subchannel that dialled last; the instant of the next dial.
+        #: The subchannel that dialled last; the instant of the next dial, after a failed one.
         self.dialler: EndpointPlan | None = None
         self.due = 0.0
         self._error: FastRPCError | None = None
         self._delays = delays
 
-    def taken(self, subchannel: EndpointPlan, now: float) -> C | None:
-        """Return a connection that a subchannel does not use yet; None if it has to dial, which it may.
+    def take(self, subchannel: EndpointPlan, now: float) -> C | None:
+        """Return a connection that a subchannel did not use before; None if it has to dial now.
 
         Raises:
             FastRPCError: the last dial failed, and the next is not due.
@@ -72,7 +72,7 @@ class SharedAddress(Generic[C]):
 
 
 class SharedAddresses(Generic[C]):
-    """All addresses.
+    """The places of all addresses.
 
     Args:
         new_lock: makes the lock of an address.
@@ -87,37 +87,38 @@ class SharedAddresses(Generic[C]):
         tells_gauges(self)
 
     def find(self, endpoint: Endpoint) -> SharedAddress[C] | None:
-        """Return the place of an endpoint that is known."""
+        """Return the place of an endpoint, None if it has none."""
         return self._places.get(self._key(endpoint))
 
     def at(self, endpoint: Endpoint) -> SharedAddress[C]:
         """Return the place of an endpoint, to which a user or a connection is added next."""
         key = self._key(endpoint)
         made = SharedAddress[C](key, self._new_lock(), Delays(self._config.backoff))
+        # Threads may come here together: the first place stays, and the others were never used.
         return self._places.setdefault(key, made)
 
     def join(self, subchannel: EndpointPlan) -> SharedAddress[C]:
-        """Return the place of a subchannel, which is known until the subchannel leaves."""
+        """Return the place of a subchannel, which is kept until the subchannel leaves."""
         with self._changing:
             place = self.at(subchannel.endpoint)
             if self._joined.get(subchannel) is not place:
-                # Its record may have another protocol than before.
+                # The record of the endpoint may have another protocol than before.
                 self.leave(subchannel)
                 self._joined[subchannel] = place
                 place.users += 1
-                # One that left inside a finalizer meanwhile may have dropped it.
+                # A subchannel that left in a finalizer meanwhile may have dropped the place.
                 self._places[place.key] = place
             return place
 
     def leave(self, subchannel: EndpointPlan) -> None:
-        """Drop the place of a subchannel, unless others use it."""
+        """End the use of a place by a subchannel; the last one drops the place."""
         with self._changing:
             place = self._joined.pop(subchannel, None)
             if place is not None:
                 place.users -= 1
                 self.drop(place)
 
-    def pause(self, subchannel: EndpointPlan) -> tuple[float | None, bool]:
+    def next_dial(self, subchannel: EndpointPlan) -> tuple[float | None, bool]:
         """Return the instant of the next dial to the address, and whether another subchannel made the last one."""
         place = self._joined.get(subchannel)
         return (None, False) if place is None else (place.due, place.dialler is not subchannel)
@@ -127,8 +128,8 @@ class SharedAddresses(Generic[C]):
         place = self.find(connection.endpoint)
         return [] if place is None else place.connections.get(connection, [])
 
-    def is_last(self, subchannel: EndpointPlan, connection: C) -> bool:
-        """Return whether a subchannel that leaves a connection is the last one; else its use ends here."""
+    def leave_connection(self, subchannel: EndpointPlan, connection: C) -> bool:
+        """Return whether no other subchannel uses a connection; if others do, end the use by this one."""
         users = self.users(connection)
         if users in ([], [subchannel]):
             return True
@@ -136,7 +137,7 @@ class SharedAddresses(Generic[C]):
         return False
 
     def drop(self, place: SharedAddress[C]) -> None:
-        """Drop a place without a user and a connection."""
+        """Drop a place that has neither a user nor a connection."""
         with self._changing:
             if not (place.users or place.connections) and self._places.get(place.key) is place:
                 del self._places[place.key]

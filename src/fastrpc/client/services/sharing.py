@@ -46,7 +46,7 @@ class SharedConnections:
         self.made_at: dict[ClientEngine, float] = {}
         self.connection_accepted, self.connection_refused = self.renewals.accepted, self.renewals.refused
 
-    # Of subchannels
+    # The interface for subchannels
 
     async def connection(self, subchannel: "Subchannel") -> ClientEngine:
         """Return a connection that a subchannel does not use yet, dialled if necessary.
@@ -58,9 +58,9 @@ class SharedConnections:
             place = self.places.join(subchannel)
             async with place.dialing:
                 if self.places.join(subchannel) is not place:
-                    # The record has another protocol now.
+                    # The record of the endpoint has another protocol now.
                     continue
-                if (found := place.taken(subchannel, self.loop.time())) is not None:
+                if (found := place.take(subchannel, self.loop.time())) is not None:
                     return found
                 try:
                     return await subchannel.make(self)
