@@ -170,11 +170,11 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     @property
     def metadata(self) -> Metadata:
-        """The first metadata; LookupError as long as neither it nor a message came."""
+        """The first metadata; LookupError before it or a message has come."""
         return self._known_metadata("await stream.headers()")
 
     async def headers(self) -> Metadata:
-        """Return the first metadata, once it or a message came."""
+        """Return the first metadata, once it or a message has come."""
         await self.begin()
         while not self.has_sign and not self._is_over:
             await self._wait()
@@ -184,12 +184,15 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     @property
     def reply(self) -> Reply[T_co]:
-        """The reply, known at the end; LookupError before, the error of a stream that failed.
+        """The reply, known at the end, which comes after the last message.
 
-        The end comes after the last message.
+        Raises:
+            LookupError: the stream has not ended yet.
+            FastRPCError: the stream failed.
         """
         if not self._is_over:
             if self.input_ended and not self.waiting:
+                # The failure is known, although interceptors have not ended the stream.
                 self._check_failure()
             raise LookupError(f"{self.origin.method}: the stream has not ended yet")
         return self._made_reply()
@@ -209,6 +212,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
                 await asyncio.shield(self._begun)
             return
         if self._is_over:
+            # It was cancelled before it began.
             return
         self._begun = asyncio.get_running_loop().create_future()
         try:
@@ -226,14 +230,15 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     def cancel(self) -> None:
         """End the stream now, without waiting: the handler is cancelled, received messages are dropped."""
-        if self._is_finished and not self._is_over and (self._failure is not None or not self.waiting):
-            # The outcome is known: interceptors get it, and end the stream.
+        is_decided = self._is_finished and (self._failure is not None or not self.waiting)
+        if is_decided and not self._is_over:
+            # The last attempt failed, or its messages were taken: interceptors get this outcome, and end the stream.
             self._drop_messages()
             if not self._is_over:
                 return
         error = None
         if not self._is_over or (self.waiting and self._failure is None):
-            # An end with unread messages is not clean.
+            # It goes on, or its clean end stands behind messages that are not read any more.
             error = self._cancelled()
         self._stop_tasks()
         self._drop(error)
@@ -243,7 +248,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self.conclude(error)
 
     async def aclose(self) -> None:
-        """End the stream as on leaving its block: before its end the handler is cancelled."""
+        """End the stream, as leaving its block does: a handler that has not ended is cancelled."""
         self.cancel()
         tasks = {*self._tasks, self._interception} - {None, asyncio.current_task()}
         if tasks:
@@ -252,6 +257,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             except asyncio.CancelledError:
                 self._stop_tasks()
                 raise
+            # The interceptors may have ended without ending the stream.
             self.cancel()
 
     async def close(self) -> None:
@@ -285,7 +291,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self.wake()
 
     def _stop_work(self) -> None:
-        """Stop sending and attempting; attempts of which one was chosen end by themselves."""
+        """Stop sending, and attempting unless an attempt was chosen: then the attempts end by themselves."""
         for task in self._tasks:
             if task is not self._attempting or not self.is_chosen:
                 _stop(task)
@@ -377,7 +383,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self._failure = self._kept(error)
         self._value = value
         if self.origin.error is not None:
-            # It is raised now, and no object that the stream holds may hold it.
+            # The program gets this error now: the stream keeps a copy, as its traceback may hold the stream.
             self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
         if self._attempt is not None:
             self._attempt._count_end(error)

@@ -129,11 +129,11 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
 
     @property
     def metadata(self) -> Metadata:
-        """The first metadata; LookupError as long as neither it nor a message came."""
+        """The first metadata; LookupError before it or a message has come."""
         return self._known_metadata("stream.headers()")
 
     def headers(self) -> Metadata:
-        """Return the first metadata, once it or a message came."""
+        """Return the first metadata, once it or a message has come."""
         self.begin()
         while not self.has_sign and not self._is_over:
             self._await_sign()
@@ -145,9 +145,11 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
 
     @property
     def reply(self) -> Reply[T_co]:
-        """The reply, known at the end; LookupError before, the error of a stream that failed.
+        """The reply, known at the end, which comes after the last message.
 
-        The end comes after the last message.
+        Raises:
+            LookupError: the stream has not ended yet.
+            FastRPCError: the stream failed.
         """
         if self.attempt_ended and not self.waiting:
             self.settle_attempt()
@@ -199,7 +201,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                 error = self._attempt._failure if self._attempt is not None else cancelled
                 is_clean = error is None
             if is_clean and self.waiting:
-                # An end with unread messages is not clean.
+                # Its clean end stands behind messages that are not read any more.
                 error = cancelled
             try:
                 if self._is_over:
@@ -210,7 +212,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                 self._drop(error)
 
     def close(self) -> None:
-        """End the stream as on leaving its block: before its end the handler is cancelled."""
+        """End the stream, as leaving its block does: a handler that has not ended is cancelled."""
         self.cancel()
 
     def aclose(self) -> None:
