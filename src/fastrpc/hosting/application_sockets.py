@@ -19,19 +19,20 @@ _PONG: Final = 10
 
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
+#: The bytes of a longer length, by the value that stands in its place in the second byte of a frame.
 _LENGTHS: Final = {126: 2, 127: 8}
 
 #: A mask that changes no byte: the frames never reach a wire.
 _MASK: Final = bytes(4)
 
-#: The code of a close frame without one (RFC 6455, section 7.4.1).
+#: The code of a close frame without one, and that of a refusal: a policy was violated (RFC 6455, section 7.4.1).
 _NO_CODE: Final = 1005
+_POLICY_VIOLATION: Final = 1008
 
-_POLICY: Final = 1008
+#: The status of an accepted handshake.
+_SWITCHING_PROTOCOLS: Final = 101
 
-_SWITCHING: Final = 101
-
-#: Fields of a handshake, which the server around has ended: ours is written here.
+#: Fields of the client's handshake with the ASGI server. The engine gets another handshake, `_HANDSHAKE`.
 _OF_HANDSHAKE: Final = frozenset(
     {
         b"connection",
@@ -48,7 +49,7 @@ _OF_HANDSHAKE: Final = frozenset(
         b"upgrade",
     }
 )
-#: Fields of the engine's answer that the server around writes itself.
+#: Fields of the engine's answer that the ASGI server writes itself.
 _OF_ACCEPTANCE: Final = frozenset({b"sec-websocket-accept", b"sec-websocket-protocol"})
 _HANDSHAKE: Final = (
     (b"connection", b"upgrade"),
@@ -67,13 +68,14 @@ async def answer_socket(
     send: Callable[[Any], Awaitable[None]],
 ) -> None:
     """Serve the WebSocket of a scope."""
+    # The event of the handshake has nothing that the scope lacks.
     await receive()
     transport = opened_transport(surroundings, scope)
     reading = surroundings.parts.loop.create_task(_pass_on(transport, _handshake(scope), receive))
     try:
-        rest = await _accept(transport, scope, send)
-        end = None if rest is None else await _send_messages(transport, send, rest)
-        # granian closes no WebSocket that is read from.
+        first = await _accept(transport, scope, send)
+        end = None if first is None else await _send_messages(transport, send, first)
+        # granian closes no WebSocket while a task waits in `receive`.
         reading.cancel()
         await asyncio.wait([reading])
         if end is not None:
@@ -100,7 +102,7 @@ async def _pass_on(
         while (event := await receive())["type"] == "websocket.receive":
             text, content = event.get("text"), event.get("bytes")
             if text is not None:
-                # A text that UTF-8 does not have is refused by the engine.
+                # Surrogates pass here: the engine refuses text that is not UTF-8.
                 await transport.feed(_client_frame(_TEXT, text.encode("utf-8", "surrogatepass")))
             else:
                 await transport.feed(_client_frame(_BINARY, content or b""))
@@ -112,17 +114,17 @@ async def _pass_on(
 async def _accept(
     transport: ExchangeTransport, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]
 ) -> bytes | None:
-    """Accept or refuse the handshake as the engine does; return its first bytes behind it, None if it refused."""
+    """Accept or refuse the handshake as the engine does; return the bytes after its answer, or None if it refused."""
     answer = EngineAnswer(is_head=False)
     events: list[dict[str, Any]] = []
     while not answer.is_whole:
         events += answer.take(await transport.read())
-    if answer.status != _SWITCHING:
+    if answer.status != _SWITCHING_PROTOCOLS:
         if "websocket.http.response" in (scope.get("extensions") or {}):
             for event in events:
                 await send(event | {"type": f"websocket.{event['type']}"})
         else:
-            await send({"type": "websocket.close", "code": _POLICY, "reason": ""})
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
         return None
     chosen = dict(answer.fields).get(b"sec-websocket-protocol")
     await send(
@@ -138,9 +140,9 @@ async def _accept(
 async def _send_messages(
     transport: ExchangeTransport, send: Callable[[Any], Awaitable[None]], data: bytes
 ) -> dict[str, Any] | None:
-    """Send the engine's messages; return the event of its close frame.
+    """Send the engine's messages; return the event of its close frame, or None if the engine ended without one.
 
-    Without one, for which None stands, the server around cuts the connection.
+    Without that event the ASGI server cuts the connection.
     """
     kept = bytearray(data)
     while True:
@@ -150,7 +152,7 @@ async def _send_messages(
             elif opcode == _BINARY:
                 await send({"type": "websocket.send", "bytes": content})
             elif opcode == _PING:
-                # The server around has pings of its own.
+                # Only the ASGI server sends pings to the client: the engine gets its answer here.
                 transport.push(_client_frame(_PONG, content))
             elif opcode == _CLOSE:
                 code = int.from_bytes(content[:2], "big") if content else _NO_CODE
@@ -162,12 +164,12 @@ async def _send_messages(
 
 
 def _frames(kept: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Yield the whole frames at the start of these bytes, and remove them. Ours are never cut or masked."""
+    """Yield the complete frames at the start of these bytes, and remove them; the engine masks and splits none."""
     while len(kept) >= 2:
-        wide = _LENGTHS.get(kept[1], 0)
-        begin = 2 + wide
-        size = int.from_bytes(kept[2:begin], "big") if wide else kept[1]
-        if len(kept) < begin + size or len(kept) < begin:
+        length_bytes = _LENGTHS.get(kept[1], 0)
+        begin = 2 + length_bytes
+        size = int.from_bytes(kept[2:begin], "big") if length_bytes else kept[1]
+        if len(kept) < begin + size:
             return
         opcode, content = kept[0] & ~_FINAL, bytes(kept[begin : begin + size])
         del kept[: begin + size]
@@ -176,7 +178,10 @@ def _frames(kept: bytearray) -> Iterator[tuple[int, bytes]]:
 
 def _client_frame(opcode: int, content: bytes) -> bytes:
     size = len(content)
-    wide = 0 if size < 126 else 2 if size < 65_536 else 8
-    second = size if not wide else 126 if wide == 2 else 127
-    head = bytes((_FINAL | opcode, _MASKED | second)) + (size.to_bytes(wide, "big") if wide else b"")
-    return head + _MASK + content
+    if size < 126:
+        length = bytes((_MASKED | size,))
+    elif size < 65_536:
+        length = bytes((_MASKED | 126,)) + size.to_bytes(2, "big")
+    else:
+        length = bytes((_MASKED | 127,)) + size.to_bytes(8, "big")
+    return bytes((_FINAL | opcode,)) + length + _MASK + content
