@@ -8,12 +8,13 @@
 
 All decompressions under way take at most a quarter of `Memory.process_bytes` (`Room` in
 `_core/server/memory_budget.pyx`), for any number of connections. A payload that has begun never waits: beyond its
-stated size it goes on while there is room, else it is refused. So no payload waits while it holds memory.
+stated size it goes on while there is room, else it is refused. So a payload that holds memory never waits.
 
 The requests of a server are one `_Queue`, its stream messages another one: messages held by handlers do not delay
 requests. All connections share a few milliseconds of each turn with the loop's other deferred work (`loop/turns.pyx`).
 The smallest payload under way has most of that time, so that small payloads pass large ones. The stated size counts
-even for a payload that outgrows it: gzip of several members states its last one, and would find no room behind others.
+even for a payload that outgrows it: gzip of several members states the size of the last one, and would find no room to
+grow if it went behind others.
 """
 
 from asyncio import TimerHandle
@@ -40,15 +41,16 @@ __all__ = ["Unpacking", "unknown_compressor"]
 #: The most seconds that a stream message waits for room.
 MESSAGE_SECONDS: Final = 5.0
 
-#: The most bytes from a peer without identity, if authentication is on: as they come, and decompressed.
+#: The most bytes of a payload, compressed and decompressed, from a peer without identity, if authentication is on.
 UNPROVED_BYTES: Final = 65_536
 
 #: Interval of the checks for room that others gave back: calls that ended, other loops of the process.
 LOOK_SECONDS: Final = 0.02
 
-#: The steps of one payload in its turn, half a megabyte of output. One in so many turns is for the next payload of the
-#: line whose slice it is, the others are for the smallest payload of all.
+#: The steps that a payload has in its turn: half a megabyte of output.
 TURN_STEPS: Final = 64
+
+#: One in so many turns is for the next payload of the line whose slice it is, the others for the smallest of all lines.
 TURNS: Final = 4
 
 #: Takes the result of a decompression: the payload, an error, or the text of a refusal.
@@ -99,10 +101,10 @@ class _Line:
     def __init__(self, queue: "_Queue", connection: ServedConnection) -> None:
         self.queue = queue
         self.connection = connection
-        #: Payloads under way, the next in turn first; payloads that wait.
+        #: Payloads under way, the next in turn first; payloads that wait, in their order.
         self.begun: deque[_Job] = deque()
         self.waiting: list[tuple[_Key, _Job]] = []
-        #: The place of the first waiting one in the queue's order, or None.
+        #: The key of the first waiting one, under which the queue's order has the line; None: the line is not in it.
         self.listed: _Key | None = None
         #: Whether the connection itself has no room for the first one.
         self.is_full = False
@@ -111,7 +113,7 @@ class _Line:
 
 
 class _Queue:
-    """Payloads being decompressed, and those that wait for room: the smallest first that fits."""
+    """Payloads being decompressed, and those that wait for room: the smallest one that fits is next."""
 
     def __init__(self, patience_seconds: float) -> None:
         self._patience_seconds = patience_seconds
@@ -140,7 +142,8 @@ class _Queue:
             line = self._lines[connection] = _Line(self, connection)
         job.line = line
         if job.room.take() == _TAKEN:
-            # Alone it may end in this very read. Others may belong to connections whose handlers must not start in it.
+            # If no other payload is under way, this one may end within the read that brought it. Others may belong to
+            # other connections, whose handlers must not start in that read.
             self._begin(job, at_once=not self._begun)
             return
         insort(line.waiting, (job.key, job), key=_key_of)
@@ -191,7 +194,7 @@ class _Queue:
         self._slice(line, at_once=at_once)
 
     def _slice(self, line: _Line, *, at_once: bool = False) -> None:
-        """Give a line slices of the loop's turns, from now on or from the next turn on, unless it has them."""
+        """Give a line slices of the loop's turns, from this or the next turn on, unless it has them already."""
         if line.is_sliced or not line.begun:
             return
         line.is_sliced = True
@@ -324,7 +327,7 @@ class Unpacking:
         self._queue_age = queue_age
         self._requests = _Queue(queue_age)
         self._messages = _Queue(MESSAGE_SECONDS)
-        # The incomplete requests.
+        # The requests that are under way or wait.
         self._jobs: dict[ServerCall, _Job] = {}
 
     @property
@@ -341,8 +344,9 @@ class Unpacking:
         self._requests.add(job)
 
     def stop(self, call: ServerCall) -> None:
-        """End a request that was given up; the gate answers it at once. Other calls wait for something else."""
+        """End the decompression of a call that was given up; the gate answers it at once."""
         job = self._jobs.pop(call, None)
+        # Without a job the call waits for something else.
         if job is not None:
             job.drop()
             call.connection.gate.unpacked(call, b"", None)
@@ -381,7 +385,7 @@ class Unpacking:
         if isinstance(error, str):
             error = f"{call.method} is larger than it states, decompressed, and has no room: {error}"
         elif error is not None:
-            error = _told(call, error)
+            error = _explained(call, error)
         call.connection.gate.unpacked(call, payload, error)
 
     def _refuse_request(self, call: ServerCall, why: str) -> None:
@@ -407,7 +411,7 @@ class Unpacking:
         elif error is not None:
             is_large = error.status is Status.RESOURCE_EXHAUSTED
             status = error.status if is_large else Status.INVALID_ARGUMENT
-            failure = CallError(status, f"{call.method}: {_told(call, error).message}")
+            failure = CallError(status, f"{call.method}: {_explained(call, error).message}")
         stream.unpacked(payload, room, failure)
 
     def _refuse_message(self, stream: ServedStream, call: ServerCall, why: str) -> None:
@@ -428,8 +432,8 @@ def _is_unproved(call: ServerCall) -> bool:
     return call.connection.gate.access is not None and call.identity is None
 
 
-def _told(call: ServerCall, error: DecodeError) -> DecodeError:
-    """Return the error of a payload, with the reason if it is too large for a peer without identity."""
+def _explained(call: ServerCall, error: DecodeError) -> DecodeError:
+    """Return the error of a payload; one that is too large for a peer without identity says so."""
     if error.status is not Status.RESOURCE_EXHAUSTED or not _is_unproved(call):
         return error
     text = f"{error.message}: without an identity a peer may send no more"
