@@ -30,7 +30,7 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["explained", "list_services"]
 
-#: The kinds of methods as people call them; nothing for one answer to one call.
+#: The kinds of methods as people call them; none for the usual one.
 KINDS = {
     "unary": "",
     "server_stream": "server stream",
@@ -38,8 +38,8 @@ KINDS = {
     "both_ways": "both ways",
 }
 
-#: The services that servers have beside their own, also those of other programs.
-_BUILT_IN = (BUILTIN_PREFIX, "grpc.health.", "grpc.reflection.")
+#: The beginnings of the names of services that servers have besides their own; servers of gRPC have the last two.
+_BUILT_IN_PREFIXES = (BUILTIN_PREFIX, "grpc.health.", "grpc.reflection.")
 
 #: The service of the embedded registry.
 REGISTRY_SERVICE = "fastrpc.registry"
@@ -53,7 +53,7 @@ def list_services(
             help="A server, such as tcp://host:port or grpc://host:port, or a registry: registry://host:port.",
         ),
     ],
-    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Only this one.")] = None,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Show this service only.")] = None,
     with_builtin: Annotated[bool, typer.Option("--all", help="Show fastrpc's own services too.")] = False,
     compare: Annotated[
         str | None,
@@ -91,22 +91,23 @@ def _list_server(
     with reported(ExitCode.USAGE):
         client = dial.client(address)
     with reported(ExitCode.FAILED, as_json=as_json):
-        told = run_async(explained(_ask(client, timeout, address, service), address))
-        services = read_descriptions(told, address)
+        described = run_async(explained(_ask(client, timeout, address, service), address))
+        services = read_descriptions(described, address)
     names = [one.name for one in services]
-    wanted = [with_builtin or not name.startswith(_BUILT_IN) for name in names]
+    wanted = [with_builtin or not name.startswith(_BUILT_IN_PREFIXES) for name in names]
     if service is not None:
         wanted = [name == service for name in names]
         if not any(wanted):
             _refuse(address, service, names)
     if as_json:
-        print_json(list(compress(told, wanted)))
+        print_json(list(compress(described, wanted)))
     else:
         _print(list(compress(services, wanted)))
         _note_registry(address, names)
 
 
 async def _ask(client: Client, timeout: float, address: str, service: str | None) -> list[dict[str, Any]]:
+    """Return the descriptions of a server's services, as its reflection gives them."""
     async with client:
         view = client.with_options(timeout=timeout, idempotent=True)
         if is_grpc(address):
@@ -118,6 +119,7 @@ async def _ask(client: Client, timeout: float, address: str, service: str | None
 
 
 def _refuse(address: str, service: str, names: list[str]) -> NoReturn:
+    """End the command: the server has no such service."""
     near = nearest_name(service, names)
     hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
     print_error(f"{address} has no service {service!r}", hint)
@@ -125,7 +127,7 @@ def _refuse(address: str, service: str, names: list[str]) -> NoReturn:
 
 
 async def explained(asking: Any, address: str) -> Any:
-    """Explain a server whose reflection is off."""
+    """Return the result of `asking`; if the server refuses it because its reflection is off, say so."""
     try:
         return await asking
     except CallError as error:
