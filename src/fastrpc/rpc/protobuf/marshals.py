@@ -28,8 +28,8 @@ def message_marshal(
 ) -> Marshal:
     """Return the marshal of a method whose payloads are protobuf messages, prepared once.
 
-    A method with codec raw or with generated protobuf messages has the same marshal as on the other wires, as its
-    payload there is the encoded message already; not with `as_json`.
+    A method with codec raw or with generated protobuf messages has the marshal of the other wires, where its payload is
+    the encoded message already. With `as_json` each method has a marshal of its own.
 
     Args:
         depth: deepest nesting of containers in a payload.
@@ -42,6 +42,7 @@ def message_marshal(
     codec = codec_for(definition, "msgpack")
     if codec in {"raw", "protobuf"} and not as_json:
         return marshal_for(definition, codec, depth=depth, items=items)
+    # The last two are `by_value` and `by_name` of `marshal_for`, which keeps its marshals in the same table.
     key = ("grpc+json" if as_json else "grpc", depth, items, False, False)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
@@ -52,7 +53,7 @@ def message_marshal(
 
 
 def named_message_marshal(method: str, codec: str, *, depth: int, items: int) -> Marshal:
-    """Return the marshal of a method known only by name: its messages are bytes, or with codec json values.
+    """Return the marshal of a method known only by name: its messages are bytes, with codec json they are values.
 
     Args:
         depth: deepest nesting of containers in a payload.
@@ -113,7 +114,7 @@ def _json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marsh
     def reader(message: ProtoMessage, in_row: bool = False) -> Callable[[Any], bytes]:
         decode = JsonDecoder(message, names, depth=depth, items=items, in_row=in_row)
         if message is found.arguments and definition.kind in {"client_stream", "both_ways"}:
-            # Its call begins without a message.
+            # A method that takes a stream has no message of arguments: its call begins without one.
             return lambda payload: decode(payload or b"{}")
         return decode
 
@@ -130,7 +131,7 @@ def _made(
     make: tuple[Callable[..., Callable[[Any], bytes]], Callable[..., Callable[[Any], bytes]]],
     bounds: tuple[int, int],
 ) -> Marshal:
-    """Return the marshal of a method from the makers of what reads and writes its messages."""
+    """Return the marshal of a method; `make` makes the reader and the writer of a message."""
     (reader, writer), (depth, items) = make, bounds
     shape, plain = plain_coders(definition)
     coders = PayloadCoders(
