@@ -21,7 +21,7 @@ def rights_of(
     """Return the guard of the callers' rights; None where every caller has all of them.
 
     Args:
-        command: the service is `fastrpc.` and this, as its command is.
+        command: "registry" or "store", the command of the service; its full name is `fastrpc.` and this.
 
     Raises:
         ConfigError: the policy comes without `authenticate`, or cannot be used.
@@ -41,12 +41,13 @@ def rights_of(
 
 
 class ServiceRights(Rules):
-    """The keys of a policy for one service, which checks the rights to its arguments itself.
+    """The rights that a policy grants at one service, such as `register` or `read_keys`.
 
-    `allow` and `deny` count for the other built-in services. It is the `authorize` of the server, too.
+    As `authorize` of the server it lets every identified caller call the service, which then calls `check` and the like
+    for the services or keys in the arguments. `allow` and `deny` of the policy decide about the other services.
 
     Args:
-        name: that of the service, behind `fastrpc.`.
+        name: the name of the service without `fastrpc.`.
 
     Raises:
         ConfigError: a rule gives a right to callers without an identity, who reach no method of the service.
@@ -68,11 +69,11 @@ class ServiceRights(Rules):
 
     @property
     def version(self) -> int:
-        """Rises when the file of the policy was read again."""
+        """A number that rises when the file of the policy is read again."""
         return self._policy.version
 
     def look(self) -> None:
-        """Look whether the file of the policy changed."""
+        """Read the file of the policy again if it changed."""
         self._policy.look()
 
     def reload(self) -> None:
