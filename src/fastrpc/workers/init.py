@@ -1,12 +1,12 @@
-"""Process 1, as a container starts a program: it gets the signals, and the orphans of all others become its children.
+"""Process 1, as a container starts a program: it gets the signals, and the orphans there become its children.
 
-A process that serves cannot end zombies: it does not know which children its program waits for. So the program goes on
+A process that serves cannot reap zombies: it does not know which children its program waits for. So the program goes on
 in a child, and process 1 does nothing but this::
 
-    process 1 ── passes signals on, ends zombies ──► ends with the code of its child
+    process 1 ── passes signals on, reaps zombies ──► ends with the code of its child
         └── the program, which serves
 
-With several workers their supervisor is process 1, and does it itself.
+With several workers their supervisor is process 1, and does this itself.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from fastrpc.workers.process import flush_output
 
 __all__ = ["go_on_in_a_child", "is_needed"]
 
+#: The signals that the child gets.
 _PASSED_ON: Final = frozenset(
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -35,8 +36,8 @@ _LAST_STREAM: Final = 2
 def is_needed() -> bool:
     """Return whether this is process 1 and may go on in a child.
 
-    Threads and children that the program has already would stay behind: it could neither wait for these nor learn how
-    they end.
+    It may not if it has threads or children already. They would stay behind: threads end with the fork, and a child can
+    only be awaited by its parent.
     """
     return (
         os.getpid() == 1
@@ -47,7 +48,7 @@ def is_needed() -> bool:
 
 
 def go_on_in_a_child() -> None:
-    """Return in a child; this process stays behind and ends with it."""
+    """Return in a child; this process stays behind, and ends with the code of the child."""
     awaited = _PASSED_ON | {signal.SIGCHLD}
     flush_output()
     # No signal gets lost between the fork and the wait.
@@ -69,13 +70,13 @@ def _has_children() -> bool:
 def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
     _close_descriptors()
     while True:
-        told = signal.sigwaitinfo(awaited)
-        if told.si_signo == signal.SIGCHLD:
+        received = signal.sigwaitinfo(awaited)
+        if received.si_signo == signal.SIGCHLD:
             _reap(child)
-        # A signal of a terminal, sent by the kernel, reaches the whole group: the child has it.
-        elif told.si_code <= 0:
+        # A process sent it. A signal of a terminal comes from the kernel (above 0), and the child got it as well.
+        elif received.si_code <= 0:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child, told.si_signo)
+                os.kill(child, received.si_signo)
 
 
 def _close_descriptors() -> None:
@@ -83,23 +84,24 @@ def _close_descriptors() -> None:
     try:
         opened = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
-        # It is not mounted.
+        # /proc is not mounted.
         os.closerange(_LAST_STREAM + 1, os.sysconf("SC_OPEN_MAX"))
         return
     for descriptor in opened:
         if descriptor > _LAST_STREAM:
-            # The list was read through one of them, which is closed already.
+            # The list has the descriptor that it was read through, which is closed already.
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
 
 def _reap(child: int) -> None:
-    """End the zombies; end this process if the child is one of them."""
+    """Reap all zombies; end this process if the child is one of them."""
     with contextlib.suppress(ChildProcessError):
         while True:
             ended, status = os.waitpid(-1, os.WNOHANG)
             if not ended:
                 return
             if ended == child:
+                # Below 0 it is the number of the signal that ended the child.
                 code = os.waitstatus_to_exitcode(status)
                 os._exit(code if code >= 0 else _SIGNALLED - code)
