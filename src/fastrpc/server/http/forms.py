@@ -5,7 +5,7 @@
     preamble ──► head of a part ──► field ──► …          all of them are there before the file begins
                           └──► file ──► its bytes, as they come ──► end
 
-A file is handed on in pieces; what is kept of it is shorter than the delimiter that may end it.
+A file is handed on in pieces; the part of it that is kept is shorter than a delimiter.
 """
 
 import re
@@ -62,7 +62,7 @@ class FormReader:
         self._delimiter = b"\r\n--" + boundary
         # The first delimiter may stand at the begin of the body, so a line end is put before it.
         self._kept = bytearray(b"\r\n")
-        #: The place in them before which nothing is to be found.
+        #: The offset in them before which the mark that is searched does not begin.
         self._searched = 0
         self._state: _State = self._preamble
         self._part = ""
@@ -70,7 +70,7 @@ class FormReader:
         self._fields: list[tuple[str, str]] = []
         #: The bytes of the fields.
         self.field_bytes = 0
-        #: Those of the file, once its head is there: the handler can start.
+        #: The name and type of the file; None until its head is complete, when the handler can start.
         self.filename: str | None = None
         self.content_type = ""
 
@@ -122,13 +122,14 @@ class FormReader:
             self._is_complete = True
             return self._follow(self._epilogue, 2)
         end = self._find(b"\r\n", MOST_HEAD_BYTES, "a boundary is followed by too much space")
-        if bytes(self._kept[: end if end >= 0 else None]).strip(b" \t" if end >= 0 else b" \t\r-"):
+        # Until the line end has come, the last byte may begin it, or the `--` behind the last boundary.
+        if bytes(self._kept[:end]).strip(b" \t") if end >= 0 else bytes(self._kept).strip(b" \t\r-"):
             raise _refusal("a boundary is followed by something else than a line end")
         if end >= 0 and self.filename is not None:
             raise _refusal(
                 "a part comes behind the file: send the fields first, and one file as the last part"
             )
-        # The line end stays: a head without fields ends with two.
+        # The line end stays: with it a head without fields ends with two.
         return end >= 0 and self._follow(self._head, end)
 
     def _head(self, pieces: list[bytes]) -> bool:
@@ -137,10 +138,11 @@ class FormReader:
         if end < 0:
             return False
         self._take_head(bytes(self._kept[2:end]))
-        # The line end in front of a delimiter may be that of the head: an empty part.
+        # The last line end stays: in an empty part it is that of the delimiter.
         return self._follow(self._field if self.filename is None else self._first_of_file, end + 2)
 
     def _take_head(self, head: bytes) -> None:
+        """Note the name of a part, and of the file."""
         found: dict[str, str] = {}
         for line in head.split(b"\r\n"):
             matched = _FIELD.fullmatch(line.decode("utf-8", "replace"))
@@ -154,9 +156,10 @@ class FormReader:
         if found.get("content-transfer-encoding", "binary").lower() not in _PLAIN_ENCODINGS:
             raise _refusal("a part has a Content-Transfer-Encoding")
         self._part = _decoded(parameters["name"])
-        if ("filename" in parameters) is not (self._part == self._file):
+        is_file = self._part == self._file
+        if is_file != ("filename" in parameters):
             raise _refusal(f"the file is the part {self._file!r}, with a filename, and no other part has one")
-        if "filename" in parameters:
+        if is_file:
             self.filename = _last_component(parameters["filename"])
             self.content_type = found.get("content-type", "application/octet-stream")
         elif len(self._fields) >= MOST_FIELDS:
@@ -164,7 +167,7 @@ class FormReader:
 
     def _field(self, pieces: list[bytes]) -> bool:
         too_long = f"{self._part!r:.100} has more than {MOST_FIELD_BYTES} bytes"
-        # The line end that stays before it is no part of it.
+        # The line end that stayed is no part of the field.
         at = self._find(self._delimiter, MOST_FIELD_BYTES + 2, too_long)
         if at < 0:
             return False
@@ -178,14 +181,16 @@ class FormReader:
 
     def _first_of_file(self, pieces: list[bytes]) -> bool:
         if self._delimiter.startswith(self._kept) and len(self._kept) < len(self._delimiter):
+            # These bytes may begin the delimiter of an empty file.
             return False
+        # The line end of the head goes, unless it is that of the delimiter.
         return self._follow(self._content, 0 if self._kept.startswith(self._delimiter) else 2)
 
     def _content(self, pieces: list[bytes]) -> bool:
         at = self._kept.find(self._delimiter)
         size = len(self._kept) if at < 0 else at
         if at < 0:
-            # The begin of a delimiter may be at the end.
+            # The last bytes may begin a delimiter: they stay.
             start = self._kept.find(b"\r", max(0, size - len(self._delimiter) + 1))
             while start >= 0 and not self._delimiter.startswith(self._kept[start:]):
                 start = self._kept.find(b"\r", start + 1)
@@ -200,14 +205,14 @@ class FormReader:
         return False
 
     def _follow(self, state: _State, size: int) -> bool:
-        """Go on in a state behind so many bytes."""
+        """Drop so many bytes, and go on in a state."""
         del self._kept[:size]
         self._searched = 0
         self._state = state
         return True
 
     def _find(self, mark: bytes, most: int, too_long: str) -> int:
-        """Return where a mark is, within so many bytes; -1 if it is not there yet."""
+        """Return the offset of a mark, -1 if it has not come yet; refuse a form that lacks it within `most` bytes."""
         at = self._kept.find(mark, self._searched)
         self._searched = max(0, len(self._kept) - len(mark) + 1)
         if at > most or (at < 0 and self._searched > most):
