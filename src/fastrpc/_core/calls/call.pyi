@@ -181,7 +181,7 @@ class Call(Timed):
 
     @property
     def attempt(self) -> int:
-        """0 for the first attempt, raised by each retry and hedge."""
+        """0 for the first attempt; each retry and hedge has the next number."""
 
     @property
     def priority(self) -> int: ...
@@ -279,7 +279,7 @@ class Call(Timed):
         headers: Mapping[str, str] | None = None,
         compress: bool | None = None,
     ) -> None:
-        """Set the status and fields of the answer by HTTP; other ways in have neither.
+        """Set the status and header fields of an answer over HTTP; other protocols have neither.
 
         Args:
             status: 200 to 299, 301 to 303, 307 or 308. With 204 the result is None.

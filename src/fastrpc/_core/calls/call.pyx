@@ -25,7 +25,7 @@ from libc.string cimport memcmp
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.payload.metadata cimport decode_metadata, has_any_key
-from fastrpc._core.wire.frame cimport ONE_WAY
+from fastrpc._core.wire.frame cimport IDEMPOTENT, ONE_WAY, STREAM_IN, STREAM_OUT
 
 from fastrpc._core.payload.metadata import Metadata, MetadataPairs
 from fastrpc.errors import ConfigError, FastRPCError
@@ -34,10 +34,8 @@ NO_DEADLINE = <uint64_t>0xFFFFFFFFFFFFFFFF
 
 scope_variable = PyContextVar_New("fastrpc_scope", NULL)
 
-KIND_FLAGS = {"unary": 0, "client_stream": 16, "server_stream": 32, "both_ways": 48}
+KIND_FLAGS = {"unary": 0, "client_stream": STREAM_IN, "server_stream": STREAM_OUT, "both_ways": STREAM_IN | STREAM_OUT}
 STYLES = {"async": STYLE_ASYNC, "inline": STYLE_INLINE, "thread": STYLE_THREAD}
-cdef enum:
-    FLAG_IDEMPOTENT = 128
 
 
 @cython.final
@@ -132,10 +130,10 @@ cdef class MethodRoute:
         self.name = (sent_as or self.method).encode()
         self.kind = definition.kind
         self.flags = KIND_FLAGS[self.kind]
-        self.takes_stream = self.flags & 16
-        self.gives_stream = self.flags & 32
+        self.takes_stream = self.flags & STREAM_IN
+        self.gives_stream = self.flags & STREAM_OUT
         if definition.idempotent:
-            self.flags |= FLAG_IDEMPOTENT
+            self.flags |= IDEMPOTENT
         self.marshal = marshal
         self.counters = counters
         self.totals = CallTotals() if totals is None else totals
@@ -267,7 +265,7 @@ cdef class RouteTable:
         cdef bytes known
         if self._slots is NULL:
             return None
-        # An alias is another name of the same route.
+        # The name found last comes first: an alias of its route is another name.
         known = <bytes>self._names[self._last]
         if PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), name, size) == 0:
             return <MethodRoute>self._routes[self._last]
@@ -342,12 +340,12 @@ collections.abc.Coroutine.register(Draining)
 
 @cython.final
 cdef class Incoming:
-    """The first piece of a message that comes in several, or slowly."""
+    """A message of which some pieces have come: its first one, and the payload so far."""
 
 
 @cython.final
 cdef class StreamWindow:
-    """The window for the messages of one stream: apart from its call, as most calls have none."""
+    """The window for the messages of one stream; an object of its own, as most calls have none."""
 
 
 cdef StreamWindow new_stream_window(int64_t size):
@@ -370,10 +368,13 @@ cdef class Call(Timed):
 
     @cython.nonecheck(False)
     cdef bint is_plain(self) noexcept:
-        """Return whether this is an answered unary call without special state but for the metadata that came."""
+        """Return whether this is an answered unary call that has kept nothing but the metadata that came.
+
+        Only such an object may serve another call.
+        """
         return (
             self.state == STATE_GONE
-            and not self.flags & ~FLAG_IDEMPOTENT
+            and not self.flags & ~IDEMPOTENT
             and not self.is_listed
             and not self.refusal_waits
             and not self.answer_begun
@@ -419,7 +420,7 @@ cdef class Call(Timed):
 
     @property
     def attempt(self):
-        """0 for the first attempt, raised by each retry and hedge."""
+        """0 for the first attempt; each retry and hedge has the next number."""
         return self.attempt_number
 
     @property
@@ -476,7 +477,7 @@ cdef class Call(Timed):
         return self.get_peer()
 
     def http(self, *, status=None, headers=None, compress=None):
-        """Set the status and fields of the answer by HTTP; other ways in have neither.
+        """Set the status and header fields of an answer over HTTP; other protocols have neither.
 
         Args:
             status: 200 to 299, 301 to 303, 307 or 308. With 204 the result is None.

@@ -1,6 +1,6 @@
 """The client's side of a native connection on an event loop: its opening, age, rest and end.
 
-Its calls are those of `OwnCalls`.
+`OwnCalls` has the calls that are made on it.
 """
 
 from random import uniform
@@ -15,10 +15,10 @@ from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.client.own_calls cimport new_own_calls
 from fastrpc._core.loop.loop_state cimport loop_state
 from fastrpc._core.native.outgoing cimport Outgoing
-from fastrpc._core.native.parts_owner cimport PHASE_OPEN
+from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN
 from fastrpc._core.wire.frame cimport REASON_MAX_AGE
 
-# The interval at which an ending connection checks whether its served calls are over.
+# The interval at which an ending connection checks whether the calls that it serves are over.
 cdef uint64_t SERVED_LOOK_NS = 20_000_000
 
 
@@ -43,10 +43,10 @@ cdef class ClientConnection(Connection):
         return self.calling.endpoint
 
     cdef int connected(self) except -1:
-        """Begin; early calls may go out from here on."""
+        """Begin; from here on calls may go out, even before the SETTINGS of the server."""
         Connection.connected(self)
         if self.credential is not None:
-            # In front of every call: the server takes no call before it knows the caller.
+            # It goes in front of every call: the server takes none before it knows the caller.
             self.control.send_credential(b"bearer", self.credential)
             self.credential = None
             self.on_output()
@@ -77,7 +77,7 @@ cdef class ClientConnection(Connection):
 
     cdef int on_ids_used_up(self) except -1:
         self.stop_calls()
-        # A REQUEST is being written: the rest follows in a turn of its own.
+        # A REQUEST is being written: the connection retires in another turn of the loop.
         self.loop_state.call_soon(self._leave_used_up)
         return 0
 
@@ -93,7 +93,7 @@ cdef class ClientConnection(Connection):
         return self.slots.slots_taken
 
     cdef int on_crowd(self) except -1:
-        # A REQUEST is being written, and the owner may want to dial.
+        # A REQUEST is being written: the owner, which may want to dial, is told in another turn.
         self.loop_state.call_soon(self._tell_crowd)
         return 0
 
@@ -103,11 +103,12 @@ cdef class ClientConnection(Connection):
 
     cdef int on_aged(self) except -1:
         if self.is_aged or not self.is_ready:
+            # No successor came in time, or the server has never taken calls.
             return self._begin_retiring()
-        # Until it has a successor, which the owner provides, and at most as long again.
+        # It takes calls until the owner has made a successor, and at most as long again.
         self.liveness.age_ns = 2 * (self.now - self.liveness.made_ns)
         self.is_aged = True
-        self.is_dispensable = self.sender.data_frames_sent <= self.liveness.probes
+        self.is_dispensable = self._sent_only_probes()
         self.owner.connection_aged(self)
         return 0
 
@@ -115,12 +116,12 @@ cdef class ClientConnection(Connection):
         self._retire()
         self.is_retiring = True
         if self.serving is not None and self.phase == PHASE_OPEN and not self.is_closed:
-            # Calls of the server would be lost meanwhile.
+            # Without a GOAWAY calls that the server begins now would be lost.
             self.begin_drain(REASON_MAX_AGE, "the client replaces the connection, or needs it no more")
         return self._close_when_idle()
 
     def present(self, bytes token not None):
-        """Show the server a token; its verdict comes by `on_auth`."""
+        """Show the server a token; `on_verdict` is called with its answer."""
         self.now = now_ns()
         self.control.send_credential(b"bearer", token)
         self.on_output()
@@ -131,14 +132,16 @@ cdef class ClientConnection(Connection):
 
     def begin_probe(self, ClientCall call not None):
         call.is_probe = True
-        # It takes an id in the same step; if it has to wait for one, the connection is in use anyway.
+        # The call takes an id in the same step; if it has to wait for one, the connection is in use anyway.
         self.liveness.probes += 1
 
     def end_probe(self, ClientCall call not None):
+        # A call without an id was never sent.
         if call.id == 0:
             self.liveness.probes -= 1
 
     cdef bint is_unused(self) except -1:
+        """Return whether nothing is under way, probes aside."""
         cdef ClientCall call
         if self.liveness.probes == 0 or self.slots.opened.size == 0:
             return self.is_idle()
@@ -155,13 +158,16 @@ cdef class ClientConnection(Connection):
 
     def _retire(self):
         """Take no new calls."""
-        if self.sender.data_frames_sent <= self.liveness.probes:
+        if self._sent_only_probes():
             self.is_dispensable = True
         self.is_usable = False
         self.owner.connection_draining(self)
 
+    cdef bint _sent_only_probes(self) noexcept:
+        return self.sender.data_frames_sent <= self.liveness.probes
+
     cdef int _close_when_idle(self) except -1:
-        """Close a connection that takes no new calls after the last one and, if the server drains, after its FINAL."""
+        """Close a connection that takes no new calls, once its last call has ended and, if the server drains, FINAL came."""
         if self._is_leaving() and self.slots.opened.size == 0 and not self.is_closed and not self.slots.unsent_calls():
             if self.serving is None or self._has_served():
                 self.close()
@@ -170,13 +176,14 @@ cdef class ClientConnection(Connection):
         return 0
 
     cdef bint _is_leaving(self) noexcept:
+        """Return whether no call will be added: FINAL of the server came, or only this side ends the connection."""
         return self.peer_sent_final or (self.is_retiring and not self.peer_drains)
 
     cdef bint _has_served(self) noexcept:
-        """Return whether no served call is under way, and later ones are known not to be started."""
+        """Return whether no call of the server is under way, and the server knows that none is taken any more."""
         if self.callee.calls.size or self.callee.one_way_calls or self.sender.unsent_bytes():
             return False
-        return not self.is_retiring or self.drain_step != 1
+        return not self.is_retiring or self.drain_step != DRAIN_ANNOUNCED
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = Connection.check(self, now)

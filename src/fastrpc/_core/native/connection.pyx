@@ -48,7 +48,8 @@ from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
 from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.message_assembler cimport new_assembler
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND, PHASE_CLOSED, PHASE_OPEN, PHASE_PREFACE, PHASE_SETTINGS
+from fastrpc._core.native.parts_owner cimport DRAIN_FINAL, LATE_BYTES_PER_SECOND
+from fastrpc._core.native.parts_owner cimport PHASE_CLOSED, PHASE_OPEN, PHASE_PREFACE, PHASE_SETTINGS
 from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.wire.frame cimport CREDIT, HEADER_SIZE, PREFACE_SIZE
 from fastrpc._core.wire.frame cimport REASON_AUTHENTICATION, REASON_INTERNAL, REASON_MAX_AGE, REASON_PROTOCOL
@@ -366,7 +367,7 @@ cdef class Connection(PartsOwner):
             return 0
         # Effects of the GOAWAY must not begin anew.
         self.is_closed = True
-        if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step < 2):
+        if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step != DRAIN_FINAL):
             self.control.send_goaway(reason, True, self.callee.highest_id, text)
         self.is_closed = False
         return self.end_connection(reason, text, False)
@@ -389,14 +390,14 @@ cdef class Connection(PartsOwner):
             return False
         if self.sender.holds_messages(self.callee.calls.entries()):
             return False
-        return self.drain_step == 2 and not self.output_is_stuck() and self.sender.unsent_bytes() == 0
+        return self.drain_step == DRAIN_FINAL and not self.output_is_stuck() and self.sender.unsent_bytes() == 0
 
     def close(self, int reason=0, str text=""):
         """Announce the reason, flush, and close as soon as the peer has read it."""
         self.now = now_ns()
         if self.transport is None:
             return
-        if self.drain_step == 2 and reason <= REASON_MAX_AGE:
+        if self.drain_step == DRAIN_FINAL and reason <= REASON_MAX_AGE:
             # The reason was sent before.
             self.end_connection(reason, text, False)
         else:

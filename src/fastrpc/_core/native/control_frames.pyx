@@ -15,7 +15,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
 from fastrpc._core.native.call_parts cimport NativeCalling
-from fastrpc._core.native.parts_owner cimport PHASE_OPEN
+from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, DRAIN_FINAL, DRAIN_NONE, PHASE_OPEN
 from fastrpc._core.wire.budgets cimport (
     CREDITS_PER_FRAME,
     FREE_CREDITS,
@@ -215,7 +215,7 @@ cdef class ControlFrames:
             return owner.violate(REASON_PROTOCOL, "PING ACK that answers no PING, or not the oldest")
         self.pings.popleft()
         owner.answered_ns = owner.now
-        if owner.drain_step == 1 and self.pings_sent - len(self.pings) == self.drain_ping:
+        if owner.drain_step == DRAIN_ANNOUNCED and self.pings_sent - len(self.pings) == self.drain_ping:
             return owner.finish_drain()
         return 0
 
@@ -290,9 +290,9 @@ cdef class ControlFrames:
     cdef int start_drain(self, int reason, str text) except -1:
         """Step 1: ask the peer to open nothing new; the answer to a PING after it shows that the peer knows."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        if owner.drain_step or owner.is_closed or not owner.preface_sent:
+        if owner.drain_step != DRAIN_NONE or owner.is_closed or not owner.preface_sent:
             return 0
-        owner.drain_step = 1
+        owner.drain_step = DRAIN_ANNOUNCED
         self.drain_reason = reason
         self.send_goaway(reason, False, NO_LAST_ID, text)
         body = struct.pack("<Q", self.pings_sent)
@@ -305,9 +305,9 @@ cdef class ControlFrames:
     cdef int finish_drain(self) except -1:
         """Step 2: name the last call that was taken; calls above it were not started."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        if owner.drain_step != 1 or owner.is_closed:
+        if owner.drain_step != DRAIN_ANNOUNCED or owner.is_closed:
             return 0
-        owner.drain_step = 2
+        owner.drain_step = DRAIN_FINAL
         self.callee.last_taken = self.callee.highest_id
         fill(&owner.late_bytes)
         return self.send_goaway(self.drain_reason, True, self.callee.highest_id, "")

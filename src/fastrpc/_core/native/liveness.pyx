@@ -18,7 +18,7 @@ on until its last words are read.
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport SECOND
-from fastrpc._core.native.parts_owner cimport PHASE_OPEN, PHASE_PREFACE
+from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN, PHASE_PREFACE
 from fastrpc._core.wire.frame cimport DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
 from fastrpc._core.wire.silence cimport (
     PEER_IS_GONE, PEER_LIVES, asked, forget_asked, forgive_silence, interval_of, judge_silence,
@@ -185,7 +185,7 @@ cdef class Liveness:
 
     cdef uint64_t _check_drain(self, uint64_t now) except? 0:
         cdef PartsOwner owner = <PartsOwner>self.owner
-        if owner.drain_step != 1:
+        if owner.drain_step != DRAIN_ANNOUNCED:
             return 0
         if now < self.drain_started_ns + FINAL_AFTER_NS:
             return self.drain_started_ns + FINAL_AFTER_NS

@@ -19,14 +19,20 @@ cdef enum Phase:
     PHASE_OPEN = 2
     PHASE_CLOSED = 3
 
+cdef enum DrainStep:
+    DRAIN_NONE = 0
+    # GOAWAY went out, with a PING behind it: the answer shows that the peer opens nothing new.
+    DRAIN_ANNOUNCED = 1
+    # GOAWAY FINAL went out: it names the last call that was taken.
+    DRAIN_FINAL = 2
+
 
 cdef class PartsOwner(Engine):
     cdef:
         # The rules of the wire.
         WireProtocol wire
 
-        # The stage of the opening; CLOSED: nothing is parsed any more. The stage of our own drain: 0, 1 (announced), 2
-        # (FINAL sent).
+        # The stage of the opening; CLOSED: nothing is parsed any more. The stage of our own drain (DrainStep).
         readonly int phase
         readonly int drain_step
 

@@ -50,7 +50,7 @@ cdef enum:
     # https://github.com/msgpack/msgpack/blob/master/spec.md
     FIXARRAY = 0x90
     FIXARRAY_LAST = 0x9F
-    # A map of so many arguments is opened for every method; it costs nothing.
+    # A map of at most so many entries is opened for every method: keys made to collide cost nothing in it.
     SHORT_MAP = 64
 
 cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}
@@ -225,7 +225,7 @@ cdef class Marshal:
             raise refusal(described_error(error, "message", ())) from None
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
-        """Encode arguments given by name, or the only one of a payload that is no array; refuse a misfit."""
+        """Encode arguments given by name, or one argument that is the whole payload; refuse those that do not fit."""
         cdef object values
         if self.shape is None:
             return self._encode_untyped(args, kwargs)
@@ -242,9 +242,10 @@ cdef class Marshal:
         return self._encode_single(values[0], f"argument {self.shape.names[0]}")
 
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
-        """Encode an array if the given values fill the first positions, otherwise a map; without left-out defaults."""
+        """Encode an array if the given values fill the first positions, otherwise a map; defaults are left out."""
         cdef list values = self.shape.fit(args, kwargs)
-        cdef Py_ssize_t at, given = 0, row = 0, last = 0
+        # The number of given values; of those that fill the first positions; of positions up to the last one given.
+        cdef Py_ssize_t at, given = 0, leading = 0, reached = 0
         cdef dict named
         if values is None:
             self.shape.refuse(args, kwargs)
@@ -253,12 +254,13 @@ cdef class Marshal:
             if values[at] is not MISSING:
                 given += 1
                 if at < self.shape.positional:
-                    last = at + 1
-                    row += at == row
-        names[0] = self.names_at(last)
-        if given == row:
-            return _encoded_arguments(self, tuple(values[:row]), args, kwargs)
-        # Positions have their number as in an array; a keyword-only parameter has no position.
+                    reached = at + 1
+                    if leading == at:
+                        leading = reached
+        names[0] = self.names_at(reached)
+        if given == leading:
+            return _encoded_arguments(self, tuple(values[:leading]), args, kwargs)
+        # A parameter with a position is named by its number, a keyword-only one by its name.
         named = {}
         for at in range(len(values)):
             if values[at] is not MISSING:
@@ -266,7 +268,7 @@ cdef class Marshal:
         return _encoded_arguments(self, named, args, kwargs)
 
     cdef object _encode_value(self, list values, tuple args, dict kwargs):
-        """Encode arguments as one value: the only one as it is, others as a map by name; without left-out defaults."""
+        """Encode arguments as one value: the only one as it is, others as a map by name; defaults are left out."""
         if self._form != FORM_NAMED:
             return _encoded_arguments(self, None if values[0] is MISSING else values[0], args, kwargs)
         named = {name: value for name, value in zip(self.shape.names, values) if value is not MISSING}
@@ -298,7 +300,7 @@ cdef class Marshal:
         return b"" if value is None else _encoded(self, self._encode, value, part)
 
     cdef object _decode_slowly(self, object payload):
-        """Decode maps, arrays of more than 15 items or of a wrong length, JSON, payloads of one value."""
+        """Decode maps, JSON, payloads of one value, and arrays of a wrong length or of more than 15 items."""
         cdef object opened
         self.charge = len(payload)
         if self.by_name:
@@ -316,7 +318,7 @@ cdef class Marshal:
         return self._decode_opened(payload)
 
     cdef object _decode_read(self, bytes plain):
-        """Return the arguments in an array or a map that were made of another form."""
+        """Return the arguments in an array or a map that was made of a payload in another form."""
         cdef Py_ssize_t count = <unsigned char>PyBytes_AS_STRING(plain)[0] - FIXARRAY
         self.charge = PyBytes_GET_SIZE(plain)
         if not 0 <= count < len(self._exact) or self._exact[count] is None:

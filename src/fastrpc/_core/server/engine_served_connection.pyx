@@ -3,7 +3,7 @@
 The engine holds its served connection, which borrows the engine: calls and contexts of handlers hold the served connection,
 too, and may outlive the engine.
 
-A long request has its sender checked by its beginning, before the rest of it is received::
+The beginning of a long request has its sender checked before the rest is received::
 
     judge ──► admitted: the rest is received
        │ └──► refused: leave_rest, and the answer
@@ -13,10 +13,10 @@ A long request has its sender checked by its beginning, before the rest of it is
 An engine has one check for its connection, which judges one request at a time. The gate judges the complete call once more;
 the verdict on its credential is kept.
 
-Answers leave while the rest of the same read is still handled: after `FIRST_FLUSH_NS` of handlers, then after three times
-as long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64 calls in
-flight (`make compare`). The time has to be at most a third of that of a read's handlers: with 10 µs workload W2 gave
-490,000/s, with 4 µs 700,000/s.
+Answers leave while the rest of the same read is still handled: first after `FIRST_FLUSH_NS` of handlers, then each time
+that three times as much has passed, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s
+with 64 calls in flight (`make compare`). `FIRST_FLUSH_NS` has to be at most a third of the time that the handlers of a
+read take: workload W2 gave 490,000/s with 10 µs, and 700,000/s with 4 µs.
 """
 
 cimport cython
@@ -28,7 +28,7 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.access cimport WAITS
 from fastrpc._core.server.gate cimport Gate
 
-# Handlers of one read run so long before the first answers leave, then each time twice as long as they have until then.
+# The time for which the handlers of a read run before their first answers leave.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
 
 
@@ -53,7 +53,7 @@ cdef class EngineServedConnection(ServedConnection):
             (<Engine>self._engine).abort()
 
     cdef int certify(self, object identity, object valid_seconds, uint64_t generation) except -1:
-        """Note the identity that the peer's certificate proved, and schedule its end."""
+        """Note the identity that the peer's certificate proved, and schedule the end of its validity."""
         cdef uint64_t expires_ns = 0
         if valid_seconds is not None:
             expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
@@ -64,28 +64,29 @@ cdef class EngineServedConnection(ServedConnection):
     # The sender of a long request
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
-        """Let the rest of a request wait until its sender is known; check its deadline at that instant, 0: none."""
+        """Leave the rest of a request unread until its sender is known; `due_ns` is its deadline, 0: none."""
         return 0
 
     cdef int leave_rest(self, ServerCall call) except -1:
-        """A request is refused next: its rest is not to be received."""
+        """Receive no more of a request, which is refused next."""
         return 0
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
-        """A deferred verdict is there (`Verdict`); a refused request is answered already."""
+        """Go on after a deferred verdict (`Verdict`); a refused request is answered already."""
         return 0
 
     # Answers
 
     cdef int flush_early(self, Engine engine) except -1:
-        """An answer was written: flush it if it is time, while further requests of the same read are handled."""
+        """Flush the answers of a read if it is time, before its further requests are handled."""
         if engine.is_reading and self.stepped_ns > engine.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
             return self._flush_due(engine)
         return 0
 
     cdef int _flush_due(self, Engine engine) except -1:
         cdef ByteStream stream
-        self.flush_due_ns = self.stepped_ns + 2 * (self.stepped_ns - engine.now)
+        # Next at three times the time that has passed since the read.
+        self.flush_due_ns = engine.now + 3 * (self.stepped_ns - engine.now)
         if engine._stream is NULL:
             return 0
         stream = <ByteStream>engine._stream
@@ -115,14 +116,14 @@ cdef class EngineServedConnection(ServedConnection):
         return engine.output.size() + kept
 
     cdef int64_t cut_bytes(self) except? -1:
-        # The peer has taken these bytes of long messages, which the transport keeps whole.
+        # The transport keeps a long message until its last byte has left: the peer has taken these bytes already.
         cdef PyObject* stream = NULL if self._engine is NULL or self.is_closed else (<Engine>self._engine)._stream
         if stream is NULL:
             return 0
         return (<ByteStream>stream).kept_bytes() - (<ByteStream>stream).untaken_bytes()
 
     cdef int weigh_answer(self) except -1:
-        # Also of a connection that closes after its answer.
+        # Also for a connection that closes after its answer.
         if self._engine is not NULL:
             (<Gate>self.gate).weigh_output(self, self.unsent_bytes())
         return 0
@@ -149,7 +150,7 @@ cdef class SenderCheck:
     cdef int judge(self, ServerCall call, str method) except -1:
         cdef EngineServedConnection connection = <EngineServedConnection>call.connection
         cdef Gate gate = <Gate>connection.gate
-        cdef uint64_t stated_ns
+        cdef uint64_t kept_ns
         cdef int status
         try:
             status = gate.judge(call)
@@ -158,11 +159,11 @@ cdef class SenderCheck:
         if status != WAITS:
             return self._conclude(call, method, status)
         self.call = call
-        # The deadline of the call itself is set once it is complete.
-        stated_ns = call.deadline_ns
+        # Only this check has the deadline by now: the call gets its own once it is complete.
+        kept_ns = call.deadline_ns
         gate.set_caller_deadline(call)
         self.due_ns = call.deadline_ns
-        call.deadline_ns = stated_ns
+        call.deadline_ns = kept_ns
         connection.await_sender(call, 0 if self.due_ns == NO_DEADLINE else self.due_ns)
         gate.verify(call, method, lambda identity, status, seconds: self._verified(call, method, identity, status, seconds))
         return SENDER_WAITS

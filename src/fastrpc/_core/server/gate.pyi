@@ -87,7 +87,7 @@ class Gate(Guards):
         """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
 
     def unpacked(self, call: ServerCall, payload: bytes, error: Exception | str | None) -> None:
-        """Continue with a decompressed request, counted as it grew; refuse it for an error, or with a text.
+        """Continue with a decompressed request, whose memory is counted already; refuse it if there is an error.
 
         Raises:
             ValueError: `call` does not wait for its arguments.

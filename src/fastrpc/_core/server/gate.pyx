@@ -38,11 +38,13 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.errors import CallError, DecodeError
 
+# Whether requests may use a codec.
 cdef enum Taken:
-    # Whether requests may use a codec: an installed one if the peer accepts answers in it; values in other protocols.
     TAKEN_NOT = 0
     TAKEN = 1
+    # A codec that was installed: if the peer accepts answers in it.
     TAKEN_IF_ANSWERED = 2
+    # A codec of other protocols, which carry arguments as one value: on their connections.
     TAKEN_BY_VALUE = 3
 
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
@@ -257,7 +259,7 @@ cdef class Gate(Guards):
         return call.stop()
 
     cdef int note_answered(self, ServerCall call, int status, str text) except -1:
-        """The connection answered a call for its input: stop its handler, whose answer is dropped."""
+        """Stop the handler of a call that its connection answered because of its input; the handler's answer is dropped."""
         call.was_ended = call.was_cancelled = True
         call.told_status = status
         if call.waiting_payload is not None:
@@ -305,23 +307,26 @@ cdef class Gate(Guards):
         return go_on(self, call, names, payload)
 
     cdef int pass_application(self, ServerCall call, bytes payload) except -1:
-        """Run the steps of a request to a mounted application: rules are about methods, and the sender is known already."""
+        """Run the steps of a request to a mounted application. Its sender is known already, and no rule is about it."""
         call.counters = self.counters_of(call, call.route)
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
         call.moved_bytes = PyBytes_GET_SIZE(payload)
         return go_on(self, call, 0, payload) if self.limits is None or self._is_within_limits(call) else 0
 
     cdef int start(self, ServerCall call, bytes payload) except -1:
+        """Go on with an admitted call that waited."""
         return start_now(self, call, payload)
 
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1:
+        """Go on with a call whose guards have let it pass later."""
         return go_on(self, call, names, payload)
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept:
-        # Without that of the method: an unknown method gives the same as a forbidden one.
+        # Without the cap of the method: else the deadline would tell an unknown method from a forbidden one.
         return set_deadline(self, call, 0)
 
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1:
+        """Refuse a call of a method that the server does not have."""
         cdef str name = method.decode("ascii", "backslashreplace")
         self.counters_of(call, None).moved(PyBytes_GET_SIZE(payload), 0)
         if self._access is not None:
@@ -352,9 +357,9 @@ cdef class Gate(Guards):
         return self.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: its deadline passed before the handler started")
 
     cdef bint _may_answer(self, ServerCall call) except -1:
-        """Return whether both sides know the codec; refuse the call if not."""
+        """Return whether the answer may be in the codec of the request; refuse the call if not."""
         if call.route.is_application:
-            # Its bytes are in none.
+            # A mounted application has no codec.
             return True
         if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.connection.takes_codec(call):
             return True
@@ -374,7 +379,7 @@ cdef class Gate(Guards):
         return 0
 
     def unpacked(self, ServerCall call not None, bytes payload not None, error):
-        """Continue with a decompressed request, counted as it grew; refuse it for an error, or with a text."""
+        """Continue with a decompressed request, whose memory is counted already; refuse it if there is an error."""
         if not call.is_held or call.given is not None:
             raise ValueError("this call does not wait for its arguments")
         context = call.waiting_context
