@@ -29,6 +29,7 @@ from fastrpc._core.grpc.grpc_call cimport (
     fault_status,
     fault_text,
 )
+from fastrpc._core.grpc.requests cimport let_in
 from fastrpc._core.http2.connection cimport MESSAGE_COMPRESSED
 from fastrpc._core.http2.frames cimport CODE_CANCEL
 from fastrpc._core.http2.header_block cimport (
@@ -136,7 +137,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         return self.json_head_fields
 
     cdef int _begin(self, GrpcRequests engine, GrpcCall call, int compressor, bytes metadata) except -1:
-        engine.let_in(call)
+        let_in(engine, call)
         if call.web is not None:
             return self._begin_web(engine, call, compressor, metadata)
         self._put_head(engine, call, compressor, metadata)
@@ -164,7 +165,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         if engine is None:
             return 0
         stream = served.http2_stream
-        engine.let_in(served)
+        let_in(engine, served)
         if served.web is not None:
             engine.note_answered()
             self._end_web(engine, served, None if call.route.gives_stream else payload, None)

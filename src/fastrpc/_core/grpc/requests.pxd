@@ -48,7 +48,7 @@ cdef class GrpcRequests(Http2Connection):
     cdef int refuse_http(self, GrpcCall call, int status, str text) except -1
     cdef bint takes_client(self, GrpcCall call, HeaderBlock block) except -1
 
-    cdef int let_in(self, GrpcCall call) except -1
+    cdef int trust(self, GrpcCall call) except -1
 
     # For the served connection: the verdict about the sender of an incomplete request is there; a handler took a message,
     # or all of them and waits, or waits no more.
@@ -87,3 +87,8 @@ cdef class GrpcRequests(Http2Connection):
     cdef bint _has_room(self, GrpcCall call) except -1
     cdef int64_t window_of(self, Http2Stream stream) noexcept
     cdef int _forget_part(self, GrpcCall call) except -1
+
+
+# A call was let in: until one was authenticated, this may be the first.
+cdef inline int let_in(GrpcRequests engine, GrpcCall call) except -1:
+    return 0 if engine.is_trusted else engine.trust(call)

@@ -22,7 +22,7 @@ from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport STATE_CANCELLED, MethodRoute
+from fastrpc._core.calls.call cimport ROUTE_WITHDRAWN, STATE_CANCELLED, MethodRoute
 from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
 from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, FAULT_CUT, FAULT_ENCODING, FAULT_FLAGS
 from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_MESSAGES, FAULT_NO_MESSAGE, FAULT_TEXT, FAULT_TOO_LARGE
@@ -173,15 +173,20 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int _pass_in(self, GrpcCall call, bytes payload) except -1:
         """Hand a call to the gate."""
-        cdef bytes name = (<GrpcHead>call.head).name
+        cdef bytes name
         cdef ServedConnection connection = self.connection
         call.has_started = True
         connection.now = max(connection.now, self.now)
         connection.received_ns = self.received_ns
         connection.is_reading = self.is_reading
-        self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        if call.route.flags & ROUTE_WITHDRAWN:
+            # Since its head came: another service may have the name now.
+            name = (<GrpcHead>call.head).name
+            self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        else:
+            self.gate.pass_known(call, payload)
         if not self.is_trusted and call.waiting_context is None and not call.was_ended:
-            self.let_in(call)
+            self.trust(call)
         if connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
         if Py_REFCNT(call) == 1 and call.make_new():
@@ -195,10 +200,8 @@ cdef class GrpcRequests(Http2Connection):
         self.woke = True
         return 0
 
-    cdef int let_in(self, GrpcCall call) except -1:
-        """A call was let in: with the first that was authenticated the connection gets its whole window."""
-        if self.is_trusted:
-            return 0
+    cdef int trust(self, GrpcCall call) except -1:
+        """With the first call that was authenticated the connection gets its whole window."""
         if call.identity is not None:
             self.is_trusted = True
             self.widen()
@@ -431,7 +434,7 @@ cdef class GrpcRequests(Http2Connection):
         verdict = call.sender_check.judge(call, call.method)
         if verdict == SENDER_ADMITTED:
             call.sender_check = None
-            self.let_in(call)
+            let_in(self, call)
         return verdict
 
     cdef int _drop_check(self, GrpcCall call) noexcept:
@@ -444,7 +447,7 @@ cdef class GrpcRequests(Http2Connection):
         call.sender_check = None
         if verdict == SENDER_REFUSED or call.http2_stream is None:
             return 0
-        self.let_in(call)
+        let_in(self, call)
         # The verdict took the time, not the peer.
         call.began_ns = call.heard_ns = now_ns()
         if not call.http2_stream.is_ended_by_peer:
@@ -520,7 +523,7 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int message_taken(self, GrpcCall call, Py_ssize_t cost) except -1:
         """The handler took a message: its credit goes back."""
-        self.let_in(call)
+        let_in(self, call)
         return self.take_messages(call.http2_stream, cost)
 
     cdef bint may_lend(self) noexcept:
@@ -528,7 +531,7 @@ cdef class GrpcRequests(Http2Connection):
 
     cdef int reader_waits(self, GrpcCall call) except -1:
         """The handler took all messages: nothing but the window can hold up the next one, or the rest of it."""
-        self.let_in(call)
+        let_in(self, call)
         self.let_grow(call.http2_stream)
         return self.grant_rest(call.http2_stream, True) if call.is_incomplete else 0
 

@@ -145,7 +145,12 @@ cdef class Http2Incoming:
 
     # Return credit of the connection for bytes in their place, of a stream (as a grant beyond its window, as its growth).
     cdef int place(self, Py_ssize_t size) except -1
-    cdef int place_of(self, Http2Stream stream, Py_ssize_t size) except -1
+    cdef inline int place_of(self, Http2Stream stream, Py_ssize_t size) except -1:
+        if stream is None or not stream.keeps_credit:
+            return self.place(size)
+        stream.kept_credit += size
+        return 0
+
     cdef int release(self, Http2Stream stream) except -1
     cdef int take(self, Http2Stream stream, Py_ssize_t size, bint may_lend) except -1
     cdef int reader_waits(self, Http2Stream stream, bint may_lend) except -1

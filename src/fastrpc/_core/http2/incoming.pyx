@@ -402,13 +402,6 @@ cdef class Http2Incoming:
         cdef int64_t credit = self.flow.place(size)
         return put_window_update(self.out, 0, <uint32_t>credit) if credit else 0
 
-    @cython.nonecheck(False)
-    cdef int place_of(self, Http2Stream stream, Py_ssize_t size) except -1:
-        if stream is not None and stream.keeps_credit:
-            stream.kept_credit += size
-            return 0
-        return self.place(size)
-
     cdef int release(self, Http2Stream stream) except -1:
         cdef Py_ssize_t size = <Py_ssize_t>stream.kept_credit
         stream.keeps_credit = False

@@ -83,7 +83,10 @@ cdef class FlowControl:
     # The reader of a stream waits: let its window grow, and return the credit to send now, 0: none. A stream is over: what
     # its window has grown, and what it was granted, goes back.
     cdef int64_t reader_waits(self, StreamWindows* stream, bint may_lend) noexcept
-    cdef int end_window(self, StreamWindows* stream) noexcept
+    cdef inline int end_window(self, StreamWindows* stream) noexcept:
+        return self.take_back(stream) if stream.growth.grown or stream.granted else 0
+
+    cdef int take_back(self, StreamWindows* stream) noexcept
     cdef int64_t _credit(self, StreamWindows* stream, int64_t credit) noexcept
 
     # Raise the window of the connection to a size; return the credit to send now.

@@ -182,7 +182,7 @@ cdef class FlowControl:
             return 0
         return self._credit(stream, grow(&stream.growth, &self.pool, growth))
 
-    cdef int end_window(self, StreamWindows* stream) noexcept:
+    cdef int take_back(self, StreamWindows* stream) noexcept:
         if stream.growth.grown:
             give_back(&stream.growth, &self.pool, stream.growth.grown)
         if stream.granted:

@@ -30,6 +30,7 @@ cdef class Gate(Guards):
     cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1
     cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1
+    cdef int pass_known(self, ServerCall call, bytes payload) except -1
     cdef int pass_application(self, ServerCall call, bytes payload) except -1
     cdef int cancel(self, ServerCall call, bint is_late) except -1
     cdef int end_call(self, ServerCall call, str text) except -1

@@ -105,6 +105,21 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
     return start_now(gate, call, payload)
 
 
+@cython.nonecheck(False)
+cdef inline int pass_routed(Gate gate, ServerCall call, uint64_t names, bytes payload) except -1:
+    """Take the steps of a call whose method is known."""
+    if call.connection.counters is not None:
+        call.counters = gate.counters_of(call, call.route)
+    elif call.counters is not call.route.counters:
+        # An object that was used for this method before has them already.
+        call.counters = call.route.counters
+    call.counters.moved(PyBytes_GET_SIZE(payload), 0)
+    call.moved_bytes = PyBytes_GET_SIZE(payload)
+    if gate.has_guards and not gate.passes_guards(call, names, payload):
+        return 0
+    return go_on(gate, call, names, payload)
+
+
 @cython.final
 cdef class Gate(Guards):
     """The gate that all connections of one server share, on one loop."""
@@ -295,16 +310,11 @@ cdef class Gate(Guards):
         if route is None:
             return self.refuse_unknown(call, method[:size], names, payload)
         call.route = route
-        if call.connection.counters is not None:
-            call.counters = self.counters_of(call, route)
-        elif call.counters is not route.counters:
-            # An object that was used for this method before has them already.
-            call.counters = route.counters
-        call.counters.moved(PyBytes_GET_SIZE(payload), 0)
-        call.moved_bytes = PyBytes_GET_SIZE(payload)
-        if self.has_guards and not self.passes_guards(call, names, payload):
-            return 0
-        return go_on(self, call, names, payload)
+        return pass_routed(self, call, names, payload)
+
+    cdef int pass_known(self, ServerCall call, bytes payload) except -1:
+        """Run the steps of a call whose route its engine has found."""
+        return pass_routed(self, call, 0, payload)
 
     cdef int pass_application(self, ServerCall call, bytes payload) except -1:
         """Run the steps of a request to a mounted application. Its sender is known already, and no rule is about it."""

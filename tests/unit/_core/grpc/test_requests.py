@@ -350,6 +350,17 @@ class TestEnds:
             assert (raw.started, raw.cancelled) == (1, 1)
             assert raw.calls[0].cancelled
 
+    async def test_a_request_goes_to_the_service_that_is_there_once_it_is_whole(self) -> None:
+        async with served_grpc(Raw()) as link:
+            early, late = link.open(ECHO), link.open(ECHO)
+            await link.talk()
+            await link.server.remove("test.v1.Raw")
+            link.send(early, message(b"x"), ends=True)
+            assert (await link.end(early)).status == Status.UNAVAILABLE
+            link.server.add(Raw())
+            link.send(late, message(b"x"), ends=True)
+            assert (await link.end(late)).messages == [b"x"]
+
     async def test_streams_are_counted_until_they_are_over(self) -> None:
         async with served_grpc(Raw(), limits=Limits(streams=1)) as link:
             for _ in range(3):
