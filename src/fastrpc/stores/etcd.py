@@ -41,7 +41,7 @@ from fastrpc.stores.base import (
     check_transaction,
     check_watched,
 )
-from fastrpc.stores.remote import Base, ClientThreads, ended_lease
+from fastrpc.stores.remote import ClientThreads, KeyPrefix, ended_lease
 
 __all__ = ["EtcdStore", "open_etcd_store"]
 
@@ -101,7 +101,7 @@ def open_etcd_store(url: RegistryURL) -> "EtcdStore":
     """
     places, tls, user = url.places(2379), url.take_tls(), take_login(url)
     check_carried(url, places, kind="password" if user else "", is_encrypted=tls is not None)
-    base = Base(url)
+    base = KeyPrefix(url)
     url.refuse_unread()
     return EtcdStore(EtcdAccess(places, tls=tls, user=user), base)
 
@@ -111,7 +111,7 @@ class EtcdStore:
 
     limits: Final = StoreLimits(least_lease=2.0, most_lease=1e9, whole_seconds=True)
 
-    def __init__(self, access: EtcdAccess, base: Base) -> None:
+    def __init__(self, access: EtcdAccess, base: KeyPrefix) -> None:
         self._access = access
         self._base = base
         self._threads = ClientThreads(lambda: Gateway(access))

@@ -11,7 +11,7 @@ from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 from fastrpc.stores.base import check_key, check_prefix
 
-__all__ = ["Base", "ClientThread", "ClientThreads", "ended_lease"]
+__all__ = ["ClientThread", "ClientThreads", "KeyPrefix", "ended_lease"]
 
 #: Requests of a store at once; further ones wait.
 _MOST_REQUESTS: Final = 32
@@ -120,7 +120,7 @@ class ClientThreads(Generic[C]):
                 one.close()
 
 
-class Base:
+class KeyPrefix:
     """The prefix of all keys of a store: `?base=shop` puts `shop/` before each."""
 
     def __init__(self, url: RegistryURL) -> None:

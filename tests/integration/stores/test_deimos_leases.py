@@ -10,7 +10,7 @@ from fastrpc import ConfigError, StoreConflictError, StoreError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.deimos.node import DeimosAccess
 from fastrpc.stores.deimos import DeimosStore
-from fastrpc.stores.remote import Base
+from fastrpc.stores.remote import KeyPrefix
 from tests.support.deimos_vectors import DeimosServer, deimos_server
 
 pytestmark = pytest.mark.one_loop
@@ -55,7 +55,7 @@ async def server(holding: Holding) -> AsyncIterator[DeimosServer]:
 @pytest.fixture
 async def store(server: DeimosServer) -> AsyncIterator[DeimosStore]:
     url = RegistryURL(f"deimos://127.0.0.1:{server.address.port}")
-    async with DeimosStore(DeimosAccess(url), Base(url), clock=server.clock) as store:
+    async with DeimosStore(DeimosAccess(url), KeyPrefix(url), clock=server.clock) as store:
         yield store
 
 

@@ -11,7 +11,7 @@ from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.deimos.node import DeimosAccess
 from fastrpc.stores.base import Deletion, StoreBackend, Unchanged, Write
 from fastrpc.stores.deimos import DeimosStore, watching
-from fastrpc.stores.remote import Base
+from fastrpc.stores.remote import KeyPrefix
 from fastrpc.testing.store_contract import StoreContract
 from tests.support.deimos_vectors import DeimosServer, deimos_server
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_loop
 
 def opened(server: DeimosServer, options: str = "") -> DeimosStore:
     url = RegistryURL(f"deimos://127.0.0.1:{server.address.port}{options}")
-    return DeimosStore(DeimosAccess(url), Base(url), clock=server.clock)
+    return DeimosStore(DeimosAccess(url), KeyPrefix(url), clock=server.clock)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fastrpc.errors import StoreError
 from fastrpc.registries.consul.agent import Agent, Index, typed
 from fastrpc.status import Status
 from fastrpc.stores.base import Deletion, Item, ItemPage, Transacted, Unchanged, Write
-from fastrpc.stores.remote import Base, ended_lease
+from fastrpc.stores.remote import KeyPrefix, ended_lease
 
 __all__ = ["ConsulKeys"]
 
@@ -53,7 +53,7 @@ class _Outcome(msgspec.Struct, rename="pascal"):
 class ConsulKeys:
     """The requests for keys and sessions; blocking, for one thread."""
 
-    def __init__(self, agent: Agent, base: Base) -> None:
+    def __init__(self, agent: Agent, base: KeyPrefix) -> None:
         self._agent = agent
         self._base = base
 

@@ -31,7 +31,7 @@ from fastrpc.stores.base import (
 )
 from fastrpc.stores.consul.followed import Followed
 from fastrpc.stores.consul.keys import ConsulKeys
-from fastrpc.stores.remote import Base, ClientThreads
+from fastrpc.stores.remote import ClientThreads, KeyPrefix
 
 __all__ = ["ConsulStore", "open_consul_store"]
 
@@ -55,7 +55,7 @@ def open_consul_store(url: RegistryURL) -> "ConsulStore":
     Raises:
         ConfigError: an option is wrong, or py-consul is not installed.
     """
-    access, base = AgentAccess(url), Base(url)
+    access, base = AgentAccess(url), KeyPrefix(url)
     url.refuse_unread()
     return ConsulStore(access, base)
 
@@ -69,7 +69,7 @@ class ConsulStore:
 
     limits: Final = StoreLimits(least_lease=10.0, most_lease=86_400.0, every_change=False)
 
-    def __init__(self, access: AgentAccess, base: Base) -> None:
+    def __init__(self, access: AgentAccess, base: KeyPrefix) -> None:
         self._threads = ClientThreads(lambda: ConsulKeys(access.connect(), base))
         self._is_known = False
         # By what they watch.

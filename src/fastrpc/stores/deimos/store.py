@@ -37,7 +37,7 @@ from fastrpc.stores.base import (
 )
 from fastrpc.stores.deimos.leases import ItemLease, ItemLeases
 from fastrpc.stores.deimos.watching import KeyWatcher
-from fastrpc.stores.remote import Base, ClientThreads, ended_lease
+from fastrpc.stores.remote import ClientThreads, KeyPrefix, ended_lease
 
 __all__ = ["DeimosStore", "open_deimos_store"]
 
@@ -54,7 +54,7 @@ def open_deimos_store(url: RegistryURL) -> "DeimosStore":
     Raises:
         ConfigError: an option is wrong.
     """
-    access, base = DeimosAccess(url), Base(url)
+    access, base = DeimosAccess(url), KeyPrefix(url)
     url.refuse_unread()
     return DeimosStore(access, base)
 
@@ -78,7 +78,7 @@ class DeimosStore:
     )
 
     def __init__(
-        self, access: DeimosAccess, base: Base, *, clock: Callable[[], float] = time.monotonic
+        self, access: DeimosAccess, base: KeyPrefix, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         _check_visible(base.prefix)
         self._base = base
