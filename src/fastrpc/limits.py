@@ -34,7 +34,7 @@ __all__ = [
     "Limit",
     "RateLimit",
     "checked_limits",
-    "patterns_in_vain",
+    "unmatched_patterns",
 ]
 
 _KEYS: Final = ("server", "service", "method", "peer", "identity")
@@ -246,7 +246,7 @@ def checked_limits(given: Any, *, has_identities: bool = True) -> tuple[Limit, .
     return limits
 
 
-def patterns_in_vain(limits: Iterable[CallLimit], methods: Sequence[str]) -> Iterable[tuple[str, str]]:
+def unmatched_patterns(limits: Iterable[CallLimit], methods: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Yield each pattern that no method fits, with the service it names."""
     for limit in limits:
         for pattern in method_patterns(limit.methods):

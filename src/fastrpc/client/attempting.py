@@ -297,7 +297,7 @@ class Attempting(BaseAttempting):
                 if not is_kept:
                     pick.undone()
                 subchannels = [subchannel] if pinned else self.candidates(pool.subchannels)
-                if not call._options.wait_for_ready and pool.is_in_vain(subchannels, patience):
+                if not call._options.wait_for_ready and pool.are_unreachable(subchannels, patience):
                     raise unreachable(subchannels)
                 priority = call._options.priority
                 await (pool if pinned is None else subchannel).wait_changed(priority)

@@ -220,7 +220,7 @@ class ConnectionPlan(Generic[E]):
         return min(instants, default=None)
 
     @staticmethod
-    def is_in_vain(endpoints: Sequence[EndpointPlan], patience: Patience | None, now: float) -> bool:
+    def are_unreachable(endpoints: Sequence[EndpointPlan], patience: Patience | None, now: float) -> bool:
         """Return whether a call without a connection to these endpoints, and without `wait_for_ready`, fails now."""
         if any(each.may_come for each in endpoints):
             return False

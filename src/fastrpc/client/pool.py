@@ -327,7 +327,7 @@ class ConnectionPool:
             if connections:
                 return random.choice(connections)
             self.start()
-            if not wait and self.is_in_vain(self.subchannels, patience):
+            if not wait and self.are_unreachable(self.subchannels, patience):
                 raise unreachable(self.subchannels)
             await self.wait_changed(priority)
 
@@ -353,9 +353,9 @@ class ConnectionPool:
         if self.is_closed:
             raise UnavailableError("the client is closed", processed="no", retryable=False)
 
-    def is_in_vain(self, subchannels: Sequence[Subchannel], patience: Patience | None) -> bool:
+    def are_unreachable(self, subchannels: Sequence[Subchannel], patience: Patience | None) -> bool:
         """Return whether a call without a connection to these, and without `wait_for_ready`, fails now."""
-        return self._plan.is_in_vain(subchannels, patience, self.loop.time())
+        return self._plan.are_unreachable(subchannels, patience, self.loop.time())
 
     @property
     def has_list(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from fastrpc._core.limiting.limiters import AdaptiveLimit, ConcurrencyLimiter, RateLimiter
 from fastrpc._core.server.guards import BoundLimit
 from fastrpc.errors import ConfigError
-from fastrpc.limits import CallLimit, ConcurrencyLimit, ConnectionRate, Limit, RateLimit, patterns_in_vain
+from fastrpc.limits import CallLimit, ConcurrencyLimit, ConnectionRate, Limit, RateLimit, unmatched_patterns
 from fastrpc.patterns import method_patterns
 
 __all__ = [
@@ -75,7 +75,7 @@ def check_patterns(limits: Sequence[CallLimit], methods: Sequence[str]) -> None:
         ConfigError: a pattern can only be a mistake.
     """
     services = {method.rpartition(".")[0] for method in methods}
-    for pattern, service in patterns_in_vain(limits, methods):
+    for pattern, service in unmatched_patterns(limits, methods):
         if service in services:
             names = [method for method in methods if method.rpartition(".")[0] == service]
             raise ConfigError(

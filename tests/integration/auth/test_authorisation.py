@@ -227,7 +227,7 @@ async def test_the_log_tells_an_unknown_method_from_a_forbidden_one(caplog: pyte
     assert told[0] == told[1]
 
 
-async def test_what_a_changed_policy_names_in_vain_is_logged(
+async def test_unknown_names_of_a_changed_policy_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "policy.toml"
@@ -273,7 +273,7 @@ async def test_what_a_running_server_refuses_is_not_served() -> None:
         assert (await refusal(client.call(Shop.close_all))).status is Status.UNIMPLEMENTED
 
 
-async def test_a_policy_that_names_a_method_in_vain_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_policy_with_an_unknown_method_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(Shop, authenticate=TOKENS, authorize=Policy([{"who": ["*"], "allow": ["shop.pya"]}]))
     with pytest.raises(ConfigError, match="'shop.pya' is no method of 'shop'"):
         await server.start()

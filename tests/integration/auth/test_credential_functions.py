@@ -71,7 +71,7 @@ async def waits_for_ever() -> str:
         (waits_for_ever, r"no credentials for tcp://.* within 0\.05 s"),
     ],
 )
-async def test_a_function_that_waits_in_vain_fails_the_dial(credentials: Any, text: str) -> None:
+async def test_a_function_that_waits_too_long_fails_the_dial(credentials: Any, text: str) -> None:
     config = fastrpc.ClientConfig(timeouts=fastrpc.Timeouts(connect=0.05))
     async with guarded(Shop) as target:
         async with fastrpc.Client(target, credentials=credentials, config=config) as client:

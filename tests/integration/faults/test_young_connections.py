@@ -169,7 +169,7 @@ async def test_registry_changes_nothing_of_it(is_blocking: bool) -> None:
 
 
 @both_clients
-async def test_retry_goes_on_over_dials_in_vain(is_blocking: bool) -> None:
+async def test_retry_goes_on_over_failed_dials(is_blocking: bool) -> None:
     async with behaving(lose, shut, lose, serve) as server:
         caller = Caller(is_blocking=is_blocking)
         assert await caller.call(server.address, fail_mode="failover") == 42

@@ -44,7 +44,7 @@ class Connecting:
     def subchannels(self) -> list[Any]:
         return [each.subchannel for each in self.endpoint_set.endpoint_states]
 
-    def is_in_vain(self, subchannels: list[Any], patience: object) -> bool:
+    def are_unreachable(self, subchannels: list[Any], patience: object) -> bool:
         return False
 
     async def wait_changed(self, priority: int = 0) -> None:

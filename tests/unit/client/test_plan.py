@@ -65,7 +65,7 @@ def plan_of(count: int, warm: int = 8) -> ConnectionPlan[Place]:
 
 
 class TestPauses:
-    def test_each_dial_in_vain_is_followed_by_a_longer_pause_up_to_the_longest(self) -> None:
+    def test_each_failed_dial_is_followed_by_a_longer_pause_up_to_the_longest(self) -> None:
         one, now, pauses = place(), 10.0, []
         for _ in range(5):
             one.note_failure(refused(), now)
@@ -354,18 +354,18 @@ class TestTheEndOfAWait:
     def test_calls_use_other_connections_during_a_dial(self) -> None:
         plan = plan_of(2)
         plan.subchannels[1].is_dialing = True
-        assert not plan.is_in_vain(plan.subchannels, None, 10.0)
-        assert plan.is_in_vain(plan.subchannels[:1], None, 10.0)
+        assert not plan.are_unreachable(plan.subchannels, None, 10.0)
+        assert plan.are_unreachable(plan.subchannels[:1], None, 10.0)
 
     def test_a_further_attempt_waits_for_one_failed_dial(self) -> None:
         plan, patience = plan_of(1), Patience(0.1)
         (one,) = plan.subchannels
-        assert not plan.is_in_vain([one], patience, 10.0)
+        assert not plan.are_unreachable([one], patience, 10.0)
         one.note_failure(refused(), 10.0)
-        assert not plan.is_in_vain([one], patience, 10.05)
-        assert plan.is_in_vain([one], patience, 10.1)
+        assert not plan.are_unreachable([one], patience, 10.05)
+        assert plan.are_unreachable([one], patience, 10.1)
 
-    def test_patience_lasts_for_one_dial_in_vain_and_for_the_first_pause_at_least(self) -> None:
+    def test_patience_lasts_for_one_failed_dial_and_for_the_first_pause_at_least(self) -> None:
         clock, patience = FakeClock(), Patience(0.1)
         endpoints = [place(1), place(2)]
         assert not patience.is_over(endpoints, clock())

@@ -253,7 +253,7 @@ class SyncPool(SyncEndpoints):
             limits = [key_ends]
         elif until is not None and now >= until:
             raise TimeoutError
-        elif not wait and self._plan.is_in_vain(subchannels, patience, now):
+        elif not wait and self._plan.are_unreachable(subchannels, patience, now):
             raise unreachable(list(filter(set(subchannels).__contains__, self.subchannels)))
         else:
             limits = [] if until is None else [until]

@@ -132,7 +132,7 @@ class LeaseKeeper:
         self._away_until = float("-inf")
         self._failing_since: float | None = None
         # Whether the last removal failed and no attempt has succeeded since.
-        self._left_in_vain = False
+        self._has_leave_failed = False
         self._is_closed = False
         #: Whether the registry answered the last attempt; None before the first.
         self.is_up: bool | None = None
@@ -223,7 +223,7 @@ class LeaseKeeper:
         self.is_up = True
         self._delays.reset()
         self._away_until = float("-inf")
-        self._left_in_vain = False
+        self._has_leave_failed = False
         if self._failing_since is not None:
             logger.info("the registry accepts registrations again after %.1f s", now - self._failing_since)
             self._failing_since = None
@@ -277,9 +277,9 @@ class LeaseKeeper:
         try:
             # The registry may be back before the next attempt is due. If not, the lease expires by itself: only one
             # of the leaving registrations tries, the others do not wait for it.
-            if may_be_there and (self._clock() >= self._away_until or not self._left_in_vain):
+            if may_be_there and (self._clock() >= self._away_until or not self._has_leave_failed):
                 registration._lease.release()
-                self._left_in_vain = False
+                self._has_leave_failed = False
         except Exception as error:
             self._note_failed_leave(registration, "removed", error)
         registration.is_registered = False
@@ -292,7 +292,7 @@ class LeaseKeeper:
             registration._retired.set_result(False)
 
     def _note_failed_leave(self, registration: Registration, what: str, error: Exception) -> None:
-        self._left_in_vain = True
+        self._has_leave_failed = True
         self._away_until = self._clock() + self._delays.take()
         text = "%s: %s could not be %s, its lease expires by itself: %s"
         trace = None if isinstance(error, StoreError) else error
