@@ -1,7 +1,6 @@
 """A store of this process with one revision for all keys, in memory alone or with a journal, for one event loop."""
 
 import asyncio
-import bisect
 import contextlib
 import secrets
 import time
@@ -32,6 +31,7 @@ from fastrpc.stores.base import (
 )
 from fastrpc.stores.local.commits import Commits, Uncommitted
 from fastrpc.stores.local.history import History, change_size, is_watched
+from fastrpc.stores.local.items import Items, full
 from fastrpc.stores.local.leases import Leases
 from fastrpc.stores.local.observing import Creation, StoreObserver
 
@@ -71,11 +71,8 @@ class LocalStore:
         first_revision: int = 0,
         on_failed: Callable[[StoreError], None] = lambda error: None,
     ) -> None:
-        self._most_items = most_items
-        self._most_bytes = most_bytes
-        self._items: dict[str, Item[bytes]] = {}
-        self._keys: list[str] = []
-        self._bytes = 0
+        self._most_leases = most_items
+        self._items = Items(most_items, most_bytes)
         self._revision = first_revision
         self._leases = Leases(clock)
         self._due_changed = asyncio.Event()
@@ -252,7 +249,7 @@ class LocalStore:
         return {
             "revision": self._revision,
             "items": len(self._items),
-            "bytes": self._bytes,
+            "bytes": self._items.size,
             "leases": len(self._leases),
             "watchers": self._history.watchers,
         }
@@ -263,10 +260,7 @@ class LocalStore:
 
     def present(self, prefix: str = "") -> Iterator[Item[bytes]]:
         """Yield the items of a prefix in the order of their keys."""
-        for place in range(bisect.bisect_left(self._keys, prefix), len(self._keys)):
-            if not self._keys[place].startswith(prefix):
-                return
-            yield self._items[self._keys[place]]
+        return self._items.below(prefix)
 
     # For the tree of Deimos, whose requests read and write in one step; `settled` tells whether that is kept
 
@@ -289,9 +283,7 @@ class LocalStore:
 
     def first_item(self, prefix: str, start: str = "") -> Item[bytes] | None:
         """Return the first item of a prefix whose key is not before `start`."""
-        position = bisect.bisect_left(self._keys, max(prefix, start))
-        found = next(iter(self._keys[position : position + 1]), None)
-        return self._items[found] if found is not None and found.startswith(prefix) else None
+        return self._items.first(prefix, start)
 
     def seconds_left(self, lease: str) -> float:
         """Return the seconds until the end of a lease; 0 after it."""
@@ -300,8 +292,8 @@ class LocalStore:
     def add_lease(self, seconds: float, prefix: str = "") -> str:
         """Make a lease, of any length; its name begins with a prefix."""
         self._check_open()
-        if len(self._leases) >= self._most_items:
-            raise _full(f"the store has {len(self._leases)} leases, the limit is {self._most_items}")
+        if len(self._leases) >= self._most_leases:
+            raise full(f"the store has {len(self._leases)} leases, the limit is {self._most_leases}")
         name = prefix + secrets.token_hex(8)
         self._leases.add(name, seconds)
         self._due_changed.set()
@@ -339,16 +331,12 @@ class LocalStore:
                 return found
 
     def _page(self, prefix: str, limit: int, after: str) -> ItemPage:
-        start = bisect.bisect_left(self._keys, prefix)
-        if after:
-            start = max(start, bisect.bisect_right(self._keys, after))
-        keys = self._keys[start : start + limit + 1]
-        items = tuple(self._items[key] for key in keys if key.startswith(prefix))
+        items = self._items.page(prefix, limit + 1, after)
         return ItemPage(items[:limit], self._revision, len(items) > limit)
 
     def _present(self) -> Saved:
         leases = tuple(LeaseChange(name, seconds) for name, seconds, _ in self._leases.all())
-        return Saved(self._revision, self._revision, tuple(self._items.values()), leases)
+        return Saved(self._revision, self._revision, self._items.all(), leases)
 
     def _take(self, saved: Saved) -> None:
         """Begin with the content of the journal; its leases begin anew."""
@@ -357,12 +345,10 @@ class LocalStore:
         for lease in saved.leases:
             if lease.seconds is not None:
                 self._leases.add(lease.name, lease.seconds)
+        self._items.restore(saved.items)
         for item in saved.items:
-            self._items[item.key] = item
-            self._bytes += len(item.key) + len(item.value)
             if item.lease is not None:
                 self._leases.keys(item.lease).add(item.key)
-        self._keys = sorted(self._items)
 
     async def _expecting(self, key: str, expect: int | None, step: Write | Deletion) -> Transacted:
         outcome = await self.transact([] if expect is None else [Unchanged(key, expect)], [step])
@@ -380,17 +366,8 @@ class LocalStore:
                 raise StoreError(f"there is no lease {lease!r}", status=Status.NOT_FOUND, processed="no")
         if not writes:
             return
-        more = sum(step.key not in self._items for step in writes)
-        if len(self._items) + more > self._most_items:
-            raise _full(f"the store has {len(self._items)} items, the limit is {self._most_items}")
-        before = [self._items[step.key] for step in writes if step.key in self._items]
+        self._items.check_room(writes)
         written = sum(len(step.key) + len(step.value) for step in writes)
-        size = written - sum(len(item.key) + len(item.value) for item in before)
-        if size > 0 and self._bytes + size > self._most_bytes:
-            raise _full(
-                f"the items of the store have {self._bytes} bytes and these {size} more, "
-                f"the limit is {self._most_bytes}"
-            )
         try:
             is_full = self._commits is not None and self._commits.is_full(written)
         except OSError as error:
@@ -422,21 +399,11 @@ class LocalStore:
 
     def _set(self, key: str, item: Item[bytes] | None) -> Item[bytes] | None:
         """Put an item, or none, at a key; return the one before."""
-        before = self._items.pop(key, None)
-        if before is not None:
-            self._bytes -= len(key) + len(before.value)
-            if before.lease is not None and before.lease in self._leases:
-                self._leases.keys(before.lease).discard(key)
-        if item is None:
-            if before is not None:
-                del self._keys[bisect.bisect_left(self._keys, key)]
-            return before
-        if before is None:
-            bisect.insort(self._keys, key)
-        if item.lease is not None:
+        before = self._items.put(key, item)
+        if before is not None and before.lease is not None and before.lease in self._leases:
+            self._leases.keys(before.lease).discard(key)
+        if item is not None and item.lease is not None:
             self._leases.keys(item.lease).add(key)
-        self._items[key] = item
-        self._bytes += len(key) + len(item.value)
         return before
 
     def _undo(self, lost: Sequence[Uncommitted]) -> None:
@@ -492,9 +459,5 @@ class LocalStore:
         return is_kept is not False
 
 
-def _full(text: str) -> StoreError:
-    return StoreError(text, status=Status.RESOURCE_EXHAUSTED, processed="no")
-
-
 def _full_disk() -> StoreError:
-    return _full("the disk of the store is full")
+    return full("the disk of the store is full")
