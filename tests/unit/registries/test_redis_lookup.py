@@ -19,10 +19,11 @@ LONGEST_SECONDS = 5.0
 
 
 class Server:
-    """Each service has one record; the keys of some hold another program's values."""
+    """Each service has as many records; the keys of some hold another program's values."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.endpoints = 1
         self.foreign: set[str] = set()
         self.is_away = False
         self.channels: set[str] = set()
@@ -30,21 +31,28 @@ class Server:
         self.commands: list[tuple[str, int]] = []
         self.messages: set[bytes] = set()
         self.read: list[str] = []
+        self.requests = 0
 
     def connect(self) -> "Server":
         return self
 
-    def ask(self, kind: Any, command: str, *arguments: Any) -> Any:
+    def ask(self, kind: Any, *command: Any) -> Any:
+        assert command == ("TIME",)
         if self.is_away:
             raise StoreError("away")
-        if command == "TIME":
-            return b"%d" % (time.time() + self.now), b"0"
-        if command == "ZRANGEBYSCORE":
-            self.read.append(arguments[0].split(":")[1])
-            if self.read[-1] in self.foreign:
-                raise StoreError("Redis at a:1: WRONGTYPE Operation against a key")
-            return [b"tcp://10.0.0.1:1"]
-        return [RECORD]
+        return b"%d" % (time.time() + self.now), b"0"
+
+    def ask_all(self, kind: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        self.requests += 1
+        return [self._answer(*command) for command in commands]
+
+    def _answer(self, command: str, key: str, *arguments: Any) -> list[bytes] | StoreError:
+        if command == "HMGET":
+            return [RECORD] * len(arguments)
+        self.read.append(key.split(":")[1])
+        if self.read[-1] in self.foreign:
+            return StoreError("Redis at a:1: WRONGTYPE Operation against a key")
+        return [b"tcp://10.0.0.1:%d" % number for number in range(1, self.endpoints + 1)]
 
     def subscribe(self, verb: str, channels: Sequence[str]) -> set[bytes]:
         if self.is_away:
@@ -87,6 +95,33 @@ def test_a_list_that_cannot_be_read_holds_up_no_other() -> None:
     server.is_away = True
     with pytest.raises(StoreError, match="away"):
         lookup.fetch(LONGEST_SECONDS)
+
+
+def test_lists_are_read_together_a_part_at_a_time() -> None:
+    server = Server()
+    server.endpoints = 3
+    lookup = lookup_at(server)
+    names = frozenset(f"s{number}" for number in range(640))
+    lookup.follow(names, frozenset())
+    told = lookup.fetch(0.0)
+    assert told.keys() == names
+    assert all(isinstance(one, Listing) and len(one.entries) == 3 for one in told.values())
+    # For each 64 lists one request for addresses, and two for 192 records.
+    assert server.requests == 30
+    # They do not change, and are read again one part after the other.
+    read = [lookup.fetch(LONGEST_SECONDS) or len(server.read) for _ in range(20)]
+    assert read == [640 + 64 * (1 + number) for number in range(20)]
+
+
+def test_a_long_list_is_read_in_pages() -> None:
+    server = Server()
+    server.endpoints = 300
+    lookup = lookup_at(server)
+    lookup.follow(frozenset({"a"}), frozenset())
+    told = lookup.fetch(0.0)["a"]
+    assert isinstance(told, Listing)
+    assert len(told.entries) == 300
+    assert server.requests == 1 + 3
 
 
 def test_only_the_channels_of_followed_services_are_subscribed() -> None:

@@ -25,8 +25,7 @@ class RecordFilter:
     """Filters an answer for dialable endpoints, and logs each rejected entry once."""
 
     def __init__(self, service: str, policy: AddressPolicy) -> None:
-        self._service = service
-        self._policy = policy
+        self._service, self._policy = service, policy
         self._logged: set[tuple[str, str]] = set()
         # The accepted endpoints of the last list by `id`, which the object in the value keeps its own.
         self._accepted: dict[int, tuple[str, Endpoint]] = {}
@@ -92,13 +91,11 @@ class ListAcceptor:
         cache: CacheFile | None,
         clock: Callable[[], float],
     ) -> None:
-        self.service = service
-        self.channel = channel
+        self.service, self.channel = service, channel
         self._record_filter = RecordFilter(service, policy)
         self._rules = ListRules()
-        self._cache = cache
+        self._cache, self._clock = cache, clock
         self._is_cache_read = False
-        self._clock = clock
         self._outage = Outage(service, clock)
 
     @property
@@ -152,8 +149,7 @@ class Outage:
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
-        self._name = name
-        self._clock = clock
+        self._name, self._clock = name, clock
         self._since: float | None = None
 
     def begin(self, error: Exception, used: str) -> None:
@@ -166,13 +162,9 @@ class Outage:
             return
         self._since = self._clock()
         # Anything but StoreError is a defect of the backend; it must not end the thread, and its place is wanted.
-        logger.warning(
-            "%s: the registry is unreachable, %s: %s",
-            self._name,
-            used,
-            error,
-            exc_info=None if isinstance(error, StoreError) else error,
-        )
+        trace = None if isinstance(error, StoreError) else error
+        text = "%s: the registry is unreachable, %s: %s"
+        logger.warning(text, self._name, used, error, exc_info=trace)
 
     def end(self) -> None:
         """Note an answer."""

@@ -92,8 +92,7 @@ class BackedRegistry(Closing):
         policy: AddressPolicy | None = None,
         cache_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._backend = backend
-        self._name = name
+        self._backend, self._name = backend, name
         self._policy = policy or AddressPolicy()
         self._cache = None if cache_file is None else CacheFile(cache_file)
         # Re-entrant: a watch may be collected, and so closed, on any line of the thread that holds the lock.
@@ -121,11 +120,8 @@ class BackedRegistry(Closing):
         with self._lock:
             self._use()
             if self._keeping is None:
-                self._keeping = threading.Thread(
-                    target=self._lease_keeper.run,
-                    name=f"fastrpc registry leases at {self._name}",
-                    daemon=True,
-                )
+                name = f"fastrpc registry leases at {self._name}"
+                self._keeping = threading.Thread(target=self._lease_keeper.run, name=name, daemon=True)
                 try:
                     self._keeping.start()
                 except Exception:

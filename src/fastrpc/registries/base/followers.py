@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from fastrpc.registries.base.accepting import ListAcceptor
@@ -110,17 +111,10 @@ class _OwnThread:
 
     def __init__(self, acceptor: ListAcceptor, backend: Backend, among: "dict[str, _OwnThread]") -> None:
         self._lookup = backend.open_lookup(acceptor.service)
-        self._service = acceptor.service
-        self._among = among
+        self._service, self._among = acceptor.service, among
         self._stop = WakeFlag()
-        poller = Poller(acceptor, self._lookup)
-        self.thread = threading.Thread(
-            target=poller.run,
-            args=(self._stop,),
-            name=f"fastrpc registry watch of {acceptor.service}",
-            daemon=True,
-        )
-        _start(self.thread, self.stop)
+        run = partial(Poller(acceptor, self._lookup).run, self._stop)
+        self.thread = _started(run, f"watch of {acceptor.service}", self.stop)
 
     def stop(self) -> None:
         if self._among.get(self._service) is self:
@@ -137,10 +131,7 @@ class _Crew:
         #: The services that use it.
         self.size = 0
         self.is_ended = False
-        self.thread = threading.Thread(
-            target=poller.run, name=f"fastrpc registry watches at {name}", daemon=True
-        )
-        _start(self.thread, poller.stop)
+        self.thread = _started(poller.run, f"watches at {name}", poller.stop)
 
     def leave(self) -> None:
         self.size -= 1
@@ -161,9 +152,11 @@ class _Member:
         self._crew.leave()
 
 
-def _start(thread: threading.Thread, stop: Callable[[], None]) -> None:
+def _started(run: Callable[[], None], name: str, stop: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=run, name=f"fastrpc registry {name}", daemon=True)
     try:
         thread.start()
     except BaseException:
         stop()
         raise
+    return thread

@@ -36,14 +36,12 @@ class Registration:
     """
 
     def __init__(self, service: str, endpoint: Endpoint, lease: Lease, keeper: "LeaseKeeper") -> None:
-        self.service = service
-        self.endpoint = endpoint
+        self.service, self.endpoint = service, endpoint
         #: Whether the registry held the record at the last attempt.
         self.is_registered = False
         #: The error of the last attempt; None if it succeeded.
         self.error: Exception | None = None
-        self._lease = lease
-        self._lease_keeper = keeper
+        self._lease, self._lease_keeper = lease, keeper
         # Set by the keeper's thread: the result of the first attempt, and that it is over.
         self._entered: Future[None] = Future()
         self._left: Future[None] = Future()
@@ -123,8 +121,7 @@ class LeaseKeeper:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._clock = clock
-        self._uniform = uniform
+        self._clock, self._uniform = clock, uniform
         self._changed = threading.Condition()
         self._registrations: list[Registration] = []
         self._delays = Delays(BACKOFF, uniform)

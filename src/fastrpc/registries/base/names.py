@@ -46,8 +46,7 @@ class NamesPoller:
         work_clock: Callable[[], float] = time.thread_time,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._ask = ask
-        self._channel = channel
+        self._ask, self._channel = ask, channel
         self._work_clock = work_clock
         self._delays = Delays(BACKOFF, uniform)
         # The names of the last answer.
@@ -97,12 +96,8 @@ class NamesThread:
         #: The watches that use it.
         self.watches = 0
         self._stop = WakeFlag()
-        self.thread = threading.Thread(
-            target=NamesPoller(ask, self.channel).run,
-            args=(self._stop,),
-            name=f"fastrpc registry names at {name}",
-            daemon=True,
-        )
+        run, name = NamesPoller(ask, self.channel).run, f"fastrpc registry names at {name}"
+        self.thread = threading.Thread(target=run, args=(self._stop,), name=name, daemon=True)
         self.thread.start()
 
     def stop(self) -> None:

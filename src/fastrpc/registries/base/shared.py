@@ -1,5 +1,6 @@
 """Follow many services of a registry by one lookup, in one thread."""
 
+import heapq
 import queue
 import random
 import time
@@ -21,10 +22,16 @@ from fastrpc.registries.base.poller import (
 )
 from fastrpc.status import Status
 
-__all__ = ["ALONE_SECONDS", "SharedPoller", "SingleLookup"]
+__all__ = ["ALONE_SECONDS", "PART_LISTS", "Rereads", "SharedPoller", "SingleLookup"]
 
 #: Seconds until a list that alone could not be read is read again: it may be one of many megabytes.
 ALONE_SECONDS = 5.0
+
+#: Lists that are read at once because of their age: no message counts during the rest after them, which is as long as
+#: they are many.
+PART_LISTS = 64
+
+_AT_ONCE = float("-inf")
 
 
 class SharedPoller:
@@ -187,3 +194,43 @@ class SingleLookup:
 
     def close(self) -> None:
         self._shared.close()
+
+
+class Rereads:
+    """The instant at which each list has to be read.
+
+    Args:
+        longest_seconds: the age at which a list is read again, as the message of a change may be lost.
+        clock: gives an instant in seconds that never goes back.
+    """
+
+    def __init__(self, longest_seconds: float, clock: Callable[[], float]) -> None:
+        self._longest_seconds, self._clock = longest_seconds, clock
+        self._due: dict[str, float] = {}
+
+    def follow(self, services: frozenset[str]) -> None:
+        """Read these lists from now on, new ones at once."""
+        self._due = {name: self._due.get(name, _AT_ONCE) for name in services}
+
+    def hurry(self, service: str) -> None:
+        """Have a list read at once, if it is followed."""
+        if service in self._due:
+            self._due[service] = _AT_ONCE
+
+    def next(self) -> float:
+        """Return the instant at which the next list has to be read; infinity without any."""
+        return min(self._due.values(), default=float("inf"))
+
+    def take(self) -> list[str]:
+        """Return the services whose lists have to be read now; of those that are only old, a part."""
+        now = self._clock()
+        urgent = [name for name, due in self._due.items() if due == _AT_ONCE]
+        for place, name in enumerate(urgent):
+            # Those that are read together are read again part by part.
+            left = 1 - place // PART_LISTS * PART_LISTS / len(urgent)
+            self._due[name] = now + self._longest_seconds * left
+        if self.next() > now:
+            return urgent
+        old = heapq.nsmallest(PART_LISTS, self._due.keys() - urgent, key=self._due.__getitem__)
+        self._due |= dict.fromkeys(old, now + self._longest_seconds)
+        return urgent + old

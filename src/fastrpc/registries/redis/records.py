@@ -12,7 +12,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import StoreError
@@ -22,7 +22,7 @@ from fastrpc.registries.base.layouts import FastrpcLayout
 from fastrpc.registries.base.record import encode_record
 from fastrpc.registries.base.rpcx_record import base_path
 from fastrpc.registries.base.rules import MOST_ENDPOINTS
-from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.base.shared import PART_LISTS, Rereads, SingleLookup
 from fastrpc.registries.redis.server import RedisAccess, RedisClient
 
 __all__ = ["RedisLease", "RedisLookup", "RedisRecords"]
@@ -107,19 +107,17 @@ class RedisRecords:
         return RedisLookup(self._access, self._base, self._ttl_seconds / 2, self._layout.read)
 
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
-        record = encode_record(endpoint)
         if self._client is None:
             self._client = self._access.connect()
-        return self._lease(self._client, service, endpoint.address, record)
+        return self._lease(self._client, service, endpoint.address, encode_record(endpoint))
 
     def _lease(self, client: RedisClient, service: str, address: Address, record: bytes) -> "RedisLease":
         return RedisLease(client, self._base, service, str(address), record, self._ttl_seconds)
 
     def list_services(self) -> Iterable[str]:
         with contextlib.closing(self._access.connect()) as client:
-            found = client.ask(
-                list[bytes], "ZRANGEBYSCORE", f"{self._base}:services", f"({_server_clock(client)}", "+inf"
-            )
+            now = f"({_server_clock(client)}"
+            found = client.ask(list[bytes], "ZRANGEBYSCORE", f"{self._base}:services", now, "+inf")
         return [name.decode("utf-8", "replace") for name in found]
 
     def remove(self, service: str, address: Address) -> bool:
@@ -129,19 +127,6 @@ class RedisRecords:
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
-
-
-class _Records:
-    """The records of one service."""
-
-    def __init__(self, read: Callable[[str, bytes], Entry | None]) -> None:
-        self.decoded = DecodedRecords(read)
-        #: Addresses and records as they were told; None if they have to be.
-        self.told: list[tuple[str, bytes]] | None = None
-        self.read_at = float("-inf")
-
-    def forget(self) -> None:
-        self.told, self.read_at = None, float("-inf")
 
 
 class RedisLookup:
@@ -159,10 +144,12 @@ class RedisLookup:
         read: Callable[[str, bytes], Entry | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._base, self._longest_seconds = base, longest_seconds
-        self._read, self._clock = read, clock
+        self._base, self._clock = base, clock
         self._client, self._channel = access.connect(), access.connect()
-        self._services: dict[str, _Records] = {}
+        self._read, self._rereads = read, Rereads(longest_seconds, clock)
+        self._services: dict[str, DecodedRecords] = {}
+        # Addresses and records of each list that was told.
+        self._told: dict[str, list[tuple[str, bytes]]] = {}
         # The services whose channels are subscribed.
         self._subscribed: set[str] = set()
         # The difference of the server's clock to ours at the last list.
@@ -170,9 +157,9 @@ class RedisLookup:
         self._is_woken = False
 
     def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
-        self._services = {name: self._services.get(name) or _Records(self._read) for name in services}
-        for name in again:
-            self._services[name].forget()
+        self._services = {name: self._services.get(name) or DecodedRecords(self._read) for name in services}
+        self._rereads.follow(services)
+        self._forget((self._told.keys() - services) | again)
 
     def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
         try:
@@ -180,13 +167,18 @@ class RedisLookup:
             self._wait(wait_seconds)
             return self._changed()
         except StoreError:
-            for one in self._services.values():
-                one.forget()
+            self._forget(self._services)
             self._subscribed.clear()
             self._channel.drop()
             raise
         finally:
             self._is_woken = False
+
+    def _forget(self, services: Iterable[str]) -> None:
+        """Have lists read and told anew."""
+        for name in services:
+            self._told.pop(name, None)
+            self._rereads.hurry(name)
 
     def wake(self) -> None:
         self._is_woken = True
@@ -198,36 +190,29 @@ class RedisLookup:
     def _subscribe(self) -> None:
         """Subscribe the channels of all services and no others: anybody may fill those."""
         before, self._subscribed = self._subscribed, set(self._services)
-        for verb, names in (
-            ("SUBSCRIBE", self._subscribed - before),
-            ("UNSUBSCRIBE", before - self._subscribed),
-        ):
+        changes = {"SUBSCRIBE": self._subscribed - before, "UNSUBSCRIBE": before - self._subscribed}
+        for verb, names in changes.items():
             if names:
                 self._note(self._channel.subscribe(verb, [f"{self._base}:{name}" for name in names]))
 
     def _note(self, channels: set[bytes]) -> None:
         """Have the lists of channels with messages read again."""
         for name in channels:
-            one = self._services.get(name.decode("utf-8", "replace")[len(self._base) + 1 :])
-            if one is not None:
-                one.read_at = float("-inf")
+            self._rereads.hurry(name.decode("utf-8", "replace")[len(self._base) + 1 :])
 
     def _wait(self, wait_seconds: float) -> None:
-        """Wait for messages, but not longer than until the oldest list has to be read again."""
-        oldest = min((one.read_at for one in self._services.values()), default=self._clock())
-        until = min(self._clock() + wait_seconds, oldest + self._longest_seconds)
+        """Wait for messages, but not longer than until a list has to be read."""
+        until = min(self._clock() + wait_seconds, self._rereads.next())
         while True:
             # In parts, as nothing else can interrupt it and leave the connection usable.
-            left = min(WAKE_SECONDS, until - self._clock())
-            channels = self._channel.receive(max(0.0, left))
+            channels = self._channel.receive(max(0.0, min(WAKE_SECONDS, until - self._clock())))
             self._note(channels)
             if channels or self._is_woken or self._clock() >= until:
                 return
 
     def _changed(self) -> dict[str, Listing | StoreError]:
         """Read the lists that may have changed; return those that have, and errors of services."""
-        last = self._clock() - self._longest_seconds
-        due = [(service, one) for service, one in self._services.items() if one.read_at <= last]
+        due = self._rereads.take()
         if not due:
             return {}
         now = _server_clock(self._client)
@@ -235,37 +220,42 @@ class RedisLookup:
         has_jumped = before is not None and abs(self._ahead - before) > JUMP_SECONDS
         if has_jumped:
             # Another server, or a clock that counts leases anew.
-            due = list(self._services.items())
+            self._forget(self._services)
+            due = self._rereads.take()
         changed: dict[str, Listing | StoreError] = {}
-        for service, one in due:
-            one.read_at = self._clock()
-            try:
-                found = self._records(f"{self._base}:{service}", now)
-            except StoreError as error:
-                if "WRONGTYPE" not in str(error):
-                    raise
-                # Another program has written one of its keys.
-                one.told, changed[service] = None, error
-                continue
-            if found != one.told or has_jumped:
-                one.told = found
-                changed[service] = Listing(one.decoded.entries(found), is_restart=has_jumped)
+        for start in range(0, len(due), PART_LISTS):
+            for service, found in self._records(due[start : start + PART_LISTS], now).items():
+                if isinstance(found, StoreError):
+                    self._told.pop(service, None)
+                    changed[service] = found
+                elif found != self._told.get(service):
+                    self._told[service] = found
+                    changed[service] = Listing(self._services[service].entries(found), is_restart=has_jumped)
         return changed
 
-    def _records(self, name: str, now: int) -> list[tuple[str, bytes]]:
-        """Return addresses and records whose leases have not ended."""
-        leases = self._client.ask(
-            list[bytes], "ZRANGEBYSCORE", f"{name}:leases", f"({now}", "+inf", "LIMIT", 0, MOST_ENDPOINTS + 1
-        )
-        found: list[tuple[str, bytes]] = []
-        for start in range(0, len(leases), PAGE_RECORDS):
-            page = leases[start : start + PAGE_RECORDS]
-            records = self._client.ask(list[bytes | None], "HMGET", f"{name}:records", *page)
-            found += [
-                (address.decode("utf-8", "replace"), record)
-                for address, record in zip(page, records, strict=False)
-                if record is not None
-            ]
+    def _records(self, services: Sequence[str], now: int) -> dict[str, list[tuple[str, bytes]] | StoreError]:
+        """Return addresses and records whose leases have not ended, or why those of a service cannot be read."""
+        found: dict[str, list[tuple[str, bytes]] | StoreError] = {}
+        pairs: list[tuple[str, bytes]] = []
+        asked: list[Sequence[str | bytes | float]]
+        window = f"({now}", "+inf", "LIMIT", 0, MOST_ENDPOINTS + 1
+        asked = [("ZRANGEBYSCORE", f"{self._base}:{service}:leases", *window) for service in services]
+        for service, leases in zip(services, self._client.ask_all(list[bytes], asked), strict=True):
+            is_failed = isinstance(leases, StoreError)
+            found[service] = leases if is_failed else []
+            pairs += [] if is_failed else [(service, address) for address in leases]
+        for start in range(0, len(pairs), PAGE_RECORDS):
+            page: dict[str, list[bytes]] = {}
+            for service, address in pairs[start : start + PAGE_RECORDS]:
+                page.setdefault(service, []).append(address)
+            asked = [("HMGET", f"{self._base}:{service}:records", *names) for service, names in page.items()]
+            for service, records in zip(page, self._client.ask_all(list[bytes | None], asked), strict=True):
+                known = found[service]
+                if isinstance(records, StoreError):
+                    found[service] = records
+                elif not isinstance(known, StoreError):
+                    both = zip(page[service], records, strict=False)
+                    known += [(name.decode("utf-8", "replace"), one) for name, one in both if one is not None]
         return found
 
 
@@ -298,8 +288,9 @@ class RedisLease:
         return self._run("delete")
 
     def _run(self, verb: str) -> bool:
-        keys = len(self._keys), *self._keys
-        return bool(self._client.ask(int, "EVAL", SCRIPT, *keys, verb, *self._arguments))
+        return bool(
+            self._client.ask(int, "EVAL", SCRIPT, len(self._keys), *self._keys, verb, *self._arguments)
+        )
 
 
 def _server_clock(client: RedisClient) -> int:
