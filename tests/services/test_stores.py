@@ -22,6 +22,7 @@ from fastrpc.stores.etcd import open_etcd_store
 from fastrpc.testing.store_contract import StoreContract
 from tests.support.cluster import in_thread
 from tests.support.registry_servers import ConsulAgent, EtcdServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -324,6 +325,28 @@ async def test_etcd_watch_refuses_what_is_compacted_or_yet_to_come(own_etcd: Etc
         with pytest.raises(CompactedError) as caught:
             await anext(store.watch("a/", after=revision + 1))
         assert caught.value.oldest == revision
+
+
+async def test_quiet_etcd_watch_goes_on_from_the_revision_that_it_was_told(
+    etcd_path: str, tmp_path: Path
+) -> None:
+    options = ["--experimental-watch-progress-notify-interval", "100ms"]
+    with EtcdServer(etcd_path, tmp_path, options=options).running() as server:
+        async with opened(server.url) as store:
+            changes = store.watch("a/", after=await store.put("a/1", b"1"))
+            waiting = asyncio.ensure_future(anext(changes))
+            revision = await store.put("other", b"")
+            await eventually(lambda: changes.reached >= revision)
+            # The watch is cut, and its last change no longer in the history.
+            await in_thread(server.ask, "kv/compaction", {"revision": revision})
+            await in_thread(server.kill)
+            with pytest.raises(StoreError):
+                await waiting
+            await in_thread(server.start)
+            await store.put("a/1", b"2")
+            changes = store.watch("a/", after=changes.reached)
+            assert await taken(changes, 1) == [("a/1", b"2")]
+            await changes.aclose()
 
 
 async def test_etcd_watch_that_is_dead_is_told(etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from fastrpc.stores.base import (
     Item,
     ItemChange,
     ItemPage,
+    ItemWatch,
     StoreLimits,
     Transacted,
     Unchanged,
@@ -162,13 +163,13 @@ class EtcdStore:
         outcome, _ = await self._transact(when, do)
         return outcome
 
-    def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
+    def watch(self, watched: str, *, after: int | None = None) -> ItemWatch:
         check_watched(watched)
         is_prefix = watched.endswith("/") or not watched
         keys = prefix_range(self._base.outer(watched)) if is_prefix else self._key(watched)
         beginning = self._threads.begin(self._revision(keys)) if after is None else None
 
-        async def changes() -> AsyncGenerator[ItemChange, None]:
+        async def changes() -> AsyncGenerator[ItemChange | int, None]:
             reached = after if beginning is None else await beginning
             assert reached is not None
             await self._check_version()
@@ -181,8 +182,9 @@ class EtcdStore:
                             item = self._item(change.kv)
                         if key is not None:
                             yield ItemChange(key, change.kv.mod_revision, item)
+                    yield watch.complete
 
-        return changes()
+        return ItemWatch(changes())
 
     async def lease(self, seconds: float) -> str:
         check_lease_seconds(seconds, self.limits)
@@ -308,6 +310,8 @@ class _Watch:
     def __init__(self, keys: dict[str, Any], reached: int) -> None:
         self._keys = keys
         self._reached = reached
+        #: The revision up to which all changes were returned, as etcd tells now and then; 0 before it did.
+        self.complete = 0
         # How many keys there were at that revision: a watch that is dead shows other ones.
         self._count = 0
         self._watch: KeyWatch | None = None
@@ -325,6 +329,8 @@ class _Watch:
             changes = self._watch.receive(PROOF_SECONDS)
             if changes is None:
                 changes = self._proven(gateway, self._watch)
+            self.complete = self._watch.complete
+            self._reached = max(self._reached, self.complete)
         except CompactedError:
             raise
         except StoreError as error:

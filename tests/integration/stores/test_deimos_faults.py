@@ -11,6 +11,7 @@ from fastrpc import CompactedError, Status, StoreConflictError, StoreError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.stores.deimos import DeimosStore, open_deimos_store, watching
 from tests.support.deimos_vectors import deimos_server
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -112,6 +113,20 @@ async def test_lost_events_are_found_by_reading(
     waiting = asyncio.ensure_future(anext(changes))
     revision = await store.put("a/1", b"1")
     assert (await waiting).revision == revision
+    await changes.aclose()
+
+
+async def test_quiet_watch_tells_how_far_it_has_read(
+    store: DeimosStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "READ_SECONDS", 0.0)
+    changes = store.watch("a/", after=await store.put("b", b""))
+    waiting = asyncio.ensure_future(anext(changes))
+    revision = await store.put("b", b"1")
+    await eventually(lambda: changes.reached >= revision)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
     await changes.aclose()
 
 

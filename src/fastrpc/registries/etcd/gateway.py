@@ -50,7 +50,7 @@ _FINAL = (
 )
 
 
-class Header(msgspec.Struct):
+class Header(msgspec.Struct, frozen=True):
     cluster_id: int = 0
     revision: int = 0
 
@@ -80,6 +80,7 @@ class KeyChange(msgspec.Struct):
 
 
 class _Changes(msgspec.Struct):
+    header: Header = Header()
     created: bool = False
     canceled: bool = False
     compact_revision: int = 0
@@ -156,10 +157,8 @@ class Gateway:
     def pages(self, prefix: str, *, keys_only: bool = False) -> Iterator[Range]:
         """Yield all keys with a prefix as they are at one revision, that of the first page."""
         until = time.monotonic() + PAGES_SECONDS
-        request = prefix_range(prefix) | {
-            "limit": PAGE_NAMES if keys_only else PAGE_KEYS,
-            "keys_only": keys_only,
-        }
+        limit = PAGE_NAMES if keys_only else PAGE_KEYS
+        request = prefix_range(prefix) | {"limit": limit, "keys_only": keys_only}
         while True:
             page = self.ask("kv/range", request, Range)
             yield page
@@ -284,9 +283,10 @@ class KeyWatch:
     """The changes of the keys with a prefix."""
 
     def __init__(self, gateway: Gateway, http: BoundedHttpClient) -> None:
-        self._gateway = gateway
-        self._http = http
+        self._gateway, self._http = gateway, http
         self._lines: LineStream | None = None
+        #: The revision up to which etcd has told, by a line without changes, that all were received; 0 before it did.
+        self.complete = 0
         self.is_closed = False
 
     def open(self, lines: LineStream) -> None:
@@ -317,9 +317,11 @@ class KeyWatch:
         if result.canceled:
             is_refused = "permission" in result.cancel_reason.lower()
             code = Status.PERMISSION_DENIED if is_refused else Status.UNAVAILABLE
-            raise self._gateway.refusal(
-                _Failure(code, message=f"the watch was canceled: {result.cancel_reason}")
-            )
+            text = f"the watch was canceled: {result.cancel_reason}"
+            raise self._gateway.refusal(_Failure(code, message=text))
+        if not (result.events or result.created):
+            # Not that of a line with changes: etcd may have more of its revisions.
+            self.complete = max(self.complete, result.header.revision)
         return result.events
 
     def close(self) -> None:

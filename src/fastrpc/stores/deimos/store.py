@@ -25,6 +25,7 @@ from fastrpc.stores.base import (
     Item,
     ItemChange,
     ItemPage,
+    ItemWatch,
     StoreLimits,
     Transacted,
     Unchanged,
@@ -177,19 +178,20 @@ class DeimosStore:
         _, index = await self._read(next(iter(keys)))
         return Transacted(True, index)
 
-    def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
+    def watch(self, watched: str, *, after: int | None = None) -> ItemWatch:
         check_watched(watched)
         _check_visible(watched)
         beginning = self._threads.begin(self._begun(watched, after))
 
-        async def changes() -> AsyncGenerator[ItemChange, None]:
+        async def changes() -> AsyncGenerator[ItemChange | int, None]:
             watcher = await beginning
             with self._threads.lent(again=False) as thread:
                 while True:
                     for change in await thread.run(watcher.receive):
                         yield change
+                    yield watcher.reached
 
-        return changes()
+        return ItemWatch(changes())
 
     async def lease(self, seconds: float) -> str:
         """Make a lease; it is known to this object alone, and in Deimos once it has an item."""

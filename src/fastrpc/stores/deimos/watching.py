@@ -51,7 +51,8 @@ class KeyWatcher:
         self._recursive = recursive
         self._item_of = item_of
         self._read = read
-        self._reached = reached
+        #: The index up to which all changes were returned.
+        self.reached = reached
         self._begun = begun
         self._known = dict(known)
         self._read_due = time.monotonic() + READ_SECONDS
@@ -67,12 +68,12 @@ class KeyWatcher:
         if begun >= self._read_due:
             self._read_due = begun + READ_SECONDS
             return self._compared(*self._read(client))
-        event = client.wait(self._path, self._reached + 1, recursive=self._recursive)
-        if event is None or event.node.modified_index <= self._reached:
+        event = client.wait(self._path, self.reached + 1, recursive=self._recursive)
+        if event is None or event.node.modified_index <= self.reached:
             if time.monotonic() - begun < _PAUSE_SECONDS:
                 time.sleep(_PAUSE_SECONDS)
             return []
-        self._reached = event.node.modified_index
+        self.reached = event.node.modified_index
         return self._changes(event)
 
     def _changes(self, event: DeimosAnswer) -> list[ItemChange]:
@@ -99,15 +100,15 @@ class KeyWatcher:
 
     def _compared(self, items: Mapping[str, Item[bytes]], index: int) -> list[ItemChange]:
         """Return the changes that all items show, for which no event came."""
-        if index < self._reached:
+        if index < self.reached:
             # A node that is behind.
             return []
         changes = [self._deletion(path, index) for path in sorted(self._known) if path not in items]
         for path, item in items.items():
             # Revisions of changes never fall: one that was missed has that of the read.
-            revision = item.revision if item.revision > self._reached else index
+            revision = item.revision if item.revision > self.reached else index
             changes += self._note(path, item, revision)
-        self._reached = index
+        self.reached = index
         return sorted(changes, key=lambda change: change.revision)
 
     def _note(self, path: str, item: Item[bytes], revision: int) -> list[ItemChange]:
