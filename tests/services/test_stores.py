@@ -111,6 +111,36 @@ async def test_transaction_with_conditions_has_64_steps(store: StoreBackend) -> 
     assert not (await store.transact(absent, writes)).succeeded
 
 
+async def test_failed_transaction_shows_one_moment(store: StoreBackend) -> None:
+    over = asyncio.Event()
+
+    async def change() -> None:
+        # Both are there with one value, or neither is.
+        for number in itertools.count():
+            if over.is_set():
+                return
+            await store.transact([], [Write(key, b"%d" % number) for key in "ab"])
+            await store.transact([], [Deletion(key) for key in "ab"])
+
+    changing = asyncio.ensure_future(change())
+    when = [Unchanged(key, 1) for key in ("a", "none", "b")]
+    for _ in range(100):
+        a, none, b = (item and item.value for item in (await store.transact(when, [])).items)
+        assert (a, none) == (b, None)
+    over.set()
+    await changing
+
+
+async def test_failed_transaction_of_absent_keys_tells_where_a_watch_begins(store: StoreBackend) -> None:
+    await store.put("other", b"")
+    outcome = await store.transact([Unchanged("a", 1), Unchanged("b", 1)], [Write("a", b"")])
+    assert (outcome.succeeded, outcome.items) == (False, (None, None))
+    changes = store.watch("a", after=outcome.revision)
+    await store.put("a", b"1")
+    assert await taken(changes, 1) == [("a", b"1")]
+    await changes.aclose()
+
+
 async def test_key_has_any_printable_characters(store: StoreBackend) -> None:
     await store.put("ü/%2e/a b?c#d", b"\0\xff")
     assert (await store.list("ü/")).items[0].value == b"\0\xff"
@@ -438,9 +468,12 @@ async def test_consul_token_reaches_its_own_keys(consul_path: str, tmp_path: Pat
             lease = await store.lease(10.0)
             await store.put("shop/a", b"1", lease=lease)
             assert await keys(store, "shop/") == ["shop/a"]
-            with pytest.raises(StoreError, match="[Pp]ermission denied") as caught:
-                await store.put("other", b"")
-            assert (caught.value.status, caught.value.processed) == (Status.PERMISSION_DENIED, "no")
+            await in_thread(lambda: agent.ask("/v1/kv/theirs", method="PUT", data=b"", token="root"))
+            conditions = [Unchanged("shop/a", 1), Unchanged("theirs", 1)]
+            for attempt in (store.put("other", b""), store.transact(conditions, [])):
+                with pytest.raises(StoreError, match="[Pp]ermission denied") as caught:
+                    await attempt
+                assert (caught.value.status, caught.value.processed) == (Status.PERMISSION_DENIED, "no")
 
 
 async def test_consul_session_has_no_checks(consul: ConsulAgent) -> None:

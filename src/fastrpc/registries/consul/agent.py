@@ -141,7 +141,7 @@ class _Transport:
         data: str | bytes = b"",
     ) -> Any:
         if path == "/v1/txn" and self._dc is not None:
-            params = [("dc", self._dc)]
+            params = [*(params or ()), ("dc", self._dc)]
         token = self._token()
         shown = {"X-Consul-Token": token} if token else {}
         query = urlencode(params or ())

@@ -3,7 +3,7 @@
 import base64
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,11 +23,14 @@ _NOT_DONE: Final = 409
 #: Attempts of a transaction whose keys others change at the same time.
 _TRIES: Final = 100
 
+#: Keys that are read at once: with the longest values of ours they are below the limit of an answer.
+_READ_KEYS: Final = 32
+
 _SESSION: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class _Pair(msgspec.Struct, rename="pascal"):
-    """A key and its value, which py-consul has decoded from base64."""
+    """A key and its value; None in the outcome of a write or a condition."""
 
     key: str
     create_index: int
@@ -36,17 +39,14 @@ class _Pair(msgspec.Struct, rename="pascal"):
     session: str | None = None
 
 
-class _Result(msgspec.Struct, rename="pascal"):
-    modify_index: int
-
-
 class _Failure(msgspec.Struct, rename="pascal"):
+    op_index: int = 0
     what: str = ""
 
 
 class _Outcome(msgspec.Struct, rename="pascal"):
-    #: Of writes and conditions: each is a `_Result` by the name "KV".
-    results: list[dict[str, _Result]] | None = None
+    #: Each has the name "KV".
+    results: list[dict[str, _Pair]] | None = None
     errors: list[_Failure] | None = None
 
 
@@ -102,12 +102,45 @@ class ConsulKeys:
             items = self.read(prefix, index, stale=stale)
             known = {key: item.revision for key, item in items.items()}
         else:
-            items = {}
-            for name in chosen[:limit]:
-                items |= self.read(name, Index(), stale=stale)
+            items = self._read_keys(chosen[:limit], stale=stale)
         is_cut = max(len(chosen), len(items)) > limit
         revision = max(whole.latest, index.latest)
         return ItemPage(tuple(items.values())[:limit], revision, is_cut), known
+
+    def _read_keys(
+        self, keys: Sequence[str], absent: Collection[str] = (), *, stale: bool = False
+    ) -> dict[str, Item[bytes]]:
+        """Return the items of keys, of so many as one answer holds at one moment.
+
+        Args:
+            absent: the keys that are not expected to be there.
+        """
+        items: dict[str, Item[bytes]] = {}
+        for start in range(0, len(keys), _READ_KEYS):
+            items |= self._read_moment(keys[start : start + _READ_KEYS], set(absent), stale=stale)
+        return items
+
+    def _read_moment(self, keys: Sequence[str], absent: set[str], *, stale: bool) -> dict[str, Item[bytes]]:
+        for _ in range(_TRIES):
+            # Consul gets no key that is not there; it tells of all whose expectation failed.
+            operations = [
+                {"Verb": "check-not-exists" if key in absent else "get", "Key": self._base.outer(key)}
+                for key in keys
+            ]
+            outcome = self._done(operations, stale=stale)
+            if not outcome.errors:
+                break
+            self._check_permission(outcome.errors[0].what)
+            failed = {failure.op_index for failure in outcome.errors}
+            absent ^= {key for number, key in enumerate(keys) if number in failed}
+        else:
+            raise StoreError("Consul: others change the keys all the time")
+        items = (self._item(one["KV"]) for one in outcome.results or ())
+        found = {item.key: item for item in items if item is not None}
+        if len(found) + len(absent & {*keys}) < len(keys):
+            # Consul leaves out the keys that a token may not read.
+            self._check_permission("Permission denied")
+        return found
 
     def _get(self, key: str, noted: Index, stale: bool, **options: Any) -> Any:
         """Return an answer of the key-value store, and note its index."""
@@ -123,19 +156,24 @@ class ConsulKeys:
 
         Each operation requires what was read before, so that it suits the present lease of its key.
         """
-        failure = ""
+        failure, index = "", Index()
         for _ in range(_TRIES):
-            index = Index()
-            present = self._present(dict.fromkeys(step.key for step in (*when, *do)), index)
+            present = self._present(when, do, index)
             items = tuple(present[step.key] for step in when)
-            if [0 if item is None else item.revision for item in items] != [step.revision for step in when]:
-                return Transacted(False, index.latest, items), 0
+            revisions = [0 if item is None else item.revision for item in items]
+            latest, is_met = max([index.latest, *revisions]), revisions == [step.revision for step in when]
+            if when and not latest and not (is_met and do):
+                # Absent keys tell no revision: that of the store is read, then they are again.
+                self.read(when[0].key, index)
+                continue
+            if not is_met:
+                return Transacted(False, latest, items), 0
             operations = [self._condition(step) for step in _conditions(when, do, present)]
             operations += [part for step in do for part in self._operations(step, present[step.key])]
             outcome = self._done(operations) if operations else _Outcome()
             if not outcome.errors:
                 deleted = sum(operation["Verb"] == "delete-cas" for operation in operations)
-                return Transacted(True, self._revision(outcome, index, do)), deleted
+                return Transacted(True, self._revision(outcome, latest, do)), deleted
             failure = outcome.errors[0].what
             self._check_refusal(failure, do)
         raise StoreError(f"Consul did not do a transaction: {HttpError(failure)}", processed="no")
@@ -172,8 +210,8 @@ class ConsulKeys:
             _, found = self._agent.client.session.info(lease, consistency="consistent")
         return found is not None
 
-    def _done(self, operations: list[dict[str, Any]]) -> _Outcome:
-        """Do operations on keys, all or none of them: then the outcome has errors."""
+    def _done(self, operations: list[dict[str, Any]], *, stale: bool = False) -> _Outcome:
+        """Do operations on keys, all or none of them: then the outcome has errors. `stale` is for reads alone."""
         from consul.callback import CB
 
         def answer(response: Any) -> Any:
@@ -181,15 +219,23 @@ class ConsulKeys:
 
         data = msgspec.json.encode([{"KV": operation} for operation in operations])
         with self._agent.errors():
-            found: _Outcome = typed(self._agent.client.http.put(answer, "/v1/txn", data=data), _Outcome)
+            params = [("stale" if stale else "consistent", "1")]
+            done = self._agent.client.http.put(answer, "/v1/txn", params, data)
+            found: _Outcome = typed(done, _Outcome)
         return found
 
-    def _present(self, keys: Iterable[str], index: Index) -> dict[str, Item[bytes] | None]:
+    def _present(
+        self, when: Sequence[Unchanged], do: Sequence[Write | Deletion], index: Index
+    ) -> dict[str, Item[bytes] | None]:
+        """Return the present items of a transaction; note the index of the only one."""
+        keys = list(dict.fromkeys(step.key for step in (*when, *do)))
+        absent = {step.key for step in when if not step.revision}
         try:
-            return {key: self.read(key, index).get(key) for key in keys}
+            found = self.read(keys[0], index) if len(keys) == 1 else self._read_keys(keys, absent)
         except StoreError as error:
             error.processed = "no"
             raise
+        return {key: found.get(key) for key in keys}
 
     def _condition(self, step: Unchanged) -> dict[str, Any]:
         key = {"Key": self._base.outer(step.key)}
@@ -211,20 +257,24 @@ class ConsulKeys:
         lock = written | {"Verb": "lock", "Session": step.lease}
         return [key | unlock, lock] if lease not in (None, step.lease) else [lock]
 
-    def _revision(self, outcome: _Outcome, index: Index, do: Sequence[Write | Deletion]) -> int:
+    def _revision(self, outcome: _Outcome, latest: int, do: Sequence[Write | Deletion]) -> int:
         """Return the revision of a transaction: that of its writes; deletions alone tell none."""
         if do and not any(isinstance(step, Write) for step in do):
+            index = Index()
             self.read(do[0].key, index)
             return index.latest
-        return max([one["KV"].modify_index for one in outcome.results or ()], default=index.latest)
+        return max([one["KV"].modify_index for one in outcome.results or ()], default=latest)
 
     def _check_refusal(self, failure: str, do: Sequence[Write | Deletion]) -> None:
-        if "permission denied" in failure.lower():
-            text = f"Consul refuses a transaction: {HttpError(failure)}"
-            raise StoreError(text, status=Status.PERMISSION_DENIED, processed="no")
+        self._check_permission(failure)
         for step in do:
             if isinstance(step, Write) and step.lease is not None and not self._is_alive(step.lease):
                 raise ended_lease(step.lease)
+
+    def _check_permission(self, failure: str) -> None:
+        if "permission denied" in failure.lower():
+            text = f"Consul refuses a transaction: {HttpError(failure)}"
+            raise StoreError(text, status=Status.PERMISSION_DENIED, processed="no")
 
     def _item(self, pair: _Pair) -> Item[bytes] | None:
         """Return a key as an item; None for a key of another program that does not fit."""
