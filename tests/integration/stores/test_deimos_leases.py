@@ -17,10 +17,10 @@ pytestmark = pytest.mark.one_loop
 
 
 class Holding:
-    """An application that holds back one PUT, or refuses all of a verb with a 500."""
+    """An application that holds back one PUT, does one without an answer, or refuses all of a verb with a 500."""
 
     def __init__(self) -> None:
-        self.is_held = False
+        self.is_held = self.is_unanswered = False
         self.received, self.released = asyncio.Event(), asyncio.Event()
         self.lost: str | None = None
         self._app: Any = None
@@ -38,6 +38,17 @@ class Holding:
             self.is_held = False
             self.received.set()
             await self.released.wait()
+        if self.is_unanswered and scope.get("method") == "PUT":
+            self.is_unanswered = False
+
+            async def send_nothing(event: Any) -> None:
+                if event["type"] == "http.response.start":
+                    await send({**event, "status": 500, "headers": []})
+                else:
+                    await send({**event, "body": b""})
+
+            await self._app(scope, receive, send_nothing)
+            return
         await self._app(scope, receive, send)
 
 
@@ -209,6 +220,41 @@ async def test_write_takes_the_item_of_another_lease(store: DeimosStore) -> None
     await store.put("a", b"2", lease=second)
     assert await store.revoke(first)
     assert await lease_of(store, "a") == second
+
+
+async def test_first_write_without_an_answer_loses_no_lease(
+    store: DeimosStore, server: DeimosServer, holding: Holding
+) -> None:
+    lease = await store.lease(10)
+    holding.is_unanswered = True
+    with pytest.raises(StoreError) as caught:
+        await store.put("a", b"1", lease=lease)
+    assert caught.value.processed == "unknown"
+    assert await store.renew(lease)
+    assert await lease_of(store, "a") != lease
+    # The item has the time of its write, and the lease goes on without it.
+    server.advance(9)
+    assert await store.renew(lease)
+    server.advance(9)
+    assert await store.get("a") is None
+    await store.put("a", b"2", lease=lease)
+    assert await lease_of(store, "a") == lease
+    assert await store.revoke(lease)
+    assert await store.get("a") is None
+
+
+async def test_first_write_without_an_answer_takes_no_item_of_another_program(
+    store: DeimosStore, server: DeimosServer, holding: Holding
+) -> None:
+    lease = await store.lease(10)
+    holding.lost = "PUT"
+    with pytest.raises(StoreError):
+        await store.put("a", b"1", lease=lease)
+    holding.lost = None
+    await server.ask("PUT", "/keys/a", "value=1&ttl=100")
+    assert await store.renew(lease)
+    assert await store.revoke(lease)
+    assert await store.get("a") is not None
 
 
 @pytest.mark.parametrize("lost", ["GET", "PUT"])

@@ -285,18 +285,18 @@ class DeimosStore:
         """Read the item of a lease that has changed, or whose write may have arrived; return whether the lease goes on.
 
         Another item at its key, or none after one, is the end of the lease; the same one without a time has left it.
+        So has an item that may be that of a first write without an answer, or another program's, unless its key names
+        the lease.
         """
         created = lease.created
         node, _ = await self._threads.ask(lambda client: self._node(client, key))
         if node is None and not created:
             return True
-        is_own = node is not None and (
-            node.created_index == created or (not created and key.endswith(f"/{name}"))
-        )
-        if node is None or not is_own:
+        if node is None or (created and node.created_index != created):
             self._leases.remove(name)
             return False
-        if node.expiration is None:
+        is_own = bool(created) or key.endswith(f"/{name}")
+        if node.expiration is None or not is_own:
             self._leases.part(name)
         else:
             self._leases.bind(name, key, node.value, node.created_index, node.modified_index)
