@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from fastrpc.rpc.protobuf.field import FLOAT_KINDS, FieldError, field_in
-from fastrpc.rpc.schema.annotation import substitute, type_text
+from fastrpc.rpc.schema.annotation import substitute, type_text, unaliased
 from fastrpc.types.floats import Float32
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "unknown_type",
 ]
 
-_ALIASES: Final = tuple(alias for alias in (getattr(typing, "TypeAliasType", None),) if alias is not None)
 _MARKS: Final = frozenset(
     {typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", typing.Final)}
 )
@@ -52,11 +51,8 @@ def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | No
             annotation = annotation.__supertype__
         elif isinstance(annotation, typing.TypeVar):
             annotation = substitute(annotation, {})
-        elif isinstance(annotation, _ALIASES):
-            annotation = annotation.__value__
-        elif isinstance(origin, _ALIASES):
-            values = dict(zip(origin.__type_params__, get_args(annotation), strict=False))
-            annotation = substitute(origin.__value__, values)
+        elif (named := unaliased(annotation)) is not annotation:
+            annotation = named
         elif origin is Annotated:
             found = field_in(annotation.__metadata__)
             if found is not None and found.number is not None and depth:

@@ -40,6 +40,7 @@ __all__ = [
     "substitute",
     "type_text",
     "type_variables",
+    "unaliased",
     "unwrapped",
 ]
 
@@ -169,6 +170,18 @@ def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False
     if not parameters or get_origin(annotation) is None:
         return annotation
     return annotation[tuple(substitute(parameter, values, keep=keep) for parameter in parameters)]
+
+
+def unaliased(annotation: Any) -> Any:
+    """Return the type that a name of `type X[T] = …` stands for; any other annotation as it is.
+
+    Libraries have such names, too: `NDArray` of numpy 2.5.
+    """
+    origin = get_origin(annotation)
+    alias = annotation if origin is None else origin
+    if not hasattr(alias, "__value__"):
+        return annotation
+    return substitute(alias.__value__, dict(zip(alias.__type_params__, get_args(annotation), strict=False)))
 
 
 def type_text(annotation: Any) -> str:

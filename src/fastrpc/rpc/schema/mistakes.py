@@ -18,7 +18,7 @@ import msgspec
 
 from fastrpc._core.payload.arguments import described_error
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.schema.annotation import substitute, type_text
+from fastrpc.rpc.schema.annotation import substitute, type_text, unaliased
 from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.payload_classes import PayloadClass, payload_class
 from fastrpc.rpc.schema.type_graph import is_hashable
@@ -231,6 +231,13 @@ class _Search:
             self.note(path + place, " or ".join(dict.fromkeys(forms)), got)
 
 
+def _named(kind: Any) -> Any:
+    """Return the type behind a name or metadata; any other type itself."""
+    if isinstance(kind, NewType):
+        return kind.__supertype__
+    return get_args(kind)[0] if get_origin(kind) is Annotated else unaliased(kind)
+
+
 def _told_in(error: BaseException | None) -> Sequence[Mistake]:
     """Return the mistakes that a class which validates by itself has found; empty if another one has refused."""
     while error is not None and not isinstance(error, MistakesError):
@@ -250,10 +257,8 @@ class _Parts:
 
     def of(self, kind: Any) -> Iterator[_Part]:
         """Yield the parts of the value as one of a type; none if the value has another form."""
-        while isinstance(kind, NewType) or get_origin(kind) is Annotated or hasattr(kind, "__value__"):
-            kind = (
-                getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None) or get_args(kind)[0]
-            )
+        while (named := _named(kind)) is not kind:
+            kind = named
         origin, arguments = get_origin(kind) or kind, get_args(kind)
         if origin in {Union, types.UnionType}:
             fitting = [one for one in arguments if self._has_form_of(one)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NewType, get_args, get_origin
 
 from msgspec import inspect as schema
 
-from fastrpc.rpc.schema.annotation import substitute
+from fastrpc.rpc.schema.annotation import substitute, unaliased
 from fastrpc.types.base import find
 
 __all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of", "parts_within", "without_metadata"]
@@ -81,8 +81,9 @@ def _inner_annotations(kind: Any) -> list[Any]:
         return []
     if origin is Annotated:
         return [get_args(kind)[0]]
-    if origin is None and hasattr(kind, "__value__"):  # type X = …
-        return [kind.__value__]
+    named = unaliased(kind)
+    if named is not kind:
+        return [named]
     inner = [part for part in get_args(kind) if part is not Ellipsis and not isinstance(part, list)]
     owner = kind if origin is None else origin
     if owner is UnionType or not isinstance(owner, type):

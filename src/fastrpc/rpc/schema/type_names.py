@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
 
-from fastrpc.rpc.schema.annotation import UNANNOTATED
+from fastrpc.rpc.schema.annotation import UNANNOTATED, unaliased
 from fastrpc.rpc.schema.payload_classes import PayloadClass
 from fastrpc.types.floats import Float32
 
@@ -47,7 +47,6 @@ _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 #: The constraints of msgspec, which a value must meet.
 _CONSTRAINTS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
 
-_ALIASES: Final = tuple(alias for alias in (getattr(typing, "TypeAliasType", None),) if alias is not None)
 #: Depth to which aliases of types are followed: one may name itself.
 _DEEPEST: Final = 20
 
@@ -103,8 +102,9 @@ class _Text:
             return annotation.__forward_arg__
         if isinstance(annotation, typing.NewType):
             return self.of(annotation.__supertype__, depth + 1)
-        if isinstance(annotation, _ALIASES):
-            return self.of(annotation.__value__, depth + 1)
+        named = unaliased(annotation)
+        if named is not annotation:
+            return self.of(named, depth + 1)
         return self._composed(annotation, get_origin(annotation), get_args(annotation), depth)
 
     def _composed(self, annotation: Any, origin: Any, arguments: tuple[Any, ...], depth: int) -> str:
@@ -129,7 +129,7 @@ class _Text:
     def _argument(self, argument: Any, depth: int) -> str:
         if isinstance(argument, list | tuple):
             return f"[{', '.join(self._argument(one, depth) for one in argument)}]"
-        return self.of(argument, depth + 1 if isinstance(argument, _ALIASES) else depth)
+        return self.of(argument, depth + (unaliased(argument) is not argument))
 
 
 def _constraints(metadata: tuple[Any, ...]) -> tuple[str, ...]:

@@ -1,18 +1,30 @@
 """What the types of payloads are made of."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from types import GenericAlias
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+import numpy
 from msgspec import inspect as schema
 
-from fastrpc.rpc.schema.type_graph import all_parts, parts_of
+from fastrpc.rpc.schema.type_graph import all_annotations, all_parts, parts_of
 
 
 @dataclass
 class Tree:
     name: str
     children: "list[Tree] | None" = None
+
+
+T = TypeVar("T")
+
+
+class ArrayOf:
+    """As `type ArrayOf[T] = numpy.ndarray[Any, numpy.dtype[T]]` of Python 3.12, and `NDArray` of numpy 2.5."""
+
+    __value__ = numpy.ndarray[Any, numpy.dtype[T]]  # type: ignore[type-var]
+    __type_params__ = (T,)
 
 
 def kinds_of(*kinds: Any) -> list[str]:
@@ -41,3 +53,9 @@ def test_what_metadata_is_about_is_walked() -> None:
     described = Annotated[dict[int, str], msgspec.Meta(description="by number")]
     assert kinds_of(described) == ["DictType", "IntType", "Metadata", "StrType"]
     assert kinds_of(list[described]) == ["DictType", "IntType", "ListType", "Metadata", "StrType"]
+
+
+def test_a_name_of_a_type_stands_for_it_with_its_arguments() -> None:
+    named = GenericAlias(ArrayOf(), (numpy.float64,))  # type: ignore[arg-type]
+    array = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+    assert list(all_annotations([named])) == [named, array]
