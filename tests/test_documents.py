@@ -1,6 +1,7 @@
 """The rules of documents: what a page holds, what links to what, how long they may be."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,21 @@ ARCHITECTURE_WIDTH = 300
 #: Languages that run nothing: what is printed, what needs a network or root, and files of other programs.
 NOT_RUN = {"text", "console", "dockerfile", "ini", "js"}
 
+#: What `pip install 'fastrpc[cli]'` brings for programs of pages.
+BROUGHT = {"fastrpc", "msgspec", "prometheus_client"}
+#: The packages that have a module, if they are not called like it.
+PACKAGES = {
+    "cryptography": "fastrpc[jwt]",
+    "grpc": "grpcio",
+    "grpc_tools": "grpcio-tools",
+    "jwt": "fastrpc[jwt]",
+    "opentelemetry": "otel-sdk",
+    # fastapi brings it.
+    "pydantic": "pydantic fastapi",
+}
+
+_IMPORT = re.compile(r"^ *(?:from|import) (\w+)|python -m (\w+)", re.MULTILINE)
+_INSTALL = re.compile(r"pip install ([^`]+)`")
 _SETTING = re.compile(rf"\b({'|'.join(name for name in config.__all__ if name[0].isupper())})\.([a-z]\w*)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -68,6 +84,19 @@ def unused_files(blocks: list[Block]) -> Iterator[str]:
         )
         if not is_run and not (name.startswith("test_") and "pytest" in shell):
             yield name
+
+
+def unnamed_packages(text: str) -> Iterator[str]:
+    """Yield the modules that programs of a page import from packages which the page does not install."""
+    blocks = [block for block in blocks_of(text) if block.language in {"python", "sh"}]
+    programs = "\n".join(block.text for block in blocks)
+    installed = " ".join(_INSTALL.findall(text))
+    files = set(re.findall(r"(\w+)\.py\b", programs))
+    for module in sorted({one or other for one, other in _IMPORT.findall(programs)}):
+        if module in files | BROUGHT | sys.stdlib_module_names or "_pb2" in module:
+            continue
+        if not any(name in installed for name in PACKAGES.get(module, module).split()):
+            yield module
 
 
 @pytest.mark.parametrize("name", LONGEST)
@@ -140,6 +169,16 @@ class TestPages:
 
     def test_every_program_is_run(self, path: Path) -> None:
         assert list(unused_files(blocks_of(text_of(path)))) == []
+
+
+def test_pages_name_the_packages_that_they_need() -> None:
+    assert {path.name: found for path in PAGES if (found := list(unnamed_packages(text_of(path))))} == {}
+
+
+def test_a_package_that_a_page_does_not_name_is_found() -> None:
+    page = "```python\n# a.py\nimport json\nimport b\nfrom numpy import array\n```\n```sh\npython -m b\n```\n"
+    assert list(unnamed_packages(page)) == ["b", "numpy"]
+    assert list(unnamed_packages(f"`pip install numpy`\n{page}")) == ["b"]
 
 
 def test_readme_begins_with_the_two_commands() -> None:
