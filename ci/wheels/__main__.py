@@ -1,4 +1,4 @@
-"""Build the wheels, or with `--check` compile the core for systems that no wheel is made for."""
+"""Build the wheels, and with `--run` try them; or with `--check` compile the core for systems without a wheel."""
 
 import argparse
 import os
@@ -17,6 +17,7 @@ from ci.compiling.profiles import DIRECTIVES, extensions_of
 from ci.compiling.translation import Translator
 from ci.wheels.assembly import assemble
 from ci.wheels.headers import MACHINES, headers_of, interpreters_named
+from ci.wheels.trial import try_wheel
 from ci.wheels.zig import CHECKED, Target, compile_module
 
 BUILD = Path("build/wheels")
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--versions", default=" ".join(VERSIONS), help="of CPython")
     parser.add_argument("--machines", default=" ".join(MACHINES))
     parser.add_argument("--output", type=Path, default=Path("dist"))
+    parser.add_argument("--run", action="store_true", help="try each in a chroot, as root with mmdebstrap")
     parser.add_argument("--check", action="store_true", help="compile for macOS and musl, and ship nothing")
     chosen = parser.parse_args()
     extensions = extensions_of("release", with_harness=False)
@@ -47,7 +49,9 @@ def main() -> None:
                     f"wheels: {version} {machine} is left out: name an interpreter of it, PYTHONS=python{version}"
                 )
                 continue
-            build_wheel(version, machine, includes, extensions, base, chosen.output)
+            wheel = build_wheel(version, machine, includes, extensions, base, chosen.output)
+            if chosen.run:
+                try_wheel(wheel, version, machine)
 
 
 def translate_all(extensions: list[Extension]) -> None:
@@ -82,8 +86,8 @@ def build_base() -> Path:
 
 def build_wheel(
     version: str, machine: str, includes: list[Path], extensions: list[Extension], base: Path, output: Path
-) -> None:
-    """Compile all modules for one CPython on one machine, and put the wheel together."""
+) -> Path:
+    """Compile all modules for one CPython on one machine, put the wheel together and return it."""
     digits = version.replace(".", "")
     suffix = f".cpython-{digits}-{machine}-linux-gnu.so"
     target = Target.linux(machine, includes)
@@ -101,6 +105,7 @@ def build_wheel(
     if faults := check_wheel(wheel):
         raise SystemExit("\n".join(faults))
     print(f"wheels: {wheel} {wheel.stat().st_size:,} bytes", flush=True)
+    return wheel
 
 
 def check_targets(extensions: list[Extension]) -> None:
