@@ -392,6 +392,7 @@ async def test_watch_that_is_behind_ends_before_it_holds_much(
             assert await watch.next() is not None
         for _ in range(20):
             await server.store.put("k", b"x" * 1_000)
+            assert sum(event.size() for event in watch._events) <= 10_000
         assert await watch.next() is None
 
 

@@ -163,6 +163,8 @@ class EventWatch:
 
     def tell(self, event: KeyEvent) -> None:
         """Add an event; one watch too far behind ends."""
+        if not self._is_open:
+            return
         if event.revision >= self._since:
             self._events.append(event)
             self._bytes += event.size()
@@ -172,8 +174,10 @@ class EventWatch:
             self.close()
 
     def close(self) -> None:
-        """End it now."""
+        """End it now, and hold no more: its client may be slow to see the end."""
         self._is_open = False
+        self._events.clear()
+        self._bytes = 0
         self._changed.set()
 
     async def next(self) -> KeyEvent | None:
