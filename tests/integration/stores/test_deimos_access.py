@@ -377,6 +377,22 @@ async def test_watch_of_a_directory_tells_no_key_of_its_name(guarded: DeimosServ
         assert b'"delete","node":{"key":"/shop","dir":true' in await stream.chunk()
 
 
+async def test_event_of_the_history_is_told_though_a_right_ends_meanwhile(server: DeimosServer) -> None:
+    """Else those after it were lost: the watch would go on with the next one."""
+    first = await server.store.put("k", b"1")
+    await server.store.put("k", b"2")
+    rights = [True]
+    watch = server.app.tree.log.watch(
+        "k", first, is_recursive=False, is_stream=False, shows=lambda event: any(rights)
+    )
+    rights.clear()
+    async with asyncio.timeout(10):
+        with watch:
+            event = await watch.next()
+    assert event is not None
+    assert event.revision == first
+
+
 async def test_watch_that_is_behind_ends_before_it_holds_much(
     server: DeimosServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,7 +95,8 @@ class EventLog:
         """Return a watch from a revision on, 0 for now.
 
         Args:
-            shows: returns whether its client may see an event, when it is about to.
+            shows: returns whether its client may see an event: now if it is the only one, of the history, else when
+                it is about to be told.
 
         Raises:
             DialectError: as in `after`; 300: the store has ended.
@@ -104,7 +105,9 @@ class EventLog:
             raise DialectError(300, "the store has ended", self._latest)
         kept: Iterator[KeyEvent] = self.after(key, since, is_recursive=is_recursive) if since else iter(())
         events = list(itertools.islice(filter(shows, kept), None if is_stream else 1))
-        return EventWatch(self._watches, key, since, events, shows, is_recursive=is_recursive)
+        # The only event is not asked about again: those after it are not held.
+        asks = shows if is_stream or not events else lambda event: True
+        return EventWatch(self._watches, key, since, events, asks, is_recursive=is_recursive)
 
     @property
     def _latest(self) -> int:
