@@ -79,6 +79,31 @@ def test_endless_answer_is_given_up(
 GREETED = b"+OK\r\n+OK\r\n"
 
 
+def record(size: int) -> bytes:
+    return b"$%d\r\n%s\r\n" % (size, b"x" * size)
+
+
+@pytest.mark.parametrize(("first", "other"), [(1_100_000, 1), (500_000, 500_000)])
+def test_answers_to_one_request_have_bounds_alone_and_together(
+    opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch, first: int, other: int
+) -> None:
+    monkeypatch.setattr(server, "ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr(server, "REQUEST_BYTES", 4_000_000)
+    client = opened(lambda: iter([GREETED, record(first), record(other) * 8]), 0.0)
+    with pytest.raises(StoreError, match="more bytes than the limit"):
+        client.ask_all(bytes, [["GET", "x"]] * 9)
+    client.close()
+
+
+def test_each_answer_to_one_request_has_time_of_its_own(
+    opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 2.0)
+    client = opened(lambda: itertools.chain([GREETED], itertools.repeat(record(1), 6)), 0.4)
+    assert client.ask_all(bytes, [["GET", "x"]] * 6) == [b"x"] * 6
+    client.close()
+
+
 def message(number: int) -> bytes:
     channel = b"fastrpc:%d" % number
     return b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$0\r\n\r\n" % (len(channel), channel)

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from redis import exceptions
@@ -20,10 +20,11 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["RedisAccess", "RedisClient"]
 
-T = TypeVar("T")
-
 #: Seconds for a connection, and for an answer.
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 3.0
+
+#: Most bytes of all answers to one request: those of a part of long lists fit.
+REQUEST_BYTES = 4 * ANSWER_BYTES
 
 #: Seconds in which a message that has come already is read.
 LEAST_SECONDS = 0.001
@@ -57,26 +58,26 @@ class _BoundedSocket:
 
     def __init__(self, connected: socket.socket) -> None:
         self._timed = TimedSocket(connected, ANSWER_BYTES, time.monotonic() + ANSWER_SECONDS)
+        self.sendall, self.shutdown, self.close = self._timed.sendall, connected.shutdown, connected.close
+        # The byte count at which all answers to the last request have to be complete.
+        self._last_byte = 0
 
-    def allow(self, seconds: float, answers: int = 1) -> None:
-        """Allow so much time for what comes next, and the bytes of so many answers."""
-        self._timed.allow(answers * ANSWER_BYTES, time.monotonic() + seconds)
+    def allow(self, seconds: float) -> None:
+        """Allow so much time for the first answer to the next request."""
+        self._last_byte = self._timed.received + REQUEST_BYTES
+        self._timed.allow(ANSWER_BYTES, time.monotonic() + seconds)
+
+    def allow_next(self) -> None:
+        """Allow the time of one more answer to the last request."""
+        left = self._last_byte - self._timed.received
+        self._timed.allow(min(ANSWER_BYTES, left), time.monotonic() + ANSWER_SECONDS)
 
     def settimeout(self, seconds: float | None) -> None:
         """Leave the deadline as it is: this is the time for a piece of an answer."""
 
-    def sendall(self, data: bytes) -> None:
-        self._timed.sendall(data)
-
     def recv(self, size: int) -> bytes:
         place = bytearray(min(size, PIECE_BYTES))
         return bytes(place[: self._timed.receive_into(memoryview(place))])
-
-    def shutdown(self, how: int) -> None:
-        self._timed.socket.shutdown(how)
-
-    def close(self) -> None:
-        self._timed.socket.close()
 
 
 class _Bounded(Connection):
@@ -96,12 +97,13 @@ class _Bounded(Connection):
     def _connect(self) -> _BoundedSocket:
         self.host, self.port = self._place()
         connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
-        return _BoundedSocket(
+        self.bounded = _BoundedSocket(
             connected if self._tls is None else HttpEnd(self._tls, self.host).wrap(connected)
         )
+        return self.bounded
 
-    def allow(self, seconds: float, answers: int = 1) -> None:
-        """Connect if need be, and allow so much time for what comes next, and the bytes of so many answers."""
+    def allow(self, seconds: float) -> None:
+        """Connect if need be, and allow so much time for what comes next."""
         is_new = not self.is_connected
         self.connect()  # type: ignore[no-untyped-call]
         if is_new and self._role:
@@ -109,8 +111,7 @@ class _Bounded(Connection):
             answer = self.read_response()
             if not isinstance(answer, list) or answer[:1] != [self._role.encode()]:
                 raise HttpError(f"the server at {self.host}:{self.port} is no {self._role}")
-        connected: Any = self._sock
-        connected.allow(seconds, answers)
+        self.bounded.allow(seconds)
 
 
 class RedisAccess:
@@ -204,17 +205,18 @@ class RedisClient:
     def ask_all(self, kind: Any, commands: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
         """Return the answers to commands that are sent at once, for one at a key of another type a StoreError.
 
-        They come within the time of one answer.
+        Each has the time of one answer and its bytes; there is a bound for their sum, too.
 
         Raises:
             StoreError: the server cannot be reached, refuses, or answers with another type.
         """
         with self._errors():
-            self._connection.allow(ANSWER_SECONDS, len(commands))
+            self._connection.allow(ANSWER_SECONDS)
             self._connection.send_packed_command([b"".join(map(_packed, commands))])
             return [self._answer(kind) for _ in commands]
 
     def _answer(self, kind: Any) -> Any:
+        self._connection.bounded.allow_next()
         try:
             return msgspec.convert(self._connection.read_response(), kind)
         except exceptions.ResponseError as error:
