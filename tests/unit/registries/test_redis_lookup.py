@@ -1,8 +1,8 @@
 """Lists of many services in Redis, with a server that does what the test says."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -10,6 +10,7 @@ pytest.importorskip("redis", reason="redis is not installed")
 
 from fastrpc import Endpoint, StoreError
 from fastrpc.registries.base.backend import Listing
+from fastrpc.registries.base.decoded import DecodedRecords
 from fastrpc.registries.base.layouts import FastrpcLayout
 from fastrpc.registries.base.record import encode_record
 from fastrpc.registries.redis.records import RedisLookup
@@ -40,7 +41,7 @@ class Server:
         assert command == ("TIME",)
         if self.is_away:
             raise StoreError("away")
-        return b"%d" % (time.time() + self.now), b"0"
+        return b"%d" % self.now, b"0"
 
     def ask_all(self, kind: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
         self.requests += 1
@@ -95,6 +96,16 @@ def test_a_list_that_cannot_be_read_holds_up_no_other() -> None:
     server.is_away = True
     with pytest.raises(StoreError, match="away"):
         lookup.fetch(LONGEST_SECONDS)
+
+
+def test_lists_of_a_read_that_failed_are_told_by_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    lookup = lookup_at(server)
+    lookup.follow(frozenset({"a", "b"}), frozenset())
+    with monkeypatch.context() as patch, pytest.raises(TypeError, match="a defect"):
+        patch.setattr(DecodedRecords, "entries", Mock(side_effect=TypeError("a defect")))
+        lookup.fetch(0.0)
+    assert lookup.fetch(0.0).keys() == {"a", "b"}
 
 
 def test_lists_are_read_together_a_part_at_a_time() -> None:

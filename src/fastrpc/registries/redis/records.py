@@ -166,7 +166,8 @@ class RedisLookup:
             self._subscribe()
             self._wait(wait_seconds)
             return self._changed()
-        except StoreError:
+        except BaseException:
+            # Lists that were read are not told, either.
             self._forget(self._services)
             self._subscribed.clear()
             self._channel.drop()
@@ -241,9 +242,8 @@ class RedisLookup:
         window = f"({now}", "+inf", "LIMIT", 0, MOST_ENDPOINTS + 1
         asked = [("ZRANGEBYSCORE", f"{self._base}:{service}:leases", *window) for service in services]
         for service, leases in zip(services, self._client.ask_all(list[bytes], asked), strict=True):
-            is_failed = isinstance(leases, StoreError)
-            found[service] = leases if is_failed else []
-            pairs += [] if is_failed else [(service, address) for address in leases]
+            found[service] = leases if isinstance(leases, StoreError) else []
+            pairs += [] if isinstance(leases, StoreError) else [(service, address) for address in leases]
         for start in range(0, len(pairs), PAGE_RECORDS):
             page: dict[str, list[bytes]] = {}
             for service, address in pairs[start : start + PAGE_RECORDS]:
