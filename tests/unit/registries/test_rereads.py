@@ -62,6 +62,21 @@ def test_old_lists_are_read_part_by_part(rereads: Rereads, clock: FakeClock) -> 
     assert {*found[: len(found) // 2]} == {*found[len(found) // 2 :]} == names(parts * PART_LISTS)
 
 
+def test_lists_that_fill_no_whole_parts_are_read_as_often_as_others(
+    rereads: Rereads, clock: FakeClock
+) -> None:
+    rounds = 10
+    followed = names(PART_LISTS + 1)
+    rereads.follow(followed)
+    rereads.take()
+    begun, found = clock(), 0
+    while clock() - begun < rounds * LONGEST_SECONDS:
+        clock.advance(rereads.next() - clock() + 1e-6)
+        found += len(rereads.take())
+    # Two parts, of which one has a list more than is old.
+    assert found <= (rounds + 1) * 2 * (PART_LISTS // 2 + 1)
+
+
 def test_messages_keep_no_old_list_from_being_read(rereads: Rereads, clock: FakeClock) -> None:
     rereads.follow(frozenset({"a", "b"}))
     rereads.take()

@@ -1,6 +1,7 @@
 """Follow many services of a registry by one lookup, in one thread."""
 
 import heapq
+import math
 import queue
 import random
 import time
@@ -27,8 +28,8 @@ __all__ = ["ALONE_SECONDS", "PART_LISTS", "Rereads", "SharedPoller", "SingleLook
 #: Seconds until a list that alone could not be read is read again: it may be one of many megabytes.
 ALONE_SECONDS = 5.0
 
-#: Lists that are read at once because of their age: no message counts during the rest after them, which is as long as
-#: they are many.
+#: Most lists that are read at once because of their age: no message counts during the rest after them, which is as
+#: long as they are many.
 PART_LISTS = 64
 
 _AT_ONCE = float("-inf")
@@ -224,13 +225,14 @@ class Rereads:
     def take(self) -> list[str]:
         """Return the services whose lists have to be read now; of those that are only old, a part."""
         now = self._clock()
+        parts = max(1, math.ceil(len(self._due) / PART_LISTS))
+        size = math.ceil(len(self._due) / parts)
         urgent = [name for name, due in self._due.items() if due == _AT_ONCE]
         for place, name in enumerate(urgent):
             # Those that are read together are read again part by part.
-            left = 1 - place // PART_LISTS * PART_LISTS / len(urgent)
-            self._due[name] = now + self._longest_seconds * left
+            self._due[name] = now + self._longest_seconds * (1 - place // size / parts)
         if self.next() > now:
             return urgent
-        old = heapq.nsmallest(PART_LISTS, self._due.keys() - urgent, key=self._due.__getitem__)
+        old = heapq.nsmallest(size, self._due.keys() - urgent, key=self._due.__getitem__)
         self._due |= dict.fromkeys(old, now + self._longest_seconds)
         return urgent + old
