@@ -446,36 +446,6 @@ async def test_etcd_login_reaches_its_own_keys(guarded_etcd: EtcdServer) -> None
         assert (caught.value.status, caught.value.processed) == (Status.UNAUTHENTICATED, "no")
 
 
-GUARDED = """
-acl { enabled = true, default_policy = "deny", tokens { master = "root" } }
-"""
-
-
-async def test_consul_token_reaches_its_own_keys(consul_path: str, tmp_path: Path) -> None:
-    with ConsulAgent(consul_path, tmp_path, configuration=GUARDED).running() as agent:
-        rules = 'key_prefix "shop/" { policy = "write" } session_prefix "" { policy = "write" }'
-        await in_thread(
-            lambda: agent.ask(
-                "/v1/acl/policy", method="PUT", data={"Name": "shop", "Rules": rules}, token="root"
-            )
-        )
-        made = await in_thread(
-            lambda: agent.ask(
-                "/v1/acl/token", method="PUT", data={"Policies": [{"Name": "shop"}]}, token="root"
-            )
-        )
-        async with opened(f"{agent.url}?token={made['SecretID']}") as store:
-            lease = await store.lease(10.0)
-            await store.put("shop/a", b"1", lease=lease)
-            assert await keys(store, "shop/") == ["shop/a"]
-            await in_thread(lambda: agent.ask("/v1/kv/theirs", method="PUT", data=b"", token="root"))
-            conditions = [Unchanged("shop/a", 1), Unchanged("theirs", 1)]
-            for attempt in (store.put("other", b""), store.transact(conditions, [])):
-                with pytest.raises(StoreError, match="[Pp]ermission denied") as caught:
-                    await attempt
-                assert (caught.value.status, caught.value.processed) == (Status.PERMISSION_DENIED, "no")
-
-
 async def test_consul_session_has_no_checks(consul: ConsulAgent) -> None:
     async with opened(consul.url) as store:
         lease = await store.lease(10.0)

@@ -110,7 +110,7 @@ class ConsulKeys:
     def _read_keys(
         self, keys: Sequence[str], absent: Collection[str] = (), *, stale: bool = False
     ) -> dict[str, Item[bytes]]:
-        """Return the items of keys, of so many as one answer holds at one moment.
+        """Return the items of keys: those of one answer at one moment, if the token may write the absent ones.
 
         Args:
             absent: the keys that are not expected to be there.
@@ -130,7 +130,9 @@ class ConsulKeys:
             outcome = self._done(operations, stale=stale)
             if not outcome.errors:
                 break
-            self._check_permission(outcome.errors[0].what)
+            if _is_denial(outcome.errors[0].what):
+                # The right to read does not cover `check-not-exists`: each key is read alone.
+                return self._read_each(keys, stale=stale)
             failed = {failure.op_index for failure in outcome.errors}
             absent ^= {key for number, key in enumerate(keys) if number in failed}
         else:
@@ -141,6 +143,12 @@ class ConsulKeys:
             # Consul leaves out the keys that a token may not read.
             self._check_permission("Permission denied")
         return found
+
+    def _read_each(self, keys: Sequence[str], *, stale: bool) -> dict[str, Item[bytes]]:
+        items: dict[str, Item[bytes]] = {}
+        for key in keys:
+            items |= self.read(key, Index(), stale=stale)
+        return items
 
     def _get(self, key: str, noted: Index, stale: bool, **options: Any) -> Any:
         """Return an answer of the key-value store, and note its index."""
@@ -272,7 +280,7 @@ class ConsulKeys:
                 raise ended_lease(step.lease)
 
     def _check_permission(self, failure: str) -> None:
-        if "permission denied" in failure.lower():
+        if _is_denial(failure):
             text = f"Consul refuses a transaction: {HttpError(failure)}"
             raise StoreError(text, status=Status.PERMISSION_DENIED, processed="no")
 
@@ -284,6 +292,10 @@ class ConsulKeys:
             if key is None
             else Item(key, pair.value or b"", pair.modify_index, pair.session or None, pair.create_index)
         )
+
+
+def _is_denial(failure: str) -> bool:
+    return "permission denied" in failure.lower()
 
 
 def _conditions(
