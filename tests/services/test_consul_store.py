@@ -1,4 +1,4 @@
-"""The store in Consul: the rights of its tokens."""
+"""The store in Consul: the rights of its tokens, and the bound of an answer."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fastrpc import Status, StoreError
+from fastrpc.bounded_http import client, timed_socket
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.stores.base import Unchanged
 from fastrpc.stores.consul import open_consul_store
@@ -98,3 +99,21 @@ async def test_page_whose_key_is_deleted_meanwhile_needs_the_right_to_read_alone
 
     monkeypatch.setattr(ConsulKeys, "_read_keys", read_after_a_deletion)
     assert [item.key for item in (await read_only.list("shop/", limit=2)).items] == ["shop/b"]
+
+
+async def test_consul_page_of_the_longest_values_of_others_is_read(
+    consul: ConsulAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The bound of bytes is tried here, on a busy machine too.
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 30.0)
+    monkeypatch.setattr(timed_socket, "REST_SECONDS", 30.0)
+    base = f"stores/{next(_numbers)}"
+
+    def fill() -> None:
+        for number in range(25):
+            consul.ask(f"/v1/kv/{base}/{number:02}", method="PUT", data=b"x" * 512 * 1024)
+
+    await in_thread(fill)
+    async with opened(f"{consul.url}?base={base}") as store:
+        page = await store.list(limit=24)
+        assert [len(item.value) for item in page.items] == [512 * 1024] * 24

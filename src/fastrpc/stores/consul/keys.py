@@ -23,8 +23,8 @@ _NOT_DONE: Final = 409
 #: Attempts of a transaction whose keys others change at the same time.
 _TRIES: Final = 100
 
-#: Keys that are read at once: with the longest values of ours they are below the limit of an answer.
-_READ_KEYS: Final = 32
+#: Keys that are read at once: with the longest values of Consul, 512 KiB each, they are below the limit of an answer.
+_READ_KEYS: Final = 16
 
 _SESSION: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
