@@ -38,19 +38,22 @@ class Waiters:
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Future[None], int] = {}
+        self._count = 0
 
     @property
     def any_waits(self) -> bool:
-        """Whether a call waits."""
-        return bool(self._waiting)
+        """Whether a call waits, for a change or, woken, for its turn."""
+        return self._count > 0
 
     async def wait(self, loop: asyncio.AbstractEventLoop, priority: int) -> None:
         """Wait for the next change."""
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiting[waiter] = RANKS[priority]
+        self._count += 1
         try:
             await waiter
         finally:
+            self._count -= 1
             self._waiting.pop(waiter, None)
 
     def wake(self) -> None:
@@ -378,8 +381,11 @@ class Subchannel(EndpointPlan):
         self._stop()
         self.live = []
         for connection in list(self._all):
-            if self._leave_connection(connection) and connection.is_usable:
-                connection.retire()
+            if self._leave_connection(connection):
+                # Its end is ours, and no reason to pause before the next dial.
+                self._all[connection] = None
+                if connection.is_usable:
+                    connection.retire()
         self._leave_place()
 
     def _leave_place(self) -> None:

@@ -63,9 +63,22 @@ async def test_an_address_that_left_is_forgotten_once_its_calls_have_ended(kind:
             await eventually(lambda: places(services) == 1)
 
 
+async def test_a_service_does_not_rest_before_the_turn_of_a_call_that_was_woken() -> None:
+    async with shops(1) as served, many_services("async", served.registry) as services:
+        call = asyncio.create_task(services.call("shop.s0.number"))
+        pool = services["shop.s0"]._pool
+        async with asyncio.timeout(20):
+            while not (pool.subchannels and pool.has_waiting):
+                await asyncio.sleep(0)
+        pool.changed()
+        assert pool.has_waiting
+        assert await call == 0
+        assert not pool.has_waiting
+
+
 @either
 async def test_the_client_of_a_service_without_calls_is_dropped(kind: str) -> None:
-    async with shops(4) as served, many_services(kind, served.registry, idle_seconds=0.01) as services:
+    async with shops(4) as served, many_services(kind, served.registry, idle_seconds=0.05) as services:
         held, view = services["shop.s1"], services["shop.s2"].with_options(timeout=20)
         options = services.with_options(timeout=20)
         for name in served.names:
