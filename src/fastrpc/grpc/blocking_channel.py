@@ -58,8 +58,7 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         self._inner = inner
         #: Calls the functions of `subscribe`, for which callbacks of calls may wait.
         self._states = CallbackThread("fastrpc grpc channel states")
-        #: The watches by their functions, each with the event that silences it.
-        self._watches: dict[Any, tuple[threading.Event, Future[None]]] = {}
+        self._watches: dict[Any, _Watch] = {}
         #: Stubs and calls use it on when the channel is dropped, as those of grpcio do.
         self._thread = LoopThread(
             "fastrpc grpc channel",
@@ -88,21 +87,13 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
 
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool | None = False) -> None:
         """Have a function called with the state of the connections, now and at each change."""
-        silenced = threading.Event()
-
-        def tell(state: Any) -> None:
-            if not silenced.is_set():
-                callback(state)
-
-        watch = _watch(self._inner, self._states, tell, bool(try_to_connect))
-        self._watches[callback] = silenced, self._thread.submit(watch)
+        self._watches[callback] = watch = _Watch(callback)
+        watch.begin(self._thread, _follow(self._inner, self._states, watch.tell, bool(try_to_connect)))
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:
         """Call the function no more."""
         if callback in self._watches:
-            silenced, watch = self._watches.pop(callback)
-            silenced.set()
-            watch.cancel()
+            self._watches.pop(callback).end()
 
     def unary_unary(self, *method: Any, **coders: Any) -> "_BlockingMethod":
         """Return the caller of a method with one request and one answer."""
@@ -124,7 +115,30 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
 # Without the channel, which may be dropped meanwhile
 
 
-async def _watch(
+class _Watch:
+    """The watch of a function of `subscribe`, which may end it before it has wholly begun."""
+
+    def __init__(self, callback: Callable[[Any], object]) -> None:
+        self._callback = callback
+        self._is_over = threading.Event()
+        self._following: Future[None] | None = None
+
+    def begin(self, thread: LoopThread, following: Coroutine[Any, Any, None]) -> None:
+        self._following = thread.submit(following)
+        if self._is_over.is_set():
+            self._following.cancel()
+
+    def tell(self, state: Any) -> None:
+        if not self._is_over.is_set():
+            self._callback(state)
+
+    def end(self) -> None:
+        self._is_over.set()
+        if self._following is not None:
+            self._following.cancel()
+
+
+async def _follow(
     inner: channels.AioChannel,
     states: CallbackThread,
     tell: Callable[[Any], object],
@@ -138,10 +152,10 @@ async def _watch(
 
 
 async def _close_dropped(
-    inner: channels.AioChannel, states: CallbackThread, watches: dict[Any, tuple[threading.Event, Any]]
+    inner: channels.AioChannel, states: CallbackThread, watches: dict[Any, _Watch]
 ) -> None:
-    for silenced, _ in watches.values():
-        silenced.set()
+    for watch in watches.values():
+        watch.end()
     states.end()
     await inner.close()
 

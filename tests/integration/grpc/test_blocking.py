@@ -1,6 +1,7 @@
 """`fastrpc.grpc.server` and channels for programs in threads."""
 
 import gc
+import queue
 import threading
 import time
 import warnings
@@ -13,6 +14,7 @@ import grpc
 import pytest
 
 import fastrpc.grpc
+from fastrpc.grpc.loop_thread import LoopThread
 from tests.support.generated import generated
 from tests.support.orders import STYLES, ThreadOrders, item, order, servicer_with
 
@@ -219,10 +221,33 @@ class TestAround:
             channel.unsubscribe(states.append)
         assert states[0] is grpc.ChannelConnectivity.IDLE
 
+    def test_a_function_ends_its_watch_before_it_has_wholly_begun(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with calling(ThreadOrders()) as (stub, channel):
+            told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+            def tell(state: Any) -> None:
+                channel.unsubscribe(tell)
+                told.put(state)
+
+            def submitted(thread: LoopThread, work: Any) -> Any:
+                future = submit(thread, work)
+                told.get(timeout=20)
+                return future
+
+            submit = LoopThread.submit
+            with monkeypatch.context() as patched:
+                patched.setattr(LoopThread, "submit", submitted)
+                channel.subscribe(tell)
+            stub.Get(item())
+        assert told.empty()
+
     def test_a_callback_closes_its_channel(self) -> None:
-        left, told = threading.Event(), threading.Event()
+        told = threading.Event()
 
         def get(request: Any, context: Any) -> Any:
+            left = threading.Event()
             context.add_callback(left.set)
             left.wait(20)
             return order()
