@@ -21,6 +21,7 @@ import pytest
 import fastrpc
 from ci.site.definitions import public_names
 from ci.site.entries import MODULES
+from tests.support.go_programs import alone
 from tests.support.source_tree import ROOT
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -62,9 +63,15 @@ SHOWN = ("index", "guide/first-service", "reference/fastrpc", "reference/fastrpc
 
 
 def build(output: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ci.site", str(output)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    # All builds lay out their sources in one folder.
+    with alone("site"):
+        return subprocess.run(
+            [sys.executable, "-m", "ci.site", str(output)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 @pytest.fixture(scope="module")
