@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from fastrpc.rpc.protobuf.field import FLOAT_KINDS, FieldError, field_in
-from fastrpc.rpc.schema.annotation import substitute, type_text, unaliased
+from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text, unaliased
 from fastrpc.types.floats import Float32
 
 __all__ = [
-    "DEEPEST",
     "NARROW_FLOAT",
     "UnfitTypeError",
     "field_number",
@@ -25,8 +24,6 @@ _MARKS: Final = frozenset(
 )
 #: The kind of a number that is annotated with Float32; other types ignore it.
 NARROW_FLOAT: Final = "Float32"
-#: Depth to which names of types are followed: one may name itself.
-DEEPEST: Final = 20
 
 
 class UnfitTypeError(Exception):

@@ -17,7 +17,6 @@ from uuid import UUID
 import msgspec
 
 from fastrpc.rpc.protobuf.annotations import (
-    DEEPEST,
     NARROW_FLOAT,
     UnfitTypeError,
     field_number,
@@ -38,7 +37,7 @@ from fastrpc.rpc.protobuf.messages import (
     packed,
 )
 from fastrpc.rpc.protobuf.names import check_fields, class_name, field_name, snake
-from fastrpc.rpc.schema.annotation import substitute, type_text
+from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text
 from fastrpc.rpc.schema.payload_classes import NOTHING, PayloadField, payload_class
 from fastrpc.types.base import find
 

@@ -30,6 +30,7 @@ from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Protocol
 from fastrpc.rpc.upload import Upload
 
 __all__ = [
+    "DEEPEST",
     "UNANNOTATED",
     "Scope",
     "StreamForm",
@@ -46,6 +47,9 @@ __all__ = [
 
 #: The annotation of a parameter or result without one.
 UNANNOTATED: Final[Any] = types.SimpleNamespace()
+
+#: Depth to which names of types are followed, and arguments of types: a name may name itself.
+DEEPEST: Final = 20
 
 #: The iteration that a stream annotation means: `async for`, or `for`; "maybe" only from a generator, "upload" only
 #: of a parameter.
@@ -175,13 +179,18 @@ def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False
 def unaliased(annotation: Any) -> Any:
     """Return the type that a name of `type X[T] = …` stands for; any other annotation as it is.
 
-    Libraries have such names, too: `NDArray` of numpy 2.5.
+    Libraries have such names, too: `NDArray` of numpy 2.5. A name with any number of arguments stays as it is.
     """
     origin = get_origin(annotation)
     alias = annotation if origin is None else origin
-    if not hasattr(alias, "__value__"):
+    # A class may have both attributes, too.
+    is_name = (
+        not isinstance(alias, type) and hasattr(alias, "__value__") and hasattr(alias, "__type_params__")
+    )
+    parameters = alias.__type_params__ if is_name else ()
+    if not is_name or not all(isinstance(one, typing.TypeVar) for one in parameters):
         return annotation
-    return substitute(alias.__value__, dict(zip(alias.__type_params__, get_args(annotation), strict=False)))
+    return substitute(alias.__value__, dict(zip(parameters, get_args(annotation), strict=False)))
 
 
 def type_text(annotation: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NewType, get_args, get_origin
 
 from msgspec import inspect as schema
 
-from fastrpc.rpc.schema.annotation import substitute, unaliased
+from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text, unaliased
 from fastrpc.types.base import find
 
 __all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of", "parts_within", "without_metadata"]
@@ -59,6 +59,9 @@ def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
 
     Type arguments of a class that msgspec does not know, as in `deque[int]`, are found here only. Types that such a
     class decodes itself, such as the fields of a pydantic model, are not followed.
+
+    Raises:
+        TypeError: a name of a type stands for ever longer ones.
     """
     waiting = list(kinds)
     seen: set[Any] = set()
@@ -69,8 +72,14 @@ def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
         if identity in seen:
             continue
         seen.add(identity)
+        if _is_deeper(kind, DEEPEST):
+            raise TypeError(f"it names itself: {type_text(kind)} is nested deeper than {DEEPEST} types")
         yield kind
         waiting += _inner_annotations(kind)
+
+
+def _is_deeper(kind: Any, levels: int) -> bool:
+    return any(not levels or _is_deeper(part, levels - 1) for part in get_args(kind))
 
 
 def _inner_annotations(kind: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
 
-from fastrpc.rpc.schema.annotation import UNANNOTATED, unaliased
+from fastrpc.rpc.schema.annotation import DEEPEST, UNANNOTATED, unaliased
 from fastrpc.rpc.schema.payload_classes import PayloadClass
 from fastrpc.types.floats import Float32
 
@@ -46,9 +46,6 @@ _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 
 #: The constraints of msgspec, which a value must meet.
 _CONSTRAINTS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
-
-#: Depth to which aliases of types are followed: one may name itself.
-_DEEPEST: Final = 20
 
 
 class TypeNames:
@@ -90,7 +87,7 @@ class _Text:
         self._with_constraints = with_constraints
 
     def of(self, annotation: Any, depth: int) -> str:
-        if annotation is UNANNOTATED or annotation is Any or depth == _DEEPEST:
+        if annotation is UNANNOTATED or annotation is Any or depth == DEEPEST:
             return "Any"
         if annotation is None or annotation is type(None):
             return "None"

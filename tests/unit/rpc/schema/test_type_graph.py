@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from types import GenericAlias
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
 import numpy
+import pytest
 from msgspec import inspect as schema
 
+from fastrpc.rpc.schema.annotation import unaliased
 from fastrpc.rpc.schema.type_graph import all_annotations, all_parts, parts_of
 
 
@@ -59,3 +61,43 @@ def test_a_name_of_a_type_stands_for_it_with_its_arguments() -> None:
     named = GenericAlias(ArrayOf(), (numpy.float64,))  # type: ignore[arg-type]
     array = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
     assert list(all_annotations([named])) == [named, array]
+
+
+Items = TypeVarTuple("Items")
+
+
+class RowOf:
+    """As `type RowOf[*Items] = tuple[*Items]` of Python 3.12."""
+
+    __value__ = tuple[Unpack[Items]]  # type: ignore[misc]
+    __type_params__ = (Items,)
+
+
+def test_a_name_with_any_number_of_arguments_stays_as_it_is() -> None:
+    row = GenericAlias(RowOf(), (int, str))  # type: ignore[arg-type]
+    assert unaliased(row) is row
+    assert set(all_annotations([row])) == {row, int, str}
+
+
+def test_a_class_with_a_value_is_no_name() -> None:
+    class Constant:
+        __value__ = 3
+        # As every class of Python 3.12.
+        __type_params__ = ()
+
+    assert unaliased(Constant) is Constant
+
+
+class NestOf:
+    """As `type NestOf[T] = list[NestOf[list[T]]]` of Python 3.12."""
+
+    __type_params__ = (T,)
+
+    @property
+    def __value__(self) -> Any:
+        return list[GenericAlias(self, (list[T],))]  # type: ignore[arg-type,misc,valid-type]
+
+
+def test_a_name_that_grows_without_end_is_refused() -> None:
+    with pytest.raises(TypeError, match="names itself"):
+        list(all_annotations([GenericAlias(NestOf(), (int,))]))  # type: ignore[arg-type]
