@@ -381,7 +381,7 @@ class Subchannel(EndpointPlan):
         self._stop()
         self.live = []
         for connection in list(self._all):
-            if self._leave_connection(connection):
+            if not self._leave_to_others(connection):
                 # Its end is ours, and no reason to pause before the next dial.
                 self._all[connection] = None
                 if connection.is_usable:
@@ -392,19 +392,19 @@ class Subchannel(EndpointPlan):
         if self._pool.shared is not None:
             self._pool.shared.places.leave(self)
 
-    def _leave_connection(self, connection: ClientEngine) -> bool:
-        """Return whether no other client uses a connection; else leave it to the others."""
-        if self._pool.shared is None or self._pool.shared.places.leave_connection(self, connection):
-            return True
+    def _leave_to_others(self, connection: ClientEngine) -> bool:
+        """Leave a connection to the other clients that use it; return whether there are any."""
+        if self._pool.shared is None or not self._pool.shared.places.leave_to_others(self, connection):
+            return False
         del self._all[connection]
-        return False
+        return True
 
     def close(self) -> None:
         """Stop dialling and close all connections; unfinished calls fail."""
         self._stop()
         self.live = []
         for connection in list(self._all):
-            if self._leave_connection(connection):
+            if not self._leave_to_others(connection):
                 connection.close()
         self._leave_place()
 

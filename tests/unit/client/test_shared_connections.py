@@ -84,9 +84,9 @@ async def test_an_address_is_known_until_its_last_user_has_left_and_its_last_con
     first, second = Subchannel("tcp://10.0.0.1:1"), Subchannel("tcp://10.0.0.1:1")
     connection = await dialled(shared, first)
     assert await dialled(shared, second) is connection
-    assert not shared.places.leave_connection(first, connection)
+    assert shared.places.leave_to_others(first, connection)
     shared.places.leave(first)
-    assert shared.places.leave_connection(second, connection)
+    assert not shared.places.leave_to_others(second, connection)
     shared.places.leave(second)
     # Its calls in flight go on.
     assert known(shared) == 1

@@ -68,7 +68,7 @@ class SyncEndpoints:
         width = self.config.pool.connections_per_endpoint
         made = SyncSubchannel(endpoint, self.config.backoff, width=width)
         if self.shared is not None:
-            made.leave_connection = partial(self.shared.leave_connection, made)
+            made.leave_to_others = partial(self.shared.leave_to_others, made)
             made.forget = partial(self.shared.places.leave, made)
         return made
 

@@ -341,7 +341,7 @@ class SyncPool(SyncEndpoints):
                 subchannel.open_connections.append(connection)
                 connection = None
             self._publish()
-        if connection is not None and subchannel.leave_connection(connection):
+        if connection is not None and not subchannel.leave_to_others(connection):
             connection.close()
         if is_left:
             subchannel.forget()
@@ -379,7 +379,7 @@ class SyncPool(SyncEndpoints):
                 connection
                 for subchannel in self.subchannels
                 for connection in subchannel.open_connections
-                if subchannel.leave_connection(connection)
+                if not subchannel.leave_to_others(connection)
             ]
             for subchannel in self.subchannels:
                 subchannel.open_connections = []

@@ -21,8 +21,8 @@ class SyncSubchannel(EndpointPlan):
     def __init__(self, endpoint: Endpoint, backoff: Backoff, *, width: int | Literal["auto"] = 1) -> None:
         super().__init__(endpoint, backoff, width=width)
         self.open_connections: list[BlockingSession] = []
-        #: Returns whether no other client uses a connection; if others do, it leaves it to them.
-        self.leave_connection: Callable[[BlockingSession], bool] = lambda _: True
+        #: Leaves a connection to the other clients that use it; returns whether there are any.
+        self.leave_to_others: Callable[[BlockingSession], bool] = lambda _: False
         #: Ends the use of the address that other clients share.
         self.forget: Callable[[], object] = lambda: None
         # The instant since which each check found the least used connection crowded, and the last check.
@@ -61,7 +61,7 @@ class SyncSubchannel(EndpointPlan):
 
     def _retire(self, connection: BlockingSession) -> None:
         self.open_connections.remove(connection)
-        if self.leave_connection(connection):
+        if not self.leave_to_others(connection):
             connection.retire()
 
     def _note_end(self, connection: BlockingSession, used_at: float) -> None:

@@ -65,13 +65,13 @@ class SharedSessions:
         finally:
             place.dialing.release()
 
-    def leave_connection(self, subchannel: SyncSubchannel, session: BlockingSession) -> bool:
-        """Return whether no other subchannel uses a connection; if others do, end the use by this one."""
-        is_last = self.places.leave_connection(subchannel, session)
-        if is_last and (place := self.places.find(session.endpoint)) is not None:
+    def leave_to_others(self, subchannel: SyncSubchannel, session: BlockingSession) -> bool:
+        """Leave a connection to the other subchannels that use it; return whether there are any."""
+        is_left = self.places.leave_to_others(subchannel, session)
+        if not is_left and (place := self.places.find(session.endpoint)) is not None:
             _end(place, session)
             self.places.drop(place)
-        return is_last
+        return is_left
 
     def _acquired(
         self, subchannel: SyncSubchannel, until: float, check_process: Callable[[], None]

@@ -128,13 +128,13 @@ class SharedAddresses(Generic[C]):
         place = self.find(connection.endpoint)
         return [] if place is None else place.connections.get(connection, [])
 
-    def leave_connection(self, subchannel: EndpointPlan, connection: C) -> bool:
-        """Return whether no other subchannel uses a connection; if others do, end the use by this one."""
+    def leave_to_others(self, subchannel: EndpointPlan, connection: C) -> bool:
+        """Leave a connection to the other subchannels that use it; return whether there are any."""
         users = self.users(connection)
         if users in ([], [subchannel]):
-            return True
+            return False
         users.remove(subchannel)
-        return False
+        return True
 
     def drop(self, place: SharedAddress[C]) -> None:
         """Drop a place that has neither a user nor a connection."""
