@@ -221,6 +221,9 @@ cdef class GrpcRequests(Http2Connection):
             ) and (<GrpcHead>call.head).compressor != ENCODING_UNKNOWN:
                 # All of its request is here.
                 return self._pass_in(call, copied(data + PREFIX_BYTES, size - PREFIX_BYTES))
+        if call.route is None:
+            # Of no method: it waits for the verdict about its caller, and its messages are dropped.
+            return 0
         if call.web is not None and not call.web.is_plain:
             return self._translate(call, data, size, ends_stream)
         return self._cut_messages(call, data, size, ends_stream)
@@ -324,6 +327,8 @@ cdef class GrpcRequests(Http2Connection):
         call = <GrpcCall>stream.user
         if call is self.latest:
             self.latest = None
+        if call.route is None:
+            return 0
         if call.web is not None and not call.web.is_plain:
             return self._translate(call, NULL, 0, True)
         return self._end_input(call)

@@ -223,6 +223,42 @@ class TestSenders:
             later.go_on.set()
             assert (await link.end(stream)).messages == [b"5"]
 
+    @pytest.mark.parametrize("fields", [BEARER, [("authorization", "Bearer wrong")]])
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("application/grpc", message(b"abc")),
+            ("application/grpc", message(bytes(30_000))[:20_000]),
+            ("application/grpc", b"\x07\0\0\0\x01"),
+            ("application/grpc-web-text", b"%%%%"),
+        ],
+    )
+    async def test_messages_of_an_unknown_method_are_dropped_until_its_verdict(
+        self, kind: str, body: bytes, fields: Any
+    ) -> None:
+        later = Later()
+        async with served_grpc(Raw(), authenticate=later, http=WEB) as link:
+            streams = [link.open("/test.v1.Raw/nothere", fields, kind=kind) for _ in range(2)]
+            for stream in streams:
+                link.send(stream, body)
+                await link.talk()
+            link.send(streams[0], b"", ends=True)
+            link.h2.send_headers(streams[1], [("late", "yes")], end_stream=True)
+            neighbour = link.request(ECHO, b"x", BEARER)
+            await link.talk()
+            assert not any(answer.is_over for answer in link.answers.values())
+            later.go_on.set()
+            assert (await link.end(neighbour)).messages == [b"x"]
+            for stream in streams:
+                answer = await link.end(stream)
+                if kind == "application/grpc":
+                    assert answer.status == (
+                        Status.PERMISSION_DENIED if fields is BEARER else Status.UNAUTHENTICATED
+                    )
+            # The credit of what was dropped is there again.
+            await link.talk()
+            assert link.h2.outbound_flow_control_window > 16_000_000
+
 
 class TestMemory:
     async def test_incomplete_requests_count_and_are_forgotten(self) -> None:
