@@ -45,6 +45,8 @@ from fastrpc.errors import CallError
 cdef enum:
     # Messages up to here may wake their reader in this turn of the loop; longer ones have time.
     SMALL_MESSAGE = 16_384
+    # So often messages that wait for memory are asked for again.
+    MEMORY_LOOK_NS = 1_000_000_000
 
 # The message without a field, as JSON.
 cdef bytes EMPTY_OBJECT = b"{}"
@@ -517,6 +519,9 @@ cdef class GrpcRequests(Http2Connection):
             has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
             if flow.granted and not (has_memory and flow.has_room(stream, size)):
                 if not (has_memory and is_awaited) or holds_grant(self.unpooled):
+                    if not has_memory and self._stream is not NULL:
+                        # Other connections may hold it, and nothing of this one tells when they hold less.
+                        (<ByteStream>self._stream).schedule_check(now_ns() + MEMORY_LOOK_NS)
                     return flow.await_room(stream)
                 self.unpooled = stream
             flow.borrow(stream, size)

@@ -253,6 +253,9 @@ cdef class GrpcServer(GrpcRequests):
         cdef uint64_t due = 0, late_ns
         if not self.incomplete:
             return 0
+        if self.incoming.flow.waiting is not None and not self.is_closed:
+            # There may be memory for them now.
+            self.grant_waiting()
         for call in list(self.incomplete):
             if self.is_closed or call.http2_stream is None:
                 continue

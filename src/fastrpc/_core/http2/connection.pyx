@@ -497,8 +497,10 @@ cdef class Http2Connection(Engine):
 
     cdef int take_messages(self, Http2Stream stream, Py_ssize_t size) except -1:
         cdef FlowControl flow = self.incoming.flow
+        cdef int64_t left = flow.pool.left
         self.take(stream, size - <Py_ssize_t>flow.repay(&stream.windows, size))
-        return 0 if flow.waiting is None else self.grant_waiting()
+        # Most messages were granted nothing, so that the pool has no more for those that wait.
+        return 0 if flow.waiting is None or flow.pool.left == left else self.grant_waiting()
 
     cdef int grant_waiting(self) except -1:
         # One that still has to wait takes its place again: those behind it wait, too.

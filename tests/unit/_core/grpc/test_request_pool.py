@@ -1,12 +1,16 @@
 """Long messages of requests, whose rest comes out of the stream pool of their connection."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
+
+import pytest
 
 import fastrpc
 from fastrpc import Limits, Memory
-from tests.support.grpc_peer import message, served_grpc
+from tests.support.grpc_peer import ServedGrpc, message, served_grpc
 from tests.support.raw_methods import Raw
+from tests.support.waiting import eventually
 
 TOTAL, HELD, LEAVING = (f"/test.v1.{name}/total" for name in ("Raw", "Held", "Leaving"))
 
@@ -168,3 +172,55 @@ async def test_handlers_that_wait_no_more_promise_no_more_than_memory_has() -> N
         promised = [one for one in streams if link.h2.local_flow_control_window(one) == 640_005]
         assert promised == streams[: len(promised)]
         assert 4 <= len(promised) <= 8
+
+
+async def test_a_message_comes_once_another_connection_has_left_it_the_memory() -> None:
+    memory, limits = Memory(stream_pool=1_000_000, process_bytes=6_000_000), Limits(message_bytes=800_000)
+    raw, held = Raw(), Held()
+    async with served_grpc(raw, held, memory=memory, limits=limits) as link:
+        other = ServedGrpc(link.server)
+        other.h2.initiate_connection()
+        await other.talk()
+        for number in range(5):
+            await other.pour(other.open("/test.v1.Raw/wait"), message(bytes(750_000)))
+            await other.talk()
+            assert raw.started == number + 1
+        long = message(bytes(700_000))
+        first, second = link.open(HELD), link.open(HELD)
+        for stream in (first, second):
+            link.send(stream, long[:60_000])
+            await link.talk()
+        left = link.engine.stream_pool_left
+        assert link.h2.local_flow_control_window(first) == 640_005
+        assert link.h2.local_flow_control_window(second) < 6_000
+        # Nothing happens on its own connection.
+        other.lose()
+        await eventually(lambda: link.engine.stream_pool_left < left)
+        await link.talk()
+        assert link.h2.local_flow_control_window(second) == 640_005
+
+
+@pytest.mark.measures
+async def test_a_message_costs_the_same_however_many_wait_for_the_pool() -> None:
+    raw, limits = Raw(), Limits(message_bytes=800_000, streams=300, concurrent_calls=300)
+    async with served_grpc(raw, Held(), memory=Memory(stream_pool=1_000_000), limits=limits) as link:
+        stream = link.open(TOTAL)
+
+        async def seconds() -> float:
+            """Return the processor time of 1,000 messages that are granted nothing."""
+            for _ in range(50):
+                link.send(stream, message(b"x") * 20)
+            data = link.h2.data_to_send()
+            began = time.thread_time()
+            await link.give(data)
+            for _ in range(60):
+                await asyncio.sleep(0)
+            taken = time.thread_time() - began
+            await link.talk()
+            return taken
+
+        alone = min([await seconds() for _ in range(10)])
+        for _ in range(250):
+            link.send(link.open(HELD), message(bytes(700_000))[:60_000])
+            await link.talk()
+        assert min([await seconds() for _ in range(10)]) < 4 * alone
