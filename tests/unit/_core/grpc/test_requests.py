@@ -41,6 +41,15 @@ class Open:
         return b"%d" % sum([len(part) async for part in parts])
 
 
+@fastrpc.service("test.v1.Raw")
+class Other:
+    """A service that has the name of `Raw` after it."""
+
+    @fastrpc.method(codec="raw")
+    async def echo(self, data: bytes) -> bytes:
+        return b"other"
+
+
 class Later:
     """Accepts one token, once a test says so."""
 
@@ -393,9 +402,9 @@ class TestEnds:
             await link.server.remove("test.v1.Raw")
             link.send(early, message(b"x"), ends=True)
             assert (await link.end(early)).status == Status.UNAVAILABLE
-            link.server.add(Raw())
+            link.server.add(Other())
             link.send(late, message(b"x"), ends=True)
-            assert (await link.end(late)).messages == [b"x"]
+            assert (await link.end(late)).messages == [b"other"]
 
     async def test_streams_are_counted_until_they_are_over(self) -> None:
         async with served_grpc(Raw(), limits=Limits(streams=1)) as link:
