@@ -62,9 +62,10 @@ class LoopThread:
         # Of a parent process it is not alive.
         is_running = self._thread is not None and self._thread.is_alive()
         if self._close is not None and is_running and not self._is_stopped:
-            warnings.warn(f"unclosed {self._owner}", ResourceWarning, source=self, stacklevel=2)
             self._life.last_work = self._close
             self.stop()
+            # Last: a filter may make an exception of it.
+            warnings.warn(f"unclosed {self._owner}", ResourceWarning, source=self, stacklevel=2)
 
     def is_current(self) -> bool:
         """Return whether the caller is in the thread of the loop, where nothing may wait for it."""

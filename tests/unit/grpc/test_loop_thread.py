@@ -1,6 +1,7 @@
 """A loop in a thread of its own, and the thread of the callbacks behind it."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
@@ -127,6 +128,21 @@ class TestAsking:
             future: Future[None] = thread.begin(work)
             with pytest.raises(error):
                 future.result(0)
+
+
+class TestDrops:
+    @pytest.mark.filterwarnings("error::ResourceWarning")
+    def test_a_thread_ends_although_its_warning_is_raised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        raised: list[object] = []
+        monkeypatch.setattr("sys.unraisablehook", lambda failed: raised.append(failed.exc_value))
+        thread = LoopThread("dropped", close=seven, owner="<owner>")
+        thread.run(seven())
+        runner = next(one for one in threading.enumerate() if one.name == "dropped")
+        del thread
+        gc.collect()
+        runner.join(WAIT)
+        assert not runner.is_alive()
+        assert [str(error) for error in raised] == ["unclosed <owner>"]
 
 
 class TestCallbacks:
