@@ -114,6 +114,7 @@ def shared(table: dict[str, str], number: int) -> dict[str, str]:
 
 
 def test_every_protocol_and_every_setting_of_http_has_a_row() -> None:
+    assert set(ASKING_FOR_ALL) <= set(CALLERS)
     # What other tests register comes behind.
     assert SERVER_PROTOCOLS[0] == "native"
     assert {way.protocol for way in WAYS.values()} == set(SERVER_PROTOCOLS[1:5])
