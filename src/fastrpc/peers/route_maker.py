@@ -1,7 +1,7 @@
 """Routes of the methods that a client calls, and the verb that each kind of method takes."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastrpc._core.base.histogram import CallTotals, default_registry
@@ -47,6 +47,14 @@ _STREAMED: "dict[str, frozenset[Kind]]" = {
 _VALUE_CODECS = frozenset(VALUE_CODECS.values())
 
 
+@cache
+def _definition_finder() -> "Callable[[Any], MethodDefinition]":
+    """Return `method_definition`: an import in each call would cost more than the rest of it."""
+    from fastrpc.rpc.service import method_definition
+
+    return method_definition
+
+
 class RouteMaker:
     """Makes the MethodRoute of a method when it is first called."""
 
@@ -77,9 +85,7 @@ class RouteMaker:
         with ShownAtProgram(hides_block=True):
             if isinstance(method, str):
                 return self._named_route(method, codec, "unary", self._protocol, self._payload)
-            from fastrpc.rpc.service import method_definition
-
-            definition = method_definition(method)
+            definition = _definition_finder()(method)
             if definition.kind not in _CALLED:
                 raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
             return self._route(definition, codec, self._protocol, self._payload)
@@ -95,9 +101,7 @@ class RouteMaker:
             if verb == "call":
                 kind = "client_stream"
         else:
-            from fastrpc.rpc.service import method_definition
-
-            definition = method_definition(method)
+            definition = _definition_finder()(method)
             kind = definition.kind
             if kind not in _STREAMED[verb]:
                 raise TypeError(f"{definition.full_name} {_VERBS[kind]}")

@@ -551,10 +551,12 @@ cdef object unmistakable(object error, Call call):
 
 
 cdef object twin_of(object error):
-    """Return a copy of an error without its traceback, so that one may be raised and one kept.
+    """Return a copy of an error without its traceback, so that one may be raised and one kept; None for None.
 
     Our errors and plain built-in ones are copied. Others are returned themselves, with their traceback.
     """
+    if error is None:
+        return None
     kind = type(error)
     is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
     # asyncio's errors by the name of their module, as this room does not import asyncio: CancelledError ends most
