@@ -24,7 +24,8 @@ cdef class GrpcRequests(Http2Connection):
         # Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`); None: none are trusted.
         object proxies
 
-        # The stream of the message that came although the pool had too little left for it: one at a time, or None.
+        # The stream of the message that came although the pool had too little left for it, or others wait before it: one
+        # at a time, or None.
         Http2Stream unpooled
 
         # The calls that stream, and the most of them.

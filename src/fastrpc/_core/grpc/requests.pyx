@@ -2,8 +2,8 @@
 
 ::
 
-    HEADERS ──► GrpcHead ──► a stream of messages: Gate.pass_in ──► DATA ──► messages ──► ServedStream
-                        └──► one message: DATA ──► message, and the end ──► Gate.pass_in
+    HEADERS ──► GrpcHead ──► a stream of messages: Gate.pass_known ──► DATA ──► messages ──► ServedStream
+                        └──► one message: DATA ──► message, and the end ──► Gate.pass_known
     RST_STREAM ──► Gate.cancel
 
 A request that does not come whole with its first DATA is listed until it is: its sender is judged before more of it is

@@ -2,9 +2,9 @@
 
 ::
 
-    bytes ──► Http2Connection ──► GrpcRequests ──► Gate.pass_in ──► handler
-                                                                      │ answer, fail, refuse, messages
-    bytes ◄── Http2Connection ◄── GrpcServedConnection ◄──────────────┘
+    bytes ──► Http2Connection ──► GrpcRequests ──► Gate.pass_known ──► handler
+                                                                         │ answer, fail, refuse, messages
+    bytes ◄── Http2Connection ◄── GrpcServedConnection ◄─────────────────┘
 
 A drain has two steps, as HTTP/2 has it: a GOAWAY with the highest id, so that a call under way is no last one too many, and
 behind the answer to a PING one with the last id that is taken. Calls above it are not processed.

@@ -7,7 +7,8 @@
            each step refuses the call or passes it on
 
 PROTOCOL.md, "Start", fixes the order. `guards` has the steps about callers, `admission` those about budgets. An engine
-passes in a method name, a timeout, metadata, a codec and a payload; the answer goes to its `ServedConnection`.
+passes in a method name, or the route that it found by one, a timeout, metadata, a codec and a payload; the answer goes to
+its `ServedConnection`.
 """
 
 from asyncio import tasks
