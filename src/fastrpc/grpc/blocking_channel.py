@@ -86,7 +86,10 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         self._thread.stop()
 
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool | None = False) -> None:
-        """Have a function called with the state of the connections, now and at each change."""
+        """Have a function called with the state of the connections, now and at each change.
+
+        A function that holds the channel keeps it until `unsubscribe` or `close`.
+        """
         self._watches[callback] = watch = _Watch(callback)
         watch.begin(self._thread, _follow(self._inner, self._states, watch.tell, bool(try_to_connect)))
 
