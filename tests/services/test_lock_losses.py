@@ -16,7 +16,7 @@ from tests.support.proxy import FaultProxy
 from tests.support.registry_servers import EtcdServer
 from tests.support.store_process import StoreProcess
 
-pytestmark = [pytest.mark.one_loop, pytest.mark.conformance]
+pytestmark = [pytest.mark.one_loop, pytest.mark.conformance, pytest.mark.measures]
 
 #: Locks that are held, and lost, at the same time.
 HOLDERS = 10
