@@ -7,7 +7,9 @@ waits so long.
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,5 +121,7 @@ PROGRAMS = {
 FIRST = ("go_mdns", "go_rpcx", "grpc_go_path", "h2spec_folder", "interop_programs")
 
 if __name__ == "__main__":
+    if shutil.which("go") is None:
+        sys.exit("Go is not installed; `make services` builds clients and servers in it")
     for name in FIRST:
         PROGRAMS[name].path()
