@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.go_programs import CACHE, GO, PROGRAMS, alone
+from tests.support.cache_folder import CACHE, alone
+from tests.support.go_programs import FIRST, GO, PROGRAMS
 from tests.support.registry_servers import (
     ConsulAgent,
     EtcdServer,
@@ -30,6 +31,16 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped where every server has to be there: {report.longrepr}"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test of every day whose program of Go would be built while it runs."""
+    for item in items:
+        late = set(getattr(item, "fixturenames", ())) & PROGRAMS.keys() - set(FIRST)
+        if late and item.get_closest_marker("conformance") is None:
+            raise pytest.UsageError(
+                f"{item.nodeid}: add {', '.join(late)} to FIRST of go_programs, or mark it conformance"
+            )
 
 
 def registry_fixtures(name: str, program: str, make: Callable[[str, Path], Any]) -> tuple[Any, Any, Any]:

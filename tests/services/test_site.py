@@ -21,7 +21,7 @@ import pytest
 import fastrpc
 from ci.site.definitions import public_names
 from ci.site.entries import MODULES
-from tests.support.go_programs import alone
+from tests.support.cache_folder import alone
 from tests.support.source_tree import ROOT
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -4,33 +4,20 @@ Run as a program, it builds those that `make services` needs: a first build take
 waits so long.
 """
 
-import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.cache_folder import CACHE, alone
 from tests.support.source_tree import ROOT
 
-__all__ = ["CACHE", "GHZ", "GO", "GRPC_PROGRAMS", "INTEROP", "PROGRAMS", "alone"]
-
-CACHE = ROOT / ".cache"
+__all__ = ["FIRST", "GHZ", "GO", "GRPC_PROGRAMS", "INTEROP", "PROGRAMS"]
 
 #: Programs are built by the installed Go, without a C compiler, whatever the user's settings.
 GO = {"GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-
-
-@contextlib.contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Hold back the other processes of a run that build the same in `.cache`."""
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)
