@@ -239,11 +239,11 @@ def until_leader(member: EtcdServer) -> None:
     raise AssertionError("the member does not answer")
 
 
-@pytest.fixture
-def guarded(etcd_path: str, tmp_path: Path) -> Iterator[EtcdServer]:
+@pytest.fixture(params=["etcd", pytest.param("etcd_new", marks=pytest.mark.conformance)])
+def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdServer]:
     """A member that asks for a login: `root`, `server` and `reader`."""
-    options = ["--auth-token", "simple"]
-    with EtcdServer(etcd_path, tmp_path, options=options).running() as server:
+    path, options = request.getfixturevalue(f"{request.param}_path"), ["--auth-token", "simple"]
+    with EtcdServer(path, tmp_path, options=options).running() as server:
         for user in ("root", "server", "reader"):
             server.ask("auth/user/add", {"name": user, "password": PASSWORD})
             server.ask("auth/role/add", {"name": user})

@@ -45,6 +45,11 @@ def refusal(code: int, message: str, field: str = "code") -> Reply:
     return answer({"error": message, "message": message, field: code}, status="400 Bad Request")
 
 
+def streamed_refusal(code: int, message: str) -> Reply:
+    """Return the answer of etcd 3.7 where it is a stream."""
+    return answer({"error": {"code": code, "message": message}}, status="401 Unauthorized")
+
+
 def lines(*results: Any) -> Reply:
     """Return the answer to a watch; text is sent as it is."""
 
@@ -62,10 +67,10 @@ def lines(*results: Any) -> Reply:
 CREATED = {"header": header(), "created": True}
 
 
-def backend(*servers: HostileHttpServer, has_user: bool = False) -> EtcdKeys:
+def backend(*servers: HostileHttpServer, has_user: bool = False, ttl_seconds: int = 10) -> EtcdKeys:
     places = [("127.0.0.1", int(server.place.partition(":")[2])) for server in servers]
     user = ("server", lambda: PASSWORD) if has_user else None
-    return EtcdKeys(EtcdAccess(places, user=user), FastrpcLayout("fastrpc"), 10)
+    return EtcdKeys(EtcdAccess(places, user=user), FastrpcLayout("fastrpc"), ttl_seconds)
 
 
 def ports(lookup: SingleLookup, wait_seconds: float = 0.0) -> list[int]:
@@ -185,6 +190,34 @@ def test_refusal_is_believed_only_after_a_new_login(field: str) -> None:
             "/v3/kv/range",
         ]
         assert ["two" in request for request in server.requests] == [False, False, False, False, True]
+        lookup.close()
+
+
+def test_renewal_with_a_token_that_ended_logs_in_again() -> None:
+    granted, written = answer({"ID": "7", "TTL": "2"}), answer({"header": header()})
+    renewed = answer({"result": {"ID": "7", "TTL": "2"}})
+    ended = streamed_refusal(16, "etcdserver: invalid auth token")
+    replies = (answer({"token": "one"}), granted, written, ended, answer({"token": "two"}), renewed, listing(1))
+    with HostileHttpServer(*replies) as server:
+        keys = backend(server, has_user=True, ttl_seconds=0)
+        lease = keys.open_lease("arith", Endpoint("tcp://10.0.0.1:1"))
+        lease.acquire()
+        assert lease.renew()
+        keys.close()
+        renewals = [request for request in server.requests if "keepalive" in request]
+        assert ["two" in request for request in renewals] == [False, True]
+
+
+def test_watch_with_a_token_that_ended_logs_in_again() -> None:
+    reason = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"
+    ended = lines({"created": True, "canceled": True, "cancel_reason": reason})
+    watched = lines(CREATED, {"events": [{"kv": pair(2, 6)}]})
+    with HostileHttpServer(
+        answer({"token": "one"}), listing(1), ended, answer({"token": "two"}), watched
+    ) as server:
+        lookup = backend(server, has_user=True).open_lookup("arith")
+        assert ports(lookup) == [1]
+        assert ports(lookup, 5.0) == [1, 2]
         lookup.close()
 
 

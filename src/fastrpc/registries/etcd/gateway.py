@@ -92,11 +92,12 @@ class _Failure(msgspec.Struct):
     code: int = 0
     grpc_code: int = 0
     message: str = ""
+    #: The whole failure where the answer is a stream, as that to a renewal; else its text again in old versions.
+    error: "_Failure | str" = ""
 
 
-class _Line(msgspec.Struct):
+class _Line(_Failure):
     result: _Changes | None = None
-    error: _Failure | None = None
 
 
 class _Login(msgspec.Struct):
@@ -261,6 +262,7 @@ class Gateway:
 
     def refusal(self, failure: _Failure) -> StoreError:
         """Return the error for an answer that refuses."""
+        failure = failure.error if isinstance(failure.error, _Failure) else failure
         code = failure.code or failure.grpc_code or Status.UNKNOWN
         is_final = code in _FINAL and "too many requests" not in failure.message
         # A server's text, escaped for printing.
@@ -309,15 +311,14 @@ class KeyWatch:
             if not line:
                 raise HttpError("the watch ended")
             found = decoded(line, _Line, strict=False)
-        if found.error is not None or found.result is None:
-            raise self._gateway.refusal(found.error or _Failure())
-        result = found.result
+        if (result := found.result) is None:
+            raise self._gateway.refusal(found)
         if result.compact_revision:
             raise CompactedError("the revision is compacted", oldest=result.compact_revision)
         if result.canceled:
-            is_refused = "permission" in result.cancel_reason.lower()
-            code = Status.PERMISSION_DENIED if is_refused else Status.UNAVAILABLE
             text = f"the watch was canceled: {result.cancel_reason}"
+            is_refused = any(word in text.lower() for word in ("permission", "auth token"))
+            code = Status.PERMISSION_DENIED if is_refused else Status.UNAVAILABLE
             raise self._gateway.refusal(_Failure(code, message=text))
         if not (result.events or result.created):
             # Not that of a line with changes: etcd may have more of its revisions.
