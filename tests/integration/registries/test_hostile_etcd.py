@@ -197,7 +197,15 @@ def test_renewal_with_a_token_that_ended_logs_in_again() -> None:
     granted, written = answer({"ID": "7", "TTL": "2"}), answer({"header": header()})
     renewed = answer({"result": {"ID": "7", "TTL": "2"}})
     ended = streamed_refusal(16, "etcdserver: invalid auth token")
-    replies = (answer({"token": "one"}), granted, written, ended, answer({"token": "two"}), renewed, listing(1))
+    replies = (
+        answer({"token": "one"}),
+        granted,
+        written,
+        ended,
+        answer({"token": "two"}),
+        renewed,
+        listing(1),
+    )
     with HostileHttpServer(*replies) as server:
         keys = backend(server, has_user=True, ttl_seconds=0)
         lease = keys.open_lease("arith", Endpoint("tcp://10.0.0.1:1"))
