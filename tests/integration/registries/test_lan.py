@@ -22,7 +22,6 @@ from fastrpc.registries.lan import node as nodes
 from fastrpc.registries.lan.backend import LanBackend
 from fastrpc.registries.lan.datagrams import ANNOUNCE, NO_NONCE, LanDatagram, bodies_of, signed_datagram
 from fastrpc.registries.lan.keys import add_key, open_keys, read_keys, sign_with_last
-from fastrpc.registries.lan.members import RECORD_SECONDS
 from fastrpc.registries.lan.multicast import GROUP_4, PORT
 from fastrpc.registries.lan.node import LanNode
 from tests.support.program import Program
@@ -320,10 +319,10 @@ async def test_server_that_is_killed_is_gone_in_time(opened: Any, tmp_path: Path
             assert time.monotonic() - started < 2.0
             program.signal(signal.SIGKILL)
             killed = time.monotonic()
-            async with asyncio.timeout(RECORD_SECONDS + 5):
+            async with asyncio.timeout(20):
                 while watch.latest.endpoints:
                     await anext(watch)
-            assert time.monotonic() - killed < RECORD_SECONDS + 1.5
+            assert time.monotonic() - killed <= 15.0
 
 
 @pytest.mark.measures

@@ -58,7 +58,7 @@ SETTLE_SECONDS = 0.15
 GOODBYES, GOODBYE_SECONDS = 3, 0.05
 
 #: Seconds between two searches for records that have ended.
-EXPIRE_SECONDS = 0.5
+EXPIRE_SECONDS = 0.25
 
 #: Datagrams that are read in a tenth of a second; the system drops the rest.
 TURN_DATAGRAMS, TURN_SECONDS = 2_000, 0.1
