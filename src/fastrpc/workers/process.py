@@ -53,6 +53,8 @@ class ServingProcess:
         self._open_listener = open_listener
         self._on_leaving = on_leaving
         self._stops = 0
+        # Whether a client may have called it: from the first address on, before the registry has answered.
+        self._has_opened = False
         self._has_started = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
@@ -144,6 +146,7 @@ class ServingProcess:
                 self._report(server, addresses)
                 self._has_started = True
                 await self._asked.wait()
+            if self._has_opened:
                 self._on_leaving()
                 is_clean = await _unless(self._urged, server.drain())
                 if is_clean is not None:
@@ -162,6 +165,7 @@ class ServingProcess:
             raise NothingToServeError
         if self._plan.beside is not None:
             await server.hold(self._plan.beside(server))
+        self._has_opened = True
         return await self._open_listener(server)
 
     def _report(self, server: Server, addresses: list[str]) -> None:

@@ -126,10 +126,22 @@ class Supervisor:
     def _run(self) -> ExitCode:
         if self._plan.workers > 1:
             warn_of_collectors()
-        self._start_all()
-        if self._must_stop():
+        if not self._start():
             self._quit()
             return ExitCode.INTERRUPTED
+        if not self._must_stop():
+            self._serve()
+        if self._successor is None:
+            self._systemd.tell("STOPPING=1")
+        else:
+            self._give_way(self._successor)
+        return self._drain()
+
+    def _start(self) -> bool:
+        """Start all processes; return False if a signal arrived before a client could know of the program."""
+        self._start_all()
+        if self._must_stop():
+            return False
         self._listeners.services.listen()
         if not self._listeners.are_taken:
             self._spread.accept()
@@ -138,9 +150,11 @@ class Supervisor:
         # Behind everything else that may fail: it replaces the records of a program that is taken over.
         if not self._must_stop():
             self._announce()
-        if self._must_stop():
-            self._quit()
-            return ExitCode.INTERRUPTED
+        # Clients may have found it in the registry already. If another program serves, they call that one.
+        return not self._must_stop() or (self._is_announced and not self._listeners.are_taken)
+
+    def _serve(self) -> None:
+        """Serve until a signal arrives or another program takes over."""
         self._take_place()
         self._is_serving = True
         for address in self._listeners.services.addresses:
@@ -155,11 +169,6 @@ class Supervisor:
             self._restart_due()
             self._rolling.go_on()
             self._spread.balance()
-        if self._successor is None:
-            self._systemd.tell("STOPPING=1")
-        else:
-            self._give_way(self._successor)
-        return self._drain()
 
     # Starting
 
@@ -182,6 +191,10 @@ class Supervisor:
             self._services = Started(**(self._crew.workers[0].started or {}))
             self._crew.start(self._announcer)
             self._await_started([self._announcer])
+
+    @property
+    def _is_announced(self) -> bool:
+        return self._announcer is not None and self._announcer.channel is not None
 
     def _await_started(self, processes: list[WorkerRecord]) -> None:
         while not self._must_stop() and not all(process.started for process in processes):

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,34 @@ if __name__ == "__main__":
     )))
 """
 
+#: Its registry never says whether it took the record.
+UNANSWERED = """
+import asyncio
+import contextlib
+import sys
+
+import fastrpc
+from serving import Work
+
+
+class Unanswered:
+    @contextlib.asynccontextmanager
+    async def register(self, service, endpoint):
+        print("registers", endpoint, flush=True)
+        await asyncio.Event().wait()
+        yield
+
+    def watch(self, service):
+        raise NotImplementedError
+
+    async def aclose(self):
+        pass
+
+
+if __name__ == "__main__":
+    fastrpc.serve(Work, address="tcp://127.0.0.1:0", registry=Unanswered(), workers=int(sys.argv[1]))
+"""
+
 SIMPLE = """
 import fastrpc
 import sys
@@ -70,6 +99,7 @@ if __name__ == "__main__":
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "serving.py").write_text(SERVE)
     (tmp_path / "simple.py").write_text(SIMPLE)
+    (tmp_path / "unanswered.py").write_text(UNANSWERED)
     return tmp_path
 
 
@@ -143,6 +173,17 @@ def test_record_is_taken_out_before_calls_are_told_of_the_drain(
             assert client.call("work.where") > 0
             assert "told" not in program.output
             program.wait_output("told")
+        assert program.wait().code == 0
+
+
+def test_calls_finish_when_it_is_stopped_before_the_registry_has_answered(folder: Path, workers: int) -> None:
+    with Program(["unanswered.py", str(workers)], folder) as program:
+        address = program.wait_output(r"^registers (\S+)$")[1]
+        with SyncClient(address) as client, ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(client.call, "work.until_drained")
+            program.wait_output("begun")
+            program.signal(signal.SIGTERM)
+            assert answer.result() == "finished"
         assert program.wait().code == 0
 
 
