@@ -40,8 +40,10 @@ with open_registry(sys.argv[1]).register("mortal", Endpoint("tcp://127.0.0.1:100
 """
 
 WORKERS = """
-import sys
+import logging, sys
 import fastrpc
+
+logging.basicConfig(level=logging.INFO)
 
 @fastrpc.service(sys.argv[2])
 class Waiting:
@@ -312,7 +314,8 @@ class TestRpcxLayout:
     ) -> None:
         (tmp_path / "serving.py").write_text(WORKERS)
         with Program(["serving.py", f"{consul.url}?layout=rpcx", service], tmp_path) as program:
-            await until_value(consul, service, lambda found: found is not None)
+            # The key is there a moment before its writer knows of it; a drain in this moment withdraws the key at once.
+            await asyncio.to_thread(program.wait_errors, "registered at")
             program.signal(signal.SIGTERM)
             await until_value(consul, service, is_inactive)
             await until_value(consul, service, lambda found: found is None)
