@@ -104,9 +104,10 @@ cdef class ClientStream(StreamChannel):
 
     def _end_sending(self, error):
         """Notify senders that nothing can be sent any more."""
-        if error is None:
+        cdef bint is_fresh = error is None
+        if is_fresh:
             error = StreamEndedError(f"{self.origin.route.method}: the server ended the stream")
-        self.end_output(error)
+        self.end_output(error, is_fresh)
 
     def _kept(self, error):
         """Return an error like this one: a stream keeps no raised error, which would hold the stream."""

@@ -141,7 +141,7 @@ cdef class GrpcRequests(Http2Connection):
         """Return whether the connection has a place for the call; REFUSED_STREAM: it was not looked at."""
         cdef ServedConnection connection = self.connection
         cdef MethodRoute route = call.route
-        cdef Py_ssize_t calls = len(connection.held or ()) + len(connection.queue or ())
+        cdef Py_ssize_t calls = connection.calls_under_way()
         if calls >= self.gate.concurrent_calls:
             # Cancelled ones whose handlers have not ended count, too.
             text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"

@@ -173,7 +173,7 @@ cdef class Gate(Guards):
     cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1:
         """Refuse a call over a limit of its connection, as `CalleeStates` does. A call of a lost peer is only counted."""
         cdef ServedConnection connection = call.connection
-        cdef Py_ssize_t calls = len(connection.held or ()) + len(connection.queue or ())
+        cdef Py_ssize_t calls = connection.calls_under_way()
         cdef bytes metadata = call.received_metadata
         call.route = self.routes.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
         if connection.is_closed:

@@ -161,6 +161,10 @@ cdef class ServedConnection:
 
     cdef inline int64_t _sum(self) noexcept
 
+    # The calls that count against `Limits.concurrent_calls`.
+    cdef inline Py_ssize_t calls_under_way(self) except -1:
+        return (0 if self.held is None else len(self.held)) + (0 if self.queue is None else len(self.queue))
+
     # The interface of an engine. One in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, a compiled one
     # these steps with the prefix `do_`. Errors of the former go to `crash`: the caller is in the middle of its own
     # work.

@@ -99,7 +99,7 @@ cdef class StreamChannel(Timed):
     cdef int send_payload(self, bytes payload) except -1
     cdef object wait_room(self)
     cdef int pack(self, object compressor, bytes payload) except -1
-    cdef int end_output(self, object error) except -1
+    cdef int end_output(self, object error, bint is_fresh=*) except -1
     cdef object wrapped_for_sending(self, object message)
 
     # The end of both.

@@ -306,14 +306,17 @@ cdef class StreamChannel(Timed):
             packing.stop()
         return 0
 
-    cdef int end_output(self, object error) except -1:
-        """Nothing more can be sent: senders are told the error, None stands for their own end. The first one counts."""
+    cdef int end_output(self, object error, bint is_fresh=False) except -1:
+        """Nothing more can be sent: senders are told the error, None stands for their own end. The first one counts.
+
+        One that is fresh was made for this, and is raised nowhere else.
+        """
         if error is not None:
             self._drop_packing()
         if self.output_ended:
             return 0
         self.output_ended = True
-        self.output_error = twin_of(error)
+        self.output_error = error if is_fresh else twin_of(error)
         self.call.waits_to_send = False
         return self.wake_sender()
 
