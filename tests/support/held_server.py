@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import fastrpc
-from fastrpc import HTTP, TLS, Admission, Limits, ServerConfig
+from fastrpc import HTTP, TLS, Admission, Keepalive, Limits, ServerConfig
 from fastrpc.limits import ConcurrencyLimit
 
 __all__ = ["HELD_SECONDS", "Held"]
@@ -92,6 +92,7 @@ def _config(options: dict[str, Any]) -> ServerConfig:
         limits=Limits(concurrent_calls=options.get("calls", Limits().concurrent_calls)),
         protocols=("native", "http", "rpcx", "grpc"),
         http=HTTP(jsonrpc=True, websocket=True),
+        keepalive=Keepalive(interval=options.get("silence", Keepalive().interval)),
         tls=TLS(cert_file=cert_file, key_file=key_file) if cert_file else None,
         spin_microseconds=options.get("spin", 0),
     )
