@@ -13,7 +13,7 @@ CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h') setup.py
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint guard bench promises compare services fuzz soak sanitize coverage wheel wheels ci-wheels cross-check release-check docs clean distclean
+.PHONY: help build demo test slow lint guard bench promises compare services fuzz soak sanitize coverage wheel wheels ci-wheels cross-check release-check docs clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,8 +23,11 @@ build: $(BUILT) ## set up .venv and compile the core in place
 demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
-test: $(BUILT) ## run the tests but those of lint, services and promises; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest --ignore=tests/services $(shell sed s/^/--ignore=/ ci/own_tests.txt) -n 6 --dist worksteal -m "not measures" -rsfE --durations=10 $(ARGS)
+test: $(BUILT) ## run the tests but those of slow, lint, services and promises; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
+	$(python) -m pytest --ignore=tests/services $(shell sed s/^/--ignore=/ ci/own_tests.txt) -n 6 --dist worksteal -m "not measures and not slow" -rsfE --durations=10 $(ARGS)
+
+slow: $(BUILT) ## run the tests that take a second of processor time and more, which tests/slow_tests.txt names
+	$(python) -m pytest $(shell sed s/::.*// tests/slow_tests.txt | uniq) -n 6 --dist worksteal -m slow -rsfE $(ARGS)
 
 lint: $(BUILT) ## check style, types, stubs, documents and the rules of the tree
 	ci/lint

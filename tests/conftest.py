@@ -1,6 +1,7 @@
 """What all tests share: the scale of a run and its printed facts."""
 
 import faulthandler
+import functools
 import gc
 import math
 import os
@@ -18,6 +19,7 @@ import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support import unpickling
+from tests.support.pairwise import left_out
 from tests.support.planted import told
 from tests.support.source_tree import tree
 
@@ -32,7 +34,7 @@ SEED = int(os.environ["FASTRPC_TEST_SEED"]) if "FASTRPC_TEST_SEED" in os.environ
 SHARE_OF_EXAMPLES = 0.3
 SHARE = 0.05
 
-#: Whether this run tries only these shares.
+#: Whether this run tries only these shares, and of the cases of a test those that `tests.support.pairwise` chooses.
 IS_SHARE = SCALE <= 1 and SEED is None
 
 #: A test that takes this long hangs: the stacks of all threads are printed, and the run ends.
@@ -44,6 +46,12 @@ MOST_COUNTERS = 200
 #: How often the guard against that is set anew. Pytest's own is set for every test, and each time starts and ends a
 #: thread, for which a busy machine takes milliseconds.
 GUARD_SECONDS = 60.0
+
+
+@functools.cache
+def slow_tests() -> frozenset[str]:
+    """Return the names of the tests that `make test` leaves out; `ci/slow_tests` finds them."""
+    return frozenset((Path(__file__).parent / "slow_tests.txt").read_text(encoding="utf-8").split())
 
 
 class Scale:
@@ -196,6 +204,21 @@ def pytest_runtest_makereport(
 def pytest_collection() -> None:
     """Let the collector rest: it would look at the thousands of tests again and again, and find nothing to free."""
     gc.disable()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests that take long."""
+    if item.nodeid.partition("[")[0] in slow_tests():
+        item.add_marker("slow")
+
+
+# Behind the choice of the command line: a case that it names is tried.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if IS_SHARE:
+        others = left_out(items)
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
 
 
 def pytest_collection_finish() -> None:

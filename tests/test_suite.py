@@ -24,6 +24,16 @@ def test_each_integration_test_file_has_a_name_of_its_own() -> None:
     assert twice == []
 
 
+def test_every_slow_test_is_there_and_named_once() -> None:
+    names = (TESTS / "slow_tests.txt").read_text(encoding="utf-8").splitlines()
+    assert names == sorted(set(names))
+    for name in names:
+        path, *parts = name.split("::")
+        source = (ROOT / path).read_text(encoding="utf-8")
+        # A state machine of hypothesis has its `runTest` from there.
+        assert all(re.search(rf"\b{part}\b", source) for part in parts if part != "runTest"), name
+
+
 def test_no_test_unfreezes_what_the_collector_need_not_look_at() -> None:
     """The collected tests are frozen; a collection that looks at them takes half a second, and many tests collect."""
     files = [

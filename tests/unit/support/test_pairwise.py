@@ -1,0 +1,57 @@
+"""The choice of cases for a normal run."""
+
+from itertools import product
+
+import pytest
+
+from tests.support.pairwise import LOOP, chosen_cases, covering
+
+
+def cases(**sizes: int) -> dict[str, dict[str, int]]:
+    """Return all cases of a test whose parameters have so many values."""
+    values = product(*(range(size) for size in sizes.values()))
+    return {f"test[{case}]": dict(zip(sizes, case, strict=True)) for case in values}
+
+
+def test_all_values_of_one_parameter_are_tried() -> None:
+    assert len(chosen_cases(cases(protocol=7))) == 7
+
+
+def test_all_pairs_of_two_parameters_are_tried() -> None:
+    assert len(chosen_cases(cases(protocol=7, caller=3))) == 21
+
+
+@pytest.mark.parametrize("sizes", [(7, 3, 3), (7, 6, 5, 2), (2, 2, 2, 2, 2)])
+def test_each_pair_of_many_parameters_is_tried_by_a_part_of_the_cases(sizes: tuple[int, ...]) -> None:
+    every = cases(**{f"p{number}": size for number, size in enumerate(sizes)})
+    chosen = [every[name] for name in chosen_cases(every)]
+    for one, other in product(range(len(sizes)), repeat=2):
+        wanted = {(case[f"p{one}"], case[f"p{other}"]) for case in every.values()}
+        assert {(case[f"p{one}"], case[f"p{other}"]) for case in chosen} == wanted
+    assert len(chosen) <= 0.75 * len(every)
+
+
+def test_half_of_the_cases_run_under_each_loop() -> None:
+    every = cases(protocol=10, caller=10, **{LOOP: 2})
+    chosen = chosen_cases(every)
+    assert len(chosen) == 100
+    assert 30 <= sum(every[name][LOOP] for name in chosen) <= 70
+
+
+def test_one_case_is_tried_under_both_loops() -> None:
+    assert len(chosen_cases(cases(**{LOOP: 2}))) == 2
+
+
+def test_the_choice_does_not_depend_on_the_order_of_the_cases() -> None:
+    every = cases(protocol=7, caller=3, kind=4)
+    assert chosen_cases(dict(reversed(every.items()))) == chosen_cases(every)
+
+
+def test_parameters_that_go_together_are_all_tried() -> None:
+    # As of `parametrize("method, answer", …)`, which gives both the same index.
+    together = {f"test[{index}]": {"method": index, "answer": index} for index in range(5)}
+    assert chosen_cases(together) == set(together)
+
+
+def test_no_cases_are_no_choice() -> None:
+    assert covering({}) == set()
