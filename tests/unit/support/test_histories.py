@@ -1,0 +1,38 @@
+"""What a history takes from the changes that the store has kept."""
+
+from typing import Any
+
+from tests.support.histories import History
+
+
+def put(value: int, call: int, back: int, **told: Any) -> dict[str, Any]:
+    """Return a write of the first key."""
+    place = {"client": 0, "call": call, "return": back, "kind": "put"}
+    return place | {"do": [{"key": 0, "value": value}], "outcome": "unknown"} | told
+
+
+def get(revision: int, call: int, back: int) -> dict[str, Any]:
+    """Return a read of the first key."""
+    items = [{"value": 1, "revision": revision, "created": 1}]
+    place = {"client": 1, "call": call, "return": back, "kind": "get"}
+    return place | {"read": [0], "items": items, "outcome": "done"}
+
+
+def test_write_without_an_answer_returns_with_the_first_answer_that_tells_of_it_or_of_a_later_one() -> None:
+    later = put(2, 70, 80, outcome="done", revision=6)
+    history = History(operations=[put(1, 10, 0), get(4, 20, 30), get(5, 60, 90), later])
+    history.resolve({5: {0: 1}, 6: {0: 2}})
+    written = history.operations[0]
+    assert (written["outcome"], written["revision"], written["return"]) == ("done", 5, 80)
+
+
+def test_answer_before_the_call_of_a_write_tells_nothing_of_it() -> None:
+    history = History(operations=[get(7, 1, 5), put(1, 10, 0)])
+    history.resolve({5: {0: 1}})
+    assert history.operations[1]["return"] == 0
+
+
+def test_write_that_the_store_has_not_kept_is_left_out() -> None:
+    history = History(operations=[put(1, 10, 0)])
+    history.resolve({})
+    assert (history.operations, history.unknown) == ([], 1)
