@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -12,6 +12,7 @@ from fastrpc.coordination import Item, Store
 from tests.conftest import Scale
 from tests.support.histories import Faults, History, run_clients, verdict
 from tests.support.proxy import FaultProxy
+from tests.support.quorums import Quorum, consul_quorum, etcd_quorum
 from tests.support.registry_servers import ConsulAgent, EtcdServer
 from tests.support.store_process import StoreProcess
 
@@ -19,6 +20,9 @@ pytestmark = [pytest.mark.one_loop, pytest.mark.conformance]
 
 CLIENTS = 8
 OPERATIONS = 200
+
+#: Consul does not tell later which of the unknown writes it did: few are left after the longest fault.
+OF_CONSUL: Final[dict[str, Any]] = {"is_exact": False, "patience": 10.0}
 
 PLANTED = Path(__file__).parents[1] / "support" / "planted_store.py"
 
@@ -30,17 +34,19 @@ async def made(
     base: str = "",
     can_restart: bool = True,
     is_exact: bool = True,
+    patience: float = 0.5,
     wrap: Callable[[Store], Any] = lambda store: store,
 ) -> History:
-    """Return a history of clients of a server that runs, each with a link of its own."""
-    scheme, _, place = server.url.partition("://")
+    """Return a history of clients of a server, or of the members of a cluster, each with a link of its own."""
+    members, links = (server.members, server.links) if isinstance(server, Quorum) else ([server], [])
     history = History(is_exact=is_exact)
     async with AsyncExitStack() as stack:
-        proxies = [await stack.enter_async_context(FaultProxy(f"tcp://{place}")) for _ in range(CLIENTS)]
-        urls = [proxy.address.replace("tcp", scheme) + base for proxy in proxies]
-        faults = Faults(server, proxies, chance, can_restart)
-        # Consul does not tell later which of the unknown writes it did: few are left after the longest fault.
-        patience = 0.5 if is_exact else 2.0
+        proxies, urls = [], []
+        for number in range(CLIENTS):
+            scheme, _, place = members[number % len(members)].url.partition("://")
+            proxies.append(await stack.enter_async_context(FaultProxy(f"tcp://{place}")))
+            urls.append(proxies[-1].address.replace("tcp", scheme) + base)
+        faults = Faults(server, [*proxies, *links], chance, can_restart)
         await run_clients(
             urls,
             history,
@@ -78,9 +84,27 @@ async def test_consul_is_linearizable(
     for number in range(scale(1)):
         # It forgets everything when it is killed.
         history = await made(
-            own_consul, scale.random(number), base=f"?base={number}", can_restart=False, is_exact=False
+            own_consul, scale.random(number), base=f"?base={number}", can_restart=False, **OF_CONSUL
         )
         assert await verdict(judge, history, tmp_path) == "Ok"
+
+
+async def test_three_members_of_etcd_are_linearizable(
+    judge: Path, etcd_path: str, tmp_path: Path, scale: Scale
+) -> None:
+    async with etcd_quorum(etcd_path, tmp_path, scale.random(3)) as quorum:
+        for number in range(scale(2)):
+            history = await made(quorum, scale.random(number), base=f"?base={number}")
+            assert await verdict(judge, history, tmp_path) == "Ok"
+
+
+async def test_three_servers_of_consul_are_linearizable(
+    judge: Path, consul_path: str, tmp_path: Path, scale: Scale
+) -> None:
+    async with consul_quorum(consul_path, tmp_path, scale.random(4)) as quorum:
+        for number in range(scale(1)):
+            history = await made(quorum, scale.random(number), base=f"?base={number}", **OF_CONSUL)
+            assert await verdict(judge, history, tmp_path) == "Ok"
 
 
 async def test_read_before_the_commit_is_found(judge: Path, tmp_path: Path, scale: Scale) -> None:
@@ -117,5 +141,5 @@ class StaleReads:
 async def test_stale_read_is_found(
     judge: Path, own_consul: ConsulAgent, tmp_path: Path, scale: Scale
 ) -> None:
-    history = await made(own_consul, scale.random(1), can_restart=False, is_exact=False, wrap=StaleReads)
+    history = await made(own_consul, scale.random(1), can_restart=False, wrap=StaleReads, **OF_CONSUL)
     assert await verdict(judge, history, tmp_path) == "Illegal"

@@ -249,10 +249,14 @@ class FaultProxy:
     """Listens for a client and connects to `target` for each connection.
 
     `target` is `tcp://host:port` or `unix:///path`; the proxy listens on the same kind of socket.
+
+    Args:
+        place: host and port of a proxy for TCP; the system gives port 0 a free one.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, place: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.target = target
+        self._place = place
         self._listener: socket.socket | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._handlers: set[asyncio.Task[None]] = set()
@@ -276,7 +280,7 @@ class FaultProxy:
             self._listener.listen(BACKLOG)
             self.address = f"unix://{path}"
         else:
-            self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+            self._listener = socket.create_server(self._place, backlog=BACKLOG)
             host, port = self._listener.getsockname()
             self.address = f"tcp://{host}:{port}"
         self._listener.setblocking(False)

@@ -39,30 +39,31 @@ def registry_program(name: str) -> str | None:
 
 
 class ConsulAgent(KeptProcess):
-    """A Consul agent that is its own server and forgets everything when it is killed."""
+    """A Consul agent; unless `kind` says otherwise its own server, which forgets everything when it is killed."""
 
     def __init__(self, program: str, folder: Path, *, configuration: str | None = None) -> None:
         super().__init__(folder / "consul.log")
         self._program = program
         self._configuration = configuration
-        #: HTTP, server, serf LAN and serf WAN.
-        self._ports = free_ports(4)
+        names = ("http", "server", "serf-lan", "serf-wan")
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        #: The options that tell what it is.
+        self.kind = ["-dev", "-bind=127.0.0.1"]
 
     @property
     def port(self) -> int:
-        return self._ports[0]
+        return self.ports["http"]
 
     @property
     def url(self) -> str:
         return f"consul://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
-        names = ("http", "server", "serf-lan", "serf-wan")
-        options = [f"-{name}-port={port}" for name, port in zip(names, self._ports, strict=True)]
+        options = [f"-{name}-port={port}" for name, port in self.ports.items()]
         if self._configuration is not None:
             options.append(f"-hcl={self._configuration}")
-        fixed = ["-dev", "-bind=127.0.0.1", "-log-level=warn", "-dns-port=-1", "-grpc-port=-1"]
-        return [self._program, "agent", *fixed, *options]
+        fixed = ["-log-level=warn", "-dns-port=-1", "-grpc-port=-1"]
+        return [self._program, "agent", *self.kind, *fixed, *options]
 
     def is_ready(self) -> bool:
         try:
@@ -97,7 +98,9 @@ class EtcdServer(KeptProcess):
         self.data = folder / "etcd.data"
         self.port, self.peer_port = free_ports(2)
         self._scheme = "https" if tls else "http"
-        #: The members of its cluster, by their peer ports.
+        #: The port at which other members find it: its own, or that of a proxy.
+        self.reached_port = self.peer_port
+        #: The members of its cluster, by the ports at which they are found.
         self.peer_ports = [self.peer_port]
 
     @property
@@ -106,11 +109,12 @@ class EtcdServer(KeptProcess):
 
     def command(self) -> list[str]:
         client, peer = f"{self._scheme}://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer_port}"
+        reached = f"http://127.0.0.1:{self.reached_port}"
         cluster = ",".join(f"member-{port}=http://127.0.0.1:{port}" for port in self.peer_ports)
         return [
-            *(self._program, "--name", f"member-{self.peer_port}", "--data-dir", str(self.data)),
+            *(self._program, "--name", f"member-{self.reached_port}", "--data-dir", str(self.data)),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
-            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", reached),
             *("--initial-cluster", cluster, "--unsafe-no-fsync", "--log-level", "error", *self._options),
         ]
 
