@@ -13,7 +13,7 @@ from tests.conftest import Scale
 from tests.support.histories import Faults, History, verdict
 from tests.support.program import Program
 from tests.support.proxy import FaultProxy
-from tests.support.registry_servers import EtcdServer
+from tests.support.registry_servers import ConsulAgent, EtcdServer
 from tests.support.store_process import StoreProcess
 
 pytestmark = [pytest.mark.one_loop, pytest.mark.conformance]
@@ -24,8 +24,19 @@ HOLDER = Path(__file__).parents[1] / "support" / "lock_holder.py"
 #: Faults of a history.
 FAULTS = 12
 
+#: What holders do.
+KINDS = {"hold", "look", "write", "release"}
 
-async def made(server: Any, folder: Path, chance: random.Random, ttl: int, mistake: str = "none") -> History:
+
+async def made(
+    server: Any,
+    folder: Path,
+    chance: random.Random,
+    ttl: int,
+    mistake: str = "none",
+    *,
+    can_restart: bool = True,
+) -> History:
     """Return a history of holders in processes of their own, each with a link of its own."""
     scheme, _, place = server.url.partition("://")
     files = [folder / f"holder-{number}" for number in range(HOLDERS)]
@@ -41,7 +52,7 @@ async def made(server: Any, folder: Path, chance: random.Random, ttl: int, mista
                 )
                 for proxy, file in zip(proxies, files, strict=True)
             ]
-            faults = Faults(server, proxies, chance, holders=programs, ttl=ttl)
+            faults = Faults(server, proxies, chance, can_restart, programs, ttl)
             for _ in range(FAULTS):
                 await faults.once()
             await asyncio.sleep(ttl)
@@ -55,23 +66,43 @@ async def made(server: Any, folder: Path, chance: random.Random, ttl: int, mista
 
 
 async def test_lock_of_a_store_has_one_holder(judge: Path, tmp_path: Path, scale: Scale) -> None:
+    kinds = set()
     for number in range(scale(6)):
         folder = tmp_path / str(number)
         folder.mkdir()
         with StoreProcess(folder).running() as server:
             history = await made(server, folder, scale.random(number), ttl=1)
-        assert {one["kind"] for one in history.operations} == {"hold", "look", "write", "release"}
         assert await verdict(judge, history, folder) == "Ok"
+        kinds |= history.kinds()
+    # On a busy machine all holds of one history may be cut off.
+    assert kinds == KINDS
 
 
 async def test_lock_of_etcd_has_one_holder(
     judge: Path, own_etcd: EtcdServer, tmp_path: Path, scale: Scale
 ) -> None:
+    kinds = set()
     for number in range(scale(2)):
         folder = tmp_path / str(number)
         folder.mkdir()
         history = await made(own_etcd, folder, scale.random(number), ttl=2)
         assert await verdict(judge, history, folder) == "Ok"
+        kinds |= history.kinds()
+    assert kinds == KINDS
+
+
+async def test_lock_of_consul_has_one_holder(
+    judge: Path, own_consul: ConsulAgent, tmp_path: Path, scale: Scale
+) -> None:
+    kinds = set()
+    for number in range(scale(1)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        # It forgets everything when it is killed.
+        history = await made(own_consul, folder, scale.random(number), ttl=10, can_restart=False)
+        assert await verdict(judge, history, folder) == "Ok"
+        kinds |= history.kinds()
+    assert kinds == KINDS
 
 
 @pytest.mark.parametrize("mistake", ["no second look", "same token", "late lease"])

@@ -90,6 +90,10 @@ class History:
             behind = (back for revision, back in told if revision >= one["revision"] and back > one["call"])
             one["return"] = min(behind, default=0)
 
+    def kinds(self) -> set[str]:
+        """Return the kinds of its operations."""
+        return {str(one["kind"]) for one in self.operations}
+
     def outcomes(self) -> dict[str, int]:
         """Return how many operations had each outcome."""
         found = [one["outcome"] for one in self.operations]
