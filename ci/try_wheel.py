@@ -1,9 +1,17 @@
-"""Try an installed wheel, with what it declares to need and nothing else: run by ci/wheel in an empty environment."""
+"""Try an installed wheel, with what it declares to need and nothing else: run by ci/wheel in an empty environment.
+
+Given the README, with the extra `cli` installed, it runs the first service there as printed.
+"""
 
 import asyncio
 import importlib
+import os
 import pkgutil
+import re
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import fastrpc
 from fastrpc import _core
@@ -23,6 +31,25 @@ async def call_over_tcp() -> int:
             return await client.call(Arith.mul, 6, 7)
 
 
+def run_first_service(readme: Path) -> None:
+    """Run the blocks of the README's first service, and compare what they print."""
+    section = readme.read_text().partition("## First service")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (script,) = (text for language, text in blocks if language == "sh")
+    (printed,) = (text for language, text in blocks if language == "text")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with tempfile.TemporaryDirectory() as folder:
+        for language, text in blocks:
+            if language == "python":
+                Path(folder, text.split()[1]).write_text(text)
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+    if done.stdout != printed:
+        sys.exit(f"wheel: the README's first service printed\n{done.stdout}{done.stderr}")
+    print("wheel: the README's first service prints what the README says")
+
+
 def main() -> None:
     walked = pkgutil.walk_packages(_core.__path__, "fastrpc._core.")
     modules = [found.name for found in walked if not found.ispkg]
@@ -34,6 +61,8 @@ def main() -> None:
     print(
         f"wheel: {len(modules)} compiled modules of {fastrpc.__file__} load, and a call over tcp is answered"
     )
+    for readme in sys.argv[1:]:
+        run_first_service(Path(readme))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Build the wheels, and with `--run` try them; or with `--check` compile the core for systems without a wheel."""
+"""Build the wheels and, as asked, try and test them; or with `--check` compile the core for systems without a wheel."""
 
 import argparse
 import os
@@ -13,10 +13,11 @@ from setuptools import Extension
 from ci.check_distributions import check_wheel
 from ci.compiling.freshness import declarations_of
 from ci.compiling.parallel import WorkFailedError, forked
-from ci.compiling.profiles import DIRECTIVES, extensions_of
+from ci.compiling.profiles import DIRECTIVES, HARNESS, extensions_of
 from ci.compiling.translation import Translator
 from ci.wheels.assembly import assemble
 from ci.wheels.headers import MACHINES, headers_of, interpreters_named
+from ci.wheels.suite import run_suite
 from ci.wheels.trial import try_wheel
 from ci.wheels.zig import CHECKED, Target, compile_module
 
@@ -32,9 +33,14 @@ def main() -> None:
     parser.add_argument("--machines", default=" ".join(MACHINES))
     parser.add_argument("--output", type=Path, default=Path("dist"))
     parser.add_argument("--run", action="store_true", help="try each in a chroot, as root with mmdebstrap")
+    parser.add_argument(
+        "--tests",
+        metavar="ARGUMENTS",
+        help="test each there, with these arguments for pytest: --tests='-n 2'",
+    )
     parser.add_argument("--check", action="store_true", help="compile for macOS and musl, and ship nothing")
     chosen = parser.parse_args()
-    extensions = extensions_of("release", with_harness=False)
+    extensions = extensions_of("release", with_harness=chosen.tests is not None)
     translate_all(extensions)
     if chosen.check:
         check_targets(extensions)
@@ -52,6 +58,9 @@ def main() -> None:
             wheel = build_wheel(version, machine, includes, extensions, base, chosen.output)
             if chosen.run:
                 try_wheel(wheel, version, machine)
+            if chosen.tests is not None:
+                harness = BUILD / f"{version}-{machine}" / HARNESS.name
+                run_suite(wheel, version, machine, harness, chosen.tests)
 
 
 def translate_all(extensions: list[Extension]) -> None:
@@ -99,7 +108,7 @@ def build_wheel(
         compile_module(target, c_of(each), folder / paths[each.name], arguments, link=True)
 
     each_of(extensions, compile_one, f"compiled for CPython {version}, {machine}")
-    modules = {path: folder / path for path in paths.values()}
+    modules = {path: folder / path for path in paths.values() if not path.startswith(HARNESS.name)}
     tag = f"cp{digits}-cp{digits}-manylinux_2_28_{machine}"
     wheel = assemble(base, modules, tag, epoch(), output)
     if faults := check_wheel(wheel):

@@ -1,0 +1,91 @@
+"""Chroots of Debian's packages, one for each suite and machine, and commands in them.
+
+They need root, mmdebstrap and, for another machine than this one, qemu-user-static, which binfmt_misc runs its programs
+by. They stay in `.cache/chroots`.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from ci.wheels.headers import KEYRING, MACHINES, SUITES
+
+__all__ = ["chroot_of", "is_foreign", "run_in", "virtual_environment"]
+
+CHROOTS = Path(".cache/chroots")
+MIRROR = "http://deb.debian.org/debian"
+#: What the tests and the README call beside CPython; none of it compiles.
+TOOLS = ("curl", "iproute2", "openssl", "tzdata")
+#: Where binfmt_misc shows the programs that run those of another machine.
+EMULATORS = Path("/proc/sys/fs/binfmt_misc")
+# Mounts of a namespace of its own end with its last process.
+ENTER = 'mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" && mount -t proc proc "$1/proc" && exec chroot "$@"'
+VARIABLES = ("PATH=/tmp/tried/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/root", "LANG=C.UTF-8")
+
+
+def is_foreign(machine: str) -> bool:
+    """Return whether an emulator runs the programs of a machine here."""
+    return machine != os.uname().machine
+
+
+def chroot_of(version: str, machine: str) -> Path | None:
+    """Return a chroot with a CPython, the one that an earlier run has made; None where there can be none of it."""
+    suite = SUITES.get(version)
+    if suite is None or (is_foreign(machine) and not (EMULATORS / f"qemu-{machine}").exists()):
+        return None
+    root = (CHROOTS / f"{suite}-{machine}").absolute()
+    if not root.exists():
+        # Elsewhere first: what is there is whole.
+        new = root.with_name(f"{root.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        source = f"deb [signed-by={KEYRING}] {MIRROR} {suite} main"
+        # A mirror may lag behind: lists are signed all the same.
+        options = ("--mode=root", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"')
+        pythons = [f"python{each}" for each in SUITES if SUITES[each] == suite]
+        packages = ",".join([*TOOLS, *(name + end for name in pythons for end in ("", "-venv"))])
+        command = ["mmdebstrap", *options, f"--include={packages}", f"--architectures={MACHINES[machine]}"]
+        run([*command, suite, str(new), source])
+        (new / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+        new.rename(root)
+    return root
+
+
+def virtual_environment(root: Path, version: str) -> None:
+    """Make an empty environment at `/tmp/tried` of a chroot; its programs are found first."""
+    run_in(root, f"python{version}", "-m", "venv", "--clear", "/tmp/tried")
+
+
+def run_in(root: Path, *command: str, folder: str = "/", is_shown: bool = False) -> str:
+    """Run a program in a chroot, and return what it prints, or show it.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    # Of this environment pip's settings alone come along: a variable could name a compiler.
+    settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
+    if authorities := os.environ.get("PIP_CERT"):
+        shutil.copy(authorities, root / "tmp/authorities.pem")
+        settings.append("PIP_CERT=/tmp/authorities.pem")
+    entered = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh", str(root)]
+    return run(
+        [*entered, "env", "-i", f"--chdir={folder}", *VARIABLES, *settings, *command], is_shown=is_shown
+    )
+
+
+def run(command: list[str], *, is_shown: bool = False) -> str:
+    """Run a program, and return what it prints, or show it.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    try:
+        done = subprocess.run(command, capture_output=not is_shown, text=True, check=False)
+    except FileNotFoundError:
+        raise SystemExit(
+            f"wheels: there is no {command[0]}: install it (Debian: apt-get install mmdebstrap)"
+        ) from None
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout or ''}{done.stderr or ''}")
+    return done.stdout or ""

@@ -1,0 +1,78 @@
+"""The suite of an installed wheel: all that its tests import is required, and each test that it names exists."""
+
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from ci.wheels.suite import EMULATED, requirements_of_tests
+from tests.support.source_tree import ROOT, functions, imports
+
+pytestmark = pytest.mark.usefixtures("forgotten_trees")
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+OWN = tuple(ROOT / path for path in (ROOT / "ci/own_tests.txt").read_text().split())
+#: Folders of this tree, beside the tests, and what is compiled for them.
+HERE = {"bench", "ci", "fastrpc_harness", "tests"}
+
+
+def brought_by(waiting: list[str]) -> set[str]:
+    """Return the names of all distributions that requirements bring."""
+    found: set[tuple[str, str]] = set()
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        for extra in {"", *requirement.extras}:
+            key = canonicalize_name(requirement.name), extra
+            if key not in found and (not requirement.marker or requirement.marker.evaluate()):
+                found.add(key)
+                waiting += requirements_of(key[0], extra)
+    return {name for name, _ in found}
+
+
+def requirements_of(name: str, extra: str) -> Iterator[str]:
+    for text in requires(name) or []:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            requirement.marker = None
+            yield str(requirement)
+
+
+def imported_by(places: list[str]) -> set[str]:
+    """Return the packages that files of tests import when they are collected, and what these are part of."""
+    files = [
+        path
+        for place in [*places, "tests/support", "tests/conftest.py"]
+        for path in ([ROOT / place] if place.endswith(".py") else (ROOT / place).rglob("*.py"))
+        if not any(path.is_relative_to(own) for own in OWN)
+    ]
+    assert len(files) > 100
+    return {found.module.partition(".")[0] for path in files for found in imports(path) if not found.deferred}
+
+
+@pytest.mark.parametrize("place", ["tests/unit", "tests/property", "tests/integration"])
+def test_tests_of_a_wheel_import_nothing_that_is_not_required(place: str) -> None:
+    required = brought_by(requirements_of_tests())
+    parts = packages_distributions()
+    foreign = imported_by([place]) & parts.keys() - HERE
+    assert {"fastrpc", "hypothesis", "pytest"} <= foreign
+    assert {
+        name for name in foreign if not {canonicalize_name(part) for part in parts[name]} & required
+    } == set()
+
+
+def test_cibuildwheel_installs_what_the_tests_require() -> None:
+    assert PROJECT["tool"]["cibuildwheel"]["test-extras"] == ["test"]
+
+
+def test_each_test_that_an_emulator_runs_exists_and_is_named_once() -> None:
+    named = EMULATED.read_text().split()
+    assert len(named) == len(set(named)) == 20
+    assert [
+        each
+        for each in named
+        if each.partition("::")[2] not in {found.name for found in functions(ROOT / each.partition("::")[0])}
+    ] == []
