@@ -136,7 +136,7 @@ def places(tmp_path: Path) -> Iterator[list[Endpoint]]:
         yield [Endpoint(address) for address in program.wait_output(r"at (.*)\n")[1].split()]
 
 
-@pytest.mark.parametrize("name", ["embedded", "etcd", "redis"])
+@pytest.mark.parametrize("name", ["consul", "embedded", "etcd", "redis"])
 async def test_one_client_of_a_thousand_services_costs_little(
     request: pytest.FixtureRequest, places: list[Endpoint], name: str
 ) -> None:

@@ -1,8 +1,10 @@
 """What stands in Consul, written by anybody, and Consul's rules for blocking queries."""
 
 import contextlib
+import json
 import socket
 import threading
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,20 +26,36 @@ def instance(**service: Any) -> dict[str, Any]:
     return {"Node": {"Address": "10.0.0.9"}, "Service": base | service, "Checks": []}
 
 
-def test_instances_of_one_id_on_several_nodes_are_decoded_once() -> None:
-    def answer(*_: Any, **__: Any) -> tuple[str, list[Any]]:
-        nodes = [instance(Address=f"10.0.0.{number}") for number in range(3)]
-        return "1", [one | {"Node": {"Node": one["Service"]["Address"]}} for one in nodes]
+def lookup_of(answers: Iterable[list[Any]]) -> InstanceLookup:
+    """Return a lookup whose agent answers with one list after the other, each of the same index."""
+    texts = map(json.dumps, answers)
 
-    agent: Any = SimpleNamespace(
-        client=SimpleNamespace(health=SimpleNamespace(service=answer)), errors=contextlib.nullcontext
-    )
-    lookup = InstanceLookup("arith", agent, ())
-    first, second = lookup.fetch(0.0).entries, lookup.fetch(0.0).entries
-    assert [str(value.address) for _, value in first if isinstance(value, Endpoint)] == [
-        f"tcp://10.0.0.{number}:8972" for number in range(3)
+    def get(read: Callable[[Any], Any], path: str, params: Any) -> Any:
+        assert (path, params[0]) == ("/v1/health/service/arith", ("passing", "1"))
+        return read(SimpleNamespace(code=200, headers={"X-Consul-Index": "1"}, body=next(texts)))
+
+    client = SimpleNamespace(http=SimpleNamespace(get=get))
+    agent: Any = SimpleNamespace(client=client, datacenter=[], errors=contextlib.nullcontext)
+    return InstanceLookup("arith", agent, ())
+
+
+def test_instances_of_one_id_on_several_nodes_are_decoded_once() -> None:
+    nodes = [
+        instance(Address=f"10.0.0.{number}") | {"Node": {"Node": f"10.0.0.{number}"}} for number in range(4)
     ]
-    assert all(before[1] is after[1] for before, after in zip(first, second, strict=True))
+    lookup = lookup_of([nodes[:3], nodes])
+    first, second = lookup.fetch(0.0).entries, lookup.fetch(0.0).entries
+    assert [str(value.address) for _, value in second if isinstance(value, Endpoint)] == [
+        f"tcp://10.0.0.{number}:8972" for number in range(4)
+    ]
+    assert all(before[1] is after[1] for before, after in zip(first, second, strict=False))
+
+
+def test_answer_that_is_as_the_last_one_is_not_decoded() -> None:
+    lookup = lookup_of([[instance()], [instance()], []])
+    first = lookup.fetch(0.0).entries
+    assert lookup.fetch(0.0).entries is first
+    assert list(lookup.fetch(0.0).entries) == []
 
 
 def test_instance_of_ours_is_its_record() -> None:

@@ -13,7 +13,7 @@ from fastrpc.registries.base.poller import Poller, WakeFlag
 __all__ = ["TURN_SECONDS", "TurnPoller"]
 
 #: Seconds from one query for a service to the next: with the time of the queries a list is at most five seconds old.
-TURN_SECONDS = 4.0
+TURN_SECONDS = 4.5
 
 #: Seconds between two looks without a service.
 _IDLE_SECONDS = 60.0

@@ -28,6 +28,9 @@ _JITTER = 1 / 16
 #: The greatest index.
 _GREATEST_INDEX = 2**64 - 1
 
+_Callback = Callable[[Any], Any]
+_Data = str | bytes
+_Headers = Mapping[str, str] | None
 _Params = Sequence[tuple[str, Any]] | None
 
 
@@ -83,6 +86,8 @@ class Agent:
         self.client = client
         #: The error of py-consul for a status 404 that does not mean an empty answer.
         self.not_found: type[Exception] = access.not_found
+        #: The parameter that names the datacenter, unless it is the agent's own.
+        self.datacenter = [] if access.dc is None else [("dc", access.dc)]
         self._http = http
         self._access = access
 
@@ -112,33 +117,21 @@ class _Transport:
         self._token = token
         self._dc = dc
 
-    def get(
-        self,
-        callback: Callable[[Any], Any],
-        path: str,
-        params: _Params = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        return self._ask("GET", callback, path, params, headers)
+    def get(self, callback: _Callback, path: str, params: _Params = None, headers: _Headers = None) -> Any:
+        return self._ask("GET", callback, path, params, headers, b"")
 
     def put(
         self,
-        callback: Callable[[Any], Any],
+        callback: _Callback,
         path: str,
         params: _Params = None,
-        data: str | bytes = "",
-        headers: Mapping[str, str] | None = None,
+        data: _Data = "",
+        headers: _Headers = None,
     ) -> Any:
         return self._ask("PUT", callback, path, params, headers, data)
 
     def _ask(
-        self,
-        method: str,
-        callback: Callable[[Any], Any],
-        path: str,
-        params: _Params,
-        headers: Mapping[str, str] | None,
-        data: str | bytes = b"",
+        self, method: str, callback: _Callback, path: str, params: _Params, headers: _Headers, data: _Data
     ) -> Any:
         if path == "/v1/txn" and self._dc is not None:
             params = [*(params or ()), ("dc", self._dc)]

@@ -170,26 +170,37 @@ class InstanceLookup:
     """Fetches the passing instances of a service, and waits for changes."""
 
     def __init__(self, service: str, agent: Agent, tags: Sequence[str]) -> None:
-        self._service = service
+        from consul.callback import CB
+
         self.agent = agent
-        self._tags = list(tags) or None
+        self._path = f"/v1/health/service/{service}"
+        self._params = [("passing", "1"), *(("tag", tag) for tag in tags), *agent.datacenter]
         self._index = Index()
+        self._decode = CB.json(index=True)
         self._decoded = DecodedRecords(lambda _, instance: read_instance(instance))
+        # The last answer, and its entries.
+        self._answer: tuple[int, str] | None = None
+        self._entries: list[Entry] = []
 
     def fetch(self, wait_seconds: float) -> Listing:
-        query = self.agent.client.health.service
+        params = [*self._params, *self._index.options(wait_seconds).items()]
         try:
             with self.agent.errors():
-                index, found = query(
-                    self._service, passing=True, tag=self._tags, **self._index.options(wait_seconds)
-                )
-                instances = typed(found, list[Any])
-                went_back = self._index.note(index)
+                went_back = self._index.note(self.agent.client.http.get(self._read, self._path, params))
         except StoreError:
             self._index.forget()
             raise
-        entries = self._decoded.entries((_key_of(one), one) for one in instances)
-        return Listing(entries, is_restart=went_back)
+        return Listing(self._entries, is_restart=went_back)
+
+    def _read(self, response: Any) -> Any:
+        """Take an answer, and return its index; most are as the last one, and are not decoded again."""
+        answer = response.code, response.body
+        if answer != self._answer:
+            _, found = self._decode(response)
+            instances = typed(found, list[Any])
+            self._entries = self._decoded.entries((_key_of(one), one) for one in instances)
+            self._answer = answer
+        return response.headers.get("X-Consul-Index")
 
     def close(self) -> None:
         self.agent.close()
