@@ -267,14 +267,24 @@ async def run_clients(
 async def _kept(store: Store, first: int) -> dict[int, dict[int, int]]:
     """Return the changes after a revision, as `History.resolve` takes them."""
     found: dict[int, dict[int, int]] = {}
-    end = await store.put("h/end", b"0")
+    end = await _end(store)
     async with store.watch("h/", after=first, every_change=True) as changes:
         async for change in changes:
             if change.revision >= end:
                 return found
-            value = 0 if change.item is None else int(change.item.value)
-            found.setdefault(change.revision, {})[KEYS.index(change.key)] = value
+            if change.key in KEYS:
+                value = 0 if change.item is None else int(change.item.value)
+                found.setdefault(change.revision, {})[KEYS.index(change.key)] = value
     raise AssertionError("a watch has no end")
+
+
+async def _end(store: Store) -> int:
+    """Write behind all clients, and return the revision."""
+    async with asyncio.timeout(20):
+        while True:
+            # The last cut may still come.
+            with contextlib.suppress(StoreError):
+                return await store.put("h/end", b"0")
 
 
 @dataclass
