@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,7 +23,6 @@ from fastrpc.bounded_http.timed_socket import (
     seconds_left,
     told,
 )
-from fastrpc.value_class import value_class
 
 __all__ = ["BoundedHttpClient", "Response", "decoded"]
 
@@ -32,8 +31,7 @@ T = TypeVar("T")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
-@value_class
-class Response:
+class Response(NamedTuple):
     """A complete response, of any status."""
 
     status: int
