@@ -187,7 +187,7 @@ def _hints(cls: Any) -> dict[str, Any] | None:
         return None
     if typing.is_typeddict(cls):
         return {name: substitute(hint, variables, keep=True) for name, hint in hints.items()}
-    owners = {name: one for one in reversed(cls.__mro__) for name in vars(one).get("__annotations__", ())}
+    owners = {name: one for one in reversed(cls.__mro__) for name in inspect.get_annotations(one)}
     return {
         name: substitute(hint, variables.get(owners.get(name), {}), keep=True) for name, hint in hints.items()
     }
