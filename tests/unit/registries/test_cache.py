@@ -17,7 +17,7 @@ from tests.support.forking import in_child
 ONE = Endpoint("tcp://h:1", weight=3, labels={"a": "b"}, zone="z")
 TWO = Endpoint("tcp://h:2")
 
-DEEP = b'{"services": {"arith": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}}"
+DEEP = b'{"services": {"arith": [' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"]}}"
 
 
 def test_file_returns_the_endpoints_it_keeps(tmp_path: Path) -> None:

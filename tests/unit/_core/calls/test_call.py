@@ -3,6 +3,7 @@
 import asyncio
 import collections.abc
 import contextvars
+import warnings
 from typing import Any
 
 import pytest
@@ -308,5 +309,7 @@ class TestDraining:
             draining.throw(KeyError("thrown"))
         draining = Draining(asyncio.Event())
         draining.send(None)
-        with pytest.raises(KeyError, match="thrown"):
+        with pytest.raises(KeyError, match="thrown"), warnings.catch_warnings():
+            # As a coroutine does since Python 3.12, it warns of this form.
+            warnings.simplefilter("ignore", DeprecationWarning)
             draining.throw(KeyError, "thrown")
