@@ -1,13 +1,16 @@
-"""Answers to the queries of other instances."""
+"""Announcements, and answers to the queries of other instances."""
 
+import random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fastrpc.registries.lan import node
-from fastrpc.registries.lan.datagrams import ANNOUNCE, NO_NONCE, QUERY, LanDatagram
-from fastrpc.registries.lan.node import LanNode
+from fastrpc.registries.lan.datagrams import ANNOUNCE, NO_NONCE, QUERY, LanDatagram, bodies_of
+from fastrpc.registries.lan.members import LanMembers
+from fastrpc.registries.lan.node import TURN_SECONDS, LanNode
+from fastrpc.testing import FakeClock
 
 RECORD = ("arith", b"{}")
 
@@ -60,3 +63,19 @@ def test_query_that_is_sent_again_is_not_answered() -> None:
 def test_many_queries_of_a_window_cost_few_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "MOST_ANSWERS", 3)
     assert len(Answering().answers(*map(query, range(1, 10)))) == 3
+
+
+def test_record_is_kept_while_two_announcements_in_a_row_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda least, most: most)
+    announcing = Answering().node
+    announcing._announce_at = float("-inf")
+    announcing._act()
+    longest = announcing._announce_at - announcing._announced_at
+    clock = FakeClock()
+    others = LanMembers(clock=clock, wall_clock=lambda: 0.0)
+    [body] = bodies_of([RECORD])
+    others.take(LanDatagram(ANNOUNCE, 0, b"a" * 16, 1, NO_NONCE, body))
+    # The third arrives in the turn after it was sent.
+    clock.advance(3 * longest + TURN_SECONDS)
+    others.expire()
+    assert others.services() == [RECORD[0]]

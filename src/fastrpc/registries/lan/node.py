@@ -35,8 +35,8 @@ __all__ = ["LanNode"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds between two announcements, and by which share they differ.
-ANNOUNCE_SECONDS, JITTER = 5.0, 0.2
+#: Most seconds between two announcements, and by which share fewer pass: three intervals end before a record does.
+ANNOUNCE_SECONDS, JITTER = 4.5, 0.2
 
 #: An answer to a query comes after up to this many seconds, and that many after the last announcement: it is for all
 #: that have asked meanwhile. A client that has just started heard no announcement, so none replaces an answer.
@@ -281,7 +281,7 @@ class LanNode:
                 self._send(ANNOUNCE, list(self._own), nonce)
             self._announced_at, self._nonces = now, []
             self._answer_at = float("inf")
-            spread = random.uniform(1 - JITTER, 1 + JITTER)
+            spread = random.uniform(1 - JITTER, 1.0)
             self._announce_at = now + ANNOUNCE_SECONDS * spread if self._own else float("inf")
         if now >= self._join_at:
             self._join_at = now + ANNOUNCE_SECONDS
