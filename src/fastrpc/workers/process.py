@@ -31,6 +31,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Not every system has it.
 RELOAD_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 
+#: Seconds that the registry gets to answer a process that is stopped while it registers.
+OPENING_SECONDS = 5.0
+
 #: Seconds that a quitting process gets to close its connections.
 QUIT_SECONDS = 0.3
 
@@ -39,7 +42,7 @@ class ServingProcess:
     """Run a Server until a stop request; a second request makes it quit at once.
 
     Args:
-        open_doors: starts accepting once the services are made; returns the bound addresses.
+        open_listener: starts accepting once the services are made; returns the bound addresses.
         on_leaving: called when the drain begins.
     """
 
@@ -53,8 +56,8 @@ class ServingProcess:
         self._open_listener = open_listener
         self._on_leaving = on_leaving
         self._stops = 0
-        # Whether a client may have called it: from the first address on, before the registry has answered.
-        self._has_opened = False
+        # Opens the listeners. Clients may call from the first one on, before the registry has answered.
+        self._opening: asyncio.Task[list[str]] | None = None
         self._has_started = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
@@ -146,9 +149,9 @@ class ServingProcess:
                 self._report(server, addresses)
                 self._has_started = True
                 await self._asked.wait()
-            if self._has_opened:
+            if self._opening is not None:
                 self._on_leaving()
-                is_clean = await _unless(self._urged, server.drain())
+                is_clean = await _unless(self._urged, self._drain(server, self._opening))
                 if is_clean is not None:
                     code = ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
         finally:
@@ -165,8 +168,15 @@ class ServingProcess:
             raise NothingToServeError
         if self._plan.beside is not None:
             await server.hold(self._plan.beside(server))
-        self._has_opened = True
-        return await self._open_listener(server)
+        self._opening = asyncio.ensure_future(self._open_listener(server))
+        return await asyncio.shield(self._opening)
+
+    async def _drain(self, server: Server, opening: asyncio.Task[list[str]]) -> bool:
+        # Not cancelled at once: that would close a listener at which connections wait.
+        await asyncio.wait([opening], timeout=OPENING_SECONDS)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        return await server.drain()
 
     def _report(self, server: Server, addresses: list[str]) -> None:
         if self._plan.on_started is None:

@@ -138,7 +138,7 @@ class Supervisor:
         return self._drain()
 
     def _start(self) -> bool:
-        """Start all processes; return False if a signal arrived before a client could know of the program."""
+        """Start all processes; return False if a signal arrived before it accepted connections."""
         self._start_all()
         if self._must_stop():
             return False
@@ -150,8 +150,8 @@ class Supervisor:
         # Behind everything else that may fail: it replaces the records of a program that is taken over.
         if not self._must_stop():
             self._announce()
-        # Clients may have found it in the registry already. If another program serves, they call that one.
-        return not self._must_stop() or (self._is_announced and not self._listeners.are_taken)
+        # Clients may have called it already. In the place of another program, they still call that one.
+        return not self._must_stop() or not self._listeners.are_taken
 
     def _serve(self) -> None:
         """Serve until a signal arrives or another program takes over."""
@@ -191,10 +191,6 @@ class Supervisor:
             self._services = Started(**(self._crew.workers[0].started or {}))
             self._crew.start(self._announcer)
             self._await_started([self._announcer])
-
-    @property
-    def _is_announced(self) -> bool:
-        return self._announcer is not None and self._announcer.channel is not None
 
     def _await_started(self, processes: list[WorkerRecord]) -> None:
         while not self._must_stop() and not all(process.started for process in processes):

@@ -82,7 +82,10 @@ class Unanswered:
 
 
 if __name__ == "__main__":
-    fastrpc.serve(Work, address="tcp://127.0.0.1:0", registry=Unanswered(), workers=int(sys.argv[1]))
+    config = fastrpc.ServerConfig(timeouts=fastrpc.Timeouts(announce=3.0))
+    fastrpc.serve(
+        Work, address="tcp://127.0.0.1:0", registry=Unanswered(), workers=int(sys.argv[1]), config=config
+    )
 """
 
 SIMPLE = """
@@ -176,13 +179,17 @@ def test_record_is_taken_out_before_calls_are_told_of_the_drain(
         assert program.wait().code == 0
 
 
-def test_calls_finish_when_it_is_stopped_before_the_registry_has_answered(folder: Path, workers: int) -> None:
+def test_it_drains_when_it_is_stopped_before_the_registry_has_answered(folder: Path, workers: int) -> None:
     with Program(["unanswered.py", str(workers)], folder) as program:
         address = program.wait_output(r"^registers (\S+)$")[1]
         with SyncClient(address) as client, ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(client.call, "work.until_drained")
+            answer = pool.submit(client.with_options(timeout=WAIT_SECONDS).call, "work.until_drained")
             program.wait_output("begun")
             program.signal(signal.SIGTERM)
+            # It takes connections while it announces the drain, of those that have found it in the registry.
+            for _ in range(10):
+                with SyncClient(address) as other:
+                    assert other.call("work.where") > 0
             assert answer.result() == "finished"
         assert program.wait().code == 0
 
