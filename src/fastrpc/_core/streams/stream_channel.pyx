@@ -309,7 +309,8 @@ cdef class StreamChannel(Timed):
     cdef int end_output(self, object error, bint is_fresh=False) except -1:
         """Nothing more can be sent: senders are told the error, None stands for their own end. The first one counts.
 
-        One that is fresh was made for this, and is raised nowhere else.
+        Args:
+            is_fresh: whether the error was made for this call; it is then kept without a copy.
         """
         if error is not None:
             self._drop_packing()
