@@ -27,11 +27,13 @@ def test_each_integration_test_file_has_a_name_of_its_own() -> None:
 def test_every_slow_test_is_there_and_named_once() -> None:
     names = (TESTS / "slow_tests.txt").read_text(encoding="utf-8").splitlines()
     assert names == sorted(set(names))
-    for name in names:
-        path, *parts = name.split("::")
-        source = (ROOT / path).read_text(encoding="utf-8")
-        # A state machine of hypothesis has its `runTest` from there.
-        assert all(re.search(rf"\b{part}\b", source) for part in parts if part != "runTest"), name
+    assert [name for name in names if not is_there(*name.split("::")[:2])] == []
+
+
+def is_there(path: str, name: str) -> bool:
+    """Return whether a file has a test or a class; the methods of a class may come from elsewhere."""
+    source = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else ""
+    return re.search(rf"\b{name}\b", source) is not None
 
 
 def test_no_test_unfreezes_what_the_collector_need_not_look_at() -> None:

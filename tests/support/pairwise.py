@@ -59,16 +59,15 @@ def covering(cases: Mapping[str, set[Hashable]]) -> set[str]:
 
 
 def _values(item: pytest.Function) -> Case:
-    return {name: _key(value) for name, value in item.callspec.params.items()}
-
-
-def _key(value: object) -> Hashable:
-    """Return what two cases with the same value of a parameter have in common."""
-    try:
-        hash(value)
-    except (TypeError, ValueError):  # A memoryview of numbers raises the second.
-        return id(value)
-    return value
+    """Return what the parameters of a case are, by identity: True, 1 and 1.0 are equal, and values of their own."""
+    single: dict[str, Hashable] = {name: id(value) for name, value in item.callspec.params.items()}
+    rows: dict[str, Hashable] = {}
+    for mark in item.iter_markers("parametrize"):
+        given = mark.args[0] if mark.args else mark.kwargs["argnames"]
+        names = given.replace(",", " ").split() if isinstance(given, str) else given
+        # A row of several parameters was written as one case.
+        rows[" ".join(names)] = tuple(single.pop(name) for name in names)
+    return single | rows
 
 
 def _targets(case: Case) -> Iterator[Hashable]:

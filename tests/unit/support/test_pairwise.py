@@ -1,10 +1,16 @@
 """The choice of cases for a normal run."""
 
+import os
+import re
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from tests.support.pairwise import LOOP, chosen_cases, covering
+from tests.support.source_tree import ROOT
 
 
 def cases(**sizes: int) -> dict[str, dict[str, int]]:
@@ -47,10 +53,46 @@ def test_the_choice_does_not_depend_on_the_order_of_the_cases() -> None:
     assert chosen_cases(dict(reversed(every.items()))) == chosen_cases(every)
 
 
-def test_parameters_that_go_together_are_all_tried() -> None:
-    # As of `parametrize("method, answer", …)`, which gives both the same index.
-    together = {f"test[{index}]": {"method": index, "answer": index} for index in range(5)}
-    assert chosen_cases(together) == set(together)
+CONFTEST = """
+from tests.support.pairwise import left_out
+
+def pytest_collection_modifyitems(items):
+    items[:] = left_out(items)
+"""
+
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("value", [True, 1, 1.0, False, 0, 0.0, -0.0, (1,), (True,)])
+def test_equal_values(value):
+    pass
+
+@pytest.mark.parametrize("one, other", [(1, 1), (1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize("third", [1, 2])
+def test_rows(one, other, third):
+    pass
+
+@pytest.mark.parametrize("one", [1, 2])
+@pytest.mark.parametrize("other", [1, 2])
+@pytest.mark.parametrize("third", [1, 2])
+def test_product(one, other, third):
+    pass
+"""
+
+
+def test_equal_values_and_rows_of_several_parameters_are_all_tried(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_these.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--rootdir", tmp_path, tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(re.findall(r"::(test_\w+)", done.stdout)) == {"test_product"}
 
 
 def test_no_cases_are_no_choice() -> None:
