@@ -24,6 +24,9 @@ __all__ = ["Client", "Faults", "History", "run_clients", "verdict"]
 
 KEYS: Final = ("h/0", "h/1", "h/2", "h/3")
 
+#: Seconds after which the last write of a history is not tried again.
+END_SECONDS = 20.0
+
 
 @dataclass
 class History:
@@ -279,12 +282,20 @@ async def _kept(store: Store, first: int) -> dict[int, dict[int, int]]:
 
 
 async def _end(store: Store) -> int:
-    """Write behind all clients, and return the revision."""
-    async with asyncio.timeout(20):
-        while True:
-            # The last cut may still come.
-            with contextlib.suppress(StoreError):
-                return await store.put("h/end", b"0")
+    """Write behind all clients, and return the revision.
+
+    Raises:
+        StoreError: of the last try, when `END_SECONDS` are over.
+    """
+    until = time.monotonic() + END_SECONDS
+    while True:
+        try:
+            return await store.put("h/end", b"0")
+        except StoreError:
+            # The last cut of a link may still arrive.
+            if time.monotonic() >= until:
+                raise
+        await asyncio.sleep(0.05)
 
 
 @dataclass

@@ -1,7 +1,14 @@
 """What a history takes from the changes that the store has kept."""
 
+import socket
 from typing import Any
 
+import pytest
+
+import fastrpc
+from fastrpc import StoreError
+from fastrpc.coordination import open_store
+from tests.support import histories
 from tests.support.histories import History
 
 
@@ -36,3 +43,17 @@ def test_write_that_the_store_has_not_kept_is_left_out() -> None:
     history = History(operations=[put(1, 10, 0)])
     history.resolve({})
     assert (history.operations, history.unknown) == ([], 1)
+
+
+@pytest.mark.one_loop
+async def test_history_whose_end_cannot_be_written_fails_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(histories, "END_SECONDS", 0.0)
+    with socket.socket() as refusing:
+        # It is bound and does not listen.
+        refusing.bind(("127.0.0.1", 0))
+        host, port = refusing.getsockname()
+        async with open_store(f"store://{host}:{port}") as store:
+            with fastrpc.timeout(0.2), pytest.raises(StoreError, match=f"h/end.*{port}"):
+                await histories._end(store)
