@@ -7,7 +7,7 @@ import contextlib
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,16 +59,23 @@ def local_network(count: int) -> Iterator[list[Machine]]:
             for name in names:
                 _ip("netns", "add", name)
                 stack.callback(_ip, "netns", "delete", name)
+            machines = _joined(bridge, others)
         except (FileNotFoundError, subprocess.CalledProcessError) as error:
-            print(f"network namespaces cannot be made ({error}): the machines share loopback")
-            yield [Machine(f"127.0.0.{number}") for number in range(1, count + 1)]
-            return
-        _ip("-n", bridge, "link", "add", "bridge", "type", "bridge")
-        _ip("-n", bridge, "link", "set", "bridge", "up")
-        machines = [Machine(f"{NETWORK}.{number}", name) for number, name in enumerate(others, 1)]
-        for number, machine in enumerate(machines, 1):
-            _plug(machine, bridge, f"port{number}")
+            # Some systems allow namespaces, and no bridge between them.
+            stack.close()
+            print(f"no network of namespaces can be made ({error}): the machines share loopback")
+            machines = [Machine(f"127.0.0.{number}") for number in range(1, count + 1)]
         yield machines
+
+
+def _joined(bridge: str, namespaces: Sequence[str]) -> list[Machine]:
+    """Connect namespaces by a bridge in another one; return them as machines."""
+    _ip("-n", bridge, "link", "add", "bridge", "type", "bridge")
+    _ip("-n", bridge, "link", "set", "bridge", "up")
+    machines = [Machine(f"{NETWORK}.{number}", name) for number, name in enumerate(namespaces, 1)]
+    for number, machine in enumerate(machines, 1):
+        _plug(machine, bridge, f"port{number}")
+    return machines
 
 
 def _plug(machine: Machine, bridge: str, port: str) -> None:
