@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -23,6 +24,9 @@ from tests.support.local_network import Machine, local_network
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.one_loop
+
+#: The name of the service: on a shared loopback other runs hear what is announced here, and mDNS has no keys.
+SERVICE = f"arith_{os.getpid()}"
 
 #: Seconds in which a client has the servers that answer its query, and in which a killed server is gone.
 FOUND_SECONDS, GONE_SECONDS = 0.5, 15.0
@@ -79,6 +83,11 @@ def machines() -> Iterator[list[Machine]]:
         yield found
 
 
+@pytest.fixture(autouse=True)
+def own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARITH_NAME", SERVICE)
+
+
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "lan.keys"
@@ -118,7 +127,7 @@ def until(watch: Any, *servers: ArithServer) -> None:
 def find(url: str, *servers: ArithServer) -> float:
     """Find these servers as a client that has just started; return the seconds that it took."""
     started = time.monotonic()
-    with open_registry(url) as registry, registry.watch("arith") as watch:  # type: ignore[attr-defined]
+    with open_registry(url) as registry, registry.watch(SERVICE) as watch:  # type: ignore[attr-defined]
         until(watch, *servers)
         return time.monotonic() - started
 
@@ -131,15 +140,15 @@ def test_servers_of_other_machines_are_called_and_leave(
         return url_of(machine, key_file)
 
     with two_servers(machines, tmp_path, url) as (one, two), open_registry(url(machines[2])) as registry:  # type: ignore[attr-defined]
-        with registry.watch("arith") as watch, SyncClient("arith", registry=registry) as client:
+        with registry.watch(SERVICE) as watch, SyncClient(SERVICE, registry=registry) as client:
             until(watch, one, two)
-            answers = client.broadcast("arith.mul", 6, 7)
+            answers = client.broadcast(f"{SERVICE}.mul", 6, 7)
             assert {str(each): reply.value for each, reply in answers.items()} == dict.fromkeys(
                 (one.address, two.address), 42
             )
             one.stop()
             until(watch, two)
-            assert client.call("arith.mul", 6, 7) == 42
+            assert client.call(f"{SERVICE}.mul", 6, 7) == 42
 
 
 def test_keys_change_on_one_machine_after_the_other(
@@ -155,7 +164,7 @@ def test_keys_change_on_one_machine_after_the_other(
     with (
         two_servers(machines, tmp_path, lambda machine: lan(machine, files[machine])) as servers,
         open_registry(here) as registry,  # type: ignore[attr-defined]
-        registry.watch("arith") as watch,
+        registry.watch(SERVICE) as watch,
     ):
         until(watch, *servers)
         watch.listen(lambda: lost.append(watch.latest.endpoints))
@@ -194,7 +203,7 @@ def test_a_client_finds_the_servers_that_answer_at_once(
 def test_a_killed_server_is_gone_in_time(machines: list[Machine], tmp_path: Path, key_file: Path) -> None:
     with two_servers(machines, tmp_path, lambda machine: lan(machine, key_file)) as (one, two):
         here = lan(machines[2], key_file)
-        with open_registry(here) as registry, registry.watch("arith") as watch:  # type: ignore[attr-defined]
+        with open_registry(here) as registry, registry.watch(SERVICE) as watch:  # type: ignore[attr-defined]
             until(watch, one, two)
             # It has just answered the query of another client, for all to hear.
             find(here, one, two)
@@ -209,7 +218,7 @@ def test_a_killed_server_is_gone_in_time(machines: list[Machine], tmp_path: Path
 def forged(key_file: Path) -> bytes:
     """Return an announcement whose signature has to be computed before it is refused."""
     name = next(iter(read_keys(key_file.read_text())))
-    [body] = bodies_of([("arith", encode_record(Endpoint("tcp://192.0.2.1:80")))])
+    [body] = bodies_of([(SERVICE, encode_record(Endpoint("tcp://192.0.2.1:80")))])
     now = int(time.time() * 1000)
     return signed_datagram(LanDatagram(ANNOUNCE, now, b"f" * 16, 1, NO_NONCE, body), {name: b"other" * 8})
 
@@ -224,7 +233,7 @@ def test_a_flood_of_forged_datagrams_loses_no_server(
     lists: list[tuple[Endpoint, ...]] = []
     with two_servers(machines, tmp_path, lambda machine: lan(machine, key_file)) as servers:
         here = lan(machines[2], key_file)
-        with open_registry(here) as registry, registry.watch("arith") as watch:  # type: ignore[attr-defined]
+        with open_registry(here) as registry, registry.watch(SERVICE) as watch:  # type: ignore[attr-defined]
             until(watch, *servers)
             watch.listen(lambda: lists.append(watch.latest.endpoints))
             [thread] = [one for one in threading.enumerate() if one.name == "fastrpc registry lan"]

@@ -1,6 +1,7 @@
-"""A service with a handler of each kind, which counts what ran."""
+"""A service with a handler of each kind, which counts what ran; the variable ARITH_NAME gives it another name."""
 
 import asyncio
+import os
 
 import fastrpc
 from fastrpc import CallError, Status, current_call
@@ -8,7 +9,7 @@ from fastrpc import CallError, Status, current_call
 __all__ = ["Arith"]
 
 
-@fastrpc.service("arith")
+@fastrpc.service(os.environ.get("ARITH_NAME", "arith"))
 class Arith:
     def __init__(self) -> None:
         self.ran = 0
