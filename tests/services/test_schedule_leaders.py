@@ -1,6 +1,7 @@
 """Leaders of a schedule that are killed around its instants: each instant starts at most once."""
 
 import asyncio
+import random
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from fastrpc.coordination import Store, open_store
 from tests.conftest import Scale
 from tests.support.cluster import in_thread
 from tests.support.program import Program
-from tests.support.scheduled_job import EVERY_SECONDS, NAME
+from tests.support.scheduled_job import EVERY_SECONDS, NAME, RUN_SECONDS
 from tests.support.store_process import StoreProcess
 from tests.support.waiting import eventually
 
@@ -25,8 +26,9 @@ SERVERS = 3
 class Servers:
     """Servers of one schedule, and the lines of its runs."""
 
-    def __init__(self, url: str, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, url: str, folder: Path, stack: ExitStack, mistake: str) -> None:
         self._url = url
+        self._mistake = mistake
         self._folder = folder
         self._lines = folder / "runs"
         self._lines.touch()
@@ -35,7 +37,7 @@ class Servers:
             self.start(number)
 
     def start(self, number: int) -> None:
-        options = [str(JOB), self._url, str(self._lines), str(number)]
+        options = [str(JOB), self._url, str(self._lines), str(number), self._mistake]
         self._running[number].enter_context(Program(options, self._folder))
 
     def kill(self, number: int) -> None:
@@ -55,24 +57,39 @@ async def end_lead(store: Store) -> None:
     await store.backend.revoke(first.lease)
 
 
-async def test_instant_around_which_the_leader_is_killed_starts_at_most_once(
-    tmp_path: Path, scale: Scale
-) -> None:
-    chance, kills, begun = scale.random(1), scale(10), 0
-    with StoreProcess(tmp_path).running() as server, ExitStack() as stack:
+async def instants_of(
+    folder: Path, chance: random.Random, kills: int, mistake: str = "none"
+) -> tuple[int, list[float]]:
+    """Kill leaders around instants; return how many were in the run of theirs, and the instants of all runs."""
+    begun = 0
+    with StoreProcess(folder).running() as server, ExitStack() as stack:
         async with open_store(server.url) as store:
-            servers = Servers(server.url, tmp_path, stack)
+            servers = Servers(server.url, folder, stack, mistake)
             await eventually(servers.runs)
             for _ in range(kills):
                 due = servers.runs()[-1][1] + EVERY_SECONDS
-                await asyncio.sleep(due + chance.uniform(-0.05, 0.1) - time.time())
+                await asyncio.sleep(due + chance.uniform(-0.05, RUN_SECONDS) - time.time())
                 leader = servers.runs()[-1][0]
+                is_around = time.time() < due + RUN_SECONDS
                 await in_thread(servers.kill, leader)
-                begun += servers.runs()[-1][1] >= due
+                begun += is_around and servers.runs()[-1][1] >= due
                 # The next one leads around the same instant.
                 await end_lead(store)
                 servers.start(leader)
                 await eventually(lambda leader=leader: servers.runs()[-1][0] != leader)
     instants = [instant for _, instant in servers.runs()]
-    print(f"{kills} killed leaders: {begun} had begun the run of the instant, {len(instants)} runs in all")
+    print(f"{kills} killed leaders: {begun} in the run of the instant, {len(instants)} runs in all")
+    return begun, instants
+
+
+async def test_instant_around_which_the_leader_is_killed_starts_at_most_once(
+    tmp_path: Path, scale: Scale
+) -> None:
+    begun, instants = await instants_of(tmp_path, scale.random(1), scale(10))
+    assert begun, "no leader was killed in a run"
     assert instants == sorted(set(instants))
+
+
+async def test_instant_that_is_written_behind_its_run_is_found(tmp_path: Path, scale: Scale) -> None:
+    _, instants = await instants_of(tmp_path, scale.random(2), 10, mistake="late")
+    assert len(set(instants)) < len(instants)
