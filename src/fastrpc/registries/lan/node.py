@@ -36,7 +36,7 @@ __all__ = ["LanNode"]
 logger = logging.getLogger("fastrpc.registry")
 
 #: Most seconds between two announcements, and by which share fewer pass: three intervals end before a record does.
-ANNOUNCE_SECONDS, JITTER = 4.5, 0.2
+ANNOUNCE_SECONDS, JITTER = 4.5, 0.1
 
 #: An answer to a query comes after up to this many seconds, and that many after the last announcement: it is for all
 #: that have asked meanwhile. A client that has just started heard no announcement, so none replaces an answer.
