@@ -1,7 +1,7 @@
 """Chroots of Debian's packages, one for each suite and machine, and commands in them.
 
 They need root, mmdebstrap and, for another machine than this one, qemu-user-static, which binfmt_misc runs its programs
-by. They stay in `.cache/chroots`.
+by. They stay in `.cache/chroots` while they have the packages that are asked for.
 """
 
 import os
@@ -17,6 +17,10 @@ CHROOTS = Path(".cache/chroots")
 MIRROR = "http://deb.debian.org/debian"
 #: What the tests and the README call beside CPython; none of it compiles.
 TOOLS = ("curl", "iproute2", "openssl", "tzdata")
+#: Within a chroot: the packages that it was made with.
+PACKAGES = Path("etc/fastrpc-packages")
+#: The package of a program, if it has another name.
+PACKAGE_OF = {"unshare": "util-linux"}
 #: Where binfmt_misc shows the programs that run those of another machine.
 EMULATORS = Path("/proc/sys/fs/binfmt_misc")
 # Mounts of a namespace of its own end with its last process.
@@ -30,26 +34,36 @@ def is_foreign(machine: str) -> bool:
 
 
 def chroot_of(version: str, machine: str) -> Path | None:
-    """Return a chroot with a CPython, the one that an earlier run has made; None where there can be none of it."""
+    """Return a chroot with a CPython, made by an earlier run with the same packages or now; None without one."""
     suite = SUITES.get(version)
     if suite is None or (is_foreign(machine) and not (EMULATORS / f"qemu-{machine}").exists()):
         return None
     root = (CHROOTS / f"{suite}-{machine}").absolute()
-    if not root.exists():
-        # Elsewhere first: what is there is whole.
-        new = root.with_name(f"{root.name}.new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.parent.mkdir(parents=True, exist_ok=True)
-        source = f"deb [signed-by={KEYRING}] {MIRROR} {suite} main"
-        # A mirror may lag behind: lists are signed all the same.
-        options = ("--mode=root", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"')
-        pythons = [f"python{each}" for each in SUITES if SUITES[each] == suite]
-        packages = ",".join([*TOOLS, *(name + end for name in pythons for end in ("", "-venv"))])
-        command = ["mmdebstrap", *options, f"--include={packages}", f"--architectures={MACHINES[machine]}"]
-        run([*command, suite, str(new), source])
-        (new / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-        new.rename(root)
+    pythons = [f"python{each}" for each in SUITES if SUITES[each] == suite]
+    packages = ",".join([*TOOLS, *(name + end for name in pythons for end in ("", "-venv"))])
+    if not (root / PACKAGES).exists() or (root / PACKAGES).read_text() != packages:
+        make_chroot(root, suite, machine, packages)
     return root
+
+
+def make_chroot(root: Path, suite: str, machine: str, packages: str) -> None:
+    """Make a chroot with packages, in place of an earlier one."""
+    # Elsewhere first: what is there is whole.
+    new = root.with_name(f"{root.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.parent.mkdir(parents=True, exist_ok=True)
+    source = f"deb [signed-by={KEYRING}] {MIRROR} {suite} main"
+    # A mirror may lag behind: lists are signed all the same.
+    options = ("--mode=root", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"')
+    chosen = (f"--include={packages}", f"--architectures={MACHINES[machine]}")
+    run(["mmdebstrap", *options, *chosen, suite, str(new), source])
+    (new / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+    (new / PACKAGES).write_text(packages)
+    if root.exists():
+        # Its list first: what is left if this is interrupted counts as no chroot.
+        (root / PACKAGES).unlink(missing_ok=True)
+        shutil.rmtree(root)
+    new.rename(root)
 
 
 def virtual_environment(root: Path, version: str) -> None:
@@ -83,8 +97,9 @@ def run(command: list[str], *, is_shown: bool = False) -> str:
     try:
         done = subprocess.run(command, capture_output=not is_shown, text=True, check=False)
     except FileNotFoundError:
+        package = PACKAGE_OF.get(command[0], command[0])
         raise SystemExit(
-            f"wheels: there is no {command[0]}: install it (Debian: apt-get install mmdebstrap)"
+            f"wheels: there is no {command[0]}: install it (Debian: apt-get install {package})"
         ) from None
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout or ''}{done.stderr or ''}")
