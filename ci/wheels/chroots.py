@@ -19,8 +19,8 @@ MIRROR = "http://deb.debian.org/debian"
 TOOLS = ("curl", "iproute2", "openssl", "tzdata")
 #: Within a chroot: the packages that it was made with.
 PACKAGES = Path("etc/fastrpc-packages")
-#: The package of a program, if it has another name.
-PACKAGE_OF = {"unshare": "util-linux"}
+#: Programs that are called here: Debian's package of each.
+NEEDED = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux"}
 #: Where binfmt_misc shows the programs that run those of another machine.
 EMULATORS = Path("/proc/sys/fs/binfmt_misc")
 # Mounts of a namespace of its own end with its last process.
@@ -56,7 +56,8 @@ def make_chroot(root: Path, suite: str, machine: str, packages: str) -> None:
     # A mirror may lag behind: lists are signed all the same.
     options = ("--mode=root", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"')
     chosen = (f"--include={packages}", f"--architectures={MACHINES[machine]}")
-    run(["mmdebstrap", *options, *chosen, suite, str(new), source])
+    # It mounts this machine's /dev/shm, too. In a namespace, a kill leaves nothing mounted that the next run deletes.
+    run(["unshare", "--mount", "mmdebstrap", *options, *chosen, suite, str(new), source])
     (new / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (new / PACKAGES).write_text(packages)
     if root.exists():
@@ -94,13 +95,12 @@ def run(command: list[str], *, is_shown: bool = False) -> str:
     Raises:
         SystemExit: it failed.
     """
-    try:
-        done = subprocess.run(command, capture_output=not is_shown, text=True, check=False)
-    except FileNotFoundError:
-        package = PACKAGE_OF.get(command[0], command[0])
-        raise SystemExit(
-            f"wheels: there is no {command[0]}: install it (Debian: apt-get install {package})"
-        ) from None
+    for program in NEEDED:
+        if program in command and shutil.which(program) is None:
+            raise SystemExit(
+                f"wheels: there is no {program}: install it (Debian: apt-get install {NEEDED[program]})"
+            )
+    done = subprocess.run(command, capture_output=not is_shown, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout or ''}{done.stderr or ''}")
     return done.stdout or ""

@@ -9,10 +9,10 @@ from ci.wheels import chroots
 from ci.wheels.chroots import PACKAGES, chroot_of, run_in
 
 MACHINE = os.uname().machine
-#: Stands for mmdebstrap: makes the folder of a chroot and no packages, without a network.
-DEBSTRAP = """#!/bin/sh
-for made; do root=$folder folder=$made; done
-mkdir -p "$root/etc" && echo made >> "$MADE"
+#: Stands for unshare and what it runs: makes the folder of a chroot and no packages, without root or a network.
+UNSHARE = """#!/bin/sh
+for last; do root=$folder folder=$last; done
+mkdir -p "$root/etc" && echo "$1 $2" >> "$MADE"
 """
 
 
@@ -21,8 +21,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have chroots made in a folder of their own, and return the file that has a line for each."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "mmdebstrap").write_text(DEBSTRAP)
-    (programs / "mmdebstrap").chmod(0o755)
+    for name in ("mmdebstrap", "unshare"):
+        (programs / name).write_text(UNSHARE)
+        (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     monkeypatch.setenv("MADE", str(tmp_path / "made"))
     monkeypatch.chdir(tmp_path)
@@ -36,10 +37,10 @@ def test_a_chroot_is_made_anew_when_other_packages_are_asked_for(
     assert root is not None
     (root / "etc/left").touch()
     assert chroot_of("3.13", MACHINE) == root
-    assert made.read_text().count("made") == 1
+    assert made.read_text().count("mmdebstrap") == 1
     monkeypatch.setattr(chroots, "TOOLS", ("git",))
     assert chroot_of("3.13", MACHINE) == root
-    assert made.read_text().count("made") == 2
+    assert made.read_text().count("mmdebstrap") == 2
     assert (root / PACKAGES).read_text() == "git,python3.13,python3.13-venv"
     assert not (root / "etc/left").exists()
 
@@ -49,14 +50,20 @@ def test_a_chroot_without_a_list_of_its_packages_is_made_anew(made: Path) -> Non
     assert root is not None
     (root / PACKAGES).unlink()
     assert chroot_of("3.13", MACHINE) == root
-    assert made.read_text().count("made") == 2
+    assert made.read_text().count("mmdebstrap") == 2
+
+
+def test_what_is_mounted_to_make_a_chroot_ends_with_the_program(made: Path) -> None:
+    chroot_of("3.13", MACHINE)
+    assert made.read_text() == "--mount mmdebstrap\n"
 
 
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_CERT", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=r"no mmdebstrap: .* apt-get install mmdebstrap\)"):
-        chroot_of("3.13", MACHINE)
     with pytest.raises(SystemExit, match=r"no unshare: .* apt-get install util-linux\)"):
         run_in(tmp_path, "true")
+    (tmp_path / "unshare").touch(0o755)
+    with pytest.raises(SystemExit, match=r"no mmdebstrap: .* apt-get install mmdebstrap\)"):
+        chroot_of("3.13", MACHINE)
