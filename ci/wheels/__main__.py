@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from setuptools import Extension
@@ -16,6 +17,7 @@ from ci.compiling.parallel import WorkFailedError, forked
 from ci.compiling.profiles import DIRECTIVES, HARNESS, extensions_of
 from ci.compiling.translation import Translator
 from ci.wheels.assembly import assemble
+from ci.wheels.chroots import can_have_chroot
 from ci.wheels.headers import MACHINES, headers_of, interpreters_named
 from ci.wheels.suite import run_suite
 from ci.wheels.trial import try_wheel
@@ -40,6 +42,11 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true", help="compile for macOS and musl, and ship nothing")
     chosen = parser.parse_args()
+    pairs = list(product(chosen.versions.split(), chosen.machines.split()))
+    if (chosen.run or chosen.tests is not None) and not any(can_have_chroot(*pair) for pair in pairs):
+        raise SystemExit(
+            "wheels: --run and --tests need a chroot, and none of these wheels can have one here"
+        )
     extensions = extensions_of("release", with_harness=chosen.tests is not None)
     translate_all(extensions)
     if chosen.check:
@@ -47,20 +54,19 @@ def main() -> None:
         return
     interpreters = interpreters_named(os.environ.get("PYTHONS", ""))
     base = build_base()
-    for version in chosen.versions.split():
-        for machine in chosen.machines.split():
-            includes = headers_of(version, machine, CACHE, interpreters)
-            if includes is None:
-                print(
-                    f"wheels: {version} {machine} is left out: name an interpreter of it, PYTHONS=python{version}"
-                )
-                continue
-            wheel = build_wheel(version, machine, includes, extensions, base, chosen.output)
-            if chosen.run:
-                try_wheel(wheel, version, machine)
-            if chosen.tests is not None:
-                harness = BUILD / f"{version}-{machine}" / HARNESS.name
-                run_suite(wheel, version, machine, harness, chosen.tests)
+    for version, machine in pairs:
+        includes = headers_of(version, machine, CACHE, interpreters)
+        if includes is None:
+            print(
+                f"wheels: {version} {machine} is left out: name an interpreter of it, PYTHONS=python{version}"
+            )
+            continue
+        wheel = build_wheel(version, machine, includes, extensions, base, chosen.output)
+        if chosen.run:
+            try_wheel(wheel, version, machine)
+        if chosen.tests is not None:
+            harness = BUILD / f"{version}-{machine}" / HARNESS.name
+            run_suite(wheel, version, machine, harness, chosen.tests)
 
 
 def translate_all(extensions: list[Extension]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ci.wheels.headers import KEYRING, MACHINES, SUITES
 
-__all__ = ["chroot_of", "is_foreign", "run_in", "virtual_environment"]
+__all__ = ["can_have_chroot", "chroot_of", "is_foreign", "run_in", "virtual_environment"]
 
 CHROOTS = Path(".cache/chroots")
 MIRROR = "http://deb.debian.org/debian"
@@ -33,11 +33,16 @@ def is_foreign(machine: str) -> bool:
     return machine != os.uname().machine
 
 
+def can_have_chroot(version: str, machine: str) -> bool:
+    """Return whether Debian has a CPython, and its programs run here."""
+    return version in SUITES and (not is_foreign(machine) or (EMULATORS / f"qemu-{machine}").exists())
+
+
 def chroot_of(version: str, machine: str) -> Path | None:
     """Return a chroot with a CPython, made by an earlier run with the same packages or now; None without one."""
-    suite = SUITES.get(version)
-    if suite is None or (is_foreign(machine) and not (EMULATORS / f"qemu-{machine}").exists()):
+    if not can_have_chroot(version, machine):
         return None
+    suite = SUITES[version]
     root = (CHROOTS / f"{suite}-{machine}").absolute()
     pythons = [f"python{each}" for each in SUITES if SUITES[each] == suite]
     packages = ",".join([*TOOLS, *(name + end for name in pythons for end in ("", "-venv"))])

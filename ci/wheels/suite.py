@@ -1,4 +1,4 @@
-"""Run the tests on an installed wheel, in the chroot of its CPython: those of `make test`, or a choice of them."""
+"""Run tests on an installed wheel, in the chroot of its CPython: those of `make test` and `make slow`, or a choice."""
 
 import shlex
 import shutil
@@ -12,7 +12,7 @@ from ci.wheels.trial import INSTALL, bring
 __all__ = ["EMULATED", "run_suite"]
 
 OWN_TESTS = Path("ci/own_tests.txt")
-#: By an emulator everything takes many times as long: unit tests run, and these.
+#: By an emulator everything takes many times as long: unit tests that are not slow run, and these.
 EMULATED = Path(__file__).with_name("emulated.txt")
 #: Some tests compile a library; the environment has a compiler for them, the chroot has none.
 COMPILER = '#!/bin/sh\nexec python -m ziglang cc "$@"\n'
@@ -57,8 +57,9 @@ def requirements_of_tests() -> list[str]:
 def tests_of(is_emulated: bool) -> list[str]:
     """Return the arguments of pytest that choose the tests."""
     places = ["tests/unit", *EMULATED.read_text().split()] if is_emulated else ["--ignore=tests/services"]
+    marks = "not measures and not slow" if is_emulated else "not measures"
     own = [f"--ignore={path}" for path in OWN_TESTS.read_text().split()]
-    return [*places, *own, "-m", "not measures", "-rsfE", "-p", "no:cacheprovider"]
+    return [*places, *own, "-m", marks, "-rsfE", "-p", "no:cacheprovider"]
 
 
 def copy_tracked(folder: Path) -> None:

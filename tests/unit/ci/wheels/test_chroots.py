@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci.wheels import chroots
-from ci.wheels.chroots import PACKAGES, chroot_of, run_in
+from ci.wheels.chroots import PACKAGES, can_have_chroot, chroot_of, run_in
 
 MACHINE = os.uname().machine
 #: Stands for unshare and what it runs: makes the folder of a chroot and no packages, without root or a network.
@@ -51,6 +51,17 @@ def test_a_chroot_without_a_list_of_its_packages_is_made_anew(made: Path) -> Non
     (root / PACKAGES).unlink()
     assert chroot_of("3.13", MACHINE) == root
     assert made.read_text().count("mmdebstrap") == 2
+
+
+def test_another_machine_needs_an_emulator_of_its_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chroots, "EMULATORS", tmp_path)
+    assert can_have_chroot("3.13", MACHINE)
+    assert not can_have_chroot("3.13", "other")
+    (tmp_path / "qemu-other").touch()
+    assert can_have_chroot("3.13", "other")
+    assert not can_have_chroot("3.12", "other")
 
 
 def test_what_is_mounted_to_make_a_chroot_ends_with_the_program(made: Path) -> None:

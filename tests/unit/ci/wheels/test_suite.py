@@ -1,14 +1,19 @@
 """The suite of an installed wheel: all that its tests import is required, and each test that it names exists."""
 
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ci.wheels import suite
 from ci.wheels.suite import EMULATED, requirements_of_tests
 from tests.support.source_tree import ROOT, functions, imports
 
@@ -71,6 +76,29 @@ def test_tests_of_a_wheel_import_nothing_that_is_not_required(place: str) -> Non
 
 def test_cibuildwheel_installs_what_the_tests_require() -> None:
     assert PROJECT["tool"]["cibuildwheel"]["test-extras"] == ["test"]
+
+
+@pytest.mark.parametrize("option", ["--run", "--tests="])
+def test_wheels_that_could_not_be_tried_are_not_built(tmp_path: Path, option: str) -> None:
+    command = [sys.executable, "-m", "ci.wheels", "--versions", "3.12", option]
+    # Without sources: a build would fail for another reason.
+    ended = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "none of these wheels can have one here" in ended.stderr
+    assert ended.returncode == 1
+
+
+@pytest.mark.parametrize("is_emulated", [False, True])
+def test_an_emulator_runs_no_slow_test(monkeypatch: pytest.MonkeyPatch, is_emulated: bool) -> None:
+    monkeypatch.chdir(ROOT)
+    arguments = suite.tests_of(is_emulated)
+    assert ("not slow" in arguments[arguments.index("-m") + 1]) is is_emulated
 
 
 def test_each_test_that_an_emulator_runs_exists_and_is_named_once() -> None:
