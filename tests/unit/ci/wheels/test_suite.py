@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
@@ -101,11 +102,15 @@ def test_an_emulator_runs_no_slow_test(monkeypatch: pytest.MonkeyPatch, is_emula
     assert ("not slow" in arguments[arguments.index("-m") + 1]) is is_emulated
 
 
-def test_each_test_that_an_emulator_runs_exists_and_is_named_once() -> None:
-    named = EMULATED.read_text().split()
-    assert len(named) == len(set(named)) == 20
-    assert [
-        each
-        for each in named
-        if each.partition("::")[2] not in {found.name for found in functions(ROOT / each.partition("::")[0])}
-    ] == []
+def test_each_test_that_an_emulator_runs_exists_is_not_slow_and_is_named_once() -> None:
+    named = Counter(EMULATED.read_text().split())
+    assert named
+    slow = (ROOT / "tests/slow_tests.txt").read_text().split()
+    assert {
+        each: count for each, count in named.items() if count > 1 or each in slow or not is_test(each)
+    } == {}
+
+
+def is_test(name: str) -> bool:
+    path, _, function = name.partition("::")
+    return (ROOT / path).exists() and function in {found.name for found in functions(ROOT / path)}
