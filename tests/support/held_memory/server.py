@@ -26,6 +26,9 @@ CONFIG = ServerConfig(
     limits=Limits(connections=20_000),
 )
 
+#: What answers are made of. Beside a thousand handlers that each make a text of their own, callers wait for these.
+TEXT = "x" * 15_000_000
+
 FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -39,12 +42,12 @@ class Attacked:
 
     @fastrpc.method(safe=True, tool=True)
     async def give(self, size: int) -> str:
-        return "x" * size
+        return TEXT[:size]
 
     @fastrpc.method
     async def give_later(self, size: int) -> str:
         await asyncio.sleep(0.3)
-        return "x" * size
+        return TEXT[:size]
 
     @fastrpc.method
     async def hold(self, data: str) -> None:

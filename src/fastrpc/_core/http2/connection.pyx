@@ -41,6 +41,8 @@ from fastrpc._core.wire.silence cimport PEER_IS_GONE
 cdef enum:
     # The streams that a client opens before it knows the server's limit, as grpc-go does.
     FIRST_STREAMS = 100
+    # To decode and check so many bytes of fields takes as long as a message.
+    HEAD_SHARE = 1_024
 
 
 cdef class Http2Connection(Engine):
@@ -231,6 +233,7 @@ cdef class Http2Connection(Engine):
         cdef HeaderBlock block = self.incoming.decoder.decode(frame.data, frame.size, &violation)
         if block is None:
             return self._violate(&violation)
+        self.messages_left = self.messages_left - <int>(block.size // HEAD_SHARE)
         stream = self.streams.arrive(KIND_HEADERS, frame.stream, &violation)
         if stream is None:
             return self._refuse(frame.stream, block, &violation)

@@ -28,6 +28,12 @@ cdef class ReceiveTail:
         int64_t behind_bytes
         uint64_t full_ns
 
+        # Bytes received since the peer was weighed, and what the bucket held then; whether it counts as a light caller.
+        int64_t received
+        int64_t level
+        uint64_t weighed_ns
+        bint is_light
+
         # So many bytes are counted for the connection.
         Py_ssize_t counted
 
@@ -38,6 +44,7 @@ cdef class ReceiveTail:
     cdef Py_ssize_t take_up(self, Engine engine, bint* in_body) except -1
     cdef int end(self) noexcept
     cdef Py_ssize_t recount(self, Turns turns) noexcept
+    cdef bint weigh(self, uint64_t now) noexcept
     cdef Py_ssize_t room(self, LoopState loop_state) noexcept
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0
     cdef uint64_t _dated_back(self, LoopState loop_state, uint64_t now) noexcept

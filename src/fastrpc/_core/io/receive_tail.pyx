@@ -15,7 +15,7 @@ cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
-from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.base.wire cimport SECOND, now_ns
 from fastrpc._core.io.layer cimport unread_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.loop.polling cimport PollClock
@@ -24,6 +24,10 @@ cdef enum:
     # With so many bytes deferred, a read of one more connection takes SHORT_READ at most: a thousand hold 48 MiB, not 500.
     MANY_DEFERRED = 16_777_216
     SHORT_READ = 32_768
+    # A light caller sends at most so much at once, some two hundred calls, and so much a second. Its deferred reads go
+    # before those of others: behind a round of a thousand busy connections it would have sent more each time.
+    LIGHT_BYTES = 16_384
+    LIGHT_BYTES_A_SECOND = 49_152
 
 
 @cython.final
@@ -111,6 +115,16 @@ cdef class ReceiveTail:
         """Return how many bytes a read may add: few where many connections wait for a slice with what they sent."""
         cdef Py_ssize_t left = loop_state.buffer.capacity - self.size
         return left if loop_state.turns.deferred_bytes < MANY_DEFERRED else min(left, <Py_ssize_t>SHORT_READ)
+
+    cdef bint weigh(self, uint64_t now) noexcept:
+        """Note whether what is put off is of a light caller, and return that: a bucket of what it sent leaks meanwhile."""
+        cdef uint64_t leaked = (now - min(now, self.weighed_ns)) * LIGHT_BYTES_A_SECOND // <uint64_t>SECOND
+        cdef uint64_t taken = (now - min(now, self.put_off_ns)) * LIGHT_BYTES_A_SECOND // <uint64_t>SECOND
+        self.level = max(self.level + self.received - <int64_t>leaked, <int64_t>(self.size + self.placed))
+        self.received = 0
+        self.weighed_ns = now
+        self.is_light = self.level <= LIGHT_BYTES + <int64_t>taken
+        return self.is_light
 
     # The date of what is read
 

@@ -39,8 +39,6 @@ cdef enum:
     # thousand of them at once would take seconds. So many of its bytes take as long as a frame.
     LATE_SHARE = 262_144
     FRAME_SHARE = 16_384
-    # A shorter deferred read is some two hundred calls: it goes before longer ones.
-    SHORT_TAIL = 16_384
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
 cdef int LOOKS = 8
@@ -73,7 +71,7 @@ cdef class Session(SessionOutput):
         self.open_output(transport)
         self.is_encrypted = isinstance(transport, TLSLayer)
         self.peer_name = transport.get_extra_info("peername")
-        self.engine.now = self.engine.received_ns = self.tail.emptied_ns = now_ns()
+        self.engine.now = self.engine.received_ns = self.tail.emptied_ns = self.tail.weighed_ns = now_ns()
         if self.spin_ns:
             self.spinner = self.loop_state.shared_spinner()
             self.spinner.join()
@@ -120,6 +118,7 @@ cdef class Session(SessionOutput):
         cdef bint is_full = size == self.place_size or self.is_encrypted and (<TLSLayer>self.transport).is_full
         cdef bint is_late = False
         engine.now = now
+        self.tail.received += size
         engine.came_ns = self.tail.dated(self.loop_state, now, self.transport, size if is_full else 0)
         engine.turn_ends_ns = turns.read_until(now)
         if now >= engine.turn_ends_ns or self.tail.is_put_off:
@@ -274,7 +273,7 @@ cdef class Session(SessionOutput):
 
     cdef int _add_to_turns(self) except -1:
         self.has_turn = True
-        return self.loop_state.turns.add(self, self.tail.size + self.tail.placed > SHORT_TAIL)
+        return self.loop_state.turns.add(self, not self.tail.weigh(now_ns()))
 
     cdef int _recount_tail(self) except -1:
         cdef Py_ssize_t change = self.tail.recount(self.loop_state.turns)
@@ -296,6 +295,9 @@ cdef class Session(SessionOutput):
         finally:
             if not self.tail.is_put_off:
                 self._read_on()
+        if self.has_turn and self.tail.is_light:
+            self.loop_state.turns.add(self)
+            return False
         return self.has_turn
 
     cdef int _go_on(self) except -1:

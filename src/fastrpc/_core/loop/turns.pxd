@@ -57,7 +57,7 @@ cdef class Turns:
         # Frames that all connections together handle until the beginning of a turn is noted.
         int frames_left
 
-    cdef int add(self, Timed owner, bint is_long=*) except -1
+    cdef int add(self, Timed owner, bint is_busy=*) except -1
     cdef uint64_t begin(self, uint64_t now) except 0
     cdef bint is_over(self, uint64_t now) noexcept
     cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept

@@ -16,8 +16,9 @@ a turn is noted only when there is something to count: every NOTED_FRAMES frames
 slow handler. A callback for each turn would cost an almost idle loop too much.
 
 Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. Every second slice
-is for the others, so a stream of short calls does not starve them. A long deferred read counts as work that had a slice: a
-few calls do not wait for a thousand connections that each send as much as they can.
+is for the others, so a stream of short calls does not starve them. A deferred read of a connection that sends much counts as
+work that had a slice, and one of a light caller never does (`ReceiveTail.weigh`): a few calls do not wait for a thousand
+connections that each send as much as they can.
 
 Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller does not
 wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn, a quarter of its slices; the rest
@@ -123,12 +124,12 @@ cdef class Turns:
         cdef uint64_t shortest = min(SHORTEST_NS, max(LEAST_NS, ROUND_NS // owners)) if is_begun else SHORTEST_NS
         return max(TURN_NS // owners, shortest)
 
-    cdef int add(self, Timed owner, bint is_long=False) except -1:
+    cdef int add(self, Timed owner, bint is_busy=False) except -1:
         """Queue an owner for slices from the next turn of the loop on, in the current context.
 
-        Long work is queued with that which had a slice.
+        Busy: it is queued with work that had a slice.
         """
-        (self._begun if is_long else self._fresh).append((owner, contextvars.copy_context()))
+        (self._begun if is_busy else self._fresh).append((owner, contextvars.copy_context()))
         return self._schedule()
 
     cdef int _schedule(self) except -1:

@@ -456,6 +456,9 @@ cdef class CallAdmission:
             connection.is_in_turn = False
             if connection.is_closed:
                 continue
+            if not is_late or connection.holding & HOLD_STALL:
+                # Starts of others may take the time of many turns.
+                self._refuse_on(connection, began)
             if is_late:
                 # The loop was blocked since then: cancels may lie in the socket, which is read after this.
                 self.hold_for_stall(connection)
@@ -522,6 +525,18 @@ cdef class CallAdmission:
         connection.now = connection.turn_ns = began
         try:
             self._start_waiting(connection, last_rank)
+            return connection.end_turn()
+        except Exception as error:
+            connection.crash(error)
+        return 0
+
+    cdef int _refuse_on(self, ServedConnection connection, uint64_t began) except -1:
+        """Refuse calls of a connection that waited too long, whether or not this turn has time for it."""
+        if connection.queue is None or began < (<WaitingCalls>connection.queue).oldest().queued_ns + self.queue_age_ns:
+            return 0
+        connection.now = began
+        try:
+            self._refuse_aged(connection, began)
             return connection.end_turn()
         except Exception as error:
             connection.crash(error)

@@ -13,6 +13,7 @@ from fastrpc._core.io.session import Session
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork, Turns
 from fastrpc._core.wire.settings import usual_settings
+from tests.support.blocking import keep_the_loop
 from tests.support.frame_factory import opening
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
@@ -172,6 +173,23 @@ async def test_a_short_read_goes_before_long_ones() -> None:
         receive(session, data)
     await eventually(lambda: len(order) == 2)
     assert order == ["short", "long"]
+    for session, _, _ in opened:
+        session.connection_lost(None)
+
+
+async def test_what_a_light_caller_sent_during_a_stall_goes_before_long_reads() -> None:
+    """Behind a round of busy connections it would have sent more, each time."""
+    order: list[str] = []
+    opened = [open_session() for _ in range(2)]
+    # From here on bytes are dated by the polls of the loop.
+    loop_state(asyncio.get_running_loop()).turns.polls.mark()
+    keep_the_loop(0.6)
+    use_up_the_turn()
+    for (session, _, owner), name, size in zip(opened, ("busy", "light"), (70_000, 30_000), strict=True):
+        owner.connection_draining = lambda _, name=name: order.append(name)  # type: ignore[method-assign, misc]
+        receive(session, DRAINS + Data(1, bytes(100_000)).encode()[:size])
+    await eventually(lambda: len(order) == 2)
+    assert order == ["light", "busy"]
     for session, _, _ in opened:
         session.connection_lost(None)
 

@@ -38,6 +38,11 @@ class Turns:
 
     def __init__(self) -> None:
         self.goes_on = 0
+        self.noted: list[str] = []
+
+    @fastrpc.method(inline=True)
+    def note(self, text: str) -> None:
+        self.noted.append(text[:5])
 
     @fastrpc.method
     async def wait(self) -> None:
@@ -174,6 +179,23 @@ async def test_long_payloads_count_as_work_of_the_turn() -> None:
         fill(served.session, data[:MIB])
         assert served.transport.is_paused
         served.session.connection_lost(None)
+
+
+async def test_a_short_read_of_a_connection_that_has_sent_much_goes_behind_those_of_others() -> None:
+    turns = Turns()
+    async with gate_for(turns) as gate:
+        busy, light = (ServedRpcx(gate).session for _ in range(2))
+        for _ in range(3):
+            fill(busy, call("turns", "note", "x" * 30_000).encode())
+        turns.noted.clear()
+        use_up_the_turn()
+        for session, text in ((busy, "busy"), (light, "light")):
+            fill(session, call("turns", "note", text).encode())
+            assert session.is_put_off
+        await eventually(lambda: len(turns.noted) == 2)
+        assert turns.noted == ["light", "busy"]
+        for session in (busy, light):
+            session.connection_lost(None)
 
 
 async def test_a_connection_that_is_lost_while_others_have_their_turn_is_not_read_from() -> None:

@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from fastrpc import Limits, Memory, ServerConfig, Status
+import fastrpc
+from fastrpc import Admission, Limits, Memory, ServerConfig, Status
 from fastrpc_harness.living import LivedConnection
 from tests.support.blocking import keep_the_loop
 from tests.support.kept_connection import KeptConnection, gate_for
@@ -14,6 +15,15 @@ from tests.support.waiting import eventually
 
 MIB = 1 << 20
 SMALL = ServerConfig(memory=Memory(process_bytes=16 * MIB), limits=Limits(message_bytes=MIB, connections=2))
+
+
+@fastrpc.service("desk")
+class Desk:
+    """Takes longer than a turn has for calls that waited."""
+
+    @fastrpc.method(inline=True)
+    def hold_the_loop(self) -> None:
+        keep_the_loop(0.005)
 
 
 class TestStalls:
@@ -69,6 +79,27 @@ class TestCallsThatWaited:
             assert connection.answers == []
             gate.weigh_output(other, 0)
             assert connection.held_bytes == 0
+
+    async def test_one_that_is_too_old_is_refused_in_a_turn_that_has_time_for_other_connections_alone(
+        self,
+    ) -> None:
+        config = ServerConfig(admission=Admission(queue_age=0.05))
+        async with gate_for(Desk, config=config) as gate:
+            connection, *others = [KeptConnection(gate) for _ in range(30)]
+            for each in (connection, *others):
+                gate.weigh_output(each, 9 * MIB)
+            connection.call("desk.hold_the_loop")
+            keep_the_loop(0.06)
+            for each in others:
+                each.call("desk.hold_the_loop")
+            for each in (*others, connection):
+                gate.weigh_output(each, 0)
+            gate._look_at_waiting()
+            # A few of them at once have used up the turn.
+            assert 0 < sum(len(each.answers) for each in others) < len(others)
+            [(status, text, _)] = connection.refusals
+            assert status is Status.RESOURCE_EXHAUSTED
+            assert "(Admission.queue_age)" in text
 
     async def test_its_own_bytes_do_not_count_twice(self) -> None:
         shop = Shop()
