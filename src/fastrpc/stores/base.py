@@ -1,4 +1,4 @@
-"""The interface of key-value stores: of folders, and with one revision for all keys."""
+"""The interface of key-value stores with one revision for all keys, and what their items are."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
@@ -17,7 +17,6 @@ __all__ = [
     "Journal",
     "ItemChange",
     "ItemWatch",
-    "KeyValueStore",
     "LeaseChange",
     "Saved",
     "StoreBackend",
@@ -78,38 +77,6 @@ class Folder:
 
     #: Bytes of all values together.
     size: int = 0
-
-
-class KeyValueStore(Protocol):
-    """Keeps items in folders; an item may end with a lease.
-
-    A store that is unreachable or refuses raises StoreError.
-    """
-
-    async def get(self, folder: str, key: str) -> Item[bytes] | None: ...
-
-    async def list(self, folder: str) -> Folder: ...
-
-    async def put(self, folder: str, key: str, value: bytes, *, lease: str | None = None) -> int:
-        """Write an item, over any other; return its revision. An expired lease is a StoreError."""
-
-    async def delete(self, folder: str, key: str) -> bool:
-        """Remove an item; return whether it existed."""
-
-    async def compare_and_set(self, folder: str, key: str, value: bytes, expected: int) -> bool:
-        """Write an item if its revision is the expected one, 0 for none; return whether it was."""
-
-    def watch(self, folder: str, after: int = -1) -> AsyncGenerator[Folder, None]:
-        """Yield the current folder, then each change of it; skip the one at revision `after`."""
-
-    async def lease(self, seconds: float) -> str:
-        """Create a lease; without `renew` for `seconds` it ends, together with its items."""
-
-    async def renew(self, lease: str) -> bool:
-        """Renew a lease; False if it has ended."""
-
-    async def revoke(self, lease: str) -> bool:
-        """End a lease and its items now; return whether it was alive."""
 
 
 @dataclass(frozen=True, slots=True)

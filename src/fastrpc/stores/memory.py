@@ -54,7 +54,7 @@ class SavedItem:
 
 
 class MemoryStore:
-    """A `KeyValueStore`. Leases end in `expire`, which returns the seconds until its next call.
+    """Keeps items in folders. Leases end in `expire`, which returns the seconds until its next call.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -98,12 +98,15 @@ class MemoryStore:
         return self._folder(folder)
 
     async def put(self, folder: str, key: str, value: bytes, *, lease: str | None = None) -> int:
+        """Write an item, over any other; return its revision. StoreError: its lease has ended, or there is no room."""
         return self._put(folder, key, value, lease)
 
     async def delete(self, folder: str, key: str) -> bool:
+        """Remove an item; return whether it existed."""
         return self._delete(folder, key)
 
     async def compare_and_set(self, folder: str, key: str, value: bytes, expected: int) -> bool:
+        """Write an item if its revision is the expected one, 0 for none; return whether it was."""
         item = self._items.get((folder, key))
         if (0 if item is None else item.revision) != expected:
             return False
@@ -111,6 +114,7 @@ class MemoryStore:
         return True
 
     async def watch(self, folder: str, after: int = -1) -> AsyncGenerator[Folder, None]:
+        """Yield the current folder, then each change of it; skip the one at revision `after`."""
         while True:
             found = self._folder(folder)
             if found.revision != after:
@@ -128,11 +132,13 @@ class MemoryStore:
                     del self._waiting[folder]
 
     async def lease(self, seconds: float) -> str:
+        """Create a lease; without `renew` for `seconds` it ends, together with its items."""
         name = secrets.token_hex(8)
         self._add_lease(name, seconds, self._clock() + seconds)
         return name
 
     async def renew(self, lease: str) -> bool:
+        """Renew a lease; False if it has ended."""
         found = self._alive(lease)
         if found is None:
             return False
@@ -140,6 +146,7 @@ class MemoryStore:
         return True
 
     async def revoke(self, lease: str) -> bool:
+        """End a lease and its items now; return whether it was alive."""
         if lease not in self._leases:
             return False
         self._end_lease(lease)
