@@ -81,7 +81,7 @@ class DeimosServer:
     def advance(self, seconds: float) -> None:
         """Let keys grow older."""
         self.clock.advance(seconds)
-        self.store.expire()
+        self.store.content.expire()
 
     async def answer(self, exchange: dict[str, Any]) -> Response:
         """Return the response to an exchange's request."""

@@ -15,7 +15,7 @@ class EarlyReads(LocalStore):
     """Returns items that a crash may take back."""
 
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
-        return self._items.get(key)
+        return self.content.items.get(key)
 
 
 class SlowJournal(SqliteJournal):

@@ -35,8 +35,13 @@ def overview(store: LocalStore, most_rows: int) -> dict[str, Any]:
         "locks": _held(store, LOCKS, most_rows),
         "leaders": _held(store, LEADERS, most_rows),
         "leases": [
-            {"lease": name, "seconds": seconds, "left_seconds": left, "items": len(store.keys_of(name))}
-            for name, seconds, left in islice(store.leases(), most_rows)
+            {
+                "lease": name,
+                "seconds": seconds,
+                "left_seconds": left,
+                "items": len(store.content.leases.keys(name)),
+            }
+            for name, seconds, left in islice(store.content.leases.all(), most_rows)
         ],
         "items": [
             {
@@ -46,7 +51,7 @@ def overview(store: LocalStore, most_rows: int) -> dict[str, Any]:
                 "created": item.created,
                 "lease": item.lease,
             }
-            for item in islice(store.present(), most_rows)
+            for item in islice(store.content.items.below(), most_rows)
         ],
     }
 
@@ -54,7 +59,7 @@ def overview(store: LocalStore, most_rows: int) -> dict[str, Any]:
 def _held(store: LocalStore, folder: str, most_rows: int) -> list[dict[str, Any]]:
     """Return the locks of a folder: the holder is the contender that came first."""
     contenders: dict[str, list[Item[bytes]]] = {}
-    for item in islice(store.present(folder), most_rows * _CONTENDERS):
+    for item in islice(store.content.items.below(folder), most_rows * _CONTENDERS):
         name, _, lease = item.key[len(folder) :].rpartition("/")
         if name and item.lease == lease:
             contenders.setdefault(name, []).append(item)

@@ -155,7 +155,9 @@ async def plant(store: LocalStore, more: Sequence[str] = ()) -> str:
 
 def content(store: LocalStore) -> Any:
     """Return all that requests could change."""
-    return list(store.present()), sorted(name for name, _, _ in store.leases()), store.next_revision
+    content = store.content
+    leases = sorted(name for name, _, _ in content.leases.all())
+    return list(content.items.below()), leases, content.revision
 
 
 def service_with(rules: list[dict[str, Any]]) -> StoreService:

@@ -156,7 +156,7 @@ async def test_made_keys_are_bounded(server: DeimosServer) -> None:
         found = await server.ask(verb, target)
         assert (found.status, found.value["errorCode"]) == (400, 209), request
     assert (await server.ask("PUT", f"/keys/{directory[1:]}/xxxxxxx?value=1")).status == 201
-    assert max(len(item.key) for item in server.store.present()) == 512
+    assert max(len(item.key) for item in server.store.content.items.below()) == 512
 
 
 @pytest.mark.parametrize("request_line", ["DELETE /keys/lock", "PUT /keys/lock?value=other"])
@@ -231,9 +231,9 @@ async def test_time_of_a_key_ends_with_it(server: DeimosServer) -> None:
     await server.ask("PUT", "/keys/replaced", "value=2")
     await server.ask("PUT", "/keys/swapped", "value=2&prevValue=1&ttl=100")
     server.advance(6)
-    swapped = server.store.item("swapped")
+    swapped = server.store.content.items.get("swapped")
     assert swapped is not None
-    assert [name for name, _, _ in server.store.leases()] == [swapped.lease]
+    assert [name for name, _, _ in server.store.content.leases.all()] == [swapped.lease]
     assert list(server.app.tree._ends) == [swapped.lease]
 
 
@@ -356,7 +356,7 @@ async def test_watch_of_a_lost_right_ends(guarded: DeimosServer, monkeypatch: py
 async def test_watch_of_a_directory_tells_no_key_of_its_name(guarded: DeimosServer) -> None:
     """Its caller may read all keys below it."""
     store = guarded.store
-    index = store.next_revision
+    index = store.content.revision + 1
     await store.put("shop", b"planted")
     await store.put("shop", b"planted")
     fields = {"Authorization": "Bearer ann"}

@@ -71,7 +71,7 @@ class TestContract(StoreContract):
 
     async def pass_time(self, store: StoreBackend, seconds: float) -> None:
         self.clock.advance(seconds)
-        self.service._store.expire()
+        self.service._store.content.expire()
 
 
 @pytest.fixture

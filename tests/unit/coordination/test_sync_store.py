@@ -110,7 +110,7 @@ async def test_close_ends_what_other_threads_wait_for() -> None:
         for thread in threads:
             thread.start()
         history = store._store.backend._history  # type: ignore[attr-defined]
-        await eventually(lambda: history.watched == 2)
+        await eventually(lambda: history.watchers == 2)
     for thread in threads:
         thread.join(20)
     assert len(ended) == 2

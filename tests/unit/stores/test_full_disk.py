@@ -128,7 +128,7 @@ async def test_lease_whose_end_has_no_room_begins_anew(
     writing = asyncio.ensure_future(store.put("long", LONG))
     await eventually(disk.is_committing.is_set)
     clock.advance(10.0)
-    store.expire()
+    store.content.expire()
     reading = asyncio.ensure_future(store.get("k"))
     await asyncio.sleep(0)
     disk.may_commit.set()
@@ -139,7 +139,7 @@ async def test_lease_whose_end_has_no_room_begins_anew(
     clock.advance(9.0)
     assert await store.renew(lease)
     clock.advance(10.0)
-    store.expire()
+    store.content.expire()
     assert await store.get("k") is None
 
 

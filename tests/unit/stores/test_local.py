@@ -43,7 +43,7 @@ class TestContract(StoreContract):
     async def pass_time(self, store: StoreBackend, seconds: float) -> None:
         assert isinstance(store, LocalStore)
         self.clock.advance(seconds)
-        store.expire()
+        store.content.expire()
 
 
 async def keys(store: LocalStore, prefix: str = "") -> list[str]:
@@ -77,7 +77,7 @@ async def test_watch_of_a_key_waits_for_its_changes_alone(store: LocalStore) -> 
     await store.put("a", b"now")
     assert await waiting == [("a", 4, b"now")]
     await changes.aclose()
-    assert store._history.watched == 0
+    assert not store._history._waiting
 
 
 async def test_watch_begins_with_its_call(store: LocalStore) -> None:
@@ -119,14 +119,14 @@ async def test_items_end_with_their_lease(store: LocalStore, clock: FakeClock) -
     for _ in range(3):
         clock.advance(9.0)
         assert await store.renew(lease)
-        assert store.expire() is not None
+        assert store.content.expire() is not None
     assert await keys(store) == ["a", "b"]
     clock.advance(10.0)
     assert not await store.renew(lease)
     with pytest.raises(StoreError, match="there is no lease") as caught:
         await store.put("c", b"", lease=lease)
     assert caught.value.status is Status.NOT_FOUND
-    assert store.expire() is None
+    assert store.content.expire() is None
     assert await keys(store) == ["b"]
     changes = store.watch("a", after=revision)
     assert await taken(changes, 1) == [("a", revision + 3, None)]

@@ -78,7 +78,7 @@ async def test_restart_keeps_items_history_revision_and_leases(folder: Path) -> 
         assert await store.renew(lease)
         assert await store.put("c", b"") == 4
         clock.advance(10.0)
-        store.expire()
+        store.content.expire()
         assert [item.key for item in (await store.list()).items] == ["c"]
     async with LocalStore(SqliteJournal(folder), clock=clock) as store:
         assert not await store.renew(lease)

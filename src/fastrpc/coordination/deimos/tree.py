@@ -45,6 +45,7 @@ class KeyTree:
 
     def __init__(self, store: LocalStore, *, now: Callable[[], int] = time.time_ns) -> None:
         self._store = store
+        self._items, self._leases = store.content.items, store.content.leases
         self._now = now
         # The expirations of own leases, in nanoseconds since 1970.
         self._ends: dict[str, int] = {}
@@ -59,7 +60,7 @@ class KeyTree:
 
     @property
     def index(self) -> int:
-        return self._store.next_revision - 1
+        return self._store.content.revision
 
     # Reading
 
@@ -69,12 +70,12 @@ class KeyTree:
             return None
         if not key:
             return KeyNode("", 0, 0, is_directory=True)
-        item = self._store.item(key)
+        item = self._items.get(key)
         if item is not None:
             return self._node(key, item)
-        marker = self._store.item(_DIRECTORIES + key)
+        marker = self._items.get(_DIRECTORIES + key)
         if marker is None:
-            marker = self._store.first_item(f"{key}/")
+            marker = next(self._items.below(f"{key}/"), None)
         return None if marker is None else self._node(key, marker, is_directory=True)
 
     def get(self, request: KeyRequest) -> KeyEvent:
@@ -86,7 +87,7 @@ class KeyTree:
 
     def next_child(self, key: str) -> str:
         """Return the key of the child that `post` would create now."""
-        name = str(self._store.next_revision)
+        name = str(self.index + 1)
         return f"{key}/{name}" if key else name
 
     # Writing
@@ -132,7 +133,7 @@ class KeyTree:
             if node is not None and node.is_directory:
                 below, removed = self._content(directory)
                 gone.update(below)
-                after = KeyNode(directory, self._store.next_revision, node.created)
+                after = KeyNode(directory, self.index + 1, node.created)
                 self._event = KeyEvent("expire", after, node, removed)
         if not keys:
             self._ends.pop(lease, None)
@@ -163,7 +164,7 @@ class KeyTree:
 
     def _forget_ends(self) -> None:
         """Forget the expirations of leases that are not there."""
-        there = {name for name, _, _ in self._store.leases()}
+        there = {name for name, _, _ in self._leases.all()}
         self._ends = {name: end for name, end in self._ends.items() if name in there}
 
     def ended(self) -> None:
@@ -203,7 +204,7 @@ class KeyTree:
             raise self._refusal(102, key)
         is_directory = request.is_directory
         expires = self._expiration(request.ttl)
-        revision = self._store.next_revision
+        revision = self.index + 1
         node = self._new_node(key, revision, revision, request, expires, is_directory=is_directory)
 
         def steps(lease: str | None) -> Iterator[Write | Deletion]:
@@ -225,7 +226,7 @@ class KeyTree:
             raise self._refusal(102, key)
         self._compare(before, request)
         expires = self._expiration(request.ttl)
-        revision = self._store.next_revision
+        revision = self.index + 1
         node = self._new_node(key, revision, before.created, request, expires, is_directory=is_directory)
 
         def steps(lease: str | None) -> Iterator[Write | Deletion]:
@@ -244,7 +245,7 @@ class KeyTree:
     def _delete(self, node: KeyNode, action: str) -> KeyEvent:
         key = node.key
         below, removed = self._content(key) if node.is_directory else ([], [])
-        revision = self._store.next_revision
+        revision = self.index + 1
         after = KeyNode(key, revision, node.created, is_directory=node.is_directory)
         names = [_DIRECTORIES + key if node.is_directory else key, *below]
         return self._do(KeyEvent(action, after, node, removed), lambda _: map(Deletion, names), None)
@@ -330,8 +331,8 @@ class KeyTree:
 
     def _below(self, key: str) -> Iterator[Item[bytes]]:
         """Yield the items of keys and of directories in a directory."""
-        yield from self._store.present(f"{key}/")
-        yield from self._store.present(f"{_DIRECTORIES}{key}/")
+        yield from self._items.below(f"{key}/")
+        yield from self._items.below(f"{_DIRECTORIES}{key}/")
 
     def _content(self, directory: str) -> tuple[list[str], list[str]]:
         """Return the keys of all items that go with a directory, and those of all nodes in it."""
@@ -362,13 +363,14 @@ class KeyTree:
         found = set()
         below = f"{directory}/" if directory else ""
         for prefix in (below, _DIRECTORIES + below):
-            item = self._store.first_item(prefix)
+            item = next(self._items.below(prefix), None)
             while item is not None:
                 name, slash, _ = item.key.removeprefix(prefix).partition("/")
                 if not name.startswith("_"):
                     found.add(below + name)
                 # "0" sorts behind "/".
-                item = self._store.first_item(prefix, f"{prefix}{name}0" if slash else f"{item.key}\0")
+                behind = f"{prefix}{name}0" if slash else f"{item.key}\0"
+                item = next(self._items.below(prefix, behind), None)
         return sorted(found)
 
     def _node(self, key: str, item: Item[bytes], *, is_directory: bool = False) -> KeyNode:
@@ -405,7 +407,7 @@ class KeyTree:
             return None
         found = self._ends.get(item.lease)
         if found is None:
-            left = self._store.seconds_left(item.lease)
+            left = self._leases.seconds_left(item.lease)
             found = self._now() + int(left * _SECOND)
             if item.lease.startswith(ITEM_LEASE):
                 self._ends[item.lease] = found

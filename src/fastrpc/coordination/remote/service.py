@@ -275,14 +275,14 @@ class StoreService(HealthSource):
     @method(idempotent=True)
     async def renew(self, lease: str) -> bool:
         """Renew a lease; False if it has ended."""
-        self._check_any(*self._store.keys_of(lease))
+        self._check_any(*self._store.content.keys_of(lease))
         with _told():
             return await self._store.renew(lease)
 
     @method(idempotent=True)
     async def revoke(self, lease: str) -> bool:
         """End a lease and its items now; return whether it was alive."""
-        self._check_any(*self._store.keys_of(lease))
+        self._check_any(*self._store.content.keys_of(lease))
         with _told():
             return await self._store.revoke(lease)
 
@@ -322,7 +322,7 @@ class StoreService(HealthSource):
 
     def _keys_beside(self, lease: str | None) -> Sequence[str]:
         """Return the keys of a lease, all of which a caller has to have the right to write that adds one."""
-        return () if lease is None or self._rights is None else self._store.keys_of(lease)
+        return () if lease is None or self._rights is None else self._store.content.keys_of(lease)
 
     def _check_any(self, *keys: str) -> None:
         """Refuse a caller that may not write all keys of a lease, or without keys that may write none at all."""

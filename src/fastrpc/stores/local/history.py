@@ -43,11 +43,6 @@ class History:
         return self._changes[-1].revision if self._changes else self.compacted
 
     @property
-    def watched(self) -> int:
-        """How many keys and prefixes have waiting watchers."""
-        return len(self._waiting)
-
-    @property
     def watchers(self) -> int:
         """How many watchers wait."""
         return sum(map(len, self._waiting.values()))

@@ -41,26 +41,12 @@ class Items:
         """Return all items, in no order."""
         return tuple(self._items.values())
 
-    def below(self, prefix: str) -> Iterator[Item[bytes]]:
-        """Yield the items of a prefix in the order of their keys."""
-        for place in range(bisect.bisect_left(self._keys, prefix), len(self._keys)):
+    def below(self, prefix: str = "", start: str = "") -> Iterator[Item[bytes]]:
+        """Yield the items of a prefix whose keys are not before `start`, in the order of their keys."""
+        for place in range(bisect.bisect_left(self._keys, max(prefix, start)), len(self._keys)):
             if not self._keys[place].startswith(prefix):
                 return
             yield self._items[self._keys[place]]
-
-    def first(self, prefix: str, start: str) -> Item[bytes] | None:
-        """Return the first item of a prefix whose key is not before `start`."""
-        position = bisect.bisect_left(self._keys, max(prefix, start))
-        found = next(iter(self._keys[position : position + 1]), None)
-        return self._items[found] if found is not None and found.startswith(prefix) else None
-
-    def page(self, prefix: str, count: int, after: str) -> tuple[Item[bytes], ...]:
-        """Return the first items of a prefix whose keys sort after `after`."""
-        start = bisect.bisect_left(self._keys, prefix)
-        if after:
-            start = max(start, bisect.bisect_right(self._keys, after))
-        keys = self._keys[start : start + count]
-        return tuple(self._items[key] for key in keys if key.startswith(prefix))
 
     def restore(self, items: Sequence[Item[bytes]]) -> None:
         """Begin with the items of a journal."""

@@ -1,0 +1,152 @@
+"""The content of a store: items and leases under one revision. It changes at once, and is told the time."""
+
+import secrets
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from fastrpc.errors import StoreError
+from fastrpc.status import Status
+from fastrpc.stores.base import Deletion, Item, ItemChange, ItemPage, LeaseChange, Saved, Write
+from fastrpc.stores.local.commits import Uncommitted
+from fastrpc.stores.local.items import Items, full
+from fastrpc.stores.local.leases import Leases
+from fastrpc.stores.local.observing import Creation, StoreObserver
+
+__all__ = ["Content"]
+
+
+@dataclass(slots=True)
+class Content:
+    """The state of this moment, changes included that no commit has kept yet.
+
+    Attributes:
+        revision: that of the latest change.
+        note: takes the changes of each step, in their order.
+    """
+
+    items: Items
+    leases: Leases
+    most_leases: int
+    revision: int
+    note: Callable[[Sequence[Uncommitted]], None]
+    observer: StoreObserver | None = None
+
+    def page(self, prefix: str, limit: int, after: str) -> ItemPage:
+        """Return the first items of a prefix whose keys sort after `after`."""
+        # The least key that sorts after another one.
+        start = f"{after}\0" if after else ""
+        items = tuple(islice(self.items.below(prefix, start), limit + 1))
+        return ItemPage(items[:limit], self.revision, len(items) > limit)
+
+    def keys_of(self, lease: str) -> Sequence[str]:
+        """Return the keys of the items of a lease."""
+        return sorted(self.leases.keys(lease)) if lease in self.leases else ()
+
+    def saved(self) -> Saved:
+        """Return all items and leases, without history."""
+        leases = tuple(LeaseChange(name, seconds) for name, seconds, _ in self.leases.all())
+        return Saved(self.revision, self.revision, self.items.all(), leases)
+
+    def restore(self, saved: Saved) -> None:
+        """Begin with the content of a journal; its leases begin anew."""
+        self.revision = saved.revision
+        for lease in saved.leases:
+            if lease.seconds is not None:
+                self.leases.add(lease.name, lease.seconds)
+        self.items.restore(saved.items)
+        for item in saved.items:
+            if item.lease is not None:
+                self.leases.keys(item.lease).add(item.key)
+
+    def check(self, writes: Sequence[Write]) -> None:
+        """Check that there is room for writes, and that their leases are alive.
+
+        Raises:
+            StoreError: NOT_FOUND: a lease has ended; RESOURCE_EXHAUSTED: they go beyond a bound.
+        """
+        for lease in {step.lease for step in writes if step.lease is not None}:
+            if not self.leases.is_alive(lease):
+                raise StoreError(f"there is no lease {lease!r}", status=Status.NOT_FOUND, processed="no")
+        if writes:
+            self.items.check_room(writes)
+
+    def alter(self, do: Sequence[Write | Deletion], over: Collection[str]) -> None:
+        """Do operations that were checked, then end leases, whose items go."""
+        self._apply(do)
+        for lease in [one for one in over if one in self.leases]:
+            self.end_lease(lease)
+
+    def add_lease(self, seconds: float, prefix: str) -> str:
+        """Make a lease, of any length; its name begins with a prefix.
+
+        Raises:
+            StoreError: RESOURCE_EXHAUSTED: there are too many.
+        """
+        if len(self.leases) >= self.most_leases:
+            raise full(f"the store has {len(self.leases)} leases, the limit is {self.most_leases}")
+        name = prefix + secrets.token_hex(8)
+        self.leases.add(name, seconds)
+        self.note([Uncommitted(LeaseChange(name, seconds), None)])
+        return name
+
+    def end_lease(self, name: str) -> None:
+        """End a lease that is there, and its items."""
+        seconds = self.leases.seconds(name)
+        keys: Sequence[str] = self.leases.remove(name)
+        if self.observer is not None:
+            keys = self.observer.ending(name, keys)
+        self._apply([Deletion(key) for key in keys], Uncommitted(LeaseChange(name, None), seconds))
+
+    def expire(self) -> float | None:
+        """End the expired leases; return the seconds until the next may expire, None without leases."""
+        for name in self.leases.expired():
+            self.end_lease(name)
+        return self.leases.until_next()
+
+    def undo(self, lost: Sequence[Uncommitted], revision: int) -> None:
+        """Go back to a revision, behind which these changes came. Leases that had ended begin anew."""
+        for one in reversed(lost):
+            change, before = one.change, one.before
+            if isinstance(change, ItemChange):
+                assert before is None or isinstance(before, Item)
+                self._set(change.key, before)
+            elif change.seconds is not None:
+                self.leases.remove(change.name)
+            else:
+                assert isinstance(before, int | float)
+                self.leases.add(change.name, before)
+        self.revision = revision
+        if self.observer is not None:
+            self.observer.undone()
+
+    def _apply(self, do: Iterable[Write | Deletion], *ended: Uncommitted) -> None:
+        """Do operations under the next revision; it rises only if one of them changes anything."""
+        revision = self.revision + 1
+        changes = [
+            self._replace(step, revision) for step in do if isinstance(step, Write) or step.key in self.items
+        ]
+        if changes:
+            if self.observer is not None:
+                self.observer.made(changes, is_end=bool(ended))
+            self.revision = revision
+        if changes or ended:
+            self.note([*changes, *ended, *self.leases.end_emptied(changes)])
+
+    def _replace(self, step: Write | Deletion, revision: int) -> Uncommitted:
+        item = None
+        if isinstance(step, Write):
+            present = self.items.get(step.key)
+            is_new = present is None or isinstance(step, Creation)
+            created = revision if is_new or present is None else present.created
+            item = Item(step.key, step.value, revision, step.lease, created)
+        return Uncommitted(ItemChange(step.key, revision, item), self._set(step.key, item))
+
+    def _set(self, key: str, item: Item[bytes] | None) -> Item[bytes] | None:
+        """Put an item, or none, at a key; return the one before."""
+        before = self.items.put(key, item)
+        if before is not None and before.lease is not None and before.lease in self.leases:
+            self.leases.keys(before.lease).discard(key)
+        if item is not None and item.lease is not None:
+            self.leases.keys(item.lease).add(key)
+        return before
