@@ -16,6 +16,8 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.one_loop
 
 LONG = struct.pack(">BI", 0, 700_000) + bytes(700_000)
+#: Longer than a window, and short enough for what two long ones leave of the pool, three times.
+SHORT = struct.pack(">BI", 0, 75_000) + bytes(75_000)
 FIRST = 60_000
 #: Room for two of them, of streams that nothing reads.
 CONFIG = ClientConfig(
@@ -45,9 +47,9 @@ class Script:
             if self.answers:
                 peer.answer(stream)
 
-    def begin(self, stream: int) -> None:
+    def begin(self, stream: int, data: bytes = LONG) -> None:
         self.peer.h2.send_headers(stream, HEAD)
-        self.peer.h2.send_data(stream, LONG[:FIRST])
+        self.peer.h2.send_data(stream, data[:FIRST])
         self.peer.flush()
         self.begun.append(stream)
 
@@ -57,9 +59,9 @@ class Script:
     async def granted(self, stream: int) -> None:
         await eventually(lambda: len(self.begun) > 2 and self.window(stream) == len(LONG) - FIRST)
 
-    def send_rest(self, stream: int) -> None:
-        for at in range(FIRST, len(LONG), 200_000):
-            self.peer.h2.send_data(stream, LONG[at : at + 200_000])
+    def send_rest(self, stream: int, data: bytes = LONG) -> None:
+        for at in range(FIRST, len(data), 200_000):
+            self.peer.h2.send_data(stream, data[at : at + 200_000])
         self.peer.flush()
 
     def end(self, stream: int) -> None:
@@ -124,6 +126,26 @@ async def test_a_reader_that_waits_already_gets_a_message_that_begins() -> None:
         script.send_rest(9)
         assert len(await reading) == 700_000
         for one in (*streams, other):
+            one.cancel()
+
+
+async def test_answers_pass_messages_of_streams_that_nothing_reads() -> None:
+    async with following() as (script, client, streams):
+        script.answers = False
+        calls = [asyncio.ensure_future(client.call("shop.Desk.Get", b"")) for _ in range(3)]
+        await eventually(lambda: len(script.others) == 4)
+        answered = script.others[1:]
+        for stream in answered:
+            script.begin(stream, SHORT)
+        # All at the same time, and not one after another.
+        await eventually(lambda: {script.window(stream) for stream in answered} == {len(SHORT) - FIRST})
+        # The message of the third stream waits on.
+        assert script.window(5) == 65_536 - FIRST
+        for stream in answered:
+            script.send_rest(stream, SHORT)
+            script.end(stream)
+        assert [len(await call) for call in calls] == [75_000] * 3
+        for one in streams:
             one.cancel()
 
 

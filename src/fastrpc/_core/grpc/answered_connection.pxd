@@ -80,8 +80,8 @@ cdef class AnsweredConnection(Http2Connection):
         # The most bytes of a message of an answer.
         Py_ssize_t message_bytes
 
-        # The stream of the answer that came although the pool had too little left for it, or others wait before it: one
-        # at a time, or None.
+        # The stream of the answer that came although the pool had too little left for it, or other answers wait before
+        # it: one at a time, or None.
         Http2Stream unpooled
 
         # Names of metadata that was left out lately, and whether one has been logged.

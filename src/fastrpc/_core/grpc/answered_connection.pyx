@@ -267,21 +267,22 @@ cdef class AnsweredConnection(Http2Connection):
     cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1:
         """Let the rest of a long message come at once, beyond the window of its stream, as far as the pool has room.
 
-        A unary answer waits for other answers at most, not for the reader of a stream: one always comes. A reader that
-        waits for the message gets it, too, whatever streams hold that are read later.
+        A unary answer waits for other answers at most, not for the reader of a stream: it passes their messages, and one
+        always comes. A reader that waits for the message gets it, too, whatever streams hold that are read later.
         """
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t size = answer.reader.missing() - self.incoming.to_come(stream)
+        cdef bint is_answer = not answer.call.flags & STREAM_OUT
         if size <= 0:
             return 0
-        if flow.granted and not flow.has_room(stream, size):
-            if answer.call.flags & STREAM_OUT:
+        if flow.granted and not flow.has_room(stream, size, is_answer):
+            if not is_answer:
                 if not (is_awaited or has_reader(answer.call)):
-                    return flow.await_room(stream)
+                    return flow.await_room(stream, False)
             elif self.unpooled is None or not self.unpooled.is_known:
                 self.unpooled = stream
             else:
-                return flow.await_room(stream)
+                return flow.await_room(stream, True)
         flow.borrow(stream, size)
         return self.grant(stream, size)
 

@@ -517,12 +517,12 @@ cdef class GrpcRequests(Http2Connection):
                 return 0
             # With what may come beyond the pool already.
             has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
-            if flow.granted and not (has_memory and flow.has_room(stream, size)):
+            if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
                 if not (has_memory and is_awaited) or holds_grant(self.unpooled):
                     if not has_memory and self._stream is not NULL:
                         # Other connections may hold it, and nothing of this one tells when they hold less.
                         (<ByteStream>self._stream).schedule_check(now_ns() + MEMORY_LOOK_NS)
-                    return flow.await_room(stream)
+                    return flow.await_room(stream, False)
                 self.unpooled = stream
             flow.borrow(stream, size)
         return self.grant(stream, size)

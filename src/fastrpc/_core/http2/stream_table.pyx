@@ -132,28 +132,33 @@ cdef class FlowControl:
         settle(&stream.growth, &self.pool, self.first_receiving, may_lend)
         return self._credit(stream, take_owed(&stream.growth))
 
-    cdef bint has_room(self, Http2Stream stream, int64_t size) except -1:
-        return size <= self.pool.left and (self.waiting is None or next(iter(self.waiting)) is stream)
+    cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1:
+        if size > self.pool.left or self.waiting is None:
+            return size <= self.pool.left
+        return self.waiting_answers == 0 if is_answer else next(iter(self.waiting)) is stream
 
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1:
         stream.windows.granted += size
         self.granted += size
         self.pool.left -= size
         if self.waiting is not None:
-            self.waiting.pop(stream, None)
+            self.waiting_answers -= self.waiting.pop(stream, False)
             self.waiting = self.waiting or None
         return 0
 
-    cdef int await_room(self, Http2Stream stream) except -1:
+    cdef int await_room(self, Http2Stream stream, bint is_answer) except -1:
         if self.waiting is None:
             self.waiting = {}
         # One that waits already keeps its place.
-        self.waiting[stream] = None
+        if stream not in self.waiting:
+            self.waiting[stream] = is_answer
+            self.waiting_answers += is_answer
         return 0
 
     cdef dict take_waiting(self):
         cdef dict waiting = self.waiting
         self.waiting = None
+        self.waiting_answers = 0
         return waiting
 
     cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept:

@@ -83,6 +83,25 @@ class TestMessages:
             call.cancel()
             await link.heard(Reset)
 
+    async def test_a_short_answer_waits_behind_a_longer_one(self) -> None:
+        memory, limits = Memory(stream_pool=1_000_000), Limits(message_bytes=800_000)
+        link = GrpcLink(ClientConfig(wire_protocol="grpc", memory=memory, limits=limits))
+        calls = [await link.call() for _ in range(5)]
+        await link.heard(Head)
+        for stream, size in ((1, 700_000), (3, 700_000), (5, 700_000), (7, 700_000), (9, 75_000)):
+            link.answer(stream, message(bytes(size))[:60_000], trailers=None)
+        await link.heard(Head)
+        assert [link.server.local_flow_control_window(stream) for stream in (7, 9)] == [5_536, 5_536]
+        calls[0].cancel()
+        await link.heard(Reset)
+        # What it took would do for the short one.
+        assert [link.server.local_flow_control_window(stream) for stream in (7, 9)] == [5_536, 5_536]
+        calls[1].cancel()
+        await link.heard(Reset)
+        assert [link.server.local_flow_control_window(stream) for stream in (7, 9)] == [640_005, 15_005]
+        for call in calls[2:]:
+            call.cancel()
+
     async def test_a_part_of_a_frame_takes_nothing_more_from_the_pool(self) -> None:
         link = GrpcLink(ClientConfig(wire_protocol="grpc", limits=Limits(message_bytes=800_000)))
         call = await link.call()
