@@ -103,6 +103,10 @@ class RecordingHttp2(Http2Connection):
     @property
     def open_streams(self) -> int: ...
     @property
+    def passed(self) -> int:
+        """Those of `queued` that messages of other streams pass."""
+
+    @property
     def queued(self) -> int:
         """Bytes of messages that wait."""
 

@@ -249,6 +249,11 @@ cdef class RecordingHttp2(Http2Connection):
         return self.sender.queued_bytes
 
     @property
+    def passed(self):
+        """Those of them that messages of other streams pass."""
+        return self.sender.cut_bytes
+
+    @property
     def dropped_streams(self):
         """Streams that wait in queues for nothing."""
         return self.sender.dropped

@@ -430,6 +430,13 @@ cdef class GrpcServedConnection(EngineServedConnection):
             return unsent
         return unsent + (<GrpcRequests>self._engine).sender.queued_bytes
 
+    cdef int64_t passed_bytes(self) except? -1:
+        cdef Gate gate = <Gate>self.gate
+        if self._engine is NULL or self.is_closed:
+            return 0
+        # There may be as many of them as streams, so there is a bound.
+        return min(<int64_t>(<GrpcRequests>self._engine).sender.cut_bytes, gate.send_hard - gate.send_soft)
+
     # The sender of a long request
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:

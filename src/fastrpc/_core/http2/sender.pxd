@@ -33,8 +33,9 @@ cdef class Http2Message:
         HeaderTemplate template
         list fields
 
-        # Whether it ends our side of the stream.
+        # Whether it ends our side of the stream. Whether its bytes are in `Http2Sender.cut_bytes`.
         bint ends_stream
+        bint is_cut
 
     cdef inline Py_ssize_t left(self) noexcept:
         """Return the bytes of DATA that are to be written."""
@@ -58,7 +59,11 @@ cdef class Http2Sender(OutputBuffer):
         Queue ring
         Round round
         Py_ssize_t dropped
+
+        # The bytes of all messages that wait; those of them that others pass: the rests of messages that have begun, and
+        # messages that only the windows of their streams hold up.
         readonly Py_ssize_t queued_bytes
+        Py_ssize_t cut_bytes
 
         # Whether the first small message waits for the window of the connection, as the last `pump` found.
         bint lacks_credit
@@ -118,6 +123,8 @@ cdef class Http2Sender(OutputBuffer):
     cdef int _write_all(self, Http2Stream stream) except -1
     cdef int _add(self, Http2Stream stream, Http2Message message) except -1
     cdef int _enqueue(self, Http2Stream stream) except -1
+    cdef int _park(self, Http2Stream stream) noexcept
+    cdef int _count_cut(self, Http2Message message) noexcept
     cdef int _add_to_ring(self, Http2Stream stream, bint is_first) except -1
     cdef Http2Stream _next(self)
     cdef int _finish(self, Http2Stream stream) except -1

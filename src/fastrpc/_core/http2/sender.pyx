@@ -202,6 +202,10 @@ cdef class Http2Sender(OutputBuffer):
         message.prefix_at += prefix_size
         message.offset += part
         self.queued_bytes -= part
+        if message.is_cut:
+            self.cut_bytes -= part
+        else:
+            self._count_cut(message)
         if part < UNCOPIED:
             # The message keeps its payload.
             return self._write_short(
@@ -243,12 +247,23 @@ cdef class Http2Sender(OutputBuffer):
         """Let a stream wait with its first message in the queue it belongs to, or outside for its own window."""
         cdef Py_ssize_t left = (<Http2Message>stream.unsent).left()
         if left and self._lacks(stream) == PARKED:
-            stream.is_parked = True
-            return 0
+            return self._park(stream)
         if left > SMALL_MESSAGE:
             return self._add_to_ring(stream, False)
         stream.is_queued = True
         return self.small.append(stream)
+
+    cdef int _park(self, Http2Stream stream) noexcept:
+        """Let a stream wait for its own window, outside every queue."""
+        stream.is_parked = True
+        return self._count_cut(<Http2Message>stream.unsent)
+
+    cdef int _count_cut(self, Http2Message message) noexcept:
+        """Count the rest of a message as bytes that others pass."""
+        if not message.is_cut:
+            message.is_cut = True
+            self.cut_bytes += PyBytes_GET_SIZE(message.payload) - message.offset
+        return 0
 
     cdef int _add_to_ring(self, Http2Stream stream, bint is_first) except -1:
         stream.is_queued = True
@@ -294,6 +309,8 @@ cdef class Http2Sender(OutputBuffer):
         stream.is_parked = stream.waits_to_send = False
         while message is not None:
             self.queued_bytes -= PyBytes_GET_SIZE(message.payload) - message.offset
+            if message.is_cut:
+                self.cut_bytes -= PyBytes_GET_SIZE(message.payload) - message.offset
             following = message.next
             message.next = message.last = None
             message = following
@@ -404,7 +421,7 @@ cdef class Http2Sender(OutputBuffer):
             if left > self.flow.sendable(&stream.windows):
                 lack = self._lacks(stream)
                 if lack == PARKED:
-                    stream.is_parked = True
+                    self._park(stream)
                 elif lack == WRITTEN:
                     # A part of it fits.
                     self._add_to_ring(stream, False)
@@ -468,7 +485,7 @@ cdef class Http2Sender(OutputBuffer):
             if left and most == 0:
                 done = self._lacks(stream)
                 if done == PARKED:
-                    stream.is_parked = True
+                    self._park(stream)
                 else:
                     self._add_to_ring(stream, True)
                 return done

@@ -198,12 +198,12 @@ cdef class CallAdmission:
     cdef int weigh(self, ServedConnection connection, int64_t size) except -1:
         """Count the output that the peer has not taken; above `send_soft` no further call starts.
 
-        The unsent rest of large answers does not hold calls up, as answers to these go in between, nor does the taken part.
+        Large answers that have begun, messages without a window and the taken part hold no calls up: answers go in between.
         """
         cdef int64_t change = size - connection.output_held
         connection.output_held = size
         self.memory.count(change)
-        if size > self.send_soft and size - connection.cut_bytes() > self.send_soft:
+        if size > self.send_soft and size - connection.cut_bytes() - connection.passed_bytes() > self.send_soft:
             if connection.queue and not connection.holding & HOLD_OUTPUT:
                 connection.look_by(now_ns() + self.queue_age_ns)
             connection.holding |= HOLD_OUTPUT

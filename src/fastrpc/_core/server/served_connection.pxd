@@ -212,6 +212,7 @@ cdef class ServedConnection:
     cdef int taken_compressor(self, Call call, int number, object compressor) except -1
     cdef int weigh_answer(self) except -1
     cdef int64_t cut_bytes(self) except? -1
+    cdef int64_t passed_bytes(self) except? -1
     cpdef int return_credit(self) except -1
     cdef bint waits_for_turn(self) noexcept
     cdef int look_by(self, uint64_t due_ns) except -1

@@ -288,6 +288,10 @@ cdef class ServedConnection:
         """Return the part of the output that holds no calls up, though it counts."""
         return 0
 
+    cdef int64_t passed_bytes(self) except? -1:
+        """Return the same of messages that wait for their readers, perhaps for long."""
+        return 0
+
     cdef int weigh_answer(self) except -1:
         """Count the output anew, after a large answer."""
         return 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import fastrpc
-from fastrpc import CallError, Limits, Status, current_call
+from fastrpc import Admission, CallError, Limits, Memory, Status, current_call
 from tests.support.grpc_peer import message, served_grpc
 from tests.support.raw_methods import Raw
 from tests.support.waiting import eventually
@@ -146,6 +146,37 @@ class TestWindows:
             await link.talk()
             assert (answer.is_over, len(answer.data)) == (False, 65_535)
             assert ((await link.end(stream)).reset, answer.trailers) == (8, None)
+
+    async def test_an_unread_message_holds_up_no_long_answer_of_another_call(self) -> None:
+        async with served_grpc(Raw(), takes=False) as link:
+            link.h2.increment_flow_control_window(20_000_000)
+            # More than `Memory.send_soft`.
+            unread = link.request("/test.v1.Raw/large", b"6000000")
+            await link.talk()
+            assert len(link.answers[unread].data) == 65_535
+            stream = link.open(ECHO)
+            link.h2.increment_flow_control_window(4_000_000, stream)
+            await link.pour(stream, message(bytes(3_000_000)))
+            assert (await link.end(stream)).messages == [bytes(3_000_000)]
+            assert len(link.answers[unread].data) == 65_535
+
+    async def test_unread_messages_hold_up_calls_above_what_a_connection_may_hold(self) -> None:
+        raw = Raw()
+        memory, limits = Memory(send_soft=100_000, send_hard=100_000), Limits(message_bytes=300_000)
+        async with served_grpc(
+            raw, takes=False, memory=memory, limits=limits, admission=Admission(queue_age=30)
+        ) as link:
+            link.h2.increment_flow_control_window(20_000_000)
+            unread, calls = [], []
+            for _ in range(2):
+                unread.append(link.request("/test.v1.Raw/large", b"280000"))
+                await link.talk()
+                calls.append(link.request(ECHO, b"x"))
+                await link.talk()
+            assert (raw.started, link.answers[calls[1]].is_over) == (1, False)
+            # All of its messages.
+            link.h2.increment_flow_control_window(3_000_000, unread[0])
+            assert (await link.end(calls[1])).messages == [b"x"]
 
     async def test_an_answer_that_waits_for_its_window_counts_until_it_left(self) -> None:
         async with served_grpc(Raw(), takes=False) as link:

@@ -197,6 +197,7 @@ def test_any_windows_bring_all_bytes(scale: Scale) -> None:
             if len(ended) == len(expected):
                 break
         assert received == expected, seed
+        assert (both.client.queued, both.client.passed) == (0, 0), seed
 
 
 # Order
@@ -290,6 +291,24 @@ def test_a_stream_without_a_window_has_no_room() -> None:
     both.server.take_bytes(id, 65_535)
     both.talk()
     assert taken(both.client) == [("sendable", id)]
+
+
+def test_messages_that_have_begun_or_wait_for_their_own_window_are_passed() -> None:
+    side = client()
+    side.feed(raw(SETTINGS, b"") + window_update_frame(0, MIB))
+    begins, waits = begun(side), begun(side)
+    side.message(begins, bytes(100_000))
+    assert (side.queued, side.passed) == (100_000, 0)
+    side.message(waits, bytes(65_530))
+    side.take_all()
+    assert (side.queued, side.passed) == (100_005 - 65_535, 100_005 - 65_535)
+    # Behind it, and in place of one that has begun.
+    side.message(begins, bytes(1_000))
+    side.message(waits, bytes(50_000))
+    assert (side.queued, side.passed) == (100_005 - 65_535 + 51_000, 100_005 - 65_535 + 50_000)
+    for id in (begins, waits):
+        side.reset_stream(id, ErrorCodes.CANCEL)
+    assert (side.queued, side.passed) == (0, 0)
 
 
 def test_streams_with_many_messages_take_turns() -> None:
