@@ -7,6 +7,7 @@
     names        names of methods and statuses, there and here;  metadata: pairs of keys and values
     definitions  the definitions of generated services, for both sides
     contexts     the context of a servicer;  serving: runs servicers;  thread_handlers: those in threads
+    threaded_calls  what methods of channels for threads return
     options      of channels and servers;  service_config, targets: of channels;  ports: of servers
 
 No module imports grpcio or protobuf before a program uses a part that needs it; generated code imports both.

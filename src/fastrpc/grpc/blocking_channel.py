@@ -1,29 +1,23 @@
 """`fastrpc.grpc.insecure_channel` and `secure_channel`: channels for threads, with a loop in a thread of their own."""
 
-import asyncio
-import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import grpc
 
 from fastrpc.config import TLS
-from fastrpc.grpc.aio import calls, channels
+from fastrpc.grpc.aio import channels
 from fastrpc.grpc.callback_thread import CallbackThread
 from fastrpc.grpc.loop_thread import LoopThread, ThreadEndedError
+from fastrpc.grpc.threaded_calls import CLOSED_UNDER_WAY, ThreadedCall, ThreadedRpcError, cancelled_error
 
-__all__ = ["BlockingChannel", "ThreadedCall", "ThreadedRpcError", "insecure_channel", "secure_channel"]
-
-logger = logging.getLogger("fastrpc.grpc")
+__all__ = ["BlockingChannel", "insecure_channel", "secure_channel"]
 
 CLOSED = "Cannot invoke RPC on closed channel!"
-CLOSED_UNDER_WAY = "Channel closed!"
-FAULTY_REQUESTS = "Exception iterating requests!"
 
 
 def insecure_channel(
@@ -171,7 +165,7 @@ class _BlockingMethod:
         self._inner = inner
         self._takes_stream = takes_stream
 
-    def _begin(self, request: Any, *options: Any, **named: Any) -> "ThreadedCall":
+    def _begin(self, request: Any, *options: Any, **named: Any) -> ThreadedCall:
         async def begin() -> Any:
             return self._inner(None if self._takes_stream else request, *options, **named)
 
@@ -208,9 +202,9 @@ class _OneAnswer(_BlockingMethod):
         try:
             return self._made(answer())
         except CancelledError:
-            raise _cancelled_error(CLOSED_UNDER_WAY) from None
+            raise cancelled_error(CLOSED_UNDER_WAY) from None
 
-    def with_call(self, request: Any, *options: Any, **named: Any) -> tuple[Any, "ThreadedCall"]:
+    def with_call(self, request: Any, *options: Any, **named: Any) -> tuple[Any, ThreadedCall]:
         """Return the answer and the call."""
         call = self._begin(request, *options, **named)
         try:
@@ -219,7 +213,7 @@ class _OneAnswer(_BlockingMethod):
             call.cancel()
             raise
 
-    def future(self, request: Any, *options: Any, **named: Any) -> "ThreadedCall":
+    def future(self, request: Any, *options: Any, **named: Any) -> ThreadedCall:
         """Begin a call, and return it: a future of its answer."""
         call = self._begin(request, *options, **named)
         call.answer()
@@ -229,234 +223,6 @@ class _OneAnswer(_BlockingMethod):
 class _Streamed(_BlockingMethod):
     """Calls a method that streams its answers."""
 
-    def __call__(self, request: Any, *options: Any, **named: Any) -> "ThreadedCall":
+    def __call__(self, request: Any, *options: Any, **named: Any) -> ThreadedCall:
         """Begin a call, and return it: an iterator of its messages."""
         return self._begin(request, *options, **named)
-
-
-class ThreadedRpcError(grpc.aio.AioRpcError, grpc.Call, grpc.Future):  # type: ignore[misc]
-    """The error of a call for threads, which is the call that failed as well.
-
-    Programs ask it by `grpc.Call`; `intercept_channel` of grpcio and its interceptors ask it by `grpc.Future`.
-    """
-
-    @classmethod
-    def of(cls, error: grpc.aio.AioRpcError) -> Self:
-        """Return an error of a call on the loop as one for threads."""
-        found = cls(
-            error.code(),
-            error.initial_metadata(),
-            error.trailing_metadata(),
-            details=error.details(),
-            debug_error_string=error.debug_error_string(),
-        )
-        found.__cause__ = error.__cause__
-        return found
-
-    def is_active(self) -> bool:
-        return False
-
-    def time_remaining(self) -> None:
-        return None
-
-    def cancel(self) -> bool:
-        return False
-
-    def add_callback(self, callback: Callable[[], object]) -> bool:
-        return False
-
-    def cancelled(self) -> bool:
-        return False
-
-    def running(self) -> bool:
-        return False
-
-    def done(self) -> bool:
-        return True
-
-    def result(self, timeout: float | None = None) -> NoReturn:
-        raise self
-
-    def exception(self, timeout: float | None = None) -> Self:
-        return self
-
-    def traceback(self, timeout: float | None = None) -> Any:
-        return self.__traceback__
-
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        fn(self)
-
-
-def _cancelled_error(details: str) -> grpc.RpcError:
-    nothing = grpc.aio.Metadata()
-    return ThreadedRpcError(grpc.StatusCode.CANCELLED, nothing, nothing, details=details)
-
-
-class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
-    """A call for threads: a future of its one answer, or an iterator of its messages."""
-
-    def __init__(self, thread: LoopThread, call: Any) -> None:
-        self._thread = thread
-        self._call = call
-        self._answer: Future[Any] | None = None
-        #: Whether `cancel` ended it, or the iterable of its requests.
-        self._is_cancelled = False
-        self._is_faulty = False
-
-    def answer(self) -> "Future[Any]":
-        """Return the future of the answer, or of the end of a stream."""
-        if self._answer is None:
-            self._answer = self._thread.begin(self._awaited)
-        return self._answer
-
-    async def _awaited(self) -> Any:
-        if hasattr(self._call, "__await__"):
-            return await self._call
-        await self._call.code()
-        failure = self._call._failure()
-        if failure is not None:
-            raise failure
-        return None
-
-    def feed(self, requests: Iterator[Any]) -> None:
-        """Send the messages of an iterable, taken by a thread of their own."""
-        threading.Thread(
-            target=self._feed, args=[requests], name="fastrpc grpc requests", daemon=True
-        ).start()
-
-    def _feed(self, requests: Iterator[Any]) -> None:
-        try:
-            for request in requests:
-                if self.done() or not self._sends(self._call.write(request)):
-                    return
-        except BaseException:
-            if not self.done():
-                logger.exception("the iterable of requests failed")
-                self._stop(is_faulty=True)
-            return
-        self._sends(self._call.done_writing())
-
-    def _sends(self, sending: Coroutine[Any, Any, None]) -> bool:
-        """Send a message or the end of them; return False if the call is over: its reader gets the error."""
-        try:
-            self._thread.run(sending)
-        except (grpc.RpcError, asyncio.InvalidStateError, CancelledError, ThreadEndedError):
-            return False
-        return True
-
-    # grpc.Call
-
-    def _ask(self, name: str) -> Any:
-        return self._thread.ask(getattr(self._call, name))
-
-    def code(self) -> grpc.StatusCode:
-        code = self._ask("code")
-        return grpc.StatusCode.UNKNOWN if self._is_faulty else code
-
-    def details(self) -> str:
-        details = str(self._ask("details"))
-        if self._is_faulty:
-            return FAULTY_REQUESTS
-        return CLOSED_UNDER_WAY if details == calls.CANCELLED_HERE and not self._is_cancelled else details
-
-    def initial_metadata(self) -> Any:
-        return self._ask("initial_metadata")
-
-    def trailing_metadata(self) -> Any:
-        return self._ask("trailing_metadata")
-
-    def is_active(self) -> bool:
-        return not self.done()
-
-    def time_remaining(self) -> float | None:
-        remaining: float | None = self._call.time_remaining()
-        return remaining
-
-    def add_callback(self, callback: Callable[[], object]) -> bool:
-        if self.done():
-            return False
-        try:
-            self._thread.call_soon(
-                self._call.add_done_callback, lambda _: self._thread.callbacks.call(callback)
-            )
-        except ThreadEndedError:
-            return False
-        return True
-
-    # grpc.Future
-
-    def cancel(self) -> bool:
-        return not self.done() and self._stop(is_faulty=False)
-
-    def _stop(self, *, is_faulty: bool) -> bool:
-        """Cancel the call and note why, before a reader hears of it; return whether it was under way."""
-
-        async def stop() -> bool:
-            if self.done():
-                return False
-            self._is_faulty, self._is_cancelled = is_faulty, not is_faulty
-            return bool(self._call.cancel())
-
-        return self._thread.ask(stop)
-
-    def cancelled(self) -> bool:
-        return self._is_cancelled and bool(self._call.cancelled())
-
-    def running(self) -> bool:
-        return not self.done()
-
-    def done(self) -> bool:
-        return bool(self._call.done())
-
-    def result(self, timeout: float | None = None) -> Any:
-        try:
-            return self.answer().result(timeout)
-        except grpc.aio.AioRpcError as error:
-            raise ThreadedRpcError.of(error) from error.__cause__
-        except CancelledError:
-            if self._is_cancelled:
-                raise grpc.FutureCancelledError from None
-            raise self._error() from None
-        except FutureTimeoutError:
-            raise grpc.FutureTimeoutError from None
-
-    def _error(self) -> grpc.RpcError:
-        """Return the error of a call that this side has ended."""
-        metadata = self.initial_metadata(), self.trailing_metadata()
-        return ThreadedRpcError(self.code(), *metadata, details=self.details())
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        try:
-            self.result(timeout)
-        except grpc.RpcError as failure:
-            error: BaseException = failure
-            return error
-        return None
-
-    def traceback(self, timeout: float | None = None) -> Any:
-        error = self.exception(timeout)
-        return None if error is None else error.__traceback__
-
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        if self.done():
-            fn(self)
-        else:
-            self.answer().add_done_callback(lambda _: self._thread.callbacks.call(fn, self))
-
-    # Its messages
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            message = self._thread.run(self._call.read())
-        except grpc.aio.AioRpcError as error:
-            raise ThreadedRpcError.of(error) from error.__cause__
-        except (CancelledError, ThreadEndedError):
-            if self.code() is not grpc.StatusCode.OK:
-                raise self._error() from None
-            message = grpc.aio.EOF
-        if message is grpc.aio.EOF:
-            raise StopIteration
-        return message

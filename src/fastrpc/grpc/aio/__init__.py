@@ -1,7 +1,8 @@
 """grpc.aio with our server and channels: `from fastrpc.grpc import aio` in place of `from grpc import aio`.
 
     servers   `server`;  interceptors: of servers
-    channels  `insecure_channel`, `secure_channel`;  calls: what their methods return;  interception: by interceptors
+    channels  `insecure_channel`, `secure_channel`;  calls, stream_calls: what their methods return
+    interception  of calls, by interceptors
 
 Every other public name is the one of grpc.aio.
 """

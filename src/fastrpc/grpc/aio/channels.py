@@ -12,7 +12,7 @@ from grpc import aio
 from fastrpc._core.payload.metadata import encode_pairs
 from fastrpc.client.client import Client
 from fastrpc.config import TLS
-from fastrpc.grpc.aio import calls, interception
+from fastrpc.grpc.aio import calls, interception, stream_calls
 from fastrpc.grpc.definitions import GeneratedMethod, callable_method
 from fastrpc.grpc.grpcio_credentials import checked_credentials, checked_tls
 from fastrpc.grpc.handlers import class_of
@@ -40,9 +40,9 @@ CLOSED = "Channel is closed."
 MOST_VIEWS = 64
 
 _CALLS: Mapping[Kind, type[Any]] = {
-    "server_stream": calls.UnaryStreamCall,
-    "client_stream": calls.StreamUnaryCall,
-    "both_ways": calls.StreamStreamCall,
+    "server_stream": stream_calls.UnaryStreamCall,
+    "client_stream": stream_calls.StreamUnaryCall,
+    "both_ways": stream_calls.StreamStreamCall,
 }
 
 
