@@ -23,13 +23,7 @@ from fastrpc._core.http2.frames cimport (
     CODE_NONE, CODE_REFUSED_STREAM, KIND_DATA, KIND_GOAWAY, KIND_HEADERS, KIND_NOTHING, KIND_PING, KIND_RST_STREAM,
     KIND_SETTINGS, KIND_WINDOW_UPDATE, RULE_NONE, RULE_STREAM_LIMIT,
 )
-from fastrpc._core.http2.frames cimport (
-    Http2Frame,
-    ends_connection,
-    error_code,
-    put_reset,
-    violation_text,
-)
+from fastrpc._core.http2.frames cimport Http2Frame, ends_connection, error_code, put_reset, violation_text
 from fastrpc._core.http2.hpack cimport HpackDecoder, indexing_of
 from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_control, new_incoming
 from fastrpc._core.http2.sender cimport PREFIX_BYTES, new_sender

@@ -42,14 +42,8 @@ from fastrpc._core.limiting.limiters cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
 from fastrpc._core.server.served_call cimport has_lapsed, is_sheddable
-from fastrpc._core.server.served_connection cimport (
-    HOLD_DRAIN,
-    HOLD_LATE,
-    HOLD_OUTPUT,
-    HOLD_QUEUE,
-    HOLD_STALL,
-    process_held,
-)
+from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
+from fastrpc._core.server.served_connection cimport process_held
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 
