@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Scale
 from tests.support.histories import Faults, History, verdict
 from tests.support.program import Program
-from tests.support.proxy import FaultProxy
+from tests.support.quorums import consul_quorum, etcd_quorum, linked
 from tests.support.registry_servers import ConsulAgent, EtcdServer
 from tests.support.store_process import StoreProcess
 
@@ -41,20 +41,13 @@ async def made(
     *,
     can_restart: bool = True,
 ) -> History:
-    """Return a history of holders in processes of their own, each with a link of its own."""
-    scheme, _, place = server.url.partition("://")
+    """Return a history of holders in processes of their own, each with a link of its own to a server or to a member."""
     files = [folder / f"holder-{number}" for number in range(HOLDERS)]
-    async with AsyncExitStack() as links:
-        proxies = [await links.enter_async_context(FaultProxy(f"tcp://{place}")) for _ in range(HOLDERS)]
+    async with linked(server, HOLDERS) as (urls, proxies):
         with ExitStack() as holders:
             programs = [
-                holders.enter_context(
-                    Program(
-                        [str(HOLDER), proxy.address.replace("tcp", scheme), str(file), str(ttl), mistake],
-                        folder,
-                    )
-                )
-                for proxy, file in zip(proxies, files, strict=True)
+                holders.enter_context(Program([str(HOLDER), url, str(file), str(ttl), mistake], folder))
+                for url, file in zip(urls, files, strict=True)
             ]
             faults = Faults(server, proxies, chance, can_restart, programs, ttl)
             for _ in range(FAULTS):
@@ -112,6 +105,20 @@ async def test_lock_of_consul_has_one_holder(
 ) -> None:
     # It forgets everything when it is killed.
     await judge_some(lambda _: nullcontext(own_consul), judge, tmp_path, scale, 1, ttl=10, can_restart=False)
+
+
+async def test_lock_of_three_members_of_etcd_has_one_holder(
+    judge: Path, etcd_path: str, tmp_path: Path, scale: Scale
+) -> None:
+    async with etcd_quorum(etcd_path, tmp_path, scale.random(3)) as quorum:
+        await judge_some(lambda _: nullcontext(quorum), judge, tmp_path, scale, 5, ttl=2)
+
+
+async def test_lock_of_three_servers_of_consul_has_one_holder(
+    judge: Path, consul_path: str, tmp_path: Path, scale: Scale
+) -> None:
+    async with consul_quorum(consul_path, tmp_path, scale.random(4)) as quorum:
+        await judge_some(lambda _: nullcontext(quorum), judge, tmp_path, scale, 1, ttl=10)
 
 
 @pytest.mark.parametrize("mistake", ["no second look", "same token", "late lease"])

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +10,7 @@ import pytest
 from fastrpc.coordination import Item, Store
 from tests.conftest import Scale
 from tests.support.histories import Faults, History, run_clients, verdict
-from tests.support.proxy import FaultProxy
-from tests.support.quorums import Quorum, consul_quorum, etcd_quorum
+from tests.support.quorums import consul_quorum, etcd_quorum, linked
 from tests.support.registry_servers import ConsulAgent, EtcdServer
 from tests.support.store_process import StoreProcess
 
@@ -38,17 +36,11 @@ async def made(
     wrap: Callable[[Store], Any] = lambda store: store,
 ) -> History:
     """Return a history of clients of a server, or of the members of a cluster, each with a link of its own."""
-    members, links = (server.members, server.links) if isinstance(server, Quorum) else ([server], [])
     history = History(is_exact=is_exact)
-    async with AsyncExitStack() as stack:
-        proxies, urls = [], []
-        for number in range(CLIENTS):
-            scheme, _, place = members[number % len(members)].url.partition("://")
-            proxies.append(await stack.enter_async_context(FaultProxy(f"tcp://{place}")))
-            urls.append(proxies[-1].address.replace("tcp", scheme) + base)
-        faults = Faults(server, [*proxies, *links], chance, can_restart)
+    async with linked(server, CLIENTS) as (urls, proxies):
+        faults = Faults(server, proxies, chance, can_restart)
         await run_clients(
-            urls,
+            [url + base for url in urls],
             history,
             chance,
             operations=OPERATIONS,

@@ -1,4 +1,7 @@
-"""Three members of one cluster of etcd or Consul; what they send each other to agree passes through proxies."""
+"""Three members of one cluster of etcd or Consul; what they send each other to agree passes through proxies.
+
+The links of clients, to one server or to the members of a cluster, are proxies as well.
+"""
 
 import asyncio
 import random
@@ -12,7 +15,7 @@ from tests.support.cluster import in_thread
 from tests.support.proxy import FaultProxy
 from tests.support.registry_servers import ConsulAgent, EtcdServer
 
-__all__ = ["Quorum", "consul_quorum", "etcd_quorum"]
+__all__ = ["Quorum", "consul_quorum", "etcd_quorum", "linked"]
 
 MEMBERS = 3
 
@@ -49,6 +52,19 @@ class Quorum:
     def start(self) -> None:
         """Start the member that was killed."""
         self._hit.start()
+
+
+@asynccontextmanager
+async def linked(server: Any, count: int) -> AsyncIterator[tuple[list[str], list[FaultProxy]]]:
+    """Yield a URL for each of so many clients of a server, or of the members of a quorum in turn, and all proxies."""
+    members, links = (server.members, server.links) if isinstance(server, Quorum) else ([server], [])
+    urls, proxies = [], []
+    async with AsyncExitStack() as stack:
+        for number in range(count):
+            scheme, _, place = members[number % len(members)].url.partition("://")
+            proxies.append(await stack.enter_async_context(FaultProxy(f"tcp://{place}")))
+            urls.append(proxies[-1].address.replace("tcp", scheme))
+        yield urls, [*proxies, *links]
 
 
 @asynccontextmanager
