@@ -5,7 +5,6 @@ import resource
 import sys
 from collections.abc import Sequence
 
-from bench.promises.finding import Finding
 from bench.promises.measures import MEASURES
 
 #: For the sockets of one side and what else a process has open.
@@ -23,15 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: measuring …", file=sys.stderr)
         found = MEASURES[name]()
         for finding in found if isinstance(found, list) else [found]:
-            print(_told(finding), flush=True)
+            print(finding, flush=True)
             kept = kept and finding.is_kept
     return 0 if kept else 1
-
-
-def _told(finding: Finding) -> str:
-    verdict = "kept" if finding.is_kept else "NOT KEPT"
-    limits = f"limit {finding.limit:g}, {verdict}"
-    return f"{finding.title}: {finding.figure:.2f} {finding.unit} ({limits}; {finding.details})"
 
 
 def _allow_descriptors() -> None:

@@ -28,6 +28,11 @@ class Finding:
     def is_kept(self) -> bool:
         return self.figure <= self.limit
 
+    def __str__(self) -> str:
+        verdict = "kept" if self.is_kept else "NOT KEPT"
+        limits = f"limit {self.limit:g}, {verdict}"
+        return f"{self.title}: {self.figure:.2f} {self.unit} ({limits}; {self.details})"
+
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[RunningServer]:
