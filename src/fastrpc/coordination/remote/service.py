@@ -236,13 +236,12 @@ class StoreService(HealthSource):
         OUT_OF_RANGE: the history does not reach back; the details have the oldest revision.
         """
         self._check("read_keys", watched)
-        with _told():
+        with draining() as drain, _told():
             check_watched(watched)
-        with draining() as drain:
             wait = min(max(wait_seconds, 0.0), LONGEST_WAIT_SECONDS)
-            found = await self._next_changes(watched, after, wait, drain)
+            found = ChangeBatch(*await self._store.next_changes(watched, after, wait, drain))
         self._check("read_keys", watched)
-        return found or ChangeBatch((), after)
+        return found
 
     @method(idempotent=True)
     async def watch(self, watched: str, after: int | None = None) -> AsyncIterator[ChangeBatch]:
@@ -256,13 +255,13 @@ class StoreService(HealthSource):
         with _told():
             check_watched(watched)
         yield ChangeBatch((), reached)
-        with draining() as drain:
+        with draining() as drain, _told():
             while not drain.done():
-                found = await self._next_changes(watched, reached, ALIVE_SECONDS, drain)
+                found = ChangeBatch(*await self._store.next_changes(watched, reached, ALIVE_SECONDS, drain))
                 # Each time: a right may end before the stream does.
                 self._check("read_keys", watched)
-                reached = reached if found is None else found.revision
-                yield found or ChangeBatch((), reached)
+                reached = found.revision
+                yield found
         raise ended_by_drain()
 
     @method
@@ -328,19 +327,6 @@ class StoreService(HealthSource):
         """Refuse a caller that may not write all keys of a lease, or without keys that may write none at all."""
         if self._rights is not None:
             self._rights.check_keys("write_keys", keys or None)
-
-    async def _next_changes(
-        self, watched: str, after: int, wait: float, drain: asyncio.Future[None]
-    ) -> ChangeBatch | None:
-        """Return the next changes, none after the wait; None if the server drains before."""
-        changes = asyncio.ensure_future(self._store.next_changes(watched, after, wait))
-        try:
-            await asyncio.wait((changes, drain), return_when=asyncio.FIRST_COMPLETED)
-            with _told():
-                return ChangeBatch(*changes.result()) if changes.done() else None
-        finally:
-            changes.cancel()
-            await asyncio.gather(changes, return_exceptions=True)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ class History:
         self.compacted = compacted
         self.observer: HistoryObserver | None = None
         # Futures of watchers, by their key or prefix.
-        self._waiting: dict[str, set[asyncio.Future[int]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[int | None]]] = {}
 
     @property
     def latest(self) -> int:
@@ -86,18 +86,33 @@ class History:
             )
         return self._changes[self._end_of(reached) :]
 
-    async def changed(self, watched: str, seconds: float | None = None) -> int | None:
+    async def changed(
+        self, watched: str, seconds: float | None = None, end: asyncio.Future[None] | None = None
+    ) -> int | None:
         """Wait for the next change of a key or prefix, or the end of the store; return a revision before it.
 
-        None: so many seconds passed without one up to the latest revision.
+        None: so many seconds passed, or `end` is done, without one up to the latest revision.
         """
-        changed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        changed: asyncio.Future[int | None] = loop.create_future()
+
+        def give_up(_: object = None) -> None:
+            if not changed.done():
+                changed.set_result(None)
+
         waiting = self._waiting.setdefault(watched, set())
         waiting.add(changed)
+        # A change wakes thousands: each waits for one future, without a task.
+        timer = None if seconds is None else loop.call_later(seconds, give_up)
+        if end is not None:
+            end.add_done_callback(give_up)
         try:
-            await asyncio.wait((changed,), timeout=seconds)
-            return changed.result() if changed.done() else None
+            return await changed
         finally:
+            if timer is not None:
+                timer.cancel()
+            if end is not None:
+                end.remove_done_callback(give_up)
             waiting.discard(changed)
             if not waiting and self._waiting.get(watched) is waiting:
                 del self._waiting[watched]

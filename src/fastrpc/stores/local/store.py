@@ -175,11 +175,15 @@ class LocalStore:
                 yield change
 
     async def next_changes(
-        self, watched: str, reached: int, seconds: float | None = None
+        self,
+        watched: str,
+        reached: int,
+        seconds: float | None = None,
+        end: asyncio.Future[None] | None = None,
     ) -> tuple[Sequence[ItemChange], int]:
         """Wait for changes after a revision; return some of them, whole revisions, and the revision that they reach.
 
-        After so many seconds without one it returns no change, and the latest revision.
+        After so many seconds without one, or once `end` is done, it returns no change, and the latest revision.
 
         Raises:
             CompactedError, StoreError: as in `watch`.
@@ -189,7 +193,7 @@ class LocalStore:
             changes = self._history.after(reached, self.content.revision)
             if not changes:
                 # The history between may be compacted meanwhile: it has no change of these keys.
-                before = await self._history.changed(watched, seconds)
+                before = await self._history.changed(watched, seconds, end)
                 if before is None:
                     return (), max(reached, self.revision)
                 reached = max(reached, before)
