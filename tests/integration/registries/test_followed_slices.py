@@ -433,11 +433,11 @@ class Pods:
         await eventually(lambda: address.port in self._listed())
 
     async def end(self) -> None:
-        """End the oldest, which serves on while it is still listed."""
+        """End the oldest, which serves on while it is still listed, and drains, as on SIGTERM."""
         name, server, port = self.running.pop(0)
         self._put(name, port, ready=False, serving=True, terminating=True)
         await eventually(lambda: port not in self._listed())
-        await server.close()
+        assert await server.drain()
         self._apiserver.delete(name)
 
     def _put(self, name: str, port: int, **conditions: bool) -> None:
