@@ -28,7 +28,7 @@ NOWHERE = "tcp://127.0.0.1:9"
 KINDS = pytest.mark.parametrize("kind", [Client, SyncClient])
 SETTINGS = [
     kind
-    for kind in map(settings.__dict__.get, settings.__all__)
+    for kind in (getattr(settings, name) for name in settings.__all__)
     if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")
 ]
 
