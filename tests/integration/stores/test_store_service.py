@@ -202,6 +202,21 @@ async def test_slow_watcher_gets_whole_transactions() -> None:
         assert (len(found), reached) == (20, 1)
 
 
+async def test_a_change_just_behind_the_end_of_a_wait_is_not_lost() -> None:
+    async with LocalStore() as store:
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(store.next_changes("k/", 0, end=end))
+        await asyncio.sleep(0)
+        end.set_result(None)
+        # It begins behind the end of the wait, and before the waiting task goes on.
+        put = asyncio.ensure_future(store.put("k/1", b"x"))
+        found, reached = await waiting
+        await put
+        if not found:
+            found, reached = await store.next_changes("k/", reached, seconds=1.0)
+        assert ([change.key for change in found], reached) == (["k/1"], 1)
+
+
 @pytest.fixture
 async def guarded(tmp_path: Path) -> AsyncIterator[StoreServer]:
     kept, policy = tmp_path / "guarded", Policy(RULES)

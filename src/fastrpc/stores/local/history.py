@@ -35,7 +35,7 @@ class History:
         self.compacted = compacted
         self.observer: HistoryObserver | None = None
         # Futures of watchers, by their key or prefix.
-        self._waiting: dict[str, set[asyncio.Future[int | None]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[tuple[int, bool]]]] = {}
 
     @property
     def latest(self) -> int:
@@ -88,17 +88,19 @@ class History:
 
     async def changed(
         self, watched: str, seconds: float | None = None, end: asyncio.Future[None] | None = None
-    ) -> int | None:
-        """Wait for the next change of a key or prefix, or the end of the store; return a revision before it.
+    ) -> tuple[int, bool]:
+        """Wait for the next change of a key or prefix, or the end of the store.
 
-        None: so many seconds passed, or `end` is done, without one up to the latest revision.
+        Returns a revision before it, and True. False: so many seconds passed, or `end` is done, without one up to that
+        revision. Later ones may have come since.
         """
         loop = asyncio.get_running_loop()
-        changed: asyncio.Future[int | None] = loop.create_future()
+        changed: asyncio.Future[tuple[int, bool]] = loop.create_future()
 
         def give_up(_: object = None) -> None:
             if not changed.done():
-                changed.set_result(None)
+                # Whoever waits goes on in another turn of the loop: a change in between is behind this revision.
+                changed.set_result((self.latest, False))
 
         waiting = self._waiting.setdefault(watched, set())
         waiting.add(changed)
@@ -127,7 +129,7 @@ class History:
         for name in watched:
             for changed in self._waiting.pop(name, ()):
                 if not changed.done():
-                    changed.set_result(reached)
+                    changed.set_result((reached, True))
 
     def _end_of(self, revision: int) -> int:
         return bisect.bisect_right(self._changes, revision, key=lambda change: change.revision)

@@ -193,11 +193,11 @@ class LocalStore:
             changes = self._history.after(reached, self.content.revision)
             if not changes:
                 # The history between may be compacted meanwhile: it has no change of these keys.
-                before = await self._history.changed(watched, seconds, end)
-                if before is None:
-                    return (), max(reached, self.revision)
+                before, has_changed = await self._history.changed(watched, seconds, end)
                 reached = max(reached, before)
-                continue
+                if has_changed:
+                    continue
+                return (), reached
             found = []
             size = 0
             for change in changes:
