@@ -15,7 +15,7 @@ cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
-from fastrpc._core.base.wire cimport SECOND, now_ns
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.layer cimport unread_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.loop.polling cimport PollClock
@@ -28,6 +28,14 @@ cdef enum:
     # before those of others: behind a round of a thousand busy connections it would have sent more each time.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
+    # Whoever sends much is a busy one for ten seconds after.
+    MOST_LEVEL = LIGHT_BYTES + 10 * LIGHT_BYTES_A_SECOND
+
+
+cdef inline int64_t light_bytes(uint64_t nanoseconds) noexcept:
+    """Return how much a light caller sends in so long."""
+    # By microseconds the product has room for years.
+    return <int64_t>(nanoseconds // 1_000 * LIGHT_BYTES_A_SECOND // 1_000_000)
 
 
 @cython.final
@@ -117,13 +125,12 @@ cdef class ReceiveTail:
         return left if loop_state.turns.deferred_bytes < MANY_DEFERRED else min(left, <Py_ssize_t>SHORT_READ)
 
     cdef bint weigh(self, uint64_t now) noexcept:
-        """Note whether what is put off is of a light caller, and return that: a bucket of what it sent leaks meanwhile."""
-        cdef uint64_t leaked = (now - min(now, self.weighed_ns)) * LIGHT_BYTES_A_SECOND // <uint64_t>SECOND
-        cdef uint64_t taken = (now - min(now, self.put_off_ns)) * LIGHT_BYTES_A_SECOND // <uint64_t>SECOND
-        self.level = max(self.level + self.received - <int64_t>leaked, <int64_t>(self.size + self.placed))
+        """Return whether the caller is a light one: what it has sent fits into a bucket that leaks."""
+        cdef int64_t sent = self.level + self.received - light_bytes(now - min(now, self.weighed_ns))
+        self.level = min(max(sent, <int64_t>(self.size + self.placed)), <int64_t>MOST_LEVEL)
         self.received = 0
         self.weighed_ns = now
-        self.is_light = self.level <= LIGHT_BYTES + <int64_t>taken
+        self.is_light = self.level <= LIGHT_BYTES + light_bytes(now - min(now, self.put_off_ns))
         return self.is_light
 
     # The date of what is read

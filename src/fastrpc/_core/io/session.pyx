@@ -296,7 +296,7 @@ cdef class Session(SessionOutput):
             if not self.tail.is_put_off:
                 self._read_on()
         if self.has_turn and self.tail.is_light:
-            self.loop_state.turns.add(self)
+            self.loop_state.turns.keep_first(self)
             return False
         return self.has_turn
 

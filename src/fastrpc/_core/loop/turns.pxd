@@ -34,9 +34,10 @@ cdef class Turns:
         Py_ssize_t _due
 
         # Owners that wait for a slice, the next one first, with their contexts: those without a slice so far, those
-        # that had one; whether the next slice is for one without.
+        # that had one, those of this turn that go on among the former; whether the next slice is for one without.
         object _fresh
         object _begun
+        list _kept
         bint _is_fresh_next
         bint _is_fresh_slice
 
@@ -58,6 +59,7 @@ cdef class Turns:
         int frames_left
 
     cdef int add(self, Timed owner, bint is_busy=*) except -1
+    cdef int keep_first(self, Timed owner) except -1
     cdef uint64_t begin(self, uint64_t now) except 0
     cdef bint is_over(self, uint64_t now) noexcept
     cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept

@@ -17,8 +17,8 @@ slow handler. A callback for each turn would cost an almost idle loop too much.
 
 Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. Every second slice
 is for the others, so a stream of short calls does not starve them. A deferred read of a connection that sends much counts as
-work that had a slice, and one of a light caller never does (`ReceiveTail.weigh`): a few calls do not wait for a thousand
-connections that each send as much as they can.
+work that had a slice, and one of a light caller does not (`ReceiveTail.weigh`), even after a slice: a few calls do not wait
+for a thousand connections that each send as much as they can.
 
 Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller does not
 wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn, a quarter of its slices; the rest
@@ -85,6 +85,7 @@ cdef class Turns:
         self._call_at = loop.call_at if self.polls.polls_first else None
         self._fresh = deque()
         self._begun = deque()
+        self._kept = []
         self.frames_left = NOTED_FRAMES
 
     def __len__(self):
@@ -131,6 +132,11 @@ cdef class Turns:
         """
         (self._begun if is_busy else self._fresh).append((owner, contextvars.copy_context()))
         return self._schedule()
+
+    cdef int keep_first(self, Timed owner) except -1:
+        """For an owner in its slice: queue it again among those without one, for the next turn."""
+        self._kept.append((owner, contextvars.copy_context()))
+        return 0
 
     cdef int _schedule(self) except -1:
         if self._is_scheduled:
@@ -198,6 +204,8 @@ cdef class Turns:
             if left == 0 and self.unanswered_ns == 0:
                 # All had a slice, in the same order as before: the share is another one's in the next turn.
                 self._begun.rotate(-1)
+            self._fresh.extend(self._kept)
+            self._kept.clear()
             if self._waiting():
                 self._schedule()
                 self._ran_ns = now_ns()

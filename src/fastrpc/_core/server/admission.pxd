@@ -80,7 +80,7 @@ cdef class CallAdmission:
     cdef uint64_t check_waiting(self, ServedConnection connection, uint64_t now) except? 0
     cdef int _start_waiting(self, ServedConnection connection, int last_rank) except -1
     cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1
-    cdef int _refuse_on(self, ServedConnection connection, uint64_t began) except -1
+    cdef bint _refuse_on(self, ServedConnection connection, uint64_t began) except -1
     cdef int _start_on(self, ServedConnection connection, uint64_t began, int last_rank) except -1
     cdef bint _higher_rank_waits(self, int rank) except -1
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1

@@ -441,7 +441,7 @@ cdef class CallAdmission:
         """Start waiting calls, by priority and connection after connection, within the time of one turn."""
         cdef ServedConnection connection
         cdef list ready = []
-        cdef uint64_t began = now_ns()
+        cdef uint64_t began = now_ns(), now = began
         cdef bint is_late = began > self.scheduled_ns + STALL_NS
         cdef bint had_time = True
         self.is_scheduled = False
@@ -450,9 +450,10 @@ cdef class CallAdmission:
             connection.is_in_turn = False
             if connection.is_closed:
                 continue
-            if not is_late or connection.holding & HOLD_STALL:
-                # Starts of others may take the time of many turns.
-                self._refuse_on(connection, began)
+            if (not is_late or connection.holding & HOLD_STALL) and now < began + STARTS_NS and self._refuse_on(
+                connection, began
+            ):
+                now = now_ns()
             if is_late:
                 # The loop was blocked since then: cancels may lie in the socket, which is read after this.
                 self.hold_for_stall(connection)
@@ -463,7 +464,7 @@ cdef class CallAdmission:
         for rank in range(RANK_NORMAL if not self.prioritised.high else RANK_HIGH, RANK_SHEDDABLE + 1):
             if rank == RANK_SHEDDABLE and not self.prioritised.sheddable:
                 break
-            had_time = not self._higher_rank_waits(rank) and self._start_ready(ready, began, rank)
+            had_time = not self._higher_rank_waits(rank) and self._start_ready(ready, now, rank)
             if not had_time:
                 break
         if had_time:
@@ -524,17 +525,20 @@ cdef class CallAdmission:
             connection.crash(error)
         return 0
 
-    cdef int _refuse_on(self, ServedConnection connection, uint64_t began) except -1:
-        """Refuse calls of a connection that waited too long, whether or not this turn has time for it."""
+    cdef bint _refuse_on(self, ServedConnection connection, uint64_t began) except -1:
+        """Refuse the calls of a connection that waited too long, and return whether there were any.
+
+        Calls of others may take the time of many turns, until this connection may start its own.
+        """
         if connection.queue is None or began < (<WaitingCalls>connection.queue).oldest().queued_ns + self.queue_age_ns:
-            return 0
+            return False
         connection.now = began
         try:
             self._refuse_aged(connection, began)
-            return connection.end_turn()
+            connection.end_turn()
         except Exception as error:
             connection.crash(error)
-        return 0
+        return True
 
     # Stalls
 
