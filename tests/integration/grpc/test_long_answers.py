@@ -149,6 +149,28 @@ async def test_answers_pass_messages_of_streams_that_nothing_reads() -> None:
             one.cancel()
 
 
+async def test_answers_get_what_comes_back_to_the_pool_before_streams_that_waited_longer() -> None:
+    async with following() as (script, client, streams):
+        script.answers = False
+        calls = [asyncio.ensure_future(client.call("shop.Desk.Get", b"")) for _ in range(2)]
+        await eventually(lambda: len(script.others) == 3)
+        first, second = script.others[1:]
+        script.begin(first)
+        # It comes beyond the pool.
+        await script.granted(first)
+        script.begin(second)
+        script.answers = True
+        # The client has the beginning of both before this answer.
+        assert await client.call("shop.Desk.Get", b"") == b"done"
+        for one in streams[:2]:
+            one.cancel()
+        # There is room for one of them, and the third stream has waited longer.
+        await eventually(lambda: script.window(second) != script.window(5))
+        assert script.window(second) == len(LONG) - FIRST
+        for one in (streams[2], *calls):
+            one.cancel()
+
+
 async def test_a_thread_that_waits_gets_its_message_before_streams_that_nothing_reads() -> None:
     script = Script()
 

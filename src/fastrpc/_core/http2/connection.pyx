@@ -181,7 +181,8 @@ cdef class Http2Connection(Engine):
 
     cdef int lost(self, object error) except -1:
         self.is_closed = True
-        self.incoming.data_stream = self.incoming.sink = self.incoming.flow.waiting = None
+        self.incoming.data_stream = self.incoming.sink = None
+        self.incoming.flow.take_waiting()
         return self.sender.forget_all()
 
     # Bytes in

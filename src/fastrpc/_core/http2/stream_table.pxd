@@ -31,12 +31,12 @@ cdef class FlowControl:
         Window receiving
 
         # The bytes that streams may borrow of the connection beyond their first windows; those of them that streams were
-        # granted for long messages; the streams whose messages wait for more, in their order, with whether each has an
-        # answer that is taken in any case, or None; the number of these answers.
+        # granted for long messages; the streams whose messages wait for more, in their order, or None; those of them
+        # whose messages are answers, which are taken in any case.
         WindowPool pool
         readonly int64_t granted
         dict waiting
-        Py_ssize_t waiting_answers
+        dict waiting_answers
 
         # The first windows of streams: by the peer's settings, and by those of ours that count.
         readonly int64_t first_sending
@@ -72,8 +72,8 @@ cdef class FlowControl:
 
     # Of a message longer than the window of its stream: whether the pool has so much for it, first come, first served, but
     # answers come before messages that may never be read; take that, whatever the pool has; have the message wait; return
-    # all that wait, each to be asked for again. Return how many of the bytes that the program took were granted: they are
-    # in the pool.
+    # all that wait, answers first, each to be asked for again. Return how many of the bytes that the program took were
+    # granted: they are in the pool.
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1
     cdef int await_room(self, Http2Stream stream, bint is_answer) except -1

@@ -63,6 +63,7 @@ cdef class FlowControl:
     def __cinit__(self):
         self.sending = self.first_sending = self.first_receiving = FIRST_WINDOW
         open_window(&self.receiving, FIRST_WINDOW)
+        self.waiting_answers = {}
 
     cdef int64_t sendable(self, const StreamWindows* stream) noexcept:
         return max(<int64_t>0, min(self.sending, self.first_sending + stream.sending))
@@ -135,14 +136,17 @@ cdef class FlowControl:
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1:
         if size > self.pool.left or self.waiting is None:
             return size <= self.pool.left
-        return self.waiting_answers == 0 if is_answer else next(iter(self.waiting)) is stream
+        if is_answer and not self.waiting_answers:
+            return True
+        return next(iter(self.waiting_answers or self.waiting)) is stream
 
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1:
         stream.windows.granted += size
         self.granted += size
         self.pool.left -= size
         if self.waiting is not None:
-            self.waiting_answers -= self.waiting.pop(stream, False)
+            self.waiting.pop(stream, None)
+            self.waiting_answers.pop(stream, None)
             self.waiting = self.waiting or None
         return 0
 
@@ -150,15 +154,16 @@ cdef class FlowControl:
         if self.waiting is None:
             self.waiting = {}
         # One that waits already keeps its place.
-        if stream not in self.waiting:
-            self.waiting[stream] = is_answer
-            self.waiting_answers += is_answer
+        self.waiting.setdefault(stream)
+        if is_answer:
+            self.waiting_answers.setdefault(stream)
         return 0
 
     cdef dict take_waiting(self):
-        cdef dict waiting = self.waiting
+        cdef dict waiting = self.waiting_answers
+        waiting.update(self.waiting or ())
         self.waiting = None
-        self.waiting_answers = 0
+        self.waiting_answers = {}
         return waiting
 
     cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept:
