@@ -30,6 +30,7 @@ def test_our_client_has_each_kind_of_load_that_a_bar_names() -> None:
 async def test_load_of_a_store_has_a_figure(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("IN_FLIGHT", "WAITERS", "WATCHERS"):
         monkeypatch.setattr(load, name, 4)
+    monkeypatch.setattr(load, "WARM_SECONDS", 0)
     async with StoreServer("tcp://127.0.0.1:0") as server:
         assert await load.run(kind, server.url, 0.02, os.getpid()) > 0
 
