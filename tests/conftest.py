@@ -204,23 +204,23 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection(session: pytest.Session) -> None:
-    # It would look at the thousands of tests again and again, and find nothing to free.
+    # The collector would look at the thousands of tests again and again, and find nothing to free.
     gc.disable()
     import_a_part(session.config)
 
 
 def import_a_part(config: pytest.Config) -> None:
-    """Import every sixth file before the others, in each of six processes another one.
+    """Import a part of the files before the others, in each worker of xdist another part.
 
-    A file's first import on a fresh tree rewrites its assertions and keeps the byte code. In one order, all processes
+    A file's first import on a fresh tree rewrites its assertions and keeps the byte code. In one order, all workers
     would do so for each file at the same time.
     """
-    told = getattr(config, "workerinput", None)
-    if told is None or config.args != config.getini("testpaths"):
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
         return
     left_aside = [config.rootpath / path for path in config.getoption("ignore") or ()]
     files = sorted((config.rootpath / "tests").rglob("test_*.py"))
-    for file in files[int(told["workerid"].removeprefix("gw")) :: told["workercount"]]:
+    for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
         if not any(file.is_relative_to(path) for path in left_aside):
             # Collecting it tells why it cannot be imported.
             with contextlib.suppress(Exception, pytest.skip.Exception, pytest.fail.Exception):

@@ -79,9 +79,10 @@ class Memory(Settings):
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
         send_hard: unsent bytes above which a peer of the native protocol that reads nothing for one second is
-            dropped, and over gRPC messages without a window keep handlers from starting, too; at least `send_soft`.
-            Those of HTTP have `HTTPLimits.body_idle_seconds`, those of rpcx the sum of `Keepalive.interval` and
-            `timeout`. Too low drops peers with a slow line, too high lets a silent one hold this much.
+            dropped. Over gRPC, messages that have begun, or lack the window of their stream, count towards it instead
+            of `send_soft`: above it no further handler starts. At least `send_soft`. Peers of HTTP have
+            `HTTPLimits.body_idle_seconds`, those of rpcx the sum of `Keepalive.interval` and `timeout`. Too low drops
+            peers with a slow line, too high lets a silent one hold this much.
         open_messages: cut messages that may be unfinished at once, in each direction. Too low makes large messages
             wait for each other, too high multiplies their memory.
         items: elements, keys and values that one payload may hold in all its containers. Too low refuses large

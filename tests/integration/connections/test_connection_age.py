@@ -55,6 +55,7 @@ async def test_connections_of_limited_age_are_replaced_without_an_error(scale: A
 
 
 @pytest.mark.measures
+@pytest.mark.measures
 async def test_ages_differ_by_a_tenth_to_either_side(scale: Any) -> None:
     config = ServerConfig(keepalive=Keepalive(max_age=0.5), timeouts=Timeouts(linger=0.1, drain=0.1))
     async with served(Holding, scheme="tcp", config=config) as target:
@@ -69,9 +70,8 @@ async def test_ages_differ_by_a_tenth_to_either_side(scale: Any) -> None:
                 return time.monotonic() - began
 
         ages = await asyncio.gather(*(age() for _ in range(scale(40))))
-    assert min(ages) >= 0.45
-    # However late a busy machine is: of forty, two differ by 0.09 s and more.
-    assert max(ages) - min(ages) > 0.03
+    assert 0.45 <= min(ages) < 0.49
+    assert 0.51 < max(ages) <= 0.55 + 0.5
 
 
 async def test_a_call_of_an_aged_connection_may_finish_within_the_time_for_drains() -> None:

@@ -289,7 +289,7 @@ cdef class ServedConnection:
         return 0
 
     cdef int64_t passed_bytes(self) except? -1:
-        """Return the same of messages that wait for their readers, perhaps for long."""
+        """Return the bytes of messages that other answers pass: up to `send_hard` they hold no calls up."""
         return 0
 
     cdef int weigh_answer(self) except -1:
