@@ -28,7 +28,7 @@ cdef enum:
     # before those of others: behind a round of a thousand busy connections it would have sent more each time.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
-    # Whoever sends much is a busy one for ten seconds after.
+    # A caller that sends much is a busy one for ten seconds after.
     MOST_LEVEL = LIGHT_BYTES + 10 * LIGHT_BYTES_A_SECOND
 
 

@@ -34,12 +34,13 @@ cdef class Turns:
         Py_ssize_t _due
 
         # Owners that wait for a slice, the next one first, with their contexts: those without a slice so far, those
-        # that had one, those of this turn that go on among the former; whether the next slice is for one without.
+        # that had one, those of this turn that go on among the former; whether this slice is for one without, and by how
+        # much time those that had one are ahead.
         object _fresh
         object _begun
         list _kept
-        bint _is_fresh_next
         bint _is_fresh_slice
+        int64_t _lead_ns
 
         # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted. The end of the last
         # slices if more work waits, else 0.
@@ -67,6 +68,7 @@ cdef class Turns:
     cdef Py_ssize_t _waiting(self) except -1
     cdef uint64_t _slice_ns(self, bint is_begun) except 0
     cdef object _next(self)
+    cdef uint64_t _run_next(self, uint64_t now) except 0
     cdef int _schedule(self) except -1
     cdef int _begin_turn(self, uint64_t now) except -1
     cdef bint _give_slice(self, Timed owner, uint64_t ends_ns) except -1

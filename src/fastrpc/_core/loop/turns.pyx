@@ -15,7 +15,7 @@ Reads count as well: a read that arrives when the turn has handled enough is def
 a turn is noted only when there is something to count: every NOTED_FRAMES frames of all connections together, or after a
 slow handler. A callback for each turn would cost an almost idle loop too much.
 
-Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. Every second slice
+Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. Half of the time
 is for the others, so a stream of short calls does not starve them. A deferred read of a connection that sends much counts as
 work that had a slice, and one of a light caller does not (`ReceiveTail.weigh`), even after a slice: a few calls do not wait
 for a thousand connections that each send as much as they can.
@@ -52,6 +52,8 @@ cdef uint64_t LEAST_NS = 100_000
 # The slices of a turn take as long as the reads and callbacks before them, so that deferred work goes on where thousands of
 # sockets are read in each turn, but at most so long.
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
+# Work that had a slice may be so far ahead of that without one, or behind it.
+cdef int64_t MOST_LEAD_NS = 20_000_000
 # A turn that takes so long is a stall for calls that wait; reads that follow the last tick by so much come after one
 # (`loop_state`: STALL_NS, and TICK_NS with it).
 cdef uint64_t STALL_TURN_NS = 20_000_000
@@ -164,8 +166,9 @@ cdef class Turns:
 
     cdef object _next(self):
         """Return the owner of the next slice, removed from the queue."""
-        self._is_fresh_next = not self._is_fresh_next
-        self._is_fresh_slice = self._fresh and (self._is_fresh_next or not self._begun)
+        if not self._begun:
+            self._lead_ns = 0
+        self._is_fresh_slice = self._fresh and (self._lead_ns >= 0 or not self._begun)
         return (self._fresh if self._is_fresh_slice else self._begun).popleft()
 
     def run(self):
@@ -181,23 +184,11 @@ cdef class Turns:
             # Reads that had the whole share in each turn would leave nothing to those that wait.
             self.unanswered_ns = max(self.unanswered_ns, unanswered_share(length) // 2)
         left = self._due
-        self._is_fresh_next = False
         self.ends_ns = began + length
         try:
             while left > 0 and now < began + length:
                 left -= 1
-                owner, context = self._next()
-                PyContext_Enter(context)
-                try:
-                    if self._give_slice(<Timed>owner, now + self._slice_ns(not self._is_fresh_slice)):
-                        self._begun.append((owner, context))
-                except BaseException:
-                    # An interrupt leaves the loop, as from any callback; the work is not finished.
-                    self._begun.append((owner, context))
-                    raise
-                finally:
-                    PyContext_Exit(context)
-                now = now_ns()
+                now = self._run_next(now)
         finally:
             self.polls.worked(began, False)
             self.frames_left = NOTED_FRAMES
@@ -206,11 +197,33 @@ cdef class Turns:
                 self._begun.rotate(-1)
             self._fresh.extend(self._kept)
             self._kept.clear()
+            if not self._fresh:
+                # Work that comes then goes first: the time of earlier work does not count against it.
+                self._lead_ns = 0
             if self._waiting():
                 self._schedule()
                 self._ran_ns = now_ns()
             else:
                 self.ends_ns = self._ran_ns = 0
+
+    cdef uint64_t _run_next(self, uint64_t now) except 0:
+        """Run the next slice, and return its end."""
+        cdef uint64_t ended
+        owner, context = self._next()
+        PyContext_Enter(context)
+        try:
+            if self._give_slice(<Timed>owner, now + self._slice_ns(not self._is_fresh_slice)):
+                self._begun.append((owner, context))
+        except BaseException:
+            # An interrupt leaves the loop, as from any callback; the work is not finished.
+            self._begun.append((owner, context))
+            raise
+        finally:
+            PyContext_Exit(context)
+        ended = now_ns()
+        self._lead_ns += -<int64_t>(ended - now) if self._is_fresh_slice else <int64_t>(ended - now)
+        self._lead_ns = min(max(self._lead_ns, -MOST_LEAD_NS), MOST_LEAD_NS)
+        return ended
 
     cdef bint _give_slice(self, Timed owner, uint64_t ends_ns) except -1:
         try:

@@ -99,7 +99,7 @@ class History:
 
         def give_up(_: object = None) -> None:
             if not changed.done():
-                # Whoever waits goes on in another turn of the loop: a change in between is behind this revision.
+                # The waiting task goes on in another turn of the loop: a change in between is behind this revision.
                 changed.set_result((self.latest, False))
 
         waiting = self._waiting.setdefault(watched, set())
