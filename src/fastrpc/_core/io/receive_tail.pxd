@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.loop_state cimport LoopState
@@ -34,6 +34,9 @@ cdef class ReceiveTail:
         uint64_t weighed_ns
         bint is_light
 
+        # Microseconds that the last slice of a light caller had left when all that was put off was handled.
+        uint32_t left_us
+
         # So many bytes are counted for the connection.
         Py_ssize_t counted
 
@@ -45,6 +48,9 @@ cdef class ReceiveTail:
     cdef int end(self) noexcept
     cdef Py_ssize_t recount(self, Turns turns) noexcept
     cdef bint weigh(self, uint64_t now) noexcept
+    cdef int leave_time(self, uint64_t now, uint64_t ends_ns) noexcept
+    cdef bint has_time_left(self, uint64_t now) noexcept
+    cdef uint64_t take_time(self, uint64_t now, uint64_t ends_ns) noexcept
     cdef Py_ssize_t room(self, LoopState loop_state) noexcept
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0
     cdef uint64_t _dated_back(self, LoopState loop_state, uint64_t now) noexcept

@@ -31,6 +31,10 @@ cdef enum:
     # A caller that sends much is a busy one for ten seconds after.
     MOST_LEVEL = LIGHT_BYTES + 10 * LIGHT_BYTES_A_SECOND
 
+    # A slice has so much left or nothing, for so long.
+    LEAST_LEFT_US = 100
+    TIME_STAYS_NS = 1_000_000_000
+
 
 cdef inline int64_t light_bytes(uint64_t nanoseconds) noexcept:
     """Return how much a light caller sends in so long."""
@@ -132,6 +136,26 @@ cdef class ReceiveTail:
         self.weighed_ns = now
         self.is_light = self.level <= LIGHT_BYTES + light_bytes(now - min(now, self.put_off_ns))
         return self.is_light
+
+    # Calls that come while a connection waits for its turn lie in the socket. The next read of a light caller has what is
+    # left of its slice: behind a further round, these calls would have waited for two.
+
+    cdef int leave_time(self, uint64_t now, uint64_t ends_ns) noexcept:
+        """All that was put off was handled before the end of the slice."""
+        self.left_us = <uint32_t>((ends_ns - min(ends_ns, now)) // 1_000) if self.is_light else 0
+        return 0
+
+    cdef bint has_time_left(self, uint64_t now) noexcept:
+        """Return whether a read that is put off now may go on with the last slice."""
+        if not self.is_light or self.left_us < LEAST_LEFT_US or now > self.watched_ns + TIME_STAYS_NS:
+            self.left_us = 0
+        return self.left_us != 0
+
+    cdef uint64_t take_time(self, uint64_t now, uint64_t ends_ns) noexcept:
+        """Return the end of a slice that begins now: of the rest of the last one, or of a whole one."""
+        cdef uint64_t left_ns = self.left_us * <uint64_t>1_000
+        self.left_us = 0
+        return min(ends_ns, now + left_ns) if left_ns else ends_ns
 
     # The date of what is read
 

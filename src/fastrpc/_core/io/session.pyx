@@ -272,19 +272,24 @@ cdef class Session(SessionOutput):
         return self._add_to_turns()
 
     cdef int _add_to_turns(self) except -1:
+        cdef uint64_t now = now_ns()
+        cdef bint is_light = self.tail.weigh(now)
         self.has_turn = True
-        return self.loop_state.turns.add(self, not self.tail.weigh(now_ns()))
+        if self.tail.has_time_left(now):
+            return self.loop_state.turns.add_first(self)
+        return self.loop_state.turns.add(self, not is_light)
 
     cdef int _recount_tail(self) except -1:
         cdef Py_ssize_t change = self.tail.recount(self.loop_state.turns)
         return self.engine.tail_changed(change) if change else 0
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
+        cdef bint is_rest = self.tail.left_us != 0
         self.has_turn = self.tail.is_put_off and not self.is_input_held and self.transport is not None
         if not self.has_turn or self.engine.is_unanswered and self.loop_state.turns.unanswered_ns == 0:
             return self.has_turn
         self.engine.now = now_ns()
-        self.engine.turn_ends_ns = ends_ns
+        self.engine.turn_ends_ns = self.tail.take_time(self.engine.now, ends_ns)
         self.engine.messages_left = MESSAGES_AT_ONCE
         try:
             self._go_on()
@@ -295,6 +300,8 @@ cdef class Session(SessionOutput):
         finally:
             if not self.tail.is_put_off:
                 self._read_on()
+                if not is_rest:
+                    self.tail.leave_time(now_ns(), ends_ns)
         if self.has_turn and self.tail.is_light:
             self.loop_state.turns.keep_first(self)
             return False

@@ -60,6 +60,7 @@ cdef class Turns:
         int frames_left
 
     cdef int add(self, Timed owner, bint is_busy=*) except -1
+    cdef int add_first(self, Timed owner) except -1
     cdef int keep_first(self, Timed owner) except -1
     cdef uint64_t begin(self, uint64_t now) except 0
     cdef bint is_over(self, uint64_t now) noexcept

@@ -85,5 +85,4 @@ cdef class CallAdmission:
     cdef bint _higher_rank_waits(self, int rank) except -1
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1
     cdef int _refuse_aged(self, ServedConnection connection, uint64_t now) except -1
-    cdef bint _is_caught_up(self, ServedConnection connection, uint64_t now) except -1
     cdef int _enqueue(self, ServerCall call, bytes payload) except -1

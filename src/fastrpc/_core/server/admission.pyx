@@ -44,21 +44,12 @@ from fastrpc._core.loop.turns cimport UNANSWERED_NS
 from fastrpc._core.server.served_call cimport has_lapsed, is_sheddable
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.server.served_connection cimport process_held
+from fastrpc._core.server.stall_hold cimport begin_hold, is_caught_up
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
 from fastrpc.status import Status
-
-cdef enum:
-    # After so many turns of the loop, or so many bytes of requests, or so many waiting one-way calls, calls start
-    # although there is still more to read. One turn alone may bring megabytes.
-    MOST_LOOKS = 6
-    PATIENT_LOOKS = 24
-    # Nor is a turn waited for longer than so many holds more: the turns of a thousand busy connections are long.
-    PATIENT_HOLDS = 2
-    MOST_CAUGHT_UP = 1_048_576
-    MOST_WAITING = 1_000
 
 # In one turn of the loop, calls that waited start for as long as slices run (`turns`).
 cdef uint64_t STARTS_NS = 4_000_000
@@ -443,6 +434,8 @@ cdef class CallAdmission:
         cdef list ready = []
         cdef uint64_t began = now_ns(), now = began
         cdef bint is_late = began > self.scheduled_ns + STALL_NS
+        # Refusals make room: in a long turn they have a share of it.
+        cdef uint64_t refuses_until = began + max(STARTS_NS, (began - self.scheduled_ns) // 4)
         cdef bint had_time = True
         self.is_scheduled = False
         for _ in range(len(self.turn)):
@@ -450,14 +443,14 @@ cdef class CallAdmission:
             connection.is_in_turn = False
             if connection.is_closed:
                 continue
-            if (not is_late or connection.holding & HOLD_STALL) and now < began + STARTS_NS and self._refuse_on(
+            if (not is_late or connection.holding & HOLD_STALL) and now < refuses_until and self._refuse_on(
                 connection, began
             ):
                 now = now_ns()
             if is_late:
                 # The loop was blocked since then: cancels may lie in the socket, which is read after this.
                 self.hold_for_stall(connection)
-            if connection.holding & HOLD_STALL and not self._is_caught_up(connection, began):
+            if connection.holding & HOLD_STALL and not is_caught_up(connection, self.hold_ns, began):
                 self.schedule(connection)
             else:
                 ready.append(connection)
@@ -561,39 +554,5 @@ cdef class CallAdmission:
             # An earlier empty socket does not count.
             connection.seen_read_ns = 0
             return 0
-        connection.holding |= HOLD_STALL
-        connection.stalled_held = connection.request_held
-        connection.looks = 0
-        connection.patience = PATIENT_LOOKS
-        connection.held_until_ns = now_ns() + self.hold_ns
-        connection.patient_until_ns = connection.held_until_ns + PATIENT_HOLDS * self.hold_ns
+        begin_hold(connection, self.hold_ns)
         return self.schedule(connection)
-
-    cdef bint _is_caught_up(self, ServedConnection connection, uint64_t now) except -1:
-        """Return whether a whole turn of the loop brought nothing more to read, or enough was read, or it took too long."""
-        cdef bint has_read = connection.received_ns != connection.seen_read_ns
-        if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
-            connection.looks = MOST_LOOKS
-        elif connection.waits_for_turn() and connection.patience > 0 and now < connection.patient_until_ns:
-            # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each check. No
-            # date tells whether a cancel is still to come: behind a full window the peer's machine keeps what was sent long
-            # ago, so that a socket is read empty several times before that has come.
-            connection.patience -= 1
-            connection.held_until_ns = now + self.hold_ns
-            return False
-        connection.looks += 1
-        if now < connection.held_until_ns and (connection.looks == 1 or has_read and connection.looks < MOST_LOOKS and (
-            connection.request_held - connection.stalled_held < MOST_CAUGHT_UP
-        )):
-            # The first check comes before this turn's reads.
-            connection.seen_read_ns = connection.received_ns
-            return False
-        connection.holding &= ~HOLD_STALL
-        if connection.queue:
-            connection.holding |= HOLD_QUEUE
-        return True
-
-
-cdef bint starts_one_way(WaitingCalls queue) except -1:
-    """Return whether the oldest call of this queue, which is not empty, is a one-way call: nothing can cancel it."""
-    return queue.oldest().flags & ONE_WAY != 0

@@ -194,6 +194,26 @@ async def test_what_a_light_caller_sent_during_a_stall_goes_before_long_reads() 
         session.connection_lost(None)
 
 
+@pytest.mark.parametrize(("waited", "expected"), [(1, ["light", "other"]), (2, ["other", "light"])])
+async def test_a_light_caller_goes_on_with_its_slice_once(waited: int, expected: list[str]) -> None:
+    """What it sent while it waited for its turn does not wait for a second one."""
+    order: list[str] = []
+    (light, _, light_owner), (other, _, other_owner) = open_session(), open_session()
+    light_owner.connection_draining = lambda _: order.append("light")  # type: ignore[method-assign]
+    other_owner.connection_draining = lambda _: order.append("other")  # type: ignore[method-assign]
+    for _ in range(waited):
+        use_up_the_turn()
+        receive(light, Ping(b"12345678").encode())
+        await eventually(lambda: not light.is_put_off)
+    use_up_the_turn()
+    receive(other, DRAINS)
+    receive(light, DRAINS)
+    await eventually(lambda: len(order) == 2)
+    assert order == expected
+    light.connection_lost(None)
+    other.connection_lost(None)
+
+
 async def test_reads_are_short_once_many_bytes_wait_for_their_turn() -> None:
     """Each of many connections defers what it has read: together they take no more than sixteen MiB at once."""
     sessions = []
