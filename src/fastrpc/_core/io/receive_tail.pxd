@@ -48,6 +48,7 @@ cdef class ReceiveTail:
     cdef int end(self) noexcept
     cdef Py_ssize_t recount(self, Turns turns) noexcept
     cdef bint weigh(self, uint64_t now) noexcept
+    cdef bint is_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept
     cdef int leave_time(self, uint64_t now, uint64_t ends_ns) noexcept
     cdef bint has_time_left(self, uint64_t now) noexcept
     cdef uint64_t take_time(self, uint64_t now, uint64_t ends_ns) noexcept

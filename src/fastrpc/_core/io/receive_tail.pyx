@@ -31,6 +31,9 @@ cdef enum:
     # A caller that sends much is a busy one for ten seconds after.
     MOST_LEVEL = LIGHT_BYTES + 10 * LIGHT_BYTES_A_SECOND
 
+    # So much of a light caller is handled in a turn of the loop that has handled enough.
+    SHORT_BYTES = 4_096
+
     # A slice has so much left or nothing, for so long.
     LEAST_LEFT_US = 100
     TIME_STAYS_NS = 1_000_000_000
@@ -135,6 +138,15 @@ cdef class ReceiveTail:
         self.received = 0
         self.weighed_ns = now
         self.is_light = self.level <= LIGHT_BYTES + light_bytes(now - min(now, self.put_off_ns))
+        return self.is_light
+
+    cdef bint is_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept:
+        """Return whether a read of so many bytes is short, of a light caller, and nothing is put off before it."""
+        if self.is_put_off or self.size + size > SHORT_BYTES:
+            return False
+        self.put_off_ns = came_ns
+        self.weigh(now)
+        self.put_off_ns = 0
         return self.is_light
 
     # Calls that come while a connection waits for its turn lie in the socket. The next read of a light caller has what is

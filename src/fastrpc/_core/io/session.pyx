@@ -116,13 +116,14 @@ cdef class Session(SessionOutput):
         cdef Turns turns = self.loop_state.turns
         cdef uint64_t now = now_ns()
         cdef bint is_full = size == self.place_size or self.is_encrypted and (<TLSLayer>self.transport).is_full
-        cdef bint is_late = False
+        cdef bint is_late = False, is_short = False
         engine.now = now
         self.tail.received += size
         engine.came_ns = self.tail.dated(self.loop_state, now, self.transport, size if is_full else 0)
         engine.turn_ends_ns = turns.read_until(now)
         if now >= engine.turn_ends_ns or self.tail.is_put_off:
-            if self.tail.keep_unseen(engine, self.loop_state.buffer.data, size, self.in_body):
+            is_short = not is_full and not self.in_body and self._has_short_time(size, now)
+            if not is_short and self.tail.keep_unseen(engine, self.loop_state.buffer.data, size, self.in_body):
                 self._put_off()
                 # It is handled later, and late then.
                 engine.came_ns = now
@@ -132,6 +133,8 @@ cdef class Session(SessionOutput):
         self.began_ns = now
         self._handle(size)
         turns.frames_left = engine.messages_left
+        if is_short:
+            turns.spend_short(now_ns() - now)
         if self.in_body:
             turns.frames_left -= size // FRAME_SHARE
             is_late = turns.is_over(now)
@@ -148,6 +151,14 @@ cdef class Session(SessionOutput):
             self.read_share = READ_SHARE
             engine.woke = False
         return self._put_off() if self.tail.is_put_off else 0
+
+    cdef bint _has_short_time(self, Py_ssize_t size, uint64_t now) noexcept:
+        """Return whether what was read is handled at once, in a turn of the loop that has handled enough."""
+        cdef uint64_t left_ns = self.loop_state.turns.short_ns
+        if left_ns == 0 or not self.tail.is_short(size, now, self.engine.came_ns):
+            return False
+        self.engine.turn_ends_ns = now + left_ns
+        return True
 
     cdef int _yield_loop(self) except -1:
         """Read no further before other callbacks had their turn, those of calls answered meanwhile among them."""

@@ -50,6 +50,9 @@ cdef class Turns:
         # The time left in this turn for work without an answer.
         uint64_t unanswered_ns
 
+        # The time left in this turn for short reads once it has handled enough.
+        uint64_t short_ns
+
         # The instants at which the loop's polls returned.
         readonly PollClock polls
 
@@ -60,6 +63,7 @@ cdef class Turns:
         int frames_left
 
     cdef int add(self, Timed owner, bint is_busy=*) except -1
+    cdef int spend_short(self, uint64_t nanoseconds) noexcept
     cdef int add_first(self, Timed owner) except -1
     cdef int keep_first(self, Timed owner) except -1
     cdef uint64_t begin(self, uint64_t now) except 0

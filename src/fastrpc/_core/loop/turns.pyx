@@ -13,7 +13,8 @@ up to LONGEST_TURN_NS. Both together stay below a stall of the loop, unless the 
 
 Reads count as well: a read that arrives when the turn has handled enough is deferred before its first frame. The start of
 a turn is noted only when there is something to count: every NOTED_FRAMES frames of all connections together, or after a
-slow handler. A callback for each turn would cost an almost idle loop too much.
+slow handler. A callback for each turn would cost an almost idle loop too much. Short reads of light callers are handled for
+SHORT_READS_NS more: a few calls do not wait for the reads of thousands of connections.
 
 Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. The others have every
 second slice, or half of the time, whichever is less, so a stream of short calls does not starve them. A deferred read of a
@@ -49,6 +50,8 @@ cdef uint64_t TURN_NS = 4_000_000
 cdef uint64_t SHORTEST_NS = 1_000_000
 cdef uint64_t ROUND_NS = 200_000_000
 cdef uint64_t LEAST_NS = 100_000
+# The time of short reads in a turn that has handled enough.
+cdef uint64_t SHORT_READS_NS = 1_000_000
 # The slices of a turn take as long as the reads and callbacks before them, so that deferred work goes on where thousands of
 # sockets are read in each turn, but at most so long.
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
@@ -103,6 +106,7 @@ cdef class Turns:
             self._schedule()
             self.ends_ns = now + TURN_NS
             self.unanswered_ns = UNANSWERED_NS
+            self.short_ns = SHORT_READS_NS
         self.frames_left = NOTED_FRAMES
         return self.ends_ns
 
@@ -120,6 +124,11 @@ cdef class Turns:
         """Take time of work without an answer from its share of this turn; return whether any is left."""
         self.unanswered_ns -= min(self.unanswered_ns, nanoseconds)
         return self.unanswered_ns != 0
+
+    cdef int spend_short(self, uint64_t nanoseconds) noexcept:
+        """Take time of short reads from their share of this turn."""
+        self.short_ns -= min(self.short_ns, nanoseconds)
+        return 0
 
     cdef uint64_t _slice_ns(self, bint is_begun) except 0:
         """Return the length of the next slice."""
@@ -162,6 +171,7 @@ cdef class Turns:
         self._began_ns = now
         self._due = self._waiting()
         self.ends_ns = now + TURN_NS
+        self.short_ns = SHORT_READS_NS
         self.unanswered_ns = UNANSWERED_NS
         return 0
 

@@ -7,9 +7,8 @@ import pytest
 
 from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.io.session import Session
-from fastrpc._core.loop.loop_state import loop_state
-from fastrpc._core.loop.turns import SlicedWork
 from tests.support.still_transport import StillTransport
+from tests.support.used_turn import use_up_the_turn
 from tests.support.waiting import eventually
 
 #: The bytes that a loop receives at once.
@@ -89,8 +88,7 @@ async def test_lines_that_take_longer_than_a_turn_wait_for_the_next_one() -> Non
 
 async def test_a_read_in_a_used_up_turn_waits_unseen() -> None:
     session, _, transport = connected()
-    until = time.perf_counter() + 0.005
-    SlicedWork(loop_state(asyncio.get_running_loop()).turns, lambda: time.perf_counter() < until).begin()
+    use_up_the_turn()
     receive(session, b"line\n")
     assert (session.is_put_off, transport.written) == (True, b"")
     await eventually(lambda: transport.written == b"LINE\n")

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from typing import Any, cast
 
 import pytest
@@ -11,11 +10,11 @@ from fastrpc import Keepalive, Timeouts
 from fastrpc._core.client.client_connection import ClientConnection
 from fastrpc._core.io.session import Session
 from fastrpc._core.loop.loop_state import loop_state
-from fastrpc._core.loop.turns import SlicedWork, Turns
 from fastrpc._core.wire.settings import usual_settings
 from tests.support.blocking import keep_the_loop
 from tests.support.frame_factory import opening
 from tests.support.still_transport import StillTransport
+from tests.support.used_turn import use_up_the_slices, use_up_the_turn
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Data, Goaway, Ping
 
@@ -48,20 +47,6 @@ def receive(session: Session, data: bytes) -> None:
     place = session.get_buffer(65_536)
     place[: len(data)] = data
     session.buffer_updated(len(data))
-
-
-def use_up_the_turn() -> Turns:
-    """Leave nothing of this turn of the loop."""
-    turns = loop_state(asyncio.get_running_loop()).turns
-
-    def step() -> bool:
-        until = time.perf_counter() + 0.005
-        while time.perf_counter() < until:
-            pass
-        return False
-
-    SlicedWork(turns, step).begin()
-    return turns
 
 
 def open_session() -> tuple[Session, StillTransport, Owner]:
@@ -192,6 +177,16 @@ async def test_what_a_light_caller_sent_during_a_stall_goes_before_long_reads() 
     assert order == ["light", "busy"]
     for session, _, _ in opened:
         session.connection_lost(None)
+
+
+@pytest.mark.parametrize(("size", "is_handled"), [(4_000, True), (5_000, False)])
+async def test_short_reads_have_time_in_a_turn_that_has_handled_enough(size: int, is_handled: bool) -> None:
+    session, _, owner = open_session()
+    use_up_the_slices()
+    receive(session, DRAINS + Data(1, bytes(100_000)).encode()[: size - len(DRAINS)])
+    assert (owner.heard == ["ready", "draining"], session.is_put_off) == (is_handled, not is_handled)
+    await eventually(lambda: not session.is_put_off)
+    session.connection_lost(None)
 
 
 @pytest.mark.parametrize(("waited", "expected"), [(1, ["light", "other"]), (2, ["other", "light"])])

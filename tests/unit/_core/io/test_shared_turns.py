@@ -7,8 +7,6 @@ from typing import Any
 import fastrpc
 from fastrpc import Client, ClientConfig, Limits
 from fastrpc._core.io.session import Session
-from fastrpc._core.loop.loop_state import loop_state
-from fastrpc._core.loop.turns import SlicedWork
 from fastrpc._core.server.gate import Gate
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import ListenOptions
@@ -20,6 +18,7 @@ from tests.support.recording_session import RecordingSession
 from tests.support.rpcx_link import ServedRpcx
 from tests.support.rpcx_wire import call
 from tests.support.still_transport import StillTransport
+from tests.support.used_turn import use_up_the_turn
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Credit, Data, Request
 from tests.unit._core.server.test_served_calls import serving_stream
@@ -80,16 +79,6 @@ def fill(session: Session, data: bytes) -> int:
     place[:size] = data[:size]
     session.buffer_updated(size)
     return size
-
-
-def use_up_the_turn() -> None:
-    """Leave nothing of this turn of the loop."""
-
-    def step() -> bool:
-        keep_the_loop(0.005)
-        return False
-
-    SlicedWork(loop_state(asyncio.get_running_loop()).turns, step).begin()
 
 
 async def feed(session: Session, transport: StillTransport, data: bytes) -> tuple[bytes, bool]:
