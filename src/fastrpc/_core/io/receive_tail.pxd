@@ -48,9 +48,9 @@ cdef class ReceiveTail:
     cdef int end(self) noexcept
     cdef Py_ssize_t recount(self, Turns turns) noexcept
     cdef bint weigh(self, uint64_t now) noexcept
-    cdef bint is_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept
+    cdef bint weigh_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept
     cdef int leave_time(self, uint64_t now, uint64_t ends_ns) noexcept
-    cdef bint has_time_left(self, uint64_t now) noexcept
+    cdef bint has_time_left(self) noexcept
     cdef uint64_t take_time(self, uint64_t now, uint64_t ends_ns) noexcept
     cdef Py_ssize_t room(self, LoopState loop_state) noexcept
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0

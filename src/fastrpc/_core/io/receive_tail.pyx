@@ -31,12 +31,12 @@ cdef enum:
     # A caller that sends much is a busy one for ten seconds after.
     MOST_LEVEL = LIGHT_BYTES + 10 * LIGHT_BYTES_A_SECOND
 
-    # So much of a light caller is handled in a turn of the loop that has handled enough.
-    SHORT_BYTES = 4_096
-
-    # A slice has so much left or nothing, for so long.
+    # A wait counts for so long.
+    LONGEST_WAIT_NS = 2_000_000_000
+    # The longest read of a light caller that is handled in a turn of the loop that has handled enough.
+    SHORT_BYTES = LIGHT_BYTES
+    # A shorter rest of a slice is dropped.
     LEAST_LEFT_US = 100
-    TIME_STAYS_NS = 1_000_000_000
 
 
 cdef inline int64_t light_bytes(uint64_t nanoseconds) noexcept:
@@ -132,18 +132,22 @@ cdef class ReceiveTail:
         return left if loop_state.turns.deferred_bytes < MANY_DEFERRED else min(left, <Py_ssize_t>SHORT_READ)
 
     cdef bint weigh(self, uint64_t now) noexcept:
-        """Return whether the caller is a light one: what it has sent fits into a bucket that leaks."""
+        """Find out whether the caller is a light one: what it has sent fits into a bucket that leaks; return it."""
         cdef int64_t sent = self.level + self.received - light_bytes(now - min(now, self.weighed_ns))
+        # The bytes that lie in the socket count as well: slow reading makes no light caller.
+        cdef int64_t waiting = self.size + self.placed + (self.behind_bytes if self.is_behind else 0)
+        cdef uint64_t waited = min(now - min(now, self.put_off_ns), <uint64_t>LONGEST_WAIT_NS)
         self.level = min(max(sent, <int64_t>(self.size + self.placed)), <int64_t>MOST_LEVEL)
         self.received = 0
         self.weighed_ns = now
-        self.is_light = self.level <= LIGHT_BYTES + light_bytes(now - min(now, self.put_off_ns))
+        self.is_light = max(self.level, waiting) <= LIGHT_BYTES + light_bytes(waited)
         return self.is_light
 
-    cdef bint is_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept:
-        """Return whether a read of so many bytes is short, of a light caller, and nothing is put off before it."""
+    cdef bint weigh_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept:
+        """Weigh the caller of a read; return whether it is light, and the read short, with nothing put off before it."""
         if self.is_put_off or self.size + size > SHORT_BYTES:
             return False
+        # For the moment, as `weigh` allows for the wait.
         self.put_off_ns = came_ns
         self.weigh(now)
         self.put_off_ns = 0
@@ -157,9 +161,9 @@ cdef class ReceiveTail:
         self.left_us = <uint32_t>((ends_ns - min(ends_ns, now)) // 1_000) if self.is_light else 0
         return 0
 
-    cdef bint has_time_left(self, uint64_t now) noexcept:
-        """Return whether a read that is put off now may go on with the last slice."""
-        if not self.is_light or self.left_us < LEAST_LEFT_US or now > self.watched_ns + TIME_STAYS_NS:
+    cdef bint has_time_left(self) noexcept:
+        """Return whether a read that is put off now goes on with the last slice; if not, what is left is dropped."""
+        if not self.is_light or self.left_us < LEAST_LEFT_US or self.put_off_ns >= self.watched_ns:
             self.left_us = 0
         return self.left_us != 0
 

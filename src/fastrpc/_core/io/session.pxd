@@ -43,7 +43,7 @@ cdef class Session(SessionOutput):
     cdef char* _place(self, Py_ssize_t* room) except NULL
     cdef int _took_in(self, Py_ssize_t size) except -1
     cdef int _heard(self) except -1
-    cdef bint _has_short_time(self, Py_ssize_t size, uint64_t now) noexcept
+    cdef bint _takes_short_time(self, Py_ssize_t size, uint64_t now) noexcept
     cdef int _handle(self, Py_ssize_t size) except -1
     cdef int _hand_over(self, Py_ssize_t size) except -1
     cdef int _add_to_turns(self) except -1

@@ -38,6 +38,9 @@ cdef enum:
     # Of a long payload a connection reads so much in a turn of the loop that has handled enough: it makes no work, but a
     # thousand of them at once would take seconds. So many of its bytes take as long as a frame.
     LATE_SHARE = 262_144
+    # Of the time for short reads in such a turn, one has so much. Its end is looked at after so many frames.
+    SHORT_READ_NS = 500_000
+    SHORT_FRAMES = 8
     FRAME_SHARE = 16_384
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
@@ -122,7 +125,7 @@ cdef class Session(SessionOutput):
         engine.came_ns = self.tail.dated(self.loop_state, now, self.transport, size if is_full else 0)
         engine.turn_ends_ns = turns.read_until(now)
         if now >= engine.turn_ends_ns or self.tail.is_put_off:
-            is_short = not is_full and not self.in_body and self._has_short_time(size, now)
+            is_short = not is_full and not self.in_body and self._takes_short_time(size, now)
             if not is_short and self.tail.keep_unseen(engine, self.loop_state.buffer.data, size, self.in_body):
                 self._put_off()
                 # It is handled later, and late then.
@@ -152,12 +155,19 @@ cdef class Session(SessionOutput):
             engine.woke = False
         return self._put_off() if self.tail.is_put_off else 0
 
-    cdef bint _has_short_time(self, Py_ssize_t size, uint64_t now) noexcept:
-        """Return whether what was read is handled at once, in a turn of the loop that has handled enough."""
-        cdef uint64_t left_ns = self.loop_state.turns.short_ns
-        if left_ns == 0 or not self.tail.is_short(size, now, self.engine.came_ns):
+    cdef bint _takes_short_time(self, Py_ssize_t size, uint64_t now) noexcept:
+        """Let a short read of a light caller be handled at once in a turn of the loop that has handled enough.
+
+        Return whether there is time left for it.
+        """
+        cdef Turns turns = self.loop_state.turns
+        # The last read tells whether its caller waits for answers.
+        if turns.short_ns == 0 or self.engine.is_unanswered:
             return False
-        self.engine.turn_ends_ns = now + left_ns
+        if not self.tail.weigh_short(size, now, self.engine.came_ns):
+            return False
+        self.engine.turn_ends_ns = now + min(turns.short_ns, <uint64_t>SHORT_READ_NS)
+        turns.frames_left = min(turns.frames_left, SHORT_FRAMES)
         return True
 
     cdef int _yield_loop(self) except -1:
@@ -283,11 +293,10 @@ cdef class Session(SessionOutput):
         return self._add_to_turns()
 
     cdef int _add_to_turns(self) except -1:
-        cdef uint64_t now = now_ns()
-        cdef bint is_light = self.tail.weigh(now)
+        cdef bint is_light = self.tail.weigh(now_ns())
         self.has_turn = True
-        if self.tail.has_time_left(now):
-            return self.loop_state.turns.add_first(self)
+        if self.tail.has_time_left():
+            return self.loop_state.turns.go_on(self)
         return self.loop_state.turns.add(self, not is_light)
 
     cdef int _recount_tail(self) except -1:

@@ -33,9 +33,10 @@ cdef class Turns:
         uint64_t _began_ns
         Py_ssize_t _due
 
-        # Owners that wait for a slice, the next one first, with their contexts: those without a slice so far, those
-        # that had one, those of this turn that go on among the former; whether this slice is for one without, and by how
-        # much time those that had one are ahead.
+        # Owners that wait for a slice, the next one first, with their contexts: those with something left of their last
+        # one, those without a slice so far, those that had one, those of this turn that stay among the second. Whether this
+        # slice is for one of the first two, and by how much time those that had one are ahead.
+        object _going_on
         object _fresh
         object _begun
         list _kept
@@ -64,7 +65,7 @@ cdef class Turns:
 
     cdef int add(self, Timed owner, bint is_busy=*) except -1
     cdef int spend_short(self, uint64_t nanoseconds) noexcept
-    cdef int add_first(self, Timed owner) except -1
+    cdef int go_on(self, Timed owner) except -1
     cdef int keep_first(self, Timed owner) except -1
     cdef uint64_t begin(self, uint64_t now) except 0
     cdef bint is_over(self, uint64_t now) noexcept

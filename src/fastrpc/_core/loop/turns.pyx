@@ -2,8 +2,9 @@
 
 ::
 
+    go_on ───────► before the fresh, if its last slice had time left ─┐
     add, begin ──► fresh ──► once a turn of the loop: a slice for one after the other ──► loop
-                     └─► begun, once it had a slice: one of each by turns
+                     └─► begun, once it had a slice
 
 One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being compressed or
 decompressed. asyncio polls before its callbacks, uvloop behind them. So on asyncio slices run behind the reads of their
@@ -13,8 +14,8 @@ up to LONGEST_TURN_NS. Both together stay below a stall of the loop, unless the 
 
 Reads count as well: a read that arrives when the turn has handled enough is deferred before its first frame. The start of
 a turn is noted only when there is something to count: every NOTED_FRAMES frames of all connections together, or after a
-slow handler. A callback for each turn would cost an almost idle loop too much. Short reads of light callers are handled for
-SHORT_READS_NS more: a few calls do not wait for the reads of thousands of connections.
+slow handler. A callback for each turn would cost an almost idle loop too much. Short reads of light callers are not deferred
+for SHORT_READS_NS more: a few calls do not wait for the reads of thousands of connections.
 
 Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. The others have every
 second slice, or half of the time, whichever is less, so a stream of short calls does not starve them. A deferred read of a
@@ -88,6 +89,7 @@ cdef class Turns:
         self._mark = self.mark
         self.polls = PollClock(loop)
         self._call_at = loop.call_at if self.polls.polls_first else None
+        self._going_on = deque()
         self._fresh = deque()
         self._begun = deque()
         self._kept = []
@@ -97,7 +99,7 @@ cdef class Turns:
         return self._waiting()
 
     cdef Py_ssize_t _waiting(self) except -1:
-        return len(self._fresh) + len(self._begun)
+        return len(self._going_on) + len(self._fresh) + len(self._begun)
 
     cdef uint64_t begin(self, uint64_t now) except 0:
         """Note the start of a turn of the loop, once; return the instant at which it has handled enough."""
@@ -144,9 +146,9 @@ cdef class Turns:
         (self._begun if is_busy else self._fresh).append((owner, contextvars.copy_context()))
         return self._schedule()
 
-    cdef int add_first(self, Timed owner) except -1:
-        """Queue an owner before all others, in the current context."""
-        self._fresh.appendleft((owner, contextvars.copy_context()))
+    cdef int go_on(self, Timed owner) except -1:
+        """Queue an owner that has something left of its last slice, before those without one, in the current context."""
+        self._going_on.append((owner, contextvars.copy_context()))
         return self._schedule()
 
     cdef int keep_first(self, Timed owner) except -1:
@@ -181,11 +183,14 @@ cdef class Turns:
 
     cdef object _next(self):
         """Return the owner of the next slice, removed from the queue."""
+        cdef bint has_fresh = self._going_on or self._fresh
         if not self._begun:
             self._lead_ns = 0
-        # Beside a few owners the slice of work that had one is longer, beside thousands shorter.
-        self._is_fresh_slice = self._fresh and (self._lead_ns >= 0 or not self._is_fresh_slice or not self._begun)
-        return (self._fresh if self._is_fresh_slice else self._begun).popleft()
+        # A slice of work that had one may be several times as long as one of work without.
+        self._is_fresh_slice = has_fresh and (self._lead_ns >= 0 or not self._is_fresh_slice or not self._begun)
+        if not self._is_fresh_slice:
+            return self._begun.popleft()
+        return (self._going_on or self._fresh).popleft()
 
     def run(self):
         """Run slices for one turn of the loop; called by the loop."""
@@ -213,7 +218,7 @@ cdef class Turns:
                 self._begun.rotate(-1)
             self._fresh.extend(self._kept)
             self._kept.clear()
-            if not self._fresh:
+            if not self._going_on and not self._fresh:
                 # Work that comes then goes first: the time of earlier work does not count against it.
                 self._lead_ns = 0
             if self._waiting():

@@ -41,10 +41,9 @@ from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.limiting.limiters cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
-from fastrpc._core.server.served_call cimport has_lapsed, is_sheddable
+from fastrpc._core.server.served_call cimport begin_hold, has_lapsed, is_caught_up, is_sheddable
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.server.served_connection cimport process_held
-from fastrpc._core.server.stall_hold cimport begin_hold, is_caught_up
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 
@@ -53,6 +52,7 @@ from fastrpc.status import Status
 
 # In one turn of the loop, calls that waited start for as long as slices run (`turns`).
 cdef uint64_t STARTS_NS = 4_000_000
+cdef uint64_t LONGEST_REFUSALS_NS = 50_000_000
 # The time of one connection among many in such a turn: a thousand have theirs within fifty turns.
 cdef uint64_t STARTS_EACH_NS = 200_000
 
@@ -434,8 +434,8 @@ cdef class CallAdmission:
         cdef list ready = []
         cdef uint64_t began = now_ns(), now = began
         cdef bint is_late = began > self.scheduled_ns + STALL_NS
-        # Refusals make room: in a long turn they have a share of it.
-        cdef uint64_t refuses_until = began + max(STARTS_NS, (began - self.scheduled_ns) // 4)
+        # Refusals make room: in a long turn they have a share of it. The next turn refuses those that are left.
+        cdef uint64_t refuses_until = began + max(STARTS_NS, min((began - self.scheduled_ns) // 4, LONGEST_REFUSALS_NS))
         cdef bint had_time = True
         self.is_scheduled = False
         for _ in range(len(self.turn)):

@@ -131,3 +131,5 @@ cdef class WaitingCalls:
 
 
 cdef bint is_sheddable(ServerCall call) noexcept
+cdef int begin_hold(ServedConnection connection, uint64_t hold_ns) except -1
+cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t now) except -1

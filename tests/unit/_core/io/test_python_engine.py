@@ -8,7 +8,7 @@ import pytest
 from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.io.session import Session
 from tests.support.still_transport import StillTransport
-from tests.support.used_turn import use_up_the_turn
+from tests.support.used_turn import use_up_the_slices, use_up_the_turn
 from tests.support.waiting import eventually
 
 #: The bytes that a loop receives at once.
@@ -92,6 +92,16 @@ async def test_a_read_in_a_used_up_turn_waits_unseen() -> None:
     receive(session, b"line\n")
     assert (session.is_put_off, transport.written) == (True, b"")
     await eventually(lambda: transport.written == b"LINE\n")
+
+
+async def test_a_short_read_of_many_messages_takes_a_part_of_the_time_for_short_reads() -> None:
+    session, engine, transport = connected()
+    engine.seconds = 0.000_5
+    use_up_the_slices()
+    receive(session, b"line\n" * 100)
+    assert session.is_put_off
+    assert 0 < transport.written.count(b"\n") <= 10
+    await eventually(lambda: len(transport.written) == 500)
 
 
 async def test_an_error_of_an_engine_ends_its_connection_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import time
+from contextlib import nullcontext
 from typing import Any, cast
 
 import pytest
@@ -179,7 +181,7 @@ async def test_what_a_light_caller_sent_during_a_stall_goes_before_long_reads() 
         session.connection_lost(None)
 
 
-@pytest.mark.parametrize(("size", "is_handled"), [(4_000, True), (5_000, False)])
+@pytest.mark.parametrize(("size", "is_handled"), [(16_000, True), (17_000, False)])
 async def test_short_reads_have_time_in_a_turn_that_has_handled_enough(size: int, is_handled: bool) -> None:
     session, _, owner = open_session()
     use_up_the_slices()
@@ -189,24 +191,34 @@ async def test_short_reads_have_time_in_a_turn_that_has_handled_enough(size: int
     session.connection_lost(None)
 
 
-@pytest.mark.parametrize(("waited", "expected"), [(1, ["light", "other"]), (2, ["other", "light"])])
-async def test_a_light_caller_goes_on_with_its_slice_once(waited: int, expected: list[str]) -> None:
-    """What it sent while it waited for its turn does not wait for a second one."""
-    order: list[str] = []
-    (light, _, light_owner), (other, _, other_owner) = open_session(), open_session()
-    light_owner.connection_draining = lambda _: order.append("light")  # type: ignore[method-assign]
-    other_owner.connection_draining = lambda _: order.append("other")  # type: ignore[method-assign]
-    for _ in range(waited):
+@pytest.mark.parametrize(
+    ("waited", "lies_there", "expected"), [(1, True, "light"), (1, False, "other"), (2, True, "other")]
+)
+async def test_calls_that_came_during_the_wait_for_a_turn_have_the_rest_of_the_slice_once(
+    waited: int, lies_there: bool, expected: str
+) -> None:
+    for _ in range(100):
+        order: list[str] = []
+        (light, stream, light_owner), (other, _, other_owner) = open_session(), open_session()
+        light_owner.connection_draining = lambda _, to=order: to.append("light")  # type: ignore[method-assign, misc]
+        other_owner.connection_draining = lambda _, to=order: to.append("other")  # type: ignore[method-assign, misc]
+        for _ in range(waited):
+            use_up_the_turn()
+            receive(light, Ping(b"12345678").encode())
+            with stream.something_unread() if lies_there else nullcontext():
+                began = time.perf_counter()
+                await eventually(lambda session=light: not session.is_put_off)  # type: ignore[misc]
+        is_calm = time.perf_counter() < began + 0.000_5
         use_up_the_turn()
-        receive(light, Ping(b"12345678").encode())
-        await eventually(lambda: not light.is_put_off)
-    use_up_the_turn()
-    receive(other, DRAINS)
-    receive(light, DRAINS)
-    await eventually(lambda: len(order) == 2)
-    assert order == expected
-    light.connection_lost(None)
-    other.connection_lost(None)
+        receive(other, DRAINS)
+        receive(light, DRAINS)
+        await eventually(lambda to=order: len(to) == 2)  # type: ignore[misc]
+        light.connection_lost(None)
+        other.connection_lost(None)
+        # A machine that took away the processor in between has left nothing of the slice: once more then.
+        if order[0] == expected or is_calm:
+            break
+    assert order[0] == expected
 
 
 async def test_reads_are_short_once_many_bytes_wait_for_their_turn() -> None:

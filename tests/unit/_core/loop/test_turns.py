@@ -123,6 +123,31 @@ async def test_new_work_does_not_starve_that_which_had_its_slice() -> None:
     await finished(turns)
 
 
+async def test_short_new_work_has_half_of_the_time_beside_long_work() -> None:
+    """Each does not wait for a slice of the long work."""
+    spent = {"new": 0.0, "old": 0.0}
+    is_over = False
+    turns = Turns(asyncio.get_running_loop())
+
+    def work(name: str, seconds: float) -> SlicedWork:
+        def step() -> bool:
+            began = time.perf_counter()
+            keep_the_loop(seconds)
+            spent[name] += time.perf_counter() - began
+            return name == "old" and not is_over
+
+        return SlicedWork(turns, step)
+
+    work("old", 0.002).begin()
+    for _ in range(100):
+        while len(turns) < 20:
+            work("new", 0.000_1).queue()
+        await asyncio.sleep(0)
+    is_over = True
+    await finished(turns)
+    assert spent["new"] >= 0.4 * spent["old"]
+
+
 async def test_work_continues_in_its_own_context() -> None:
     seen: list[str] = []
     turns = Turns(asyncio.get_running_loop())
