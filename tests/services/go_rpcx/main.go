@@ -205,7 +205,8 @@ func listed(addresses []string) client.ServiceDiscovery {
 // failOver calls from several goroutines, with a list of servers that nobody changes.
 func failOver(addresses []string) {
 	option := client.DefaultOption
-	option.Retries = 5
+	// The callers share the turns of RoundRobin: one of them may pick the dead server several times in a row.
+	option.Retries = 30
 	one := client.NewXClient("Arith", client.Failover, client.RoundRobin, listed(addresses), option)
 	defer one.Close()
 	var callers sync.WaitGroup

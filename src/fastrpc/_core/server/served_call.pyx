@@ -407,7 +407,10 @@ cdef int begin_hold(ServedConnection connection, uint64_t hold_ns) except -1:
 
 
 cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t now) except -1:
-    """End a hold once a turn of the loop brought nothing more to read, or enough, or it took too long; return whether it ended."""
+    """End a hold once a turn of the loop brought nothing more to read, or enough was read, or it took too long.
+
+    Return whether it ended.
+    """
     cdef bint has_read = connection.received_ns != connection.seen_read_ns
     if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
         connection.looks = MOST_LOOKS
