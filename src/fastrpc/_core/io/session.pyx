@@ -38,10 +38,10 @@ cdef enum:
     # Of a long payload a connection reads so much in a turn of the loop that has handled enough: it makes no work, but a
     # thousand of them at once would take seconds. So many of its bytes take as long as a frame.
     LATE_SHARE = 262_144
-    # Of the time for short reads in such a turn, one has so much. Its end is looked at after so many frames.
+    FRAME_SHARE = 16_384
+    # Of the time for short reads in such a turn, one read has so much. Its end is looked at after so many frames.
     SHORT_READ_NS = 500_000
     SHORT_FRAMES = 8
-    FRAME_SHARE = 16_384
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
 cdef int LOOKS = 8
