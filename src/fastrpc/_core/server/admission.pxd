@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.server.handler_context cimport SharedContext
 from fastrpc._core.server.memory_budget cimport MemoryBudget
 from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls
 from fastrpc._core.server.served_connection cimport ServedConnection
@@ -38,6 +39,15 @@ cdef class CallAdmission:
         uint64_t starts_each_ns
         object _look
         object _context
+
+        # The contexts in which the requests that wait were read.
+        SharedContext _contexts
+
+        # The last text for a call that waited too long, and what it tells.
+        str _told
+        str _told_method
+        uint64_t _told_waited_ns
+        uint64_t _told_timeout_ns
 
         # Calls that were not started; the counters of those whose method is not served here. The counters of calls that
         # came by other protocols than the native one: by protocol, by method.
@@ -75,7 +85,7 @@ cdef class CallAdmission:
     cdef int start(self, ServerCall call, bytes payload) except -1
     cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=*) except -1
     cdef int count_refused(self, ServerCall call, int status, str text) except -1
-    cdef int drop_waiting(self, ServerCall call) except -1
+    cdef int drop_waiting(self, ServerCall call, uint64_t now=*) except -1
     cdef int drop_all_waiting(self, ServedConnection connection) except -1
     cdef uint64_t check_waiting(self, ServedConnection connection, uint64_t now) except? 0
     cdef int _start_waiting(self, ServedConnection connection, int last_rank) except -1
@@ -86,3 +96,4 @@ cdef class CallAdmission:
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1
     cdef int _refuse_aged(self, ServedConnection connection, uint64_t now) except -1
     cdef int _enqueue(self, ServerCall call, bytes payload) except -1
+    cdef str _told_wait(self, str method, uint64_t waited, uint64_t timeout)

@@ -24,7 +24,7 @@ import logging
 from collections import deque
 
 from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+from cpython.contextvars cimport PyContext_Copy, PyContext_Enter, PyContext_Exit
 
 from fastrpc._core.base.histogram cimport MethodCounters, queue_waits
 from fastrpc._core.base.instants cimport nanoseconds
@@ -41,6 +41,7 @@ from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.limiting.limiters cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
+from fastrpc._core.server.handler_context cimport SharedContext
 from fastrpc._core.server.served_call cimport begin_hold, has_lapsed, is_caught_up, is_sheddable
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.server.served_connection cimport process_held
@@ -69,6 +70,9 @@ cdef uint64_t SHEDS_NS = 1_000_000_000
 # turn, behind the deadline.
 cdef uint64_t LAST_PART = 32
 
+# A refusal tells to a millisecond how long its call waited, a shorter wait to a hundredth.
+cdef uint64_t TOLD_NS = 1_000_000
+
 logger = logging.getLogger("fastrpc.server")
 DEBUG = logging.DEBUG
 
@@ -81,6 +85,7 @@ cdef class CallAdmission:
         self.engines = set()
         self.turn = deque()
         self.prioritised = WaitingCalls()
+        self._contexts = SharedContext()
         self._look = self._look_at_waiting
         self._context = contextvars.copy_context()
         self.queue_length = admission.queue_length
@@ -291,7 +296,7 @@ cdef class CallAdmission:
         if call.flags & ONE_WAY and not connection.holding & HOLD_STALL:
             # Waiting calls start before more are taken of a caller that waits for no answer.
             self.loop_state.turns.unanswered_ns = 0
-        call.waiting_context = PyContext_CopyCurrent()
+        call.waiting_context = self._contexts.copy()
         call.waiting_payload = payload
         call.queued_ns = connection.dated_ns if connection.holding & HOLD_LATE else connection.now
         self.waiting += 1
@@ -303,11 +308,10 @@ cdef class CallAdmission:
             self.prioritised.add(call)
         return 0
 
-    cdef int drop_waiting(self, ServerCall call) except -1:
+    cdef int drop_waiting(self, ServerCall call, uint64_t now=0) except -1:
         """Take a call out of the queue."""
-        cdef uint64_t now
         if call.waiting_payload is not None:
-            now = now_ns()
+            now = now or now_ns()
             queue_waits.counted(now - min(now, call.queued_ns))
             (<WaitingCalls>call.connection.queue).drop(call)
             if call.priority:
@@ -317,6 +321,8 @@ cdef class CallAdmission:
                 call.connection.queue = None
                 call.connection.holding &= ~HOLD_QUEUE
             self.waiting -= 1
+            if self.waiting == 0:
+                self._contexts.forget()
             call.waiting_payload = call.waiting_context = None
             self.memory.charge(call, 0)
         return 0
@@ -335,7 +341,8 @@ cdef class CallAdmission:
         """Begin the waiting calls, in order and up to a rank, until something holds them back or the time is over."""
         cdef ServerCall call
         cdef bytes payload
-        cdef uint64_t ends_ns = min(connection.turn_ns + STARTS_NS, now_ns() + self.starts_each_ns)
+        cdef uint64_t now = now_ns()
+        cdef uint64_t ends_ns = min(connection.turn_ns + STARTS_NS, now + self.starts_each_ns)
         self._refuse_aged(connection, connection.now)
         while connection.queue is not None and not connection.holding & (HOLD_STALL | HOLD_OUTPUT):
             call = (<WaitingCalls>connection.queue).first(last_rank)
@@ -343,24 +350,26 @@ cdef class CallAdmission:
                 return 0
             payload = call.waiting_payload
             context = call.waiting_context
-            self.drop_waiting(call)
-            if has_lapsed(call, now_ns()):
+            self.drop_waiting(call, now)
+            if has_lapsed(call, now):
                 self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
-            elif not self._is_stale(call, call.queued_ns, now_ns()) and self.has_room(call, payload):
+            elif not self._is_stale(call, call.queued_ns, now) and self.has_room(call, payload):
                 # Calls that started before it may have filled the memory.
                 self.start_inside(context, call, payload)
+            now = now_ns()
             # One-way calls have a share of the turn, as they have where they are read.
-            if now_ns() >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
+            if now >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
                 return 0
         return 0
 
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1:
-        """Begin a call in the context in which its request was read: its handler gets a copy of it."""
-        PyContext_Enter(context)
+        """Begin a call in a copy of the context in which its request was read: others may have waited with the same one."""
+        cdef object own = PyContext_Copy(context)
+        PyContext_Enter(own)
         try:
             return self.start(call, payload)
         finally:
-            PyContext_Exit(context)
+            PyContext_Exit(own)
 
     cdef int _refuse_aged(self, ServedConnection connection, uint64_t now) except -1:
         cdef ServerCall call
@@ -369,7 +378,7 @@ cdef class CallAdmission:
             call = (<WaitingCalls>connection.queue).oldest()
             if now < call.queued_ns + limit:
                 return 0
-            self.drop_waiting(call)
+            self.drop_waiting(call, now)
             self._is_stale(call, call.queued_ns, now)
         return 0
 
@@ -392,14 +401,30 @@ cdef class CallAdmission:
         if waited > WAITED_NS and now < call.deadline_ns < now + timeout // LAST_PART:
             self.sheds_until_ns = now + SHEDS_NS
         if waited >= self.queue_age_ns:
-            text = f"{self.queue_age_ns / 1e9:g} s are allowed (Admission.queue_age)"
-        elif now < self.sheds_until_ns and waited > WAITED_NS and now < call.deadline_ns < now + timeout // 2:
-            text = f"more than half of its timeout of {timeout / 1e9:.3g} s, and calls expire here before they start"
-        else:
+            timeout = 0
+        elif now >= self.sheds_until_ns or waited <= WAITED_NS or not now < call.deadline_ns < now + timeout // 2:
             return False
         count_refusal("queue")
-        self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method} waited {waited / 1e9:.3g} s for its start, {text}")
+        self.refuse(call, RESOURCE_EXHAUSTED, self._told_wait(call.route.method, waited, timeout))
         return True
+
+    cdef str _told_wait(self, str method, uint64_t waited, uint64_t timeout):
+        """Return why a call that waited is refused: for more than half of its timeout, or with 0 for `queue_age`.
+
+        Under overload most refusals of a turn have the same text: to write it takes as long as all else.
+        """
+        cdef uint64_t step = min(TOLD_NS, 1 + waited // 100)
+        waited -= waited % step
+        timeout -= timeout % step
+        if method is not self._told_method or waited != self._told_waited_ns or timeout != self._told_timeout_ns:
+            allowed = f"{self.queue_age_ns / 1e9:g} s are allowed (Admission.queue_age)" if timeout == 0 else (
+                f"more than half of its timeout of {timeout / 1e9:.3g} s, and calls expire here before they start"
+            )
+            self._told = f"{method} waited {waited / 1e9:.3g} s for its start, {allowed}"
+            self._told_method = method
+            self._told_waited_ns = waited
+            self._told_timeout_ns = timeout
+        return self._told
 
     cdef uint64_t check_waiting(self, ServedConnection connection, uint64_t now) except? 0:
         """Refuse calls that waited too long; return the instant of the next check, 0 without waiting calls."""

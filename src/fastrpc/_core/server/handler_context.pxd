@@ -30,3 +30,13 @@ cdef class HandlerContexts:
     cdef object _made_for(self, Call call)
     cdef bint _is_unseen(self, object context) noexcept
     cdef int _forget(self) except -1
+
+
+cdef class SharedContext:
+    cdef:
+        # The last copy, or None, and the variables that it was made with.
+        object _last
+        object _source
+
+    cdef object copy(self)
+    cdef int forget(self) except -1

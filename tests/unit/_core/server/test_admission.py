@@ -1,6 +1,7 @@
 """Admission: connections and queues of a server whose engines are not the native one."""
 
 import asyncio
+import re
 import time
 from typing import Any, cast
 
@@ -25,6 +26,10 @@ class Desk:
     @fastrpc.method(inline=True)
     def hold_the_loop(self) -> None:
         keep_the_loop(0.005)
+
+    @fastrpc.method(inline=True)
+    def note(self) -> None:
+        pass
 
 
 class TestStalls:
@@ -107,6 +112,23 @@ class TestCallsThatWaited:
             [(status, text, _)] = connection.refusals
             assert status is Status.RESOURCE_EXHAUSTED
             assert "(Admission.queue_age)" in text
+
+    async def test_each_refusal_names_its_own_method_and_wait(self) -> None:
+        async with gate_for(Desk, config=ServerConfig(admission=Admission(queue_age=0.1))) as gate:
+            connection = KeptConnection(gate)
+            gate.weigh_output(connection, 9 * MIB)
+            for method, seconds in (("desk.note", 0), ("desk.note", 0.2), ("desk.hold_the_loop", 0.2)):
+                connection.call(method)
+                keep_the_loop(seconds)
+            gate.weigh_output(connection, 0)
+            await eventually(lambda: len(connection.refusals) == 3)
+            told = [
+                re.match(r"(\S+) waited (\S+) s for its start, (.*)", text)
+                for _, text, _ in connection.refusals
+            ]
+            assert [each and each[1] for each in told] == ["desk.note", "desk.note", "desk.hold_the_loop"]
+            assert [bool(each) and float(each[2]) >= 0.39 for each in told] == [True, True, False]
+            assert {each and each[3] for each in told} == {"0.1 s are allowed (Admission.queue_age)"}
 
     async def test_its_own_bytes_do_not_count_twice(self) -> None:
         shop = Shop()

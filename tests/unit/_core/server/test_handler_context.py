@@ -1,6 +1,7 @@
 """The contexts of handlers: each has the variables of the connection that its call came by."""
 
 import asyncio
+import weakref
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -30,6 +31,11 @@ class Who:
 
     @fastrpc.method(inline=True)
     def inline(self) -> str:
+        return user.get()
+
+    @fastrpc.method(inline=True)
+    def change_inline(self) -> str:
+        user.set("changed")
         return user.get()
 
     @fastrpc.method
@@ -95,6 +101,38 @@ async def test_a_call_that_waited_sees_the_variables_of_its_connection() -> None
         gate.weigh_output(second, 0)
         await eventually(lambda: gate.waiting == 0)
         assert (first.answers, second.answers) == (["alice"] * 2, ["bob"] * 2)
+
+
+async def test_a_variable_that_a_handler_sets_is_not_seen_by_a_call_that_waited_with_it() -> None:
+    async with gate_for(Who()) as gate:
+        connection = KeptConnection(gate)
+        gate.weigh_output(connection, MUCH)
+        for method in ("change", "change_inline", "task", "inline"):
+            connection.call(f"who.{method}")
+        assert gate.waiting == 4
+        gate.weigh_output(connection, 0)
+        await eventually(lambda: gate.waiting == 0)
+        assert connection.answers == ["changed", "changed", "nobody", "nobody"]
+
+
+async def test_calls_that_wait_keep_no_variables_alive_once_they_ended() -> None:
+    class Value:
+        pass
+
+    value = Value()
+    kept, held = weakref.ref(value), ContextVar[Value]("held")
+    async with gate_for(Who()) as gate:
+        connection = KeptConnection(gate)
+        gate.weigh_output(connection, MUCH)
+        context = copy_context()
+        context.run(held.set, value)
+        context.run(connection.call, "who.inline")
+        del context, value
+        assert kept() is not None
+        gate.weigh_output(connection, 0)
+        await eventually(lambda: gate.waiting == 0)
+        assert connection.answers == ["nobody"]
+        await eventually(lambda: kept() is None)
 
 
 async def test_native_connections_of_two_listeners_do_not_mix_their_variables() -> None:
