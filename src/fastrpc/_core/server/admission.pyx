@@ -42,7 +42,7 @@ from fastrpc._core.limiting.limiters cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
 from fastrpc._core.server.handler_context cimport SharedContext
-from fastrpc._core.server.served_call cimport begin_hold, has_lapsed, is_caught_up, is_sheddable
+from fastrpc._core.server.served_call cimport AMONG_ALL, AT_CONNECTION, begin_hold, has_lapsed, is_caught_up, is_sheddable
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.server.served_connection cimport process_held
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -84,7 +84,7 @@ cdef class CallAdmission:
         self.loop_state = loop_state(loop)
         self.engines = set()
         self.turn = deque()
-        self.prioritised = WaitingCalls()
+        self.prioritised = WaitingCalls(AMONG_ALL)
         self._contexts = SharedContext()
         self._look = self._look_at_waiting
         self._context = contextvars.copy_context()
@@ -285,7 +285,7 @@ cdef class CallAdmission:
                 f"{self.waiting} calls wait for their start, the server lets {self.queue_length} wait "
                 "(Admission.queue_length)"
             )
-            if is_sheddable(call) or not self.prioritised.sheddable:
+            if is_sheddable(call) or self.prioritised.sheddable.count == 0:
                 count_refusal("queue")
                 return self.refuse(call, RESOURCE_EXHAUSTED, text)
             self._shed(self.prioritised.last_sheddable(), text, "queue")
@@ -302,7 +302,7 @@ cdef class CallAdmission:
         self.waiting += 1
         self.memory.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
         if connection.queue is None:
-            connection.queue = WaitingCalls()
+            connection.queue = WaitingCalls(AT_CONNECTION)
         (<WaitingCalls>connection.queue).add(call)
         if call.priority:
             self.prioritised.add(call)
@@ -480,8 +480,8 @@ cdef class CallAdmission:
                 self.schedule(connection)
             else:
                 ready.append(connection)
-        for rank in range(RANK_NORMAL if not self.prioritised.high else RANK_HIGH, RANK_SHEDDABLE + 1):
-            if rank == RANK_SHEDDABLE and not self.prioritised.sheddable:
+        for rank in range(RANK_NORMAL if self.prioritised.high.count == 0 else RANK_HIGH, RANK_SHEDDABLE + 1):
+            if rank == RANK_SHEDDABLE and self.prioritised.sheddable.count == 0:
                 break
             had_time = not self._higher_rank_waits(rank) and self._start_ready(ready, now, rank)
             if not had_time:

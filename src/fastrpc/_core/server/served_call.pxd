@@ -7,6 +7,13 @@ from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
+cdef enum Line:
+    # The lines in which a call may wait: that of its connection, and that of all calls whose priority is not 0.
+    AT_CONNECTION
+    AMONG_ALL
+    LINES
+
+
 cdef class ServerCall(Call):
     cdef:
         # Its connection, its counters from the gate on, and, while a handler runs in a task, that task.
@@ -69,6 +76,7 @@ cdef class ServerCall(Call):
         bytes waiting_payload
         uint64_t queued_ns
         object waiting_context
+        uint64_t places[LINES]
 
         # The fields at the beginning of its request that the protocol's answers depend on; None in the native one.
         object head
@@ -111,18 +119,38 @@ cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept
 cdef int keep_identities(ServedConnection connection) except -1
 
 
+cdef class CallLine:
+    cdef:
+        # The calls, and None in the place of one that left; how many of them there are; the first one's place.
+        list _places
+        readonly Py_ssize_t count
+        Py_ssize_t _head
+
+        # Places given up before these: each call knows its own (`ServerCall.places`), by the number of the line.
+        uint64_t _left
+        int _line
+
+    cdef list entries(self)
+    cdef ServerCall first(self)
+    cdef ServerCall last(self)
+    cdef int add(self, ServerCall call) except -1
+    cdef int drop(self, ServerCall call) except -1
+    cdef int _leave(self, Py_ssize_t count) except -1
+    cdef int _close_gaps(self) except -1
+
+
 cdef class WaitingCalls:
     cdef:
         # Calls in the order of arrival, by priority: few are not normal, and waiting calls seldom share a connection.
-        readonly object high
-        readonly object normal
-        readonly object sheddable
+        readonly CallLine high
+        readonly CallLine normal
+        readonly CallLine sheddable
 
         # The bytes that the sheddable ones hold: those charged for each, and their call records.
         readonly int64_t sheddable_bytes
         readonly int64_t sheddable_records
 
-    cdef object of(self, ServerCall call)
+    cdef CallLine of(self, ServerCall call)
     cdef int add(self, ServerCall call) except -1
     cdef int drop(self, ServerCall call) except -1
     cdef ServerCall first(self, int last_rank)

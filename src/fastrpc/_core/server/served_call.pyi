@@ -1,6 +1,5 @@
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import Any, TypeVar, final
+from typing import Any, Self, TypeVar, final
 
 from fastrpc._core.calls.call import Call
 from fastrpc._core.payload.arguments import BoundArguments
@@ -122,19 +121,27 @@ def detached_call(
     """Make a call without a connection, for handlers that are called directly in a test; `kind` describes it."""
 
 @final
+class CallLine:
+    """Calls in the order in which they came."""
+
+    def __new__(cls, line: int) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+
+@final
 class WaitingCalls:
     """Calls that wait for their start, in the order in which they start: by priority, then by arrival."""
 
+    def __new__(cls, line: int) -> Self: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[ServerCall]: ...
     @property
-    def high(self) -> OrderedDict[ServerCall, int]:
-        """Calls, each with the bytes that it holds."""
-
+    def high(self) -> CallLine: ...
     @property
-    def normal(self) -> OrderedDict[ServerCall, int]: ...
+    def normal(self) -> CallLine: ...
     @property
-    def sheddable(self) -> OrderedDict[ServerCall, int]: ...
+    def sheddable(self) -> CallLine: ...
     @property
     def sheddable_bytes(self) -> int: ...
     @property

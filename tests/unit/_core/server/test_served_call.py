@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
+
 import fastrpc
 from fastrpc import Admission, Memory, OverloadedError, ServerConfig
 from fastrpc._core.server.served_call import WaitingCalls
+from tests.conftest import Scale
 from tests.support.held_calls import held_calls
 from tests.support.waiting import eventually
 
@@ -29,7 +32,7 @@ def config(*, queue_age: float = 30, queue_length: int = 100) -> ServerConfig:
 
 
 def test_nothing_waits_at_first() -> None:
-    waiting = WaitingCalls()
+    waiting = WaitingCalls(0)
     assert (len(waiting), list(waiting)) == (0, [])
     assert (waiting.sheddable_bytes, waiting.sheddable_records) == (0, 0)
 
@@ -42,6 +45,22 @@ async def test_calls_leave_by_priority_and_then_by_arrival_also_after_some_were_
         await eventually(lambda: held.waiting() == 4)
     # A server counts priority 2 as 0.
     assert desk.started == ["b", "e", "a", "f"]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
+async def test_calls_leave_in_order_after_many_of_each_priority_were_dropped(
+    share: float, scale: Scale
+) -> None:
+    random, desk = scale.random(1), Desk()
+    names = [(f"call {number}", random.choice((0, 1)), 0) for number in range(600)]
+    async with held_calls(desk, config(queue_length=1_000), names) as held:
+        left = dict(enumerate(names))
+        for index in random.sample(range(600), int(share * 600)):
+            held.calls[index].cancel()
+            del left[index]
+        await eventually(lambda: held.waiting() == len(left))
+    kept = sorted(left.values(), key=lambda entry: entry[1])
+    assert desk.started == [name for name, _, _ in kept]
 
 
 async def test_the_sheddable_call_that_came_last_and_still_waits_makes_room() -> None:
