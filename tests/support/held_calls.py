@@ -10,7 +10,7 @@ from fastrpc import Client, ServerConfig
 from tests.support.served import served
 from tests.support.waiting import eventually
 
-__all__ = ["HeldCalls", "held_calls"]
+__all__ = ["Bulk", "HeldCalls", "held_calls"]
 
 #: More than the sockets take on the way to a client that reads nothing.
 MUCH = 1_000_000

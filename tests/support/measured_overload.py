@@ -1,7 +1,6 @@
 """Overload and floods as processes beside a server of held handlers, and what became of them."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from tests.support.held_server import HELD_SECONDS
 from tests.support.kept_process import ROOT, KeptProcess, accepts
 from tests.support.ports import free_ports
 
-__all__ = ["MANY_CALLS", "HeldServer", "beside_floods", "goodput_of", "offered", "peak_of"]
+__all__ = ["MANY_CALLS", "HeldServer", "beside_floods", "offered", "peak_of"]
 
 #: Until a load of so many seconds has begun and ended.
 MORE_SECONDS = 30.0
@@ -67,19 +66,9 @@ def offered(port: int, *, seconds: float, **told: Any) -> dict[str, Any]:
 
 
 def peak_of(port: int, method: str, workers: int, **told: Any) -> float:
-    """Return the rate at which calls are answered where their handlers could just do, for each core that these have."""
+    """Return the rate at which calls are answered where their handlers could just do."""
     rate = workers * PEAK_LOAD / HELD_SECONDS[method]
-    return goodput_of(
-        offered(port, seconds=PEAK_SECONDS, method=f"held.{method}", rate=rate, **told), workers
-    )
-
-
-def goodput_of(found: dict[str, Any], workers: int) -> float:
-    """Return the rate at which calls are answered in time for each core that their handlers have.
-
-    Where there are as many workers as cores, the generator takes some of theirs, and more for a greater load.
-    """
-    return float(found["goodput"] / min(workers, (os.cpu_count() or 1) - found["core"]))
+    return float(offered(port, seconds=PEAK_SECONDS, method=f"held.{method}", rate=rate, **told)["goodput"])
 
 
 def beside_floods(

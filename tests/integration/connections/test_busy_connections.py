@@ -108,14 +108,14 @@ async def send_until_some_wait(
 
     Behind a stall of the machine calls wait for their start instead of their bytes.
     """
-    calls = 0
-    while not some_wait(target):
+    for calls in range(5, 100, 5):
         for stream in sockets:
-            stream.sendall(burns(range(5), flags=flags, before=calls))
-        calls += 5
+            stream.sendall(burns(range(5), flags=flags, before=calls - 5))
         sent = calls * len(sockets)
         await eventually(lambda sent=sent: some_wait(target) or len(work.started) == sent)  # type: ignore[misc]
-    return calls
+        if some_wait(target):
+            return calls
+    raise AssertionError("no bytes ever wait")
 
 
 @contextmanager

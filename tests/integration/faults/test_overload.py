@@ -14,7 +14,6 @@ from tests.support.measured_overload import (
     MANY_CALLS,
     HeldServer,
     beside_floods,
-    goodput_of,
     offered,
     peak_of,
 )
@@ -32,25 +31,31 @@ LEAST_GOODPUT = 0.8
 MOST_CORE = 0.5
 
 
+def share_of_peak(
+    server: HeldServer, method: str, workers: int, load: float, **told: Any
+) -> tuple[float, dict[str, Any]]:
+    """Return the part of its peak that a server keeps under a load, and what became of the calls."""
+    rate = load * workers / HELD_SECONDS[method]
+    peak = peak_of(server.port, method, workers, **told)
+    found = offered(server.port, seconds=LOAD_SECONDS, method=f"held.{method}", rate=rate, **told)
+    assert found["core"] < MOST_CORE
+    return found["goodput"] / peak, found
+
+
 def assert_goodput(
     server: HeldServer, method: str, workers: int, loads: tuple[float, ...], **told: Any
 ) -> None:
     """Fail unless a server answers in time what it can, at each load, and all of what it is asked afterwards."""
     told = {"timeout": 0.3, "connections": 16 * workers} | told
-    capacity = workers / HELD_SECONDS[method]
-    peak = peak_of(server.port, method, workers, **told)
     for load in loads:
-        found = offered(
-            server.port, seconds=LOAD_SECONDS, method=f"held.{method}", rate=load * capacity, **told
-        )
-        assert found["core"] < MOST_CORE
-        goodput = goodput_of(found, workers)
-        if goodput < LEAST_GOODPUT * peak:
-            # A machine may have become slower since: what it does now is the peak.
-            peak = min(peak, peak_of(server.port, method, workers, **told))
-        assert goodput >= LEAST_GOODPUT * peak, (goodput / peak, load, found)
+        share, found = share_of_peak(server, method, workers, load, **told)
+        if share < LEAST_GOODPUT:
+            # A virtual machine's speed may change by a fifth between the two: both are measured once more.
+            share, found = share_of_peak(server, method, workers, load, **told)
+        assert share >= LEAST_GOODPUT, (share, load, found)
         assert found["p99"] <= told["timeout"], (load, found)
-        calm = offered(server.port, seconds=1.0, method=f"held.{method}", rate=capacity / 2, **told)
+        rate = workers / HELD_SECONDS[method] / 2
+        calm = offered(server.port, seconds=1.0, method=f"held.{method}", rate=rate, **told)
         assert calm["ok"] == calm["due"], (load, calm)
 
 

@@ -22,7 +22,7 @@ cdef class CallAdmission:
         # Calls that wait for their start, over all connections, and those among them whose priority is not 0;
         # connections to be checked in the next turn, and the instant that this was scheduled.
         readonly Py_ssize_t waiting
-        WaitingCalls prioritised
+        readonly WaitingCalls prioritised
         Py_ssize_t queue_length
         uint64_t queue_age_ns
 

@@ -5,6 +5,7 @@ from fastrpc import config
 from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.server.memory_budget import MemoryBudget
+from fastrpc._core.server.served_call import WaitingCalls
 from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.protocols.base import ServerEngine
 
@@ -41,6 +42,10 @@ class CallAdmission:
     @property
     def waiting(self) -> int:
         """Calls that wait for their start."""
+
+    @property
+    def prioritised(self) -> WaitingCalls:
+        """Those of them whose priority is not 0."""
 
     @property
     def refused(self) -> int:

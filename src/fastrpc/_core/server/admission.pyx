@@ -42,7 +42,8 @@ from fastrpc._core.limiting.limiters cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
 from fastrpc._core.server.handler_context cimport SharedContext
-from fastrpc._core.server.served_call cimport AMONG_ALL, AT_CONNECTION, begin_hold, has_lapsed, is_caught_up, is_sheddable
+from fastrpc._core.server.served_call cimport AMONG_ALL, AT_CONNECTION, begin_hold, has_lapsed, is_caught_up
+from fastrpc._core.server.served_call cimport is_sheddable, waiting_bytes
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.server.served_connection cimport process_held
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -70,7 +71,7 @@ cdef uint64_t SHEDS_NS = 1_000_000_000
 # turn, behind the deadline.
 cdef uint64_t LAST_PART = 32
 
-# A refusal tells to a millisecond how long its call waited, a shorter wait to a hundredth.
+# A refusal tells to a millisecond how long its call waited, a wait below 0.1 s to a tenth of that.
 cdef uint64_t TOLD_NS = 1_000_000
 
 logger = logging.getLogger("fastrpc.server")
@@ -300,7 +301,7 @@ cdef class CallAdmission:
         call.waiting_payload = payload
         call.queued_ns = connection.dated_ns if connection.holding & HOLD_LATE else connection.now
         self.waiting += 1
-        self.memory.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
+        self.memory.charge(call, waiting_bytes(call))
         if connection.queue is None:
             connection.queue = WaitingCalls(AT_CONNECTION)
         (<WaitingCalls>connection.queue).add(call)
@@ -321,10 +322,10 @@ cdef class CallAdmission:
                 call.connection.queue = None
                 call.connection.holding &= ~HOLD_QUEUE
             self.waiting -= 1
-            if self.waiting == 0:
-                self._contexts.forget()
             call.waiting_payload = call.waiting_context = None
             self.memory.charge(call, 0)
+            if self.waiting == 0:
+                self._contexts.forget()
         return 0
 
     cdef int drop_all_waiting(self, ServedConnection connection) except -1:
@@ -411,11 +412,12 @@ cdef class CallAdmission:
     cdef str _told_wait(self, str method, uint64_t waited, uint64_t timeout):
         """Return why a call that waited is refused: for more than half of its timeout, or with 0 for `queue_age`.
 
-        Under overload most refusals of a turn have the same text: to write it takes as long as all else.
+        Under overload most refusals of a turn have the same text, and formatting it takes as long as the rest of a refusal.
         """
-        cdef uint64_t step = min(TOLD_NS, 1 + waited // 100)
+        cdef uint64_t step = TOLD_NS if waited >= 100 * TOLD_NS else TOLD_NS // 10 if waited >= 10 * TOLD_NS else 1_000
         waited -= waited % step
-        timeout -= timeout % step
+        if timeout:
+            timeout = max(step, (timeout + step // 2) // step * step)
         if method is not self._told_method or waited != self._told_waited_ns or timeout != self._told_timeout_ns:
             allowed = f"{self.queue_age_ns / 1e9:g} s are allowed (Admission.queue_age)" if timeout == 0 else (
                 f"more than half of its timeout of {timeout / 1e9:.3g} s, and calls expire here before they start"

@@ -19,7 +19,7 @@ located at import, with the help of the garbage collector; if that fails, no con
 tasks and calls this cut a small call of a server from some 520 to 320 ns.
 
 Calls that wait for their start share a copy of the context in which they were read, and each that starts gets one of its
-own. Under overload thousands wait and are refused: a copy for each of them costs the garbage collector as much again.
+own. Under overload thousands wait and are refused: a copy of each is one more object for the garbage collector to follow.
 
 Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, belongs to no call:
 `current_call()` raises LookupError there. `asyncio.current_task()` may return the previous handler's task, which
@@ -199,7 +199,7 @@ cdef class HandlerContexts:
 cdef class SharedContext:
 
     cdef object copy(self):
-        """Return a copy of the current context, the last one if that has the same variables; no one enters it."""
+        """Return a copy of the current context, the last one if that has the same variables. It is never entered."""
         cdef PyObject* variables = current_variables() if VARIABLES_AT else NULL
         if variables is NULL:
             return PyContext_CopyCurrent()

@@ -158,6 +158,9 @@ cdef class WaitingCalls:
     cdef ServerCall last_sheddable(self)
 
 
+# The bytes that a call which waits is charged with.
+cdef Py_ssize_t waiting_bytes(ServerCall call) noexcept
+
 cdef bint is_sheddable(ServerCall call) noexcept
 cdef int begin_hold(ServedConnection connection, uint64_t hold_ns) except -1
 cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t now) except -1

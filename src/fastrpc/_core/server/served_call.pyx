@@ -35,7 +35,7 @@ cdef enum:
     MOST_CAUGHT_UP = 1_048_576
     MOST_WAITING = 1_000
 
-    # Places of calls that left which a line keeps.
+    # Gaps that a line keeps before it closes them.
     SPARE_PLACES = 64
 
 logger = logging.getLogger("fastrpc.server")
@@ -363,7 +363,9 @@ cdef class CallLine:
     cdef int drop(self, ServerCall call) except -1:
         """Take out a call, which is here."""
         cdef list places = self._places
-        places[call.places[self._line] - self._left] = None
+        cdef Py_ssize_t at = call.places[self._line] - self._left
+        assert 0 <= at < len(places) and places[at] is call
+        places[at] = None
         self.count -= 1
         if self.count == 0:
             self._leave(len(places))
@@ -419,18 +421,18 @@ cdef class WaitingCalls:
         return self.sheddable if call.priority == PRIORITY_SHEDDABLE else self.normal
 
     cdef int add(self, ServerCall call) except -1:
-        """Put a call, which has been charged, after the others of its priority."""
+        """Put a call, whose payload is charged, after the others of its priority."""
         self.of(call).add(call)
         if is_sheddable(call):
-            self.sheddable_bytes += call.charge
+            self.sheddable_bytes += waiting_bytes(call)
             self.sheddable_records += call.record
         return 0
 
     cdef int drop(self, ServerCall call) except -1:
-        """Take a call out, which waits here and is still charged."""
+        """Take a call out, which waits here. Its charge may be gone: an engine that ends it returns that first."""
         self.of(call).drop(call)
         if is_sheddable(call):
-            self.sheddable_bytes -= call.charge
+            self.sheddable_bytes -= waiting_bytes(call)
             self.sheddable_records -= call.record
         return 0
 
@@ -454,6 +456,10 @@ cdef class WaitingCalls:
     cdef ServerCall last_sheddable(self):
         """Return the call that makes room for others first, the one that would start last, or None."""
         return self.sheddable.last()
+
+
+cdef Py_ssize_t waiting_bytes(ServerCall call) noexcept:
+    return max(PyBytes_GET_SIZE(call.waiting_payload), <Py_ssize_t>1)
 
 
 cdef bint is_sheddable(ServerCall call) noexcept:

@@ -1,15 +1,20 @@
 """Calls that wait for their start."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 import fastrpc
-from fastrpc import Admission, Memory, OverloadedError, ServerConfig
+from fastrpc import Admission, Limits, Memory, OverloadedError, ServerConfig
 from fastrpc._core.server.served_call import WaitingCalls
 from tests.conftest import Scale
-from tests.support.held_calls import held_calls
+from tests.support.frame_factory import opening, request
+from tests.support.held_calls import Bulk, held_calls
+from tests.support.served import served
 from tests.support.waiting import eventually
+from tests.support.wire_frames import Data
+from tests.support.wire_layout import FLAG_STREAM_IN
 
 NAMES = (("a", 1, 0), ("b", 0, 0), ("c", 1, 0), ("d", 0, 0), ("e", 2, 0), ("f", 1, 0))
 
@@ -23,6 +28,11 @@ class Desk:
     async def note(self, name: str, _ballast: bytes) -> str:
         self.started.append(name)
         return name
+
+    @fastrpc.method
+    async def count(self, name: str, given: AsyncIterator[bytes]) -> int:
+        self.started.append(name)
+        return len([each async for each in given])
 
 
 def config(*, queue_age: float = 30, queue_length: int = 100) -> ServerConfig:
@@ -52,15 +62,42 @@ async def test_calls_leave_in_order_after_many_of_each_priority_were_dropped(
     share: float, scale: Scale
 ) -> None:
     random, desk = scale.random(1), Desk()
-    names = [(f"call {number}", random.choice((0, 1)), 0) for number in range(600)]
-    async with held_calls(desk, config(queue_length=1_000), names) as held:
-        left = dict(enumerate(names))
-        for index in random.sample(range(600), int(share * 600)):
-            held.calls[index].cancel()
-            del left[index]
-        await eventually(lambda: held.waiting() == len(left))
+    left: dict[int, tuple[str, int]] = {}
+    async with held_calls(desk, config(queue_length=1_000), ()) as held:
+        for count in (300, 60, 240):
+            # Those that come next take places behind gaps, or those of the last ones that left.
+            for _ in range(count):
+                left[len(held.calls)] = (f"call {len(held.calls)}", random.choice((0, 1)))
+                held.add(*left[len(held.calls)], 0)
+            await eventually(lambda: held.waiting() == len(left))
+            for index in random.sample(sorted(left), int(share * len(left))):
+                held.calls[index].cancel()
+                del left[index]
+            await eventually(lambda: held.waiting() == len(left))
     kept = sorted(left.values(), key=lambda entry: entry[1])
-    assert desk.started == [name for name, _, _ in kept]
+    assert desk.started == [name for name, _ in kept]
+
+
+async def test_a_stream_that_is_refused_while_it_waits_is_no_room_that_others_could_have() -> None:
+    most = 70_000
+    memory = ServerConfig(memory=Memory(send_soft=65_536), limits=Limits(message_bytes=most))
+    async with served(Desk, Bulk, scheme="unix", config=memory) as target:
+        _, writer = await asyncio.open_unix_connection(target.removeprefix("unix://"), limit=1)
+        gate = target.server._gate
+        assert gate is not None
+        writer.write(opening(False))
+        # More than the sockets take.
+        for number in range(1, 80, 2):
+            writer.write(request(number, b"\x91\xce" + (60_000).to_bytes(4), method=b"bulk.answer", codec=1))
+        await eventually(lambda: gate.waiting > 0)
+        stream = {"method": b"desk.count", "codec": 1, "flags": FLAG_STREAM_IN, "priority": 1}
+        writer.write(request(101, b"\x91\xa3abc", **stream))
+        await eventually(lambda: gate.prioritised.sheddable.count == 1)
+        assert gate.prioritised.sheddable_bytes == 5
+        writer.write(Data(101, b"first piece", more=True, total=most + 1).encode())
+        await eventually(lambda: gate.prioritised.sheddable.count == 0)
+        assert gate.prioritised.sheddable_bytes == 0
+        writer.close()
 
 
 async def test_the_sheddable_call_that_came_last_and_still_waits_makes_room() -> None:
