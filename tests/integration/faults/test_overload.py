@@ -10,13 +10,7 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.held_server import HELD_SECONDS
-from tests.support.measured_overload import (
-    MANY_CALLS,
-    HeldServer,
-    beside_floods,
-    offered,
-    peak_of,
-)
+from tests.support.measured_overload import MANY_CALLS, HeldServer, beside_floods, offered, peak_of
 from tests.support.unanswered import FLOODS, NOTIFICATIONS
 
 pytestmark = [pytest.mark.measures, pytest.mark.one_loop]

@@ -71,7 +71,8 @@ cdef uint64_t SHEDS_NS = 1_000_000_000
 # turn, behind the deadline.
 cdef uint64_t LAST_PART = 32
 
-# A refusal tells to a millisecond how long its call waited, a wait below 0.1 s to a tenth of that.
+# A refusal tells to a millisecond how long its call waited; a wait below 0.1 s to a tenth of that, one below 10 ms to a
+# microsecond.
 cdef uint64_t TOLD_NS = 1_000_000
 
 logger = logging.getLogger("fastrpc.server")

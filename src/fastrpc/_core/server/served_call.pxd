@@ -71,12 +71,12 @@ cdef class ServerCall(Call):
         Py_ssize_t charge
         Py_ssize_t record
 
-        # While it waits for its start: its payload, and the begin of the wait. While it waits, or its request is
-        # unpacked: the context in which its request was read.
+        # While it waits for its start: its payload, the begin of the wait, its place in each line. While it waits, or its
+        # request is unpacked: the context in which its request was read.
         bytes waiting_payload
         uint64_t queued_ns
-        object waiting_context
         uint64_t places[LINES]
+        object waiting_context
 
         # The fields at the beginning of its request that the protocol's answers depend on; None in the native one.
         object head
