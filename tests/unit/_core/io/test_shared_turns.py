@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from typing import Any
 
 import fastrpc
@@ -176,13 +177,13 @@ async def test_a_short_read_of_a_connection_that_has_sent_much_goes_behind_those
         busy, light = (ServedRpcx(gate).session for _ in range(2))
         for _ in range(3):
             fill(busy, call("turns", "note", "x" * 30_000).encode())
-        turns.noted.clear()
         use_up_the_turn()
         for session, text in ((busy, "busy"), (light, "light")):
             fill(session, call("turns", "note", text).encode())
             assert session.is_put_off
-        await eventually(lambda: len(turns.noted) == 2)
-        assert turns.noted == ["light", "busy"]
+        # Behind a stall of the machine those before are noted as late as these.
+        await eventually(lambda: len(turns.noted) == 5)
+        assert [text for text in turns.noted if text != "xxxxx"] == ["light", "busy"]
         for session in (busy, light):
             session.connection_lost(None)
 
@@ -245,6 +246,9 @@ async def written_in_each_turn(session: Session, transport: StillTransport, requ
     return [later - earlier for earlier, later in itertools.pairwise(lengths)]
 
 
+#: What reads may take of a turn of the loop.
+TURN_SECONDS = 0.004
+
 #: Eight requests whose answers have 64 KiB.
 REQUESTS = b"".join(Request(id, b"turns.give_some", b"").encode() for id in range(2, 18, 2))
 
@@ -253,6 +257,7 @@ async def test_answers_of_less_than_a_megabyte_in_all_leave_in_one_turn_of_the_l
     async with gate_for(Turns()) as gate:
         # A machine that takes the processor away uses up a turn, and the rest of the requests wait for the next one.
         for _ in range(20):
+            began = time.perf_counter()
             session, transport = connected(gate)
             await feed(session, transport, Credit(0, 16 * MIB).encode())
             written = await written_in_each_turn(session, transport, REQUESTS)
@@ -260,6 +265,7 @@ async def test_answers_of_less_than_a_megabyte_in_all_leave_in_one_turn_of_the_l
             assert sum(written) > 8 * 64 * KIB
             if max(written) == sum(written):
                 return
+            assert time.perf_counter() > began + TURN_SECONDS, written
         raise AssertionError(written)
 
 
