@@ -137,13 +137,14 @@ def test_server_that_restarts_costs_no_call(desk: Desk, tmp_path: Path) -> None:
                 assert [client.call(Desk.mul, number) for number in range(20)] == list(range(0, 40, 2))
 
 
-def test_calls_under_way_move_on_when_a_server_drains() -> None:
+def test_calls_under_way_move_on_when_a_server_drains(tmp_path: Path) -> None:
     config = ClientConfig(backoff=Backoff(first=0.001))
     failures: list[BaseException] = []
     stopping = threading.Event()
     with ExitStack() as stack:
         steady = stack.enter_context(serving(Desk()))
-        leaving = serving(Desk())
+        # A port could be another test's by the time the client looks for this server again.
+        leaving = serving(Desk(), address=f"unix://{tmp_path / 'leaving'}")
         client = stack.enter_context(SyncClient([steady, leaving.__enter__()], config=config))
 
         def ask() -> int:
