@@ -98,6 +98,86 @@ def test_client_loads_no_blocking_one() -> None:
     assert {name for name in ours(report) if name.startswith("fastrpc.client.blocking")} == set()
 
 
+#: The modules, beside those of compiled rooms, that the name of a client or a server may load. The first object loads
+#: the others, by the module of its parts.
+LOADED_BY_NAMES = {
+    "Client": FRONT_DOOR
+    | {
+        "fastrpc._core",
+        "fastrpc.assigned_numbers",
+        "fastrpc.client",
+        "fastrpc.client.client",
+        "fastrpc.client.fan_out",
+        "fastrpc.client.own_call",
+        "fastrpc.client.refused_options",
+        "fastrpc.config",
+        "fastrpc.config.unknown_names",
+        "fastrpc.config_errors",
+        "fastrpc.endpoint",
+        "fastrpc.errors",
+        "fastrpc.first_use",
+        "fastrpc.peers",
+        "fastrpc.peers.outcomes",
+        "fastrpc.peers.stream_verbs",
+        "fastrpc.rpc",
+        "fastrpc.rpc.options",
+        "fastrpc.rpc.reply",
+        "fastrpc.rpc.upload",
+        "fastrpc.status",
+    },
+    "Server": FRONT_DOOR
+    | {
+        "fastrpc.config",
+        "fastrpc.config.bounds",
+        "fastrpc.config.certificates",
+        "fastrpc.config.client",
+        "fastrpc.config.delays",
+        "fastrpc.config.resilience",
+        "fastrpc.config.timing",
+        "fastrpc.config.unknown_names",
+        "fastrpc.config.validation",
+        "fastrpc.config_errors",
+        "fastrpc.endpoint",
+        "fastrpc.errors",
+        "fastrpc.first_use",
+        "fastrpc.rpc",
+        "fastrpc.rpc.refused_arguments",
+        "fastrpc.server",
+        "fastrpc.server.server",
+        "fastrpc.status",
+        "fastrpc.tls",
+        "fastrpc.transports",
+        "fastrpc.transports.base",
+        "fastrpc.value_class",
+    },
+}
+#: The compiled rooms of a client: calls, and the connections that carry them.
+COMPILED_ROOMS = {
+    "Client": {
+        "_shared",
+        "balancing",
+        "base",
+        "calls",
+        "client",
+        "io",
+        "loop",
+        "native",
+        "payload",
+        "streams",
+        "wire",
+    },
+    "Server": set(),
+}
+
+
+@pytest.mark.parametrize("name", ["Client", "Server"])
+def test_names_of_clients_and_servers_load_few_modules(name: str) -> None:
+    loaded = ours(report_of_an_import(f"from fastrpc import {name}"))
+    compiled = {each for each in loaded if each.startswith("fastrpc._core.")}
+    assert loaded - compiled == LOADED_BY_NAMES[name]
+    assert {each.split(".")[2] for each in compiled} == COMPILED_ROOMS[name]
+
+
 #: Modules, and folders of them, that a client with one address loads for the calls that need them.
 LEFT_BY_CLIENTS = (
     "fastrpc._core.http",
@@ -290,8 +370,8 @@ def test_import_takes_at_most_40_milliseconds_over_asyncio() -> None:
 
 
 @pytest.mark.measures
-def test_the_room_of_grpc_takes_at_most_20_milliseconds_over_client_and_server() -> None:
-    before = "from fastrpc import Client, Server"
+def test_the_room_of_grpc_takes_at_most_20_milliseconds_over_a_program_with_a_service() -> None:
+    before = "from fastrpc import Client, Server, method, service"
     statement = "from fastrpc.grpc import AnyMessage, Handlers, service, stub"
     report = report_of_an_import(statement, before)
     assert not {"grpc", "google.protobuf"} & set(report["modules"])

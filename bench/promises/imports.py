@@ -27,6 +27,7 @@ def imports() -> list[Finding]:
         "from fastrpc import Client; Client('tcp://127.0.0.1:1')": 80,
         "from fastrpc import SyncClient": 50,
         "from fastrpc import Client, Server": 60,
+        "from fastrpc import Server; Server()": 160,
         "from fastrpc import serve": 75,
     }
     details = f"CPU time of a new process, over asyncio, median of {ROUNDS}"

@@ -3,15 +3,17 @@
 import random
 import time
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
 from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc.client.endpoint_plan import EndpointPlan
-from fastrpc.client.key_wait import KeyWait
 from fastrpc.client.wire import carries_streams
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import NoEndpointError
+
+if TYPE_CHECKING:
+    from fastrpc.client.key_wait import KeyWait
 
 __all__ = ["Placing"]
 
@@ -38,7 +40,12 @@ class Placing:
         #: The wait for the endpoint of the call's key; None for a call that may go anywhere.
         self._key_wait = None
         if endpoint_set is not None and endpoint_set.has_key(call):
-            self._key_wait = KeyWait(pool.config.timeouts.connect)
+            self._key_wait = self._new_key_wait()
+
+    def _new_key_wait(self) -> "KeyWait":
+        from fastrpc.client.key_wait import KeyWait  # Few clients call by keys.
+
+        return KeyWait(self._pool.config.timeouts.connect)
 
     @property
     def asks_once(self) -> bool:

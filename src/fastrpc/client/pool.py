@@ -17,10 +17,7 @@ from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc._core.base.histogram import CallTotals
 from fastrpc.client.credentials import ClientCredentials
 from fastrpc.client.dial_queue import DialQueue
-from fastrpc.client.following import Follower
-from fastrpc.client.gauges import client_gauges
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
-from fastrpc.client.probing import Prober
 from fastrpc.client.reach_errors import registry_failure, unreachable
 from fastrpc.client.subchannel import Subchannel, Waiters
 from fastrpc.client.target import Target
@@ -31,6 +28,8 @@ from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.protocols.base import ClientEngine
 
 if TYPE_CHECKING:
+    from fastrpc.client.following import Follower
+    from fastrpc.client.probing import Prober
     from fastrpc.client.services.sharing import SharedConnections
     from fastrpc.client.serving import ClientServices
 
@@ -81,7 +80,7 @@ class ConnectionPool:
         config: ClientConfig,
         settings: Any,
         on_change: Callable[[], None],
-        prober: Prober | None = None,
+        prober: "Prober | None" = None,
         serving: "ClientServices | None" = None,
     ) -> None:
         self.target = target
@@ -110,10 +109,18 @@ class ConnectionPool:
         warm = config.pool.warm if serving is None else sys.maxsize
         self._plan = ConnectionPlan(target, endpoint_set, warm, lambda endpoint: Subchannel(self, endpoint))
         self._removed: list[Subchannel] = []
-        self._follower = None if target.registry is None else Follower(target, self.update)
+        self._follower = self._follow(target)
         self._has_list = target.registry is None
         self._take_first(target)
         tells_gauges(self)
+
+    def _follow(self, target: Target) -> "Follower | None":
+        """Return the follower of the target's list, imported on use; None for a target without a registry."""
+        if target.registry is None:
+            return None
+        from fastrpc.client.following import Follower
+
+        return Follower(target, self.update)
 
     def _take_first(self, target: Target) -> None:
         """Begin with the endpoints of the target itself."""
@@ -383,6 +390,8 @@ class ConnectionPool:
         """Return the gauges of the client; none once it is closed."""
         if self.is_closed:
             return ()
+        from fastrpc.client.gauges import client_gauges  # Asked for by a monitor alone.
+
         return client_gauges(self.target, self.subchannels, self.config, is_alone=self.home is None)
 
     def record_of(self, endpoint: Endpoint) -> Endpoint:

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import ParamSpec
 
-from fastrpc.config import ClientConfig
 from fastrpc.config.unknown_names import setting_with, unknown_name
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.options import OPTION_NAMES
@@ -81,6 +80,8 @@ def _refusal(client: str, first: str, name: str, known: Iterable[str]) -> TypeEr
         return TypeError(f"{text} (the {first} is the address: write {client}({_EXAMPLES[first]!r}))")
     if name in OPTION_NAMES:
         return TypeError(f"{text} (it is an option of calls: write client.with_options({name}=…).call(…))")
+    from fastrpc.config import ClientConfig  # Its modules are imported for the message alone.
+
     setting = setting_with(ClientConfig(), name)
     advice = None if setting is None else f"it is a setting: write config={setting}"
     return unknown_name(f"{client}()", "argument", name, known, advice)

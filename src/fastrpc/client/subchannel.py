@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 from fastrpc._core.base.priority_queue import RANKS
 from fastrpc.client.crowd import Crowd
 from fastrpc.client.endpoint_plan import EndpointPlan
-from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.renewal import Renewals
 from fastrpc.client.wire import protocol_of
 from fastrpc.endpoint import Endpoint
@@ -23,6 +22,7 @@ from fastrpc.transports.base import dial_options, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.client.pool import ConnectionPool
+    from fastrpc.client.probing import EndpointProbes
 
 __all__ = ["Subchannel", "Waiters"]
 
@@ -282,7 +282,10 @@ class Subchannel(EndpointPlan):
         self.start()
         prober = self._pool.prober
         if prober is not None and not self.is_removed and not self._pool.is_closed:
-            self._probes = self._probes or EndpointProbes(prober, self, self._pool.loop)
+            if self._probes is None:
+                from fastrpc.client.probing import EndpointProbes  # Loaded with the prober of its client.
+
+                self._probes = EndpointProbes(prober, self, self._pool.loop)
             self._probes.begin()
 
     def connection_accepted(self, connection: ClientEngine, seconds: float) -> None:

@@ -1,4 +1,7 @@
-"""The long requests and answers of a caller, which compiled code leaves to this module."""
+"""The long requests and answers of a caller, which compiled code leaves to this module.
+
+The modules of compression are imported on use: most clients compress nothing.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,8 +11,6 @@ from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
 from fastrpc.peers.outcomes import batch_result, reply_of, status_of
-from fastrpc.peers.packing import pack_in_time
-from fastrpc.peers.unpacking import unpack
 from fastrpc.rpc.reply import Reply
 
 __all__ = ["Answers"]
@@ -20,6 +21,8 @@ class Answers:
 
     async def unpack(self, call: AwaitedCall) -> Any:
         """Decompress an answer in slices; other tasks run in between."""
+        from fastrpc.peers.unpacking import unpack
+
         try:
             await unpack(call, call._options.shared.message_limit)
             return call._finish_unpacked()
@@ -33,6 +36,8 @@ class Answers:
 
     async def pack(self, call: AwaitedCall) -> Any:
         """Compress the arguments of an attempt in slices, and make it; other tasks run in between."""
+        from fastrpc.peers.packing import pack_in_time
+
         try:
             sending = call._with_packed(*await pack_in_time(call, *call._to_pack))
         except BaseException as error:
@@ -50,6 +55,8 @@ class Answers:
 
     async def unpack_batch(self, batch: AwaitedCall) -> list[Any]:
         """Decompress the answers of a batch, and finish it."""
+        from fastrpc.peers.unpacking import unpack
+
         for member in batch._batch.packed():
             try:
                 await unpack(member, batch._options.shared.message_limit)

@@ -1,4 +1,4 @@
-"""The options of `with_options`, for type checkers and editors."""
+"""The options of `with_options`, for type checkers and editors, and the refusal to enter or close a view."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypedDict
@@ -7,7 +7,7 @@ from fastrpc._core.payload.metadata import Metadata
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 
-__all__ = ["OPTION_NAMES", "CallOptions", "with_checked_kinds"]
+__all__ = ["OPTION_NAMES", "CallOptions", "refuse_view", "with_checked_kinds"]
 
 _KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "metadata": ((Mapping,), "a mapping"),
@@ -64,3 +64,9 @@ def with_checked_kinds(options: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(checked.get("metadata"), Metadata):
         checked["metadata"] = checked["metadata"].entries
     return checked
+
+
+def refuse_view(client: Any, what: str) -> None:
+    """Raise TypeError for a view, which shares the life of its client."""
+    if client._is_view:
+        raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from fastrpc.config import ServerConfig
 from fastrpc.config.unknown_names import setting_with, unknown_name
 
 __all__ = ["explain_arguments"]
@@ -60,6 +59,8 @@ _TIMEOUT: Final = "write @method(timeout=…) for calls, config=ServerConfig(tim
 def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
     advice = _BELONGS[owner].get(name)
     if advice is None and owner in _WITH_CONFIG:
+        from fastrpc.config import ServerConfig  # Its modules are imported for the message alone.
+
         setting = setting_with(ServerConfig(), name)
         advice = (
             _TIMEOUT if name == "timeout" else f"it is a setting: write config={setting}" if setting else None

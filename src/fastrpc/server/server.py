@@ -8,38 +8,24 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from fastrpc._core.limiting.limiters import RateLimiter
-from fastrpc._core.loop.polling import allowed_spin
-from fastrpc._core.server.gate import Gate
-from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.config_errors import ShownAtProgram
-from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
-from fastrpc.handlers.auth.access_options import Authenticate, Authorize
-from fastrpc.handlers.life import Life
-from fastrpc.handlers.services import ServiceTable
-from fastrpc.limits import Limit, checked_limits
-from fastrpc.peers.peer import Peer
-from fastrpc.peers.peer_client import PeerCalling
-from fastrpc.place import Place, checked_place
-from fastrpc.rpc.definition import ServiceDefinition
-from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.refused_arguments import explain_arguments
-from fastrpc.rpc.wire_numbers import numbers_of
-from fastrpc.server.accepting import Accepting
-from fastrpc.server.access import ServerAccess
-from fastrpc.server.admin.opening import Admin
-from fastrpc.server.connections import connected_peers, connection_stats
-from fastrpc.server.ending import Ending
-from fastrpc.server.listening import Listening
-from fastrpc.server.offer import Offer
-from fastrpc.server.ownership import Ownership
-from fastrpc.server.settings import checked_config
 from fastrpc.transports.base import BACKLOG
 
 if TYPE_CHECKING:
+    from fastrpc._core.limiting.limiters import RateLimiter
+    from fastrpc._core.server.gate import Gate
+    from fastrpc.config import ServerConfig
+    from fastrpc.endpoint import Address
+    from fastrpc.handlers.auth.access_options import Authenticate, Authorize
+    from fastrpc.limits import Limit
+    from fastrpc.peers.peer import Peer
+    from fastrpc.place import Place
     from fastrpc.registries.base.registry import RegistryOption
+    from fastrpc.rpc.definition import ServiceDefinition
+    from fastrpc.rpc.interceptor import Interceptor
     from fastrpc.server.registrar import Advertise
 
 __all__ = ["Server"]
@@ -70,43 +56,31 @@ class Server:
     def __init__(
         self,
         *sources: Any,
-        config: ServerConfig | None = None,
-        interceptors: Sequence[Interceptor] = (),
+        config: "ServerConfig | None" = None,
+        interceptors: "Sequence[Interceptor]" = (),
         registry: "RegistryOption | None" = None,
-        authenticate: Authenticate | None = None,
-        authorize: Authorize | None = None,
-        limits: Sequence[Limit] = (),
-        place: Place | None = None,
+        authenticate: "Authenticate | None" = None,
+        authorize: "Authorize | None" = None,
+        limits: "Sequence[Limit]" = (),
+        place: "Place | None" = None,
         store: str | None = None,
     ) -> None:
-        self._access = ServerAccess(authenticate, authorize)
+        # Most modules of a server are imported with these, by the first server that a program makes.
+        from fastrpc.server.parts import ServerParts
+
+        parts = ServerParts(config, interceptors, registry, authenticate, authorize, limits, place, store)
         self._sources = list(sources)
-        self._config = config = checked_config(config)
-        self.admin = Admin(config, has_registry=registry is not None)
-        self._interceptors = checked_interceptors(interceptors)
-        self._life = Life()
+        self._config = parts.config
+        self._access, self.admin = parts.access, parts.admin
+        self._life, self._ownership = parts.life, parts.ownership
+        self._served, self._services = parts.served, parts.served.definitions
+        self._accepting, self._listening = parts.accepting, parts.listening
+        self._offer, self._health = parts.offer, parts.offer.health
         self._gate: Gate | None = None
         # A second start waits: no call is served before every source is entered.
         self._starting = asyncio.Lock()
-        self._ownership = Ownership()
-        self._numbers = numbers = numbers_of(config.codecs)
-        bounds = checked_limits(limits, has_identities=authenticate is not None)
-        self._served = ServiceTable(
-            config, self._interceptors, numbers, self._life, PeerCalling(config, numbers), limits=bounds
-        )
-        self._services = self._served.definitions
-        spin = allowed_spin(config.spin_microseconds, stacklevel=3)
-        self._accepting = Accepting(config, self._numbers, self._access.schemes, spin)
-        self._offer = Offer(config, self._served, self._access, self._accepting, store)
-        self._health = self._offer.health
-        self._listening = Listening(config, self._accepting, self._offer)
-        self._ending = Ending(
-            config, self._served, self._offer, self._accepting, self._listening, self._access, self.admin
-        )
-        if place is not None or registry is not None:
-            place = checked_place(place)
-        if place is not None and registry is not None:
-            self._offer.advertise_in(registry, place)
+        # Last: without it `__del__` has nothing to say of a server whose arguments were refused.
+        self._ending = parts.ending
 
     # Life
 
@@ -114,7 +88,7 @@ class Server:
         """Log the drain at another level than INFO: the supervisor of several workers logs it itself."""
         self._life.level = level
 
-    def share_limits(self, shared: Sequence[RateLimiter | None]) -> None:
+    def share_limits(self, shared: "Sequence[RateLimiter | None]") -> None:
         """Count rates together with other processes, by limiters that were made before the fork."""
         self._served.shared = shared
 
@@ -239,14 +213,14 @@ class Server:
 
     async def listen(
         self,
-        address: str | Address,
+        address: "str | Address",
         *,
         advertise: "Advertise" = None,
         backlog: int = BACKLOG,
         reuse_port: bool = False,
         socket: socket.socket | None = None,
         allow_plain: bool = False,
-    ) -> Address:
+    ) -> "Address":
         """Accept connections at an address; may be called several times.
 
         With a registry it returns once the registry took the records, or is known to be unreachable.
@@ -281,7 +255,7 @@ class Server:
         self._life.listening(bound)
         return bound
 
-    async def take(self, connection: socket.socket, address: Address) -> None:
+    async def take(self, connection: socket.socket, address: "Address") -> None:
         """Serve a connection that another process accepted at `address`; the server then owns it.
 
         Raises:
@@ -357,7 +331,7 @@ class Server:
     # State for users
 
     @property
-    def services(self) -> tuple[ServiceDefinition, ...]:
+    def services(self) -> "tuple[ServiceDefinition, ...]":
         """The services, without the built-in ones; empty before the start."""
         return self._offer.services
 
@@ -366,7 +340,7 @@ class Server:
         """Whether the server refuses new work."""
         return self._health.is_draining
 
-    def peers(self) -> list[Peer]:
+    def peers(self) -> "list[Peer]":
         """Return the peers that are connected now, to this process alone; `Peer.client` calls one that serves.
 
         ::
@@ -375,11 +349,15 @@ class Server:
                 if peer.client is not None:
                     await peer.client.notify(Feed.changed, "tea")
         """
+        from fastrpc.server.connections import connected_peers
+
         self._ownership.check_process()
         return connected_peers(self._gate)
 
     def stats(self) -> dict[str, Any]:
         """Return gauges and totals as plain data; without calls in flight, `live` and `buffered` are at their base."""
+        from fastrpc.server.connections import connection_stats
+
         return connection_stats(self._gate)
 
     def __del__(self) -> None:

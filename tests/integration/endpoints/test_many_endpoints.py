@@ -12,8 +12,8 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, ClientConfig, FastRPCError, SyncClient, Timeouts
+from fastrpc.client.blocking.fan_out import MOST_THREADS
 from fastrpc.client.dial_queue import MOST_DIALS
-from fastrpc.client.fan_out import MOST_THREADS
 from fastrpc.testing import serving
 from tests.support.served import served
 from tests.support.waiting import eventually

@@ -22,7 +22,6 @@ from fastrpc._core.wire.settings import WireSettings
 from fastrpc.client.blocking.dialing import SPARE_SECONDS, Dialer, opened, seconds_until, spare_seconds_until
 from fastrpc.client.blocking.endpoints import SyncEndpoints
 from fastrpc.client.blocking.subchannel import SyncSubchannel
-from fastrpc.client.gauges import client_gauges
 from fastrpc.client.plan import FORK_LOOK_SECONDS, Patience
 from fastrpc.client.reach_errors import unreachable
 from fastrpc.client.target import Target
@@ -85,6 +84,8 @@ class SyncPool(SyncEndpoints):
         """Return the gauges of the client; none once it is closed."""
         if self.is_closed:
             return ()
+        from fastrpc.client.gauges import client_gauges  # Asked for by a monitor alone.
+
         return client_gauges(self.target, self.subchannels, self.config, is_alone=self.shared is None)
 
     def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:

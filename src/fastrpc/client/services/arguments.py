@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fastrpc.client.client import client_credentials
+from fastrpc.client.parts import client_credentials
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout

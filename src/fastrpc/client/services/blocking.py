@@ -6,19 +6,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc._core.client.caller_view import process_generation
-from fastrpc.client.blocking.client import SyncClient, parts_of
-from fastrpc.client.client import refuse_view
+from fastrpc.client.blocking.client import SyncClient
+from fastrpc.client.blocking.parts import parts_of
 from fastrpc.client.services.arguments import Arguments
 from fastrpc.client.services.blocking_sharing import SharedSessions
 from fastrpc.client.services.many import ManyServices, verbs_of
 from fastrpc.client.services.tenants import LOOKS, ServicesHome, Tenants
 from fastrpc.failmodes.base import blocking_fail_mode_for
 from fastrpc.registries.base.urls import open_registry
+from fastrpc.rpc.options import refuse_view
 
 if TYPE_CHECKING:
     from fastrpc._core.client.blocking_caller import BlockingCaller
+    from fastrpc.client.blocking.fan_out import BlockingFanOut
     from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
-    from fastrpc.client.fan_out import BlockingFanOut
 
     class _Verbs(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         """The verbs as type checkers see them: those of a `SyncClient`."""

@@ -7,8 +7,8 @@ it has the client's own verb.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, cast
 
-from fastrpc.client.client import OptionsCheck, checked_config
 from fastrpc.client.credentials import CredentialSource
+from fastrpc.client.parts import OptionsCheck, checked_config
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.services.arguments import Arguments, service_of
 from fastrpc.client.services.tenants import Tenants

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc._core.client.caller_view import process_generation
 from fastrpc._core.loop.loop_state import wrong_loop
-from fastrpc.client.client import Client, refuse_view
+from fastrpc.client.client import Client
 from fastrpc.client.services.arguments import Arguments
 from fastrpc.client.services.many import ManyServices, verbs_of
 from fastrpc.client.services.sharing import SharedConnections
 from fastrpc.client.services.tenants import LOOKS, ServicesHome, Tenants
 from fastrpc.failmodes.base import fail_mode_for
 from fastrpc.registries.base.urls import open_registry
+from fastrpc.rpc.options import refuse_view
 
 if TYPE_CHECKING:
     from fastrpc._core.client.caller import Caller

@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any, Generic, TypeVar
 
 from fastrpc._core.base.histogram import CallTotals
-from fastrpc.client.client import client_stats
+from fastrpc.client.parts import client_stats
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.errors import UnavailableError
 

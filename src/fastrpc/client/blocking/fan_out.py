@@ -1,0 +1,188 @@
+"""The fan-out of a blocking client: the calls run in threads.
+
+There is one thread for each endpoint and at most 64, because interceptors and fail modes of a `SyncClient` block the
+thread they run in.
+"""
+
+import contextlib
+import contextvars
+import functools
+import queue
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
+
+from fastrpc.client.fan_out import Method, Outcomes, P, T, checked_outcomes
+from fastrpc.client.own_call import own_call
+from fastrpc.client.plan import FORK_LOOK_SECONDS
+from fastrpc.config_errors import ShownAtProgram
+from fastrpc.endpoint import Endpoint
+from fastrpc.rpc.scope import timeout
+
+if TYPE_CHECKING:
+    from fastrpc._core.client.blocking_call import BlockingCall
+
+__all__ = ["BlockingFanOut", "OutcomeQueue", "Running"]
+
+#: The most threads of one fan-out.
+MOST_THREADS = 64
+
+
+class BlockingFanOut:
+    """The fan-out verbs of a `SyncClient`, the only ones that start threads."""
+
+    @overload
+    def broadcast(
+        self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Outcomes[T]: ...
+    @overload
+    def broadcast(self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Outcomes[T]: ...
+    @overload
+    def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Outcomes[Any]: ...
+    def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint, and return the answer or the error of each.
+
+        Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
+        filters of the selector leave out are not called.
+
+        Raises:
+            NoEndpointError: there is no endpoint.
+            TypeError: arguments do not fit the method's signature.
+        """
+        endpoints = _endpoints_now(self, method)
+        with ShownAtProgram(), _begun(self, endpoints, method, "request", args, kwargs) as ended:
+            outcomes = dict(ended)
+        return checked_outcomes({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
+
+    @overload
+    def fork(self, method: Method[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def fork(self, method: Method[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every endpoint at once and return the first answer; the other calls are cancelled.
+
+        The handler may run on every one of them, so the method has to permit that.
+
+        Raises:
+            FastRPCError: all of them failed; this is the last error.
+        """
+        endpoints = _endpoints_now(self, method)
+        with ShownAtProgram(), _begun(self, endpoints, method, "call", args, kwargs) as ended:
+            for _, outcome in ended:
+                if not isinstance(outcome, BaseException):
+                    return outcome
+            raise outcome
+
+
+class Running:
+    """The attempts of blocking calls that are cancelled together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._attempts: list[BlockingCall] = []
+        #: Whether no attempt may begin any more.
+        self.is_over = False
+
+    def add(self, attempt: "BlockingCall") -> None:
+        """Add a started attempt, to be cancelled with the others."""
+        with self._lock:
+            if not self.is_over:
+                self._attempts.append(attempt)
+                return
+        attempt._cancel()
+
+    def end(self) -> None:
+        """Cancel the attempts in flight, and those added later."""
+        with self._lock:
+            self.is_over = True
+        for attempt in self._attempts:
+            attempt._cancel()
+
+
+def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
+    """Return the same for a client without a loop."""
+    with own_call():
+        return cast(list[Endpoint], client._endpoints_of(method))
+
+
+@contextlib.contextmanager
+def _begun(
+    client: Any, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
+) -> Iterator[Iterator[tuple[int, Any]]]:
+    """Call every endpoint from threads, and yield the outcomes as they come. All calls end with the block."""
+    running = Running()
+    calls = []
+    for each in endpoints:
+        view = client.with_options(endpoint=each, prefer=None)
+        view._set_options({"running": running})
+        calls.append(functools.partial(getattr(view, verb), method, *args, **kwargs))
+    pool = client._pool
+    with pool.reentry:
+        # A signal handler may raise anywhere in here, even while calls begin.
+        try:
+            ended = _start(calls, client._seconds_for(method), running)
+            yield (ended.next(pool) for _ in endpoints)
+        finally:
+            if not pool.is_of_parent:
+                running.end()
+
+
+class OutcomeQueue:
+    """The outcomes of calls that threads make, with the numbers of the calls, in the order in which they end.
+
+    `queue.SimpleQueue.get(timeout=)` would wait for ever after a signal handler that takes longer than the timeout
+    (CPython 3.11); the queues of `queue.Queue` have locks that a thread of the parent may hold at a fork.
+    """
+
+    def __init__(self) -> None:
+        self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        # Locked while nothing new came; it protects nothing, so a child of a fork may find it in either state.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def put(self, number: int, outcome: Any) -> None:
+        """Add an outcome and wake the thread that waits for it."""
+        self._ended.put((number, outcome))
+        with contextlib.suppress(RuntimeError):  # It is unlocked already.
+            self._bell.release()
+
+    def next(self, pool: Any) -> tuple[int, Any]:
+        """Return the next outcome. A signal handler may fork meanwhile: in the child none would come."""
+        while True:
+            try:
+                return self._ended.get_nowait()
+            except queue.Empty:
+                if not self._bell.acquire(timeout=FORK_LOOK_SECONDS):
+                    pool.check_process()
+
+
+def _start(calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running) -> OutcomeQueue:
+    """Run the calls in threads and return the queue of their outcomes.
+
+    With more calls than threads, the later calls have the remainder of the shared deadline.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    ended = OutcomeQueue()
+    waiting = enumerate(calls)
+    lock = threading.Lock()
+
+    def run() -> None:
+        while True:
+            with lock:
+                number, call = next(waiting, (-1, None))
+            if call is None or running.is_over:
+                return
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                with timeout(left):
+                    outcome = call()
+            except BaseException as error:
+                outcome = error
+            ended.put(number, outcome)
+
+    for _ in range(min(len(calls), MOST_THREADS)):
+        threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
+    return ended
