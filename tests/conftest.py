@@ -1,10 +1,8 @@
 """What all tests share: the scale of a run and its printed facts."""
 
-import contextlib
 import faulthandler
 import functools
 import gc
-import importlib
 import math
 import os
 import platform
@@ -15,12 +13,14 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support import unpickling
+from tests.support.dealt_files import DealtFiles, DealtRun
 from tests.support.pairwise import left_out
 from tests.support.planted import told
 from tests.support.source_tree import tree
@@ -118,6 +118,10 @@ def room_for_counters() -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     watch_unpickling(config)
+    worker = getattr(config, "workerinput", {})
+    if worker.get("has_files"):
+        number, workers = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+        config.pluginmanager.register(DealtFiles(number, workers))
     # A shell starts a background job with Ctrl-C ignored, and the programs that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -187,6 +191,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     # Standard error as it was before pytest captures it.
     guard = HangGuard(session.config.stash[fault_handler_stderr_fd_key])
     session.config.pluginmanager.register(guard)
+    if session.config.getoption("dist", "no") == "each":
+        session.config.pluginmanager.register(DealtRun(session))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -203,28 +209,15 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_collection(session: pytest.Session) -> None:
+def pytest_collection() -> None:
     # The collector would look at the thousands of tests again and again, and find nothing to free.
     gc.disable()
-    import_a_part(session.config)
 
 
-def import_a_part(config: pytest.Config) -> None:
-    """Import a part of the files before the others, in each worker of xdist another part.
-
-    A file's first import on a fresh tree rewrites its assertions and keeps the byte code. In one order, all workers
-    would do so for each file at the same time.
-    """
-    worker = getattr(config, "workerinput", None)
-    if worker is None or config.args != config.getini("testpaths"):
-        return
-    left_aside = [config.rootpath / path for path in config.getoption("ignore") or ()]
-    files = sorted((config.rootpath / "tests").rglob("test_*.py"))
-    for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
-        if not any(file.is_relative_to(path) for path in left_aside):
-            # Collecting it tells why it cannot be imported.
-            with contextlib.suppress(Exception, pytest.skip.Exception, pytest.fail.Exception):
-                importlib.import_module(".".join(file.relative_to(config.rootpath).with_suffix("").parts))
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of xdist whether it has files of its own."""
+    node.workerinput["has_files"] = node.config.getoption("dist") == "each"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
