@@ -60,6 +60,21 @@ def test_a_call_that_waits_for_the_dial_of_another_goes_on_with_its_own(selector
                 assert long.result() == first
 
 
+def test_a_change_that_meets_the_end_of_a_wait_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with SyncClient("tcp://127.0.0.1:1") as client:
+        pool, waits = client._pool, []
+
+        def wait(timeout: float) -> bool:
+            waits.append(timeout)
+            pool._tell_changed()
+            return False
+
+        monkeypatch.setattr(pool._changed, "wait", wait)
+        with pool._changed:
+            pool._wait_changed(time.monotonic() + 0.2)
+    assert len(waits) == 1
+
+
 @pytest.mark.parametrize("selector", SELECTORS)
 def test_an_endpoint_that_refuses_within_the_time_counts_as_failed(selector: str) -> None:
     with two_endpoints(selector) as (client, first, second, key):

@@ -46,6 +46,7 @@ class SyncEndpoints:
         #: Makes the next call ask the pool first.
         self.on_need: Callable[[], object] = lambda: None
         self._changed = threading.Condition()
+        self._changes = 0
         #: Whether it is closed; the pool that replaces a closed one after a fork is closed as well.
         self.is_closed = False
         #: The threads that wait in the pool or in one of its connections.
@@ -122,7 +123,7 @@ class SyncEndpoints:
                     follower.note_taken(news)
                 finally:
                     self._publish()
-                    self._changed.notify_all()
+                    self._tell_changed()
 
     def rest(self) -> None:
         """Follow the registry no more and leave every endpoint, until the next call."""
@@ -203,6 +204,11 @@ class SyncEndpoints:
         """
         if self.is_of_parent:
             raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
+
+    def _tell_changed(self) -> None:
+        """Wake the threads that wait for a change; the caller holds the lock."""
+        self._changes += 1
+        self._changed.notify_all()
 
     def _lock(self) -> threading.Condition:
         """Return the pool's lock. Refuse it in the child of a fork, where a thread of the parent may hold it."""

@@ -264,7 +264,10 @@ class SyncPool(SyncEndpoints):
 
     def _wait_changed(self, ends: float) -> None:
         """Wait for a change until an instant."""
-        while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
+        seen = self._changes
+        while self._changes == seen and (left := ends - time.monotonic()) > 0:
+            # Its result is False as well for a change that comes after its time and before it has the lock again.
+            self._changed.wait(min(left, FORK_LOOK_SECONDS))
             self.check_process()
             if self.has_news:
                 return
@@ -336,7 +339,7 @@ class SyncPool(SyncEndpoints):
         """Announce the outcome of a dial: the connection, or None."""
         with self._lock():
             subchannel.is_dialing, subchannel.was_dialed = False, True
-            self._changed.notify_all()
+            self._tell_changed()
             is_left = self.is_closed or subchannel.is_removed
             if connection is not None and not is_left:
                 subchannel.open_connections.append(connection)
@@ -386,7 +389,7 @@ class SyncPool(SyncEndpoints):
                 subchannel.open_connections = []
                 subchannel.forget()
             self._publish()
-            self._changed.notify_all()
+            self._tell_changed()
         return connections
 
     def detach(self) -> None:
