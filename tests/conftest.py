@@ -13,14 +13,13 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support import unpickling
-from tests.support.dealt_files import DealtFiles, DealtRun
+from tests.support.dealt_files import DealtFiles, DealtRun, is_dealt
 from tests.support.pairwise import left_out
 from tests.support.planted import told
 from tests.support.source_tree import tree
@@ -119,9 +118,10 @@ def room_for_counters() -> Iterator[None]:
 def pytest_configure(config: pytest.Config) -> None:
     watch_unpickling(config)
     worker = getattr(config, "workerinput", {})
-    if worker.get("has_files"):
-        number, workers = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
-        config.pluginmanager.register(DealtFiles(number, workers))
+    if "others" in worker:
+        config.pluginmanager.register(DealtFiles(worker["others"], takes_rest=worker["takes_rest"]))
+    elif is_dealt(config):
+        config.pluginmanager.register(DealtRun(config))
     # A shell starts a background job with Ctrl-C ignored, and the programs that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -191,8 +191,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     # Standard error as it was before pytest captures it.
     guard = HangGuard(session.config.stash[fault_handler_stderr_fd_key])
     session.config.pluginmanager.register(guard)
-    if session.config.getoption("dist", "no") == "each":
-        session.config.pluginmanager.register(DealtRun(session))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -212,12 +210,6 @@ def pytest_runtest_makereport(
 def pytest_collection() -> None:
     # The collector would look at the thousands of tests again and again, and find nothing to free.
     gc.disable()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of xdist whether it has files of its own."""
-    node.workerinput["has_files"] = node.config.getoption("dist") == "each"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

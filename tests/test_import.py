@@ -88,13 +88,14 @@ def test_contract_of_a_service_loads_neither_client_nor_server() -> None:
 
 
 def test_client_loads_no_server() -> None:
-    report = report_of_an_import("from fastrpc import Client, SyncClient")
+    made = "Client('tcp://127.0.0.1:1'), SyncClient('tcp://127.0.0.1:1')"
+    report = report_of_an_import(f"from fastrpc import Client, SyncClient\nmade = {made}")
     loaded = {name for name in ours(report) if name.startswith(("fastrpc.server", "fastrpc.workers"))}
     assert loaded == set()
 
 
 def test_client_loads_no_blocking_one() -> None:
-    report = report_of_an_import("from fastrpc import Client")
+    report = report_of_an_import("from fastrpc import Client\nclient = Client('tcp://127.0.0.1:1')")
     assert {name for name in ours(report) if name.startswith("fastrpc.client.blocking")} == set()
 
 
@@ -176,6 +177,47 @@ def test_names_of_clients_and_servers_load_few_modules(name: str) -> None:
     compiled = {each for each in loaded if each.startswith("fastrpc._core.")}
     assert loaded - compiled == LOADED_BY_NAMES[name]
     assert {each.split(".")[2] for each in compiled} == COMPILED_ROOMS[name]
+
+
+FORKED_MEANWHILE = """
+import importlib.abc, os, signal, sys, threading
+from fastrpc import SyncClient
+
+class LongImport(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "fastrpc.client.target":
+            importing.set()
+            threading.Event().wait(0.3)
+
+def make():
+    SyncClient("tcp://127.0.0.1:1").close()
+
+importing = threading.Event()
+sys.meta_path.insert(0, LongImport())
+thread = threading.Thread(target=make)
+thread.start()
+importing.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    make()
+    os._exit(0)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_child_of_a_fork_that_meets_the_first_client_of_a_thread_makes_its_own() -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED_MEANWHILE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"], done.stderr
+
+
+def test_parts_of_imported_classes_come_before_a_fork() -> None:
+    statement = "from fastrpc import Client\nfrom fastrpc.first_use import import_parts\nimport_parts()"
+    loaded = ours(report_of_an_import(statement))
+    assert "fastrpc.client.parts" in loaded
+    assert not {"fastrpc.client.blocking.parts", "fastrpc.server.parts"} & loaded
 
 
 #: Modules, and folders of them, that a client with one address loads for the calls that need them.

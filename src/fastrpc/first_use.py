@@ -1,11 +1,34 @@
-"""Names of a package that are imported when a program first asks for them."""
+"""Modules that are imported when a program first uses them: those of names, and those of an object's parts."""
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["names_on_first_use"]
+__all__ = ["PARTS", "import_parts", "names_on_first_use"]
+
+#: Held by the constructors of clients and servers, the first of which import the modules of their parts. A fork waits
+#: for it: its child would find the locks of half-imported modules held by a thread that it does not have.
+PARTS = threading.RLock()
+os.register_at_fork(before=PARTS.acquire, after_in_parent=PARTS.release, after_in_child=PARTS.release)
+
+_PARTS_OF = {
+    "fastrpc.client.client": "fastrpc.client.parts",
+    "fastrpc.client.blocking.client": "fastrpc.client.blocking.parts",
+    "fastrpc.server.server": "fastrpc.server.parts",
+}
+
+
+def import_parts() -> None:
+    """Import the parts of the clients and servers that the program has imported, before it forks.
+
+    Its children share their memory, and none imports them later, when other code may be installed.
+    """
+    for owner, parts in _PARTS_OF.items():
+        if owner in sys.modules:
+            import_module(parts)
 
 
 def names_on_first_use(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:

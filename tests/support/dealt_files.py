@@ -1,18 +1,30 @@
 """Deals the files of tests to the workers of `pytest -n N --dist each`, so that each collects and runs its own.
 
 Under the other modes of xdist every worker collects all tests, which takes a quarter of the processor time of a run.
-`each` gives every worker all tests that it has collected, and does not compare.
+`each` has every worker run all tests that it has collected, and does not compare. It cannot end early, and the tests
+that failed last may all be of one worker: with `-x`, `--maxfail` or `--lf` workers share all tests as in `worksteal`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["DealtFiles", "DealtRun", "dealt"]
+__all__ = ["DealtFiles", "DealtRun", "dealt", "is_dealt"]
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def is_dealt(config: pytest.Config) -> bool:
+    """Return whether the process that starts the workers deals the files; change the mode of a run that it cannot."""
+    option = config.option
+    if getattr(option, "dist", "no") != "each" or not getattr(option, "numprocesses", None):
+        return False
+    if option.maxfail or getattr(option, "lf", False):
+        option.dist = "worksteal"
+        return False
+    return True
 
 
 def dealt(sizes: dict[str, int], workers: int) -> list[frozenset[str]]:
@@ -26,37 +38,75 @@ def dealt(sizes: dict[str, int], workers: int) -> list[frozenset[str]]:
     return list(map(frozenset, hands))
 
 
-class DealtFiles:
-    """Leaves a worker the files that are dealt to it."""
-
-    def __init__(self, worker: int, workers: int) -> None:
-        files = {str(path): path.stat().st_size for path in TESTS.rglob("test_*.py")}
-        self._others = frozenset(files) - dealt(files, workers)[worker]
-
-    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        return True if str(collection_path) in self._others else None
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave out the tests of files that the command line names, which pytest collects in any case."""
-        others: Sequence[pytest.Item] = [item for item in items if str(item.path) in self._others]
-        if others:
-            config.hook.pytest_deselected(items=others)
-            items[:] = [item for item in items if str(item.path) not in self._others]
-
-
 class DealtRun:
-    """Counts the tests of all workers, in the process that starts them: xdist takes those of one worker for all."""
+    """Deals the files in the process that starts the workers, and counts their tests: xdist counts those of one."""
 
-    def __init__(self, session: pytest.Session) -> None:
-        self._session = session
+    def __init__(self, config: pytest.Config) -> None:
+        workers = len(config.option.tx)
+        sizes = {str(path): path.stat().st_size for path in TESTS.rglob("test_*.py")}
+        self._files = sorted(sizes)
+        self._hands = dealt(sizes, workers)
         self._collected = 0
+        self._lost: list[str] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker which files are those of the others."""
+        number = int(node.workerinput["workerid"].removeprefix("gw"))
+        node.workerinput["others"] = sorted(set(self._files) - self._hands[number])
+        node.workerinput["takes_rest"] = number == 0
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         self._collected += len(ids)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Note a worker that ended before its tests: xdist reports only that of a test under way."""
+        if error:
+            self._lost.append(f"{node.gateway.id}: {error}")
+
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self) -> None:
-        """Set it before the progress of a test is shown, and before the end, where 0 would be a failure."""
-        self._session.testscollected = self._collected
+    def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
+        """Set the count before a test's progress is shown, and before the end, where 0 would be a failure."""
+        self.session.testscollected = self._collected
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self.session = session
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._lost:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self._lost:
+            terminalreporter.write_line(f"a worker was lost with its tests: {line}", red=True)
+
+
+class DealtFiles:
+    """Leaves a worker the files that are dealt to it.
+
+    Args:
+        others: the paths of those that are dealt to other workers.
+        takes_rest: whether files that are dealt to none, such as benchmarks on the command line, are for this worker.
+    """
+
+    def __init__(self, others: Collection[str], *, takes_rest: bool) -> None:
+        self._others = frozenset(others)
+        self._takes_rest = takes_rest
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        return True if str(collection_path.resolve()) in self._others else None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave out the tests of files that the command line names, which pytest collects in any case."""
+        own = [item for item in items if self._is_own(item.path.resolve())]
+        if len(own) < len(items):
+            config.hook.pytest_deselected(items=[item for item in items if item not in set(own)])
+            items[:] = own
+
+    def _is_own(self, path: Path) -> bool:
+        is_dealt = path.is_relative_to(TESTS) and path.match("test_*.py")
+        return str(path) not in self._others if is_dealt else self._takes_rest

@@ -11,6 +11,7 @@ from fastrpc._core.client.caller_view import process_generation
 from fastrpc.client.fan_out import FanOut
 from fastrpc.client.own_call import own_call
 from fastrpc.client.refused_options import explain_options
+from fastrpc.first_use import PARTS
 from fastrpc.peers.stream_verbs import StreamVerbs
 from fastrpc.rpc.options import refuse_view
 
@@ -70,15 +71,14 @@ class Client(Caller, FanOut, StreamVerbs):
         services: Sequence[Any] = (),
         config: "ClientConfig | None" = None,
     ) -> None:
-        # Most modules of a client are imported with these, by the first client that a program makes.
-        from fastrpc.client.parts import begin_client
+        with PARTS:  # The first client imports most of its modules.
+            from fastrpc.client.parts import begin_client, client_credentials, placed
 
-        self._unclosed = _Unclosed(
-            begin_client(
-                self, target, registry, selector, fail_mode, interceptors, credentials, services, config
-            )
-        )
+            where, config = placed(target, registry, config)
+            pool = begin_client(self, where, config, selector, fail_mode, interceptors, services)
+            pool.credentials = client_credentials(credentials, config, where)
         self._state.kind = Client
+        self._unclosed = _Unclosed(pool)
 
     @property
     def _pool(self) -> "ConnectionPool":

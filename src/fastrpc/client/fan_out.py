@@ -11,7 +11,7 @@ from fastrpc.errors import FastRPCError, NoEndpointError
 from fastrpc.peers.outcomes import give_turn
 from fastrpc.rpc.reply import Reply
 
-__all__ = ["FanOut", "Method", "Outcomes", "checked_outcomes"]
+__all__ = ["FanOut", "Method", "Outcomes", "P", "T", "checked_outcomes"]
 
 P = ParamSpec("P")
 T = TypeVar("T")

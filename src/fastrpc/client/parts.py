@@ -1,4 +1,4 @@
-"""The parts of a client, which the first one of a program imports: the names of both kinds cost next to nothing.
+"""The parts of a client, whose modules the first one of a program imports.
 
 Both kinds check their arguments and make most of their parts in the same way.
 """
@@ -13,7 +13,7 @@ from fastrpc._core.client.caller_view import CallerView, ViewState
 from fastrpc._core.loop.polling import allowed_spin
 from fastrpc._core.wire.settings import WireNumbers, WireSettings
 from fastrpc.client.call_runner import CallRunner
-from fastrpc.client.credentials import ClientCredentials, CredentialSource, credentials_of
+from fastrpc.client.credentials import ClientCredentials, credentials_of
 from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.client.wire import check_compressor, dialed_target
@@ -47,7 +47,7 @@ __all__ = [
     "client_stats",
     "name_of",
     "needs_runner",
-    "prober_for",
+    "placed",
     "share_settings",
 ]
 
@@ -60,28 +60,29 @@ DEFAULT_FAIL_MODE = "failover"
 _STACK_LEVEL = 4
 
 
+def placed(target: Any, registry: "RegistryOption | None", config: Any) -> tuple[Target, ClientConfig]:
+    """Return the target of a client, and its settings after checks; the defaults for None."""
+    target, config = dialed_target(target, checked_config(config))
+    return target_of(target, registry, config.tls), config
+
+
 def begin_client(
     client: "Client",
-    target: str | Address | Endpoint | Sequence[str | Address | Endpoint],
-    registry: "RegistryOption | None",
+    where: Target,
+    config: ClientConfig,
     selector: str | Selector | None,
     fail_mode: str | FailMode | None,
     interceptors: Sequence[Interceptor],
-    credentials: CredentialSource | None,
     services: Sequence[Any],
-    config: ClientConfig | None,
 ) -> ConnectionPool:
-    """Give a new `Client` its state, by the arguments of its constructor, and return its connections."""
-    target, config = dialed_target(target, checked_config(config))
+    """Give a new `Client` its state, and return its connections."""
     interceptors = client_interceptors(interceptors)
     numbers = numbers_of_all()
-    where = target_of(target, registry, config.tls)
     endpoint_set = endpoint_set_for(where, selector, config.pool)
-    prober = prober_for(endpoint_set, config)
+    prober = _prober_for(endpoint_set, config)
     settings = client_settings(config, numbers)
     serving = _client_services(services, config, interceptors, numbers)
     pool = ConnectionPool(where, endpoint_set, config, settings, client._connections_changed, prober, serving)
-    pool.credentials = client_credentials(credentials, config, where)
     pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=_STACK_LEVEL)
     policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
     routes = RouteMaker(config, pool.totals)
@@ -177,7 +178,7 @@ def begin_view(client: CallerView, state: ViewState, config: ClientConfig) -> No
         client._set_options({"compressor": compressor_named(config.compressor)})
 
 
-def prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> "Prober | None":
+def _prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> "Prober | None":
     """Return the prober of a client; None unless probes are configured and there is an endpoint set."""
     settings = config.pool.probes
     if endpoint_set is None or settings is None:

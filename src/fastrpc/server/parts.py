@@ -1,4 +1,4 @@
-"""The parts of a server, which the first `Server` of a program imports: the name alone costs next to nothing."""
+"""The parts of a server, whose modules the first one of a program imports."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ _STACK_LEVEL = 4
 
 
 class ServerParts:
-    """What one server consists of; the arguments are those of `Server`."""
+    """The parts of one server; the arguments are those of `Server`."""
 
     def __init__(
         self,

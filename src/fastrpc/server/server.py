@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc.config.validation import check_timeout
 from fastrpc.config_errors import ShownAtProgram
+from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.first_use import PARTS
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.transports.base import BACKLOG
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from fastrpc._core.limiting.limiters import RateLimiter
     from fastrpc._core.server.gate import Gate
     from fastrpc.config import ServerConfig
-    from fastrpc.endpoint import Address
     from fastrpc.handlers.auth.access_options import Authenticate, Authorize
     from fastrpc.limits import Limit
     from fastrpc.peers.peer import Peer
@@ -65,10 +66,10 @@ class Server:
         place: "Place | None" = None,
         store: str | None = None,
     ) -> None:
-        # Most modules of a server are imported with these, by the first server that a program makes.
-        from fastrpc.server.parts import ServerParts
+        with PARTS:  # The first server imports most of its modules.
+            from fastrpc.server.parts import ServerParts
 
-        parts = ServerParts(config, interceptors, registry, authenticate, authorize, limits, place, store)
+            parts = ServerParts(config, interceptors, registry, authenticate, authorize, limits, place, store)
         self._sources = list(sources)
         self._config = parts.config
         self._access, self.admin = parts.access, parts.admin
@@ -213,14 +214,14 @@ class Server:
 
     async def listen(
         self,
-        address: "str | Address",
+        address: str | Address,
         *,
         advertise: "Advertise" = None,
         backlog: int = BACKLOG,
         reuse_port: bool = False,
         socket: socket.socket | None = None,
         allow_plain: bool = False,
-    ) -> "Address":
+    ) -> Address:
         """Accept connections at an address; may be called several times.
 
         With a registry it returns once the registry took the records, or is known to be unreachable.
@@ -255,7 +256,7 @@ class Server:
         self._life.listening(bound)
         return bound
 
-    async def take(self, connection: socket.socket, address: "Address") -> None:
+    async def take(self, connection: socket.socket, address: Address) -> None:
         """Serve a connection that another process accepted at `address`; the server then owns it.
 
         Raises:

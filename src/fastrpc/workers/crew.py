@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from fastrpc.first_use import import_parts
 from fastrpc.workers.plan import ExitCode, failure_to_values
 from fastrpc.workers.process import flush_output, leave, reap_adopted
 from fastrpc.workers.scoreboard import Scoreboard
@@ -81,6 +82,7 @@ class Crew:
             if worker.role is not None:
                 worker.place = self.board.free_place()
                 worker.place.prepare(worker.role)
+            import_parts()
             flush_output()
             worker.process_id = os.fork()
         except BaseException:

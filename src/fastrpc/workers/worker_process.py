@@ -12,7 +12,6 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-import fastrpc.server.parts  # noqa: F401 (the supervisor loads it, so that its workers share the memory)
 from fastrpc._core.base.histogram import default_registry
 from fastrpc.endpoint import Address
 from fastrpc.server.admin.state import ServerState

@@ -10,7 +10,7 @@ import pytest
 from fastrpc import Client
 from tests.support.fair_http import FairClients
 from tests.support.http_talk import HttpClient
-from tests.support.program import WAIT_SECONDS
+from tests.support.program import WAIT_SECONDS, Program
 from tests.support.running_workers import CONNECTIONS, Callers, running
 from tests.support.waiting import eventually
 
@@ -134,3 +134,31 @@ async def test_a_worker_with_enough_calls_is_replaced_and_no_call_fails(tmp_path
         assert callers.failures == []
         told = r"(this worker is replaced: calls served(.|\n)*?){4}"
         await asyncio.to_thread(serving.program.wait_errors, told)
+
+
+IMPORTING = """
+import sys
+
+import fastrpc
+from fastrpc import Client
+
+
+@fastrpc.service("modules")
+class Modules:
+    def __init__(self) -> None:
+        self._before = set(sys.modules)
+
+    @fastrpc.method
+    async def added(self) -> list[str]:
+        Client("tcp://127.0.0.1:1")
+        return sorted(name for name in sys.modules if name.startswith("fastrpc.client") and name not in self._before)
+"""
+
+
+async def test_workers_import_no_parts_of_clients_that_their_program_imported(tmp_path: Path) -> None:
+    (tmp_path / "modules.py").write_text(IMPORTING)
+    arguments = ["-m", "fastrpc", "run", "modules:Modules", "-w", "2", "-a", "tcp://127.0.0.1:0"]
+    with Program(arguments, tmp_path) as program:
+        address = program.wait_output(r"serving at (\S+) with 2 workers")[1]
+        async with Client(address) as client:
+            assert await client.call("modules.added") == []

@@ -14,6 +14,7 @@ from fastrpc.client.blocking.fan_out import BlockingFanOut
 from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
 from fastrpc.client.own_call import own_call
 from fastrpc.client.refused_options import explain_options
+from fastrpc.first_use import PARTS
 from fastrpc.rpc.options import refuse_view
 
 if TYPE_CHECKING:
@@ -66,20 +67,20 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         credentials: "CredentialSource | None" = None,
         config: "ClientConfig | None" = None,
     ) -> None:
-        # Most modules of a client are imported with these, by the first client that a program makes.
-        from fastrpc.client.blocking.parts import parts_of
+        with PARTS:  # The first client imports most of its modules.
+            from fastrpc.client.blocking.parts import parts_of
 
-        parts = parts_of(
-            None,
-            target=target,
-            registry=registry,
-            selector=selector,
-            fail_mode=fail_mode,
-            interceptors=interceptors,
-            credentials=credentials,
-            config=config,
-        )
-        self._begin(parts)
+            parts = parts_of(
+                None,
+                target=target,
+                registry=registry,
+                selector=selector,
+                fail_mode=fail_mode,
+                interceptors=interceptors,
+                credentials=credentials,
+                config=config,
+            )
+            self._begin(parts)
 
     def _begin(self, parts: "SyncParts") -> None:
         """Make the state of a new client."""

@@ -23,7 +23,7 @@ from fastrpc.rpc.scope import timeout
 if TYPE_CHECKING:
     from fastrpc._core.client.blocking_call import BlockingCall
 
-__all__ = ["BlockingFanOut", "OutcomeQueue", "Running"]
+__all__ = ["BlockingFanOut"]
 
 #: The most threads of one fan-out.
 MOST_THREADS = 64
@@ -103,7 +103,7 @@ class Running:
 
 
 def _endpoints_now(client: Any, method: Any) -> list[Endpoint]:
-    """Return the same for a client without a loop."""
+    """Return all endpoints; a failure counts as an error of the call."""
     with own_call():
         return cast(list[Endpoint], client._endpoints_of(method))
 

@@ -1,4 +1,4 @@
-"""The parts of a blocking client, which the first one of a program imports, and the child of a fork makes again."""
+"""The parts of a blocking client, whose modules the first one imports, and which the child of a fork makes again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
