@@ -115,6 +115,7 @@ class ASGIApplication:
             authenticate=plan.authenticate,
             authorize=plan.authorize,
             limits=plan.limits,
+            store=plan.store,
         )
         # Made here, so that wrong arguments raise in this call; replaced after a lifespan, as a server starts once.
         self._server = self._make()

@@ -22,6 +22,7 @@ from fastrpc import (
     current_call,
 )
 from fastrpc.config import OpenAPI
+from fastrpc.coordination import current_store
 from fastrpc.limits import RateLimit
 from tests.support.http_shop import Shop
 from tests.support.http_talk import soon
@@ -103,6 +104,17 @@ class TestSettings:
             body = {"jsonrpc": "2.0", "method": "shop.v1.echo", "params": {"text": "a"}, "id": 1}
             assert (await posted(app, "/jsonrpc", body)).value["result"] == "a"
             assert (await posted(app, ECHO, {"text": "a"})).status == 429
+
+    async def test_an_app_brings_its_store(self) -> None:
+        @fastrpc.service("keys")
+        class Keys:
+            @fastrpc.method
+            async def keep(self, key: str) -> bool:
+                await current_store().put(key, 1)
+                return await current_store().get(key) is not None
+
+        async with serving(App(Keys, store="memory://kept")) as app:
+            assert (await posted(app, "/keys/keep", {"key": "a"})).value is True
 
     def test_an_app_comes_without_other_settings(self) -> None:
         with pytest.raises(ConfigError, match="config is given together with an App"):
