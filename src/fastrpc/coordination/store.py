@@ -174,7 +174,9 @@ class Store:
         Raises:
             DecodeError: the value does not fit.
         """
-        item = await finish(f"get of {key!r}", partial(self.backend.get, key, stale=stale))
+        backend = self.backend
+        work = partial(backend.get, key, stale=stale)
+        item = await finish(f"get of {key!r}", work, ends_in_time=backend.limits.ends_in_time)
         return None if item is None else decode_item(item, type)
 
     @overload
@@ -193,8 +195,9 @@ class Store:
         Raises:
             DecodeError: a value does not fit; the message names its key.
         """
-        work = partial(self.backend.list, prefix, limit=limit, after=after, stale=stale)
-        page = await finish(f"list of {prefix!r}", work)
+        backend = self.backend
+        work = partial(backend.list, prefix, limit=limit, after=after, stale=stale)
+        page = await finish(f"list of {prefix!r}", work, ends_in_time=backend.limits.ends_in_time)
         items = tuple(decode_item(item, type) for item in page.items)
         return ItemList(items, page.revision, page.is_cut)
 
@@ -213,12 +216,15 @@ class Store:
         backend, name = self.backend, None if lease is None else lease.id
         encoded = encode_value_of(key, value, backend.limits)
         work = partial(backend.put, key, encoded, expect=expect, lease=name)
-        return await finish(f"put of {key!r}", work, writes=True)
+        in_time = backend.limits.ends_in_time
+        return await finish(f"put of {key!r}", work, writes=True, ends_in_time=in_time)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove a key; return whether it was there. StoreConflictError as in `put`."""
-        work = partial(self.backend.delete, key, expect=expect)
-        return await finish(f"delete of {key!r}", work, writes=True)
+        backend = self.backend
+        work = partial(backend.delete, key, expect=expect)
+        in_time = backend.limits.ends_in_time
+        return await finish(f"delete of {key!r}", work, writes=True, ends_in_time=in_time)
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Put | Delete]) -> Outcome:
         """Do all operations if all conditions hold, else none of them; the outcome has the present items then.
@@ -234,7 +240,8 @@ class Store:
                 f"the transaction has {len(when) + len(do)} steps, the limit is {limits.most_transaction}"
             )
         steps = [_step(operation, limits) for operation in do]
-        return await finish("the transaction", partial(backend.transact, when, steps), writes=True)
+        work = partial(backend.transact, when, steps)
+        return await finish("the transaction", work, writes=True, ends_in_time=limits.ends_in_time)
 
     @overload
     def watch(

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from fastrpc._core.calls.call import scope_deadline
 from fastrpc.errors import StoreError
@@ -18,41 +18,75 @@ T = TypeVar("T")
 PATIENCE_SECONDS: Final = 5.0
 
 
-async def finish(verb: str, work: Callable[[], Awaitable[T]], *, writes: bool = False) -> T:
+async def finish(
+    verb: str, work: Callable[[], Awaitable[T]], *, writes: bool = False, ends_in_time: bool = False
+) -> T:
     """Return the result of a verb; a read is repeated, a write only if the store did nothing.
 
     Args:
         verb: names it in the error.
+        ends_in_time: whether an attempt ends within the time by itself, as `StoreLimits.ends_in_time`.
 
     Raises:
         StoreError: the store refuses it, or the time is over; `processed` is "unknown" if a write may have arrived.
     """
+    if not ends_in_time:
+        return await _finish(verb, work, writes, PATIENCE_SECONDS, None)
+    # A timer of the loop takes longer than the other work of the client for a call.
+    began = time.monotonic()
+    try:
+        return await work()
+    except StoreError as error:
+        spent = time.monotonic() - began
+        if error.status is Status.DEADLINE_EXCEEDED:
+            raise _overdue(verb, spent, "", error.processed if writes else "no") from error
+        if not _may_repeat(error, writes):
+            raise
+        failure = error
+    return await _finish(verb, work, writes, max(PATIENCE_SECONDS - spent, 0.0), failure)
+
+
+def _may_repeat(error: StoreError, writes: bool) -> bool:
+    return error.retryable and (not writes or error.processed == "no")
+
+
+def _overdue(
+    verb: str, seconds: float, reason: str, processed: Literal["no", "yes", "unknown"]
+) -> StoreError:
+    return StoreError(
+        f"{verb} did not end within {seconds:.3g} s{reason}",
+        status=Status.DEADLINE_EXCEEDED,
+        processed=processed,
+    )
+
+
+async def _finish(
+    verb: str, work: Callable[[], Awaitable[T]], writes: bool, patience: float, failure: StoreError | None
+) -> T:
+    """Do the same with a timer; `failure` is the error of an attempt already made."""
     left = seconds_left()
-    seconds = PATIENCE_SECONDS if left is None else left
-    failure: StoreError | None = None
+    seconds = patience if left is None else left
     is_under_way = False
     wait = pauses()
     try:
         async with asyncio.timeout(seconds) as limit:
             while True:
+                if failure is not None:
+                    await asyncio.sleep(wait())
                 try:
                     is_under_way = True
                     return await work()
                 except StoreError as error:
                     is_under_way = False
-                    if not error.retryable or (writes and error.processed != "no"):
+                    if not _may_repeat(error, writes):
                         raise
                     failure = error
-                await asyncio.sleep(wait())
     except TimeoutError:
         if not limit.expired():
             raise
         reason = "" if failure is None else f": {failure.message}"
-        raise StoreError(
-            f"{verb} did not end within {seconds:.3g} s{reason}",
-            status=Status.DEADLINE_EXCEEDED,
-            processed="unknown" if writes and is_under_way else "no",
-        ) from failure
+        processed: Literal["no", "unknown"] = "unknown" if writes and is_under_way else "no"
+        raise _overdue(verb, seconds, reason, processed) from failure
 
 
 def seconds_left() -> float | None:

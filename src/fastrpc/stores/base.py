@@ -199,6 +199,9 @@ class StoreLimits:
     #: Whether values are UTF-8.
     is_text: bool = False
 
+    #: Whether a request ends by itself at the deadline of its caller, or after 5 s.
+    ends_in_time: bool = False
+
     #: Whether no key lies below another one: beside `shop/limits` there is no `shop`.
     is_tree: bool = False
 
@@ -310,14 +313,16 @@ def check_key(key: str) -> None:
     """Raise ConfigError unless a key consists of printable words joined by `/`."""
     if not key.isprintable():
         raise ConfigError(f"the key {key!r} has characters that cannot be printed")
-    if any(word in ("", ".", "..") for word in key.split("/")):
+    words = key.split("/")
+    if "" in words or "." in words or ".." in words:
         raise ConfigError(
             f"the key {key!r} has a word that is empty, '.' or '..'",
             hint="join words by '/', as in shop/limits",
         )
-    size = len(key.encode())
-    if size > KEY_BYTES:
-        raise ConfigError(f"the key {key[:40]!r}… has {size} bytes, the limit is {KEY_BYTES}")
+    if len(key) > KEY_BYTES or not key.isascii():
+        size = len(key.encode())
+        if size > KEY_BYTES:
+            raise ConfigError(f"the key {key[:40]!r}… has {size} bytes, the limit is {KEY_BYTES}")
 
 
 def check_prefix(prefix: str) -> None:

@@ -121,6 +121,21 @@ async def test_store_that_is_away_is_told_at_the_deadline(server: StoreServer) -
             assert caught.value.status is Status.DEADLINE_EXCEEDED
 
 
+async def test_store_that_is_silent_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(*_given: object, **_named: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LocalStore, "get", silent)
+    monkeypatch.setattr(LocalStore, "put", silent)
+    async with StoreServer("tcp://127.0.0.1:0") as server, open_store(server.url) as store:
+        for attempt, processed in ((store.get("k"), "no"), (store.put("k", b""), "unknown")):
+            with fastrpc.timeout(0.3), pytest.raises(StoreError, match="did not end within 0.3") as caught:
+                await attempt
+            assert (caught.value.status, caught.value.processed) == (Status.DEADLINE_EXCEEDED, processed)
+        monkeypatch.undo()
+        assert await store.get("k") is None
+
+
 async def test_errors_of_the_store_come_through(server: StoreServer) -> None:
     backend = open_remote(RegistryURL(server.url))
     async with backend:

@@ -1,7 +1,6 @@
 """`store://host:port`: the service `fastrpc.store` as a backend."""
 
-import contextlib
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -9,6 +8,7 @@ from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import Backoff, ClientConfig, Keepalive, Limits, Timeouts
 from fastrpc.coordination.remote.service import ALIVE_SECONDS, MESSAGE_BYTES, BackupPart, StoreService
+from fastrpc.coordination.verbs import PATIENCE_SECONDS
 from fastrpc.endpoint import Address
 from fastrpc.errors import (
     CallError,
@@ -77,7 +77,7 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
     url.refuse_unread()
     addresses = [Address("tcp" if tls is None else "tls", host=host, port=port) for host, port in places]
     config = ClientConfig(
-        timeouts=Timeouts(stream_idle=2 * ALIVE_SECONDS),
+        timeouts=Timeouts(call=PATIENCE_SECONDS, stream_idle=2 * ALIVE_SECONDS),
         # Verbs have their own pauses; a second backoff must not add to them.
         backoff=Backoff(first=0.05, longest=0.2),
         keepalive=Keepalive(interval=2.0, timeout=2.0),
@@ -92,7 +92,7 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 class RemoteStore:
     """A `StoreBackend`: the store that a server of `fastrpc.store` has."""
 
-    limits: Final = StoreLimits()
+    limits: Final = StoreLimits(ends_in_time=True)
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -109,7 +109,7 @@ class RemoteStore:
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
         """Return the item of a key; `stale` changes nothing here."""
         check_key(key)
-        with _errors():
+        with _ERRORS:
             return await self._client.call(StoreService.get, key)
 
     async def list(
@@ -117,7 +117,7 @@ class RemoteStore:
     ) -> ItemPage:
         """Return the first items of a prefix whose keys sort after `after`, of about a megabyte at most."""
         check_prefix(prefix)
-        with _errors():
+        with _ERRORS:
             return await self._client.call(StoreService.list, prefix, limit, after)
 
     async def put(
@@ -125,13 +125,13 @@ class RemoteStore:
     ) -> int:
         """Write an item and return its revision."""
         check_transaction([], [Write(key, value)])
-        with _errors():
+        with _ERRORS:
             return await self._client.call(StoreService.put, key, value, expect, lease)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove a key; return whether it was there."""
         check_key(key)
-        with _errors():
+        with _ERRORS:
             return await self._client.call(StoreService.delete, key, expect)
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
@@ -139,7 +139,7 @@ class RemoteStore:
         check_transaction(when, do)
         writes = [step for step in do if isinstance(step, Write)]
         deletions = [step.key for step in do if isinstance(step, Deletion)]
-        with _errors():
+        with _ERRORS:
             return await self._client.call(StoreService.transact, when, writes, deletions)
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
@@ -148,7 +148,7 @@ class RemoteStore:
         return ItemWatch(self._watch(watched, after))
 
     async def _watch(self, watched: str, after: int | None) -> AsyncGenerator[ItemChange | int, None]:
-        with _errors():
+        with _ERRORS:
             async with self._client.stream(StoreService.watch, watched, after) as batches:
                 async for batch in batches:
                     for change in batch.changes:
@@ -157,7 +157,7 @@ class RemoteStore:
 
     async def backup(self) -> AsyncGenerator[BackupPart, None]:
         """Yield all items and leases of one moment."""
-        with _errors():
+        with _ERRORS:
             async with self._client.stream(StoreService.backup) as parts:
                 async for part in parts:
                     yield part
@@ -165,30 +165,38 @@ class RemoteStore:
     async def lease(self, seconds: float) -> str:
         """Make a lease; without `renew` for so long it ends, together with its items."""
         check_lease_seconds(seconds)
-        with _errors():
+        with _ERRORS:
             return await self._client.call(StoreService.lease, seconds)
 
     async def renew(self, lease: str) -> bool:
         """Renew a lease; False if it has ended."""
-        with _errors():
+        with _ERRORS:
             return await self._client.call(StoreService.renew, lease)
 
     async def revoke(self, lease: str) -> bool:
         """End a lease and its items now; return whether it was alive."""
-        with _errors():
+        with _ERRORS:
             return await self._client.call(StoreService.revoke, lease)
 
 
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    """Turn the errors of calls inside the block into those of a store."""
-    try:
-        yield
-    except (ConfigError, StoreError):
-        raise
-    except CallError as error:
-        raise _store_error(error) from error
-    except FastRPCError as error:
+class _Errors:
+    """Turns the errors of calls inside the block into those of a store."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if (
+            error is None
+            or not isinstance(error, FastRPCError)
+            or isinstance(error, ConfigError | StoreError)
+        ):
+            return
+        if isinstance(error, CallError):
+            raise _store_error(error) from error
         processed = "unknown" if error.processed == "yes" else error.processed
         raise StoreError(
             error.message,
@@ -197,6 +205,9 @@ def _errors() -> Iterator[None]:
             retryable=isinstance(error, UnavailableError),
             hint=error.hint,
         ) from error
+
+
+_ERRORS: Final = _Errors()
 
 
 def _store_error(error: CallError) -> FastRPCError:

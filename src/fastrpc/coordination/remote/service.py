@@ -185,14 +185,14 @@ class StoreService(HealthSource):
     async def get(self, key: str) -> Item[bytes] | None:
         """Return the item of a key."""
         self._check("read_keys", key)
-        with _told():
+        with _TOLD:
             return await self._store.get(key)
 
     @method(idempotent=True)
     async def list(self, prefix: str = "", limit: int = 1000, after: str = "") -> ItemPage:
         """Return the first items of a prefix whose keys sort after `after`, of about a megabyte at most."""
         self._check("read_keys", prefix)
-        with _told():
+        with _TOLD:
             page = await self._store.list(prefix, limit=limit, after=after)
         size = 0
         for number, item in enumerate(page.items):
@@ -208,14 +208,14 @@ class StoreService(HealthSource):
         ABORTED: the key does not have the expected revision; the details have the present item. 0: it must not exist.
         """
         self._check("write_keys", key, *self._keys_beside(lease))
-        with _told():
+        with _TOLD:
             return await self._store.put(key, value, expect=expect, lease=lease)
 
     @method
     async def delete(self, key: str, expect: int | None = None) -> bool:
         """Remove a key; return whether it was there. ABORTED as in `put`."""
         self._check("write_keys", key)
-        with _told():
+        with _TOLD:
             return await self._store.delete(key, expect=expect)
 
     @method
@@ -226,7 +226,7 @@ class StoreService(HealthSource):
         self._check("read_keys", *(step.key for step in when))
         beside = [key for lease in {step.lease for step in writes} for key in self._keys_beside(lease)]
         self._check("write_keys", *(step.key for step in writes), *deletions, *beside)
-        with _told():
+        with _TOLD:
             return await self._store.transact(when, [*writes, *map(Deletion, deletions)])
 
     @method(idempotent=True, timeout=LONGEST_WAIT_SECONDS + 10)
@@ -236,7 +236,7 @@ class StoreService(HealthSource):
         OUT_OF_RANGE: the history does not reach back; the details have the oldest revision.
         """
         self._check("read_keys", watched)
-        with draining() as drain, _told():
+        with draining() as drain, _TOLD:
             check_watched(watched)
             wait = min(max(wait_seconds, 0.0), LONGEST_WAIT_SECONDS)
             found = ChangeBatch(*await self._store.next_changes(watched, after, wait, drain))
@@ -252,10 +252,10 @@ class StoreService(HealthSource):
         """
         reached = self._store.revision if after is None else after
         self._check("read_keys", watched)
-        with _told():
+        with _TOLD:
             check_watched(watched)
         yield ChangeBatch((), reached)
-        with draining() as drain, _told():
+        with draining() as drain, _TOLD:
             while not drain.done():
                 found = ChangeBatch(*await self._store.next_changes(watched, reached, ALIVE_SECONDS, drain))
                 # Each time: a right may end before the stream does.
@@ -268,28 +268,28 @@ class StoreService(HealthSource):
     async def lease(self, seconds: float) -> str:
         """Make a lease; without `renew` for so long it ends, together with its items."""
         self._check_any()
-        with _told():
+        with _TOLD:
             return await self._store.lease(seconds)
 
     @method(idempotent=True)
     async def renew(self, lease: str) -> bool:
         """Renew a lease; False if it has ended."""
         self._check_any(*self._store.content.keys_of(lease))
-        with _told():
+        with _TOLD:
             return await self._store.renew(lease)
 
     @method(idempotent=True)
     async def revoke(self, lease: str) -> bool:
         """End a lease and its items now; return whether it was alive."""
         self._check_any(*self._store.content.keys_of(lease))
-        with _told():
+        with _TOLD:
             return await self._store.revoke(lease)
 
     @method(idempotent=True)
     async def backup(self) -> AsyncIterator[BackupPart]:
         """Yield all items and leases, as they are when the stream begins; the caller may read every key."""
         self._check("read_keys", "")
-        with _told():
+        with _TOLD:
             saved = await self._store.saved()
         leases, start, size = saved.leases, 0, 0
         for number, item in enumerate(saved.items, 1):
@@ -339,16 +339,26 @@ def draining() -> Iterator[asyncio.Future[None]]:
         drain.cancel()
 
 
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn the errors of the store inside the block into answers."""
-    try:
-        yield
-    except StoreConflictError as error:
-        raise CallError(error.status, error.message, details=error.item) from None
-    except CompactedError as error:
-        raise CallError(error.status, error.message, details=error.oldest) from None
-    except ConfigError as error:
-        raise CallError(Status.INVALID_ARGUMENT, error.message) from None
-    except StoreError as error:
-        raise CallError(error.status, error.message) from None
+class _Told:
+    """Turns the errors of the store inside the block into answers."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        if isinstance(error, StoreConflictError):
+            raise CallError(error.status, error.message, details=error.item) from None
+        if isinstance(error, CompactedError):
+            raise CallError(error.status, error.message, details=error.oldest) from None
+        if isinstance(error, ConfigError):
+            raise CallError(Status.INVALID_ARGUMENT, error.message) from None
+        if isinstance(error, StoreError):
+            raise CallError(error.status, error.message) from None
+
+
+_TOLD: Final = _Told()

@@ -95,6 +95,11 @@ class Commits:
         if self._task is None:
             self._task = asyncio.create_task(self._keep_committing())
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a commit is under way or due."""
+        return self._commit is not None
+
     async def settled(self) -> bool | None:
         """Return whether all changes so far were kept, once that is known; None: none was waiting."""
         if (commit := self._commit) is None:

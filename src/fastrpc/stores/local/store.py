@@ -115,7 +115,10 @@ class LocalStore:
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
         """Return the item of a key; `stale` changes nothing here."""
         check_key(key)
-        return await self._read(lambda: self.content.items.get(key))
+        while True:
+            found = self.content.items.get(key)
+            if await self.settled():
+                return found
 
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
@@ -337,7 +340,8 @@ class LocalStore:
 
     async def settled(self) -> bool:
         """Return whether all changes so far are committed, once that is known; False: there is no room for them."""
-        is_kept = None if self._commits is None else await self._commits.settled()
+        commits = self._commits
+        is_kept = None if commits is None or not commits.is_waiting else await commits.settled()
         if not is_kept:
             # A kept change must not be told as none, even if the store was closed since.
             self._check_open()
