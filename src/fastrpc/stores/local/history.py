@@ -2,8 +2,10 @@
 
 import asyncio
 import bisect
+import math
 from collections.abc import Sequence
-from typing import Final, Protocol
+from functools import partial
+from typing import Final, Protocol, TypeAlias
 
 from fastrpc.errors import CompactedError
 from fastrpc.stores.base import ItemChange
@@ -13,6 +15,12 @@ __all__ = ["History", "HistoryObserver", "change_size", "is_watched"]
 #: Changes of the history: the first ones go when there are a tenth more.
 _CHANGES: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
+
+#: Watchers that wait for so many seconds or longer share the timers of their loop: they may wait a second more.
+_LONG_SECONDS: Final = 10.0
+
+#: Gets a revision, and whether a change follows it.
+_Waiter: TypeAlias = asyncio.Future[tuple[int, bool]]
 
 
 class HistoryObserver(Protocol):
@@ -35,7 +43,9 @@ class History:
         self.compacted = compacted
         self.observer: HistoryObserver | None = None
         # Futures of watchers, by their key or prefix.
-        self._waiting: dict[str, set[asyncio.Future[tuple[int, bool]]]] = {}
+        self._waiting: dict[str, set[_Waiter]] = {}
+        # Those that give up in a certain second of the loop's time.
+        self._giving_up: dict[int, tuple[set[_Waiter], asyncio.TimerHandle]] = {}
 
     @property
     def latest(self) -> int:
@@ -95,17 +105,17 @@ class History:
         revision. Later ones may have come since.
         """
         loop = asyncio.get_running_loop()
-        changed: asyncio.Future[tuple[int, bool]] = loop.create_future()
-
-        def give_up(_: object = None) -> None:
-            if not changed.done():
-                # The waiting task goes on in another turn of the loop: a change in between is behind this revision.
-                changed.set_result((self.latest, False))
-
+        changed: _Waiter = loop.create_future()
         waiting = self._waiting.setdefault(watched, set())
         waiting.add(changed)
-        # A change wakes thousands: each waits for one future, without a task.
-        timer = None if seconds is None else loop.call_later(seconds, give_up)
+        # A change wakes thousands: each waits for one future, without a task, and for long without a timer of its own.
+        timer, second = None, 0
+        if seconds is not None and seconds < _LONG_SECONDS:
+            timer = loop.call_later(seconds, self._give_up, (changed,))
+        elif seconds is not None:
+            second = math.ceil(loop.time() + seconds)
+            self._give_up_in(loop, second, changed)
+        give_up = partial(self._give_up, (changed,))
         if end is not None:
             end.add_done_callback(give_up)
         try:
@@ -113,11 +123,37 @@ class History:
         finally:
             if timer is not None:
                 timer.cancel()
+            if second:
+                self._stay_beyond(second, changed)
             if end is not None:
                 end.remove_done_callback(give_up)
             waiting.discard(changed)
             if not waiting and self._waiting.get(watched) is waiting:
                 del self._waiting[watched]
+
+    def _give_up_in(self, loop: asyncio.AbstractEventLoop, second: int, changed: _Waiter) -> None:
+        """Let a watcher give up in a second of the loop's time, by one timer with the others."""
+        if second not in self._giving_up:
+            self._giving_up[second] = set(), loop.call_at(second, self._end_second, second)
+        self._giving_up[second][0].add(changed)
+
+    def _stay_beyond(self, second: int, changed: _Waiter) -> None:
+        """Let a watcher not give up; the last one of the second ends its timer."""
+        if second in self._giving_up:
+            others, timer = self._giving_up[second]
+            others.discard(changed)
+            if not others:
+                timer.cancel()
+                del self._giving_up[second]
+
+    def _end_second(self, second: int) -> None:
+        self._give_up(tuple(self._giving_up.pop(second)[0]))
+
+    def _give_up(self, waiters: Sequence[_Waiter], _: object = None) -> None:
+        for changed in waiters:
+            if not changed.done():
+                # The waiting task goes on in another turn of the loop: a change in between is behind this revision.
+                changed.set_result((self.latest, False))
 
     def end(self) -> None:
         """Wake all watchers, and tell the observer: the store ended."""
@@ -132,6 +168,12 @@ class History:
                     changed.set_result((reached, True))
 
     def _end_of(self, revision: int) -> int:
+        # Watchers that keep up are before the last change.
+        changes = self._changes
+        if not changes or changes[-1].revision <= revision:
+            return len(changes)
+        if len(changes) > 1 and changes[-2].revision <= revision:
+            return len(changes) - 1
         return bisect.bisect_right(self._changes, revision, key=lambda change: change.revision)
 
 
