@@ -1,7 +1,8 @@
 """The run of a stream from its first attempt to its end: connecting, another attempt, interceptors.
 
 With one connected address, the first attempt is sent at once. Otherwise the fail mode runs in its own task, until an
-attempt shows a sign of the server: from then on nothing is tried again. A stream that sends is attempted once.
+attempt shows a sign of the server, its initial metadata or a message: from then on nothing is tried again. A stream
+that sends is attempted once.
 Interceptors stand around the whole of it, in a task too.
 """
 
@@ -80,7 +81,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         else:
             await stream.wait_open(stream.intercept(self._intercepted(stream.origin)))
 
-    # From here on the call stands for the stream, without a reference to it.
+    # These coroutines hold the call, which only borrows its stream: a stream that the program dropped can be released.
 
     async def _intercepted(self, call: AwaitedCall) -> None:
         """Run the interceptors, the first of them outermost, around the whole stream."""
@@ -133,7 +134,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
             await pack_arguments(attempt)
             _start(attempt, call)
         elif takes_stream(call.route):
-            await self._attempted(call, None)
+            await self._run_mode(call, None)
         else:
             stream = _wanted(call)
             await stream.wait_open(stream.attempt(self._attempts(call, None)))
@@ -145,13 +146,14 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         return True
 
     async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
-        """Make the attempts of the fail mode, until one shows a sign. `error` is that of an attempt already made."""
+        """Run the fail mode; its failure ends the stream. `error` is that of an attempt already made."""
         try:
-            await self._attempted(call, error)
+            await self._run_mode(call, error)
         except Exception as failure:
             _finish(call, failure)
 
-    async def _attempted(self, call: AwaitedCall, error: FastRPCError | None) -> None:
+    async def _run_mode(self, call: AwaitedCall, error: FastRPCError | None) -> None:
+        """Make attempts by the fail mode until the stream takes one; raise the error of the call if it takes none."""
         await _StreamAttempting(self._pool, call, error).run(self._mode_of(call))
 
 

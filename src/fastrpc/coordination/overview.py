@@ -1,4 +1,7 @@
-"""The state of a store as plain data, for the admin page `/store`: keys, but no values beside the texts of holders."""
+"""The state of a store as plain data, for the admin page `/store`.
+
+It has the first keys of each kind, and no values but the texts of lock holders.
+"""
 
 from itertools import islice
 from typing import Any, Final

@@ -6,9 +6,9 @@ custom fail mode cannot break them. The final error never has `processed` "no" i
 `retry_after` is honoured even when another endpoint is free: it comes from a server that did not start the call.
 Without it the next attempt follows at once, so restarts cost no time.
 
-Only the tier next to a failure retries (`inside_retry`): each tier has its own budget, and three tiers turned one
-offered call into 1.78 calls at the bottom; now it is 1.21, the limit of the last budget. A handler that wants its
-callers to retry raises its own error.
+Only the tier next to a failure retries (`inside_retry`). Each tier has its own budget: when all three tiers retried,
+one offered call became 1.78 calls at the bottom. Now it becomes 1.21, the limit of the last tier's budget. A handler
+that wants its callers to retry raises its own error.
 """
 
 import random
@@ -78,7 +78,7 @@ class AttemptedCall(Protocol):
 
     @property
     def kind(self) -> str:
-        """Whether it is "unary" or a stream."""
+        """One of "unary", "client_stream", "server_stream", "both_ways"."""
 
     @property
     def is_idempotent(self) -> bool:

@@ -30,7 +30,7 @@ cdef class BatchCall:
     cdef int lead(self, ClientCall head, list argument_tuples, bint return_exceptions) except -1
     cdef list encoded(self, MethodRoute route)
     cdef list begin_members(self, ClientCall head)
-    cdef bytes take_in(self, ClientCall head, bytes payload, WireSettings peer, bint is_ready, list spare)
+    cdef bytes add_member(self, ClientCall head, bytes payload, WireSettings peer, bint is_ready, list spare)
     cdef list collected(self, list spare, bint* failed)
     cdef object first_failure(self)
     cdef tuple item(self, Py_ssize_t index)

@@ -89,7 +89,7 @@ cdef class BatchCall:
         return [marshal.encode_arguments(given, None) for given in self.argument_tuples]
 
     cdef list begin_members(self, ClientCall head):
-        """Return the payloads of the calls that `take_in` makes next."""
+        """Return the payloads of the members that `add_member` adds next."""
         cdef list payloads = self.payloads if self.payloads is not None else self.encoded(head.route)
         self.payloads = None
         self.members = []
@@ -97,8 +97,8 @@ cdef class BatchCall:
         return payloads
 
     @cython.final
-    cdef bytes take_in(self, ClientCall head, bytes payload, WireSettings peer, bint is_ready, list spare):
-        """Make the next call, with the options of the head; return its payload as it is sent, None if it failed."""
+    cdef bytes add_member(self, ClientCall head, bytes payload, WireSettings peer, bint is_ready, list spare):
+        """Add the member of the next call, with the head's options; return the payload to send, None if packing failed."""
         cdef BatchMember member = <BatchMember>spare.pop() if spare else <BatchMember>BatchMember.__new__(BatchMember)
         member.head = head
         member.copy_options(head)

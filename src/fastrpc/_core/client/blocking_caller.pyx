@@ -49,7 +49,7 @@ cdef class BlockingBatch(BatchCall):
         head.wait = new_wait(1, head.deadline_ns)
         payloads = self.begin_members(head)
         for i in range(len(payloads)):
-            payload = self.take_in(head, <bytes>payloads[i], part.peer, part.is_settled, None)
+            payload = self.add_member(head, <bytes>payloads[i], part.peer, part.is_settled, None)
             if payload is not None:
                 calls.append(self.members[i])
                 sent.append(payload)

@@ -14,8 +14,8 @@ from fastrpc.rpc.upload import Upload
 class AwaitedBatch(BatchCall):
     """The calls of a batch that a task awaits.
 
-    Its members share one timer and are used again by the next batch: to send a batch of 512 and to collect its values
-    takes the client 40 µs.
+    Its members share one timer, and the next batch reuses them: to send a batch of 512 and to collect its values takes
+    the client 40 µs.
     """
 
     def is_long(self, head: AwaitedCall) -> bool:

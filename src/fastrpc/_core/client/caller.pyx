@@ -43,7 +43,7 @@ cdef object Future = asyncio.Future
 
 @cython.final
 cdef class AwaitedBatch(BatchCall):
-    """The calls of a batch that a task awaits. Its members share one timer and are used again by the next batch."""
+    """The calls of a batch that a task awaits. Its members share one timer, and the next batch reuses them."""
 
     cdef ClientCall new_call(self):
         return AwaitedCall.__new__(AwaitedCall)
@@ -89,16 +89,18 @@ cdef class AwaitedBatch(BatchCall):
         cdef Py_ssize_t i
         head.route = route_on(route, session)
         if head.route is not route:
+            # `is_long` may have encoded them for another protocol than that of this connection.
             self.payloads = None
         if self.payloads is None:
-            # Before the deadline and the counters: an encoding error leaves no trace.
+            # Encoded before the deadline is set and the calls are counted: an encoding error leaves no trace.
             self.payloads = self.encoded(head.route)
+        # The maker of an attempt counts its unsent calls itself.
         head.apply_options(head.route, now_ns(), 0 if head.is_attempt else len(self.payloads))
         payloads = self.begin_members(head)
         session.now = head.started_ns
         for i in range(len(payloads)):
             budget.count_call(head.started_ns)
-            payload = self.take_in(head, <bytes>payloads[i], part.peer, part.is_settled, state.spare)
+            payload = self.add_member(head, <bytes>payloads[i], part.peer, part.is_settled, state.spare)
             if payload is None:
                 continue
             member = <BatchMember>self.members[i]

@@ -6,20 +6,22 @@
          └──► size updates, at most two ──► fields: by index ──► HeaderField of a table
                                                 └── literal ──► HeaderField, checked once
 
-A block of indexes alone changes no table, so the next equal block means the same: it is found by its bytes. A few such
-blocks are kept, as a client gets heads and trailers by turns and a server the heads of several methods. A block that begins
-with indexes, and goes on with a new value, begins with a copy of the fields that these mean. One with a timeout has the last
-one for its path as its twin, if they differ in that alone.
+A block of indexes alone changes no table. Until the table changes, an equal block has the same fields and is found by its
+bytes. A few such blocks are kept, as a client gets heads and trailers by turns and a server the heads of several methods.
+Blocks with values that are not inserted are kept once they recur. If a block begins with indexes and goes on with a new
+value, the fields of its indexes are copied from a kept block. A block with grpc-timeout refers to the kept block of its
+path, its twin, if they differ in the timeout alone: the checks and the parsed head of the twin hold for it, too.
 
 The decoded size is counted while decoding. A block above the limit is no error of the connection: fields behind the limit
 are left out, the table goes on, and the owner answers that the head is too large.
 
-The policy of the encoder is by name. Fields of HTTP and gRPC whose values recur go into the table. Values that differ with
-each call, such as grpc-timeout, and names without a token are sent in full: an entry for each call would push the others
-out, and end each template. Credentials and `-bin` values are never indexed, by proxies neither, so that no attacker can
-guess them by the sizes of blocks (RFC 7541, section 7.1).
+The encoder decides by the name. Fields of HTTP and gRPC whose values recur go into the table. Values that differ with each
+call are sent in full, as an entry for each would push out the others and make all templates stale; of grpc-timeout and
+traceparent the first value is inserted, for its name. Fields whose names have no token are sent in full. Credentials and
+`-bin` values are never indexed, and proxies must not index them: no attacker can guess them by the sizes of blocks
+(RFC 7541, section 7.1).
 
-A template is a part of a block that is the same in each: while nothing was inserted it is a copy of bytes.
+A template is a run of fields that many blocks share. Until the table changes, its encoded bytes are copied.
 """
 
 cimport cython

@@ -16,7 +16,8 @@ cdef struct Reserved:
     Py_ssize_t others
 
 
-# Check the block of a request, and find the reserved entries; `__ServerTimeout` is one where deadlines are stated.
+# Check the lengths of a block, and find the entries of a request that are reserved: `__AUTH`, and `__ServerTimeout` if the
+# protocol states deadlines.
 cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines, Reserved* found) except -1
 
 # Return the entries of a request in the native form; ValueError for a value that has none. The keys that have none come into

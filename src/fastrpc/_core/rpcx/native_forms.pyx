@@ -72,14 +72,16 @@ cdef inline bint is_key(const char* key, Py_ssize_t size, bytes name) noexcept:
 
 
 cdef Py_ssize_t text_at(const char* block, Py_ssize_t at, Py_ssize_t size, str what) except -1:
-    """Return the size of the text whose length is there."""
+    """Return the length at `at`; raise unless the block has as many bytes after it."""
     cdef Py_ssize_t length
     if size - at < LENGTH_BYTES:
-        raise RemoteProtocolError(f"no length of a {what} fits into the {size - at} bytes left of the metadata")
+        raise RemoteProtocolError(
+            f"the length of a {what} takes {<int>LENGTH_BYTES} bytes, the metadata has {size - at} left"
+        )
     length = load32_big(block + at)
     if length > size - at - LENGTH_BYTES:
         raise RemoteProtocolError(
-            f"a {what} of the metadata announces {length} bytes, {size - at - LENGTH_BYTES} are left of it"
+            f"a {what} announces {length} bytes, the metadata has {size - at - LENGTH_BYTES} left"
         )
     return length
 

@@ -75,10 +75,16 @@ cdef class Room:
         Py_ssize_t packed
         readonly Py_ssize_t stated
 
-        # The bytes it may take, 0 before it begins and after its end; the counted part of these; the bytes it takes as
-        # a message of a handler.
+        # The most bytes that the decompression may take, STATE_BYTES of them beside its output; 0 before its begin and
+        # after its end.
         int64_t size
+
+        # The bytes counted for the connection: those that the decompression takes so far; then, of a stream message, the
+        # output that its handler holds.
         int64_t held
+
+        # Of a stream message, the most bytes of its output, and once it is complete its size, until the handler asks for
+        # the next one; of a request 0.
         int64_t kept
 
     cdef int _lack(self, int64_t size) except -1

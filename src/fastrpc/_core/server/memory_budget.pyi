@@ -70,10 +70,10 @@ class HeldPieces:
         """
 
     def hold(self, size: int) -> None:
-        """Count so many bytes from now on."""
+        """Count `size` bytes from now on."""
 
     def may_hold(self, size: int) -> bool:
-        """Return whether the process has room for so many bytes; they alone always have it."""
+        """Return whether the process has room for `size` bytes; they alone always have it."""
 
     @property
     def may_read_ahead(self) -> bool:
@@ -108,7 +108,7 @@ class Room:
         """Return why `take` took no room."""
 
     def grow(self, size: int) -> str | None:
-        """Count an output that takes so many bytes from now on; return why there is no room for it, or None."""
+        """Count an output that takes `size` bytes from now on; return why there is no room for it, or None."""
 
     def finish(self, size: int) -> str | None:
         """Note that the output is complete; return why there is no room for it, or None.

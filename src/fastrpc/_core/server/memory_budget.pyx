@@ -27,7 +27,7 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-# PROTOCOL.md, "Memory": credit is held back for at most so long.
+# PROTOCOL.md, "Memory": the longest time for which credit is held back.
 cdef uint64_t FULL_NS = 5_000_000_000
 
 cdef enum:
@@ -40,7 +40,7 @@ cdef enum:
     # The part of `Memory.process_bytes` for all decompressions.
     UNPACKING_SHARE = 4
 
-    # After so many freed bytes the state of the heap is looked at.
+    # Freed bytes after which the state of the heap is looked at.
     MUCH_FREED = 33_554_432
 
 cdef extern from *:
@@ -185,7 +185,7 @@ cdef class MemoryBudget(Timed):
         return self.count(0) if is_over else 0
 
     cdef str _part_excess(self, int64_t held, int64_t grace):
-        """Return why incomplete requests do not grow while so many bytes are held, or None."""
+        """Return why incomplete requests do not grow while `held` bytes are held, or None."""
         if held <= self.process_bytes + grace:
             return None
         # Messages that grow side by side would wait for each other, each with its part.
@@ -236,7 +236,7 @@ cdef class MemoryBudget(Timed):
         return 0
 
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1:
-        """Count a call with so many bytes from now on; 0: it is over."""
+        """Count a call with `size` bytes from now on; 0: it is over."""
         cdef ServedConnection connection = call.connection
         cdef Py_ssize_t change = size - call.charge, record = 0
         if change == 0:
@@ -322,7 +322,7 @@ cdef class HeldPieces:
         self.hold(size)
 
     def hold(self, int64_t size):
-        """Count so many bytes from now on."""
+        """Count `size` bytes from now on."""
         cdef int64_t change = size - self.held
         if change and self.call is not None:
             self.held = size
@@ -330,7 +330,7 @@ cdef class HeldPieces:
             self._memory.count(change)
 
     def may_hold(self, int64_t size):
-        """Return whether the process has room for so many bytes; they alone always have it."""
+        """Return whether the process has room for `size` bytes; they alone always have it."""
         if self.call is None:
             return True
         # Below its bound the process takes one piece more: just under it nothing else would end the wait.
@@ -383,7 +383,7 @@ cdef class Room:
         return self.budget.lack_text(lack)
 
     def grow(self, Py_ssize_t size):
-        """Count an output that takes so many bytes from now on; return why there is no room for it, or None."""
+        """Count an output that takes `size` bytes from now on; return why there is no room for it, or None."""
         cdef int lack = 0
         if size + STATE_BYTES > self.size:
             lack = self._lack(size + STATE_BYTES)
@@ -420,7 +420,7 @@ cdef class Room:
         self.kept = 0
 
     cdef int _lack(self, int64_t size) except -1:
-        """Return the holder without room for so many bytes in all: LACK_NONE, or the connection, or the process."""
+        """Return the holder without room for `size` bytes in all: LACK_NONE, or the connection, or the process."""
         cdef MemoryBudget budget = self.budget
         cdef ServedConnection connection = self.connection
         cdef int64_t more = size - self.size, others = rooms_taken - self.size + rooms_kept - self.kept
@@ -473,15 +473,17 @@ cdef class Room:
         return 0
 
     cdef int _hold(self, int64_t held) except -1:
-        """Count so many bytes for the connection."""
+        """Count `held` bytes for the connection in place of those so far: of a message as stream data, else as requests."""
         global rooms_left
         cdef int64_t change = held - self.held
         self.held = held
         if self.size:
+            # During the decompression this is the part of its room that is not counted yet.
             rooms_left -= change
         if self.is_message:
             self.connection.stream_held += change
             return self.budget.count(change)
         if self.size:
+            # The connection has such a sum for its requests alone.
             self.connection.rooms_left -= change
         return self.budget._hold_requests(self.connection, change, 0)

@@ -25,7 +25,7 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def advance(coroutine: Coroutine[Any, Any, Any], step: Callable[[], Any], pause: object = None) -> Any:
-    """Take a step of a coroutine, `send` or `throw`; return what it returned, or `pause` if it awaits that.
+    """Advance a coroutine by `step`, its `send` or `throw`; return its result, or `pause` if it awaits that object.
 
     Raises:
         RuntimeError: the coroutine awaits something that needs a loop; the message names it.
@@ -42,6 +42,7 @@ def advance(coroutine: Coroutine[Any, Any, Any], step: Callable[[], Any], pause:
         return pause
     refusal = RuntimeError(f"{_path_of_wait(coroutine, awaited)} needs an event loop; {_RULE}")
     try:
+        # Raised inside the coroutine, so that its traceback shows the await; it comes out here unless it is caught.
         coroutine.throw(refusal)
     except StopIteration as end:
         return end.value

@@ -1,12 +1,13 @@
 """Kubernetes 1.21 and later: clients follow the EndpointSlices of a Service, no package is needed.
 
     api     requests to the apiserver: pages, watches, tokens
-    slices  which endpoints of slices count, and as which addresses
-    lookup  the list of a service: first a list, then a watch
+    slices  the endpoints of slices that may be called, and their addresses
+    lookup  the endpoints of services: a list, page by page, then a watch
 
-In a pod the apiserver and the credentials are those of the service account. Options: `server` for another one, with
-`token_file` (read again when it changes), `ca_file` and further ones of TLS, `allow_insecure`; `port` (name or number),
-`scheme` (`tcp` or `tls`), `family` (`ipv4` or `ipv6`: which address counts of a pod with two).
+In a pod the environment names the apiserver; token and CA are those of the service account. Options: `server` (another
+apiserver), `token` or `token_file`, which is read again when it changes, `allow_insecure`, and those of TLS
+(`registries/base/urls.py`); `port` (name or number), `scheme` (`tcp` or `tls`), `family` (`ipv4` or `ipv6`, for pods
+with an address of each).
 """
 
 import os

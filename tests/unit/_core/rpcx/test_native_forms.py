@@ -50,16 +50,16 @@ async def told(block: bytes, *, method: str = "metadata") -> Any:
 @pytest.mark.parametrize(
     ("block", "text"),
     [
-        (b"\0", "no length of a key fits into the 1 bytes left of the metadata"),
-        (b"\0\0\0", "no length of a key fits into the 3 bytes left of the metadata"),
-        (b"\0\0\0\2a", "a key of the metadata announces 2 bytes, 1 are left of it"),
-        (b"\0\0\0\1a", "no length of a value fits into the 0 bytes left of the metadata"),
-        (b"\0\0\0\1a\0\0\0", "no length of a value fits into the 3 bytes left of the metadata"),
-        (b"\0\0\0\1a\0\0\0\2b", "a value of the metadata announces 2 bytes, 1 are left of it"),
-        (b"\xff\xff\xff\xffa", "a key of the metadata announces 4294967295 bytes, 1 are left of it"),
+        (b"\0", "the length of a key takes 4 bytes, the metadata has 1 left"),
+        (b"\0\0\0", "the length of a key takes 4 bytes, the metadata has 3 left"),
+        (b"\0\0\0\2a", "a key announces 2 bytes, the metadata has 1 left"),
+        (b"\0\0\0\1a", "the length of a value takes 4 bytes, the metadata has 0 left"),
+        (b"\0\0\0\1a\0\0\0", "the length of a value takes 4 bytes, the metadata has 3 left"),
+        (b"\0\0\0\1a\0\0\0\2b", "a value announces 2 bytes, the metadata has 1 left"),
+        (b"\xff\xff\xff\xffa", "a key announces 4294967295 bytes, the metadata has 1 left"),
         (
             metadata_block({"a": "b"}) + b"\0\0\0\1",
-            "a key of the metadata announces 1 bytes, 0 are left of it",
+            "a key announces 1 bytes, the metadata has 0 left",
         ),
     ],
 )
