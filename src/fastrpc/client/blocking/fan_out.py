@@ -23,7 +23,7 @@ from fastrpc.rpc.scope import timeout
 if TYPE_CHECKING:
     from fastrpc._core.client.blocking_call import BlockingCall
 
-__all__ = ["BlockingFanOut"]
+__all__ = ["BlockingFanOut", "OutcomeQueue", "Running"]
 
 #: The most threads of one fan-out.
 MOST_THREADS = 64
