@@ -47,3 +47,21 @@ async def test_watchers_that_are_told_or_cancelled_leave_no_timer() -> None:
     found = await asyncio.gather(*waiting, return_exceptions=True)
     assert found[10:] == [(0, True)] * 10
     assert kept._giving_up == {}
+
+
+async def test_the_end_of_a_watcher_ends_each_of_its_waits() -> None:
+    kept = History()
+    end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    for revision in (1, 2):
+        waiting = asyncio.ensure_future(kept.changed("a/", None, end))
+        while kept.watchers == 0:
+            await asyncio.sleep(0)
+        kept.add([change(revision)])
+        assert await waiting == (revision - 1, True)
+    waiting = asyncio.ensure_future(kept.changed("a/", None, end))
+    while kept.watchers == 0:
+        await asyncio.sleep(0)
+    end.set_result(None)
+    assert await waiting == (2, False)
+    assert await kept.changed("a/", None, end) == (2, False)
+    assert kept._ends == {}

@@ -4,7 +4,6 @@ import asyncio
 import bisect
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from fastrpc.errors import CompactedError
@@ -46,6 +45,8 @@ class History:
         self._waiting: dict[str, set[_Waiter]] = {}
         # Those that give up in a certain second of the loop's time.
         self._giving_up: dict[int, tuple[set[_Waiter], asyncio.TimerHandle]] = {}
+        # The last waiter of each future that ends the waits of one watcher.
+        self._ends: dict[asyncio.Future[None], _Waiter] = {}
 
     @property
     def latest(self) -> int:
@@ -101,6 +102,9 @@ class History:
     ) -> tuple[int, bool]:
         """Wait for the next change of a key or prefix, or the end of the store.
 
+        Args:
+            end: ends the waits of one watcher once it is done; it has to be done in the end.
+
         Returns a revision before it, and True. False: so many seconds passed, or `end` is done, without one up to that
         revision. Later ones may have come since.
         """
@@ -115,9 +119,10 @@ class History:
         elif seconds is not None:
             second = math.ceil(loop.time() + seconds)
             self._give_up_in(loop, second, changed)
-        give_up = partial(self._give_up, (changed,))
         if end is not None:
-            end.add_done_callback(give_up)
+            if end not in self._ends:
+                end.add_done_callback(self._end_wait)
+            self._ends[end] = changed
         try:
             return await changed
         finally:
@@ -125,8 +130,6 @@ class History:
                 timer.cancel()
             if second:
                 self._stay_beyond(second, changed)
-            if end is not None:
-                end.remove_done_callback(give_up)
             waiting.discard(changed)
             if not waiting and self._waiting.get(watched) is waiting:
                 del self._waiting[watched]
@@ -149,7 +152,10 @@ class History:
     def _end_second(self, second: int) -> None:
         self._give_up(tuple(self._giving_up.pop(second)[0]))
 
-    def _give_up(self, waiters: Sequence[_Waiter], _: object = None) -> None:
+    def _end_wait(self, end: "asyncio.Future[None]") -> None:
+        self._give_up((self._ends.pop(end),))
+
+    def _give_up(self, waiters: Sequence[_Waiter]) -> None:
         for changed in waiters:
             if not changed.done():
                 # The waiting task goes on in another turn of the loop: a change in between is behind this revision.
