@@ -28,6 +28,32 @@ class Uncommitted:
         return change_size(self.change) if isinstance(self.change, ItemChange) else 0
 
 
+class _Commit:
+    """One commit that is under way or due. The cancel of one wait ends neither it nor the other waits."""
+
+    __slots__ = ("_is_kept", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_kept: bool | None = None
+        self._waiting: list[asyncio.Future[bool]] = []
+
+    async def settled(self) -> bool:
+        """Return whether its changes were kept, once that is known."""
+        if self._is_kept is not None:
+            return self._is_kept
+        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(ended)
+        return await ended
+
+    def end(self, is_kept: bool) -> None:
+        """Wake those that wait; only the first end counts."""
+        if self._is_kept is None:
+            self._is_kept = is_kept
+            for ended in self._waiting:
+                if not ended.done():
+                    ended.set_result(is_kept)
+
+
 class Commits:
     """Hands changes to a journal, in its thread, and committed ones to the history.
 
@@ -52,7 +78,7 @@ class Commits:
         # Changes that no commit has taken yet, and the result of the latest commit that is under way or due: whether
         # they are kept.
         self._pending: list[Uncommitted] = []
-        self._commit: asyncio.Future[bool] | None = None
+        self._commit: _Commit | None = None
         # Bytes of changes that are not committed.
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
@@ -88,7 +114,7 @@ class Commits:
     def add(self, changes: Iterable[Uncommitted]) -> None:
         """Hand changes to the next commit."""
         if not self._pending:
-            self._commit = asyncio.get_running_loop().create_future()
+            self._commit = _Commit()
         before = len(self._pending)
         self._pending.extend(changes)
         self._bytes += sum(one.size for one in self._pending[before:])
@@ -102,11 +128,7 @@ class Commits:
 
     async def settled(self) -> bool | None:
         """Return whether all changes so far were kept, once that is known; None: none was waiting."""
-        if (commit := self._commit) is None:
-            return None
-        # The wait of one call must not cancel the commit of all.
-        await asyncio.wait([commit])
-        return commit.result()
+        return None if self._commit is None else await self._commit.settled()
 
     async def _keep_committing(self) -> None:
         while self._pending:
@@ -115,8 +137,8 @@ class Commits:
             self._bytes -= sum(one.size for one in batch)
             # Those of the next commit end with this one if they were undone with it.
             for ended in (commit, None if self._pending else self._commit):
-                if ended is not None and not ended.done():
-                    ended.set_result(is_kept)
+                if ended is not None:
+                    ended.end(is_kept)
         self._commit = self._task = None
 
     async def _is_kept(self, batch: Sequence[Uncommitted]) -> bool:
