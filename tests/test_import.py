@@ -109,7 +109,6 @@ LOADED_BY_NAMES = {
         "fastrpc.client",
         "fastrpc.client.client",
         "fastrpc.client.fan_out",
-        "fastrpc.client.own_call",
         "fastrpc.client.refused_options",
         "fastrpc.config",
         "fastrpc.config.unknown_names",

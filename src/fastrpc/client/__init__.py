@@ -1,9 +1,9 @@
 """Clients: their connections, and the handling of failed attempts.
 
     client        `Client`: options, life and views;  refused_options: the right place of a misplaced option
+    parts         the objects that it consists of, and the checks that both kinds share
     call_runner   runs a call that needs a connection, interceptors, or more than one attempt;  stream_runner: a stream
-    attempting    picks, connects and attempts;  fan_out: at all endpoints at once;
-                  own_call: marks the errors of calls made here
+    attempting    picks, connects and attempts;  fan_out: at all endpoints at once
     plan          decides, for both clients and without I/O, what to dial, retire and check next;  endpoint_plan: of one
     pool          makes the connections of the plan: `dial_queue` orders the dials, `crowd` finds when one more helps;
                   gauges: their metrics;  placing: where attempts go

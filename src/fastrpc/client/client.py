@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from fastrpc._core.client.caller import Caller
 from fastrpc._core.client.caller_view import process_generation
 from fastrpc.client.fan_out import FanOut
-from fastrpc.client.own_call import own_call
 from fastrpc.client.refused_options import explain_options
 from fastrpc.first_use import PARTS
+from fastrpc.peers.outcomes import own_call
 from fastrpc.peers.stream_verbs import StreamVerbs
 from fastrpc.rpc.options import refuse_view
 

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
-from fastrpc.client.own_call import own_call
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError, NoEndpointError
-from fastrpc.peers.outcomes import give_turn
+from fastrpc.peers.outcomes import give_turn, own_call
 from fastrpc.rpc.reply import Reply
 
 __all__ = ["FanOut", "Method", "Outcomes", "P", "T", "checked_outcomes"]

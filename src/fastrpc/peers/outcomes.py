@@ -1,6 +1,8 @@
-"""Outcomes of calls: replies, the results of a batch, errors as interceptors see them."""
+"""Outcomes of calls: replies, the results of a batch, errors as interceptors see them, the mark of own errors."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any, cast
 
 from fastrpc._core.client.client_call import ClientCall
@@ -9,7 +11,7 @@ from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
-__all__ = ["batch_result", "give_turn", "note_failure", "reply_of", "status_of"]
+__all__ = ["batch_result", "give_turn", "note_failure", "own_call", "reply_of", "status_of"]
 
 
 def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
@@ -58,3 +60,16 @@ def batch_result(batch: ClientCall, values: list[Any]) -> list[Any]:
         ):
             raise value
     return values
+
+
+@contextlib.contextmanager
+def own_call() -> Iterator[None]:
+    """Mark errors as raised by a call of this process: a handler that lets one through did not mean it for its caller.
+
+    Attempts of calls mark their errors themselves; this context is for other awaits of a client.
+    """
+    try:
+        yield
+    except FastRPCError as error:
+        error._of_own_call = True
+        raise

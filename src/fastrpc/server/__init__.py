@@ -1,7 +1,7 @@
 """Servers: listeners and their connections, draining, registration.
 
     server          `Server`: its services, addresses, start and drain;  settings: checks of its settings
-    ownership       the process and the loop that it belongs to
+    parts           the objects that it consists of, and the process and the loop that it belongs to
     accepting       makes the session of a connection: proxies (`proxied`), TLS (`encryption`), protocol
     edges           judges addresses, before anything else of a connection
     detection       keeps a connection until its first bytes select a protocol

@@ -1,8 +1,11 @@
 """The parts of a server, whose modules the first one of a program imports."""
 
+import asyncio
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 from fastrpc._core.loop.polling import allowed_spin
 from fastrpc.config import ServerConfig
 from fastrpc.handlers.auth.access_options import Authenticate, Authorize
@@ -19,19 +22,18 @@ from fastrpc.server.admin.opening import Admin
 from fastrpc.server.ending import Ending
 from fastrpc.server.listening import Listening
 from fastrpc.server.offer import Offer
-from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption
 
-__all__ = ["ServerParts"]
+__all__ = ["Ownership", "ServerAssembly"]
 
 #: The frames between a warning of the constructor and the program: `Server` and the check of its arguments.
 _STACK_LEVEL = 4
 
 
-class ServerParts:
+class ServerAssembly:
     """The parts of one server; the arguments are those of `Server`."""
 
     def __init__(
@@ -67,3 +69,39 @@ class ServerParts:
             place = checked_place(place)
         if place is not None and registry is not None:
             self.offer.advertise_in(registry, place)
+
+
+class Ownership:
+    """Detects a server that is used in another process or on another loop than the one it was started on."""
+
+    def __init__(self) -> None:
+        # That of the last start; 0 before the first one.
+        self._process_id = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def take(self) -> None:
+        """Belong to this process and to the running loop."""
+        self._process_id, self._loop = os.getpid(), asyncio.get_running_loop()
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether the server was started in this process."""
+        return self._process_id == os.getpid()
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether the server was started before a fork: sockets and loop belong to the parent."""
+        return self._process_id not in (0, os.getpid())
+
+    def check_process(self) -> None:
+        """Raise RuntimeError after a fork."""
+        if self.is_of_parent:
+            raise RuntimeError("this Server was used before the fork; create it in the child")
+
+    def check_use(self, *, is_started: bool) -> None:
+        """Raise RuntimeError without a running loop, after a fork, and on another loop than that of the start."""
+        if asyncio._get_running_loop() is None:
+            raise no_loop("Server")
+        self.check_process()
+        if is_started and self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise wrong_loop("Server", self._loop, asyncio.get_running_loop())

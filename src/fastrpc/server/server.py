@@ -67,9 +67,11 @@ class Server:
         store: str | None = None,
     ) -> None:
         with PARTS:  # The first server imports most of its modules.
-            from fastrpc.server.parts import ServerParts
+            from fastrpc.server.parts import ServerAssembly
 
-            parts = ServerParts(config, interceptors, registry, authenticate, authorize, limits, place, store)
+            parts = ServerAssembly(
+                config, interceptors, registry, authenticate, authorize, limits, place, store
+            )
         self._sources = list(sources)
         self._config = parts.config
         self._access, self.admin = parts.access, parts.admin

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from fastrpc._core.client.blocking_caller import BlockingCaller
 from fastrpc.client.blocking.fan_out import BlockingFanOut
 from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
-from fastrpc.client.own_call import own_call
 from fastrpc.client.refused_options import explain_options
 from fastrpc.first_use import PARTS
+from fastrpc.peers.outcomes import own_call
 from fastrpc.rpc.options import refuse_view
 
 if TYPE_CHECKING:

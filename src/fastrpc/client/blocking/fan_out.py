@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from fastrpc.client.fan_out import Method, Outcomes, P, T, checked_outcomes
-from fastrpc.client.own_call import own_call
 from fastrpc.client.plan import FORK_LOOK_SECONDS
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Endpoint
+from fastrpc.peers.outcomes import own_call
 from fastrpc.rpc.scope import timeout
 
 if TYPE_CHECKING:
