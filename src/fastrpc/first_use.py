@@ -9,8 +9,8 @@ from typing import Any
 
 __all__ = ["PARTS", "import_parts", "names_on_first_use"]
 
-#: Held by the constructors of clients and servers, the first of which import the modules of their parts. A fork waits
-#: for it: its child would find the locks of half-imported modules held by a thread that it does not have.
+#: Held by the constructors of `Client`, `SyncClient` and `Server`: the first ones import the modules of their parts. A
+#: fork waits for it: its child would find the locks of half-imported modules held by a thread that it does not have.
 PARTS = threading.RLock()
 os.register_at_fork(before=PARTS.acquire, after_in_parent=PARTS.release, after_in_child=PARTS.release)
 

@@ -52,7 +52,7 @@ class DealtRun:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker which files are those of the others."""
-        number = int(node.workerinput["workerid"].removeprefix("gw"))
+        number = int(node.workerinput["workerid"].removeprefix("gw")) % len(self._hands)
         node.workerinput["others"] = sorted(set(self._files) - self._hands[number])
         node.workerinput["takes_rest"] = number == 0
 
@@ -67,7 +67,7 @@ class DealtRun:
             self._lost.append(f"{node.gateway.id}: {error}")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
+    def pytest_runtest_logstart(self) -> None:
         """Set the count before a test's progress is shown, and before the end, where 0 would be a failure."""
         self.session.testscollected = self._collected
 
@@ -102,10 +102,10 @@ class DealtFiles:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out the tests of files that the command line names, which pytest collects in any case."""
-        own = [item for item in items if self._is_own(item.path.resolve())]
-        if len(own) < len(items):
-            config.hook.pytest_deselected(items=[item for item in items if item not in set(own)])
-            items[:] = own
+        own = {item: self._is_own(item.path.resolve()) for item in items}
+        if not all(own.values()):
+            config.hook.pytest_deselected(items=[item for item in items if not own[item]])
+            items[:] = [item for item in items if own[item]]
 
     def _is_own(self, path: Path) -> bool:
         is_dealt = path.is_relative_to(TESTS) and path.match("test_*.py")

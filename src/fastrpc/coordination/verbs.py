@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from fastrpc._core.calls.call import scope_deadline
 from fastrpc.errors import StoreError
@@ -25,51 +25,41 @@ async def finish(
 
     Args:
         verb: names it in the error.
-        ends_in_time: whether an attempt ends within the time by itself, as `StoreLimits.ends_in_time`.
+        ends_in_time: whether an attempt ends within the time by itself, see `StoreLimits.ends_in_time`.
 
     Raises:
         StoreError: the store refuses it, or the time is over; `processed` is "unknown" if a write may have arrived.
     """
+    left = seconds_left()
+    seconds = PATIENCE_SECONDS if left is None else left
     if not ends_in_time:
-        return await _finish(verb, work, writes, PATIENCE_SECONDS, None)
+        return await _repeat(verb, work, writes, seconds, seconds, None)
     # A timer of the loop takes longer than the other work of the client for a call.
     began = time.monotonic()
     try:
         return await work()
     except StoreError as error:
-        spent = time.monotonic() - began
-        if error.status is Status.DEADLINE_EXCEEDED:
-            raise _overdue(verb, spent, "", error.processed if writes else "no") from error
         if not _may_repeat(error, writes):
+            _check_overdue(verb, error, writes, seconds)
             raise
         failure = error
-    return await _finish(verb, work, writes, max(PATIENCE_SECONDS - spent, 0.0), failure)
+    left = max(seconds - (time.monotonic() - began), 0.0)
+    return await _repeat(verb, work, writes, seconds, left, failure)
 
 
-def _may_repeat(error: StoreError, writes: bool) -> bool:
-    return error.retryable and (not writes or error.processed == "no")
-
-
-def _overdue(
-    verb: str, seconds: float, reason: str, processed: Literal["no", "yes", "unknown"]
-) -> StoreError:
-    return StoreError(
-        f"{verb} did not end within {seconds:.3g} s{reason}",
-        status=Status.DEADLINE_EXCEEDED,
-        processed=processed,
-    )
-
-
-async def _finish(
-    verb: str, work: Callable[[], Awaitable[T]], writes: bool, patience: float, failure: StoreError | None
+async def _repeat(
+    verb: str,
+    work: Callable[[], Awaitable[T]],
+    writes: bool,
+    seconds: float,
+    left: float,
+    failure: StoreError | None,
 ) -> T:
-    """Do the same with a timer; `failure` is the error of an attempt already made."""
-    left = seconds_left()
-    seconds = patience if left is None else left
+    """Attempt a verb until its time is over: `left` of `seconds`; `failure` is the error of an attempt already made."""
     is_under_way = False
     wait = pauses()
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with asyncio.timeout(left) as limit:
             while True:
                 if failure is not None:
                     await asyncio.sleep(wait())
@@ -79,14 +69,33 @@ async def _finish(
                 except StoreError as error:
                     is_under_way = False
                     if not _may_repeat(error, writes):
+                        _check_overdue(verb, error, writes, seconds)
                         raise
                     failure = error
     except TimeoutError:
         if not limit.expired():
             raise
         reason = "" if failure is None else f": {failure.message}"
-        processed: Literal["no", "unknown"] = "unknown" if writes and is_under_way else "no"
-        raise _overdue(verb, seconds, reason, processed) from failure
+        raise StoreError(
+            f"{verb} did not end within {seconds:.3g} s{reason}",
+            status=Status.DEADLINE_EXCEEDED,
+            processed="unknown" if writes and is_under_way else "no",
+        ) from failure
+
+
+def _may_repeat(error: StoreError, writes: bool) -> bool:
+    return error.retryable and (not writes or error.processed == "no")
+
+
+def _check_overdue(verb: str, error: StoreError, writes: bool, seconds: float) -> None:
+    """Raise the error of a verb whose attempt ended by itself at its deadline; do nothing for other errors."""
+    if error.status is Status.DEADLINE_EXCEEDED:
+        raise StoreError(
+            f"{verb} did not end within {seconds:.3g} s: {error.message}",
+            status=Status.DEADLINE_EXCEEDED,
+            processed=error.processed if writes else "no",
+            retryable=error.retryable,
+        ) from error
 
 
 def seconds_left() -> float | None:

@@ -199,7 +199,7 @@ class StoreLimits:
     #: Whether values are UTF-8.
     is_text: bool = False
 
-    #: Whether a request ends by itself at the deadline of its caller, or after 5 s.
+    #: Whether a request ends by itself at the deadline of its caller, and after 5 s at the latest.
     ends_in_time: bool = False
 
     #: Whether no key lies below another one: beside `shop/limits` there is no `shop`.
@@ -210,8 +210,8 @@ class StoreBackend(Protocol):
     """A store with one revision for all keys: a whole number that rises with each change. For one event loop.
 
     Reads return what is committed. `processed` of a StoreError is "no" if the store did nothing; `retryable` says that
-    the same request may succeed within seconds. Nothing here repeats a request or ends it by itself: callers cancel it
-    at their deadline. Keys, prefixes, transactions and leases are checked by the functions of this module.
+    the same request may succeed within seconds. Nothing here repeats a request. Callers cancel it at their deadline,
+    unless its store `ends_in_time`. The functions of this module check keys, prefixes, transactions and leases.
     """
 
     @property

@@ -65,3 +65,10 @@ async def test_the_end_of_a_watcher_ends_each_of_its_waits() -> None:
     assert await waiting == (2, False)
     assert await kept.changed("a/", None, end) == (2, False)
     assert kept._ends == {}
+
+
+async def test_a_wait_without_a_sound_time_leaves_no_watcher() -> None:
+    kept = History()
+    with pytest.raises(ValueError, match="NaN"):
+        await kept.changed("a/", float("nan"))
+    assert kept.watchers == 0

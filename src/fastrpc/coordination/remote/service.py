@@ -238,7 +238,7 @@ class StoreService(HealthSource):
         self._check("read_keys", watched)
         with draining() as drain, _TOLD:
             check_watched(watched)
-            wait = min(max(wait_seconds, 0.0), LONGEST_WAIT_SECONDS)
+            wait = min(wait_seconds if wait_seconds > 0 else 0.0, LONGEST_WAIT_SECONDS)
             found = ChangeBatch(*await self._store.next_changes(watched, after, wait, drain))
         self._check("read_keys", watched)
         return found

@@ -126,9 +126,10 @@ class Commits:
         """Whether a commit is under way or due."""
         return self._commit is not None
 
-    async def settled(self) -> bool | None:
-        """Return whether all changes so far were kept, once that is known; None: none was waiting."""
-        return None if self._commit is None else await self._commit.settled()
+    async def settled(self) -> bool:
+        """Return whether all changes so far were kept, once that is known; one of them `is_waiting`."""
+        assert self._commit is not None
+        return await self._commit.settled()
 
     async def _keep_committing(self) -> None:
         while self._pending:

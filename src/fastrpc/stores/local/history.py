@@ -15,7 +15,7 @@ __all__ = ["History", "HistoryObserver", "change_size", "is_watched"]
 _CHANGES: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: Watchers that wait for so many seconds or longer share the timers of their loop: they may wait a second more.
+#: Watchers that wait for so many seconds or longer share the timers of their loop: they may give up a second earlier.
 _LONG_SECONDS: Final = 10.0
 
 #: Gets a revision, and whether a change follows it.
@@ -110,15 +110,15 @@ class History:
         """
         loop = asyncio.get_running_loop()
         changed: _Waiter = loop.create_future()
-        waiting = self._waiting.setdefault(watched, set())
-        waiting.add(changed)
         # A change wakes thousands: each waits for one future, without a task, and for long without a timer of its own.
         timer, second = None, 0
         if seconds is not None and seconds < _LONG_SECONDS:
             timer = loop.call_later(seconds, self._give_up, (changed,))
         elif seconds is not None:
-            second = math.ceil(loop.time() + seconds)
+            second = math.floor(loop.time() + seconds)
             self._give_up_in(loop, second, changed)
+        waiting = self._waiting.setdefault(watched, set())
+        waiting.add(changed)
         if end is not None:
             if end not in self._ends:
                 end.add_done_callback(self._end_wait)

@@ -115,6 +115,7 @@ class LocalStore:
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
         """Return the item of a key; `stale` changes nothing here."""
         check_key(key)
+        # As `_read`, without an object for each of the most frequent requests.
         while True:
             found = self.content.items.get(key)
             if await self.settled():
