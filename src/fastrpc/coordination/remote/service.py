@@ -247,7 +247,7 @@ class StoreService(HealthSource):
     async def watch(self, watched: str, after: int | None = None) -> AsyncIterator[ChangeBatch]:
         """Yield changes of a key or prefix after a revision, None for the present one; first none of them.
 
-        After 15 s without a change a message without changes shows that the store is alive. The stream ends with
+        A message without changes, after at most 15 s without one, shows that the store is alive. The stream ends with
         UNAVAILABLE when its connection drains.
         """
         reached = self._store.revision if after is None else after

@@ -187,7 +187,8 @@ class LocalStore:
     ) -> tuple[Sequence[ItemChange], int]:
         """Wait for changes after a revision; return some of them, whole revisions, and the revision that they reach.
 
-        After so many seconds without one, or once `end` is done, it returns no change, and the latest revision.
+        After `seconds` without one, a long wait up to a second earlier, or once `end` is done, it returns no change and
+        the latest revision.
 
         Raises:
             CompactedError, StoreError: as in `watch`.
