@@ -1,7 +1,12 @@
 """fastrpc's streams through its public API: the service, and the streams of both clients."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any
 
 import fastrpc
@@ -9,6 +14,10 @@ from bench.compare.stream_load import AsyncStreams, BlockingStreams
 from bench.compare.workloads import Workload
 
 __all__ = ["FastRPCBlockingStreams", "FastRPCStreams", "Streams"]
+
+#: One thread that sends by `send_many` and receives in turn receives when more messages than this are under way: one
+#: more batch still fits into a stream's first window of 64 KiB, so that neither side waits for the other for ever.
+MOST_AHEAD = 768
 
 
 @fastrpc.service("streams")
@@ -81,8 +90,35 @@ class FastRPCBlockingStreams(BlockingStreams):
     def receive(self, count: int) -> AbstractContextManager[Iterator[Any]]:
         return self._client.stream(Streams.receive, count, self._size)
 
-    def send(self, messages: Iterator[Any]) -> int:
+    def send(self, messages: Iterable[Any]) -> int:
         return self._client.call(Streams.send, messages)
 
-    def exchange(self, messages: Iterator[Any]) -> AbstractContextManager[Iterator[Any]]:
+    def exchange(self, messages: Iterable[Any]) -> AbstractContextManager[Iterator[Any]]:
         return self._client.stream(Streams.exchange, messages)
+
+    def send_many(self, batches: Iterator[Sequence[Any]]) -> int:
+        with self._client.open(Streams.send) as stream:
+            for batch in batches:
+                stream.send_many(batch)
+            stream.end()
+            for _ in stream:
+                pass  # It has no messages, but an end.
+            return stream.reply.value
+
+    @contextmanager
+    def exchange_many(self, batches: Iterator[Sequence[Any]]) -> Iterator[Iterator[Any]]:
+        with self._client.open(Streams.exchange) as stream:
+            yield _echoes(stream, batches)
+
+
+def _echoes(stream: fastrpc.SyncStream[bytes, bytes], batches: Iterator[Sequence[Any]]) -> Iterator[Any]:
+    """Yield the echoes of batches in one thread, which sends a batch when few of its messages are under way."""
+    ahead = 0
+    for batch in batches:
+        stream.send_many(batch)
+        ahead += len(batch)
+        while ahead > MOST_AHEAD:
+            yield stream.receive()
+            ahead -= 1
+    stream.end()
+    yield from stream

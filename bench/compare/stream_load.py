@@ -5,12 +5,13 @@ A first, short stream is checked: each message, how many there are, and that it 
 - a server stream is read without an end, and left when the window is over;
 - a client stream is fed without a pause until the window is over, then ended. The window closes with its answer,
   the number of bytes that the server took: messages that wait in buffers count with the time they take;
-- both ways, messages are sent without a pause until the window is over. Echoes count, and all must come.
+- both ways, messages are sent without a pause until the window is over. Echoes count, and all must come;
+- lists are streams of `LISTED_MESSAGES`, one after the other until the window is over.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
@@ -26,6 +27,12 @@ ENDLESS = 2**40
 
 #: Messages of the stream that is checked.
 CHECKED_MESSAGES = 100
+
+#: Messages of each call that sends many.
+MANY_MESSAGES = 512
+
+#: Messages of each stream that is a list.
+LISTED_MESSAGES = 20_000
 
 
 class _Streams:
@@ -67,12 +74,20 @@ class BlockingStreams(_Streams):
         """Open a server stream of so many messages; leaving the block ends it."""
         raise NotImplementedError
 
-    def send(self, messages: Iterator[Any]) -> int:
+    def send(self, messages: Iterable[Any]) -> int:
         """Send a client stream to its end; return how many bytes of payload the server took."""
         raise NotImplementedError
 
-    def exchange(self, messages: Iterator[Any]) -> AbstractContextManager[Iterator[Any]]:
+    def exchange(self, messages: Iterable[Any]) -> AbstractContextManager[Iterator[Any]]:
         """Open a stream both ways that gives back each message."""
+        raise NotImplementedError
+
+    def send_many(self, batches: Iterator[Sequence[Any]]) -> int:
+        """Send a client stream whose messages are there in batches; return how many bytes the server took."""
+        raise NotImplementedError
+
+    def exchange_many(self, batches: Iterator[Sequence[Any]]) -> AbstractContextManager[Iterator[Any]]:
+        """Open a stream both ways whose messages are there in batches."""
         raise NotImplementedError
 
 
@@ -93,7 +108,7 @@ class _Window:
     def __init__(self, order: LoadOrder, tally: _Tally) -> None:
         self._clocks = ProcessorClocks(order.server_processes)
         self._tally = tally
-        self.counts_sent = WORKLOADS[order.workload].operation == "client_stream"
+        self.counts_sent = WORKLOADS[order.workload].operation.startswith("client_stream")
 
     def read(self) -> Reading:
         return self._clocks.read(self._counted())
@@ -310,6 +325,73 @@ def _blocking_until_over(streams: BlockingStreams, tally: _Tally, payload: bytes
         tally.sent += 1
 
 
+def _check_blocking_send_many(streams: BlockingStreams, workload: Workload) -> None:
+    built = [streams.build(payload) for payload in _numbered(workload.payload)]
+    taken = streams.send_many(iter((built[:50], built[50:])))
+    _expect(workload, CHECKED_MESSAGES * workload.payload_bytes, taken)
+
+
+def _load_blocking_send_many(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
+    taken = streams.send_many(_batches_until_over(streams, tally, workload.payload))
+    if not tally.is_over:
+        raise _ended_early(workload)
+    _expect(workload, tally.sent * workload.payload_bytes, taken)
+
+
+def _check_blocking_exchange_many(streams: BlockingStreams, workload: Workload) -> None:
+    payloads = _numbered(workload.payload)
+    built = [streams.build(payload) for payload in payloads]
+    with streams.exchange_many(iter((built[:50], built[50:]))) as echoes:
+        received = [streams.plain(echo) for echo in echoes]
+    _expect(workload, payloads, received)
+
+
+def _load_blocking_exchange_many(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
+    with streams.exchange_many(_batches_until_over(streams, tally, workload.payload)) as echoes:
+        for _ in echoes:
+            tally.received += 1
+    if not tally.is_over:
+        raise _ended_early(workload)
+    _expect(workload, tally.sent, tally.received)
+
+
+def _batches_until_over(streams: BlockingStreams, tally: _Tally, payload: bytes) -> Iterator[Sequence[Any]]:
+    build = streams.build
+    while not tally.is_over:
+        yield [build(payload) for _ in range(MANY_MESSAGES)]
+        tally.sent += MANY_MESSAGES
+
+
+def _check_blocking_send_list(streams: BlockingStreams, workload: Workload) -> None:
+    taken = streams.send([streams.build(payload) for payload in _numbered(workload.payload)])
+    _expect(workload, CHECKED_MESSAGES * workload.payload_bytes, taken)
+
+
+def _load_blocking_send_lists(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
+    build, payload = streams.build, workload.payload
+    while not tally.is_over:
+        taken = streams.send([build(payload) for _ in range(LISTED_MESSAGES)])
+        _expect(workload, LISTED_MESSAGES * workload.payload_bytes, taken)
+        tally.sent += LISTED_MESSAGES
+
+
+def _check_blocking_exchange_list(streams: BlockingStreams, workload: Workload) -> None:
+    payloads = _numbered(workload.payload)
+    with streams.exchange([streams.build(payload) for payload in payloads]) as echoes:
+        received = [streams.plain(echo) for echo in echoes]
+    _expect(workload, payloads, received)
+
+
+def _load_blocking_exchange_lists(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
+    build, payload = streams.build, workload.payload
+    while not tally.is_over:
+        before = tally.received
+        with streams.exchange([build(payload) for _ in range(LISTED_MESSAGES)]) as echoes:
+            for _ in echoes:
+                tally.received += 1
+        _expect(workload, LISTED_MESSAGES, tally.received - before)
+
+
 _BLOCKING: Mapping[
     str,
     tuple[
@@ -319,5 +401,9 @@ _BLOCKING: Mapping[
 ] = {
     "server_stream": (_check_blocking_receive, _load_blocking_receive),
     "client_stream": (_check_blocking_send, _load_blocking_send),
+    "client_stream_many": (_check_blocking_send_many, _load_blocking_send_many),
+    "client_stream_list": (_check_blocking_send_list, _load_blocking_send_lists),
     "both_ways": (_check_blocking_exchange, _load_blocking_exchange),
+    "both_ways_many": (_check_blocking_exchange_many, _load_blocking_exchange_many),
+    "both_ways_list": (_check_blocking_exchange_list, _load_blocking_exchange_lists),
 }

@@ -42,9 +42,19 @@ CallOperation = Literal[
 #: server_stream_many: the client takes all that are ready at once, for engines that have such a call ·
 #: server_stream_def: the generator is a plain function in a thread ·
 #: client_stream: the client's iterator yields messages, the server iterates over them and answers once ·
-#: both_ways: the server yields every message that it receives.
+#: both_ways: the server yields every message that it receives ·
+#: client_stream_many, both_ways_many: the client sends hundreds of messages at once, where an engine can ·
+#: client_stream_list, both_ways_list: the messages of a stream are a list; one stream follows the other.
 StreamOperation = Literal[
-    "server_stream", "server_stream_many", "server_stream_def", "client_stream", "both_ways"
+    "server_stream",
+    "server_stream_many",
+    "server_stream_def",
+    "client_stream",
+    "client_stream_many",
+    "client_stream_list",
+    "both_ways",
+    "both_ways_many",
+    "both_ways_list",
 ]
 
 #: http_record: the typed record as JSON, by POST · http_hello: a text, by GET ·
@@ -216,6 +226,17 @@ _SERVER_STREAM = _stream("server_stream", "server stream")
 _CLIENT_STREAM = _stream("client_stream", "client stream")
 _BOTH_WAYS = _stream("both_ways", "both ways, an echo of each message")
 
+
+def _at_once(stream: Workload, suffix: str, way: str) -> Workload:
+    """Return a stream whose messages the blocking client has already: its generators send each one at once."""
+    return _stream(
+        f"{stream.name}_{suffix}",  # type: ignore[arg-type]
+        f"{stream.title.removesuffix(', 32 B')} {way}",
+        stand_in=stream.name,
+        only_peers=("fastrpc_blocking",),
+    )
+
+
 _STREAMS = (
     _SERVER_STREAM,
     _stream(
@@ -233,8 +254,12 @@ _STREAMS = (
     _large(_SERVER_STREAM),
     _CLIENT_STREAM,
     _large(_CLIENT_STREAM),
+    _at_once(_CLIENT_STREAM, "many", "by `send_many()`"),
+    _at_once(_CLIENT_STREAM, "list", "from a list"),
     _BOTH_WAYS,
     _large(_BOTH_WAYS),
+    _at_once(_BOTH_WAYS, "many", "by `send_many()`"),
+    _at_once(_BOTH_WAYS, "list", "from a list"),
 )
 
 #: Calls in a second, and who keeps that up where each side has one core. The highest rate is half of what tarpc reaches

@@ -1,9 +1,10 @@
 """The load of streams against streams made here, right and wrong ones."""
 
 import asyncio
+import itertools
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -124,14 +125,20 @@ class InThread(BlockingStreams):
             yield _stepped(runner, runner.run(manager.__aenter__()))
             runner.run(manager.__aexit__(None, None, None))
 
-    def send(self, messages: Iterator[Any]) -> int:
+    def send(self, messages: Iterable[Any]) -> int:
         return asyncio.run(self._streams.send(_unstepped(messages)))
 
     @contextmanager
-    def exchange(self, messages: Iterator[Any]) -> Iterator[Iterator[Any]]:
+    def exchange(self, messages: Iterable[Any]) -> Iterator[Iterator[Any]]:
         with asyncio.Runner() as runner:
             manager = self._streams.exchange(_unstepped(messages))
             yield _stepped(runner, runner.run(manager.__aenter__()))
+
+    def send_many(self, batches: Iterator[Sequence[Any]]) -> int:
+        return self.send(itertools.chain.from_iterable(batches))
+
+    def exchange_many(self, batches: Iterator[Sequence[Any]]) -> AbstractContextManager[Iterator[Any]]:
+        return self.exchange(itertools.chain.from_iterable(batches))
 
 
 def _stepped(runner: asyncio.Runner, messages: AsyncIterator[Any]) -> Iterator[Any]:
@@ -142,13 +149,16 @@ def _stepped(runner: asyncio.Runner, messages: AsyncIterator[Any]) -> Iterator[A
         yield message
 
 
-async def _unstepped(messages: Iterator[Any]) -> AsyncIterator[Any]:
+async def _unstepped(messages: Iterable[Any]) -> AsyncIterator[Any]:
     for message in messages:
         yield message
 
 
 OPERATIONS = ("server_stream", "server_stream_many", "server_stream_def", "client_stream", "both_ways")
-BLOCKING = ("server_stream", "client_stream", "both_ways")
+#: One stream for the whole window, and streams of lists one after the other.
+BLOCKING_ENDLESS = ("server_stream", "client_stream", "client_stream_many", "both_ways", "both_ways_many")
+BLOCKING_LISTS = ("client_stream_list", "both_ways_list")
+BLOCKING = BLOCKING_ENDLESS + BLOCKING_LISTS
 
 
 @pytest.mark.parametrize("workload", OPERATIONS)
@@ -228,10 +238,17 @@ def test_a_wrong_answer_to_the_blocking_check_ends_the_load(workload: str, fault
         drive_blocking_stream(InThread(workload, fault, is_checked=True), order_for(workload))
 
 
-@pytest.mark.parametrize("workload", BLOCKING)
+@pytest.mark.parametrize("workload", BLOCKING_ENDLESS)
 def test_a_blocking_stream_that_ends_early_ends_the_load(workload: str) -> None:
     with pytest.raises(WrongAnswerError, match="before the window was over"):
         drive_blocking_stream(InThread(workload, "short"), order_for(workload))
+
+
+@pytest.mark.parametrize("workload", BLOCKING_LISTS)
+@pytest.mark.parametrize("fault", ["wrong", "short"])
+def test_a_list_of_which_messages_are_lost_ends_the_load(workload: str, fault: str) -> None:
+    with pytest.raises(WrongAnswerError, match=f"{workload}: expected"):
+        drive_blocking_stream(InThread(workload, fault), order_for(workload))
 
 
 @pytest.mark.parametrize("workload", BLOCKING)

@@ -231,7 +231,16 @@ def _async_operation(clients: list[fastrpc.Client], workload: Workload) -> Async
 class FastRPCBlocking(_Serving, BlockingClient):
     """Blocking client, shared by the calling threads; the server stays on an event loop."""
 
-    operations = (*_Serving.operations, "server_stream", "client_stream", "both_ways")
+    operations = (
+        *_Serving.operations,
+        "server_stream",
+        "client_stream",
+        "client_stream_many",
+        "client_stream_list",
+        "both_ways",
+        "both_ways_many",
+        "both_ways_list",
+    )
 
     @contextmanager
     def connected(self, address: str, workload: Workload) -> Iterator[Callable[[], BlockingOperation]]:

@@ -1,6 +1,6 @@
 """gRPC's own blocking Python stack: a thread per caller on one channel, handlers in a thread pool."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,12 +86,12 @@ class GrpcStreams(BlockingStreams):
         finally:
             call.cancel()
 
-    def send(self, messages: Iterator[Any]) -> int:
-        return int(self._stub.Send(messages).size)
+    def send(self, messages: Iterable[Any]) -> int:
+        return int(self._stub.Send(iter(messages)).size)
 
     @contextmanager
-    def exchange(self, messages: Iterator[Any]) -> Iterator[Iterator[Any]]:
-        yield self._stub.Exchange(messages)
+    def exchange(self, messages: Iterable[Any]) -> Iterator[Iterator[Any]]:
+        yield self._stub.Exchange(iter(messages))
 
 
 class GrpcSync(BlockingServer, BlockingClient):
