@@ -305,8 +305,8 @@ class Journal(Protocol):
 
     def close(self) -> None: ...
 
-    def is_full(self, waiting_bytes: int) -> bool:
-        """Return whether there is no room for items beside changes of so many bytes; any thread may ask."""
+    def room(self) -> int:
+        """Return for how many bytes of keys and values there is room; below 0: for none. Any thread may ask."""
 
 
 def check_key(key: str) -> None:

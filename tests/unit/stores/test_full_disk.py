@@ -143,6 +143,32 @@ async def test_lease_whose_end_has_no_room_begins_anew(
     assert await store.get("k") is None
 
 
+async def test_room_is_asked_once_for_each_commit_and_by_each_write_while_the_disk_is_full(
+    store: LocalStore, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, room = 0, 10 * len(LONG)
+
+    def look() -> int:
+        nonlocal looks
+        looks += 1
+        return room
+
+    monkeypatch.setattr(disk, "room", look)
+    disk.spare = None
+    await asyncio.gather(*(store.put(f"k/{number}", b"1") for number in range(5)))
+    # The first write begins a commit, the others are the next one.
+    assert looks <= 2
+    room = 0
+    for attempt in range(3):
+        before = looks
+        with pytest.raises(StoreError) as caught:
+            await store.put("k", b"1")
+        assert is_full_disk(caught.value)
+        assert looks == before + 1, attempt
+    room = 10 * len(LONG)
+    assert await store.put("k", b"1") == 6
+
+
 async def test_bytes_that_wait_for_their_commit_take_room(
     store: LocalStore, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,8 @@ class Commits:
         self._commit: _Commit | None = None
         # Bytes of changes that are not committed.
         self._bytes = 0
+        # The room of the journal when it was last asked, which was since the latest commit; None: it has to be asked.
+        self._room: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
 
@@ -108,8 +110,17 @@ class Commits:
         return closing
 
     def is_full(self, size: int) -> bool:
-        """Return whether there is no room for so many bytes beside those that wait for their commit."""
-        return self._journal.is_full(self._bytes + size)
+        """Return whether there is no room for so many bytes beside those that wait for their commit.
+
+        The journal is asked once for each commit, not for each write. While it is full each write asks again.
+        """
+        needed = self._bytes + size
+        if self._room is None or self._room < needed:
+            self._room = self._journal.room()
+        if self._room >= needed:
+            return False
+        self._room = None
+        return True
 
     def add(self, changes: Iterable[Uncommitted]) -> None:
         """Hand changes to the next commit."""
@@ -136,6 +147,7 @@ class Commits:
             batch, self._pending, commit = self._pending, [], self._commit
             is_kept = not self._is_over and await self._is_kept(batch)
             self._bytes -= sum(one.size for one in batch)
+            self._room = None
             # Those of the next commit end with this one if they were undone with it.
             for ended in (commit, None if self._pending else self._commit):
                 if ended is not None:

@@ -134,9 +134,9 @@ class SqliteJournal:
             os.close(self._claim)
             self._claim = None
 
-    def is_full(self, waiting_bytes: int) -> bool:
+    def room(self) -> int:
         disk = os.statvfs(self._folder)
-        return disk.f_bavail * disk.f_frsize < _FREE_BYTES + _COPIES * waiting_bytes
+        return (disk.f_bavail * disk.f_frsize - _FREE_BYTES) // _COPIES
 
     def file_bytes(self) -> int:
         """Return the size of the file and its log; any thread may ask."""
