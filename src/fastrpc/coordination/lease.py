@@ -80,7 +80,8 @@ class StoreLease:
         if self.id or task is None:
             cause = "was entered before; make another one" if self.id else "must be entered in a task"
             raise RuntimeError(f"{self._owner} {cause}")
-        self.id = await finish(f"lease of {self._owner}", self._make, writes=True)
+        in_time = self._backend.limits.ends_in_time
+        self.id = await finish(f"lease of {self._owner}", self._make, writes=True, ends_in_time=in_time)
         if not self.is_valid:
             # It took too long to make. The task runs: before Python 3.13 it could not take back its own cancellation.
             self._lost = self._reason()

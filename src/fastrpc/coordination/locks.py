@@ -104,8 +104,7 @@ class Lock:
         await self.lease.__aenter__()
         contenders().add(self)
         try:
-            self.token = await finish(f"wait for {self._folder[:-1]}", self._queue, writes=True)
-            await self._wait_for_turn()
+            await self._wait_for_turn(*await self._queue())
         except BaseException as error:
             contenders().discard(self)
             await self.lease.__aexit__(type(error), error, error.__traceback__)
@@ -139,11 +138,33 @@ class Lock:
     def _key(self) -> str:
         return self._folder + self.lease.id
 
-    async def _queue(self) -> int:
-        return await self._backend.put(self._key, self._value, expect=0, lease=self.lease.id)
+    async def _queue(self) -> tuple[list[Item[bytes]], int]:
+        """Make the own item; return what `_look` returns."""
+        if not self._backend.limits.in_order:
+            self.token = await self._put()
+            return await self._look()
+        # Most locks are free: the list does not wait for the answer that the item was made.
+        listing = asyncio.create_task(_contenders(self._backend, self._folder))
+        try:
+            self.token = await self._put()
+            items, revision = await listing
+        except BaseException:
+            listing.cancel()
+            await asyncio.gather(listing, return_exceptions=True)
+            raise
+        if revision < self.token:
+            # It was read before the item was made.
+            return await self._look()
+        return self._ahead_of(items, revision)
 
-    async def _wait_for_turn(self) -> None:
-        ahead, revision = await self._look()
+    async def _put(self) -> int:
+        def put() -> Awaitable[int]:
+            return self._backend.put(self._key, self._value, expect=0, lease=self.lease.id)
+
+        in_time = self._backend.limits.ends_in_time
+        return await finish(f"wait for {self._folder[:-1]}", put, writes=True, ends_in_time=in_time)
+
+    async def _wait_for_turn(self, ahead: list[Item[bytes]], revision: int) -> None:
         left = seconds_left()
         bounds = [seconds for seconds in (self._wait, left) if seconds is not None]
         try:
@@ -172,7 +193,9 @@ class Lock:
 
     async def _look(self) -> tuple[list[Item[bytes]], int]:
         """Return the items before the own one, and the revision after which they may have changed."""
-        items, revision = await _contenders(self._backend, self._folder)
+        return self._ahead_of(*await _contenders(self._backend, self._folder))
+
+    def _ahead_of(self, items: list[Item[bytes]], revision: int) -> tuple[list[Item[bytes]], int]:
         if not any(item.key == self._key for item in items):
             raise LockLostError(f"{self._folder[:-1]} was lost before it was held: its item has ended")
         return [item for item in items if item.created < self.token], revision
@@ -295,7 +318,11 @@ async def _contenders(backend: StoreBackend, folder: str) -> tuple[list[Item[byt
     revision: int | None = None
     after = ""
     while True:
-        page = await finish(f"list of {folder!r}", lambda after=after: backend.list(folder, after=after))  # type: ignore[misc]
+        page = await finish(
+            f"list of {folder!r}",
+            lambda after=after: backend.list(folder, after=after),  # type: ignore[misc]
+            ends_in_time=backend.limits.ends_in_time,
+        )
         # An item that ends between two pages is a change after the first one.
         revision = page.revision if revision is None else revision
         items += [item for item in page.items if "/" not in item.key[len(folder) :]]

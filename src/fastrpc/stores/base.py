@@ -202,6 +202,9 @@ class StoreLimits:
     #: Whether a request ends by itself at the deadline of its caller, and after 5 s at the latest.
     ends_in_time: bool = False
 
+    #: Whether requests usually take effect in the order in which they were made. It saves a wait, and a user checks it.
+    in_order: bool = False
+
     #: Whether no key lies below another one: beside `shop/limits` there is no `shop`.
     is_tree: bool = False
 

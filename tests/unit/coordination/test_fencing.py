@@ -10,7 +10,7 @@ import pytest
 
 from fastrpc.coordination.locks import LEADERS, LOCKS, Lock
 from fastrpc.errors import StoreError
-from fastrpc.stores.base import Item, ItemChange
+from fastrpc.stores.base import Item, ItemChange, StoreLimits
 from fastrpc.stores.local import LocalStore
 from tests.conftest import Scale
 from tests.support.virtual_time import pass_time
@@ -21,9 +21,13 @@ TTL = 5.0
 
 
 class Member:
-    """A process of the test: its clock stands still while it is paused, its requests hang while its link is cut."""
+    """A process of the test: its clock stands still while it is paused, its requests hang while its link is cut.
 
-    def __init__(self, store: LocalStore, chance: random.Random) -> None:
+    In order, a lock asks for its item and for the list at the same time, and either may be first.
+    """
+
+    def __init__(self, store: LocalStore, chance: random.Random, *, in_order: bool = False) -> None:
+        self.limits = StoreLimits(in_order=in_order)
         self._store = store
         self._chance = chance
         self._frozen: float | None = None
@@ -123,11 +127,11 @@ class Run:
             self.overlaps += sum(member.is_inside for member in members) > 1
 
 
-async def ran(seed: int, kind: type[Lock] = Lock, folder: str = LOCKS) -> Run:
+async def ran(seed: int, kind: type[Lock] = Lock, folder: str = LOCKS, *, in_order: bool = False) -> Run:
     chance = random.Random(seed)
     async with LocalStore(clock=asyncio.get_running_loop().time) as store:
         run = Run(store, chance, kind, folder)
-        members = [Member(store, chance) for _ in range(4)]
+        members = [Member(store, chance, in_order=in_order) for _ in range(4)]
         workers = [asyncio.create_task(run.work(member)) for member in members]
         await run.disturb(members)
         for worker in workers:
@@ -139,8 +143,11 @@ async def ran(seed: int, kind: type[Lock] = Lock, folder: str = LOCKS) -> Run:
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("folder", [LOCKS, LEADERS])
-async def test_tokens_rise_with_each_hold_whatever_happens_to_holders(folder: str, scale: Scale) -> None:
-    runs = [await ran(seed, folder=folder) for seed in range(scale(6))]
+@pytest.mark.parametrize("in_order", [False, True])
+async def test_tokens_rise_with_each_hold_whatever_happens_to_holders(
+    folder: str, in_order: bool, scale: Scale
+) -> None:
+    runs = [await ran(seed, folder=folder, in_order=in_order) for seed in range(scale(6))]
     for run in runs:
         assert len(run.entered) > 5
         assert run.entered == sorted(set(run.entered))

@@ -92,7 +92,8 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 class RemoteStore:
     """A `StoreBackend`: the store that a server of `fastrpc.store` has."""
 
-    limits: Final = StoreLimits(ends_in_time=True)
+    #: A store is one process, so there is one connection to it, and its handlers start as their requests come.
+    limits: Final = StoreLimits(ends_in_time=True, in_order=True)
 
     def __init__(self, client: Client) -> None:
         self._client = client
