@@ -2,6 +2,7 @@
 
 python -m bench.agreement.load KIND URL SECONDS PROCESS
     echo      echoes, 64 in flight: the time by their number
+    gateway   the four requests of a lock at the JSON gateway of etcd, by `http.client` alone: the time by the locks
     get, put  items read or written, 64 in flight: the time by their number
     lock      a lock held and released, one after the other: the time by their number
     waiters   64 wait for one lock, and each releases it at once: from a release to the next hold, the median
@@ -9,12 +10,16 @@ python -m bench.agreement.load KIND URL SECONDS PROCESS
 """
 
 import asyncio
+import contextlib
+import http.client
 import json
 import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import msgspec
 import uvloop
 
 import fastrpc
@@ -148,8 +153,48 @@ KINDS: dict[str, Callable[[Store, float, int], Awaitable[float]]] = {
 }
 
 
+def gateway(url: str, seconds: float) -> float:
+    """Return the time of the requests of our recipe, each as soon as the one before is answered."""
+    connection = http.client.HTTPConnection(url.removeprefix("etcd://"), timeout=10)
+    folder = b"locks/gateway/"
+
+    def ask(path: str, **request: Any) -> Any:
+        connection.request("POST", f"/v3/{path}", msgspec.json.encode(request))
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"etcd answers {answer.status} to {path}: {body[:200]!r}")
+        return msgspec.json.decode(body)
+
+    def hold() -> None:
+        lease = ask("lease/grant", TTL=LONG_TTL)["ID"]
+        item = {"key": folder + lease.encode()}
+        made = ask(
+            "kv/txn",
+            compare=[item | {"target": "MOD", "mod_revision": "0"}],
+            success=[{"request_put": item | {"value": b"", "lease": lease}}],
+            failure=[{"request_range": item}],
+        )
+        if not made.get("succeeded"):
+            raise RuntimeError(f"the item was not made: {made}")
+        ask("kv/range", key=folder, range_end=folder[:-1] + b"0", limit=40, serializable=False)
+        ask("lease/revoke", ID=lease)
+
+    with contextlib.closing(connection):
+        until = time.perf_counter() + WARM_SECONDS
+        while time.perf_counter() < until:
+            hold()
+        done, started = 0, time.perf_counter()
+        while not done or time.perf_counter() < started + seconds:
+            hold()
+            done += 1
+        return (time.perf_counter() - started) / done
+
+
 async def run(kind: str, url: str, seconds: float, process: int) -> float:
     """Return the seconds of one operation."""
+    if kind == "gateway":
+        return gateway(url, seconds)
     if kind == "echo":
         async with fastrpc.Client(url) as client:
             return await together(lambda number: client.call(Promised.echo, VALUE), seconds)

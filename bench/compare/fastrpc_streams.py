@@ -10,14 +10,15 @@ from contextlib import (
 from typing import Any
 
 import fastrpc
-from bench.compare.stream_load import AsyncStreams, BlockingStreams
+from bench.compare.stream_load import MANY_MESSAGES, AsyncStreams, BlockingStreams
 from bench.compare.workloads import Workload
 
 __all__ = ["FastRPCBlockingStreams", "FastRPCStreams", "Streams"]
 
-#: One thread that sends by `send_many` and receives in turn receives when more messages than this are under way: one
-#: more batch still fits into a stream's first window of 64 KiB, so that neither side waits for the other for ever.
-MOST_AHEAD = 768
+#: A thread that sends by `send_many` and receives in turn has so many messages under way before it sends further ones.
+#: With those they take less than a stream's first window of 64 KiB: 48 bytes each, 16 of them the header. With more,
+#: both sides could wait for each other for ever.
+MOST_AHEAD = 64 * 1024 // 48 - MANY_MESSAGES - 64
 
 
 @fastrpc.service("streams")

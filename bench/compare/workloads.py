@@ -228,7 +228,10 @@ _BOTH_WAYS = _stream("both_ways", "both ways, an echo of each message")
 
 
 def _at_once(stream: Workload, suffix: str, way: str) -> Workload:
-    """Return a stream whose messages the blocking client has already: its generators send each one at once."""
+    """Return the variant of a stream whose messages exist before they are sent, by a blocking client.
+
+    From a generator it sends each message as soon as it is made.
+    """
     return _stream(
         f"{stream.name}_{suffix}",  # type: ignore[arg-type]
         f"{stream.title.removesuffix(', 32 B')} {way}",

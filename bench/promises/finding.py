@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 
-__all__ = ["Finding", "call", "serving", "slowdown", "slowdown_in_turn"]
+__all__ = ["PAIRS", "PROCESSES", "Finding", "call", "serving", "slowdown", "slowdown_in_turn"]
 
 #: Of `slowdown_in_turn`: processes of one server differ by some percent, and so do moments of a machine.
 PROCESSES, PAIRS, SECONDS = 5, 15, 0.1

@@ -25,7 +25,7 @@ from bench.promises.encryption import handshakes, rotations
 from bench.promises.fairness import BESIDE
 from bench.promises.files import SIZE as FILE_BYTES
 from bench.promises.files import folder_in_memory, make_file
-from bench.promises.finding import Finding, call, serving, slowdown
+from bench.promises.finding import PAIRS, PROCESSES, Finding, call, serving, slowdown
 from bench.promises.guessed import guessed_tokens
 from bench.promises.imports import imports
 from bench.promises.invented import invented_names
@@ -34,6 +34,7 @@ from bench.promises.notified import tell_many
 from bench.promises.observing import access_log, every_protocol, open_telemetry
 from bench.promises.pages import page_readers
 from bench.promises.picks import pick_nanoseconds
+from bench.promises.spread import SERVICES_CALL, SERVICES_VIEW
 
 __all__ = ["MEASURES", "idle_connection_kib"]
 
@@ -330,6 +331,19 @@ def _sink_seconds(size: int) -> float:
 
 def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: int = 11) -> Finding:
     """Compare the rates through registry and selector with those by hand; the figure is that of the worst way."""
+    medians = _slowdowns(kind, count, processes, pairs)
+    return Finding(
+        f"registry and selector, {count} endpoint{'s' if count > 1 else ''}, 64 {kind}, against {against}",
+        max(medians.values()),
+        10,
+        "% slower",
+        f"{'; '.join(f'{way} {percent:.1f}' for way, percent in medians.items())}; 32 B, 64 in flight, "
+        f"medians of {processes * pairs} alternating pairs, of {processes} clients",
+    )
+
+
+def _slowdowns(kind: str, count: int, processes: int, pairs: int) -> dict[str, float]:
+    """Return the percent by which each way of calling so many endpoints is slower: medians of alternating pairs."""
     command = [sys.executable, "-m", "bench.promises.spread", kind]
     slowdowns: dict[str, list[float]] = {}
     with serving(str(count)) as server:
@@ -339,15 +353,18 @@ def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: i
             for way, sides in rates.items():
                 percents = [(by_hand / chosen - 1) * 100 for by_hand, chosen in zip(*sides, strict=True)]
                 slowdowns.setdefault(way, []).extend(percents)
-    medians = {way: statistics.median(found) for way, found in slowdowns.items()}
-    return Finding(
-        f"registry and selector, {count} endpoint{'s' if count > 1 else ''}, 64 {kind}, against {against}",
-        max(medians.values()),
-        10,
-        "% slower",
-        f"{'; '.join(f'{way} {percent:.1f}' for way, percent in medians.items())}; 32 B, 64 in flight, "
-        f"medians of {processes * pairs} alternating pairs, of {processes} clients",
-    )
+    return {way: statistics.median(found) for way, found in slowdowns.items()}
+
+
+def services() -> list[Finding]:
+    """A service of a Services against a Client of it."""
+    medians = _slowdowns("services", 1, PROCESSES, PAIRS)
+    details = f"32 B, 64 in flight, medians of {PROCESSES * PAIRS} alternating pairs, of {PROCESSES} clients"
+    # 98 and 90 % of the rate.
+    return [
+        Finding(f"{way}, against Client", medians[way], limit, "% slower", details)
+        for way, limit in ((SERVICES_VIEW, 2.04), (SERVICES_CALL, 11.1))
+    ]
 
 
 def arrays() -> Finding:
@@ -383,6 +400,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         live_deadlines,
         counters,
         selectors,
+        services,
         access,
         guessed_tokens,
         idle_work,

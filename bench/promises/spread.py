@@ -6,6 +6,8 @@ python -m bench.promises.spread tasks "REGISTRY ADDRESS…" SECONDS PAIRS
     all are measured without and, from a view for each call, with another key each.
 python -m bench.promises.spread threads "REGISTRY ADDRESS…" SECONDS PAIRS
     the same with SyncClient and 64 threads
+python -m bench.promises.spread services "REGISTRY ADDRESS…" SECONDS PAIRS
+    the same of a Client, and of a Services in both of its ways
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from bench.promises.caller import CALLERS, SMALL
 from bench.promises.server import Promised
 from fastrpc.selectors.base import selector_names
 
-__all__ = ["KEYED"]
+__all__ = ["KEYED", "SERVICES_CALL", "SERVICES_VIEW"]
 
 #: Until every caller is under way; each slice begins anew.
 WARM_SECONDS = 0.02
@@ -32,11 +34,16 @@ WARM_SECONDS = 0.02
 #: What the name of a selector is followed by where each call has another key, which a view of the client carries.
 KEYED = " with a key each"
 
-#: Rates by hand, and through registry and selector.
+#: The ways of calling a service of a Services.
+SERVICES_VIEW, SERVICES_CALL = 'services["bench"]', "services.call"
+
+#: Rates by hand, and through registry and selector; or of a Client, and of a Services.
 Rates = dict[str, tuple[list[float], list[float]]]
 
 
-async def measure(clients: Sequence[fastrpc.Client], seconds: float, *, keyed: bool) -> float:
+async def measure(
+    clients: Sequence[fastrpc.Client | fastrpc.Services], seconds: float, *, keyed: bool
+) -> float:
     """Return the calls per second of tasks that make one call after the other, to one client after the other."""
     completed = 0
     running = True
@@ -142,6 +149,23 @@ async def run(registry: str, addresses: Sequence[str], seconds: float, pairs: in
     return rates
 
 
+async def run_services(registry: str, seconds: float, pairs: int) -> Rates:
+    """Measure both ways of a Services against a Client of the one service."""
+    async with fastrpc.Client("bench", registry=registry) as client, fastrpc.Services(registry) as services:
+        ways: dict[str, fastrpc.Client | fastrpc.Services] = {
+            SERVICES_VIEW: services["bench"],
+            SERVICES_CALL: services,
+        }
+        for each in (client, *ways.values()):
+            await measure([each], WARM_SECONDS, keyed=False)
+        rates: Rates = {way: ([], []) for way in ways}
+        for number in range(pairs):
+            for way, called in ways.items():
+                for side in (number % 2, 1 - number % 2):
+                    rates[way][side].append(await measure([called if side else client], seconds, keyed=False))
+    return rates
+
+
 def run_blocking(registry: str, addresses: Sequence[str], seconds: float, pairs: int) -> Rates:
     """Measure each selector of a blocking client against the same calls by hand."""
     with ExitStack() as stack:
@@ -165,6 +189,8 @@ def main(kind: str, places: str, seconds: str, pairs: str) -> None:
     registry, *addresses = places.split()
     if kind == "threads":
         rates = run_blocking(registry, addresses, float(seconds), int(pairs))
+    elif kind == "services":
+        rates = uvloop.run(run_services(registry, float(seconds), int(pairs)))
     else:
         rates = uvloop.run(run(registry, addresses, float(seconds), int(pairs)))
     print(json.dumps(rates), flush=True)

@@ -22,7 +22,7 @@ def test_bar_compares_the_medians_of_two_sides() -> None:
 
 def test_our_client_has_each_kind_of_load_that_a_bar_names() -> None:
     named = {side.kind for bar in BARS for side in (bar.side, bar.against)}
-    assert named == {"echo", *load.KINDS}
+    assert named == {"echo", "gateway", *load.KINDS}
 
 
 @pytest.mark.one_loop

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from bench.agreement import load
 from bench.compare.paths import ROOT
+from fastrpc.coordination import open_store
+from fastrpc.registries.etcd.gateway import Gateway
 from tests.conftest import SCALE
+from tests.support.registry_servers import EtcdServer
 
 PEERS = (
     "aiohttp",
@@ -85,7 +89,14 @@ OFFERED = {
     "fastrpc_rpcx": {"rpcx_mul"},
 }
 #: What some offer beside those.
-FURTHER = {"aiohttp": HTTP, "fastapi": HTTP, "fastrpc": ("rpcx_mul",), "fastrpc_asyncio": ("rpcx_mul",)}
+AT_ONCE = ("client_stream_many", "client_stream_list", "both_ways_many", "both_ways_list")
+FURTHER = {
+    "aiohttp": HTTP,
+    "fastapi": HTTP,
+    "fastrpc": ("rpcx_mul",),
+    "fastrpc_asyncio": ("rpcx_mul",),
+    "fastrpc_blocking": AT_ONCE,
+}
 STREAMING = (
     "fastrpc",
     "fastrpc_asyncio",
@@ -119,7 +130,9 @@ def available() -> list[str]:
 
 @pytest.fixture(scope="module")
 def result(available: list[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    return compare(tmp_path_factory.mktemp("compare"), available, (*WORKLOADS, *STREAMS, *HTTP, "rpcx_mul"))
+    return compare(
+        tmp_path_factory.mktemp("compare"), available, (*WORKLOADS, *STREAMS, *AT_ONCE, *HTTP, "rpcx_mul")
+    )
 
 
 @pytest.mark.parametrize("name", TRIED)
@@ -135,6 +148,29 @@ def test_a_peer_answers_rightly(name: str, available: list[str], result: Mapping
         assert row["calls_per_second"] > 0
         assert row["client_cpu_per_call"] > 0
         assert row["server_cpu_per_call"] > 0
+
+
+def test_requests_of_a_lock_alone_have_a_figure(etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "WARM_SECONDS", 0.0)
+    assert load.gateway(etcd.url, 0.01) > 0
+
+
+async def test_lock_of_etcd_makes_the_four_requests_that_it_is_held_against(
+    etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    ask = Gateway.ask
+
+    def ask_noted(self: Gateway, path: str, *given: Any, **named: Any) -> Any:
+        asked.append(path)
+        return ask(self, path, *given, **named)
+
+    async with open_store(etcd.url) as store:
+        await store.get("bench")
+        monkeypatch.setattr(Gateway, "ask", ask_noted)
+        async with store.lock("bench"):
+            pass
+    assert asked == ["lease/grant", "kv/txn", "kv/range", "lease/revoke"]
 
 
 def test_what_only_some_offer_is_measured_of_those(tmp_path: Path) -> None:
