@@ -63,6 +63,10 @@ EXPIRE_SECONDS = 0.25
 #: Datagrams that are read in a tenth of a second; the system drops the rest.
 TURN_DATAGRAMS, TURN_SECONDS = 2_000, 0.1
 
+#: After so many of them in that time those that come next are read together, this much later: to wake up for each takes
+#: longer than to refuse it.
+BUSY_DATAGRAMS, PAUSE_SECONDS = 100, 0.003
+
 #: Datagrams that are read without looking at the clock.
 BATCH_DATAGRAMS = 256
 
@@ -205,6 +209,9 @@ class LanNode:
                         self._woken.recv(4096)
                 else:
                     left -= self._receive(found.fileobj, keys)  # type: ignore[arg-type]
+            if TURN_DATAGRAMS - left > BUSY_DATAGRAMS:
+                with self.changed:
+                    self._wait(lambda: False, PAUSE_SECONDS)
         if left <= 0:
             self._note_flood()
             with self.changed:
