@@ -127,3 +127,8 @@ cdef inline MethodRoute route_on(MethodRoute route, Engine session):
 cdef inline bint sends_stream(MethodRoute route, tuple args, dict kwargs) noexcept:
     # Whether one of the arguments of a call is a stream of messages.
     return route.takes_stream or (route.marshal.shape is None and holds_iterator(args, kwargs))
+
+
+cdef class ServiceCalls:
+    # {method: the verb `call` of the client of its service}
+    cdef public dict _calls

@@ -144,3 +144,14 @@ class CallerView:
 
     def _set_options(self, options: dict[str, Any]) -> None:
         """Set options that `ViewState.check` returned."""
+
+class ServiceCalls:
+    """The verb `call` of a client of many services: each method has that of the client of its service.
+
+    A class derived from it has `_call_of(method)`, which returns that verb for a method that `_calls` does not have.
+    """
+
+    _calls: dict[Any, Callable[..., Any]]
+
+    def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method and return its answer, as `call` of the client of its service does."""

@@ -37,6 +37,7 @@ cdef extern from "Python.h":
     int METH_FASTCALL, METH_KEYWORDS
     object PyDescr_NewMethod(PyTypeObject* kind, PyMethodDef* definition)
     void PyType_Modified(PyTypeObject* kind)
+    object PyObject_Vectorcall(object called, PyObject** values, size_t count, PyObject* names)
     int PyObject_GenericSetAttr(object instance, object name, object value) except -1
     PyObject** PyObject_GET_WEAKREFS_LISTPTR(object instance)
     bint PyIter_Check(object value) noexcept
@@ -397,6 +398,34 @@ cdef PyMethodDef with_options_method = [
     <PyTypeObject*>CallerView, &with_options_method
 )
 PyType_Modified(<PyTypeObject*>CallerView)
+
+
+cdef class ServiceCalls:
+    """The verb `call` of a client of many services: each method has that of the client of its service."""
+
+
+cdef object call_by_method(ServiceCalls self, PyObject** values, Py_ssize_t count, PyObject* names):
+    """`ServiceCalls.call` by vectorcall: arguments are handed over as they lie. In Python it took 15 % of a call's rate."""
+    cdef PyObject* found
+    if not count:
+        raise TypeError("call() takes the method first")
+    # A method that cannot be a key has no entry.
+    found = PyDict_GetItem(self._calls, <object>values[0])
+    call = self._call_of(<object>values[0]) if found is NULL else <object>found
+    return PyObject_Vectorcall(call, values, count, names)
+
+
+cdef const char* call_text = b"""call($self, method, /, *args, **kwargs)
+--
+
+Call a method and return its answer, as `call` of the client of its service does.
+"""
+
+cdef PyMethodDef call_method = [
+    "call", <PyCFunction><void*>call_by_method, METH_FASTCALL | METH_KEYWORDS, call_text
+]
+(<dict>(<PyTypeObject*>ServiceCalls).tp_dict)["call"] = PyDescr_NewMethod(<PyTypeObject*>ServiceCalls, &call_method)
+PyType_Modified(<PyTypeObject*>ServiceCalls)
 
 
 cdef object unknown_of_batch(dict unknown):

@@ -24,6 +24,15 @@ from fastrpc.selectors.base import Selector
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption
 
+    class _CallVerbs:
+        """The verb `call` is that of the client, whose types are known."""
+
+        # The verb `call` of the client of each method; always empty in a view.
+        _calls: dict[Any, Callable[..., Any]]
+
+else:
+    from fastrpc._core.client.caller_view import ServiceCalls as _CallVerbs
+
 __all__ = ["ManyServices", "verbs_of"]
 
 C = TypeVar("C", bound=Any)
@@ -47,15 +56,12 @@ def _forwarding(verb: str, kind: type[Any]) -> Any:
     return forwarded
 
 
-class ManyServices(Generic[C]):
+class ManyServices(_CallVerbs, Generic[C]):
     """The services of a registry, or a view of them with other options."""
 
     #: The services or the view that a view was made of, and its own options.
     _origin: Self | None = None
     _own_options: CallOptions
-
-    # The verb `call` of the client of each method; always empty in a view.
-    _calls: dict[Any, Callable[..., Any]]
 
     @explain_options
     def __init__(
@@ -116,17 +122,6 @@ class ManyServices(Generic[C]):
         with ShownAtProgram(hides_block=True):
             service = service_of(method)
         return self[service]
-
-    if not TYPE_CHECKING:
-        # Type checkers know that of the client.
-
-        def call(self, method, /, *args, **kwargs):
-            """Call a method and return its answer, as `call` of the client of its service does."""
-            try:
-                call = self._calls[method]
-            except (KeyError, TypeError):
-                call = self._call_of(method)
-            return call(method, *args, **kwargs)
 
     def _call_of(self, method: Any) -> Callable[..., Any]:
         client = self._client_of(method)
