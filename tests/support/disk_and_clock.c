@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -67,16 +68,20 @@ int statvfs64(const char *path, struct statvfs64 *found)
 
 int clock_gettime(clockid_t clock, struct timespec *found)
 {
-    int result = REAL(clock_gettime)(clock, found);
-    if (result == 0 && clock == CLOCK_REALTIME)
+    /* Not by dlsym: a sanitizer asks for the time before that can allocate. */
+    int result = syscall(SYS_clock_gettime, clock, found);
+    if (result == 0 && clock == CLOCK_REALTIME && faults)
         found->tv_sec += faults->clock_seconds;
     return result;
 }
 
 int gettimeofday(struct timeval *found, void *zone)
 {
-    int result = REAL(gettimeofday)(found, zone);
-    found->tv_sec += faults->clock_seconds;
+    struct timespec now;
+    int result = clock_gettime(CLOCK_REALTIME, &now);
+    (void)zone;
+    found->tv_sec = now.tv_sec;
+    found->tv_usec = now.tv_nsec / 1000;
     return result;
 }
 
