@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -325,12 +326,73 @@ async def test_server_that_is_killed_is_gone_in_time(opened: Any, tmp_path: Path
             assert time.monotonic() - killed <= 15.0
 
 
-@pytest.mark.measures
-async def test_twenty_thousand_forged_datagrams_a_second_cost_a_quarter_of_a_core(
-    opened: Any, sender: Sender
+async def test_a_datagram_that_the_system_drops_counts_as_a_flood(
+    opened: Any, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    dropped = 0
+    monkeypatch.setattr(multicast.Multicast, "dropped", lambda one: dropped)
+    async with opened().watch("arith") as watch, opened().register("arith", ONE):
+        await until(watch, ONE)
+        assert "the rest is dropped" not in caplog.text
+        dropped = 1
+        await eventually(lambda: "the rest is dropped" in caplog.text)
+
+
+async def test_dropped_datagrams_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multicast, "_WAITING_BYTES", 4_096)
+    receiving = multicast.Multicast("lo")
+    try:
+        assert receiving.dropped() == 0
+        for _ in range(100):
+            receiving.send(bytes(1_000))
+        assert receiving.dropped() > 0
+    finally:
+        receiving.close()
+
+
+async def test_registry_closes_at_once_while_it_waits_for_more_datagrams(
+    opened: Any, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    waited = nodes.LanNode._wait
+
+    def wait_noted(node: Any, is_over: Any, seconds: float) -> None:
+        waits.append(seconds)
+        waited(node, is_over, seconds)
+
+    monkeypatch.setattr(nodes.LanNode, "_wait", wait_noted)
+    async with asyncio.timeout(60), opened().watch("arith"):
+        monkeypatch.setattr(nodes, "BUSY_DATAGRAMS", 0)
+        monkeypatch.setattr(nodes, "TURN_SECONDS", 1_000.0)
+        monkeypatch.setattr(nodes, "PAUSE_SECONDS", 1_000.0)
+        monkeypatch.setattr(nodes.LanNode, "_due", lambda node: float("inf"))
+        while not any(seconds > 900 for seconds in waits):
+            sender.send(b"forged")
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize(("rate", "size"), [(20_000, 0), (15_000, 1_200)])
+async def test_a_flood_of_forged_datagrams_costs_a_quarter_of_a_core_and_none_is_lost(
+    opened: Any,
+    sender: Sender,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    rate: int,
+    size: int,
+) -> None:
+    received: Counter[threading.Thread] = Counter()
+    receive = nodes.LanNode._receive
+
+    def receive_counted(node: Any, one: Any, keys: Any) -> int:
+        count = receive(node, one, keys)
+        received[threading.current_thread()] += count
+        return count
+
+    monkeypatch.setattr(nodes.LanNode, "_receive", receive_counted)
     forged = bytearray(sender.datagram())
     forged[-1] ^= 1
+    forged += bytes(max(0, size - len(forged)))
     async with opened().watch("arith") as watch, opened().register("arith", ONE):
         await until(watch, ONE)
         [thread] = [one for one in threading.enumerate() if one.name == "fastrpc registry lan"][:1]
@@ -338,12 +400,15 @@ async def test_twenty_thousand_forged_datagrams_a_second_cost_a_quarter_of_a_cor
         started = time.monotonic()
         sent = 0
         while (passed := time.monotonic() - started) < 3.0:
-            while sent < passed * 20_000:
+            while sent < passed * rate:
                 sender.send(forged)
                 sent += 1
             await asyncio.sleep(0.002)
         share = (_thread_seconds(thread) - used) / passed
         assert watch.latest.endpoints == (ONE,)
+        await eventually(lambda: received[thread] >= 0.99 * sent)
+    if rate < nodes.TURN_DATAGRAMS / nodes.TURN_SECONDS:
+        assert "the rest is dropped" not in caplog.text
     assert share < 0.25, f"{share:.3f} of a core at {sent / passed:.0f} datagrams/s"
 
 

@@ -13,6 +13,12 @@ GROUP_4, GROUP_6, PORT = "239.255.73.31", "ff02::7331", 8973
 #: Of Linux, for which Python has no names: receive from groups that this socket has joined, not from those of others.
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 
+#: Of Linux: nine numbers about the memory of a socket, the last of which are the datagrams dropped.
+_SO_MEMINFO = 55
+
+#: Of datagrams that wait to be read, for each socket.
+_WAITING_BYTES = 1024 * 1024
+
 
 class Multicast:
     """Sockets that send to a group and receive from it.
@@ -57,6 +63,14 @@ class Multicast:
         if not is_sent:
             raise failed or OSError("no interface can send to a group")
 
+    def dropped(self) -> int:
+        """Return how many datagrams the system has dropped as they were not read in time; 0 where it does not tell."""
+        found = 0
+        for one in self.sockets:
+            with contextlib.suppress(OSError, struct.error):
+                found += struct.unpack("@9I", one.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))[8]
+        return found
+
     def close(self) -> None:
         for one in self.sockets:
             one.close()
@@ -95,6 +109,9 @@ def _open(family: socket.AddressFamily) -> socket.socket:
     one.setblocking(False)
     # All programs of this machine get each datagram.
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.suppress(OSError):
+        # The system may allow less.
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WAITING_BYTES)
     return one
 
 

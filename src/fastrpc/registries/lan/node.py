@@ -86,8 +86,10 @@ class LanNode:
         #: lookup on any line of the thread that holds it.
         self.changed = threading.Condition(threading.RLock())
         self.error: OSError | None = None
-        #: Tenths of a second in which more datagrams came than are read.
+        #: Tenths of a second in which more datagrams came than were read.
         self.flooded_turns = 0
+        # Datagrams that the system has dropped so far.
+        self._dropped = 0
         self._told = 0
         self._own: Counter[tuple[str, bytes]] = Counter()
         self._leaving: dict[tuple[str, bytes], int] = {}
@@ -203,17 +205,21 @@ class LanNode:
                 wait = min(until, self._due()) - time.monotonic()
             if wait <= 0:
                 break
+            before = left
             for found, _ in selector.select(wait):
                 if found.fileobj is self._woken:
                     with contextlib.suppress(BlockingIOError):
                         self._woken.recv(4096)
                 else:
                     left -= self._receive(found.fileobj, keys)  # type: ignore[arg-type]
-            if TURN_DATAGRAMS - left > BUSY_DATAGRAMS:
+            if 0 < left < before and TURN_DATAGRAMS - left > BUSY_DATAGRAMS:
                 with self.changed:
-                    self._wait(lambda: False, PAUSE_SECONDS)
-        if left <= 0:
+                    pause = min(PAUSE_SECONDS, until - time.monotonic(), self._due() - time.monotonic())
+                    self._wait(lambda: False, pause)
+        before, self._dropped = self._dropped, self._multicast.dropped()
+        if left <= 0 or self._dropped > before:
             self._note_flood()
+        if left <= 0:
             with self.changed:
                 self._wait(lambda: False, until - time.monotonic())
         self._keys.look()
@@ -269,7 +275,7 @@ class LanNode:
     def _note_flood(self) -> None:
         now = time.monotonic()
         if now - self._flooded_at > RECORD_SECONDS:
-            text = "more than %d datagrams a second arrive, the rest is dropped; no record expires meanwhile"
+            text = "more datagrams arrive than are read, at most %d a second: the rest is dropped, no record expires"
             logger.warning(text, TURN_DATAGRAMS / TURN_SECONDS)
         self._flooded_at = now
         self.flooded_turns += 1
