@@ -144,13 +144,16 @@ class Lock:
             self.token = await self._put()
             return await self._look()
         # Most locks are free: the list does not wait for the answer that the item was made.
+        # Tasks begin in the order in which they are made, eager ones as well.
+        making = asyncio.create_task(self._put())
         listing = asyncio.create_task(_contenders(self._backend, self._folder))
         try:
-            self.token = await self._put()
+            self.token = await making
             items, revision = await listing
         except BaseException:
+            making.cancel()
             listing.cancel()
-            await asyncio.gather(listing, return_exceptions=True)
+            await asyncio.gather(making, listing, return_exceptions=True)
             raise
         if revision < self.token:
             # It was read before the item was made.
