@@ -319,6 +319,23 @@ def test_a_method_without_a_service_is_told(kind: Any, method: Any, error: Any, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_method_of_a_call_is_given_by_position(kind: Any) -> None:
+    services = kind(StaticRegistry())
+    with pytest.raises(TypeError, match="the method as its first argument, by position|positional"):
+        services.call(method="orders.get")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_of_a_method_as_a_key_comes_out(kind: Any) -> None:
+    class Broken:
+        def __hash__(self) -> int:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kind(StaticRegistry()).call(Broken())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_services_are_found_by_name_alone(kind: Any) -> None:
     services = kind(StaticRegistry())
     with pytest.raises(TypeError, match="0 is no name of a service"):
