@@ -82,7 +82,7 @@ BARS = (
         "lock and release through etcd://, one after the other",
         Side("etcd", "ours", "lock"),
         Side("etcd", "ours", "gateway"),
-        1.25,
+        1.5,
         "times its four requests alone",
     ),
     Bar(
