@@ -8,9 +8,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# 139 compiled modules have 4.4 MB of it.
+# 139 compiled modules have 4.4 MB of it, and 11.0 MB of the bytes that it installs; modules in Python have 3.7 MB.
 WHEEL_BYTES = 6_000_000
-INSTALLED_BYTES = 15_000_000
+INSTALLED_BYTES = 15_500_000
 
 
 def check_wheel(path: Path) -> list[str]:
