@@ -199,6 +199,7 @@ class Lock:
         return self._ahead_of(*await _contenders(self._backend, self._folder))
 
     def _ahead_of(self, items: list[Item[bytes]], revision: int) -> tuple[list[Item[bytes]], int]:
+        """Return what `_look` does, of a list that was read after the own item was made."""
         if not any(item.key == self._key for item in items):
             raise LockLostError(f"{self._folder[:-1]} was lost before it was held: its item has ended")
         return [item for item in items if item.created < self.token], revision
