@@ -298,27 +298,79 @@ def _load_blocking_receive(streams: BlockingStreams, tally: _Tally, workload: Wo
 
 
 def _check_blocking_send(streams: BlockingStreams, workload: Workload) -> None:
-    payloads = _numbered(workload.payload)
-    taken = streams.send(streams.build(payload) for payload in payloads)
+    _check_taken(streams, workload, lambda messages: streams.send(iter(messages)))
+
+
+def _check_blocking_send_many(streams: BlockingStreams, workload: Workload) -> None:
+    _check_taken(streams, workload, lambda messages: streams.send_many(_halves(messages)))
+
+
+def _check_blocking_send_list(streams: BlockingStreams, workload: Workload) -> None:
+    _check_taken(streams, workload, streams.send)
+
+
+def _check_taken(streams: BlockingStreams, workload: Workload, send: Callable[[list[Any]], int]) -> None:
+    taken = send([streams.build(payload) for payload in _numbered(workload.payload)])
     _expect(workload, CHECKED_MESSAGES * workload.payload_bytes, taken)
 
 
+def _check_blocking_exchange(streams: BlockingStreams, workload: Workload) -> None:
+    _check_echoes(streams, workload, lambda messages: streams.exchange(iter(messages)))
+
+
+def _check_blocking_exchange_many(streams: BlockingStreams, workload: Workload) -> None:
+    _check_echoes(streams, workload, lambda messages: streams.exchange_many(_halves(messages)))
+
+
+def _check_blocking_exchange_list(streams: BlockingStreams, workload: Workload) -> None:
+    _check_echoes(streams, workload, streams.exchange)
+
+
+def _check_echoes(
+    streams: BlockingStreams,
+    workload: Workload,
+    exchange: Callable[[list[Any]], AbstractContextManager[Iterator[Any]]],
+) -> None:
+    payloads = _numbered(workload.payload)
+    with exchange([streams.build(payload) for payload in payloads]) as echoes:
+        received = [streams.plain(echo) for echo in echoes]
+    _expect(workload, payloads, received)
+
+
+def _halves(messages: list[Any]) -> Iterator[Sequence[Any]]:
+    middle = len(messages) // 2
+    yield messages[:middle]
+    yield messages[middle:]
+
+
 def _load_blocking_send(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
-    taken = streams.send(_blocking_until_over(streams, tally, workload.payload))
+    _expect_all_taken(workload, tally, streams.send(_until_over_blocking(streams, tally, workload.payload)))
+
+
+def _load_blocking_send_many(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
+    _expect_all_taken(
+        workload, tally, streams.send_many(_batches_until_over(streams, tally, workload.payload))
+    )
+
+
+def _expect_all_taken(workload: Workload, tally: _Tally, taken: int) -> None:
     if not tally.is_over:
         raise _ended_early(workload)
     _expect(workload, tally.sent * workload.payload_bytes, taken)
 
 
-def _check_blocking_exchange(streams: BlockingStreams, workload: Workload) -> None:
-    payloads = _numbered(workload.payload)
-    with streams.exchange(streams.build(payload) for payload in payloads) as echoes:
-        received = [streams.plain(echo) for echo in echoes]
-    _expect(workload, payloads, received)
-
-
 def _load_blocking_exchange(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
-    with streams.exchange(_blocking_until_over(streams, tally, workload.payload)) as echoes:
+    _count_echoes(workload, tally, streams.exchange(_until_over_blocking(streams, tally, workload.payload)))
+
+
+def _load_blocking_exchange_many(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
+    _count_echoes(
+        workload, tally, streams.exchange_many(_batches_until_over(streams, tally, workload.payload))
+    )
+
+
+def _count_echoes(workload: Workload, tally: _Tally, exchange: AbstractContextManager[Iterator[Any]]) -> None:
+    with exchange as echoes:
         for _ in echoes:
             tally.received += 1
     if not tally.is_over:
@@ -326,78 +378,38 @@ def _load_blocking_exchange(streams: BlockingStreams, tally: _Tally, workload: W
     _expect(workload, tally.sent, tally.received)
 
 
-def _blocking_until_over(streams: BlockingStreams, tally: _Tally, payload: bytes) -> Iterator[Any]:
+def _load_blocking_send_lists(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
+    while not tally.is_over:
+        taken = streams.send(_built(streams, workload.payload, LISTED_MESSAGES))
+        _expect(workload, LISTED_MESSAGES * workload.payload_bytes, taken)
+        tally.sent += LISTED_MESSAGES
+
+
+def _load_blocking_exchange_lists(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
+    while not tally.is_over:
+        before = tally.received
+        with streams.exchange(_built(streams, workload.payload, LISTED_MESSAGES)) as echoes:
+            for _ in echoes:
+                tally.received += 1
+        _expect(workload, LISTED_MESSAGES, tally.received - before)
+
+
+def _until_over_blocking(streams: BlockingStreams, tally: _Tally, payload: bytes) -> Iterator[Any]:
     build = streams.build
     while not tally.is_over:
         yield build(payload)
         tally.sent += 1
 
 
-def _check_blocking_send_many(streams: BlockingStreams, workload: Workload) -> None:
-    built = [streams.build(payload) for payload in _numbered(workload.payload)]
-    taken = streams.send_many(iter((built[:50], built[50:])))
-    _expect(workload, CHECKED_MESSAGES * workload.payload_bytes, taken)
-
-
-def _load_blocking_send_many(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
-    taken = streams.send_many(_batches_until_over(streams, tally, workload.payload))
-    if not tally.is_over:
-        raise _ended_early(workload)
-    _expect(workload, tally.sent * workload.payload_bytes, taken)
-
-
-def _check_blocking_exchange_many(streams: BlockingStreams, workload: Workload) -> None:
-    payloads = _numbered(workload.payload)
-    built = [streams.build(payload) for payload in payloads]
-    with streams.exchange_many(iter((built[:50], built[50:]))) as echoes:
-        received = [streams.plain(echo) for echo in echoes]
-    _expect(workload, payloads, received)
-
-
-def _load_blocking_exchange_many(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
-    with streams.exchange_many(_batches_until_over(streams, tally, workload.payload)) as echoes:
-        for _ in echoes:
-            tally.received += 1
-    if not tally.is_over:
-        raise _ended_early(workload)
-    _expect(workload, tally.sent, tally.received)
-
-
 def _batches_until_over(streams: BlockingStreams, tally: _Tally, payload: bytes) -> Iterator[Sequence[Any]]:
-    build = streams.build
     while not tally.is_over:
-        yield [build(payload) for _ in range(MANY_MESSAGES)]
+        yield _built(streams, payload, MANY_MESSAGES)
         tally.sent += MANY_MESSAGES
 
 
-def _check_blocking_send_list(streams: BlockingStreams, workload: Workload) -> None:
-    taken = streams.send([streams.build(payload) for payload in _numbered(workload.payload)])
-    _expect(workload, CHECKED_MESSAGES * workload.payload_bytes, taken)
-
-
-def _load_blocking_send_lists(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
-    build, payload = streams.build, workload.payload
-    while not tally.is_over:
-        taken = streams.send([build(payload) for _ in range(LISTED_MESSAGES)])
-        _expect(workload, LISTED_MESSAGES * workload.payload_bytes, taken)
-        tally.sent += LISTED_MESSAGES
-
-
-def _check_blocking_exchange_list(streams: BlockingStreams, workload: Workload) -> None:
-    payloads = _numbered(workload.payload)
-    with streams.exchange([streams.build(payload) for payload in payloads]) as echoes:
-        received = [streams.plain(echo) for echo in echoes]
-    _expect(workload, payloads, received)
-
-
-def _load_blocking_exchange_lists(streams: BlockingStreams, tally: _Tally, workload: Workload) -> None:
-    build, payload = streams.build, workload.payload
-    while not tally.is_over:
-        before = tally.received
-        with streams.exchange([build(payload) for _ in range(LISTED_MESSAGES)]) as echoes:
-            for _ in echoes:
-                tally.received += 1
-        _expect(workload, LISTED_MESSAGES, tally.received - before)
+def _built(streams: BlockingStreams, payload: bytes, count: int) -> list[Any]:
+    build = streams.build
+    return [build(payload) for _ in range(count)]
 
 
 _BLOCKING: Mapping[

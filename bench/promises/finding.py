@@ -10,7 +10,7 @@ from bench.compare.processes import RunningServer, choose_cores, run_client, run
 
 __all__ = ["PAIRS", "PROCESSES", "Finding", "call", "serving", "slowdown", "slowdown_in_turn"]
 
-#: Of `slowdown_in_turn`: processes of one server differ by some percent, and so do moments of a machine.
+#: Of comparisons in turn: processes of one kind differ by some percent, and so do moments of a machine.
 PROCESSES, PAIRS, SECONDS = 5, 15, 0.1
 
 
