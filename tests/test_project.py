@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.ranks import CORE_RANK, RANK
 from tests.support.source_tree import (
     PACKAGE,
     ROOT,
@@ -24,46 +25,6 @@ from tests.support.source_tree import (
 )
 
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
-# A module may import its own folder and any lower rank (ARCHITECTURE.md).
-RANKS = {
-    0: ("status", "escaping", "_version", "assigned_numbers", "first_use", "networks", "value_class"),
-    1: ("errors",),
-    2: (
-        "bounded_http",
-        "config",
-        "config_errors",
-        "endpoint",
-        "gauges",
-        "installed",
-        "patterns",
-        "types",
-        "watched_file",
-    ),
-    3: ("_core", "codecs", "compressors", "limits", "place", "tls"),
-    4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
-    5: ("auth", "interceptors", "failmodes", "peers", "mcp", "openapi", "stores"),
-    6: ("handlers",),
-    7: ("client", "server"),
-    8: ("batcher", "coordination", "files", "grpc", "workers"),
-    9: ("cli", "hosting", "testing"),
-    10: ("__init__", "__main__"),
-}
-RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
-
-# The same within the compiled core: its rooms.
-CORE_RANKS = {
-    0: ("base",),
-    1: ("payload", "wire", "loop", "balancing", "limiting"),
-    2: ("calls", "io", "protobuf"),
-    3: ("native", "websocket"),
-    4: ("streams",),
-    5: ("server", "client"),
-    6: ("http1", "http2", "rpcx"),
-    7: ("grpc",),
-    8: ("http",),
-}
-CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
-
 # What the implementations of a folder may import beside its `base`.
 SHARED_BY_IMPLEMENTATIONS = {"protocols": {"native_client"}, "transports": {"early_bytes", "edge", "sockets"}}
 SHARED_BY_IMPLEMENTATIONS["stores"] = {"remote"}
@@ -353,10 +314,13 @@ class TestContents:
         assert found == []
 
     def test_forbidden_calls_do_not_appear(self) -> None:
-        # wait_for can swallow a cancellation before Python 3.12; loop policies belong to the program;
+        # wait_for of asyncio can swallow a cancellation before Python 3.12; loop policies belong to the program;
         # create_connection(sock=…) once closed a reused descriptor in uvloop.
         assert (
-            found_in(PACKAGE_CODE, r"\bwait_for\b|set_event_loop_policy|create_connection\([^)]*\bsock=")
+            found_in(
+                PACKAGE_CODE,
+                r"asyncio\.wait_for|import.*\bwait_for\b|set_event_loop_policy|create_connection\([^)]*\bsock=",
+            )
             == []
         )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.prose import paragraphs_of
+from tests.support.ranks import CORE_RANKS, RANKS
 from tests.support.source_tree import PACKAGE, ROOT, sources, unused_imports
-from tests.test_project import CORE_RANKS, RANKS
 
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
 

@@ -1,16 +1,14 @@
-"""A file that is replaced as a whole: a reader sees the old content or the new one."""
+"""A value in a file that outlasts a power loss."""
 
-import contextlib
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable
-from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from fastrpc.errors import StoreError
+from fastrpc.replaced_file import replaced_file
 
 __all__ = ["SnapshotFile"]
 
@@ -101,20 +99,12 @@ class SnapshotFile:
             return True
 
     def _write(self, pieces: Iterable[bytes]) -> None:
-        folder = self._path.parent
-        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
-        try:
-            # Unbuffered: other threads can run between two pieces.
-            with open(descriptor, "wb", buffering=0) as file:
-                for piece in pieces:
-                    _write_all(file, piece)
-                os.fsync(file.fileno())
-            os.replace(name, self._path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-        descriptor = os.open(folder, os.O_RDONLY)
+        # Unbuffered: other threads can run between two pieces.
+        with replaced_file(self._path, buffering=0) as file:
+            for piece in pieces:
+                _write_all(file, piece)
+            os.fsync(file.fileno())
+        descriptor = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -127,7 +117,7 @@ class SnapshotFile:
         return kept
 
 
-def _write_all(file: FileIO, piece: bytes) -> None:
+def _write_all(file: BinaryIO, piece: bytes) -> None:
     """Write a whole piece; the system may accept it in parts."""
     left = memoryview(piece)
     while left:

@@ -5,13 +5,17 @@ import os
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from fastrpc import Endpoint
+from fastrpc.registries.base import cache as caches
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.record import RecordError
+from fastrpc.replaced_file import replaced_file
 from tests.support.forking import in_child
 
 ONE = Endpoint("tcp://h:1", weight=3, labels={"a": "b"}, zone="z")
@@ -44,16 +48,16 @@ def test_services_whose_lists_come_at_the_same_time_are_all_kept(tmp_path: Path)
 def test_child_of_a_fork_writes_though_a_thread_of_the_parent_was_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache, write = CacheFile(tmp_path / "lists"), CacheFile._write
+    cache = CacheFile(tmp_path / "lists")
     is_writing, has_forked = threading.Event(), threading.Event()
 
-    def write_slowly(self: CacheFile, data: bytes) -> None:
+    def replaced_slowly(path: Path) -> AbstractContextManager[BinaryIO]:
         is_writing.set()
         assert has_forked.wait(60)
-        write(self, data)
+        return replaced_file(path)
 
     def keep() -> None:
-        monkeypatch.setattr(CacheFile, "_write", write)
+        monkeypatch.setattr(caches, "replaced_file", replaced_file)
         # On a thread of its own, so that a lock that is never released fails the test instead of stopping it.
         writer = threading.Thread(target=cache.keep, args=("users", [TWO]), daemon=True)
         writer.start()
@@ -61,7 +65,7 @@ def test_child_of_a_fork_writes_though_a_thread_of_the_parent_was_writing(
         assert not writer.is_alive()
         assert len(cache.load("users")) == 1
 
-    monkeypatch.setattr(CacheFile, "_write", write_slowly)
+    monkeypatch.setattr(caches, "replaced_file", replaced_slowly)
     with ThreadPoolExecutor(1) as threads:
         writing = threads.submit(cache.keep, "arith", [ONE])
         try:

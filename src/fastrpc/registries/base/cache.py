@@ -1,9 +1,7 @@
 """The last good lists in a file, for a start while the registry is unreachable."""
 
-import contextlib
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import msgspec
 from fastrpc.endpoint import Endpoint
 from fastrpc.registries.base.backend import Entry
 from fastrpc.registries.base.record import RecordError, decode_record, encode_record
+from fastrpc.replaced_file import replaced_file
 
 __all__ = ["CacheFile"]
 
@@ -64,7 +63,8 @@ class CacheFile:
             lists = self._read()
             lists.services[service] = records
             try:
-                self._write(msgspec.json.encode(lists))
+                with replaced_file(self._path) as file:
+                    file.write(msgspec.json.encode(lists))
                 self._is_failing = False
             except OSError as error:
                 if not self._is_failing:
@@ -80,15 +80,3 @@ class CacheFile:
             logger.warning("cannot read %s, the file is ignored: %s", self._path, error)
             return _Lists()
         return lists if lists.format == _FORMAT else _Lists()
-
-    def _write(self, data: bytes) -> None:
-        # Written under a temporary name and renamed: a reader sees the old file or the new one.
-        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(name, self._path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise

@@ -1,18 +1,17 @@
 """The keys that sign announcements: lines of an id and a key in base64. The first signs, all are accepted."""
 
 import base64
-import binascii
 import logging
 import os
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from fastrpc.errors import ConfigError
+from fastrpc.replaced_file import replaced_file
 from fastrpc.watched_file import WatchedFile
 
 __all__ = ["KEY_BYTES", "LanKeys", "add_key", "open_keys", "read_keys", "sign_with_last"]
@@ -102,18 +101,11 @@ def sign_with_last(path: Path) -> str:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return b""
 
 
 def _write(path: Path, lines: list[str]) -> None:
     """Replace a file, for its owner alone."""
-    # Written under a temporary name, whose rights are 0600, and renamed: a reader sees the old file or the new one.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with replaced_file(path) as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
