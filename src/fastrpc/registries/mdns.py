@@ -113,13 +113,8 @@ class MdnsNetwork:
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
         """Wait until a condition holds, but not before the first answers can have come; hold `changed`."""
-        self._wait(lambda: False, self._settled_at - time.monotonic())
-        self._wait(is_over, wait_seconds)
-
-    def _wait(self, is_over: Callable[[], bool], seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not is_over() and (left := until - time.monotonic()) > 0:
-            self.changed.wait(left)
+        self.changed.wait_for(lambda: False, self._settled_at - time.monotonic())
+        self.changed.wait_for(is_over, wait_seconds)
 
     def close(self) -> None:
         if self._browser is not None:

@@ -353,20 +353,20 @@ async def test_dropped_datagrams_are_counted(monkeypatch: pytest.MonkeyPatch) ->
 async def test_registry_closes_at_once_while_it_waits_for_more_datagrams(
     opened: Any, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[float] = []
-    waited = nodes.LanNode._wait
+    pauses: list[float] = []
+    pause = nodes.LanNode._pause
 
-    def wait_noted(node: Any, is_over: Any, seconds: float) -> None:
-        waits.append(seconds)
-        waited(node, is_over, seconds)
+    def noted(node: Any, seconds: float) -> None:
+        pauses.append(seconds)
+        pause(node, seconds)
 
-    monkeypatch.setattr(nodes.LanNode, "_wait", wait_noted)
+    monkeypatch.setattr(nodes.LanNode, "_pause", noted)
     async with asyncio.timeout(60), opened().watch("arith"):
         monkeypatch.setattr(nodes, "BUSY_DATAGRAMS", 0)
         monkeypatch.setattr(nodes, "TURN_SECONDS", 1_000.0)
         monkeypatch.setattr(nodes, "PAUSE_SECONDS", 1_000.0)
         monkeypatch.setattr(nodes.LanNode, "_due", lambda node: float("inf"))
-        while not any(seconds > 900 for seconds in waits):
+        while not any(seconds > 900 for seconds in pauses):
             sender.send(b"forged")
             await asyncio.sleep(0.01)
 

@@ -90,9 +90,8 @@ def checked_datagram(data: bytes, keys: LanKeys) -> LanDatagram | None:
     if key is None:
         return None
     signed = data[:-_SIGNATURE_BYTES]
-    if not hmac.compare_digest(hmac.digest(key, signed, "sha256"), data[-_SIGNATURE_BYTES:]):
-        return None
-    if len(signed) < begin + _FIELDS.size:
+    is_signed = hmac.compare_digest(hmac.digest(key, signed, "sha256"), data[-_SIGNATURE_BYTES:])
+    if not is_signed or len(signed) < begin + _FIELDS.size:
         return None
     milliseconds, instance, sequence, nonce = _FIELDS.unpack_from(signed, begin)
     body = signed[begin + _FIELDS.size :]

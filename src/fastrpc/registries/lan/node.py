@@ -70,6 +70,9 @@ BUSY_DATAGRAMS, PAUSE_SECONDS = 100, 0.003
 #: Datagrams that are read without looking at the clock.
 BATCH_DATAGRAMS = 256
 
+#: An instant that does not come.
+NEVER = float("inf")
+
 
 class LanNode:
     """The records of this program, and what others announce.
@@ -86,8 +89,6 @@ class LanNode:
         #: lookup on any line of the thread that holds it.
         self.changed = threading.Condition(threading.RLock())
         self.error: OSError | None = None
-        #: Tenths of a second in which more datagrams came than were read.
-        self.flooded_turns = 0
         # Datagrams that the system has dropped so far.
         self._dropped = 0
         self._told = 0
@@ -99,10 +100,8 @@ class LanNode:
         # The nonces of the queries to be answered.
         self._nonces: list[bytes] = []
         # Instants at which something is due; the queries not made yet.
-        self._announce_at = self._answer_at = self._goodbye_at = float("inf")
-        self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = float(
-            "-inf"
-        )
+        self._announce_at = self._answer_at = self._goodbye_at = NEVER
+        self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = -NEVER
         self._query_at: list[float] = []
         self._thread: threading.Thread | None = None
         self._settled_at = 0.0
@@ -145,7 +144,7 @@ class LanNode:
         with self.changed:
             self._own[service, record] += 1
             self._leaving.pop((service, record), None)
-            self._announce_at = float("-inf")
+            self._announce_at = -NEVER
         self._wake()
 
     def withdraw(self, service: str, record: bytes) -> None:
@@ -155,18 +154,13 @@ class LanNode:
             if self._own[service, record] <= 0:
                 del self._own[service, record]
                 self._leaving[service, record] = GOODBYES
-                self._goodbye_at = float("-inf")
+                self._goodbye_at = -NEVER
         self._wake()
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
         """Wait until a condition holds, but not before the first query can have been answered; hold `changed`."""
-        self._wait(lambda: False, self._settled_at - time.monotonic())
-        self._wait(is_over, wait_seconds)
-
-    def _wait(self, is_over: Callable[[], bool], seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not (self._is_closed or is_over()) and (left := until - time.monotonic()) > 0:
-            self.changed.wait(left)
+        self.changed.wait_for(lambda: self._is_closed, self._settled_at - time.monotonic())
+        self.changed.wait_for(lambda: self._is_closed or is_over(), wait_seconds)
 
     def close(self) -> None:
         """Send the last goodbyes and end the thread."""
@@ -185,8 +179,7 @@ class LanNode:
     def _run(self) -> None:
         """Serve until closed; the body of the thread."""
         with selectors.DefaultSelector() as selector, self._woken, self._waker:
-            selector.register(self._woken, selectors.EVENT_READ)
-            for one in self._multicast.sockets:
+            for one in (self._woken, *self._multicast.sockets):
                 selector.register(one, selectors.EVENT_READ)
             try:
                 while not self._is_closed:
@@ -200,28 +193,21 @@ class LanNode:
         """Read the datagrams of a tenth of a second, then do what is due."""
         until, left = time.monotonic() + TURN_SECONDS, TURN_DATAGRAMS
         keys = self._keys.value
-        while left > 0 and not self._is_closed:
-            with self.changed:
-                wait = min(until, self._due()) - time.monotonic()
-            if wait <= 0:
-                break
+        while left > 0 and (seconds := self._seconds_to(until)) > 0:
             before = left
-            for found, _ in selector.select(wait):
+            for found, _ in selector.select(seconds):
                 if found.fileobj is self._woken:
                     with contextlib.suppress(BlockingIOError):
                         self._woken.recv(4096)
                 else:
                     left -= self._receive(found.fileobj, keys)  # type: ignore[arg-type]
             if 0 < left < before and TURN_DATAGRAMS - left > BUSY_DATAGRAMS:
-                with self.changed:
-                    pause = min(PAUSE_SECONDS, until - time.monotonic(), self._due() - time.monotonic())
-                    self._wait(lambda: False, pause)
+                self._pause(min(PAUSE_SECONDS, self._seconds_to(until)))
         before, self._dropped = self._dropped, self._multicast.dropped()
         if left <= 0 or self._dropped > before:
             self._note_flood()
         if left <= 0:
-            with self.changed:
-                self._wait(lambda: False, until - time.monotonic())
+            self._pause(until - time.monotonic())
         self._keys.look()
         with self.changed:
             now = time.monotonic()
@@ -231,6 +217,15 @@ class LanNode:
                 self.members.expire()
             self._act()
             self._tell()
+
+    def _seconds_to(self, instant: float) -> float:
+        """Return the seconds to an instant, or to what is due sooner; 0 once it is closed."""
+        with self.changed:
+            return 0.0 if self._is_closed else min(instant, self._due()) - time.monotonic()
+
+    def _pause(self, seconds: float) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: self._is_closed, seconds)
 
     def _receive(self, one: socket.socket, keys: LanKeys) -> int:
         """Read datagrams that have come; return their number."""
@@ -268,7 +263,7 @@ class LanNode:
         if not self.members.takes_query(datagram):
             return
         self._nonces.append(datagram.nonce)
-        if self._answer_at == float("inf"):
+        if self._answer_at == NEVER:
             soon = time.monotonic() + random.uniform(0.0, ANSWER_SECONDS)
             self._answer_at = max(soon, self._announced_at + ANSWER_SECONDS)
 
@@ -278,7 +273,6 @@ class LanNode:
             text = "more datagrams arrive than are read, at most %d a second: the rest is dropped, no record expires"
             logger.warning(text, TURN_DATAGRAMS / TURN_SECONDS)
         self._flooded_at = now
-        self.flooded_turns += 1
 
     def _due(self) -> float:
         return min(self._announce_at, self._answer_at, self._goodbye_at, *self._query_at[:1])
@@ -288,23 +282,21 @@ class LanNode:
         now = time.monotonic()
         if now >= self._goodbye_at:
             self._say_goodbye()
-            self._goodbye_at = now + GOODBYE_SECONDS if self._leaving else float("inf")
+            self._goodbye_at = now + GOODBYE_SECONDS if self._leaving else NEVER
         if now >= min(self._announce_at, self._answer_at):
             for nonce in self._nonces or [NO_NONCE]:
                 self._send(ANNOUNCE, list(self._own), nonce)
             self._announced_at, self._nonces = now, []
-            self._answer_at = float("inf")
+            self._answer_at = NEVER
             spread = random.uniform(1 - JITTER, 1.0)
-            self._announce_at = now + ANNOUNCE_SECONDS * spread if self._own else float("inf")
+            self._announce_at = now + ANNOUNCE_SECONDS * spread if self._own else NEVER
         if now >= self._join_at:
             self._join_at = now + ANNOUNCE_SECONDS
             with contextlib.suppress(OSError):
                 self._multicast.join()
-        is_asked_lately = now - self._asked_at < STRANGER_SECONDS
-        if (self._query_at and now >= self._query_at[0]) or (
-            self.members.has_stranger and not is_asked_lately
-        ):
-            del self._query_at[: bool(self._query_at and now >= self._query_at[0])]
+        is_due = bool(self._query_at) and now >= self._query_at[0]
+        if is_due or (self.members.has_stranger and now - self._asked_at >= STRANGER_SECONDS):
+            del self._query_at[:is_due]
             self._asked_at = now
             self._emit(QUERY, self.members.query(), b"")
 
