@@ -6,6 +6,7 @@ method without a row fails.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +172,13 @@ async def opened(peer: RawPeer, caller: Caller) -> None:
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failed logins are many here, and have a test of their own."""
     monkeypatch.setattr(failed_logins, "PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _no_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verdict says until when it holds; none ends before it is read, however slow this machine is."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
 
 
 @pytest.fixture(scope="module")

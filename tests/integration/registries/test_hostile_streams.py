@@ -130,7 +130,9 @@ def test_chunks_of_one_byte_count_for_their_work() -> None:
     with HostileHttpServer(lambda: itertools.chain([CHUNKED], itertools.repeat(line * 1_000))) as server:
         client = client_of(server)
         # A rate that the slowest of machines passes: at one near its own, the end would come late or never.
-        stream = client.stream("POST", "/watch", body=b"{}", idle_seconds=20.0, bytes_per_second=MOST_BYTES // 10)
+        stream = client.stream(
+            "POST", "/watch", body=b"{}", idle_seconds=20.0, bytes_per_second=MOST_BYTES // 10
+        )
         lines = 0
         with pytest.raises(HttpError, match="bytes a second"):
             while stream.receive(20.0):
