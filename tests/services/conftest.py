@@ -107,6 +107,7 @@ interop_programs = go_fixture("interop_programs", Path)
 grpc_programs = go_fixture("grpc_programs", Path)
 ghz_folder = go_fixture("ghz_folder", Path)
 etcd_new_path = go_fixture("etcd_new_path", str)
+kube_apiserver_path = go_fixture("kube_apiserver_path", str)
 
 
 @pytest.fixture(scope="session")

@@ -101,6 +101,7 @@ PROGRAMS = {
     "grpc_programs": GRPC_PROGRAMS,
     "h2spec_folder": Built("h2spec", "h2spec", H2SPEC),
     "interop_programs": INTEROP,
+    "kube_apiserver_path": Built("kube_apiserver", "kube_apiserver"),
     "judge": Built("porcupine", "porcupine"),
 }
 

@@ -23,6 +23,7 @@ from fastrpc.registries.kubernetes.slices import Reading
 from fastrpc.status import Status
 from fastrpc.testing import FakeClock
 from tests.support.apiserver import NAMESPACE, Apiserver, pod, slice_of, status
+from tests.support.apiserver_scenes import hosts, until
 from tests.support.certificates import Authority
 from tests.support.open_loop import OpenLoop
 from tests.support.waiting import eventually
@@ -52,19 +53,6 @@ def opened(apiserver: Apiserver) -> Iterator[Callable[..., SingleLookup]]:
     yield open_one
     for one in found:
         one.close()
-
-
-def hosts(lookup: SingleLookup, wait_seconds: float = 0.0) -> list[str]:
-    found = [value for _, value in lookup.fetch(wait_seconds).entries]
-    return sorted(one.address.host for one in found if isinstance(one, Endpoint))
-
-
-def until(lookup: SingleLookup, *wanted: str) -> None:
-    """Fetch until the list has these hosts."""
-    for _ in range(50):
-        if (found := hosts(lookup, 2.0)) == sorted(wanted):
-            return
-    raise AssertionError(f"the list is {found}")
 
 
 def test_changes_of_slices_arrive_by_the_watch(apiserver: Apiserver, opened: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc import Endpoint, StoreError
+from fastrpc import StoreError
 from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.base.shared import SingleLookup
 from fastrpc.registries.kubernetes.api import ApiAccess
@@ -16,6 +16,7 @@ from fastrpc.registries.kubernetes.lookup import SliceLookup
 from fastrpc.registries.kubernetes.slices import Reading
 from fastrpc.status import Status
 from tests.support.apiserver import pod, slice_of, status
+from tests.support.apiserver_scenes import hosts
 from tests.support.hostile_http import HostileHttpServer, Reply, answer, dripping
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -53,11 +54,6 @@ def lookup_at(server: HostileHttpServer) -> SingleLookup:
     place = "127.0.0.1", int(server.place.partition(":")[2])
     access = ApiAccess(place, "shop", base="/prefix", tls=None, token=lambda: "planted-token")
     return SingleLookup(SliceLookup(access, Reading()), "arith")
-
-
-def hosts(lookup: SingleLookup, wait_seconds: float = 0.0) -> list[str]:
-    found = [value for _, value in lookup.fetch(wait_seconds).entries]
-    return [one.address.host for one in found if isinstance(one, Endpoint)]
 
 
 BAD = {
