@@ -80,7 +80,10 @@ class BuildCore(build_ext):
         sources = {source} if source.exists() else set()
         headers = set(CORE.rglob("*.h"))
         named = declarations_of(source, SOURCES) if sources else set()
-        every = {*CORE.rglob("*.pxd"), *HARNESS.glob("*.pxd")}
+        every = set(CORE.rglob("*.pxd"))
+        if extension.name.startswith(HARNESS.name):
+            # What a source distribution has not got is in no key of what it has.
+            every.update(HARNESS.glob("*.pxd"))
         return key_of(settings, sources | headers | named), key_of(
             settings, sources | headers | named | every
         )

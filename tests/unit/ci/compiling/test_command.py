@@ -133,6 +133,17 @@ def test_a_second_tree_takes_modules_from_the_cache(tree: Tree, tmp_path: Path) 
     assert compiled(off) == {"_shared", "one", "two"}
 
 
+def test_a_tree_without_the_harness_takes_modules_of_one_with_it(tree: Tree, tmp_path: Path) -> None:
+    """A source distribution has none."""
+    harness = tree.root / "src/fastrpc_harness"
+    harness.mkdir()
+    (harness / "three.pxd").write_text("cdef int three()\n")
+    tree.build()
+    second = Tree(tmp_path / "second", tmp_path / "cache")
+    second.build()
+    assert compiled(second) == set()
+
+
 def test_a_cache_that_others_can_write_is_told_and_not_used(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "cache" / "fastrpc").mkdir(parents=True)
     (tmp_path / "cache" / "fastrpc").chmod(0o777)
