@@ -319,7 +319,7 @@ class TestContents:
         assert (
             found_in(
                 PACKAGE_CODE,
-                r"asyncio\.wait_for|import.*\bwait_for\b|set_event_loop_policy|create_connection\([^)]*\bsock=",
+                r"(?<!changed\.)\bwait_for\b|set_event_loop_policy|create_connection\([^)]*\bsock=",
             )
             == []
         )

@@ -12,16 +12,17 @@ __all__ = ["replaced_file"]
 
 @contextlib.contextmanager
 def replaced_file(path: Path, *, buffering: int = -1) -> Iterator[BinaryIO]:
-    """Yield a file to write to, which takes the place of another one, or of none, at the end of the block.
+    """Yield a file that replaces `path` at the end of the block.
 
-    It has a temporary name in the same folder until then, and is readable for its owner alone. After an error it is
-    removed, and the old content stays. A content that is to outlast a power loss needs `os.fsync` in the block.
+    It has a temporary name in the same folder until then, and only its owner can read it. After an error it is removed,
+    and the old content stays. To survive a power loss, the block ends with `os.fsync` of the file, and one of its folder
+    follows.
 
     Args:
         buffering: as `open` has it; 0 writes each piece at once.
 
     Raises:
-        OSError: the folder or the disk does not take it.
+        OSError: the file cannot be written or renamed.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

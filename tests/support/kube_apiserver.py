@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ OWNER = "owner"
 
 
 class KubeApiserver(KeptProcess):
-    """An apiserver on loopback, with TLS, roles and service accounts; what it is told outlasts its end, in etcd."""
+    """An apiserver on loopback, with TLS, roles and service accounts; etcd keeps its objects across restarts."""
 
     def __init__(self, program: str, folder: Path, etcd: EtcdServer) -> None:
         super().__init__(folder / "apiserver.log")
@@ -52,6 +52,7 @@ class KubeApiserver(KeptProcess):
             "authorization-mode": "RBAC",
             "bind-address": "127.0.0.1",
             "cert-dir": self._folder,
+            # Otherwise pages of a list outlast the compaction of etcd, and none expires.
             "feature-gates": "ListFromCacheSnapshot=false",
             "etcd-servers": f"http://127.0.0.1:{self.etcd.port}",
             "secure-port": self.port,
@@ -99,6 +100,12 @@ class KubeApiserver(KeptProcess):
                 "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
             }
             self.ask("POST", f"{RIGHTS}/rolebindings", bound)
+
+    def apply(self, manifests: Iterable[dict[str, Any]]) -> None:
+        """Make the objects of manifests in the namespace."""
+        places = {"ServiceAccount": CORE, "Role": RIGHTS, "RoleBinding": RIGHTS}
+        for one in manifests:
+            self.ask("POST", f"{places[one['kind']]}/{one['kind'].lower()}s", one)
 
     def token(self, account: str, name: str) -> str:
         """Return a new token of a service account, which `revoke` ends by its name."""

@@ -175,8 +175,8 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A verdict says until when it holds; none ends before it is read, however slow this machine is."""
+def _stopped_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the wall clock: a short verdict must not expire before the server reads it, however slow this machine is."""
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
 

@@ -1,4 +1,4 @@
-"""Clients follow EndpointSlices of an apiserver: lists, watches, tokens, rights, and its faults."""
+"""Clients follow EndpointSlices of a stand-in; `test_recorded_apiserver.py` has what a real apiserver answers."""
 
 import asyncio
 import contextlib
@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ConfigError, Endpoint, StoreError
+from fastrpc import Client, ConfigError, Endpoint
 from fastrpc.registries import Watch, kubernetes, open_registry
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.registries.base.shared import SingleLookup
 from fastrpc.registries.kubernetes.api import ApiAccess
 from fastrpc.registries.kubernetes.lookup import LIST_SECONDS, SILENT_SECONDS, SliceLookup
 from fastrpc.registries.kubernetes.slices import Reading
-from fastrpc.status import Status
 from fastrpc.testing import FakeClock
 from tests.support.apiserver import NAMESPACE, Apiserver, pod, slice_of, status
 from tests.support.apiserver_scenes import hosts, until
@@ -53,54 +52,6 @@ def opened(apiserver: Apiserver) -> Iterator[Callable[..., SingleLookup]]:
     yield open_one
     for one in found:
         one.close()
-
-
-def test_changes_of_slices_arrive_by_the_watch(apiserver: Apiserver, opened: Any) -> None:
-    apiserver.put(slice_of("a", "arith", pod("10.0.0.1")), slice_of("b", "other", pod("10.0.0.9")))
-    lookup = opened()
-    assert hosts(lookup) == ["10.0.0.1"]
-    apiserver.put(slice_of("c", "arith", pod("10.0.0.2")))
-    until(lookup, "10.0.0.1", "10.0.0.2")
-    apiserver.put(slice_of("a", "arith", pod("10.0.0.3")))
-    until(lookup, "10.0.0.2", "10.0.0.3")
-    apiserver.delete("c")
-    until(lookup, "10.0.0.3")
-    assert (apiserver.lists, apiserver.watches) == (1, 1)
-
-
-def test_list_comes_in_pages_and_all_slices_are_joined(apiserver: Apiserver, opened: Any) -> None:
-    apiserver.page_slices = 2
-    apiserver.put(*(slice_of(f"s{number}", "arith", pod(f"10.0.0.{number}")) for number in range(1, 6)))
-    assert hosts(opened()) == [f"10.0.0.{number}" for number in range(1, 6)]
-    assert [one["limit"] for one in apiserver.queries] == ["500"] * 3
-
-
-def test_expired_page_begins_the_list_anew(apiserver: Apiserver, opened: Any) -> None:
-    apiserver.page_slices = 1
-    apiserver.put(*(slice_of(f"s{number}", "arith", pod(f"10.0.0.{number}")) for number in (1, 2)))
-    page, lost = apiserver.page, ["once"]
-
-    def losing(query: dict[str, str]) -> Any:
-        if "continue" in query and lost:
-            lost.clear()
-            apiserver.forget()
-        return page(query)
-
-    apiserver.page = losing  # type: ignore[method-assign]
-    assert hosts(opened()) == ["10.0.0.1", "10.0.0.2"]
-    assert apiserver.lists == 2
-
-
-def test_pod_that_moves_between_slices_stays_listed(apiserver: Apiserver, opened: Any) -> None:
-    apiserver.put(slice_of("a", "arith", pod("10.0.0.1", "1"), pod("10.0.0.2", "2")))
-    lookup = opened()
-    assert hosts(lookup) == ["10.0.0.1", "10.0.0.2"]
-    apiserver.put(slice_of("b", "arith", pod("10.0.0.2", "2")), slice_of("a", "arith", pod("10.0.0.1", "1")))
-    apiserver.put(slice_of("b", "arith", pod("10.0.0.2", "2"), pod("10.0.0.3", "3")))
-    until(lookup, "10.0.0.1", "10.0.0.2", "10.0.0.3")
-    apiserver.put(slice_of("a", "arith", *(pod(f"10.0.0.{number}", str(number)) for number in (1, 2, 3))))
-    apiserver.delete("b")
-    until(lookup, "10.0.0.1", "10.0.0.2", "10.0.0.3")
 
 
 @pytest.mark.parametrize("gone_as", ["status", "event"])
@@ -203,27 +154,6 @@ def test_restored_backup_counts_as_a_restart(apiserver: Apiserver, opened: Any) 
     assert not lookup.fetch(0.0).is_restart
 
 
-def test_token_is_read_again_after_a_401(apiserver: Apiserver, opened: Any) -> None:
-    apiserver.token, tokens = "two", ["one", "two"]
-    apiserver.put(slice_of("a", "arith", pod("10.0.0.1")))
-    lookup = opened(token=lambda: tokens.pop(0) if len(tokens) > 1 else tokens[0])
-    assert hosts(lookup) == ["10.0.0.1"]
-    assert apiserver.tokens == ["Bearer one", "Bearer two"]
-    apiserver.token, tokens[:] = "three", ["two", "three"]
-    apiserver.put(slice_of("a", "arith", pod("10.0.0.2")))
-    until(lookup, "10.0.0.2")
-    assert (apiserver.lists, apiserver.watches) == (2, 2)
-
-
-def test_token_that_is_revoked_is_told_and_keeps_the_list(apiserver: Apiserver, opened: Any) -> None:
-    apiserver.token = "another"
-    with pytest.raises(StoreError, match="it answered 401: Unauthorized") as caught:
-        opened(token=lambda: "planted-token").fetch(0.0)
-    assert caught.value.status is Status.UNAUTHENTICATED
-    assert "planted" not in str(caught.value)
-    assert len(apiserver.queries) == 1
-
-
 def test_role_without_watch_is_served_by_lists(
     apiserver: Apiserver, opened: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,13 +173,6 @@ def test_role_without_watch_is_served_by_lists(
     clock.advance(60.0)
     assert lookup.fetch(0.01).pause_seconds == 0
     assert apiserver.watches == 2
-
-
-def test_role_without_list_is_told(apiserver: Apiserver, opened: Any) -> None:
-    apiserver.verbs = {"watch"}
-    with pytest.raises(StoreError, match="cannot list resource") as caught:
-        opened().fetch(0.0)
-    assert caught.value.status is Status.PERMISSION_DENIED
 
 
 def test_dotted_name_is_a_label_of_the_service(apiserver: Apiserver, opened: Any) -> None:

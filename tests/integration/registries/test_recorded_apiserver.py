@@ -1,15 +1,18 @@
-"""Lookups at the recorded answers of a real apiserver, whole and spoilt: what is spoilt changes no list for good."""
+"""Lookups at the recorded answers of a real apiserver, whole and spoilt: after a spoilt answer the list recovers."""
 
 import contextlib
 import itertools
+import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from fastrpc import StoreError
 from fastrpc.bounded_http import client, line_stream
+from fastrpc.registries.kubernetes.slices import Reading, Slice, chosen, read_slice
 from tests.conftest import Scale
 from tests.support.apiserver_scenes import SCENES, Exchange, Stage, hosts, recorded, reply_of
 from tests.support.hostile_http import HostileHttpServer, Reply
@@ -20,7 +23,7 @@ BYTES = {
 }
 
 #: A whole list, of one host.
-LIST = BYTES["watch"][0]
+LIST, HOSTS = BYTES["watch"][0], ["10.0.0.1"]
 
 
 def place_of(server: HostileHttpServer) -> tuple[str, int]:
@@ -32,7 +35,7 @@ def place_of(server: HostileHttpServer) -> tuple[str, int]:
 def test_scenes_are_as_at_the_real_apiserver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with HostileHttpServer(lambda: iter(())) as server:
         stage = Stage(place_of(server), None, monkeypatch)
-        server.replies = [*(reply_of(each, stage) for each in EXCHANGES[name]), *server.replies]
+        server.replies = [*(reply_of(each, stage, server) for each in EXCHANGES[name]), *server.replies]
         try:
             SCENES[name](stage)
         finally:
@@ -42,8 +45,8 @@ def test_scenes_are_as_at_the_real_apiserver(name: str, monkeypatch: pytest.Monk
 
 
 def _fixed(target: str) -> str:
-    """Return a target without the part that is random."""
-    return re.sub(r"timeoutSeconds=\d+", "", target)
+    """Return a target without the part that is random: a watch takes 240 to 480 seconds, unless a scene limits it."""
+    return re.sub(r"timeoutSeconds=\d{3}", "", target)
 
 
 def whole_list() -> Iterator[bytes | None]:
@@ -65,22 +68,54 @@ def stalling(data: bytes) -> Reply:
     return lambda: itertools.chain([data], itertools.repeat(None))
 
 
-def lies(whole: bytes, chance: random.Random, count: int) -> Iterator[bytes]:
-    yield whole.replace(b" 200 OK", b" 503 Service Unavailable")
-    yield re.sub(rb"Content-Length: (\d)", rb"Content-Length: 9\1", whole)
-    yield re.sub(rb"Content-Length: \d", b"Content-Length: ", whole)
-    yield re.sub(rb'"resourceVersion":"\d*"', b'"resourceVersion":""', whole)
-    yield re.sub(rb'"resourceVersion":"\d*"', b'"resourceVersion":"1"', whole)
-    yield re.sub(rb'"(endpoints|addresses|ports)":\[', rb'"\1":[[', whole)
-    yield re.sub(rb'"(endpoints|conditions|metadata)":', rb'"\1":5,"_":', whole)
+#: What stands in an answer, what takes its place, and whether the answer has to be refused then.
+HEAD_LIES = (
+    (rb"^HTTP/1.1 200 OK", rb"HTTP/1.1 503 Service Unavailable", True),
+    (rb"Content-Length: (\d)", rb"Content-Length: 9\1", True),
+    (rb"Content-Length: \d", rb"Content-Length: ", True),
+)
+BODY_LIES = (
+    (rb'"resourceVersion":"\d*"', rb'"resourceVersion":""', True),
+    (rb'"resourceVersion":"\d*"', rb'"resourceVersion":"1"', False),
+    (rb'"metadata":', rb'"metadata":5,"_":', True),
+    (rb'"(conditions|endpoints|addresses|ports)":', rb'"\1":5,"_":', False),
+    (rb"\}\n", rb"\n", True),
+)
+
+
+def lies(whole: bytes, chance: random.Random, count: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield spoilt answers, and whether each has to be refused."""
+    for old, new, is_certain in HEAD_LIES:
+        if (spoilt := re.sub(old, new, whole)) != whole:
+            yield spoilt, is_certain
+    for old, new, is_certain in BODY_LIES:
+        if (spoilt := with_body(whole, re.sub(old, new, body_of(whole)))) != whole:
+            # Of a list in pages the version of the last one counts.
+            yield spoilt, is_certain and not (b"resourceVersion" in new and b'"continue":' in whole)
     for scene in SCENES:
         # An answer to another question.
-        yield chance.choice(BYTES[scene])
+        yield chance.choice(BYTES[scene]), False
     for _ in range(count):
-        spoilt = bytearray(whole)
+        changed = bytearray(whole)
         for _ in range(chance.choice((1, 1, 4))):
-            spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
-        yield bytes(spoilt)
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+        yield bytes(changed), False
+
+
+def body_of(answer: bytes) -> bytes:
+    """Return the body of an answer, without the sizes of its chunks."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return b"".join(re.findall(rb"^\{.*\n", body, re.MULTILINE)) if b"chunked" in head else body
+
+
+def with_body(answer: bytes, body: bytes) -> bytes:
+    """Return an answer with another body, of which each line is a chunk."""
+    head = answer.partition(b"\r\n\r\n")[0]
+    if b"chunked" not in head:
+        return re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(body), head) + b"\r\n\r\n" + body
+    chunks = [b"%x\r\n%b\r\n" % (len(line), line) for line in body.splitlines(keepends=True)]
+    end = b"0\r\n\r\n" if answer.endswith(b"0\r\n\r\n") else b""
+    return b"".join([head, b"\r\n\r\n", *chunks, end])
 
 
 def answered(name: str) -> list[tuple[Exchange, bytes]]:
@@ -88,71 +123,130 @@ def answered(name: str) -> list[tuple[Exchange, bytes]]:
     return [(each, whole) for each, whole in zip(EXCHANGES[name], BYTES[name], strict=True) if whole]
 
 
+def is_watch(exchange: Exchange) -> bool:
+    return "watch=" in exchange.target
+
+
+def is_expired(answer: bytes) -> bool:
+    """Return whether an answer says that a version is too old: the list is then asked for again at once."""
+    return answer.startswith(b"HTTP/1.1 410 ") or b'"type":"ERROR"' in answer
+
+
 def follow_spoilt(
-    exchange: Exchange, reply: Reply, server: HostileHttpServer, monkeypatch: pytest.MonkeyPatch
-) -> list[list[str] | StoreError]:
-    """Have a lookup take a spoilt answer between two whole ones; return what it gave before the second."""
-    is_watch = "watch=" in exchange.target
-    server.replies = [*([whole_list] * is_watch), reply, whole_list]
-    stage = Stage(place_of(server), None, monkeypatch)
-    found: list[list[str] | StoreError] = []
-    try:
-        lookup = stage.lookup(token=lambda: "planted-token")
-        if is_watch:
-            assert hosts(lookup) == ["10.0.0.1"]
-        for _ in range(3 if is_watch else 1):
-            try:
-                found.append(hosts(lookup, 0.02 if is_watch else 0.0))
-            except StoreError as error:
-                found.append(error)
-                break
-        told = "".join(one.message for one in found if isinstance(one, StoreError))
-        assert told.isprintable()
-        assert "planted" not in told
-        # The end of the connection may be seen by the next request alone.
-        with contextlib.suppress(StoreError):
-            assert hosts(lookup) == ["10.0.0.1"]
-        assert hosts(lookup) == ["10.0.0.1"]
-    finally:
-        stage.close()
+    exchange: Exchange, reply: Reply, monkeypatch: pytest.MonkeyPatch, *, limit_seconds: float | None = None
+) -> tuple[list[list[str]], bool]:
+    """Have a lookup take a spoilt answer between two whole lists.
+
+    Args:
+        limit_seconds: how long the spoilt answer is awaited; None is as long as any.
+
+    Returns: the lists that it gave before the second, and whether there was an outage.
+    """
+    found: list[list[str]] = []
+    with HostileHttpServer(*([whole_list] * is_watch(exchange)), reply, whole_list) as server:
+        stage = Stage(place_of(server), None, monkeypatch)
+        try:
+            lookup = stage.lookup(token=lambda: "planted-token")
+            if is_watch(exchange):
+                assert hosts(lookup) == HOSTS
+            outage = ""
+            with monkeypatch.context() as patched:
+                for module, name in ((client, "ANSWER_SECONDS"), (line_stream, "REST_SECONDS")):
+                    if limit_seconds is not None:
+                        patched.setattr(module, name, limit_seconds)
+                try:
+                    for _ in range(3 if is_watch(exchange) else 1):
+                        found.append(hosts(lookup, (limit_seconds or 10.0) if is_watch(exchange) else 0.0))
+                except StoreError as error:
+                    outage = error.message
+            assert outage.isprintable()
+            assert "planted" not in outage
+            # The end of the connection may be seen by the next request alone.
+            with contextlib.suppress(StoreError):
+                assert hosts(lookup) == HOSTS
+            assert hosts(lookup) == HOSTS
+        finally:
+            stage.close()
+    return found, bool(outage)
+
+
+def states(cut: bytes) -> list[list[str]]:
+    """Return the list before a cut watch, and those that its whole events make, one after the other."""
+    slices: dict[str, Slice] = {}
+    listed = json.loads(LIST.partition(b"\r\n\r\n")[2])["items"]
+    found = []
+    for kind, content in [*(("ADDED", one) for one in listed), *_events(cut)]:
+        if kind not in ("ADDED", "MODIFIED", "DELETED"):
+            continue
+        each = read_slice(msgspec.Raw(json.dumps(content).encode()), Reading())
+        slices.pop(each.name, None)
+        if kind != "DELETED":
+            slices[each.name] = each
+        addresses = (one.address for one in chosen(slices.values()))
+        found.append(
+            sorted(address.removeprefix("tcp://").rpartition(":")[0].strip("[]") for address in addresses)
+        )
     return found
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileHttpServer]:
-    """A server whose answers are awaited for a shorter time than that of others."""
-    for module, name in ((client, "ANSWER_SECONDS"), (line_stream, "REST_SECONDS")):
-        monkeypatch.setattr(module, name, 0.05)
-    with HostileHttpServer(lambda: iter(())) as found:
-        yield found
-
-
-@pytest.mark.parametrize("end", [closing, stalling])
-@pytest.mark.parametrize("name", SCENES)
-def test_an_answer_that_is_cut_adds_to_no_list(
-    name: str,
-    end: Callable[[bytes], Reply],
-    server: HostileHttpServer,
-    monkeypatch: pytest.MonkeyPatch,
-    scale: Scale,
-) -> None:
-    chance = random.Random(name)
-    known = {b"10.0.0.1", *re.findall(rb'"addresses":\["([^"]*)', b"".join(BYTES[name]))}
-    for exchange, whole in answered(name):
-        for _ in range(scale(8 if end is closing else 2)):
-            reply = end(whole[: chance.randrange(len(whole))])
-            [first, *_] = found = follow_spoilt(exchange, reply, server, monkeypatch)
-            assert all({host.encode() for host in one} <= known for one in found if isinstance(one, list))
-            # After an expired page the list is asked for again at once.
-            if "watch=" not in exchange.target and not whole.startswith(b"HTTP/1.1 410 "):
-                assert isinstance(first, StoreError)
+def _events(cut: bytes) -> list[tuple[str, object]]:
+    """Return the kinds and objects of the whole events of a watch."""
+    events = map(json.loads, body_of(cut).splitlines())
+    return [(event["type"], event["object"]) for event in events]
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_an_apiserver_that_lies_is_an_outage_or_a_list_until_it_tells_the_truth(
-    name: str, server: HostileHttpServer, monkeypatch: pytest.MonkeyPatch, scale: Scale
+def test_a_cut_answer_changes_no_list_beyond_its_whole_events(
+    name: str, monkeypatch: pytest.MonkeyPatch, scale: Scale
 ) -> None:
-    chance = random.Random(name)
+    chance = scale.random(len(name))
     for exchange, whole in answered(name):
-        for data in lies(whole, chance, scale(10)):
-            follow_spoilt(exchange, closing(data), server, monkeypatch)
+        for _ in range(scale(6)):
+            cut = whole[: chance.randrange(len(whole))]
+            found, is_out = follow_spoilt(exchange, closing(cut), monkeypatch)
+            if is_expired(cut):
+                continue
+            assert is_out
+            assert found == [] or (is_watch(exchange) and all(one in states(cut) for one in found))
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_an_answer_that_stalls_is_an_outage(name: str, monkeypatch: pytest.MonkeyPatch, scale: Scale) -> None:
+    chance = scale.random(len(name))
+    for exchange, whole in answered(name):
+        for _ in range(scale(2)):
+            cut = whole[: chance.randrange(len(whole))]
+            found, is_out = follow_spoilt(exchange, stalling(cut), monkeypatch, limit_seconds=0.05)
+            if is_expired(cut):
+                continue
+            # A watch may be silent between two events.
+            assert is_out or is_watch(exchange)
+            assert found == [] or (is_watch(exchange) and all(one in states(cut) for one in found))
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_watch_that_stalls_between_events_has_told_all_before(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for exchange, whole in answered(name):
+        if not is_watch(exchange) or not whole.startswith(b"HTTP/1.1 200 "):
+            continue
+        for event in re.finditer(rb"\}\n\r\n", whole.partition(b"\r\n\r\n")[2]):
+            cut = whole[: whole.index(b"\r\n\r\n") + 4 + event.end()]
+            if is_expired(cut):
+                continue
+            found, is_out = follow_spoilt(exchange, stalling(cut), monkeypatch, limit_seconds=0.05)
+            assert not is_out
+            assert found[-1] == states(cut)[-1]
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_after_an_answer_that_lies_the_list_recovers(
+    name: str, monkeypatch: pytest.MonkeyPatch, scale: Scale
+) -> None:
+    chance = scale.random(len(name))
+    for exchange, whole in answered(name):
+        for data, is_certain in lies(whole, chance, scale.inputs(200)):
+            _, is_out = follow_spoilt(exchange, closing(data), monkeypatch)
+            if is_certain and whole.startswith(b"HTTP/1.1 200 ") and not is_expired(data):
+                assert is_out, data

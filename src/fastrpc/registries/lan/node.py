@@ -70,8 +70,8 @@ BUSY_DATAGRAMS, PAUSE_SECONDS = 100, 0.003
 #: Datagrams that are read without looking at the clock.
 BATCH_DATAGRAMS = 256
 
-#: An instant that does not come.
-NEVER = float("inf")
+#: An instant that does not come, and one that is past.
+NEVER, LONG_AGO = float("inf"), float("-inf")
 
 
 class LanNode:
@@ -101,7 +101,7 @@ class LanNode:
         self._nonces: list[bytes] = []
         # Instants at which something is due; the queries not made yet.
         self._announce_at = self._answer_at = self._goodbye_at = NEVER
-        self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = -NEVER
+        self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = LONG_AGO
         self._query_at: list[float] = []
         self._thread: threading.Thread | None = None
         self._settled_at = 0.0
@@ -144,7 +144,7 @@ class LanNode:
         with self.changed:
             self._own[service, record] += 1
             self._leaving.pop((service, record), None)
-            self._announce_at = -NEVER
+            self._announce_at = LONG_AGO
         self._wake()
 
     def withdraw(self, service: str, record: bytes) -> None:
@@ -154,7 +154,7 @@ class LanNode:
             if self._own[service, record] <= 0:
                 del self._own[service, record]
                 self._leaving[service, record] = GOODBYES
-                self._goodbye_at = -NEVER
+                self._goodbye_at = LONG_AGO
         self._wake()
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
@@ -219,7 +219,7 @@ class LanNode:
             self._tell()
 
     def _seconds_to(self, instant: float) -> float:
-        """Return the seconds to an instant, or to what is due sooner; 0 once it is closed."""
+        """Return the seconds to an instant, or to what is due sooner: 0 or less for what is past, and for a closed node."""
         with self.changed:
             return 0.0 if self._is_closed else min(instant, self._due()) - time.monotonic()
 
