@@ -267,7 +267,8 @@ class Attempting(BaseAttempting):
 
     def _open_connection_of(self, pick: Pick, pinned: Address | None) -> ClientEngine | None:
         subchannel: Subchannel = pick.endpoint_state.subchannel
-        is_awaited = pinned is None and self.key_wait_ends(subchannel) is not None
+        # Not by the time that is left: it may end between two looks at it, and the endpoint may be a silent one.
+        is_awaited = pinned is None and pick in self._awaited
         return subchannel.usable(ready=is_awaited or self._call._needs_ready)
 
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientEngine, Pick]:
@@ -286,9 +287,8 @@ class Attempting(BaseAttempting):
                 if connection is not None:
                     return connection, pick
                 subchannel: Subchannel = pick.endpoint_state.subchannel
-                ends = self.key_wait_ends(subchannel) if pinned is None else None
-                if ends is not None:
-                    pick = await self._wait_for_key(pick, ends)
+                if pinned is None and pick in self._awaited:
+                    pick = await self._waited_for_key(pick)
                     continue
                 if pinned is None:
                     pool.start()
@@ -311,12 +311,15 @@ class Attempting(BaseAttempting):
             if pick in self._connecting:
                 self._connecting.remove(pick)
 
-    async def _wait_for_key(self, pick: Pick, ends: float) -> Pick:
+    async def _waited_for_key(self, pick: Pick) -> Pick:
         """Wait for a change at the endpoint of the call's key, whose dial goes before those of all others.
 
         Returns the pick, or that of the key's next endpoint if the wait is over.
         """
         subchannel: Subchannel = pick.endpoint_state.subchannel
+        ends = self.key_wait_ends(subchannel)
+        if ends is None:
+            return await self._picked_again(pick, None)
         self.begin_key_wait(subchannel)
         subchannel.start(goes_first=True)
         self._pool.start()
@@ -324,8 +327,7 @@ class Attempting(BaseAttempting):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await subchannel.wait_changed(self._call._options.priority)
-        is_over = not subchannel.is_ready and self.key_wait_ends(subchannel) is None
-        return await self._picked_again(pick, None) if is_over else pick
+        return pick
 
     async def _picked_again(self, pick: Pick, pinned: Address | None) -> Pick:
         """Undo the pick of an attempt that still connects, and return another one."""

@@ -166,6 +166,7 @@ class EndpointPlan:
         reason: object,
         at: float,
         hint: str | None = None,
+        is_aged: bool = False,
         is_replaced: bool = False,
     ) -> None:
         """Record the end of a connection that was still wanted.
@@ -174,12 +175,13 @@ class EndpointPlan:
             lived: seconds since its dial.
             hint: the remedy for the reason, if it ended before it was ready.
             at: the instant from which the next pause counts.
+            is_aged: whether it was to be replaced by `Keepalive.max_age`, which may be shorter than a pause.
             is_replaced: whether the server asked for another one, by a GOAWAY that starts a drain.
         """
         if not was_ready:
             text = f"{self.endpoint}: the connection ended during its handshake: {reason}"
             self.note_failure(ConnectError(text, hint=hint), at)
-        elif lived >= self._first:
+        elif is_aged or lived >= self._first:
             # A new wait for the next dial begins.
             self.awaited_since = None
             self._replacements = 0

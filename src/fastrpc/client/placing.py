@@ -34,6 +34,8 @@ class Placing:
         self._running: list[tuple[Any, Pick | None]] = []
         #: Picks of attempts that still wait for a connection.
         self._connecting: list[Pick] = []
+        #: Picks of endpoints that the call may wait for: once the time for that is over, it picks another one.
+        self._awaited: list[Pick] = []
         #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
         self._moved: dict[Endpoint, Endpoint] = {}
         endpoint_set: EndpointSet | None = pool.endpoint_set
@@ -96,6 +98,9 @@ class Placing:
             tried = [*self._tried, *(pick.endpoint for pick in beside)]
             preferred = self._preferred(tried)
             if preferred is not None:
+                state = preferred.endpoint_state
+                if not state.subchannel.is_ready and self.key_wait_ends(state.subchannel) is not None:
+                    self._awaited.append(preferred)
                 return preferred
             return self._place_key(tried) if endpoint_set.places_keys else self._place_past(tried)
         return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
@@ -117,26 +122,26 @@ class Placing:
 
         An endpoint that was tried is better than one that is not connected.
         """
-        absent = self._absent()
+        absent, awaited = self._unready()
         there = [one.endpoint for one in absent]
         for avoided in ([*tried, *there], there, tried):
             pick = self._place_past(avoided)
             if pick.endpoint_state not in absent or avoided is tried:
                 break
             pick.undone()
+        if pick.endpoint_state in awaited:
+            self._awaited.append(pick)
         return pick
 
-    def _absent(self) -> set[EndpointState]:
-        """Return the endpoints without a connection for calls with a key, except those that the call may wait for."""
+    def _unready(self) -> tuple[set[EndpointState], set[EndpointState]]:
+        """Return the endpoints without a connection for calls with a key: those to pass, and those to wait for."""
         endpoint_set: EndpointSet = self._pool.endpoint_set
         ready = self._pool.ready_among(endpoint_set.left)
         if self._key_wait is not None and not ready:
             self._key_wait.renew()
-        return {
-            one
-            for one in endpoint_set.left
-            if one not in ready and self.key_wait_ends(one.subchannel) is None
-        }
+        unready = {one for one in endpoint_set.left if one not in ready}
+        absent = {one for one in unready if self.key_wait_ends(one.subchannel) is None}
+        return absent, unready - absent
 
     def key_wait_ends(self, subchannel: EndpointPlan | None) -> float | None:
         """Return the instant until which the call waits for an endpoint of its key; None if it does not."""

@@ -257,6 +257,7 @@ class Subchannel(EndpointPlan):
                 reason=reason,
                 hint=getattr(reason, "hint", None),
                 at=now,
+                is_aged=connection.is_aged,
                 is_replaced=connection.peer_replaces,
             )
 

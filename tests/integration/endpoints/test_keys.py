@@ -9,6 +9,8 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, ClientConfig, Timeouts
+from fastrpc.client.endpoint_plan import EndpointPlan
+from fastrpc.client.key_wait import KeyWait
 from fastrpc.config import Breaker, Pool, Retries
 from fastrpc.failmodes import FailFast
 from fastrpc.registries import StaticRegistry
@@ -184,6 +186,35 @@ async def test_a_call_waits_no_longer_than_half_of_its_time(kind: str, selector:
                 view = client.with_options(hash_key=key, timeout=3.0)
                 assert await view.call(Place.name_of) == servers.targets[1]
                 assert await view.call(Place.once) == servers.targets[1]
+
+
+class CountedWait(KeyWait):
+    """A wait that is over after a number of looks at it."""
+
+    looks_left = 0
+
+    def ends(self, endpoint: EndpointPlan, now: float, seconds_left: float | None) -> float | None:
+        CountedWait.looks_left -= 1
+        return now + 0.02 if endpoint.is_expected and CountedWait.looks_left >= 0 else None
+
+
+async def test_a_wait_that_ends_between_two_looks_at_it_is_over(
+    kind: str, selector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No call goes to an endpoint that accepts connections and stays silent."""
+    monkeypatch.setattr("fastrpc.client.key_wait.KeyWait", CountedWait)
+    async with key_servers(2, down=[0]) as servers:
+        silent, other = servers.targets
+        key = next(
+            k for k, target in places(selector, servers.targets, range(99)).items() if target == silent
+        )
+        with silent_listener(silent):
+            # A call looks when it picks, before it waits and behind that.
+            for looks in (5, 6, 8):
+                async with fresh(kind, servers.targets, selector=selector, config=ONCE) as client:
+                    await client.with_options(endpoint=other).call(Place.name_of)
+                    CountedWait.looks_left = looks
+                    assert await client.with_options(hash_key=key, timeout=4.0).call(Place.name_of) == other
 
 
 async def test_a_failed_attempt_goes_to_the_next_endpoint_of_its_key(kind: str, selector: str) -> None:

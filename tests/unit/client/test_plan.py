@@ -113,6 +113,13 @@ class TestPauses:
         one.ended(was_ready=True, lived=0.05, reason="it is old", at=10.0, is_replaced=True)
         assert (one.error, one.failures, one.pause_left(10.0)) == (None, 0, 0)
 
+    def test_an_aged_connection_that_ends_early_is_made_again_at_once(self) -> None:
+        one = place()
+        for at in range(10, 20):
+            one.answered()
+            one.ended(was_ready=True, lived=0.05, reason="the server closed it", at=at, is_aged=True)
+            assert (one.error, one.failures, one.pause_left(at)) == (None, 0, 0)
+
     def test_connections_that_are_replaced_early_one_after_the_other_are_made_with_pauses(self) -> None:
         one, found = place(), []
         for at, lived in enumerate((0.05, 0.05, 0.05, 0.5, 0.05, 0.05), 10):

@@ -114,6 +114,9 @@ class SyncAttempting(BaseAttempting):
                     if connection.wait_ready(None if math.isinf(ends) else ends):
                         return connection
                     continue
+                if choice is not None and choice.is_awaited and not connection.is_ready:
+                    # The wait is over, and the server may be a silent one: the next endpoint is picked.
+                    continue
                 if not call._needs_ready or connection.wait_ready(call.deadline):
                     return connection
 
@@ -147,6 +150,11 @@ class _Choice:
         if self.pick is None or self.is_pinned:
             return None
         return self._attempting.key_wait_ends(self.pick.endpoint_state.subchannel)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the pick is that of an endpoint to wait for, and not of the last one that is left."""
+        return not self.is_pinned and self.pick in self._attempting._awaited
 
     def begin_key_wait(self) -> float | None:
         """Wait for the picked endpoint from now on, if it is that of the call's key; return the end of the wait."""

@@ -80,6 +80,7 @@ class SyncSubchannel(EndpointPlan):
             reason=connection.lost_because or "the server drains",
             hint=connection.lost_hint,
             at=used_at if connection.is_ready else time.monotonic(),
+            is_aged=connection.is_aged,
             is_replaced=engine.peer_replaces,
         )
 

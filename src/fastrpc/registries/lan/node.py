@@ -219,7 +219,7 @@ class LanNode:
             self._tell()
 
     def _seconds_to(self, instant: float) -> float:
-        """Return the seconds to an instant, or to what is due sooner: 0 or less for what is past, and for a closed node."""
+        """Return the seconds to an instant, or to what is due sooner; 0 or less if that is past or the node closed."""
         with self.changed:
             return 0.0 if self._is_closed else min(instant, self._due()) - time.monotonic()
 
