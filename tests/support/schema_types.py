@@ -24,7 +24,12 @@ UINT32 = st.integers(0, 2**32 - 1) | st.integers(0, 300)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 FLOATS = st.floats(allow_nan=False)
 NARROW = st.floats(allow_nan=False, width=32)
-TIMES = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]))
+#: In UTC, too, they are in the years 1 to 9999.
+TIMES = st.datetimes(
+    datetime.min + timedelta(days=1),
+    datetime.max - timedelta(days=1),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
+)
 
 
 class Color(enum.Enum):

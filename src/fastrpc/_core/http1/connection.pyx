@@ -24,6 +24,7 @@ import logging
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcmp
 
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.wire cimport now_ns
@@ -293,7 +294,7 @@ cdef class HttpConnection(Engine):
         elif self.head is None and self._seen == 0:
             self._end()
         else:
-            self._refuse(RequestRefusedError(408, "the request did not come in time"))
+            self._refuse(RequestRefusedError(408, "the request did not come in time"), False)
         return self._due_ns
 
     cdef uint64_t blocked(self) except? 0:
@@ -368,7 +369,8 @@ cdef class HttpConnection(Engine):
                 if self.head is None and taken and at < size and self.has_to_wait():
                     return at
         except RequestRefusedError as error:
-            self._refuse(error)
+            # A head that is refused is not parsed to its end.
+            self._refuse(error, self.head is None and size - at >= 5 and memcmp(data + at, b"HEAD ", 5) == 0)
         if self.is_closed:
             return size
         if at < size and not self._may_parse():
@@ -474,10 +476,10 @@ cdef class HttpConnection(Engine):
                 self.abort()
         return 0
 
-    cdef int _refuse(self, object error) except -1:
-        """Answer a request that is refused, and close."""
+    cdef int _refuse(self, object error, bint is_head) except -1:
+        """Answer a request that is refused, and close; the answer to a HEAD has no body (RFC 9110, section 9.3.2)."""
         cdef bytes refusal
-        cdef bint is_head = self.head is not None and self.head.verb == VERB_HEAD
+        is_head = is_head or (self.head is not None and self.head.verb == VERB_HEAD)
         if not self.has_begun:
             refusal = first_lines_of(error.status) + CLOSES + self.refusal_of(error)
             self.write(refusal[:refusal.index(b"\r\n\r\n") + 4] if is_head else refusal)

@@ -241,3 +241,17 @@ async def test_a_request_over_a_limit_is_refused_before_all_of_it_came(data: byt
     talk.send(data)
     await talk.until_over()
     assert (talk.statuses, talk.engine.seen) == ([status], [])
+
+
+HEADS = REFUSED | {name: data for name, (data, _) in TOO_MUCH.items()}
+
+
+@pytest.mark.parametrize(
+    "data", [pytest.param(data, id=name) for name, data in HEADS.items() if data.startswith(b"GET ")]
+)
+async def test_a_head_that_is_refused_is_answered_by_a_head_alone(data: bytes) -> None:
+    talk = HttpTalk(LIMITS)
+    talk.send(data.replace(b"GET ", b"HEAD ", 1))
+    await talk.until_over()
+    assert len(talk.transport.written.split(b"\r\n\r\n")) == 2
+    assert talk.transport.written.endswith(b"\r\n\r\n")
