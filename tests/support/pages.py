@@ -110,7 +110,7 @@ class Page:
         shell = [index for index, block in enumerate(self.blocks) if block.language == "sh"]
         script = "".join(f"{self.blocks[index].text}\nprintf '\\x1e%s\\x1e\\n' $?\n" for index in shell)
         # A page may leave its servers running; whoever reads it ends them with the terminal.
-        script += "jobs -p | xargs -r kill 2> /dev/null; wait\n"
+        script += "for job in $(jobs -p); do kill $job 2> /dev/null; done; wait\n"
         (self._folder / "page.sh").write_text(script, encoding="utf-8")
         start = f"import os; os.execv({BASH!r}, ['bash', 'page.sh'])"
         path = f"{self._folder / 'bin'}:/usr/bin:/bin"

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Final
 
 from fastrpc.rpc.schema.payload_classes import NOTHING, PayloadField
-from fastrpc.rpc.schema.type_names import TypeNames
+from fastrpc.rpc.schema.type_names import TypeNames, module_of
 from fastrpc.rpc.signature import LONGEST_DEFAULT
 
 __all__ = ["UNKNOWN", "default_text", "field_default_text"]
@@ -74,7 +74,7 @@ def _written(value: Any, names: TypeNames) -> str | None:
 
 
 def _full_name(kind: Any) -> str:
-    return f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', '')}"
+    return f"{module_of(kind)}.{getattr(kind, '__qualname__', '')}"
 
 
 def _instant(value: Any, names: TypeNames) -> str | None:

@@ -14,7 +14,7 @@ from fastrpc.rpc.schema.annotation import DEEPEST, UNANNOTATED, unaliased
 from fastrpc.rpc.schema.payload_classes import PayloadClass
 from fastrpc.types.floats import Float32
 
-__all__ = ["BUILTIN", "KEYWORDS", "TypeNames"]
+__all__ = ["BUILTIN", "KEYWORDS", "TypeNames", "module_of"]
 
 #: Types that need no import.
 BUILTIN: Final = frozenset(
@@ -68,7 +68,7 @@ class TypeNames:
         if known is not None:
             return known
         name = str(getattr(cls, "__name__", cls))
-        return f"{cls.__module__}.{name}" if name in self._taken - _WORDS else name
+        return f"{module_of(cls)}.{name}" if name in self._taken - _WORDS else name
 
     def text(self, annotation: Any, *, with_constraints: bool = False) -> str:
         """Return a type as source, without modules.
@@ -127,6 +127,11 @@ class _Text:
         if isinstance(argument, list | tuple):
             return f"[{', '.join(self._argument(one, depth) for one in argument)}]"
         return self.of(argument, depth + (unaliased(argument) is not argument))
+
+
+def module_of(kind: Any) -> str:
+    """Return the module that programs import a class from: CPython 3.13 defines paths in `pathlib._local`."""
+    return str(getattr(kind, "__module__", "")).removesuffix("._local")
 
 
 def _constraints(metadata: tuple[Any, ...]) -> tuple[str, ...]:
