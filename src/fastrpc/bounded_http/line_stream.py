@@ -89,7 +89,10 @@ class LineStream:
 
     def _take(self, until: float) -> bool:
         """Receive some bytes; return whether any came before an instant."""
-        assert self._response.fp is not None
+        if self._response.isclosed():
+            # CPython 3.13 closes a response as soon as its whole length was read.
+            self._cut(b"")
+            return True
         due = (
             self._begun_at + REST_SECONDS if self._begun else min(until, self._heard_at + self._idle_seconds)
         )

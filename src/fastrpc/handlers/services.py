@@ -18,7 +18,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.handlers.dispatcher import Dispatcher, accepted_address
 from fastrpc.handlers.life import Life
 from fastrpc.handlers.method_limits import MethodLimits, check_patterns, limiter_for
-from fastrpc.handlers.sources import SourceScope, opened_sources
+from fastrpc.handlers.sources import SourceScope, open_sources
 from fastrpc.handlers.thread_pool import ThreadPool
 from fastrpc.limits import CallLimit, Limit
 from fastrpc.peers.peer_client import PeerCalling
@@ -123,7 +123,8 @@ class ServiceTable:
 
     async def enter(self, sources: Sequence[Any]) -> None:
         """Make and enter the sources, and serve their services."""
-        for service, scope in await self._stack.enter_async_context(opened_sources(sources)):
+        around = await self._stack.enter_async_context(SourceScope())
+        for service, scope in await open_sources(sources, around):
             self.add(service, scope)
         if self.definitions:
             # Without sources the services come later.

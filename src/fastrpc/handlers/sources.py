@@ -1,14 +1,14 @@
 """The sources of a server's services: instances, classes, functions, context managers, lists of these."""
 
 import inspect
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, NamedTuple
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.service import service_definition
 
-__all__ = ["Opened", "SourceScope", "is_service", "opened_sources"]
+__all__ = ["Opened", "SourceScope", "is_service", "open_sources"]
 
 
 class SourceScope:
@@ -70,18 +70,16 @@ def is_service(thing: Any) -> bool:
     return not inspect.isclass(thing)
 
 
-@asynccontextmanager
-async def opened_sources(sources: Sequence[Any]) -> AsyncIterator[list[Opened]]:
-    """Make and enter the sources, and yield the services. Leave the sources in reverse order at the end.
+async def open_sources(sources: Sequence[Any], scope: SourceScope) -> list[Opened]:
+    """Make the sources and enter them in a scope, which leaves them in reverse order; return the services.
 
     Raises:
         ConfigError: a source has an unknown kind.
     """
     opened: list[Opened] = []
-    async with SourceScope() as scope:
-        for source in sources:
-            await _open(source, opened, scope)
-        yield opened
+    for source in sources:
+        await _open(source, opened, scope)
+    return opened
 
 
 async def _open(source: Any, opened: list[Opened], scope: SourceScope) -> None:

@@ -188,6 +188,7 @@ def test_silent_server_is_left_in_time() -> None:
         ended(CHUNKED, b"5\r\none"),
         ended(CHUNKED, chunk(b"one"), END),
         ended(OK + b"\r\n", b"one"),
+        ended(OK + b"Content-Length: 3\r\n\r\n", b"one"),
     ],
 )
 def test_answer_that_ends_within_a_line_is_refused(reply: Reply) -> None:

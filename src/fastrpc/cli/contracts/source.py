@@ -15,7 +15,7 @@ from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.listing import explained
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.handlers.import_string import import_from_string
-from fastrpc.handlers.sources import opened_sources
+from fastrpc.handlers.sources import SourceScope, open_sources
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import describe_services
 from fastrpc.rpc.functions import function_services, is_function
@@ -81,7 +81,8 @@ async def _definitions_of(source: Any) -> list[ServiceDefinition]:
     try:
         return [service_definition(source)]
     except TypeError:
-        async with opened_sources([source]) as opened:
+        async with SourceScope() as scope:
+            opened = await open_sources([source], scope)
             return [service_definition(one) for one in _joined([each.service for each in opened])]
 
 
