@@ -267,9 +267,9 @@ class Attempting(BaseAttempting):
 
     def _open_connection_of(self, pick: Pick, pinned: Address | None) -> ClientEngine | None:
         subchannel: Subchannel = pick.endpoint_state.subchannel
-        # Not by the time that is left: it may end between two looks at it, and the endpoint may be a silent one.
-        is_awaited = pinned is None and pick in self._awaited
-        return subchannel.usable(ready=is_awaited or self._call._needs_ready)
+        # The remaining time may end between two checks, and the server may be silent.
+        waits = pinned is None and pick in self._key_picks
+        return subchannel.usable(ready=waits or self._call._needs_ready)
 
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientEngine, Pick]:
         """Pick again after each change, until the picked endpoint has a connection.
@@ -287,7 +287,7 @@ class Attempting(BaseAttempting):
                 if connection is not None:
                     return connection, pick
                 subchannel: Subchannel = pick.endpoint_state.subchannel
-                if pinned is None and pick in self._awaited:
+                if pinned is None and self.waits_for_key(pick):
                     pick = await self._waited_for_key(pick)
                     continue
                 if pinned is None:
@@ -332,6 +332,7 @@ class Attempting(BaseAttempting):
     async def _picked_again(self, pick: Pick, pinned: Address | None) -> Pick:
         """Undo the pick of an attempt that still connects, and return another one."""
         pick.undone()
+        self.forget_key_pick(pick)
         self._connecting.remove(pick)
         if self._call._options.wait_for_ready:
             # The registry may name no endpoint by now.

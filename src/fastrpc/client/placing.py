@@ -34,8 +34,8 @@ class Placing:
         self._running: list[tuple[Any, Pick | None]] = []
         #: Picks of attempts that still wait for a connection.
         self._connecting: list[Pick] = []
-        #: Picks of endpoints that the call may wait for: once the time for that is over, it picks another one.
-        self._awaited: list[Pick] = []
+        #: Picks of endpoints that the call waits for: once the time for that is over, it picks another one.
+        self._key_picks: list[Pick] = []
         #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
         self._moved: dict[Endpoint, Endpoint] = {}
         endpoint_set: EndpointSet | None = pool.endpoint_set
@@ -98,10 +98,9 @@ class Placing:
             tried = [*self._tried, *(pick.endpoint for pick in beside)]
             preferred = self._preferred(tried)
             if preferred is not None:
-                state = preferred.endpoint_state
-                if not state.subchannel.is_ready and self.key_wait_ends(state.subchannel) is not None:
-                    self._awaited.append(preferred)
-                return preferred
+                if self._takes_preferred(preferred):
+                    return preferred
+                preferred.undone()
             return self._place_key(tried) if endpoint_set.places_keys else self._place_past(tried)
         return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
 
@@ -113,6 +112,16 @@ class Placing:
         endpoint_set: EndpointSet = self._pool.endpoint_set
         return endpoint_set.pick_preferred(self._call, name, tried)
 
+    def _takes_preferred(self, pick: Pick) -> bool:
+        """Return whether a call goes to the endpoint that it prefers; one with a key waits for it as for its own."""
+        subchannel = pick.endpoint_state.subchannel
+        if self._key_wait is None or (subchannel is not None and subchannel.is_ready):
+            return True
+        is_expected = self.key_wait_ends(subchannel) is not None
+        if is_expected:
+            self._key_picks.append(pick)
+        return is_expected
+
     def _place_past(self, tried: Sequence[Endpoint]) -> Pick:
         endpoint_set: EndpointSet = self._pool.endpoint_set
         return self._place_stream(tried) if self.is_stream else endpoint_set.pick(self._call, tried)
@@ -122,15 +131,15 @@ class Placing:
 
         An endpoint that was tried is better than one that is not connected.
         """
-        absent, awaited = self._unready()
+        absent, expected = self._unready()
         there = [one.endpoint for one in absent]
         for avoided in ([*tried, *there], there, tried):
             pick = self._place_past(avoided)
             if pick.endpoint_state not in absent or avoided is tried:
                 break
             pick.undone()
-        if pick.endpoint_state in awaited:
-            self._awaited.append(pick)
+        if pick.endpoint_state in expected:
+            self._key_picks.append(pick)
         return pick
 
     def _unready(self) -> tuple[set[EndpointState], set[EndpointState]]:
@@ -148,6 +157,16 @@ class Placing:
         if self._key_wait is None or subchannel is None:
             return None
         return self._key_wait.ends(subchannel, time.monotonic(), self._seconds_left())
+
+    def waits_for_key(self, pick: Pick) -> bool:
+        """Return whether the call waits for the endpoint of a pick: it did, or that has lost its connection since."""
+        if pick not in self._key_picks and self.key_wait_ends(pick.endpoint_state.subchannel) is not None:
+            self._key_picks.append(pick)
+        return pick in self._key_picks
+
+    def forget_key_pick(self, pick: Pick) -> None:
+        if pick in self._key_picks:
+            self._key_picks.remove(pick)
 
     def begin_key_wait(self, subchannel: EndpointPlan) -> None:
         """Wait for the endpoint of the key from now on."""

@@ -194,27 +194,31 @@ class CountedWait(KeyWait):
     looks_left = 0
 
     def ends(self, endpoint: EndpointPlan, now: float, seconds_left: float | None) -> float | None:
-        CountedWait.looks_left -= 1
-        return now + 0.02 if endpoint.is_expected and CountedWait.looks_left >= 0 else None
+        type(self).looks_left -= 1
+        return now + 0.02 if endpoint.is_expected and self.looks_left >= 0 else None
 
 
+@pytest.mark.parametrize("is_preferred", [False, True])
 async def test_a_wait_that_ends_between_two_looks_at_it_is_over(
-    kind: str, selector: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, selector: str, is_preferred: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No call goes to an endpoint that accepts connections and stays silent."""
     monkeypatch.setattr("fastrpc.client.key_wait.KeyWait", CountedWait)
     async with key_servers(2, down=[0]) as servers:
         silent, other = servers.targets
+        wanted = other if is_preferred else silent
         key = next(
-            k for k, target in places(selector, servers.targets, range(99)).items() if target == silent
+            k for k, target in places(selector, servers.targets, range(99)).items() if target == wanted
         )
+        options = {"hash_key": key, "timeout": 4.0, **({"prefer": silent} if is_preferred else {})}
         with silent_listener(silent):
-            # A call looks when it picks, before it waits and behind that.
-            for looks in (5, 6, 8):
+            # Both clients look when they pick, before the wait begins, and when it is over: some six times in all.
+            for looks in range(4, 10):
                 async with fresh(kind, servers.targets, selector=selector, config=ONCE) as client:
                     await client.with_options(endpoint=other).call(Place.name_of)
-                    CountedWait.looks_left = looks
-                    assert await client.with_options(hash_key=key, timeout=4.0).call(Place.name_of) == other
+                    monkeypatch.setattr(CountedWait, "looks_left", looks)
+                    assert await client.with_options(**options).call(Place.name_of) == other
+                    assert CountedWait.looks_left < 0
 
 
 async def test_a_failed_attempt_goes_to_the_next_endpoint_of_its_key(kind: str, selector: str) -> None:

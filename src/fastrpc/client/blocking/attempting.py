@@ -114,8 +114,8 @@ class SyncAttempting(BaseAttempting):
                     if connection.wait_ready(None if math.isinf(ends) else ends):
                         return connection
                     continue
-                if choice is not None and choice.is_awaited and not connection.is_ready:
-                    # The wait is over, and the server may be a silent one: the next endpoint is picked.
+                if choice is not None and choice.waits_for_key and not connection.is_ready:
+                    # The wait is over, and the server may be silent: the next endpoint is picked.
                     continue
                 if not call._needs_ready or connection.wait_ready(call.deadline):
                     return connection
@@ -152,14 +152,15 @@ class _Choice:
         return self._attempting.key_wait_ends(self.pick.endpoint_state.subchannel)
 
     @property
-    def is_awaited(self) -> bool:
-        """Whether the pick is that of an endpoint to wait for, and not of the last one that is left."""
-        return not self.is_pinned and self.pick in self._attempting._awaited
+    def waits_for_key(self) -> bool:
+        """Whether the call waits for the endpoint of the pick, which is not the last one that is left."""
+        return self.pick is not None and not self.is_pinned and self._attempting.waits_for_key(self.pick)
 
     def begin_key_wait(self) -> float | None:
         """Wait for the picked endpoint from now on, if it is that of the call's key; return the end of the wait."""
         ends = self.key_wait_ends
         if ends is not None and self.pick is not None:
+            self._attempting.waits_for_key(self.pick)
             subchannel: SyncSubchannel = self.pick.endpoint_state.subchannel
             self._attempting.begin_key_wait(subchannel)
             # A remaining pause is that of a dial that was cut, or of one beside a connection that has ended.
@@ -174,6 +175,7 @@ class _Choice:
     def drop(self) -> None:
         """Drop the pick."""
         if self.pick is not None:
+            self._attempting.forget_key_pick(self.pick)
             self.pick.dropped()
             self.pick = None
 
