@@ -123,8 +123,11 @@ class ServiceTable:
 
     async def enter(self, sources: Sequence[Any]) -> None:
         """Make and enter the sources, and serve their services."""
-        around = await self._stack.enter_async_context(SourceScope())
-        for service, scope in await open_sources(sources, around):
+        async with AsyncExitStack() as opening:
+            # The sources that are open see the error of one that does not open.
+            found = await open_sources(sources, await opening.enter_async_context(SourceScope()))
+            self._stack.push_async_exit(opening.pop_all())
+        for service, scope in found:
             self.add(service, scope)
         if self.definitions:
             # Without sources the services come later.

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -215,3 +216,22 @@ async def test_server_that_is_closed_while_it_enters_its_sources_leaves_them() -
         with pytest.raises(RuntimeError, match="this Server is closed"):
             await starting
     assert serving.has_left
+
+
+async def test_a_source_sees_the_error_of_a_later_one_that_does_not_open() -> None:
+    seen: list[BaseException] = []
+
+    @contextlib.asynccontextmanager
+    async def transaction() -> AsyncIterator[list[Any]]:
+        try:
+            yield []
+        except OSError as error:
+            seen.append(error)
+            raise
+
+    def broken() -> Any:
+        raise OSError("no route to the database")
+
+    with pytest.raises(OSError, match="no route to the database") as caught:
+        await fastrpc.Server(transaction(), broken).start()
+    assert seen == [caught.value]
