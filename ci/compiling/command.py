@@ -82,7 +82,7 @@ class BuildCore(build_ext):
         named = declarations_of(source, SOURCES) if sources else set()
         every = set(CORE.rglob("*.pxd"))
         if extension.name.startswith(HARNESS.name):
-            # What a source distribution has not got is in no key of what it has.
+            # A source distribution has no harness, so its declarations are only in the keys of the harness.
             every.update(HARNESS.glob("*.pxd"))
         return key_of(settings, sources | headers | named), key_of(
             settings, sources | headers | named | every

@@ -133,12 +133,18 @@ def is_expired(answer: bytes) -> bool:
 
 
 def follow_spoilt(
-    exchange: Exchange, reply: Reply, monkeypatch: pytest.MonkeyPatch, *, limit_seconds: float | None = None
+    exchange: Exchange,
+    reply: Reply,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    limit_seconds: float | None = None,
+    wait_seconds: float = 10.0,
 ) -> tuple[list[list[str]], bool]:
     """Have a lookup take a spoilt answer between two whole lists.
 
     Args:
         limit_seconds: how long the spoilt answer is awaited; None is as long as any.
+        wait_seconds: how long an event is awaited.
 
     Returns: the lists that it gave before the second, and whether there was an outage.
     """
@@ -156,7 +162,7 @@ def follow_spoilt(
                         patched.setattr(module, name, limit_seconds)
                 try:
                     for _ in range(3 if is_watch(exchange) else 1):
-                        found.append(hosts(lookup, (limit_seconds or 10.0) if is_watch(exchange) else 0.0))
+                        found.append(hosts(lookup, wait_seconds if is_watch(exchange) else 0.0))
                 except StoreError as error:
                     outage = error.message
             assert outage.isprintable()
@@ -216,7 +222,9 @@ def test_an_answer_that_stalls_is_an_outage(name: str, monkeypatch: pytest.Monke
     for exchange, whole in answered(name):
         for _ in range(scale(2)):
             cut = whole[: chance.randrange(len(whole))]
-            found, is_out = follow_spoilt(exchange, stalling(cut), monkeypatch, limit_seconds=0.05)
+            found, is_out = follow_spoilt(
+                exchange, stalling(cut), monkeypatch, limit_seconds=0.05, wait_seconds=0.05
+            )
             if is_expired(cut):
                 continue
             # A watch may be silent between two events.
@@ -235,7 +243,7 @@ def test_a_watch_that_stalls_between_events_has_told_all_before(
             cut = whole[: whole.index(b"\r\n\r\n") + 4 + event.end()]
             if is_expired(cut):
                 continue
-            found, is_out = follow_spoilt(exchange, stalling(cut), monkeypatch, limit_seconds=0.05)
+            found, is_out = follow_spoilt(exchange, stalling(cut), monkeypatch, wait_seconds=0.2)
             assert not is_out
             assert found[-1] == states(cut)[-1]
 

@@ -131,7 +131,8 @@ class _Text:
 
 def module_of(kind: Any) -> str:
     """Return the module that programs import a class from: CPython 3.13 defines paths in `pathlib._local`."""
-    return str(getattr(kind, "__module__", "")).removesuffix("._local")
+    module = str(getattr(kind, "__module__", ""))
+    return "pathlib" if module == "pathlib._local" else module
 
 
 def _constraints(metadata: tuple[Any, ...]) -> tuple[str, ...]:

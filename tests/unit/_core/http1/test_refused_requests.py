@@ -243,15 +243,23 @@ async def test_a_request_over_a_limit_is_refused_before_all_of_it_came(data: byt
     assert (talk.statuses, talk.engine.seen) == ([status], [])
 
 
-HEADS = REFUSED | {name: data for name, (data, _) in TOO_MUCH.items()}
+HEADS = {name: (data, 400) for name, data in REFUSED.items()} | TOO_MUCH
 
 
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
 @pytest.mark.parametrize(
-    "data", [pytest.param(data, id=name) for name, data in HEADS.items() if data.startswith(b"GET ")]
+    ("data", "status"),
+    [pytest.param(*each, id=name) for name, each in HEADS.items() if each[0].startswith(b"GET ")],
 )
-async def test_a_head_that_is_refused_is_answered_by_a_head_alone(data: bytes) -> None:
-    talk = HttpTalk(LIMITS)
-    talk.send(data.replace(b"GET ", b"HEAD ", 1))
+async def test_a_head_that_is_refused_is_answered_by_a_head_alone(
+    data: bytes, status: int, is_cut: bool
+) -> None:
+    talk = HttpTalk(LIMITS if status != 400 else None)
+    head = data.replace(b"GET ", b"HEAD ", 1)
+    for piece in [head[at : at + 1] for at in range(len(head))] if is_cut else [head]:
+        if talk.is_over:
+            break
+        talk.send(piece)
     await talk.until_over()
-    assert len(talk.transport.written.split(b"\r\n\r\n")) == 2
-    assert talk.transport.written.endswith(b"\r\n\r\n")
+    assert talk.transport.written.startswith(b"HTTP/1.1 %d " % status)
+    assert talk.transport.written.index(b"\r\n\r\n") == len(talk.transport.written) - 4
