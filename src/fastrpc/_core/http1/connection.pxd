@@ -46,6 +46,9 @@ cdef class HttpConnection(Engine):
         Py_ssize_t _seen
         bint _had_empty_line
 
+        # Whether the last head began with the method HEAD.
+        bint _is_head
+
         # The instant at which the peer has waited for too long, 0 = none; whether that is between two requests.
         uint64_t _due_ns
         bint _rests
@@ -90,7 +93,7 @@ cdef class HttpConnection(Engine):
     cdef int _put_off_body(self, BodyReader body) except -1
     cdef int _hand_over(self, bytes body) except -1
     cdef int _leave_ahead(self, Py_ssize_t size) except -1
-    cdef int _refuse(self, object error, bint is_head) except -1
+    cdef int _refuse(self, object error) except -1
     cdef int _answered(self, bint closes) except -1
     cdef int _go_on(self) except -1
     cdef int _end(self) except -1

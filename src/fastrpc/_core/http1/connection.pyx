@@ -294,7 +294,7 @@ cdef class HttpConnection(Engine):
         elif self.head is None and self._seen == 0:
             self._end()
         else:
-            self._refuse(RequestRefusedError(408, "the request did not come in time"), False)
+            self._refuse(RequestRefusedError(408, "the request did not come in time"))
         return self._due_ns
 
     cdef uint64_t blocked(self) except? 0:
@@ -369,8 +369,7 @@ cdef class HttpConnection(Engine):
                 if self.head is None and taken and at < size and self.has_to_wait():
                     return at
         except RequestRefusedError as error:
-            # A head that is refused is not parsed to its end.
-            self._refuse(error, self.head is None and size - at >= 5 and memcmp(data + at, b"HEAD ", 5) == 0)
+            self._refuse(error)
         if self.is_closed:
             return size
         if at < size and not self._may_parse():
@@ -382,6 +381,8 @@ cdef class HttpConnection(Engine):
         cdef RequestHead head
         cdef Py_ssize_t whole
         cdef int64_t most
+        # A head that is refused, or does not come in time, is not parsed to its end.
+        self._is_head = size >= 5 and memcmp(data, b"HEAD ", 5) == 0
         if data[0] == b"\r" and not self._had_empty_line:
             # One empty line before a request is ignored (RFC 9112, section 2.2): old clients end a body with it.
             if size > 1 and data[1] != b"\n":
@@ -476,10 +477,10 @@ cdef class HttpConnection(Engine):
                 self.abort()
         return 0
 
-    cdef int _refuse(self, object error, bint is_head) except -1:
+    cdef int _refuse(self, object error) except -1:
         """Answer a request that is refused, and close; the answer to a HEAD has no body (RFC 9110, section 9.3.2)."""
         cdef bytes refusal
-        is_head = is_head or (self.head is not None and self.head.verb == VERB_HEAD)
+        cdef bint is_head = self._is_head if self.head is None else self.head.verb == VERB_HEAD
         if not self.has_begun:
             refusal = first_lines_of(error.status) + CLOSES + self.refusal_of(error)
             self.write(refusal[:refusal.index(b"\r\n\r\n") + 4] if is_head else refusal)

@@ -161,6 +161,19 @@ async def test_a_body_cannot_be_dripped(begin: bytes) -> None:
     assert 0 < sent < 2_000
 
 
+@pytest.mark.parametrize(
+    ("begin", "is_alone"), [(b"HEAD /x HTTP/1.1\r\nHo", True), (b"GET /x HTTP/1.1\r\nHo", False)]
+)
+async def test_a_head_that_does_not_come_in_time_is_answered_by_a_head_alone(
+    begin: bytes, is_alone: bool
+) -> None:
+    talk = HttpTalk(RequestLimits(header_seconds=0.05))
+    talk.send(begin)
+    await talk.until_over()
+    assert talk.statuses == [408]
+    assert talk.transport.written.endswith(b"\r\n\r\n") == is_alone
+
+
 async def test_a_body_that_comes_slowly_but_steadily_is_taken() -> None:
     limits = RequestLimits(body_idle_seconds=5)
     talk = HttpTalk(limits, body_bytes=1_000_000)
