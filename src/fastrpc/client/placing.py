@@ -119,7 +119,7 @@ class Placing:
             return True
         is_expected = self.key_wait_ends(subchannel) is not None
         if is_expected:
-            self._key_picks.append(pick)
+            self.note_key_pick(pick)
         return is_expected
 
     def _place_past(self, tried: Sequence[Endpoint]) -> Pick:
@@ -139,7 +139,7 @@ class Placing:
                 break
             pick.undone()
         if pick.endpoint_state in expected:
-            self._key_picks.append(pick)
+            self.note_key_pick(pick)
         return pick
 
     def _unready(self) -> tuple[set[EndpointState], set[EndpointState]]:
@@ -160,9 +160,14 @@ class Placing:
 
     def waits_for_key(self, pick: Pick) -> bool:
         """Return whether the call waits for the endpoint of a pick: it did, or that has lost its connection since."""
-        if pick not in self._key_picks and self.key_wait_ends(pick.endpoint_state.subchannel) is not None:
-            self._key_picks.append(pick)
+        if self.key_wait_ends(pick.endpoint_state.subchannel) is not None:
+            self.note_key_pick(pick)
         return pick in self._key_picks
+
+    def note_key_pick(self, pick: Pick) -> None:
+        """Wait for the endpoint of a pick, until that is forgotten."""
+        if pick not in self._key_picks:
+            self._key_picks.append(pick)
 
     def forget_key_pick(self, pick: Pick) -> None:
         if pick in self._key_picks:

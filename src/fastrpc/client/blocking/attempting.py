@@ -160,7 +160,7 @@ class _Choice:
         """Wait for the picked endpoint from now on, if it is that of the call's key; return the end of the wait."""
         ends = self.key_wait_ends
         if ends is not None and self.pick is not None:
-            self._attempting.waits_for_key(self.pick)
+            self._attempting.note_key_pick(self.pick)
             subchannel: SyncSubchannel = self.pick.endpoint_state.subchannel
             self._attempting.begin_key_wait(subchannel)
             # A remaining pause is that of a dial that was cut, or of one beside a connection that has ended.
