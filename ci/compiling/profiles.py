@@ -30,22 +30,14 @@ FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables", 
 # Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
 PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
 # Modules by their place in the core.
-# What runs once per connection or less, after faults, for refusals, for readers of counters: as small as it gets.
-RARE = {
-    "balancing/breaker",
-    "base/histogram",
-    "base/nearest_name",
-    "payload/metadata",
-    "server/admission",
-    "server/openings",
-    "wire/frame",
-    "wire/settings",
-}
-# What runs once per connection, for those who watch, for engines in Python, or where a call failed: compiled in half
-# the time.
+# What runs once per connection or less, for those who watch, for engines in Python, or where a call failed or was refused:
+# compiled in half the time.
 SELDOM = {
+    "balancing/breaker",
     "balancing/endpoint_health",
     "balancing/endpoint_set",
+    "base/histogram",
+    "base/nearest_name",
     "calls/call_log",
     "calls/calling_part",
     "client/blocking_connection",
@@ -66,20 +58,26 @@ SELDOM = {
     "native/liveness",
     "payload/hash_flood",
     "server/access",
+    "server/admission",
     "server/connection_life",
     "server/engine_served_connection",
     "server/guards",
+    "server/openings",
     "server/served_connection",
     "server/served_engine",
     "server/server_connection",
+    "wire/frame",
+    "wire/settings",
 }
-# Loops over bytes, and the few steps that every message takes: all that gcc knows.
+# Loops over bytes, and the few steps that every message takes: all that gcc knows. Of the harness, what is measured.
 THOROUGH = {
     "balancing/hash_ring",
     "base/timer_wheel",
     "client/batch_call",
     "client/own_calls",
+    "harness/echo_connection",
     "harness/hot_loops",
+    "harness/http2_exchange",
     "http1/body",
     "http1/head",
     "http2/frames",
@@ -94,8 +92,9 @@ THOROUGH = {
 }
 # Elsewhere these find next to nothing in what Cython writes, and take a sixth of the time.
 FRUITLESS = [
-    *("caller-saves", "code-hoisting", "gcse", "ipa-cp", "ipa-icf", "ipa-sra", "rerun-cse-after-loop"),
-    *("tree-loop-optimize", "tree-loop-vectorize", "tree-pre", "tree-slp-vectorize", "tree-tail-merge"),
+    *("caller-saves", "code-hoisting", "gcse", "ipa-cp", "ipa-icf", "ipa-modref", "ipa-pure-const", "ipa-ra"),
+    *("ipa-reference", "ipa-sra", "rerun-cse-after-loop", "schedule-insns2", "tree-loop-optimize"),
+    *("tree-loop-vectorize", "tree-pre", "tree-pta", "tree-slp-vectorize", "tree-tail-merge"),
 ]
 WARNINGS = ["-Wall", "-Wno-unused-function"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -165,10 +164,8 @@ def extensions_of(name: str, *, with_harness: bool) -> list[Extension]:
 
 def fruitless_arguments(extension: Extension) -> list[str]:
     """Return what spares gcc passes that find nothing in a module; other compilers do not know these."""
-    if (
-        "-O2" not in extension.extra_compile_args
-        or _place_of(Path(extension.sources[0])) in RARE | SELDOM | THOROUGH
-    ):
+    place = _place_of(Path(extension.sources[0]))
+    if "-O2" not in extension.extra_compile_args or place in THOROUGH or _level_of(place):
         return []
     return [f"-fno-{name}" for name in FRUITLESS]
 
@@ -184,9 +181,14 @@ def _place_of(source: Path) -> str:
     return f"harness/{source.stem}"
 
 
+def _level_of(place: str) -> list[str]:
+    """Return the level of optimisation of a module that has one of its own."""
+    is_for_tests = place.startswith("harness/") and place not in THOROUGH
+    return ["-Og"] if place in SELDOM or is_for_tests else []
+
+
 def _extension(name: str, source: Path, profile: Profile) -> Extension:
-    is_fast = profile.compile_arguments is FAST
-    place = _place_of(source)
+    level = _level_of(_place_of(source)) if profile.compile_arguments is FAST else []
     return Extension(
         name,
         [str(source)],
@@ -194,7 +196,7 @@ def _extension(name: str, source: Path, profile: Profile) -> Extension:
         define_macros=list(profile.macros.items()),
         extra_compile_args=[
             *profile.compile_arguments,
-            *(["-Os"] if is_fast and place in RARE else ["-Og"] if is_fast and place in SELDOM else []),
+            *level,
             *(WARNINGS if sys.platform != "win32" else []),
         ],
         extra_link_args=profile.link_arguments,

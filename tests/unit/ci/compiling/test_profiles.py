@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ci.compiling.profiles import CORE, HARNESS, RARE, SELDOM, THOROUGH
+from ci.compiling.profiles import CORE, HARNESS, SELDOM, THOROUGH
 
 ROOT = Path(__file__).parents[4]
 
@@ -11,8 +11,8 @@ def test_each_module_with_flags_of_its_own_exists() -> None:
     core = {path.relative_to(ROOT / CORE).with_suffix("").as_posix() for path in (ROOT / CORE).rglob("*.pyx")}
     harness = {f"harness/{path.stem}" for path in (ROOT / HARNESS).glob("*.pyx")}
     assert core >= {"io/engine", "rpcx/engine"}
-    assert core | harness >= RARE | SELDOM | THOROUGH
+    assert core | harness >= SELDOM | THOROUGH
 
 
 def test_no_module_has_two_sets_of_flags() -> None:
-    assert len(RARE | SELDOM | THOROUGH) == len(RARE) + len(SELDOM) + len(THOROUGH)
+    assert len(SELDOM | THOROUGH) == len(SELDOM) + len(THOROUGH)
