@@ -1,4 +1,7 @@
-"""FastAPI under uvicorn with httptools and uvloop: raw bodies for bytes, pydantic models for typed calls."""
+"""FastAPI under uvicorn with httptools and uvloop, and in a server of ours.
+
+Bytes are raw bodies, typed calls have models of pydantic.
+"""
 
 import asyncio
 import socket
@@ -11,6 +14,7 @@ import pydantic
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
+import fastrpc
 from bench.compare.http_client import HttpClient
 from bench.compare.http_load import HELLO, HELLO_PATH, RECORD_PATH
 from bench.compare.peers.base import BACKLOG, AsyncServer, Peer
@@ -84,4 +88,22 @@ class FastApi(AsyncServer, HttpClient):
                 await serving
 
 
-PEERS: tuple[Peer, ...] = (FastApi("fastapi", "FastAPI, uvicorn, uvloop", family="FastAPI"),)
+class MountedFastApi(FastApi):
+    """The same application, mounted in a server of ours."""
+
+    @asynccontextmanager
+    async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
+        config = fastrpc.ServerConfig(
+            protocols=("http",), http=fastrpc.HTTP(mounts={"/": build_application()})
+        )
+        async with fastrpc.Server(config=config) as server:
+            address = str(await server.listen("tcp://127.0.0.1:0"))
+            yield f"http://{address.removeprefix('tcp://')}"
+
+
+PEERS: tuple[Peer, ...] = (
+    FastApi("fastapi", "FastAPI, uvicorn, uvloop", family="FastAPI"),
+    MountedFastApi(
+        "fastapi_mounted", "FastAPI, mounted in fastrpc", family="FastAPI in fastrpc", by_default=False
+    ),
+)
