@@ -19,6 +19,7 @@ from ci.compiling.translation import Translator
 from ci.wheels.assembly import assemble
 from ci.wheels.chroots import can_have_chroot
 from ci.wheels.headers import MACHINES, headers_of, interpreters_named
+from ci.wheels.image import based_on, try_image
 from ci.wheels.suite import run_suite
 from ci.wheels.trial import try_wheel
 from ci.wheels.zig import CHECKED, Target, compile_module
@@ -64,6 +65,8 @@ def main() -> None:
         wheel = build_wheel(version, machine, includes, extensions, base, chosen.output)
         if chosen.run:
             try_wheel(wheel, version, machine)
+            if based_on(version):
+                try_image(wheel, version, machine)
         if chosen.tests is not None:
             harness = BUILD / f"{version}-{machine}" / HARNESS.name
             run_suite(wheel, version, machine, harness, chosen.tests)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from ci.wheels.dockerfile import Dockerfile
 from fastrpc import Client
 from fastrpc.cli.settings import read_settings
-from tests.support.deployed import DEPLOY, Dockerfile, deployed
+from tests.support.deployed import DEPLOY, deployed
 from tests.support.ports import ports_instead
 from tests.support.source_tree import ROOT
 from tests.support.waiting import eventually

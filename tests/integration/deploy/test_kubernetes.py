@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from ci.wheels.dockerfile import Dockerfile
 from fastrpc import Client
 from fastrpc.cli.settings import read_settings
 from fastrpc.client.target import target_of
 from tests.support.apiserver import NAMESPACE, Apiserver, pod, slice_of
-from tests.support.deployed import DEPLOY, Deployed, Dockerfile, deployed
+from tests.support.deployed import DEPLOY, Deployed, deployed
 from tests.support.ports import ports_instead
 from tests.support.waiting import eventually
 
