@@ -20,7 +20,7 @@ from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
-# Of a body that is taken in parts.
+# Of a body that is taken in parts, or is an application's: a short one comes whole.
 cdef int64_t ENDLESS = <int64_t>1 << 62
 
 
@@ -94,7 +94,7 @@ cdef class RequestSender:
             elif not engine.is_deciding and call.identity is None and (terms.mount is None or terms.needs_identity):
                 terms.set_fault(401, "the caller is not authenticated", b"")
                 answer_early(engine, connection)
-        return ENDLESS if engine.takes_parts else connection.service.body_bytes
+        return ENDLESS if engine.takes_parts or terms.mount is not None else connection.service.body_bytes
 
     cdef uint64_t check(self, HttpConnection engine, HttpServedConnection connection, uint64_t now) except? 0:
         cdef ServerCall call = connection.call
