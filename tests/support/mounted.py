@@ -36,15 +36,20 @@ async def mounted(
     http: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     address: str = "tcp://127.0.0.1:0",
+    connection: dict[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[HttpClient]:
-    """Serve applications beside `Stock`, with a client of the server; one application is mounted at "/"."""
+    """Serve applications beside `Stock`, with a client of the server; one application is mounted at "/".
+
+    Args:
+        connection: the arguments of `HttpClient.to` beside the address.
+    """
     prefixes = mounts if isinstance(mounts, dict) else {"/": mounts}
-    settings = {"timeouts": Timeouts(drain=5.0), **(config or {})}
-    full = ServerConfig(protocols=("native", "http"), http=HTTP(mounts=prefixes, **(http or {})), **settings)
+    settings = {"timeouts": Timeouts(drain=5.0), "protocols": ("native", "http"), **(config or {})}
+    full = ServerConfig(http=HTTP(mounts=prefixes, **(http or {})), **settings)
     async with Server(Stock(), config=full, **options) as server:
         found = await server.listen(address)
-        async with await HttpClient.to(found) as client:
+        async with await HttpClient.to(found, **(connection or {})) as client:
             client.server = server  # type: ignore[attr-defined]
             client.address = found  # type: ignore[attr-defined]
             yield client

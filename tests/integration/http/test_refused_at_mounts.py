@@ -1,57 +1,428 @@
-"""Requests that could smuggle another one have the same end at a mounted application as at a method of ours."""
+"""Requests that could smuggle another one, are malformed or odd have the same end at an application as at a method."""
 
 import asyncio
+import base64
+import itertools
+import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from tests.support.http_talk import HttpClient
+from fastrpc import HTTPLimits, Limits
+from tests.support.http_talk import WAIT_SECONDS, HttpClient
+from tests.support.malformed_requests import TYPE, got, malformed, posted
 from tests.support.mounted import mounted
-from tests.unit._core.http1.test_refused_requests import REFUSED, SMUGGLED
+from tests.support.socket_client import KEY
+from tests.unit._core.http1.test_refused_requests import REFUSED
 
 pytestmark = pytest.mark.one_loop
 
-METHOD, MOUNT = b"/stock/count", b"/app/count"
-FIELDS = b"Host: 127.0.0.1\r\nContent-Type: application/json\r\n"
+#: As long as each other: they count for the limits of a head.
+METHOD, MOUNT = b"/stock/count", b"/mount/count"
+
+#: Behind each request, on its connection; it is the last one of that.
+BEHIND = b"GET /smuggled HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+
+CHUNKED = b"Transfer-Encoding: chunked"
+BODY = b'{"name": "abc"}'
 
 
-class Witness:
-    """An application that answers a whole request, and keeps the paths that it was asked for."""
+class Counting:
+    """An application that answers as `stock.count` does, and keeps the paths that it was asked for."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
+        self.sizes: list[int] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] != "lifespan"
         self.paths.append(scope["path"])
+        body = b""
         while (event := await receive()).get("more_body"):
-            pass
+            body += event["body"]
         if event["type"] == "http.disconnect":
             return
+        body += event["body"]
+        self.sizes.append(len(body))
+        is_call = scope["method"] == "POST" and body.startswith(b"{")
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"ok"})
+        answer = b"%d" % len(json.loads(body)["name"]) if is_call else b"0"
+        await send({"type": "http.response.body", "body": answer})
 
 
-async def statuses(client: HttpClient, data: bytes, *, is_cut: bool) -> list[int]:
-    """Send bytes on a connection of their own, and return the status of each response until it closes."""
-    async with await HttpClient.to(client.address) as talk:  # type: ignore[attr-defined]
-        for piece in (data[:-9], data[-9:]) if is_cut else (data,):
-            talk.send(piece)
-            await talk.writer.drain()
-        async with asyncio.timeout(10):
-            answer = await talk.reader.read()
-    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+class Serving:
+    """A server with such an application beside the method."""
+
+    def __init__(self, client: HttpClient, application: Counting) -> None:
+        self._address = client.address  # type: ignore[attr-defined]
+        self.application = application
+
+    async def answer(self, *pieces: bytes) -> bytes:
+        """Return all that comes for these bytes on a connection of their own, but the dates."""
+        async with await HttpClient.to(self._address) as talk:
+            for piece in pieces:
+                talk.send(piece)
+                # The server has its turn: it reads the pieces one by one.
+                for _ in range(2):
+                    await asyncio.sleep(0)
+            async with asyncio.timeout(WAIT_SECONDS):
+                return re.sub(rb"Date: [^\r]*\r\n", b"", await talk.reader.read())
+
+    async def ends(self, data: bytes, *, is_cut: bool = False, method: bytes = METHOD) -> list[bytes]:
+        """Return the answers to a request at the method, and at the application."""
+        found = []
+        for path in (method, MOUNT):
+            sent = data.replace(b"/x", path)
+            pieces = (sent[:7], sent[7:-9], sent[-9:] + BEHIND) if is_cut else (sent + BEHIND,)
+            found.append(await self.answer(*pieces))
+        return found
+
+
+@asynccontextmanager
+async def serving(calls: Limits | None = None, **http: Any) -> AsyncIterator[Serving]:
+    application = Counting()
+    # HTTP alone: no protocol has to be told from the first bytes.
+    config = {"protocols": ("http",), "limits": calls or Limits()}
+    async with mounted({"/mount": application}, http=http, config=config) as client:
+        yield Serving(client, application)
+
+
+def responses(answer: bytes) -> list[tuple[int, bytes]]:
+    """Return status and body of each response that is not an interim one."""
+    found = []
+    while answer:
+        head, _, answer = answer.partition(b"\r\n\r\n")
+        status = int(re.fullmatch(rb"HTTP/1\.1 (\d{3}) [^\r]*", head.split(b"\r\n")[0])[1])  # type: ignore[index]
+        length = re.search(rb"\r\nContent-Length: (\d+)", head)
+        size = 0 if length is None else int(length[1])
+        if status != 100:
+            found.append((status, answer[:size]))
+        answer = answer[size:]
+    return found
+
+
+def refused() -> list[bytes]:
+    """Return all requests that are refused, each once."""
+    ours = [data.replace(b"Host: a\r\n", b"Host: 127.0.0.1\r\n%b\r\n" % TYPE) for data in REFUSED.values()]
+    return list(dict.fromkeys([*ours, *malformed()]))
+
+
+def test_there_are_500_of_them() -> None:
+    assert len(refused()) >= 500
 
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
 async def test_a_request_that_could_smuggle_ends_at_an_application_as_at_a_method(is_cut: bool) -> None:
-    witness = Witness()
-    async with mounted({"/app": witness}) as client:
-        for name, data in REFUSED.items():
-            ends = []
-            for path in (METHOD, MOUNT):
-                sent = data.replace(b"/x", path).replace(b"Host: a\r\n", FIELDS)
-                ends.append(await statuses(client, sent + SMUGGLED, is_cut=is_cut))
-            assert ends[0] == ends[1], name
-            assert all(status >= 400 for status in ends[1]), name
-    assert "/smuggled" not in witness.paths
+    async with serving() as server:
+        for data in refused():
+            method, mount = await server.ends(data, is_cut=is_cut)
+            assert method == mount, data
+            ((status, body),) = responses(mount)
+            assert status in (400, 417), data
+            document = json.loads(body)
+            assert (document["status"], document["code"], document["processed"]) == (
+                status,
+                "INVALID_ARGUMENT",
+                "no",
+            )
+            assert document["detail"], data
+        assert "/smuggled" not in server.application.paths
+        assert server.application.sizes == []
+
+
+# Requests that are odd, and yet no mistake
+
+
+def in_chunks(body: bytes, size: int, *, line: bytes = b"%x\r\n") -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(line % len(part) + part + b"\r\n" for part in parts)
+
+
+CONNECTIONS = [
+    *(
+        b"",
+        b",",
+        b" , ,",
+        b"keep-alive",
+        b"keep-alive,",
+        b"keep-alive, x",
+        b"closed",
+        b"\xa0close",
+        b"x",
+        b"Upgrade",
+    ),
+    *(
+        b"close",
+        b"CLOSE",
+        b"close, x",
+        b"x,close",
+        b"x\r\nConnection: close",
+        b"keep-alive, close",
+        b"content-length",
+    ),
+]
+
+ODD = [
+    *(
+        posted(b"Content-Length:" + one, body=BODY)
+        for one in (b"15", b"\t15", b"  15 \t", b" 00015", b"0" * 16 + b"15")
+    ),
+    *(
+        posted(name + b": 15", body=BODY)
+        for name in (b"content-length", b"CONTENT-LENGTH", b"cOnTeNt-LeNgTh")
+    ),
+    *(
+        posted(name, body=in_chunks(BODY, 15) + b"0\r\n\r\n")
+        for name in (
+            CHUNKED,
+            b"transfer-encoding:chunked",
+            b"TRANSFER-ENCODING: CHUNKED \t",
+            b"Transfer-Encoding:\tChunKed",
+        )
+    ),
+    *(
+        posted(CHUNKED, body=in_chunks(BODY, size, line=line) + b"0\r\n\r\n")
+        for size, line in itertools.product(
+            (1, 4, 15), (b"%X\r\n", b"%014x\r\n", b"%x;\r\n", b"%x;a\r\n", b"%x;a=b;c\r\n", b'%x;a=";\t"\r\n')
+        )
+    ),
+    *(
+        posted(CHUNKED, body=in_chunks(BODY, 8) + b"0\r\n" + one + b"\r\n\r\n")
+        for one in (
+            b"X: 1",
+            b"X:",
+            b"X:1\r\nY:2",
+            b"Content-Length: 5",
+            CHUNKED,
+            b"Host: evil.example",
+            b"Connection: close",
+        )
+    ),
+    *(
+        posted(CHUNKED, body=in_chunks(BODY, 8) + last + b"\r\n\r\n")
+        for last in (b"000000000000000", b"0;a=b", b"00")
+    ),
+    *(
+        got(line=b"GET " + target + b" HTTP/1.1")
+        for target in (
+            b"http://127.0.0.1/x",
+            b"HTTP://127.0.0.1/x",
+            b"https://127.0.0.1/x",
+            b"http://127.0.0.1/x?",
+        )
+    ),
+    *(
+        got(b"Content-Length: 5", line=b"GET /x HTTP/1.1") + b"hello",
+        got(CHUNKED) + b"5\r\nhello\r\n0\r\n\r\n",
+    ),
+    *(
+        b"\r\n" + got(),
+        got(b"Content-Length: 0"),
+        got(b"Expect: 100-continue"),
+        got(b"X:"),
+        got(b"X:  a\t b "),
+        got(b"X:Y: 1"),
+    ),
+    *(
+        got(b"!#$%&'*+-.^_`|~: 1"),
+        got(b"X: \x80\xff\xa0"),
+        got(b"Trailer: X"),
+        got(b"TE: trailers"),
+        got(b"Via: 1.0 a"),
+    ),
+    *(
+        posted(b"Expect: 100-Continue", b"Content-Length: 15", body=BODY),
+        posted(b"expect:100-CONTINUE", CHUNKED, body=b"0\r\n\r\n"),
+    ),
+    *(got(b"Connection: " + one) for one in CONNECTIONS),
+    *(posted(b"Connection: " + one, b"Content-Length: 15", body=BODY) for one in CONNECTIONS),
+    *(got(b"Connection: " + one, line=b"GET /x HTTP/1.0") for one in CONNECTIONS),
+    *(
+        got(line=b"GET /x HTTP/1.0"),
+        got(line=b"GET /x HTTP/1.0", host=b""),
+        posted(b"Content-Length: 15", body=BODY, version=b"1.0"),
+    ),
+    *(
+        got(b"Connection: Upgrade", b"Upgrade: " + one)
+        for one in (
+            b"",
+            b"h2c",
+            b"TLS/1.2",
+            b"HTTP/2.0",
+            b"websocket2",
+            b"web socket",
+            b"a, b",
+            b"websocket; q=1",
+        )
+    ),
+    *(
+        got(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"),
+        got(b"Keep-Alive: timeout=5"),
+    ),
+    *(
+        posted(b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 15", body=BODY),
+        got(b"Proxy-Connection: close"),
+    ),
+]
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
+async def test_an_odd_request_is_understood_by_an_application_as_by_a_method(is_cut: bool) -> None:
+    assert len(set(ODD)) >= 100
+    async with serving() as server:
+        for data in ODD:
+            method, mount = await server.ends(data, is_cut=is_cut)
+            assert responses(method) == responses(mount), data
+            assert responses(mount)[0][0] == 200, data
+
+
+HOSTS = [
+    *(
+        b"evil.example",
+        b"EVIL.example:80",
+        b"127.0.0.1.evil.example",
+        b"localhost.evil.example",
+        b"127.1",
+        b"0x7f000001",
+    ),
+    *(
+        b"2130706433",
+        b"127.0.0.1.1",
+        b"xn--e1aybc",
+        b"%6cocalhost",
+        b"localhost%00",
+        b"local-host",
+        b"*",
+        b"~",
+    ),
+]
+
+
+async def test_another_host_has_the_same_answer_at_an_application() -> None:
+    async with serving() as server:
+        for host, line in itertools.product(
+            HOSTS, (b"GET /x HTTP/1.1", b"PUT /x HTTP/1.1", b"GET /x HTTP/1.0")
+        ):
+            method, mount = await server.ends(got(host=b"Host: " + host, line=line))
+            assert method == mount, (host, line)
+            assert responses(mount)[0][0] == 421, (host, line)
+        assert server.application.paths == []
+
+
+# Handshakes of WebSocket
+
+
+def handshake(*others: bytes, line: bytes = b"GET /x HTTP/1.1", **fields: bytes | None) -> bytes:
+    """Return a handshake with these fields in place of its own; None leaves one out."""
+    given = {
+        "Upgrade": b"websocket",
+        "Connection": b"Upgrade",
+        "Sec-WebSocket-Version": b"13",
+        "Sec-WebSocket-Key": KEY.encode(),
+        "Sec-WebSocket-Protocol": b"fastrpc.json",
+    }
+    given |= {name.replace("_", "-"): value for name, value in fields.items()}  # type: ignore[misc]
+    return got(
+        *(b"%b: %b" % (name.encode(), one) for name, one in given.items() if one is not None),
+        *others,
+        line=line,
+    )
+
+
+HANDSHAKES = [
+    *(handshake(Connection=one) for one in (None, b"", b"close", b"keep-alive", b"Upgraded", b"x-upgrade")),
+    *(
+        handshake(Sec_WebSocket_Version=one)
+        for one in (None, b"", b"0", b"8", b"12", b"14", b"013", b"-13", b"13, 8", b"13.0")
+    ),
+    *(
+        handshake(Sec_WebSocket_Key=one)
+        for one in (
+            *(
+                None,
+                b"",
+                b"x",
+                b"====",
+                KEY.encode()[:-4],
+                KEY.encode() + b"AAAA",
+                KEY.encode() * 2,
+                KEY.encode()[:-2],
+            ),
+            *(
+                b"-_" + KEY.encode()[2:],
+                b"dGhlIHNhbXBsZSBub 5jZQ==",
+                base64.b64encode(bytes(15)),
+                base64.b64encode(bytes(17)),
+            ),
+        )
+    ),
+    *(handshake(b"Sec-WebSocket-Version: 13"), handshake(b"Sec-WebSocket-Key: " + KEY.encode())),
+    *(handshake(b"Content-Length: 5") + b"hello", handshake(line=b"GET /x HTTP/1.0")),
+]
+
+
+async def test_a_malformed_handshake_has_the_same_answer_at_an_application() -> None:
+    async with serving(websocket=True) as server:
+        for data in HANDSHAKES:
+            method, mount = await server.ends(data, method=b"/ws" + METHOD)
+            assert method == mount, data
+            assert responses(mount)[0][0] in (400, 426), data
+        assert server.application.paths == []
+
+
+# More than the limits
+
+
+SMALL = HTTPLimits(headers=4, header_bytes=256, target_bytes=64)
+
+TOO_MUCH = {
+    "target": (got(line=b"GET /x?" + b"y" * 60 + b" HTTP/1.1"), 414),
+    "target without an end": (b"GET /x?" + b"y" * 500, 414),
+    "absolute target": (got(line=b"GET http://127.0.0.1/x?" + b"y" * 60 + b" HTTP/1.1"), 414),
+    "fields": (got(b"A: 1", b"B: 1", b"C: 1", b"D: 1"), 431),
+    "fields of one name": (got(*(b"Cookie: a",) * 4), 431),
+    "bytes of a field": (got(b"A: " + b"z" * 256), 431),
+    "bytes of a name": (got(b"A" * 256 + b": 1"), 431),
+    "bytes of several fields": (got(*(b"A: " + b"z" * 90,) * 3), 431),
+    "fields without an end": (b"GET /x HTTP/1.1\r\nA: " + b"z" * 600, 431),
+    "trailers": (posted(CHUNKED, body=b"0\r\nA: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\nE: 1\r\n\r\n"), 431),
+    "trailers behind chunks": (
+        posted(CHUNKED, body=in_chunks(BODY, 4) + b"0\r\n" + b"A: 1\r\n" * 5 + b"\r\n"),
+        431,
+    ),
+    "bytes of trailers": (posted(CHUNKED, body=b"0\r\n" + (b"A: " + b"z" * 90 + b"\r\n") * 3 + b"\r\n"), 431),
+    "bytes of one trailer": (posted(CHUNKED, body=b"0\r\nA: " + b"z" * 256 + b"\r\n\r\n"), 400),
+    "another Expect": (posted(b"Expect: 200-ok", b"Content-Length: 1", body=b"1"), 417),
+}
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
+@pytest.mark.parametrize(("data", "status"), TOO_MUCH.values(), ids=TOO_MUCH)
+async def test_a_request_over_a_limit_has_the_same_answer_at_an_application(
+    data: bytes, status: int, is_cut: bool
+) -> None:
+    async with serving(limits=SMALL) as server:
+        method, mount = await server.ends(data, is_cut=is_cut)
+        assert method == mount
+        assert [found for found, _ in responses(mount)] == [status]
+        assert server.application.sizes == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        posted(b"Content-Length: 20000", body=b"x" * 20_000),
+        posted(CHUNKED, body=in_chunks(b"x" * 20_000, 1_000) + b"0\r\n\r\n"),
+        posted(CHUNKED, body=in_chunks(b"x" * 20_000, 20_000) + b"0\r\n\r\n"),
+    ],
+    ids=["by its length", "by its chunks", "by one chunk"],
+)
+async def test_a_body_over_the_limit_of_methods_is_taken_by_an_application(data: bytes) -> None:
+    async with serving(Limits(message_bytes=10_000)) as server:
+        method, mount = await server.ends(data)
+        assert [status for status, _ in responses(method)] == [413]
+        assert [status for status, _ in responses(mount)] == [200, 404]
+        assert server.application.sizes == [20_000]
