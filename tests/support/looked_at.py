@@ -22,10 +22,10 @@ class LookedAt:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
-    def look(self) -> list[int]:
-        """Return the figures."""
+    def look(self, order: str = "look") -> list[int]:
+        """Return the figures, behind an order that the program knows."""
         assert self._process.stdin is not None
-        self._process.stdin.write("look\n")
+        self._process.stdin.write(f"{order}\n")
         self._process.stdin.flush()
         return [int(figure) for figure in self._line().split()]
 

@@ -4,7 +4,7 @@
 
     python -m tests.support.transfer_server
 
-prints its address and serves until its input ends.
+prints its address and serves until its input ends. A line of that may be a number: handlers take so many more bytes.
 """
 
 import asyncio
@@ -28,6 +28,10 @@ PIECE = bytes(65_536)
 #: The bytes that the handlers took or gave, and the most that the server counted meanwhile.
 moved = most_held = 0
 
+#: The bytes that the handlers may take, and the event that is set while those are more than they took.
+allowed = 0
+may_take = asyncio.Event()
+
 
 async def count(size: int) -> None:
     """Count bytes; other tasks have their turn."""
@@ -37,14 +41,31 @@ async def count(size: int) -> None:
     await asyncio.sleep(0)
 
 
+async def take(size: int) -> None:
+    """Count bytes that came, and return once more of them may be taken."""
+    await count(size)
+    if moved >= allowed:
+        may_take.clear()
+    await may_take.wait()
+
+
+def allow(size: int) -> None:
+    """Let the handlers take more bytes."""
+    global allowed
+    allowed += size
+    if moved < allowed:
+        may_take.set()
+
+
 @fastrpc.service("transfers")
 class Transfers:
     @fastrpc.method
     async def put(self, file: Upload) -> int:
         size = 0
+        await may_take.wait()
         async for piece in file:
             size += len(piece)
-            await count(len(piece))
+            await take(len(piece))
         return size
 
 
@@ -53,9 +74,11 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "http", scope["type"]
     size = int(scope["query_string"] or b"0")
     await send(start())
+    if scope["method"] == "POST":
+        await may_take.wait()
     while scope["method"] == "POST" and (event := await receive())["type"] == "http.request":
         size += len(event["body"])
-        await count(len(event["body"]))
+        await take(len(event["body"]))
         if not event["more_body"]:
             await send(part(str(size).encode()))
             return
@@ -67,6 +90,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 def look() -> tuple[int, int, int]:
     """Return the bytes that were moved, the most that were counted, and the most that were resident."""
+    global most_held
+    most_held = max(most_held, bytes_held())
     status = Path("/proc/self/status").read_text()
     peak = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert peak is not None
@@ -78,8 +103,11 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     async with Server(Transfers(), config=config) as server:
         print(await server.listen("tcp://127.0.0.1:0"), flush=True)
-        while await loop.run_in_executor(None, sys.stdin.readline):
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            allow(int(line) if line.strip().isdigit() else 0)
             print(*look(), flush=True)
+        # A test that failed leaves a handler that waits.
+        allow(sys.maxsize)
 
 
 if __name__ == "__main__":
