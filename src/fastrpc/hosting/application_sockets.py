@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from fastrpc.hosting.application_answers import EngineAnswer
-from fastrpc.hosting.application_requests import opened_transport, request_head
+from fastrpc.hosting.application_requests import OF_BODY, opened_transport, request_head
 from fastrpc.hosting.application_transport import ExchangeTransport, Surroundings
 
 __all__ = ["answer_socket"]
@@ -33,22 +33,9 @@ _POLICY_VIOLATION: Final = 1008
 _SWITCHING_PROTOCOLS: Final = 101
 
 #: Fields of the client's handshake with the ASGI server. The engine gets another handshake, `_HANDSHAKE`.
-_OF_HANDSHAKE: Final = frozenset(
-    {
-        b"connection",
-        b"content-length",
-        b"expect",
-        b"keep-alive",
-        b"sec-websocket-extensions",
-        b"sec-websocket-key",
-        b"sec-websocket-protocol",
-        b"sec-websocket-version",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
+_OF_HANDSHAKE: Final = OF_BODY | {
+    f"sec-websocket-{name}".encode() for name in ("extensions", "key", "protocol", "version")
+}
 #: Fields of the engine's answer that the ASGI server writes itself.
 _OF_ACCEPTANCE: Final = frozenset({b"sec-websocket-accept", b"sec-websocket-protocol"})
 _HANDSHAKE: Final = (

@@ -1,4 +1,4 @@
-"""The lines of code of registries and of the rules for their endpoints: a budget for each part, never raised."""
+"""The lines of code of parts that grow easily: registries, the rules for their endpoints, and what eases adoption."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import pytest
 
 from tests.support.source_tree import PACKAGE, code_lines
 
-#: Most lines by part, without blank lines, comments and docstrings. They are the present ones where the design has
-#: fewer: etcd 300, Kubernetes 280, Redis 200, NATS 220, ZooKeeper 200, mDNS 180, LAN 250, several registries 150, the
-#: base 600, many services 450, zones and closest 300, canary 120, functions and their removal 150.
+#: Most lines by part, without blank lines, comments and docstrings; never raised. They are the present ones where the
+#: design has fewer: etcd 300, Kubernetes 280, Redis 200, NATS 220, ZooKeeper 200, mDNS 180, LAN 250, several
+#: registries 150, the base 600, many services 450, zones and closest 300, canary 120, functions and their removal 150,
+#: ASGI (`hosting`) 600.
 BUDGETS = {
     "registries/etcd": 565,
     "registries/kubernetes": 595,
@@ -27,13 +28,24 @@ BUDGETS = {
     "selectors/sticky.py": 20,
     "rpc/functions.py": 115,
     "server/removal.py": 55,
+    "batcher.py": 200,
+    "rpc/routes.py, server/http/routes.py": 400,
+    "rpc/upload.py, server/http/forms.py": 200,
+    "rpc/schema/mistakes.py": 200,
+    # A request in a server of another kind is given to an engine of its own, behind a transport in memory, and the
+    # answer is read back: so no rule of the gateway is written a second time, but what HTTP/1.1 and WebSocket put
+    # around a message is.
+    "hosting": 1_000,
 }
 
 
 @pytest.mark.parametrize("part", BUDGETS)
 def test_a_part_keeps_its_budget_of_lines(part: str) -> None:
-    place = PACKAGE / part
-    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    places = [PACKAGE / name for name in part.split(", ")]
+    files = [
+        file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))
+    ]
+    assert files != []
     assert sum(map(code_lines, files)) <= BUDGETS[part]
 
 
