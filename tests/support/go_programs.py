@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.cache_folder import CACHE, alone
 from tests.support.source_tree import ROOT
 
-__all__ = ["FIRST", "GHZ", "GO", "GRPC_PROGRAMS", "INTEROP", "PROGRAMS"]
+__all__ = ["ACTIONLINT", "FIRST", "GHZ", "GO", "GRPC_PROGRAMS", "INTEROP", "PROGRAMS"]
 
 #: Programs are built by the installed Go, without a C compiler, whatever the user's settings.
 GO = {"GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
@@ -84,10 +84,14 @@ GRPC_PROGRAMS = Installed(
 )
 GHZ = Installed(("github.com/bojand/ghz/cmd/ghz@v0.120.0",))
 
+#: The checker of `.github/workflows`. Its package for Python fetches a program from GitHub when it is installed.
+ACTIONLINT = Installed(("github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",))
+
 H2SPEC = tuple(f"github.com/summerwind/h2spec/cmd/{name}" for name in ("h2spec", "h2specd"))
 
 #: The programs by the names of their fixtures.
 PROGRAMS = {
+    "actionlint_folder": ACTIONLINT,
     "connect_go_path": Built("grpc_peers/go", "connect_go"),
     "conformance_folder": Built(
         "conformance", "conformance", ("connectrpc.com/conformance/cmd/connectconformance",)
@@ -106,7 +110,7 @@ PROGRAMS = {
 }
 
 #: Those that tests without the mark `conformance` ask for.
-FIRST = ("go_mdns", "go_rpcx", "grpc_go_path", "h2spec_folder", "interop_programs")
+FIRST = ("actionlint_folder", "go_mdns", "go_rpcx", "grpc_go_path", "h2spec_folder", "interop_programs")
 
 if __name__ == "__main__":
     if shutil.which("go") is None:
