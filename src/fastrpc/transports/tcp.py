@@ -26,7 +26,7 @@ from fastrpc.transports.sockets import (
 if TYPE_CHECKING:
     from fastrpc.tls.ends import ClientEnd
 
-__all__ = ["ENCRYPTED", "TRANSPORT", "TcpTransport", "bind", "set_options"]
+__all__ = ["ENCRYPTED", "TRANSPORT", "TcpTransport", "bind", "set_options", "watch_peer"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
@@ -214,21 +214,30 @@ class _HasOptions(Protocol):
 
 def set_options(opened: _HasOptions, silence_seconds: float) -> None:
     """Send small frames at once, and let the system detect a vanished peer."""
-    tcp = socket.IPPROTO_TCP
-    opened.setsockopt(tcp, socket.TCP_NODELAY, 1)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     seconds = max(2, round(silence_seconds))
-    # Half of the time passes without traffic, then three probes share the other half. TCP_USER_TIMEOUT bounds
-    # unacknowledged data as well, which keepalive ignores.
-    for name, value in (
-        ("TCP_KEEPIDLE", min(max(1, seconds // 2), _LONGEST_IDLE_SECONDS)),
-        ("TCP_KEEPINTVL", max(1, seconds // 6)),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", max(1, round(silence_seconds * 1000))),
-    ):
+    # Half of the time passes without traffic, then three probes share the other half.
+    watch_peer(opened, max(1, seconds // 2), max(1, seconds // 6))
+    # It bounds unacknowledged data as well, which keepalive ignores.
+    _set_if_known(opened, ("TCP_USER_TIMEOUT",), max(1, round(silence_seconds * 1000)))
+
+
+def watch_peer(opened: _HasOptions, idle_seconds: int, probe_seconds: int) -> None:
+    """Have the system send three probes after a silence, and fail the connection if none is answered."""
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # On macOS it has the second name.
+    _set_if_known(opened, ("TCP_KEEPIDLE", "TCP_KEEPALIVE"), min(idle_seconds, _LONGEST_IDLE_SECONDS))
+    _set_if_known(opened, ("TCP_KEEPINTVL",), probe_seconds)
+    _set_if_known(opened, ("TCP_KEEPCNT",), 3)
+
+
+def _set_if_known(opened: _HasOptions, names: Sequence[str], value: int) -> None:
+    """Set the option of TCP that this system has under one of these names, if it has it."""
+    for name in names:
         option = getattr(socket, name, None)
         if option is not None:
-            opened.setsockopt(tcp, option, value)
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
+            return
 
 
 async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:

@@ -223,7 +223,7 @@ def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[N
 
 def reap_adopted(own: Container[int]) -> None:
     """End the zombies that process 1 of a container adopts, and leave one's own children to `waitpid`."""
-    if os.getpid() != 1:
+    if os.getpid() != 1 or not hasattr(os, "waitid"):
         return
     with contextlib.suppress(ChildProcessError):  # There are no children at all.
         while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:

@@ -64,7 +64,7 @@ class Systemd:
         # A path that begins with @ is a name of Linux's own.
         path = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
                 sending.settimeout(patience)
                 sending.sendto("\n".join(lines).encode(), path)
         except OSError as error:

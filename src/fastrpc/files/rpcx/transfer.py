@@ -24,6 +24,7 @@ from fastrpc.files.refusals import told_of_path
 from fastrpc.files.rpcx.tickets import TOKEN_BYTES
 from fastrpc.files.transfer import local_place, open_local
 from fastrpc.status import Status
+from fastrpc.transports.tcp import watch_peer
 
 __all__ = ["Fetching", "Sending", "Transfer"]
 
@@ -212,7 +213,7 @@ class Sending(_Connected):
         """Wait until the server closes: ours resets the connection of a file that it did not store."""
         try:
             connected.shutdown(socket.SHUT_WR)
-            _watch_peer(connected)
+            watch_peer(connected, 10, 5)
             while _patiently(connected, lambda: len(connected.recv(PIECE_BYTES)), STORE_SECONDS):
                 pass
         except OSError as error:
@@ -253,14 +254,6 @@ def _check_connected(connected: socket.socket, code: int) -> None:
             code = connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         raise OSError(code, os.strerror(code))
-
-
-def _watch_peer(connected: socket.socket) -> None:
-    """Have the system fail the connection if the peer's machine is gone: no further output would reveal it."""
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float = 0.0) -> int:

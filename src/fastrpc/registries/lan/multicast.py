@@ -5,12 +5,14 @@ import errno
 import ipaddress
 import socket
 import struct
+import sys
 
 __all__ = ["Multicast"]
 
 GROUP_4, GROUP_6, PORT = "239.255.73.31", "ff02::7331", 8973
 
-#: Of Linux, for which Python has no names: receive from groups that this socket has joined, not from those of others.
+#: Of Linux, for which Python has no names; elsewhere these numbers have other meanings. Receive from groups that this
+#: socket has joined, not from those of others.
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 
 #: Of Linux: nine numbers about the memory of a socket, the last of which are the datagrams dropped.
@@ -66,7 +68,7 @@ class Multicast:
     def dropped(self) -> int:
         """Return how many datagrams the system has dropped as they were not read in time; 0 where it does not tell."""
         found = 0
-        for one in self.sockets:
+        for one in self.sockets if sys.platform == "linux" else ():
             with contextlib.suppress(OSError, struct.error):
                 found += struct.unpack("@9I", one.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))[8]
         return found
@@ -87,24 +89,20 @@ class Multicast:
 
 
 def _open_4() -> socket.socket:
-    one = _open(socket.AF_INET)
-    with contextlib.suppress(OSError):
-        one.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+    one = _open(socket.AF_INET, socket.IPPROTO_IP, _IP_MULTICAST_ALL)
     one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
     return _bound(one, GROUP_4)
 
 
 def _open_6() -> socket.socket:
-    one = _open(socket.AF_INET6)
-    with contextlib.suppress(OSError):
-        one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+    one = _open(socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL)
     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
     # Not at the group: its address has a scope for each interface.
     return _bound(one, "::")
 
 
-def _open(family: socket.AddressFamily) -> socket.socket:
+def _open(family: socket.AddressFamily, level: int, all_groups: int) -> socket.socket:
     one = socket.socket(family, socket.SOCK_DGRAM)
     one.setblocking(False)
     # All programs of this machine get each datagram.
@@ -112,6 +110,10 @@ def _open(family: socket.AddressFamily) -> socket.socket:
     with contextlib.suppress(OSError):
         # The system may allow less.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WAITING_BYTES)
+    if sys.platform == "linux":
+        # Other systems receive from groups of this socket alone.
+        with contextlib.suppress(OSError):
+            one.setsockopt(level, all_groups, 0)
     return one
 
 
