@@ -1,12 +1,18 @@
 """Runs of `fastrpc.Batcher` that note their batches."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
+
+import uvloop.loop
 
 import fastrpc
 
 __all__ = ["Doubling", "all_of", "is_idle"]
+
+#: uvloop calls a function without delay by the first of its own.
+_HANDLES = {asyncio.Handle, asyncio.TimerHandle, uvloop.loop.Handle, uvloop.loop.TimerHandle}
 
 
 class Doubling:
@@ -35,5 +41,21 @@ async def all_of(batcher: fastrpc.Batcher[int, int], items: Sequence[int]) -> li
 
 
 def is_idle(batcher: fastrpc.Batcher[Any, Any], tasks: int = 1) -> bool:
-    """Whether neither a line of callers nor a task is left."""
-    return not batcher._lines and len(asyncio.all_tasks()) == tasks
+    """Whether neither a line of callers, a task nor a timer is left."""
+    return not batcher._lines and len(asyncio.all_tasks()) == tasks and not handles_of(batcher)
+
+
+def handles_of(batcher: fastrpc.Batcher[Any, Any]) -> list[object]:
+    """Return what a loop is still to call for a batcher, now or later.
+
+    uvloop shows no list of it, so all handles of loops are looked at; one that was cancelled has no callback.
+    """
+    return [
+        handle
+        for handle in gc.get_objects()
+        if type(handle) in _HANDLES
+        and any(
+            getattr(getattr(callback, "__self__", None), "_batcher", None) is batcher
+            for callback in gc.get_referents(handle)
+        )
+    ]

@@ -44,6 +44,23 @@ async def test_waiting_batch_without_callers_never_runs() -> None:
     assert doubling.batches == []
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1_000.0])
+async def test_batcher_whose_timer_was_forgotten_is_not_idle(seconds: float) -> None:
+    """`is_idle` of these tests sees what is left on the loop, whichever loop it is."""
+    batcher = fastrpc.Batcher(Doubling().run, wait=1_000)
+    call = asyncio.create_task(batcher(1))
+    await eventually(lambda: batcher._lines)
+    line = batcher._lines[None]
+    call.cancel()
+    await asyncio.wait([call])
+    assert is_idle(batcher)
+    forgotten = asyncio.get_running_loop().call_later(seconds, line._begin)
+    assert not batcher._lines
+    assert not is_idle(batcher)
+    forgotten.cancel()
+    assert is_idle(batcher)
+
+
 async def test_running_batch_is_cancelled_when_all_callers_have_left() -> None:
     doubling = Doubling(is_open=False)
     batcher = fastrpc.Batcher(doubling.run)
