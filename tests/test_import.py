@@ -270,6 +270,42 @@ LEFT_BY_SERVERS = (
 #: Libraries of authentication and of policies in files.
 LIBRARIES_LEFT_BY_SERVERS = {"hashlib", "tomllib"}
 
+#: Modules, and folders of them, for mounted applications and services in other servers, batches, forms, and the callers
+#: who make mistakes.
+LEFT_UNTIL_USED = (
+    "fastrpc.batcher",
+    "fastrpc.hosting",
+    "fastrpc.rpc.schema.mistakes",
+    "fastrpc.server.http.forms",
+)
+
+SERVED = """
+import asyncio
+from fastrpc import Client, Server, ServerConfig, method, service
+
+@service("arith")
+class Arith:
+    @method
+    async def mul(self, a: int, b: int) -> int:
+        return a * b
+
+async def serve():
+    async with Server(Arith(), config=ServerConfig(protocols=("native", "http"))) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        async with Client(str(address)) as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        body = b'{"a": 6, "b": 7}'
+        head = b"Host: 127.0.0.1\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body)
+        writer.write(b"POST /arith/mul HTTP/1.1\\r\\n" + head + body)
+        assert (await reader.readuntil(b"\\r\\n\\r\\n")).startswith(b"HTTP/1.1 200")
+        assert await reader.readexactly(2) == b"42"
+        writer.close()
+        await writer.wait_closed()
+
+asyncio.run(serve())
+"""
+
 
 def below(names: set[str], folders: tuple[str, ...]) -> set[str]:
     """Return the names of modules that are one of these, or in one of these."""
@@ -278,7 +314,7 @@ def below(names: set[str], folders: tuple[str, ...]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("folder", sorted({*LEFT_BY_CLIENTS, *LEFT_BY_SERVERS}))
+@pytest.mark.parametrize("folder", sorted({*LEFT_BY_CLIENTS, *LEFT_BY_SERVERS, *LEFT_UNTIL_USED}))
 def test_what_clients_and_servers_leave_unloaded_exists(folder: str) -> None:
     assert importlib.import_module(folder).__name__ == folder
 
@@ -294,6 +330,13 @@ def test_server_loads_no_protocol_but_the_native_one_and_no_authentication() -> 
     report = report_of_an_import("from fastrpc import Server\nserver = Server()")
     assert below(ours(report), LEFT_BY_SERVERS) == set()
     assert LIBRARIES_LEFT_BY_SERVERS & report["modules"].keys() == set()
+
+
+@pytest.mark.parametrize(
+    "statement", ["from fastrpc import Server", "from fastrpc import Server\nserver = Server()", SERVED]
+)
+def test_server_without_mounts_forms_batches_and_mistakes_loads_nothing_for_them(statement: str) -> None:
+    assert below(ours(report_of_an_import(statement)), LEFT_UNTIL_USED) == set()
 
 
 def test_a_wheel_has_each_folder_of_modules() -> None:
