@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from fastrpc.auth import StaticTokens
 from fastrpc.handlers.auth import failed_logins
 from fastrpc.interceptors import AccessLog
 from fastrpc.limits import RateLimit
+from tests.support.forwarded_fields import FORWARDED_FOR, NEVER_READ, TRUSTED
 from tests.support.http_talk import HttpClient, Response
 from tests.support.socket_client import opened_socket
 
@@ -72,6 +74,49 @@ async def test_other_fields_are_never_read() -> None:
             "X_Real_IP": "1.2.3.4",
         }
         assert (await asked(client, None, **others)).value[0].startswith("tcp://127.0.0.1:")
+
+
+#: The sets that a request can carry: HTTP refuses control characters, and knows no others than those of Latin-1.
+SENT = [each for each in FORWARDED_FOR if all("\0" not in line and line.isascii() for line in each[0])]
+
+#: Each of them beside fields that are never read, and some beside each kind of these.
+BESIDE = [
+    *((*each, NEVER_READ[at % len(NEVER_READ)]) for at, each in enumerate(SENT)),
+    *((*each, more) for each in SENT[:4] for more in NEVER_READ),
+]
+
+
+async def peer_of_fields(client: HttpClient, lines: Sequence[str], more: Sequence[tuple[str, str]]) -> str:
+    """Return the peer of a request with these lines of `X-Forwarded-For`, and further fields before and behind them."""
+    fields = [*more, *(("X-Forwarded-For", line) for line in lines), *more]
+    text = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    head = "Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    client.send(f"POST /who/peer HTTP/1.1\r\n{head}{text}\r\n{{}}".encode())
+    found: str = (await client.response()).value[0]
+    return found
+
+
+def address_of(kind: str, folder: Path) -> str:
+    return "tcp://127.0.0.1:0" if kind == "tcp" else f"unix://{folder}/socket"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_each_set_of_fields_names_its_client_whatever_other_fields_say(
+    kind: str, tmp_path: Path
+) -> None:
+    async with serving("127.0.0.0/8", *TRUSTED, address=address_of(kind, tmp_path)) as client:
+        own = (await asked(client, None)).value[0]
+        for lines, named, more in BESIDE:
+            assert await peer_of_fields(client, lines, more) == (named or own), (lines, more)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_no_set_of_fields_of_a_stranger_is_read(kind: str, tmp_path: Path) -> None:
+    trusted = [text for text in TRUSTED if text != "unix"]
+    async with serving(*trusted, address=address_of(kind, tmp_path)) as client:
+        own = (await asked(client, None)).value[0]
+        for lines, _, more in BESIDE:
+            assert await peer_of_fields(client, lines, more) == own, (lines, more)
 
 
 @pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8", "unix")])
