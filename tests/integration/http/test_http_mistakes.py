@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,8 +13,12 @@ import pytest
 import fastrpc
 from fastrpc import HTTP, Client, Limits, Server, ServerConfig
 from fastrpc.errors import CallError
+from fastrpc.interceptors import AccessLog
 from tests.support.http_shop import Shop
-from tests.support.http_talk import HttpClient
+from tests.support.http_talk import HttpClient, Response
+from tests.support.mistaken_bodies import BODIES, OWN_WORDS
+from tests.support.mistaken_bodies import SECRET as MISTAKEN
+from tests.support.mistaken_bodies import Shop as Buyer
 
 pytestmark = pytest.mark.one_loop
 
@@ -57,9 +61,9 @@ MISTAKES_OF_OWNER = [
 
 
 @contextlib.asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[HttpClient]:
+async def serving(*sources: Any, interceptors: Any = (), **options: Any) -> AsyncIterator[HttpClient]:
     config = ServerConfig(protocols=("native", "http"), **options)
-    async with Server(Shop(), Pets, config=config) as server:
+    async with Server(*(sources or (Shop(), Pets)), config=config, interceptors=interceptors) as server:
         async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
             yield client
 
@@ -106,6 +110,55 @@ async def test_json_rpc_tells_each_mistake_in_a_model() -> None:
     async with serving(http=HTTP(jsonrpc=True)) as client:
         error = (await client.post("/jsonrpc", body)).value["error"]
     assert (error["code"], error["data"]["details"]) == (-32602, MISTAKES_OF_OWNER)
+
+
+Post = Callable[[HttpClient, str, Any], Awaitable[Response]]
+
+
+async def post_json(client: HttpClient, name: str, body: Any) -> Response:
+    return await client.post(f"/shop/{name}", body)
+
+
+async def post_msgpack(client: HttpClient, name: str, body: Any) -> Response:
+    packed = msgspec.msgpack.encode(body)
+    return await client.post(f"/shop/{name}", packed, Content_Type="application/msgpack")
+
+
+async def post_json_rpc(client: HttpClient, name: str, body: Any) -> Response:
+    return await client.post(
+        "/jsonrpc", {"jsonrpc": "2.0", "id": 1, "method": f"shop.{name}", "params": body}
+    )
+
+
+def all_logged(records: Sequence[logging.LogRecord]) -> str:
+    """Return all that a handler could write: texts, fields and errors."""
+    format_error = logging.Formatter().formatException
+    return "".join(
+        f"{record.getMessage()} {vars(record)} {format_error(record.exc_info) if record.exc_info else ''}"
+        for record in records
+    )
+
+
+@pytest.mark.parametrize("post", [post_json, post_msgpack, post_json_rpc])
+async def test_values_of_a_refused_body_are_in_no_answer_and_no_log(
+    post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    access = AccessLog(level="debug")
+    async with serving(Buyer, http=HTTP(jsonrpc=True), interceptors=[access]) as client:
+        for name, body, mistakes in BODIES:
+            caplog.clear()
+            answer = await post(client, name, body)
+            found = answer.value.get("error", answer.value)
+            details = found.get("data", found).get("details", [])
+            assert answer.status == (200 if post is post_json_rpc else 400)
+            assert len(details) >= min(1, len(mistakes)), answer
+            assert MISTAKEN not in f"{answer.fields} {answer.body!r}".replace(OWN_WORDS, ""), body
+            assert "refused a call" in caplog.text, body
+            assert MISTAKEN not in all_logged(caplog.records).replace(OWN_WORDS, ""), body
+        # Refused calls had none: no interceptor saw them.
+        await post(client, "sum", {"values": [1.5]})
+        assert "fastrpc.access" in {record.name for record in caplog.records}
 
 
 async def test_missing_and_unknown_parameters_are_told_together() -> None:

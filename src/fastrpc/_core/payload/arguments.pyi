@@ -63,5 +63,6 @@ class ArgumentShape:
 def described_error(error: BaseException, root: str, names: tuple[str, ...]) -> str:
     """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
 
-    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n].
+    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value, which may be secret, is
+    left out.
     """

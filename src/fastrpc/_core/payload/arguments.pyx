@@ -229,13 +229,15 @@ cdef object refusal(str message, str hint=None, object status=None):
 def described_error(error, str root not None, tuple names not None):
     """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
 
-    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n].
+    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value, which may be secret, is
+    left out.
     """
     cdef str text, place
     if isinstance(error, RecursionError):
         text, place = "nested too deep", ""
     else:
         text, place = _without_places(str(error) or type(error).__name__)
+        text = _without_value(text)
     if text.partition(" ")[0].istitle():
         text = text[0].lower() + text[1:]
     if root:
@@ -245,6 +247,14 @@ def described_error(error, str root not None, tuple names not None):
     if opened and closed and number.isdigit() and int(number) < len(names):
         return f"{before}{names[int(number)]}{rest}: {text}"
     return f"the arguments: {text}"
+
+
+cdef str _without_value(str text):
+    """Leave out the value that a text of msgspec ends with."""
+    for words in ("Invalid enum value", "Invalid value"):
+        if text.startswith(f"{words} "):
+            return words
+    return text
 
 
 cdef tuple _without_places(str text):

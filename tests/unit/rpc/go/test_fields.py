@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_refused_as_ever(codec: str) -> None:
         (Leaf, {"LeafID": "1"}, "expected `int`, got `str`"),
         (Leaf, {"LeafID": 1, "leaf_id": 2}, "'leaf_id' comes twice"),
         (Strict, {"UserID": 1, "Other": 2}, "unknown field"),
-        (Cat | Dog, {"type": "Cow", "PetName": "Bo"}, "invalid value 'Cow'"),
+        (Cat | Dog, {"type": "Cow", "PetName": "Bo"}, "invalid value$"),
         (Cat | Dog, {"PetName": "Bo"}, "missing required field `type`"),
         (tuple[Leaf, int], [{"LeafID": 1}], "length 2"),
     ):
