@@ -28,5 +28,5 @@ class HttpServedConnection(EngineServedConnection):
     def peer_of(self, call: ServerCall) -> Any:
         """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
 
-    def note_mistakes(self, call: ServerCall, payload: bytes) -> None:
+    def note_mistakes(self, call: ServerCall, payload: bytes, first: str) -> None:
         """Keep all mistakes in arguments by name."""

@@ -267,11 +267,11 @@ cdef class HttpServedConnection(EngineServedConnection):
             self.peer_key = 0
         return 0 if refusal is None else terms_of(call).set_fault(refusal[0], refusal[1], b"")
 
-    def note_mistakes(self, ServerCall call not None, bytes payload):
+    def note_mistakes(self, ServerCall call not None, bytes payload, str first):
         """Keep all mistakes in arguments by name."""
         cdef HttpTerms terms = terms_of(call)
         if terms.target is not None and terms.web is None:
-            terms.details = terms.target.mistakes(call.codec, payload)
+            terms.details = terms.target.mistakes(call.codec, payload, first)
 
     cdef bint answers_at_once(self, ServerCall call, bytes payload) except -1:
         """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""

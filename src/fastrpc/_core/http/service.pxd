@@ -30,7 +30,7 @@ cdef class HttpMethod:
 
     cdef Marshal marshal(self, int codec)
     cdef bytes arguments(self, str query)
-    cdef bytes mistakes(self, int codec, bytes payload)
+    cdef bytes mistakes(self, int codec, bytes payload, str first)
 
 
 @cython.final

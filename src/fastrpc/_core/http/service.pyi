@@ -15,7 +15,8 @@ class HttpMethod:
         is_protobuf: whether its payloads are protobuf, which HTTP does not carry.
         marshal_of: returns the marshal for "json" or "msgpack"; CallError where the codec cannot carry its types.
         arguments_of: returns the arguments in a query, as JSON by name.
-        mistakes_in: returns the mistakes in refused arguments in a codec, encoded in it, or None.
+        mistakes_in: returns the mistakes in refused arguments in a codec, encoded in it, or None; it also takes the
+            text of the first one.
         open_form: returns the reader of a form with this Content-Type; None where the method takes no file.
     """
 
@@ -24,7 +25,7 @@ class HttpMethod:
         route: MethodRoute,
         marshal_of: Callable[[str], Any],
         arguments_of: Callable[[str], bytes],
-        mistakes_in: Callable[[str, bytes], bytes | None] | None = None,
+        mistakes_in: Callable[[str, bytes, str], bytes | None] | None = None,
         *,
         is_safe: bool,
         is_protobuf: bool = False,

@@ -61,12 +61,12 @@ cdef class HttpMethod:
     cdef bytes arguments(self, str query):
         return <bytes?>self._arguments_of(query)
 
-    cdef bytes mistakes(self, int codec, bytes payload):
+    cdef bytes mistakes(self, int codec, bytes payload, str first):
         """Return the mistakes in arguments that were just refused, in their codec; None without any."""
         cdef Marshal marshal = self._msgpack if codec == CODEC_MSGPACK else self._json
         if self._mistakes_in is None or marshal is None or not marshal.was_opened:
             return None
-        return self._mistakes_in("msgpack" if codec == CODEC_MSGPACK else "json", payload)
+        return self._mistakes_in("msgpack" if codec == CODEC_MSGPACK else "json", payload, first)
 
 
 @cython.final

@@ -454,7 +454,7 @@ cdef class Gate(Guards):
         """Refuse a call for the error of its decoding."""
         cdef Failure failure
         if isinstance(error, (CallError, DecodeError)):
-            call.connection.note_mistakes(call, payload)
+            call.connection.note_mistakes(call, payload, error.message)
             return self._reject(call, error)
         # A user-defined type raised another error: the server's fault, but it fails only this call.
         call.never_started = True

@@ -137,8 +137,8 @@ class ServedConnection:
     def peer_of(self, call: ServerCall) -> Any:
         """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
 
-    def note_mistakes(self, call: ServerCall, payload: bytes) -> None:
-        """Keep all mistakes in arguments that are refused, for the details of the error."""
+    def note_mistakes(self, call: ServerCall, payload: bytes, first: str) -> None:
+        """Keep all mistakes in arguments that are refused, for the details of the error; `first` is its text."""
 
     def unknown_codec(self, call: ServerCall) -> str | None:
         """Return the error text for a codec that is not taken, None for that of the dispatcher."""

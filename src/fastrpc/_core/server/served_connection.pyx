@@ -139,8 +139,8 @@ cdef class ServedConnection:
         """Return the other side of a call: that of the connection, or the client of a trusted proxy."""
         return self.describe_peer()
 
-    def note_mistakes(self, call, bytes payload):
-        """Keep all mistakes in arguments that are refused, for the details of the error."""
+    def note_mistakes(self, call, bytes payload, str first):
+        """Keep all mistakes in arguments that are refused, for the details of the error; `first` is its text."""
 
     # The same methods for a compiled engine
 

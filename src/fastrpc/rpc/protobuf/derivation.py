@@ -5,7 +5,6 @@ of a type. A field with another default is `optional`, so that absence is that d
 """
 
 import types
-from collections import abc
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
@@ -39,6 +38,7 @@ from fastrpc.rpc.protobuf.messages import (
 from fastrpc.rpc.protobuf.names import check_fields, class_name, field_name, snake
 from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text
 from fastrpc.rpc.schema.payload_classes import NOTHING, PayloadField, payload_class
+from fastrpc.rpc.schema.type_graph import MAPS, ROWS
 from fastrpc.types.base import find
 
 __all__ = ["Derivation", "Part", "is_message_class"]
@@ -56,13 +56,6 @@ _KNOWN: Final = {datetime: TIMESTAMP, timedelta: DURATION, Any: VALUE, object: V
 #: Modules whose classes travel as text.
 _TEXTS: Final = frozenset({"pathlib", "ipaddress"})
 
-_LISTS: Final = frozenset(
-    {
-        *(list, set, frozenset, tuple),
-        *(abc.Sequence, abc.MutableSequence, abc.Collection, abc.Set, abc.MutableSet),
-    }
-)
-_MAPS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
 _KEYS: Final = frozenset({"string", "bool", "int64", *INTEGER_KINDS})
 
 _INT32: Final = range(-(1 << 31), 1 << 31)
@@ -110,9 +103,9 @@ class Derivation:
             refuse_kind(kind, annotation)
             return self._choice(arguments)
         owner = annotation if origin is None else origin
-        if owner in _LISTS:
+        if owner in ROWS:
             return self._list(annotation, arguments, kind, depth)
-        if owner in _MAPS:
+        if owner in MAPS:
             return self._map(arguments or (Any, Any), kind, depth)
         known = _KNOWN.get(annotation) if origin is None else None
         if known is not None:

@@ -3,10 +3,10 @@
 A part that does not decode is opened, and its own parts are decoded one by one. So only refused parts are looked at,
 each by a decoder of its type. Types are told and never values, which may be secret.
 
-Any peer can send what does not fit: beyond the bounds the search ends with the mistakes found so far.
+Any peer can send what does not fit: beyond the bounds the search ends with the mistakes found so far. To decode a long
+part again would hold the loop as long as the first time: of such a part the mistake is told that refused it.
 """
 
-import collections.abc
 import re
 import types
 import typing
@@ -21,7 +21,7 @@ from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.schema.annotation import substitute, type_text, unaliased
 from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.payload_classes import PayloadClass, payload_class
-from fastrpc.rpc.schema.type_graph import is_hashable
+from fastrpc.rpc.schema.type_graph import MAPS, ROWS, is_hashable
 from fastrpc.rpc.schema.wide_integers import wide_integer_decoder
 from fastrpc.types.base import Mistake, MistakesError, find
 
@@ -34,50 +34,19 @@ _MOST_FOUND: Final = 50
 _MOST_VALUES: Final = 10_000
 _MORE_BYTES: Final = 1 << 16
 
+#: The most bytes that are decoded again of a payload that has more.
+_DECODED_BYTES: Final = 1 << 20
+
 #: The longest path and type that are told.
 _LONGEST: Final = 200
 
 _CODECS: Final[Mapping[str, Any]] = {"json": msgspec.json, "msgpack": msgspec.msgpack}
 _FAILURES: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
-_ROWS: Final = (
-    list,
-    tuple,
-    set,
-    frozenset,
-    collections.abc.Sequence,
-    collections.abc.MutableSequence,
-    collections.abc.Collection,
-    collections.abc.Set,
-    collections.abc.MutableSet,
-)
-_MAPS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-
 _OF_TYPED_DICTS: Final = (typing.Required, typing.NotRequired)
 
 _EXPECTED: Final = re.compile(r"expected (?P<expected>.*?)(?:, got (?P<got>.*))?")
 _NAMED: Final = re.compile(r"object (?P<missing>missing required|contains unknown) field (?P<name>.*)")
-
-#: The first byte of a value of JSON, and its type.
-_JSON_TYPES: Final = {b"{": "object", b"[": "array", b'"': "str", b"t": "bool", b"f": "bool", b"n": "null"}
-#: The first bytes of values of msgpack up to a byte, with their types.
-_MSGPACK_TYPES: Final = (
-    (0x7F, "int"),
-    (0x8F, "object"),
-    (0x9F, "array"),
-    (0xBF, "str"),
-    (0xC0, "null"),
-    (0xC3, "bool"),
-    (0xC6, "bytes"),
-    (0xC9, "ext"),
-    (0xCB, "float"),
-    (0xD3, "int"),
-    (0xD8, "ext"),
-    (0xDB, "str"),
-    (0xDD, "array"),
-    (0xDF, "object"),
-    (0xFF, "int"),
-)
 
 
 class _Part(NamedTuple):
@@ -96,19 +65,20 @@ class _EnoughError(Exception):
 _readers: WeakKeyDictionary[MethodDefinition, dict[str, "_Reader"]] = WeakKeyDictionary()
 
 
-def mistakes_in(definition: MethodDefinition, codec: str, payload: bytes) -> list[dict[str, str]]:
+def mistakes_in(method: MethodDefinition, codec: str, payload: bytes, first: str) -> list[dict[str, str]]:
     """Return the mistakes in the arguments of a method.
 
     Args:
         codec: "json" or "msgpack".
         payload: a map by name whose sizes and keys were accepted before.
+        first: the text of the error that refused it.
     """
-    readers = _readers.setdefault(definition, {})
-    search = _Search(readers.setdefault(codec, _Reader(codec)), payload)
+    readers = _readers.setdefault(method, {})
+    search = _Search(readers.setdefault(codec, _Reader(codec)), payload, first)
     try:
         opened = search.map(payload) if payload else {}
-        given = {definition.renamed.get(name, name): raw for name, raw in opened.items()}
-        known = list(zip(definition.parameters, definition.types().parameters, strict=True))
+        given = {method.renamed.get(name, name): raw for name, raw in opened.items()}
+        known = list(zip(method.parameters, method.types().parameters, strict=True))
         for name in given.keys() - {parameter.name for parameter, _ in known}:
             search.note(name, "nothing", search.type_of(given[name]))
         for parameter, kind in known:
@@ -127,6 +97,7 @@ class _Reader:
         self._codec = codec
         self.map = _CODECS[codec].Decoder(dict[str, msgspec.Raw]).decode
         self.row = _CODECS[codec].Decoder(list[msgspec.Raw]).decode
+        self._nothing = _CODECS[codec].Decoder(None).decode
         self._decoders: dict[Any, Callable[[Any], Any]] = {}
 
     def decode(self, kind: Any, raw: bytes) -> Any:
@@ -140,21 +111,25 @@ class _Reader:
 
     def type_of(self, raw: bytes) -> str:
         """Return the name of the type of a value, as msgspec calls it."""
-        if self._codec == "msgpack":
-            return next(name for last, name in _MSGPACK_TYPES if bytes(raw)[0] <= last)
-        text = bytes(raw).lstrip()
-        number = "float" if re.search(rb"[.eE]", text[:_LONGEST]) else "int"
-        return _JSON_TYPES.get(text[:1], number)
+        try:
+            self._nothing(raw)
+        except msgspec.ValidationError as error:
+            # A number that nothing can hold has no name there.
+            named = _EXPECTED.fullmatch(str(error).lower())
+            return "float" if named is None else named["got"].strip("`")
+        return "null"
 
 
 class _Search:
     """The search of one payload."""
 
-    def __init__(self, reader: _Reader, payload: bytes) -> None:
+    def __init__(self, reader: _Reader, payload: bytes, first: str) -> None:
         self.found: list[dict[str, str]] = []
         self._reader = reader
         self._values = _MOST_VALUES
         self._bytes = 2 * len(payload) + _MORE_BYTES
+        self._decodable = _DECODED_BYTES if len(payload) > _DECODED_BYTES else self._bytes
+        self._first_path, _, self._first_text = first.partition(": ")
 
     def look(self, part: _Part) -> None:
         """Note the mistakes in a part of the payload."""
@@ -162,6 +137,11 @@ class _Search:
             self.note(part.path, type_text(part.kind), "nothing")
             return
         self._count(0, len(part.raw) // 2)
+        self._decodable -= len(part.raw)
+        if self._decodable < 0:
+            if self._first_path.startswith(part.path):
+                self._note_text(self._first_path, self._first_text)
+            return
         try:
             self._reader.decode(part.kind, part.raw)
         except _FAILURES as error:
@@ -208,19 +188,21 @@ class _Search:
         told = _told_in(error)
         if told:
             self._note_told(path.removesuffix(told[0].place), told)
-            return
-        got = self.type_of(part.raw) if path == part.path else "another value"
+        elif path == part.path:
+            self._note_text(path, text, type_text(part.kind), self.type_of(part.raw))
+        else:
+            self._note_text(path, text)
+
+    def _note_text(self, path: str, text: str, expected: str = "another value", got: str = "") -> None:
+        """Note a mistake by a text of msgspec; other texts may hold the value."""
         named, said = _NAMED.fullmatch(text), _EXPECTED.fullmatch(text)
         if named is not None:
-            is_missing = named["missing"] == "missing required"
             path = f"{path}.{named['name'].strip('`')}"
-            self.note(path, "a value" if is_missing else "nothing", "nothing" if is_missing else "a value")
+            is_missing = named["missing"] == "missing required"
+            expected, got = ("a value", "nothing") if is_missing else ("nothing", "a value")
         elif said is not None:
-            got = got if path == part.path else (said["got"] or got).strip("`")
-            self.note(path, said["expected"].replace("`", ""), got)
-        else:
-            # Texts of other errors may hold the value.
-            self.note(path, type_text(part.kind) if path == part.path else "another value", got)
+            expected, got = said["expected"].replace("`", ""), got or (said["got"] or "").strip("`")
+        self.note(path, expected, got or "another value")
 
     def _note_told(self, path: str, mistakes: Sequence[Mistake]) -> None:
         """Note the mistakes that a class has found in its value; one place may have those of each member of a union."""
@@ -264,19 +246,19 @@ class _Parts:
             fitting = [one for one in arguments if self._has_form_of(one)]
             # Of several the value does not tell which one was meant.
             yield from self.of(fitting[0]) if len(fitting) == 1 else ()
-        elif origin in _MAPS and self._type == "object" and arguments:
+        elif origin in MAPS and self._type == "object" and arguments:
             for item in self._search.map(self._raw).values():
                 # A key is data, too.
                 yield _Part(arguments[1], item, f"{self._path}[...]")
-        elif origin in _ROWS and self._type == "array" and arguments:
+        elif origin in ROWS and self._type == "array" and arguments:
             yield from self._items(origin, arguments)
         elif isinstance(origin, type) and find(origin) is None:
             yield from self._fields(payload_class(origin), arguments)
 
     def _has_form_of(self, kind: Any) -> bool:
         form = get_origin(kind) or kind
-        if form in _MAPS or form in _ROWS:
-            return self._type == ("object" if form in _MAPS else "array")
+        if form in MAPS or form in ROWS:
+            return self._type == ("object" if form in MAPS else "array")
         return (
             isinstance(form, type) and self._type in {"object", "array"} and bool(payload_class(form).fields)
         )

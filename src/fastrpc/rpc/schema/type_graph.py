@@ -1,16 +1,35 @@
 """The graph of types in payloads, as msgspec inspects them and as they are written; types may refer to themselves."""
 
 import typing
+from collections import abc
 from collections.abc import Iterable, Iterator, Sequence
 from types import UnionType
-from typing import Annotated, Any, Literal, NewType, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NewType, get_args, get_origin
 
 from msgspec import inspect as schema
 
 from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text, unaliased
 from fastrpc.types.base import find
 
-__all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of", "parts_within", "without_metadata"]
+__all__ = [
+    "MAPS",
+    "ROWS",
+    "all_annotations",
+    "all_parts",
+    "is_hashable",
+    "parts_of",
+    "parts_within",
+    "without_metadata",
+]
+
+#: Types of values that are rows of items, and maps, as annotations name them.
+ROWS: Final = frozenset(
+    {
+        *(list, set, frozenset, tuple),
+        *(abc.Sequence, abc.MutableSequence, abc.Collection, abc.Set, abc.MutableSet),
+    }
+)
+MAPS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
 
 
 def parts_of(part: Any) -> list[schema.Type]:

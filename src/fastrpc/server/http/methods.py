@@ -96,14 +96,14 @@ def _open_form(definition: MethodDefinition, arguments_of: QueryArguments, conte
     return FormReader(boundary_of(content_type), stream.name, arguments_of.of_pairs)
 
 
-def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes) -> bytes | None:
+def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes, first: str) -> bytes | None:
     """Return all mistakes in refused arguments, encoded in their codec; None if no part of them is wrong by itself."""
     # Imported on first use: callers seldom make mistakes.
     import msgspec
 
     from fastrpc.rpc.schema.mistakes import mistakes_in
 
-    found = mistakes_in(definition, codec, payload)
+    found = mistakes_in(definition, codec, payload, first)
     encode = msgspec.json.encode if codec == "json" else msgspec.msgpack.encode
     return encode(found) if found else None
 
