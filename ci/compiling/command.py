@@ -34,7 +34,6 @@ class BuildCore(build_ext):
         check_interpreter()
         check_compiler(compiler_command())
         folder = Path("build", self.profile)
-        folder.mkdir(parents=True, exist_ok=True)
         directives = {**DIRECTIVES, **PROFILES[self.profile].directives}
         tools = describe_tools(self.compiler.compiler_so, self.compiler.linker_so, directives)
         if "Free Software Foundation" in str(tools["compiler"]):
@@ -52,10 +51,13 @@ class BuildCore(build_ext):
         taken = [each for each in stale if self._cache.take(keys[each.name][1], self._target(each))]
         for each in taken:
             record.add(self._target(each), keys[each.name][0])
+        rest = [each for each in stale if each not in taken]
+        # Before anything is written: a full disk would refuse that in words of its own.
+        check_disk(Path("build"), len(rest))
+        folder.mkdir(parents=True, exist_ok=True)
         log = folder / "build.log"
         try:
             with output_into(log) as stream:
-                rest = [each for each in stale if each not in taken]
                 for done in self._built(rest, len(taken), str(log), stream):
                     record.add(self._target(done), keys[done.name][0])
                     self._cache.keep(keys[done.name][1], self._target(done))
@@ -99,7 +101,6 @@ class BuildCore(build_ext):
             if taken:
                 stream.write(f"took {taken} modules from the cache\n")
             return
-        check_disk(Path("build"), len(extensions))
         sizes = {each.name: size_of(each) for each in extensions}
         waiting = sorted(extensions, key=lambda each: sizes[each.name], reverse=True)
         progress = Progress(list(sizes.values()), core_count(), log, stream)

@@ -3,74 +3,14 @@
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.source_tree import ROOT
-
-HEADER = "static int fastrpc_step(void) { return 1; }\n"
-DECLARATION = (
-    'cdef extern from "base/hash64.h":\n    int fastrpc_step() noexcept nogil\n\ncdef int one(int value)\n'
-)
-ONE = "cdef int one(int value):\n    return value + fastrpc_step()\n\ndef answer():\n    return one(41)\n"
-TWO = "from fastrpc._core.base.one cimport one\n\ndef twice():\n    return one(one(40))\n"
-
-
-class Tree:
-    """Sources that setup.py builds, and a cache of their own."""
-
-    def __init__(self, root: Path, cache: Path) -> None:
-        self.root = root
-        self.base = root / "src/fastrpc/_core/base"
-        # Whatever build the tests themselves run on.
-        own = ("FASTRPC_BUILD", "FASTRPC_BUILD_CACHE")
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if name not in own},
-            "XDG_CACHE_HOME": str(cache),
-        }
-        self.base.mkdir(parents=True)
-        for folder in (self.base, self.base.parent, self.base.parent.parent):
-            (folder / "__init__.py").touch()
-        shutil.copytree(ROOT / "ci" / "compiling", root / "ci" / "compiling")
-        shutil.copy(ROOT / "ci" / "__init__.py", root / "ci")
-        shutil.copy(ROOT / "setup.py", root)
-        (root / "pyproject.toml").write_text('[project]\nname = "fastrpc"\nversion = "0"\n')
-        for name, text in {
-            "hash64.h": HEADER,
-            "one.pxd": DECLARATION,
-            "one.pyx": ONE,
-            "two.pyx": TWO,
-        }.items():
-            (self.base / name).write_text(text)
-
-    def command(self) -> list[str]:
-        return [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-
-    def build(self, **environment: str) -> str:
-        """Build in place, and return what was said."""
-        built = subprocess.run(
-            self.command(),
-            cwd=self.root,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert built.returncode == 0, built.stderr
-        return built.stdout
-
-    def run(self, code: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-c", f"from fastrpc._core.base import one, two; print({code})"],
-            env=self.environment | {"PYTHONPATH": str(self.root / "src")},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+from tests.support.built_tree import DECLARATION, HEADER, ONE, TWO, Tree
 
 
 @pytest.fixture
@@ -202,6 +142,24 @@ def test_a_terminal_shows_one_changing_line(tree: Tree) -> None:
     assert lines[2].startswith("compiling 1 of 3, ")
     assert lines[4].startswith("compiled 3 modules in ")
     assert shown.count(b"\n") == 1
+
+
+def test_a_pipe_gets_whole_lines_while_it_builds(tree: Tree) -> None:
+    with subprocess.Popen(
+        tree.command(), cwd=tree.root, env=tree.environment, stdout=subprocess.PIPE, text=True
+    ) as build:
+        assert build.stdout is not None
+        first = build.stdout.readline()
+        # Nothing is compiled yet.
+        assert not list(tree.base.glob("*.so"))
+        rest = build.stdout.read()
+    assert build.returncode == 0
+    assert first == "compiling 0 of 3, a few seconds; log: build/release/build.log\n"
+    lines = rest.splitlines(keepends=True)
+    assert [re.sub(r", .*;", ";", line) for line in lines[:-1]] == [
+        f"compiling {done} of 3; log: build/release/build.log\n" for done in (1, 2)
+    ]
+    assert re.fullmatch(r"compiled 3 modules in \d+ s\n", lines[-1])
 
 
 def test_the_record_names_modules_of_this_folder(tree: Tree) -> None:
