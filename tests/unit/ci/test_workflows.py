@@ -39,6 +39,23 @@ def test_steps_are_targets_of_make() -> None:
     assert [run for run in runs if not run.startswith("make ") or run.split()[1] not in TARGETS] == []
 
 
+def commands(name: str, job: str) -> list[str]:
+    return [step["run"] for step in loaded()[name]["jobs"][job]["steps"] if "run" in step]
+
+
+def test_a_change_builds_the_site() -> None:
+    assert "make docs" in commands("ci.yml", "lint")
+
+
+def test_nothing_is_published_before_the_checks_of_a_release() -> None:
+    jobs = loaded()["release.yml"]["jobs"]
+    checking = [
+        name for name in jobs if any("make release-check" in one for one in commands("release.yml", name))
+    ]
+    assert checking != []
+    assert set(checking) <= set(jobs["publish"]["needs"])
+
+
 def test_only_publishing_may_do_more_than_read() -> None:
     for name, workflow in loaded().items():
         assert workflow["permissions"] == {"contents": "read"}, name
