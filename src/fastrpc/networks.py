@@ -2,9 +2,9 @@
 
 import socket
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["Networks", "network_name", "packed_address"]
+__all__ = ["Networks", "ProxyNetworks", "network_name", "packed_address"]
 
 #: The start of an IPv6 address that stands for an IPv4 one (RFC 4291).
 _MAPPED_IPV4: Final = bytes(10) + b"\xff\xff"
@@ -53,3 +53,14 @@ class Networks:
             if number >> (bits - length) in leading:
                 return length
         return -1
+
+
+class ProxyNetworks:
+    """The networks of proxies, by the peers of connections."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._networks = Networks(texts)
+
+    def have(self, peer_name: Any) -> bool:
+        """Return whether a peer is in one of them, as sockets name it; those of Unix sockets are not."""
+        return isinstance(peer_name, tuple) and self._networks.longest(packed_address(peer_name[0])) >= 0

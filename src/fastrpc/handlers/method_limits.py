@@ -7,13 +7,22 @@ from typing import TypeAlias
 from fastrpc._core.limiting.limiters import AdaptiveLimit, ConcurrencyLimiter, RateLimiter
 from fastrpc._core.server.guards import BoundLimit
 from fastrpc.errors import ConfigError
-from fastrpc.limits import CallLimit, ConcurrencyLimit, ConnectionRate, Limit, RateLimit, unmatched_patterns
+from fastrpc.limits import (
+    Addresses,
+    CallLimit,
+    ConcurrencyLimit,
+    ConnectionRate,
+    Limit,
+    RateLimit,
+    unmatched_patterns,
+)
 from fastrpc.patterns import method_patterns
 
 __all__ = [
     "Limiter",
     "MethodLimits",
     "check_patterns",
+    "judge_connections",
     "limiter_for",
     "rate_limiter_for",
     "shared_limiters",
@@ -37,6 +46,11 @@ def limiter_for(limit: CallLimit) -> Limiter:
 def rate_limiter_for(limit: RateLimit | ConnectionRate) -> RateLimiter:
     """Make the buckets of a rate."""
     return RateLimiter(limit.rate, limit.burst if isinstance(limit, RateLimit) else limit.tokens)
+
+
+def judge_connections(limits: Sequence[Limit]) -> bool:
+    """Return whether some of these limits are of connections."""
+    return any(isinstance(limit, Addresses | ConnectionRate) for limit in limits)
 
 
 def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:

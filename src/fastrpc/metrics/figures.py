@@ -94,6 +94,12 @@ class Sum:
                 (name, tuple(labels), value) for name, labels, value in more["process"]["gauges"]
             ]
 
+    def add_refused(self, counts: Values) -> None:
+        """Add refusals, by reason, of a process that counts nothing else."""
+        refused = self._reasons["refused"]
+        for reason, count in counts.items():
+            refused[reason] = refused.get(reason, 0) + count
+
     def subtract(self, counted: Figures) -> None:
         """Subtract the earlier counts of a process, such as its parent's before the fork."""
         for row in counted["methods"]:

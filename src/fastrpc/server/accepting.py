@@ -15,8 +15,8 @@ from fastrpc.config.delays import silence_seconds
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, Endpoint, is_local
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.method_limits import judge_connections
 from fastrpc.handlers.services import ServiceTable
-from fastrpc.limits import Addresses, ConnectionRate
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.detection import Detection
@@ -60,6 +60,8 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
+        #: Whether connections that another process accepted are judged here, not there.
+        self.judges_taken = True
         # Judges the addresses of peers; None: all pass.
         self._edges: Edges | None = None
         # Finds the clients of proxies that speak HTTP; None: none are trusted.
@@ -83,11 +85,12 @@ class Accepting:
         # They may grow.
         self._services = served.definitions
         self.openings = Openings(served.gate, self._config.admission.handshakes)
-        if any(isinstance(limit, Addresses | ConnectionRate) for limit in served.limits):
+        if judge_connections(served.limits):
             # Imported on first use: most servers take every address.
             from fastrpc.server.edges import edges_of
 
-            self._edges = edges_of(served, self._config)
+            note = served.life.refused_at_edge
+            self._edges = edges_of(served.limits, served.shared, self._config, note)
         if self._config.proxy_protocol:
             # Imported on first use: most servers have no proxy.
             from fastrpc.server.proxies import Proxies
@@ -150,17 +153,10 @@ class Accepting:
             tls=self._config.tls,
             agreed=self._encryption.agreed,
             wrap=None if self._proxies is None else partial(self._proxies.wrap, address=address),
-            admits=None if self._edges is None else self._admits,
+            admits=None if self._edges is None else self._edges.accepts,
         )
         with ShownAtProgram():
             return await transport_for(address).listen(address, self.session_maker(address), options)
-
-    def _admits(self, peer_name: Any) -> bool:
-        """Return whether an accepted connection is served; a proxy is judged by the peer that its header names."""
-        assert self._edges is not None
-        return (self._proxies is not None and self._proxies.trusts(peer_name)) or self._edges.admits(
-            peer_name
-        )
 
     def prepare(self, addresses: Sequence[Address]) -> None:
         """Prepare for connections that another process accepts at these addresses.
@@ -180,7 +176,7 @@ class Accepting:
         Raises:
             OSError: the connection is already lost.
         """
-        if self._edges is not None and not admitted(connection, self._admits):
+        if self.judges_taken and self._edges is not None and not admitted(connection, self._edges.accepts):
             return
         connection.setblocking(False)
         loop = asyncio.get_running_loop()

@@ -5,26 +5,34 @@
     accepted ──► a proxy? ──► no: its own address ────────────────────┐
                     ├─► of proxy_protocol: the address in its header ─┴─► Addresses ──► ConnectionRate ──► session
                     └─► of trusted_proxies: passes; each of its requests is judged by the address of its client
+
+Of several workers the supervisor, which accepts, has an edge for connections: what it refuses never reaches a worker.
+Those of the workers judge addresses that headers name, and requests.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.limiting.limiters import RateLimiter
 from fastrpc.config import ServerConfig
 from fastrpc.handlers.method_limits import rate_limiter_for
-from fastrpc.handlers.services import ServiceTable
-from fastrpc.limits import Addresses, ConnectionRate
-from fastrpc.networks import Networks, network_name, packed_address
+from fastrpc.limits import Addresses, ConnectionRate, Limit
+from fastrpc.networks import Networks, ProxyNetworks, network_name, packed_address
 from fastrpc.peers.peer import Peer
 
 __all__ = ["Edges", "edges_of"]
 
 
-def edges_of(served: ServiceTable, config: ServerConfig) -> "Edges":
-    """Return the edge of a server."""
+def edges_of(
+    limits: Sequence[Limit],
+    shared: Sequence[RateLimiter | None],
+    config: ServerConfig,
+    note_refused: Callable[[str, str], None],
+    count: Callable[[str], None] = count_refusal,
+) -> "Edges":
+    """Return the edge of a server; the arguments are those of `Edges`."""
     trusts = None
     # Their clients are judged by each request by HTTP; without that, they are peers like others.
     if config.http.trusted_proxies and {"http", "grpc"}.intersection(config.protocols):
@@ -32,32 +40,51 @@ def edges_of(served: ServiceTable, config: ServerConfig) -> "Edges":
         from fastrpc.server.http.forwarded import TrustedProxies
 
         trusts = TrustedProxies(config.http.trusted_proxies).trusts
-    return Edges(served, trusts)
+    return Edges(limits, shared, note_refused, trusts=trusts, proxies=config.proxy_protocol, count=count)
 
 
 class Edges:
     """Judges addresses by the limits of a server; only IP addresses are judged.
 
     Args:
+        shared: counters of each rate over all processes of the server; None counts in this one.
+        note_refused: takes an address and why it is refused, for the log.
         trusts: whether an address is that of a proxy whose requests name their clients; None: there are none.
+        proxies: the networks whose connections begin with a header that names the peer.
+        count: counts a refusal by its reason.
     """
 
-    def __init__(self, served: ServiceTable, trusts: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        limits: Sequence[Limit],
+        shared: Sequence[RateLimiter | None],
+        note_refused: Callable[[str, str], None],
+        *,
+        trusts: Callable[[str], bool] | None = None,
+        proxies: Sequence[str] = (),
+        count: Callable[[str], None] = count_refusal,
+    ) -> None:
         self._lists = [
             (bool(limit.allow), Networks(limit.allow), Networks(limit.deny))
-            for limit in served.limits
+            for limit in limits
             if isinstance(limit, Addresses)
         ]
         self._rates = [
             (limit, counter or rate_limiter_for(limit))
-            for limit, counter in zip(served.limits, served.shared, strict=True)
+            for limit, counter in zip(limits, shared, strict=True)
             if isinstance(limit, ConnectionRate)
         ]
-        self._note_refused = served.life.refused_at_edge
+        self._note_refused = note_refused
         self._trusts = trusts
+        self._proxies = ProxyNetworks(proxies) if proxies else None
+        self._count = count
+
+    def accepts(self, peer_name: Any) -> bool:
+        """Return whether an accepted connection is served; a proxy is judged by the peer that its header names."""
+        return (self._proxies is not None and self._proxies.have(peer_name)) or self.admits(peer_name)
 
     def admits(self, peer_name: Any) -> bool:
-        """Return whether a connection may be served, by its peer as sockets name it."""
+        """Return whether a peer may be served, as sockets name it."""
         return not isinstance(peer_name, tuple) or self._judge(peer_name[0]) is None
 
     def refusal_of(self, peer: Peer, is_unknown: bool) -> tuple[int, str] | None:
@@ -99,5 +126,5 @@ class Edges:
         return None
 
     def _refuse(self, host: str, reason: str, text: str) -> None:
-        count_refusal(reason)
+        self._count(reason)
         self._note_refused(host, text)

@@ -6,7 +6,7 @@ from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.openings import Openings
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.networks import Networks, packed_address
+from fastrpc.networks import ProxyNetworks
 from fastrpc.server.edges import Edges
 from fastrpc.server.proxied import ProxiedConnection
 from fastrpc.transports.base import SessionFactory
@@ -18,7 +18,7 @@ class Proxies:
     """The trusted proxies of a server; fits `fastrpc.server.proxied.ProxyRegister`."""
 
     def __init__(self, config: ServerConfig, gate: Gate, openings: Openings, edges: Edges | None) -> None:
-        self._networks = Networks(config.proxy_protocol)
+        self._networks = ProxyNetworks(config.proxy_protocol)
         self.seconds = config.timeouts.handshake
         self._gate = gate
         self._openings = openings
@@ -35,7 +35,7 @@ class Proxies:
 
     def trusts(self, peer_name: Any) -> bool:
         """Return whether connections from this peer begin with a header."""
-        return isinstance(peer_name, tuple) and self._networks.longest(packed_address(peer_name[0])) >= 0
+        return self._networks.have(peer_name)
 
     def admits(self, peer_name: Any) -> bool:
         """Return whether the peer that a header names may connect."""

@@ -12,10 +12,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["JudgedServer", "accept_judged", "admitted"]
+__all__ = ["MOST_AT_ONCE", "JudgedServer", "accept_judged", "admitted"]
 
 #: Connections accepted in one turn of the loop; others run between.
-_MOST_AT_ONCE: Final = 32
+MOST_AT_ONCE: Final = 32
 
 #: Seconds without accepting after the system had no descriptor or memory for a connection, as asyncio waits.
 PAUSE_SECONDS: Final = 1.0
@@ -106,7 +106,7 @@ class JudgedServer:
         self._loop.add_reader(self._bound.fileno(), self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_MOST_AT_ONCE):
+        for _ in range(MOST_AT_ONCE):
             try:
                 connection = accept_judged(self._bound, self._admits)
             except (BlockingIOError, InterruptedError):

@@ -33,14 +33,6 @@ class ListeningSocket:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def accept(self) -> socket.socket | None:
-        """Return a waiting connection, or None."""
-        try:
-            connection, _ = self.socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionError):
-            return None
-        return connection
-
 
 class Acceptor:
     """The listening sockets of a server with several processes.

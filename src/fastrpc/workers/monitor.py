@@ -150,6 +150,7 @@ class Workers:
     def _sum(self) -> CountedSum:
         total = CountedSum()
         total.add_values(self._before)
+        total.figures.add_refused(self._board.refused())
         for place in self._board.places:
             # A record that is written again and again cannot be read: no count falls for that.
             record = place.read(Kind.COUNTED) or self._records.get(place.index)

@@ -2,7 +2,8 @@
 
 ::
 
-    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records
+    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records;
+                   behind them the connections that the supervisor refused, by reason
     records        for each place and kind two, of which one is valid while the other is written
 
 The supervisor makes it before the first fork. A process writes into its own place. Its counts stay there when it is
@@ -35,6 +36,9 @@ PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
 
 #: The connections taken are in the upper half of their word, those open in the lower.
 HALF_WORD = 1 << 32
+
+#: Why the supervisor refuses connections.
+REFUSALS = ("address", "connection_rate")
 
 #: The space of one record, of some 100,000 methods. The file has holes: only written bytes take memory. Its full size
 #: counts where the system limits that of files (`ulimit -f`).
@@ -145,7 +149,9 @@ class Scoreboard:
 
     def __init__(self, places: int) -> None:
         self._file = _shared_file()
-        header = -(-places * WORDS * WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._refused_at = places * WORDS
+        words = self._refused_at + len(REFUSALS)
+        header = -(-words * WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         os.ftruncate(self._file, header)
         self._records_at = header
         self._map = mmap.mmap(self._file, header)
@@ -160,6 +166,14 @@ class Scoreboard:
     def free_place(self) -> ProcessPlace:
         """Return a place that no process has."""
         return next(place for place in self.places if not place.process)
+
+    def count_refused(self, reason: str) -> None:
+        """Count a connection that the supervisor refused; only that one may."""
+        self.words[self._refused_at + REFUSALS.index(reason)] += 1
+
+    def refused(self) -> dict[str, int]:
+        """Return how many the supervisor refused, by reason."""
+        return dict(zip(REFUSALS, self.words[self._refused_at :], strict=False))
 
     def write(self, index: int, kind: Kind, record: bytes) -> None:
         """Write the record of a place, and make it valid.

@@ -7,8 +7,10 @@ import selectors
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from fastrpc.transports.base import BACKLOG
+from fastrpc.transports.edge import MOST_AT_ONCE, accept_judged
 from fastrpc.workers.acceptor import Acceptor, ListeningSocket
 from fastrpc.workers.worker_channel import MOVE
 from fastrpc.workers.worker_record import WorkerRecord
@@ -44,6 +46,9 @@ class Spread:
     for as long as connections live, and those of RPC clients live long. For the same reason a worker that replaces one
     that died gets connections of the others: these tell some clients to connect anew, as at a connection's maximum age,
     which fails no call.
+
+    Args:
+        admits: whether a connection is served, by its peer as sockets name it; None: all are.
     """
 
     def __init__(
@@ -52,11 +57,13 @@ class Spread:
         selector: selectors.BaseSelector,
         workers: Callable[[], list[WorkerRecord]],
         clock: Callable[[], float],
+        admits: Callable[[Any], bool] | None = None,
     ) -> None:
         self._acceptor = acceptor
         self._selector = selector
         self._workers = workers
         self._clock = clock
+        self._admits = admits
         self._turn = 0
         #: When to accept again, after a pause.
         self.resume_at: float | None = None
@@ -71,7 +78,7 @@ class Spread:
         """Accept connections from now on."""
         self.resume_at = None
         for listening_socket in self._acceptor.listening_sockets:
-            take = partial(self.take, listening_socket)
+            take = partial(self._take_several, listening_socket, MOST_AT_ONCE)
             self._selector.register(listening_socket, selectors.EVENT_READ, take)
 
     def stop(self) -> None:
@@ -84,9 +91,7 @@ class Spread:
     def take_last(self) -> None:
         """Take the connections that wait, before the sockets close: the system would reset them."""
         for listening_socket in self._acceptor.listening_sockets:
-            for _ in range(BACKLOG):
-                if not self.take(listening_socket):
-                    break
+            self._take_several(listening_socket, BACKLOG)
 
     def worker_started(self) -> None:
         """Let connections move to a new worker."""
@@ -115,16 +120,23 @@ class Spread:
         if self.resume_at is not None and self._clock() >= self.resume_at:
             self.accept()
 
+    def _take_several(self, listening_socket: ListeningSocket, most: int) -> None:
+        for _ in range(most):
+            if not self.take(listening_socket):
+                return
+
     def take(self, listening_socket: ListeningSocket) -> bool:
-        """Take a waiting connection; return whether a worker has it."""
+        """Take a waiting connection; return whether others may be taken: there was one, and it was not left over."""
         try:
-            connection = listening_socket.accept()
+            connection = accept_judged(listening_socket.socket, self._admits)
+        except (BlockingIOError, InterruptedError):
+            return False
         except OSError as error:
             self._tell_failure(error)
             self._pause()
             return False
         if connection is None:
-            return False
+            return True
         with connection:
             if self._hand_over(listening_socket.index, connection):
                 return True

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import re
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,15 +13,17 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, Client, ConfigError, Server, ServerConfig, SyncClient
+from fastrpc import HTTP, Client, ConfigError, Server, ServerConfig
 from fastrpc._core.base.histogram import REFUSALS
 from fastrpc.config import Limits, Timeouts
 from fastrpc.limits import Addresses, ConnectionRate
+from tests.support.admin_pages import fetch
 from tests.support.certificates import Authority
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
 from tests.support.header_proxy import header, proxied
 from tests.support.http_talk import HttpClient, request
 from tests.support.program import command_line
+from tests.support.scrapes import samples_of
 from tests.support.served import served
 from tests.support.waiting import eventually
 
@@ -315,6 +319,10 @@ burst = 10
 """
 
 
+#: A setting of the program.
+ADMIN = 'admin_address = "tcp://127.0.0.1:0"'
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 async def test_workers_count_alike(workers: int, tmp_path: Path) -> None:
     (tmp_path / "edged.py").write_text(CODE)
@@ -327,34 +335,40 @@ async def test_workers_count_alike(workers: int, tmp_path: Path) -> None:
         assert sum([await is_served(port, "127.0.0.4") for _ in range(12)]) == 10
 
 
+async def test_refusals_of_several_workers_are_counted_and_told_once(tmp_path: Path) -> None:
+    (tmp_path / "edged.py").write_text(CODE)
+    settings = SETTINGS.replace("burst = 10", "burst = 1").replace("[addresses]", f"{ADMIN}\n[addresses]")
+    (tmp_path / "fastrpc.toml").write_text(settings)
+    command = ["run", "--config", "fastrpc.toml", "--workers", "4", "--address", "tcp://127.0.0.1:0"]
+    with command_line(command, tmp_path) as program:
+        port = int(program.wait_output(r"serving at tcp://127\.0\.0\.1:(\d+)")[1])
+        admin = int(program.wait_errors(r"admin pages at tcp://127\.0\.0\.1:(\d+)")[1])
+
+        async def refused() -> dict[str, float]:
+            page = await asyncio.to_thread(fetch, admin, "/metrics")
+            found = samples_of(page.text)
+            reasons = ("address", "connection_rate")
+            name = "fastrpc_server_refused_total"
+            return {reason: found[name, frozenset({("reason", reason)})] for reason in reasons}
+
+        assert await refused() == {"address": 0, "connection_rate": 0}
+        assert [await is_served(port, "127.0.0.2") for _ in range(5)] == [False] * 5
+        assert [await is_served(port, "127.0.0.3") for _ in range(3)] == [True, False, False]
+        assert await refused() == {"address": 5, "connection_rate": 2}
+        overview = await asyncio.to_thread(fetch, admin, "/", Accept="application/json")
+        assert overview.json["refused"] == {"address": 5, "connection_rate": 2}
+        program.signal(signal.SIGTERM)
+        ended = await asyncio.to_thread(program.wait)
+    assert ended.code == 0
+    told = re.findall(
+        r"WARNING.*refused by Addresses or ConnectionRate: (\d+), the last of (\S+): ", ended.errors
+    )
+    assert told == [("1", "127.0.0.2"), ("6", "127.0.0.3")]
+
+
 def test_an_asgi_application_accepts_no_connections() -> None:
     for limit in (DENIED[0], ConnectionRate(1)):
         with pytest.raises(
             ConfigError, match=f"call_limits has {type(limit).__name__}, and an ASGI application"
         ):
             fastrpc.asgi(Who, call_limits=[limit])
-
-
-@pytest.mark.measures
-@pytest.mark.one_loop
-@pytest.mark.parametrize("limit", [DENIED[0], ConnectionRate(10)])
-def test_a_flood_of_connections_leaves_others_their_rate(limit: Any, tmp_path: Path) -> None:
-    from tests.support.connection_flood import flooding, honest_share
-
-    (tmp_path / "edged.py").write_text(CODE)
-    kind = "deny = ['127.0.0.2/32']" if isinstance(limit, Addresses) else "rate = 10"
-    section = "addresses" if isinstance(limit, Addresses) else "connection_rate"
-    (tmp_path / "fastrpc.toml").write_text(f'app = "edged:app"\n\n[{section}]\n{kind}\n')
-    with command_line(
-        ["run", "--config", "fastrpc.toml", "--address", "tcp://127.0.0.1:0"], tmp_path
-    ) as program:
-        port = int(program.wait_output(r"serving at tcp://127\.0\.0\.1:(\d+)")[1])
-        with SyncClient(f"tcp://127.0.0.1:{port}") as client:
-            client.call("who.am_i")
-            before = len(list(Path(f"/proc/{program.process_id}/fd").iterdir()))
-            with flooding(port, "127.0.0.2") as flood:
-                share = honest_share(lambda: client.call("who.am_i"))
-            assert flood.connections > 1_000
-            assert share >= 0.9
-            client.call("who.am_i")
-            assert len(list(Path(f"/proc/{program.process_id}/fd").iterdir())) <= before

@@ -1,6 +1,7 @@
 """`Addresses` and `ConnectionRate`: which addresses pass, and what is noted of the others."""
 
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +18,17 @@ from fastrpc.server.edges import Edges
 class Edge(Edges):
     """An edge that keeps what it would log."""
 
-    def __init__(self, *limits: Any, trusts: Any = None, shared: Any = None) -> None:
+    def __init__(
+        self, *limits: Any, trusts: Any = None, shared: Any = None, proxies: Sequence[str] = ()
+    ) -> None:
         self.told: list[str] = []
-        life = SimpleNamespace(refused_at_edge=lambda host, text: self.told.append(f"{host}: {text}"))
-        served: Any = SimpleNamespace(limits=limits, shared=shared or [None] * len(limits), life=life)
-        super().__init__(served, trusts)
+        super().__init__(
+            limits,
+            shared or [None] * len(limits),
+            lambda host, text: self.told.append(f"{host}: {text}"),
+            trusts=trusts,
+            proxies=proxies,
+        )
 
     def passes(self, host: str) -> bool:
         return self.admits((host, 1, 0, 0) if ":" in host else (host, 1))
@@ -154,3 +161,10 @@ def test_trusted_proxies_pass_and_their_clients_are_judged() -> None:
         0,
         0,
     ]
+
+
+def test_a_proxy_is_accepted_and_judged_by_the_peer_that_it_names() -> None:
+    edge = Edge(Addresses(allow=["11.0.0.0/8"]), proxies=("10.0.0.0/8",))
+    assert [edge.accepts((host, 1)) for host in ("10.0.0.1", "11.0.0.1", "12.0.0.1")] == [True, True, False]
+    assert edge.accepts("")
+    assert [edge.passes(host) for host in ("10.0.0.1", "11.0.0.1")] == [False, True]

@@ -113,3 +113,15 @@ def test_a_sign_of_life_ages(board: Scoreboard) -> None:
     assert 0 <= place.silent_seconds < 60
     assert place.role == Role.ANNOUNCER
     board.close()
+
+
+def test_refusals_lie_behind_all_places(board: Scoreboard) -> None:
+    for place in board.places:
+        place.prepare(Role.WORKER)
+        place.set_connections(2**32 - 1, 2**32 - 1)
+    assert board.refused() == {"address": 0, "connection_rate": 0}
+    for reason in ("address", "connection_rate", "address"):
+        board.count_refused(reason)
+    assert board.refused() == {"address": 2, "connection_rate": 1}
+    assert all(place.connections(2**32 - 1) == 2**32 - 1 for place in board.places)
+    board.close()

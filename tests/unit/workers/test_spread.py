@@ -1,11 +1,13 @@
-"""The supervisor where it cannot accept connections."""
+"""The supervisor where it cannot accept connections, and where it refuses some."""
 
+import contextlib
 import errno
 import logging
 import os
 import resource
 import selectors
 import socket
+from typing import Any
 
 import pytest
 
@@ -60,3 +62,60 @@ def take_without_descriptors() -> None:
 
 def test_attempts_without_a_descriptor_are_logged_once_a_minute_with_their_number() -> None:
     in_child(take_without_descriptors)
+
+
+class Worker:
+    """A worker that keeps the ports of the connections it is handed."""
+
+    connections = 0
+
+    def __init__(self, ends: contextlib.ExitStack) -> None:
+        self.ports: list[int] = []
+        self._ends = ends
+
+    def takes(self, index: int, connection: socket.socket) -> bool:
+        self.ports.append(connection.getpeername()[1])
+        self._ends.enter_context(connection.dup())
+        return True
+
+
+def test_refused_connections_reach_no_worker_and_hold_up_no_other() -> None:
+    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
+    acceptor.listen()
+    (listening,) = acceptor.listening_sockets
+    with contextlib.ExitStack() as ends, selectors.DefaultSelector() as selector:
+        worker: Any = Worker(ends)
+        ends.callback(acceptor.close)
+        dialled = [
+            ends.enter_context(socket.create_connection(listening.socket.getsockname())) for _ in range(100)
+        ]
+        ports = [one.getsockname()[1] for one in dialled]
+        refused = {port for number, port in enumerate(ports) if number % 10}
+        spread = Spread(acceptor, selector, lambda: [worker], float, lambda peer: peer[1] not in refused)
+        spread.accept()
+        rounds = 0
+        while ready := selector.select(0):
+            rounds += 1
+            for key, _ in ready:
+                key.data()
+        # Several in one round, and others of the supervisor's events between two rounds.
+        assert 1 < rounds < 10
+        assert worker.ports == ports[::10]
+        for number, one in enumerate(dialled):
+            one.setblocking(False)
+            with pytest.raises(ConnectionResetError if number % 10 else BlockingIOError):
+                one.recv(1)
+
+
+def test_the_last_connections_are_taken_behind_refused_ones() -> None:
+    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
+    acceptor.listen()
+    (listening,) = acceptor.listening_sockets
+    with contextlib.ExitStack() as ends, selectors.DefaultSelector() as selector:
+        worker: Any = Worker(ends)
+        ends.callback(acceptor.close)
+        place = listening.socket.getsockname()
+        ports = [ends.enter_context(socket.create_connection(place)).getsockname()[1] for _ in range(3)]
+        spread = Spread(acceptor, selector, lambda: [worker], float, lambda peer: peer[1] == ports[-1])
+        spread.take_last()
+    assert worker.ports == ports[-1:]
