@@ -10,6 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, Address, Server, ServerConfig, Upload
+from tests.support.browsing import browsing
 from tests.support.mounted import answering
 
 pytestmark = pytest.mark.one_loop
@@ -70,19 +71,6 @@ async def test_forms_of_curl_are_read(tmp_path: Path, size: int, options: list[s
             f"http://127.0.0.1:{address.port}/photos",
         )
     assert answer == f'"é||x,y|a \\"b\\";c.bin|application/octet-stream|{size}"'
-
-
-@contextlib.asynccontextmanager
-async def browsing(chromium: str, url: str) -> AsyncIterator[Any]:
-    playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-    async with playwright_api.async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        page = await browser.new_page()
-        await page.goto(url)
-        yield page
-        await browser.close()
 
 
 async def sent(page: Any, file: Path) -> tuple[int, str]:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -59,7 +60,23 @@ QUESTIONS = {
     "DeadlineExceededError": "reference/fastrpc.errors",
 }
 
-SHOWN = ("index", "guide/first-service", "reference/fastrpc", "reference/fastrpc.config", "PROTOCOL")
+#: A page of every kind, and each that has a table, a menu or a text that no other has; the search with its results.
+SHOWN = (
+    "index",
+    "guide/first-service",
+    "guide/troubleshooting",
+    "guide/recipes",
+    "reference/index",
+    "reference/fastrpc",
+    "reference/fastrpc.config",
+    "PROTOCOL",
+    "SECURITY",
+    "CHANGELOG",
+    "genindex",
+    "py-modindex",
+)
+
+QUERY = "How do I set a deadline for a call?"
 
 
 def build(output: Path) -> subprocess.CompletedProcess[str]:
@@ -136,6 +153,46 @@ def test_a_broken_link_is_a_failure(tmp_path: Path) -> None:
     assert "nowhere" in ended.stderr
 
 
+class Fetched(HTMLParser):
+    """What a page makes a browser fetch, by its markup alone."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: set[str] = set()
+        self.others: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "script" and "src" in values:
+            self.scripts.add(values["src"])
+        elif tag == "link" and set(values.get("rel", "").split()) & {"stylesheet", "icon", "preload"}:
+            self.others.add(values["href"])
+        elif tag not in ("a", "script", "link"):
+            named = ("src", "srcset", "data", "poster", "background", "action")
+            self.others.update(values[name] for name in named if name in values)
+
+
+def test_no_page_names_a_file_of_another_host(site: Path) -> None:
+    pages = {
+        page.relative_to(site).with_suffix("").as_posix(): Fetched(page.read_text(encoding="utf-8"))
+        for page in site.rglob("*.html")
+    }
+    assert len(pages) > 70
+    foreign = re.compile(r"(?!data:)(\w+:|//)")
+    named = {name for page in pages.values() for name in page.scripts | page.others}
+    assert [name for name in named if foreign.match(name)] == []
+    styles = [path.read_text(encoding="utf-8") for path in site.rglob("*.css")]
+    urls = [url for text in styles for url in re.findall(r"(?:url\(|@import)\s*[\"']?([^\"')\s]+)", text)]
+    assert [url for url in urls if foreign.match(url)] == []
+
+    # The pages that the browser opens below have every script.
+    def scripts(names: Iterable[str]) -> set[str]:
+        return {script.rpartition("/")[2] for name in names for script in pages[name].scripts}
+
+    assert scripts(pages) == scripts([*SHOWN, "search"])
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 900, 1440])
 def test_pages_fit_their_window_and_ask_no_other_host(
@@ -149,24 +206,47 @@ def test_pages_fit_their_window_and_ask_no_other_host(
     page.on("pageerror", lambda error: told.append(str(error)))
     for name in SHOWN:
         page.goto(f"{origin}/{name}.html")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        red, *_ = map(
-            int,
-            re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor")),
-        )
-        assert (red < 64) == (scheme == "dark")
-        if folder := os.environ.get("FASTRPC_SCREENSHOTS"):
-            page.screenshot(path=str(Path(folder) / f"site-{name.replace('/', '-')}-{width}-{scheme}.png"))
+        look(page, name, width, scheme)
+    search(page, QUERY)
+    links = page.eval_on_selector_all("ul.search li > a", "all => all.map(one => one.getAttribute('href'))")
+    assert len(links) > 3
+    look(page, "search", width, scheme)
+    assert f"{origin}/searchindex.js" in {url.partition("?")[0] for url in asked}
     assert [url for url in asked if not url.startswith((f"{origin}/", "data:"))] == []
     assert told == []
     page.close()
+
+
+def look(page: Any, name: str, width: int, scheme: str) -> None:
+    """Check that an open page fits its window in the colours that are asked for; leave a picture."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    red, *_ = map(int, re.findall(r"\d+", colour))
+    assert (red < 64) == (scheme == "dark"), name
+    if folder := os.environ.get("FASTRPC_SCREENSHOTS"):
+        page.screenshot(path=str(Path(folder) / f"site-{name.replace('/', '-')}-{width}-{scheme}.png"))
+
+
+def search(page: Any, query: str) -> None:
+    """Type a query as a reader does: where the window is narrow, the menu has the field."""
+    field = page.locator("input.sidebar-search")
+    menu = page.locator("label.nav-overlay-icon")
+    if menu.is_visible():
+        menu.click()
+    field.fill(query)
+    field.press("Enter")
+    found(page)
+
+
+def found(page: Any) -> None:
+    page.wait_for_function("/finished|complete/i.test(document.querySelector('.search-summary')?.innerText)")
 
 
 @pytest.mark.parametrize(("question", "wanted"), QUESTIONS.items(), ids=list(QUESTIONS.values()))
 def test_search_finds_the_page_of_a_question(browser: Any, origin: str, question: str, wanted: str) -> None:
     page = browser.new_page()
     page.goto(f"{origin}/search.html?q={quote(question)}")
-    page.wait_for_function("/finished|complete/i.test(document.querySelector('.search-summary').innerText)")
+    found(page)
     links = page.eval_on_selector_all("ul.search li > a", "all => all.map(one => one.getAttribute('href'))")
     page.close()
     pages = list(dict.fromkeys(re.split(r"[?#]", unquote(link))[0] for link in links))
