@@ -1,14 +1,16 @@
 """A flood of connections from one address of this machine, and the rate that an honest client keeps beside it."""
 
 import contextlib
-import multiprocessing
-import socket
-import struct
+import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-__all__ = ["Flood", "flooding", "honest_share"]
+__all__ = ["FLOOD_RATE", "Flood", "FloodProgram", "honest_share", "on_cores"]
 
 #: The connections that a flood makes a second, as far as the machine does.
 FLOOD_RATE = 20_000
@@ -17,49 +19,91 @@ FLOOD_RATE = 20_000
 HONEST_RATE = 500
 HONEST_SECONDS = 3.0
 
-_LINGER = struct.pack("ii", 1, 0)
-
 
 @dataclass
 class Flood:
-    """A flood, and the number of its connections once it is over."""
+    """A flood, and its figures once it is over: connections made, ended by the server, not ended in time, a second."""
 
-    connections: int = 0
+    made: float = 0.0
+    ended: float = 0.0
+    given_up: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.made:,.0f} made, {self.ended:,.0f} ended and {self.given_up:,.0f} given up a second"
 
 
-def _flood(port: int, source: str, count: "multiprocessing.sharedctypes.Synchronized[int]") -> None:
-    began, made = time.monotonic(), 0
-    while True:
-        if made > (time.monotonic() - began) * FLOOD_RATE:
-            continue
-        with contextlib.suppress(OSError), socket.socket() as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-            connection.bind((source, 0))
-            connection.connect(("127.0.0.1", port))
-        made += 1
-        count.value = made
+class FloodProgram:
+    """The generator of floods, compiled from `connection_flood.c`.
+
+    Args:
+        folder: for the program.
+        core: where floods run.
+    """
+
+    def __init__(self, folder: Path, core: int) -> None:
+        self._program = folder / "connection_flood"
+        self._core = core
+        source = Path(__file__).with_suffix(".c")
+        subprocess.run(["cc", "-O2", "-o", str(self._program), str(source)], check=True)
+
+    @contextlib.contextmanager
+    def flooding(self, port: int, source: str, rate: float = FLOOD_RATE) -> Iterator[Flood]:
+        """Connect to a port of this machine from an address, until the block ends.
+
+        Args:
+            rate: connections a second, 0: as many as the server ends.
+        """
+        flood = Flood()
+        with self._running("flood", str(port), source, str(rate), core=self._core) as process:
+            yield flood
+            told, _ = process.communicate()
+        found = json.loads(told)
+        assert found["failed"] == 0, found
+        for name in ("made", "ended", "given_up"):
+            setattr(flood, name, found[name] / found["seconds"])
+
+    @contextlib.contextmanager
+    def refusing(self, core: int) -> Iterator[int]:
+        """Run the least that a server can do: it accepts, resets and closes; yield its port."""
+        with self._running("refuse", core=core) as process:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+
+    @contextlib.contextmanager
+    def _running(self, *arguments: str, core: int) -> Iterator["subprocess.Popen[str]"]:
+        with on_cores({core}):
+            process = subprocess.Popen(
+                [str(self._program), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def bare_rate(self, core: int, rate: float, seconds: float = 1.0) -> float:
+        """Return the connections a second that the least server ends, of a flood at a rate."""
+        with self.refusing(core) as port, self.flooding(port, "127.0.0.2", rate) as flood:
+            time.sleep(seconds)
+        return flood.ended
 
 
 @contextlib.contextmanager
-def flooding(port: int, source: str) -> Iterator[Flood]:
-    """Connect and leave from one address, in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    count = context.Value("q", 0)
-    process = context.Process(target=_flood, args=(port, source, count), daemon=True)
-    process.start()
-    flood = Flood()
+def on_cores(cores: set[int], process: int = 0) -> Iterator[None]:
+    """Run the block on these cores, with the processes that it starts."""
+    before = os.sched_getaffinity(process)
+    os.sched_setaffinity(process, cores)
     try:
-        while count.value < 100:
-            time.sleep(0.01)
-        yield flood
+        yield
     finally:
-        process.kill()
-        process.join()
-        flood.connections = count.value
+        os.sched_setaffinity(process, before)
 
 
 def honest_share(
-    call: Callable[[], object], *, rate: int = HONEST_RATE, seconds: float = HONEST_SECONDS
+    call: Callable[[], Any], *, rate: float = HONEST_RATE, seconds: float = HONEST_SECONDS
 ) -> float:
     """Return the share of its calls that a client makes which calls at a steady rate."""
     call()

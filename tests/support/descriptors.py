@@ -1,4 +1,4 @@
-"""Count the descriptors of this process, to see that nothing was left open."""
+"""Count the descriptors of a process, to see that nothing was left open."""
 
 import asyncio
 import os
@@ -7,9 +7,9 @@ import time
 __all__ = ["descriptors_come_back_to", "open_descriptors", "other_threads_leave"]
 
 
-def open_descriptors() -> int:
-    """Count them now. libuv keeps one more in reserve from a loop's first stream on: count after that."""
-    return len(os.listdir("/proc/self/fd"))
+def open_descriptors(process: int | None = None) -> int:
+    """Count them now, or those of another process. libuv keeps one in reserve from a loop's first stream on."""
+    return len(os.listdir(f"/proc/{process or 'self'}/fd"))
 
 
 async def descriptors_come_back_to(count: int) -> bool:
@@ -23,9 +23,9 @@ async def descriptors_come_back_to(count: int) -> bool:
     return True
 
 
-def other_threads_leave(count: int) -> bool:
-    """Say the same where no loop runs: it is other threads that have something to close."""
+def other_threads_leave(count: int, process: int | None = None) -> bool:
+    """Say the same where no loop runs: it is other threads, or another process, that have something to close."""
     ends = time.monotonic() + 10
-    while open_descriptors() > count and time.monotonic() < ends:
+    while open_descriptors(process) > count and time.monotonic() < ends:
         time.sleep(0.001)
-    return open_descriptors() <= count
+    return open_descriptors(process) <= count

@@ -1,0 +1,204 @@
+"""Floods of connections that `Addresses` and `ConnectionRate` refuse, as fast as this machine makes them.
+
+The server has a core for itself. Flood and honest client have another one, of which the client needs a small part: what
+the flood takes from the client is the server's time. The flood is as fast as it is against the least that a server can
+do, which accepts and closes.
+"""
+
+import contextlib
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastrpc import SyncClient
+from tests.support.connection_flood import FLOOD_RATE, Flood, FloodProgram, honest_share, on_cores
+from tests.support.descriptors import open_descriptors, other_threads_leave
+from tests.support.program import command_line
+
+pytestmark = [pytest.mark.measures, pytest.mark.one_loop]
+
+CODE = """
+import fastrpc
+
+@fastrpc.service("who")
+class Who:
+    @fastrpc.method
+    async def am_i(self) -> str:
+        return "you"
+
+app = fastrpc.App([Who])
+"""
+
+#: Sections of the settings file, by the kind of the flood's address.
+LIMITS = {
+    "denied": "[addresses]\ndeny = ['127.0.0.2/32']\n",
+    "too quick": "[connection_rate]\nrate = 200\n",
+}
+
+FLOODED, HONEST = "127.0.0.2", "127.0.0.1"
+
+#: What the honest client does in a second: calls on its connection, and connections of one call each.
+CALLS, CONNECTIONS = 1_000, 100
+
+#: Windows without and with the flood, by turns, and the seconds of each figure in one.
+WINDOWS, SECONDS = 5, 0.5
+
+#: Before a window with the flood begins: it then has its rate.
+BEGIN_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where server, flood and honest client run; the latter two share one where there are but two."""
+
+    server: int
+    flood: int
+    honest: int
+
+
+@pytest.fixture
+def cores() -> Iterator[Cores]:
+    """Run the test itself, which is the honest client, on its core."""
+    found = sorted(os.sched_getaffinity(0))
+    if len(found) < 2:
+        pytest.skip("the server needs a core for itself")
+    chosen = Cores(found[0], found[1], found[min(2, len(found) - 1)])
+    with on_cores({chosen.honest}):
+        yield chosen
+
+
+@contextlib.contextmanager
+def serving(folder: Path, limit: str, workers: int) -> Iterator[tuple[int, list[int]]]:
+    """Run a server; yield its port and the ids of its processes."""
+    (folder / "edged.py").write_text(CODE)
+    (folder / "fastrpc.toml").write_text(f'app = "edged:app"\n\n{LIMITS[limit]}')
+    command = ["run", "--config", "fastrpc.toml", "--workers", str(workers), "--address", "tcp://127.0.0.1:0"]
+    with command_line(command, folder) as program:
+        port = int(program.wait_output(r"serving at tcp://127\.0\.0\.1:(\d+)")[1])
+        if workers > 1:
+            program.wait_errors(rf"worker {workers} is process \d+")
+        found = map(int, re.findall(r"worker \d+ is process (\d+)", program.errors))
+        yield port, [program.process_id, *found]
+
+
+def stay_on(core: int, processes: list[int]) -> None:
+    """Keep processes and their threads on a core."""
+    for process in processes:
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
+
+
+def most_calls(call: Callable[[], Any]) -> float:
+    """Return the calls that a client makes in a second, one after the other."""
+    began, calls = time.monotonic(), 0
+    while time.monotonic() < began + SECONDS:
+        call()
+        calls += 1
+    return calls / (time.monotonic() - began)
+
+
+class Honest:
+    """A client with a connection of its own, and its rates in each window."""
+
+    def __init__(self, target: str, client: SyncClient) -> None:
+        self._target = target
+        self._client = client
+        #: Calls on its connection and connections of one call, at a steady rate; calls without a pause.
+        self.calls: list[float] = []
+        self.connections: list[float] = []
+        self.most: list[float] = []
+
+    def call(self) -> None:
+        self._client.call("who.am_i")
+
+    def connect(self) -> None:
+        with SyncClient(self._target) as client:
+            client.call("who.am_i")
+
+    def measure(self) -> None:
+        self.calls.append(CALLS * honest_share(self.call, rate=CALLS, seconds=SECONDS))
+        self.connections.append(CONNECTIONS * honest_share(self.connect, rate=CONNECTIONS, seconds=SECONDS))
+        self.most.append(most_calls(self.call))
+
+    def __str__(self) -> str:
+        calls, connections, most = map(statistics.median, (self.calls, self.connections, self.most))
+        return f"{calls:,.0f} calls/s, {connections:,.0f} connections/s, without a pause {most:,.0f} calls/s"
+
+
+class Descriptors:
+    """The descriptors of processes, at the lowest count of each: connections of before may still linger."""
+
+    def __init__(self, processes: list[int]) -> None:
+        self._lowest = dict.fromkeys(processes, sys.maxsize)
+
+    def look(self) -> None:
+        for process, count in self._lowest.items():
+            self._lowest[process] = min(count, open_descriptors(process))
+
+    def come_back(self) -> bool:
+        return all(other_threads_leave(count, process) for process, count in self._lowest.items())
+
+
+def measured(
+    generator: FloodProgram, ports: tuple[int, int], without: Honest, beside: Honest, look: Callable[[], None]
+) -> tuple[Flood, float]:
+    """Measure an honest client without and beside floods, by turns.
+
+    Returns the flood of the median rate, and the calls without a pause beside one of the other server.
+    """
+    port, bare_port = ports
+    floods: list[Flood] = []
+    beside_bare: list[float] = []
+    for _ in range(WINDOWS):
+        look()
+        without.measure()
+        with generator.flooding(bare_port, FLOODED):
+            time.sleep(BEGIN_SECONDS)
+            beside_bare.append(most_calls(without.call))
+        with generator.flooding(port, FLOODED) as flood:
+            time.sleep(BEGIN_SECONDS)
+            beside.measure()
+        floods.append(flood)
+    return sorted(floods, key=lambda one: one.made)[WINDOWS // 2], statistics.median(beside_bare)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_flood_of_connections_leaves_others_their_rate(
+    limit: str, workers: int, cores: Cores, tmp_path: Path
+) -> None:
+    generator = FloodProgram(tmp_path, cores.flood)
+    bare, most = (generator.bare_rate(cores.server, rate) for rate in (FLOOD_RATE, 0))
+    with (
+        serving(tmp_path, limit, workers) as (port, processes),
+        generator.refusing(cores.server) as bare_port,
+        SyncClient(f"tcp://{HONEST}:{port}") as client,
+    ):
+        stay_on(cores.server, processes)
+        without, beside = (Honest(f"tcp://{HONEST}:{port}", client) for _ in range(2))
+        without.call()
+        # Each worker has had a connection: its loop then has all that it keeps.
+        for _ in range(2 * workers):
+            without.connect()
+        descriptors = Descriptors(processes)
+        flood, beside_bare = measured(generator, (port, bare_port), without, beside, descriptors.look)
+        come_back = descriptors.come_back()
+        without.call()
+    told = (
+        f"{limit}, workers: {workers}; the flood: {flood}; a server that only accepts and closes ends {bare:,.0f} "
+        f"of as many, {most:,.0f} at most; the honest client without it: {without}; beside it: {beside}; beside a "
+        f"flood of that other server on the same core, without a pause {beside_bare:,.0f} calls/s"
+    )
+    print(told)
+    assert flood.made >= 0.95 * min(FLOOD_RATE, bare), told
+    assert statistics.median(beside.calls) >= 0.9 * statistics.median(without.calls), told
+    assert statistics.median(beside.connections) >= 0.9 * statistics.median(without.connections), told
+    assert come_back, told
