@@ -14,6 +14,7 @@ from setuptools.command.build_ext import build_ext
 from ci.compiling.cache import ModuleCache, cache_folder
 from ci.compiling.freshness import Record, declarations_of, describe_tools, key_of
 from ci.compiling.parallel import WorkFailedError, core_count, forked
+from ci.compiling.precompiled import PrecompiledHeaders
 from ci.compiling.profiles import CORE, DIRECTIVES, HARNESS, PROFILES, fruitless_arguments
 from ci.compiling.progress import Progress
 from ci.compiling.requirements import check_compiler, check_disk, check_interpreter, compiler_command
@@ -36,7 +37,8 @@ class BuildCore(build_ext):
         folder = Path("build", self.profile)
         directives = {**DIRECTIVES, **PROFILES[self.profile].directives}
         tools = describe_tools(self.compiler.compiler_so, self.compiler.linker_so, directives)
-        if "Free Software Foundation" in str(tools["compiler"]):
+        is_gcc = "Free Software Foundation" in str(tools["compiler"])
+        if is_gcc:
             for each in self.extensions:
                 each.extra_compile_args += fruitless_arguments(each)
         record = Record(folder / "built.json")
@@ -55,6 +57,10 @@ class BuildCore(build_ext):
         # Before anything is written: a full disk would refuse that in words of its own.
         check_disk(Path("build"), len(rest))
         folder.mkdir(parents=True, exist_ok=True)
+        includes = [f"-I{path}" for path in self.compiler.include_dirs]
+        self._headers = PrecompiledHeaders([*self.compiler.compiler_so, *includes], folder / "headers")
+        if is_gcc:
+            self._headers.prepare(rest)
         log = folder / "build.log"
         try:
             with output_into(log) as stream:
@@ -130,7 +136,7 @@ class BuildCore(build_ext):
             macros=extension.define_macros,
             include_dirs=extension.include_dirs,
             debug=self.debug,
-            extra_postargs=extension.extra_compile_args,
+            extra_postargs=[*extension.extra_compile_args, *self._headers.arguments_for(extension)],
         )
         compiler.link_shared_object(
             objects,

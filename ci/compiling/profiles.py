@@ -30,8 +30,8 @@ FAST = ["-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables", 
 # Texts as they are: a wheel is compressed as a whole, and they need nothing that unpacks them on import.
 PLAIN = {"CYTHON_WITHOUT_ASSERTIONS": "1", "CYTHON_COMPRESS_STRINGS": "0"}
 # Modules by their place in the core.
-# What runs once per connection or less, for those who watch, for engines in Python, or where a call failed or was refused:
-# compiled in half the time.
+# What runs once per connection or less, for those who watch, for engines in Python, or where a call failed or was
+# refused: compiled in half the time.
 SELDOM = {
     "balancing/breaker",
     "balancing/endpoint_health",
@@ -46,12 +46,15 @@ SELDOM = {
     "client/calling_engine",
     "client/client_connection",
     "grpc/details",
+    "grpc/server",
     "http/messages",
     "http/rpcx_headers",
     "http/service",
+    "http/stream_request",
     "io/client_life",
     "io/engine",
     "io/layer",
+    "io/tls_blocking_io",
     "loop/polling",
     "loop/turns",
     "native/control_frames",

@@ -1,0 +1,63 @@
+"""The headers of CPython that gcc reads once."""
+
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+from setuptools import Extension
+
+from ci.compiling.precompiled import PrecompiledHeaders
+
+INCLUDED = f"-I{sysconfig.get_paths()['include']}"
+MODULE = "#define PY_SSIZE_T_CLEAN\n#include <Python.h>\nPyObject *kept;\n"
+
+
+def extension(name: str, *flags: str) -> Extension:
+    return Extension(name, [f"{name}.c"], extra_compile_args=list(flags))
+
+
+@pytest.fixture
+def headers(tmp_path: Path) -> PrecompiledHeaders:
+    version = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=True).stdout
+    if "Free Software Foundation" not in version:
+        pytest.skip("the compiler is not gcc")
+    return PrecompiledHeaders(["cc", "-fPIC", INCLUDED], tmp_path / "headers")
+
+
+def read_by(tmp_path: Path, *arguments: str) -> str:
+    """Return the names of the headers that the compiler opens for a module, a line each."""
+    (tmp_path / "module.c").write_text(MODULE)
+    command = ["cc", "-fPIC", INCLUDED, "-H", "-c", "module.c", "-o", "module.o", *arguments]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+
+
+def test_modules_of_the_same_flags_share_a_header(headers: PrecompiledHeaders, tmp_path: Path) -> None:
+    one, two = extension("one", "-O1"), extension("two", "-O1")
+    headers.prepare([one, two])
+    assert headers.arguments_for(one) == headers.arguments_for(two) != []
+    read = read_by(tmp_path, "-O1", *headers.arguments_for(one))
+    assert read.startswith("! ")
+    assert "/Python.h" not in read
+
+
+def test_a_module_with_flags_of_its_own_has_no_header(headers: PrecompiledHeaders) -> None:
+    alone = extension("alone", "-O2")
+    headers.prepare([extension("one", "-O1"), extension("two", "-O1"), alone])
+    assert headers.arguments_for(alone) == []
+
+
+def test_a_header_that_does_not_fit_is_read_as_it_is(headers: PrecompiledHeaders, tmp_path: Path) -> None:
+    one, two = extension("one", "-O1"), extension("two", "-O1")
+    headers.prepare([one, two])
+    read = read_by(tmp_path, "-O2", "-D_FORTIFY_SOURCE=2", "-DPy_LIMITED_API", *headers.arguments_for(one))
+    assert "/Python.h" in read
+
+
+def test_a_compiler_that_makes_none_is_no_failure(tmp_path: Path) -> None:
+    headers = PrecompiledHeaders(["false"], tmp_path)
+    one = extension("one", "-O1")
+    headers.prepare([one, extension("two", "-O1")])
+    (option, header) = headers.arguments_for(one)
+    assert option == "-include"
+    assert "/Python.h" in read_by(tmp_path, option, header)
