@@ -114,9 +114,10 @@ class _Reader:
         try:
             self._nothing(raw)
         except msgspec.ValidationError as error:
-            # A number that nothing can hold has no name there.
             named = _EXPECTED.fullmatch(str(error).lower())
-            return "float" if named is None else named["got"].strip("`")
+            got = "float" if named is None else named["got"].strip("`")
+            # Of JSON it reads a long integer as a float.
+            return "int" if got == "float" and bytes(raw).strip(b" \t\r\n-").isdigit() else got
         return "null"
 
 

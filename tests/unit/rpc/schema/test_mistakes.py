@@ -57,6 +57,11 @@ def test_types_are_named_alike_in_both_codecs(value: object, name: str, codec: s
     assert found("buy", {"order": value}, codec) == [("order", "object", name)]
 
 
+def test_a_long_integer_of_json_is_no_float() -> None:
+    for number in (2**70, -(2**70)):
+        assert found("buy", {"order": number}) == [("order", "object", "int")]
+
+
 def test_arguments_without_a_mistake_have_none() -> None:
     assert found("buy", {"order": order(line()), "count": 2}) == []
     assert found("moved", {"old": "9007199254740993", "other": 1}) == []
