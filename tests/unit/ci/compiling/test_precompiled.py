@@ -10,6 +10,8 @@ from setuptools import Extension
 from ci.compiling.precompiled import PrecompiledHeaders
 
 INCLUDED = f"-I{sysconfig.get_paths()['include']}"
+#: Of what `Python.h` includes.
+PART = "cpython/abstract.h"
 MODULE = "#define PY_SSIZE_T_CLEAN\n#include <Python.h>\nPyObject *kept;\n"
 
 
@@ -38,7 +40,7 @@ def test_modules_of_the_same_flags_share_a_header(headers: PrecompiledHeaders, t
     assert headers.arguments_for(one) == headers.arguments_for(two) != []
     read = read_by(tmp_path, "-O1", *headers.arguments_for(one))
     assert read.startswith("! ")
-    assert "/Python.h" not in read
+    assert PART not in read
 
 
 def test_a_module_with_flags_of_its_own_has_no_header(headers: PrecompiledHeaders) -> None:
@@ -51,7 +53,7 @@ def test_a_header_that_does_not_fit_is_read_as_it_is(headers: PrecompiledHeaders
     one, two = extension("one", "-O1"), extension("two", "-O1")
     headers.prepare([one, two])
     read = read_by(tmp_path, "-O2", "-D_FORTIFY_SOURCE=2", "-DPy_LIMITED_API", *headers.arguments_for(one))
-    assert "/Python.h" in read
+    assert PART in read
 
 
 def test_a_compiler_that_makes_none_is_no_failure(tmp_path: Path) -> None:
@@ -60,4 +62,4 @@ def test_a_compiler_that_makes_none_is_no_failure(tmp_path: Path) -> None:
     headers.prepare([one, extension("two", "-O1")])
     (option, header) = headers.arguments_for(one)
     assert option == "-include"
-    assert "/Python.h" in read_by(tmp_path, option, header)
+    assert PART in read_by(tmp_path, option, header)
