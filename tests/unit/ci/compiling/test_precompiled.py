@@ -11,7 +11,7 @@ from ci.compiling.precompiled import PrecompiledHeaders
 
 INCLUDED = f"-I{sysconfig.get_paths()['include']}"
 #: Of what `Python.h` includes.
-PART = "cpython/abstract.h"
+PART = "/pyport.h"
 MODULE = "#define PY_SSIZE_T_CLEAN\n#include <Python.h>\nPyObject *kept;\n"
 
 
