@@ -118,6 +118,7 @@ class BuildCore(build_ext):
         self._translator.read_declarations(
             ".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in declared
         )
+        self._headers.wait()
         for done in forked(waiting, self._build_one):
             progress.advance(sizes[done.name])
             yield done

@@ -39,9 +39,10 @@ class PrecompiledHeaders:
         self._command = list(command)
         self._folder = folder
         self._headers: dict[tuple[str, ...], Path] = {}
+        self._making: list[subprocess.Popen[bytes]] = []
 
     def prepare(self, extensions: Sequence[Extension]) -> None:
-        """Make the header of each set of flags that several modules have."""
+        """Begin to make the header of each set of flags that several modules have."""
         flags = [self._flags_of(each) for each in extensions]
         for chosen in sorted({each for each in flags if flags.count(each) > 1}):
             header = self._folder / str(len(self._headers)) / "python.h"
@@ -49,13 +50,17 @@ class PrecompiledHeaders:
             header.write_text(HEADER)
             made = f"{header}.gch"
             Path(made).unlink(missing_ok=True)
-            subprocess.run(
-                [*self._command, *chosen, "-x", "c-header", str(header), "-o", made],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
+            command = [*self._command, *chosen, "-x", "c-header", str(header), "-o", made]
+            self._making.append(
+                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
             self._headers[chosen] = header
+
+    def wait(self) -> None:
+        """Return once all headers are made: modules are compiled after this."""
+        for each in self._making:
+            each.wait()
+        self._making.clear()
 
     def arguments_for(self, extension: Extension) -> list[str]:
         """Return what has gcc begin a module with its header; nothing where there is none."""
