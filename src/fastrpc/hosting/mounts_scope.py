@@ -26,13 +26,13 @@ def scope_of(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -> 
     head, call = request.head, request.call
     raw_path, _, query = head.target.partition("?")
     peer = call.peer
-    scheme, found = ("http" if request.socket is None else "ws"), _extensions(request)
-    scope = {
+    scheme = "http" if request.socket is None else "ws"
+    scope: dict[str, Any] = {
         "type": "http" if request.socket is None else "websocket",
         "asgi": ASGI.copy(),
         "http_version": f"1.{head.minor_version}",
         "scheme": f"{scheme}s" if peer.address.scheme in _ENCRYPTED else scheme,
-        "path": unquote(raw_path),
+        "path": unquote(raw_path) if "%" in raw_path else raw_path,
         "raw_path": raw_path.encode("ascii"),
         "query_string": query.encode("ascii"),
         "root_path": prefix,
@@ -40,19 +40,16 @@ def scope_of(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -> 
         "client": _client(peer.address),
         "server": _server(request.sockname),
         "state": dict(state),
-        "extensions": found,
+        "extensions": {
+            "fastrpc": {"peer": peer, "identity": call.identity, "request_id": request_id_of(call)}
+        },
     }
     if request.socket is None:
         scope["method"] = head.method
     else:
         scope["subprotocols"] = request.socket.subprotocols
+        scope["extensions"]["websocket.http.response"] = {}
     return scope
-
-
-def _extensions(request: MountedRequest) -> dict[str, Any]:
-    call = request.call
-    ours = {"peer": call.peer, "identity": call.identity, "request_id": request_id_of(call)}
-    return {"fastrpc": ours} if request.socket is None else {"fastrpc": ours, "websocket.http.response": {}}
 
 
 def _client(address: Address) -> tuple[str, int] | None:

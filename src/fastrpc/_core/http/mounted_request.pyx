@@ -16,8 +16,9 @@ import asyncio
 from collections import deque
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
+from libc.string cimport strchr
 
 from fastrpc._core.base.status cimport CANCELLED
 from fastrpc._core.http.http_call cimport terms_of
@@ -58,11 +59,21 @@ cdef class MountedRequest:
     @property
     def fields(self):
         cdef list found = []
-        for line in self.head._raw[self.head._fields_at:].split(b"\r\n"):
-            if not line:
-                break
-            name, _, value = line.partition(b":")
-            found.append((name.lower(), value.strip(b" \t")))
+        cdef bytes raw = self.head._raw
+        cdef const char* data = PyBytes_AS_STRING(raw)
+        cdef Py_ssize_t line = self.head._fields_at, colon, first, last, end
+        # The head was checked: each line has a colon, and an empty one is the last.
+        while data[line] != b"\r":
+            colon = <const char*>strchr(data + line, b":") - data
+            last = <const char*>strchr(data + colon, b"\r") - data
+            first = colon + 1
+            end = last
+            while first < last and data[first] in b" \t":
+                first += 1
+            while last > first and data[last - 1] in b" \t":
+                last -= 1
+            found.append((lowered(data + line, colon - line), data[first:last]))
+            line = end + 2
         return found
 
     @property
@@ -257,6 +268,16 @@ cdef MountedRequest mounted_request_of(ServerCall call):
 
 def current_request():
     return mounted_request_of(<ServerCall?>current_call())
+
+
+cdef bytes lowered(const char* text, Py_ssize_t size):
+    """Return a text with its letters of ASCII in lower case."""
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, size)
+    cdef char* into = PyBytes_AS_STRING(found)
+    cdef Py_ssize_t at
+    for at in range(size):
+        into[at] = text[at] | 32 if b"A" <= text[at] <= b"Z" else text[at]
+    return found
 
 
 cdef tuple checked_fields(str method, object given):
