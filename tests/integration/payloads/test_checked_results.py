@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -51,6 +51,10 @@ class Results:
         return value  # type: ignore[no-any-return]
 
     @fastrpc.method
+    async def mode(self, value=None) -> Literal["fast", "slow"]:  # type: ignore[no-untyped-def]
+        return value  # type: ignore[no-any-return]
+
+    @fastrpc.method
     async def nothing(self, value=None) -> None:  # type: ignore[no-untyped-def]
         return value  # type: ignore[no-any-return]
 
@@ -71,6 +75,7 @@ WRONG: list[Any] = [
     (Results.thread, {"a": {"x": 1, "y": "z"}}, "expected `int`, got `str`"),
     (Results.point, {"y": 1}, "missing required field `x`"),
     (Results.point, 5, "result: expected `object`, got `int`"),
+    (Results.mode, "purple", "result: invalid enum value 'purple'"),
     (Results.nothing, 1, "result: expected `null`, got `int`"),
 ]
 RIGHT: list[Any] = [

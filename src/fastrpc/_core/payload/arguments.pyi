@@ -60,9 +60,12 @@ class ArgumentShape:
     def arity_text(self, got: int) -> str:
         """Describe the number of arguments that the method takes, and the number received."""
 
-def described_error(error: BaseException, root: str, names: tuple[str, ...]) -> str:
+def described_error(error: BaseException, root: str, names: tuple[str, ...], *, quotes: bool = False) -> str:
     """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
 
-    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value, which may be secret, is
-    left out.
+    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value that the decoder quotes is
+    left out unless `quotes`: that of a caller may be secret. A text of the program stays as it is.
     """
+
+def is_of_decoder(error: BaseException) -> bool:
+    """Return whether the text of an error is msgspec's own, and not one of a type of the program, which it wraps."""

@@ -10,6 +10,8 @@ positions"): `ParameterNames`. The caller sends the names of its class; a callee
 refuses the call instead of swapping its arguments.
 """
 
+import re
+
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t
@@ -29,6 +31,9 @@ cdef enum:
 MISSING = object()
 
 cdef object _MISSING = MISSING
+
+# The texts in which msgspec quotes a value: of an enum, of a Literal or of a tag.
+cdef object _QUOTING = re.compile(r"""(Invalid (?:enum )?value) (?:'.*'|".*"|-?[0-9]+)""", re.DOTALL)
 
 
 @cython.final
@@ -226,18 +231,19 @@ cdef object refusal(str message, str hint=None, object status=None):
     return CallError(status or Status.INVALID_ARGUMENT, message, processed="no", hint=hint)
 
 
-def described_error(error, str root not None, tuple names not None):
+def described_error(error, str root not None, tuple names not None, *, bint quotes=False):
     """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
 
-    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value, which may be secret, is
-    left out.
+    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value that the decoder quotes is
+    left out unless `quotes`: that of a caller may be secret. A text of the program stays as it is.
     """
     cdef str text, place
     if isinstance(error, RecursionError):
         text, place = "nested too deep", ""
     else:
         text, place = _without_places(str(error) or type(error).__name__)
-        text = _without_value(text)
+        if not quotes and is_of_decoder(error):
+            text = _without_value(text)
     if text.partition(" ")[0].istitle():
         text = text[0].lower() + text[1:]
     if root:
@@ -249,12 +255,20 @@ def described_error(error, str root not None, tuple names not None):
     return f"the arguments: {text}"
 
 
+def is_of_decoder(error):
+    """Return whether the text of an error is msgspec's own, and not one of a type of the program, which it wraps."""
+    # Here, as a client that makes no call loads nothing of it.
+    from msgspec import MsgspecError
+
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return isinstance(error, MsgspecError)
+
+
 cdef str _without_value(str text):
     """Leave out the value that a text of msgspec ends with."""
-    for words in ("Invalid enum value", "Invalid value"):
-        if text.startswith(f"{words} "):
-            return words
-    return text
+    found = _QUOTING.fullmatch(text)
+    return text if found is None else found[1]
 
 
 cdef tuple _without_places(str text):

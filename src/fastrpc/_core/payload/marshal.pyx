@@ -200,7 +200,7 @@ cdef class Marshal:
                 payload = self.coders.read_result(payload)
             decoded = self._decode_result(payload)
         except Exception as error:
-            raise TypeError(f"{self.method}: {described_error(error, 'result', ())}") from None
+            raise TypeError(f"{self.method}: {described_error(error, 'result', (), quotes=True)}") from None
         if self._layout == LAYOUT_MESSAGE and type(decoded) is not type(value):
             # The bytes of two kinds of messages may be equal.
             expected, got = type(decoded).__name__, type(value).__name__
@@ -541,7 +541,7 @@ cdef object _raise_result_refused(Marshal marshal, int found):
     try:
         return as_result(NULL)
     except Exception as error:
-        raise DecodeError(f"{marshal.method}: {described_error(error, 'result', ())}") from error
+        raise DecodeError(f"{marshal.method}: {described_error(error, 'result', (), quotes=True)}") from error
 
 
 cdef object _arguments_refused(Marshal marshal, object error):

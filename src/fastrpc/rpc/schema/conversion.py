@@ -125,7 +125,7 @@ def convert_plain(codec_name: str, kind: Any) -> Callable[[Any], Any]:
             value = convert(plain)
         except msgspec.ValidationError as error:
             # The error of msgspec gets the place of the whole only if it is a ValueError.
-            raise ValueError(str(error)) from error.__cause__
+            raise ValueError(str(error)) from error
         return value if filler is None else filler(value)
 
     return converted
