@@ -13,13 +13,14 @@ import pydantic
 
 import fastrpc
 
-__all__ = ["BODIES", "OWN_WORDS", "SECRET", "Order", "Shop", "booking", "line", "order"]
+__all__ = ["BODIES", "SECRET", "Order", "Shop", "booking", "line", "order", "without_own_words"]
 
-#: Each body has it, in values that are wrong or right, or in keys of theirs; no answer and no log may.
+#: Each body has it, in values that are wrong or right, or in keys of theirs. Answers and logs have it in the words of
+#: validators alone, `details` never.
 SECRET = "hunter2-7f3a"
 
-#: The words of a validator that quotes a value itself: they are the program's, and stand in `detail` alone.
-OWN_WORDS = f"{SECRET} is taken"
+#: The words of validators that quote a value: they are the program's.
+OWN_WORDS = (f"{SECRET} is taken", f"expected an even number, got {SECRET}")
 
 T = TypeVar("T")
 
@@ -71,6 +72,17 @@ class Dog(msgspec.Struct, tag=True):
     name: str
 
 
+@dataclass
+class Even:
+    """Has a validator whose words look like those of msgspec."""
+
+    digits: str
+
+    def __post_init__(self) -> None:
+        if self.digits[-1] not in "02468":
+            raise ValueError(f"expected an even number, got {self.digits}")
+
+
 class Seat(pydantic.BaseModel):
     row: Annotated[int, pydantic.Field(ge=1)]
     kind: Literal["aisle", "window"] = "aisle"
@@ -108,7 +120,7 @@ class Booking(pydantic.BaseModel):
     @classmethod
     def _is_free(cls, name: str) -> str:
         if name == SECRET:
-            raise ValueError(OWN_WORDS)
+            raise ValueError(f"{name} is taken")
         return name
 
     @pydantic.model_validator(mode="after")
@@ -157,8 +169,18 @@ class Shop:
     @fastrpc.method
     async def travel(self, trip: Trip, more: Bookings, last: Seat | None = None) -> None: ...
 
+    @fastrpc.method
+    async def halve(self, numbers: list[Even], count: int = 1) -> None: ...
+
     @fastrpc.method(renamed={"old": "new"})
     async def moved(self, new: int, other: int) -> None: ...
+
+
+def without_own_words(text: str) -> str:
+    """Return an answer, or what was logged, without the words of validators."""
+    for words in OWN_WORDS:
+        text = text.replace(words, "")
+    return text
 
 
 def line(**values: Any) -> dict[str, Any]:
@@ -285,6 +307,16 @@ BODIES: list[tuple[str, Any, list[tuple[str, str, str]]]] = [
         [("waiting[1]", "int", "str"), ("data", "bytes", "str")],
     ),
     ("moved", {"old": SECRET}, [("new", "int", "str"), ("other", "int", "nothing")]),
+    (
+        "halve",
+        {"numbers": [{"digits": "2"}, {"digits": SECRET}], "count": SECRET},
+        [("numbers[1]", "Even", "object"), ("count", "int", "str")],
+    ),
+    (
+        "halve",
+        {"numbers": [{"digits": "2" * 2**20}, {"digits": SECRET}], "count": SECRET},
+        [("numbers[1]", "another value", "another value"), ("count", "int", "str")],
+    ),
     ("sum", {"values": [SECRET] * 60}, [(f"values[{at}]", "float", "str") for at in range(50)]),
     ("sum", [SECRET], []),
     ("book", {"booking": SECRET}, [("booking", "a valid dictionary or instance of Booking", "str")]),

@@ -7,31 +7,32 @@ Any peer can send what does not fit: beyond the bounds the search ends with the 
 part again would hold the loop as long as the first time: of such a part the mistake is told that refused it.
 """
 
+import contextlib
 import re
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, NamedTuple, NewType, Union, get_args, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import msgspec
 
-from fastrpc._core.payload.arguments import described_error
+from fastrpc._core.payload.arguments import described_error, is_of_decoder
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.schema.annotation import substitute, type_text, unaliased
+from fastrpc.rpc.schema.annotation import type_text
 from fastrpc.rpc.schema.conversion import hooks_for
-from fastrpc.rpc.schema.payload_classes import PayloadClass, payload_class
-from fastrpc.rpc.schema.type_graph import MAPS, ROWS, is_hashable
+from fastrpc.rpc.schema.type_graph import is_hashable
+from fastrpc.rpc.schema.value_parts import ValuePart, parts_of
 from fastrpc.rpc.schema.wide_integers import wide_integer_decoder
-from fastrpc.types.base import Mistake, MistakesError, find
+from fastrpc.types.base import Mistake, MistakesError
 
 __all__ = ["mistakes_in"]
 
 #: The most mistakes that are told.
 _MOST_FOUND: Final = 50
 
-#: The most values that are opened, and the most bytes beyond two passes over a payload.
+#: The most values that are opened; the most bytes, as so many passes over a payload and some more. Each level down to a
+#: mistake takes one and a half: to open a value, and to decode its parts, half as much each.
 _MOST_VALUES: Final = 10_000
+_MOST_PASSES: Final = 6
 _MORE_BYTES: Final = 1 << 16
 
 #: The most bytes that are decoded again of a payload that has more.
@@ -43,18 +44,16 @@ _LONGEST: Final = 200
 _CODECS: Final[Mapping[str, Any]] = {"json": msgspec.json, "msgpack": msgspec.msgpack}
 _FAILURES: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
-_OF_TYPED_DICTS: Final = (typing.Required, typing.NotRequired)
-
-_EXPECTED: Final = re.compile(r"expected (?P<expected>.*?)(?:, got (?P<got>.*))?")
-_NAMED: Final = re.compile(r"object (?P<missing>missing required|contains unknown) field (?P<name>.*)")
-
-
-class _Part(NamedTuple):
-    """A part of a value: its type, its payload, None where it is missing, and its place."""
-
-    kind: Any
-    raw: bytes | None
-    path: str
+#: The texts of msgspec, and no others: those of a program may hold the value.
+_EXPECTED: Final = re.compile(
+    r"expected (?P<expected>`[^`]+`(?: with (?:a|no) timezone component|"
+    r" of (?:at (?:least|most) )?length (?:[<>]= )?\d+(?: to \d+)?| [<>]=? [-+.\de]+|"
+    r" that's a multiple of [-+.\de]+| matching regex (?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"))?)"
+    r"(?:, got (?:\d+|`(?P<got>array|bool|bytes|date|datetime|decimal|duration|ext|float|int|None|null|object|str|"
+    r"time|uuid)`))?"
+)
+_NAMED: Final = re.compile(r"object (?P<missing>missing required|contains unknown) field `(?P<name>.*)`")
+_GOT: Final = re.compile(r", got `(\w+)`")
 
 
 class _EnoughError(Exception):
@@ -75,7 +74,8 @@ def mistakes_in(method: MethodDefinition, codec: str, payload: bytes, first: str
     """
     readers = _readers.setdefault(method, {})
     search = _Search(readers.setdefault(codec, _Reader(codec)), payload, first)
-    try:
+    # The bounds; how deep the stack goes is one.
+    with contextlib.suppress(_EnoughError, RecursionError):
         opened = search.map(payload) if payload else {}
         given = {method.renamed.get(name, name): raw for name, raw in opened.items()}
         known = list(zip(method.parameters, method.types().parameters, strict=True))
@@ -83,10 +83,7 @@ def mistakes_in(method: MethodDefinition, codec: str, payload: bytes, first: str
             search.note(name, "nothing", search.type_of(given[name]))
         for parameter, kind in known:
             if parameter.name in given or parameter.is_required:
-                search.look(_Part(kind, given.get(parameter.name), parameter.name))
-    except Exception:
-        # The bounds, or a type of the program that fails at what comes: the mistakes found so far are told.
-        return search.found
+                search.look(ValuePart(kind, given.get(parameter.name), parameter.name))
     return search.found
 
 
@@ -113,9 +110,13 @@ class _Reader:
         """Return the name of the type of a value, as msgspec calls it."""
         try:
             self._nothing(raw)
-        except msgspec.ValidationError as error:
-            named = _EXPECTED.fullmatch(str(error).lower())
-            got = "float" if named is None else named["got"].strip("`")
+        except msgspec.MsgspecError as error:
+            named = _GOT.search(str(error))
+            if named is None:
+                # A number out of range; or no value at all.
+                got = "float" if isinstance(error, msgspec.ValidationError) else "another value"
+            else:
+                got = named[1]
             # Of JSON it reads a long integer as a float.
             return "int" if got == "float" and bytes(raw).strip(b" \t\r\n-").isdigit() else got
         return "null"
@@ -128,31 +129,41 @@ class _Search:
         self.found: list[dict[str, str]] = []
         self._reader = reader
         self._values = _MOST_VALUES
-        self._bytes = 2 * len(payload) + _MORE_BYTES
+        self._bytes = _MOST_PASSES * len(payload) + _MORE_BYTES
         self._decodable = _DECODED_BYTES if len(payload) > _DECODED_BYTES else self._bytes
         self._first_path, _, self._first_text = first.partition(": ")
 
-    def look(self, part: _Part) -> None:
+    def look(self, part: ValuePart) -> None:
         """Note the mistakes in a part of the payload."""
         if part.raw is None:
             self.note(part.path, type_text(part.kind), "nothing")
             return
-        self._count(0, len(part.raw) // 2)
-        self._decodable -= len(part.raw)
-        if self._decodable < 0:
-            if self._first_path.startswith(part.path):
+        if len(part.raw) > self._decodable:
+            below = (f"{part.path}.", f"{part.path}[")
+            if self._first_path == part.path or self._first_path.startswith(below):
                 self._note_text(self._first_path, self._first_text)
             return
+        self._count(0, len(part.raw) // 2)
+        self._decodable -= len(part.raw)
         try:
             self._reader.decode(part.kind, part.raw)
         except _FAILURES as error:
-            before = len(self.found)
-            try:
-                for inner in _Parts(self, part).of(part.kind):
+            self._look_into(part, error)
+        except Exception:
+            # A type of the program fails at what comes, which is no mistake of the caller.
+            return
+
+    def _look_into(self, part: ValuePart, error: Exception) -> None:
+        """Note the mistakes in the parts of a refused part; its own error if none of them has one."""
+        before = len(self.found)
+        try:
+            # A map whose keys are no UTF-8 has no parts.
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                for inner in parts_of(self, part):
                     self.look(inner)
-            finally:
-                if len(self.found) == before:
-                    self._note_error(part, error)
+        finally:
+            if len(self.found) == before:
+                self._note_error(part, error)
 
     def note(self, path: str, expected: str, got: str) -> None:
         self.found.append({"path": path[:_LONGEST], "expected": expected[:_LONGEST], "got": got})
@@ -182,10 +193,11 @@ class _Search:
         if self._values < 0 or self._bytes < 0:
             raise _EnoughError
 
-    def _note_error(self, part: _Part, error: Exception) -> None:
+    def _note_error(self, part: ValuePart, error: Exception) -> None:
         """Note the error of a decoder for a part that has no smaller wrong part."""
         assert part.raw is not None
         path, _, text = described_error(error, part.path, ()).partition(": ")
+        text = text if is_of_decoder(error) else ""
         told = _told_in(error)
         if told:
             self._note_told(path.removesuffix(told[0].place), told)
@@ -198,11 +210,12 @@ class _Search:
         """Note a mistake by a text of msgspec; other texts may hold the value."""
         named, said = _NAMED.fullmatch(text), _EXPECTED.fullmatch(text)
         if named is not None:
-            path = f"{path}.{named['name'].strip('`')}"
+            path = f"{path}.{named['name']}"
             is_missing = named["missing"] == "missing required"
             expected, got = ("a value", "nothing") if is_missing else ("nothing", "a value")
         elif said is not None:
-            expected, got = said["expected"].replace("`", ""), got or (said["got"] or "").strip("`")
+            expected = said["expected"].replace("`", "")
+            got = got or (said["got"] or "").replace("None", "null")
         self.note(path, expected, got or "another value")
 
     def _note_told(self, path: str, mistakes: Sequence[Mistake]) -> None:
@@ -214,73 +227,8 @@ class _Search:
             self.note(path + place, " or ".join(dict.fromkeys(forms)), got)
 
 
-def _named(kind: Any) -> Any:
-    """Return the type behind a name or metadata; any other type itself."""
-    if isinstance(kind, NewType):
-        return kind.__supertype__
-    return get_args(kind)[0] if get_origin(kind) is Annotated else unaliased(kind)
-
-
 def _told_in(error: BaseException | None) -> Sequence[Mistake]:
     """Return the mistakes that a class which validates by itself has found; empty if another one has refused."""
     while error is not None and not isinstance(error, MistakesError):
         error = error.__cause__
     return () if error is None else error.mistakes
-
-
-class _Parts:
-    """The parts of a value that are looked at by themselves."""
-
-    def __init__(self, search: _Search, part: _Part) -> None:
-        assert part.raw is not None
-        self._search = search
-        self._raw = part.raw
-        self._path = part.path
-        self._type = search.type_of(part.raw)
-
-    def of(self, kind: Any) -> Iterator[_Part]:
-        """Yield the parts of the value as one of a type; none if the value has another form."""
-        while (named := _named(kind)) is not kind:
-            kind = named
-        origin, arguments = get_origin(kind) or kind, get_args(kind)
-        if origin in {Union, types.UnionType}:
-            fitting = [one for one in arguments if self._has_form_of(one)]
-            # Of several the value does not tell which one was meant.
-            yield from self.of(fitting[0]) if len(fitting) == 1 else ()
-        elif origin in MAPS and self._type == "object" and arguments:
-            for item in self._search.map(self._raw).values():
-                # A key is data, too.
-                yield _Part(arguments[1], item, f"{self._path}[...]")
-        elif origin in ROWS and self._type == "array" and arguments:
-            yield from self._items(origin, arguments)
-        elif isinstance(origin, type) and find(origin) is None:
-            yield from self._fields(payload_class(origin), arguments)
-
-    def _has_form_of(self, kind: Any) -> bool:
-        form = get_origin(kind) or kind
-        if form in MAPS or form in ROWS:
-            return self._type == ("object" if form in MAPS else "array")
-        return (
-            isinstance(form, type) and self._type in {"object", "array"} and bool(payload_class(form).fields)
-        )
-
-    def _items(self, origin: Any, arguments: tuple[Any, ...]) -> Iterator[_Part]:
-        items = self._search.row(self._raw)
-        if origin is tuple and Ellipsis not in arguments:
-            kinds: tuple[Any, ...] = arguments if len(items) == len(arguments) else ()
-        else:
-            kinds = arguments[:1] * len(items)
-        for at, (kind, item) in enumerate(zip(kinds, items, strict=False)):
-            yield _Part(kind, item, f"{self._path}[{at}]")
-
-    def _fields(self, known: PayloadClass, arguments: tuple[Any, ...]) -> Iterator[_Part]:
-        if known.kind not in {"struct", "dataclass", "typed_dict"} or self._type != "object":
-            return
-        given = self._search.map(self._raw)
-        variables = dict(zip(getattr(known.cls, "__parameters__", ()), arguments, strict=False))
-        for field in known.fields:
-            if field.wire_name in given or field.is_required:
-                kind = substitute(field.annotation, variables)
-                if get_origin(kind) in _OF_TYPED_DICTS:
-                    kind = get_args(kind)[0]
-                yield _Part(kind, given.get(field.wire_name), f"{self._path}.{field.wire_name}")
