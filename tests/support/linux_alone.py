@@ -1,4 +1,4 @@
-"""What Linux alone has of the systems that fastrpc is compiled for: in sources, in CONTRIBUTING.md and in tests."""
+"""Names that Linux alone has, of the systems that fastrpc is compiled for: in sources, CONTRIBUTING.md and tests."""
 
 import ast
 import ctypes

@@ -10,13 +10,13 @@ from urllib.parse import quote, unquote
 from fastrpc.hosting.application_answers import EngineAnswer
 from fastrpc.hosting.application_transport import ExchangeTransport, Surroundings
 
-__all__ = ["OF_BODY", "answer_request", "opened_transport", "request_head"]
+__all__ = ["FIELDS_OF_BODY", "answer_request", "opened_transport", "request_head"]
 
 #: Fields about the connection of the server around, and those that its own events replace.
 _OF_CONNECTION: Final = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-OF_BODY: Final = _OF_CONNECTION | {b"content-length", b"expect"}
+FIELDS_OF_BODY: Final = _OF_CONNECTION | {b"content-length", b"expect"}
 
 #: Of a length that the engine takes.
 _DIGITS: Final = 18
@@ -188,7 +188,7 @@ class _Body:
             self._transport.push(self._chunked_head())
             return await self._pass_on_chunks(part, True)
         length = [(b"content-length", b"%d" % len(part))] if part else []
-        await self._transport.feed(self._head(OF_BODY, *length) + part)
+        await self._transport.feed(self._head(FIELDS_OF_BODY, *length) + part)
         return True
 
     async def _pass_on_chunks(self, part: bytes | None, has_more: bool) -> bool:
@@ -203,7 +203,7 @@ class _Body:
         return False
 
     def _chunked_head(self) -> bytes:
-        return self._head(OF_BODY, (b"transfer-encoding", b"chunked"))
+        return self._head(FIELDS_OF_BODY, (b"transfer-encoding", b"chunked"))
 
     def _head(self, left_out: frozenset[bytes], *more: tuple[bytes, bytes]) -> bytes:
         return request_head(self._scope, self._scope["method"], left_out, more) + b"\r\n"

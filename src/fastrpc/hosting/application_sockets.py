@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from fastrpc.hosting.application_answers import EngineAnswer
-from fastrpc.hosting.application_requests import OF_BODY, opened_transport, request_head
+from fastrpc.hosting.application_requests import FIELDS_OF_BODY, opened_transport, request_head
 from fastrpc.hosting.application_transport import ExchangeTransport, Surroundings
 
 __all__ = ["answer_socket"]
@@ -33,7 +33,7 @@ _POLICY_VIOLATION: Final = 1008
 _SWITCHING_PROTOCOLS: Final = 101
 
 #: Fields of the client's handshake with the ASGI server. The engine gets another handshake, `_HANDSHAKE`.
-_OF_HANDSHAKE: Final = OF_BODY | {
+_OF_HANDSHAKE: Final = FIELDS_OF_BODY | {
     f"sec-websocket-{name}".encode() for name in ("extensions", "key", "protocol", "version")
 }
 #: Fields of the engine's answer that the ASGI server writes itself.

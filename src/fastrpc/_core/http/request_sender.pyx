@@ -20,7 +20,7 @@ from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
-# Of a body that is taken in parts, or is an application's: a short one comes whole.
+# Bodies taken in parts, and those of applications, have no limit; those of at most SMALL_BODY come whole.
 cdef int64_t ENDLESS = <int64_t>1 << 62
 
 
