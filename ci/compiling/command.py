@@ -37,10 +37,9 @@ class BuildCore(build_ext):
         folder = Path("build", self.profile)
         directives = {**DIRECTIVES, **PROFILES[self.profile].directives}
         tools = describe_tools(self.compiler.compiler_so, self.compiler.linker_so, directives)
-        is_gcc = "Free Software Foundation" in str(tools["compiler"])
-        if is_gcc:
-            for each in self.extensions:
-                each.extra_compile_args += fruitless_arguments(each)
+        self._is_gcc = "Free Software Foundation" in str(tools["compiler"])
+        for each in self.extensions:
+            each.extra_compile_args += fruitless_arguments(each) if self._is_gcc else []
         record = Record(folder / "built.json")
         self._translator = Translator(directives, folder / "cython", str(SOURCES))
         self._cache = ModuleCache(cache_folder() if PROFILES[self.profile].is_shared else None)
@@ -57,10 +56,7 @@ class BuildCore(build_ext):
         # Before anything is written: a full disk would refuse that in words of its own.
         check_disk(Path("build"), len(rest))
         folder.mkdir(parents=True, exist_ok=True)
-        includes = [f"-I{path}" for path in self.compiler.include_dirs]
-        self._headers = PrecompiledHeaders([*self.compiler.compiler_so, *includes], folder / "headers")
-        if is_gcc:
-            self._headers.prepare(rest)
+        self._headers = self._headers_for(rest, folder / "headers")
         log = folder / "build.log"
         try:
             with output_into(log) as stream:
@@ -68,13 +64,20 @@ class BuildCore(build_ext):
                     record.add(self._target(done), keys[done.name][0])
                     self._cache.keep(keys[done.name][1], self._target(done))
         except WorkFailedError as error:
-            raise SystemExit(
-                f"{log.read_text(encoding='utf-8', errors='replace')}\nbuilding {error.args[0].name} failed"
-            ) from None
+            text = log.read_text(encoding="utf-8", errors="replace")
+            raise SystemExit(f"{text}\nbuilding {error.args[0].name} failed") from None
         finally:
             record.save()
         self._cache.prune()
         tell_warnings(log)
+
+    def _headers_for(self, extensions: list[Extension], folder: Path) -> PrecompiledHeaders:
+        """Begin to make headers for modules, where the compiler can."""
+        includes = [f"-I{path}" for path in self.compiler.include_dirs]
+        headers = PrecompiledHeaders([*self.compiler.compiler_so, *includes], folder)
+        if self._is_gcc:
+            headers.prepare(extensions)
+        return headers
 
     def _keys(self, extension: Extension, tools: dict[str, object]) -> tuple[str, str]:
         """Return the keys of a module: for its folder with what it cimports, for the cache with all declarations."""
