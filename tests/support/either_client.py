@@ -91,7 +91,7 @@ async def in_own_thread(function: Callable[..., Any], *args: Any, **kwargs: Any)
     """Call a function in a thread of its own.
 
     The pool of `asyncio.to_thread` counts a thread as idle twice where one takes the next task just after it found
-    none (CPython 3.12 to 3.15); a later task then waits for those before it, though no thread is too many.
+    none (CPython 3.13 to 3.15); a later task then waits for those before it, though no thread is too many.
     """
     context = contextvars.copy_context()
     thread = ThreadPoolExecutor(1)
