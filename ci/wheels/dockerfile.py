@@ -1,4 +1,4 @@
-"""What a Dockerfile says."""
+"""The instructions of a Dockerfile."""
 
 from pathlib import Path
 

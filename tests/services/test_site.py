@@ -154,7 +154,7 @@ def test_a_broken_link_is_a_failure(tmp_path: Path) -> None:
 
 
 class Fetched(HTMLParser):
-    """What a page makes a browser fetch, by its markup alone."""
+    """The files that a browser fetches for a page, by its markup alone."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
