@@ -5,23 +5,31 @@ a flood that costs several times as much as to accept and close, and the loop ac
 """
 
 import asyncio
-import contextlib
 import errno
+import os
 import socket
 import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["MOST_AT_ONCE", "JudgedServer", "accept_judged", "admitted"]
+__all__ = ["MOST_AT_ONCE", "REST_SECONDS", "JudgedServer", "accept_judged", "admitted"]
 
 #: Connections accepted in one turn of the loop; others run between.
 MOST_AT_ONCE: Final = 32
 
-#: Seconds without accepting after the system had no descriptor or memory for a connection, as asyncio waits.
+#: Seconds without accepting after an error that lasts, as asyncio waits for descriptors and memory.
 PAUSE_SECONDS: Final = 1.0
 
-#: The system has no descriptor or no memory for a connection.
-_SCARCE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+#: Seconds without accepting once none waits and some were refused. A flood then costs a turn of the loop for all that
+#: came meanwhile, and one attempt that finds none; otherwise both for almost each of its connections.
+REST_SECONDS: Final = 0.001
+
+#: The next attempt to accept fails as well: the system has no descriptor or memory, or the socket does not listen. All
+#: other errors are those of one connection (accept(2)).
+_LASTING: Final = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
+    *(errno.EBADF, errno.EINVAL, errno.ENOTSOCK),
+}
 
 #: On, with 0 seconds: the peer is told by a reset, and no state of the connection is left here.
 _LINGER: Final = struct.pack("ii", 1, 0)
@@ -39,33 +47,49 @@ def admitted(connection: socket.socket, admits: Callable[[Any], bool]) -> bool:
     except OSError:
         connection.close()
         raise
-    _close_at_once(connection)
+    _reset(connection)
     return False
 
 
 def accept_judged(bound: socket.socket, admits: Callable[[Any], bool] | None) -> socket.socket | None:
-    """Accept a connection that waits; return None if its peer has left or is refused.
+    """Accept a connection that waits; return None if it is refused, or was lost meanwhile.
 
     Raises:
         BlockingIOError: none waits.
-        OSError: the system has no descriptor or memory for it.
+        OSError: the next attempt would fail as well.
     """
     try:
-        connection, peer_name = bound.accept()
-    except ConnectionError:
+        # `accept` makes an object at once; that costs as much as all else here for a connection that is refused.
+        descriptor, peer_name = bound._accept()  # type: ignore[attr-defined]
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno in _LASTING:
+            raise
         return None
-    if admits is not None and not admits(peer_name):
-        _close_at_once(connection)
+    try:
+        is_admitted = admits is None or admits(peer_name)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not is_admitted:
+        # Its options and its end are all that it needs: the family, whichever it is, has no part in either.
+        _reset(socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor))
         return None
+    connection = socket.socket(bound.family, bound.type, bound.proto, descriptor)
     connection.setblocking(False)
     return connection
 
 
-def _close_at_once(connection: socket.socket) -> None:
+def _reset(connection: socket.SocketType) -> None:
     """Close a connection without waiting for its peer."""
-    # Some systems set nothing on a connection that its peer has reset.
-    with connection, contextlib.suppress(OSError):
+    try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+    except OSError:
+        # Some systems set nothing on a connection that its peer has reset.
+        pass
+    finally:
+        connection.close()
 
 
 class JudgedServer:
@@ -86,7 +110,9 @@ class JudgedServer:
         self._admits = admits
         self._serve = serve
         self._loop = asyncio.get_running_loop()
-        self._pause: asyncio.TimerHandle | None = None
+        # Whether some were refused or lost since none waited.
+        self._has_refused = False
+        self._resumes: asyncio.TimerHandle | None = None
 
     def start(self, backlog: int) -> None:
         """Listen, and accept from now on."""
@@ -96,33 +122,37 @@ class JudgedServer:
 
     def close(self) -> None:
         """Stop accepting; open connections stay."""
-        if self._pause is not None:
-            self._pause.cancel()
+        if self._resumes is not None:
+            self._resumes.cancel()
         self._loop.remove_reader(self._bound.fileno())
         self._bound.close()
 
     def _resume(self) -> None:
-        self._pause = None
+        self._resumes = None
         self._loop.add_reader(self._bound.fileno(), self._accept)
 
     def _accept(self) -> None:
         for _ in range(MOST_AT_ONCE):
             try:
                 connection = accept_judged(self._bound, self._admits)
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
+                if self._has_refused:
+                    self._has_refused = False
+                    self._pause(REST_SECONDS)
                 return
             except OSError as error:
-                if error.errno not in _SCARCE:
-                    # An error of one connection on the network: the next one may be well.
-                    continue
-                self._wait(error)
+                # Those that wait would fail again at once.
+                self._pause(PAUSE_SECONDS)
+                text = "a connection could not be accepted"
+                context = {"message": text, "exception": error, "socket": self._bound}
+                self._loop.call_exception_handler(context)
                 return
-            if connection is not None:
+            if connection is None:
+                self._has_refused = True
+            else:
                 self._serve(connection)
 
-    def _wait(self, error: OSError) -> None:
-        """Accept nothing for a moment: connections that wait would fail again at once."""
+    def _pause(self, seconds: float) -> None:
+        """Accept nothing for so long."""
         self._loop.remove_reader(self._bound.fileno())
-        self._pause = self._loop.call_later(PAUSE_SECONDS, self._resume)
-        context = {"message": "a connection could not be accepted", "exception": error, "socket": self._bound}
-        self._loop.call_exception_handler(context)
+        self._resumes = self._loop.call_later(seconds, self._resume)

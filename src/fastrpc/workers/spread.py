@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from fastrpc.transports.base import BACKLOG
-from fastrpc.transports.edge import MOST_AT_ONCE, accept_judged
+from fastrpc.transports.edge import MOST_AT_ONCE, REST_SECONDS, accept_judged
 from fastrpc.workers.acceptor import Acceptor, ListeningSocket
 from fastrpc.workers.worker_channel import MOVE
 from fastrpc.workers.worker_record import WorkerRecord
@@ -64,6 +64,8 @@ class Spread:
         self._workers = workers
         self._clock = clock
         self._admits = admits
+        # Whether some were refused or lost since none waited.
+        self._has_refused = False
         self._turn = 0
         #: When to accept again, after a pause.
         self.resume_at: float | None = None
@@ -78,7 +80,7 @@ class Spread:
         """Accept connections from now on."""
         self.resume_at = None
         for listening_socket in self._acceptor.listening_sockets:
-            take = partial(self._take_several, listening_socket, MOST_AT_ONCE)
+            take = partial(self._take_up_to, listening_socket, MOST_AT_ONCE)
             self._selector.register(listening_socket, selectors.EVENT_READ, take)
 
     def stop(self) -> None:
@@ -91,7 +93,7 @@ class Spread:
     def take_last(self) -> None:
         """Take the connections that wait, before the sockets close: the system would reset them."""
         for listening_socket in self._acceptor.listening_sockets:
-            self._take_several(listening_socket, BACKLOG)
+            self._take_up_to(listening_socket, BACKLOG)
 
     def worker_started(self) -> None:
         """Let connections move to a new worker."""
@@ -120,7 +122,7 @@ class Spread:
         if self.resume_at is not None and self._clock() >= self.resume_at:
             self.accept()
 
-    def _take_several(self, listening_socket: ListeningSocket, most: int) -> None:
+    def _take_up_to(self, listening_socket: ListeningSocket, most: int) -> None:
         for _ in range(most):
             if not self.take(listening_socket):
                 return
@@ -129,18 +131,22 @@ class Spread:
         """Take a waiting connection; return whether others may be taken: there was one, and it was not left over."""
         try:
             connection = accept_judged(listening_socket.socket, self._admits)
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
+            if self._has_refused:
+                self._has_refused = False
+                self._pause(REST_SECONDS)
             return False
         except OSError as error:
             self._tell_failure(error)
-            self._pause()
+            self._pause(PAUSE_SECONDS)
             return False
         if connection is None:
+            self._has_refused = True
             return True
         with connection:
             if self._hand_over(listening_socket.index, connection):
                 return True
-        self._pause()
+        self._pause(PAUSE_SECONDS)
         return False
 
     def _hand_over(self, index: int, connection: socket.socket) -> bool:
@@ -160,6 +166,6 @@ class Spread:
             logger.error(text, extra={"event": "accept_failed", "count": self._failures})
             self._failures, self._told_at = 0, self._clock()
 
-    def _pause(self) -> None:
+    def _pause(self, seconds: float) -> None:
         self.stop()
-        self.resume_at = self._clock() + PAUSE_SECONDS
+        self.resume_at = self._clock() + seconds

@@ -13,6 +13,7 @@ import pytest
 
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
+from fastrpc.transports.edge import REST_SECONDS
 from fastrpc.workers.acceptor import Acceptor
 from fastrpc.workers.spread import PAUSE_SECONDS, Spread
 from tests.support.forking import in_child
@@ -105,6 +106,64 @@ def test_refused_connections_reach_no_worker_and_hold_up_no_other() -> None:
             one.setblocking(False)
             with pytest.raises(ConnectionResetError if number % 10 else BlockingIOError):
                 one.recv(1)
+
+
+def test_a_rest_follows_the_last_of_refused_connections_alone() -> None:
+    now = 0.0
+    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
+    acceptor.listen()
+    (listening,) = acceptor.listening_sockets
+    place = listening.socket.getsockname()
+    with contextlib.ExitStack() as ends, selectors.DefaultSelector() as selector:
+        worker: Any = Worker(ends)
+        ends.callback(acceptor.close)
+        sources = ["127.0.0.2", "127.0.0.1", "127.0.0.1"]
+        spread = Spread(
+            acceptor, selector, lambda: [worker], lambda: now, lambda peer: peer[0] == "127.0.0.1"
+        )
+        spread.accept()
+        rests = []
+        for source in sources:
+            ends.enter_context(socket.create_connection(place, source_address=(source, 0)))
+            for key, _ in selector.select(0):
+                key.data()
+            rests.append(spread.resume_at)
+            now += REST_SECONDS
+            spread.resume()
+            assert len(selector.get_map()) == 1
+        assert rests == [REST_SECONDS, None, None]
+        assert len(worker.ports) == 2
+
+
+class LosingSocket(socket.socket):
+    """A listening socket each of whose connections follows one that the network has lost."""
+
+    _loses = False
+
+    def _accept(self) -> tuple[int, Any]:
+        self._loses = not self._loses
+        if self._loses:
+            raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
+        return super()._accept()
+
+
+def test_connections_that_the_network_loses_hold_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
+    acceptor.listen()
+    (listening,) = acceptor.listening_sockets
+    listening.socket = LosingSocket(fileno=listening.socket.detach())
+    with contextlib.ExitStack() as ends, selectors.DefaultSelector() as selector:
+        worker: Any = Worker(ends)
+        ends.callback(acceptor.close)
+        place = listening.socket.getsockname()
+        ports = [ends.enter_context(socket.create_connection(place)).getsockname()[1] for _ in range(3)]
+        spread = Spread(acceptor, selector, lambda: [worker], float)
+        spread.accept()
+        ((key, _),) = selector.select(0)
+        key.data()
+        assert spread.resume_at in {None, REST_SECONDS}
+    assert worker.ports == ports
+    assert caplog.records == []
 
 
 def test_the_last_connections_are_taken_behind_refused_ones() -> None:
