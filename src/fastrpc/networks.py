@@ -61,6 +61,6 @@ class ProxyNetworks:
     def __init__(self, texts: Iterable[str]) -> None:
         self._networks = Networks(texts)
 
-    def have(self, peer_name: Any) -> bool:
+    def contains(self, peer_name: Any) -> bool:
         """Return whether a peer is in one of them, as sockets name it; those of Unix sockets are not."""
         return isinstance(peer_name, tuple) and self._networks.longest(packed_address(peer_name[0])) >= 0

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastrpc.endpoint import Address
 
-__all__ = ["Life", "Minutely", "log_listening", "refused_at_edges", "warn_of_collectors"]
+__all__ = ["Life", "MinuteLog", "log_listening", "refused_at_edges", "warn_of_collectors"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -32,18 +32,19 @@ def log_listening(address: Address, workers: int = 1) -> None:
     logger.info("listening at %s%s", address, suffix, extra={"event": "listening", "address": str(address)})
 
 
-class Minutely:
+class MinuteLog:
     """Tell the first of many events at once, further ones as a count once a minute; needs no loop.
 
     Args:
-        tell: logs the number of events and the last of them.
+        tell: logs the number of events, and peer and reason of the last of them.
     """
 
     def __init__(self, tell: Callable[[int, str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._clock = clock
         self._count = 0
-        self._last = ""
+        # Its text is made once it is told: a flood has tens of thousands a second.
+        self._last: tuple[Any, str] = ("", "")
         self._told_at = float("-inf")
 
     @property
@@ -51,15 +52,15 @@ class Minutely:
         """When to call `tell_due`; None if all is told."""
         return self._told_at + STRANGER_SECONDS if self._count else None
 
-    def note(self, event: str) -> None:
+    def note(self, peer: Any, reason: str) -> None:
         """Note an event."""
         self._count += 1
-        self._last = event
+        self._last = peer, reason
         self.tell_due()
 
     def tell_due(self) -> None:
         """Tell the events counted so far, if a minute has passed."""
-        if self.due is not None and self._clock() >= self.due:
+        if self._count and self._clock() >= self._told_at + STRANGER_SECONDS:
             self.close()
 
     def close(self) -> None:
@@ -67,17 +68,18 @@ class Minutely:
         if self._count:
             count, self._count = self._count, 0
             self._told_at = self._clock()
-            self._tell(count, self._last)
+            peer, reason = self._last
+            self._tell(count, f"{peer}: {reason}")
 
 
-class _MinutelyOnLoop(Minutely):
+class LoopMinuteLog(MinuteLog):
     """The same with a timer of the running loop."""
 
     _timer: asyncio.TimerHandle | None = None
 
-    def note(self, event: str) -> None:
-        super().note(event)
-        if self.due is not None and self._timer is None:
+    def note(self, peer: Any, reason: str) -> None:
+        super().note(peer, reason)
+        if self._timer is None and self.due is not None:
             left = max(0.0, self.due - self._clock())
             self._timer = asyncio.get_running_loop().call_later(left, self.close)
 
@@ -97,8 +99,8 @@ class Life:
         #: Whether calls were cut off, as they did not end in time.
         self.has_cut_off = False
         self._drain_began = 0.0
-        self._strangers = _MinutelyOnLoop(_tell_strangers)
-        self._refused = _MinutelyOnLoop(_tell_refused)
+        self._strangers = LoopMinuteLog(_tell_strangers)
+        self._refused = LoopMinuteLog(_tell_refused)
         # Connections that TLS refused: the begin of the count, the number logged, the number not logged.
         self._tls_minute = float("-inf")
         self._tls_told = self._tls_untold = 0
@@ -132,11 +134,11 @@ class Life:
 
     def stranger(self, peer: Any, reason: str) -> None:
         """Log a connection that speaks no known protocol, at most once a minute."""
-        self._strangers.note(f"{peer}: {reason}")
+        self._strangers.note(peer, reason)
 
     def refused_at_edge(self, host: str, reason: str) -> None:
         """Log a connection, or a request of a proxy's client, whose address is refused, at most once a minute."""
-        self._refused.note(_refusal(host, reason))
+        self._refused.note(host, reason)
 
     def refused_tls(self, peer: Any, error: BaseException) -> None:
         """Log a connection that TLS refused: the first sixty in a minute each, further ones as a count."""
@@ -168,14 +170,9 @@ def _tell_strangers(count: int, last: str) -> None:
     logger.info(text, count, last, extra={"event": "strangers", "count": count})
 
 
-def refused_at_edges(clock: Callable[[], float]) -> tuple[Minutely, Callable[[str, str], None]]:
-    """Return the records of refused addresses for a process without a loop, and the function that notes one."""
-    records = Minutely(_tell_refused, clock)
-    return records, lambda host, reason: records.note(_refusal(host, reason))
-
-
-def _refusal(host: str, reason: str) -> str:
-    return f"{host}: {reason}"
+def refused_at_edges(clock: Callable[[], float]) -> MinuteLog:
+    """Return the records of refused addresses, for a process without a loop."""
+    return MinuteLog(_tell_refused, clock)
 
 
 def _tell_refused(count: int, last: str) -> None:

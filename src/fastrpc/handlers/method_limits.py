@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from fastrpc._core.limiting.limiters import AdaptiveLimit, ConcurrencyLimiter, RateLimiter
 from fastrpc._core.server.guards import BoundLimit
@@ -19,16 +19,22 @@ from fastrpc.limits import (
 from fastrpc.patterns import method_patterns
 
 __all__ = [
+    "EDGE_REASONS",
+    "EdgeReason",
     "Limiter",
     "MethodLimits",
     "check_patterns",
-    "judge_connections",
     "limiter_for",
+    "limits_connections",
     "rate_limiter_for",
     "shared_limiters",
 ]
 
 Limiter: TypeAlias = RateLimiter | ConcurrencyLimiter
+
+#: The reasons for which `Addresses` and `ConnectionRate` refuse, by the names under which refusals are counted.
+EdgeReason: TypeAlias = Literal["address", "connection_rate"]
+EDGE_REASONS: Final[tuple[EdgeReason, ...]] = get_args(EdgeReason)
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -48,7 +54,7 @@ def rate_limiter_for(limit: RateLimit | ConnectionRate) -> RateLimiter:
     return RateLimiter(limit.rate, limit.burst if isinstance(limit, RateLimit) else limit.tokens)
 
 
-def judge_connections(limits: Sequence[Limit]) -> bool:
+def limits_connections(limits: Sequence[Limit]) -> bool:
     """Return whether some of these limits are of connections."""
     return any(isinstance(limit, Addresses | ConnectionRate) for limit in limits)
 

@@ -95,7 +95,7 @@ class Sum:
             ]
 
     def add_refused(self, counts: Values) -> None:
-        """Add refusals, by reason, of a process that counts nothing else."""
+        """Add refusals, by reason, of the supervisor, which counts them on the scoreboard."""
         refused = self._reasons["refused"]
         for reason, count in counts.items():
             refused[reason] = refused.get(reason, 0) + count

@@ -15,7 +15,7 @@ from fastrpc.config.delays import silence_seconds
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, Endpoint, is_local
 from fastrpc.errors import ConfigError
-from fastrpc.handlers.method_limits import judge_connections
+from fastrpc.handlers.method_limits import limits_connections
 from fastrpc.handlers.services import ServiceTable
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
@@ -60,8 +60,8 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
-        #: Whether connections that another process accepted are judged here, not there.
-        self.judges_taken = True
+        # Whether the process that accepts the connections of `take` judges them.
+        self._are_judged = False
         # Judges the addresses of peers; None: all pass.
         self._edges: Edges | None = None
         # Finds the clients of proxies that speak HTTP; None: none are trusted.
@@ -85,7 +85,7 @@ class Accepting:
         # They may grow.
         self._services = served.definitions
         self.openings = Openings(served.gate, self._config.admission.handshakes)
-        if judge_connections(served.limits):
+        if limits_connections(served.limits):
             # Imported on first use: most servers take every address.
             from fastrpc.server.edges import edges_of
 
@@ -153,17 +153,21 @@ class Accepting:
             tls=self._config.tls,
             agreed=self._encryption.agreed,
             wrap=None if self._proxies is None else partial(self._proxies.wrap, address=address),
-            admits=None if self._edges is None else self._edges.accepts,
+            admits=None if self._edges is None else self._edges.admits_connection,
         )
         with ShownAtProgram():
             return await transport_for(address).listen(address, self.session_maker(address), options)
 
-    def prepare(self, addresses: Sequence[Address]) -> None:
+    def prepare(self, addresses: Sequence[Address], *, are_judged: bool = False) -> None:
         """Prepare for connections that another process accepts at these addresses.
+
+        Args:
+            are_judged: whether that process refuses addresses; otherwise they are refused here.
 
         Raises:
             ConfigError: a certificate file cannot be used.
         """
+        self._are_judged = are_judged
         self._encryption.prepare(addresses)
 
     def reload(self) -> None:
@@ -176,7 +180,8 @@ class Accepting:
         Raises:
             OSError: the connection is already lost.
         """
-        if self.judges_taken and self._edges is not None and not admitted(connection, self._edges.accepts):
+        edges = None if self._are_judged else self._edges
+        if edges is not None and not admitted(connection, edges.admits_connection):
             return
         connection.setblocking(False)
         loop = asyncio.get_running_loop()

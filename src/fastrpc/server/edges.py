@@ -12,17 +12,21 @@ Those of the workers judge addresses that headers name, and requests.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.limiting.limiters import RateLimiter
 from fastrpc.config import ServerConfig
-from fastrpc.handlers.method_limits import rate_limiter_for
+from fastrpc.handlers.method_limits import EdgeReason, rate_limiter_for
 from fastrpc.limits import Addresses, ConnectionRate, Limit
 from fastrpc.networks import Networks, ProxyNetworks, network_name, packed_address
 from fastrpc.peers.peer import Peer
 
 __all__ = ["Edges", "edges_of"]
+
+#: Addresses whose place in the lists is kept: those of a flood come again and again.
+MOST_KNOWN: Final = 1_024
 
 
 def edges_of(
@@ -30,7 +34,7 @@ def edges_of(
     shared: Sequence[RateLimiter | None],
     config: ServerConfig,
     note_refused: Callable[[str, str], None],
-    count: Callable[[str], None] = count_refusal,
+    count: Callable[[EdgeReason], None] = count_refusal,
 ) -> "Edges":
     """Return the edge of a server; the arguments are those of `Edges`."""
     trusts = None
@@ -62,15 +66,17 @@ class Edges:
         *,
         trusts: Callable[[str], bool] | None = None,
         proxies: Sequence[str] = (),
-        count: Callable[[str], None] = count_refusal,
+        count: Callable[[EdgeReason], None] = count_refusal,
     ) -> None:
         self._lists = [
             (bool(limit.allow), Networks(limit.allow), Networks(limit.deny))
             for limit in limits
             if isinstance(limit, Addresses)
         ]
+        # The lists never change.
+        self._name_if_allowed = lru_cache(MOST_KNOWN)(self._found_name)
         self._rates = [
-            (limit, counter or rate_limiter_for(limit))
+            (limit.per == "address", counter or rate_limiter_for(limit), _over(limit))
             for limit, counter in zip(limits, shared, strict=True)
             if isinstance(limit, ConnectionRate)
         ]
@@ -79,11 +85,13 @@ class Edges:
         self._proxies = ProxyNetworks(proxies) if proxies else None
         self._count = count
 
-    def accepts(self, peer_name: Any) -> bool:
+    def admits_connection(self, peer_name: Any) -> bool:
         """Return whether an accepted connection is served; a proxy is judged by the peer that its header names."""
-        return (self._proxies is not None and self._proxies.have(peer_name)) or self.admits(peer_name)
+        return (self._proxies is not None and self._proxies.contains(peer_name)) or self.admits_peer(
+            peer_name
+        )
 
-    def admits(self, peer_name: Any) -> bool:
+    def admits_peer(self, peer_name: Any) -> bool:
         """Return whether a peer may be served, as sockets name it."""
         return not isinstance(peer_name, tuple) or self._judge(peer_name[0]) is None
 
@@ -102,29 +110,40 @@ class Edges:
     def _judge(self, host: str) -> tuple[int, str] | None:
         if self._trusts is not None and self._trusts(host):
             return None
+        name = self._name_if_allowed(host)
+        if name is None:
+            self._refuse(host, "address", "it is not allowed (Addresses)")
+            return 403, "the address of the client may not call this server (Addresses)"
+        return self._take(host, name) if self._rates else None
+
+    def _found_name(self, host: str) -> bytes | None:
+        """Return the name under which rates count an address; None: a list does not allow it."""
         packed = packed_address(host)
         for is_closed, allowed, denied in self._lists:
             allows, denies = allowed.longest(packed), denied.longest(packed)
             if denies >= allows and (is_closed or denies >= 0):
-                self._refuse(host, "address", "it is not allowed (Addresses)")
-                return 403, "the address of the client may not call this server (Addresses)"
-        return self._take(host, packed)
+                return None
+        return network_name(packed)
 
-    def _take(self, host: str, packed: bytes) -> tuple[int, str] | None:
+    def _take(self, host: str, name: bytes) -> tuple[int, str] | None:
         """Count a connection on all rates, or on none if one is reached."""
         now = time.monotonic_ns()
         taken: list[RateLimiter] = []
-        for limit, counter in self._rates:
-            if not counter.try_take(network_name(packed) if limit.per == "address" else b"", now):
+        for is_per_address, counter, over in self._rates:
+            if not counter.try_take(name if is_per_address else b"", now):
                 taken.append(counter)
                 continue
             for earlier in taken:
                 earlier.return_token()
-            over = f"over the rate of {limit.rate:g} connections/s per {limit.per} with a burst of {limit.tokens}"
-            self._refuse(host, "connection_rate", f"{over} (ConnectionRate)")
-            return 429, f"{over} (ConnectionRate)"
+            self._refuse(host, "connection_rate", over)
+            return 429, over
         return None
 
-    def _refuse(self, host: str, reason: str, text: str) -> None:
+    def _refuse(self, host: str, reason: EdgeReason, text: str) -> None:
         self._count(reason)
         self._note_refused(host, text)
+
+
+def _over(limit: ConnectionRate) -> str:
+    rate = f"{limit.rate:g} connections/s per {limit.per} with a burst of {limit.tokens}"
+    return f"over the rate of {rate} (ConnectionRate)"

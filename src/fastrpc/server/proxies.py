@@ -35,11 +35,11 @@ class Proxies:
 
     def trusts(self, peer_name: Any) -> bool:
         """Return whether connections from this peer begin with a header."""
-        return self._networks.have(peer_name)
+        return self._networks.contains(peer_name)
 
     def admits(self, peer_name: Any) -> bool:
         """Return whether the peer that a header names may connect."""
-        return self._edges is None or self._edges.admits(peer_name)
+        return self._edges is None or self._edges.admits_peer(peer_name)
 
     def enter(self, connection: ProxiedConnection) -> None:
         """Note that a connection waits for its header, or that some of it came."""

@@ -23,6 +23,8 @@ import time
 import zlib
 from enum import IntEnum
 
+from fastrpc.handlers.method_limits import EDGE_REASONS, EdgeReason
+
 __all__ = ["Kind", "ProcessPlace", "Role", "Scoreboard"]
 
 #: Words of a place, and their bytes.
@@ -36,9 +38,6 @@ PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
 
 #: The connections taken are in the upper half of their word, those open in the lower.
 HALF_WORD = 1 << 32
-
-#: Why the supervisor refuses connections.
-REFUSALS = ("address", "connection_rate")
 
 #: The space of one record, of some 100,000 methods. The file has holes: only written bytes take memory. Its full size
 #: counts where the system limits that of files (`ulimit -f`).
@@ -149,13 +148,14 @@ class Scoreboard:
 
     def __init__(self, places: int) -> None:
         self._file = _shared_file()
-        self._refused_at = places * WORDS
-        words = self._refused_at + len(REFUSALS)
+        # The words of the refusals.
+        self._refused_at = {reason: places * WORDS + number for number, reason in enumerate(EDGE_REASONS)}
+        words = places * WORDS + len(EDGE_REASONS)
         header = -(-words * WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         os.ftruncate(self._file, header)
         self._records_at = header
         self._map = mmap.mmap(self._file, header)
-        #: All rows. A word is stored and read whole: it is aligned.
+        #: All rows, and the refusals. A word is stored and read whole: it is aligned.
         self.words = memoryview(self._map).cast("Q")
         self.places = [ProcessPlace(self, index) for index in range(places)]
 
@@ -167,13 +167,13 @@ class Scoreboard:
         """Return a place that no process has."""
         return next(place for place in self.places if not place.process)
 
-    def count_refused(self, reason: str) -> None:
+    def count_refused(self, reason: EdgeReason) -> None:
         """Count a connection that the supervisor refused; only that one may."""
-        self.words[self._refused_at + REFUSALS.index(reason)] += 1
+        self.words[self._refused_at[reason]] += 1
 
     def refused(self) -> dict[str, int]:
         """Return how many the supervisor refused, by reason."""
-        return dict(zip(REFUSALS, self.words[self._refused_at :], strict=False))
+        return {reason: self.words[at] for reason, at in self._refused_at.items()}
 
     def write(self, index: int, kind: Kind, record: bytes) -> None:
         """Write the record of a place, and make it valid.

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fastrpc.handlers.life import Minutely, log_listening, refused_at_edges, warn_of_collectors
-from fastrpc.handlers.method_limits import judge_connections, shared_limiters
+from fastrpc.handlers.life import MinuteLog, log_listening, refused_at_edges, warn_of_collectors
+from fastrpc.handlers.method_limits import limits_connections, shared_limiters
 from fastrpc.workers.crew import LATE_SECONDS, Crew
 from fastrpc.workers.listeners import Listeners
 from fastrpc.workers.plan import ExitCode, Plan, Started
@@ -66,7 +66,7 @@ class Supervisor:
         self._listeners: Listeners
         self._crew: Crew
         self._spread: Spread
-        self._refused: Minutely
+        self._refused: MinuteLog
         self._systemd: Systemd
         self._watchdog: Watchdog
         self._rolling: Rolling
@@ -103,8 +103,10 @@ class Supervisor:
         check_files = self._listeners.services.check_certificates
         self._rolling = Rolling(crew, self._systemd, self._plan.config.timeouts, check_files)
         self._restarts = Restarts(crew)
+        self._refused = refused_at_edges(self._clock)
+        ends.callback(self._refused.close)
         self._spread = Spread(
-            self._listeners.services, crew.selector, lambda: crew.workers, self._clock, self._edge(ends)
+            self._listeners.services, crew.selector, lambda: crew.workers, self._clock, self._edge()
         )
         self._wakers = socket.socketpair()
         for waker in self._wakers:
@@ -113,17 +115,16 @@ class Supervisor:
         crew.selector.register(self._wakers[0], selectors.EVENT_READ, self._clear_waker)
         ends.callback(self._kill_all)
 
-    def _edge(self, ends: contextlib.ExitStack) -> Callable[[Any], bool] | None:
-        """Return whether a connection is served, by its peer; None: all are."""
-        self._refused, note_refused = refused_at_edges(self._clock)
-        ends.callback(self._refused.close)
-        if not judge_connections(self._plan.limits):
+    def _edge(self) -> Callable[[Any], bool] | None:
+        """Return the function that says whether a connection is served, by its peer; None: all are."""
+        if not limits_connections(self._plan.limits):
             return None
         # Imported on first use: most servers take every address.
         from fastrpc.server.edges import edges_of
 
         plan, count = self._plan, self._crew.board.count_refused
-        return edges_of(plan.limits, plan.shared_limits, plan.config, note_refused, count).accepts
+        edges = edges_of(plan.limits, plan.shared_limits, plan.config, self._refused.note, count)
+        return edges.admits_connection
 
     def _kill_all(self) -> None:
         # Those that end now are not started again.
@@ -307,11 +308,12 @@ class Supervisor:
 
     def _wait(self, until: float | None) -> None:
         """Handle a round of events, waiting until `until` at most, and all that is due."""
-        looks_at, control = self._watchdog.due if self._is_serving else None, self._listeners.control
-        paused_until = None if control is None else control.resume_at
-        instants = (
-            *(until, looks_at, self._crew.kill_due, self._spread.resume_at, paused_until, self._refused.due),
-        )
+        control = self._listeners.control
+        instants = [until, self._crew.kill_due, self._spread.resume_at, self._refused.due]
+        instants += [
+            self._watchdog.due if self._is_serving else None,
+            None if control is None else control.resume_at,
+        ]
         self._crew.wait(min((one for one in instants if one is not None), default=None))
         self._spread.resume()
         self._refused.tell_due()

@@ -111,9 +111,7 @@ class Worker:
     async def _open_listener(self, server: Server) -> list[str]:
         self._server = server
         # Not with the first connection: a worker that cannot serve must not take another one's place.
-        server._accepting.prepare(self._addresses)
-        # The supervisor has done so.
-        server._accepting.judges_taken = False
+        server._accepting.prepare(self._addresses, are_judged=True)
         for address, advertise in zip(self._addresses, self._advertised, strict=True):
             server._accepting.advertise(address, advertise)
         self._state = ServerState(self._config, server, takes_connections=True)

@@ -9,7 +9,7 @@ import pytest
 
 from fastrpc._core.base.histogram import REFUSALS
 from fastrpc.endpoint import Address
-from fastrpc.handlers.method_limits import shared_limiters
+from fastrpc.handlers.method_limits import EDGE_REASONS, shared_limiters
 from fastrpc.limits import Addresses, ConnectionRate, RateLimit
 from fastrpc.peers.peer import Peer
 from fastrpc.server.edges import Edges
@@ -31,7 +31,7 @@ class Edge(Edges):
         )
 
     def passes(self, host: str) -> bool:
-        return self.admits((host, 1, 0, 0) if ":" in host else (host, 1))
+        return self.admits_peer((host, 1, 0, 0) if ":" in host else (host, 1))
 
 
 @pytest.fixture
@@ -81,6 +81,18 @@ def test_longest_network_decides(allow: list[str], deny: list[str], host: str, p
     assert REFUSALS["address"] - before == (not passes)
 
 
+def test_each_reason_is_one_of_those_that_metrics_show() -> None:
+    assert set(EDGE_REASONS) <= set(REFUSALS)
+
+
+def test_an_address_that_comes_again_is_judged_again() -> None:
+    edge = Edge(Addresses(allow=["10.0.0.0/8"]))
+    hosts = [f"{first}.0.{number // 250}.{number % 250}" for number in range(2_000) for first in (10, 11)]
+    for _ in range(2):
+        assert [edge.passes(host) for host in hosts] == [host.startswith("10.") for host in hosts]
+    assert len(edge.told) == len(hosts)
+
+
 def test_an_address_has_to_pass_all_lists() -> None:
     edge = Edge(Addresses(allow=["10.0.0.0/8"]), RateLimit(1, 1), Addresses(deny=["10.1.0.0/16"]))
     assert [edge.passes(host) for host in ("10.0.0.1", "10.1.0.1", "11.0.0.1")] == [True, False, False]
@@ -88,7 +100,7 @@ def test_an_address_has_to_pass_all_lists() -> None:
 
 @pytest.mark.parametrize("peer_name", ["", b"\x00abstract", None, "/run/a"])
 def test_peers_without_an_ip_address_pass(peer_name: Any) -> None:
-    assert Edge(Addresses(allow=["10.0.0.0/8"]), ConnectionRate(1, burst=1)).admits(peer_name)
+    assert Edge(Addresses(allow=["10.0.0.0/8"]), ConnectionRate(1, burst=1)).admits_peer(peer_name)
 
 
 def test_each_address_has_its_rate(clock: Any) -> None:
@@ -165,6 +177,10 @@ def test_trusted_proxies_pass_and_their_clients_are_judged() -> None:
 
 def test_a_proxy_is_accepted_and_judged_by_the_peer_that_it_names() -> None:
     edge = Edge(Addresses(allow=["11.0.0.0/8"]), proxies=("10.0.0.0/8",))
-    assert [edge.accepts((host, 1)) for host in ("10.0.0.1", "11.0.0.1", "12.0.0.1")] == [True, True, False]
-    assert edge.accepts("")
+    assert [edge.admits_connection((host, 1)) for host in ("10.0.0.1", "11.0.0.1", "12.0.0.1")] == [
+        True,
+        True,
+        False,
+    ]
+    assert edge.admits_connection("")
     assert [edge.passes(host) for host in ("10.0.0.1", "11.0.0.1")] == [False, True]

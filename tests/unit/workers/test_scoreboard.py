@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from fastrpc.handlers.method_limits import EDGE_REASONS
 from fastrpc.workers.scoreboard import PREFIX_BYTES, Kind, Role, Scoreboard
 from tests.support.forking import fork
 
@@ -119,9 +120,9 @@ def test_refusals_lie_behind_all_places(board: Scoreboard) -> None:
     for place in board.places:
         place.prepare(Role.WORKER)
         place.set_connections(2**32 - 1, 2**32 - 1)
-    assert board.refused() == {"address": 0, "connection_rate": 0}
-    for reason in ("address", "connection_rate", "address"):
+    assert board.refused() == dict.fromkeys(EDGE_REASONS, 0)
+    for reason in (*EDGE_REASONS, "address"):
         board.count_refused(reason)
-    assert board.refused() == {"address": 2, "connection_rate": 1}
+    assert board.refused() == dict.fromkeys(EDGE_REASONS, 1) | {"address": 2}
     assert all(place.connections(2**32 - 1) == 2**32 - 1 for place in board.places)
     board.close()
