@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import re
-import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,13 +15,11 @@ from fastrpc import HTTP, Client, ConfigError, Server, ServerConfig
 from fastrpc._core.base.histogram import REFUSALS
 from fastrpc.config import Limits, Timeouts
 from fastrpc.limits import Addresses, ConnectionRate
-from tests.support.admin_pages import fetch
 from tests.support.certificates import Authority
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
+from tests.support.edged import connected, is_served
 from tests.support.header_proxy import header, proxied
 from tests.support.http_talk import HttpClient, request
-from tests.support.program import command_line
-from tests.support.scrapes import samples_of
 from tests.support.served import served
 from tests.support.waiting import eventually
 
@@ -35,29 +31,6 @@ class Who:
     @fastrpc.method
     async def am_i(self) -> str:
         return str(fastrpc.current_call().peer.address.host)
-
-
-@contextlib.asynccontextmanager
-async def connected(port: int, source: str = "127.0.0.1") -> AsyncIterator[Any]:
-    """Connect from an address of this machine."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
-async def is_served(port: int, source: str = "127.0.0.1", first: bytes = b"") -> bool:
-    """Return whether a request over a new connection gets an answer."""
-    try:
-        async with connected(port, source) as (reader, writer):
-            writer.write(first + request("GET", "/"))
-            return bool(await reader.read(100))
-    except ConnectionError:
-        # Even the dial fails where the reset comes early.
-        return False
 
 
 def serving(*limits: Any, address: str = "tcp://127.0.0.1:0", **options: Any) -> Any:
@@ -290,80 +263,6 @@ async def test_accepting_goes_on_once_there_are_descriptors(monkeypatch: pytest.
     async with serving(*DENIED) as (_, port):
         assert await is_served(port)
     assert [context["message"] for context in reported] == ["a connection could not be accepted"]
-
-
-# Programs
-
-CODE = """
-import fastrpc
-
-@fastrpc.service("who")
-class Who:
-    @fastrpc.method
-    async def am_i(self) -> str:
-        return "you"
-
-app = fastrpc.App([Who])
-"""
-
-SETTINGS = """
-app = "edged:app"
-protocols = ["native", "http"]
-
-[addresses]
-deny = ["127.0.0.2/32"]
-
-[connection_rate]
-rate = 0.001
-burst = 10
-"""
-
-
-#: A setting of the program.
-ADMIN = 'admin_address = "tcp://127.0.0.1:0"'
-
-
-@pytest.mark.parametrize("workers", [1, 4])
-async def test_workers_count_alike(workers: int, tmp_path: Path) -> None:
-    (tmp_path / "edged.py").write_text(CODE)
-    (tmp_path / "fastrpc.toml").write_text(SETTINGS)
-    command = ["run", "--config", "fastrpc.toml", "--workers", str(workers), "--address", "tcp://127.0.0.1:0"]
-    with command_line(command, tmp_path) as program:
-        port = int(program.wait_output(r"serving at tcp://127\.0\.0\.1:(\d+)")[1])
-        assert [await is_served(port, "127.0.0.2") for _ in range(4)] == [False] * 4
-        assert sum([await is_served(port, "127.0.0.3") for _ in range(24)]) == 10
-        assert sum([await is_served(port, "127.0.0.4") for _ in range(12)]) == 10
-
-
-async def test_refusals_of_several_workers_are_counted_and_told_once(tmp_path: Path) -> None:
-    (tmp_path / "edged.py").write_text(CODE)
-    settings = SETTINGS.replace("burst = 10", "burst = 1").replace("[addresses]", f"{ADMIN}\n[addresses]")
-    (tmp_path / "fastrpc.toml").write_text(settings)
-    command = ["run", "--config", "fastrpc.toml", "--workers", "4", "--address", "tcp://127.0.0.1:0"]
-    with command_line(command, tmp_path) as program:
-        port = int(program.wait_output(r"serving at tcp://127\.0\.0\.1:(\d+)")[1])
-        admin = int(program.wait_errors(r"admin pages at tcp://127\.0\.0\.1:(\d+)")[1])
-
-        async def refused() -> dict[str, float]:
-            page = await asyncio.to_thread(fetch, admin, "/metrics")
-            found = samples_of(page.text)
-            reasons = ("address", "connection_rate")
-            name = "fastrpc_server_refused_total"
-            return {reason: found[name, frozenset({("reason", reason)})] for reason in reasons}
-
-        assert await refused() == {"address": 0, "connection_rate": 0}
-        assert [await is_served(port, "127.0.0.2") for _ in range(5)] == [False] * 5
-        assert [await is_served(port, "127.0.0.3") for _ in range(3)] == [True, False, False]
-        assert await refused() == {"address": 5, "connection_rate": 2}
-        overview = await asyncio.to_thread(fetch, admin, "/", Accept="application/json")
-        assert overview.json["refused"] == {"address": 5, "connection_rate": 2}
-        program.signal(signal.SIGTERM)
-        ended = await asyncio.to_thread(program.wait)
-    assert ended.code == 0
-    told = re.findall(
-        r"WARNING.*refused by Addresses or ConnectionRate: (\d+), the last of (\S+): ", ended.errors
-    )
-    assert told == [("1", "127.0.0.2"), ("6", "127.0.0.3")]
 
 
 def test_an_asgi_application_accepts_no_connections() -> None:
