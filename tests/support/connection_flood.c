@@ -1,6 +1,6 @@
 /* A flood of connections from one address of this machine, and the least that a server can do against one.
  *
- *   connection_flood flood PORT SOURCE RATE    connects so often a second, whether or not they end; RATE 0: as often as it can
+ *   connection_flood flood PORT SOURCE RATE    connects so often a second, whether or not they end
  *   connection_flood refuse                    accepts at a free port, which it prints, and resets each connection
  *
  * Both end with their standard input. `flood` then prints the numbers of its connections and the seconds, as JSON.
@@ -69,13 +69,11 @@ static struct {
     } line[MOST_OPEN];
     uint64_t first, last;
     uint64_t number_of[MOST_FILES];
-    uint64_t open;
 } flood;
 
 static void end(int descriptor)
 {
     flood.number_of[descriptor] = 0;
-    flood.open--;
     close(descriptor);
 }
 
@@ -117,7 +115,6 @@ static void connect_one(void)
     flood.line[flood.last % MOST_OPEN].descriptor = descriptor;
     flood.line[flood.last++ % MOST_OPEN].number = flood.made;
     flood.number_of[descriptor] = flood.made;
-    flood.open++;
 }
 
 static void take_ends(void)
@@ -149,21 +146,15 @@ static int run_flood(int port, const char *source, double rate)
     if (flood.epoll < 0)
         fail("epoll_create1");
     while (!has_ended()) {
-        if (rate > 0) {
-            double due = (double)(now_ns() - began) / 1e9 * rate;
-            /* After a stall it goes on at its rate: a burst would not be one of so many a second. */
-            if (due - (double)flood.made > rate / 10) {
-                began += (uint64_t)((due - (double)flood.made) / rate * 1e9);
-                due = (double)flood.made;
-            }
-            for (int at_once_left = MOST_AT_ONCE; at_once_left && (double)flood.made < due; at_once_left--)
-                connect_one();
-            nanosleep(&tick, NULL);
-        } else {
-            /* As many as the server keeps up with. */
-            for (int i = 0; i < MOST_AT_ONCE && flood.open < 512; i++)
-                connect_one();
+        double due = (double)(now_ns() - began) / 1e9 * rate;
+        /* After a stall it goes on at its rate: a burst would not be one of so many a second. */
+        if (due - (double)flood.made > rate / 10) {
+            began += (uint64_t)((due - (double)flood.made) / rate * 1e9);
+            due = (double)flood.made;
         }
+        for (int at_once_left = MOST_AT_ONCE; at_once_left && (double)flood.made < due; at_once_left--)
+            connect_one();
+        nanosleep(&tick, NULL);
         take_ends();
     }
     printf("{\"made\": %llu, \"ended\": %llu, \"given_up\": %llu, \"failed\": %llu, \"seconds\": %.6f}\n",

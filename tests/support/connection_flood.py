@@ -47,14 +47,10 @@ class FloodProgram:
         subprocess.run(["cc", "-O2", "-o", str(self._program), str(source)], check=True)
 
     @contextlib.contextmanager
-    def flooding(self, port: int, source: str, rate: float = FLOOD_RATE) -> Iterator[Flood]:
-        """Connect to a port of this machine from an address, until the block ends.
-
-        Args:
-            rate: connections a second, 0: as many as the server ends.
-        """
+    def flooding(self, port: int, source: str) -> Iterator[Flood]:
+        """Connect to a port of this machine from an address, until the block ends."""
         flood = Flood()
-        with self._running("flood", str(port), source, str(rate), core=self._core) as process:
+        with self._running("flood", str(port), source, str(FLOOD_RATE), core=self._core) as process:
             yield flood
             told, _ = process.communicate()
         found = json.loads(told)
@@ -84,9 +80,9 @@ class FloodProgram:
             finally:
                 process.kill()
 
-    def bare_rate(self, core: int, rate: float, seconds: float = 1.0) -> float:
-        """Return the connections a second that the least server ends, of a flood at a rate."""
-        with self.refusing(core) as port, self.flooding(port, "127.0.0.2", rate) as flood:
+    def bare_rate(self, core: int, seconds: float = 1.0) -> float:
+        """Return the connections a second that the least server ends."""
+        with self.refusing(core) as port, self.flooding(port, "127.0.0.2") as flood:
             time.sleep(seconds)
         return flood.ended
 
