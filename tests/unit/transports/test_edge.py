@@ -1,5 +1,6 @@
 """Accepting with a judge, where it fails and on systems that behave in other ways than this one."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -7,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fastrpc.transports.edge import accept_judged, admitted
+from fastrpc.transports import edge
+from fastrpc.transports.edge import JudgedServer, accept_judged, admitted
 
 
 class ResetSocket(socket.socket):
@@ -63,3 +65,30 @@ def test_a_connection_is_closed_where_its_judge_fails() -> None:
         with pytest.raises(ZeroDivisionError):
             accept_judged(bound, lambda _: 1 / 0 > 0)
         assert other.recv(1) == b""
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+async def test_accepting_rests_behind_refused_connections_alone(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "REST_SECONDS", 3_600.0)
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    taken: list[socket.socket] = []
+    judged: list[str] = []
+
+    def admits(peer_name: Any) -> bool:
+        judged.append(peer_name[0])
+        return bool(peer_name[0] == "127.0.0.1")
+
+    server = JudgedServer(bound, admits, taken.append)
+    server.start(10)
+    dialled = []
+    for host in (source, "127.0.0.1"):
+        dialled.append(socket.create_connection(bound.getsockname(), source_address=(host, 0)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+    server.close()
+    for one in (*dialled, *taken):
+        one.close()
+    assert judged == (["127.0.0.1"] * 2 if source == "127.0.0.1" else ["127.0.0.2"])
