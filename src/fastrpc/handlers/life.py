@@ -15,7 +15,7 @@ from typing import Any
 
 from fastrpc.endpoint import Address
 
-__all__ = ["Life", "MinuteLog", "log_listening", "refused_at_edges", "warn_of_collectors"]
+__all__ = ["Life", "LoopMinuteLog", "MinuteLog", "log_listening", "refused_at_edges", "warn_of_collectors"]
 
 logger = logging.getLogger("fastrpc.server")
 
