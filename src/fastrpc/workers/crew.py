@@ -6,7 +6,6 @@ import os
 import selectors
 import signal
 import socket
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -118,7 +117,7 @@ class Crew:
             try:
                 code = worker.work(worker, channel)
             except BaseException as error:
-                channel.report(failed=failure_to_values(error, traceback.format_exc()))
+                channel.report(failed=failure_to_values(error))
         finally:
             leave(code)
 

@@ -1,5 +1,6 @@
 """The arguments, the report and the exit codes of `serve`, as plain values."""
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -156,9 +157,13 @@ class Plan:
         return [*self.advertise, *[rest for _ in self.addresses[len(self.advertise) :]]]
 
 
-def failure_to_values(error: BaseException, traceback: str) -> dict[str, Any]:
+def failure_to_values(error: BaseException) -> dict[str, Any]:
     """Return an error as plain values for another process."""
-    values: dict[str, Any] = {"kind": type(error).__name__, "text": str(error), "traceback": traceback}
+    values: dict[str, Any] = {
+        "kind": type(error).__name__,
+        "text": str(error),
+        "traceback": _traceback_of(error),
+    }
     if isinstance(error, NothingToServeError):
         values["is_empty"] = True
     elif isinstance(error, ConfigError):
@@ -168,6 +173,14 @@ def failure_to_values(error: BaseException, traceback: str) -> dict[str, Any]:
     elif isinstance(error, OSError) and error.errno is not None:
         values |= {"errno": error.errno, "text": error.strerror}
     return values
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except OSError as second:
+        # CPython 3.15 loads what writes it on first use, which takes a descriptor; the error may be that there is none.
+        return f"(no traceback: {second})"
 
 
 def values_to_failure(values: dict[str, Any]) -> Exception:

@@ -12,7 +12,6 @@ get those of all old ones.
 """
 
 import logging
-import traceback
 from collections.abc import Callable
 
 from fastrpc.config import Timeouts
@@ -97,7 +96,7 @@ class Rolling:
                 self._crew.start(worker)
             except (ConfigError, OSError) as error:
                 # The system has no room for it, say: the roll is given up, as after any other failure.
-                worker.failed = failure_to_values(error, traceback.format_exc())
+                worker.failed = failure_to_values(error)
                 return
 
     def _give_up(self, roll: _Roll, failed: WorkerRecord) -> None:

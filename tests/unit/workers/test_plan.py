@@ -43,7 +43,7 @@ def test_no_more_is_advertised_than_there_are_addresses() -> None:
 
 def carried(error: BaseException) -> Exception:
     """Return an error as another process gets it."""
-    return values_to_failure(json.loads(json.dumps(failure_to_values(error, "a traceback"))))
+    return values_to_failure(json.loads(json.dumps(failure_to_values(error))))
 
 
 def test_configuration_error_arrives_with_its_hint() -> None:
@@ -68,4 +68,22 @@ def test_any_other_error_arrives_by_its_name(original: Exception, text: str) -> 
 
 
 def test_traceback_goes_along() -> None:
-    assert carried(LookupError()).__notes__ == ["In a worker process:\na traceback"]
+    try:
+        raise LookupError("no table")
+    except LookupError as error:
+        (note,) = carried(error).__notes__
+    assert note.startswith("In a worker process:\nTraceback (most recent call last):\n")
+    assert note.endswith("\nLookupError: no table\n")
+
+
+def test_error_arrives_where_nothing_can_write_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.EMFILE, "Too many open files")
+
+    def fail(error: BaseException) -> list[str]:
+        raise full
+
+    monkeypatch.setattr("traceback.format_exception", fail)
+    error = carried(full)
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EMFILE
+    assert "no traceback" in error.__notes__[0]
