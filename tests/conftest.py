@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -221,6 +222,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 # Behind the choice of the command line: a case that it names is tried.
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if find_spec("lz4") is None:
+        for item in items:
+            # As a parameter, or in the test's own name.
+            if "lz4" in item.name:
+                item.add_marker(pytest.mark.skip(reason="there is no lz4 for this CPython"))
     if IS_SHARE:
         others = left_out(items)
         config.hook.pytest_deselected(items=list(others))

@@ -13,6 +13,9 @@ from fastrpc.errors import DecodeError, EncodeError
 from tests.support.schema_oracle import Echo, echo_of
 from tests.support.schema_types import CLASSES, ENUMS, SCALARS, Kind, classes
 
+#: CPython 3.15 warns of what protobuf reads by the alphabet of URLs.
+pytestmark = pytest.mark.filterwarnings("ignore:invalid character:FutureWarning")
+
 
 def same(ours: Any, theirs: Any) -> bool:
     """Return whether two values of JSON are equal; a number is one, with or without a point."""

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_available_compressors_come_in_the_order_of_their_numbers(install: Insta
     install({"reverse": "ReverseCompressor", "broken": "MissingCompressor"})
     assert [compressor.name for compressor in compressor_numbers().values()] == [
         "gzip",
-        "lz4",
+        *["lz4"] * (find_spec("lz4") is not None),
         "zstd",
         "deflate",
         "reverse",

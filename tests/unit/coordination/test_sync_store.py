@@ -12,6 +12,7 @@ import fastrpc
 from fastrpc import ConfigError, StoreConflictError, StoreError
 from fastrpc.coordination import Change, Put, absent
 from fastrpc.coordination.sync import SyncStore, open_store
+from tests.support.forking import fork
 from tests.support.waiting import eventually
 
 
@@ -122,7 +123,7 @@ def test_block_that_a_forked_child_leaves_ends_in_silence() -> None:
     left = False
     try:
         with open_store("memory://forked"):
-            child = os.fork()
+            child = fork()
         left = True
     finally:
         if not child:

@@ -20,6 +20,7 @@ from fastrpc.stores.base import ItemChange, LeaseChange, Saved, Write
 from fastrpc.stores.local import LocalStore
 from fastrpc.stores.sqlite import SqliteJournal
 from fastrpc.testing import FakeClock
+from tests.support.forking import fork
 from tests.support.waiting import eventually
 
 #: Writes rising numbers, and prints each one once it is acknowledged.
@@ -346,7 +347,7 @@ async def test_forked_child_does_not_hold_the_folder(folder: Path) -> None:
     read, write = os.pipe()
     told, tell = os.pipe()
     store = await LocalStore(SqliteJournal(folder)).__aenter__()
-    child = os.fork()
+    child = fork()
     if not child:
         # It lives until the parent closes the pipe.
         os.write(tell, b".")

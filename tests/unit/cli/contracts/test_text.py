@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 import sys
 from types import ModuleType
 from typing import Any
@@ -303,8 +304,10 @@ def test_types_that_are_not_known_become_any(kind: str) -> None:
 
 def test_parameters_that_no_signature_has_leave_a_comment() -> None:
     twice = [{"name": "a", "type": "int", "required": True}] * 2
-    assert "# f cannot be written in Python: duplicate argument" in contract_text(
-        service(method={"parameters": twice})
+    # CPython 3.15 says "parameter".
+    assert re.search(
+        "# f cannot be written in Python: duplicate (argument|parameter)",
+        contract_text(service(method={"parameters": twice})),
     )
     disordered = [
         {"name": "a", "type": "int", "required": False, "default": "1"},
