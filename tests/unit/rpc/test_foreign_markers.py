@@ -7,7 +7,21 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 import pydantic
 import pytest
-from fastapi import Depends, Query, Request, Response, Security, UploadFile, WebSocket
+from fastapi import (
+    Body,
+    Cookie,
+    Depends,
+    File,
+    Form,
+    Header,
+    Path,
+    Query,
+    Request,
+    Response,
+    Security,
+    UploadFile,
+    WebSocket,
+)
 from starlette import datastructures, responses
 
 from fastrpc.errors import ConfigError
@@ -60,6 +74,63 @@ async def streamed(self: Any, by: AsyncIterator[Annotated[str, Depends(user)]]) 
 def test_a_default_or_dependency_of_fastapi_is_refused(handler: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         method(handler)
+
+
+async def header(self: Any, user: Annotated[str, Header()]) -> None: ...
+async def header_by_default(self: Any, user: str = Header()) -> None: ...
+async def header_below(self: Any, user: Annotated[str, Header()] | None = None) -> None: ...
+async def cookie(self: Any, user: Annotated[str, Cookie()]) -> None: ...
+async def form(self: Any, user: Annotated[str, Form()]) -> None: ...
+async def file(self: Any, photo: Annotated[bytes, File()]) -> None: ...
+async def embedded(self: Any, user: Annotated[str, Body(embed=True)]) -> None: ...
+async def query_alias(self: Any, limit: Annotated[int, Query(alias="most", ge=1)]) -> None: ...
+async def query_alias_by_default(self: Any, limit: int = Query(1, alias="most")) -> None: ...
+async def path_alias(self: Any, limit: Annotated[int, Path(alias="most")]) -> None: ...
+async def field_alias(self: Any, limit: Annotated[int, pydantic.Field(alias="most")]) -> None: ...
+async def several(
+    self: Any, limit: Annotated[int, Query(validation_alias=pydantic.AliasChoices("a", "b"))]
+) -> None: ...
+
+
+_RENAMED = r"has no effect here: name the parameter as .*@fastrpc\.method\(renamed=\{'most': 'limit'\}\)"
+
+
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [
+        (header, r"header: 'user' is Header\(…\) of fastapi, which is not read here: callers could send"),
+        (header_by_default, r"'user' is Header\(…\) of fastapi, which is not read here: callers could send"),
+        (header_below, r"'user' is Header\(…\) of fastapi"),
+        (cookie, r"'user' is Cookie\(…\) of fastapi, .*: methods have no cookies"),
+        (form, r"'user' is Form\(…\) of fastapi, .*: write the type alone"),
+        (file, r"'photo' is File\(…\) of fastapi, .*: write `photo: fastrpc\.Upload`"),
+        (embedded, r"'user' is Body\(…\) of fastapi with embed, .*: write the type alone"),
+        (query_alias, rf"'limit' has an alias in Query\(…\) of fastapi, which {_RENAMED}"),
+        (query_alias_by_default, rf"'limit' has an alias in Query\(…\) of fastapi, which {_RENAMED}"),
+        (path_alias, rf"'limit' has an alias in Path\(…\) of fastapi, which {_RENAMED}"),
+        (field_alias, rf"'limit' has an alias in Field\(…\) of pydantic, which {_RENAMED}"),
+        (several, r"'limit' has an alias in Query\(…\) of fastapi"),
+    ],
+)
+def test_a_marker_of_another_place_or_name_is_refused(handler: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        method(handler)
+
+
+async def unlimited(
+    self: Any,
+    path: Annotated[int, Path(description="the number")],
+    query: Annotated[int, Query()],
+    same: Annotated[int, Query(alias="same")],
+    body: Annotated[int, Body()],
+    field: Annotated[int, pydantic.Field(title="a number")],
+) -> None: ...
+
+
+def test_a_marker_without_a_limit_passes() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        method(unlimited)
 
 
 async def upload(self: Any, photo: UploadFile) -> None: ...
@@ -140,7 +211,10 @@ class Later:
     async def upload(self, photo: "Photo") -> None: ...
 
     @method
-    async def limits(self, limit: "Annotated[User, pydantic.Field()]") -> None: ...
+    async def limits(self, limit: "Annotated[User, pydantic.Field(ge=1)]") -> None: ...
+
+    @method
+    async def header(self, by: "Annotated[User, Header()]") -> None: ...
 
 
 class Of(Generic[T]):
@@ -166,6 +240,11 @@ def definition_of(owner: type[Any], name: str) -> MethodDefinition:
 def test_a_dependency_is_refused_once_its_type_is_known(owner: type[Any], name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name}: 'by' is Depends\(…\) of fastapi"):
         definition_of(owner, name).types()
+
+
+def test_a_header_is_refused_once_its_type_is_known() -> None:
+    with pytest.raises(ConfigError, match=r"header: 'by' is Header\(…\) of fastapi, which is not read here"):
+        definition_of(Later, "header").types()
 
 
 def test_an_upload_is_refused_once_its_type_is_known() -> None:

@@ -27,13 +27,24 @@ _REQUESTS: Final = {
 _FIELDS: Final = "FieldInfo"
 _DEPENDENCIES: Final = "Depends"
 
+_BY_NAME: Final = "write the type alone: the fields of a form are arguments by name"
+#: Markers that take a value from another place of a request, each with what to write.
+_PLACES: Final = {
+    "Header": (
+        "callers could send the value as an argument. Leave the parameter out: Authorization goes to authenticate=, "
+        "fields named Meta-… are current_call().metadata"
+    ),
+    "Cookie": "callers could send the value as an argument. Leave the parameter out: methods have no cookies",
+    "File": "write `{name}: fastrpc.Upload`, which is the file of a form",
+    "Form": _BY_NAME,
+}
+
 
 def default_refusal(name: str, default: Any) -> str | None:
     """Return the reason why the default of a parameter is refused, or None."""
-    if _is_a(default, _DEPENDENCIES):
-        return _dependency(name, default)
-    if not _is_a(default, _FIELDS):
-        return None
+    refusal = _marker_refusal(name, default)
+    if refusal is not None or not _is_a(default, _FIELDS):
+        return refusal
     return (
         f"the default of {name!r} is {_written(default)}, which has no effect here: write the value itself as the "
         "default, and limits as Annotated[int, msgspec.Meta(ge=1)]"
@@ -41,10 +52,16 @@ def default_refusal(name: str, default: Any) -> str | None:
 
 
 def annotation_refusal(name: str, annotation: Any, scope: Scope) -> str | None:
-    """Return the reason why an annotation with a dependency, or with an object of a request, is refused, or None."""
+    """Return the reason why an annotation is refused, or None.
+
+    It has a dependency, an object of a request, or a marker that takes the value from elsewhere or by another name.
+    """
     for kind, metadata in _parts(annotation, scope):
-        marker = next((each for each in metadata if _is_a(each, _DEPENDENCIES)), None)
-        refusal = _request(name, get_origin(kind) or kind) if marker is None else _dependency(name, marker)
+        found = (
+            *(_marker_refusal(name, each) for each in metadata),
+            _request(name, get_origin(kind) or kind),
+        )
+        refusal = next((each for each in found if each is not None), None)
         if refusal is not None:
             return refusal
     return None
@@ -52,10 +69,37 @@ def annotation_refusal(name: str, annotation: Any, scope: Scope) -> str | None:
 
 def constraint_of(annotation: Any, scope: Scope) -> str | None:
     """Return the name of the first object in `Annotated` that checks values elsewhere, or None."""
-    found = (
-        each for _, all_of in _parts(annotation, scope) for each in all_of if _package(each) in _PACKAGES
-    )
+    found = (each for _, all_of in _parts(annotation, scope) for each in all_of if _checks(each))
     return next(map(_written, found), None)
+
+
+def _checks(marker: Any) -> bool:
+    """Whether an object checks values elsewhere: `Query(ge=1)` does, `Query()` does not."""
+    return _package(marker) in _PACKAGES and not (_is_a(marker, _FIELDS) and not marker.metadata)
+
+
+def _marker_refusal(name: str, marker: Any) -> str | None:
+    """Return the reason why a marker is refused that says where, or under which name, a value comes; or None."""
+    if _is_a(marker, _DEPENDENCIES):
+        return _dependency(name, marker)
+    if not _is_a(marker, _FIELDS):
+        return None
+    reason = next((text for base, text in _PLACES.items() if _is_a(marker, base)), None)
+    if reason is not None:
+        return f"{name!r} is {_written(marker)}, which is not read here: {reason.format(name=name)}"
+    alias = getattr(marker, "validation_alias", None) or marker.alias
+    if alias is not None and alias != name:
+        old = alias if isinstance(alias, str) else "…"
+        return (
+            f"{name!r} has an alias in {_written(marker)}, which has no effect here: name the parameter as requests "
+            f"do, or keep that name by @fastrpc.method(renamed={{{old!r}: {name!r}}})"
+        )
+    if getattr(marker, "embed", None):
+        return (
+            f"{name!r} is {_written(marker)} with embed, which has no effect here: write the type alone. A body is "
+            "its only argument if that has fields, else an object with the arguments by name"
+        )
+    return None
 
 
 def _dependency(name: str, marker: Any) -> str:
