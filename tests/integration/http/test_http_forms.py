@@ -382,6 +382,22 @@ async def test_forms_without_a_file_are_for_arguments_by_name_at_routes() -> Non
             assert (await client.post(path, b"x=1", Content_Type=PAIRS)).status == 415
 
 
+async def test_a_form_with_a_query_is_refused() -> None:
+    photos = Photos()
+    async with serving(photos) as client:
+        answer = await client.post("/albums/a/photos?stars=3", file() + LAST, Content_Type=FORM)
+        assert (answer.status, photos.seen) == (400, [])
+        assert (
+            "'stars': POST /albums/{album}/photos takes no query: its arguments are fields of the form"
+            in (answer.value["detail"])
+        )
+        answer = await client.ask(
+            "PUT", "/albums/a?title=b", b"title=b", Content_Type=PAIRS, Content_Length="7"
+        )
+        assert (answer.status, photos.seen) == (400, [])
+        assert "takes no query" in answer.value["detail"]
+
+
 # Pages in browsers: a form needs no preflight.
 
 FOREIGN = [

@@ -212,6 +212,58 @@ async def test_a_request_that_fits_no_route_calls_nothing(
     assert (answer.status, orders.called) == (status, [])
 
 
+IN_BODY = "its arguments are in the body, by name"
+ITSELF = "the body is 'item' itself"
+QUERIED: list[tuple[str, str, Any, str]] = [
+    (
+        "PATCH",
+        "/orders/7?name=a",
+        {"price": 1},
+        f"shop.change: 'name': PATCH /orders/{{id}} takes no query: {IN_BODY}",
+    ),
+    (
+        "PATCH",
+        "/orders/7?a=1&b&a=2",
+        None,
+        f"shop.change: 'a', 'b': PATCH /orders/{{id}} takes no query: {IN_BODY}",
+    ),
+    (
+        "POST",
+        "/orders?dry=1",
+        {"name": "a", "price": 1},
+        f"shop.create: 'dry': POST /orders takes no query: {ITSELF}",
+    ),
+    (
+        "PUT",
+        "/orders/7?x",
+        {"name": "a", "price": 1},
+        f"shop.replace: 'x': PUT /orders/{{id}} takes no query: {ITSELF}",
+    ),
+    ("POST", "/orders/7/ship?x=1", None, "its arguments are in the path"),
+    ("POST", "/orders/7/ship?" + "&".join("abcdefg"), None, "shop.ship: 'a', 'b', 'c', 'd', 'e': POST"),
+]
+
+
+@pytest.mark.parametrize(("verb", "target", "body", "text"), QUERIED)
+async def test_a_query_is_refused_where_arguments_are_in_the_body(
+    verb: str, target: str, body: Any, text: str
+) -> None:
+    orders = Orders()
+    async with serving(orders) as client:
+        answer = await asked(client, verb, target, body)
+        assert (answer.status, orders.called) == (400, [])
+        assert text in answer.value["detail"]
+        # An empty query has no arguments, and the connection goes on.
+        fitting = await asked(client, "PATCH", "/orders/7?", {"name": "tea"})
+        assert (await asked(client, "PATCH", "/orders/7?&", {"name": "tea"})).value == fitting.value
+
+
+async def test_a_caller_without_a_credential_does_not_learn_why_a_query_is_refused() -> None:
+    async with serving(authenticate=StaticTokens(TOKENS)) as client:
+        answer = await asked(client, "PATCH", "/orders/7?name=a", {})
+        assert (answer.status, "query" in answer.value["detail"]) == (401, False)
+
+
 async def test_a_path_with_other_verbs_names_them() -> None:
     async with serving() as client:
         answer = await asked(client, "POST", "/orders/7", {})
@@ -242,6 +294,23 @@ async def test_a_body_may_be_msgpack() -> None:
 async def test_a_body_in_another_form_is_refused(fields: dict[str, str]) -> None:
     async with serving() as client:
         assert (await asked(client, "PATCH", "/orders/7", {"name": "a"}, **fields)).status == 415
+
+
+async def test_the_refusal_of_a_form_names_every_type_that_is_taken() -> None:
+    form = {"Content_Type": "multipart/form-data; boundary=XyZ"}
+    async with serving() as client:
+        for verb, path, types in [
+            (
+                "PATCH",
+                "/orders/7",
+                "application/json, application/msgpack or application/x-www-form-urlencoded",
+            ),
+            ("POST", "/orders", "application/json or application/msgpack"),
+            ("POST", "/shop/change", "application/json or application/msgpack"),
+        ]:
+            answer = await asked(client, verb, path, b"--XyZ--\r\n", **form)
+            assert answer.status == 415
+            assert answer.value["detail"].endswith(f"send Content-Type {types}")
 
 
 async def test_a_route_streams() -> None:

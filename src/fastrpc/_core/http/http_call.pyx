@@ -310,6 +310,9 @@ cdef class HttpTerms:
             self.refuse_later(call, 405, f"{call.route.method} is at this path by {found[2]}")
             self.fault_lines = b"Allow: %b\r\n" % <bytes>found[2].encode("ascii")
             return 0
+        unread = self.routed.refusal_of_query(head.query) if self.routed.has_body else None
+        if unread is not None:
+            return self.refuse_later(call, 400, f"{call.route.method}: {unread}")
         if not self.routed.has_body:
             call.wants_head = call.route.gives_stream and head.verb == VERB_HEAD
         elif head._noted[<int>FIELD_CONTENT_ENCODING].count:
@@ -325,8 +328,10 @@ cdef class HttpTerms:
         elif kind == BODY_MSGPACK and not call.route.gives_stream:
             call.codec = CODEC_MSGPACK
         elif kind != BODY_JSON and not (kind == BODY_NONE and head.content_length == 0):
-            text = f"{call.route.method}: send Content-Type application/json or application/msgpack"
-            return self.refuse_later(call, 415, text)
+            text = "application/json or application/msgpack"
+            if self.routed.takes_pairs:
+                text = "application/json, application/msgpack or application/x-www-form-urlencoded"
+            return self.refuse_later(call, 415, f"{call.route.method}: send Content-Type {text}")
         return self._check_form(call, head)
 
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body):

@@ -15,6 +15,9 @@ __all__ = ["QueryArguments"]
 
 _LISTS: Final = (list, tuple, set, frozenset)
 
+#: Names of a query in the text of an error.
+_MOST_SHOWN: Final = 5
+
 
 class QueryArguments:
     """Turns the query of a method into its arguments by name, as JSON.
@@ -34,6 +37,11 @@ class QueryArguments:
         """
         parts = [part.partition("=") for part in query.split("&") if part]
         return self.of_pairs((_text(name), _text(value)) for name, _, value in parts)
+
+    def names(self, query: str) -> list[str]:
+        """Return the first names in a query as an error shows them."""
+        names = dict.fromkeys(part.partition("=")[0] for part in query.split("&") if part)
+        return [f"{name!r:.100}" for name in [*names][:_MOST_SHOWN]]
 
     def of_pairs(self, pairs: Iterable[tuple[str, str]]) -> bytes:
         """Return the arguments in pairs of names and values; errors as for a query."""

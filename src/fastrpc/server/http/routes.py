@@ -39,6 +39,22 @@ class Routed:
         #: Whether the body may be a form without a file: its fields are arguments by name.
         self.takes_pairs = self.has_body and handled.whole is None
 
+    def refusal_of_query(self, query: str) -> str | None:
+        """Return why the query of a route with a body is refused, or None."""
+        names = self._handled.arguments.names(query) if query else ()
+        if not names:
+            return None
+        whole, method = self._handled.whole, self._handled.method.definition
+        if whole is not None:
+            how = f"the body is {whole!r} itself"
+        elif method.takes_upload:
+            how = "its arguments are fields of the form, before the file"
+        elif len(method.parameters) > len(self._handled.route.names):
+            how = "its arguments are in the body, by name"
+        else:
+            how = "its arguments are in the path"
+        return f"{', '.join(names)}: {self._handled.route} takes no query: {how}"
+
     def payload_of_pairs(self, body: bytes) -> bytes:
         """Return the arguments where the body is a form that is written as a query; errors as for others."""
         if len(body) > _MOST_PAIR_BYTES or body.count(b"&") >= _MOST_PAIRS:
