@@ -95,7 +95,7 @@ class Plan:
     shared_limits: "tuple[RateLimiter | None, ...]" = ()
     #: Whether `load` already returns the loaded sources.
     is_loaded: bool = False
-    #: Whether the sources have to hold a service; a gateway and a registry serve without one.
+    #: Whether the sources have to hold a service, if nothing is mounted; a gateway and a registry serve without one.
     needs_service: bool = False
     #: Applies the command line to the settings of an App; None without a command line.
     configure: Callable[[ServerConfig], ServerConfig] | None = None

@@ -72,7 +72,7 @@ class ServingProcess:
             OSError: an address is not available.
             ConfigError: a source or a setting is invalid, or there is no service (NothingToServeError).
         """
-        plan = loaded(self._plan)
+        self._plan = plan = loaded(self._plan)
         server = Server(
             *plan.foremost,
             *plan.load(),
@@ -164,7 +164,7 @@ class ServingProcess:
 
     async def _start(self, server: Server) -> list[str]:
         await server.start()
-        if self._plan.needs_service and not server.services:
+        if self._plan.needs_service and not server.services and not self._plan.config.http.mounts:
             raise NothingToServeError
         if self._plan.beside is not None:
             await server.hold(self._plan.beside(server))

@@ -1,10 +1,11 @@
-"""Programs whose sources hold no service: a mistake of usage, in each way to serve."""
+"""Programs whose sources hold no service: a mistake of usage in each way to serve, unless an application is mounted."""
 
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.support.program import run_program
+from tests.support.program import Program, run_program
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -36,3 +37,26 @@ def test_the_command_line_says_so_too(tmp_path: Path, source: str, workers: str)
     said = " ".join(done.errors.split())
     assert "there is no service to serve" in said
     assert "a class under @fastrpc.service" in said
+
+
+_MOUNTED = """
+import fastrpc
+
+async def application(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"mounted"})
+
+http = fastrpc.HTTP(mounts={"/": application})
+app = fastrpc.App([], config=fastrpc.ServerConfig(protocols=("http",), http=http))
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_mounted_application_is_served_without_a_service(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "only.py").write_text(_MOUNTED)
+    command = ["-m", "fastrpc", "run", "only:app", "--address", "tcp://127.0.0.1:0", "--workers", workers]
+    with Program(command, tmp_path) as program:
+        address = program.wait_output(r"tcp://(127\.0\.0\.1:\d+)")[1]
+        with urllib.request.urlopen(f"http://{address}/any", timeout=30) as answer:
+            assert answer.read() == b"mounted"
