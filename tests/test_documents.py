@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc import config
+from fastrpc import Status, config
+from fastrpc._core.http.responses import http_status
 from tests.support.pages import Block, blocks_of, file_name
 from tests.support.source_tree import PACKAGE, ROOT
 
@@ -179,6 +180,12 @@ def test_a_package_that_a_page_does_not_name_is_found() -> None:
     page = "```python\n# a.py\nimport json\nimport b\nfrom numpy import array\n```\n```sh\npython -m b\n```\n"
     assert list(unnamed_packages(page)) == ["b", "numpy"]
     assert list(unnamed_packages(f"`pip install numpy`\n{page}")) == ["b"]
+
+
+def test_the_table_of_errors_has_the_numbers_of_the_gateway() -> None:
+    told = re.findall(r"^\| (\d{3}) \| ([A-Z_, ]+) \|$", text_of(GUIDE / "routes.md"), re.MULTILINE)
+    found = {name: int(number) for number, names in told for name in names.split(", ")}
+    assert found == {one.name: http_status(one.value) for one in Status if one is not Status.OK}
 
 
 def test_readme_begins_with_the_two_commands() -> None:
