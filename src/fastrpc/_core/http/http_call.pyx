@@ -328,10 +328,7 @@ cdef class HttpTerms:
         elif kind == BODY_MSGPACK and not call.route.gives_stream:
             call.codec = CODEC_MSGPACK
         elif kind != BODY_JSON and not (kind == BODY_NONE and head.content_length == 0):
-            text = "application/json or application/msgpack"
-            if self.routed.takes_pairs:
-                text = "application/json, application/msgpack or application/x-www-form-urlencoded"
-            return self.refuse_later(call, 415, f"{call.route.method}: send Content-Type {text}")
+            return self.refuse_later(call, 415, f"{call.route.method}: send Content-Type {self.routed.body_types}")
         return self._check_form(call, head)
 
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body):

@@ -39,6 +39,13 @@ class Routed:
         #: Whether the body may be a form without a file: its fields are arguments by name.
         self.takes_pairs = self.has_body and handled.whole is None
 
+    @property
+    def body_types(self) -> str:
+        """The types of a body, as an error names them."""
+        if self.takes_pairs:
+            return "application/json, application/msgpack or application/x-www-form-urlencoded"
+        return "application/json or application/msgpack"
+
     def refusal_of_query(self, query: str) -> str | None:
         """Return why the query of a route with a body is refused, or None."""
         names = self._handled.arguments.names(query) if query else ()
