@@ -12,17 +12,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["MOST_AT_ONCE", "REST_SECONDS", "JudgedServer", "accept_judged", "admitted"]
-
-#: Connections accepted in one turn of the loop; others run between.
-MOST_AT_ONCE: Final = 32
+__all__ = ["JudgedServer", "accept_judged", "admitted"]
 
 #: Seconds without accepting after an error that lasts, as asyncio waits for descriptors and memory.
 PAUSE_SECONDS: Final = 1.0
-
-#: Seconds without accepting once none waits and some were refused. A flood then costs a turn of the loop for all that
-#: came meanwhile, and one attempt that finds none; otherwise both for almost each of its connections.
-REST_SECONDS: Final = 0.001
 
 #: The next attempt to accept fails as well: the system has no descriptor or memory, or the socket does not listen. All
 #: other errors are those of one connection (accept(2)).
@@ -110,8 +103,6 @@ class JudgedServer:
         self._admits = admits
         self._serve = serve
         self._loop = asyncio.get_running_loop()
-        # Whether some were refused or lost since none waited.
-        self._has_refused = False
         self._resumes: asyncio.TimerHandle | None = None
 
     def start(self, backlog: int) -> None:
@@ -132,25 +123,20 @@ class JudgedServer:
         self._loop.add_reader(self._bound.fileno(), self._accept)
 
     def _accept(self) -> None:
-        for _ in range(MOST_AT_ONCE):
-            try:
-                connection = accept_judged(self._bound, self._admits)
-            except BlockingIOError:
-                if self._has_refused:
-                    self._has_refused = False
-                    self._pause(REST_SECONDS)
-                return
-            except OSError as error:
-                # Those that wait would fail again at once.
-                self._pause(PAUSE_SECONDS)
-                text = "a connection could not be accepted"
-                context = {"message": text, "exception": error, "socket": self._bound}
-                self._loop.call_exception_handler(context)
-                return
-            if connection is None:
-                self._has_refused = True
-            else:
-                self._serve(connection)
+        """Accept one connection: calls do not wait until a flood has none left, and no attempt finds none."""
+        try:
+            connection = accept_judged(self._bound, self._admits)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # Those that wait would fail again at once.
+            self._pause(PAUSE_SECONDS)
+            text = "a connection could not be accepted"
+            context = {"message": text, "exception": error, "socket": self._bound}
+            self._loop.call_exception_handler(context)
+            return
+        if connection is not None:
+            self._serve(connection)
 
     def _pause(self, seconds: float) -> None:
         """Accept nothing for so long."""

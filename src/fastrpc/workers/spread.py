@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from fastrpc.transports.base import BACKLOG
-from fastrpc.transports.edge import MOST_AT_ONCE, REST_SECONDS, accept_judged
+from fastrpc.transports.edge import accept_judged
 from fastrpc.workers.acceptor import Acceptor, ListeningSocket
 from fastrpc.workers.worker_channel import MOVE
 from fastrpc.workers.worker_record import WorkerRecord
@@ -18,6 +18,10 @@ from fastrpc.workers.worker_record import WorkerRecord
 __all__ = ["Spread"]
 
 logger = logging.getLogger("fastrpc.server")
+
+#: Connections accepted in one round of events; others are handled between. Calls do not wait for them: this process
+#: serves none.
+MOST_AT_ONCE = 32
 
 #: Seconds between the start of a worker and the first connections that move to it, and between further ones.
 FIRST_MOVE_SECONDS = 0.2
@@ -34,6 +38,10 @@ FAIR = 0.8
 
 #: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
 PAUSE_SECONDS = 0.05
+
+#: Seconds without accepting once none waits and some were refused. A flood then costs one round of events for all that
+#: came meanwhile, and one attempt that finds none; otherwise both for almost each of its connections.
+REST_SECONDS = 0.001
 
 #: Seconds between two records about connections that cannot be accepted.
 RECORD_SECONDS = 60.0

@@ -13,9 +13,8 @@ import pytest
 
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.transports.edge import REST_SECONDS
 from fastrpc.workers.acceptor import Acceptor
-from fastrpc.workers.spread import PAUSE_SECONDS, Spread
+from fastrpc.workers.spread import PAUSE_SECONDS, REST_SECONDS, Spread
 from tests.support.forking import in_child
 
 pytestmark = pytest.mark.one_loop
