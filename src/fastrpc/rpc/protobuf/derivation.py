@@ -184,7 +184,9 @@ class Derivation:
         for one in members:
             if not _is_tagged(get_origin(one) or one):
                 raise UnfitTypeError(
-                    "a union is one of Structs there", "make each member a msgspec.Struct with a tag"
+                    "a union is one of Structs there",
+                    "make each member a msgspec.Struct with a tag, which is a message of its own; for a `oneof` of a"
+                    " .proto file that is there, give the members fields that may be None, with their numbers",
                 )
         union = reduce(or_, members)
         known = self.messages.get(union)

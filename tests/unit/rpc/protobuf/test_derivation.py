@@ -343,6 +343,14 @@ def test_types_without_a_form_are_refused_with_a_way_out(annotation: Any, text: 
     assert caught.value.hint
 
 
+def test_a_union_of_scalars_is_told_of_fields_that_may_be_none() -> None:
+    with pytest.raises(UnfitTypeError) as caught:
+        one(int | str)
+    hint = caught.value.hint
+    assert hint is not None
+    assert "for a `oneof` of a .proto file that is there, give the members fields that may be None" in hint
+
+
 def test_names_that_are_one_in_json_are_refused() -> None:
     cls = dataclasses.make_dataclass("Twins", [("user_id", int), ("userId", int)])
     with pytest.raises(UnfitTypeError, match="'user_id' and 'userId' are one name in JSON"):
