@@ -42,6 +42,11 @@ class TestHelp:
         assert {"run", "policy", "certs"} <= set(known)
         assert [name for name in known if name not in listed] == []
 
+    def test_no_line_of_a_sentence_begins_a_list(self, tmp_path: Path) -> None:
+        # Help is Markdown: a line that begins with a number and a dot ends its sentence in a list.
+        lines = command(tmp_path, "proto", "--help", COLUMNS="80").output.splitlines()
+        assert [line for line in lines if re.match(r" +\d+ ", line)] == []
+
     def test_exit_codes_are_told(self, tmp_path: Path) -> None:
         said = " ".join(command(tmp_path, "--help").output.split())
         assert "0 done, 1 the call or check failed, 2 usage, 3 start-up or bind" in said
