@@ -185,3 +185,29 @@ def test_a_type_that_cannot_be_written_is_a_warning_and_strict_a_failure(folder:
         assert f"--strict has no effect with {other}" in refused.output + refused.errors
     (folder / "till.py").write_text(written.output)
     assert contract(folder, "--check", "till.py", "own:Till").code == 0
+
+
+GENERATED = """
+import fastrpc
+from google.protobuf.type_pb2 import Field
+
+@fastrpc.service("fields")
+class Fields:
+    @fastrpc.method
+    async def get(self, field: Field) -> Field: ...
+"""
+
+
+def test_a_missing_module_of_generated_code_is_told_with_a_way_out(folder: Path) -> None:
+    (folder / "fields.py").write_text(GENERATED)
+    described = contract(folder, "fields:Fields", "--json").output
+    (folder / "known.json").write_text(described)
+    (folder / "far.json").write_text(described.replace("google.protobuf.type_pb2", "fleet_pb2"))
+    ended = contract(folder, "--check", "--grpc", "known.json", "far.json")
+    assert (ended.code, ended.output) == (2, "")
+    assert "there is no module 'fleet_pb2', whose messages the contract has" in ended.errors
+    assert "PYTHONPATH=FOLDER" in ended.errors
+    (folder / "fleet_pb2.py").write_text("from google.protobuf.type_pb2 import Field\n")
+    sources = ("--check", "--grpc", "known.json", "far.json")
+    found = run_program(["-m", "fastrpc", "contract", *sources], folder, {"PYTHONPATH": str(folder)})
+    assert (found.code, found.errors) == (0, "")

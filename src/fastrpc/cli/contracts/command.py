@@ -64,7 +64,9 @@ def contract(
         found = [read_contracts(source, timeout, dial) for source in sources]
     _note_caller(sources if dial.shows_identity else [])
     if check:
-        _report([*changes(*found), *(message_changes(*found) if grpc else ())], as_json=as_json)
+        with reported(ExitCode.FAILED, as_json=as_json):
+            listed = [*changes(*found), *(message_changes(*found) if grpc else ())]
+        _report(listed, as_json=as_json)
     elif as_json:
         print_json(msgspec.to_builtins(found[0]))
     else:

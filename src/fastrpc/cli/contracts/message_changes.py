@@ -14,6 +14,7 @@ from fastrpc.cli.contracts.check import ContractChange
 from fastrpc.cli.contracts.descriptions import ServiceDescription
 from fastrpc.cli.contracts.source import services_in
 from fastrpc.cli.contracts.text import written_contract
+from fastrpc.errors import ConfigError
 from fastrpc.rpc.protobuf.messages import ProtoField, ProtoMessage
 from fastrpc.rpc.protobuf.packages import ProtoMethod, ProtoPackage, packages_of
 from fastrpc.rpc.service import service_definition
@@ -34,7 +35,11 @@ _MODULE: Final = "_compared_by_fastrpc"
 def message_changes(
     old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]
 ) -> Iterator[ContractChange]:
-    """Yield the changes of messages from `old` to `new`, of methods that are in both."""
+    """Yield the changes of messages from `old` to `new`, of methods that are in both.
+
+    Raises:
+        ConfigError: a contract has messages of generated code whose module is not there.
+    """
     before, after = _methods_of(old), _methods_of(new)
     for name, method in before.items():
         now = after.get(name)
@@ -68,6 +73,11 @@ def _packages(services: Sequence[ServiceDescription]) -> list[ProtoPackage]:
     try:
         exec(compile(written_contract(services).text, _MODULE, "exec", dont_inherit=True), vars(module))  # noqa: S102
         return packages_of(map(service_definition, services_in(module)))
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"there is no module {error.name!r}, whose messages the contract has",
+            hint="give the folder of the modules that protoc wrote: PYTHONPATH=FOLDER fastrpc contract …",
+        ) from error
     finally:
         del sys.modules[_MODULE]
 
