@@ -34,8 +34,8 @@ def proto(
 ) -> None:
     """Write the .proto file from which callers in other languages generate their code.
 
-    The text is the same each time. A type without a form in protobuf is named with a way out, and the command ends with 1.
-    Functions that make services are run, classes are not.
+    The text is the same each time. A type without a form in protobuf is named with a way out, and the command ends
+    with 1. Functions that make services are run, classes are not.
     """
     with reported(ExitCode.USAGE):
         if output is not None and check is not None:
