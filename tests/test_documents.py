@@ -35,6 +35,8 @@ BROUGHT = {"fastrpc", "msgspec", "prometheus_client"}
 #: The packages that have a module, if they are not called like it.
 PACKAGES = {
     "cryptography": "fastrpc[jwt]",
+    # grpcio-tools brings protobuf.
+    "google": "grpcio-tools",
     "grpc": "grpcio",
     "grpc_tools": "grpcio-tools",
     "jwt": "fastrpc[jwt]",
