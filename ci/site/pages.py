@@ -27,7 +27,7 @@ PARTS = {
     "Many servers": "many-servers registries moving-registries local-network kubernetes zones sessions",
     "Operation": "deployment new-versions containers observing logs-and-traces tuning",
     "Access": "access jwt security",
-    "Other stacks": "grpc grpcio rpcx phobos other-tools recipes notebooks-and-django",
+    "Other stacks": "grpc grpcio grpc-classes grpc-messages rpcx phobos other-tools recipes notebooks-and-django",
     "More": "",
 }
 
