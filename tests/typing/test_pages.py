@@ -34,7 +34,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 #: Packages without types; modules that grpcio-tools makes have none, either.
-UNTYPED = re.compile(r"^import (grpc|django)$", re.MULTILINE)
+UNTYPED = re.compile(r"^import (grpc|django)$|^from google\.protobuf", re.MULTILINE)
 
 
 def write_programs(text: str, package: Path) -> None:

@@ -179,7 +179,7 @@ def _traceback_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except OSError as second:
-        # CPython 3.15 loads what writes it on first use, which takes a descriptor; the error may be that there is none.
+        # CPython 3.15 loads what writes it on first use, for which there may be no descriptor left.
         return f"(no traceback: {second})"
 
 

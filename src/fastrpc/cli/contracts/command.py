@@ -9,6 +9,7 @@ import typer
 
 from fastrpc.cli.calling.command import Timeout
 from fastrpc.cli.contracts.check import ContractChange, changes
+from fastrpc.cli.contracts.descriptions import ServiceDescription
 from fastrpc.cli.contracts.message_changes import message_changes
 from fastrpc.cli.contracts.source import read_contracts
 from fastrpc.cli.contracts.text import WrittenContract, written_contract
@@ -64,9 +65,8 @@ def contract(
         found = [read_contracts(source, timeout, dial) for source in sources]
     _note_caller(sources if dial.shows_identity else [])
     if check:
-        with reported(ExitCode.FAILED, as_json=as_json):
-            listed = [*changes(*found), *(message_changes(*found) if grpc else ())]
-        _report(listed, as_json=as_json)
+        old, new = found
+        _report(_changes(old, new, as_json=as_json, grpc=grpc), as_json=as_json)
     elif as_json:
         print_json(msgspec.to_builtins(found[0]))
     else:
@@ -101,6 +101,14 @@ def _print(written: WrittenContract, *, strict: bool) -> None:
         print_warning(text)
     if strict and written.warnings:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _changes(
+    old: list[ServiceDescription], new: list[ServiceDescription], *, as_json: bool, grpc: bool
+) -> list[ContractChange]:
+    """Return the changes; end the command where a module with messages is missing."""
+    with reported(ExitCode.FAILED, as_json=as_json):
+        return [*changes(old, new), *(message_changes(old, new) if grpc else ())]
 
 
 def _report(found: Sequence[ContractChange], *, as_json: bool) -> None:
