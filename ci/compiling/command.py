@@ -118,10 +118,12 @@ class BuildCore(build_ext):
         declared = {
             path for source in sources if source.exists() for path in declarations_of(source, SOURCES)
         }
-        self._translator.read_declarations(
-            ".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in declared
-        )
-        self._headers.wait()
+        try:
+            self._translator.read_declarations(
+                ".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in declared
+            )
+        finally:
+            self._headers.wait()
         for done in forked(waiting, self._build_one):
             progress.advance(sizes[done.name])
             yield done

@@ -1,8 +1,10 @@
 """The headers of CPython, read once by gcc for all modules with the same flags: a twentieth of a build."""
 
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension
 
@@ -24,11 +26,13 @@ HEADER = """\
 #include <traceback.h>
 """
 
+QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
 
 class PrecompiledHeaders:
     """The headers of a build, one for each set of flags.
 
-    gcc reads the header itself where what was made of it does not fit, so a failure costs time alone.
+    gcc reads the header itself where what was made of it does not fit; what it cannot use at all is deleted.
 
     Args:
         command: what compiles a file of C, with the flags of all modules.
@@ -39,7 +43,7 @@ class PrecompiledHeaders:
         self._command = list(command)
         self._folder = folder
         self._headers: dict[tuple[str, ...], Path] = {}
-        self._making: list[subprocess.Popen[bytes]] = []
+        self._making: list[tuple[subprocess.Popen[bytes], tuple[str, ...]]] = []
 
     def prepare(self, extensions: Sequence[Extension]) -> None:
         """Begin to make the header of each set of flags that several modules have."""
@@ -51,15 +55,16 @@ class PrecompiledHeaders:
             made = f"{header}.gch"
             Path(made).unlink(missing_ok=True)
             command = [*self._command, *chosen, "-x", "c-header", str(header), "-o", made]
-            self._making.append(
-                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            )
+            self._making.append((subprocess.Popen(command, **QUIET), chosen))
             self._headers[chosen] = header
 
     def wait(self) -> None:
-        """Return once all headers are made: modules are compiled after this."""
-        for each in self._making:
-            each.wait()
+        """Return once all headers are made and were used once: modules are compiled after this."""
+        for making, chosen in self._making:
+            header = str(self._headers[chosen])
+            using = ["-include", header, "-x", "c", "-c", os.devnull, "-o", os.devnull]
+            if making.wait() or subprocess.call([*self._command, *chosen, *using], **QUIET):
+                Path(f"{header}.gch").unlink(missing_ok=True)
         self._making.clear()
 
     def arguments_for(self, extension: Extension) -> list[str]:
