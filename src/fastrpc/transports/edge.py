@@ -14,14 +14,24 @@ from typing import Any, Final
 
 __all__ = ["JudgedServer", "accept_judged", "admitted"]
 
+#: Connections that are served in one turn of the loop; others run between.
+_MOST_AT_ONCE: Final = 32
+
 #: Seconds without accepting after an error that lasts, as asyncio waits for descriptors and memory.
 PAUSE_SECONDS: Final = 1.0
 
-#: The next attempt to accept fails as well: the system has no descriptor or memory, or the socket does not listen. All
-#: other errors are those of one connection (accept(2)).
-_LASTING: Final = {
-    *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
-    *(errno.EBADF, errno.EINVAL, errno.ENOTSOCK),
+#: Errors of one connection (accept(2)). Behind others, such as of a system without descriptors or of a filter of its
+#: calls, the next attempt fails as well.
+_OF_ONE: Final = {
+    *(
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EPROTO,
+        errno.ETIMEDOUT,
+        errno.EOPNOTSUPP,
+        errno.ENOPROTOOPT,
+    ),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, getattr(errno, "ENONET", 0)),
 }
 
 #: On, with 0 seconds: the peer is told by a reset, and no state of the connection is left here.
@@ -57,9 +67,9 @@ def accept_judged(bound: socket.socket, admits: Callable[[Any], bool] | None) ->
     except BlockingIOError:
         raise
     except OSError as error:
-        if error.errno in _LASTING:
-            raise
-        return None
+        if error.errno in _OF_ONE:
+            return None
+        raise
     try:
         is_admitted = admits is None or admits(peer_name)
     except BaseException:
@@ -123,19 +133,21 @@ class JudgedServer:
         self._loop.add_reader(self._bound.fileno(), self._accept)
 
     def _accept(self) -> None:
-        """Accept one connection: calls do not wait until a flood has none left, and no attempt finds none."""
-        try:
-            connection = accept_judged(self._bound, self._admits)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            # Those that wait would fail again at once.
-            self._pause(PAUSE_SECONDS)
-            text = "a connection could not be accepted"
-            context = {"message": text, "exception": error, "socket": self._bound}
-            self._loop.call_exception_handler(context)
-            return
-        if connection is not None:
+        """Accept connections up to the first that is refused: calls do not wait until a flood has none left."""
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                connection = accept_judged(self._bound, self._admits)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # Those that wait would fail again at once.
+                self._pause(PAUSE_SECONDS)
+                text = "a connection could not be accepted"
+                context = {"message": text, "exception": error, "socket": self._bound}
+                self._loop.call_exception_handler(context)
+                return
+            if connection is None:
+                return
             self._serve(connection)
 
     def _pause(self, seconds: float) -> None:

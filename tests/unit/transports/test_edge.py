@@ -42,7 +42,7 @@ class AcceptingSocket(socket.socket):
 
 @pytest.mark.parametrize(
     "number",
-    [errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EPERM, errno.ETIMEDOUT],
+    [errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ETIMEDOUT],
 )
 def test_an_error_of_one_connection_is_a_connection_that_was_lost(number: int) -> None:
     with AcceptingSocket(OSError(number, os.strerror(number))) as bound:
@@ -51,7 +51,16 @@ def test_an_error_of_one_connection_is_a_connection_that_was_lost(number: int) -
 
 @pytest.mark.parametrize(
     "number",
-    [errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EINVAL, errno.EBADF],
+    [
+        errno.EAGAIN,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EINVAL,
+        errno.EBADF,
+        errno.EPERM,
+    ],
 )
 def test_an_error_of_the_next_connection_as_well_is_raised(number: int) -> None:
     with AcceptingSocket(OSError(number, os.strerror(number))) as bound:
