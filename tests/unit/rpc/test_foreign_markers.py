@@ -28,6 +28,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import service, service_definition
+from fastrpc.rpc.upload import Upload
 
 
 def user() -> str:
@@ -76,15 +77,20 @@ def test_a_default_or_dependency_of_fastapi_is_refused(handler: Any, text: str) 
         method(handler)
 
 
+class Login(pydantic.BaseModel):
+    name: str
+
+
 async def header(self: Any, user: Annotated[str, Header()]) -> None: ...
 async def header_by_default(self: Any, user: str = Header()) -> None: ...
 async def header_below(self: Any, user: Annotated[str, Header()] | None = None) -> None: ...
 async def cookie(self: Any, user: Annotated[str, Cookie()]) -> None: ...
-async def form(self: Any, user: Annotated[str, Form()]) -> None: ...
+async def form(self: Any, user: Annotated[Login, Form()]) -> None: ...
 async def file(self: Any, photo: Annotated[bytes, File()]) -> None: ...
 async def embedded(self: Any, user: Annotated[str, Body(embed=True)]) -> None: ...
 async def query_alias(self: Any, limit: Annotated[int, Query(alias="most", ge=1)]) -> None: ...
 async def query_alias_by_default(self: Any, limit: int = Query(1, alias="most")) -> None: ...
+async def dashed(self: Any, limit: Annotated[int, Query(alias="the-most")]) -> None: ...
 async def path_alias(self: Any, limit: Annotated[int, Path(alias="most")]) -> None: ...
 async def field_alias(self: Any, limit: Annotated[int, pydantic.Field(alias="most")]) -> None: ...
 async def several(
@@ -92,7 +98,7 @@ async def several(
 ) -> None: ...
 
 
-_RENAMED = r"has no effect here: name the parameter as .*@fastrpc\.method\(renamed=\{'most': 'limit'\}\)"
+_RENAMED = r"has no effect here: write the type without it, .*@fastrpc\.method\(renamed=\{'most': 'limit'\}\)"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,8 @@ _RENAMED = r"has no effect here: name the parameter as .*@fastrpc\.method\(renam
         (header_by_default, r"'user' is Header\(…\) of fastapi, which is not read here: callers could send"),
         (header_below, r"'user' is Header\(…\) of fastapi"),
         (cookie, r"'user' is Cookie\(…\) of fastapi, .*: methods have no cookies"),
-        (form, r"'user' is Form\(…\) of fastapi, .*: write the type alone"),
+        (form, r"'user' is Form\(…\) of fastapi, .*: write its fields as parameters"),
+        (dashed, r"has an alias in Query.* write the type without it; a name that Python cannot write stays"),
         (file, r"'photo' is File\(…\) of fastapi, .*: write `photo: fastrpc\.Upload`"),
         (embedded, r"'user' is Body\(…\) of fastapi with embed, .*: write the type alone"),
         (query_alias, rf"'limit' has an alias in Query\(…\) of fastapi, which {_RENAMED}"),
@@ -284,3 +291,14 @@ def test_limits_that_are_checked_pass() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         method(checked)
+
+
+async def field_of_form(self: Any, user: Annotated[str, Form()]) -> None: ...
+async def file_of_form(self: Any, photo: Annotated[Upload, File()]) -> None: ...
+
+
+@pytest.mark.parametrize("handler", [field_of_form, file_of_form])
+def test_a_marker_that_says_what_holds_here_is_taken(handler: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        method(handler)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from fastrpc.rpc.schema.annotation import Scope, evaluate
+from fastrpc.rpc.schema.payload_classes import payload_class
+from fastrpc.rpc.upload import Upload
 
 __all__ = ["annotation_refusal", "constraint_of", "default_refusal"]
 
@@ -27,7 +29,6 @@ _REQUESTS: Final = {
 _FIELDS: Final = "FieldInfo"
 _DEPENDENCIES: Final = "Depends"
 
-_BY_NAME: Final = "write the type alone: the fields of a form are arguments by name"
 #: Markers that take a value from another place of a request, each with what to write.
 _PLACES: Final = {
     "Header": (
@@ -36,7 +37,6 @@ _PLACES: Final = {
     ),
     "Cookie": "callers could send the value as an argument. Leave the parameter out: methods have no cookies",
     "File": "write `{name}: fastrpc.Upload`, which is the file of a form",
-    "Form": _BY_NAME,
 }
 
 
@@ -58,7 +58,7 @@ def annotation_refusal(name: str, annotation: Any, scope: Scope) -> str | None:
     """
     for kind, metadata in _parts(annotation, scope):
         found = (
-            *(_marker_refusal(name, each) for each in metadata),
+            *(_marker_refusal(name, each, _bare(kind)) for each in metadata),
             _request(name, get_origin(kind) or kind),
         )
         refusal = next((each for each in found if each is not None), None)
@@ -75,31 +75,43 @@ def constraint_of(annotation: Any, scope: Scope) -> str | None:
 
 def _checks(marker: Any) -> bool:
     """Whether an object checks values elsewhere: `Query(ge=1)` does, `Query()` does not."""
-    return _package(marker) in _PACKAGES and not (_is_a(marker, _FIELDS) and not marker.metadata)
+    if _package(marker) not in _PACKAGES:
+        return False
+    has_limits = getattr(marker, "metadata", True) or getattr(marker, "discriminator", None)
+    return bool(has_limits) or not _is_a(marker, _FIELDS)
 
 
-def _marker_refusal(name: str, marker: Any) -> str | None:
-    """Return the reason why a marker is refused that says where, or under which name, a value comes; or None."""
+def _marker_refusal(name: str, marker: Any, kind: Any = None) -> str | None:
+    """Return the reason why a marker is refused that says where, or under which name, a value comes; or None.
+
+    Args:
+        kind: the type that it stands at; None for a default.
+    """
     if _is_a(marker, _DEPENDENCIES):
         return _dependency(name, marker)
-    if not _is_a(marker, _FIELDS):
+    if not _is_a(marker, _FIELDS) or kind is Upload:
         return None
     reason = next((text for base, text in _PLACES.items() if _is_a(marker, base)), None)
+    if reason is None and _is_a(marker, "Form") and isinstance(kind, type) and payload_class(kind).fields:
+        reason = "write its fields as parameters: those of a form are arguments by name"
     if reason is not None:
         return f"{name!r} is {_written(marker)}, which is not read here: {reason.format(name=name)}"
-    alias = getattr(marker, "validation_alias", None) or marker.alias
+    alias = getattr(marker, "validation_alias", None) or getattr(marker, "alias", None)
     if alias is not None and alias != name:
-        old = alias if isinstance(alias, str) else "…"
-        return (
-            f"{name!r} has an alias in {_written(marker)}, which has no effect here: name the parameter as requests "
-            f"do, or keep that name by @fastrpc.method(renamed={{{old!r}: {name!r}}})"
-        )
+        return _alias(name, marker, alias)
     if getattr(marker, "embed", None):
         return (
             f"{name!r} is {_written(marker)} with embed, which has no effect here: write the type alone. A body is "
             "its only argument if that has fields, else an object with the arguments by name"
         )
     return None
+
+
+def _alias(name: str, marker: Any, alias: Any) -> str:
+    text = f"{name!r} has an alias in {_written(marker)}, which has no effect here: write the type without it"
+    if isinstance(alias, str) and alias.isidentifier():
+        return f"{text}, and keep the name of requests by @fastrpc.method(renamed={{{alias!r}: {name!r}}})"
+    return f"{text}; a name that Python cannot write stays a route of the mounted application"
 
 
 def _dependency(name: str, marker: Any) -> str:
@@ -135,6 +147,10 @@ def _parts(annotation: Any, scope: Scope) -> Iterator[tuple[Any, tuple[Any, ...]
                 aliases.add(id(kind))
         yield kind, metadata
         waiting += inner
+
+
+def _bare(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _is_a(value: Any, base: str) -> bool:
