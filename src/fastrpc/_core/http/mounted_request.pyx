@@ -62,7 +62,7 @@ cdef class MountedRequest:
         cdef bytes raw = self.head._raw
         cdef const char* data = PyBytes_AS_STRING(raw)
         cdef Py_ssize_t line = self.head._fields_at, colon, first, last, end
-        # The head was checked: each line has a colon, and an empty one is the last.
+        # `parse_head` took it: each line has a colon, no value has CR or NUL (`check_field`), an empty line is the last.
         while data[line] != b"\r":
             colon = <const char*>strchr(data + line, b":") - data
             last = <const char*>strchr(data + colon, b"\r") - data
