@@ -310,9 +310,11 @@ cdef class HttpTerms:
             self.refuse_later(call, 405, f"{call.route.method} is at this path by {found[2]}")
             self.fault_lines = b"Allow: %b\r\n" % <bytes>found[2].encode("ascii")
             return 0
-        unread = self.routed.refusal_of_query(head.query) if self.routed.has_body else None
-        if unread is not None:
-            return self.refuse_later(call, 400, f"{call.route.method}: {unread}")
+        # The path lies in the head, before its query.
+        if path[size] == b"?" and self.routed.has_body:
+            unread = self.routed.refusal_of_query(head.query)
+            if unread is not None:
+                return self.refuse_later(call, 400, f"{call.route.method}: {unread}")
         if not self.routed.has_body:
             call.wants_head = call.route.gives_stream and head.verb == VERB_HEAD
         elif head._noted[<int>FIELD_CONTENT_ENCODING].count:

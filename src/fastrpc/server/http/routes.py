@@ -48,7 +48,7 @@ class Routed:
 
     def refusal_of_query(self, query: str) -> str | None:
         """Return why the query of a route with a body is refused, or None."""
-        names = self._handled.arguments.names(query) if query else ()
+        names = self._handled.arguments.names(query)
         if not names:
             return None
         whole, method = self._handled.whole, self._handled.method.definition
