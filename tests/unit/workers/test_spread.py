@@ -7,6 +7,7 @@ import os
 import resource
 import selectors
 import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -64,14 +65,36 @@ def test_attempts_without_a_descriptor_are_logged_once_a_minute_with_their_numbe
     in_child(take_without_descriptors)
 
 
-class Worker:
-    """A worker that keeps the ports of the connections it is handed."""
+class Listener:
+    """A listening socket, and a worker that keeps the ports of the connections it is handed."""
 
     connections = 0
 
     def __init__(self, ends: contextlib.ExitStack) -> None:
+        self.acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
+        self.acceptor.listen()
+        ends.callback(self.acceptor.close)
+        (self.listening,) = self.acceptor.listening_sockets
+        self.selector = ends.enter_context(selectors.DefaultSelector())
         self.ports: list[int] = []
         self._ends = ends
+
+    def spread(
+        self, admits: Callable[[Any], bool] | None = None, clock: Callable[[], float] = float
+    ) -> Spread:
+        workers: Any = [self]
+        return Spread(self.acceptor, self.selector, lambda: workers, clock, admits)
+
+    def dial(self, source: str = "127.0.0.1") -> socket.socket:
+        place = self.listening.socket.getsockname()
+        return self._ends.enter_context(socket.create_connection(place, source_address=(source, 0)))
+
+    def take_ready(self) -> bool:
+        """Take what waits; return whether something was ready."""
+        ready = self.selector.select(0)
+        for key, _ in ready:
+            key.data()
+        return bool(ready)
 
     def takes(self, index: int, connection: socket.socket) -> bool:
         self.ports.append(connection.getpeername()[1])
@@ -79,59 +102,48 @@ class Worker:
         return True
 
 
-def test_refused_connections_reach_no_worker_and_hold_up_no_other() -> None:
-    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
-    acceptor.listen()
-    (listening,) = acceptor.listening_sockets
-    with contextlib.ExitStack() as ends, selectors.DefaultSelector() as selector:
-        worker: Any = Worker(ends)
-        ends.callback(acceptor.close)
-        dialled = [
-            ends.enter_context(socket.create_connection(listening.socket.getsockname())) for _ in range(100)
-        ]
-        ports = [one.getsockname()[1] for one in dialled]
-        refused = {port for number, port in enumerate(ports) if number % 10}
-        spread = Spread(acceptor, selector, lambda: [worker], float, lambda peer: peer[1] not in refused)
-        spread.accept()
-        rounds = 0
-        while ready := selector.select(0):
-            rounds += 1
-            for key, _ in ready:
-                key.data()
-        # Several in one round, and others of the supervisor's events between two rounds.
-        assert 1 < rounds < 10
-        assert worker.ports == ports[::10]
-        for number, one in enumerate(dialled):
-            one.setblocking(False)
-            with pytest.raises(ConnectionResetError if number % 10 else BlockingIOError):
-                one.recv(1)
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with contextlib.ExitStack() as ends:
+        yield Listener(ends)
 
 
-def test_a_rest_follows_the_last_of_refused_connections_alone() -> None:
+def port_of(connection: socket.socket) -> int:
+    port: int = connection.getsockname()[1]
+    return port
+
+
+def test_refused_connections_reach_no_worker_and_hold_up_no_other(listener: Listener) -> None:
+    dialled = [listener.dial() for _ in range(100)]
+    ports = [port_of(one) for one in dialled]
+    refused = {port for number, port in enumerate(ports) if number % 10}
+    listener.spread(lambda peer: peer[1] not in refused).accept()
+    rounds = 0
+    while listener.take_ready():
+        rounds += 1
+    # Several in one round, and others of the supervisor's events between two rounds.
+    assert 1 < rounds < 10
+    assert listener.ports == ports[::10]
+    for number, one in enumerate(dialled):
+        one.setblocking(False)
+        with pytest.raises(ConnectionResetError if number % 10 else BlockingIOError):
+            one.recv(1)
+
+
+def test_a_rest_follows_the_last_of_refused_connections_alone(listener: Listener) -> None:
     now = 0.0
-    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
-    acceptor.listen()
-    (listening,) = acceptor.listening_sockets
-    place = listening.socket.getsockname()
-    with contextlib.ExitStack() as ends, selectors.DefaultSelector() as selector:
-        worker: Any = Worker(ends)
-        ends.callback(acceptor.close)
-        sources = ["127.0.0.2", "127.0.0.1", "127.0.0.1"]
-        spread = Spread(
-            acceptor, selector, lambda: [worker], lambda: now, lambda peer: peer[0] == "127.0.0.1"
-        )
-        spread.accept()
-        rests = []
-        for source in sources:
-            ends.enter_context(socket.create_connection(place, source_address=(source, 0)))
-            for key, _ in selector.select(0):
-                key.data()
-            rests.append(spread.resume_at)
-            now += REST_SECONDS
-            spread.resume()
-            assert len(selector.get_map()) == 1
-        assert rests == [REST_SECONDS, None, None]
-        assert len(worker.ports) == 2
+    spread = listener.spread(lambda peer: peer[0] == "127.0.0.1", lambda: now)
+    spread.accept()
+    rests = []
+    for source in ("127.0.0.2", "127.0.0.1", "127.0.0.1"):
+        listener.dial(source)
+        listener.take_ready()
+        rests.append(spread.resume_at)
+        now += REST_SECONDS
+        spread.resume()
+        assert len(listener.selector.get_map()) == 1
+    assert rests == [REST_SECONDS, None, None]
+    assert len(listener.ports) == 2
 
 
 class LosingSocket(socket.socket):
@@ -146,34 +158,20 @@ class LosingSocket(socket.socket):
         return super()._accept()
 
 
-def test_connections_that_the_network_loses_hold_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
-    acceptor.listen()
-    (listening,) = acceptor.listening_sockets
-    listening.socket = LosingSocket(fileno=listening.socket.detach())
-    with contextlib.ExitStack() as ends, selectors.DefaultSelector() as selector:
-        worker: Any = Worker(ends)
-        ends.callback(acceptor.close)
-        place = listening.socket.getsockname()
-        ports = [ends.enter_context(socket.create_connection(place)).getsockname()[1] for _ in range(3)]
-        spread = Spread(acceptor, selector, lambda: [worker], float)
-        spread.accept()
-        ((key, _),) = selector.select(0)
-        key.data()
-        assert spread.resume_at in {None, REST_SECONDS}
-    assert worker.ports == ports
+def test_connections_that_the_network_loses_hold_up_no_other(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener.listening.socket = LosingSocket(fileno=listener.listening.socket.detach())
+    ports = [port_of(listener.dial()) for _ in range(3)]
+    spread = listener.spread()
+    spread.accept()
+    assert listener.take_ready()
+    assert spread.resume_at in {None, REST_SECONDS}
+    assert listener.ports == ports
     assert caplog.records == []
 
 
-def test_the_last_connections_are_taken_behind_refused_ones() -> None:
-    acceptor = Acceptor([Address.parse("tcp://127.0.0.1:0")], ServerConfig())
-    acceptor.listen()
-    (listening,) = acceptor.listening_sockets
-    with contextlib.ExitStack() as ends, selectors.DefaultSelector() as selector:
-        worker: Any = Worker(ends)
-        ends.callback(acceptor.close)
-        place = listening.socket.getsockname()
-        ports = [ends.enter_context(socket.create_connection(place)).getsockname()[1] for _ in range(3)]
-        spread = Spread(acceptor, selector, lambda: [worker], float, lambda peer: peer[1] == ports[-1])
-        spread.take_last()
-    assert worker.ports == ports[-1:]
+def test_the_last_connections_are_taken_behind_refused_ones(listener: Listener) -> None:
+    ports = [port_of(listener.dial()) for _ in range(3)]
+    listener.spread(lambda peer: peer[1] == ports[-1]).take_last()
+    assert listener.ports == ports[-1:]
