@@ -30,6 +30,11 @@ from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import service, service_definition
 from fastrpc.rpc.upload import Upload
 
+with warnings.catch_warnings():
+    # It says that its models do not work on Python 3.14.
+    warnings.simplefilter("ignore")
+    from pydantic import v1 as pydantic_v1
+
 
 def user() -> str:
     return "ada"
@@ -124,6 +129,29 @@ def test_a_marker_of_another_place_or_name_is_refused(handler: Any, text: str) -
         method(handler)
 
 
+async def made(self: Any, tags: Annotated[list[str], Query(default_factory=list)]) -> None: ...
+async def filled(self: Any, limit: Annotated[int, pydantic.Field(default=10)]) -> None: ...
+async def emptied(self: Any, limit: Annotated[int | None, pydantic.Field(default=None)]) -> None: ...
+async def of_v1(self: Any, limit: Annotated[int, pydantic_v1.Field(10)]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [
+        (
+            made,
+            r"made: 'tags' has a default in Query\(…\) of fastapi, which has no effect here: write it as the",
+        ),
+        (filled, r"'limit' has a default in Field\(…\) of pydantic"),
+        (emptied, r"'limit' has a default in Field\(…\) of pydantic"),
+        (of_v1, r"'limit' has a default in Field\(…\) of pydantic"),
+    ],
+)
+def test_a_default_in_the_metadata_of_a_type_is_refused(handler: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        method(handler)
+
+
 async def unlimited(
     self: Any,
     path: Annotated[int, Path(description="the number")],
@@ -131,6 +159,7 @@ async def unlimited(
     same: Annotated[int, Query(alias="same")],
     body: Annotated[int, Body()],
     field: Annotated[int, pydantic.Field(title="a number")],
+    needed: Annotated[int, pydantic.Field(...), Query(...)],
 ) -> None: ...
 
 
@@ -180,6 +209,7 @@ async def positive(self: Any, limit: pydantic.PositiveInt = 10) -> None: ...
 async def late(self: Any, limit: "Annotated[int, pydantic.Field(ge=1)]" = 10) -> None: ...
 async def optional(self: Any, limit: pydantic.PositiveInt | None = None) -> None: ...
 async def listed(self: Any, limit: list[Annotated[int, pydantic.Field(ge=1)]]) -> None: ...
+async def first(self: Any, limit: Annotated[int, pydantic_v1.Field(ge=1)]) -> None: ...
 async def fed(self: Any, limit: AsyncIterator[Annotated[int, pydantic.Field(ge=1)]]) -> None: ...
 
 
@@ -191,6 +221,7 @@ async def fed(self: Any, limit: AsyncIterator[Annotated[int, pydantic.Field(ge=1
         (late, r"Field\(…\) of pydantic"),
         (optional, r"Gt\(…\) of annotated_types"),
         (listed, r"Field\(…\) of pydantic"),
+        (first, r"Field\(…\) of pydantic"),
         (fed, r"Field\(…\) of pydantic"),
     ],
 )

@@ -104,7 +104,20 @@ def _marker_refusal(name: str, marker: Any, kind: Any = None) -> str | None:
             f"{name!r} is {_written(marker)} with embed, which has no effect here: write the type alone. A body is "
             "its only argument if that has fields, else an object with the arguments by name"
         )
+    if kind is not None and _has_default(marker):
+        return (
+            f"{name!r} has a default in {_written(marker)}, which has no effect here: write it as the default of the "
+            "parameter"
+        )
     return None
+
+
+def _has_default(marker: Any) -> bool:
+    """Whether a marker has a default, or makes one."""
+    default = getattr(marker, "default", ...)
+    # Undefined, in each generation of pydantic.
+    is_unset = default is ... or type(default).__name__ in {"PydanticUndefinedType", "UndefinedType"}
+    return not is_unset or getattr(marker, "default_factory", None) is not None
 
 
 def _alias(name: str, marker: Any, alias: Any) -> str:
