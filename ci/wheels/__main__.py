@@ -153,8 +153,12 @@ def foreign_headers(target: str) -> list[Path]:
 
 
 def arguments_of(extension: Extension, level: str | None = None) -> list[str]:
-    """Return the compiler's arguments for zig, to which `-Og` means no optimisation; `level` replaces all levels."""
-    arguments = [level or "-Os" if each == "-Og" else each for each in extension.extra_compile_args]
+    """Return the compiler's arguments for zig; `level` replaces all levels.
+
+    To zig `-Og` means no optimisation, and without that it adds checks that end the program.
+    """
+    given = extension.extra_compile_args
+    arguments = [level or "-Os" if each in {"-Og", "-O0"} else each for each in given]
     levels = [level if level and each.startswith("-O") else each for each in arguments]
     return [*levels, *(f"-D{name}={value}" for name, value in extension.define_macros)]
 
