@@ -25,8 +25,8 @@ SHARED = "fastrpc._core._shared"
 
 STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform == "linux" else []
 # As fast as -O3 within what can be measured, and the wheel a sixth smaller. Only debuggers unwind these frames, and for
-# them there are other profiles. Calls of CPython go straight to it, without a table of jumps in each module. Floats are
-# rounded after each operation, as on x86_64, so that weights and shares are the same on every machine.
+# them there are other profiles. Calls of CPython go straight to it, without a table of jumps in each module. No
+# product and sum are joined without rounding between them, as aarch64 can: a breaker's times are the same everywhere.
 FAST = [
     *("-O2", "-g0", "-ffunction-sections", "-fno-asynchronous-unwind-tables", "-fno-plt", "-fno-ident"),
     "-ffp-contract=off",

@@ -12,8 +12,8 @@ __all__ = ["HeldGzip"]
 
 GZIP = 1
 
-#: A loop that only steps gives the interpreter up for microseconds at a time. A thread that waits for it misses them,
-#: and, as each wait begins anew, never asks for its turn: with a SyncClient in this process, for seconds.
+#: The pause of each held step. A loop that steps without one polls so often, and gives the interpreter up so briefly,
+#: that a thread of the same process, as of a SyncClient, wakes too late each time and may stand for seconds.
 STEP_SECONDS = 0.001
 
 
