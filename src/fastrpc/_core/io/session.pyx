@@ -79,6 +79,14 @@ cdef class Session(SessionOutput):
             self.spinner = self.loop_state.shared_spinner()
             self.spinner.join()
         self.engine.connected()
+        if self.is_held_back and not self.is_encrypted:
+            self.loop_state.call_soon(self._hold_once_more)
+
+    def _hold_once_more(self):
+        """Pause again: asyncio of CPython 3.11.2 begins to read behind `connection_made`, also where that paused it."""
+        if self.is_held_back and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+            self.transport.pause_reading()
 
     def get_buffer(self, Py_ssize_t hint):
         """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
