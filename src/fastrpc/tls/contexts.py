@@ -202,6 +202,8 @@ def client_context(tls: TLS, protocol: str | None = ALPN) -> ssl.SSLContext:
 def _strict(context: ssl.SSLContext, tls: TLS, *protocols: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # CPython 3.11.2 sets it: a cut stream would look like one that its peer has ended.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.set_ciphers(_CIPHERS)
     if protocols:
         context.set_alpn_protocols(protocols)

@@ -105,7 +105,7 @@ def explained(error: Exception, *, other: str, is_open: bool) -> OSError:
         return error
     if isinstance(error, ssl.SSLCertVerificationError):
         return _unverified(error, other)
-    if isinstance(error, ssl.SSLEOFError):
+    if _is_end(error):
         if is_open:
             return ConnectionResetError(f"the {other} ended the TLS stream without close_notify")
         return _cut(other)
@@ -114,6 +114,13 @@ def explained(error: Exception, *, other: str, is_open: bool) -> OSError:
     if isinstance(error, OSError) and is_open:
         return error
     return _cut(other) if isinstance(error, OSError) else HandshakeError(str(error))
+
+
+def _is_end(error: Exception) -> bool:
+    """Return whether the stream ended within TLS; CPython 3.11.2 has no class for it."""
+    return (
+        isinstance(error, ssl.SSLEOFError) or getattr(error, "reason", None) == "UNEXPECTED_EOF_WHILE_READING"
+    )
 
 
 def _unverified(error: ssl.SSLCertVerificationError, other: str) -> HandshakeError:

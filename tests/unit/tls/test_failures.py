@@ -41,10 +41,13 @@ def test_a_broken_stream_is_a_lost_connection() -> None:
     assert "the TLS stream of the client is broken" in str(error)
 
 
-def test_the_end_without_close_notify_is_a_lost_connection() -> None:
-    error = explained(ssl.SSLEOFError(8, "EOF"), other="client", is_open=True)
-    assert isinstance(error, ConnectionResetError)
-    assert str(error) == "the client ended the TLS stream without close_notify"
+@pytest.mark.parametrize(
+    "error", [ssl.SSLEOFError(8, "EOF"), failed("UNEXPECTED_EOF_WHILE_READING")], ids=["class", "reason"]
+)
+def test_the_end_without_close_notify_is_a_lost_connection(error: ssl.SSLError) -> None:
+    lost = explained(error, other="client", is_open=True)
+    assert isinstance(lost, ConnectionResetError)
+    assert str(lost) == "the client ended the TLS stream without close_notify"
 
 
 def test_an_error_in_words_stays_as_it_is() -> None:
