@@ -32,6 +32,7 @@ from fastrpc.stores.local.history import History, change_size, is_watched
 from fastrpc.stores.local.items import Items, full
 from fastrpc.stores.local.leases import Leases
 from fastrpc.stores.local.observing import StoreObserver
+from fastrpc.time_limit import time_limit
 
 __all__ = ["LocalStore"]
 
@@ -330,7 +331,7 @@ class LocalStore:
             self._due_changed.clear()
             left = self.content.expire()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
+                async with time_limit(left):
                     await self._due_changed.wait()
 
     def _note(self, changes: Sequence[Uncommitted]) -> None:

@@ -72,7 +72,7 @@ class StoreCopy:
         named = ((lease.name, lease.seconds) for lease in leases)
         connection.executemany("INSERT INTO leases VALUES (?, ?)", named)
         if revision is not None:
-            connection.execute("UPDATE revisions SET latest = ?1, compacted = ?1", (revision,))
+            connection.execute("UPDATE revisions SET latest = ?, compacted = ?", (revision, revision))
 
 
 def copy_folder(folder: Path, path: Path) -> int:

@@ -184,8 +184,8 @@ class SqliteJournal:
             connection.execute("BEGIN IMMEDIATE")
             if could_lose:
                 connection.execute("DELETE FROM history")
-                raised = "UPDATE revisions SET latest = latest + ?1, compacted = latest + ?1"
-                connection.execute(raised, (_LOST_REVISIONS,))
+                raised = "UPDATE revisions SET latest = latest + ?, compacted = latest + ?"
+                connection.execute(raised, (_LOST_REVISIONS, _LOST_REVISIONS))
             connection.execute("UPDATE revisions SET may_lose = ?", (may_lose,))
             connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
