@@ -124,6 +124,7 @@ LOADED_BY_NAMES = {
         "fastrpc.rpc.reply",
         "fastrpc.rpc.upload",
         "fastrpc.status",
+        "fastrpc.time_limit",
     },
     "Server": FRONT_DOOR
     | {

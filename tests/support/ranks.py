@@ -11,6 +11,7 @@ RANKS = {
         "first_use",
         "networks",
         "replaced_file",
+        "time_limit",
         "status",
         "value_class",
     ),

@@ -17,6 +17,7 @@ from fastrpc.bounded_http import BoundedHttpClient, HttpError
 from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
+from fastrpc.time_limit import time_limit
 from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["KeySet", "KeysAwayError", "parsed_keys"]
@@ -154,7 +155,7 @@ class KeySet:
 
     async def _fetch(self) -> bool:
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
+            async with time_limit(FETCH_SECONDS):
                 body = await _in_thread(self._request)
             self._keys = self._parse(_json(body))
         except (HttpError, ConfigError, TimeoutError) as error:

@@ -17,6 +17,7 @@ from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.coordination.locks import Holder, Lock
 from fastrpc.coordination.store import Store, open_store
 from fastrpc.errors import ConfigError
+from fastrpc.time_limit import time_limit
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["elect", "leader", "lock", "run_under"]
@@ -154,7 +155,7 @@ def _send(group: int | None, process: asyncio.subprocess.Process, number: int) -
 async def _end(process: asyncio.subprocess.Process, send: Callable[[int], None], seconds: float) -> None:
     send(signal.SIGTERM)
     try:
-        async with asyncio.timeout(seconds):
+        async with time_limit(seconds):
             await process.wait()
     except TimeoutError:
         pass

@@ -1,6 +1,5 @@
 """The attempts of one call: the endpoint of each, and the report of its outcome to the endpoint set."""
 
-import asyncio
 import contextlib
 import math
 import time
@@ -25,6 +24,7 @@ from fastrpc.errors import (
 from fastrpc.failmodes.base import AttemptedCall, FailMode, is_sequential, was_load
 from fastrpc.peers.outcomes import give_turn, status_of
 from fastrpc.protocols.base import ClientEngine
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Attempting", "BaseAttempting", "may_retry", "mode_of", "name_call"]
 
@@ -325,7 +325,7 @@ class Attempting(BaseAttempting):
         self._pool.start()
         seconds = None if math.isinf(ends) else ends - time.monotonic()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with time_limit(seconds):
                 await subchannel.wait_changed(self._call._options.priority)
         return pick
 
@@ -344,7 +344,7 @@ class Attempting(BaseAttempting):
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""
         with self._connecting_for_call():
-            async with asyncio.timeout(self._call.remaining()):
+            async with time_limit(self._call.remaining()):
                 return await waiting
 
 

@@ -1,6 +1,5 @@
 """The asynchronous client."""
 
-import asyncio
 import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -14,6 +13,7 @@ from fastrpc.first_use import PARTS
 from fastrpc.peers.outcomes import own_call
 from fastrpc.peers.stream_verbs import StreamVerbs
 from fastrpc.rpc.options import refuse_view
+from fastrpc.time_limit import time_limit
 
 if TYPE_CHECKING:
     from fastrpc.client.credentials import CredentialSource
@@ -135,7 +135,7 @@ class Client(Caller, FanOut, StreamVerbs):
         self._state.use()
         with own_call():
             try:
-                async with asyncio.timeout(timeout):
+                async with time_limit(timeout):
                     await self._pool.acquire(wait=True, ready=True)
             except TimeoutError:
                 raise not_ready_in_time(timeout, self._pool)  # noqa: B904
@@ -180,7 +180,7 @@ class Client(Caller, FanOut, StreamVerbs):
         route = name_of(method)
         self._state.use()
         try:
-            async with asyncio.timeout(self._pool.config.timeouts.call):
+            async with time_limit(self._pool.config.timeouts.call):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
         except TimeoutError:
             raise not_known_in_time(route, self._pool) from None

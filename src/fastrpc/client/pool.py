@@ -26,6 +26,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import UnavailableError
 from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.protocols.base import ClientEngine
+from fastrpc.time_limit import time_limit
 
 if TYPE_CHECKING:
     from fastrpc.client.following import Follower
@@ -342,7 +343,7 @@ class ConnectionPool:
         """Return once one endpoint completed the handshake, or none of them could be reached."""
         patience = self.config.timeouts.connect
         with contextlib.suppress(UnavailableError, TimeoutError):
-            async with asyncio.timeout(patience):
+            async with time_limit(patience):
                 await self.acquire(wait=False, ready=True)
 
     def at_once(self, *, ready: bool) -> ClientEngine | None:
@@ -383,7 +384,7 @@ class ConnectionPool:
                 raise registry_failure(method, self.target, error)
             # A failing registry wakes no waiter, so its error is polled.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with time_limit(LOOK_SECONDS):
                     await self.wait_changed()
 
     def gauges(self) -> Iterable[Gauge]:
@@ -434,7 +435,7 @@ class ConnectionPool:
         if not self.is_used:
             return
         try:
-            async with asyncio.timeout((self.config.timeouts.linger or 0.0) + 1.0):
+            async with time_limit((self.config.timeouts.linger or 0.0) + 1.0):
                 while self.open_connections:
                     await self.wait_changed()
         except TimeoutError:

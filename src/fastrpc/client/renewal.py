@@ -12,6 +12,7 @@ from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.protocols.base import ClientEngine
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Renewal", "Renewals"]
 
@@ -98,7 +99,7 @@ class Renewal:
 
     async def _next(self, ends: float) -> bytes:
         """Return a token that was not shown before."""
-        async with asyncio.timeout(max(0.0, ends - self._loop.time())):
+        async with time_limit(max(0.0, ends - self._loop.time())):
             token = await self._credentials.current(self._connection.endpoint.address)
         if token == self._shown:
             raise ConnectError("there is no other token yet")

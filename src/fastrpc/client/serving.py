@@ -1,6 +1,5 @@
 """The services of a client, which its servers may call on its connections."""
 
-import asyncio
 import os
 from collections.abc import Sequence
 from typing import Any, cast
@@ -17,6 +16,7 @@ from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.protocols.base import PeerConnection, client_protocol
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.time_limit import time_limit
 
 __all__ = ["ClientServices", "client_services"]
 
@@ -113,7 +113,7 @@ class ClientServices:
         # A handler that closes its own client does not wait for itself.
         limit = 0 if is_inside_handler(gate) else self._config.timeouts.drain
         try:
-            async with asyncio.timeout(limit):
+            async with time_limit(limit):
                 await gate.dispatcher.wait_idle()
         except TimeoutError:
             for cut in list(gate.engines):

@@ -18,6 +18,7 @@ from fastrpc.client.wire import protocol_of
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, ConnectError, FastRPCError
 from fastrpc.protocols.base import ClientEngine, ClientParts, Protocol, client_engine, client_stream
+from fastrpc.time_limit import time_limit
 from fastrpc.transports.base import dial_options, transport_for
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Subchannel(EndpointPlan):
             )
         credentials, has_token = self._pool.credentials, False
         try:
-            async with asyncio.timeout(config.timeouts.connect):
+            async with time_limit(config.timeouts.connect):
                 token = None if credentials is None else await credentials.current(address)
                 has_token = True
                 _, stream = await transport_for(address).dial(

@@ -15,6 +15,7 @@ from fastrpc.coordination.verbs import PATIENCE_SECONDS, finish
 from fastrpc.errors import LockLostError, StoreError
 from fastrpc.gauges import count
 from fastrpc.stores.base import StoreBackend
+from fastrpc.time_limit import time_limit
 
 __all__ = ["StoreLease", "boot_time"]
 
@@ -140,7 +141,7 @@ class StoreLease:
         is_alive, self._is_over = self.is_valid, True
         if is_alive:
             try:
-                async with asyncio.timeout(min(PATIENCE_SECONDS, self.ttl)):
+                async with time_limit(min(PATIENCE_SECONDS, self.ttl)):
                     # A deadline that has passed must not hold up those that wait.
                     revocation = self._backend.revoke(self.id)
                     await asyncio.get_running_loop().create_task(revocation, context=self._context)
@@ -160,7 +161,7 @@ class StoreLease:
     async def _renew(self) -> None:
         sent = self._clock()
         try:
-            async with asyncio.timeout(self.ttl / _RENEWALS):
+            async with time_limit(self.ttl / _RENEWALS):
                 is_alive = await self._backend.renew(self.id)
         except Exception as error:
             self._failure = error

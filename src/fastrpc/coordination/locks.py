@@ -20,6 +20,7 @@ from fastrpc.coordination.verbs import PATIENCE_SECONDS, finish, is_away, pauses
 from fastrpc.errors import CompactedError, ConfigError, LockHeldError, LockLostError, StoreError
 from fastrpc.status import Status
 from fastrpc.stores.base import Item, StoreBackend, Unchanged, check_key
+from fastrpc.time_limit import time_limit
 
 __all__ = [
     "CANDIDACY_SECONDS",
@@ -171,7 +172,7 @@ class Lock:
         left = seconds_left()
         bounds = [seconds for seconds in (self._wait, left) if seconds is not None]
         try:
-            async with asyncio.timeout(min(bounds, default=None)) as scope:
+            async with time_limit(min(bounds, default=None)) as scope:
                 while len(ahead) >= self._slots and self._wait != 0:
                     ahead, revision = await self._look_after_change(ahead, revision)
         except TimeoutError:

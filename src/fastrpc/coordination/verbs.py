@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from fastrpc._core.calls.call import scope_deadline
 from fastrpc.errors import StoreError
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["PATIENCE_SECONDS", "finish", "is_away", "pauses", "seconds_left"]
 
@@ -59,7 +60,7 @@ async def _repeat(
     is_under_way = False
     wait = pauses()
     try:
-        async with asyncio.timeout(left) as limit:
+        async with time_limit(left) as limit:
             while True:
                 if failure is not None:
                     await asyncio.sleep(wait())

@@ -26,6 +26,7 @@ from fastrpc.hosting.mounts_scope import scope_of
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.service import service, service_definition
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Mounts"]
 
@@ -87,7 +88,7 @@ class Mounts:
         while self._started:
             mount = self._started.pop()
             try:
-                async with asyncio.timeout(self._seconds):
+                async with time_limit(self._seconds):
                     await mount.lifespan.stop()
             except TimeoutError:
                 logger.error(
@@ -153,7 +154,7 @@ class _Mount:
                 step(request)
             if self._running:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(GRACE_SECONDS):
+                    async with time_limit(GRACE_SECONDS):
                         await self._none_runs.wait()
         if self._running:
             count = len(self._running)

@@ -7,6 +7,7 @@ from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork, Turns
 from fastrpc.compressors.base import Compressor, compress_steps
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Packing", "PackingDone", "pack_arguments", "pack_in_time"]
 
@@ -64,7 +65,7 @@ async def pack_in_time(attempt: AwaitedCall, compressor: Compressor, arguments: 
         EncodeError: the compressor failed.
     """
     try:
-        async with asyncio.timeout(attempt.remaining()):
+        async with time_limit(attempt.remaining()):
             return await _pack(compressor, arguments)
     except TimeoutError:
         raise attempt._overdue() from None

@@ -30,6 +30,7 @@ from fastrpc.peers.stream import Stream
 from fastrpc.peers.stream_maker import StreamMaker
 from fastrpc.peers.stream_verbs import StreamVerbs
 from fastrpc.rpc.options import CallOptions
+from fastrpc.time_limit import time_limit
 
 __all__ = ["PeerCalling", "PeerClient", "PeerRunner"]
 
@@ -210,7 +211,7 @@ class PeerRunner(Answers):
         call._start_clock()
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(call.remaining()):
+            async with time_limit(call.remaining()):
                 while self.connection is not None:
                     waiter: asyncio.Future[None] = loop.create_future()
                     if not call._await_output(self.connection, waiter):

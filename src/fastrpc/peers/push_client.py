@@ -13,6 +13,7 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
 from fastrpc.peers.peer_client import PeerCalling, PeerClient, PeerRunner
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["PushClient"]
 
@@ -69,7 +70,7 @@ class _PushRunner(PeerRunner):
             return await super().run(call)
         call._start_clock()
         try:
-            async with asyncio.timeout(call.remaining()):
+            async with time_limit(call.remaining()):
                 while self._engine is not None and not self._engine.takes_pushes:
                     await self._wait(asyncio.get_running_loop().create_future())
         except TimeoutError:

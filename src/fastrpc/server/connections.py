@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastrpc._core.server.gate import Gate
 from fastrpc.handlers.life import Life
 from fastrpc.peers.peer import Peer
+from fastrpc.time_limit import time_limit
 
 if TYPE_CHECKING:
     from fastrpc.server.accepting import Accepting
@@ -77,7 +78,7 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
     drain = _Drain(gate, accepting)
     drain.reaches_all()
     try:
-        async with asyncio.timeout(seconds):
+        async with time_limit(seconds):
             await gate.dispatcher.wait_idle(drain.reaches_all)
         return True
     except TimeoutError:
@@ -109,7 +110,7 @@ async def close_connections(gate: Gate, linger: float | None) -> None:
     for engine in list(gate.engines):
         engine.close(_REASON_DRAIN, "the server closes")
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout((linger or 0.0) + 1.0):
+        async with time_limit((linger or 0.0) + 1.0):
             await gate.dispatcher.wait_closed()
 
 

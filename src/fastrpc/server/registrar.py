@@ -14,6 +14,7 @@ from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.place import Place
 from fastrpc.registries.base.registry import RegistryOption
 from fastrpc.registries.base.urls import is_opened, open_registry
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of"]
 
@@ -127,7 +128,7 @@ class Registrar:
             # A ConfigError is final: the registry can never hold that record.
             if not all(isinstance(error, ConfigError) for error in failures):
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(delays.take()):
+                    async with time_limit(delays.take()):
                         await self._has_changed.wait()
                 self._has_changed.set()
 

@@ -1,6 +1,5 @@
 """The running calls of a service that was removed from a server."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Set
@@ -9,6 +8,7 @@ from fastrpc._core.calls.call import Call, MethodRoute, current_call
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.protocols.base import ServerEngine
+from fastrpc.time_limit import time_limit
 
 __all__ = ["end_calls"]
 
@@ -67,7 +67,7 @@ class _RunningCalls:
     async def end_within(self, seconds: float | None) -> bool:
         """Return whether all have ended, once they have or the time is over."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with time_limit(seconds):
                 await self._gate.dispatcher.wait_until(lambda: not self.calls())
         return not self.calls()
 

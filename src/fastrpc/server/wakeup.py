@@ -8,6 +8,7 @@ from typing import Protocol
 from fastrpc._core.calls.call import current_call
 from fastrpc.errors import CallError
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Wakeable", "Wakeup", "Watchers", "ended_by_drain"]
 
@@ -32,7 +33,7 @@ class Wakeup:
     async def wait(self, seconds: float | None = None) -> bool:
         """Return at the next change, and once the connection drains; False if neither comes in time."""
         try:
-            async with asyncio.timeout(seconds):
+            async with time_limit(seconds):
                 await self._woken.wait()
         except TimeoutError:
             return False

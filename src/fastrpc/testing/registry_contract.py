@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["CHECKS", "RegistryCheck", "RegistryOpener"]
 
@@ -117,7 +118,7 @@ async def _watch_shows_servers_that_come_and_go(registries: _Registries) -> None
 
 async def _snapshots_are_values_with_growing_versions(registries: _Registries) -> None:
     servers, seen = registries.open(), []
-    async with registries.watch() as watch, asyncio.timeout(ARRIVE_SECONDS):
+    async with registries.watch() as watch, time_limit(ARRIVE_SECONDS):
         seen.append(await anext(watch))
         for endpoint in (ONE, TWO):
             async with servers.register(registries.service, endpoint):
@@ -245,7 +246,7 @@ async def _closing_ends_iterations_and_threads(registries: _Registries) -> None:
     waiting = asyncio.ensure_future(anext(watch, None))
     await asyncio.sleep(0)
     await registry.aclose()
-    async with asyncio.timeout(ARRIVE_SECONDS):
+    async with time_limit(ARRIVE_SECONDS):
         _require(await waiting is None, "the iteration goes on")
     left = await asyncio.to_thread(_threads_left, before)
     _require(not left, f"threads are left: {left}")
@@ -259,7 +260,7 @@ async def _services_are_named(registries: _Registries) -> None:
         names = await asyncio.to_thread(clients.services)
         _require(names == sorted(set(names)), f"the names are not sorted, each once: {names}")
         _require(registries.service in names, f"{registries.service} is missing in {names}")
-        async with asyncio.timeout(ARRIVE_SECONDS):
+        async with time_limit(ARRIVE_SECONDS):
             async for shown in watch:
                 if registries.service in shown:
                     break
@@ -317,7 +318,7 @@ CHECKS = tuple(
 async def _shows(watch: Any, *endpoints: Endpoint) -> None:
     """Return once a watch has exactly these endpoints."""
     try:
-        async with asyncio.timeout(ARRIVE_SECONDS):
+        async with time_limit(ARRIVE_SECONDS):
             while watch.latest is None or set(watch.latest.endpoints) != set(endpoints):
                 await anext(watch)
     except TimeoutError:

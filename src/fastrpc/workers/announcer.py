@@ -13,6 +13,7 @@ from typing import Any
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.place import checked_place
 from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
+from fastrpc.time_limit import time_limit
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import loop_factory, signals_handled
 from fastrpc.workers.reporter import Reporter
@@ -95,7 +96,7 @@ class _Orders:
     async def quits_within(self, seconds: float) -> None:
         """Return after so many seconds, or once QUIT comes."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with time_limit(seconds):
                 await self._quit.wait()
 
     def _receive(self) -> None:

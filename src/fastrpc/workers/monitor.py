@@ -23,6 +23,7 @@ from fastrpc.metrics.exposition import Exposition
 from fastrpc.metrics.prometheus import metrics_of
 from fastrpc.server.admin.opening import Admin
 from fastrpc.server.admin.state import MOST_ROWS, method_rows, shown_settings
+from fastrpc.time_limit import time_limit
 from fastrpc.workers.counted import CountedSum, counted_before
 from fastrpc.workers.plan import ExitCode, Plan
 from fastrpc.workers.process import loop_factory, signals_handled
@@ -171,7 +172,7 @@ class Workers:
         if asked:
             self._questions[number] = asked, answered
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with time_limit(ANSWER_SECONDS):
                     await answered
             except TimeoutError:
                 logger.debug("processes that did not answer in time: %d", len(asked))

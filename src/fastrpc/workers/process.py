@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Container, Iterator
 from typing import TypeVar
 
 from fastrpc.server.server import Server
+from fastrpc.time_limit import time_limit
 from fastrpc.workers.app import loaded
 from fastrpc.workers.plan import ExitCode, NothingToServeError, Plan, Started
 
@@ -158,7 +159,7 @@ class ServingProcess:
             if code is ExitCode.DRAIN_TIMED_OUT:
                 self._end_anyway(code)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUIT_SECONDS if self._urged.is_set() else None):
+                async with time_limit(QUIT_SECONDS if self._urged.is_set() else None):
                     await server.close()
         return code
 

@@ -10,6 +10,7 @@ from fastrpc.cli.benchmark.run import BenchmarkRun
 from fastrpc.cli.calling.method_kinds import KnownMethod
 from fastrpc.cli.grpc_servers.methods import GrpcMethod
 from fastrpc.errors import StreamEndedError
+from fastrpc.time_limit import time_limit
 
 __all__ = ["StreamBenchmark"]
 
@@ -81,7 +82,7 @@ class StreamBenchmark(BenchmarkRun):
     async def _read(self, stream: Any, began: int, end_ns: int) -> None:
         clock, latencies, last = time.perf_counter_ns, self.first, began
         try:
-            async with asyncio.timeout((end_ns - began) / 1e9 + MARGIN_SECONDS):
+            async with time_limit((end_ns - began) / 1e9 + MARGIN_SECONDS):
                 while last < end_ns:
                     messages = await stream.receive_many()
                     now = clock()

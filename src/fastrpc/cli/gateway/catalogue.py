@@ -20,6 +20,7 @@ from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.server import Server
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Catalogue"]
 
@@ -148,7 +149,7 @@ class Catalogue:
         if name not in self._warned:
             self._awaited.add(name)
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with time_limit(ASK_SECONDS):
                 made = await self._described(name)
             self._add(name, made)
         except Exception as error:
@@ -181,7 +182,7 @@ class Catalogue:
     async def _speaks_grpc(self, name: str) -> bool:
         """Return whether the servers of a contract speak gRPC; no as long as none is known."""
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with time_limit(ASK_SECONDS):
                 return await self._places.speaks_grpc(name)
         except Exception:
             # The registry that cannot be reached is warned of when it is asked for its services.

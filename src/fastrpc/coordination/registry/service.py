@@ -28,6 +28,7 @@ from fastrpc.server.wakeup import ended_by_drain
 from fastrpc.status import Status
 from fastrpc.stores.base import Folder
 from fastrpc.stores.memory import MOST_BYTES, MemoryStore
+from fastrpc.time_limit import time_limit
 
 __all__ = ["LONGEST_WAIT_SECONDS", "RegistryService"]
 
@@ -277,7 +278,7 @@ class RegistryService:
             with failures.logged():
                 left = self._store.expire()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
+                async with time_limit(left):
                     await self._due_changed.wait()
 
 

@@ -29,6 +29,7 @@ from fastrpc.errors import CallError
 from fastrpc.files.rpcx.tickets import TOKEN_BYTES, Ticket, Tickets
 from fastrpc.protocols.base import StreamSession
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["PROTOCOL", "Accepted", "TransferConnection", "TransferStream"]
 
@@ -154,7 +155,7 @@ class TransferConnection(ServedEngine):
         while not is_over():
             self._waiter = asyncio.get_running_loop().create_future()
             try:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with time_limit(SILENCE_SECONDS):
                     await self._waiter
             except TimeoutError:
                 before, taken = taken, self.taken_bytes()

@@ -17,6 +17,7 @@ from fastrpc.grpc.options import server_options
 from fastrpc.grpc.ports import Port, bound_port
 from fastrpc.limits import ConcurrencyLimit, Limit
 from fastrpc.server.server import Server as OurServer
+from fastrpc.time_limit import time_limit
 from fastrpc.value_class import value_class
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class AioServer(aio.Server):  # type: ignore[misc]
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
         """Wait until the server has stopped; return whether the time was over before."""
         try:
-            async with asyncio.timeout(timeout):
+            async with time_limit(timeout):
                 await self._is_stopped.wait()
         except TimeoutError:
             return True

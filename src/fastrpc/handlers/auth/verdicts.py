@@ -14,6 +14,7 @@ from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.token import TOKEN_CHARACTERS
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["UNDECIDED", "Verdicts", "seconds_left"]
 
@@ -136,7 +137,7 @@ class Verdicts:
 
     async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
         try:
-            async with asyncio.timeout(self._seconds):
+            async with time_limit(self._seconds):
                 found = await answer
             if not isinstance(found, Verdict | Refusal):
                 raise TypeError(

@@ -16,6 +16,7 @@ from fastrpc.errors import StoreError
 from fastrpc.registries.base.backend import Lease, RetiringLease
 from fastrpc.registries.base.poller import BACKOFF
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["LeaseKeeper", "Registration"]
 
@@ -82,7 +83,7 @@ class Registration:
     ) -> None:
         self._lease_keeper.remove(self)
         try:
-            async with asyncio.timeout(LEAVE_SECONDS):
+            async with time_limit(LEAVE_SECONDS):
                 await asyncio.shield(asyncio.wrap_future(self._left))
         except TimeoutError:
             self._note_slow()
@@ -95,7 +96,7 @@ class Registration:
         """
         retired = self._lease_keeper.retire(self)
         try:
-            async with asyncio.timeout(LEAVE_SECONDS):
+            async with time_limit(LEAVE_SECONDS):
                 return await asyncio.shield(asyncio.wrap_future(retired))
         except TimeoutError:
             return False

@@ -19,6 +19,7 @@ from fastrpc.bounded_http import HttpError
 from fastrpc.config import TLS
 from fastrpc.errors import StoreError
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["BucketSession"]
@@ -29,6 +30,8 @@ logger = logging.getLogger("fastrpc.registry")
 
 #: Seconds for a connection, for an answer, for the end of a connection, and for that of the thread.
 CONNECT_SECONDS, ANSWER_SECONDS, DROP_SECONDS, END_SECONDS = 2, 3.0, 0.5, 2.0
+
+NO_TTL = "the bucket %s of NATS has no TTL: records of servers that were killed stay in it"
 
 #: Seconds between two pings; a connection without answers to two of them is lost.
 PING_SECONDS = 2
@@ -156,7 +159,7 @@ class BucketSession:
     async def _worked(self, work: Callable[[KeyValue], Awaitable[T]]) -> T:
         client = None
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with time_limit(ANSWER_SECONDS):
                 async with self._connecting:
                     bucket = self._bucket or await self._opened()
                     client = self._client
@@ -196,10 +199,7 @@ class BucketSession:
             self._bucket = await stream.key_value(self._bucket_name)
             if not (await self._bucket.status()).ttl and not self._has_warned:
                 self._has_warned = True
-                logger.warning(
-                    "the bucket %s of NATS has no TTL: records of servers that were killed stay in it",
-                    self._bucket_name,
-                )
+                logger.warning(NO_TTL, self._bucket_name)
         except BucketNotFoundError:
             if not self._makes_bucket:
                 raise
@@ -214,7 +214,7 @@ class BucketSession:
         if client is not None:
             # After a failed handshake nats-py waits for the end of a connection that has none.
             try:
-                async with asyncio.timeout(DROP_SECONDS):
+                async with time_limit(DROP_SECONDS):
                     await client.close()
             except (Error, OSError, TimeoutError):
                 pass

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from fastrpc.metrics.exposition import CONTENT_TYPE_LATEST
 from fastrpc.server.admin.html import POLICY, index_page, table_page
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Page", "Pages", "Shown"]
 
@@ -94,7 +95,7 @@ class Pages:
 
     async def _serve(self, path: str, accepted: str, show: Callable[[Page], None]) -> None:
         try:
-            async with asyncio.timeout(PAGE_SECONDS):
+            async with time_limit(PAGE_SECONDS):
                 page = await self._page(path, accepted)
         except TimeoutError:
             logger.error("the page %s takes longer than %s s", path, PAGE_SECONDS)
