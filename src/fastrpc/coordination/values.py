@@ -33,7 +33,7 @@ def encode_value_of(key: str, value: Any, limits: StoreLimits) -> bytes:
     else:
         try:
             encoded = _encode(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise EncodeError(f"the value of {key!r} cannot be JSON: {error}") from error
     if len(encoded) > limits.most_value:
         raise ConfigError(f"the value of {key!r} has {len(encoded)} bytes, the limit is {limits.most_value}")
@@ -56,7 +56,8 @@ def decode_value(key: str, value: bytes, kind: Any) -> Any:
         decode = _decoder.__wrapped__(kind)
     try:
         return decode(value)
-    except ValueError as error:
+    except Exception as error:
+        # A class may raise anything in its own checks, and a value may be nested too deeply.
         raise DecodeError(f"the value of {key!r} is no {type_text(kind)}: {error}") from error
 
 

@@ -42,6 +42,15 @@ def test_keys_are_written_read_listed_and_deleted(folder: Path) -> None:
         assert "shop/limits is not there" in ended.errors
 
 
+def test_json_that_is_nested_too_deeply_is_shown_as_text(folder: Path) -> None:
+    deep = "[" * 20_000 + "]" * 20_000
+    assert command(folder, "kv", "put", "STORE", "k", deep).code == 0
+    for shown in ("get", "list"):
+        place = ("k",) if shown == "get" else ()
+        found = command(folder, "kv", shown, "STORE", *place, "--json")
+        assert (found.code, json.loads(found.output)["value"]) == (0, deep)
+
+
 def test_wrong_uses_are_told(folder: Path) -> None:
     wrong = command(folder, "kv", "put", "STORE", "k", '{"rate": "ten"}', "--type", "settings:Rate")
     assert "the value of 'k' is no dict[str, int]" in wrong.errors

@@ -36,6 +36,20 @@ class Limits:
     zone: str = "west"
 
 
+@dataclass
+class Shares:
+    """Its own check raises something else than ValueError."""
+
+    parts: int
+    more: Any = None
+
+    def __post_init__(self) -> None:
+        self.share = 100 / self.parts
+
+
+DEEP = b'{"parts": 1, "more": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+
+
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     async with open_store("memory://test") as store:
@@ -63,8 +77,19 @@ async def test_value_that_does_not_fit_names_its_key(store: Store, value: bytes)
             await attempt
 
 
+@pytest.mark.parametrize("value", [b'{"parts": 0}', DEEP])
+async def test_any_exception_of_decoding_is_a_value_that_does_not_fit(store: Store, value: bytes) -> None:
+    await store.put("shop/shares", value)
+    async with store.watch("", Shares, after=0) as changes:
+        for attempt in (store.get("shop/shares", Shares), store.list("shop/", Shares), anext(changes)):
+            with pytest.raises(DecodeError, match="the value of 'shop/shares' is no Shares"):
+                await attempt
+
+
 async def test_value_that_cannot_be_json_is_refused(store: Store) -> None:
-    for value in (object(), float("nan")):
+    cyclic: list[Any] = []
+    cyclic.append(cyclic)
+    for value in (object(), float("nan"), cyclic):
         with pytest.raises(EncodeError, match="the value of 'k' cannot be JSON"):
             await store.put("k", value)
     with pytest.raises(ConfigError, match="262145 bytes, the limit is 262144"):
@@ -144,6 +169,19 @@ async def test_mirror_keeps_the_last_good_value(store: Store, caplog: pytest.Log
         assert (mirror.error, mirror.revision) == (None, 5)
     # Without the text of the decoder, which may have the value in it.
     assert caplog.messages == ["the mirror keeps the last good value of 'a/1': DecodeError"]
+
+
+@pytest.mark.parametrize("value", [b'{"parts": 0}', DEEP])
+async def test_mirror_outlasts_any_exception_of_decoding(store: Store, value: bytes) -> None:
+    await store.put("a/1", value)
+    await store.put("a/2", Shares(2))
+    async with store.mirror("a/", Shares) as mirror:
+        assert dict(mirror) == {"a/2": Shares(2)}
+        await store.put("a/2", value)
+        await store.put("a/3", Shares(3))
+        await eventually(lambda: "a/3" in mirror)
+        assert dict(mirror) == {"a/2": Shares(2), "a/3": Shares(3)}
+        assert (mirror.error, mirror.revision) == (None, 4)
 
 
 class Unsteady:

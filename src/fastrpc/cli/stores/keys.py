@@ -139,11 +139,11 @@ def _print_change(change: Change[bytes], *, as_json: bool) -> None:
 
 
 def _shown(item: Item[bytes]) -> dict[str, Any]:
-    """Return an item as plain values; one that is not text has base64 in place of it."""
+    """Return an item as plain values; JSON nested too deeply counts as text, and what is no text has base64."""
     value: dict[str, Any]
     try:
         value = {"value": msgspec.json.decode(item.value)}
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             value = {"value": item.value.decode()}
         except ValueError:
