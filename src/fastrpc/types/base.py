@@ -21,6 +21,7 @@ __all__ = [
     "Mistake",
     "MistakesError",
     "ModelField",
+    "ModelKeys",
     "PayloadType",
     "encode_value",
     "find",
@@ -69,6 +70,15 @@ class ModelField(NamedTuple):
     factory: Any = None
 
 
+class ModelKeys(NamedTuple):
+    """The keys that a class takes from a payload, before it validates them by itself."""
+
+    #: The type of the value at each key.
+    types: dict[str, Any]
+    #: Whether it does something with keys that are none of its fields.
+    takes_others: bool
+
+
 class Mistake(NamedTuple):
     """A mistake in a value whose class validates by itself."""
 
@@ -105,6 +115,8 @@ class PayloadType(NamedTuple):
     plain_type: Callable[[Any], Any] | None = None
     #: Returns the fields of a class that validates them by itself.
     fields: Callable[[Any], list[ModelField]] | None = None
+    #: Returns the keys that such a class takes; None if its payload is that of its one field.
+    keys: Callable[[Any], ModelKeys | None] | None = None
     #: Whether values are arrays, and whether they may have arrays inside.
     is_array: bool = False
     may_hold_arrays: bool = False

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Final, get_args
 import pydantic
 from pydantic_core import core_schema
 
-from fastrpc.types.base import Inner, Mistake, MistakesError, ModelField, PayloadType, with_arrays
+from fastrpc.types.base import (
+    Inner,
+    Mistake,
+    MistakesError,
+    ModelField,
+    ModelKeys,
+    PayloadType,
+    with_arrays,
+)
 
 __all__ = ["key_converter", "payload_type"]
 
@@ -77,6 +85,31 @@ def _fields(cls: Any) -> list[ModelField]:
         )
         for name, field in cls.model_fields.items()
     ]
+
+
+def _keys(cls: Any) -> ModelKeys | None:
+    if issubclass(cls, pydantic.RootModel):
+        return None
+    types: dict[str, Any] = {}
+    for name, field in cls.model_fields.items():
+        for path in _taken_paths(cls.model_config, name, field):
+            # Other fields may be in the value at the first part of a path.
+            types[str(path[0])] = field.annotation if len(path) == 1 else Any
+    validators = cls.__pydantic_decorators__.model_validators.values()
+    # A validator that comes before the fields may read other keys.
+    reads_others = any(one.info.mode in {"before", "wrap"} for one in validators)
+    return ModelKeys(types, reads_others or cls.model_config.get("extra") == "allow")
+
+
+def _taken_paths(config: Any, name: str, field: Any) -> list[list[str | int]]:
+    """Return the places in a payload from which a field is taken."""
+    alias = field.validation_alias
+    if alias is None or config.get("validate_by_alias") is False:
+        return [[name]]
+    choices = alias.choices if isinstance(alias, pydantic.AliasChoices) else [alias]
+    paths = [one.path if isinstance(one, pydantic.AliasPath) else [one] for one in choices]
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
+    return [*paths, [name]] if by_name else paths
 
 
 def _annotation(field: Any) -> Any:
@@ -172,5 +205,5 @@ def _schema(annotation: Any) -> dict[str, Any]:
     return found
 
 
-_MODEL = PayloadType(_encode, _decoder, fields=_fields, may_hold_arrays=True, schema=_schema)
+_MODEL = PayloadType(_encode, _decoder, fields=_fields, keys=_keys, may_hold_arrays=True, schema=_schema)
 _URL = PayloadType(_encode_url, _url_decoder)
