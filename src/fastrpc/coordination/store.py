@@ -101,7 +101,7 @@ def absent(key: str) -> Unchanged:
 
 
 def open_store(url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None) -> "Store":
-    """Return the store at a URL, for `async with`.
+    """Return the store at a URL, for one `async with`.
 
     Args:
         url: such as `sqlite:///var/lib/shop` or `store://127.0.0.1:8969`.
@@ -126,6 +126,7 @@ class Store:
         # Of leases.
         self._clock = clock
         self._backend: StoreBackend | None = None
+        self._was_entered = False
         self._process = 0
         # Settings that follow a key until the store closes.
         self._followings = AsyncExitStack()
@@ -133,6 +134,10 @@ class Store:
     async def __aenter__(self) -> Self:
         if self._backend is not None:
             raise RuntimeError("the store is open already")
+        # A backend may open only once, even where that failed.
+        if self._was_entered:
+            raise RuntimeError("a store is entered once; open another one with open_store(…)")
+        self._was_entered = True
         self._backend = await self._opening.__aenter__()
         self._process = os.getpid()
         return self

@@ -37,7 +37,7 @@ T = TypeVar("T")
 def open_store(
     url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None
 ) -> "SyncStore":
-    """Return the store at a URL, for `with`; the arguments are those of `fastrpc.coordination.open_store`."""
+    """Return the store at a URL, for one `with`; the arguments are those of `fastrpc.coordination.open_store`."""
     return SyncStore(asynchronous.open_store(url, tls=tls, credentials=credentials))
 
 

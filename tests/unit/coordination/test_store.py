@@ -368,6 +368,28 @@ async def test_store_is_entered_first(tmp_path: Path) -> None:
         await store.get("k")
 
 
+async def test_store_is_entered_once(tmp_path: Path) -> None:
+    for url in ("memory://a", f"sqlite://{tmp_path}/store"):
+        store = open_store(url)
+        async with store:
+            with pytest.raises(RuntimeError, match="is open already"):
+                await store.__aenter__()
+        with pytest.raises(RuntimeError, match="a store is entered once; open another one"):
+            await store.__aenter__()
+
+
+async def test_store_whose_entry_failed_is_not_entered_again(tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path}/store"
+    async with open_store(url):
+        store = open_store(url)
+        with pytest.raises(StoreError):
+            await store.__aenter__()
+    with pytest.raises(RuntimeError, match="a store is entered once; open another one"):
+        await store.__aenter__()
+    async with open_store(url) as another:
+        await another.put("k", 1)
+
+
 async def test_store_has_locks_leaders_leases_and_settings(store: Store) -> None:
     async with store.lock("jobs/nightly", value="host-1") as lock:
         assert await store.holder("jobs/nightly") == Holder("host-1", lock.token, 0)

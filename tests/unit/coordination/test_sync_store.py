@@ -60,6 +60,14 @@ def test_threads_share_a_store(store: SyncStore) -> None:
     assert {item.value for item in store.list("k/", int)} == set(range(8))
 
 
+def test_store_is_entered_once() -> None:
+    store = open_store("memory://once")
+    with store, pytest.raises(RuntimeError, match="is open already"):
+        store.__enter__()
+    with pytest.raises(RuntimeError, match="a store is entered once; open another one"):
+        store.__enter__()
+
+
 async def test_store_leaves_no_thread_behind(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     with open_store(f"sqlite://{tmp_path}/store") as store:
