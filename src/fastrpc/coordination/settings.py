@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable
@@ -37,6 +38,9 @@ class Following(Generic[T]):
         default: Ellipsis requires a value.
         cache_file: keeps the last good value for a start without the store.
 
+    Raises:
+        TypeError: `check` is an `async def` function.
+
     Attributes:
         value: the last good one.
         revision: its revision; 0 for that of the cache file, or the default.
@@ -58,6 +62,11 @@ class Following(Generic[T]):
         cache_file: str | os.PathLike[str] | None = None,
     ) -> None:
         check_key(key)
+        # Of an object with `__call__` that counts.
+        if any(map(inspect.iscoroutinefunction, (check, type(check).__call__))):
+            raise TypeError(
+                "check is an async def function, which refuses nothing; write a plain one: def check(value)"
+            )
         self._backend = backend
         self._key = key
         self._kind = kind
@@ -187,7 +196,10 @@ class Following(Generic[T]):
         if self._kind is not bytes and (unknown := unknown_fields(encoded, self._kind)):
             raise DecodeError(f"the value of {self._key!r} has an unknown field at `{unknown[0]}`")
         if self._check is not None:
-            self._check(value)
+            judged = self._check(value)
+            if inspect.iscoroutine(judged):
+                judged.close()
+                raise TypeError("check returned a coroutine; write a plain function: def check(value)")
         return value
 
     def _refuse(self, text: str, error: Exception) -> None:

@@ -350,11 +350,12 @@ class Store:
 
         Args:
             default: the value without one in the store; Ellipsis requires one.
-            check: refuses a value by any exception.
+            check: refuses a value by any exception; a plain function.
             cache_file: keeps the last good value for a start without the store.
 
         Raises:
             StoreError: there is no value.
+            TypeError: `check` is an `async def` function.
         """
         following = Following(self.backend, key, type, default=default, check=check, cache_file=cache_file)
         return await self._followings.enter_async_context(following)

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,21 @@ async def test_start_without_the_store_takes_the_cache_file(
 def test_wrong_key_is_refused() -> None:
     with pytest.raises(ConfigError):
         Following(LocalStore(), "shop//limits", Limits)
+
+
+class AsyncCheck:
+    async def __call__(self, limits: Limits) -> None: ...
+
+
+@pytest.mark.parametrize("check", [AsyncCheck(), AsyncCheck().__call__, partial(AsyncCheck.__call__, None)])
+def test_async_check_is_refused(check: Any) -> None:
+    with pytest.raises(TypeError, match=r"write a plain one: def check\(value\)"):
+        following(LocalStore(), check=check)
+
+
+async def test_check_that_returns_a_coroutine_refuses_the_value(store: AwayStore) -> None:
+    await store.put("shop/limits", b'{"rate": 10}')
+    check = AsyncCheck()
+    async with following(store, check=lambda limits: check(limits), default=Limits(7)) as limits:
+        assert limits.value == Limits(7)
+        assert isinstance(limits.error, TypeError)
