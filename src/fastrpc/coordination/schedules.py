@@ -19,6 +19,7 @@ from fastrpc.coordination.verbs import pauses
 from fastrpc.errors import ConfigError, FastRPCError, StoreError
 from fastrpc.gauges import count
 from fastrpc.rpc.scheduling import MethodSchedule, schedules_of
+from fastrpc.rpc.signature import form_of
 
 __all__ = ["Schedules", "current_store"]
 
@@ -177,10 +178,11 @@ class _Job:
         """Run the method; return the instant up to which no other run is due."""
         self._is_running, outcome = True, "cancelled"
         try:
-            if inspect.iscoroutinefunction(self._function):
-                await self._function()
-            else:
-                await asyncio.to_thread(self._function)
+            # A wrapper of a coroutine function runs here, as for `@method`.
+            is_async = form_of(self._function) == "coroutine"
+            result = self._function() if is_async else await asyncio.to_thread(self._function)
+            if inspect.isawaitable(result):
+                await result
             outcome = "ok"
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and self._task.cancelling():

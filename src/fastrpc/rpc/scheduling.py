@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.marking import name_of
 from fastrpc.rpc.refused_arguments import explain_arguments
+from fastrpc.rpc.signature import form_of
 
 __all__ = ["MethodSchedule", "scheduled", "schedules_of"]
 
@@ -85,7 +86,7 @@ def scheduled(
 
     Raises:
         ConfigError: an option has no such value.
-        TypeError: the function has parameters.
+        TypeError: the function has parameters, or it is a generator.
     """
     if (cron is None) == (every is None):
         raise ConfigError(
@@ -104,6 +105,8 @@ def scheduled(
     def mark(handler: F) -> F:
         if not inspect.isfunction(handler) or len(inspect.signature(handler).parameters) != 1:
             raise TypeError(f"{name_of(handler)} is scheduled, so it takes no parameters: write (self)")
+        if form_of(handler) in ("generator", "async_generator"):
+            raise TypeError(f"{name_of(handler)} is scheduled, so it yields nothing: no caller would read it")
         setattr(handler, _MARK, schedule)
         return handler
 

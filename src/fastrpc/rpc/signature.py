@@ -27,6 +27,7 @@ __all__ = [
     "Style",
     "check_raw",
     "check_resolved",
+    "form_of",
     "read_signature",
     "warn_of_parameters",
 ]
@@ -161,7 +162,7 @@ def read_signature(handler: Callable[..., Any], *, has_self: bool = True) -> Han
     _check_markers(label, parameters)
     stream, position = _stream_parameter(label, parameters)
     result = _annotation(signature.return_annotation, inspect.Signature.empty)
-    form = _form(handler)
+    form = form_of(handler)
     has_stream_result = _check_result(label, form, result, scope)
     is_async = form in {"coroutine", "async_generator"} or (
         form == "plain" and has_stream_result and stream_form(result, scope) == "async"
@@ -347,7 +348,7 @@ def _stream_parameter(label: str, parameters: Sequence[Parameter]) -> tuple[Para
     return found[0]
 
 
-def _form(handler: Callable[..., Any]) -> Form:
+def form_of(handler: Callable[..., Any]) -> Form:
     """Return the style of the handler; a plain wrapper has that of the wrapped function."""
     for function in unwrapped(handler):
         if inspect.isasyncgenfunction(function):

@@ -1,6 +1,7 @@
 """Runs of scheduled methods, in virtual time."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -151,6 +152,39 @@ async def test_every_process_runs_without_a_store() -> None:
     assert runs == [1_020, 1_020, 1_080, 1_080]
     for one in processes:
         await one.stop()
+
+
+def named_wrapper(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+def nameless_wrapper(function: Any) -> Any:
+    def wrapper(self: Any) -> Any:
+        return function(self)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("wrapper", [named_wrapper, nameless_wrapper])
+async def test_job_inside_an_ordinary_wrapper_runs(wrapper: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(function: Callable[[], Any]) -> Any:
+        return function()
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+
+    async def job(self: Jobs) -> None:
+        await self.note()
+
+    mark = scheduled(every=60, on="each")
+    runs: list[float] = []
+    schedules = process(None, type("Wrapped", (Jobs,), {"job": mark(wrapper(job))})(runs))
+    await pass_time(130)
+    await schedules.stop()
+    assert runs == [1_020, 1_080]
 
 
 async def test_leader_needs_a_store() -> None:

@@ -1,5 +1,6 @@
 """Instants of scheduled methods."""
 
+import functools
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -102,6 +103,26 @@ def test_method_has_no_parameters() -> None:
 
     with pytest.raises(TypeError, match="so it takes no parameters"):
         scheduled(every=1)(3)  # type: ignore[type-var]
+
+
+def test_method_yields_nothing() -> None:
+    with pytest.raises(TypeError, match="job is scheduled, so it yields nothing"):
+
+        @scheduled(every=1)
+        async def job(self: Any) -> Any:
+            yield 1
+
+    @functools.wraps(job_that_yields)
+    def wrapper(self: Any) -> Any:
+        return job_that_yields(self)
+
+    for handler in (job_that_yields, wrapper):
+        with pytest.raises(TypeError, match="job_that_yields is scheduled, so it yields nothing"):
+            scheduled(every=1)(handler)
+
+
+def job_that_yields(self: Any) -> Any:
+    yield 1
 
 
 def test_subclass_that_overrides_a_method_decides_on_its_schedule() -> None:
