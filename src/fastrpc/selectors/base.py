@@ -8,16 +8,26 @@ leads to no connection is undone, so that the first calls of a client already fo
 import itertools
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 from fastrpc._core.balancing.hash_ring import key_hash
 from fastrpc._core.balancing.selectors import BaseSelector, UserSelector
+from fastrpc._core.payload.metadata import Metadata
 from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
 
-__all__ = ["DEFAULT", "ClientName", "Filter", "Selector", "inner_selector", "selector_for", "selector_names"]
+__all__ = [
+    "DEFAULT",
+    "ClientName",
+    "Filter",
+    "Selector",
+    "check_entries",
+    "inner_selector",
+    "selector_for",
+    "selector_names",
+]
 
 #: The selector of a client that names none.
 DEFAULT = "round_robin"
@@ -120,6 +130,23 @@ def inner_selector(choice: BaseSelector | str) -> BaseSelector:
             hint="give a name, or an object of fastrpc.selectors",
         )
     return found.claimed()
+
+
+def check_entries(by: str | None, when: Mapping[str, str] | None) -> None:
+    """Refuse metadata that no call shows to a selector.
+
+    Raises:
+        ConfigError: a key or its value cannot be that of a call.
+    """
+    entries = [] if by is None else [("by", by, "")]
+    if isinstance(when, Mapping):
+        entries += [("when", name, value) for name, value in when.items()]
+    for option, name, value in entries:
+        try:
+            Metadata()[name] = value
+        except (TypeError, ValueError) as error:
+            hint = "selectors read entries of text, whose keys have small letters"
+            raise ConfigError(f"{option}: {error}", hint=hint) from None
 
 
 def selector_for(choice: Selector | str | None) -> BaseSelector:

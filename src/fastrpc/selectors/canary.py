@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fastrpc._core.balancing.selectors import BaseSelector
 from fastrpc._core.balancing.wrapping_selectors import CanarySelector
-from fastrpc.selectors.base import Filter, inner_selector
+from fastrpc.selectors.base import Filter, check_entries, inner_selector
 
 __all__ = ["Canary"]
 
@@ -22,6 +22,9 @@ class Canary(CanarySelector):
         by: the metadata entry whose hash decides, so that one user stays on one side; None, and calls without it:
             chance.
         when: pairs of metadata; a call that has one of them goes to the canary.
+
+    Raises:
+        ConfigError: an argument cannot be used, such as a key of metadata that no call can have.
     """
 
     __slots__ = ()
@@ -37,4 +40,5 @@ class Canary(CanarySelector):
     ) -> None:
         stable = inner_selector(inner)
         pairs = dict(when) if isinstance(when, Mapping) else when
+        check_entries(by, pairs)
         super().__init__(stable, stable.claimed(), to=to, percent=percent, by=by, when=pairs)

@@ -1,7 +1,8 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 from fastrpc._core.balancing.selectors import BaseSelector
+from fastrpc.endpoint import Endpoint
 from fastrpc.selectors.base import Filter
 
 @final
@@ -43,6 +44,11 @@ class StickySelector(WrappingSelector):
     def keep(self) -> float: ...
     @property
     def bindings(self) -> BindingTable: ...
+
+def narrow_sides(
+    to: Filter, filters: Sequence[Filter], endpoints: Sequence[Endpoint], is_sound: Callable[[Endpoint], bool]
+) -> list[Endpoint]:
+    """Return what the filters leave of each side, the canary by `to` and the others."""
 
 class CanarySelector(WrappingSelector):
     """CanarySelector(stable, canary, *, to, percent=0, by=None, when=None)\n--\n\nDivides calls between two sides."""

@@ -19,6 +19,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint32_t, uint64_t
 
 import math
+from functools import partial
 from random import getrandbits
 
 from fastrpc._core.balancing.hash_ring cimport check_number, hash_key, hash_number
@@ -334,15 +335,32 @@ cdef class StickySelector(WrappingSelector):
         return self.inner.undo(endpoint_state)
 
 
+cdef set names_of(object endpoints):
+    return {str(endpoint.address) for endpoint in endpoints}
+
+
+def narrow_sides(to, filters, endpoints, is_sound):
+    """Return what the filters leave of each side: they may compare all endpoints that they get, as `zones` does."""
+    ours = names_of(to(endpoints, always_sound))
+    left = set()
+    for is_canary in (False, True):
+        side = [each for each in endpoints if (str(each.address) in ours) is is_canary]
+        for narrow in filters:
+            side = narrow(side, is_sound) if side else side
+        left |= names_of(side)
+    return [each for each in endpoints if str(each.address) in left]
+
+
 cdef class CanarySelector(WrappingSelector):
     """CanarySelector(stable, canary, *, to, percent=0, by=None, when=None)\n--\n\nDivides calls between two sides."""
 
     def __init__(
         self, BaseSelector stable not None, BaseSelector canary not None, *, to, percent=0, by=None, when=None
     ):
-        super().__init__(filters=stable.filters)
         if not callable(to):
             raise ConfigError(f"to is {to!r}, it must be a filter", hint="write to=version('>=2') or to=labels(…)")
+        # The endpoint set narrows the list before a side takes it up.
+        super().__init__(filters=[partial(narrow_sides, to, stable.filters)] if stable.filters else ())
         if by is not None and not isinstance(by, str):
             raise ConfigError(f"by is {by!r}, it must be the name of a metadata entry")
         if when is not None and not isinstance(when, dict):
@@ -374,7 +392,7 @@ cdef class CanarySelector(WrappingSelector):
     cdef int take_up(self, list endpoint_states) except -1:
         endpoints = [(<EndpointState?>each).endpoint for each in endpoint_states]
         # The filter may let other threads run, before anything changes here.
-        ours = {str(each.address) for each in self._to(endpoints, always_sound)}
+        ours = names_of(self._to(endpoints, always_sound))
         BaseSelector.take_up(self, endpoint_states)
         self.stable.take_up([each for each in endpoint_states if (<EndpointState>each).name not in ours])
         self.canary.take_up([each for each in endpoint_states if (<EndpointState>each).name in ours])

@@ -7,10 +7,20 @@ from typing import Any
 
 import pytest
 
-from fastrpc import ConfigError, Endpoint
+from fastrpc import ConfigError, Endpoint, Place
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.config import Breaker
-from fastrpc.selectors import Canary, LeastLoaded, Random, RoundRobin, SmoothWeighted, Sticky, labels, version
+from fastrpc.selectors import (
+    Canary,
+    LeastLoaded,
+    Random,
+    RoundRobin,
+    SmoothWeighted,
+    Sticky,
+    labels,
+    version,
+    zones,
+)
 from tests.support.endpoint_sets import LOST, Clock, call, endpoints, name
 
 
@@ -401,8 +411,40 @@ def test_the_filters_of_the_inner_selector_narrow_both_sides() -> None:
     assert {name(pick) for pick in picks} == {"new-f1", "new-f2"}
 
 
+@pytest.mark.parametrize("is_sticky", [False, True])
+def test_a_filter_that_compares_the_endpoints_of_a_list_gets_each_side_by_itself(is_sticky: bool) -> None:
+    inner = LeastLoaded(filters=[zones(place=Place(zone="z1"))])
+    canary = Canary(inner, to=version("2"), percent=100)
+    endpoint_set = EndpointSet(Sticky(canary) if is_sticky else canary, clock=Clock())
+    old = [Endpoint(f"memory://old-{zone}", version="1", zone=zone) for zone in ("z1", "z2")]
+    endpoint_set.update([*old, Endpoint("memory://new-z2", version="2", zone="z2")])
+    assert {str(each) for each in endpoint_set.endpoints} == {"memory://old-z1", "memory://new-z2"}
+    assert all(is_new(endpoint_set) for _ in range(20))
+    endpoint_set.update(old)
+    assert {str(each) for each in endpoint_set.endpoints} == {"memory://old-z1"}
+
+
+def test_a_filter_compares_the_health_of_each_side() -> None:
+    inner = RoundRobin(filters=[zones(place=Place(zone="z1"))])
+    endpoint_set = EndpointSet(Canary(inner, to=version("2"), percent=100), clock=Clock())
+    sides = (("old", "1"), ("new", "2"))
+    endpoint_set.update(
+        Endpoint(f"memory://{side}-{zone}", version=number, zone=zone)
+        for side, number in sides
+        for zone in ("z1", "z2")
+    )
+    ill = next(each for each in endpoint_set.endpoint_states if each.name == "memory://new-z1")
+    endpoint_set.probe_failed(ill, 1)
+    assert {str(each) for each in endpoint_set.endpoints} == {"memory://old-z1", "memory://new-z2"}
+
+
 @pytest.mark.parametrize(
-    "options", [{"percent": 101}, {"percent": -1}, {"percent": "5"}, {"by": 3}, {"when": ["x"]}, {"to": "2"}]
+    "options",
+    [
+        *({"percent": 101}, {"percent": -1}, {"percent": "5"}, {"to": "2"}),
+        *({"by": 3}, {"by": ["x"]}, {"by": "User"}, {"by": "user-bin"}, {"by": "frpc-user"}, {"by": ""}),
+        *({"when": ["x"]}, {"when": {"X-Canary": "1"}}, {"when": {"x": 1}}, {"when": {"x-bin": b"1"}}),
+    ],
 )
 def test_wrong_options_of_a_canary_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
