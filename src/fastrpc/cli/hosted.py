@@ -17,7 +17,7 @@ from fastrpc.cli.printing import print_json, reported
 from fastrpc.cli.serving.reports import run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import TLS, ServerConfig
-from fastrpc.coordination.hosted import url_of
+from fastrpc.coordination.hosted import check_hosted, url_of
 from fastrpc.coordination.rights import ServiceRights, rights_of
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
@@ -87,6 +87,8 @@ def serve_hosted(
     with reported(ExitCode.USAGE):
         level: LogLevel = checked_level(options.log_level) or "info"
         addresses = addresses_of(options.addresses)
+        for address in addresses:
+            check_hosted(address)
         files = {"--tls-cert": options.tls_cert, "--tls-key": options.tls_key, "--tls-ca": options.tls_ca}
         check_encrypts(files, (*addresses, *options.further()))
         access = _access(name, options)

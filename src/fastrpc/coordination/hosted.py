@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Self
 from fastrpc.config import ServerConfig
 from fastrpc.coordination.rights import ServiceRights
 from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
 from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.server.inherited import inherited_address, is_inherited
 from fastrpc.server.server import Server
 
-__all__ = ["HostedServer", "url_of"]
+__all__ = ["HostedServer", "check_hosted", "url_of"]
 
 
 class HostedServer:
@@ -28,6 +30,7 @@ class HostedServer:
         rights: ServiceRights | None,
     ) -> None:
         self._address = Address.parse(address)
+        check_hosted(self._address)
         self._server = Server(service, config=config, authenticate=authenticate, authorize=rights)
 
     @property
@@ -65,6 +68,20 @@ class HostedServer:
     async def close(self) -> None:
         """Stop at once, without waiting for running calls."""
         await self._server.close()
+
+
+def check_hosted(address: Address) -> None:
+    """Refuse an address that the URL for clients cannot name.
+
+    Raises:
+        ConfigError: it is neither TCP nor TLS, or no socket of its name was passed on.
+    """
+    real = inherited_address(address, is_encrypted=False) if is_inherited(address) else address
+    if real.scheme not in ("tcp", "tls"):
+        raise ConfigError(
+            f"{address} is neither TCP nor TLS, and the URL for clients names no other address",
+            hint="listen at tcp://host:port or tls://host:port",
+        )
 
 
 def url_of(scheme: str, address: Address) -> str:

@@ -1,7 +1,9 @@
 """A store that many processes use: the contract over the network, drains, restarts, rights."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import fastrpc
 from fastrpc import CallError, Client, CompactedError, ConfigError, Server, Status, StoreError
 from fastrpc.auth import Identity, Policy, StaticTokens
-from fastrpc.coordination import Put, StoreServer, StoreService, absent, open_store
+from fastrpc.coordination import Put, RegistryServer, StoreServer, StoreService, absent, open_store
 from fastrpc.coordination.remote import service
 from fastrpc.coordination.remote.client import open_remote
 from fastrpc.coordination.remote.service import store_config
@@ -20,6 +22,7 @@ from fastrpc.stores.base import StoreBackend, Write
 from fastrpc.stores.local import LocalStore, history
 from fastrpc.testing import FakeClock
 from fastrpc.testing.store_contract import StoreContract
+from tests.support.program import run_program
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
@@ -314,6 +317,40 @@ async def test_policy_needs_identities() -> None:
     anonymous = Policy([{"who": ["anonymous"], "read_keys": ["**"]}])
     with pytest.raises(ConfigError, match="a right at the store"):
         StoreServer("tcp://127.0.0.1:0", authenticate=TOKENS, policy=anonymous)
+
+
+@pytest.mark.parametrize("kind", [StoreServer, RegistryServer])
+@pytest.mark.parametrize("form", ["unix://{}", "memory://{}", "fd://{}"])
+async def test_address_that_the_url_for_clients_cannot_name_is_refused(
+    tmp_path: Path, kind: Callable[[str], Any], form: str
+) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "bound"))
+        place = bound.fileno() if form.startswith("fd:") else tmp_path / "free"
+        with pytest.raises(ConfigError, match="is neither TCP nor TLS"):
+            kind(form.format(place))
+        assert bound.getsockname() == str(tmp_path / "bound")
+    assert not (tmp_path / "free").exists()
+
+
+@pytest.mark.parametrize("name", ["store", "registry"])
+async def test_socket_of_tcp_that_was_passed_on_has_a_url(name: str) -> None:
+    kind: Callable[[str], Any] = StoreServer if name == "store" else RegistryServer
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port, descriptor = bound.getsockname()[1], os.dup(bound.fileno())
+    async with kind(f"fd://{descriptor}") as server:
+        assert server.url == f"{name}://127.0.0.1:{port}"
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("name", ["store", "registry"])
+def test_command_at_an_address_that_its_url_cannot_name_is_a_matter_of_usage(
+    tmp_path: Path, name: str
+) -> None:
+    arguments = ["-m", "fastrpc", name, "-a", "tcp://127.0.0.1:0", "-a", "unix://free"]
+    ended = run_program(arguments, tmp_path)
+    assert (ended.code, ended.output) == (2, "")
+    assert "unix://free is neither TCP nor TLS" in ended.errors
 
 
 @pytest.mark.parametrize(

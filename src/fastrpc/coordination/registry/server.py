@@ -28,7 +28,7 @@ class RegistryServer(HostedServer):
         policy: the rules, whose keys `register` and `read` grant these rights; without it every identity has them.
 
     Raises:
-        ConfigError: the policy comes without `authenticate`, or cannot be used.
+        ConfigError: the address is neither TCP nor TLS, the policy comes without `authenticate`, or cannot be used.
     """
 
     _scheme = "registry"

@@ -29,7 +29,8 @@ class StoreServer(HostedServer):
             them.
 
     Raises:
-        ConfigError: the policy comes without `authenticate`, or an argument cannot be used.
+        ConfigError: the address is neither TCP nor TLS, the policy comes without `authenticate`, or an argument
+            cannot be used.
     """
 
     _scheme = "store"
