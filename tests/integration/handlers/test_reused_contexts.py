@@ -2,11 +2,13 @@
 
 import asyncio
 import contextvars
+import inspect
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 import fastrpc
@@ -166,6 +168,19 @@ ACTIONS: dict[str, Callable[[], Any]] = {
 
 @fastrpc.service("contexts")
 class Contexts:
+    @fastrpc.method(inline=True)
+    def act_inline(self, name: str) -> None:
+        ACTIONS[name]()
+
+    @fastrpc.method(inline=True)
+    def look_inline(self) -> list[Any]:
+        call = current_call()
+        return [variable.get(), call.method, call is current_call(), []]
+
+    @fastrpc.method
+    def look_in_thread(self) -> str:
+        return variable.get()
+
     @fastrpc.method
     async def act(self, name: str) -> None:
         done = ACTIONS[name]()
@@ -226,6 +241,41 @@ def test_calls_of_one_read_see_nothing_of_each_other(name: str, surroundings: co
             assert results[::2] == [SEEN] * 6
 
     run_in(surroundings, main)
+
+
+INLINE = [name for name, action in ACTIONS.items() if not inspect.iscoroutinefunction(action)]
+
+
+@pytest.mark.parametrize("name", sorted(set(INLINE) - {"keeps_its_own_context"}))
+def test_call_of_any_kind_sees_nothing_of_an_inline_handler(
+    name: str, surroundings: contextvars.Context
+) -> None:
+    async def main() -> None:
+        async with connected(Contexts()) as client:
+            for _ in range(3):
+                await asyncio.gather(client.call(Contexts.act_inline, name), return_exceptions=True)
+                assert await client.call(Contexts.look) == SEEN
+                assert await client.call(Contexts.look_inline) == ["unset", "contexts.look_inline", True, []]
+                assert await client.call(Contexts.look_in_thread) == "unset"
+            acts = [client.call(Contexts.act_inline, name) for _ in range(3)]
+            looks = [client.call(Contexts.look) for _ in range(3)]
+            calls = [call for pair in zip(acts, looks, strict=True) for call in pair]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert results[1::2] == [SEEN] * 3
+
+    run_in(surroundings, main)
+
+
+async def test_http_request_sees_nothing_of_an_inline_handler_before_it() -> None:
+    config = fastrpc.ServerConfig(protocols=("http",))
+    async with fastrpc.Server(Contexts(), config=config) as server:
+        address = str(await server.listen("tcp://127.0.0.1:0")).replace("tcp", "http")
+        async with httpx.AsyncClient(base_url=address) as http:
+            for _ in range(2):
+                await http.post("/contexts/act_inline", json={"name": "sets_once"})
+                for look in ("look", "look_inline"):
+                    answer = await http.post(f"/contexts/{look}", json={})
+                    assert answer.json() == ["unset", f"contexts.{look}", True, []]
 
 
 def test_context_that_nobody_saw_is_used_again(surroundings: contextvars.Context) -> None:

@@ -75,6 +75,7 @@ cdef class HandlerRunner:
     cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1
     cdef int _finish_bare(self, ServerCall call, object value) except -1
+    cdef int _run_inline(self, ServerCall call) except -1
     cdef bint _intercepts(self, ServerCall call) except -1
     cdef int _run_stream(self, ServerCall call) except -1
     cdef bytes _encoded(self, ServerCall call, object value)

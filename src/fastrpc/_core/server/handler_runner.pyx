@@ -16,7 +16,7 @@ import logging
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.contextvars cimport PyContextVar_Set
+from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -25,7 +25,6 @@ from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK, CODEC_RAW
 from fastrpc._core.base.status cimport INTERNAL, OK, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, STYLE_THREAD, MethodRoute
-from fastrpc._core.calls.call cimport scope_variable
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, leave_all
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
@@ -148,18 +147,24 @@ cdef class HandlerRunner:
             return self._run_task(call, value)
         self.leave_task()
         if route.style == STYLE_INLINE:
-            token = PyContextVar_Set(scope_variable, call)
-            try:
-                value = call_handler(route.handler, call.given)
-            except BaseException as error:
-                return self.fail(call, error)
-            finally:
-                scope_variable.reset(token)
-            return self._finish(call, value)
+            return self._run_inline(call)
         call.is_running = True
         self.watch(call)
         self.dispatcher.run_in_thread(call, route.handler)
         return 0
+
+    @cython.nonecheck(False)
+    cdef int _run_inline(self, ServerCall call) except -1:
+        """Call the handler now, in a context of its own, as that of the connection is every later call's."""
+        cdef object context = self.contexts.take(call), value = None, error = None
+        PyContext_Enter(context)
+        try:
+            value = call_handler(call.route.handler, call.given)
+        except BaseException as failure:
+            error = failure
+        PyContext_Exit(context)
+        self.contexts.give_back(context)
+        return self._finish(call, value) if error is None else self.fail(call, error)
 
     cdef bint _intercepts(self, ServerCall call) except -1:
         """Start the interceptors around a call; return False if it concerns none of them."""
