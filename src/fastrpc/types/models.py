@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Annotated, Any, Final, get_args
 
 import pydantic
-from pydantic_core import core_schema
+from pydantic_core import core_schema, to_jsonable_python
 
 from fastrpc.types.base import (
     Inner,
@@ -55,7 +55,34 @@ def key_converter(kind: Any) -> Callable[[Sequence[Any]], list[Any]]:
 
 
 def _encode(model: pydantic.BaseModel, codec: str) -> Any:
-    return model.model_dump(by_alias=True)
+    plain = model.model_dump(by_alias=True)
+    if codec != "json" or not _has_bytes(plain):
+        return plain
+    # Not the whole of this dump: msgspec writes the other values, and refuses those that JSON cannot carry.
+    return _with_texts(plain, to_jsonable_python(model, by_alias=True, serialize_unknown=True))
+
+
+def _has_bytes(plain: Any) -> bool:
+    if isinstance(plain, dict):
+        return any(_has_bytes(part) for item in plain.items() for part in item)
+    if isinstance(plain, list | tuple | set | frozenset):
+        return any(map(_has_bytes, plain))
+    return isinstance(plain, bytes | bytearray)
+
+
+def _with_texts(plain: Any, texts: Any) -> Any:
+    """Return a dump with its bytes as in the dump for JSON, as the model reads text by the same rule."""
+    if not _has_bytes(plain):
+        return plain
+    is_alike = isinstance(texts, dict if isinstance(plain, dict) else list) and len(plain) == len(texts)
+    if is_alike and isinstance(plain, dict):
+        return {
+            text_key if isinstance(key, bytes) else key: _with_texts(part, text)
+            for (key, part), (text_key, text) in zip(plain.items(), texts.items(), strict=True)
+        }
+    if is_alike and isinstance(plain, list | tuple):
+        return [_with_texts(part, text) for part, text in zip(plain, texts, strict=True)]
+    return texts
 
 
 def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:

@@ -75,6 +75,22 @@ class Grid(pydantic.BaseModel):
     values: npt.NDArray[np.float64]
 
 
+class Seal(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    data: bytes
+
+
+class Letter(pydantic.BaseModel):
+    text: bytes
+    price: Decimal = Decimal("1.50")
+    seal: Seal = Seal(data=b"\xff\x00")
+    parts: tuple[bytes, ...] = (b"one", b"two")
+    names: set[bytes] = {b"a", b"b"}
+    notes: dict[str, list[bytes]] = {"x": [b"y"]}
+    by_name: dict[bytes, int] = {b"n": 1}
+    packed: pydantic.Base64Bytes = b"YWJj"
+
+
 @dataclass
 class Team:
     lead: User
@@ -113,6 +129,11 @@ class People:
         return {"name": ""}  # type: ignore[return-value]
 
     @fastrpc.method
+    async def letter(self, letter: Letter) -> Letter:
+        self.got = letter
+        return letter
+
+    @fastrpc.method
     async def grid(self, grid: Grid) -> Grid:
         return grid
 
@@ -130,6 +151,21 @@ FULL = User(
     colour=Colour.RED,
     link=pydantic.HttpUrl("https://example.org/x"),
 )
+
+
+@pytest.mark.parametrize("codec", CODECS)
+async def test_bytes_in_a_model_come_back_as_they_were(codec: str) -> None:
+    people = People()
+    letter = Letter.model_validate({"text": "häßlich".encode(), "packed": b"YWJj"})
+    async with connected(people) as plain:
+        assert await plain.with_options(codec=codec).call(People.letter, letter) == letter
+        assert people.got == letter
+
+
+async def test_json_refuses_bytes_that_a_model_cannot_read_there() -> None:
+    async with connected(People()) as plain:
+        with pytest.raises(EncodeError, match="utf-8"):
+            await plain.with_options(codec="json").call(People.letter, Letter(text=b"\xff"))
 
 
 @pytest.mark.parametrize("codec", CODECS)
