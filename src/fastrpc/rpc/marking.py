@@ -74,7 +74,7 @@ def method(
         name: the name on the wire after the service's; the function's own by default.
         inline: run a plain `def` on the loop instead of in a thread; it must not block.
         idempotent: running it twice is harmless, so a call that may have run can be retried.
-        timeout: seconds; the client's default and the server's cap.
+        timeout: seconds; the client's default and the server's cap. None: not given, `Timeouts.call` counts.
         codec: the codec of its payload, overriding the client's; "raw" for bytes untouched.
         public: callers need not authenticate; `authorize` still has to allow the call.
         roles: the roles of which a caller needs one, where the server authenticates.

@@ -97,7 +97,7 @@ def checked_method_name(name: str | None) -> str | None:
 
 
 def checked_timeout(timeout: float | None) -> float | None:
-    check_timeout(timeout, hint="leave it out for the default")
+    check_timeout(timeout, hint="leave it out for `Timeouts.call`; with_options(timeout=None) sets no limit")
     return None if timeout is None else float(timeout)
 
 

@@ -49,6 +49,10 @@ class Clock:
     async def capped(self) -> float | None:
         return current_call().remaining()
 
+    @fastrpc.method(timeout=None)
+    async def without(self) -> float | None:
+        return current_call().remaining()
+
     @fastrpc.method(timeout=0.02)
     async def short(self) -> None:
         await self.hold()
@@ -99,6 +103,12 @@ async def test_with_options_counts_before_the_default(scheme: str) -> None:
         assert 15 < await remaining(client.with_options(timeout=20)) <= 20
         assert 55 < await remaining(client.with_options(timeout=60)) <= 60
         assert await client.with_options(timeout=None).call(Clock.remaining) is None
+
+
+async def test_none_as_a_methods_timeout_leaves_the_clients_default() -> None:
+    async with connected(Clock, client_config=ClientConfig(timeouts=Timeouts(call=200))) as client:
+        assert 150 < await remaining(client, Clock.without) <= 200
+        assert await client.with_options(timeout=None).call(Clock.without) is None
 
 
 async def test_a_methods_timeout_is_the_clients_default_and_the_servers_cap() -> None:
