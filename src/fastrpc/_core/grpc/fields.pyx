@@ -58,6 +58,8 @@ cdef enum:
     MOST_OF_DIGITS = 99_999_999
     ENTRY_HEAD = 4
     LONGEST_VALUE = 65_535
+    # Of a credential that cannot be read.
+    UNREAD_BYTES = 256
     NO_DIGIT = 255
     STATUS_DIGITS = 2
 
@@ -394,7 +396,7 @@ cpdef bytes metadata_of(HeaderBlock block, list dropped):
         if entries is None:
             entries = []
         if not has_form(field.name) or not add_values(entries, field.name, field.value, field.is_binary):
-            dropped.append(field.name)
+            leave_out(entries, dropped, field.name, field.value)
     return b"".join(entries) if entries else None
 
 
@@ -408,7 +410,7 @@ cpdef bytes metadata_of_pairs(object pairs, list dropped):
         if is_entry(token_of(key, PyBytes_GET_SIZE(name)), name) and not (
             has_form(name) and add_values(entries, name, value, is_binary(key, PyBytes_GET_SIZE(name)))
         ):
-            dropped.append(name)
+            leave_out(entries, dropped, name, value)
     return b"".join(entries) or None
 
 
@@ -427,8 +429,21 @@ cdef bint add_values(list entries, bytes name, bytes value, bint is_binary) exce
     if PyBytes_GET_SIZE(value) > LONGEST_VALUE:
         return False
     for part in values:
-        entries.append(bytes((len(name), 0)) + len(part).to_bytes(2, "little") + name + part)
+        entries.append(entry_of(name, part))
     return True
+
+
+cdef bytes entry_of(bytes name, bytes value):
+    return bytes((len(name), 0)) + len(value).to_bytes(2, "little") + name + value
+
+
+cdef int leave_out(list entries, list dropped, bytes name, bytes value) except -1:
+    """Leave out a field that has no native form; a credential stays one, which is refused: no other takes its place."""
+    dropped.append(name)
+    if name == b"authorization":
+        # The character of what cannot be read is in no token.
+        entries.append(entry_of(name, (value[:UNREAD_BYTES].decode("utf-8", "replace") + "\ufffd").encode()))
+    return 0
 
 
 cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept:

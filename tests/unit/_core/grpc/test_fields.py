@@ -247,6 +247,14 @@ def test_an_entry_without_a_native_form_is_left_out() -> None:
     assert dropped == [b"x!y", b"x-bad-bin", b"x-latin", b"x" * 256]
 
 
+@pytest.mark.parametrize("value", [b"Bearer t\xff", b"Bearer " + b"t" * 300 + b"\xff"])
+def test_a_credential_without_a_native_form_stays_one_that_no_token_is(value: bytes) -> None:
+    entries, dropped = received((b"authorization", value))
+    assert entries is not None and entries["authorization"].startswith("Bearer t")
+    assert entries["authorization"].endswith("\ufffd")
+    assert dropped == [b"authorization"]
+
+
 def test_metadata_travels_as_fields() -> None:
     entries = {"x-room": "a garden", "x-key-bin": b"\0\1\xff", "authorization": "Bearer t", "x-empty": ""}
     metadata = encode_metadata(entries)
