@@ -10,6 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import (
+    HTTP,
     Address,
     CallError,
     ConfigError,
@@ -200,6 +201,13 @@ class TestRequests:
             answer = await peer.end(peer.open(ECHO, ends=True, method=method))
             assert (answer.head[":status"], answer.head["allow"]) == ("405", "POST")
             assert answer.data == b"a call of gRPC is a POST\n"
+
+    @pytest.mark.parametrize("http", [HTTP(), HTTP(connect=True)], ids=["grpc", "connect"])
+    async def test_an_answer_to_head_has_no_content(self, http: HTTP) -> None:
+        async with peering(http=http) as peer:
+            answer = await peer.end(peer.open(ECHO, ends=True, method="HEAD"))
+            assert (answer.head[":status"], answer.head["allow"]) == ("405", "POST")
+            assert (answer.data, answer.is_ended) == (b"", True)
 
     @pytest.mark.parametrize(
         "path",

@@ -31,6 +31,9 @@ cdef class GrpcHead:
         readonly int status
         readonly str fault
 
+        # Whether it is a HEAD, whose answer has no content.
+        bint is_head
+
         # The caller's timeout as a native request states it (`Call.stated_timeout_us`); whether it is over at once.
         readonly uint64_t timeout_us
         readonly bint is_late

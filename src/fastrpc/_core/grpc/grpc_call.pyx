@@ -58,6 +58,7 @@ cdef class GrpcHead:
         if method is not None and method.value != POST:
             self.http_status = 405
             self.fault = "a call of gRPC is a POST"
+            self.is_head = method.value == b"HEAD"
             return 0
         if not block.is_too_large and not is_grpc(block.field(TOKEN_CONTENT_TYPE), &self.is_json):
             self.http_status = 415

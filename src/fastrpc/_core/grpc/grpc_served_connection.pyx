@@ -274,8 +274,9 @@ cdef class GrpcServedConnection(EngineServedConnection):
         ]
         if status == 405:
             fields.append((TOKEN_OTHER, b"allow", b"POST"))
-        engine.send_head(stream, None, fields, False)
-        engine.send_data(stream, text.encode() + b"\n", True)
+        engine.send_head(stream, None, fields, (<GrpcHead>call.head).is_head)
+        if not (<GrpcHead>call.head).is_head:
+            engine.send_data(stream, text.encode() + b"\n", True)
         return self._ended(engine, call, 0)
 
     # Answers by gRPC-Web and Connect
@@ -301,7 +302,7 @@ cdef class GrpcServedConnection(EngineServedConnection):
         """Send a whole answer: its fields and its content."""
         cdef Http2Stream stream = call.http2_stream
         cdef list fields = answer[0]
-        cdef bytes content = answer[1]
+        cdef bytes content = b"" if (<GrpcHead>call.head).is_head else answer[1]
         call.has_begun = True
         engine.send_head(stream, None, fields, not content)
         if content:

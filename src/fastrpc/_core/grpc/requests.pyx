@@ -77,6 +77,7 @@ cdef class GrpcRequests(Http2Connection):
         if self.web is not None and (head.http_status or block.is_too_large):
             call.web = self.web.find(call, block)
             if call.web is not None:
+                (<GrpcHead>call.web.grpc_head).is_head = head.is_head
                 call.head = head = call.web.grpc_head
         if self.proxies is not None and not self.takes_client(call, block):
             return 0

@@ -52,7 +52,7 @@ cdef class StreamRequests:
         except RequestRefusedError as error:
             request._refuse_head(error)
             return request
-        if is_grpc(request._head) or not request.understand(call, block, self._service):
+        if request._head is None or is_grpc(request._head) or not request.understand(call, block, self._service):
             return None
         return request
 
@@ -159,11 +159,13 @@ cdef class StreamRequest:
 
 
 cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits):
-    """Return the head of a request as by HTTP/1.1."""
+    """Return the head of a request as by HTTP/1.1, None: it is a CONNECT, which has no path."""
     cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH), field
     cdef HeaderField authority = block.field(TOKEN_AUTHORITY)
     cdef list lines = []
     if method is None or path is None:
+        if not block.is_too_large:
+            return None
         raise RequestRefusedError(431, "the fields have more bytes than are taken here")
     lines.append(b"%b %b HTTP/1.1" % (method.value, path.value))
     if authority is not None:
