@@ -1,5 +1,6 @@
 """The entry point: load the command line, and turn every failure into a message and an exit code."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -10,10 +11,25 @@ __all__ = ["main"]
 
 def main() -> NoReturn:
     """Run the command line; ends the program."""
+    _open_standard_streams()
     try:
         sys.exit(_load_and_run())
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null in place of each standard stream that is closed: sockets would get these numbers.
+
+    libuv ends the program rather than close one of them.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _load_and_run() -> int:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -37,6 +39,13 @@ def test_lock_runs_its_command_with_a_token(tmp_path: Path) -> None:
     assert "'./no-such-program' is not a program" in missing.errors
     assert command(tmp_path, "lock", "nosuch://a", "jobs", "--", "true").code == 2
     assert command(tmp_path, "lock", store, "jobs//a", "--", "true").code == 2
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_ends_no_command(tmp_path: Path, closed: str) -> None:
+    words = [sys.executable, "-m", "fastrpc", "lock", "memory://commands", "a", "--", "touch", "ran"]
+    ended = subprocess.run(["sh", "-c", f"exec {shlex.join(words)} {closed}"], cwd=tmp_path, check=False)
+    assert (ended.returncode, (tmp_path / "ran").exists()) == (0, True)
 
 
 async def test_leader_is_shown_while_it_leads(tmp_path: Path) -> None:
