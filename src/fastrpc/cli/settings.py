@@ -378,8 +378,8 @@ def _allowed(kind: Any) -> str:
 
 
 def _take_environment(found: _Found, environment: Mapping[str, str], keys: Mapping[str, Any]) -> None:
-    if "WEB_CONCURRENCY" in environment:
-        place = "WEB_CONCURRENCY"
+    place = "WEB_CONCURRENCY"
+    if environment.get(place) and _variable("workers") not in environment:
         found.take(place, "workers", environment[place], int, strict=False)
     for key, kind in keys.items():
         name = _variable(key)

@@ -43,6 +43,10 @@ def test_environment_can_name_the_file(tmp_path: Path) -> None:
 def test_number_of_processes_of_the_platform_is_the_weaker_variable() -> None:
     assert read_settings({}, {"WEB_CONCURRENCY": "3"}, None)[0].workers == 3
     assert read_settings({}, {"WEB_CONCURRENCY": "3", "FASTRPC_WORKERS": "2"}, None)[0].workers == 2
+    assert read_settings({}, {"WEB_CONCURRENCY": "all", "FASTRPC_WORKERS": "2"}, None)[0].workers == 2
+    assert (
+        read_settings({}, {"WEB_CONCURRENCY": ""}, None)[0].workers == read_settings({}, {}, None)[0].workers
+    )
 
 
 def test_every_field_of_the_configuration_has_a_variable() -> None:
