@@ -8,12 +8,12 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx
 import pytest
 
 import fastrpc
 from fastrpc import CallError, current_call
 from fastrpc.testing import connected
+from tests.support.http_talk import HttpClient
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 # So many that the variables of a context are a trie of several levels.
@@ -269,13 +269,13 @@ def test_call_of_any_kind_sees_nothing_of_an_inline_handler(
 async def test_http_request_sees_nothing_of_an_inline_handler_before_it() -> None:
     config = fastrpc.ServerConfig(protocols=("http",))
     async with fastrpc.Server(Contexts(), config=config) as server:
-        address = str(await server.listen("tcp://127.0.0.1:0")).replace("tcp", "http")
-        async with httpx.AsyncClient(base_url=address) as http:
+        address = await server.listen("tcp://127.0.0.1:0")
+        async with await HttpClient.to(address) as http:
             for _ in range(2):
-                await http.post("/contexts/act_inline", json={"name": "sets_once"})
+                await http.post("/contexts/act_inline", {"name": "sets_once"})
                 for look in ("look", "look_inline"):
-                    answer = await http.post(f"/contexts/{look}", json={})
-                    assert answer.json() == ["unset", f"contexts.{look}", True, []]
+                    answer = await http.post(f"/contexts/{look}", {})
+                    assert answer.value == ["unset", f"contexts.{look}", True, []]
 
 
 def test_context_that_nobody_saw_is_used_again(surroundings: contextvars.Context) -> None:
