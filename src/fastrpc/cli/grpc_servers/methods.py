@@ -53,7 +53,7 @@ class MessageValues:
         """Return a message from its values.
 
         Raises:
-            ConfigError: a value does not fit its field.
+            ConfigError: a value does not fit its field, or a required field has none.
         """
         from google.protobuf import json_format
 
@@ -63,6 +63,10 @@ class MessageValues:
         except (json_format.ParseError, TypeError, ValueError, RecursionError) as error:
             text = " ".join(str(error).split())
             raise ConfigError(f"the values do not fit {self.descriptor.full_name}: {text}") from None
+        if missing := message.FindInitializationErrors():
+            raise ConfigError(
+                f"the values do not fit {self.descriptor.full_name}: required are {', '.join(missing)}"
+            )
         found: bytes = message.SerializeToString()
         return found
 

@@ -153,6 +153,17 @@ def test_a_message_nested_too_deep_is_refused() -> None:
         MessageValues(POOL.FindMessageTypeByName("shop.Box"), POOL).encoded(value)
 
 
+def test_a_required_field_without_a_value_is_named() -> None:
+    # Of proto2, as descriptors are.
+    option = descriptor_pb2.UninterpretedOption.DESCRIPTOR
+    values = MessageValues(option, descriptor_pool.Default())
+    with pytest.raises(
+        ConfigError, match=r"do not fit google.protobuf.*: required are name\[0\]\.is_extension"
+    ):
+        values.encoded({"name": [{"name_part": "a"}]})
+    assert values.encoded({"name": [{"name_part": "a", "is_extension": True}]})
+
+
 def test_a_stream_is_marked_and_alone() -> None:
     made = method("Send")
     assert (made.kind, made.takes_stream, made.gives_stream) == ("client_stream", True, False)
