@@ -1,13 +1,11 @@
 """Markers and objects of FastAPI and pydantic at the parameters of a method: none passes in silence."""
 
-import dataclasses
 import warnings
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import pydantic
-import pydantic.dataclasses
 import pytest
 from fastapi import (
     Body,
@@ -290,31 +288,6 @@ def test_a_header_is_refused_once_its_type_is_known() -> None:
 def test_an_upload_is_refused_once_its_type_is_known() -> None:
     with pytest.raises(ConfigError, match=r"upload: 'photo' is Photo of tests, .*fastrpc\.Upload"):
         definition_of(Later, "upload").types()
-
-
-@dataclasses.dataclass
-class Line:
-    count: int = pydantic.Field(ge=1)
-
-
-@pydantic.dataclasses.dataclass
-class Order:
-    name: str
-    count: int = pydantic.Field(default=1, ge=1)
-    at: Annotated[int, pydantic.Field(ge=1)] = 1
-
-
-@pytest.mark.parametrize("kind", [Line, Order, list[Order]])
-def test_a_dataclass_whose_default_is_a_marker_is_refused(kind: Any) -> None:
-    @service("orders")
-    class Orders:
-        @method
-        async def put(self, order: kind) -> None: ...
-
-    with pytest.raises(
-        ConfigError, match=r"put: the default of 'count' in \w+, of 'order', is Field\(…\) of pydantic"
-    ):
-        definition_of(Orders, "put").types()
 
 
 def test_a_limit_is_warned_of_once_its_type_is_known() -> None:

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from fastrpc.rpc.schema.annotation import Scope, evaluate
-from fastrpc.rpc.schema.payload_classes import payload_class, payload_classes
+from fastrpc.rpc.schema.payload_classes import payload_class
 from fastrpc.rpc.upload import Upload
 
-__all__ = ["annotation_refusal", "constraint_of", "default_refusal", "field_refusal"]
+__all__ = ["annotation_refusal", "constraint_of", "default_refusal"]
 
 #: Packages whose objects in `Annotated` check values elsewhere.
 _PACKAGES: Final = frozenset({"annotated_types", "fastapi", "pydantic"})
@@ -71,23 +71,6 @@ def constraint_of(annotation: Any, scope: Scope) -> str | None:
     """Return the name of the first object in `Annotated` that checks values elsewhere, or None."""
     found = (each for _, all_of in _parts(annotation, scope) for each in all_of if _checks(each))
     return next(map(_written, found), None)
-
-
-def field_refusal(name: str, known: Any) -> str | None:
-    """Return the reason why a class in a type is refused, or None.
-
-    A field of a dataclass has `Field(…)` as its default, which calls without a value would get in place of one.
-    """
-    for found in payload_classes([known]):
-        for field in found.fields:
-            if _is_a(field.default, _FIELDS):
-                place = f"{field.name!r} in {found.cls.__name__}, of {name!r},"
-                return (
-                    f"the default of {place} is {_written(field.default)}, which has no effect here: make "
-                    "the class a pydantic model, or write the value itself as the default, and limits as "
-                    "Annotated[int, msgspec.Meta(ge=1)]"
-                )
-    return None
 
 
 def _checks(marker: Any) -> bool:
