@@ -53,6 +53,7 @@ class Work:
     @fastrpc.method(inline=True)
     def note(self, number: int) -> None:
         self.started.append(number)
+        sum(range(2_000))
 
     @fastrpc.method(inline=True)
     def now(self) -> int:
@@ -293,18 +294,16 @@ async def test_nobody_is_taken_for_dead_whose_bytes_wait(scheme: str) -> None:
 
 @streams
 async def test_connections_have_the_share_of_work_without_an_answer_by_turns(scheme: str) -> None:
-    # A unix socket has room for what its sender's buffer holds: none is to wait for a sender, which has turns of this
-    # loop, too. One of TCP has room on both sides.
-    work, connections, calls = Work(), 3, 10_000 if scheme == "unix" else 20_000
+    # So few calls fit into the buffers: none waits for a sender, which has turns of this loop, too. The work of each
+    # makes them take a hundred shares: where another process has the processor in some, the others are as many.
+    work, connections, calls = Work(), 3, 3_000
+    note = {"method": b"work.note", "flags": FLAG_ONE_WAY, "codec": 1}
     async with served(work, scheme=scheme, config=PATIENT) as target:
         with opened(target, connections) as sockets:
             loop = asyncio.get_running_loop()
             sent = []
             for number, stream in enumerate(sockets):
                 stream.setblocking(False)
-                if scheme == "unix":
-                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-                note = {"method": b"work.note", "flags": FLAG_ONE_WAY, "codec": 1}
                 frames = [request(2 * at + 1, bytes((0x91, number)), **note) for at in range(calls)]
                 sent.append(loop.sock_sendall(stream, b"".join(frames)))
             await asyncio.gather(*sent)
@@ -312,4 +311,4 @@ async def test_connections_have_the_share_of_work_without_an_answer_by_turns(sch
     # Once one of them has begun all of its calls, none of the others is far behind.
     ended = min(len(work.started) - work.started[::-1].index(number) for number in range(connections))
     counts = [work.started[:ended].count(number) for number in range(connections)]
-    assert min(counts) >= calls // 4, counts
+    assert min(counts) >= calls // 2, counts
