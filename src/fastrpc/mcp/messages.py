@@ -89,13 +89,13 @@ class Conversation:
         self._tools = tools
 
     def take(
-        self, body: bytes, field: Callable[[str], str | None], may_call: Callable[[Tool], bool]
+        self, body: bytes, field: Callable[[str], str | None], may_call: Callable[[Tool | None], bool]
     ) -> Answer | ToolCall:
         """Return the answer to a request, or the call that it asks for.
 
         Args:
             field: returns the value of a field of the request's head.
-            may_call: whether the caller may call a tool; the others do not exist for it.
+            may_call: whether the caller may call a tool, or None, which is no tool; the others do not exist for it.
         """
         try:
             message = msgspec.json.decode(body, type=_Message)
@@ -117,7 +117,7 @@ class Conversation:
         message: _Message,
         told: Any,
         field: Callable[[str], str | None],
-        may_call: Callable[[Tool], bool],
+        may_call: Callable[[Tool | None], bool],
     ) -> Answer | ToolCall:
         named = message.params.name if message.method == "tools/call" else None
         for name, expected in (
@@ -145,7 +145,7 @@ class Conversation:
         return _error(404, _METHOD_NOT_FOUND, f"no method {message.method!r} here", message.id)
 
     def _legacy(
-        self, message: _Message, field: Callable[[str], str | None], may_call: Callable[[Tool], bool]
+        self, message: _Message, field: Callable[[str], str | None], may_call: Callable[[Tool | None], bool]
     ) -> Answer | ToolCall:
         revision = field("mcp-protocol-version")
         if message.method == "initialize":
@@ -163,16 +163,16 @@ class Conversation:
                 return self._call(message, may_call, LEGACY)
         return _error(200, _METHOD_NOT_FOUND, f"no method {message.method!r} here", message.id)
 
-    def _call(self, message: _Message, may_call: Callable[[Tool], bool], revision: str) -> Answer | ToolCall:
+    def _call(self, message: _Message, may_call: Callable[[Tool | None], bool], revision: str) -> Answer | ToolCall:
         assert message.id is not msgspec.UNSET
         name, arguments = message.params.name, bytes(message.params.arguments)
         tool = None if name is None else self._tools().get(name)
-        if tool is None or not may_call(tool):
+        if not may_call(tool) or tool is None:
             # One answer for both: a caller without access does not learn whether a tool exists.
             return _error(200, _INVALID_PARAMS, f"no tool {name!r} here", message.id)
         return ToolCall(tool, b"{}" if arguments == b"null" else arguments, message.id, revision)
 
-    def _listed(self, may_call: Callable[[Tool], bool], *, only_objects: bool) -> list[dict[str, Any]]:
+    def _listed(self, may_call: Callable[[Tool | None], bool], *, only_objects: bool) -> list[dict[str, Any]]:
         tools: Iterable[Tool] = self._tools().values()
         return [tool.described(only_objects=only_objects) for tool in tools if may_call(tool)]
 

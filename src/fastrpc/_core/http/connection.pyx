@@ -400,8 +400,8 @@ cdef class GatewayConnection(HttpConnection):
         lines = field_lines(fields) + NOSNIFF + call_lines(self.connection.call, terms_of(self.connection.call), self.head)
         self.answer(status, lines, content, self.connection.leaves_body)
 
-    def may_call(self, identity, MethodRoute route not None):
-        """Return whether a caller may call a method."""
+    def may_call(self, identity, MethodRoute route):
+        """Return whether a caller may call a method, or None."""
         return self.gate.may_call(identity, route)
 
     def begin_call(self, str method not None, bytes arguments not None, done not None, str codec not None="json",

@@ -82,11 +82,13 @@ cdef class RequestSender:
         self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2:
         cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
+        cdef bint asks_early = (<Gate>connection.gate).asks_access() and (is_large or terms.is_socket and is_method)
         if terms.fault_status or terms.path is None and call.route is None:
-            if is_large:
+            # The answer to a handshake of no method is the one of a forbidden method, which closes, too.
+            if is_large or asks_early:
                 answer_early(engine, connection)
             return SMALL_BODY
-        if (<Gate>connection.gate).asks_access() and (is_large or terms.is_socket and is_method):
+        if asks_early:
             if is_method:
                 if self._check is None:
                     self._check = SenderCheck.__new__(SenderCheck)

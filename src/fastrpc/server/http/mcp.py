@@ -92,13 +92,13 @@ class _Caller:
         """Return the value of a field of the head; one that comes twice has both."""
         return ", ".join(self._request.head.values(name)) or None
 
-    def may_call(self, tool: Tool) -> bool:
-        """Return whether the caller may call a tool."""
-        route = self._request.routes.get(tool.method.full_name)
-        may = route is not None and self._request.may_call(route)
+    def may_call(self, tool: Tool | None) -> bool:
+        """Return whether the caller may call a tool; one that does not exist is noted as a forbidden one."""
+        route = None if tool is None else self._request.routes.get(tool.method.full_name)
+        may = self._request.may_call(route)
         self._has_granted |= may
         self._has_refused |= not may
-        return may
+        return may and route is not None
 
 
 def _call(request: HttpRequest, call: ToolCall) -> None:

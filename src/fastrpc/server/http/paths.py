@@ -67,7 +67,7 @@ class HttpRequest:
         """The methods of the server."""
         return self._connection.gate.routes
 
-    def may_call(self, route: MethodRoute) -> bool:
+    def may_call(self, route: MethodRoute | None) -> bool:
         """Return whether the sender may call a method."""
         return self._connection.may_call(self.identity, route)
 

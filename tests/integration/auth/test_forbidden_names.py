@@ -1,0 +1,124 @@
+"""No name of a method tells a caller without access that it exists: alias, gRPC's name, route, tool, socket."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import HTTP, Address, Client, Identity, Server, ServerConfig
+from fastrpc.auth import Policy, StaticTokens
+from tests.support.grpc_peer import grpc_peer, message
+from tests.support.guarded import refusal
+from tests.support.http_talk import HttpClient
+
+pytestmark = pytest.mark.one_loop
+
+TOKEN = "token-of-ada"
+CONFIG = ServerConfig(
+    protocols=("native", "rpcx", "http", "grpc"),
+    http=HTTP(jsonrpc=True, websocket=True, connect=True, mcp=True),
+)
+#: The second of each does not exist.
+NAMES = ("close_all", "close_any")
+HANDSHAKE = {"Upgrade": "websocket", "Connection": "upgrade", "Sec_WebSocket_Version": "13"}
+
+
+@fastrpc.service("shop.v1.orders", grpc="pascal", rpcx="go", alias=("legacy",))
+class Orders:
+    @fastrpc.method(tool=True, http="POST /close_all")
+    async def close_all(self) -> str:
+        return "closed"
+
+
+async def http(
+    address: Address, token: str | None, verb: str, path: str, body: Any = b"{}", **fields: str
+) -> bytes:
+    """Return all of the answer, whose fields tell whether the connection ends with it."""
+    if token is not None:
+        fields["Authorization"] = f"Bearer {token}"
+    async with await HttpClient.to(address) as client:
+        found = await client.ask(verb, path, body, **fields)
+    return repr((found.status, [one for one in found.fields if one[0] != "date"], found.body)).encode()
+
+
+async def by_json(address: Address, token: str | None, name: str) -> bytes:
+    return await http(address, token, "POST", f"/legacy/{name}", Content_Type="application/json")
+
+
+async def by_connect(address: Address, token: str | None, name: str) -> bytes:
+    path = f"/shop.v1.Orders/{name.title().replace('_', '')}"
+    fields = {"Content_Type": "application/json", "Connect_Protocol_Version": "1"}
+    return await http(address, token, "POST", path, **fields)
+
+
+async def by_route(address: Address, token: str | None, name: str) -> bytes:
+    return await http(address, token, "POST", f"/{name}", Content_Type="application/json")
+
+
+async def by_json_rpc(address: Address, token: str | None, name: str) -> bytes:
+    body = {"jsonrpc": "2.0", "id": 1, "method": f"legacy.{name}"}
+    return await http(address, token, "POST", "/jsonrpc", body, Content_Type="application/json")
+
+
+async def by_tool(address: Address, token: str | None, name: str) -> bytes:
+    parameters = {"name": f"shop_v1_orders_{name}"}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": parameters}
+    return await http(address, token, "POST", "/mcp", body, Content_Type="application/json")
+
+
+async def by_handshake(address: Address, token: str | None, name: str) -> bytes:
+    key = {"Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    return await http(address, token, "GET", f"/ws/legacy/{name}", b"", **HANDSHAKE, **key)
+
+
+async def by_handshake_without_a_key(address: Address, token: str | None, name: str) -> bytes:
+    return await http(address, token, "GET", f"/ws/legacy/{name}", b"", **HANDSHAKE)
+
+
+async def by_grpc(address: Address, token: str | None, name: str) -> bytes:
+    fields = [] if token is None else [("authorization", f"Bearer {token}")]
+    async with grpc_peer(address) as peer:
+        stream = peer.open(f"/shop.v1.Orders/{name.title().replace('_', '')}", fields)
+        peer.send(stream, message(b""), ends=True)
+        answer = await peer.end(stream)
+        return repr((answer.status, answer.text)).encode()
+
+
+async def by_native(address: Address, token: str | None, name: str, **config: str) -> bytes:
+    target = f"tcp://{address.host}:{address.port}"
+    async with Client(target, credentials=token, config=fastrpc.ClientConfig(**config)) as client:  # type: ignore[arg-type]
+        return repr(await refusal(client.call(f"legacy.{name}"))).encode()
+
+
+async def by_rpcx(address: Address, token: str | None, name: str) -> bytes:
+    return await by_native(address, token, name, wire_protocol="rpcx")
+
+
+Way = Callable[[Address, str | None, str], Awaitable[bytes]]
+WAYS: list[Way] = [
+    by_json,
+    by_connect,
+    by_route,
+    by_json_rpc,
+    by_tool,
+    by_handshake,
+    by_handshake_without_a_key,
+    by_grpc,
+    by_native,
+    by_rpcx,
+]
+
+
+@pytest.mark.parametrize("token", [TOKEN, None], ids=["known", "nobody"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+async def test_no_other_name_of_a_forbidden_method_tells_that_it_exists(way: Way, token: str | None) -> None:
+    tokens = StaticTokens({TOKEN: Identity("ada")})
+    policy = Policy([{"who": ["ada"], "allow": ["other.*"]}])
+    async with Server(Orders, authenticate=tokens, authorize=policy, config=CONFIG) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        forbidden, unknown = [await way(address, token, name) for name in NAMES]
+    assert forbidden == unknown.replace(b"close_any", b"close_all")
+    # Refused, and not broken: the test knows what each way says.
+    said = (b"UNAUTHENTICATED", b"PERMISSION_DENIED", b"401", b"403", b"no tool", b"(16, ", b"(7, ")
+    assert any(text in forbidden for text in said)
