@@ -136,3 +136,13 @@ def test_a_run_is_found_whatever_its_names_are(tmp_path: Path, monkeypatch: pyte
     # One line less.
     third.write_text("\n".join(["def add(total, part):", *lines[1:]]))
     assert set(shared_runs([one, other, third])) == {("one.py", "other.pyx")}
+
+
+def test_limits_of_time_are_of_one_module() -> None:
+    # A block under `asyncio.timeout` ends with CancelledError before CPython 3.11.4 if its task is being cancelled.
+    limited = [
+        str(path.relative_to(PACKAGE))
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if re.search(r"\basyncio\.timeout(_at)?\(", without_texts(path.read_text(encoding="utf-8")))
+    ]
+    assert limited == ["time_limit.py"]
