@@ -422,7 +422,8 @@ def _task_ended(reference: "weakref.ref[Stream[Any, Any]]", task: asyncio.Task[A
 
 
 def _stop(task: asyncio.Task[Any] | None) -> None:
-    if task is not None and task is not _current_task():
+    # Once: a second cancellation would end what a `finally` of the program awaits.
+    if task is not None and task is not _current_task() and not task.cancelling():
         task.cancel()
 
 

@@ -13,6 +13,7 @@ import fastrpc
 from fastrpc import UnavailableError
 from tests.support.called_feed import Feed, calling
 from tests.support.either_client import CLIENTS, either, nowhere
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -123,6 +124,24 @@ async def test_a_generator_is_closed_when_the_server_answers_early(kind: str) ->
         if kind == "async":
             assert await client.call(Feed.first, noted_later(ends)) == 1
             assert ends[1] in ("GeneratorExit", "CancelledError")
+
+
+async def test_the_finally_of_a_generator_may_await_when_the_server_answers_early() -> None:
+    ends: list[str] = []
+
+    async def endless() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+                await asyncio.sleep(0)
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                ends.append("awaited")
+
+    async with calling(Feed()) as client:
+        assert await client.call(Feed.first, endless()) == 1
+        await eventually(lambda: len(ends) == 3)
 
 
 async def test_a_generator_that_iter_makes_is_closed_too(kind: str) -> None:
