@@ -25,8 +25,11 @@ def check_import_string(text: str) -> tuple[str, str]:
     raise ConfigError(f"{text!r} is not an import string", hint=hint)
 
 
-def import_from_string(text: str) -> Any:
+def import_from_string(text: str, *, expected: str = "a service class, an instance or a list of them") -> Any:
     """Import a module, from the working directory first, and return its attribute.
+
+    Args:
+        expected: what the attribute is to be.
 
     Raises:
         ConfigError: there is no such module or attribute, or the module raises; the message names the line.
@@ -43,9 +46,7 @@ def import_from_string(text: str) -> Any:
             near = nearest_name(name, [known for known in dir(value) if not known.startswith("_")])
             raise ConfigError(
                 f"{module_name!r} has no {attribute!r}",
-                hint=f"did you mean {near!r}?"
-                if near
-                else "name a service class, an instance or a list of them",
+                hint=f"did you mean {near!r}?" if near else f"name {expected}",
             ) from None
     return value
 

@@ -37,8 +37,9 @@ SERVICE: Final = "_mount"
 
 #: The number of arguments of applications of other kinds, with the way out.
 _OTHER_KINDS: Final = {
-    1: ("ASGI 2", "wrap it by asgiref.compatibility.guarantee_single_callable"),
-    2: ("WSGI", "wrap it by a2wsgi.WSGIMiddleware"),
+    0: ("a function without parameters", "mount the application that it returns"),
+    1: ("an application of ASGI 2", "wrap it by asgiref.compatibility.guarantee_single_callable"),
+    2: ("an application of WSGI", "wrap it by a2wsgi.WSGIMiddleware"),
 }
 
 
@@ -194,12 +195,14 @@ def _check_identities(config: ServerConfig, *, has_authentication: bool) -> None
 
 def _application(prefix: str, given: Any) -> Callable[..., Any]:
     """Return the application of a setting."""
-    application: Callable[..., Any] = import_from_string(given) if isinstance(given, str) else given
+    application: Callable[..., Any] = given
+    if isinstance(given, str):
+        application = import_from_string(given, expected="an ASGI application")
     if not callable(application):
         raise ConfigError(f"HTTP.mounts[{prefix!r}] is {application!r:.200}, it must be an ASGI application")
     kind = _OTHER_KINDS.get(_arguments_of(application))
     if kind is not None:
-        raise ConfigError(f"HTTP.mounts[{prefix!r}] is an application of {kind[0]}, not ASGI 3", hint=kind[1])
+        raise ConfigError(f"HTTP.mounts[{prefix!r}] is {kind[0]}, not ASGI 3", hint=kind[1])
     return application
 
 
