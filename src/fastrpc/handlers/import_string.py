@@ -29,7 +29,7 @@ def import_from_string(text: str, *, expected: str = "a service class, an instan
     """Import a module, from the working directory first, and return its attribute.
 
     Args:
-        expected: the kind of attribute, for the hint where there is none of the name.
+        expected: the kind of attribute, for the hint of a wrong name.
 
     Raises:
         ConfigError: there is no such module or attribute, or the module raises; the message names the line.
