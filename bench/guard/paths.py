@@ -53,6 +53,10 @@ class Guard:
     async def mul(self, a: int, b: int) -> int:
         return a * b
 
+    @fastrpc.method(inline=True)
+    def product(self, a: int, b: int) -> int:
+        return a * b
+
     @fastrpc.method
     async def record(self, record: Record) -> Record:
         return record
@@ -116,6 +120,7 @@ CALL_PATHS: dict[str, CallPath] = {
         interceptors=(pass_on,),
     ),
     "suspended handler": CallPath(operation=lambda client: client.call(Guard.later, 7), expected=7),
+    "inline handler": CallPath(operation=lambda client: client.call(Guard.product, 6, 7), expected=42),
     "call_many": CallPath(
         operation=lambda client: client.call_many(Guard.mul, [(6, 7)] * BATCH),
         expected=[42] * BATCH,
