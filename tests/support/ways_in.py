@@ -256,7 +256,7 @@ async def _by_json_rpc_in_a_socket(asked: Asked) -> Status:
 
 
 async def _by_grpc(asked: Asked) -> Status | None:
-    fields = [] if asked.token is None else [("authorization", asked.token)]
+    fields = [] if asked.token is None else [("authorization", asked.token.encode("latin-1"))]
     async with grpc_peer(asked.address, tls=asked.h2) as peer:
         if asked.pauses:
             await asyncio.sleep(asked.pauses)

@@ -185,3 +185,18 @@ async def test_a_certificate_counts_where_one_protocol_alone_is_served(
         tls, h2 = certificates["allowed"]
         asked = Asked(address, tls, None, "shop.who", "unary", h2=h2)
         assert await way.ask(asked) is Status.OK
+
+
+@pytest.mark.parametrize("name", ["gRPC", "gRPC-Web", "Connect", "GET by Connect"])
+async def test_a_token_that_is_no_text_is_refused_beside_an_allowed_certificate(
+    name: str, certificates: dict[str, Any], tmp_path: Path
+) -> None:
+    # The gateway refuses such a head as a whole.
+    way, counted = WAYS[name], counted_by_all(tmp_path, certificates)
+    async with counted.server as server:
+        address = await server.listen("tls://127.0.0.1:0")
+        tls, h2 = certificates["allowed"]
+        for token, status in (("Bearer \xff", UNKNOWN), ("\xff", UNKNOWN), (None, Status.OK)):
+            asked = Asked(address, tls, token, "shop.who", "unary", h2=h2)
+            assert await way.ask(asked) is status
+    assert counted.started == 1
