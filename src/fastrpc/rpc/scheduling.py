@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, Literal, TypeVar
 
+from fastrpc.config.validation import is_duration
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.marking import name_of
 from fastrpc.rpc.refused_arguments import explain_arguments
@@ -92,8 +93,14 @@ def scheduled(
         raise ConfigError(
             "a schedule has either cron or every", hint="write @fastrpc.scheduled('30 2 * * *')"
         )
-    if every is not None and not _SHORTEST_SECONDS <= every < math.inf:
-        raise ConfigError(f"every is {every!r}, it must be {_SHORTEST_SECONDS:g} s or more")
+    if cron is not None and not isinstance(cron, str):
+        raise ConfigError(
+            f"cron is {cron!r}, it must be a text", hint="write @fastrpc.scheduled('30 2 * * *')"
+        )
+    if every is not None and not (is_duration(every) and every >= _SHORTEST_SECONDS):
+        raise ConfigError(
+            f"every is {every!r}, it must be {_SHORTEST_SECONDS:g} s or more, as a number of seconds"
+        )
     if on not in ("leader", "each"):
         raise ConfigError(f"on is {on!r}, it must be 'leader' or 'each'")
     if missed not in ("skip", "once"):

@@ -1,7 +1,7 @@
 """Instants of scheduled methods."""
 
 import functools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -80,7 +80,11 @@ def test_half_hours_have_their_instants_in_both_hours_of_autumn() -> None:
     [
         ((), {}, "either cron or every"),
         (("* * * * *",), {"every": 1}, "either cron or every"),
+        ((schedule_of,), {}, "cron is <function"),
         ((), {"every": 0}, "every is 0"),
+        ((), {"every": True}, "every is True, it must be"),
+        ((), {"every": "1"}, "every is '1', it must be"),
+        ((), {"every": timedelta(minutes=1)}, "as a number of seconds"),
         ((), {"every": float("inf")}, "every is inf"),
         (("* * *",), {}, r"cron is '\* \* \*', which has no instant"),
         (("61 * * * *",), {}, "Bad minute"),
