@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import parse_qsl, quote
 
 import typer
@@ -16,6 +16,9 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.registry import WatchedRegistry
 from fastrpc.registries.base.urls import open_registry
 from fastrpc.rpc.token import checked_token
+
+if TYPE_CHECKING:
+    from fastrpc.coordination.store import Store
 
 __all__ = [
     "DIAL_OPTIONS",
@@ -55,16 +58,16 @@ TokenPath = Annotated[
     typer.Option(
         "--token-file",
         metavar="FILE",
-        help=f"A file with the token to show to the server, and to a registry:// whose URL has no token_file=. "
-        f"{TOKEN_VARIABLE} may hold the token instead.",
+        help="A file with the token to show to the server, and to a registry:// or store:// whose URL has no "
+        f"token_file=. {TOKEN_VARIABLE} may hold the token instead.",
     ),
 ]
 
 #: Names of these options, for values of a call that look like options.
 DIAL_OPTIONS = ("--ca", "--cert", "--key", "--server-name", "--token-file")
 
-#: The scheme of registries that take tokens from here.
-_EMBEDDED = "registry"
+#: The schemes of registries and stores that take tokens from here.
+_EMBEDDED = frozenset({"registry", "store"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,22 @@ class Dialing:
         places = [self.with_token(url) for url in urls]
         return open_registry(places[0] if len(places) == 1 else places, tls=self.config.tls)
 
+    def store(self, url: str) -> "Store":
+        """Open a store.
+
+        Raises:
+            ConfigError: the URL or the token cannot be used.
+        """
+        # Imported here: most commands have no store.
+        from fastrpc.coordination.store import open_store
+
+        return open_store(self.with_token(url), tls=self.config.tls)
+
     def with_token(self, target: str) -> str:
-        """Return a target; one of an embedded registry with the token for that, unless it names one."""
+        """Return a target; one of an embedded registry or store with the token for that, unless it names one."""
         place, _, options = target.partition("?")
         names = {name for name, _ in parse_qsl(options, keep_blank_values=True)}
-        if place.partition("://")[0].lower() != _EMBEDDED or names & {"token", "token_file"}:
+        if place.partition("://")[0].lower() not in _EMBEDDED or names & {"token", "token_file"}:
             return target
         if self.token_path is not None:
             option = f"token_file={quote(str(self.token_path), safe='')}"

@@ -12,10 +12,11 @@ from typing import Annotated, Final
 import typer
 
 from fastrpc.cli.calling.command import AsJson, run_async
+from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.coordination.locks import Holder, Lock
-from fastrpc.coordination.store import Store, open_store
+from fastrpc.coordination.store import Store
 from fastrpc.errors import ConfigError
 from fastrpc.time_limit import time_limit
 from fastrpc.workers.plan import ExitCode
@@ -49,13 +50,19 @@ def lock(
     wait: Annotated[
         float | None, typer.Option("--wait", help="Wait at most so many seconds. [default: for ever]", min=0)
     ] = None,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
 ) -> None:
     """Run a command while holding a lock; its exit code is the command's, or 1 if the lock is held or was lost.
 
     FASTRPC_LOCK_TOKEN has the token, which rises with each hold: give it to all that the command writes. When the lock
     is lost the command gets SIGTERM, and SIGKILL before another one may hold it.
     """
-    _run(store, lambda opened: opened.lock(name, ttl=ttl, wait=wait, value=_own_name()), command)
+    dial = partial(dialing, ca, cert, key, server_name, token_file)
+    _run(store, dial, lambda opened: opened.lock(name, ttl=ttl, wait=wait, value=_own_name()), command)
 
 
 def elect(
@@ -66,19 +73,34 @@ def elect(
         str | None, typer.Option("--value", help="Tells others the leader. [default: the host and process]")
     ] = None,
     ttl: Seconds = 15.0,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
 ) -> None:
     """Run a command once elected; its exit code is the command's, or 1 if it no longer leads.
 
     FASTRPC_LOCK_TOKEN and the end of the command are as for `fastrpc lock`.
     """
     text = _own_name() if value is None else value
-    _run(store, lambda opened: opened.lead(name, text, ttl=ttl), command)
+    dial = partial(dialing, ca, cert, key, server_name, token_file)
+    _run(store, dial, lambda opened: opened.lead(name, text, ttl=ttl), command)
 
 
-def leader(store: StoreUrl, name: Name, as_json: AsJson = False) -> None:
+def leader(
+    store: StoreUrl,
+    name: Name,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
+    as_json: AsJson = False,
+) -> None:
     """Print the leader of an election; exit code 1 without one."""
     with reported(ExitCode.USAGE):
-        opened = open_store(store)
+        opened = dialing(ca, cert, key, server_name, token_file).store(store)
     with reported(ExitCode.FAILED, as_json=as_json):
         found = run_async(_leader(opened, name))
     if as_json:
@@ -102,11 +124,13 @@ def _own_name() -> str:
     return f"{os.uname().nodename}:{os.getpid()}"
 
 
-def _run(url: str, make: Callable[[Store], Lock], command: Sequence[str]) -> None:
+def _run(
+    url: str, dial: Callable[[], Dialing], make: Callable[[Store], Lock], command: Sequence[str]
+) -> None:
     with reported(ExitCode.USAGE):
         if shutil.which(command[0]) is None:
             raise ConfigError(f"{command[0]!r} is not a program", hint="write it with its path, after --")
-        opened = open_store(url)
+        opened = dial().store(url)
 
     async def run() -> int:
         async with opened as store, make(store) as held:

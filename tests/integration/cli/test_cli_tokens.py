@@ -340,6 +340,57 @@ class TestCommandsWithATokenFile:
         assert done.code == 2
 
 
+@pytest.fixture(scope="module")
+def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """The URL of a store that asks for tokens, and the options that its certificate needs."""
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    shown = authority.certificate()
+    options = ["--tls-cert", str(shown.cert_file), "--tls-key", str(shown.key_file)]
+    options += ["-a", "tls://127.0.0.1:0", "--tokens", "tokens.toml", "--json"]
+    with Program(["-m", "fastrpc", "store", *options], folder) as program:
+        url = json.loads(program.wait_output(r"(.*)\n")[1])["urls"][0]
+        yield url, "--ca", str(authority.cert_file)
+
+
+class TestCommandsOfStoresWithATokenFile:
+    @pytest.mark.parametrize(
+        ("arguments", "code"),
+        [
+            ("kv put STORE k v", 0),
+            ("kv get STORE none", 1),
+            ("kv delete STORE none", 1),
+            ("kv list STORE", 0),
+            ("leader STORE none", 1),
+            ("store backup STORE copy-by-RUN", 0),
+            ("lock STORE jobs OPTIONS -- true", 0),
+            ("elect STORE shop OPTIONS -- true", 0),
+        ],
+    )
+    def test_each_shows_the_token_of_a_file_or_of_the_environment(
+        self, folder: Path, store: tuple[str, ...], arguments: str, code: int
+    ) -> None:
+        url, *options = store
+
+        def run(*shown: str, **environment: str) -> Finished:
+            told = arguments.replace("STORE", url).replace("RUN", "-".join(shown)).split()
+            place = told.index("OPTIONS") if "OPTIONS" in told else len(told)
+            return command(folder, *told[:place], *options, *shown, *told[place + 1 :], **environment)
+
+        assert (run("--token-file", "ada").code, run(FASTRPC_TOKEN="token-of-ada").code) == (code, code)
+        refused = run("--token-file", "unknown")
+        assert (refused.code, "the credential is not accepted" in refused.errors) == (1, True)
+
+    def test_a_token_in_the_url_counts_more(self, folder: Path, store: tuple[str, ...]) -> None:
+        url, *options = store
+        named = f"{url}&token_file=ada"
+        assert command(folder, "kv", "list", named, *options, token="unknown").code == 0
+        assert command(folder, "kv", "list", url, *options, token="nowhere").code == 2
+
+    def test_a_store_without_tokens_is_not_told_that_of_the_environment(self, folder: Path) -> None:
+        done = command(folder, "kv", "list", f"sqlite://{folder}/kept", FASTRPC_TOKEN="token-of-ada")
+        assert done.code == 0
+
+
 class TestWrongFilesOfServers:
     @pytest.mark.parametrize(
         ("options", "code", "told"),

@@ -2,16 +2,19 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
 
 from fastrpc.cli.calling.command import AsJson, run_async
+from fastrpc.cli.dialing import Authorities, Certificate, Dialing, ServerName, TokenPath, dialing
+from fastrpc.cli.dialing import Key as KeyFile
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import line_of, print_json, print_note, reported
 from fastrpc.coordination.changes import Change
-from fastrpc.coordination.store import Store, open_store
+from fastrpc.coordination.store import Store
 from fastrpc.coordination.values import decode_value
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.import_string import import_from_string
@@ -37,9 +40,19 @@ Expect = Annotated[
 
 
 @kv.command("get", epilog="Example: fastrpc kv get store://127.0.0.1:8969 shop/limits")
-def get(store: StoreURL, key: Key, as_json: AsJson = False) -> None:
+def get(
+    store: StoreURL,
+    key: Key,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
+    as_json: AsJson = False,
+) -> None:
     """Print the value of a key; exit code 1 without one."""
-    item = _run(store, lambda opened: opened.get(key), as_json=as_json)
+    dial = partial(dialing, ca, cert, key_file, server_name, token_file)
+    item = _run(store, dial, lambda opened: opened.get(key), as_json=as_json)
     if item is None:
         print_note(f"{key} is not there")
         raise typer.Exit(ExitCode.FAILED)
@@ -61,6 +74,11 @@ def put(
         str | None, typer.Option("--type", metavar="MODULE:CLASS", help="Write it only if it fits this type.")
     ] = None,
     expect: Expect = None,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the value of a key as it is, and print the revision."""
@@ -68,7 +86,8 @@ def put(
     with reported(ExitCode.USAGE):
         if kind is not None:
             decode_value(key, encoded, import_from_string(kind))
-    revision = _run(store, lambda opened: opened.put(key, encoded, expect=expect), as_json=as_json)
+    dial = partial(dialing, ca, cert, key_file, server_name, token_file)
+    revision = _run(store, dial, lambda opened: opened.put(key, encoded, expect=expect), as_json=as_json)
     if as_json:
         print_json({"key": key, "revision": revision})
     else:
@@ -76,9 +95,20 @@ def put(
 
 
 @kv.command("delete", epilog="Example: fastrpc kv delete store://127.0.0.1:8969 shop/limits")
-def delete(store: StoreURL, key: Key, expect: Expect = None, as_json: AsJson = False) -> None:
+def delete(
+    store: StoreURL,
+    key: Key,
+    expect: Expect = None,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
+    as_json: AsJson = False,
+) -> None:
     """Remove a key; exit code 1 if it was not there."""
-    was_there = _run(store, lambda opened: opened.delete(key, expect=expect), as_json=as_json)
+    dial = partial(dialing, ca, cert, key_file, server_name, token_file)
+    was_there = _run(store, dial, lambda opened: opened.delete(key, expect=expect), as_json=as_json)
     if as_json:
         print_json({"key": key, "deleted": was_there})
     if not was_there:
@@ -90,6 +120,11 @@ def delete(store: StoreURL, key: Key, expect: Expect = None, as_json: AsJson = F
 def list_keys(
     store: StoreURL,
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Empty, or words that end in `/`.")] = "",
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each item as a line of JSON.")] = False,
 ) -> None:
     """Print the keys of a prefix, each with its revision."""
@@ -105,7 +140,7 @@ def list_keys(
                     stdout.print(item.key, f"  {item.revision}")
             is_cut, after = found.is_cut, found[-1].key if found else ""
 
-    _run(store, list_all, as_json=as_json)
+    _run(store, partial(dialing, ca, cert, key_file, server_name, token_file), list_all, as_json=as_json)
 
 
 @kv.command("watch", epilog="Example: fastrpc kv watch store://127.0.0.1:8969 shop/")
@@ -117,6 +152,11 @@ def watch(
     after: Annotated[
         int | None, typer.Option("--after", metavar="REVISION", help="Begin after it. [default: now]", min=0)
     ] = None,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each change as a line of JSON.")] = False,
 ) -> None:
     """Print each change of a key or prefix, until it is interrupted."""
@@ -126,7 +166,7 @@ def watch(
             async for change in changes:
                 _print_change(change, as_json=as_json)
 
-    _run(store, follow, as_json=as_json)
+    _run(store, partial(dialing, ca, cert, key_file, server_name, token_file), follow, as_json=as_json)
 
 
 def _print_change(change: Change[bytes], *, as_json: bool) -> None:
@@ -152,11 +192,11 @@ def _shown(item: Item[bytes]) -> dict[str, Any]:
     return {"key": item.key} | value | place
 
 
-def _run(url: str, work: Callable[[Store], Awaitable[T]], *, as_json: bool) -> T:
+def _run(url: str, dial: Callable[[], Dialing], work: Callable[[Store], Awaitable[T]], *, as_json: bool) -> T:
     with reported(ExitCode.USAGE):
         if "://" not in url:
             raise ConfigError(f"{url!r} is no store", hint="name it first: store://127.0.0.1:8969")
-        opened = open_store(url)
+        opened = dial().store(url)
 
     async def inside() -> T:
         async with opened as store:

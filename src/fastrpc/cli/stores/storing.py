@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from fastrpc.cli.calling.command import run_async
+from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.hosted import HostedAccess, HostedOptions, HostedParts, serve_hosted
 from fastrpc.cli.listening import (
     AddressesAsJson,
@@ -178,10 +179,20 @@ def backup(
         typer.Argument(metavar="STORE|FOLDER", help="store://host:port, or a folder that no store holds."),
     ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; it must not exist.")],
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
 ) -> None:
     """Copy all items and leases of one moment into a file; a store goes on meanwhile."""
     with reported(ExitCode.USAGE):
-        remote = open_remote(RegistryURL(source)) if source.startswith("store://") else None
+        dial = dialing(ca, cert, key, server_name, token_file)
+        remote = (
+            open_remote(RegistryURL(dial.with_token(source), dial.config.tls))
+            if source.startswith("store://")
+            else None
+        )
         if remote is None and "://" in source:
             raise ConfigError(
                 f"{source.partition('://')[0]}:// has a backup of its own", hint="use its tools"
