@@ -29,6 +29,9 @@ TOKEN_VARIABLE: Final = "FASTRPC_LOCK_TOKEN"  # noqa: S105
 #: The share of a lease between TERM and KILL: with the valid one, 0.9, it ends before the lease.
 _KILL_SHARE: Final = 0.05
 
+#: End a wait, or the command. SIGINT ends a wait by itself.
+_END_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+
 StoreUrl = Annotated[
     str, typer.Argument(metavar="STORE", help="Such as store://127.0.0.1:8969.", show_default=False)
 ]
@@ -132,12 +135,31 @@ def _run(
             raise ConfigError(f"{command[0]!r} is not a program", hint="write it with its path, after --")
         opened = dial().store(url)
 
-    async def run() -> int:
+    with reported(ExitCode.FAILED):
+        raise typer.Exit(run_async(_run_held(opened, make, command)))
+
+
+async def _run_held(opened: Store, make: Callable[[Store], Lock], command: Sequence[str]) -> int:
+    """Run a command once a lock is held; a signal before that leaves the queue, and gives 128 and its number."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    ended_by: list[int] = []
+
+    def leave(number: int) -> None:
+        ended_by.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in _END_SIGNALS:
+        # nohup ignores SIGHUP.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, leave, number)
+    try:
         async with opened as store, make(store) as held:
             return await run_under(held, command)
-
-    with reported(ExitCode.FAILED):
-        raise typer.Exit(run_async(run()))
+    except asyncio.CancelledError:
+        if not ended_by:
+            raise
+        return 128 + ended_by[0]
 
 
 async def run_under(held: Lock, command: Sequence[str]) -> int:
@@ -154,7 +176,7 @@ async def run_under(held: Lock, command: Sequence[str]) -> int:
     send = partial(_send, process.pid if has_group else None, process)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, send if has_group else lambda number: None, signal.SIGINT)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _END_SIGNALS:
         loop.add_signal_handler(number, send, number)
     try:
         code = await process.wait()
@@ -162,7 +184,7 @@ async def run_under(held: Lock, command: Sequence[str]) -> int:
         await _end(process, send, _KILL_SHARE * held.lease.ttl)
         raise
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, *_END_SIGNALS):
             loop.remove_signal_handler(number)
     return code if code >= 0 else 128 - code
 

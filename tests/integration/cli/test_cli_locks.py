@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from fastrpc.cli import locking
 from fastrpc.cli.locking import run_under
 from fastrpc.coordination import StoreServer, open_store
 from fastrpc.errors import LockLostError
-from tests.support.program import Finished, run_program
+from tests.support.program import WAIT_SECONDS, Finished, Program, run_program
 
 pytestmark = pytest.mark.one_loop
 
@@ -46,6 +47,25 @@ def test_a_closed_standard_stream_ends_no_command(tmp_path: Path, closed: str) -
     words = [sys.executable, "-m", "fastrpc", "lock", "memory://commands", "a", "--", "touch", "ran"]
     ended = subprocess.run(["sh", "-c", f"exec {shlex.join(words)} {closed}"], cwd=tmp_path, check=False)
     assert (ended.returncode, (tmp_path / "ran").exists()) == (0, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("verb", ["lock", "elect"])
+async def test_signal_ends_a_wait_and_leaves_the_queue(
+    tmp_path: Path, verb: str, number: signal.Signals
+) -> None:
+    async with StoreServer("tcp://127.0.0.1:0") as server, open_store(server.url) as store:
+        read = store.holder if verb == "lock" else store.leader
+        async with store.lock("shop") if verb == "lock" else store.lead("shop", "a"):
+            words = ["-m", "fastrpc", verb, server.url, "shop", "--ttl", "600", "--", "touch", "ran"]
+            with Program(words, tmp_path) as program:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    while (await read("shop")).waiting != 1:
+                        pass
+                program.signal(number)
+                ended = await asyncio.to_thread(program.wait)
+            assert (ended.code, (await read("shop")).waiting) == (128 + number, 0)
+    assert not (tmp_path / "ran").exists()
 
 
 async def test_leader_is_shown_while_it_leads(tmp_path: Path) -> None:
