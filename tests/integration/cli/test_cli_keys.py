@@ -61,6 +61,14 @@ def test_wrong_uses_are_told(folder: Path) -> None:
     assert command(folder, "store", "backup", "etcd://127.0.0.1:2379", "copy").code == 2
 
 
+@pytest.mark.parametrize("sync", ["full", "normal", "nosuch"])
+def test_sync_of_a_store_in_memory_is_refused(folder: Path, sync: str) -> None:
+    refused = command(folder, "store", "--sync", sync, "--address", "tcp://127.0.0.1:0")
+    assert (refused.code, refused.output) == (2, "")
+    assert "--sync has no effect without --data-dir" in refused.errors
+    assert "hint: give --data-dir FOLDER, or leave --sync out" in refused.errors
+
+
 def test_copy_is_made_checked_and_restored(folder: Path) -> None:
     command(folder, "kv", "put", "STORE", "k", "v")
     assert command(folder, "store", "backup", "store", "copy").output == "copy: 1 items\n"

@@ -62,7 +62,10 @@ DataFolder = Annotated[
     ),
 ]
 Sync = Annotated[
-    str, typer.Option("--sync", help="full: keep them across a power loss; normal: across a crash only.")
+    str | None,
+    typer.Option(
+        "--sync", help="full: keep them across a power loss; normal: across a crash only. [default: full]"
+    ),
 ]
 AdminAddress = Annotated[
     str | None,
@@ -90,7 +93,7 @@ def run_store(
     context: typer.Context,
     address: Addresses = None,
     data_dir: DataFolder = None,
-    sync: Sync = "full",
+    sync: Sync = None,
     max_bytes: MaxBytes = MOST_BYTES,
     deimos: DeimosAddress = None,
     tls_cert: ServerCertificate = None,
@@ -123,7 +126,13 @@ def run_store(
         as_json,
         partial(_further, admin_address, deimos),
     )
-    service = partial(StoreService, data_dir, sync=cast(_Sync, sync), most_bytes=max_bytes)
+    with reported(ExitCode.USAGE):
+        if sync is not None and data_dir is None:
+            raise ConfigError(
+                "--sync has no effect without --data-dir: the items are in memory only",
+                hint="give --data-dir FOLDER, or leave --sync out",
+            )
+    service = partial(StoreService, data_dir, sync=cast(_Sync, sync or "full"), most_bytes=max_bytes)
     admin = {"admin_address": admin_address, "admin_token": admin_token}
     serve_hosted("store", options, partial(_prepared, service, admin, deimos))
 
