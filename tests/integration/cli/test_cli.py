@@ -287,6 +287,15 @@ class TestCall:
         assert command(folder, "call", address, "users.echo", "häh?", "--codec", "raw").output == "häh?\n"
         assert command(folder, "call", address, "arith.mul", "6", "--codec", "json").output == "12\n"
 
+    @pytest.mark.parametrize("codec", ["raw", "protobuf"])
+    @pytest.mark.parametrize("values", [("6", "7"), ("b=6",)])
+    def test_several_values_are_too_many_for_some_codecs(
+        self, folder: Path, address: str, codec: str, values: tuple[str, ...]
+    ) -> None:
+        ended = command(folder, "call", address, "arith.mul", *values, "--codec", codec)
+        assert (ended.code, ended.output) == (2, "")
+        assert f"error: arith.mul by codec {codec} takes one value, given by position\nhint: " in ended.errors
+
     def test_metadata_goes_along(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "users.metadata", "-m", "tenant=blue", "-m", "x=1=2")
         assert json.loads(ended.output) == {"tenant": "blue", "x": "1=2"}

@@ -26,6 +26,9 @@ __all__ = [
 #: Stands for the messages on standard input.
 INPUT_MARK = "-"
 
+#: Codecs whose payload is one value, or one message.
+_OF_ONE_VALUE = frozenset({"protobuf", "raw"})
+
 
 class KindName(StrEnum):
     """The kinds of methods, as reflection names them."""
@@ -76,7 +79,8 @@ class KnownMethod:
         """Return the arguments of the texts on the command line.
 
         Raises:
-            ConfigError: the place of the stream is not marked, or an argument is wrong.
+            ConfigError: the place of the stream is not marked, an argument is wrong, or there are more than the codec
+                takes.
         """
         rest = list(texts)
         if self.takes_stream:
@@ -89,7 +93,13 @@ class KnownMethod:
                 )
             del rest[at]
         types = {} if self._told is None else {one.name: one.type for one in self._told.parameters}
-        return Prepared(*read_arguments(rest, codec=codec, types=types), self.takes_stream)
+        args, kwargs = read_arguments(rest, codec=codec, types=types)
+        if codec in _OF_ONE_VALUE and (kwargs or len(args) > 1):
+            raise ConfigError(
+                f"{self.name} by codec {codec} takes one value, given by position",
+                hint="give one, or leave --codec out",
+            )
+        return Prepared(args, kwargs, self.takes_stream)
 
     async def input(self, codec: str | None) -> AsyncIterator[Any]:
         """Yield the messages on standard input; each line is one."""
