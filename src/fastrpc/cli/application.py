@@ -126,7 +126,9 @@ def run_command_line() -> int:
         return ExitCode.FAILED
     except Exception as error:
         cause, hint = describe_error(error)
-        print_error(cause, hint or "this is a defect of fastrpc; please report it")
+        if hint is None and not isinstance(error, OSError):
+            hint = "this is a defect of fastrpc; please report it"
+        print_error(cause, hint)
         return ExitCode.FAILED
     return ExitCode.DONE
 

@@ -228,6 +228,7 @@ def _system_hint(error: OSError) -> str | None:
         errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 or 0.0.0.0 work anywhere",
         errno.EACCES: "it may not be used by this user; ports below 1024 need privileges",
         errno.ENOENT: "the directory does not exist",
+        errno.ENOSPC: "the disk is full; make room, or write to another place",
     }.get(error.errno or 0)
 
 

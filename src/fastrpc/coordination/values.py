@@ -52,8 +52,7 @@ def decode_value(key: str, value: bytes, kind: Any) -> Any:
     try:
         decode = _decoder(kind)
     except TypeError:
-        # A type that cannot be a key of the cache.
-        decode = _decoder.__wrapped__(kind)
+        decode = _decoder_of_unhashable(key, kind)
     try:
         return decode(value)
     except Exception as error:
@@ -73,6 +72,21 @@ def decode_item(item: Item[bytes], kind: Any) -> Item[Any]:
         return item
     value = decode_value(item.key, item.value, kind)
     return Item(item.key, value, item.revision, item.lease, item.created)
+
+
+def _decoder_of_unhashable(key: str, kind: Any) -> Callable[[bytes], Any]:
+    """Return the decoder of a type that cannot be a key of the cache.
+
+    Raises:
+        ConfigError: it is no type, or has no JSON.
+    """
+    try:
+        return _decoder.__wrapped__(kind)
+    except TypeError as error:
+        raise ConfigError(
+            f"the value of {key!r} cannot be decoded as {type_text(kind)}: {error}",
+            hint="name a type that JSON can have, such as a dataclass or dict[str, int]",
+        ) from error
 
 
 @lru_cache(maxsize=256)

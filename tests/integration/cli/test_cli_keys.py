@@ -1,6 +1,8 @@
 """`fastrpc kv` and the copies of `fastrpc store`, on a store in a folder."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,24 @@ def test_wrong_uses_are_told(folder: Path) -> None:
     assert command(folder, "kv", "get", "k", "STORE").code == 2
     assert command(folder, "kv", "get", "nosuch://a", "k").code == 2
     assert command(folder, "store", "backup", "etcd://127.0.0.1:2379", "copy").code == 2
+
+
+@pytest.mark.parametrize("kind", ["json:loads", "json:decoder", "json:__version__", "socket:socket"])
+def test_value_is_not_written_as_what_is_no_type(folder: Path, kind: str) -> None:
+    wrong = command(folder, "kv", "put", "STORE", "k", "1", "--type", kind)
+    assert (wrong.code, "defect" in wrong.errors) == (2, False)
+    assert "error: the value of 'k' cannot be decoded as" in wrong.errors
+    assert not (folder / "store").exists()
+
+
+def test_full_disk_behind_the_output_is_told(folder: Path) -> None:
+    assert command(folder, "kv", "put", "STORE", "k", "v").code == 0
+    words = [sys.executable, "-m", "fastrpc", "kv", "get", f"sqlite://{folder}/store", "k"]
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(words, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: No space left on device\nhint: the disk is full; make room")
+    assert "defect" not in ended.stderr
 
 
 @pytest.mark.parametrize("sync", ["full", "normal", "nosuch"])
