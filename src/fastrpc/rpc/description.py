@@ -111,6 +111,7 @@ class _Method:
             **self._described_result(),
             "idempotent": definition.idempotent,
             "safe": definition.safe,
+            "tool": definition.tool,
             "http": None if definition.options.http is None else str(definition.options.http),
             "timeout": definition.timeout,
             "codec": definition.codec,
@@ -159,7 +160,8 @@ class _Method:
         if signature.stream is None:
             return None
         kind = describe_type(self._message, self._names)
-        return {"name": signature.stream.name, **kind, "position": signature.stream_position}
+        upload = {"upload": True} if self._definition.takes_upload else {}
+        return {"name": signature.stream.name, **kind, "position": signature.stream_position, **upload}
 
     def _described_result(self) -> dict[str, str]:
         found = describe_type(self._result, self._names, "result", "full_result")

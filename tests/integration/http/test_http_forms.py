@@ -451,7 +451,7 @@ async def test_an_own_page_and_one_of_a_listed_origin_send_forms(fields: dict[st
 def test_an_upload_is_a_stream_of_bytes_for_other_programs() -> None:
     (put, _, _, parts, _) = describe(Photos)["methods"]
     assert (put["kind"], parts["kind"]) == ("client_stream", "both_ways")
-    assert put["stream"] == {"name": "photo", "type": "bytes", "position": 0}
+    assert put["stream"] == {"name": "photo", "type": "bytes", "position": 0, "upload": True}
     assert parts["signature"] == "parts(photo: AsyncIterator[bytes]) -> AsyncIterator[int]"
 
 

@@ -97,6 +97,7 @@ def test_a_description_is_plain_data() -> None:
         "result": "list[User] | None",
         "idempotent": True,
         "safe": False,
+        "tool": False,
         "http": None,
         "timeout": 2.0,
         "codec": None,

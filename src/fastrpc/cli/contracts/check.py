@@ -91,6 +91,10 @@ class _Methods:
                 yield "the stream stands at another position", True
             if old.stream.name != new.stream.name:
                 yield f"the stream {old.stream.name!r} is called {new.stream.name!r} now", True
+            if old.stream.upload and not new.stream.upload:
+                yield "the stream is no longer an Upload: forms are refused", False
+            elif new.stream.upload and not old.stream.upload:
+                yield "the stream is an Upload now: it may come as a form", True
         yield from self._result()
 
     def _names(self) -> Iterator[tuple[str, bool]]:
@@ -116,6 +120,10 @@ class _Methods:
             yield "it is no longer safe: callers by GET are refused", False
         elif new.safe and not old.safe:
             yield "it is safe now", True
+        if old.tool and not new.tool:
+            yield "it is no longer a tool of language models", False
+        elif new.tool and not old.tool:
+            yield "it is a tool of language models now", True
         if old.http is not None and old.http != new.http:
             yield f"it is no longer at {old.http}", False
         if new.http is not None and old.http != new.http:

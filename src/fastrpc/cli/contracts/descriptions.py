@@ -50,6 +50,8 @@ class StreamDescription(msgspec.Struct):
     type: str
     position: int
     full_type: str = ""
+    #: It may be the file of a form.
+    upload: bool = False
 
     @property
     def exact(self) -> str:
@@ -72,6 +74,7 @@ class MethodDescription(msgspec.Struct):
     renamed: dict[str, str] = {}
     idempotent: bool = False
     safe: bool = False
+    tool: bool = False
     http: str | None = None
     timeout: float | None = None
     codec: str | None = None

@@ -11,7 +11,12 @@ from typing import Final, NamedTuple
 
 from fastrpc.cli.contracts.classes import ClassWriter, comment, problem_in, written_classes
 from fastrpc.cli.contracts.defaults import written_default
-from fastrpc.cli.contracts.descriptions import MethodDescription, ParameterDescription, ServiceDescription
+from fastrpc.cli.contracts.descriptions import (
+    MethodDescription,
+    ParameterDescription,
+    ServiceDescription,
+    StreamDescription,
+)
 from fastrpc.cli.contracts.names import Names, is_name, literal
 from fastrpc.cli.contracts.type_tree import ANY, read_type
 from fastrpc.rpc.schema.type_names import BUILTIN
@@ -128,6 +133,8 @@ class _Writer:
         options = [literal(method.name)] if method.name != attribute else []
         if method.safe or method.idempotent:
             options.append("safe=True" if method.safe else "idempotent=True")
+        if method.tool:
+            options.append("tool=True")
         if method.timeout is not None and isfinite(method.timeout):
             options.append(f"timeout={literal(method.timeout)}")
         if method.codec is not None:
@@ -144,8 +151,7 @@ class _Writer:
             (parameter, self._names.type(read_type(parameter.exact))) for parameter in method.parameters
         ]
         if method.stream is not None:
-            stream = self._names.use("AsyncIterator", "collections.abc")
-            kind = f"{stream}[{self._names.type(read_type(method.stream.exact))}]"
+            kind = self._stream(method.stream)
             parts.insert(
                 method.stream.position, (ParameterDescription(method.stream.name, kind, required=True), kind)
             )
@@ -160,6 +166,12 @@ class _Writer:
             yield f"{parameter.name}: {kind}{default}"
         if was_positional_only:
             yield "/"
+
+    def _stream(self, stream: StreamDescription) -> str:
+        if stream.upload:
+            return "fastrpc.Upload"
+        iterator = self._names.use("AsyncIterator", "collections.abc")
+        return f"{iterator}[{self._names.type(read_type(stream.exact))}]"
 
     def _result(self, method: MethodDescription) -> str:
         tree = read_type(method.exact_result)

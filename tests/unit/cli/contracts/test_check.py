@@ -187,6 +187,18 @@ def test_a_route_may_come_and_not_go() -> None:
     assert passes(plain, one(", a: int) -> int", "timeout=3")) == ["the timeout was None, now it is 3.0"]
 
 
+def test_a_tool_may_come_and_not_go() -> None:
+    plain, tool = one(", a: int) -> int"), one(", a: int) -> int", "tool=True")
+    assert passes(plain, tool) == ["it is a tool of language models now"]
+    assert breaks(tool, plain) == "it is no longer a tool of language models"
+
+
+def test_the_file_of_a_form_may_come_and_not_go() -> None:
+    plain, upload = one(", photo: AsyncIterator[bytes]) -> int"), one(", photo: fastrpc.Upload) -> int")
+    assert passes(plain, upload) == ["the stream is an Upload now: it may come as a form"]
+    assert breaks(upload, plain) == "the stream is no longer an Upload: forms are refused"
+
+
 def test_another_kind_of_call() -> None:
     stream = "@method\nasync def f(self, n: int) -> AsyncIterator[int]:\n    yield n"
     assert breaks(one(", n: int) -> int"), stream) == "it was unary, now it is server_stream"

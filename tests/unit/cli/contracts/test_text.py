@@ -183,6 +183,28 @@ class Items:
     assert contract_text(told(imported(text).ShopItems)) == text
 
 
+@pytest.mark.parametrize("is_sync", [False, True])
+def test_forms_and_tools_are_written(is_sync: bool) -> None:
+    source = """
+import fastrpc
+
+@fastrpc.service("photos")
+class Photos:
+    @fastrpc.method(http="POST /albums/{album}/photos")
+    async def put(self, photo: fastrpc.Upload, album: str, title: str = "") -> str: ...
+
+    @fastrpc.method(safe=True, tool=True)
+    async def count(self, album: str) -> int: ...
+"""
+    served = imported(source).Photos
+    text = contract_text(told(served), is_sync=is_sync)
+    assert 'def put(self, photo: fastrpc.Upload, album: str, title: str = "") -> str: ...' in text
+    assert "    @fastrpc.method(safe=True, tool=True)\n" in text
+    contract = imported(text).Photos
+    assert [*changes(told(served), told(contract)), *changes(told(contract), told(served))] == []
+    assert contract_text(told(contract), is_sync=is_sync) == text
+
+
 def test_several_services_share_their_classes() -> None:
     arith = told(imported(SOURCE).Arith)[0]
     other = msgspec.structs.replace(arith, name="color")
