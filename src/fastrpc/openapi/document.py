@@ -9,7 +9,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.openapi.problems import HTTP_STATUS, PROBLEM
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.marshals import codec_for
-from fastrpc.rpc.routes import HttpRoute, whole_body_of
+from fastrpc.rpc.routes import HttpRoute, RoutePart, whole_body_of
 from fastrpc.rpc.schema.conversion import holds_arrays
 from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet, arguments_schema, object_schema
 from fastrpc.rpc.schema.text_values import has_plain_texts, without_none
@@ -78,15 +78,7 @@ def openapi_document(
     schemas = SchemaSet()
     schemas.add("Problem", PROBLEM)
     writer = _Writer(schemas, schemes)
-    paths: dict[str, Any] = {}
-    for service, methods in listed:
-        for method in methods:
-            found = writer.operations(method)
-            if found:
-                paths[f"/{service.name}/{method.name}"] = found
-                for route in filter(None, [method.options.http]):
-                    template = "".join(f"/{part._replace(takes_rest=False)}" for part in route.parts)
-                    paths.setdefault(template, {})[route.verb.lower()] = writer.route(method, route)
+    paths = _paths(writer, [method for _, methods in listed for method in methods])
     components: dict[str, Any] = {"schemas": schemas.components, "responses": writer.responses}
     if schemes:
         components["securitySchemes"] = {name: {"type": "http", "scheme": name} for name in schemes}
@@ -104,6 +96,44 @@ def openapi_document(
         "paths": paths,
         "components": components,
     }
+
+
+def _paths(writer: "_Writer", methods: Sequence[MethodDefinition]) -> dict[str, Any]:
+    """Return the operations of methods and of their routes, by path."""
+    routes = [method.options.http for method in methods if method.options.http is not None]
+    narrow = {(route.verb, _template(route.parts)) for route in routes if not route.parts[-1].takes_rest}
+    paths: dict[str, Any] = {}
+    for method in methods:
+        found = writer.operations(method)
+        if not found:
+            continue
+        paths[f"/{method.service}/{method.name}"] = found
+        route = method.options.http
+        if route is not None:
+            template, operation = _template(route.parts), writer.route(method, route)
+            if route.parts[-1].takes_rest and (route.verb, template) in narrow:
+                template = _renamed(route, operation)
+            paths.setdefault(template, {})[route.verb.lower()] = operation
+    return paths
+
+
+def _template(parts: Sequence[RoutePart]) -> str:
+    """Return a path of OpenAPI, which has no `{name:path}`."""
+    return "".join(f"/{part._replace(takes_rest=False)}" for part in parts)
+
+
+def _renamed(route: HttpRoute, operation: dict[str, Any]) -> str:
+    """Give the parameter of `{name:path}` another name, and return the path with it.
+
+    So the operation stands beside that of a route with `{name}`. OpenAPI calls two paths identical that differ by a
+    name alone, as those of two routes whose parameters have different names do; tools take them as two.
+    """
+    last = len(route.names) - 1
+    name = f"{route.names[last]}_path"
+    while name in route.names:
+        name += "_"
+    operation["parameters"][last]["name"] = name
+    return _template((*route.parts[:-1], RoutePart(name)))
 
 
 def _about(left_out: Sequence[str]) -> str:

@@ -45,8 +45,26 @@ class Orders(Protocol):
     async def file(self, path: str) -> bytes: ...
 
 
-def paths() -> dict[str, Any]:
-    made = openapi_document([service_definition(Orders)])
+@fastrpc.service("files")
+class Files(Protocol):
+    @fastrpc.method(safe=True, http="GET /files/{name_path}/{name:path}")
+    async def inside(self, name: str, name_path: str) -> bytes: ...
+
+    @fastrpc.method(safe=True, http="GET /files/{name_path}/{name}")
+    async def beside(self, name: str, name_path: str) -> bytes: ...
+
+    @fastrpc.method(safe=True, http="GET /files/{name:path}")
+    async def tree(self, name: str, most: int = 9) -> bytes: ...
+
+    @fastrpc.method(safe=True, http="GET /files/{name}")
+    async def one(self, name: str) -> bytes: ...
+
+    @fastrpc.method(http="PUT /files/{name:path}")
+    async def put(self, name: str, data: str) -> None: ...
+
+
+def paths(service: Any = Orders) -> dict[str, Any]:
+    made = openapi_document([service_definition(service)])
     read: dict[str, Any] = json.loads(json.dumps(made, allow_nan=False))
     assert list(OpenAPIV31SpecValidator(read).iter_errors()) == []
     found: dict[str, Any] = read["paths"]
@@ -62,6 +80,23 @@ def test_routes_stand_beside_the_paths_of_their_methods() -> None:
     names = [operation["operationId"] for path in found.values() for operation in path.values()]
     assert len(set(names)) == len(names)
     assert found["/orders/{id}"]["get"]["operationId"] == "http_orders_get"
+
+
+def test_routes_of_one_segment_and_of_all_further_ones_are_told_apart() -> None:
+    found = paths(Files)
+    told = {
+        (path, verb): (operation["operationId"], [one["name"] for one in operation["parameters"]])
+        for path in found
+        if "{" in path
+        for verb, operation in found[path].items()
+    }
+    assert told == {
+        ("/files/{name}", "get"): ("http_files_one", ["name"]),
+        ("/files/{name}", "put"): ("http_files_put", ["name"]),
+        ("/files/{name_path}", "get"): ("http_files_tree", ["name_path", "most"]),
+        ("/files/{name_path}/{name}", "get"): ("http_files_beside", ["name_path", "name"]),
+        ("/files/{name_path}/{name_path_}", "get"): ("http_files_inside", ["name_path", "name_path_"]),
+    }
 
 
 def test_arguments_are_in_path_query_and_body() -> None:
