@@ -17,7 +17,12 @@ from fastrpc.rpc.schema.annotation import (
     type_text,
     unwrapped,
 )
-from fastrpc.rpc.schema.foreign_markers import annotation_refusal, constraint_of, default_refusal
+from fastrpc.rpc.schema.foreign_markers import (
+    annotation_refusal,
+    constraint_of,
+    default_refusal,
+    field_refusal,
+)
 
 __all__ = [
     "NO_DEFAULT",
@@ -204,9 +209,10 @@ def check_resolved(signature: HandlerSignature, parameter: Parameter, known: Any
     """Check the markers of other libraries again once the type of a parameter is known.
 
     Raises:
-        ConfigError: it has a dependency, or is an object of a request.
+        ConfigError: it has a dependency, is an object of a request, or a class in it has a marker as a default.
     """
     refusal = annotation_refusal(parameter.name, known, parameter.scope)
+    refusal = refusal or field_refusal(parameter.name, known)
     if refusal is not None:
         raise ConfigError(f"{signature.label}: {refusal}")
     constraint = constraint_of(known, parameter.scope)

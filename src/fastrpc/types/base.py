@@ -160,7 +160,8 @@ def find(cls: type[Any]) -> PayloadType | None:
     if known is not None:
         return known
     for base in cls.__mro__:
-        library = _LIBRARIES.get(base.__module__.partition(".")[0])
+        # Classes of protobuf that were made at run time have no module.
+        library = _LIBRARIES.get((base.__module__ or "").partition(".")[0])
         if library is not None:
             known = importlib.import_module(library).payload_type(cls)
             break

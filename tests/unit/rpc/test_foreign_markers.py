@@ -1,11 +1,13 @@
 """Markers and objects of FastAPI and pydantic at the parameters of a method: none passes in silence."""
 
+import dataclasses
 import warnings
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
 from fastapi import (
     Body,
@@ -22,6 +24,7 @@ from fastapi import (
     UploadFile,
     WebSocket,
 )
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from starlette import datastructures, responses
 
 from fastrpc.errors import ConfigError
@@ -288,6 +291,78 @@ def test_a_header_is_refused_once_its_type_is_known() -> None:
 def test_an_upload_is_refused_once_its_type_is_known() -> None:
     with pytest.raises(ConfigError, match=r"upload: 'photo' is Photo of tests, .*fastrpc\.Upload"):
         definition_of(Later, "upload").types()
+
+
+@dataclasses.dataclass
+class Line:
+    count: int = pydantic.Field(ge=1)
+
+
+@pydantic.dataclasses.dataclass
+class Order:
+    name: str
+    count: int = pydantic.Field(default=1, ge=1)
+
+
+class Row(NamedTuple):
+    count: int = pydantic.Field(default=1)
+
+
+class Basket(msgspec.Struct):
+    lines: list[Line]
+
+
+@pytest.mark.parametrize(
+    "kind", [Line, Order, Row, Basket, list[Order], Order | None, AsyncIterator[dict[str, Line]]]
+)
+def test_a_class_whose_default_is_a_marker_is_refused(kind: Any) -> None:
+    @service("orders")
+    class Orders:
+        @method
+        async def put(self, order: kind) -> None: ...
+
+    with pytest.raises(
+        ConfigError, match=r"put: the default of 'count' in \w+, of 'order', is Field\(…\) of pydantic"
+    ):
+        definition_of(Orders, "put").types()
+
+
+class Delivery(pydantic.BaseModel):
+    order: Order
+    lines: list[Line]
+
+
+@pydantic.dataclasses.dataclass
+class Plain:
+    name: Annotated[str, pydantic.Field(title="a name")]
+    count: int = 1
+
+
+@pytest.mark.parametrize("kind", [Delivery, list[Delivery], Plain])
+def test_a_class_is_taken_whose_markers_pydantic_reads_or_are_no_defaults(kind: Any) -> None:
+    @service("deliveries")
+    class Deliveries:
+        @method
+        async def put(self, delivery: kind) -> Order:
+            raise NotImplementedError
+
+    assert definition_of(Deliveries, "put").types() == ((kind,), Order, None)
+
+
+def test_a_message_of_protobuf_without_a_module_is_taken() -> None:
+    file = descriptor_pb2.FileDescriptorProto(name="without_module.proto", syntax="proto3")
+    file.message_type.add(name="Ping")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    message: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("Ping"))
+
+    @service("pings")
+    class Pings:
+        @method
+        async def send(self, ping: message) -> None: ...
+
+    assert message.__module__ is None
+    assert definition_of(Pings, "send").types().parameters == (message,)
 
 
 def test_a_limit_is_warned_of_once_its_type_is_known() -> None:

@@ -3,15 +3,18 @@
 Without a word, a limit would be gone and a dependency would be an argument that callers choose.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from fastrpc.rpc.schema.annotation import Scope, evaluate
-from fastrpc.rpc.schema.payload_classes import payload_class
+from fastrpc.rpc.schema.payload_classes import PayloadField, payload_class
+from fastrpc.rpc.schema.type_graph import all_annotations
 from fastrpc.rpc.upload import Upload
+from fastrpc.types.base import find
 
-__all__ = ["annotation_refusal", "constraint_of", "default_refusal"]
+__all__ = ["annotation_refusal", "constraint_of", "default_refusal", "field_refusal"]
 
 #: Packages whose objects in `Annotated` check values elsewhere.
 _PACKAGES: Final = frozenset({"annotated_types", "fastapi", "pydantic"})
@@ -71,6 +74,35 @@ def constraint_of(annotation: Any, scope: Scope) -> str | None:
     """Return the name of the first object in `Annotated` that checks values elsewhere, or None."""
     found = (each for _, all_of in _parts(annotation, scope) for each in all_of if _checks(each))
     return next(map(_written, found), None)
+
+
+def field_refusal(name: str, known: Any) -> str | None:
+    """Return the reason why a class in the type of a parameter is refused, or None.
+
+    A marker is the default of a field, so a call without that field would get the marker as its value.
+    """
+    for owner, field in _fields_within(known):
+        if _is_a(field.default, _FIELDS):
+            return (
+                f"the default of {field.name!r} in {owner.__name__}, of {name!r}, is {_written(field.default)}, which "
+                "has no effect here: make the class a pydantic.BaseModel, or write the value itself as the default, "
+                "and limits as Annotated[int, msgspec.Meta(ge=1)]"
+            )
+    return None
+
+
+def _fields_within(known: Any) -> Iterator[tuple[type[Any], PayloadField]]:
+    """Yield the fields of the classes in a type that msgspec reads. A model reads its own, with their markers."""
+    if _PACKAGES.isdisjoint(sys.modules):
+        return
+    seen: set[type[Any]] = set()
+    # An alias that names itself is refused when its decoder is made.
+    with suppress(TypeError):
+        for kind in all_annotations([known]):
+            owner = get_origin(kind) or kind
+            if isinstance(owner, type) and owner not in seen and find(owner) is None:
+                seen.add(owner)
+                yield from ((owner, field) for field in payload_class(owner).fields)
 
 
 def _checks(marker: Any) -> bool:
