@@ -7,11 +7,12 @@ place where they differ it has a fixed segment before a parameter, and `{id}` be
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, get_origin
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_origin
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.schema.annotation import type_text
 from fastrpc.rpc.signature import HandlerSignature
+from fastrpc.types.base import find
 
 if TYPE_CHECKING:
     from fastrpc.rpc.definition import MethodDefinition
@@ -179,7 +180,6 @@ def whole_body_of(definition: "MethodDefinition", route: HttpRoute) -> str | Non
     A form has its fields by name.
     """
     # Imported on first use: few services have routes.
-    from fastrpc.rpc.schema.payload_classes import payload_class
     from fastrpc.rpc.schema.text_values import without_none
 
     pairs = zip(definition.parameters, definition.types().parameters, strict=True)
@@ -189,7 +189,18 @@ def whole_body_of(definition: "MethodDefinition", route: HttpRoute) -> str | Non
     name, kind = others[0]
     plain = without_none(kind)
     owner = get_origin(plain) or plain
-    return name if isinstance(owner, type) and payload_class(owner).kind in _RECORDS else None
+    return name if isinstance(owner, type) and _is_record(owner) else None
+
+
+def _is_record(cls: type[Any]) -> bool:
+    """Whether values of a class are objects with fields."""
+    from fastrpc.rpc.schema.payload_classes import payload_class
+
+    known = find(cls)
+    # A model with another alias for decoding than for encoding takes keys, too.
+    if known is not None and known.keys is not None:
+        return known.keys(cls) is not None
+    return payload_class(cls).kind in _RECORDS
 
 
 def together(one: HttpRoute, other: HttpRoute) -> bool:

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 import msgspec
+import pydantic
 import pytest
 
 import fastrpc
@@ -35,6 +36,10 @@ class Size(Enum):
 class Item:
     name: str
     price: float
+
+
+class Label(pydantic.BaseModel):
+    text: str = pydantic.Field(validation_alias="words")
 
 
 @fastrpc.service("shop")
@@ -73,6 +78,10 @@ class Orders:
     @fastrpc.method(http="POST /orders/{id}/ship")
     async def ship(self, id: int) -> list[str]:
         return self._note(id)
+
+    @fastrpc.method(http="POST /orders/{id}/labels")
+    async def label(self, id: int, label: Label) -> list[str]:
+        return self._note(id, label)
 
     @fastrpc.method(safe=True, http="GET /files/{path:path}")
     async def file(self, path: str) -> list[str]:
@@ -133,6 +142,7 @@ FITTING: list[tuple[str, str, Any, list[str]]] = [
     ("DELETE", "/orders/7?reason=old%20one", None, ["7", "'old one'"]),
     ("POST", "/orders/7/ship", None, ["7"]),
     ("POST", "/orders/7/ship", {}, ["7"]),
+    ("POST", "/orders/7/labels", {"words": "new"}, ["7", "Label(text='new')"]),
     ("GET", "/files/a", None, ["'a'"]),
     ("GET", "/files/a/b/c.txt", None, ["'a/b/c.txt'"]),
     ("GET", "/files/a%2Fb/c", None, ["'a/b/c'"]),
@@ -178,6 +188,7 @@ REFUSED: list[tuple[str, str, Any, int]] = [
     ("PUT", "/orders/7", b"{", 400),
     ("PUT", "/orders/7", {"item": {"name": "tea", "price": 2}}, 400),
     ("POST", "/orders/7/ship", b"{}{}", 400),
+    ("POST", "/orders/7/labels", {"text": "new"}, 400),
     ("GET", "/by/x/2026-01-31/small", None, 400),
     ("GET", f"/by/{ID}/2026-13-31/small", None, 400),
     ("GET", f"/by/{ID}/2026-01-31/huge", None, 400),

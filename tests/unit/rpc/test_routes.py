@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Any, Literal, Protocol
 
+import pydantic
 import pytest
 
 import fastrpc
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import describe
 from fastrpc.rpc.marshals import check_service
-from fastrpc.rpc.routes import parsed_route, together
+from fastrpc.rpc.routes import parsed_route, together, whole_body_of
 from fastrpc.rpc.service import method_definition, service_definition
 
 
@@ -175,6 +176,34 @@ def test_other_types_are_not(kind: Any) -> None:
 
     with pytest.raises(ConfigError, match=r"'id' is .*, which is no part of a path"):
         check_service(service_definition(Refused))
+
+
+class Item(pydantic.BaseModel):
+    name: str
+
+
+class Taken(pydantic.BaseModel):
+    name: str = pydantic.Field(validation_alias=pydantic.AliasChoices("name", "title"))
+
+
+class Given(pydantic.BaseModel):
+    name: str = pydantic.Field(serialization_alias="title")
+
+
+class Prices(pydantic.RootModel[dict[str, int]]): ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole"),
+    [(Item, "item"), (Taken, "item"), (Given, "item"), (Given | None, "item"), (Prices, None)],
+)
+def test_a_model_with_fields_is_a_whole_body_whatever_its_aliases(kind: Any, whole: str | None) -> None:
+    @fastrpc.service("s")
+    class Put:
+        @fastrpc.method(http="PUT /x/{id}")
+        async def f(self, id: int, item: kind) -> None: ...
+
+    assert whole_body_of(service_definition(Put).methods["f"], parsed_route("PUT /x/{id}")) == whole
 
 
 @fastrpc.service("shop")
