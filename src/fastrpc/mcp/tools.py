@@ -97,7 +97,7 @@ def _result_schema(kind: Any) -> JsonSchema | None:
     if kind is None or kind is type(None):
         return None
     schemas = SchemaSet(_REFERENCES)
-    found = schemas.schema_of(kind)
+    found = schemas.result_schema_of(kind)
     reference = found.get("$ref")
     if reference is not None:
         # Readers look for the type at the root.
@@ -107,4 +107,5 @@ def _result_schema(kind: Any) -> JsonSchema | None:
 
 def _whole(found: JsonSchema, schemas: SchemaSet) -> JsonSchema:
     """Return a schema that stands alone."""
+    found = schemas.settle(found)
     return {**found, "$defs": schemas.components} if schemas.components else found

@@ -78,7 +78,7 @@ def openapi_document(
     schemas = SchemaSet()
     schemas.add("Problem", PROBLEM)
     writer = _Writer(schemas, schemes)
-    paths = _paths(writer, [method for _, methods in listed for method in methods])
+    paths = schemas.settle(_paths(writer, [method for _, methods in listed for method in methods]))
     components: dict[str, Any] = {"schemas": schemas.components, "responses": writer.responses}
     if schemes:
         components["securitySchemes"] = {name: {"type": "http", "scheme": name} for name in schemes}
@@ -238,7 +238,7 @@ class _Writer:
         return {"requestBody": {"content": content, "required": True, "description": described}}
 
     def _answer(self, method: MethodDefinition) -> dict[str, Any]:
-        result = self._schemas.schema_of(method.types().result)
+        result = self._schemas.result_schema_of(method.types().result)
         if not method.signature.has_stream_result:
             return {"description": "The value.", "content": {_media(method): {"schema": result}}}
         error = object_schema([("error", {"$ref": "#/components/schemas/Problem"}, True)], is_closed=False)

@@ -124,6 +124,8 @@ class PayloadType(NamedTuple):
     is_seeded: bool = False
     #: Returns the JSON Schema of a class; None if any value may stand in JSON, or `plain_type` has it.
     schema: Callable[[Any], dict[str, Any]] | None = None
+    #: The same of values as they are sent; None if they are sent in the form in which they are taken.
+    sent_schema: Callable[[Any], dict[str, Any]] | None = None
 
 
 def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from types import NoneType
 from typing import Annotated, Any, Final, get_args
 
@@ -224,13 +224,23 @@ def _url_decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     raise TypeError(f"{annotation.__name__} is validated inside a model only: write a model, or `str`")
 
 
-def _schema(annotation: Any) -> dict[str, Any]:
+@cache
+def _schema(cls: Any, mode: Any) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = annotation.model_json_schema(by_alias=True)
+        found: dict[str, Any] = cls.model_json_schema(by_alias=True, mode=mode)
     except pydantic.errors.PydanticInvalidForJsonSchema:  # it has a field that pydantic takes as it is
-        return {"title": annotation.__name__}
+        return {"title": cls.__name__}
     return found
 
 
-_MODEL = PayloadType(_encode, _decoder, fields=_fields, keys=_keys, may_hold_arrays=True, schema=_schema)
+_MODEL = PayloadType(
+    _encode,
+    _decoder,
+    fields=_fields,
+    keys=_keys,
+    may_hold_arrays=True,
+    schema=partial(_schema, mode="validation"),
+    # It has computed fields, and no excluded ones.
+    sent_schema=partial(_schema, mode="serialization"),
+)
 _URL = PayloadType(_encode_url, _url_decoder)

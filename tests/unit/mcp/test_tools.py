@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy
+import pydantic
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -63,6 +64,28 @@ def test_schemas_of_tools_stand_alone() -> None:
     node = {"value": "1.5", "children": [{"value": "2"}]}
     Draft202012Validator(put.about["inputSchema"]).validate({"node": node})
     Draft202012Validator(put.result).validate(node)
+
+
+class Total(pydantic.BaseModel):
+    price: int
+
+    @pydantic.computed_field
+    def total(self) -> int:
+        return 2 * self.price
+
+
+def test_the_schema_of_a_result_is_that_of_the_model_as_it_is_sent() -> None:
+    @fastrpc.service("totals")
+    class Totals:
+        @fastrpc.method(tool=True)
+        async def of(self, total: Total) -> Total:
+            return total
+
+    (tool,) = tools(Totals).values()
+    Draft202012Validator(tool.about["inputSchema"]).validate({"total": {"price": 1}})
+    assert tool.result is not None
+    assert tool.result["required"] == ["price", "total"]
+    assert (list(tool.result["$defs"]), list(tool.about["inputSchema"]["$defs"])) == (["Total"], ["Total"])
 
 
 def test_only_results_that_are_objects_are_told_to_earlier_revisions() -> None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pydantic
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -112,6 +113,42 @@ def test_streams_are_lines_and_events() -> None:
     assert [next(iter(line["properties"])) for line in body["anyOf"]] == ["arguments", "value", "end"]
     talk = paths["/every.type/talk"]["post"]["requestBody"]["content"]["application/x-ndjson"]["schema"]
     assert [next(iter(line["properties"])) for line in talk["anyOf"]] == ["value", "end"]
+
+
+class Account(pydantic.BaseModel):
+    name: str
+    password: str = pydantic.Field(exclude=True)
+
+
+class Total(pydantic.BaseModel):
+    price: int
+
+    @pydantic.computed_field
+    def total(self) -> int:
+        return 2 * self.price
+
+
+@fastrpc.service("accounts")
+class Accounts:
+    @fastrpc.method
+    async def add(self, account: Account) -> Account:
+        return account
+
+    @fastrpc.method
+    async def total(self) -> Total:
+        return Total(price=1)
+
+
+def test_results_have_the_form_in_which_models_are_sent() -> None:
+    found = document(Accounts)
+    assert list(OpenAPIV31SpecValidator(found).iter_errors()) == []
+    schemas = found["components"]["schemas"]
+    assert set(schemas) == {"Problem", "Account-Input", "Account-Output", "Total"}
+    assert list(schemas["Account-Input"]["properties"]) == ["name", "password"]
+    assert list(schemas["Account-Output"]["properties"]) == ["name"]
+    assert schemas["Total"]["required"] == ["price", "total"]
+    answers = found["paths"]["/accounts/add"]["post"]["responses"]["200"]["content"]
+    assert answers["application/json"]["schema"] == {"$ref": "#/components/schemas/Account-Output"}
 
 
 def test_arrays_travel_by_msgpack_alone() -> None:

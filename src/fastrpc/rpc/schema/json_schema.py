@@ -6,7 +6,7 @@ msgspec describes the fields, tags and bounds of its types; the types of `fastrp
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial, reduce
 from operator import or_
@@ -17,8 +17,9 @@ import msgspec
 from msgspec import inspect as schema
 
 from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.schema.conversion import written_types
 from fastrpc.rpc.schema.payload_classes import documentation_of
-from fastrpc.types.base import encode_value, find
+from fastrpc.types.base import PayloadType, encode_value, find
 
 __all__ = ["JsonSchema", "SchemaSet", "arguments_schema", "object_schema", "plain_default"]
 
@@ -55,6 +56,12 @@ _BASE64: Final = 4
 #: Where pydantic puts the schemas of the models in a model.
 _MODEL_REFERENCE: Final = "#/$defs/"
 
+#: The ends of the two names of a class whose values are taken in one form and sent in another.
+_TAKEN: Final = "-Input"
+_SENT: Final = "-Output"
+_OTHER: Final = {_TAKEN: _SENT, _SENT: _TAKEN}
+_DIRECTED: Final = re.compile(rf"(?P<name>.+)(?P<direction>{_TAKEN}|{_SENT})(?P<number>[0-9]*)")
+
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -68,8 +75,9 @@ class SchemaSet:
     def __init__(self, prefix: str = "#/components/schemas/") -> None:
         self.components: dict[str, JsonSchema] = {}
         self._prefix = prefix
-        #: The names of classes, and of classes with type arguments.
-        self._names: dict[Any, str] = {}
+        #: The names of classes, and of classes with type arguments, each with its direction.
+        self._names: dict[tuple[Any, str], str] = {}
+        self._is_sent = False
 
     def schema_of(self, annotation: Any) -> JsonSchema:
         """Return the schema of an annotation; its classes become components.
@@ -78,6 +86,37 @@ class SchemaSet:
             TypeError: values of this type do not travel.
         """
         return self._schema(schema.type_info(_plain_annotation(annotation)))
+
+    def result_schema_of(self, annotation: Any) -> JsonSchema:
+        """Return the same of a result: models may be sent in another form than they are taken."""
+        self._is_sent = True
+        try:
+            return self.schema_of(annotation)
+        finally:
+            self._is_sent = False
+
+    def settle(self, document: Any) -> Any:
+        """Return a document with short names for classes of which it has one form, taken or sent.
+
+        The components have them from now on; it is complete by then.
+        """
+        short = dict(self._short_names())
+        if not short:
+            return document
+        names = {self._prefix + old: self._prefix + new for old, new in short.items()}
+        self.components = {
+            short.get(name, name): _renamed(one, names) for name, one in self.components.items()
+        }
+        return _renamed(document, names)
+
+    def _short_names(self) -> Iterator[tuple[str, str]]:
+        for name in self.components:
+            found = _DIRECTED.fullmatch(name)
+            if found is not None:
+                short, number = found["name"] + found["number"], found["number"]
+                other = found["name"] + _OTHER[found["direction"]] + number
+                if short not in self.components and other not in self.components:
+                    yield name, short
 
     def add(self, name: str, described: JsonSchema) -> JsonSchema:
         """Add a component of a document's own; return a reference to it."""
@@ -151,9 +190,10 @@ class SchemaSet:
     # Classes
 
     def _class(self, part: Any) -> JsonSchema:
-        name = self._names.get(part.cls)
+        key = part.cls, self._direction(part.cls)
+        name = self._names.get(key)
         if name is None:
-            name = self._names[part.cls] = self._free_name(_class_name(part.cls))
+            name = self._names[key] = self._free_name(_class_name(part.cls) + key[1])
             # Entered first: a class may refer to itself.
             self.components[name] = {}
             self.components[name].update(self._described(part))
@@ -201,46 +241,47 @@ class SchemaSet:
             return self.schema_of(known.plain_type(part.cls))
         if known.schema is None:
             return {"title": part.cls.__name__}
-        if part.cls not in self._names:
-            described = known.schema(part.cls)
-            if known.fields is None:
-                return described
-            self._add_model(part.cls, described)
-        return {"$ref": self._prefix + self._names[part.cls]}
+        if known.fields is None:
+            return known.schema(part.cls)
+        key = part.cls, self._direction(part.cls)
+        if key not in self._names:
+            self._names[key] = self._add_model(part.cls, known, key[1])
+        return {"$ref": self._prefix + self._names[key]}
 
-    def _add_model(self, cls: Any, described: JsonSchema) -> None:
-        """Add the schema of a class that describes itself, with those of the classes in it."""
-        inner = described.pop("$defs", {})
-        same = {name: name for name in inner}
+    def _direction(self, cls: Any) -> str:
+        """Return what the name of a class ends with, if a model in it is sent in another form than it is taken."""
+        if not any(_has_two_forms(get_origin(part) or part) for part in written_types([cls])):
+            return ""
+        return _SENT if self._is_sent else _TAKEN
+
+    def _add_model(self, cls: Any, known: PayloadType, direction: str) -> str:
+        """Add the schema of a class that describes itself, with those of the classes in it; return its name."""
+        described, other = _forms(cls, known)
+        if direction == _SENT:
+            described, other = other, described
+        inner = described.get("$defs", {})
+        unlike = _unlike(inner, other.get("$defs", {}))
+        wanted = {name: name + direction if name in unlike else name for name in inner}
         names = {
-            name: name
-            if self.components.get(name) == self._with_references(one, same)
-            else self._free_name(name)
+            name: wanted[name]
+            if self.components.get(wanted[name]) == self._with_references(one, wanted)
+            else self._free_name(wanted[name])
             for name, one in inner.items()
         }
         for name, one in inner.items():
             self.components[names[name]] = self._with_references(one, names)
-        found = self._with_references(described, names)
-        reference = found.get("$ref")
-        if reference is not None:
+        root = {key: one for key, one in described.items() if key != "$defs"}
+        if "$ref" in root:
             # It refers to itself, so pydantic has put it among the others.
-            self._names[cls] = reference.removeprefix(self._prefix)
-            return
-        is_known = self.components.get(cls.__name__) == found
-        self._names[cls] = name = cls.__name__ if is_known else self._free_name(cls.__name__)
+            return names[root["$ref"].removeprefix(_MODEL_REFERENCE)]
+        found, own = self._with_references(root, names), cls.__name__ + direction
+        name = own if self.components.get(own) == found else self._free_name(own)
         self.components[name] = found
+        return name
 
     def _with_references(self, value: Any, names: dict[str, str]) -> Any:
         """Return a part of such a schema with references to components of this document."""
-        if isinstance(value, list):
-            return [self._with_references(one, names) for one in value]
-        if not isinstance(value, dict):
-            return value
-        found = {key: self._with_references(one, names) for key, one in value.items()}
-        target = value.get("$ref")
-        if isinstance(target, str) and target.startswith(_MODEL_REFERENCE):
-            found["$ref"] = self._prefix + names[target.removeprefix(_MODEL_REFERENCE)]
-        return found
+        return _renamed(value, {_MODEL_REFERENCE + old: self._prefix + new for old, new in names.items()})
 
     def _free_name(self, name: str) -> str:
         base, number = _NOT_IN_NAMES.sub("_", name).strip("_") or "Type", 2
@@ -324,6 +365,41 @@ def plain_default(default: Any, factory: Any = None, nothing: Any = None) -> Jso
         return {}
     # null stands for numbers that JSON does not have.
     return {} if encoded == b"null" and default is not None else {"default": msgspec.json.decode(encoded)}
+
+
+def _has_two_forms(cls: type[Any]) -> bool:
+    """Whether values of a class that describes itself are sent in another form than they are taken."""
+    known = find(cls)
+    if known is None or known.schema is None:
+        return False
+    taken, sent = _forms(cls, known)
+    return taken != sent
+
+
+def _forms(cls: Any, known: PayloadType) -> tuple[JsonSchema, JsonSchema]:
+    """Return the schemas of such a class, as it is taken and as it is sent."""
+    assert known.schema is not None
+    return known.schema(cls), (known.sent_schema or known.schema)(cls)
+
+
+def _unlike(inner: dict[str, JsonSchema], other: dict[str, JsonSchema]) -> set[str]:
+    """Return the names of the schemas that have another form in `other`, or refer to such ones."""
+    found = {name for name, one in inner.items() if one != other.get(name, one)}
+    while True:
+        marked = {_MODEL_REFERENCE + name: "" for name in found}
+        more = {name for name, one in inner.items() if _renamed(one, marked) != one} - found
+        if not more:
+            return found
+        found |= more
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Return a part of a document with other references: no other text of it is equal to one."""
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, list):
+        return [_renamed(one, names) for one in value]
+    return {key: _renamed(one, names) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _choice(values: Sequence[Any]) -> JsonSchema:

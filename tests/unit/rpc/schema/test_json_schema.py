@@ -216,6 +216,78 @@ def test_a_model_that_pydantic_cannot_describe_may_be_anything() -> None:
     assert schema_of(Holder)["$defs"] == {"Holder": {"title": "Holder"}}
 
 
+class Priced(pydantic.BaseModel):
+    price: decimal.Decimal = pydantic.Field(validation_alias="taken", serialization_alias="sent")
+    secret: str = pydantic.Field(default="", exclude=True)
+
+    @pydantic.computed_field
+    def total(self) -> int:
+        return 2
+
+
+class Branch(pydantic.BaseModel):
+    leaf: Priced | Line
+    branches: "list[Branch]" = []
+
+
+@dataclass
+class Tray:
+    at: Branch
+    more: "Tray | None" = None
+
+
+RESULTS = [
+    (Priced, Priced(taken=1), {"taken": 1}),
+    (Branch, Branch(leaf=Priced(taken=1)), {"leaf": {"taken": 1}}),
+    (Tray, Tray(Branch(leaf=Priced(taken=1))), {"at": {"leaf": {"taken": 1}}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "taken"), RESULTS)
+def test_the_schema_of_a_result_is_that_of_what_is_sent(kind: Any, value: Any, taken: Any) -> None:
+    schemas = SchemaSet(REFERENCES)
+    argument, result = schemas.schema_of(kind), schemas.result_schema_of(kind)
+    assert Draft202012Validator(result | {"$defs": schemas.components}).is_valid(carried(value))
+    assert Draft202012Validator(argument | {"$defs": schemas.components}).is_valid(taken)
+    assert not Draft202012Validator(result | {"$defs": schemas.components}).is_valid(taken)
+    assert "secret" not in schemas.components["Priced-Output"]["properties"]
+
+
+def test_a_class_has_two_components_only_if_its_two_forms_differ() -> None:
+    schemas = SchemaSet()
+    for kind in (Tray, Order, Node):
+        schemas.schema_of(kind)
+        schemas.result_schema_of(kind)
+    two = {f"{name}-{form}" for name in ("Tray", "Branch", "Priced") for form in ("Input", "Output")}
+    assert set(schemas.components) == {*two, "Line", "Order", "Node"}
+    assert schemas.settle({}) == {}
+    assert set(schemas.components) == {*two, "Line", "Order", "Node"}
+
+
+def test_a_class_in_one_form_keeps_its_name() -> None:
+    schemas = SchemaSet()
+    document = schemas.settle({"schema": schemas.result_schema_of(Tray)})
+    assert document == {"schema": {"$ref": "#/components/schemas/Tray"}}
+    assert set(schemas.components) == {"Tray", "Branch", "Priced", "Line"}
+    assert "Output" not in str(schemas.components)
+
+
+def test_a_discriminator_of_a_model_names_components() -> None:
+    class Tabby(pydantic.BaseModel):
+        kind: Literal["cat"]
+
+    class Terrier(pydantic.BaseModel):
+        kind: Literal["dog"]
+
+    class Owner(pydantic.BaseModel):
+        pet: Tabby | Terrier = pydantic.Field(discriminator="kind")
+
+    schemas = SchemaSet()
+    schemas.schema_of(Owner)
+    pet = schemas.components["Owner"]["properties"]["pet"]
+    assert pet["discriminator"]["mapping"]["cat"] == "#/components/schemas/Tabby"
+
+
 def test_an_array_says_that_json_does_not_carry_it() -> None:
     assert "only msgpack" in schema_of(numpy.ndarray)["description"]
 
