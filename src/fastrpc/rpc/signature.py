@@ -21,6 +21,7 @@ from fastrpc.rpc.schema.foreign_markers import (
     annotation_refusal,
     constraint_of,
     default_refusal,
+    field_constraints,
     field_refusal,
 )
 
@@ -202,7 +203,7 @@ def warn_of_parameters(signature: HandlerSignature, handler: Any) -> None:
             )
     for parameter in signature.received():
         if parameter.constraint is not None:
-            _warn_of_constraint(signature.label, parameter.name, parameter.constraint, handler)
+            _warn_of_constraint(signature.label, repr(parameter.name), parameter.constraint, handler)
 
 
 def check_resolved(signature: HandlerSignature, parameter: Parameter, known: Any, handler: Any) -> None:
@@ -217,12 +218,14 @@ def check_resolved(signature: HandlerSignature, parameter: Parameter, known: Any
         raise ConfigError(f"{signature.label}: {refusal}")
     constraint = constraint_of(known, parameter.scope)
     if constraint is not None and constraint != parameter.constraint:
-        _warn_of_constraint(signature.label, parameter.name, constraint, handler)
+        _warn_of_constraint(signature.label, repr(parameter.name), constraint, handler)
+    for field, limit in field_constraints(known, parameter.scope):
+        _warn_of_constraint(signature.label, f"{field}, of {parameter.name!r},", limit, handler)
 
 
-def _warn_of_constraint(label: str, name: str, constraint: str, handler: Any) -> None:
+def _warn_of_constraint(label: str, place: str, constraint: str, handler: Any) -> None:
     _warn(
-        f"{label}: {constraint} at {name!r} is not checked here: write "
+        f"{label}: {constraint} at {place} is not checked here: write "
         "msgspec.Meta(ge=…, le=…, min_length=…, pattern=…) in its place",
         handler,
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import msgspec
 import pydantic
@@ -386,17 +386,69 @@ def test_a_limit_that_was_warned_of_is_not_told_again() -> None:
         definition_of(Told, "limit").types()
 
 
+def limited_classes() -> list[Any]:
+    @dataclasses.dataclass
+    class Plain:
+        limit: Annotated[int, pydantic.Field(ge=1)] = 10
+
+    @pydantic.dataclasses.dataclass
+    class OfPydantic:
+        limit: pydantic.PositiveInt = 10
+
+    class Fields(TypedDict):
+        limit: list[Annotated[int, pydantic.Field(ge=1)]]
+
+    class Record(msgspec.Struct):
+        limit: Annotated[int, Query(ge=1)]
+
+    return [Plain, OfPydantic, Fields, Record]
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_limit_of_a_field_is_warned_of_once_for_its_class(at: int) -> None:
+    kind: Any = limited_classes()[at]
+
+    @service("limited")
+    class Limited:
+        @method
+        async def first(self, page: list[kind]) -> None: ...
+
+        @method
+        async def second(self, page: kind) -> None: ...
+
+    with pytest.warns(
+        UserWarning,
+        match=rf"first: \w+\(…\) of \w+ at 'limit' in {kind.__name__}, of 'page', is not checked here: write msgspec",
+    ) as noted:
+        definition_of(Limited, "first").types()
+        definition_of(Limited, "second").types()
+    (only,) = noted
+    assert (only.filename, only.lineno) == (__file__, Limited.first.__code__.co_firstlineno)
+
+
 class Page(pydantic.BaseModel):
     limit: Annotated[int, pydantic.Field(ge=1)] = 10
 
 
-async def checked(self: Any, page: Page, most: Annotated[int, msgspec.Meta(ge=1)] = 10) -> None: ...
+class Book(msgspec.Struct):
+    pages: list[Page]
+    number: Annotated[int, msgspec.Meta(ge=1)]
+
+
+async def checked(
+    self: Any, page: Page, book: Book, most: Annotated[int, msgspec.Meta(ge=1)] = 10
+) -> None: ...
 
 
 def test_limits_that_are_checked_pass() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        method(checked)
+
+        @service("books")
+        class Books:
+            put = method(checked)
+
+        definition_of(Books, "put").types()
 
 
 async def field_of_form(self: Any, user: Annotated[str, Form()]) -> None: ...

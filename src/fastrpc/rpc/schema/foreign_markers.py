@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Annotated, Any, Final, get_args, get_origin
+from weakref import WeakSet
 
 from fastrpc.rpc.schema.annotation import Scope, evaluate
 from fastrpc.rpc.schema.payload_classes import PayloadField, payload_class
@@ -14,7 +15,7 @@ from fastrpc.rpc.schema.type_graph import all_annotations
 from fastrpc.rpc.upload import Upload
 from fastrpc.types.base import find
 
-__all__ = ["annotation_refusal", "constraint_of", "default_refusal", "field_refusal"]
+__all__ = ["annotation_refusal", "constraint_of", "default_refusal", "field_constraints", "field_refusal"]
 
 #: Packages whose objects in `Annotated` check values elsewhere.
 _PACKAGES: Final = frozenset({"annotated_types", "fastapi", "pydantic"})
@@ -41,6 +42,9 @@ _PLACES: Final = {
     "Cookie": "callers could send the value as an argument. Leave the parameter out: methods have no cookies",
     "File": "write `{name}: fastrpc.Upload`, which is the file of a form",
 }
+
+#: Classes whose fields have limits that were told.
+_told: Final[WeakSet[type[Any]]] = WeakSet()
 
 
 def default_refusal(name: str, default: Any) -> str | None:
@@ -89,6 +93,20 @@ def field_refusal(name: str, known: Any) -> str | None:
                 "and limits as Annotated[int, msgspec.Meta(ge=1)]"
             )
     return None
+
+
+def field_constraints(known: Any, scope: Scope) -> Iterator[tuple[str, str]]:
+    """Yield each field in a type with an object that checks values elsewhere, and the name of that object.
+
+    Those of a class are told once.
+    """
+    classes: set[type[Any]] = set()
+    for owner, field in _fields_within(known):
+        constraint = None if owner in _told else constraint_of(field.annotation, scope)
+        if constraint is not None:
+            yield f"{field.name!r} in {owner.__name__}", constraint
+            classes.add(owner)
+    _told.update(classes)
 
 
 def _fields_within(known: Any) -> Iterator[tuple[type[Any], PayloadField]]:
