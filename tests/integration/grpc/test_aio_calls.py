@@ -393,6 +393,29 @@ class TestCancellation:
             assert call.cancelled()
         assert "the iterable of its requests failed" in caplog.text
 
+    async def test_an_iterable_with_a_message_of_another_class_ends_the_call(self) -> None:
+        async def mixed() -> AsyncIterator[Any]:
+            yield item()
+            yield 5
+
+        async with aio_calling(AsyncOrders()) as (stub, _):
+            by_hand = stub.Total()
+            with pytest.raises(grpc.RpcError) as written:
+                await by_hand.write(5)
+            by_hand.cancel()
+            for requests in (mixed(), iter([item(), 5])):
+                call = stub.Total(requests)
+                with pytest.raises(grpc.RpcError, match="of type int") as failed:
+                    async with asyncio.timeout(20):
+                        await call
+                assert failed.value.code() is written.value.code()
+                assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+            talk = stub.Talk(mixed())
+            with pytest.raises(grpc.RpcError, match="of type int"):
+                async with asyncio.timeout(20):
+                    [one async for one in talk]
+            assert await talk.code() is grpc.StatusCode.INVALID_ARGUMENT
+
 
 async def waiting_stream(request: Any, context: Any) -> AsyncIterator[Any]:
     await asyncio.Event().wait()

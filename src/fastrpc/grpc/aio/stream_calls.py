@@ -9,7 +9,7 @@ from typing import Any
 from grpc import aio
 
 from fastrpc._core.payload.metadata import split_answer
-from fastrpc.errors import FastRPCError, StreamEndedError
+from fastrpc.errors import EncodeError, FastRPCError, StreamEndedError
 from fastrpc.grpc.aio.calls import ChannelCall, metadata_in, rpc_error
 from fastrpc.peers.stream import Stream
 
@@ -27,6 +27,8 @@ class _StreamCall(ChannelCall):
     _is_iterated: bool | None = None
     _is_fed = False
     _is_half_closed = False
+    #: Whether this side ended it for a message that cannot be encoded.
+    _is_refused_here = False
 
     def __init__(self, stream: "Stream[Any, Any]", requests: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._call = stream.origin
@@ -87,7 +89,7 @@ class _StreamCall(ChannelCall):
     def _note_end(self) -> None:
         """Take over the error of a stream that is over, which may be another one than its sender got."""
         failure = self._stream.failure if self._stream._is_over else None
-        if isinstance(failure, FastRPCError) and not self._is_cancelled_here:
+        if isinstance(failure, FastRPCError) and not (self._is_cancelled_here or self._is_refused_here):
             self._error = failure
 
     def _blocks(self) -> tuple[bytes, bytes]:
@@ -153,11 +155,19 @@ class _StreamCall(ChannelCall):
                 for request in requests:
                     await self._stream.send(request)
             await self._stream.end()
+        except EncodeError as error:
+            self._refuse(error)
         except FastRPCError:
             pass  # The end of the call, which its reader gets.
         except Exception:
             logger.exception("%s: the iterable of its requests failed", self._call.method)
             self.cancel()
+
+    def _refuse(self, error: EncodeError) -> None:
+        """End a call of which a message cannot be encoded: its reader gets the error."""
+        if not self.done():
+            self._error, self._is_refused_here = error.with_traceback(None), True
+            self._stop()
 
     async def write(self, request: Any) -> None:
         """Send a message."""
