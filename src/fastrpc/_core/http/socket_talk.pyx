@@ -57,6 +57,7 @@ cdef enum:
     # Bytes copied of a message that is sent.
     SMALL_MESSAGE = 65_536
 
+cdef str NO_STREAM = "the method takes no stream of messages"
 cdef double LONGEST_MS = 1e12
 cdef uint64_t SECOND = 1_000_000_000
 
@@ -92,6 +93,9 @@ cdef class SocketTalk(SocketEnd):
             return 0
         parts = opened_envelope(self.codec, message)
         if not self.has_started:
+            if "value" in parts and not self.call.route.takes_stream:
+                # Refused before the handler starts, which would run for a message that it cannot get.
+                raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
             self._start(engine, parts)
         elif not ("value" in parts or "end" in parts):
             raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first envelope, and once")
@@ -110,7 +114,7 @@ cdef class SocketTalk(SocketEnd):
         if call is None:
             return 0
         if not call.route.takes_stream:
-            raise CallError(Status.INVALID_ARGUMENT, "the method takes no stream of messages")
+            raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
         stream = <ServedStream>call.stream
         if stream is None:
             return 0

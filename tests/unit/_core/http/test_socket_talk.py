@@ -108,6 +108,19 @@ async def test_a_value_for_a_method_without_a_stream_ends_the_call() -> None:
             await soon(shop.cancelled)
 
 
+@CODECS
+@pytest.mark.parametrize("method", ["inline", "wait"])
+async def test_a_value_as_the_first_envelope_of_such_a_method_starts_no_handler(
+    protocols: str, method: str
+) -> None:
+    shop = Shop()
+    async with connected(http=SOCKETS, shop=shop) as talk:
+        messages, code = await called(talk, method, {"value": 1}, protocols=protocols)
+        assert "takes no stream of messages" in messages[0]["error"]["detail"]
+        assert (messages[0]["error"]["code"], code) == ("INVALID_ARGUMENT", 1000)
+        assert not shop.started.is_set()
+
+
 @pytest.mark.parametrize(
     ("frames", "code"),
     [
