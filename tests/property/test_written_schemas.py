@@ -1,5 +1,6 @@
 """The .proto files that we write, as protoc reads them: the same descriptors as ours."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ from google.protobuf import descriptor_pb2
 from grpc_tools import protoc  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, given, settings
 
+import fastrpc
 from fastrpc.rpc.protobuf.descriptors import file_descriptor, file_name
-from fastrpc.rpc.protobuf.packages import ProtoPackage
+from fastrpc.rpc.protobuf.packages import ProtoPackage, packages_of
 from fastrpc.rpc.protobuf.text import proto_text
+from fastrpc.rpc.service import service_definition
 from tests.support.schema_oracle import Echo
 from tests.support.schema_types import classes
 
@@ -37,6 +40,24 @@ def test_protoc_reads_the_schema_that_we_describe(tmp_path: Path, made: tuple[An
     found = compiled(package, tmp_path)
     ours = descriptor_pb2.FileDescriptorProto.FromString(file_descriptor(package))
     assert sorted_parts(found) == sorted_parts(ours)
+
+
+@dataclass
+class Order:
+    id: int
+
+
+@fastrpc.service("shop.v1.orders", grpc="pascal")
+class Orders:
+    @fastrpc.method
+    async def order(self, order: Order) -> Order:
+        return order
+
+
+def test_protoc_finds_a_message_that_a_method_is_called_like(tmp_path: Path) -> None:
+    (package,) = packages_of([service_definition(Orders)])
+    (service,) = compiled(package, tmp_path).service
+    assert (service.method[0].name, service.method[0].input_type) == ("Order", ".shop.v1.Order")
 
 
 def sorted_parts(file: descriptor_pb2.FileDescriptorProto) -> bytes:

@@ -1,6 +1,6 @@
 """A package as the text of a .proto file: the same each time for the same services."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from fastrpc.rpc.protobuf.messages import ProtoEnum, ProtoField, ProtoMessage
 from fastrpc.rpc.protobuf.packages import ProtoMethod, ProtoPackage, ProtoService, enum_values
@@ -27,24 +27,26 @@ def proto_text(package: ProtoPackage) -> str:
 def _service(package: ProtoPackage, service: ProtoService) -> Iterator[str]:
     yield from _comment(service.definition.documentation)
     yield f"service {service.name} {{"
+    taken = {method.name for method in service.methods}
     for number, method in enumerate(service.methods):
         comment = list(_comment(method.definition.documentation, _INDENT))
         if number and comment:
             yield ""
         yield from comment
-        yield _INDENT + _method(package, method)
+        yield _INDENT + _method(package, method, taken)
     yield "}"
 
 
-def _method(package: ProtoPackage, method: ProtoMethod) -> str:
+def _method(package: ProtoPackage, method: ProtoMethod, taken: Set[str]) -> str:
+    """Return a method; `taken` are the names of its service's methods."""
     if method.messages is None:
         return f"// {method.name}: its messages are bytes of the program's own."
     kind = method.definition.kind
     request = ("stream " if kind in {"client_stream", "both_ways"} else "") + _type(
-        package, method.messages.request
+        package, method.messages.request, taken
     )
     result = ("stream " if kind in {"server_stream", "both_ways"} else "") + _type(
-        package, method.messages.result
+        package, method.messages.result, taken
     )
     return f"rpc {method.name}({request}) returns ({result});"
 
@@ -83,9 +85,11 @@ def _field_type(package: ProtoPackage, field: ProtoField) -> str:
     return field.kind if found is None else _type(package, found)
 
 
-def _type(package: ProtoPackage, found: ProtoMessage | ProtoEnum) -> str:
-    """Return the name of a type as it is found from inside the package."""
+def _type(package: ProtoPackage, found: ProtoMessage | ProtoEnum, taken: Set[str] = frozenset()) -> str:
+    """Return the name of a type as it is found from inside the package, where a service has `taken` some names."""
     name = package.name_of(found)
+    if name in taken:
+        return f".{package.full_name(found)}"
     # A name with dots is looked up by its first part, which a part of the package hides.
     is_hidden = "." in name and name.partition(".")[0] in package.name.split(".")
     return f".{name}" if is_hidden else name

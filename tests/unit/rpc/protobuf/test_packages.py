@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
+import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -245,6 +246,23 @@ def test_a_dash_in_a_name_becomes_an_underscore() -> None:
 def test_a_package_hides_no_message_of_protobuf() -> None:
     text = proto_text(package_of(service("my.google.items", first=dict[str, Any])))
     assert "map<string, .google.protobuf.Value> value = 1;" in text
+
+
+@pytest.mark.parametrize(("name", "written"), [("shop.v1.pets", ".shop.v1.Cat"), ("pets", ".Cat")])
+def test_a_method_hides_no_message_of_its_name(name: str, written: str) -> None:
+    @fastrpc.service(name, grpc="pascal")
+    class Pets:
+        @fastrpc.method
+        async def cat(self, cat: Cat) -> Dog:
+            return Dog(1)
+
+        @fastrpc.method
+        async def dogs(self, cats: AsyncIterator[Cat]) -> AsyncIterator[Dog]:
+            yield Dog(1)
+
+    text = proto_text(package_of(Pets))
+    assert f"rpc Cat({written}) returns (Dog);" in text
+    assert f"rpc Dogs(stream {written}) returns (stream Dog);" in text
 
 
 def test_services_of_one_package_share_their_messages() -> None:
