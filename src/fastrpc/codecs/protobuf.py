@@ -8,7 +8,7 @@ from fastrpc.assigned_numbers import CODECS
 from fastrpc.codecs.base import BaseCodec, Payload, unsuitable_type
 from fastrpc.errors import EncodeError
 
-__all__ = ["ProtobufCodec", "message_layout"]
+__all__ = ["ProtobufCodec", "message_encoder", "message_layout"]
 
 # https://protobuf.dev/programming-guides/encoding/#structure
 LENGTH_WIRE_TYPE = 2
@@ -45,6 +45,19 @@ class ProtobufCodec(BaseCodec):
         if from_string is None:
             raise unsuitable_type(self.name, type, "expected a protobuf message class")
         return cast(Callable[[Payload], Any], from_string)
+
+
+def message_encoder(kind: Any) -> Callable[[Any], bytes]:
+    """Return the encoder of a message class: None would be a message without fields."""
+
+    def encode(value: Any) -> bytes:
+        try:
+            serialize = value.SerializeToString
+        except AttributeError:
+            raise EncodeError(f"expected `{kind.__name__}`, got `{type(value).__name__}`") from None
+        return cast(bytes, serialize())
+
+    return encode
 
 
 def message_layout(type: Any) -> list[dict[int, int]] | None:

@@ -244,6 +244,8 @@ class LoopContext(Context):
         stream = self.call.messages
         if stream is None:
             raise RuntimeError(f"{self.call.method} is over, or its answer is no stream")
+        if message is None:
+            raise TypeError(f"{self.call.method} wrote None, it must write its messages")
         while (room := stream.wait_where_full()) is not None:
             await room
         if stream.output_ended:

@@ -131,7 +131,10 @@ class ServicerMessages:
 
     async def __anext__(self) -> Any:
         try:
-            return await self._messages.__anext__()
+            message = await self._messages.__anext__()
+            if message is None:
+                raise TypeError(f"{self._context.call.method} yielded None, it must yield its messages")
+            return message
         except StopAsyncIteration:
             self._context.end(None)
             raise

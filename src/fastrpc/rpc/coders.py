@@ -12,6 +12,7 @@ from fastrpc._core.payload.arguments import ArgumentShape
 from fastrpc._core.payload.coders import PayloadCoders, PayloadScan
 from fastrpc._core.payload.msgspec_coders import BytesDecoder, BytesEncoder
 from fastrpc.codecs.base import Codec, HookedCodec, codec_number, decode_failure
+from fastrpc.codecs.protobuf import message_encoder
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition, MethodTypes
 from fastrpc.rpc.given_coders import coders_of
@@ -37,6 +38,8 @@ __all__ = [
     "may_hold_containers",
     "plain_decoder",
 ]
+
+_Encoders = tuple[Callable[[Any], bytes], Callable[[Any], bytes], Callable[[Any], bytes]]
 
 #: Longest msgpack array with its length in the first byte, which the marshal reads.
 LONGEST_PREPARED: Final = 15
@@ -103,7 +106,6 @@ def coders_for(
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
     # By HTTP a server encodes results and messages of them alone.
     sent = (known.result,) if is_plain else (*known.parameters, known.result, known.message)
-    encode = encoder_for(codec, sent)
     if is_plain and codec.name == "json":
         told = definition.types()
         wide = wide_integer_passer if definition.passes_on else wide_integer_decoder
@@ -112,7 +114,7 @@ def coders_for(
     return PayloadCoders(
         codec.name,
         codec_number(codec.name),
-        encode=(encode,) * 3,
+        encode=_encoders(codec, known, sent),
         decode=(decode_result, decode_message),
         exact=exact,
         open=open_arguments,
@@ -207,6 +209,18 @@ def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]
             raise decode_failure(codec.name, error) from error
 
     return guarded
+
+
+def _encoders(codec: Codec, known: MethodTypes, sent: Sequence[Any]) -> _Encoders:
+    """Return the encoders of arguments, results and messages; `sent` are the types of all of them."""
+    encode = encoder_for(codec, sent)
+    if codec.name != "protobuf":
+        return (encode,) * 3
+
+    def one(kind: Any) -> Callable[[Any], bytes]:
+        return encode if kind is None or kind is types.NoneType else message_encoder(kind)
+
+    return one(next(iter(known.parameters), None)), one(known.result), one(known.message)
 
 
 def encoder_for(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 import fastrpc
-from fastrpc import CallError, ConfigError, Status, current_call
+from fastrpc import CallError, ConfigError, EncodeError, Status, current_call
 from tests.support.generated import generated
 from tests.support.orders import (
     STYLES,
@@ -254,6 +254,33 @@ class TestEnds:
             with pytest.raises(CallError, match="returned None, it must return its message") as caught:
                 await stub.Get(item())
         assert caught.value.status is Status.UNKNOWN
+
+    @pytest.mark.parametrize("style", ["yields", "writes", "yields in a thread"])
+    async def test_none_in_a_stream_is_a_mistake_of_the_servicer(self, wire: str, style: str) -> None:
+        async def yielding(request: Any, context: Any) -> AsyncIterator[Any]:
+            yield order()
+            yield None
+
+        async def writing(request: Any, context: Any) -> None:
+            await context.write(order())
+            await context.write(None)
+
+        def in_thread(request: Any, context: Any) -> Iterator[Any]:
+            yield order()
+            yield None
+
+        follow = {"yields": yielding, "writes": writing, "yields in a thread": in_thread}[style]
+        async with calling(wire, source_of("handlers", servicer_with(Follow=follow))) as (stub, _):
+            async with stub.Follow(item()) as orders:
+                assert await orders.receive() == order()
+                with pytest.raises(CallError, match=r"(yielded|wrote) None, it must") as caught:
+                    await orders.receive()
+        assert caught.value.status is Status.UNKNOWN
+
+    async def test_none_is_no_request(self, wire: str) -> None:
+        async with calling(wire, source_of("handlers", AsyncOrders())) as (stub, _):
+            with pytest.raises(EncodeError, match="of type NoneType, cannot be encoded as protobuf"):
+                await stub.Get(None)
 
 
 class TestContext:

@@ -14,7 +14,7 @@ import pytest
 
 from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc._core.payload.marshal import Marshal
-from fastrpc.errors import CallError, ConfigError, DecodeError
+from fastrpc.errors import CallError, ConfigError, DecodeError, EncodeError
 from fastrpc.rpc.coders import may_hold_containers
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import check_service, codec_for, marshal_for, untyped_marshal
@@ -247,6 +247,30 @@ def test_protobuf_carries_one_message() -> None:
 
     with pytest.raises(ConfigError, match=r"Two\.get has 2 parameters, codec protobuf carries one"):
         check_service(service_definition(Two))
+
+
+def test_none_is_no_protobuf_message_but_where_the_type_is_none() -> None:
+    @service("noted")
+    class Noted:
+        @method
+        async def note(self, message: Message) -> None: ...
+
+        @method
+        async def collect(self, messages: AsyncIterator[Message]) -> Message: ...  # type: ignore[empty-body]
+
+    methods = service_definition(Noted).methods
+    note, collect = (marshal_for(methods[name], "protobuf", depth=9, items=9) for name in ("note", "collect"))
+    assert note.encode_result(None) == b""
+    assert collect.encode_arguments((), None) == b""
+    with pytest.raises(
+        EncodeError, match=r"noted\.note: argument message, of type NoneType, cannot be encoded"
+    ):
+        note.encode_arguments((None,), None)
+    with pytest.raises(EncodeError, match=r"noted\.collect: a message, of type NoneType, cannot be encoded"):
+        collect.encode_message(None)
+    with pytest.raises(EncodeError, match=r"noted\.collect: the result, of type NoneType, cannot be encoded"):
+        collect.encode_result(None)
+    assert untyped_marshal("protobuf", depth=9, items=9).encode_arguments((None,), None) == b""
 
 
 @pytest.mark.parametrize(

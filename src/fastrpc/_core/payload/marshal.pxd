@@ -75,7 +75,7 @@ cdef class Marshal:
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names)
     cdef object _encode_value(self, list values, tuple args, dict kwargs)
     cdef object _encode_untyped(self, tuple args, dict kwargs)
-    cdef object _encode_single(self, object value, str part)
+    cdef object _encode_single(self, object encode, object value, str part)
     cdef object _decode_slowly(self, object payload)
     cdef object _decode_read(self, bytes plain)
     cdef object _decode_opened(self, object payload)

@@ -170,7 +170,7 @@ cdef class Marshal:
     @cython.nonecheck(False)
     cpdef object encode_result(self, object value):
         if self._layout >= LAYOUT_RAW:
-            return self._encode_single(value, "the result")
+            return self._encode_single(self._encode_result, value, "the result")
         return _encoded(self, self._encode_result, value, "the result")
 
     @cython.nonecheck(False)
@@ -209,7 +209,7 @@ cdef class Marshal:
 
     cpdef object encode_message(self, object value):
         if self._layout >= LAYOUT_RAW:
-            return self._encode_single(value, "a message")
+            return self._encode_single(self.coders.encode_message, value, "a message")
         return _encoded(self, self.coders.encode_message, value, "a message")
 
     cpdef object decode_message(self, object payload):
@@ -239,7 +239,7 @@ cdef class Marshal:
             return self._encode_value(values, args, kwargs)
         if not values or values[0] is MISSING:
             return b""
-        return self._encode_single(values[0], f"argument {self.shape.names[0]}")
+        return self._encode_single(self._encode, values[0], f"argument {self.shape.names[0]}")
 
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
         """Encode an array if the given values fill the first positions, otherwise a map; defaults are left out."""
@@ -280,7 +280,7 @@ cdef class Marshal:
             if kwargs or len(args) > 1:
                 codec = self.coders.codec
                 raise TypeError(f"{self.method} by codec {codec} takes one value, given by position")
-            return self._encode_single(args[0], "the argument") if args else b""
+            return self._encode_single(self._encode, args[0], "the argument") if args else b""
         if self._layout == LAYOUT_VALUE and (len(args) > 1 or (args and kwargs)):
             raise TypeError(f"{self.method} takes one value, given by position, or values by name")
         if self._layout == LAYOUT_VALUE:
@@ -289,7 +289,7 @@ cdef class Marshal:
             return _encoded_arguments(self, {**dict(enumerate(args)), **kwargs}, args, kwargs)
         return _encoded_arguments(self, kwargs if kwargs else args, args, kwargs)
 
-    cdef object _encode_single(self, object value, str part):
+    cdef object _encode_single(self, object encode, object value, str part):
         """Return the payload that is `value` itself."""
         if self._layout == LAYOUT_RAW:
             if PyBytes_CheckExact(value):
@@ -297,7 +297,7 @@ cdef class Marshal:
             if isinstance(value, (bytes, bytearray, memoryview)):
                 return _as_bytes(value)  # a copy: nothing is shared between caller and handler
             raise EncodeError(f"{self.method}: {part} is {type(value).__name__}, raw payload is bytes")
-        return b"" if value is None else _encoded(self, self._encode, value, part)
+        return _encoded(self, encode, value, part)
 
     cdef object _decode_slowly(self, object payload):
         """Decode maps, JSON, payloads of one value, and arrays of a wrong length or of more than 15 items."""

@@ -75,6 +75,8 @@ def named_message_marshal(method: str, codec: str, *, depth: int, items: int) ->
 
 
 def _message_bytes(value: Any) -> bytes:
+    if value is None:
+        return b""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     raise EncodeError(

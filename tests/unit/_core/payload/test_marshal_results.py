@@ -128,7 +128,8 @@ def test_a_protobuf_message_is_the_payload() -> None:
     assert marshal.encode_arguments((Message("x"),), None) == b"x"
     assert marshal.decode_arguments(b"x")[0].text == "x"  # type: ignore[index]
     assert marshal.decode_result(marshal.encode_result(Message("y"))).text == "y"
-    assert marshal.encode_result(None) == b""
+    with pytest.raises(EncodeError, match="the result, of type NoneType, cannot be encoded as protobuf"):
+        marshal.encode_result(None)
 
 
 def test_protobuf_failures_are_ours() -> None:
