@@ -87,23 +87,25 @@ async def test_a_handler_sends_its_caller_to_another_place(status: int) -> None:
     assert (answer.status, answer["location"], answer.value) == (status, "/x", None)
 
 
+@pytest.mark.parametrize(("status", "length"), [(204, []), (205, ["0"])])
 @pytest.mark.parametrize("content_type", ["application/json", "application/msgpack"])
-async def test_a_status_without_a_body_has_none(content_type: str) -> None:
+async def test_a_status_without_a_body_has_none(content_type: str, status: int, length: list[str]) -> None:
     encode = msgspec.json.encode if content_type.endswith("json") else msgspec.msgpack.encode
     async with serving() as client:
-        body = encode({"status": 204, "headers": {"X-One": "1"}})
+        body = encode({"status": status, "headers": {"X-One": "1"}})
         answer = await client.post("/shop/answer", body, Content_Type=content_type)
-        assert (answer.status, answer.body, answer["x-one"]) == (204, b"", "1")
+        assert (answer.status, answer.body, answer["x-one"]) == (status, b"", "1")
         assert "content-type" not in answer
-        assert "content-length" not in answer
+        assert [value for name, value in answer.fields if name == "content-length"] == length
         assert (await client.post("/shop/answer", {"result": "next"})).value == "next"
 
 
-async def test_a_status_without_a_body_and_a_result_are_an_error() -> None:
+@pytest.mark.parametrize("status", [204, 205])
+async def test_a_status_without_a_body_and_a_result_are_an_error(status: int) -> None:
     async with serving() as client:
-        answer = await client.post("/shop/answer", {"status": 204, "result": "tea"})
+        answer = await client.post("/shop/answer", {"status": status, "result": "tea"})
     assert (answer.status, answer.value["code"]) == (500, "INTERNAL")
-    assert "its result is not None" in answer.value["detail"]
+    assert f"the status {status}, which has no body, and its result is not None" in answer.value["detail"]
 
 
 async def test_a_later_call_replaces_fields_and_keeps_the_others() -> None:

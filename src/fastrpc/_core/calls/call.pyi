@@ -282,7 +282,7 @@ class Call(Timed):
         """Set the status and header fields of an answer over HTTP; other protocols have neither.
 
         Args:
-            status: 200 to 299, 301 to 303, 307 or 308. With 204 the result is None.
+            status: 200 to 299, 301 to 303, 307 or 308. With 204 or 205 the result is None.
             headers: fields of the response by their names, beside those that the gateway sets itself.
             compress: whether the answer is compressed if the client takes that; None: as `HTTP.compress` says. Answers
                 that hold a secret and text of another caller are safer without.

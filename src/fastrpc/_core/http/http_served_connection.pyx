@@ -136,7 +136,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     ) except -1:
         """Answer with the status and the fields that the handler has set."""
         cdef bytes more = b"".join(terms.answer_fields.values())
-        if terms.answer_status == 204:
+        if terms.answer_status == 204 or terms.answer_status == 205:
             if payload not in (b"null", b"\xc0"):
                 text = f"{call.method} has set the status 204, which has no body, and its result is not None"
                 return self.fail_as(call, Failure(INTERNAL, text), 500, b"")
