@@ -202,6 +202,7 @@ async def test_a_stream_is_got_as_events() -> None:
     async with serving() as client:
         answer = await client.get("/find/numbers?to=2", Accept="text/event-stream")
         assert answer["content-type"] == "text/event-stream"
+        assert answer["cache-control"] == "no-store"
         assert answer.body.startswith(b"data: 0\n\ndata: 1\n\n")
 
 

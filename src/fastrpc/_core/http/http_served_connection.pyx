@@ -24,10 +24,8 @@ from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_
 from fastrpc._core.http.request_fields cimport metadata_texts, takes_gzip
 from fastrpc._core.http.responses cimport (
     BEARER,
-    EVENT_LINES,
     JSON_LINES,
     MSGPACK_LINES,
-    NDJSON_LINES,
     NOSNIFF,
     call_lines,
     has_lines,
@@ -37,6 +35,7 @@ from fastrpc._core.http.responses cimport (
     refusal_of_call,
     retry_line,
     status_of_load,
+    stream_lines,
     web_answer,
     web_lines,
 )
@@ -138,7 +137,8 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef bytes more = b"".join(terms.answer_fields.values())
         if terms.answer_status == 204 or terms.answer_status == 205:
             if payload not in (b"null", b"\xc0"):
-                text = f"{call.method} has set the status 204, which has no body, and its result is not None"
+                told = terms.answer_status
+                text = f"{call.method} has set the status {told}, which has no body, and its result is not None"
                 return self.fail_as(call, Failure(INTERNAL, text), 500, b"")
             # A response without a body has no type.
             lines, payload = call_lines(call, terms, connection.head), b""
@@ -341,7 +341,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     cdef int _begin_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms) except -1:
         cdef bytes lines
         if not connection.has_begun:
-            lines = EVENT_LINES if terms.form == FORM_EVENTS else NDJSON_LINES
+            lines = stream_lines(terms, connection.head)
             if terms.answer_fields is not None:
                 lines += b"".join(terms.answer_fields.values())
             # A status without a body cannot hold a stream.

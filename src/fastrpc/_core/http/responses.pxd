@@ -26,10 +26,11 @@ cdef bytes retry_line(int http_status, Failure failure)
 cdef bytes NOSNIFF
 cdef bytes JSON_LINES
 cdef bytes MSGPACK_LINES
-cdef bytes NDJSON_LINES
-cdef bytes EVENT_LINES
 cdef bytes PROBLEM_LINES
 cdef bytes BEARER
+
+# Return the type of a stream: with `call_lines`, the events of one are not stored.
+cdef bytes stream_lines(HttpTerms terms, RequestHead head)
 
 # Return the fields that every answer to a call has; whether there are any.
 cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head)

@@ -16,6 +16,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.calls.call_log cimport find_request_entry
+from fastrpc._core.http.messages cimport FORM_EVENTS
 from fastrpc._core.http.request_fields cimport metadata_lines
 from fastrpc._core.http.service cimport shared_lines
 from fastrpc._core.http1.head cimport FIELD_REQUEST_ID, VERB_POST
@@ -59,9 +60,9 @@ cdef enum:
 NOSNIFF = b"X-Content-Type-Options: nosniff\r\n"
 JSON_LINES = b"Content-Type: application/json\r\n" + NOSNIFF
 MSGPACK_LINES = b"Content-Type: application/msgpack\r\n" + NOSNIFF
-NDJSON_LINES = b"Content-Type: application/x-ndjson\r\n" + NOSNIFF
-EVENT_LINES = b"Content-Type: text/event-stream\r\nCache-Control: no-store\r\n" + NOSNIFF
 PROBLEM_LINES = b"Content-Type: application/problem+json\r\n" + NOSNIFF
+cdef bytes NDJSON_LINES = b"Content-Type: application/x-ndjson\r\n" + NOSNIFF
+cdef bytes EVENT_LINES = b"Content-Type: text/event-stream\r\n" + NOSNIFF
 cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
 BEARER = b"WWW-Authenticate: Bearer\r\n"
 
@@ -150,6 +151,13 @@ cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
     if terms.origin is not None:
         lines += shared_lines(terms.origin, metadata if terms.web is None else None)
     return lines + NO_STORE if head.verb != VERB_POST else lines
+
+
+cdef bytes stream_lines(HttpTerms terms, RequestHead head):
+    if terms.form != FORM_EVENTS:
+        return NDJSON_LINES
+    # No answer to another method than POST is stored.
+    return EVENT_LINES + NO_STORE if head.verb == VERB_POST else EVENT_LINES
 
 
 cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1:
