@@ -8,13 +8,11 @@ from urllib.parse import quote
 
 import pytest
 
-import fastrpc.grpc
 from fastrpc import HTTP, ConfigError, ServerConfig
 from fastrpc.auth import Identity, StaticTokens
 from tests.support import web_talk
-from tests.support.generated import generated
 from tests.support.http_talk import HttpClient, Response, soon
-from tests.support.orders import AsyncOrders
+from tests.support.orders import AsyncOrders, source_of
 from tests.support.web_talk import CONNECT, Orders, Serving, cut, enveloped, frames, in_parts
 
 pytestmark = pytest.mark.one_loop
@@ -209,8 +207,9 @@ class TestUnary:
                 assert (answer.status, answer.value["code"]) == (400, "invalid_argument"), body
 
 
-async def test_messages_of_generated_code_are_json_as_well(serving: Serving) -> None:
-    async with serving(fastrpc.grpc.service(generated().orders, AsyncOrders())) as client:
+@pytest.mark.parametrize("way", ["service", "handlers"])
+async def test_messages_of_generated_code_are_json_as_well(serving: Serving, way: str) -> None:
+    async with serving(source_of(way, AsyncOrders())) as client:
         answer = await client.post("/shop.v1.Orders/Get", {"name": "tea", "count": 2}, **CONNECT)
         assert answer.value == {"text": "tea", "total": 2}
         answer = await client.post("/shop.v1.Orders/Get", {"none": 1}, **CONNECT)

@@ -19,7 +19,7 @@ def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders |
     known = definition.types()
     takes_stream = definition.kind in {"client_stream", "both_ways"}
     request = known.message if takes_stream else next(iter(known.parameters), None)
-    if not is_protobuf(request) or not is_protobuf(known.result):
+    if not is_protobuf(request) or not (is_protobuf(known.result) or _serializes(definition)):
         return None
     scan = scan_for(codec_named("json"), (Any,))
     decode = _reader(request, depth)
@@ -27,12 +27,21 @@ def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders |
         "json",
         CODECS["json"],
         encode=(_written,) * 3,
-        decode=(_reader(known.result, depth), decode),
+        # Results of an unknown class are only sent.
+        decode=(_reader(known.result, depth) if is_protobuf(known.result) else None, decode),
         exact=None,
         open=bytes,
         items=() if takes_stream else (decode,),
         scan=(scan, scan, scan),
     )
+
+
+def _serializes(definition: MethodDefinition) -> bool:
+    """Return whether a method that is served sends messages, although generated code does not tell their class."""
+    given = definition.given_coders
+    if given is None or given.decode_result is not None:
+        return False
+    return getattr(given.encode, "__name__", None) == "SerializeToString"
 
 
 def _written(message: Any) -> bytes:
