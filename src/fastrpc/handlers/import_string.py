@@ -1,9 +1,9 @@
-"""Import strings, `module:attribute`, that name the services to run."""
+"""Import strings, `module:attribute`, that name the services to run, and other things of a program."""
 
 import importlib
 import sys
 import traceback
-from typing import Any
+from typing import Any, Final
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import nearest_name
@@ -11,8 +11,14 @@ from fastrpc.rpc.description import nearest_name
 __all__ = ["check_import_string", "import_from_string"]
 
 
-def check_import_string(text: str) -> tuple[str, str]:
+SERVICES: Final = "a service class, an instance or a list of them"
+
+
+def check_import_string(text: str, *, example: str = "services") -> tuple[str, str]:
     """Return module and attribute.
+
+    Args:
+        example: an attribute for the hint where the text has none.
 
     Raises:
         ConfigError: the text does not have the form `module:attribute`.
@@ -21,20 +27,21 @@ def check_import_string(text: str) -> tuple[str, str]:
     parts = [*module.split("."), *attribute.split(".")]
     if separator and not module.endswith(".py") and all(part.isidentifier() for part in parts):
         return module, attribute
-    hint = f"write it as module:attribute, such as {_suggestion(text)}"
+    hint = f"write it as module:attribute, such as {_suggestion(text, example)}"
     raise ConfigError(f"{text!r} is not an import string", hint=hint)
 
 
-def import_from_string(text: str, *, expected: str = "a service class, an instance or a list of them") -> Any:
+def import_from_string(text: str, *, sought: str = SERVICES, example: str = "services") -> Any:
     """Import a module, from the working directory first, and return its attribute.
 
     Args:
-        expected: the kind of attribute, for the hint of a wrong name.
+        sought: the things that may be named, for the hint.
+        example: as for `check_import_string`.
 
     Raises:
         ConfigError: there is no such module or attribute, or the module raises; the message names the line.
     """
-    module_name, attribute = check_import_string(text)
+    module_name, attribute = check_import_string(text, example=example)
     if sys.path[:1] != [""]:
         sys.path.insert(0, "")
     importlib.invalidate_caches()
@@ -46,7 +53,7 @@ def import_from_string(text: str, *, expected: str = "a service class, an instan
             near = nearest_name(name, [known for known in dir(value) if not known.startswith("_")])
             raise ConfigError(
                 f"{module_name!r} has no {attribute!r}",
-                hint=f"did you mean {near!r}?" if near else f"name {expected}",
+                hint=f"did you mean {near!r}?" if near else f"name {sought}",
             ) from None
     return value
 
@@ -85,11 +92,13 @@ def _place(error: Exception) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
-def _suggestion(text: str) -> str:
+def _suggestion(text: str, example: str) -> str:
     file, _, attribute = text.partition(":")
     module = file.removesuffix(".py").replace("/", ".")
     if not attribute.isidentifier():
-        attribute = "services"
+        attribute = example
     return (
-        f"{module}:{attribute}" if all(part.isidentifier() for part in module.split(".")) else "app:services"
+        f"{module}:{attribute}"
+        if all(part.isidentifier() for part in module.split("."))
+        else f"app:{example}"
     )

@@ -37,9 +37,9 @@ SERVICE: Final = "_mount"
 
 #: The number of arguments of applications of other kinds, with the way out.
 _OTHER_KINDS: Final = {
-    0: ("a function without parameters", "mount the application that it returns"),
-    1: ("an application of ASGI 2", "wrap it by asgiref.compatibility.guarantee_single_callable"),
-    2: ("an application of WSGI", "wrap it by a2wsgi.WSGIMiddleware"),
+    0: ("no arguments", "give an instance of a class, and the result of a function: app = make()"),
+    1: ("ASGI 2", "wrap it by asgiref.compatibility.guarantee_single_callable"),
+    2: ("WSGI", "wrap it by a2wsgi.WSGIMiddleware"),
 }
 
 
@@ -197,17 +197,17 @@ def _application(prefix: str, given: Any) -> Callable[..., Any]:
     """Return the application of a setting."""
     application: Callable[..., Any] = given
     if isinstance(given, str):
-        application = import_from_string(given, expected="an ASGI application")
+        application = import_from_string(given, sought="an application of ASGI 3", example="app")
     if not callable(application):
         raise ConfigError(f"HTTP.mounts[{prefix!r}] is {application!r:.200}, it must be an ASGI application")
     kind = _OTHER_KINDS.get(_arguments_of(application))
     if kind is not None:
-        raise ConfigError(f"HTTP.mounts[{prefix!r}] is {kind[0]}, not ASGI 3", hint=kind[1])
+        raise ConfigError(f"HTTP.mounts[{prefix!r}] is an application of {kind[0]}, not ASGI 3", hint=kind[1])
     return application
 
 
 def _arguments_of(application: Callable[..., Any]) -> int:
-    """Return the number of arguments that an application needs; 3 where that cannot be known."""
+    """Return the number of arguments that an application takes; 3 where that cannot be known, 0 if it needs none."""
     try:
         parameters = inspect.signature(application).parameters.values()
     except (TypeError, ValueError):
@@ -215,7 +215,8 @@ def _arguments_of(application: Callable[..., Any]) -> int:
     if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
         return 3
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return len([one for one in parameters if one.kind in positional])
+    needed = [one.default is one.empty for one in parameters if one.kind in positional]
+    return len(needed) if any(needed) or len(needed) >= 3 else 0
 
 
 @service("mounts")

@@ -50,6 +50,19 @@ def test_missing_attribute_gets_the_nearest(folder: Path) -> None:
     assert caught.value.hint == "did you mean 'services'?"
 
 
+def test_hints_name_the_things_that_are_sought(folder: Path) -> None:
+    (folder / "other_app.py").write_text("make = 1")
+    with pytest.raises(ConfigError) as caught:
+        import_from_string("other_app:services")
+    assert caught.value.hint == "name a service class, an instance or a list of them"
+    with pytest.raises(ConfigError) as caught:
+        import_from_string("other_app:services", sought="a store", example="store")
+    assert caught.value.hint == "name a store"
+    with pytest.raises(ConfigError) as caught:
+        import_from_string("other_app:", sought="a store", example="store")
+    assert caught.value.hint == "write it as module:attribute, such as other_app:store"
+
+
 @pytest.mark.parametrize(
     ("code", "cause"),
     [
