@@ -269,10 +269,22 @@ async def test_a_query_is_refused_where_arguments_are_in_the_body(
         assert (await asked(client, "PATCH", "/orders/7?&", {"name": "tea"})).value == fitting.value
 
 
-async def test_a_caller_without_a_credential_does_not_learn_why_a_query_is_refused() -> None:
+async def test_a_body_is_refused_where_arguments_are_in_the_query() -> None:
+    orders = Orders()
+    async with serving(orders) as client:
+        answer = await asked(client, "DELETE", "/orders/7", {"reason": "old"})
+        assert (answer.status, orders.called) == (400, [])
+        assert "shop.delete: DELETE /orders/{id} takes no body" in answer.value["detail"]
+        answer = await asked(client, "GET", "/orders/7", b"{}", Content_Length="2")
+        assert (answer.status, orders.called) == (400, [])
+        assert (await asked(client, "DELETE", "/orders/7")).status == 200
+
+
+async def test_a_caller_without_a_credential_does_not_learn_why_a_query_or_a_body_is_refused() -> None:
     async with serving(authenticate=StaticTokens(TOKENS)) as client:
-        answer = await asked(client, "PATCH", "/orders/7?name=a", {})
-        assert (answer.status, "query" in answer.value["detail"]) == (401, False)
+        for verb, target in (("PATCH", "/orders/7?name=a"), ("DELETE", "/orders/7")):
+            answer = await asked(client, verb, target, {})
+            assert (answer.status, "takes no" in answer.value["detail"]) == (401, False)
 
 
 async def test_a_path_with_other_verbs_names_them() -> None:

@@ -85,6 +85,8 @@ class Routed:
             name: handled.arguments.value(name, _text(name, sent)) for name, sent in self._values.items()
         }
         if not self.has_body:
+            if body:
+                raise _refusal(f"{handled.route} takes no body: its arguments are in the query and the path")
             return _spliced(members, handled.arguments(query), "json")
         if handled.whole is not None and body.strip():
             members[handled.whole] = _checked(body, codec)
