@@ -163,7 +163,9 @@ class Conversation:
                 return self._call(message, may_call, LEGACY)
         return _error(200, _METHOD_NOT_FOUND, f"no method {message.method!r} here", message.id)
 
-    def _call(self, message: _Message, may_call: Callable[[Tool | None], bool], revision: str) -> Answer | ToolCall:
+    def _call(
+        self, message: _Message, may_call: Callable[[Tool | None], bool], revision: str
+    ) -> Answer | ToolCall:
         assert message.id is not msgspec.UNSET
         name, arguments = message.params.name, bytes(message.params.arguments)
         tool = None if name is None else self._tools().get(name)

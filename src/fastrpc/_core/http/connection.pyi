@@ -37,7 +37,7 @@ class GatewayConnection(HttpConnection):
     def answer_message(self, content: bytes) -> None:
         """Answer a message of a WebSocket at a fixed path, unless the connection is gone."""
 
-    def may_call(self, identity: Identity | None, route: MethodRoute) -> bool:
+    def may_call(self, identity: Identity | None, route: MethodRoute | None) -> bool:
         """Return whether a caller may call a method."""
 
     def begin_call(
