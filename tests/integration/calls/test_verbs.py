@@ -8,6 +8,8 @@ import pytest
 import fastrpc
 from fastrpc import CallError, Client, EncodeError, Status, SyncClient, current_call
 from fastrpc.testing import connected
+from tests.support.either_client import CLIENTS
+from tests.support.guarded import calling
 from tests.support.served import served
 
 pytestmark = pytest.mark.one_loop
@@ -166,6 +168,37 @@ async def test_call_many_returns_errors_in_place_when_asked_to() -> None:
         assert answers[::2] == [1.0, 2.0]
         assert isinstance(answers[1], CallError)
         assert answers[1].status is Status.OUT_OF_RANGE
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_call_many_puts_what_cannot_be_encoded_or_is_late_in_its_place(
+    kind: str, is_connected: bool
+) -> None:
+    async with served(Anything) as target, calling(kind, target) as client:
+        if is_connected:
+            assert await client.call(Anything.echo, 1) == 1
+        for _ in range(2):
+            answers = await client.call_many(Anything.echo, [(1,), (2**70,), (3,)], return_exceptions=True)
+            assert answers[::2] == [1, 3]
+            assert isinstance(answers[1], EncodeError)
+            only = await client.call_many(Anything.echo, [(2**70,)], return_exceptions=True)
+            assert isinstance(only[0], EncodeError)
+            with pytest.raises(EncodeError):
+                await client.call_many(Anything.echo, [(1,), (2**70,)])
+        late = client.with_options(timeout=0)
+        answers = await late.call_many(Anything.echo, [(1,), (2,)], return_exceptions=True)
+        assert [type(answer) for answer in answers] == [fastrpc.DeadlineExceededError] * 2
+        with pytest.raises(fastrpc.DeadlineExceededError):
+            await late.call_many(Anything.echo, [(1,), (2,)])
+        assert client.stats()["live"]["calls"] == 0
+
+
+@fastrpc.service("anything")
+class Anything:
+    @fastrpc.method
+    async def echo(self, value: Any) -> Any:
+        return value
 
 
 async def test_call_many_sends_nothing_when_an_argument_does_not_fit() -> None:

@@ -198,6 +198,22 @@ async def test_a_mistake_on_the_client_names_the_interceptor(name: str, place: s
             await client.call_many(Desk.mul, [(6, 7), (1, 2)])
 
 
+async def goes_on_with_none(call: Call, proceed: Proceed) -> Any:
+    return await proceed(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", ["alone", "outside", "inside"])
+async def test_proceeding_without_the_call_names_the_interceptor(place: str) -> None:
+    text = r"interceptor \S+\.goes_on_with_none called proceed\(None\); write `return await proceed\(call\)`"
+    async with connected(Desk, client_interceptors=around(goes_on_with_none, place)) as client:
+        with pytest.raises(TypeError, match=text):
+            await client.call(Desk.mul, 6, 7)
+    config = ServerConfig(expose_errors=True)
+    async with connected(Desk, interceptors=around(goes_on_with_none, place), config=config) as client:
+        with pytest.raises(CallError, match=text):
+            await client.call(Desk.mul, 6, 7)
+
+
 @pytest.mark.parametrize("place", ["alone", "outside", "inside"])
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_in_a_blocking_client_names_the_interceptor(name: str, place: str) -> None:

@@ -84,6 +84,29 @@ def test_a_client_that_was_used_refuses_in_the_child_and_goes_on_in_the_parent(r
         run(main(target))
 
 
+def test_a_fork_inside_the_loop_is_named_where_no_loop_runs_in_the_child(run: Run) -> None:
+    async def main(target: str) -> None:
+        async with Client(target) as client, Server(Arith()) as server:
+            await client.call(Arith.mul, 6, 7)
+            await server.listen("tcp://127.0.0.1:0")
+            uses: list[Callable[[], Any]] = [
+                lambda: client.call(Arith.mul, 1, 1),
+                client.ready,
+                server.drain,
+                lambda: server.listen("tcp://127.0.0.1:0"),
+            ]
+
+            def refused() -> None:
+                for use in uses:
+                    with pytest.raises(RuntimeError, match=USED):
+                        use().__await__().send(None)
+
+            in_child(refused)
+
+    with serving(Arith) as target:
+        run(main(target))
+
+
 def test_the_child_may_drop_what_it_must_not_use(run: Run) -> None:
     async def main(target: str) -> None:
         held = [Client(target)]

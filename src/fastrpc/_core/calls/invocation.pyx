@@ -156,7 +156,11 @@ cdef class Chain:
 @cython.final
 cdef class RestOfChain:
     def __call__(self, call):
-        cdef Proceeding proceeding = Proceeding.__new__(Proceeding)
+        cdef Proceeding proceeding
+        if call is None:
+            caller = name_of(self.chain.interceptors[self.position - 1])
+            raise TypeError(f"interceptor {caller} called proceed(None); write {ADVICE}")
+        proceeding = Proceeding.__new__(Proceeding)
         proceeding.origin = self
         proceeding.call = call
         return proceeding

@@ -91,7 +91,8 @@ cdef class AwaitedCall(ClientCall):
             self.inner.close()
         elif self.phase == PHASE_WAITING or self.phase == PHASE_STARTED:
             self.abandon(CANCEL_USER, None)
-            self.future.cancel()
+            if not self.future.get_loop().is_closed():
+                self.future.cancel()
             self.inner = None
         self.phase = PHASE_CLOSED
 

@@ -23,14 +23,15 @@ cdef class BatchCall:
         list members
         Py_ssize_t missing
 
-        # The encoded arguments, if they were encoded before they are sent.
+        # The encoded arguments, if they were encoded before they are sent; errors of those that cannot be.
         list payloads
 
     # Of both clients.
     cdef int lead(self, ClientCall head, list argument_tuples, bint return_exceptions) except -1
     cdef list encoded(self, MethodRoute route)
     cdef list begin_members(self, ClientCall head)
-    cdef bytes add_member(self, ClientCall head, bytes payload, WireSettings peer, bint is_ready, list spare)
+    cdef bytes add_member(self, ClientCall head, object payload, WireSettings peer, bint is_ready, list spare)
+    cdef list too_late(self, object error)
     cdef list collected(self, list spare, bint* failed)
     cdef object first_failure(self)
     cdef tuple item(self, Py_ssize_t index)

@@ -20,7 +20,7 @@ from fastrpc._core.client.call_errors cimport mark_own
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import DeadlineExceededError, FastRPCError
 
 cdef enum:
     # Members that a client keeps; no more of them, some 250 KiB.
@@ -71,6 +71,13 @@ cdef int take_back(list spare, list members) except -1:
     return 0
 
 
+cdef object payload_or_error(Marshal marshal, tuple given):
+    try:
+        return marshal.encode_arguments(given, None)
+    except FastRPCError as error:
+        return error
+
+
 cdef class BatchCall:
     """The calls of a batch, and the data they send."""
 
@@ -84,9 +91,14 @@ cdef class BatchCall:
         return 0
 
     cdef list encoded(self, MethodRoute route):
-        """Encode the arguments of all calls."""
+        """Encode the arguments of all calls; where errors are results, those that cannot be are errors."""
         cdef Marshal marshal = route.marshal
-        return [marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        try:
+            return [marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        except FastRPCError:
+            if not self.return_exceptions:
+                raise
+        return [payload_or_error(marshal, <tuple>given) for given in self.argument_tuples]
 
     cdef list begin_members(self, ClientCall head):
         """Return the payloads of the members that `add_member` adds next."""
@@ -97,22 +109,36 @@ cdef class BatchCall:
         return payloads
 
     @cython.final
-    cdef bytes add_member(self, ClientCall head, bytes payload, WireSettings peer, bint is_ready, list spare):
-        """Add the member of the next call, with the head's options; return the payload to send, None if packing failed."""
+    cdef bytes add_member(self, ClientCall head, object payload, WireSettings peer, bint is_ready, list spare):
+        """Add the member of the next call, with the head's options; return the payload to send, None if it failed.
+
+        Args:
+            payload: the encoded arguments, or their error.
+        """
         cdef BatchMember member = <BatchMember>spare.pop() if spare else <BatchMember>BatchMember.__new__(BatchMember)
         member.head = head
         member.copy_options(head)
         member.names = head.route.marshal.names_at(PyTuple_GET_SIZE(<tuple>self.argument_tuples[len(self.members)]))
         self.members.append(member)
+        if not isinstance(payload, bytes):
+            member.failed(payload)
+            return None
         if head.options.compressor is None and head.codec < FIRST_OWN_NUMBER:
             return payload
         member.options = head.options
         try:
-            return member.options.pack(member, payload, peer, is_ready)
+            return member.options.pack(member, <bytes>payload, peer, is_ready)
         except FastRPCError as error:
             # The other calls go on: this error is the result of its call alone.
             member.failed(error)
             return None
+
+    cdef list too_late(self, object error):
+        """Return the results of calls that were not sent; None if their error is raised."""
+        if not self.return_exceptions or not isinstance(error, DeadlineExceededError):
+            return None
+        mark_own(error)
+        return [error] * len(self.argument_tuples)
 
     cdef list collected(self, list spare, bint* failed):
         """Return the results of the calls, errors in place of values; `failed` is set if there is an error."""

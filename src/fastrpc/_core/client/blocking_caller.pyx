@@ -22,7 +22,7 @@ from fastrpc._core.client.caller_view cimport sends_stream
 from fastrpc._core.client.client_call cimport ClientCall
 
 from fastrpc.config_errors import shown_at_program
-from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.errors import ConfigError, DeadlineExceededError, FastRPCError
 
 
 @cython.final
@@ -49,7 +49,7 @@ cdef class BlockingBatch(BatchCall):
         head.wait = new_wait(1, head.deadline_ns)
         payloads = self.begin_members(head)
         for i in range(len(payloads)):
-            payload = self.add_member(head, <bytes>payloads[i], part.peer, part.is_settled, None)
+            payload = self.add_member(head, payloads[i], part.peer, part.is_settled, None)
             if payload is not None:
                 calls.append(self.members[i])
                 sent.append(payload)
@@ -241,11 +241,16 @@ cdef class BlockingCaller(CallerView):
             )
         if not arguments:
             return []
-        head.apply_options(head.route, now_ns(), len(arguments))
-        session = self.place(head, head.started_ns)
         try:
+            head.apply_options(head.route, now_ns(), len(arguments))
+            session = self.place(head, head.started_ns)
             if session is not None and (session._is_ready() or not head._needs_ready):
                 is_started = batch.start_on(head, session, len(arguments))
+        except DeadlineExceededError as error:
+            values = batch.too_late(error)
+            if values is None:
+                raise
+            return values
         finally:
             if not is_started:
                 head.undo()

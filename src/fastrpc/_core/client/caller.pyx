@@ -74,7 +74,12 @@ cdef class AwaitedBatch(BatchCall):
         except BaseException as error:
             head.undo()
             mark_own(error)
-            raise
+            values = None if head.is_attempt else self.too_late(error)
+            if values is None:
+                raise
+            Py_INCREF(values)
+            result[0] = <PyObject*>values
+            return RETURNED
         return head.wait(result)
 
     cdef int _send(self, AwaitedCall head) except -1:
@@ -100,7 +105,7 @@ cdef class AwaitedBatch(BatchCall):
         session.now = head.started_ns
         for i in range(len(payloads)):
             budget.count_call(head.started_ns)
-            payload = self.add_member(head, <bytes>payloads[i], part.peer, part.is_settled, state.spare)
+            payload = self.add_member(head, payloads[i], part.peer, part.is_settled, state.spare)
             if payload is None:
                 continue
             member = <BatchMember>self.members[i]
@@ -170,7 +175,7 @@ cdef class AwaitedBatch(BatchCall):
             return False
         if self.payloads is None:
             self.payloads = self.encoded(head.route)
-        return any([PyBytes_GET_SIZE(<bytes>payload) > SLICED_ABOVE for payload in self.payloads])
+        return any([isinstance(one, bytes) and PyBytes_GET_SIZE(<bytes>one) > SLICED_ABOVE for one in self.payloads])
 
     def packed(self):
         """Return those of its calls whose answers are not decompressed yet."""

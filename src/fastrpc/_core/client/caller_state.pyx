@@ -58,6 +58,9 @@ cdef class CallerState(ViewState):
             and self.is_running()
         ):
             return 0
+        if self.fork_generation not in (0, fork_generation()):
+            # Before the loop: one that ran at the fork does not run in the child.
+            raise RuntimeError("this Client was used before the fork; create it in the child")
         loop = get_running_loop()
         if loop is None:
             raise no_loop("Client")
@@ -75,8 +78,6 @@ cdef class CallerState(ViewState):
                 self.loop = None
                 raise
             return 0
-        if self.fork_generation != fork_generation():
-            raise RuntimeError("this Client was used before the fork; create it in the child")
         if self.loop is loop:
             self.thread = PyThread_get_thread_ident()
             return 0

@@ -266,7 +266,8 @@ def no_loop(kind):
             f"a {kind} needs asyncio, and trio runs here; use asyncio.run(), or SyncClient in a thread: "
             "await trio.to_thread.run_sync(client.call, Arith.mul, 6, 7)"
         )
-    return RuntimeError(f"a {kind} needs a running event loop; use SyncClient without one")
+    way_out = "use SyncClient without one" if kind == "Client" else "write asyncio.run(main())"
+    return RuntimeError(f"a {kind} needs a running event loop; {way_out}")
 
 
 def wrong_loop(kind, own, other):

@@ -221,6 +221,7 @@ def test_a_tick_says_that_the_loop_runs() -> None:
 
 def test_without_a_loop_the_error_names_the_way_without_one() -> None:
     assert str(no_loop("Client")) == "a Client needs a running event loop; use SyncClient without one"
+    assert str(no_loop("Server")) == "a Server needs a running event loop; write asyncio.run(main())"
 
 
 def test_under_trio_the_error_names_the_thread_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
