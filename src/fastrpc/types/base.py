@@ -175,6 +175,10 @@ def find(cls: type[Any]) -> PayloadType | None:
 def encode_value(codec_name: str, value: Any) -> Any:
     """Return the form of a value that msgspec encodes; TypeError if it has none."""
     known = find(type(value))
+    if known is None and _is_native(type(value)):
+        # msgspec asks for it as a key alone.
+        hint = "; msgpack has such keys: codec='msgpack'" if codec_name == "json" else ""
+        raise TypeError(f"{type(value).__name__} is no type for a key of a map in {codec_name}{hint}")
     if known is None:
         raise TypeError(
             f"Encoding objects of type {type(value).__name__} is unsupported;"

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fastrpc.codecs.json import JsonCodec
-from fastrpc.errors import DecodeError
+from fastrpc.errors import DecodeError, EncodeError
 
 codec = JsonCodec()
 
@@ -31,3 +31,9 @@ def test_texts_that_json_does_not_allow_are_refused(payload: bytes) -> None:
 def test_endless_number_is_refused_before_it_is_computed() -> None:
     with pytest.raises(DecodeError, match="out of range"):
         codec.decode(b"1" * 1_000_000)
+
+
+@pytest.mark.parametrize("key", [True, None, (1, 2), frozenset({1})], ids=repr)
+def test_a_key_that_json_lacks_is_refused_with_the_codec_that_has_it(key: object) -> None:
+    with pytest.raises(EncodeError, match=r"no type for a key of a map in json; msgpack has such keys"):
+        codec.encode({key: 1})
