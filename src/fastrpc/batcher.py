@@ -86,7 +86,12 @@ class Batcher(Generic[T, R]):
         except BaseException:
             line.leave(place)
             raise
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
+            if not isinstance(outcome, Exception):
+                name = type(outcome).__name__
+                outcome = CallError(
+                    Status.INTERNAL, f"the run of a batch gave {name} as the result of this item"
+                )
             try:
                 raise outcome
             finally:
@@ -101,6 +106,8 @@ class Batcher(Generic[T, R]):
             # In a copy of its context: the end of the loop may step this task while the thread is inside.
             inside = copy_context().run
             results = await asyncio.get_running_loop().run_in_executor(None, inside, _called, run, items)
+            if inspect.isawaitable(results):  # Such as of a lambda around an `async def`.
+                results = await results
         if not isinstance(results, Sequence) or isinstance(results, str | bytes):
             text = f"a {type(results).__name__}, not a sequence of results"
         elif len(found := list(results)) != len(items):

@@ -110,8 +110,9 @@ async def answer_request(
     try:
         while not answer.is_whole:
             data = await transport.read()
-            if not data and (body.is_cut or (answer.has_begun and not answer.ends_with_connection)):
-                # The server around closes the connection of an answer that stops.
+            if not data and answer.has_begun and (body.is_cut or not answer.ends_with_connection):
+                # The server around closes the connection of an answer that stops. One that has not begun is told as
+                # 503 even to a client that is gone: the middleware around takes no answer for a defect.
                 return
             for event in answer.take(data):
                 await send(event)

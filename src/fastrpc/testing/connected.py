@@ -17,6 +17,7 @@ from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.server.server import Server
+from fastrpc.server.settings import checked_config
 
 __all__ = ["connected", "handling"]
 
@@ -48,7 +49,9 @@ async def connected(
         identity: the client's identity for the server. Services whose methods have roles need one.
         config: the server's; without one errors of the client have the text of a handler's exception.
     """
-    config = replace(ServerConfig(expose_errors=True) if config is None else config, check_results=True)
+    config = replace(
+        checked_config(ServerConfig(expose_errors=True) if config is None else config), check_results=True
+    )
     server = Server(
         *sources,
         interceptors=interceptors,

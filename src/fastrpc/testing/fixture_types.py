@@ -28,8 +28,14 @@ class Connecting:
     def __init__(self, sources: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._context = connected(*sources, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_used = False
 
     async def __aenter__(self) -> Client:
+        if self._is_used:
+            raise RuntimeError(
+                "this server and its client were connected already; call fastrpc_connected(…) again"
+            )
+        self._is_used = True
         client = await self._context.__aenter__()
         self._loop = asyncio.get_running_loop()
         return client

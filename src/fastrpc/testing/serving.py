@@ -33,7 +33,9 @@ def serving(
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        FastRPCError: the server cannot start, or cannot end and the block raised nothing.
+        ConfigError: a source or a setting is wrong.
+        OSError: the server cannot listen at the address.
+        Exception: of a source that cannot start, or that cannot end, if the block raised nothing.
     """
     started = threading.Event()
     server = Server(

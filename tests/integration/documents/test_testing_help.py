@@ -57,6 +57,13 @@ class Mirror:
         return f"{call.identity.name} {call.metadata['tenant']} {round(call.remaining() or 0)}"
 
 
+@pytest.mark.parametrize("config", [{"x": 1}, fastrpc.ClientConfig()], ids=["a dict", "the client's"])
+async def test_settings_of_another_kind_are_refused_as_by_a_server(config: Any) -> None:
+    with pytest.raises(fastrpc.ConfigError, match="it must be a ServerConfig"):
+        async with connected(Mirror, config=config):
+            pass
+
+
 async def test_handling_lends_a_direct_call_its_surroundings() -> None:
     with handling(metadata={"tenant": "acme"}, identity=fastrpc.Identity("ada"), timeout=3) as call:
         assert await Mirror().caller() == "ada acme 3"

@@ -101,6 +101,9 @@ async def test_a_fixture_that_is_not_entered_says_how_it_is(fastrpc_connected: C
         pass
     client = await connecting
     assert await client.call(Feed.mul, 6, 7) == 42
+    with pytest.raises(RuntimeError, match=r"connected already; call fastrpc_connected\(…\) again"):
+        await connecting
+    assert await client.call(Feed.mul, 6, 7) == 42
 
 
 Tree = Union[dict[str, "Tree"], int]  # noqa: UP007 (a text has no |)

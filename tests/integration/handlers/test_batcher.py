@@ -115,6 +115,26 @@ async def test_an_exception_among_the_results_is_raised_for_its_caller() -> None
     assert str(negative) == "-1 is negative"
 
 
+async def test_a_cancellation_among_the_results_is_an_error_of_its_caller() -> None:
+    async def doubled(item: int) -> int:
+        if item < 0:
+            raise asyncio.CancelledError
+        return item * 2
+
+    async def run(items: list[int]) -> Any:
+        return await asyncio.gather(*map(doubled, items), return_exceptions=True)
+
+    one, cancelled = await all_of(fastrpc.Batcher(run), [1, -1])
+    assert one == 2
+    assert isinstance(cancelled, CallError)
+    assert cancelled.message == "the run of a batch gave CancelledError as the result of this item"
+
+
+async def test_a_plain_function_may_return_a_coroutine() -> None:
+    run = Doubling().run
+    assert await all_of(fastrpc.Batcher(lambda items: run(items)), [1, 2]) == [2, 4]
+
+
 class RefusedError(Exception):
     def __init__(self, name: str, *, code: int) -> None:
         super().__init__(f"{name} is refused")

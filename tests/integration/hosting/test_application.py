@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.middleware.base import BaseHTTPMiddleware
 
 import fastrpc
 from fastrpc import (
@@ -223,7 +224,7 @@ class TestRequests:
             talk = Exchange(app, http_scope("/shop.v1/note", fields={"content-length": "13"}))
             talk.body(b'{"text":"c"}')
             await talk.done()
-            assert talk.sent == []
+            assert (talk.status, talk.content) == (503, b"")
         assert shop.noted == ["a"]
 
     @pytest.mark.parametrize(
@@ -275,7 +276,21 @@ class TestRequests:
                 talk.body(b"" if "0" in fields.values() else b"{}")
                 await soon(shop.started)
             await soon(shop.cancelled)
-            assert talk.sent == []
+            # To nobody: middleware around takes an application that answers nothing for a broken one.
+            assert (talk.status, talk.sent[-1].get("more_body", False)) == (503, False)
+
+    async def test_a_client_that_leaves_is_no_error_of_the_middleware_around(self) -> None:
+        shop = Shop()
+        async with serving(shop) as app:
+
+            async def passed_on(request: Any, call_next: Any) -> Any:
+                return await call_next(request)
+
+            around = BaseHTTPMiddleware(app, dispatch=passed_on)
+            async with exchange(around, http_scope("/shop.v1/wait")) as talk:
+                talk.body(b"{}")
+                await soon(shop.started)
+            await soon(shop.cancelled)
 
     async def test_a_send_that_fails_cancels_its_call(self) -> None:
         place = Place()
@@ -401,7 +416,7 @@ class TestPlaces:
             assert found.value["servers"] == [{"url": "/api"}]
             assert (await posted(app, "/openapi.json", method="GET")).value["servers"] == [{"url": "/"}]
             index = await posted(app, "/api", method="GET", root_path="/api")
-            assert b'href="/api/docs"' in index.content
+            assert b'<a href="/api/docs">/api/docs</a>' in index.content
         about = OpenAPI(servers=("https://api.example/v1",))
         async with serving(Place(), config=http(openapi=about)) as app:
             found = await posted(app, "/api/openapi.json", method="GET", root_path="/api")

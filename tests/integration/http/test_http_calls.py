@@ -422,6 +422,14 @@ async def test_a_path_that_is_not_served_names_the_option_that_serves_it() -> No
             assert (answer.status, told in answer.value["detail"]) == (404, True)
 
 
+async def test_a_path_without_a_method_names_where_methods_are() -> None:
+    async with serving(http=HTTP(websocket=True, jsonrpc=True, docs=True)) as client:
+        for path in ("/ws/", "/ws/jsonrpc", "/ws/docs", "/ws/texts.echo"):
+            answer = await client.get(path)
+            text = f"nothing is at {path!r} here; the sockets of methods are at /ws/service/method"
+            assert (answer.status, answer.value["detail"]) == (404, text)
+
+
 async def test_old_clients_close_after_an_answer() -> None:
     async with serving() as client:
         client.send(request("POST", ECHO, {"text": "a"}, version="1.0"))

@@ -10,6 +10,7 @@ import pydantic
 import pydantic.dataclasses
 import pytest
 from fastapi import (
+    BackgroundTasks,
     Body,
     Cookie,
     Depends,
@@ -179,6 +180,7 @@ async def request(self: Any, request: Request) -> None: ...
 async def response(self: Any, response: Response) -> None: ...
 async def json_response(self: Any, response: responses.JSONResponse) -> None: ...
 async def socket(self: Any, socket: WebSocket) -> None: ...
+async def tasks(self: Any, tasks: BackgroundTasks) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -190,6 +192,7 @@ async def socket(self: Any, socket: WebSocket) -> None: ...
         (request, r"'request' is Request of starlette, .*: leave it out: .* current_call\(\)\.http\(…\)"),
         (response, r"'response' is Response of starlette, .*: current_call\(\)\.http\(…\) sets status and"),
         (json_response, r"'response' is JSONResponse of starlette, .*: current_call\(\)\.http\(…\)"),
+        (tasks, r"'tasks' is BackgroundTasks of fastapi, .*: leave it out: .* `with fastrpc\.detached\(\):`"),
         (socket, r"'socket' is WebSocket of starlette, .*: write `socket: AsyncIterator\[T\]`"),
     ],
 )

@@ -460,7 +460,9 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef RpcxHeaders headers = terms_of(call).rpcx
         if headers is not None:
             return unknown_method_in_go("phobos" if headers.is_phobos else "rpcx", method, services)
-        return self.service.unknown_path(method) if method.startswith("/") else None
+        if not method.startswith("/"):
+            return None
+        return self.service.unknown_path(f"/ws{method}" if terms_of(call).is_socket else method)
 
     def unknown_codec(self, ServerCall call not None):
         """Return the error text of servers in Go, for calls by the header gateway."""

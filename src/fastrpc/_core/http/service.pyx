@@ -109,7 +109,11 @@ cdef class HttpService:
 
     cdef str unknown_path(self, str path):
         """Return the error text for a path that is not /service/method."""
-        option = "websocket" if path.startswith("/ws/") else OPTIONS_BY_PATH.get(path)
+        if path.startswith("/ws/"):
+            if self.offers_sockets:
+                return f"nothing is at {path!r} here; the sockets of methods are at /ws/service/method"
+            return f"nothing is at {path!r} here: HTTP(websocket=True) serves it"
+        option = OPTIONS_BY_PATH.get(path)
         if option is not None:
             return f"nothing is at {path!r} here: HTTP({option}=True) serves it"
         if not self.serves_methods:

@@ -26,6 +26,7 @@ _REQUESTS: Final = {
     "UploadFile": "write `{name}: fastrpc.Upload`, which has the file of a form, its filename and its content_type",
     "WebSocket": "write `{name}: AsyncIterator[T]` for the messages of the caller, and yield the answers",
     "HTTPConnection": f"leave it out: current_call() has peer, identity and metadata, and {_ANSWER}",
+    "BackgroundTasks": "leave it out: begin tasks that outlive the call under `with fastrpc.detached():`",
     "Response": f"leave it out: {_ANSWER}",
 }
 

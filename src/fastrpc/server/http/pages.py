@@ -115,9 +115,9 @@ def _index(options: HTTP, root: str) -> bytes:
     title = escape(options.openapi.title or "fastrpc")
     links = {"/docs": "the methods, to read and to call", "/openapi.json": "the same for programs (OpenAPI)"}
     links["/client.js"] = "a module for scripts of pages"
-    lines = [f'<li><a href="{root}{path}">{path}</a>: {text}</li>' for path, text in links.items()]
+    lines = [f'<li><a href="{root}{path}">{root}{path}</a>: {text}</li>' for path, text in links.items()]
     others = {"/jsonrpc": options.jsonrpc, "/mcp": options.mcp, "/ws/": options.websocket}
-    lines += [f"<li>{path}</li>" for path, is_on in others.items() if is_on]
+    lines += [f"<li>{root}{path}</li>" for path, is_on in others.items() if is_on]
     body = "\n".join(lines)
     return f"<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n{body}\n</ul>\n".encode()
 
