@@ -102,7 +102,10 @@ class _Parts:
             yield ValuePart(kind, item, f"{self._path}[{at}]")
 
     def _fields(self, known: PayloadClass, arguments: tuple[Any, ...]) -> Iterator[ValuePart]:
-        if known.kind not in {"struct", "dataclass", "typed_dict"} or self._type != "object":
+        config = getattr(known.cls, "__struct_config__", None)
+        # A Struct of positions tells its first mistake alone.
+        is_row = config is not None and config.array_like
+        if is_row or known.kind not in {"struct", "dataclass", "typed_dict"} or self._type != "object":
             return
         given = self._opener.map(self._raw)
         variables = dict(zip(getattr(known.cls, "__parameters__", ()), arguments, strict=False))

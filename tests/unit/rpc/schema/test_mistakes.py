@@ -86,6 +86,31 @@ def test_the_same_mistakes_are_found_in_msgpack(
     assert found(name, body, "msgpack") == mistakes
 
 
+class Row(msgspec.Struct, array_like=True):
+    number: int
+    name: str
+
+
+@fastrpc.service("rows")
+class Rows:
+    @fastrpc.method
+    async def add(self, row: Row) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("row", "mistake"),
+    [
+        ({"number": 1}, ("row", "array", "object")),
+        ({"number": 1, "name": "a"}, ("row", "array", "object")),
+        (["a", "b"], ("row[0]", "int", "str")),
+    ],
+)
+def test_a_struct_of_positions_that_comes_as_an_object_lacks_no_field(
+    row: Any, mistake: tuple[str, str, str]
+) -> None:
+    assert found("add", {"row": row}, service=Rows) == [mistake]
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [
