@@ -43,6 +43,11 @@ class Feed:
             yield prefix + word.upper()
 
     @fastrpc.method
+    async def answer(self, status: int) -> int | None:
+        current_call().http(status=status)
+        return None if status in (204, 205) else status
+
+    @fastrpc.method
     async def fail(self) -> None:
         raise CallError(Status.ABORTED, "not now", details={"at": 7})
 
@@ -87,6 +92,16 @@ def test_a_call_prints_its_answer(address: str, tmp_path: Path, arguments: list[
     done = command(tmp_path, address, *arguments, given="a\n7\n")
     assert (done.code, done.output) == (0, printed), done
     assert "OK in" in done.errors
+
+
+@pytest.mark.parametrize(
+    ("status", "printed"), [(201, "201"), (202, "202"), (204, "null"), (205, "null"), (303, "303")]
+)
+def test_a_status_that_a_handler_sets_is_an_answer(
+    address: str, tmp_path: Path, status: int, printed: str
+) -> None:
+    done = command(tmp_path, address, "feed.answer", str(status))
+    assert (done.code, done.output.strip()) == (0, printed)
 
 
 @pytest.mark.parametrize(

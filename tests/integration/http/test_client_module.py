@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import fastrpc
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.described import Described, described, session
 
@@ -59,6 +60,28 @@ async def test_it_calls_methods(tmp_path: Path) -> None:
     async with described() as serving:
         found = await run(serving, tmp_path, program)
     assert found == [42, 8, {"value": 6, "factors": [2, 3]}, f"big {2**63 + 1}"]
+
+
+@fastrpc.service("carts")
+class Carts:
+    @fastrpc.method
+    async def create(self) -> int:
+        fastrpc.current_call().http(status=201)
+        return 7
+
+    @fastrpc.method
+    async def delete(self) -> None:
+        fastrpc.current_call().http(status=204)
+
+
+@needs_node
+async def test_it_takes_the_statuses_that_handlers_set(tmp_path: Path) -> None:
+    program = """
+        const client = new Client({ base });
+        return [await client.call("carts.create"), await client.call("carts.delete")];
+    """
+    async with described(Carts) as serving:
+        assert await run(serving, tmp_path, program) == [7, None]
 
 
 @needs_node

@@ -235,14 +235,17 @@ def _chunk(data: bytes) -> bytes:
 def _print_answer(answer: http.client.HTTPResponse, *, as_json: bool) -> dict[str, Any]:
     """Print the content of a response; return the facts known at its end."""
     kind = answer.headers.get_content_type()
-    if answer.status == http.client.OK and kind == _LINES:
+    # Handlers set statuses, such as 201 or 303; those without content come to None.
+    has_answered = http.client.OK <= answer.status < http.client.BAD_REQUEST
+    is_none = answer.status in (http.client.NO_CONTENT, http.client.RESET_CONTENT)
+    if has_answered and kind == _LINES:
         return _print_lines(answer, as_json=as_json)
     content = answer.read(LONGEST_LINE + 1)
     if len(content) > LONGEST_LINE:
         raise CallError(Status.RESOURCE_EXHAUSTED, f"the answer has more than {LONGEST_LINE} bytes")
-    if answer.status != http.client.OK or kind != _JSON:
+    if not has_answered or (kind != _JSON and not is_none):
         raise _failure(answer.status, content)
-    value = _decoded(content)
+    value = None if is_none else _decoded(content)
     metadata = {
         name[5:].lower(): unquote(text)
         for name, text in answer.headers.items()

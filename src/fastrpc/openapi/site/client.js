@@ -47,7 +47,8 @@ export class Client {
    */
   async call(method, args = {}, options = {}) {
     const response = await this.#send(method, args, options, "application/json");
-    return parsed(await read(response, this.#signal(options)));
+    const content = await read(response, this.#signal(options));
+    return response.status === 204 || response.status === 205 ? null : parsed(content);
   }
 
   /**
