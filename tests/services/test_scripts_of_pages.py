@@ -91,7 +91,7 @@ async def test_an_application_calls_with_its_token_and_throws_what_the_server_sa
     within = AROUND.replace("SCRIPT", script_of("recipes.md", tmp_path))
     async with application(chromium, tmp_path, LISTED) as page:
         assert await page.evaluate(within, "token-of-ada") == ["a letter of ada"]
-        refused = "Error: the caller is not authenticated"
+        refused = "Error: todo.mine: the caller is not authenticated"
         assert await page.evaluate(within, "another") == refused
 
 

@@ -157,7 +157,7 @@ cdef class Chain:
 cdef class RestOfChain:
     def __call__(self, call):
         cdef Proceeding proceeding
-        if call is None:
+        if call is None and self.position > 0:
             caller = name_of(self.chain.interceptors[self.position - 1])
             raise TypeError(f"interceptor {caller} called proceed(None); write {ADVICE}")
         proceeding = Proceeding.__new__(Proceeding)

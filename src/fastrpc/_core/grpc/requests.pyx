@@ -123,6 +123,8 @@ cdef class GrpcRequests(Http2Connection):
             return self.gate.refuse(call, head.status, head.fault, True)
         if route is None:
             return self.gate.refuse_unknown(call, head.name, 0, b"")
+        if self.gate.asks_access():
+            call.note_name(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))
         call.flags = route.flags & (STREAM_IN | STREAM_OUT)
         if route.marshal.codec_id == CODEC_RAW and not head.is_json:
             call.codec = CODEC_RAW

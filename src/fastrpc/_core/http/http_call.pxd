@@ -97,6 +97,7 @@ cdef class HttpTerms:
     cdef int _find_method(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1
+    cdef int _note_name(self, ServerCall call, HttpService service) except -1
     cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size)
     cdef int _find_route(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size

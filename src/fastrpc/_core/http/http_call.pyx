@@ -265,6 +265,7 @@ cdef class HttpTerms:
         if call.route is None:
             is_route = service.routes is not None and not self.is_socket and self.web is None
             return self._find_route(call, head, service, path, size) if is_route else 0
+        self._note_name(call, service)
         self.target = service.method_of(call.route)
         if self.is_socket:
             return self._check_socket(call, head)
@@ -272,6 +273,10 @@ cdef class HttpTerms:
             return self._check_web(call)
         self._check_request(call, head)
         return 0 if self.fault_status else self._check_encoding(call, head, service.gate.compressors)
+
+    cdef int _note_name(self, ServerCall call, HttpService service) except -1:
+        """Note the name by which a method was called, for a refusal."""
+        return call.note_name(self.name, PyBytes_GET_SIZE(self.name)) if service.gate.asks_access() else 0
 
     cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size):
         """Return the method at `/service/method`, where a service may have dots; None without one."""
@@ -299,8 +304,8 @@ cdef class HttpTerms:
         cdef int kind = body_kind(head)
         if found is None:
             return 0
-        call.route = <MethodRoute?>found[0]
-        self.routed = found[1]
+        call.route, self.routed = <MethodRoute?>found[0], found[1]
+        self._note_name(call, service)
         self.name = call.route.name
         self.target = service.method_of(call.route)
         call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
@@ -409,7 +414,7 @@ cdef class HttpTerms:
         call.codec = self.rpcx.codec
         self.name = self.rpcx.full_name()
         call.route = service.gate.routes.find(self.name, PyBytes_GET_SIZE(self.name))
-        return 0
+        return 0 if call.route is None else self._note_name(call, service)
 
     cdef int _check_request(self, ServerCall call, RequestHead head) except -1:
         """Check verb and types."""

@@ -311,6 +311,8 @@ cdef class Gate(Guards):
         if route is None:
             return self.refuse_unknown(call, method[:size], names, payload)
         call.route = route
+        if self._access is not None and call.sent_name is None:
+            call.note_name(method, size)
         return pass_routed(self, call, names, payload)
 
     cdef int pass_known(self, ServerCall call, bytes payload) except -1:

@@ -207,17 +207,15 @@ cdef class Guards(CallAdmission):
     # Refusals
 
     cdef int refuse_access(self, ServerCall call, str method, int status) except -1:
-        """Refuse a call whose caller may not call the method; return 0.
-
-        The text is without its name, which may be an alias of one that exists: the canonical name would tell so.
-        """
+        """Refuse a call whose caller may not call the method; return 0."""
+        cdef str shown = method if call.sent_name is None else call.sent_name.decode("ascii", "backslashreplace")
         if status == UNAUTHENTICATED:
             why = "the credential has expired" if call.connection.is_expired else "the caller is not authenticated"
         elif status == PERMISSION_DENIED:
             absent = self.dispatcher.absent_text(method) if call.route is None else None
             if absent is not None and self._access.may_learn(call.identity, method):
                 return self.refuse_absent(call, absent)
-            why = "the method was refused: the caller may not call it, or it does not exist"
+            why = "the caller may not call it, or it does not exist"
         elif status == RESOURCE_EXHAUSTED:
             why = "too many credentials of its host were refused"
             count_refusal("rate")
@@ -225,7 +223,7 @@ cdef class Guards(CallAdmission):
         else:
             why = "the credential cannot be verified now"
         self._access.own_credentials.note_refused(call, method, status)
-        self.refuse(call, status, why, status not in (UNAVAILABLE, RESOURCE_EXHAUSTED))
+        self.refuse(call, status, f"{shown}: {why}", status not in (UNAVAILABLE, RESOURCE_EXHAUSTED))
         call.pushback_ms = 0
         return 0
 

@@ -58,6 +58,10 @@ cdef class ServerCall(Call):
         # The client of a trusted proxy that made it, None: the peer of the connection did.
         object client
 
+        # The name of its method as it was sent, None: the method's own. A refusal shows it, so no alias, name of gRPC or
+        # route tells that there is a method. Noted where access is asked.
+        bytes sent_name
+
         # Its own identity, or None; the instant at which its own credential expires, 0: never.
         object own_identity
         uint64_t own_expires_ns
@@ -86,6 +90,7 @@ cdef class ServerCall(Call):
         object outcome_status
         object outcome_error
 
+    cdef int note_name(self, const char* name, Py_ssize_t size) except -1
     cdef int stop(self) except -1
     cdef int pack_metadata(self) except -1
     cdef int _send_head(self) except -1

@@ -11,6 +11,7 @@ from asyncio import CancelledError
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcmp
 
 from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE, RANK_NORMAL, RANK_SHEDDABLE
 from fastrpc._core.base.wire cimport now_ns
@@ -172,6 +173,7 @@ cdef class ServerCall(Call):
             or self.waiting_payload is not None
             or self.has_own_credential
             or self.client is not None
+            or self.sent_name is not None
             or self.outcome_error is not None
             or self.task is not None
         ):
@@ -193,6 +195,13 @@ cdef class ServerCall(Call):
             self._gave_none = False
             self._dropped_proceed = False
         return True
+
+    cdef int note_name(self, const char* name, Py_ssize_t size) except -1:
+        """Note the name that a method was called by."""
+        cdef bytes own = self.route.name
+        if PyBytes_GET_SIZE(own) != size or memcmp(PyBytes_AS_STRING(own), name, <size_t>size) != 0:
+            self.sent_name = name[:size]
+        return 0
 
     cdef int stop(self) except -1:
         """Tell the handler to stop; its answer is sent once it has stopped."""
