@@ -125,9 +125,9 @@ class _Mount:
     async def _handle(self, body: bytes) -> bytes:
         """Run the application for one request; the core has its body."""
         request = current_request()
+        socket = request.socket
         self._running.add(request)
         try:
-            socket = request.socket
             channel = request if socket is None else socket
             await self._application(
                 scope_of(request, self._prefix, self.lifespan.state), channel.receive, channel.send
@@ -138,6 +138,8 @@ class _Mount:
             # It may have a mistake of the application on top.
             logger.debug("the client of a request to %s is gone", self.route.method, exc_info=True)
         finally:
+            if socket is not None:
+                socket.forget_messages()
             self._running.discard(request)
             if not self._running:
                 self._none_runs.set()

@@ -31,3 +31,6 @@ class MountedSocket(SocketEnd):
         Raises:
             RuntimeError: the handshake has no answer, and the client still waits for it.
         """
+
+    def forget_messages(self) -> None:
+        """Let go of the messages that the application has not taken: it has ended."""

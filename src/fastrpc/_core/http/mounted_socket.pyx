@@ -7,7 +7,8 @@
                                  └──► websocket.http.response.start, .body: that response
 
 Its request answers the handshake (MountedRequest); frames, pings and times are those of every WebSocket (SocketEnd).
-Messages that the application has not taken stay within `MOST_AHEAD` bytes, then nothing more is read.
+Messages that the application has not taken stay within `MOST_AHEAD` bytes, then nothing more is read. They outlast the
+connection: the application takes them before the disconnect.
 """
 
 from collections import deque
@@ -196,6 +197,10 @@ cdef class MountedSocket(SocketEnd):
         else:
             self._request.finish()
 
+    def forget_messages(self):
+        self._messages.clear()
+        self._hold(None, -self._held)
+
     cdef int peer_closes(self, HttpConnection engine) except -1:
         self._code, self._reason = self.reader.close_code, self.reader.close_reason or ""
         return SocketEnd.close(self, engine, self._code, "")
@@ -216,9 +221,8 @@ cdef class MountedSocket(SocketEnd):
         return self._request._wake()
 
     cdef int drop(self, HttpConnection engine) except -1:
+        # The application may still take the messages that wait.
         SocketEnd.drop(self, engine)
-        self._messages.clear()
-        self._hold(None, -self._held)
         self.has_closed = True
         return self._request._wake()
 

@@ -71,3 +71,39 @@ async def test_silent_client_is_pinged_and_dropped_by_the_times_of_keepalive(int
         ping = b"\x89\0"
         pinged = [(b"", False), (ping, False), (ping, False), (ping, True)]
         assert found == (pinged if interval else [(b"", False)] * 4)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 4])
+@pytest.mark.parametrize("error", [None, RuntimeError("a mistake"), asyncio.CancelledError()])
+async def test_messages_outlast_the_connection_and_count_until_the_application_ends(
+    taken: int, error: BaseException | None
+) -> None:
+    goes_on, has_ended = asyncio.Event(), asyncio.Event()
+    events: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await goes_on.wait()
+        try:
+            for _ in range(taken):
+                events.append(await receive())
+            if error is not None:
+                raise error
+        finally:
+            has_ended.set()
+
+    http = HTTP(mounts={"/": app})
+    async with connected(http=http) as talk:
+        talk.engine.service.mounts = Mounts(ServerConfig(protocols=("http",), http=http), talk.engine.gate)
+        connection = talk.engine.connection
+        await talk.sent(request("GET", "/", **HANDSHAKE))
+        await eventually(lambda: b" 101 " in talk.transport.written)
+        await talk.sent(b"".join(client_frame(TEXT, b"m%d" % number) for number in range(3)) + closing(1000))
+        talk.lose()
+        assert connection.held_bytes > 6
+        goes_on.set()
+        await has_ended.wait()
+        await eventually(lambda: connection.held_bytes == 0)
+    messages = [{"type": "websocket.receive", "text": f"m{number}"} for number in range(3)]
+    assert events == [*messages, {"type": "websocket.disconnect", "code": 1000, "reason": ""}][:taken]
