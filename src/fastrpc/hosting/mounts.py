@@ -56,11 +56,14 @@ class Mounts:
         _check_identities(config, has_authentication=gate.access is not None)
         self._seconds = config.timeouts.drain
         needs_identity = gate.access is not None and bool(config.http.mount_authenticated)
-        self._mounts = [
-            _Mount(prefix, _application(prefix, given), config, needs_identity=needs_identity)
-            for prefix, given in sorted(config.http.mounts.items(), key=lambda item: -len(item[0]))
-        ]
-        self._started: list[_Mount] = []
+        self._mounts: list[_Mount] = []
+        # By the identity of the application, which may be mounted at several paths.
+        self._lifespans: dict[int, Lifespan] = {}
+        for prefix, given in sorted(config.http.mounts.items(), key=lambda item: -len(item[0])):
+            application = _application(prefix, given)
+            lifespan = self._lifespans.setdefault(id(application), Lifespan(application, prefix))
+            self._mounts.append(_Mount(prefix, lifespan, config, needs_identity=needs_identity))
+        self._started: list[Lifespan] = []
 
     def __call__(self, path: bytes) -> "_Mount | None":
         """Return the application at a path as it was sent: the longest prefix of whole segments; None without one."""
@@ -71,9 +74,9 @@ class Mounts:
 
     async def __aenter__(self) -> Self:
         try:
-            for mount in self._mounts:
-                await mount.lifespan.start()
-                self._started.append(mount)
+            for lifespan in self._lifespans.values():
+                await lifespan.start()
+                self._started.append(lifespan)
         except BaseException:
             await self._shut_down()
             raise
@@ -87,14 +90,14 @@ class Mounts:
 
     async def _shut_down(self) -> None:
         while self._started:
-            mount = self._started.pop()
+            lifespan = self._started.pop()
             try:
                 async with time_limit(self._seconds):
-                    await mount.lifespan.stop()
+                    await lifespan.stop()
             except TimeoutError:
                 logger.error(
                     "the application at %s did not shut down within %s s (Timeouts.drain)",
-                    mount.place,
+                    lifespan.place,
                     self._seconds,
                 )
 
@@ -103,13 +106,12 @@ class _Mount:
     """One application at its path."""
 
     def __init__(
-        self, prefix: str, application: Callable[..., Any], config: ServerConfig, *, needs_identity: bool
+        self, prefix: str, lifespan: Lifespan, config: ServerConfig, *, needs_identity: bool
     ) -> None:
         self.place = prefix
         self._prefix = "" if prefix == "/" else prefix
         self._exact, self._below = self._prefix.encode(), f"{self._prefix}/".encode()
-        self._application = application
-        self.lifespan = Lifespan(application, prefix)
+        self._lifespan = lifespan
         #: Whether a request without an identity is refused, for the core.
         self.needs_identity = needs_identity
         # The requests whose application has not returned, and the event that is set at the end of the last one.
@@ -129,9 +131,8 @@ class _Mount:
         self._running.add(request)
         try:
             channel = request if socket is None else socket
-            await self._application(
-                scope_of(request, self._prefix, self.lifespan.state), channel.receive, channel.send
-            )
+            scope = scope_of(request, self._prefix, self._lifespan.state)
+            await self._lifespan.application(scope, channel.receive, channel.send)
         except Exception as error:
             if not _is_of_client(error):
                 raise

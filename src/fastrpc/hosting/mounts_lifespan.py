@@ -23,12 +23,12 @@ class Lifespan:
     """The lifespan of one application.
 
     Args:
-        place: the path at which it is mounted, for errors and logs.
+        place: the first path at which it is mounted, for errors and logs.
     """
 
     def __init__(self, application: Callable[..., Any], place: str) -> None:
-        self._application = application
-        self._place = place
+        self.application = application
+        self.place = place
         #: The values that the application leaves for its requests.
         self.state: dict[str, Any] = {}
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -65,7 +65,7 @@ class Lifespan:
         else:
             if answer is not None and answer["type"] == "lifespan.shutdown.failed":
                 logger.error(
-                    "the application at %s could not shut down: %s", self._place, answer.get("message", "")
+                    "the application at %s could not shut down: %s", self.place, answer.get("message", "")
                 )
         finally:
             await self._end()
@@ -86,11 +86,11 @@ class Lifespan:
 
     def _failure(self, reason: str) -> LifespanError:
         step = "start" if self._received == "lifespan.startup" else "shut down"
-        return LifespanError(f"the application at {self._place} could not {step}: {reason}")
+        return LifespanError(f"the application at {self.place} could not {step}: {reason}")
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": _VERSIONS.copy(), "state": self.state}
-        await self._application(scope, self._receive, self._send)
+        await self.application(scope, self._receive, self._send)
 
     async def _receive(self) -> dict[str, Any]:
         event = await self._events.get()
@@ -101,10 +101,10 @@ class Lifespan:
         kind, answer = message["type"], self._answer
         if not self._received or kind not in (f"{self._received}.complete", f"{self._received}.failed"):
             raise RuntimeError(
-                f"the application at {self._place} has sent {kind!r} as an answer of its lifespan"
+                f"the application at {self.place} has sent {kind!r} as an answer of its lifespan"
             )
         if answer is None or answer.done():
-            raise RuntimeError(f"the application at {self._place} has answered {self._received!r} twice")
+            raise RuntimeError(f"the application at {self.place} has answered {self._received!r} twice")
         answer.set_result(message)
 
     async def _end(self) -> None:

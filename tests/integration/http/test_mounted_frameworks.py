@@ -1,6 +1,7 @@
 """Applications of Starlette and Django, mounted in a server; those of FastAPI are in `tests/integration/mounts`."""
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
 from tests.support.http_talk import request
@@ -30,6 +31,35 @@ async def test_files_and_mounts_of_starlette(tmp_path: Any) -> None:
         assert (await client.get("/static/page")).body == bytes(range(256)) * 2_000
         part = await client.get("/static/page", Range="bytes=10-19")
         assert (part.status, part.body) == (206, bytes(range(10, 20)))
+
+
+async def test_application_at_several_paths_has_one_lifespan_and_one_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        steps.append("started")
+        yield {"pool": object()}
+        steps.append("ended")
+
+    async def pool(request: Any) -> PlainTextResponse:
+        return PlainTextResponse(f"{id(request.state.pool)}")
+
+    def made() -> Starlette:
+        return Starlette(routes=[Route("/pool", pool)], lifespan=lifespan)
+
+    module = ModuleType("mounted_twice")
+    module.app = made()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mounted_twice", module)
+    mounts = {"/v1": module.app, "/v2/long": "mounted_twice:app", "/other": made()}
+    async with mounted(mounts) as client:
+        assert steps == ["started"] * 2
+        first, second, other = [(await client.get(f"{prefix}/pool")).body for prefix in mounts]
+        assert first == second
+        assert first != other
+    assert steps == ["started"] * 2 + ["ended"] * 2
 
 
 async def test_server_sent_events_until_the_client_leaves() -> None:
