@@ -108,8 +108,9 @@ class Lifespan:
         answer.set_result(message)
 
     async def _end(self) -> None:
-        """End the task of an application that does not return by itself."""
+        """End the task of the application, which may not return by itself."""
         task, self._task = self._task, None
-        if task is not None and not task.done():
+        if task is not None:
             task.cancel()
-            await asyncio.wait((task,), timeout=1.0)
+            # The answer has told what it raises behind that.
+            await asyncio.wait((asyncio.gather(task, return_exceptions=True),), timeout=1.0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
+from fastrpc import ConfigError
 from tests.support.http_talk import request
 from tests.support.mounted import mounted
 from tests.support.waiting import eventually
@@ -60,6 +62,25 @@ async def test_application_at_several_paths_has_one_lifespan_and_one_state(
         assert first == second
         assert first != other
     assert steps == ["started"] * 2 + ["ended"] * 2
+
+
+@pytest.mark.parametrize("step", ["startup", "shutdown"])
+async def test_error_that_an_application_raises_behind_its_answer_is_told_once(
+    step: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        if step == "startup":
+            raise OSError("no database")
+        yield
+        raise OSError("no database")
+
+    with pytest.raises(ConfigError) if step == "startup" else contextlib.nullcontext() as caught:
+        async with mounted(Starlette(lifespan=lifespan)):
+            pass
+    gc.collect()
+    told = [record.getMessage() for record in caplog.records] + ([str(caught.value)] if caught else [])
+    assert [text.count("OSError: no database") for text in told] == [1]
 
 
 async def test_server_sent_events_until_the_client_leaves() -> None:
