@@ -176,7 +176,8 @@ class ASGIApplication:
                 await receive()
         except Exception:
             await send({"type": f"lifespan.{step}.failed", "message": traceback.format_exc()})
-            return
+            # As Starlette does: its test client waits for that, and servers say no more.
+            raise
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _begin(self) -> "_Serving":

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.testclient import TestClient
 
 import fastrpc
 from fastrpc import (
@@ -21,7 +22,7 @@ from fastrpc import (
 from fastrpc.config import OpenAPI
 from fastrpc.limits import RateLimit
 from tests.support.http_shop import Shop
-from tests.support.http_talk import soon
+from tests.support.http_talk import WAIT_SECONDS, soon
 from tests.support.scopes import Exchange, exchange, http, http_scope, posted, serving
 from tests.support.waiting import eventually
 
@@ -111,7 +112,8 @@ class TestLifespan:
 
         life = Exchange(fastrpc.asgi(broken), {"type": "lifespan"})
         life.give(type="lifespan.startup")
-        await life.done()
+        with pytest.raises(ZeroDivisionError):
+            await life.done()
         assert [event["type"] for event in life.sent] == ["lifespan.startup.failed"]
         assert "no database" in life.sent[0]["message"]
 
@@ -125,9 +127,32 @@ class TestLifespan:
         life.give(type="lifespan.startup")
         await life.has(1)
         life.give(type="lifespan.shutdown")
-        await life.done()
+        with pytest.raises(ZeroDivisionError):
+            await life.done()
         assert [event["type"] for event in life.sent[1:]] == ["lifespan.shutdown.failed"]
         assert "no goodbye" in life.sent[1]["message"]
+
+    @pytest.mark.parametrize("step", ["startup", "shutdown"])
+    def test_the_test_client_of_starlette_raises_what_fails(self, step: str) -> None:
+        @contextlib.asynccontextmanager
+        async def broken() -> AsyncIterator[Shop]:
+            if step == "shutdown":
+                yield Shop()
+            raise ZeroDivisionError(step)
+
+        def run() -> None:
+            try:
+                with TestClient(fastrpc.asgi(broken)):
+                    pass
+            except ZeroDivisionError as error:
+                raised.append(str(error))
+
+        raised: list[str] = []
+        # It would wait for ever.
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(WAIT_SECONDS)
+        assert raised == [step]
 
     async def test_the_first_request_enters_them_with_one_warning(
         self, caplog: pytest.LogCaptureFixture
