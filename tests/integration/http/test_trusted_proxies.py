@@ -2,18 +2,21 @@
 
 import contextlib
 import logging
+import ssl
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, Identity, Server, ServerConfig, Timeouts, current_call
+from fastrpc import HTTP, TLS, Identity, Server, ServerConfig, Timeouts, current_call
 from fastrpc.auth import StaticTokens
 from fastrpc.handlers.auth import failed_logins
 from fastrpc.interceptors import AccessLog
 from fastrpc.limits import RateLimit
+from tests.support.certificates import Authority
 from tests.support.forwarded_fields import FORWARDED_FOR, NEVER_READ, TRUSTED
 from tests.support.http_talk import HttpClient, Response
 from tests.support.socket_client import opened_socket
@@ -39,12 +42,16 @@ class Who:
 
 @contextlib.asynccontextmanager
 async def serving(
-    *trusted: str, address: str = "tcp://127.0.0.1:0", **options: Any
+    *trusted: str,
+    address: str = "tcp://127.0.0.1:0",
+    tls: TLS | None = None,
+    connection: dict[str, Any] | None = None,
+    **options: Any,
 ) -> AsyncIterator[HttpClient]:
     http = HTTP(trusted_proxies=trusted, jsonrpc=True, websocket=True)
-    config = ServerConfig(protocols=("native", "http"), http=http, timeouts=Timeouts(drain=0.1))
+    config = ServerConfig(protocols=("native", "http"), http=http, timeouts=Timeouts(drain=0.1), tls=tls)
     async with Server(Who(), config=config, **options) as server:
-        async with await HttpClient.to(await server.listen(address)) as client:
+        async with await HttpClient.to(await server.listen(address), **(connection or {})) as client:
             yield client
 
 
@@ -63,6 +70,7 @@ async def test_each_request_has_the_peer_that_its_proxy_names() -> None:
         assert (await asked(client, "unknown")).value[0] == own
         secure = await asked(client, "1.2.3.4", X_Forwarded_Proto="https")
         assert secure.value[0] == "tls://1.2.3.4:0"
+        assert (await asked(client, None, X_Forwarded_Proto="https")).value[0] == own.replace("tcp", "tls")
 
 
 async def test_other_fields_are_never_read() -> None:
@@ -96,24 +104,32 @@ async def peer_of_fields(client: HttpClient, lines: Sequence[str], more: Sequenc
     return found
 
 
-def address_of(kind: str, folder: Path) -> str:
-    return "tcp://127.0.0.1:0" if kind == "tcp" else f"unix://{folder}/socket"
+def serving_at(kind: str, folder: Path, *trusted: str) -> AbstractAsyncContextManager[HttpClient]:
+    if kind != "tls":
+        address = "tcp://127.0.0.1:0" if kind == "tcp" else f"unix://{folder}/socket"
+        return serving(*trusted, address=address)
+    authority = Authority(folder)
+    connection = {"ssl": ssl.create_default_context(cafile=str(authority.cert_file))}
+    tls = authority.certificate().tls()
+    return serving(*trusted, address="tls://127.0.0.1:0", tls=tls, connection=connection)
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("kind", ["tcp", "tls", "unix"])
 async def test_each_set_of_fields_names_its_client_whatever_other_fields_say(
     kind: str, tmp_path: Path
 ) -> None:
-    async with serving("127.0.0.0/8", *TRUSTED, address=address_of(kind, tmp_path)) as client:
+    async with serving_at(kind, tmp_path, "127.0.0.0/8", *TRUSTED) as client:
         own = (await asked(client, None)).value[0]
         for lines, named, more in BESIDE:
-            assert await peer_of_fields(client, lines, more) == (named or own), (lines, more)
+            # Nothing says another scheme than that of the connection.
+            shown = named and (named.replace("tcp", "tls") if kind == "tls" else named)
+            assert await peer_of_fields(client, lines, more) == (shown or own), (lines, more)
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("kind", ["tcp", "tls", "unix"])
 async def test_no_set_of_fields_of_a_stranger_is_read(kind: str, tmp_path: Path) -> None:
     trusted = [text for text in TRUSTED if text != "unix"]
-    async with serving(*trusted, address=address_of(kind, tmp_path)) as client:
+    async with serving_at(kind, tmp_path, *trusted) as client:
         own = (await asked(client, None)).value[0]
         for lines, _, more in BESIDE:
             assert await peer_of_fields(client, lines, more) == own, (lines, more)

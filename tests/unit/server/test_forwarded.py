@@ -36,7 +36,8 @@ def test_the_first_address_from_the_right_that_is_not_trusted_is_the_client(
     found = PROXIES_AND_UNIX(known, lines, [])
     assert found is not None
     assert found is not known
-    assert str(found.address) == (client or str(known.address))
+    named = client and (client.replace("tcp", "tls") if proxy.startswith("tls") else client)
+    assert str(found.address) == (named or str(known.address))
     assert (found.certificate, found.protocol) == (None, "http")
 
 
@@ -52,20 +53,41 @@ def test_there_are_60_sets_of_fields() -> None:
     assert len(FORWARDED_FOR) == 60
 
 
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("client", ["1.2.3.4", None])
 @pytest.mark.parametrize(
     ("lines", "scheme"),
     [
-        ([], "tcp"),
+        ([], None),
         (["https"], "tls"),
         (["http"], "tcp"),
         (["http, https"], "tls"),
         (["https", "http"], "tcp"),
-        (["HTTPS"], "tcp"),
-        (["ftp"], "tcp"),
-        ([""], "tcp"),
+        (["HTTPS"], None),
+        (["ftp"], None),
+        (["https, ftp"], None),
+        ([""], None),
     ],
 )
-def test_the_last_protocol_is_that_of_the_client(lines: list[str], scheme: str) -> None:
-    found = PROXIES_AND_UNIX(Peer(Address.parse("tcp://10.0.0.1:1")), ["1.2.3.4"], lines)
+def test_the_last_protocol_is_that_of_the_client_and_without_it_that_of_the_connection(
+    lines: list[str], scheme: str | None, client: str | None, proxy: str
+) -> None:
+    known = Address.parse(proxy)
+    found = PROXIES_AND_UNIX(Peer(known), [client] if client else [], lines)
     assert found is not None
-    assert found.address.scheme == scheme
+    if client is not None:
+        own = known.scheme if known.host else "tcp"
+        assert str(found.address) == f"{scheme or own}://{client}:0"
+    elif known.host:
+        assert str(found.address) == proxy.replace(known.scheme, scheme or known.scheme)
+    else:
+        assert str(found.address) == proxy
+
+
+@pytest.mark.parametrize("protocol", ["http", "https"])
+def test_a_protocol_alone_names_no_client(protocol: str) -> None:
+    judged: list[bool] = []
+    proxies = TrustedProxies(TRUSTED, lambda _, is_unknown: judged.append(is_unknown))
+    for lines in ([], ["unknown"], ["10.0.0.1:1"]):
+        proxies.client_of(Peer(Address.parse("tcp://10.0.0.1:1")), lines, [protocol])
+    assert judged == [False, True, False]

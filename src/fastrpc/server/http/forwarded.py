@@ -23,6 +23,9 @@ _MOST_ENTRIES: Final = 10
 #: The longest text of an address, with brackets and a port.
 _LONGEST: Final = 64
 
+#: The schemes that `X-Forwarded-Proto` names; any other value, like none, leaves that of the connection.
+_SCHEMES: Final = {"https": "tls", "http": "tcp"}
+
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -45,13 +48,13 @@ class TrustedProxies:
         self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
     ) -> tuple[Peer, tuple[int, str] | None] | None:
         """Return the peer of one request, and the status and text that refuse it; None without a trusted proxy."""
-        client = self(peer, forwarded_for, forwarded_proto)
-        if client is None:
+        if not self._trusts_peer(peer.address):
             return None
+        found = self._client(forwarded_for)
+        client = _peer_behind(peer, found, forwarded_proto)
         if self._refusal_of is None:
             return client, None
-        is_unknown = client.address is peer.address and any(forwarded_for)
-        return client, self._refusal_of(client, is_unknown)
+        return client, self._refusal_of(client, found is None and any(forwarded_for))
 
     def __call__(
         self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
@@ -64,14 +67,7 @@ class TrustedProxies:
         """
         if not self._trusts_peer(peer.address):
             return None
-        address = peer.address
-        found = self._client(forwarded_for)
-        if found is not None:
-            scheme = "tls" if _entries(forwarded_proto)[-1:] == ["https"] else "tcp"
-            address = Address(scheme, host=str(found[0]), port=found[1])
-        client = Peer(address, protocol=peer.protocol)
-        client._user = peer._user if found is None else None
-        return client
+        return _peer_behind(peer, self._client(forwarded_for), forwarded_proto)
 
     def _client(self, forwarded_for: Sequence[str]) -> tuple[_Address, int] | None:
         """Return the address of the client, or of the last trusted proxy; None without any."""
@@ -95,6 +91,21 @@ class TrustedProxies:
     def trusts(self, host: str) -> bool:
         """Return whether an IP address is that of a trusted proxy."""
         return self._networks.longest(packed_address(host)) >= 0
+
+
+def _peer_behind(peer: Peer, found: tuple[_Address, int] | None, forwarded_proto: Sequence[str]) -> Peer:
+    """Return the peer of one request on the connection of a trusted one; without a client it is that one's address."""
+    address = peer.address
+    # A proxy at a unix socket that says nothing had a plain client.
+    own = address.scheme if address.host else "tcp"
+    scheme = _SCHEMES.get(_entries(forwarded_proto)[-1], own) if forwarded_proto else own
+    if found is not None:
+        address = Address(scheme, host=str(found[0]), port=found[1])
+    elif address.host and scheme != own:
+        address = Address(scheme, host=address.host, port=address.port)
+    client = Peer(address, protocol=peer.protocol)
+    client._user = peer._user if found is None else None
+    return client
 
 
 def _entries(values: Sequence[str]) -> list[str]:
