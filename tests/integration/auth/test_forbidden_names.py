@@ -122,3 +122,37 @@ async def test_no_other_name_of_a_forbidden_method_tells_that_it_exists(way: Way
     # Refused, and not broken: the test knows what each way says.
     said = (b"UNAUTHENTICATED", b"PERMISSION_DENIED", b"401", b"403", b"no tool", b"(16, ", b"(7, ")
     assert any(text in forbidden for text in said)
+
+
+@fastrpc.service("shelf")
+class Shelf:
+    """At one path the method that everybody may call is the first, at the other one the last."""
+
+    @fastrpc.method(safe=True, public=True, http="GET /items/{number}")
+    async def item(self, number: int) -> int:
+        return number
+
+    @fastrpc.method(roles=("admin",), http="DELETE /items/{number}")
+    async def drop(self, number: int) -> int:
+        return number
+
+    @fastrpc.method(roles=("admin",), http="DELETE /things/{number}")
+    async def remove(self, number: int) -> int:
+        return number
+
+    @fastrpc.method(safe=True, public=True, http="GET /things/{number}")
+    async def thing(self, number: int) -> int:
+        return number
+
+
+@pytest.mark.parametrize("path", ["/items/7", "/things/7"])
+async def test_a_path_names_the_verbs_that_its_caller_may_use(path: str) -> None:
+    tokens = StaticTokens({TOKEN: Identity("ada", roles={"admin"})})
+    async with Server(Shelf, authenticate=tokens, config=CONFIG) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        for token, verbs in ((None, "GET, HEAD"), (TOKEN, "DELETE, GET, HEAD")):
+            fields = {} if token is None else {"Authorization": f"Bearer {token}"}
+            async with await HttpClient.to(address) as client:
+                answer = await client.ask("PUT", path, {}, **fields)
+            assert (answer.status, answer["allow"]) == (405, verbs)
+            assert answer.value["detail"] == f"this path is called by {verbs}"

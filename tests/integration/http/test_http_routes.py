@@ -205,6 +205,9 @@ REFUSED: list[tuple[str, str, Any, int]] = [
     ("GET", "/files/a/%2e%2E/b", None, 404),
     ("GET", "/names/.", None, 404),
     ("GET", "/names/%2e", None, 404),
+    ("GET", "/names/..%2Fa", None, 404),
+    ("GET", "/files/a%2f..%2F..%2Fb", None, 404),
+    ("GET", "/files/%2Fetc/passwd", None, 404),
     ("POST", "/orders/7", {"id": 7}, 405),
     ("GET", "/orders", None, 405),
     ("GET", "/orders/7/ship", None, 405),
@@ -305,6 +308,8 @@ async def test_a_body_may_be_msgpack() -> None:
         item = msgspec.msgpack.encode({"name": "tea", "price": 2.0})
         answer = await asked(client, "PUT", "/orders/7", item, Content_Type="application/msgpack")
         assert msgspec.msgpack.decode(answer.body) == ["7", "Item(name='tea', price=2.0)"]
+        large = await asked(client, "PUT", f"/orders/{2**64}", item, Content_Type="application/msgpack")
+        assert (large.status, "msgpack has no integer so large" in large.value["detail"]) == (400, True)
         some = msgspec.msgpack.encode({"price": 3.0})
         answer = await asked(client, "PATCH", "/orders/7", some, Content_Type="application/msgpack")
         assert msgspec.msgpack.decode(answer.body) == ["7", "None", "3.0"]

@@ -52,6 +52,8 @@ cdef class HttpTerms:
         str fault_text
         bytes fault_lines
         bint is_fault_hidden
+        # Of a path that has other verbs: pairs of a verb and a route, of which the caller is told those that it may call.
+        tuple other_verbs
 
         # The mistakes in its arguments, encoded in the codec of the call; None without any.
         bytes details

@@ -312,9 +312,8 @@ cdef class HttpTerms:
         if self.target.is_protobuf:
             return self._refuse_protobuf(call)
         if self.routed is None:
-            self.refuse_later(call, 405, f"{call.route.method} is at this path by {found[2]}")
-            self.fault_lines = b"Allow: %b\r\n" % <bytes>found[2].encode("ascii")
-            return 0
+            self.other_verbs = found[2]
+            return self.refuse_later(call, 405, "")
         # The path lies in the head, before its query.
         if path[size] == b"?" and self.routed.has_body:
             unread = self.routed.refusal_of_query(head.query)

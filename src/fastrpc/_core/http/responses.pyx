@@ -167,6 +167,14 @@ cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1:
     return 429 if pushback_ms else 503
 
 
+cdef tuple told_verbs(ServerCall call, tuple verbs):
+    """Return the text and the field for a path that has other verbs: those of methods that the caller may call."""
+    cdef Gate gate = <Gate>call.connection.gate
+    allowed = {verb for verb, route in verbs if gate.may_call(call.identity, route)}
+    told = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
+    return f"this path is called by {told}", b"Allow: %b\r\n" % told.encode("ascii")
+
+
 cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str text, bint is_faulty):
     cdef int told = http_status_of(status)
     cdef uint32_t pushback_ms = call.pushback_ms
@@ -177,6 +185,8 @@ cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str tex
         # The fault is one of HTTP: it has the form of the gateway's.
         terms.web = None
         told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
+        if terms.other_verbs is not None:
+            text, lines = told_verbs(call, terms.other_verbs)
     elif status == UNIMPLEMENTED and call.route is None:
         told = 404
     elif status == RESOURCE_EXHAUSTED and is_faulty:

@@ -149,10 +149,12 @@ class Routes:
         self._renew()
         return self._is_empty
 
-    def __call__(self, verb: str, path: bytes) -> tuple[MethodRoute, Routed | None, str] | None:
+    def __call__(
+        self, verb: str, path: bytes
+    ) -> tuple[MethodRoute, Routed | None, tuple[tuple[str, MethodRoute], ...]] | None:
         """Return the method of a path and its request, None where nothing is.
 
-        A path with other verbs has the first of their methods and no request; the text names these verbs.
+        A path with other verbs has no request, the method of theirs that most may call, and all verbs with methods.
         """
         if self.is_empty:
             return None
@@ -161,13 +163,12 @@ class Routes:
         if not found:
             return None
         handled = _first(routes[one] for one in _verbs_for(verb) for routes in found if one in routes)
-        chosen = handled or _first(fitting for routes in found for fitting in routes.values())
-        if chosen is None:
-            return None
-        verbs = {one for routes in found for one in routes}
-        allowed = ", ".join(sorted(verbs | ({"HEAD"} if "GET" in verbs else set())))
-        routed = None if handled is None else Routed(handled, _values(handled.route, segments))
-        return chosen.method, routed, allowed
+        if handled is not None:
+            return handled.method, Routed(handled, _values(handled.route, segments)), ()
+        others = tuple(
+            (one.route.verb, one.method) for routes in found for fitting in routes.values() for one in fitting
+        )
+        return min((method for _, method in others), key=_rank), None, others
 
     def _renew(self) -> None:
         if self._known == self._table.changes:
@@ -241,9 +242,15 @@ def _first(fitting: Iterable[Sequence[_Handled]]) -> _Handled | None:
     return next((one for one in handled if not one.method.is_withdrawn), handled[0] if handled else None)
 
 
+def _rank(method: MethodRoute) -> tuple[bool, bool, bool]:
+    """Return a key that is least for a method that is served, and that most callers may call."""
+    return method.is_withdrawn, not method.definition.public, bool(method.definition.options.roles)
+
+
 def _is_dots(segment: bytes) -> bool:
-    """Whether a segment means another place to programs that resolve paths, also where its dots are encoded."""
-    return segment.lower().replace(b"%2e", b".") in _DOTS
+    """Whether a segment means another place to programs that resolve paths, also where its characters are encoded."""
+    decoded = unquote_to_bytes(segment)
+    return decoded.startswith(b"/") or not _DOTS.isdisjoint(decoded.split(b"/"))
 
 
 def _values(route: HttpRoute, segments: Sequence[bytes]) -> dict[str, bytes]:
@@ -289,11 +296,14 @@ def _spliced(members: dict[str, bytes], body: bytes, codec: str, plain: Any = ()
             raise _refusal("the arguments are no map by the names of the parameters")
         rest = inner[1:].lstrip()
         return b"{" + own + (b"," if own and rest != b"}" else b"") + rest
-    parts = [
-        msgspec.msgpack.encode(name)
-        + (value if name in plain else msgspec.msgpack.encode(msgspec.json.decode(value)))
-        for name, value in members.items()
-    ]
+    try:
+        parts = [
+            msgspec.msgpack.encode(name)
+            + (value if name in plain else msgspec.msgpack.encode(msgspec.json.decode(value)))
+            for name, value in members.items()
+        ]
+    except OverflowError:
+        raise _refusal("msgpack has no integer so large: send application/json") from None
     count, rest = _map_of(_checked(body, codec)) if body else (0, b"")
     return b"\xdf" + (count + len(parts)).to_bytes(4, "big") + b"".join(parts) + rest
 
