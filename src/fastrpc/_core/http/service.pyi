@@ -65,7 +65,7 @@ class HttpService:
         sign_seconds: float = 15.0,
     ) -> None: ...
     #: Finds the method of a path, and its request (`fastrpc.server.http.routes`); None: there are no routes.
-    routes: Callable[[str, bytes], tuple[MethodRoute, Any, str] | None] | None
+    routes: Callable[[str, bytes], tuple[MethodRoute, Any, tuple[tuple[str, MethodRoute], ...]] | None] | None
     #: Finds the client of a request by a trusted proxy (`fastrpc.server.http.forwarded`); None: none are trusted.
     proxies: Any
     #: Finds the application at a path (`fastrpc.hosting.mounts`); None: none is mounted.

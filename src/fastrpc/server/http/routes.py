@@ -154,7 +154,7 @@ class Routes:
     ) -> tuple[MethodRoute, Routed | None, tuple[tuple[str, MethodRoute], ...]] | None:
         """Return the method of a path and its request, None where nothing is.
 
-        A path with other verbs has no request, the method of theirs that most may call, and all verbs with methods.
+        A path with other verbs has no request, the method that most may call, and all verbs with their methods.
         """
         if self.is_empty:
             return None

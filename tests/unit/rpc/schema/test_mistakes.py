@@ -86,7 +86,7 @@ def test_the_same_mistakes_are_found_in_msgpack(
     assert found(name, body, "msgpack") == mistakes
 
 
-class Row(msgspec.Struct, array_like=True):
+class Entry(msgspec.Struct, array_like=True):
     number: int
     name: str
 
@@ -94,7 +94,7 @@ class Row(msgspec.Struct, array_like=True):
 @fastrpc.service("rows")
 class Rows:
     @fastrpc.method
-    async def add(self, row: Row) -> None: ...
+    async def add(self, row: Entry) -> None: ...
 
 
 @pytest.mark.parametrize(
