@@ -128,7 +128,7 @@ class TestServerOfGrpcio:
             ended = command(
                 tmp_path,
                 *("bench", theirs, f"shop.v1.Orders.{method}", *arguments),
-                *("--seconds", "0.2", "--callers", "2", "--json"),
+                *("--seconds", "1", "--callers", "2", "--json"),
                 given=given,
             )
             report = json.loads(ended.output)
