@@ -10,11 +10,13 @@ from setuptools import find_packages, setup
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ci.compiling.command import build_command
+from ci.compiling.leftovers import CopyModules
 from ci.compiling.profiles import HARNESS, extensions_of
 
-PROFILE = os.environ.get("FASTRPC_BUILD", "release")
+NAMED = os.environ.get("FASTRPC_BUILD") or None
+PROFILE = NAMED or "release"
 # What tests and benchmarks need compiled is for builds that name their profile, as those of ci do: no wheel has it.
-WITH_HARNESS = os.environ.get("FASTRPC_BUILD", "none") != "none"
+WITH_HARNESS = NAMED not in (None, "none")
 
 setup(
     package_dir={"": "src"},
@@ -22,7 +24,7 @@ setup(
         "src", include=["fastrpc", "fastrpc.*", *([HARNESS.name] if WITH_HARNESS else [])]
     ),
     ext_modules=extensions_of(PROFILE, with_harness=WITH_HARNESS),
-    cmdclass={"build_ext": build_command(PROFILE)},
+    cmdclass={"build_ext": build_command(PROFILE), "build_py": CopyModules},
     # A tree for each profile, so that one never mixes with another.
     options={"build": {"build_base": f"build/{PROFILE}"}},
 )

@@ -38,8 +38,9 @@ class ModuleCache:
     def __init__(self, folder: Path | None, limit_bytes: int = LIMIT_BYTES) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
-        #: Why the folder is not used; empty if it is.
-        self.refusal = self._prepare()
+        #: Why the folder is not used, or not used any more; empty if it is.
+        self.refusal = ""
+        self._prepare()
 
     def take(self, key: str, target: Path) -> bool:
         """Put the module of a key at a path, by rename; return whether there is one."""
@@ -48,7 +49,7 @@ class ModuleCache:
         kept = self._folder / key
         try:
             content = kept.read_bytes()
-        except FileNotFoundError:
+        except OSError:
             return False
         digest, module = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if hashlib.sha256(module).digest() != digest:
@@ -65,7 +66,11 @@ class ModuleCache:
         if self._folder is None:
             return
         content = module.read_bytes()
-        _write_whole(self._folder / key, hashlib.sha256(content).digest() + content, 0o600)
+        try:
+            _write_whole(self._folder / key, hashlib.sha256(content).digest() + content, 0o600)
+        except OSError as error:
+            # The module is built, whatever becomes of its copy.
+            self._give_up(f"{self._folder}: {error.strerror}")
 
     def prune(self) -> None:
         """Remove the modules that were used longest ago, until the others fit."""
@@ -83,19 +88,24 @@ class ModuleCache:
             path.unlink(missing_ok=True)
             held -= size
 
-    def _prepare(self) -> str:
-        """Make the folder; give it up where it cannot be made or is not safe, and return why."""
+    def _prepare(self) -> None:
+        """Make the folder; give it up where it cannot be made or is not safe."""
         folder = self._folder
         if folder is None:
-            return ""
+            return
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for each in reversed((folder, *folder.parents)):
+                # A folder made above it is the owner's alone as well, whatever the umask.
+                if not each.exists():
+                    each.mkdir(mode=0o700, exist_ok=True)
             refusal = _unsafe(folder)
         except OSError as error:
             refusal = f"{folder}: {error.strerror}"
         if refusal:
-            self._folder = None
-        return refusal
+            self._give_up(refusal)
+
+    def _give_up(self, refusal: str) -> None:
+        self._folder, self.refusal = None, refusal
 
 
 def _unsafe(folder: Path) -> str:

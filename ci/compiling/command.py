@@ -43,8 +43,7 @@ class BuildCore(build_ext):
         record = Record(folder / "built.json")
         self._translator = Translator(directives, folder / "cython", str(SOURCES))
         self._cache = ModuleCache(cache_folder() if PROFILES[self.profile].is_shared else None)
-        if self._cache.refusal:
-            print(f"the cache of compiled modules is not used: {self._cache.refusal}", file=sys.stderr)
+        refused = self._tell_refusal("")
         keys = {each.name: self._keys(each, tools) for each in self.extensions}
         stale = [
             each for each in self.extensions if not record.is_fresh(self._target(each), keys[each.name][0])
@@ -69,7 +68,15 @@ class BuildCore(build_ext):
         finally:
             record.save()
         self._cache.prune()
+        self._tell_refusal(refused)
         tell_warnings(log)
+
+    def _tell_refusal(self, told: str) -> str:
+        """Print why the cache is not used, unless that was told before; return it."""
+        refusal = self._cache.refusal
+        if refusal != told:
+            print(f"the cache of compiled modules is not used: {refusal}", file=sys.stderr)
+        return refusal
 
     def _headers_for(self, extensions: list[Extension], folder: Path) -> PrecompiledHeaders:
         """Begin to make headers for modules, where the compiler can."""

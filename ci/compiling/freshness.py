@@ -129,4 +129,9 @@ def _program_at(command: Sequence[str]) -> int:
 
 
 def _output(command: Sequence[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(
+            f"{command[0]} does not tell its version: {error}; set CC to a compiler, alone or behind ccache"
+        ) from None

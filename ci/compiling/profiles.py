@@ -155,6 +155,8 @@ PROFILES = {
 
 def extensions_of(name: str, *, with_harness: bool) -> list[Extension]:
     """Return the compiled modules of a profile; Cython writes the source of `SHARED`."""
+    if name not in PROFILES:
+        raise SystemExit(f"FASTRPC_BUILD is {name!r}, it must be one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
     if name == "none":
         return []

@@ -59,7 +59,10 @@ def check_interpreter(
 
 def compiler_command(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return the C compiler that setuptools will start; it may be several words, such as `ccache gcc`."""
-    return shlex.split(environment.get("CC") or str(sysconfig.get_config_var("CC") or "cc"))
+    command = shlex.split(environment.get("CC") or str(sysconfig.get_config_var("CC") or "cc"))
+    if not command:
+        raise SystemExit("CC is blank; unset it, or name a C compiler")
+    return command
 
 
 def check_compiler(command: Sequence[str], include: str | None = None) -> None:
@@ -74,7 +77,21 @@ def check_compiler(command: Sequence[str], include: str | None = None) -> None:
         raise SystemExit(
             f"fastrpc is compiled, and there is no C compiler {command[0]!r}; install one: {compiler}"
         )
-    includes = {include, sysconfig.get_path("platinclude")}
+    try:
+        failed, said = _probed(command, {include, sysconfig.get_path("platinclude")})
+    except OSError:
+        check_disk(Path("build"), 1)
+        raise
+    if failed:
+        # The compiler has no words for a folder of temporary files that is full.
+        check_disk(Path("build"), 1)
+        raise SystemExit(
+            f"{shlex.join(command)} compiles no module of Python: {said}; install it anew: {compiler}"
+        )
+
+
+def _probed(command: Sequence[str], includes: set[str]) -> tuple[bool, str]:
+    """Compile and link a small module; return whether that failed, and the error."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
         source.write_text(PROBE)
@@ -93,11 +110,8 @@ def check_compiler(command: Sequence[str], include: str | None = None) -> None:
             text=True,
             check=False,
         )
-    if tried.returncode:
-        said = next((line for line in tried.stderr.splitlines() if "error" in line), tried.stderr.strip())
-        raise SystemExit(
-            f"{shlex.join(command)} compiles no module of Python: {said}; install it anew: {compiler}"
-        )
+    said = next((line for line in tried.stderr.splitlines() if "error" in line), tried.stderr.strip())
+    return bool(tried.returncode), said
 
 
 def check_disk(build: Path, modules: int, free_of: Callable[[Path], int] | None = None) -> None:
@@ -106,13 +120,23 @@ def check_disk(build: Path, modules: int, free_of: Callable[[Path], int] | None 
     folder = next(path for path in (build.absolute(), *build.absolute().parents) if path.exists())
     for place, needed in (
         (folder, modules * BYTES_PER_MODULE),
-        (Path(tempfile.gettempdir()), TEMPORARY_BYTES),
+        (_temporary_folder(), TEMPORARY_BYTES),
     ):
         if modules and (free := free_of(place)) < needed:
             raise SystemExit(
-                f"compiling {modules} modules takes {needed / 1e6:,.0f} MB in {place}, where {free / 1e6:,.0f} MB are "
-                f"free; make room, or set TMPDIR to a larger disk where it is the folder of temporary files"
+                f"compiling {_counted(modules)} takes {needed / 1e6:,.0f} MB in {place}, where {free / 1e6:,.0f} MB "
+                f"are free; make room, or set TMPDIR to a larger disk where it is the folder of temporary files"
             )
+
+
+def _counted(modules: int) -> str:
+    return "1 module" if modules == 1 else f"{modules} modules"
+
+
+def _temporary_folder() -> Path:
+    """Return the folder that compilers use; Python passes over one in which it cannot write."""
+    given = os.environ.get("TMPDIR", "")
+    return Path(given) if given and Path(given).is_dir() else Path(tempfile.gettempdir())
 
 
 def _undefined() -> list[str]:

@@ -3,6 +3,7 @@
 import importlib
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, Final
 
 from fastrpc.errors import ConfigError
@@ -10,6 +11,9 @@ from fastrpc.rpc.description import nearest_name
 
 __all__ = ["check_import_string", "import_from_string"]
 
+
+#: Where files of the package lie.
+_PACKAGE: Final = f"{Path(__file__).parents[1]}/"
 
 SERVICES: Final = "a service class, an instance or a list of them"
 
@@ -81,7 +85,7 @@ def _broken(text: str, module_name: str, error: Exception) -> ConfigError:
 
 
 def _place(error: Exception) -> str:
-    """Return file and line of the innermost frame below the import."""
+    """Return file and line of the innermost frame below the import; of the program, where one is."""
     if isinstance(error, SyntaxError):
         return ""  # The error's text names file and line.
     frames = [
@@ -89,6 +93,8 @@ def _place(error: Exception) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<") and frame.filename not in {__file__, importlib.__file__}
     ]
+    # A decorator of ours raises for a line of the program.
+    frames = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)] or frames
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 

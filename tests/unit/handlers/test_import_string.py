@@ -43,6 +43,19 @@ def test_missing_module_is_named(folder: Path) -> None:
         import_from_string("no_such_app:services")
 
 
+def test_a_mistake_that_a_decorator_finds_is_placed_in_the_program(folder: Path) -> None:
+    lines = [
+        "import fastrpc",
+        '@fastrpc.service("wrong")',
+        "class Wrong:",
+        "    @fastrpc.method",
+        "    def f(self, *a): pass",
+    ]
+    (folder / "wrong_app.py").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"\(\S*wrong_app\.py:\d\)"):
+        import_from_string("wrong_app:Wrong")
+
+
 def test_missing_attribute_gets_the_nearest(folder: Path) -> None:
     (folder / "near_app.py").write_text("services = []")
     with pytest.raises(ConfigError) as caught:

@@ -29,6 +29,8 @@ _TEXT = '"'
 _PYTHON = {"True": True, "False": False, "None": None}
 
 _TEXTS = {
+    # As a number of JSON it would lose digits.
+    "Decimal",
     *("Path", "PurePath", "PurePosixPath", "PureWindowsPath", "PosixPath"),
     *(f"IPv{version}{kind}" for version in "46" for kind in ("Address", "Interface", "Network")),
 }

@@ -35,6 +35,16 @@ def test_the_folder_is_its_owners_alone(folder: Path, tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["a" * 64]
 
 
+def test_folders_made_above_it_are_its_owners_alone_too(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        kept = ModuleCache(tmp_path / "home" / ".cache" / "fastrpc")
+    finally:
+        os.umask(before)
+    assert kept.refusal == ""
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("home", "home/.cache")] == [0o700] * 2
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
 def test_a_folder_that_others_can_write_is_not_used(folder: Path, tmp_path: Path, mode: int) -> None:
     ModuleCache(folder).keep("a" * 64, module(tmp_path / "one.so"))

@@ -73,6 +73,13 @@ def small_disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
+def fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "filling").open("wb", buffering=0) as filling:
+        while filling.write(bytes(4096)):
+            pass
+    assert shutil.disk_usage(disk).free == 0
+
+
 @contextlib.contextmanager
 def on_a_small_disk(folder: Path) -> Iterator[tuple[Tree, str]]:
     with small_disk(folder / "disk") as disk:
@@ -85,10 +92,7 @@ def on_a_full_disk(folder: Path) -> Iterator[tuple[Tree, str]]:
     """Yield a tree on a disk that takes not one byte more."""
     with small_disk(folder / "disk") as disk:
         tree = Tree(disk / "tree", folder / "cache")
-        with contextlib.suppress(OSError), (disk / "filling").open("wb", buffering=0) as filling:
-            while filling.write(bytes(4096)):
-                pass
-        assert shutil.disk_usage(disk).free == 0
+        fill(disk)
         yield tree, rf"compiling 3 modules takes 4 MB in {disk}/tree, where 0 MB are free; make room, .*"
 
 
@@ -103,9 +107,24 @@ def with_a_full_temporary_folder(folder: Path) -> Iterator[tuple[Tree, str]]:
         )
 
 
+@contextlib.contextmanager
+def with_a_temporary_folder_without_a_byte(folder: Path) -> Iterator[tuple[Tree, str]]:
+    tree = Tree(folder / "tree", folder / "cache")
+    with small_disk(folder / "disk") as disk:
+        tree.environment["TMPDIR"] = str(disk)
+        fill(disk)
+        yield (
+            tree,
+            rf"compiling 1 module takes 32 MB in {disk}, where 0 MB are free; make room, or set TMPDIR.*",
+        )
+
+
 HINDRANCES = pytest.mark.parametrize(
     "hindrance",
-    [without_compiler, without_headers, on_a_small_disk, on_a_full_disk, with_a_full_temporary_folder],
+    [
+        *(without_compiler, without_headers, on_a_small_disk, on_a_full_disk, with_a_full_temporary_folder),
+        with_a_temporary_folder_without_a_byte,
+    ],
 )
 
 
@@ -135,3 +154,43 @@ def test_the_message_comes_within_five_seconds(hindrance: Hindrance, tmp_path: P
         began = time.monotonic()
         assert refused(tree).returncode == 1
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {"CC": "env LC_ALL=C gcc"},
+            r"env does not tell its version: .*; set CC to .*",
+        ),
+        ({"CC": " "}, r"CC is blank; unset it, or name a C compiler"),
+        ({"FASTRPC_BUILD": "fast"}, r"FASTRPC_BUILD is 'fast', it must be one of release, .*"),
+    ],
+    ids=["a CC of several words", "a blank CC", "FASTRPC_BUILD"],
+)
+def test_a_variable_that_is_wrong_is_named(environment: dict[str, str], message: str, tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "tree", tmp_path / "cache")
+    tree.environment |= environment
+    ended = refused(tree)
+    assert ended.returncode == 1
+    assert re.fullmatch(message, ended.stderr.rstrip("\n")), ended.stderr
+
+
+def test_an_empty_profile_is_the_release(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "tree", tmp_path / "cache")
+    tree.build(FASTRPC_BUILD="")
+    assert tree.run("one.answer()") == "42"
+
+
+def test_a_cache_without_room_stops_no_build(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "tree", tmp_path / "cache")
+    with small_disk(tmp_path / "disk") as disk:
+        (disk / "fastrpc").mkdir(mode=0o700)
+        disk.chmod(0o700)
+        fill(disk)
+        tree.environment["XDG_CACHE_HOME"] = str(disk)
+        built = refused(tree)
+    assert built.returncode == 0, built.stderr
+    told = f"the cache of compiled modules is not used: {disk}/fastrpc: No space left on device"
+    assert built.stderr.splitlines() == [told]
+    assert tree.run("one.answer()") == "42"

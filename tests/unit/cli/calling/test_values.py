@@ -62,6 +62,9 @@ def test_raw_codec_takes_the_bytes_of_the_text() -> None:
 TYPED = [
     ("str", "123", "123"),
     ("str", "null", "null"),
+    ("Decimal", "0.10", "0.10"),
+    ("Decimal | None", "79228162514264337593543950335", "79228162514264337593543950335"),
+    ("Decimal | None", "null", None),
     ("str", '"6"', '"6"'),
     ("str", "[1]", "[1]"),
     ("str", "-5", "-5"),
