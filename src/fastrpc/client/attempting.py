@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.batch_call import sent_failure
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.client.placing import Placing
 from fastrpc.client.plan import Patience
@@ -136,7 +137,7 @@ class BaseAttempting(Placing):
                 pick.ended(error)
             raise
         if pick is not None:
-            pick.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
+            pick.ended(sent_failure(values))
         return values
 
     def pick(self) -> Endpoint:

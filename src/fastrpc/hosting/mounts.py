@@ -219,7 +219,8 @@ def _arguments_of(application: Callable[..., Any]) -> int:
         return 3
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [one.default is one.empty for one in parameters if one.kind in positional]
-    return len(needed) if any(needed) or len(needed) >= 3 else 0
+    is_made = len(needed) >= 3 and not isinstance(application, type)
+    return len(needed) if any(needed) or is_made else 0
 
 
 @service("mounts")

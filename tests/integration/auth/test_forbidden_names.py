@@ -1,6 +1,6 @@
 """No name of a method tells a caller without access that it exists: alias, gRPC's name, route, tool, socket."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -29,6 +29,19 @@ class Orders:
     @fastrpc.method(tool=True, http="POST /orders/close_all")
     async def close_all(self) -> str:
         return "closed"
+
+
+@fastrpc.service("feed")
+class Feed:
+    """Methods that pass the gate before their requests are whole."""
+
+    @fastrpc.method
+    async def lines_all(self, lines: AsyncIterator[int]) -> int:
+        return 0
+
+    @fastrpc.method
+    async def files_all(self, file: fastrpc.Upload) -> int:
+        return 0
 
 
 async def http(
@@ -156,3 +169,44 @@ async def test_a_path_names_the_verbs_that_its_caller_may_use(path: str) -> None
                 answer = await client.ask("PUT", path, {}, **fields)
             assert (answer.status, answer["allow"]) == (405, verbs)
             assert answer.value["detail"] == f"this path is called by {verbs}"
+
+
+STREAMS = {
+    "lines": ("application/x-ndjson", b"{}\n1\n"),
+    "wrong lines": ("application/x-ndjson", b"wrong\n"),
+    "Connect": ("application/connect+json", b"\0\0\0\0\2{}"),
+    "gRPC-Web": ("application/grpc-web+proto", b"\0\0\0\0\0"),
+    "gRPC-Web without a message": ("application/grpc-web+proto", b""),
+}
+
+
+@pytest.mark.parametrize("token", [TOKEN, None], ids=["known", "nobody"])
+@pytest.mark.parametrize("kind", ["lines", "files"])
+@pytest.mark.parametrize("form", STREAMS)
+async def test_a_stream_of_no_method_is_refused_as_early_as_one_of_a_forbidden_method(
+    form: str, kind: str, token: str | None
+) -> None:
+    content_type, body = STREAMS[form]
+    tokens = StaticTokens({TOKEN: Identity("ada")})
+    policy = Policy([{"who": ["ada"], "allow": ["other.*"]}])
+    http = HTTP(connect=True, grpc_web=True)
+    config = ServerConfig(protocols=("http",), http=http)
+    answers = []
+    async with Server(Feed, authenticate=tokens, authorize=policy, config=config) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        for name in (f"{kind}_all", f"{kind}_any"):
+            lines = [
+                f"POST /feed/{name} HTTP/1.1",
+                "Host: x",
+                f"Content-Type: {content_type}",
+                "Content-Length: 100",
+            ]
+            lines += [] if token is None else [f"Authorization: Bearer {token}"]
+            async with await HttpClient.to(address) as client:
+                client.send("\r\n".join([*lines, "", ""]).encode() + body)
+                # Before the rest of the body, and closing behind it.
+                found = await client.response()
+                assert await client.is_closed()
+            shown = repr([one for one in found.fields if one[0] != "date"]).encode() + found.body
+            answers.append((found.status, shown.replace(b"_any", b"_all")))
+    assert answers[0] == answers[1]

@@ -1,6 +1,11 @@
+from collections.abc import Iterable
 from typing import Any, final
 
 from fastrpc._core.client.client_call import ClientCall
+from fastrpc.errors import FastRPCError
+
+def sent_failure(outcomes: Iterable[Any]) -> FastRPCError | None:
+    """Return the error of a batch as one attempt: the first of a call that was sent; None if there is none."""
 
 @final
 class BatchMember(ClientCall):

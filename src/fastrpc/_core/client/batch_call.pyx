@@ -20,7 +20,7 @@ from fastrpc._core.client.call_errors cimport mark_own
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
-from fastrpc.errors import DeadlineExceededError, FastRPCError
+from fastrpc.errors import DeadlineExceededError, EncodeError, FastRPCError
 
 cdef enum:
     # Members that a client keeps; no more of them, some 250 KiB.
@@ -69,6 +69,23 @@ cdef int take_back(list spare, list members) except -1:
         if Py_REFCNT(member) == 1 and member.make_new():
             spare.append(member)
     return 0
+
+
+def sent_failure(outcomes):
+    """Return the error of a batch as one attempt: the first of a call that was sent; None if there is none.
+
+    Of a batch of which no call was sent it is the first error of all.
+    """
+    unsent = None
+    is_sent = False
+    for outcome in outcomes:
+        if isinstance(outcome, EncodeError):
+            unsent = unsent or outcome
+        elif isinstance(outcome, FastRPCError):
+            return outcome
+        else:
+            is_sent = True
+    return None if is_sent else unsent
 
 
 cdef object payload_or_error(Marshal marshal, tuple given):
@@ -162,12 +179,9 @@ cdef class BatchCall:
         return values
 
     cdef object first_failure(self):
-        """Return the first error of a call, or None: the whole batch is one attempt, with this outcome."""
+        """Return the error of the whole batch, which is one attempt, or None."""
         cdef BatchMember member
-        for member in self.members:
-            if member.failure is not None:
-                return member.failure
-        return None
+        return sent_failure([member.failure for member in self.members])
 
     cdef tuple item(self, Py_ssize_t index):
         """Return the arguments of one call."""

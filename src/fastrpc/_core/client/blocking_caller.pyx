@@ -22,6 +22,7 @@ from fastrpc._core.client.caller_view cimport sends_stream
 from fastrpc._core.client.client_call cimport ClientCall
 
 from fastrpc.config_errors import shown_at_program
+from fastrpc._core.client.batch_call import sent_failure
 from fastrpc.errors import ConfigError, DeadlineExceededError, FastRPCError
 
 
@@ -66,12 +67,13 @@ cdef class BlockingBatch(BatchCall):
         cdef object failure = None
         try:
             values = self.outcomes(head)
-            failure = next((value for value in values if isinstance(value, FastRPCError)), None)
+            failure = sent_failure(values)
         except BaseException as error:
             failure = error
             raise
         finally:
             head.conclude(failure)
+        failure = next((value for value in values if isinstance(value, FastRPCError)), None)
         if failure is None:
             return values
         if head.byte_stream.is_left_behind:

@@ -14,6 +14,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.messages cimport BODY_LINES, body_kind
 from fastrpc._core.http.request_fields cimport SMALL_BODY, is_long
 from fastrpc._core.http.responses cimport http_status_of
 from fastrpc._core.server.engine_served_connection cimport SenderCheck
@@ -82,7 +83,11 @@ cdef class RequestSender:
         self, HttpConnection engine, HttpServedConnection connection, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2:
         cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
-        cdef bint asks_early = (<Gate>connection.gate).asks_access() and (is_large or terms.is_socket and is_method)
+        # By what the request says alone: a stream passes the gate at its begin, and one of no method is told as early.
+        cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
+        cdef bint asks_early
+        is_stream = is_stream or terms.web is not None and <bint>terms.web.is_enveloped
+        asks_early = (<Gate>connection.gate).asks_access() and (is_large or is_stream and is_method)
         if terms.fault_status or terms.path is None and call.route is None:
             # The answer to a handshake of no method is the one of a forbidden method, which closes, too.
             if is_large or asks_early:

@@ -173,7 +173,6 @@ cdef class ServerCall(Call):
             or self.waiting_payload is not None
             or self.has_own_credential
             or self.client is not None
-            or self.sent_name is not None
             or self.outcome_error is not None
             or self.task is not None
         ):
@@ -188,6 +187,7 @@ cdef class ServerCall(Call):
         self.is_logged = False
         self.keeps_identity = False
         self.own_identity = None
+        self.sent_name = None
         self.forget_received()
         if self.outcome_status is not None:
             # It went through interceptors.

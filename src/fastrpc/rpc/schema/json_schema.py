@@ -393,13 +393,19 @@ def _unlike(inner: dict[str, JsonSchema], other: dict[str, JsonSchema]) -> set[s
         found |= more
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """Return a part of a document with other references: no other text of it is equal to one."""
+def _renamed(value: Any, names: Mapping[str, str], *, is_reference: bool = False) -> Any:
+    """Return a part of a document with other references; a default or an example may be equal to one."""
     if isinstance(value, str):
-        return names.get(value, value)
+        return names.get(value, value) if is_reference else value
     if isinstance(value, list):
         return [_renamed(one, names) for one in value]
-    return {key: _renamed(one, names) for key, one in value.items()} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    found = {key: _renamed(one, names, is_reference=key == "$ref") for key, one in value.items()}
+    chosen = found.get("discriminator")
+    if isinstance(chosen, dict) and isinstance(chosen.get("mapping"), dict):
+        chosen["mapping"] = {key: names.get(target, target) for key, target in chosen["mapping"].items()}
+    return found
 
 
 def _choice(values: Sequence[Any]) -> JsonSchema:

@@ -165,10 +165,11 @@ class Routes:
         handled = _first(routes[one] for one in _verbs_for(verb) for routes in found if one in routes)
         if handled is not None:
             return handled.method, Routed(handled, _values(handled.route, segments)), ()
-        others = tuple(
+        others = [
             (one.route.verb, one.method) for routes in found for fitting in routes.values() for one in fitting
-        )
-        return min((method for _, method in others), key=_rank), None, others
+        ]
+        served = [other for other in others if not other[1].is_withdrawn] or others
+        return min((method for _, method in served), key=_rank), None, tuple(served)
 
     def _renew(self) -> None:
         if self._known == self._table.changes:
@@ -242,9 +243,9 @@ def _first(fitting: Iterable[Sequence[_Handled]]) -> _Handled | None:
     return next((one for one in handled if not one.method.is_withdrawn), handled[0] if handled else None)
 
 
-def _rank(method: MethodRoute) -> tuple[bool, bool, bool]:
-    """Return a key that is least for a method that is served, and that most callers may call."""
-    return method.is_withdrawn, not method.definition.public, bool(method.definition.options.roles)
+def _rank(method: MethodRoute) -> tuple[bool, bool]:
+    """Return a key that is least for a method that most callers may call."""
+    return not method.definition.public, bool(method.definition.roles)
 
 
 def _is_dots(segment: bytes) -> bool:
