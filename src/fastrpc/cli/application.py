@@ -129,8 +129,18 @@ def run_command_line() -> int:
         if hint is None and not isinstance(error, OSError):
             hint = "this is a defect of fastrpc; please report it"
         print_error(cause, hint)
+        _give_up_full_output()
         return ExitCode.FAILED
     return ExitCode.DONE
+
+
+def _give_up_full_output() -> None:
+    """Leave nothing for the flush at exit of an output that takes nothing: it would change the exit code."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        sys.stdout = None
 
 
 def _print_version(value: bool) -> None:
