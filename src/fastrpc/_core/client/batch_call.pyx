@@ -72,7 +72,7 @@ cdef int take_back(list spare, list members) except -1:
 
 
 def sent_failure(outcomes):
-    """Return the error of a batch as one attempt: the first of a call that was sent; None if there is none.
+    """Return the error of a batch as one attempt: the first of a call that was sent; None without one.
 
     Of a batch of which no call was sent it is the first error of all.
     """
