@@ -85,9 +85,7 @@ cdef class RequestSender:
         cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
         # By what the request says alone: a stream passes the gate at its begin, and one of no method is told as early.
         cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
-        cdef bint asks_early
-        is_stream = is_stream or terms.web is not None and <bint>terms.web.is_enveloped
-        asks_early = (<Gate>connection.gate).asks_access() and (is_large or is_stream and is_method)
+        cdef bint asks_early = (<Gate>connection.gate).asks_access() and (is_large or is_stream and is_method)
         if terms.fault_status or terms.path is None and call.route is None:
             # The answer to a handshake of no method is the one of a forbidden method, which closes, too.
             if is_large or asks_early:
