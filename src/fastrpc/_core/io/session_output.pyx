@@ -161,6 +161,10 @@ cdef class SessionOutput(ByteStream):
         self.transport_holds = True
         if type(output) is bytes:
             self._write(output)
+        elif self.transport.is_closing():
+            # `writelines` of asyncio before 3.13.6 asks the selector about a connection that it has lost already, and the
+            # next connection that has its descriptor fails. `write` asks nothing.
+            self._write(b"".join(output))
         else:
             self.transport.writelines(output)
             if not WRITELINES_PAUSE:

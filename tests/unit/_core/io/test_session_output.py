@@ -1,6 +1,7 @@
 """The writing half of a session: output leaves at once while it is taken, and counts for as long as it takes memory."""
 
 import asyncio
+import socket
 from typing import Any
 
 from fastrpc._core.io.session import Session
@@ -91,3 +92,30 @@ async def test_a_long_output_holds_no_call_up_once_little_of_it_is_left() -> Non
         await eventually(lambda: engine.answers == 1)
         assert bytes_held() >= 8 << 20
         session.connection_lost(None)
+
+
+async def test_pieces_for_a_lost_connection_harm_no_later_one() -> None:
+    """asyncio of CPython 3.12.0 to 3.13.5 watched the descriptor again; the next one that had it read nothing."""
+    loop = asyncio.get_running_loop()
+    near, far = socket.socketpair()
+    descriptor = near.fileno()
+    async with gate_for(Shop) as gate:
+        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        transport, session = await loop.create_connection(lambda: Session(engine, loop=loop), sock=near)
+        far.close()
+        # The first output meets the loss, the second one comes before the loop has told it.
+        for _ in range(2):
+            engine.send(b"small")
+            engine.send(bytes(100_000))
+            session.resume_writing()
+        assert transport.is_closing()
+        await eventually(lambda: near.fileno() == -1)
+    near, far = socket.socketpair()
+    assert descriptor in {near.fileno(), far.fileno()}
+    ends = [await asyncio.open_connection(sock=end) for end in (near, far)]
+    for _, writer in ends:
+        writer.write(b"for the next one")
+        writer.write_eof()
+    assert [await reader.read() for reader, _ in ends] == [b"for the next one"] * 2
+    for _, writer in ends:
+        writer.close()
