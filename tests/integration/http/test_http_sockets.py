@@ -21,6 +21,7 @@ from tests.support.socket_client import SocketClient, bearer, opened_socket
 from tests.support.socket_frames import TEXT, client_frame
 from tests.support.waiting import eventually
 
+ENVELOPE = 'an envelope is {"arguments":{…},"timeout_ms":…,"metadata":{…}}, {"value":…} or {"end":true}'
 TOKENS = {"ada-token": Identity("ada"), "bob-token": Identity("bob")}
 
 
@@ -172,6 +173,40 @@ async def test_a_slow_handler_holds_its_peer() -> None:
         feed.go.set()
         socket.send({"end": True})
         assert await socket.rest() == ([{"value": 10_000_000}, {"end": {"metadata": {}}}], 1000)
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+@pytest.mark.parametrize(
+    ("envelope", "text"),
+    [
+        ({"metadata": {"a": 1}}, "metadata is an object of texts"),
+        ({"metadata": [{}] * 70_000}, "the metadata is over the limit of 8192 bytes (Limits.metadata_bytes)"),
+        (
+            {"metadata": {"a": "x" * 9_000}},
+            "the metadata is over the limit of 8192 bytes (Limits.metadata_bytes)",
+        ),
+        ({"timeout_ms": True}, "timeout_ms must be a number from 0: Expected `int | float`, got `bool`"),
+        (
+            {"timeout_ms": {"a": 1}},
+            "timeout_ms must be a number from 0: Expected `int | float`, got `object`",
+        ),
+        ({"timeout_ms": -1}, "timeout_ms is -1, it must be a number from 0"),
+        ({"a": 1, "b": 2}, ENVELOPE),
+        ({"value": 1, "arguments": {}}, ENVELOPE),
+        ([], "an envelope is one object, this message is not"),
+    ],
+)
+async def test_an_envelope_of_another_form_is_refused_before_it_is_decoded(
+    codec: str, envelope: Any, text: str
+) -> None:
+    """It is as long as a message may be, and comes before the guards."""
+    protocols: Any = [f"fastrpc.{codec}"]
+    module = msgspec.json if codec == "json" else msgspec.msgpack
+    async with serving() as (_, url), connect(f"{url}/ws/shop.v1/echo", subprotocols=protocols) as socket:
+        message = module.encode(envelope)
+        await socket.send(message, text=codec == "json")
+        answer = module.decode(await socket.recv(decode=False))
+        assert answer["error"]["detail"] == f"shop.v1.echo: {text}"
 
 
 async def test_what_expires_ends_with_its_code() -> None:

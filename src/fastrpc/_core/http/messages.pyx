@@ -30,12 +30,26 @@ from fastrpc.status import Status
 
 cdef bytes LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 cdef dict KINDS = {"arguments": LINE_ARGUMENTS, "value": LINE_VALUE, "end": LINE_END}
-cdef object open_json = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-cdef object open_msgpack = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
+# Stands for a part that was not given.
+cdef object ABSENT = msgspec.Raw(b"")
 cdef object encode_json = msgspec.json.Encoder().encode
 cdef object encode_msgpack = msgspec.msgpack.Encoder().encode
 
 cdef frozenset OPENING_NAMES = frozenset({"arguments", "timeout_ms", "metadata"})
+
+
+cdef object opener(str title, names):
+    """Return the type of an object of known parts, none of which is decoded. Its first unknown name ends the decoding."""
+    fields = [(name, msgspec.Raw, ABSENT) for name in names]
+    return msgspec.defstruct(title, fields, forbid_unknown_fields=True)
+
+
+cdef object Line = opener("Line", KINDS)
+cdef object Envelope = opener("Envelope", [*KINDS, "timeout_ms", "metadata"])
+cdef object open_line_json = msgspec.json.Decoder(Line).decode
+cdef object open_json = msgspec.json.Decoder(Envelope).decode
+cdef object open_msgpack = msgspec.msgpack.Decoder(Envelope).decode
+cdef str ENVELOPE_FORM = 'an envelope is {"arguments":{…},"timeout_ms":…,"metadata":{…}}, {"value":…} or {"end":true}'
 # True in the two codecs.
 cdef tuple TRUTHS = (b"true", b"\xc3")
 
@@ -137,17 +151,22 @@ cdef int open_line(bytes line, list content) except -1:
     if found is not None:
         raise CallError(Status.INVALID_ARGUMENT, f"a line of the body: {found!r:.100} comes twice in one map")
     try:
-        envelope = open_json(line)
+        parts = parts_of(open_line_json(line))
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        envelope = {}
-    name = next(iter(envelope), "")
-    if len(envelope) != 1 or name not in KINDS or (name == "end" and bytes(envelope[name]) != b"true"):
+        parts = {}
+    name = next(iter(parts), "")
+    if len(parts) != 1 or (name == "end" and parts[name] != b"true"):
         raise CallError(
             Status.INVALID_ARGUMENT,
             'a line of the body is neither {"value":…} nor {"arguments":{…}} nor {"end":true}',
         )
-    content.append(bytes(envelope[name]))
+    content.append(parts[name])
     return <int>KINDS[name]
+
+
+cdef dict parts_of(opened):
+    """Return the parts that were given; bytes of their own, as a Raw of msgspec keeps all that it is a part of."""
+    return {name: bytes(part) for name in opened.__struct_fields__ if (part := getattr(opened, name)) is not ABSENT}
 
 
 cdef bytes before_value(int codec):
@@ -184,12 +203,12 @@ cdef dict opened_envelope(int codec, bytes message):
     if found is not None:
         raise CallError(Status.INVALID_ARGUMENT, f"an envelope: {found!r:.100} comes twice in one map")
     try:
-        envelope = (open_msgpack if codec == CODEC_MSGPACK else open_json)(message)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise CallError(Status.INVALID_ARGUMENT, "an envelope is one object, this message is not") from None
-    parts = {name: bytes(part) for name, part in envelope.items()}
+        parts = parts_of((open_msgpack if codec == CODEC_MSGPACK else open_json)(message))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        is_object = "unknown field" in str(error)
+        text = ENVELOPE_FORM if is_object else "an envelope is one object, this message is not"
+        raise CallError(Status.INVALID_ARGUMENT, text) from None
     is_single = len(parts) == 1 and ("value" in parts or parts.get("end") in TRUTHS)
     if not is_single and not OPENING_NAMES.issuperset(parts):
-        text = 'an envelope is {"arguments":{…},"timeout_ms":…,"metadata":{…}}, {"value":…} or {"end":true}'
-        raise CallError(Status.INVALID_ARGUMENT, text)
+        raise CallError(Status.INVALID_ARGUMENT, ENVELOPE_FORM)
     return parts

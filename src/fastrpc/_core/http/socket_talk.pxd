@@ -17,6 +17,7 @@ cdef class SocketTalk(SocketEnd):
     cdef int _take_value(self, HttpConnection connection, bytes value) except -1
     cdef int _start(self, HttpConnection connection, dict parts) except -1
     cdef int _take_opening(self, HttpConnection connection, dict parts) except -1
+    cdef object _too_much_metadata(self)
     cdef int _pass_in(self, HttpConnection connection, bytes payload) except -1
     cdef int _refuse_misuse(self, HttpConnection connection, object error) except -1
     cdef int _send(self, HttpConnection connection, bytes content) except -1

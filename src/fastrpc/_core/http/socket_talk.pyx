@@ -56,7 +56,17 @@ from fastrpc.status import Status
 cdef enum:
     # Bytes copied of a message that is sent.
     SMALL_MESSAGE = 65_536
+    # The metadata of an envelope is not decoded if it has so many times the bytes that metadata may have: escapes of JSON
+    # have six bytes for one.
+    PART_FACTOR = 8
 
+# By codec, for parts that are decoded before the guards: with types, which a value of another one ends at once.
+cdef dict decode_number = {
+    CODEC_JSON: msgspec.json.Decoder(int | float).decode, CODEC_MSGPACK: msgspec.msgpack.Decoder(int | float).decode
+}
+cdef dict decode_texts = {
+    CODEC_JSON: msgspec.json.Decoder(dict[str, str]).decode, CODEC_MSGPACK: msgspec.msgpack.Decoder(dict[str, str]).decode
+}
 cdef str NO_STREAM = "the method takes no stream of messages"
 cdef double LONGEST_MS = 1e12
 cdef uint64_t SECOND = 1_000_000_000
@@ -139,9 +149,7 @@ cdef class SocketTalk(SocketEnd):
         # The call begins now: who connected before may have waited.
         call.started_ns = max(engine.date(), self.began_ns)
         if "timeout_ms" in parts:
-            timeout = decoded(self.codec, parts["timeout_ms"])
-            if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout < math.inf:
-                raise CallError(Status.INVALID_ARGUMENT, f"timeout_ms is {timeout!r:.100}, it must be a number from 0")
+            timeout = stated_milliseconds(self.codec, parts["timeout_ms"])
             if timeout == 0:
                 call.deadline_ns = call.started_ns
             elif timeout < LONGEST_MS:
@@ -149,17 +157,22 @@ cdef class SocketTalk(SocketEnd):
                 if call.stated_timeout_us in (0, TIMEOUT_NONE) or stated < call.stated_timeout_us:
                     call.stated_timeout_us = stated
         if "metadata" in parts:
-            entries = metadata_entries(decoded(self.codec, parts["metadata"]), call.metadata)
+            if len(parts["metadata"]) > PART_FACTOR * self.service.gate.metadata_bytes:
+                raise self._too_much_metadata()
+            entries = metadata_entries(stated_texts(self.codec, parts["metadata"]), call.metadata)
             metadata = (call.received_metadata or b"") + encode_metadata(entries)
             if check_metadata(
                 PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), self.service.gate.metadata_bytes
             ) != METADATA_OK:
-                text = f"the metadata is over the limit of {self.service.gate.metadata_bytes} bytes (Limits.metadata_bytes)"
-                raise CallError(Status.INVALID_ARGUMENT, text)
+                raise self._too_much_metadata()
             call.received_metadata = metadata or None
             # It was decoded for the handshake.
             call._metadata = None
         return 0
+
+    cdef object _too_much_metadata(self):
+        text = f"the metadata is over the limit of {self.service.gate.metadata_bytes} bytes (Limits.metadata_bytes)"
+        return CallError(Status.INVALID_ARGUMENT, text)
 
     cdef int _pass_in(self, HttpConnection engine, bytes payload) except -1:
         cdef ServerCall call = self.call
@@ -275,21 +288,31 @@ cdef class SocketTalk(SocketEnd):
         return due
 
 
-cdef object decoded(int codec, bytes part):
+cdef object stated_milliseconds(int codec, bytes part):
+    """Return the timeout of an envelope; CallError: it is none."""
     try:
-        return msgspec.msgpack.decode(part) if codec == CODEC_MSGPACK else msgspec.json.decode(part)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        timeout = decode_number[codec](part)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CallError(Status.INVALID_ARGUMENT, f"timeout_ms must be a number from 0: {error}") from None
+    if not 0 <= timeout < math.inf:
+        raise CallError(Status.INVALID_ARGUMENT, f"timeout_ms is {timeout!r:.100}, it must be a number from 0")
+    return timeout
+
+
+cdef dict stated_texts(int codec, bytes part):
+    """Return the metadata of an envelope as it was sent. The type refuses what is no text before it is decoded."""
+    try:
+        return decode_texts[codec](part)
+    except msgspec.ValidationError:
+        raise CallError(Status.INVALID_ARGUMENT, "metadata is an object of texts") from None
+    except (msgspec.MsgspecError, ValueError) as error:
         raise CallError(Status.INVALID_ARGUMENT, f"an envelope cannot be decoded: {error}") from None
 
 
-cdef dict metadata_entries(object given, object known):
-    """Return the metadata of an envelope; CallError: it has none of that form."""
+cdef dict metadata_entries(dict given, object known):
+    """Return the metadata of an envelope; CallError: an entry is reserved, known or wrong."""
     cdef dict entries = {}
-    if not isinstance(given, dict):
-        raise CallError(Status.INVALID_ARGUMENT, "metadata is an object of texts")
     for key, value in given.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise CallError(Status.INVALID_ARGUMENT, "metadata is an object of texts")
         if key == "authorization" or key.startswith("frpc-"):
             raise CallError(Status.INVALID_ARGUMENT, f"the metadata {key!a:.100} is reserved")
         if key in known:
