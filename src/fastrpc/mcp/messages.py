@@ -9,14 +9,14 @@ Sources: https://modelcontextprotocol.io/specification/2026-07-28 and …/2025-1
 import base64
 import binascii
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 from fastrpc._version import __version__
 from fastrpc.mcp.tools import Tool
 
-__all__ = ["Answer", "Conversation", "ToolCall", "refused_body", "tool_failure", "tool_result"]
+__all__ = ["MOST_ID_LENGTH", "Answer", "Conversation", "ToolCall", "refused_body", "tool_failure", "tool_result"]
 
 LEGACY: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
@@ -38,6 +38,9 @@ _UNSUPPORTED_VERSION: Final = -32022
 #: Milliseconds for which clients may keep the list of tools: it changes with the services of a server.
 _KEPT_MS: Final = 60_000
 
+#: The id of a request is kept until its answer, and no budget counts it.
+MOST_ID_LENGTH: Final = 1_024
+
 _ENCODED: Final = ("=?base64?", "?=")
 
 
@@ -51,7 +54,7 @@ class _Params(msgspec.Struct):
 class _Message(msgspec.Struct):
     jsonrpc: str
     method: str
-    id: int | float | str | msgspec.UnsetType = msgspec.UNSET
+    id: int | float | Annotated[str, msgspec.Meta(max_length=MOST_ID_LENGTH)] | msgspec.UnsetType = msgspec.UNSET
     params: _Params = msgspec.field(default_factory=_Params)
 
 

@@ -69,6 +69,31 @@ async def test_parameters_come_by_position_or_by_name() -> None:
         assert (await ask(client, entry("shop.v1.note", ["a"], id=1))).value["result"] is None
 
 
+@pytest.mark.parametrize("identifier", ["1e999", "9" * 900, "-1.5e-400", '"' + "x" * 1_000 + '"', "null"])
+async def test_an_id_comes_back_as_it_was_sent(identifier: str) -> None:
+    """Python may have no such number: it is not decoded."""
+    call = '{"jsonrpc": "2.0", "method": "math.sum", "params": [1, 2, 3], "id": %s}'
+    async with serving() as client:
+        answer = await client.post("/jsonrpc", f"[{call % 1},{call % identifier}]".encode())
+        assert answer.body == b"[%b,%b]" % tuple(
+            b'{"jsonrpc":"2.0","result":6,"id":%b}' % one for one in (b"1", identifier.encode())
+        )
+
+
+@pytest.mark.parametrize("identifier", ["9" * 1_025, '"' + "x" * 15_000 + '"'])
+async def test_a_longer_id_is_refused_alone(identifier: str) -> None:
+    """It would wait with its call, and no budget would count it."""
+    call = '{"jsonrpc": "2.0", "method": "math.sum", "params": [1, 2, 3], "id": %s}'
+    async with serving() as client:
+        answer = await client.post("/jsonrpc", f"[{call % identifier},{call % 2}]".encode())
+        (refused, made) = answer.value
+        assert refused["error"] == {
+            "code": -32600,
+            "message": f"id has {len(identifier)} bytes, the limit is 1024",
+        }
+        assert made == {"jsonrpc": "2.0", "result": 6, "id": 2}
+
+
 async def test_notifications_have_no_answer() -> None:
     service = Math()
     async with serving(service) as client:

@@ -97,6 +97,10 @@ _TEXT: Final = "x" * LARGE
 _NOTE: Final = msgspec.msgpack.encode(["x" * 250 * KIB])
 
 
+#: A call that waits, in a body that is long without it.
+_WAITS: Final = _rpc("bench.wait") + b" " * LARGE
+
+
 def _stream_bombs() -> list[bytes]:
     parts, packed = [], _bomb(_TEXT)
     for number in range(100):
@@ -277,6 +281,14 @@ WAYS: Final[tuple[Way, ...]] = (
             client_frame(TEXT, b'{"x":"' + b"x" * MIB, final=False),
             *[client_frame(CONTINUATION, b"x" * MIB, final=False)] * 13,
         ],
+    ),
+    Way("bodies of json-rpc", "Memory.process_bytes", 40, HTTP, lambda: [_post("/jsonrpc", _WAITS)]),
+    Way(
+        "bodies of json-rpc over websocket",
+        "Memory.process_bytes",
+        10,
+        SOCKET,
+        lambda: [client_frame(TEXT, _WAITS)] * 4,
     ),
     Way(
         "half frames over rpcx",

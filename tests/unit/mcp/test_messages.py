@@ -171,6 +171,7 @@ class TestRefusals:
             {"jsonrpc": "2.0", "id": 1},
             {"jsonrpc": "2.0", "id": None, "method": "ping"},
             {"jsonrpc": "2.0", "id": [1], "method": "ping"},
+            {"jsonrpc": "2.0", "id": "x" * 1_025, "method": "ping"},
             {"jsonrpc": "2.0", "id": 1, "result": {}},
             {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": [1]},
         ],

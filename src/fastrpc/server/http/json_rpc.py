@@ -20,6 +20,7 @@ from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.double_keys import find_double_key
 from fastrpc._core.server.served_connection import Failure
 from fastrpc.assigned_numbers import CODECS
+from fastrpc.mcp.messages import MOST_ID_LENGTH
 from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Outcome, Path
 from fastrpc.status import Status
 
@@ -43,8 +44,8 @@ _CODES: Final = {
     Status.INTERNAL: _INTERNAL,
 }
 
-#: The types of an id.
-_IDENTIFIERS: Final = frozenset({str, int, float, type(None)})
+#: The first bytes of a text, a number and null.
+_IDENTIFIER_STARTS: Final = (b'"', b"n", b"-", *(b"%d" % digit for digit in range(10)))
 
 _NOTHING: Final = msgspec.Raw(b"null")
 _NO_JSON: Final = "the body is no JSON"
@@ -127,7 +128,9 @@ class _Answering:
 
     def begin(self) -> HttpAnswer | None:
         """Begin all calls; return the answer if it is complete."""
-        for position, entry in enumerate(self._entries):
+        # Calls in progress keep their own bytes alone.
+        entries, self._entries = self._entries, []
+        for position, entry in enumerate(entries):
             try:
                 self._call(position, bytes(entry))
             except _EntryError as error:
@@ -210,13 +213,7 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         _check_json(raw)
         raise _EntryError(_SHAPE, "a request must be an object") from None
-    identifier = entry.get("id")
-    # A bool is an int to Python.
-    if identifier is not None and (
-        bytes(identifier).startswith((b"[", b"{"))
-        or type(msgspec.json.decode(identifier)) not in _IDENTIFIERS
-    ):
-        raise _EntryError(_SHAPE, "id must be a text, a number or null")
+    identifier = _identifier_of(entry)
     answered = _NOTHING if identifier is None else identifier
     double = find_double_key(_JSON, raw)
     if double is not None:
@@ -240,6 +237,20 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
     if parameters[:1] not in (b"{", b"["):
         raise _EntryError(_SHAPE, "params must be an object or an array", answered)
     return method, parameters, identifier
+
+
+def _identifier_of(entry: dict[str, msgspec.Raw]) -> msgspec.Raw | None:
+    """Return the id of an entry as it was sent, or None. A number may be too large for Python."""
+    told = entry.get("id")
+    if told is None:
+        return None
+    # A copy: a Raw of msgspec keeps all bytes that it is a part of.
+    identifier = bytes(told)
+    if not identifier.startswith(_IDENTIFIER_STARTS):
+        raise _EntryError(_SHAPE, "id must be a text, a number or null")
+    if len(identifier) > MOST_ID_LENGTH:
+        raise _EntryError(_SHAPE, f"id has {len(identifier)} bytes, the limit is {MOST_ID_LENGTH}")
+    return msgspec.Raw(identifier)
 
 
 def _check_json(raw: bytes) -> None:

@@ -101,7 +101,10 @@ class _Caller:
         return may and route is not None
 
 
-def _call(request: HttpRequest, call: ToolCall) -> None:
+def _call(request: HttpRequest, told: ToolCall) -> None:
+    # The call counts its arguments by itself.
+    call = told._replace(arguments=b"")
+
     def done(outcome: Outcome) -> None:
         failure = outcome.failure
         if failure is None:
@@ -109,7 +112,7 @@ def _call(request: HttpRequest, call: ToolCall) -> None:
         else:
             request.answer(_answer(_failed(call, failure)))
 
-    request.call(call.tool.method.full_name, call.arguments, done)
+    request.call(call.tool.method.full_name, told.arguments, done)
 
 
 def _failed(call: ToolCall, failure: Failure) -> Answer:

@@ -134,16 +134,17 @@ class Path:
         self, connection: GatewayConnection, head: RequestHead, body: bytes, identity: Identity | None
     ) -> None:
         """Handle a request."""
-        request = HttpRequest(connection, head, body, identity)
-        answer = self.handle(request)
-        if answer is not None:
-            request.answer(answer)
+        self._serve(HttpRequest(connection, head, body, identity))
 
     def take_message(
         self, connection: GatewayConnection, head: RequestHead, message: bytes, identity: Identity | None
     ) -> None:
         """Handle a message of a WebSocket."""
-        request = HttpRequest(connection, head, message, identity, is_message=True)
+        self._serve(HttpRequest(connection, head, message, identity, is_message=True))
+
+    def _serve(self, request: HttpRequest) -> None:
         answer = self.handle(request)
         if answer is not None:
             request.answer(answer)
+        # What is left keeps the request until its answer; the calls that it makes count their own bytes.
+        request.body = b""
