@@ -45,7 +45,7 @@ def test_keys_are_written_read_listed_and_deleted(folder: Path) -> None:
 
 
 def test_json_that_is_nested_too_deeply_is_shown_as_text(folder: Path) -> None:
-    deep = "[" * 20_000 + "]" * 20_000
+    deep = "[" * 100_000 + "]" * 100_000
     assert command(folder, "kv", "put", "STORE", "k", deep).code == 0
     for shown in ("get", "list"):
         place = ("k",) if shown == "get" else ()

@@ -47,7 +47,7 @@ class Shares:
         self.share = 100 / self.parts
 
 
-DEEP = b'{"parts": 1, "more": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+DEEP = b'{"parts": 1, "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 
 @pytest.fixture
