@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,6 +237,31 @@ async def test_identity_is_asked_for_before_the_handshake(is_needed: bool) -> No
             await eventually(lambda: app.scope)
         identity = app.scope["extensions"]["fastrpc"]["identity"]
         assert (identity is None) == (not is_needed)
+
+
+@pytest.mark.parametrize("is_needed", [True, False])
+async def test_removed_token_ends_a_talk_only_where_an_identity_is_needed(
+    is_needed: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text('[[token]]\ntoken = "ada-token"\nname = "ada"\n')
+    app = Talking(ACCEPT, {"type": "websocket.send", "text": "still here"})
+    tokens = StaticTokens.from_file(file)
+    async with mounted(app, http={"mount_authenticated": is_needed}, authenticate=tokens) as client:
+        async with connect(url_of(client), additional_headers={"Authorization": "Bearer ada-token"}) as talk:
+            file.write_text('[[token]]\ntoken = "other"\nname = "bob"\n')
+            client.server.reload()  # type: ignore[attr-defined]
+            if is_needed:
+                with pytest.raises(ConnectionClosed) as caught:
+                    await talk.recv()
+                assert caught.value.rcvd is not None
+                assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (
+                    1008,
+                    "the credential has expired",
+                )
+            else:
+                await talk.send("anything")
+                assert await talk.recv() == "still here"
 
 
 async def test_echo_of_starlette_and_of_fastapi() -> None:

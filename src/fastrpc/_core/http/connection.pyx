@@ -550,7 +550,10 @@ cdef class GatewayConnection(HttpConnection):
         return self.gate.memory.count_tail(self.connection, change)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = HttpConnection.check(self, now)
+        cdef uint64_t due
+        if self.connection.talk is not None and self.connection.talk.has_expired(now):
+            self._due_ns = now
+        due = HttpConnection.check(self, now)
         if self.is_closed:
             return due
         due = earlier(due, self.life.check_calls(now, self.connection.unsent_bytes()))

@@ -232,6 +232,6 @@ cdef class MountedSocket(SocketEnd):
         return not self.has_closed
 
     cdef int check_end(self, HttpConnection engine, uint64_t now) except -1:
-        if self.expires_ns and now >= self.expires_ns:
+        if self.has_expired(now):
             return self.close(engine, CLOSE_POLICY, "the credential has expired")
         return 0

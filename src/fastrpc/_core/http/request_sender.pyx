@@ -59,6 +59,9 @@ cdef class RequestSender:
 
     def _note_identity(self, ServerCall call, identity, int status, seconds):
         call.identity = identity
+        # Of a method, the gate decides that.
+        if identity is not None and terms_of(call).mount is not None:
+            call.has_own_credential = True
         if seconds is not None:
             call.own_expires_ns = now_ns() + <uint64_t>(<double>seconds * 1e9)
         if status:

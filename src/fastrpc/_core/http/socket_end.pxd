@@ -59,6 +59,7 @@ cdef class SocketEnd:
 
     # Bytes in, and time.
     cdef int begin(self, HttpConnection connection, str protocol, bytes lines) except -1
+    cdef bint has_expired(self, uint64_t now) noexcept
     cdef Py_ssize_t take_bytes(self, HttpConnection connection, const char* data, Py_ssize_t size) except -1
     cdef uint64_t check(self, HttpConnection connection, uint64_t now) except? 0
     cdef int drop(self, HttpConnection connection) except -1

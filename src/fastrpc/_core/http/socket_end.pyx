@@ -44,8 +44,7 @@ cdef class SocketEnd:
         """End the handshake, with further fields in its answer."""
         cdef uint64_t first
         self.began_ns = self.used_ns = now_ns()
-        if self.terms.mount is None or self.terms.needs_identity:
-            self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
+        self.has_expired(self.began_ns)
         if self.gone_after_ns == 0:
             self.ping_after_ns, self.gone_after_ns = engine.life.idle_ns, engine.life.patience_ns
         engine.has_begun = engine.is_upgraded = True
@@ -54,6 +53,12 @@ cdef class SocketEnd:
         engine.write(switching_lines(engine.head, protocol, lines))
         first = min(engine.life.patience_ns, engine.life.idle_ns, self.ping_after_ns or engine.life.idle_ns)
         return engine._wait_until(earlier(self.began_ns + first, self.expires_ns))
+
+    cdef bint has_expired(self, uint64_t now) noexcept:
+        """Return whether the credential of the handshake has expired, or was removed since."""
+        if self.call is not None and (self.terms.mount is None or self.terms.needs_identity):
+            self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
+        return self.expires_ns != 0 and now >= self.expires_ns
 
     # Hooks
 
