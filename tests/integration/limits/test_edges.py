@@ -191,7 +191,18 @@ async def test_requests_of_a_trusted_proxy_are_judged_by_their_clients() -> None
 
 
 @pytest.mark.parametrize(("limit", "status"), [(Addresses(allow=["1.2.0.0/16"]), 403), (DENIED[0], 200)])
-@pytest.mark.parametrize("told", ["unknown", "unix:", "fe80::1%eth0", "1.2.3.4, 1.2.3.4:1234567"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        "unknown",
+        "unix:",
+        "fe80::1%eth0",
+        "1.2.3.4, 1.2.3.4:1234567",
+        "unknown, 127.0.0.2",
+        "1.2.3.4, ,127.0.0.2",
+        "1.2.3.4" + ", 127.0.0.2" * 10,
+    ],
+)
 async def test_a_client_that_a_proxy_does_not_name_is_in_no_list(
     limit: Addresses, status: int, told: str
 ) -> None:

@@ -50,11 +50,11 @@ class TrustedProxies:
         """Return the peer of one request, and the status and text that refuse it; None without a trusted proxy."""
         if not self._trusts_peer(peer.address):
             return None
-        found = self._client(forwarded_for)
+        found, is_named = self._client(forwarded_for)
         client = _peer_behind(peer, found, forwarded_proto)
         if self._refusal_of is None:
             return client, None
-        return client, self._refusal_of(client, found is None and any(forwarded_for))
+        return client, self._refusal_of(client, not is_named)
 
     def __call__(
         self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
@@ -67,19 +67,23 @@ class TrustedProxies:
         """
         if not self._trusts_peer(peer.address):
             return None
-        return _peer_behind(peer, self._client(forwarded_for), forwarded_proto)
+        return _peer_behind(peer, self._client(forwarded_for)[0], forwarded_proto)
 
-    def _client(self, forwarded_for: Sequence[str]) -> tuple[_Address, int] | None:
-        """Return the address of the client, or of the last trusted proxy; None without any."""
+    def _client(self, forwarded_for: Sequence[str]) -> tuple[tuple[_Address, int] | None, bool]:
+        """Return the address of the client, or of the last trusted proxy, None without any; and whether it is named.
+
+        Without entries, or with those of trusted proxies alone, it is the request of a proxy itself.
+        """
         found: tuple[_Address, int] | None = None
-        for entry in islice(reversed(_entries(forwarded_for)), _MOST_ENTRIES):
+        entries = _entries(forwarded_for) if any(forwarded_for) else []
+        for entry in islice(reversed(entries), _MOST_ENTRIES):
             read = _address(entry)
             if read is None:
-                break
+                return found, False
             found = read
             if self._networks.longest(read[0].packed) < 0:
-                break
-        return found
+                return found, True
+        return found, len(entries) <= _MOST_ENTRIES
 
     def _trusts_peer(self, address: Address) -> bool:
         if address.scheme == "unix":
