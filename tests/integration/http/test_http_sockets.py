@@ -283,6 +283,22 @@ async def test_a_message_over_the_limit_closes_with_its_code() -> None:
             assert socket.close_code == 1009
 
 
+@pytest.mark.parametrize(("token", "code"), [(None, 1009), ("ada-token", None)])
+async def test_a_long_message_of_json_rpc_needs_an_identity(token: str | None, code: int | None) -> None:
+    """As a long body does, by POST."""
+    fields = {} if token is None else {"Authorization": f"Bearer {token}"}
+    call = {"jsonrpc": "2.0", "method": "shop.v1.echo", "params": ["x" * 65_536], "id": 1}
+    async with serving(authenticate=StaticTokens(TOKENS)) as (_, url):
+        async with connect(f"{url}/jsonrpc", additional_headers=fields) as socket:
+            await socket.send(json.dumps(call))
+            if code is None:
+                assert json.loads(await socket.recv())["result"] == "x" * 65_536
+            else:
+                with pytest.raises(ConnectionClosed):
+                    await socket.recv()
+                assert socket.close_code == code
+
+
 async def test_its_connections_and_calls_are_seen() -> None:
     shop = Shop()
     async with serving(shop) as (server, url), opened(url, "/ws/shop.v1/wait") as socket:

@@ -22,7 +22,7 @@ import msgspec
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
@@ -31,7 +31,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
-from fastrpc._core.http.request_fields cimport metadata_texts
+from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.server.served_call cimport ServerCall
@@ -77,11 +77,14 @@ cdef class SocketTalk(SocketEnd):
 
     def __init__(self, HttpService service not None, ServerCall call not None):
         cdef bint is_packed = call.codec == CODEC_MSGPACK
+        # As a body of such a request, which has another answer for a longer one.
+        cdef bint is_small = terms_of(call).path is not None and call.identity is None and service.gate.asks_access()
         self.service = service
         self.call = call
         self.terms = terms_of(call)
         self.codec = CODEC_MSGPACK if is_packed else CODEC_JSON
-        self.reader = WebSocketReader(service.body_bytes, takes_text=not is_packed, takes_binary=is_packed)
+        most = min(service.body_bytes, <int64_t>SMALL_BODY) if is_small else service.body_bytes
+        self.reader = WebSocketReader(most, takes_text=not is_packed, takes_binary=is_packed)
 
     # Hooks
 
@@ -289,7 +292,7 @@ cdef class SocketTalk(SocketEnd):
 
 
 cdef object stated_milliseconds(int codec, bytes part):
-    """Return the timeout of an envelope; CallError: it is none."""
+    """Return the timeout of an envelope; CallError: it has no number."""
     try:
         timeout = decode_number[codec](part)
     except (msgspec.MsgspecError, ValueError) as error:

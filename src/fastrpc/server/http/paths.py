@@ -146,5 +146,5 @@ class Path:
         answer = self.handle(request)
         if answer is not None:
             request.answer(answer)
-        # What is left keeps the request until its answer; the calls that it makes count their own bytes.
+        # Calls in progress keep the request until their answer, and count their own bytes.
         request.body = b""
