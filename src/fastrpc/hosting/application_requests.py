@@ -13,10 +13,12 @@ from fastrpc.hosting.application_transport import ExchangeTransport, Surrounding
 __all__ = ["FIELDS_OF_BODY", "answer_request", "opened_transport", "request_head"]
 
 #: Fields about the connection of the server around, and those that its own events replace.
-_OF_CONNECTION: Final = frozenset(
-    {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
-)
-FIELDS_OF_BODY: Final = _OF_CONNECTION | {b"content-length", b"expect"}
+_OF_CONNECTION: Final = frozenset(b"connection keep-alive te trailer transfer-encoding upgrade".split())
+_OF_CHUNKS: Final = _OF_CONNECTION | {b"content-length"}
+FIELDS_OF_BODY: Final = _OF_CHUNKS | {b"expect"}
+
+#: The end of the head of a request whose body comes in chunks.
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 
 #: Of a length that the engine takes.
 _DIGITS: Final = 18
@@ -153,18 +155,23 @@ class _Body:
 
     async def _pass_on(self) -> bool:
         """Pass head and body on; return whether both are whole."""
-        fields: list[tuple[bytes, bytes]] = self._scope["headers"]
-        names = {name for name, _ in fields}
-        if b"transfer-encoding" in names:
-            self._transport.push(self._chunked_head())
-            return await self._pass_on_chunks(b"", True)
-        if not names & {b"content-length", b"expect"}:
-            return await self._pass_on_unknown()
-        self._transport.push(self._head(_OF_CONNECTION))
-        if b"expect" in names:
+        fields: dict[bytes, bytes] = dict(self._scope["headers"])
+        is_newer = self._scope.get("http_version", "1.1") > "1.1"
+        is_chunked = b"transfer-encoding" in fields
+        head = request_head(self._scope, self._scope["method"], _OF_CHUNKS if is_chunked else _OF_CONNECTION)
+        if not is_chunked and b"content-length" not in fields:
+            # A body of HTTP/2 needs neither. Without a type its first part has to tell of it: a route takes no body
+            # then, not even an empty one in chunks.
+            is_chunked = is_newer and b"expect" in fields and b"content-type" in fields
+            if not is_chunked and (is_newer or b"expect" not in fields):
+                return await self._pass_on_unknown(head)
+        self._transport.push(head + (_CHUNKED if is_chunked else b"\r\n"))
+        if b"expect" in fields:
             await self.goes_on.wait()
+        if is_chunked:
+            return await self._pass_on_chunks(b"", True)
         # Another form of it is refused by the engine.
-        length = next((value for name, value in fields if name == b"content-length"), b"")
+        length = fields.get(b"content-length", b"")
         return await self._pass_on_known(int(length) if length.isdigit() and len(length) <= _DIGITS else 0)
 
     async def _pass_on_known(self, left: int) -> bool:
@@ -180,16 +187,15 @@ class _Body:
             self._cut()
         return not left
 
-    async def _pass_on_unknown(self) -> bool:
+    async def _pass_on_unknown(self, head: bytes) -> bool:
         """Pass on a body whose first part tells whether there is one."""
         part, has_more = await self._part()
         if part is None:
             return False
         if has_more:
-            self._transport.push(self._chunked_head())
+            await self._transport.feed(head + _CHUNKED)
             return await self._pass_on_chunks(part, True)
-        length = [(b"content-length", b"%d" % len(part))] if part else []
-        await self._transport.feed(self._head(FIELDS_OF_BODY, *length) + part)
+        await self._transport.feed(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(part), part))
         return True
 
     async def _pass_on_chunks(self, part: bytes | None, has_more: bool) -> bool:
@@ -202,12 +208,6 @@ class _Body:
                 return True
             part, has_more = await self._part()
         return False
-
-    def _chunked_head(self) -> bytes:
-        return self._head(FIELDS_OF_BODY, (b"transfer-encoding", b"chunked"))
-
-    def _head(self, left_out: frozenset[bytes], *more: tuple[bytes, bytes]) -> bytes:
-        return request_head(self._scope, self._scope["method"], left_out, more) + b"\r\n"
 
     async def _part(self) -> tuple[bytes | None, bool]:
         """Return the next part of the body, and whether more follow; None: the client is gone."""
