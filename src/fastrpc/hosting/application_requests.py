@@ -160,11 +160,11 @@ class _Body:
         is_chunked = b"transfer-encoding" in fields
         head = request_head(self._scope, self._scope["method"], _OF_CHUNKS if is_chunked else _OF_CONNECTION)
         if not is_chunked and b"content-length" not in fields:
-            # A body of HTTP/2 needs neither. Without a type its first part has to tell of it: a route takes no body
-            # then, not even an empty one in chunks.
-            is_chunked = is_newer and b"expect" in fields and b"content-type" in fields
+            # A body of HTTP/2 needs neither: its type tells of it. Without a type its first part has to: a route takes
+            # no body then, not even an empty one in chunks.
+            is_chunked = is_newer and b"content-type" in fields
             if not is_chunked and (is_newer or b"expect" not in fields):
-                return await self._pass_on_unknown(head)
+                return await self._pass_on_unknown(head, is_newer)
         self._transport.push(head + (_CHUNKED if is_chunked else b"\r\n"))
         if b"expect" in fields:
             await self.goes_on.wait()
@@ -187,8 +187,11 @@ class _Body:
             self._cut()
         return not left
 
-    async def _pass_on_unknown(self, head: bytes) -> bool:
+    async def _pass_on_unknown(self, head: bytes, is_newer: bool) -> bool:
         """Pass on a body whose first part tells whether there is one."""
+        # By HTTP/2 that part may never come: the request counts, and its time runs, before it does.
+        early, head = (head, b"") if is_newer else (b"", head)
+        self._transport.push(early)
         part, has_more = await self._part()
         if part is None:
             return False

@@ -1,11 +1,16 @@
-"""Bodies of requests to `fastrpc.asgi`, asked for or not."""
+"""Bodies of requests to `fastrpc.asgi`: asked for or not, with and without a length, and those that never come."""
 
+import json
 from typing import Any
 
 import pytest
 
 import fastrpc
-from tests.support.scopes import Exchange, http_scope, serving
+from fastrpc import HTTPLimits, Identity, Limits, ServerConfig
+from fastrpc.auth import StaticTokens
+from tests.support.http_shop import Shop
+from tests.support.scopes import Exchange, exchange, http, http_scope, posted, serving
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -81,3 +86,69 @@ class TestAskedBodies:
                 talk = Exchange(app, http_scope(ECHO, fields=given, http_version=version))
                 await talk.done()
                 assert talk.status == 417
+
+
+class TestBodiesWithoutALength:
+    """Requests by HTTP/2, where a body needs neither a length nor chunks."""
+
+    @pytest.mark.parametrize("fields", [None, PLAIN], ids=["typed", "plain"])
+    @pytest.mark.parametrize("method", ["GET", "PUT"])
+    async def test_a_body_that_never_comes_is_refused_in_time(self, method: str, fields: Any) -> None:
+        limits = HTTPLimits(header_seconds=0.05, body_idle_seconds=0.05)
+        async with serving(Notes(), config=http(limits=limits)) as app:
+            talk = Exchange(app, of_version_2("/notes/a", fields, method=method))
+            await talk.done()
+            assert talk.status == 408
+
+    @pytest.mark.parametrize("fields", [None, PLAIN], ids=["typed", "plain"])
+    async def test_a_request_counts_before_its_body_comes(self, fields: Any) -> None:
+        async with serving(Notes(), config=ServerConfig(limits=Limits(connections=1))) as app:
+            async with exchange(app, of_version_2("/notes/a", fields, method="PUT")) as talk:
+                await eventually(lambda: app._server.stats()["live"]["connections"] == 1)
+                assert (await posted(app, "/notes/a", method="GET")).status == 503
+            assert talk.status == 503
+            assert (await posted(app, "/notes/a", method="GET")).value == "shown a"
+
+    async def test_a_stranger_is_refused_before_a_body_comes(self) -> None:
+        async with serving(authenticate=StaticTokens({"secret": Identity("ada")})) as app:
+            talk = Exchange(app, of_version_2(ECHO))
+            await talk.done()
+            assert talk.status == 401
+
+    @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+    @pytest.mark.parametrize("fields", [None, PLAIN, ASKING], ids=["typed", "plain", "asking"])
+    async def test_an_empty_body_is_none(self, method: str, fields: Any) -> None:
+        async with serving(Notes()) as app:
+            talk = Exchange(app, of_version_2("/notes/a", fields, method=method))
+            talk.body(b"")
+            await talk.done()
+            expected = {"GET": "shown a", "DELETE": "dropped a", "PUT": "a is ''"}
+            assert (talk.status, talk.value) == (200, expected[method])
+
+    @pytest.mark.parametrize("fields", [None, PLAIN], ids=["typed", "plain"])
+    async def test_a_body_where_none_is_taken_is_refused(self, fields: Any) -> None:
+        async with serving(Notes()) as app:
+            for size in (1, 2):
+                talk = Exchange(app, of_version_2("/notes/a", fields, method="DELETE"))
+                talk.body(b"{", more=size > 1)
+                talk.body(b"}")
+                await talk.done()
+                assert talk.status == 400
+                assert "takes no body" in talk.value["detail"]
+
+    async def test_it_comes_in_any_parts(self) -> None:
+        content = json.dumps({"text": "hello"}).encode()
+        async with serving() as app:
+            for step in (1, 5, len(content)):
+                talk = Exchange(app, of_version_2(ECHO))
+                for at in range(0, len(content), step):
+                    talk.body(content[at : at + step], more=at + step < len(content))
+                await talk.done()
+                assert (talk.status, talk.value) == (200, "hello")
+
+    async def test_a_client_that_is_gone_before_it_cancels_nothing(self) -> None:
+        shop = Shop()
+        async with serving(shop) as app:
+            async with exchange(app, of_version_2("/shop.v1/wait")) as talk:
+                await eventually(lambda: app._server.stats()["live"]["connections"] == 1)
+            assert (talk.status, shop.started.is_set()) == (503, False)
