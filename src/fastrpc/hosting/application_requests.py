@@ -166,7 +166,8 @@ class _Body:
             if not is_chunked and (is_newer or b"expect" not in fields):
                 return await self._pass_on_unknown(head, is_newer)
         self._transport.push(head + (_CHUNKED if is_chunked else b"\r\n"))
-        if b"expect" in fields:
+        # To HTTP/1.0 it says nothing (RFC 9110, section 10.1.1).
+        if b"expect" in fields and self._scope.get("http_version") != "1.0":
             await self.goes_on.wait()
         if is_chunked:
             return await self._pass_on_chunks(b"", True)

@@ -78,6 +78,14 @@ class TestAskedBodies:
             await talk.done()
             assert talk.status == 415
 
+    async def test_an_old_client_that_asks_is_not_waited_for(self) -> None:
+        async with serving() as app:
+            fields = ASKS | {"content-length": "12"}
+            talk = Exchange(app, http_scope(ECHO, fields=fields, http_version="1.0"))
+            talk.body(b'{"text":"a"}')
+            await talk.done()
+            assert (talk.status, talk.value) == (200, "a")
+
     @pytest.mark.parametrize("fields", [{"content-length": "2"}, {}])
     async def test_another_expectation_is_refused(self, fields: dict[str, str]) -> None:
         async with serving() as app:
