@@ -344,7 +344,7 @@ async def test_a_route_takes_a_form_without_a_file() -> None:
         send = partial(client.ask, "PUT", "/albums/a", Content_Type=PAIRS)
         for body, value in (
             (b"title=%C3%A9+%26&tags=x&tags=y", ["a", "é &", ["x", "y"]]),
-            (b"title=", ["a", "", []]),
+            (b"title=&tags=%5Bx%5D", ["a", "", ["[x]"]]),
             (b"&title=b&", ["a", "b", []]),
             (b"title=" + b"x" * 65_000, ["a", "x" * 65_000, []]),
         ):

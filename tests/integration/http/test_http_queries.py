@@ -92,8 +92,9 @@ DEFAULTS = {"title": "a", "limit": 10, "tags": None, "prices": [], "exact": Fals
         ("title=a&exact=true", {"exact": True}),
         ("title=a&tags=x", {"tags": ["x"]}),
         ("title=a&tags=x&tags=7", {"tags": ["x", "7"]}),
-        ('title=a&tags=["x","y"]', {"tags": ["x", "y"]}),
+        ("title=a&tags=[x]&tags=y", {"tags": ["[x]", "y"]}),
         ("title=a&prices=1&prices=2.5", {"prices": [1.0, 2.5]}),
+        ("title=a&prices=[1,2.5]", {"prices": [1.0, 2.5]}),
         ("title=a&note=n", {"note": "n"}),
         ("title=a&tags=null", {"tags": ["null"]}),
     ],
@@ -103,6 +104,13 @@ async def test_arguments_stand_in_the_query(query: str, found: dict[str, Any]) -
         answer = await client.get(f"/find/books?{query}")
         assert (answer.status, answer.value) == (200, DEFAULTS | found)
         assert answer["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("tag", ["[x]", "[1]", '["x"]', '["x","y"]', "[", "[]"])
+async def test_the_only_item_of_a_list_of_texts_is_the_text_as_it_is(tag: str) -> None:
+    async with serving() as client:
+        answer = await client.get(f"/find/books?title=a&tags={quote(tag)}")
+        assert (answer.status, answer.value) == (200, DEFAULTS | {"tags": [tag]})
 
 
 @pytest.mark.parametrize(

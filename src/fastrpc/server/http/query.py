@@ -8,7 +8,7 @@ import msgspec
 
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.schema.text_values import TextValue, without_none
+from fastrpc.rpc.schema.text_values import TextForm, TextValue, without_none
 from fastrpc.status import Status
 
 __all__ = ["QueryArguments"]
@@ -22,7 +22,8 @@ _MOST_SHOWN: Final = 5
 class QueryArguments:
     """Turns the query of a method into its arguments by name, as JSON.
 
-    A value is a text as `TextValue` reads it. A list is its parameter repeated, or one array.
+    A value is a text as `TextValue` reads it. A list is its parameter repeated. A list of other items than `str` may be
+    one array of JSON instead.
     """
 
     def __init__(self, definition: MethodDefinition) -> None:
@@ -82,6 +83,7 @@ class _Parameter:
         # A tuple of a fixed length has a type for each place, all others one for all places.
         is_fixed = origin is tuple and Ellipsis not in arguments
         self._items = [TextValue(one) for one in (kinds if is_fixed else kinds[:1])] if self._is_list else []
+        self._takes_array = any(item.form is not TextForm.AS_IS for item in self._items)
         self.whole = TextValue(Any if self._is_list else kind)
 
     def argument(self, name: str, values: list[str]) -> Any:
@@ -89,7 +91,7 @@ class _Parameter:
             if len(values) > 1:
                 raise _refusal(f"{name}: given {len(values)} times, but it is not a list")
             return _value(name, self.whole, values[0])
-        if len(values) == 1 and values[0].startswith("["):
+        if self._takes_array and len(values) == 1 and values[0].startswith("["):
             return _value(name, self.whole, values[0])
         last = len(self._items) - 1
         return [_value(name, self._items[min(at, last)], value) for at, value in enumerate(values)]
