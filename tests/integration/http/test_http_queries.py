@@ -351,3 +351,48 @@ async def test_places_of_a_tuple_have_types_of_their_own() -> None:
     async with taking(tuple[int, str, uuid.UUID]) as (client, taken):
         answer = await client.get(f"/texts/take?value=1&value=2&value={ID}")
         assert (answer.status, taken) == (200, [(1, "2", ID)])
+
+
+#: Types of a parameter in a path, the path's text, and the value that arrives.
+IN_PATHS: list[tuple[Any, str, Any]] = [
+    (bytes, "AAE=", b"\0\1"),
+    (float, str(2**64), float(2**64)),
+    (float, "7", 7.0),
+    (int, str(2**64 - 1), 2**64 - 1),
+    (int, f'"{2**60}"', 2**60),
+    (str, "null", "null"),
+    (bool, "true", True),
+    (uuid.UUID, str(ID), ID),
+    (datetime.date, "2026-01-31", datetime.date(2026, 1, 31)),
+    (datetime.datetime, "2026-01-31T14:30:00+02:00", WHEN),
+    (Decimal, "1.50", Decimal("1.50")),
+    (Color, "7", Color.SEVEN),
+    (Level, "1", Level.LOW),
+    (Either, "seven", "seven"),
+    (ipaddress.IPv4Address, "127.0.0.1", ipaddress.IPv4Address("127.0.0.1")),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "value"), IN_PATHS)
+async def test_a_text_in_a_path_is_the_same_value_whatever_the_body_is(
+    kind: Any, text: str, value: Any
+) -> None:
+    taken: list[Any] = []
+
+    @fastrpc.service("texts")
+    class Texts:
+        @fastrpc.method(http="PUT /texts/{value}")
+        async def put(self, value: kind, count: int) -> None:
+            taken.append(value)
+
+    path, arguments = f"/texts/{quote(text)}", {"count": 1}
+    async with Server(Texts(), config=ServerConfig(protocols=("http",))) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            for codec, encode in (("json", msgspec.json.encode), ("msgpack", msgspec.msgpack.encode)):
+                body, content_type = encode(arguments), f"application/{codec}"
+                answer = await client.ask(
+                    "PUT", path, body, Content_Type=content_type, Content_Length=str(len(body))
+                )
+                assert answer.status == 200
+    assert [repr(one) for one in taken] == [repr(taken[0])] * 2
+    assert (taken, type(taken[0])) == ([value] * 2, type(value))

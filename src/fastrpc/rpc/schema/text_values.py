@@ -8,6 +8,7 @@ text is first tried as JSON. Every other value is written as JSON, which is the 
 import types
 from collections.abc import Callable
 from enum import Enum, Flag
+from functools import partial
 from typing import Annotated, Any, Final, NewType, Union, get_args, get_origin
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet
 from fastrpc.rpc.schema.wide_integers import wide_integer_decoder
+from fastrpc.types.base import encode_value
 
 __all__ = ["TextForm", "TextValue", "has_plain_texts", "is_part_of_path", "without_none"]
 
@@ -27,6 +29,12 @@ _WORDS: Final = {
     frozenset({"integer"}): "a whole number",
     frozenset({"number"}): "a number",
 }
+
+#: Types whose values msgpack has itself.
+_BYTES: Final = (bytes, bytearray, memoryview)
+
+#: Raised by the decoder of a type for a text that does not fit.
+_UNFIT: Final = (ValueError, TypeError, RecursionError)
 
 #: Types of JSON values without parts.
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean", "null"})
@@ -61,7 +69,7 @@ class TextValue:
         self._may_be_none = plain is not _unwrapped(kind)
         self._choices = _choices(plain)
         self._words = _WORDS.get(found - {"null"}, "JSON")
-        self._decoder: Callable[[bytes], Any] | None = None
+        self._decode: Callable[[bytes], Any] | None = None
 
     @property
     def form(self) -> TextForm:
@@ -80,6 +88,23 @@ class TextValue:
         if " " in text and self._form is TextForm.TEXT and not self._choices and not self._fits(raw):
             raise ValueError("does not fit; + stands for a space, a plus is written %2B")
         return raw
+
+    def msgpack(self, text: str) -> bytes:
+        """Return the same value in msgpack, which has bytes where JSON has base64; errors as for `json`.
+
+        A text that does not fit the type stays one: it is refused once the arguments are decoded.
+        """
+        raw = self.json(text)
+        try:
+            value = self._decoder()(raw)
+        except _UNFIT:
+            value = msgspec.json.decode(raw)
+        # Texts such as those of times stay as they came: extensions of msgpack have no offset.
+        plain = msgspec.to_builtins(value, builtin_types=_BYTES, enc_hook=partial(encode_value, "msgpack"))
+        try:
+            return msgspec.msgpack.encode(plain)
+        except OverflowError:
+            raise ValueError("does not fit: msgpack has no integer so large; send application/json") from None
 
     def _json(self, text: str) -> bytes:
         if self._form is TextForm.AS_IS:
@@ -106,16 +131,20 @@ class TextValue:
         )
 
     def _fits(self, raw: bytes) -> bool:
-        if self._decoder is None:
+        try:
+            self._decoder()(raw)
+        except _UNFIT:
+            return False
+        return True
+
+    def _decoder(self) -> Callable[[bytes], Any]:
+        """Return the decoder of the type from JSON, made on first use."""
+        if self._decode is None:
             hooks = hooks_for("json", self._kind)
             dec_hook = None if hooks is None else hooks.dec_hook
             decode = msgspec.json.Decoder(self._kind, dec_hook=dec_hook).decode
-            self._decoder = wide_integer_decoder(decode, self._kind)
-        try:
-            self._decoder(raw)
-        except (ValueError, TypeError, RecursionError):
-            return False
-        return True
+            self._decode = wide_integer_decoder(decode, self._kind)
+        return self._decode
 
 
 def has_plain_texts(described: JsonSchema, schemas: SchemaSet) -> bool:

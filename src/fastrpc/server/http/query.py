@@ -59,9 +59,9 @@ class QueryArguments:
             arguments[name] = known[name].argument(name, values)
         return msgspec.json.encode(arguments)
 
-    def value(self, name: str, text: str) -> bytes:
-        """Return the value of a parameter that is part of a path, as JSON; errors as for a query."""
-        return bytes(_value(name, self._parameters()[name].whole, text))
+    def value(self, name: str, text: str, codec: str) -> bytes:
+        """Return the value of a parameter that is part of a path, in "json" or "msgpack"; errors as for a query."""
+        return bytes(_value(name, self._parameters()[name].whole, text, codec))
 
     def _parameters(self) -> "dict[str, _Parameter]":
         if self._known is None:
@@ -97,9 +97,9 @@ class _Parameter:
         return [_value(name, self._items[min(at, last)], value) for at, value in enumerate(values)]
 
 
-def _value(name: str, kind: TextValue, text: str) -> msgspec.Raw:
+def _value(name: str, kind: TextValue, text: str, codec: str = "json") -> msgspec.Raw:
     try:
-        return msgspec.Raw(kind.json(text))
+        return msgspec.Raw(kind.json(text) if codec == "json" else kind.msgpack(text))
     except ValueError as error:
         raise _refusal(f"{name}: {text!r:.100} {error}") from None
 

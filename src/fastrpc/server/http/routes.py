@@ -1,7 +1,7 @@
 """Routes of a server's methods: which one a path is of, and the arguments in path, query and body."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -82,7 +82,8 @@ class Routed:
         """
         handled = self._handled
         members = {
-            name: handled.arguments.value(name, _text(name, sent)) for name, sent in self._values.items()
+            name: handled.arguments.value(name, _text(name, sent), codec)
+            for name, sent in self._values.items()
         }
         if not self.has_body:
             if body:
@@ -90,7 +91,7 @@ class Routed:
             return _spliced(members, handled.arguments(query), "json")
         if handled.whole is not None and body.strip():
             members[handled.whole] = _checked(body, codec)
-            return _spliced(members, b"", codec, plain={handled.whole})
+            return _spliced(members, b"", codec)
         return _spliced(members, b"" if handled.whole is not None else body, codec)
 
 
@@ -281,13 +282,8 @@ def _checked(body: bytes, codec: str) -> bytes:
         raise _refusal(f"the body is no {codec}") from None
 
 
-def _spliced(members: dict[str, bytes], body: bytes, codec: str, plain: Any = ()) -> bytes:
-    """Return a map with members put before those of a body, which is a map, too.
-
-    Args:
-        members: values by name, as JSON.
-        plain: names of members in the codec of the body.
-    """
+def _spliced(members: dict[str, bytes], body: bytes, codec: str) -> bytes:
+    """Return a map with members, by name and in its codec, put before those of a body, which is a map, too."""
     if codec == "json":
         own = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
         if not body.strip():
@@ -297,14 +293,7 @@ def _spliced(members: dict[str, bytes], body: bytes, codec: str, plain: Any = ()
             raise _refusal("the arguments are no map by the names of the parameters")
         rest = inner[1:].lstrip()
         return b"{" + own + (b"," if own and rest != b"}" else b"") + rest
-    try:
-        parts = [
-            msgspec.msgpack.encode(name)
-            + (value if name in plain else msgspec.msgpack.encode(msgspec.json.decode(value)))
-            for name, value in members.items()
-        ]
-    except OverflowError:
-        raise _refusal("msgpack has no integer so large: send application/json") from None
+    parts = [msgspec.msgpack.encode(name) + value for name, value in members.items()]
     count, rest = _map_of(_checked(body, codec)) if body else (0, b"")
     return b"\xdf" + (count + len(parts)).to_bytes(4, "big") + b"".join(parts) + rest
 

@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 from fastrpc.rpc.schema.text_values import TextForm, TextValue
@@ -90,6 +91,31 @@ def test_the_form_follows_from_the_type(kind: Any, form: TextForm) -> None:
 )
 def test_a_text_becomes_json(kind: Any, text: str, json: bytes) -> None:
     assert TextValue(kind).json(text) == json
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (bytes, "AAE=", b"\0\1"),
+        (bytes, "A", "A"),
+        (float, str(2**64), 2.0**64),
+        (int, f'"{2**60}"', 2**60),
+        (int, '"7"', "7"),
+        (uuid.UUID, "x", "x"),
+        (datetime.datetime, "2026-01-31T10:00:00+02:00", "2026-01-31T10:00:00+02:00"),
+        (pathlib.PurePosixPath, "a/b", "a/b"),
+        (Level, "2", 2),
+        (dict[str, bytes], '{"a": "AAE="}', {"a": b"\0\1"}),
+    ],
+)
+def test_a_text_becomes_msgpack(kind: Any, text: str, value: Any) -> None:
+    assert msgspec.msgpack.decode(TextValue(kind).msgpack(text)) == value
+
+
+def test_an_integer_that_msgpack_has_not_is_an_error() -> None:
+    assert msgspec.msgpack.decode(TextValue(int).msgpack(str(2**64 - 1))) == 2**64 - 1
+    with pytest.raises(ValueError, match="msgpack has no integer so large"):
+        TextValue(int).msgpack(str(2**64))
 
 
 @pytest.mark.parametrize("text", ["", "x", "1 2", "{", "[" * 5_000, "1}", "01"])
