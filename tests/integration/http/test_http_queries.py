@@ -206,6 +206,26 @@ async def test_a_method_that_is_not_safe_is_not_got() -> None:
         assert (answer.status, answer["allow"]) == (405, "POST")
 
 
+@pytest.mark.parametrize("target", ["/find/books?title=a", "/find/numbers?to=2"])
+async def test_a_body_is_refused_where_arguments_are_in_the_query(target: str) -> None:
+    find = Find()
+    async with serving(find) as client:
+        for verb, fields in (("GET", {}), ("HEAD", {}), ("GET", {"Content_Encoding": "gzip"})):
+            answer = await client.ask(verb, target, b'{"limit": 5}', Content_Length="12", **fields)
+            assert answer.status == 400
+            told = f"{verb} takes no body: its arguments are in the query"
+            assert verb == "HEAD" or told in answer.value["detail"]
+        assert (await client.get(target, Content_Length="0")).status == 200
+        assert find.started == target.count("numbers")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+async def test_the_encoding_of_a_body_that_is_not_there_does_not_concern_a_query(encoding: str) -> None:
+    async with serving() as client:
+        answer = await client.get("/find/books?title=a", Content_Encoding=encoding)
+        assert (answer.status, answer.value) == (200, DEFAULTS)
+
+
 async def test_a_stream_is_got_as_events() -> None:
     async with serving() as client:
         answer = await client.get("/find/numbers?to=2", Accept="text/event-stream")

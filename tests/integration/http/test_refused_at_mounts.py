@@ -253,10 +253,6 @@ ODD = [
         )
     ),
     *(
-        got(b"Content-Length: 5", line=b"GET /x HTTP/1.1") + b"hello",
-        got(CHUNKED) + b"5\r\nhello\r\n0\r\n\r\n",
-    ),
-    *(
         b"\r\n" + got(),
         got(b"Content-Length: 0"),
         got(b"Expect: 100-continue"),
@@ -315,6 +311,21 @@ async def test_an_odd_request_is_understood_by_an_application_as_by_a_method(is_
             method, mount = await server.ends(data, is_cut=is_cut)
             assert responses(method) == responses(mount), data
             assert responses(mount)[0][0] == 200, data
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
+@pytest.mark.parametrize(
+    "data",
+    [got(b"Content-Length: 5") + b"hello", got(CHUNKED) + b"5\r\nhello\r\n0\r\n\r\n"],
+    ids=["by its length", "by its chunks"],
+)
+async def test_the_body_of_a_get_that_a_method_refuses_ends_there_as_at_an_application(
+    data: bytes, is_cut: bool
+) -> None:
+    async with serving() as server:
+        method, mount = map(responses, await server.ends(data, is_cut=is_cut))
+        assert (method[0][0], mount[0]) == (400, (200, b"0"))
+        assert (len(method), method[1:]) == (2, mount[1:])
 
 
 HOSTS = [

@@ -272,7 +272,9 @@ cdef class HttpTerms:
         if self.web is not None:
             return self._check_web(call)
         self._check_request(call, head)
-        return 0 if self.fault_status else self._check_encoding(call, head, service.gate.compressors)
+        if self.fault_status or head.verb != VERB_POST:
+            return 0
+        return self._check_encoding(call, head, service.gate.compressors)
 
     cdef int _note_name(self, ServerCall call, HttpService service) except -1:
         """Note the name by which a method was called, for a refusal."""
@@ -346,6 +348,8 @@ cdef class HttpTerms:
                 return self.routed.payload_of_pairs(body)
             if self.routed is not None:
                 return self.routed.payload(head.query, body, "msgpack" if call.codec == CODEC_MSGPACK else "json")
+            if head.verb != VERB_POST and body:
+                raise CallError(Status.INVALID_ARGUMENT, f"{head.method} takes no body: its arguments are in the query")
             if head.verb != VERB_POST:
                 return self.target.arguments(head.query)
         except CallError as error:
