@@ -163,6 +163,32 @@ async def test_an_allowed_origin_may_ask_and_call() -> None:
         assert (await client.post(NOTE, {"text": "a"}, Origin="https://evil.example")).status == 403
 
 
+#: Requests that are refused before their call begins, and the status.
+BROKEN: list[tuple[dict[str, str | None], int]] = [
+    ({"Content_Length": str(17 << 20)}, 413),
+    ({"Content_Length": None, "Transfer_Encoding": "chunked"}, 400),
+    ({"Timeout_Ms": "soon"}, 400),
+    ({"Meta_a": "%zz"}, 400),
+    ({"Meta_a": "x" * 9_000}, 431),
+]
+
+
+@pytest.mark.parametrize(("fields", "status"), BROKEN)
+async def test_the_refusal_of_a_broken_request_is_read_by_the_page_that_may_call(
+    fields: dict[str, str | None], status: int
+) -> None:
+    shop = Shop()
+    for origin, told in ((ALLOWED, ALLOWED), ("http://127.0.0.1", None), (None, None)):
+        async with serving(shop, cors_origins=(ALLOWED,)) as client:
+            answer = await client.post(NOTE, b"{}x\r\n", **(fields | {"Origin": origin}))
+            assert answer.status == status
+            assert dict(answer.fields).get("access-control-allow-origin") == told
+            assert dict(answer.fields).get("vary") == (told and "Origin")
+    async with serving(shop, cors_origins=(ALLOWED,)) as client:
+        answer = await client.post(NOTE, b"{}x\r\n", **(fields | {"Origin": "https://evil.example"}))
+        assert "access-control-allow-origin" not in answer
+
+
 async def test_another_origin_is_refused_beside_an_allowed_one() -> None:
     async with serving(Shop(), cors_origins=(ALLOWED,)) as client:
         for origin in ("http://shop.example", "https://shop.example:444", "https://a.shop.example"):

@@ -372,6 +372,26 @@ async def test_an_id_of_the_request_is_answered() -> None:
         assert "x-request-id" not in await client.post(ECHO, {"text": "a"})
 
 
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"Content_Length": str(17 << 20)}, 413),
+        ({"Content_Length": None, "Transfer_Encoding": "chunked"}, 400),
+        ({"Timeout_Ms": "soon"}, 400),
+        ({"Meta_a": "%zz"}, 400),
+        ({"Meta_a": "x" * 9_000}, 431),
+    ],
+)
+async def test_an_id_of_a_request_that_is_refused_is_answered(fields: Any, status: int) -> None:
+    for given in ("a.b_C-9", "a b", "%0d%0a", '"'):
+        async with serving() as client:
+            answer = await client.post(ECHO, b"{}x\r\n", X_Request_Id=given, **fields)
+            assert (answer.status, answer["x-request-id"] == given) == (status, given == "a.b_C-9")
+            assert answer["x-request-id"] == given or answer["x-request-id"].isalnum()
+    async with serving() as client:
+        assert "x-request-id" not in await client.post(ECHO, b"{}x\r\n", **fields)
+
+
 async def test_a_body_over_the_limit_is_refused_and_closes() -> None:
     async with serving() as client:
         client.send(request("POST", ECHO, b"", Content_Length=str(17 << 20)))

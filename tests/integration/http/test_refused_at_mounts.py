@@ -30,6 +30,7 @@ METHOD, MOUNT = b"/stock/count", b"/mount/count"
 BEHIND = b"GET /smuggled HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 CHUNKED = b"Transfer-Encoding: chunked"
+ID = b"X-Request-Id: a.b_C-9"
 BODY = b'{"name": "abc"}'
 
 
@@ -438,6 +439,8 @@ TOO_MUCH = {
     "bytes of several fields": (got(*(b"A: " + b"z" * 90,) * 3), 431),
     "fields without an end": (b"GET /x HTTP/1.1\r\nA: " + b"z" * 600, 431),
     "trailers": (posted(CHUNKED, body=b"0\r\nA: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\nE: 1\r\n\r\n"), 431),
+    "trailers of a request with an id": (posted(ID, CHUNKED, body=b"0\r\n" + b"A: 1\r\n" * 5 + b"\r\n"), 431),
+    "trailers of a GET": (got(CHUNKED) + b"0\r\n" + b"A: 1\r\n" * 5 + b"\r\n", 431),
     "trailers behind chunks": (
         posted(CHUNKED, body=in_chunks(BODY, 4) + b"0\r\n" + b"A: 1\r\n" * 5 + b"\r\n"),
         431,

@@ -30,7 +30,8 @@ from fastrpc._core.http.mounted_socket cimport MountedSocket
 from fastrpc._core.http.request_fields cimport is_long
 from fastrpc._core.http.request_sender cimport RequestSender
 from fastrpc._core.http.responses cimport NOSNIFF, PROBLEM_LINES, call_lines, fault_answer
-from fastrpc._core.http.responses cimport problem_document, retry_line, status_of_refusal, web_lines
+from fastrpc._core.http.responses cimport problem_document, refusal_lines, retry_line, status_of_refusal
+from fastrpc._core.http.responses cimport web_lines
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.response_head cimport field_lines
 from fastrpc._core.io.engine cimport ByteStream
@@ -216,8 +217,10 @@ cdef class GatewayConnection(HttpConnection):
                 lines, document = web_lines(call, terms_of(call), self.head, found[1]), <bytes>found[2]
                 return lines + retry_line(error.status, failure) + b"Content-Length: %d\r\n\r\n" % len(document) + document
         document = problem_document(error.status, failure, CODEC_JSON)
-        length = b"Content-Length: %d\r\n\r\n" % len(document)
-        return PROBLEM_LINES + retry_line(error.status, failure) + length + document
+        lines = PROBLEM_LINES + retry_line(error.status, failure)
+        if call is not None and self.head is not None:
+            lines += refusal_lines(call, terms_of(call), self.head)
+        return lines + b"Content-Length: %d\r\n\r\n" % len(document) + document
 
     cdef int body_grew(self, Py_ssize_t size) except -1:
         """Count what is there of a body; one that is over a budget is refused before the rest of it came."""

@@ -23,8 +23,9 @@ cdef bytes metadata_lines(bytes metadata)
 # Return metadata as text by key, as JSON has it: bytes in base64.
 cdef dict metadata_texts(bytes metadata)
 
-# Return whether the request has an id that is taken over.
+# Return whether the request has an id that is taken over; that id as an entry of metadata, empty without one.
 cdef bint has_plain_id(RequestHead head) noexcept
+cdef bytes id_entry(RequestHead head)
 
 # Return whether a body is not waited for before its sender is known.
 cdef bint is_long(RequestHead head) noexcept

@@ -78,14 +78,14 @@ cdef bytes metadata_of(RequestHead head):
         metadata = encode_metadata(_named_entries(head))
     for field, key in NAMED:
         metadata += _field_entry(head, field, key, True)
-    return (metadata + _id_entry(head)) or None
+    return (metadata + id_entry(head)) or None
 
 
 cdef bytes mounted_metadata(RequestHead head, bint takes_credential):
     cdef bytes metadata = _field_entry(head, FIELD_AUTHORIZATION, b"authorization", True) if takes_credential else b""
     for field, key in NAMED[1:]:
         metadata += _field_entry(head, field, key, False)
-    return (metadata + _id_entry(head)) or None
+    return (metadata + id_entry(head)) or None
 
 
 cdef bytes _field_entry(RequestHead head, int field, bytes key, bint is_needed):
@@ -101,7 +101,7 @@ cdef bytes _field_entry(RequestHead head, int field, bytes key, bint is_needed):
     return b""
 
 
-cdef bytes _id_entry(RequestHead head):
+cdef bytes id_entry(RequestHead head):
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(FIELD_REQUEST_ID, &size)
     return entry(REQUEST_ID, data[:size]) if has_plain_id(head) else b""

@@ -17,7 +17,7 @@ from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, OK, PERMISSIO
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.http.messages cimport FORM_EVENTS
-from fastrpc._core.http.request_fields cimport metadata_lines
+from fastrpc._core.http.request_fields cimport id_entry, metadata_lines
 from fastrpc._core.http.service cimport shared_lines
 from fastrpc._core.http1.head cimport FIELD_REQUEST_ID, VERB_POST
 from fastrpc._core.wire.frame cimport PUSHBACK_NEVER
@@ -151,6 +151,16 @@ cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
     if terms.origin is not None:
         lines += shared_lines(terms.origin, metadata if terms.web is None else None)
     return lines + NO_STORE if head.verb != VERB_POST else lines
+
+
+cdef bytes refusal_lines(ServerCall call, HttpTerms terms, RequestHead head):
+    if head._noted[<int>FIELD_REQUEST_ID].count and call.request_entry is None:
+        call.request_entry = id_entry(head) or None
+        find_request_entry(call, True)
+    elif terms.mount is not None and head._noted[<int>FIELD_REQUEST_ID].count == 0:
+        # An id that was made for an application is in none of its answers.
+        return NO_STORE if head.verb != VERB_POST else b""
+    return call_lines(call, terms, head)
 
 
 cdef bytes stream_lines(HttpTerms terms, RequestHead head):
