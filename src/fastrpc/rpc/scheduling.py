@@ -37,13 +37,18 @@ class MethodSchedule:
     def after(self, instant: float) -> float:
         """Return the first instant after one."""
         if self.every is not None:
-            return (math.floor(instant / self.every + 1e-9) + 1) * self.every
+            # Products are compared: the quotient of an instant may be rounded below its number.
+            number = math.floor(instant / self.every)
+            products = (near * self.every for near in range(number, number + 3))
+            return next((product for product in products if product > instant), math.inf)
         return self._next_by_cron(instant, is_reverse=False)
 
     def latest(self, instant: float) -> float:
         """Return the last instant up to this one, itself included."""
         if self.every is not None:
-            return math.floor(instant / self.every + 1e-9) * self.every
+            number = math.floor(instant / self.every)
+            products = (near * self.every for near in range(number + 1, number - 2, -1))
+            return next((product for product in products if product <= instant), -math.inf)
         return self._next_by_cron(math.floor(instant) + 1, is_reverse=True)
 
     def _next_by_cron(self, instant: float, *, is_reverse: bool) -> float:

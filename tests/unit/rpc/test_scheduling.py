@@ -1,6 +1,7 @@
 """Instants of scheduled methods."""
 
 import functools
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -43,6 +44,25 @@ def test_multiples_count_from_1970() -> None:
         assert tenths.after(instant) > instant
         instant = tenths.after(instant)
     assert instant == pytest.approx(1_700_000_100)
+
+
+@pytest.mark.parametrize("begin", [0.0, 1_795_000_000.0, 1_795_000_000.37, 4_000_000_000.01])
+def test_every_instant_of_a_fraction_comes_once(begin: float) -> None:
+    for hundredths in range(10, 400):
+        every = hundredths / 100
+        schedule = schedule_of(every=every)
+        instant = schedule.after(begin)
+        for _ in range(10):
+            following = schedule.after(instant)
+            assert following - instant == pytest.approx(every, abs=1e-6)
+            assert schedule.latest(following) == following
+            assert schedule.latest(math.nextafter(following, 0)) == instant
+            assert schedule.after(math.nextafter(following, 0)) == following
+            instant = following
+
+
+def test_instant_beyond_all_clocks_has_an_end() -> None:
+    assert schedule_of(every=0.11).after(1e300) == math.inf
 
 
 def test_instants_of_cron_are_in_the_time_of_a_zone() -> None:
