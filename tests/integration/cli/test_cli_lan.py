@@ -26,6 +26,18 @@ def test_keys_are_made_added_and_moved(tmp_path: Path) -> None:
         assert key not in first.output + first.errors + signing.output + signing.errors
 
 
+def test_a_key_is_added_below_comments(tmp_path: Path) -> None:
+    path = tmp_path / "lan.keys"
+    path.write_text("# keys of the shop\n\n")
+    without = command("lan.keys", "--sign", folder=tmp_path)
+    assert without.code == 2
+    assert "there is no key" in without.errors
+    added = command("lan.keys", "--json", folder=tmp_path)
+    assert added.code == 0
+    assert [*read_keys(path.read_text())] == [json.loads(added.output)["id"].encode()]
+    assert path.read_text().startswith("# keys of the shop\n\n")
+
+
 def test_mistakes_are_told_and_change_nothing(tmp_path: Path) -> None:
     path = tmp_path / "lan.keys"
     missing = command("lan.keys", "--sign", folder=tmp_path)

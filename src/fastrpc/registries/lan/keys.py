@@ -27,11 +27,11 @@ LanKeys: TypeAlias = Mapping[bytes, bytes]
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
-def read_keys(text: str) -> dict[bytes, bytes]:
+def read_keys(text: str, *, least: int = 1) -> dict[bytes, bytes]:
     """Return the keys of a file by id, in their order; empty lines and comments are left out.
 
     Raises:
-        ConfigError: a line is no key, an id occurs twice, or there is no key. The text shows no key.
+        ConfigError: a line is no key, an id occurs twice, or there are fewer keys than `least`. The text shows no key.
     """
     found: dict[bytes, bytes] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -47,7 +47,7 @@ def read_keys(text: str) -> dict[bytes, bytes]:
         if parts[0].encode() in found:
             raise ConfigError(f"line {number} has the id {parts[0]} of another line")
         found[parts[0].encode()] = key
-    if not found:
+    if len(found) < least:
         raise ConfigError("there is no key", hint="`fastrpc lan key FILE` writes one")
     return found
 
@@ -71,7 +71,7 @@ def add_key(path: Path) -> str:
         ConfigError: the file cannot be used.
     """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    known = read_keys(text) if text else {}
+    known = read_keys(text, least=0)
     name = secrets.token_hex(4)
     while name.encode() in known:
         name = secrets.token_hex(4)
