@@ -10,6 +10,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from fastrpc._core.calls.call import current_call
@@ -98,6 +99,8 @@ class _Job:
         self._clock = clock
         self._is_running = False
         self._is_leaving = False
+        # The instant of which the log has a warning.
+        self._told: float | None = None
         self._task = asyncio.create_task(self._keep(), name=f"schedule {name}", context=contextvars.Context())
 
     async def stop(self, seconds: float | None) -> bool:
@@ -166,13 +169,36 @@ class _Job:
         """Wait for the first instant after one; of several that have passed return the latest."""
         while True:
             due = self._schedule.after(reached)
-            while (left := due - self._clock()) > 0:  # noqa: ASYNC110 (the wall clock sets no event)
+            while (left := due - self._clock()) > 0:
+                if self._schedule.on == "leader" and self._leaves_out_instants(reached):
+                    await self._tell_kept()
                 await asyncio.sleep(min(left, _LOOK_SECONDS))
             now = self._clock()
             latest = self._schedule.latest(now)
             if now - latest < _LATE_SECONDS or self._schedule.missed == "once":
                 return latest
             reached = now
+
+    def _leaves_out_instants(self, kept: float) -> bool:
+        """Return whether an instant that is still to come lies before the one up to which runs have started."""
+        soon = self._clock() + _LATE_SECONDS
+        return kept > soon and self._schedule.after(soon) < kept
+
+    async def _tell_kept(self) -> None:
+        """Log the instant in the store that leaves out others; StoreError if it is that no more."""
+        assert self._store is not None
+        key = f"{SCHEDULES}{self._name}"
+        item = await self._store.get(key, float)
+        if item is None or not self._leaves_out_instants(item.value):
+            raise StoreError(f"the instant in {key} is another one", processed="no")
+        if item.value != self._told:
+            self._told = item.value
+            text = (
+                "the schedule %s stands still until %s: the instant in the store is ahead of the clock here; "
+                "once the clocks are right, `fastrpc kv delete STORE %s` lets it go on"
+            )
+            until = datetime.fromtimestamp(item.value, UTC).isoformat(" ", "seconds")
+            logger.warning(text, self._name, until, key)
 
     async def _run(self, instant: float) -> float:
         """Run the method; return the instant up to which no other run is due."""

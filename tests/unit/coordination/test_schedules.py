@@ -145,6 +145,41 @@ async def test_wall_clock_that_jumps_starts_no_instant_twice(store: Store, jump:
     await schedules.stop()
 
 
+async def test_instant_that_a_wrong_clock_wrote_is_told_once_and_can_be_removed(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: list[float] = []
+    ahead = process(store, Skipping(runs), lambda: 86_400.0)
+    await pass_time(65)
+    assert len(runs) == 1
+    assert await ahead.stop()
+    schedules = process(store, Skipping(runs))
+    await pass_time(300)
+    assert len(runs) == 1
+    assert caplog.text.count("the schedule jobs.job stands still until 1970-01-02 00:17:00+00:00") == 1
+    assert "`fastrpc kv delete STORE schedules/jobs.job`" in caplog.text
+    await store.delete("schedules/jobs.job")
+    await pass_time(90)
+    assert [(instant - 1_020) % 60 for instant in runs[1:]] == pytest.approx([0] * len(runs[1:]), abs=0.1)
+    assert len(runs) >= 2
+    assert caplog.text.count("stands still") == 1
+    assert await schedules.stop()
+
+
+async def test_instant_that_was_started_a_little_early_is_not_told(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: list[float] = []
+    early = process(store, Skipping(runs), lambda: 30.0)
+    await pass_time(55)
+    assert await early.stop()
+    schedules = process(store, Skipping(runs))
+    await pass_time(95)
+    assert runs == [1_050, 1_140]
+    assert caplog.text == ""
+    assert await schedules.stop()
+
+
 async def test_every_process_runs_without_a_store() -> None:
     runs: list[float] = []
     processes = [process(None, Everywhere(runs)) for _ in range(2)]
