@@ -1,7 +1,6 @@
 """`fastrpc lock`, `fastrpc elect` and `fastrpc leader`: locks and elections for programs in any language."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -12,13 +11,13 @@ from typing import Annotated, Final
 import typer
 
 from fastrpc.cli.calling.command import AsJson, run_async
+from fastrpc.cli.command_group import CommandGroup
 from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.coordination.locks import Holder, Lock
 from fastrpc.coordination.store import Store
 from fastrpc.errors import ConfigError
-from fastrpc.time_limit import time_limit
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["elect", "leader", "lock", "run_under"]
@@ -169,42 +168,15 @@ async def run_under(held: Lock, command: Sequence[str]) -> int:
         LockLostError: by the lock, which cancels this; the command has ended.
     """
     environment = {**os.environ, TOKEN_VARIABLE: str(held.token)}
-    # Programs that the command starts end with it. At a terminal the command stays in the group that may read from it
-    # and gets its signals.
-    has_group = not os.isatty(0)
-    process = await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=has_group)
-    send = partial(_send, process.pid if has_group else None, process)
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, send if has_group else lambda number: None, signal.SIGINT)
-    for number in _END_SIGNALS:
-        loop.add_signal_handler(number, send, number)
+    group, loop = CommandGroup(), asyncio.get_running_loop()
+    for number in group.signals:
+        loop.add_signal_handler(number, group.send, number)
     try:
-        code = await process.wait()
+        code = await group.run(command, environment, held)
     except asyncio.CancelledError:
-        await _end(process, send, _KILL_SHARE * held.lease.ttl)
+        await group.end(_KILL_SHARE * held.lease.ttl)
         raise
     finally:
-        for number in (signal.SIGINT, *_END_SIGNALS):
+        for number in group.signals:
             loop.remove_signal_handler(number)
     return code if code >= 0 else 128 - code
-
-
-def _send(group: int | None, process: asyncio.subprocess.Process, number: int) -> None:
-    if group is not None:
-        # Its first process may have ended before others.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, number)
-    elif process.returncode is None:
-        process.send_signal(number)
-
-
-async def _end(process: asyncio.subprocess.Process, send: Callable[[int], None], seconds: float) -> None:
-    send(signal.SIGTERM)
-    try:
-        async with time_limit(seconds):
-            await process.wait()
-    except TimeoutError:
-        pass
-    # The rest of its group, too.
-    send(signal.SIGKILL)
-    await process.wait()

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -284,6 +285,20 @@ def test_zombies_that_a_supervisor_cannot_tell_from_its_workers_are_left(
     monkeypatch.delattr(os, "waitid")
     monkeypatch.setattr(os, "getpid", lambda: 1)
     reap_adopted(set())
+
+
+@takes_away("waitid", place="cli/command_group.py")
+def test_command_under_a_lock_at_a_terminal_has_a_session_of_its_own(tmp_path: Path) -> None:
+    screen, terminal = os.openpty()
+    (tmp_path / "command.py").write_text("import os\ndel os.waitid\n" + COMMAND)
+    told = "import os, sys; print(os.getsid(0) == os.getpid(), input(), sys.stdin.isatty())"
+    words = ["command.py", "lock", "memory://commands", "a", "--", sys.executable, "-c", told]
+    os.write(screen, b"word\n")
+    with Program(words, tmp_path, stdin=terminal) as program:
+        ended = program.wait()
+    os.close(terminal)
+    os.close(screen)
+    assert (ended.code, ended.output) == (0, "True word True\n")
 
 
 WITHOUT_ABSTRACT_NAMES = """

@@ -1,0 +1,164 @@
+"""A command and all that it starts: one process group, which is a job of the terminal of this process if it has one.
+
+The group gets signals as a whole. It has the foreground, where Ctrl-C goes, from its start or once it asks for it. When
+the command stops this process stops with it: a shell sees only that.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from fastrpc.coordination.locks import Lock
+from fastrpc.time_limit import time_limit
+
+__all__ = ["CommandGroup"]
+
+#: Seconds between two looks whether the command is stopped: a loop tells its end alone.
+_LOOK_SECONDS: Final = 0.1
+
+#: They stop a group without the foreground that uses the terminal.
+_ASKING: Final = (signal.SIGTTIN, signal.SIGTTOU)
+
+
+class CommandGroup:
+    """A command, run once.
+
+    Attributes:
+        signals: those that are to be sent on to it, from before its start.
+    """
+
+    def __init__(self) -> None:
+        # A terminal needs someone who sees a stop.
+        self._at_terminal = os.isatty(0) and hasattr(os, "waitid")
+        self.signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        if self._at_terminal:
+            self.signals += [signal.SIGQUIT, signal.SIGTSTP]
+        self._early: list[int] = []
+        self._process: asyncio.subprocess.Process | None = None
+        self._has_foreground = False
+
+    def send(self, number: int) -> None:
+        """Send a signal to all processes of the group."""
+        if self._process is None:
+            self._early.append(number)
+            return
+        # Its first process may have ended before others.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+            if number != signal.SIGTSTP:
+                # One that is stopped takes it once it goes on.
+                os.killpg(self._process.pid, signal.SIGCONT)
+
+    async def run(self, command: Sequence[str], environment: Mapping[str, str], held: Lock) -> int:
+        """Run the command while a lock is held; return its exit code, negative for a signal."""
+        process = self._process = await self._start(command, environment)
+        for number in self._early:
+            self.send(number)
+        if not self._at_terminal:
+            return await process.wait()
+        ended = asyncio.ensure_future(process.wait())
+        try:
+            while not ended.done():
+                await asyncio.wait([ended], timeout=_LOOK_SECONDS)
+                self._follow(process, held)
+        finally:
+            ended.cancel()
+        code, had_foreground = ended.result(), self._has_foreground
+        self._leave_foreground()
+        if code == -signal.SIGINT and had_foreground:
+            # Ctrl-C is for the other programs of the own group as well, such as a script.
+            _signal_own_group(signal.SIGINT, signal.SIG_IGN)
+        return code
+
+    async def end(self, seconds: float) -> None:
+        """Send SIGTERM to the group and, once its command has ended or the time is over, SIGKILL."""
+        if self._process is None:
+            return
+        try:
+            self.send(signal.SIGTERM)
+            try:
+                async with time_limit(seconds):
+                    await self._process.wait()
+            except TimeoutError:
+                pass
+            # The rest of its group, too.
+            self.send(signal.SIGKILL)
+            await self._process.wait()
+        finally:
+            self._leave_foreground()
+
+    async def _start(
+        self, command: Sequence[str], environment: Mapping[str, str]
+    ) -> asyncio.subprocess.Process:
+        # A program that reads the output, such as a pager, may read keys.
+        self._has_foreground = self._at_terminal and os.isatty(1) and _owns_foreground()
+        # uvloop knows no `process_group`.
+        lead = partial(_lead_group, has_foreground=self._has_foreground) if self._at_terminal else None
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command, env=environment, start_new_session=not self._at_terminal, preexec_fn=lead
+            )
+        except BaseException:
+            self._leave_foreground()
+            raise
+
+    def _follow(self, process: asyncio.subprocess.Process, held: Lock) -> None:
+        """Give a stopped command the foreground if it asks for it; else stop, and go on with it."""
+        stopped = None
+        with contextlib.suppress(ChildProcessError):
+            stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)
+        if stopped is None:
+            return
+        takes = self._has_foreground or stopped.si_status in _ASKING
+        if not (stopped.si_status in _ASKING and _owns_foreground()):
+            self._leave_foreground()
+            _signal_own_group(signal.SIGTSTP, signal.SIG_DFL)
+            # This process goes on. A lock that was lost meanwhile, which cancels `run`, leaves no time for SIGTERM.
+            held.lease.check()
+            if not held.is_held:
+                self.send(signal.SIGKILL)
+                return
+        self._has_foreground = takes and _owns_foreground()
+        if self._has_foreground:
+            _set_foreground(process.pid)
+        self.send(signal.SIGCONT)
+
+    def _leave_foreground(self) -> None:
+        if self._has_foreground:
+            _set_foreground(os.getpgrp())
+        self._has_foreground = False
+
+
+def _lead_group(*, has_foreground: bool) -> None:
+    os.setpgid(0, 0)
+    if has_foreground:
+        _set_foreground(os.getpgrp())
+
+
+def _owns_foreground() -> bool:
+    """Return whether the group of this process gets what is typed; False if the terminal is that of no session."""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _set_foreground(group: int) -> None:
+    # A process of the background is stopped for it unless it blocks the signal.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+    try:
+        # The group may have ended, and the terminal may be gone.
+        with contextlib.suppress(OSError):
+            os.tcsetpgrp(0, group)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signal_own_group(number: signal.Signals, action: signal.Handlers) -> None:
+    before = signal.signal(number, action)
+    os.killpg(0, number)
+    signal.signal(number, before)
