@@ -16,7 +16,15 @@ import msgspec
 from fastrpc._version import __version__
 from fastrpc.mcp.tools import Tool
 
-__all__ = ["MOST_ID_LENGTH", "Answer", "Conversation", "ToolCall", "refused_body", "tool_failure", "tool_result"]
+__all__ = [
+    "MOST_ID_LENGTH",
+    "Answer",
+    "Conversation",
+    "ToolCall",
+    "refused_body",
+    "tool_failure",
+    "tool_result",
+]
 
 LEGACY: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
@@ -54,7 +62,9 @@ class _Params(msgspec.Struct):
 class _Message(msgspec.Struct):
     jsonrpc: str
     method: str
-    id: int | float | Annotated[str, msgspec.Meta(max_length=MOST_ID_LENGTH)] | msgspec.UnsetType = msgspec.UNSET
+    id: int | float | Annotated[str, msgspec.Meta(max_length=MOST_ID_LENGTH)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
     params: _Params = msgspec.field(default_factory=_Params)
 
 

@@ -96,7 +96,7 @@ async def test_a_long_output_holds_no_call_up_once_little_of_it_is_left() -> Non
 
 async def test_pieces_for_a_lost_connection_harm_no_later_one() -> None:
     """asyncio of CPython 3.12.0 to 3.13.5 watched the descriptor again; the next one that had it read nothing."""
-    loop = asyncio.get_running_loop()
+    loop: Any = asyncio.get_running_loop()
     near, far = socket.socketpair()
     descriptor = near.fileno()
     async with gate_for(Shop) as gate:
