@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
@@ -156,6 +157,15 @@ class Endpoint:
 
     def __hash__(self) -> int:
         return hash(self.address)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A view of labels cannot be pickled.
+        values = {name: getattr(self, name) for name in Endpoint.__slots__}
+        return _endpoint, ({**values, "labels": dict(self.labels)},)
+
+
+def _endpoint(values: dict[str, Any]) -> Endpoint:
+    return Endpoint(**values)
 
 
 def _checked_text(name: str, value: str) -> str:

@@ -1,6 +1,9 @@
 """Endpoints as values."""
 
+import copy
+import pickle
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,6 +32,17 @@ def test_endpoint_text_has_its_address_and_its_protocol() -> None:
 def test_endpoints_that_differ_in_anything_are_not_equal(other: Endpoint) -> None:
     assert Endpoint("tcp://h:1") == Endpoint("tcp://h:1")
     assert Endpoint("tcp://h:1") != other
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
+)
+def test_an_endpoint_can_be_copied_and_pickled(duplicate: Callable[[Endpoint], Endpoint]) -> None:
+    given = Endpoint(
+        "tcp://h:1", weight=0, labels={"a": "b"}, zone="a", version="2", protocols=["native", "rpcx"]
+    )
+    assert duplicate(given) == given
+    assert duplicate(Endpoint("tcp://h:1")) == Endpoint("tcp://h:1")
 
 
 def test_repr_omits_zone_and_version_that_are_not_set() -> None:

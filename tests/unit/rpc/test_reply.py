@@ -1,5 +1,9 @@
 """What `request` returns."""
 
+import copy
+import pickle
+from collections.abc import Callable
+
 import pytest
 
 from fastrpc._core.payload.metadata import Metadata
@@ -33,3 +37,11 @@ def test_a_reply_shows_all_it_holds() -> None:
     assert repr(reply()) == (
         "Reply(42, metadata={'cached': 'yes'}, endpoint='tcp://127.0.0.1:1', attempts=2, seconds=0.250000)"
     )
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
+)
+def test_a_reply_can_be_copied_and_pickled(duplicate: Callable[[Reply[int]], Reply[int]]) -> None:
+    assert repr(duplicate(reply())) == repr(reply())
+    assert duplicate(reply()).endpoint == reply().endpoint
