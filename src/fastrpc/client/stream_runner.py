@@ -41,6 +41,46 @@ class _Once:
 _ONCE = _Once()
 
 
+class _Answering:
+    """The fail mode of one stream: it raises where the program's mode returns without a successful attempt.
+
+    A call then returns the mode's value, for which a stream has no place.
+    """
+
+    def __init__(self, mode: FailMode, call: ClientCall) -> None:
+        self._mode = mode
+        self._call = call
+        self._attempt: Attempt | None = None
+        self._has_succeeded = False
+        # A copy of the last attempt's error: a raised one would hold the stream.
+        self._failure: FastRPCError | None = None
+
+    async def run(self, call: AttemptedCall, pick: Callable[[], Endpoint], attempt: Attempt) -> None:
+        self._attempt = attempt
+        await self._mode.run(call, pick, self._noted)
+        if self._has_succeeded or _goes_on_without(self._call):
+            return
+        failure: Exception | None
+        failure, self._failure = self._failure, None
+        try:
+            raise failure or RuntimeError(
+                f"{type(self._mode).__name__}.run returned for the stream {call.method} without a successful "
+                "attempt; raise the error"
+            )
+        finally:
+            del failure
+
+    async def _noted(self, endpoint: Endpoint) -> Any:
+        try:
+            value = await cast(Attempt, self._attempt)(endpoint)
+        except FastRPCError as error:
+            stream = _stream_of(self._call)
+            self._failure = None if stream is None else stream._kept(error)
+            raise
+        self._has_succeeded = True
+        return value
+
+
 class BaseStreamRunner:
     """The part of running streams that both clients share."""
 
@@ -51,7 +91,7 @@ class BaseStreamRunner:
         self.proceed: Callable[[Any], Coroutine[Any, Any, Any]] | None = None
 
     def _mode_of(self, call: ClientCall) -> FailMode:
-        return _ONCE if takes_stream(call.route) else mode_of(call, self._mode)
+        return _ONCE if takes_stream(call.route) else _Answering(mode_of(call, self._mode), call)
 
     def _goes_on(self, stream: Any, error: FastRPCError) -> bool:
         """Return whether another attempt follows the one that failed; the call has taken over its results by then."""
@@ -213,6 +253,12 @@ def unbegun(call: ClientCall) -> Any:
             f"{call.method}: `proceed` of a stream can be called once, while the stream is wanted"
         )
     return stream
+
+
+def _goes_on_without(call: ClientCall) -> bool:
+    """Return whether a stream needs no successful attempt: it has one already, has ended, or was dropped."""
+    stream = _stream_of(call)
+    return stream is None or stream._is_over or stream._failure is not None or stream.is_chosen
 
 
 def _wanted(call: AwaitedCall) -> Stream[Any, Any]:

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
 
 import fastrpc
-from fastrpc import CallError, Client, Status, UnavailableError
+from fastrpc import CallError, Client, FastRPCError, Status, UnavailableError
 from fastrpc.config import Breaker, ClientConfig, Pool
 from fastrpc.failmodes import FailFast, FailOver
 from tests.support.called_feed import idle
+from tests.support.either_client import CLIENTS, either, nowhere, taken
 from tests.support.served import served
 
 pytestmark = pytest.mark.one_loop
@@ -163,6 +164,53 @@ async def test_the_first_sign_decides_between_attempts_beside_each_other() -> No
             async with client.stream(Flaky.before) as numbers:
                 assert [number async for number in numbers] == [1]
         await idle(client)
+
+
+class _Content:
+    """A fail mode of a user's that returns whatever happens."""
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+
+    async def run(self, call: Any, pick: Any, attempt: Any) -> Any:
+        for _ in range(self.attempts):
+            with suppress(FastRPCError):
+                return await attempt(pick())
+        return None
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_stream_ends_with_the_last_error_where_a_fail_mode_keeps_it(kind: str, attempts: int) -> None:
+    flaky = Flaky(2)
+    async with asyncio.timeout(30), either(kind, flaky, fail_mode=_Content(attempts)) as client:
+        for _ in range(2):
+            with pytest.raises(CallError, match="not now"):
+                await client.stream(Flaky.before).receive()
+            flaky.started = 0
+    async with asyncio.timeout(30), nowhere(kind, fail_mode=_Content(attempts)) as client:
+        with pytest.raises(UnavailableError):
+            await client.stream(Flaky.before).receive()
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_a_stream_fails_where_a_fail_mode_makes_no_attempt(kind: str) -> None:
+    flaky = Flaky(0)
+    async with asyncio.timeout(30), either(kind, flaky, fail_mode=_Content(0)) as client:
+        with pytest.raises(
+            RuntimeError, match=r"_Content\.run returned for the stream flaky\.before without"
+        ):
+            await client.stream(Flaky.before).receive()
+        assert await client.call(Flaky.total, [1, 2]) == 3
+    assert flaky.started == 1
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_an_attempt_that_succeeds_at_last_is_the_stream(kind: str) -> None:
+    flaky = Flaky(1)
+    async with asyncio.timeout(30), either(kind, flaky, fail_mode=_Content(2)) as client:
+        assert await taken(client.stream(Flaky.before)) == [1]
+    assert flaky.started == 2
 
 
 async def test_a_breaker_hears_of_streams() -> None:
