@@ -12,7 +12,9 @@ from fastrpc import (
     Client,
     ClientConfig,
     DeadlineExceededError,
+    Limits,
     Server,
+    ServerConfig,
     Status,
     Timeouts,
     current_call,
@@ -87,6 +89,28 @@ async def test_messages_before_an_error_arrive(handler: Any, count: int, size: i
                         async for _ in messages:
                             received += 1
                 assert received == count
+
+
+@pytest.mark.parametrize(
+    "handler", [Ends.coroutine, Ends.thread, Ends.inline], ids=["async", "def", "inline"]
+)
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_message_over_a_limit_is_told_with_its_size(
+    handler: Any, side: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits, name = Limits(message_bytes=5_000), handler.__name__
+    who = "the client takes" if side == "client" else "the server sends"
+    async with Server(Ends(), config=ServerConfig(limits=limits) if side == "server" else None) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        config = ClientConfig(limits=limits) if side == "client" else None
+        async with Client(str(address), config=config) as client:
+            with pytest.raises(CallError) as refused:
+                await client.stream(handler, 1, 6_000).receive()
+            assert refused.value.status is Status.RESOURCE_EXHAUSTED
+            told = f"a message of ends.{name} has 6003 bytes, {who} at most 5000 (Limits.message_bytes)"
+            assert refused.value.message == told
+            assert await client.stream(handler, 1, 4_000).receive() == bytes(4_000)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_send_that_was_given_up_is_no_idle_wait() -> None:

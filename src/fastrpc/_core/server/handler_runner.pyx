@@ -40,7 +40,6 @@ from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.server.served_stream import drive
 from fastrpc.errors import CallError
-from fastrpc.status import Status
 
 cdef enum:
     # References to the current task: the runner's, asyncio's, and the one of the function that began it.
@@ -464,15 +463,7 @@ cdef class HandlerRunner:
         return payload if smaller is None else smaller
 
     cdef int _check_size(self, ServerCall call, bytes payload) except -1:
-        cdef uint64_t taken = call.connection.most_message(), limit = min(self.admission.message_bytes, taken)
-        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
-            who = "the client takes" if limit == taken else "the server sends"
-            raise CallError(
-                Status.RESOURCE_EXHAUSTED,
-                f"the answer of {call.route.method} has {len(payload)} bytes, {who} at most {limit} "
-                "(Limits.message_bytes)",
-            )
-        return 0
+        return call.connection.check_size(call, "the answer", payload, self.admission.message_bytes)
 
     cdef int fail(self, ServerCall call, object error) except -1:
         """Send the failure for a handler's error; an interrupt then ends the loop."""

@@ -201,6 +201,8 @@ cdef class ServedConnection:
         self.holding &= ~<int>HOLD_LATE
         return 0
 
+    cdef int check_size(self, Call call, str what, bytes payload, uint64_t own) except -1
+
     # Defaults that an engine may override. The protocol of a call, for its counters: a connection may speak several at once.
     cdef str protocol_of(self, Call call)
     cdef uint64_t most_message(self) noexcept

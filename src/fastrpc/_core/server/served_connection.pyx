@@ -16,9 +16,14 @@ import logging
 
 cimport cython
 
+from cpython.bytes cimport PyBytes_GET_SIZE
+
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.wire.frame cimport ONE_WAY
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -242,6 +247,21 @@ cdef class ServedConnection:
         self.expires_ns = 0
         self.is_expired = True
         self.answers = None
+        return 0
+
+    cdef int check_size(self, Call call, str what, bytes payload, uint64_t own) except -1:
+        """Raise CallError if a payload is longer than the peer accepts, or than the server's own limit.
+
+        Args:
+            what: the part of the call that it is, for the error.
+        """
+        cdef uint64_t taken = self.most_message(), limit = min(own, taken)
+        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+            who = "the client takes" if limit == taken else "the server sends"
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"{what} of {call.route.method} has {len(payload)} bytes, {who} at most {limit} (Limits.message_bytes)",
+            )
         return 0
 
     # Defaults that an engine may override

@@ -22,9 +22,8 @@ cdef class ServedStream(StreamChannel):
         int compressor
         Marshal marshal
 
-        # The largest message that is sent, the largest that goes uncompressed; whether messages are checked against
-        # their annotation before they are sent.
-        Py_ssize_t most_bytes
+        # The largest message that goes uncompressed; whether messages are checked against their annotation before they
+        # are sent.
         Py_ssize_t compress_above
         bint checks_results
 

@@ -89,12 +89,7 @@ cdef class ServedStream(StreamChannel):
         payload = <bytes>marshal.encode_result(value)
         if self.checks_results:
             marshal.check_result(value, payload)
-        if PyBytes_GET_SIZE(payload) > self.most_bytes:
-            raise CallError(
-                Status.RESOURCE_EXHAUSTED,
-                f"a message of {self.served.route.method} has {len(payload)} bytes, the server sends at most "
-                f"{self.most_bytes} (Limits.message_bytes)",
-            )
+        self.served.connection.check_size(self.served, "a message", payload, self.admission.message_bytes)
         return payload
 
     cdef int send_encoded(self, bytes payload) except -1:
@@ -361,7 +356,6 @@ cdef ServedStream new_served_stream(ServerCall call):
     stream.codec = call.codec
     stream.form = call.connection.form_of(call)
     stream.compressor = call.compressor
-    stream.most_bytes = <Py_ssize_t>admission.message_bytes
     stream.compress_above = runner.compress_above
     stream.checks_results = runner.checks_results
     # The caller sends nothing after its REQUEST.
