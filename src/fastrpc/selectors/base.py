@@ -6,8 +6,11 @@ leads to no connection is undone, so that the first calls of a client already fo
 """
 
 import itertools
+import logging
+import math
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -29,6 +32,8 @@ __all__ = [
     "selector_names",
 ]
 
+logger = logging.getLogger("fastrpc.client")
+
 #: The selector of a client that names none.
 DEFAULT = "round_robin"
 
@@ -44,6 +49,9 @@ _BUILT_IN = {
 }
 
 _METHODS = ("update", "pick", "observe")
+
+#: Seconds between two records about exceptions of one selector.
+_LOG_SECONDS = 60.0
 
 #: Narrows endpoints: gets all of them in order, and a function that tells whether one is healthy.
 Filter: TypeAlias = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
@@ -68,7 +76,10 @@ class Selector(Protocol):
         ...
 
     def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
-        """Record the outcome of an attempt. Called once per attempt, in any order."""
+        """Record the outcome of an attempt. Called once per attempt, in any order.
+
+        An exception changes nothing for the call: it is logged, at most once a minute.
+        """
         ...
 
 
@@ -162,7 +173,7 @@ def selector_for(choice: Selector | str | None) -> BaseSelector:
     if isinstance(choice, BaseSelector):
         # The compiled picks bypass methods that a subclass overrides.
         is_ours = all(getattr(type(choice), name) is getattr(BaseSelector, name) for name in _METHODS)
-        return choice if is_ours else UserSelector(choice)
+        return choice if is_ours else _adapted(choice)
     missing = [name for name in _METHODS if not callable(getattr(choice, name, None))]
     if missing or isinstance(choice, type):
         raise ConfigError(
@@ -170,4 +181,28 @@ def selector_for(choice: Selector | str | None) -> BaseSelector:
             + (f"it has no {', '.join(missing)}" if missing else "a class and not an object"),
             hint="give a name, an object of fastrpc.selectors, or one with update, pick and observe",
         )
-    return UserSelector(choice)
+    return _adapted(choice)
+
+
+def _adapted(choice: Selector) -> UserSelector:
+    return UserSelector(choice, _ObserveLog(type(choice).__name__).note)
+
+
+class _ObserveLog:
+    """Logs what `observe` of a custom selector raises: at once, then at most once a minute, with the number."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._untold = 0
+        self._told_at = -math.inf
+
+    def note(self, error: Exception) -> None:
+        """Note an exception."""
+        self._untold += 1
+        now = time.monotonic()
+        if now >= self._told_at + _LOG_SECONDS:
+            count, self._untold, self._told_at = self._untold, 0, now
+            text = (
+                "%s.observe did not record the outcome of an attempt (outcomes since this was last told: %d)"
+            )
+            logger.error(text, self._name, count, exc_info=error)

@@ -15,7 +15,9 @@ from fastrpc.failmodes import FailTry
 from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import RoundRobin
 from fastrpc.testing import serving
+from tests.support.either_client import CLIENTS, connected, taken
 from tests.support.served import served
+from tests.support.talk import Talk
 from tests.support.waiting import eventually
 from tests.support.who import Who
 
@@ -76,6 +78,38 @@ def test_the_same_without_a_loop() -> None:
             assert [client.call(Who.name_of) for _ in range(CALLS)] == ["c"] * CALLS
         assert selector.picked == [third] * CALLS
         assert selector.observed == [(third, None)] * CALLS
+
+
+class Forgetful(Last):
+    """Raises whenever it is told of a success."""
+
+    def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
+        super().observe(endpoint, seconds, error)
+        if error is None:
+            raise ValueError("a table that it cannot write")
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_an_exception_of_observe_is_logged_and_changes_no_call(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    talk, who = Talk(), Who("a")
+    async with served(talk, who, scheme="tcp") as alive:
+        selector = Forgetful(alive)
+        targets: Any = [alive, "tcp://127.0.0.1:9"]
+        async with connected(kind, targets, selector=selector) as client:
+            async with client.stream(Talk.described) as words:
+                # On the connection of the calls below.
+                assert dict(await words.headers()) == {"first": "1"}
+                assert [await client.call(Who.name_of) for _ in range(CALLS)] == ["a"] * CALLS
+                assert await client.call_many(Who.name_of, [()] * 2) == ["a"] * 2
+                talk.may_go_on.set()
+                assert await taken(words) == ["a"]
+            assert len([where for where, error in selector.observed if error is None]) == CALLS + 2
+    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert told.name == "fastrpc.client"
+    assert told.getMessage().startswith("Forgetful.observe did not record the outcome of an attempt")
+    assert "a table that it cannot write" in caplog.text
 
 
 @pytest.mark.parametrize("is_blocking", [False, True])

@@ -145,7 +145,9 @@ cdef class LeastLoadedSelector(BaseSelector):
 @cython.final
 cdef class UserSelector(BaseSelector):
     cdef:
+        # The program's selector; a function that is called with what its `observe` raises.
         readonly object selector
+        object _on_failure
 
         # The number of changes of the endpoints, and whether one is under way: threads pick meanwhile.
         uint64_t _updates

@@ -141,12 +141,15 @@ class UserSelector(BaseSelector):
     If it picks a tried endpoint, its `pick` is called up to four times for another one.
 
     A pick raises ConfigError if it returns anything but an endpoint of its last update.
+
+    Args:
+        on_failure: called with an exception of its `observe`, which goes no further.
     """
 
     is_keyed: ClassVar[bool]
     needs_whole_call: ClassVar[bool]
     observes_each_pick: ClassVar[bool]
 
-    def __init__(self, selector: Any) -> None: ...
+    def __init__(self, selector: Any, on_failure: Callable[[Exception], None]) -> None: ...
     @property
     def selector(self) -> Any: ...

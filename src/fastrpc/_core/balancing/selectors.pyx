@@ -531,10 +531,11 @@ cdef class LeastLoadedSelector(BaseSelector):
 cdef class UserSelector(BaseSelector):
     is_keyed = needs_whole_call = observes_each_pick = True
 
-    def __init__(self, selector):
+    def __init__(self, selector, on_failure not None):
         # A subclass of ours applies its filters itself.
         super().__init__(filters=() if isinstance(selector, BaseSelector) else getattr(selector, "filters", ()))
         self.selector = selector
+        self._on_failure = on_failure
 
     cdef int take_up(self, list endpoint_states) except -1:
         self._updates += 1
@@ -584,7 +585,11 @@ cdef class UserSelector(BaseSelector):
 
     cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1:
         BaseSelector.settle(self, endpoint_state, seconds, error, now)
-        self.selector.observe(endpoint_state.endpoint, seconds, error)
+        try:
+            self.selector.observe(endpoint_state.endpoint, seconds, error)
+        except Exception as failure:
+            # Raised further, it would end the connection with the calls of others, or stand in place of an answer.
+            self._on_failure(failure)
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:

@@ -5,6 +5,7 @@ import gc
 import itertools
 import random
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,7 +105,8 @@ def test_the_ring_counts_calls_in_flight_after_any_history(seed: int) -> None:
 class Complaining:
     """A selector of a user's that fails when it is told how attempts went."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[BaseException]) -> None:
+        self.kind = kind
         self.endpoints: list[Endpoint] = []
 
     def update(self, endpoints: Any) -> None:
@@ -114,20 +116,23 @@ class Complaining:
         return self.endpoints[0]
 
     def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
-        raise LookupError("no such endpoint")
+        raise self.kind("no such endpoint")
 
 
-def test_selector_that_raises_from_observe_keeps_no_probe() -> None:
+@pytest.mark.parametrize("kind", [LookupError, KeyboardInterrupt])
+def test_selector_that_raises_from_observe_keeps_no_probe(kind: type[BaseException]) -> None:
+    # An exception is logged, Ctrl-C goes on.
+    raised: Any = contextlib.nullcontext if kind is LookupError else partial(pytest.raises, kind)
     now = [100.0]
     breaker = Breaker(consecutive=1, open_seconds=1.0)
-    endpoint_set = EndpointSet(selector_for(Complaining()), breaker=breaker, clock=lambda: now[0])
+    endpoint_set = EndpointSet(selector_for(Complaining(kind)), breaker=breaker, clock=lambda: now[0])
     endpoint_set.update(endpoints(1))
-    with pytest.raises(LookupError):
+    with raised():
         endpoint_set.pick(call()).ended(ConnectionLostError("gone"))
     now[0] += 10.0
     for take_back in (Pick.dropped, Pick.undone, Pick.dropped):
         probe = endpoint_set.pick(call())
-        with pytest.raises(LookupError):
+        with raised():
             take_back(probe)
     assert endpoint_set.endpoint_states[0].in_flight == 0
 
