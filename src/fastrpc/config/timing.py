@@ -18,8 +18,8 @@ class Timeouts(Settings):
         handshake: seconds for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
             distant peers, too high lets unfinished openings hold their slots.
         stream_idle: most seconds to wait for the next message of a stream before the waiting side ends the call; time
-            in the consumer's code does not count. Too low ends quiet but wanted streams, none keeps forgotten ones for
-            as long as the connection lasts.
+            in the program's own code, which takes messages or makes them, does not count. Too low ends quiet but wanted
+            streams, none keeps forgotten ones for as long as the connection lasts.
         idle: seconds a connection may be without calls before it is closed; health probes do not count as calls. Too
             low pays for new connections again and again, none keeps unused ones open.
         announce: seconds between telling registries and peers that this server leaves and refusing new calls. Too low

@@ -1,6 +1,8 @@
 """Time limits of streams, wrong verbs and wrong places, of the asynchronous client and of the blocking one."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 import fastrpc
 from fastrpc import CallError, ClientConfig, DeadlineExceededError, Status, Timeouts
 from tests.support.called_feed import Feed
-from tests.support.either_client import CLIENTS, either, nowhere
+from tests.support.either_client import CLIENTS, either, nowhere, taken
 from tests.support.talk import Talk
 
 pytestmark = pytest.mark.one_loop
@@ -68,6 +70,67 @@ async def test_a_sender_that_waits_too_long_is_told_of_room(kind: str) -> None:
             while True:
                 await blocks.send(bytes(30_000))
         assert "from reading" in str(late.value.hint)
+
+
+async def slowly() -> AsyncIterator[int]:
+    for number in range(4):
+        yield number
+        await asyncio.sleep(0.4)
+
+
+def slowly_in_a_thread() -> Iterator[int]:
+    for number in range(4):
+        yield number
+        time.sleep(0.4)
+
+
+async def test_time_in_an_iterable_that_is_sent_is_no_wait(kind: str) -> None:
+    config = ClientConfig(timeouts=Timeouts(stream_idle=0.8))
+    numbers = slowly if kind == "async" else slowly_in_a_thread
+    async with either(kind, Talk(), config=config) as client:
+        assert await client.call(Talk.total, numbers()) == 6
+        assert await taken(client.stream(Talk.after_the_end, numbers())) == [0, 1, 2, 3]
+
+
+async def test_one_answer_is_due_once_all_is_sent(kind: str) -> None:
+    talk = Talk()
+    config = ClientConfig(timeouts=Timeouts(stream_idle=0.8))
+    async with either(kind, talk, config=config) as client:
+        numbers = client.open(Talk.total)
+        await numbers.send(1)
+        answer = asyncio.ensure_future(numbers.receive())
+        for number in (2, 3):
+            await asyncio.sleep(0.6)
+            await numbers.send(number)
+        await numbers.end()
+        assert await answer == 6
+
+
+async def test_a_wait_for_a_message_begins_anew_with_each_one_sent(kind: str) -> None:
+    config = ClientConfig(timeouts=Timeouts(stream_idle=1.1))
+    async with either(kind, Talk(), config=config) as client:
+        numbers = client.open(Talk.after_the_end)
+        await numbers.send(1)
+        first = asyncio.ensure_future(numbers.receive())
+        for number in (2, 3, 4):
+            await asyncio.sleep(0.5)
+            await numbers.send(number)
+        await numbers.end()
+        assert await first == 1
+        assert await taken(numbers) == [2, 3, 4]
+        silent = client.open(Talk.after_the_end)
+        await silent.send(1)
+        with pytest.raises(DeadlineExceededError, match=r"talk\.after_the_end: no message within 1\.1 s"):
+            await silent.receive()
+
+
+async def test_a_server_that_reads_none_of_an_iterable_is_found(kind: str) -> None:
+    config = ClientConfig(timeouts=Timeouts(stream_idle=0.3))
+    async with either(kind, Talk(), config=config) as client:
+        with pytest.raises(DeadlineExceededError, match=r"stream_idle"):
+            await client.call(Talk.unread, (bytes(30_000) for _ in range(10_000)))
+        with pytest.raises(DeadlineExceededError, match=r"talk\.unread: no message within 0\.3 s"):
+            await client.call(Talk.unread, [b""])
 
 
 async def test_input_is_attempted_once(kind: str) -> None:

@@ -22,7 +22,7 @@ from fastrpc._core.client.blocking_wait cimport Wait, new_wait
 from fastrpc._core.client.call_errors cimport check_message, idle_error, mark_own
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.client.client_stream cimport are_there, gather
-from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, NOT_YET, Message
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 
 from fastrpc._core.client.called_stream import FEED_FAILED
@@ -109,6 +109,9 @@ cdef class BlockingCalledStream(ClientStream):
     def _set_idle(self, double seconds):
         """Limit one wait to so many seconds, 0: no limit."""
         self.idle_ns = <uint64_t>(seconds * 1e9)
+        if self.takes_stream and not self.is_fed and not self.gives_stream:
+            # Another thread may wait for the answer, which is not due before all is sent.
+            self._counting_ns = NOT_YET
 
     def _set_source(self, messages):
         """Set an iterable whose messages the receiving thread sends; several at once if they are there already."""
@@ -357,6 +360,9 @@ cdef class BlockingCalledStream(ClientStream):
             return 0
         if due_ns == call.deadline_ns:
             error = call.overdue(session.engine, (<CallingPart>session.engine.calling).was_written(call))
+        elif not sends and now_ns() < self._counting_ns + self.idle_ns:
+            # Another thread has sent something meanwhile, or sends on.
+            return 0
         else:
             error = idle_error(call.route.method, self.idle_ns, sends)
         return session.end_stream(call, CANCEL_DEADLINE, error)
@@ -427,6 +433,7 @@ cdef class BlockingCalledStream(ClientStream):
         if self.output_ended:
             return
         self.end_output(None)
+        self._counting_ns = now_ns()
         session.enter_use()
         try:
             if not self.attempt_ended:

@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, Generator
 
 from libc.stdint cimport uint8_t, uint64_t
 
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport twin_of
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.awaited_call cimport AwaitedCall, new_stream_call
 from fastrpc._core.client.call_errors cimport check_message, idle_error, mark_own
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.loop.loop_state cimport LoopState
-from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, SECOND_SENDER, StreamChannel
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, NOT_YET, SECOND_SENDER, StreamChannel
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 
 from fastrpc.errors import DecodeError, FastRPCError
@@ -145,6 +146,9 @@ cdef class CalledStream(ClientStream):
         """Belong to a loop; a wait for a message may take so many seconds, 0: any."""
         self.loop_state = state
         self.idle_ns = <uint64_t>(idle_seconds * 1e9)
+        if self.takes_stream and (self.is_fed or not self.gives_stream):
+            # Before all is sent, its iterable or room is waited for, or no answer is due.
+            self._counting_ns = NOT_YET
 
     # Receiving
 
@@ -247,7 +251,8 @@ cdef class CalledStream(ClientStream):
         return (<CallingPart>call.session.calling).await_turn(call)
 
     cdef int on_idle(self) except -1:
-        cdef bint sends = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)
+        cdef uint64_t since = self.receiving_since()
+        cdef bint sends = self._sending_ns and (since == 0 or self._sending_ns < since)
         error = idle_error(self.origin.route.method, self.idle_ns, sends)
         mark_own(error)
         return self.fail_with(error, CANCEL_DEADLINE)
@@ -311,6 +316,7 @@ cdef class CalledStream(ClientStream):
         cdef ClientCall call = <ClientCall>self.call
         if not self.output_ended:
             self.end_output(None)
+            self._counting_ns = now_ns()
             if self._packing is not None:
                 self.owes_end = True
             else:

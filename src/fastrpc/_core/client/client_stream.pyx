@@ -24,11 +24,13 @@ from array import array
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute, StreamWindow, twin_of
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.call_errors cimport check_message, mark_own
 from fastrpc._core.client.caller_view cimport ViewOptions
 from fastrpc._core.payload.metadata cimport decode_metadata
+from fastrpc._core.streams.stream_channel cimport NOT_YET
 from fastrpc._core.wire.frame cimport CANCEL_USER, Frame
 
 from fastrpc._core.payload.metadata import Metadata
@@ -191,6 +193,8 @@ cdef class ClientStream(StreamChannel):
     cdef int hand_over(self, bytes payload, uint8_t number) except -1:
         """Hand an encoded message to the connection, and count it."""
         cdef ClientCall call = <ClientCall>self.call
+        if self.idle_ns and self._counting_ns != NOT_YET:
+            self._counting_ns = now_ns()
         (<CallingPart>call.session.calling).send_message(call, payload, call.codec, number)
         call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
         call.moved_bytes += PyBytes_GET_SIZE(payload)

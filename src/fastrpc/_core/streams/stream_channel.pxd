@@ -62,9 +62,11 @@ cdef class StreamChannel(Timed):
         # Whether `on_drained` is to be called once no message is there.
         bint tells_drained
 
-        # The receiver that waits for a message or pauses in front of one, and since when it waits (0: it does not).
+        # The receiver that waits for a message or pauses in front of one, and since when it waits (0: it does not); the
+        # instant from which its wait counts at the earliest, NOT_YET where that is to come.
         Receiving _receiver
         uint64_t _receiving_ns
+        uint64_t _counting_ns
 
         # The instant at which the reader lets others have their turn, though messages are there; 0: not set.
         uint64_t _turn_ends_ns
@@ -82,6 +84,10 @@ cdef class StreamChannel(Timed):
         # Functions of interceptors around messages, in the order they were given; None where there are none.
         list sent_wraps
         list received_wraps
+
+    # Return since when the receiver waits, as far as that counts; 0: it does not wait.
+    cdef inline uint64_t receiving_since(self) noexcept:
+        return max(self._receiving_ns, self._counting_ns) if self._receiving_ns else 0
 
     # Receiving.
     cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1
@@ -161,4 +167,6 @@ cdef class Receiving:
     cdef int give_up(self) except -1
 
 
+# An instant behind all others.
+cdef uint64_t NOT_YET
 cdef str SECOND_SENDER

@@ -437,7 +437,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int on_timer(self) except -1:
-        cdef uint64_t since = self._receiving_ns
+        cdef uint64_t now = now_ns(), since = self.receiving_since()
         if self._room is not None and self._room.done():
             # The waiting sender was cancelled.
             self._room = None
@@ -446,9 +446,10 @@ cdef class StreamChannel(Timed):
             since = self._sending_ns
         if since == 0 or self.is_closed:
             return 0
-        if now_ns() >= since + self.idle_ns:
+        if now >= since + self.idle_ns:
             return self.on_idle()
-        self.loop_state.start_timer(self, since + self.idle_ns)
+        # One that does not count yet is looked at again.
+        self.loop_state.start_timer(self, min(since, now) + self.idle_ns)
         return 0
 
     cdef int on_idle(self) except -1:
@@ -456,6 +457,7 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
 
+cdef uint64_t NOT_YET = <uint64_t>1 << 62
 cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another one waits for its next message"
 cdef str SECOND_SENDER = "a stream has one sender at a time, and another one waits to send"
 
