@@ -137,6 +137,19 @@ def test_selector_that_raises_from_observe_keeps_no_probe(kind: type[BaseExcepti
     assert endpoint_set.endpoint_states[0].in_flight == 0
 
 
+def test_exceptions_of_observe_are_logged_once_a_minute_with_their_number(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("fastrpc.selectors.base.time", SimpleNamespace(monotonic=lambda: now[0]))
+    endpoint_set = EndpointSet(selector_for(Complaining(LookupError)))
+    endpoint_set.update(endpoints(1))
+    for passed in (0, 1, 58, 1, 1):
+        now[0] += passed
+        endpoint_set.pick(call()).ended(None)
+    assert [record.args for record in caplog.records] == [("Complaining", 1), ("Complaining", 3)]
+
+
 class Interrupting(Address):
     """An address that Ctrl-C hits while it is looked at."""
 
