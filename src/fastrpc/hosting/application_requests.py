@@ -156,18 +156,18 @@ class _Body:
     async def _pass_on(self) -> bool:
         """Pass head and body on; return whether both are whole."""
         fields: dict[bytes, bytes] = dict(self._scope["headers"])
-        is_newer = self._scope.get("http_version", "1.1") > "1.1"
-        is_chunked = b"transfer-encoding" in fields
-        head = request_head(self._scope, self._scope["method"], _OF_CHUNKS if is_chunked else _OF_CONNECTION)
+        version, verb = self._scope.get("http_version", "1.1"), self._scope["method"]
+        is_newer, is_chunked = version > "1.1", b"transfer-encoding" in fields
+        head = request_head(self._scope, verb, _OF_CHUNKS if is_chunked else _OF_CONNECTION)
         if not is_chunked and b"content-length" not in fields:
-            # A body of HTTP/2 needs neither: its type tells of it. Without a type its first part has to: a route takes
-            # no body then, not even an empty one in chunks.
-            is_chunked = is_newer and b"content-type" in fields
+            # A body of HTTP/2 needs neither: its type tells of it, but for GET. Else its first part has to: a route
+            # takes no body then, not even an empty one in chunks.
+            is_chunked = is_newer and b"content-type" in fields and verb not in {"GET", "HEAD"}
             if not is_chunked and (is_newer or b"expect" not in fields):
                 return await self._pass_on_unknown(head, is_newer)
         self._transport.push(head + (_CHUNKED if is_chunked else b"\r\n"))
         # To HTTP/1.0 it says nothing (RFC 9110, section 10.1.1).
-        if b"expect" in fields and self._scope.get("http_version") != "1.0":
+        if b"expect" in fields and version != "1.0":
             await self.goes_on.wait()
         if is_chunked:
             return await self._pass_on_chunks(b"", True)

@@ -16,15 +16,7 @@ import msgspec
 from fastrpc._version import __version__
 from fastrpc.mcp.tools import Tool
 
-__all__ = [
-    "MOST_ID_LENGTH",
-    "Answer",
-    "Conversation",
-    "ToolCall",
-    "refused_body",
-    "tool_failure",
-    "tool_result",
-]
+__all__ = ["Answer", "Conversation", "ToolCall", "refused_body", "tool_failure", "tool_result"]
 
 LEGACY: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
@@ -47,7 +39,7 @@ _UNSUPPORTED_VERSION: Final = -32022
 _KEPT_MS: Final = 60_000
 
 #: The id of a request is kept until its answer, and no budget counts it.
-MOST_ID_LENGTH: Final = 1_024
+_MOST_ID_CHARACTERS: Final = 1_024
 
 _ENCODED: Final = ("=?base64?", "?=")
 
@@ -62,7 +54,7 @@ class _Params(msgspec.Struct):
 class _Message(msgspec.Struct):
     jsonrpc: str
     method: str
-    id: int | float | Annotated[str, msgspec.Meta(max_length=MOST_ID_LENGTH)] | msgspec.UnsetType = (
+    id: int | float | Annotated[str, msgspec.Meta(max_length=_MOST_ID_CHARACTERS)] | msgspec.UnsetType = (
         msgspec.UNSET
     )
     params: _Params = msgspec.field(default_factory=_Params)

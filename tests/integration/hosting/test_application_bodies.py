@@ -123,6 +123,15 @@ class TestBodiesWithoutALength:
             await talk.done()
             assert talk.status == 401
 
+    async def test_a_page_is_shown_to_a_stranger_whose_request_has_a_type(self) -> None:
+        config = http(docs=True)
+        async with serving(config=config, authenticate=StaticTokens({"secret": Identity("ada")})) as app:
+            for path in ("/", "/openapi.json"):
+                talk = Exchange(app, of_version_2(path, method="GET"))
+                talk.body(b"")
+                await talk.done()
+                assert talk.status == 200
+
     @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
     @pytest.mark.parametrize("fields", [None, PLAIN, ASKING], ids=["typed", "plain", "asking"])
     async def test_an_empty_body_is_none(self, method: str, fields: Any) -> None:

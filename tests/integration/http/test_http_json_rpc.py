@@ -89,7 +89,7 @@ async def test_a_longer_id_is_refused_alone(identifier: str) -> None:
         (refused, made) = answer.value
         assert refused["error"] == {
             "code": -32600,
-            "message": f"id has {len(identifier)} bytes, the limit is 1024",
+            "message": f"id has {len(identifier)} bytes of JSON, the limit is 1024",
         }
         assert made == {"jsonrpc": "2.0", "result": 6, "id": 2}
 

@@ -55,7 +55,7 @@ cdef class SocketEnd:
         return engine._wait_until(earlier(self.began_ns + first, self.expires_ns))
 
     cdef bint has_expired(self, uint64_t now) noexcept:
-        """Return whether the credential of the handshake has expired, or was removed since."""
+        """Return whether the credential of the handshake has expired; at a mount also whether it was removed since."""
         if self.call is not None and (self.terms.mount is None or self.terms.needs_identity):
             self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
         return self.expires_ns != 0 and now >= self.expires_ns

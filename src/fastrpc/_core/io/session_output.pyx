@@ -162,8 +162,8 @@ cdef class SessionOutput(ByteStream):
         if type(output) is bytes:
             self._write(output)
         elif self.transport.is_closing():
-            # `writelines` of asyncio before 3.13.6 asks the selector about a connection that it has lost already, and the
-            # next connection that has its descriptor fails. `write` asks nothing.
+            # `writelines` of asyncio in CPython 3.12.0 to 3.13.5 watches the descriptor of a connection that it has lost
+            # already, and the next connection with that descriptor fails. `write` does not.
             self._write(b"".join(output))
         else:
             self.transport.writelines(output)

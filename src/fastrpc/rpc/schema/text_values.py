@@ -5,10 +5,10 @@ decimals, enums of texts, bytes in base64, paths) its quotes may be left out. Wh
 text is first tried as JSON. Every other value is written as JSON, which is the plain way to write a number.
 """
 
+import contextlib
 import types
 from collections.abc import Callable
 from enum import Enum, Flag
-from functools import partial
 from typing import Annotated, Any, Final, NewType, Union, get_args, get_origin
 
 import msgspec
@@ -16,7 +16,6 @@ import msgspec
 from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet
 from fastrpc.rpc.schema.wide_integers import wide_integer_decoder
-from fastrpc.types.base import encode_value
 
 __all__ = ["TextForm", "TextValue", "has_plain_texts", "is_part_of_path", "without_none"]
 
@@ -30,8 +29,9 @@ _WORDS: Final = {
     frozenset({"number"}): "a number",
 }
 
-#: Types whose values msgpack has itself.
-_BYTES: Final = (bytes, bytearray, memoryview)
+#: Types whose values msgpack has in another way: bytes, floats that JSON may write as integers of any size, and
+#: integers that it may write as texts.
+_OTHER_IN_MSGPACK: Final = (bytes, bytearray, memoryview, float, int)
 
 #: Raised by the decoder of a type for a text that does not fit.
 _UNFIT: Final = (ValueError, TypeError, RecursionError)
@@ -68,6 +68,7 @@ class TextValue:
         self._form = TextForm.AS_IS if plain is str else _form(found)
         self._may_be_none = plain is not _unwrapped(kind)
         self._choices = _choices(plain)
+        self._is_other_in_msgpack = _unwrapped(plain) in _OTHER_IN_MSGPACK
         self._words = _WORDS.get(found - {"null"}, "JSON")
         self._decode: Callable[[bytes], Any] | None = None
 
@@ -95,14 +96,13 @@ class TextValue:
         A text that does not fit the type stays one: it is refused once the arguments are decoded.
         """
         raw = self.json(text)
+        value = msgspec.json.decode(raw)
+        if self._is_other_in_msgpack:
+            # Of other types the decoder may be the program's: it runs behind the guards alone.
+            with contextlib.suppress(*_UNFIT):
+                value = self._decoder()(raw)
         try:
-            value = self._decoder()(raw)
-        except _UNFIT:
-            value = msgspec.json.decode(raw)
-        # Texts such as those of times stay as they came: extensions of msgpack have no offset.
-        plain = msgspec.to_builtins(value, builtin_types=_BYTES, enc_hook=partial(encode_value, "msgpack"))
-        try:
-            return msgspec.msgpack.encode(plain)
+            return msgspec.msgpack.encode(value)
         except OverflowError:
             raise ValueError("does not fit: msgpack has no integer so large; send application/json") from None
 

@@ -20,7 +20,6 @@ from fastrpc._core.payload.coders import PayloadScan
 from fastrpc._core.payload.double_keys import find_double_key
 from fastrpc._core.server.served_connection import Failure
 from fastrpc.assigned_numbers import CODECS
-from fastrpc.mcp.messages import MOST_ID_LENGTH
 from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Outcome, Path
 from fastrpc.status import Status
 
@@ -43,6 +42,9 @@ _CODES: Final = {
     Status.UNIMPLEMENTED: _UNKNOWN,
     Status.INTERNAL: _INTERNAL,
 }
+
+#: The most bytes of an id as it is written: it is kept until its answer, and no budget counts it.
+_MOST_ID_BYTES: Final = 1_024
 
 #: The first bytes of a text, a number and null.
 _IDENTIFIER_STARTS: Final = (b'"', b"n", b"-", *(b"%d" % digit for digit in range(10)))
@@ -248,8 +250,8 @@ def _identifier_of(entry: dict[str, msgspec.Raw]) -> msgspec.Raw | None:
     identifier = bytes(told)
     if not identifier.startswith(_IDENTIFIER_STARTS):
         raise _EntryError(_SHAPE, "id must be a text, a number or null")
-    if len(identifier) > MOST_ID_LENGTH:
-        raise _EntryError(_SHAPE, f"id has {len(identifier)} bytes, the limit is {MOST_ID_LENGTH}")
+    if len(identifier) > _MOST_ID_BYTES:
+        raise _EntryError(_SHAPE, f"id has {len(identifier)} bytes of JSON, the limit is {_MOST_ID_BYTES}")
     return msgspec.Raw(identifier)
 
 

@@ -94,6 +94,28 @@ async def test_a_long_output_holds_no_call_up_once_little_of_it_is_left() -> Non
         session.connection_lost(None)
 
 
+class LosingTransport(StillTransport):
+    """Takes pieces as long as its connection is not lost."""
+
+    def writelines(self, list_of_data: Any) -> None:
+        assert not self.is_aborted
+        super().writelines(list_of_data)
+
+
+async def test_pieces_for_a_lost_connection_are_given_to_write() -> None:
+    async with gate_for(Shop) as gate:
+        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        session, transport = Session(engine, loop=asyncio.get_running_loop()), LosingTransport()
+        session.connection_made(transport)
+        for _ in range(2):
+            engine.send(b"small")
+            engine.send(bytes(100_000))
+            session.resume_writing()
+            transport.is_aborted = True
+        assert transport.written == (b"small" + bytes(100_000)) * 2
+        session.connection_lost(None)
+
+
 async def test_pieces_for_a_lost_connection_harm_no_later_one() -> None:
     """asyncio of CPython 3.12.0 to 3.13.5 watched the descriptor again; the next one that had it read nothing."""
     loop: Any = asyncio.get_running_loop()

@@ -105,7 +105,6 @@ def test_a_text_becomes_json(kind: Any, text: str, json: bytes) -> None:
         (datetime.datetime, "2026-01-31T10:00:00+02:00", "2026-01-31T10:00:00+02:00"),
         (pathlib.PurePosixPath, "a/b", "a/b"),
         (Level, "2", 2),
-        (dict[str, bytes], '{"a": "AAE="}', {"a": b"\0\1"}),
     ],
 )
 def test_a_text_becomes_msgpack(kind: Any, text: str, value: Any) -> None:
