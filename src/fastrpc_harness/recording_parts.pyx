@@ -47,6 +47,15 @@ cdef int note(PyObject* owner, tuple event) except -1:
     return 0
 
 
+cdef bytes joined(object output):
+    """Return an output as one piece. A transport of asyncio may wait for ever for room for an empty part."""
+    if type(output) is bytes:
+        return <bytes>output
+    if not all(output):
+        raise AssertionError("a part of the output is empty")
+    return b"".join(output)
+
+
 @cython.final
 cdef class _RecordedServing(ServingPart):
     """Keeps the events of the peer's calls."""
@@ -229,8 +238,7 @@ cdef class RecordingOwner(PartsOwner):
 
     def take(self, Py_ssize_t most=-1):
         self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most, True)
-        output = self.sender.take()
-        return output if type(output) is bytes else b"".join(output)
+        return joined(self.sender.take())
 
     @property
     def output_bytes(self):
@@ -495,8 +503,7 @@ cdef class WatchedConnection(Connection):
         return self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def take(self):
-        output = self.sender.take()
-        return output if type(output) is bytes else b"".join(output)
+        return joined(self.sender.take())
 
     def request(self, bytes method not None):
         cdef Call call = Call.__new__(Call)

@@ -72,15 +72,20 @@ cdef class Output(OutputBuffer):
     cdef object take(self):
         cdef object ordered = OutputBuffer.take(self)
         cdef bint opens = self.opening_waits
+        cdef bytes control
         self.opening_waits = self.cancel_waits = False
         self.flushes += 1
         if self.control.size == 0:
             return ordered
-        parts = <list>ordered if type(ordered) is list else [ordered]
-        # Nothing overtakes the preface and the SETTINGS after it.
-        parts.insert(len(parts) if opens else 0, self.control.take())
+        control = self.control.take()
         # Rare, and most connections have no more of it for long.
         self.control.release()
+        if not ordered:
+            # No part is empty: `writelines` of asyncio waited for room for that for ever (gh-155888).
+            return control
+        parts = <list>ordered if type(ordered) is list else [ordered]
+        # Nothing overtakes the preface and the SETTINGS after it.
+        parts.insert(len(parts) if opens else 0, control)
         return parts
 
     cdef int skip(self) except -1:

@@ -60,3 +60,10 @@ def test_control_frames_overtake_what_waits() -> None:
     owner.respond(owner.call(1), bytes(20_000))
     owner.send_credit(0, 7)
     assert [type(frame) for frame in frames(owner.take(), by_server=True)] == [Credit, Response]
+
+
+def test_a_control_frame_alone_is_an_output_without_an_empty_part() -> None:
+    """`writelines` of asyncio waited for room for that for ever, in a loop that was never idle (gh-155888)."""
+    owner = server()
+    owner.send_credit(0, 7)
+    assert [type(frame) for frame in frames(owner.take(), by_server=True)] == [Credit]
