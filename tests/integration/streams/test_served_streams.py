@@ -365,7 +365,7 @@ class TestRefusals:
 
     async def test_generators_in_threads_take_half_of_them(self) -> None:
         feed = Feed()
-        config = ServerConfig(admission=Admission(handler_threads=4))
+        config = ServerConfig(admission=Admission(handler_threads=4, queue_age=20))
         async with served(feed, scheme="tcp", config=config) as target, stream_peer(target) as peer:
             calls = [peer.open("feed.paced") for _ in range(3)]
             assert [await peer.next_message(call) for call in calls[:2]] == [1, 1]
