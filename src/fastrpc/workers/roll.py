@@ -58,11 +58,14 @@ class Rolling:
         self._systemd = systemd
         self._timeouts = timeouts
         self._roll: _Roll | None = None
-        self._is_asked = False
+        # Requests so far, and how many of them the last roll took up. A signal may add one between any two
+        # instructions: with a flag instead, a roll could replace half of the workers, or a request be lost.
+        self._asked = 0
+        self._taken_up = 0
 
     def ask(self) -> None:
         """Replace all workers; a signal handler may call this."""
-        self._is_asked = True
+        self._asked += 1
 
     def starts(self, worker: WorkerRecord) -> bool:
         """Return whether this is a new worker of the roll under way: it ends with it."""
@@ -74,20 +77,22 @@ class Rolling:
             workers, processes = self._crew.workers, self._crew.processes
             # Workers replaced by the last roll end first: a third set has no place; one that restarts needs its own.
             is_free = sum(one.role is not None for one in processes) <= len(workers) + 1
-            old = [one for one in workers if one.wants_successor or self._is_asked]
+            asked = self._asked
+            is_reload = asked != self._taken_up
+            old = [one for one in workers if one.wants_successor or is_reload]
             if old and is_free:
-                self._begin(old)
+                self._taken_up = asked
+                self._begin(_Roll(old, is_reload=is_reload))
         elif self._roll.failed is not None:
             self._give_up(self._roll, self._roll.failed)
         elif self._roll.is_over:
             self._end(self._roll)
 
-    def _begin(self, old: list[WorkerRecord]) -> None:
-        roll = self._roll = _Roll(old, is_reload=self._is_asked)
-        self._is_asked = False
+    def _begin(self, roll: _Roll) -> None:
+        self._roll = roll
         if roll.is_reload:
             self._systemd.tell_reloading()
-        names = ", ".join(worker.name for worker in old)
+        names = ", ".join(worker.name for worker in roll.old)
         logger.info("replaced by new ones: %s", names, extra={"event": "roll_began"})
         self._crew.processes += roll.fresh
         for worker in roll.fresh:
