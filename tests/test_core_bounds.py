@@ -1,9 +1,8 @@
-"""Bounds of the compiled core: how deep classes go, how often methods are overridden, sizes of files and calls."""
+"""Bounds of the compiled core: depth of classes, overridden methods, sizes of files and calls."""
 
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.batch_call import BatchMember
 from fastrpc._core.client.blocking_call import BlockingCall
 from fastrpc._core.server.served_call import ServerCall
+from tests.support import widths
 from tests.support.source_tree import PACKAGE, ROOT, imports
 
 CORE = PACKAGE / "_core"
@@ -21,15 +21,8 @@ OVERRIDES = 2
 OFTEN_OVERRIDDEN = 5
 LINES = 600
 
-# Each compiled module is a shared object that an import finds, opens and binds. The rooms of gRPC brought 16,
-# and one makes a stream of HTTP/2 a request of HTTP, so that servers of gRPC alone load nothing of HTTP. One has the
-# selectors around others, which only their users load.
-# Requests to mounted applications are one, their WebSockets another, and three are parts of the connections of HTTP.
-MODULES = 115 + 16 + 1 + 1 + 2 + 3
-# Compiled modules without a test file of their name, hooks of the owner of parts, modules in a folder of the package.
+# Compiled modules without a test file of their name.
 UNTESTED = 8
-HOOKS = 45
-FOLDER = 25
 
 # Larger objects do not come from Python's own allocator, which took 110 instructions more for each call of a client.
 # What the collector keeps in front of an object is part of it.
@@ -47,62 +40,17 @@ PARTS = (
     "send_queue",
 )
 
-CLASS = re.compile(r"^cdef class (?P<name>\w+)(?:\((?P<base>\w+)\))?:", re.MULTILINE)
-METHOD = re.compile(r"^    (?:cdef|cpdef|def)\s(?!class\b)[^=(\n]*?(?P<name>\w+)\s*\(", re.MULTILINE)
-
-
-def class_bases() -> dict[str, str | None]:
-    """Return each compiled class with its base; names are unique in a room, and chains cross rooms."""
-    return {
-        match["name"]: match["base"]
-        for path in sorted(CORE.rglob("*.pxd"))
-        for match in CLASS.finditer(path.read_text(encoding="utf-8"))
-    }
-
-
-def chain_of(name: str, bases: dict[str, str | None]) -> Iterator[str]:
-    """Yield a class and those that it is besides, itself first."""
-    found: str | None = name
-    while found is not None:
-        yield found
-        found = bases.get(found)
-
-
-def methods_by_class() -> dict[str, set[str]]:
-    """Return the methods that each compiled class defines, special ones aside."""
-    found: dict[str, set[str]] = {}
-    for path in sorted(CORE.rglob("*.pyx")):
-        text = path.read_text(encoding="utf-8")
-        starts = list(CLASS.finditer(text))
-        for match in starts:
-            body = text[match.end() :]
-            rest = re.search(r"^\S", body, re.MULTILINE)
-            names = {method["name"] for method in METHOD.finditer(body[: rest.start()] if rest else body)}
-            found[match["name"]] = {name for name in names if not name.startswith("__")}
-    return found
-
 
 def test_class_chains_are_short() -> None:
-    bases = class_bases()
-    depths = {name: len(list(chain_of(name, bases))) for name in bases}
+    depths = {name: len(list(widths.chain_of(name))) for name in widths.bases_of()}
     assert {name: depth for name, depth in depths.items() if depth > CHAIN} == {}
 
 
-def test_the_owner_of_parts_has_few_hooks() -> None:
-    header = r"    cdef [^\n]*?(\w+)\(self"
-    owner = CORE / "native" / "parts_owner.pxd"
-    declared = set(re.findall(f"^{header}", owner.read_text(encoding="utf-8"), re.MULTILINE))
-    text = owner.with_suffix(".pyx").read_text(encoding="utf-8")
-    final = set(re.findall(rf"^    @cython\.final\n(?:    @[^\n]+\n)*{header}", text, re.MULTILINE))
-    assert declared > final
-    assert len(declared - final) <= HOOKS, sorted(declared - final)
-
-
 def test_few_methods_are_overridden_often() -> None:
-    bases, methods = class_bases(), methods_by_class()
+    methods = widths.own_methods()
     assert methods["SendQueue"] >= {"pump", "send_response"}
-    for name in bases:
-        defined = Counter(method for part in chain_of(name, bases) for method in methods.get(part, ()))
+    for name in widths.bases_of():
+        defined = Counter(method for part in widths.chain_of(name) for method in methods.get(part, ()))
         often = {method for method, count in defined.items() if count > OVERRIDES + 1}
         assert len(often) <= OFTEN_OVERRIDDEN, f"{name}: {sorted(often)}"
 
@@ -126,24 +74,6 @@ def test_compiled_files_are_short() -> None:
         if len(path.read_text(encoding="utf-8").splitlines()) > LINES
     }
     assert not longer
-
-
-def test_compiled_modules_are_few() -> None:
-    rooms = Counter(path.parent.name for path in CORE.rglob("*.pyx"))
-    assert rooms.total() <= MODULES, rooms
-
-
-def test_folders_of_the_package_are_small() -> None:
-    folders: dict[Path, set[str]] = {}
-    for path in PACKAGE.rglob("*"):
-        # A compiled module counts once with its declarations and its stub.
-        if path.suffix in {".py", ".pyx", ".pxd"}:
-            folders.setdefault(path.parent, set()).add(path.stem)
-    assert {
-        str(folder.relative_to(ROOT)): len(modules)
-        for folder, modules in folders.items()
-        if len(modules) > FOLDER
-    } == {}
 
 
 def test_most_compiled_modules_have_a_test_file_of_their_name() -> None:

@@ -12,7 +12,9 @@ from tests.support.source_tree import PACKAGE, ROOT, sources, tree
 
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
 
-FOLDER_MODULES = 25
+FOLDER_MODULES = 30
+#: A limit is crowded when more than three folders have 97 % of it.
+CROWD = 3
 
 CLASS = re.compile(r"^(?:cdef )?class (\w+)", re.MULTILINE)
 FILES = [path for path in sources(".py", ".pyx", ".pxd") if PACKAGE in path.parents]
@@ -30,8 +32,10 @@ def classes_in(path: Path) -> Iterator[str]:
 def test_folders_have_few_modules() -> None:
     # A `.pyx` and its `.pxd` are one module.
     modules = Counter(folder for folder, _ in {(path.parent, path.stem) for path in FILES})
-    crowded = {folder: count for folder, count in modules.items() if count > FOLDER_MODULES}
-    assert {str(folder.relative_to(ROOT)): count for folder, count in crowded.items()} == {}
+    counts = {str(folder.relative_to(ROOT)): count for folder, count in modules.items()}
+    assert {folder: count for folder, count in counts.items() if count > FOLDER_MODULES} == {}
+    crowded = {folder: count for folder, count in counts.items() if count >= 0.97 * FOLDER_MODULES}
+    assert len(crowded) <= CROWD, crowded
 
 
 def test_a_name_stands_for_one_class() -> None:

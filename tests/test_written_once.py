@@ -96,13 +96,13 @@ def shape_of(lines: list[str]) -> str:
     )
 
 
-def shared_runs(paths: list[Path]) -> dict[tuple[str, str], str]:
+def shared_runs(paths: list[Path], run: int = RUN) -> dict[tuple[str, str], str]:
     """Return the first shared run of each two files: the number of the line where it begins in each."""
     runs: dict[str, list[tuple[Path, int]]] = defaultdict(list)
     for path in paths:
         lines = list(significant_lines(path))
-        for start in range(len(lines) - RUN + 1):
-            window = lines[start : start + RUN]
+        for start in range(len(lines) - run + 1):
+            window = lines[start : start + run]
             runs[shape_of([text for _, text in window])].append((path, window[0][0]))
     found: dict[tuple[str, str], str] = {}
     for places in runs.values():

@@ -1,9 +1,7 @@
 """Read the project's own sources: its files, their imports and their functions, Python and Cython alike."""
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +13,6 @@ __all__ = [
     "Function",
     "Import",
     "c_function_headers",
-    "code_lines",
     "functions",
     "imports",
     "module_name",
@@ -37,15 +34,6 @@ _DOCSTRING_MARK = "\0"
 _HEADER = re.compile(
     r"^(?P<indent> *)(?:async def|def|cpdef|cdef)\s(?!class\b|extern\b)[^=(]*?(?P<name>\w+)\s*\("
 )
-_NO_CODE = {
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-}
-
 _IMPORT_FROM = re.compile(r"^( *)from\s+([\w.]+)\s+c?import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
 _IMPORT = re.compile(r"^( *)c?import\s+([^\n]+)", re.MULTILINE)
 
@@ -67,23 +55,6 @@ class Function:
     line: int
     lines: int
     parameters: tuple[str, ...]
-
-
-def code_lines(path: Path) -> int:
-    """Return the lines of a Python file that hold code: without blank ones, comments and docstrings."""
-    text = path.read_text(encoding="utf-8")
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in _NO_CODE:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return len(lines)
 
 
 def sources(*suffixes: str) -> list[Path]:

@@ -1,0 +1,200 @@
+"""The width of the package: each figure is today's and may only fall, until it meets its aim.
+
+A change that lowers a figure records the lower one here. A change that would raise one needs a narrower cut: a part
+that is held, with a small interface.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests import test_written_once
+from tests.support import widths
+from tests.support.ranks import RANK
+from tests.support.source_tree import PACKAGE, module_name, sources
+from tests.test_project import part_of
+
+pytestmark = pytest.mark.usefixtures("forgotten_trees")
+
+PACKAGE_CODE = [path for path in sources(".py", ".pyx", ".pxd") if PACKAGE in path.parents]
+
+#: The most methods of a compiled class, with its bases' and with functions that take it first.
+METHODS = 70
+#: Wider classes. Connections and the gate are to come below METHODS; a call or a stream stays one object.
+WIDER = {
+    "ClientConnection": 161,
+    "ServerConnection": 156,
+    "AwaitedCall": 148,
+    "GrpcServer": 148,
+    "BlockingConnection": 146,
+    "GrpcClient": 145,
+    "Connection": 145,
+    "GrpcRequests": 134,
+    "BlockingCall": 116,
+    "AnsweredConnection": 114,
+    "PartsOwner": 110,
+    "BlockingCalledStream": 109,
+    "BatchMember": 108,
+    "GatewayConnection": 108,
+    "ClientCall": 107,
+    "Http2Connection": 103,
+    "CalledStream": 99,
+    "Gate": 94,
+    "HttpServedConnection": 87,
+    "BlockingSession": 85,
+    "GrpcCall": 85,
+    "ServerCall": 84,
+    "HttpConnection": 83,
+    "GrpcServedConnection": 82,
+    "RpcxServer": 80,
+    "CallingEngine": 78,
+    "ClientStream": 76,
+    "NativeServedConnection": 72,
+    "ServedStream": 72,
+    "PythonServedConnection": 71,
+}
+
+#: Methods that the author of a protocol meets.
+AUTHORS = {"Engine": 37, "ServedConnection": 61, "ConnectionLife": 39}
+
+#: Method names that three or more engines have and `Engine` does not.
+SHARED_METHODS = 46
+
+#: Private names of other objects in `.py` (the aim is 120) and in `.pyx`.
+FOREIGN = {".py": 397, ".pyx": 249}
+
+#: Groups of files that import each other, early or late; the aim is 0.
+CIRCLES = 11
+
+#: Names that several compiled modules have; the aim is 0.
+REPEATED_NAMES = 5
+
+#: Modules that apply single rules of a connection's life in their own order; the aim is none.
+LIFE_RULES = [
+    "http/connection",
+    "server/served_calls",
+    "server/served_engine",
+    "server/server_connection",
+]
+
+#: Runs of five equal lines between files of clients, protocols and kinds of calls.
+RUNS_OF_FIVE = 56
+
+#: Modules that texts name although they have a higher rank: tables of what is imported on first use.
+NAMED_UPWARDS = {
+    # The constructors of clients and servers import their parts.
+    ("first_use.py", "fastrpc.client.client"),
+    ("first_use.py", "fastrpc.client.parts"),
+    ("first_use.py", "fastrpc.client.blocking.client"),
+    ("first_use.py", "fastrpc.client.blocking.parts"),
+    ("first_use.py", "fastrpc.server.server"),
+    ("first_use.py", "fastrpc.server.parts"),
+    # Three arrows up, which are to become registrations.
+    ("registries/base/urls.py", "fastrpc.coordination.registry.client"),
+    ("server/accepting.py", "fastrpc.hosting.mounts"),
+    ("server/scheduling.py", "fastrpc.coordination"),
+}
+
+#: A limit is crowded when more than CROWD files have 97 % of it. Only these are, each with its count of files.
+CROWD = 3
+FILE_LINES = {".py": 500, ".pyx": 600}
+CROWDED = {".pyx": 11}
+
+
+def too_wide() -> dict[str, int]:
+    found = {name: len(widths.methods_of(name)) for name in widths.bases_of()}
+    return {name: count for name, count in found.items() if count > METHODS}
+
+
+def test_classes_get_no_wider() -> None:
+    assert too_wide() == WIDER
+
+
+def test_the_author_of_a_protocol_meets_no_more_methods() -> None:
+    assert {name: len(widths.own_methods()[name]) for name in AUTHORS} == AUTHORS
+
+
+def test_engines_share_no_more_method_names() -> None:
+    found = widths.shared_methods("Engine", 3)
+    assert len(found) == SHARED_METHODS, found
+
+
+@pytest.mark.parametrize("suffix", FOREIGN)
+def test_private_names_of_other_objects_get_fewer(suffix: str) -> None:
+    found = widths.foreign_underscores(path for path in PACKAGE_CODE if path.suffix == suffix)
+    assert found.total() == FOREIGN[suffix], found.most_common(20)
+
+
+def test_circles_of_files_get_fewer() -> None:
+    found = widths.circles(PACKAGE_CODE)
+    assert len(found) == CIRCLES, found
+
+
+def test_compiled_modules_share_no_more_names() -> None:
+    assert len(widths.repeated_names()) == REPEATED_NAMES, widths.repeated_names()
+
+
+def test_rules_of_a_life_are_ordered_in_no_further_module() -> None:
+    assert widths.life_rules() == LIFE_RULES
+
+
+def test_shorter_runs_of_equal_lines_get_fewer() -> None:
+    found = test_written_once.shared_runs(test_written_once.sources_of_rooms(), run=5)
+    assert len(found) == RUNS_OF_FIVE, list(found.values())
+
+
+def test_texts_name_no_further_modules_of_a_higher_rank() -> None:
+    found = {
+        (str(path.relative_to(PACKAGE)), name)
+        for path in PACKAGE_CODE
+        if path.suffix == ".py" and part_of(module_name(path)) != "__init__"
+        for name in widths.named_modules(path)
+        if part_of(name) != part_of(module_name(path))
+        and RANK[part_of(name)] >= RANK[part_of(module_name(path))]
+    }
+    assert found == NAMED_UPWARDS
+
+
+def crowded_files() -> Counter[str]:
+    lengths = ((path.suffix, len(path.read_text(encoding="utf-8").splitlines())) for path in PACKAGE_CODE)
+    return Counter(
+        suffix for suffix, length in lengths if suffix in FILE_LINES and length >= 0.97 * FILE_LINES[suffix]
+    )
+
+
+def test_files_close_to_their_limit_get_fewer() -> None:
+    found = {suffix: count for suffix, count in crowded_files().items() if count > CROWD}
+    assert found == CROWDED, "split files by concept, or raise the limit"
+
+
+def test_methods_are_counted_once_with_bases_and_functions_of_the_module() -> None:
+    assert widths.methods_of("ServedEngine") > widths.own_methods()["Engine"]
+    assert "__init__" not in widths.methods_of("Gate")
+    assert len(widths.methods_of("ServerConnection")) < sum(
+        len(widths.own_methods()[name]) for name in widths.chain_of("ServerConnection")
+    )
+
+
+def test_private_names_of_other_objects_are_found(tmp_path: Path) -> None:
+    text = "a._one = self._own + self.b._two + c.d._three + cls._own\n"
+    python, cython = tmp_path / "a.py", tmp_path / "a.pyx"
+    python.write_text(text)
+    cython.write_text(text + "from fastrpc._core.io import x  # a._four\n")
+    assert widths.foreign_underscores([python, cython]) == {python: 3, cython: 3}
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d", "f"}, "f": {"g"}}
+    assert [group for group in widths.connected_groups(graph) if len(group) > 1] == [
+        {"a", "b", "c"},
+        {"d", "e"},
+    ]
+
+
+def test_modules_named_in_texts_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(
+        'X = "fastrpc.client.pool:Pool", "fastrpc.client", "fastrpc.none.pool", f"fastrpc.server.{a}"\n'
+    )
+    assert list(widths.named_modules(path)) == ["fastrpc.client.pool", "fastrpc.server"]
