@@ -210,7 +210,7 @@ async def test_file_that_cannot_be_used_is_exit_code_3(
     assert text in ended.errors
     assert "fastrpc store restore FILE FOLDER" in ended.errors
     assert path.read_bytes() == before
-    assert [one.name for one in path.parent.iterdir()] == ["store.db"]
+    assert sorted(one.name for one in path.parent.iterdir()) == ["store.db", "store.revisions"]
 
 
 def test_second_process_is_exit_code_3(tmp_path: Path) -> None:

@@ -220,4 +220,5 @@ def test_store_that_may_lose_commits_gives_no_revision_twice(
 
 def test_commit_without_a_sync_is_found(library: Path, tmp_path: Path, scale: Scale) -> None:
     faults = tried(library, tmp_path, "unsynced", 20, scale.random(3), [0])
-    assert any("expected is one of" in fault for fault in faults)
+    # The log tells of a bad frame before later commits; otherwise what is missing tells.
+    assert any("expected is one of" in fault or "is damaged" in fault for fault in faults)

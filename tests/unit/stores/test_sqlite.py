@@ -239,7 +239,8 @@ async def test_files_are_for_their_user_alone(folder: Path) -> None:
     async with LocalStore(SqliteJournal(folder)) as store:
         await store.put("k", b"")
         modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
+    names = ("store.db", "store.db-wal", "store.db-shm", "store.revisions")
+    assert modes == dict.fromkeys(names, 0o600)
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o750)
     assert "its mode is 750" in (await refusal(folder)).message

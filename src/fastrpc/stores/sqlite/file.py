@@ -1,5 +1,6 @@
 """The file of a store: a database of SQLite."""
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -9,7 +10,16 @@ from fastrpc.errors import StoreError
 from fastrpc.status import Status
 from fastrpc.stores.base import Item, ItemChange, LeaseChange, Saved
 
-__all__ = ["DAMAGE", "damaged", "make_file", "open_file", "read_file", "sync_path"]
+__all__ = [
+    "DAMAGE",
+    "damaged",
+    "log_path",
+    "make_file",
+    "open_file",
+    "read_file",
+    "read_revision",
+    "sync_path",
+]
 
 #: The version of the tables, as `user_version`.
 _SCHEMA: Final = 1
@@ -60,6 +70,11 @@ def open_file(path: Path) -> sqlite3.Connection:
     """
     if path.stat().st_size == 0:
         raise damaged(path, "it is empty")
+    if _has_log(path):
+        # The end of a connection that may write moves the commits of the log into the file.
+        with contextlib.closing(_read_only(path)) as connection:
+            _check(connection, path)
+        return sqlite3.connect(path, isolation_level=None)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         _check(connection, path)
@@ -67,6 +82,28 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def read_revision(path: Path) -> int:
+    """Return the revision of a file with a log; both are left as they are."""
+    with contextlib.closing(_read_only(path)) as connection:
+        (latest,) = connection.execute("SELECT latest FROM revisions").fetchone()
+    return int(latest)
+
+
+def log_path(path: Path) -> Path:
+    """Return the path of the write-ahead log of a file."""
+    return Path(f"{path}-wal")
+
+
+def _has_log(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return log_path(path).stat().st_size > 0
+    return False
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

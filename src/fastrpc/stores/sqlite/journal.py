@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import weakref
@@ -12,9 +13,22 @@ from typing import Final, Literal
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.status import Status
 from fastrpc.stores.base import ItemChange, LeaseChange, Saved
-from fastrpc.stores.sqlite.file import DAMAGE, damaged, make_file, open_file, read_file, sync_path
+from fastrpc.stores.sqlite.file import (
+    DAMAGE,
+    damaged,
+    log_path,
+    make_file,
+    open_file,
+    read_file,
+    read_revision,
+    sync_path,
+)
+from fastrpc.stores.sqlite.log import read_log
+from fastrpc.stores.sqlite.revisions import RevisionsFile
 
 __all__ = ["SqliteJournal"]
+
+logger = logging.getLogger("fastrpc.store")
 
 #: Older versions lack statements used here.
 _OLDEST_SQLITE: Final = (3, 35)
@@ -58,6 +72,8 @@ class SqliteJournal:
             raise ConfigError(f"SQLite is {sqlite3.sqlite_version}, a store needs 3.35 or later")
         self._folder = Path(folder)
         self._path = self._folder / "store.db"
+        self._log = log_path(self._path)
+        self._revisions = RevisionsFile(self._folder / "store.revisions")
         self._sync = sync
         self._claim: int | None = None
         self._connection: sqlite3.Connection | None = None
@@ -67,15 +83,8 @@ class SqliteJournal:
     def open(self) -> Saved:
         self._lock()
         try:
-            if not self._path.exists():
-                if Path(f"{self._path}-wal").exists():
-                    # SQLite would replay these commits into a new file.
-                    raise damaged(self._path, "it is missing beside its -wal")
-                make_file(self._folder / "store.db.new", self._path)
-            connection = self._connection = open_file(self._path)
-            self._begin(connection)
-            return read_file(connection)
-        except sqlite3.Error as error:
+            return self._open()
+        except (sqlite3.Error, OSError) as error:
             self.close()
             # A full disk or a lock of another program is no damage: a copy in its place would lose writes.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
@@ -87,6 +96,8 @@ class SqliteJournal:
 
     def commit(self, changes: Sequence[ItemChange | LeaseChange], compacted: int) -> None:
         connection = self._opened()
+        latest = max((change.revision for change in changes if isinstance(change, ItemChange)), default=0)
+        self._revisions.cover(latest)
         connection.execute("BEGIN IMMEDIATE")
         try:
             for change in changes:
@@ -96,7 +107,6 @@ class SqliteJournal:
                     connection.execute("DELETE FROM leases WHERE name = ?", (change.name,))
                 else:
                     connection.execute("INSERT INTO leases VALUES (?, ?)", (change.name, change.seconds))
-            latest = max((change.revision for change in changes if isinstance(change, ItemChange)), default=0)
             connection.execute("DELETE FROM history WHERE changed <= ?", (compacted,))
             connection.execute(
                 "UPDATE revisions SET latest = max(latest, ?), compacted = ?", (latest, compacted)
@@ -110,6 +120,7 @@ class SqliteJournal:
                 text = f"the disk of {self._path} is full"
                 raise StoreError(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
             raise
+        self._revisions.acknowledge(latest)
         values = (change.item.value for change in changes if isinstance(change, ItemChange) and change.item)
         self._logged += _COMMIT_BYTES + 2 * sum(map(len, values))
         if self._logged >= _LOG_BYTES:
@@ -126,6 +137,7 @@ class SqliteJournal:
                 self._connection.close()
         finally:
             self._connection = None
+            self._revisions.close()
             self.forget_claim()
 
     def forget_claim(self) -> None:
@@ -141,10 +153,46 @@ class SqliteJournal:
     def file_bytes(self) -> int:
         """Return the size of the file and its log; any thread may ask."""
         sizes = 0
-        for path in (self._path, f"{self._path}-wal"):
+        for path in (self._path, self._log):
             with contextlib.suppress(FileNotFoundError):
                 sizes += os.stat(path).st_size
         return sizes
+
+    def _open(self) -> Saved:
+        has_revisions = self._revisions.read()
+        if not self._path.exists():
+            if self._log.exists():
+                # SQLite would replay these commits into a new file.
+                raise damaged(self._path, "it is missing beside its -wal")
+            if has_revisions:
+                raise damaged(self._path, f"it is missing beside {self._revisions.path.name}")
+            make_file(self._folder / "store.db.new", self._path)
+        has_torn_frames = self._check_log(has_revisions)
+        connection = self._connection = open_file(self._path)
+        if has_torn_frames:
+            # Behind commits to come they would look like damage.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._begin(connection)
+        return read_file(connection)
+
+    def _check_log(self, has_revisions: bool) -> bool:
+        """Return whether the log has frames behind its end that SQLite drops.
+
+        A power cut tears the last commit alone if commits are synced, and any of them otherwise.
+
+        Raises:
+            StoreError: commits were lost that nothing but damage takes away.
+        """
+        end = read_log(self._log)
+        if end.has_bad_header:
+            raise damaged(self._log, "its header is bad")
+        if not end.later or not has_revisions or self._revisions.is_unsynced:
+            return end.later > 0
+        if end.later_commits > 1 or read_revision(self._path) < self._revisions.acknowledged:
+            raise damaged(
+                self._log, f"frame {end.frames + 1} is bad, and {end.later} of the same log follow it"
+            )
+        return True
 
     def _lock(self) -> None:
         """Make the folder, and lock it against other processes."""
@@ -177,17 +225,31 @@ class SqliteJournal:
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Raise the revision if commits may have been lost, and note whether those from here on may be."""
-        (could_lose,) = connection.execute("SELECT may_lose FROM revisions").fetchone()
+        revisions = self._revisions
+        revisions.open()
+        latest, could_lose = connection.execute("SELECT latest, may_lose FROM revisions").fetchone()
         may_lose = self._sync == "normal"
-        if could_lose or may_lose:
+        has_lost = latest < revisions.acknowledged
+        if has_lost:
+            logger.warning(
+                "%s has lost its last commits: it has revision %d, acknowledged was %d; the next revision is above %d",
+                self._path,
+                latest,
+                revisions.acknowledged,
+                revisions.reserved,
+            )
+        if could_lose or may_lose or has_lost:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
-            if could_lose:
+            if could_lose or has_lost:
+                latest = max(latest + _LOST_REVISIONS, revisions.reserved)
+                revisions.cover(latest)
                 connection.execute("DELETE FROM history")
-                raised = "UPDATE revisions SET latest = latest + ?, compacted = latest + ?"
-                connection.execute(raised, (_LOST_REVISIONS, _LOST_REVISIONS))
+                connection.execute("UPDATE revisions SET latest = ?, compacted = ?", (latest, latest))
             connection.execute("UPDATE revisions SET may_lose = ?", (may_lose,))
             connection.execute("COMMIT")
+        revisions.begin(is_unsynced=may_lose)
+        revisions.acknowledge(latest)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
