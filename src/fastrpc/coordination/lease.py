@@ -11,7 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from fastrpc.coordination.verbs import PATIENCE_SECONDS, finish
+from fastrpc.coordination.revocations import Revocations
+from fastrpc.coordination.verbs import finish
 from fastrpc.errors import LockLostError, StoreError
 from fastrpc.gauges import count
 from fastrpc.stores.base import StoreBackend
@@ -47,6 +48,7 @@ class StoreLease:
         id: its name in the store, for `put(…, lease=…)`.
         ttl: the seconds for which the store keeps it after a renewal.
         loss: the error that came out of the block because the lease was lost, or None.
+        revocations: ends it; its store waits for them when it closes.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class StoreLease:
         self.id = ""
         self.ttl = ttl
         self.loss: LockLostError | None = None
+        self.revocations = Revocations()
         self._backend = backend
         self._owner = owner
         self._clock = clock
@@ -136,15 +139,13 @@ class StoreLease:
         self._task.cancel()
 
     async def end(self) -> None:
-        """End the lease and its items in the store; if that fails they end by themselves."""
+        """End the lease and its items in the store: wait for one attempt; others follow without this task."""
         self._stop()
         is_alive, self._is_over = self.is_valid, True
         if is_alive:
             try:
-                async with time_limit(min(PATIENCE_SECONDS, self.ttl)):
-                    # A deadline that has passed must not hold up those that wait.
-                    revocation = self._backend.revoke(self.id)
-                    await asyncio.get_running_loop().create_task(revocation, context=self._context)
+                # A deadline that has passed must not hold up those that wait.
+                await self.revocations.revoke(self._backend, self.id, self.ttl, self._context)
             except (StoreError, TimeoutError) as error:
                 self._failure = error
 

@@ -22,6 +22,7 @@ from fastrpc.coordination.locks import (
     watch_holder,
 )
 from fastrpc.coordination.mirror import Mirror
+from fastrpc.coordination.revocations import Revocations
 from fastrpc.coordination.settings import Following
 from fastrpc.coordination.store_urls import Opening, open_backend
 from fastrpc.coordination.values import decode_item, encode_value_of
@@ -130,6 +131,7 @@ class Store:
         self._process = 0
         # Settings that follow a key until the store closes.
         self._followings = AsyncExitStack()
+        self._revocations = Revocations()
 
     async def __aenter__(self) -> Self:
         if self._backend is not None:
@@ -148,6 +150,7 @@ class Store:
         if self._backend is not None and self._process == os.getpid():
             try:
                 await self._followings.aclose()
+                await self._revocations.close()
             finally:
                 self._backend = None
                 await self._opening.__aexit__(kind, error, traceback)
@@ -290,7 +293,9 @@ class Store:
 
         When it is lost the block is cancelled, and LockLostError comes out.
         """
-        return StoreLease(self.backend, ttl, clock=self._clock)
+        lease = StoreLease(self.backend, ttl, clock=self._clock)
+        lease.revocations = self._revocations
+        return lease
 
     def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> Lock:
         """Return a lock for `async with`; those that wait hold it first come, first served.
@@ -361,7 +366,9 @@ class Store:
         return await self._followings.enter_async_context(following)
 
     def _lock(self, name: str, **options: Any) -> Lock:
-        return Lock(self.backend, name, clock=self._clock, **options)
+        lock = Lock(self.backend, name, clock=self._clock, **options)
+        lock.lease.revocations = self._revocations
+        return lock
 
 
 def _step(operation: Put | Delete, limits: StoreLimits) -> Write | Deletion:

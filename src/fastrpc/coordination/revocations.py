@@ -1,0 +1,97 @@
+"""The ends of leases in a store: the store keeps them, so a cancelled owner leaves nothing behind."""
+
+import asyncio
+import contextvars
+
+from fastrpc.coordination.verbs import PATIENCE_SECONDS, is_away, pauses
+from fastrpc.errors import StoreError
+from fastrpc.stores.base import StoreBackend
+from fastrpc.time_limit import time_limit
+
+__all__ = ["Revocations"]
+
+
+class Revocations:
+    """Ends leases, each in a task that repeats its attempts until the lease has ended by itself."""
+
+    def __init__(self) -> None:
+        # The tasks that run, and the most seconds for which a close waits for each.
+        self._running: dict[asyncio.Task[None], float] = {}
+
+    async def revoke(
+        self, backend: StoreBackend, lease: str, ttl: float, context: contextvars.Context
+    ) -> None:
+        """End a lease and its items; return after the first attempt.
+
+        A cancelled wait goes on at once, and the attempts go on.
+
+        Args:
+            ttl: the seconds after which the lease ends by itself.
+            context: of the task. The deadline of a caller does not bind it.
+
+        Raises:
+            StoreError, TimeoutError: the first attempt failed; others may follow.
+        """
+        loop = asyncio.get_running_loop()
+        # An error is a result here: the wait for it may be cancelled.
+        attempted: asyncio.Future[Exception | None] = loop.create_future()
+        task = loop.create_task(_keep_revoking(backend, lease, ttl, attempted), context=context)
+        self._running[task] = _patience(ttl)
+        task.add_done_callback(self._running.pop)
+        error = await attempted
+        if error is not None:
+            raise error
+
+    async def close(self) -> None:
+        """Wait for each lease that has not ended yet, at most 5 s or its ttl; then give it up."""
+        running = dict(self._running)
+        if not running:
+            return
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(seconds, task.cancel) for task, seconds in running.items()]
+        try:
+            await asyncio.wait(running)
+        finally:
+            for timer in timers:
+                timer.cancel()
+            for task in running:
+                task.cancel()
+
+
+async def _keep_revoking(
+    backend: StoreBackend, lease: str, ttl: float, attempted: "asyncio.Future[Exception | None]"
+) -> None:
+    pause = pauses()
+    try:
+        async with time_limit(ttl) as limit:
+            while True:
+                error = await _attempt(backend, lease, _patience(ttl))
+                if not attempted.done():
+                    attempted.set_result(error)
+                may_succeed = isinstance(error, TimeoutError) or (
+                    isinstance(error, StoreError) and is_away(error)
+                )
+                if not may_succeed:
+                    return
+                await asyncio.sleep(pause())
+    except TimeoutError:
+        # It has ended by itself.
+        if not limit.expired():
+            raise
+    finally:
+        if not attempted.done():
+            attempted.set_result(TimeoutError(f"the lease {lease} was not revoked in time"))
+
+
+async def _attempt(backend: StoreBackend, lease: str, seconds: float) -> Exception | None:
+    """Return the error of an attempt."""
+    try:
+        async with time_limit(seconds):
+            await backend.revoke(lease)
+    except Exception as error:
+        return error
+    return None
+
+
+def _patience(ttl: float) -> float:
+    return min(PATIENCE_SECONDS, ttl)
