@@ -82,10 +82,26 @@ class ItemChanges:
             await source.aclose()
 
 
+@dataclass(slots=True)
+class _Wait:
+    """The wait of a task for the next change.
+
+    Attributes:
+        cancelling: the cancellations of the task before.
+        ended: done at the end of the wait.
+        is_left: whether the block has ended, and cancelled the task.
+    """
+
+    task: asyncio.Task[Any]
+    cancelling: int
+    ended: asyncio.Future[None]
+    is_left: bool = False
+
+
 class Changes(Generic[T]):
     """The changes of a key or prefix: an asynchronous context manager, and an iterator inside.
 
-    Each change comes once, in the order of revisions.
+    Each change comes once, in the order of revisions. The iteration ends with the block, also in another task.
     """
 
     def __init__(self, backend: StoreBackend, watched: str, kind: Any, after: int | None) -> None:
@@ -94,6 +110,8 @@ class Changes(Generic[T]):
         self._kind = kind
         self._after = after
         self._changes: ItemChanges | None = None
+        self._is_left = False
+        self._wait: _Wait | None = None
 
     async def __aenter__(self) -> Self:
         after = self._after
@@ -105,6 +123,12 @@ class Changes(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._is_left = True
+        if self._wait is not None:
+            # The watch of the backend is closed where it runs.
+            self._wait.is_left = True
+            self._wait.task.cancel()
+            await asyncio.shield(self._wait.ended)
         if self._changes is not None:
             await self._changes.close()
 
@@ -119,15 +143,37 @@ class Changes(Generic[T]):
             StoreError: the store has been away for 5 s.
             DecodeError: the value does not fit.
         """
-        if self._changes is None:
+        changes = self._changes
+        if changes is None:
             raise RuntimeError("a watch is entered by `async with` first")
+        if self._is_left:
+            raise StopAsyncIteration
+        if self._wait is not None:
+            raise RuntimeError("another task iterates over this watch; open one for each")
+        task = asyncio.current_task()
+        assert task is not None
+        wait = self._wait = _Wait(task, task.cancelling(), asyncio.get_running_loop().create_future())
+        try:
+            change = await self._next(changes)
+        except asyncio.CancelledError:
+            if wait.is_left and task.uncancel() <= wait.cancelling:
+                raise StopAsyncIteration from None
+            raise
+        finally:
+            self._wait = None
+            wait.ended.set_result(None)
+        item = None if change.item is None else decode_item(change.item, self._kind)
+        return Change("deleted" if item is None else "put", change.key, item, change.revision)
+
+    async def _next(self, changes: ItemChanges) -> ItemChange:
+        """Return the next change, also after the store was away for a while."""
         wait = pauses()
         clock = asyncio.get_running_loop().time
         away_since: float | None = None
         while True:
             begun = clock()
             try:
-                change = await self._changes.next()
+                return await changes.next()
             except StoreError as error:
                 if not error.retryable:
                     raise
@@ -139,9 +185,6 @@ class Changes(Generic[T]):
                 if clock() - away_since > PATIENCE_SECONDS:
                     raise
                 await asyncio.sleep(wait())
-                continue
-            item = None if change.item is None else decode_item(change.item, self._kind)
-            return Change("deleted" if item is None else "put", change.key, item, change.revision)
 
     async def _revision(self) -> int:
         """Return the present revision of the store, by a request that needs no right to other keys."""

@@ -243,10 +243,7 @@ class Store:
         """
         backend = self.backend
         limits = backend.limits
-        if len(when) + len(do) > limits.most_transaction:
-            raise ConfigError(
-                f"the transaction has {len(when) + len(do)} steps, the limit is {limits.most_transaction}"
-            )
+        _check_size(when, do, limits)
         steps = [_step(operation, limits) for operation in do]
         work = partial(backend.transact, when, steps)
         return await finish("the transaction", work, writes=True, ends_in_time=limits.ends_in_time)
@@ -369,6 +366,15 @@ class Store:
         lock = Lock(self.backend, name, clock=self._clock, **options)
         lock.lease.revocations = self._revocations
         return lock
+
+
+def _check_size(when: Sequence[Unchanged], do: Sequence[Put | Delete], limits: StoreLimits) -> None:
+    steps = len(when) + len(do)
+    if steps > limits.most_transaction:
+        raise ConfigError(f"the transaction has {steps} steps, the limit is {limits.most_transaction}")
+    keys = len({step.key for step in (*when, *do)})
+    if keys > limits.most_keys:
+        raise ConfigError(f"the transaction has {keys} keys, the limit of this store is {limits.most_keys}")
 
 
 def _step(operation: Put | Delete, limits: StoreLimits) -> Write | Deletion:

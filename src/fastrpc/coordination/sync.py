@@ -307,7 +307,10 @@ class SyncChanges(Generic[T]):
         return self
 
     def __next__(self) -> Change[T]:
-        return self._thread.run(self._changes.__anext__())
+        try:
+            return self._thread.run(self._changes.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
 
 
 class SyncMirror(Generic[T]):

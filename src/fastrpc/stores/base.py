@@ -193,6 +193,9 @@ class StoreLimits:
     #: Compares and operations together.
     most_transaction: int = TRANSACTION_STEPS
 
+    #: Keys of a transaction.
+    most_keys: int = TRANSACTION_STEPS
+
     #: Items of a lease; None: any number.
     lease_items: int | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fastrpc import CompactedError, ConfigError, Status, StoreError
-from fastrpc.coordination import open_store
+from fastrpc.coordination import Delete, Put, absent, open_store, unchanged
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.deimos.node import DeimosAccess
 from fastrpc.stores.base import Deletion, StoreBackend, Unchanged, Write
@@ -79,6 +79,20 @@ async def test_transaction_has_one_key(store: DeimosStore) -> None:
     assert not (await store.transact([Unchanged("a", revision + 1)], [Deletion("a")])).succeeded
     assert (await store.transact([Unchanged("a", revision)], [Deletion("a")])).succeeded
     assert await store.get("a") is None
+
+
+async def test_typed_transaction_guards_the_change_of_its_key(server: DeimosServer) -> None:
+    async with open_store(f"deimos://127.0.0.1:{server.address.port}") as store:
+        assert (await store.transact([absent("a")], [Put("a", 1)])).succeeded
+        outcome = await store.transact([absent("a")], [Put("a", 2)])
+        assert [item and item.value for item in outcome.items] == [b"1"]
+        item = await store.get("a", int)
+        assert item is not None
+        assert (await store.transact([unchanged("a", item.revision)], [Delete("a")])).succeeded
+        with pytest.raises(ConfigError, match="2 keys, the limit of this store is 1"):
+            await store.transact([absent("a")], [Put("b", 1)])
+        with pytest.raises(ConfigError, match="65 steps, the limit is 64"):
+            await store.transact([absent("a")] * 65, [])
 
 
 async def test_lease_has_one_item(store: DeimosStore) -> None:

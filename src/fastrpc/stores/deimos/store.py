@@ -72,7 +72,7 @@ class DeimosStore:
         most_lease=1e9,
         whole_seconds=True,
         every_change=False,
-        most_transaction=1,
+        most_keys=1,
         lease_items=1,
         is_text=True,
         is_tree=True,
@@ -160,7 +160,7 @@ class DeimosStore:
         keys = {step.key for step in (*when, *do)}
         if len(keys) > 1:
             raise ConfigError(
-                f"the transaction has {len(keys)} steps, the limit is 1: Deimos changes one key at once"
+                f"the transaction has {len(keys)} keys, the limit is 1: Deimos changes one key at once"
             )
         expected = {step.revision for step in when}
         try:
