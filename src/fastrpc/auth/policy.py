@@ -3,7 +3,7 @@
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final, Literal, Self, TypeAlias, final
 
@@ -223,13 +223,18 @@ class Policy(Rules):
         """Return whether a caller may read the records of a service at an embedded registry."""
         return any(pattern.covers(service) for pattern in self.patterns(identity, "read"))
 
-    def check(self, methods: Iterable[str]) -> Findings:
+    def check(self, methods: Iterable[str], *, public: Collection[str] | None = None) -> Findings:
         """Compare the patterns of `allow` and `deny` with the methods that a server has.
 
-        An unknown method of a service that is served is an error; a service that is not served is a warning.
+        An unknown method of a service that is served is an error; a service that is not served is a warning. So is a
+        pattern that allows `anonymous` a method that is not public: the method refuses callers without identity.
+
+        Args:
+            public: the methods that are `public`; None: they are not known.
         """
         known = list(methods)
         services = {method.rpartition(".")[0] for method in known}
+        closed = [] if public is None else [method for method in known if method not in public]
         found = Findings()
         for number, rule in enumerate(self._rules, 1):
             for pattern in (*rule.allow, *rule.deny):
@@ -240,7 +245,22 @@ class Policy(Rules):
                     found.errors.append(f"rule {number}: {pattern.text!r} is no method of {service!r}")
                 else:
                     found.warnings.append(f"rule {number}: {pattern.text!r} names no service here")
+            if rule.stands_for(None):
+                found.warnings.extend(self._refused_anyway(number, rule, closed))
         return found
+
+    def _refused_anyway(self, number: int, rule: Rule, closed: Iterable[str]) -> Iterator[str]:
+        """Yield a warning for each pattern that allows `anonymous` a method that is not public."""
+        open_to_all = [method for method in closed if self.decide(None, method).is_allowed]
+        for pattern in rule.allow:
+            refused = [method for method in open_to_all if pattern.matches(method)]
+            if refused:
+                more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+                verb = "are" if more else "is"
+                yield (
+                    f"rule {number}: {pattern.text!r} allows {ANONYMOUS} {refused[0]}{more}, which {verb} not public: "
+                    "callers without identity are refused"
+                )
 
     def __repr__(self) -> str:
         source = "" if self._file is None else f" of {self._file.path!r}"

@@ -46,15 +46,15 @@ def check(
     services: Annotated[
         str, typer.Argument(metavar="MODULE:ATTRIBUTE", help="The services, such as app:services.")
     ],
-    strict: Annotated[
-        bool, typer.Option("--strict", help="A rule for a service that is not served is an error, too.")
-    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a policy against the services it is for: exit code 1 if a rule cannot be right.
 
     An unknown method of a service that is served is an error. A service that is not served only causes a warning:
-    several servers may share one file. Functions that make services are run, classes are not.
+    several servers may share one file. So does a method that is not public and is allowed to anonymous.
+
+    Functions that make services are run, classes are not.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         if not file.is_file():
@@ -64,7 +64,9 @@ def check(
     try:
         read = Policy.from_file(file)
         rules = len(read.rules)
-        found = read.check(method.full_name for one in served for method in one.methods.values())
+        methods = [method for one in served for method in one.methods.values()]
+        public = {method.full_name for method in methods if method.public}
+        found = read.check((method.full_name for method in methods), public=public)
     except ConfigError as error:
         # The file is the subject here, not an argument of the command.
         cause, hint = describe_error(error)

@@ -50,6 +50,7 @@ class ServerAccess:
         self._timer: asyncio.TimerHandle | None = None
         # The methods that a changed policy is compared with, and the version that was compared last.
         self._methods: tuple[str, ...] = ()
+        self._public: frozenset[str] = frozenset()
         self._compared = 0
 
     @property
@@ -92,9 +93,10 @@ class ServerAccess:
                         hint=_HINT,
                     )
         self._methods = tuple(method.full_name for method in methods)
+        self._public = frozenset(method.full_name for method in methods if method.public)
         if isinstance(self._authorize, Policy):
             self._compared = self._authorize.version
-            found = self._authorize.check(self._methods)
+            found = self._authorize.check(self._methods, public=self._public)
             if found.errors:
                 raise ConfigError(f"the policy: {'; '.join(found.errors)}")
             for warning in found.warnings:
@@ -129,7 +131,7 @@ class ServerAccess:
         policy = self._authorize
         if isinstance(policy, Policy) and policy.version != self._compared:
             self._compared = policy.version
-            found = policy.check(self._methods)
+            found = policy.check(self._methods, public=self._public)
             for warning in (*found.errors, *found.warnings):
                 logger.warning("the policy: %s", warning)
 

@@ -71,6 +71,9 @@ who = ["anonymous"]
 allow = ["fastrpc.health.check", "bank.rates"]
 """
 
+#: Without the method that refuses callers without identity itself.
+FITTING = POLICY.replace('"fastrpc.health.check", ', "")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -85,6 +88,7 @@ def policy(folder: Path, *arguments: str) -> Finished:
 
 @pytest.mark.parametrize("source", ["services", "Bank", "app", "make", "opened", "managed", "made"])
 def test_a_policy_that_fits_its_services_has_no_findings(folder: Path, source: str) -> None:
+    (folder / "policy.toml").write_text(FITTING)
     done = policy(folder, "check", "policy.toml", f"bank:{source}")
     assert (done.code, done.output, done.errors) == (0, "3 rules, 0 errors, 0 warnings\n", "")
 
@@ -105,7 +109,7 @@ def test_an_unknown_method_of_a_built_in_service_is_an_error(folder: Path, patte
 
 @pytest.mark.parametrize("pattern", ["shop.pay", "shop.*", "shop.**", "bank.branches.**"])
 def test_a_service_that_is_not_served_is_a_warning_and_an_error_if_strict(folder: Path, pattern: str) -> None:
-    (folder / "policy.toml").write_text(POLICY.replace('["bank.*"]', f'["bank.*", "{pattern}"]'))
+    (folder / "policy.toml").write_text(FITTING.replace('["bank.*"]', f'["bank.*", "{pattern}"]'))
     text = f"rule 1: '{pattern}' names no service here"
     done = policy(folder, "check", "policy.toml", "bank:services")
     assert (done.code, done.output) == (0, f"warning  {text}\n3 rules, 0 errors, 1 warning\n")
@@ -251,3 +255,16 @@ def test_explain_tells_machines_the_same(folder: Path) -> None:
             {"rule": 2, "who": "*", "effect": "allows", "pattern": "**"},
         ],
     }
+
+
+def test_method_that_is_not_public_is_a_warning_for_anonymous(folder: Path) -> None:
+    (folder / "policy.toml").write_text(POLICY.replace('"bank.rates"', '"bank.rates", "bank.balance"'))
+    found = policy(folder, "check", "policy.toml", "bank:services")
+    reason = "which is not public: callers without identity are refused"
+    assert (found.code, found.output) == (
+        0,
+        f"warning  rule 3: 'fastrpc.health.check' allows anonymous fastrpc.health.check, {reason}\n"
+        f"warning  rule 3: 'bank.balance' allows anonymous bank.balance, {reason}\n"
+        "3 rules, 0 errors, 2 warnings\n",
+    )
+    assert policy(folder, "check", "policy.toml", "bank:services", "--strict").code == 1

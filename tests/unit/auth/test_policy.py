@@ -230,6 +230,26 @@ def test_patterns_are_compared_with_what_a_server_has() -> None:
     ]
 
 
+def test_method_that_is_not_public_is_no_method_for_anonymous() -> None:
+    policy = Policy(
+        [
+            {"who": ["*", "anonymous"], "allow": ["shop.pay", "shop.hours", "bank.*", "news.**"]},
+            {"who": ["*"], "allow": ["shop.pay"]},
+            {"who": ["anonymous"], "allow": ["fastrpc.health.*", "shop.*"], "deny": ["shop.close"]},
+        ]
+    )
+    known = ["shop.pay", "shop.hours", "shop.close", "bank.a", "bank.b", "news.read"]
+    found = policy.check(known, public={"shop.hours", "news.read"})
+    assert found.errors == []
+    reason = "not public: callers without identity are refused"
+    assert found.warnings == [
+        f"rule 1: 'shop.pay' allows anonymous shop.pay, which is {reason}",
+        f"rule 1: 'bank.*' allows anonymous bank.a and 1 more, which are {reason}",
+        f"rule 3: 'shop.*' allows anonymous shop.pay, which is {reason}",
+    ]
+    assert policy.check(known).warnings == []
+
+
 def test_no_other_spelling_of_a_method_is_allowed() -> None:
     spellings = other_spellings("bank.balance")
     assert len(spellings) >= 100
