@@ -29,6 +29,7 @@ from fastrpc.rpc.schema.defaults import filled
 from fastrpc.rpc.schema.finite_numbers import finite_encoder
 from fastrpc.rpc.schema.scans import scan_for
 from fastrpc.rpc.schema.wide_integers import wide_integer_decoder, wide_integer_passer
+from fastrpc.rpc.shared_results import encoded_once
 
 __all__ = [
     "coders_for",
@@ -215,7 +216,7 @@ def _encoders(codec: Codec, known: MethodTypes, sent: Sequence[Any]) -> _Encoder
     """Return the encoders of arguments, results and messages; `sent` are the types of all of them."""
     encode = encoder_for(codec, sent)
     if codec.name != "protobuf":
-        return (encode,) * 3
+        return encode, encoded_once(encode, known.result), encode
 
     def one(kind: Any) -> Callable[[Any], bytes]:
         return encode if kind is None or kind is types.NoneType else message_encoder(kind)

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.errors import CallError
@@ -11,6 +12,9 @@ from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
 __all__ = ["Wakeable", "Wakeup", "Watchers", "ended_by_drain"]
+
+#: Handlers that one turn of the loop wakes: each may write a long list.
+_WOKEN_AT_ONCE: Final = 32
 
 
 class Wakeable(Protocol):
@@ -50,6 +54,8 @@ class Watchers:
 
     def __init__(self) -> None:
         self._waiting: set[Wakeable] = set()
+        # Those to be woken in later turns of the loop.
+        self._due: dict[Wakeable, None] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -61,6 +67,7 @@ class Watchers:
     def discard(self, watcher: Wakeable) -> None:
         """Wake a watcher no more."""
         self._waiting.discard(watcher)
+        self._due.pop(watcher, None)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Wakeup]:
@@ -72,13 +79,22 @@ class Watchers:
         try:
             yield wakeup
         finally:
-            self._waiting.discard(wakeup)
+            self.discard(wakeup)
             drain.cancel()
 
     def wake(self) -> None:
-        """Wake every handler."""
-        for wakeup in self._waiting:
+        """Wake every handler: some now, the others in the next turns of the loop, so that other calls go on."""
+        is_waking = bool(self._due)
+        self._due |= dict.fromkeys(self._waiting)
+        if not is_waking:
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        for wakeup in list(itertools.islice(self._due, _WOKEN_AT_ONCE)):
+            del self._due[wakeup]
             wakeup.wake()
+        if self._due:
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
 
 def ended_by_drain() -> CallError:

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
-from fastrpc._core.calls.call import current_call
 from fastrpc.auth.policy import Right
 from fastrpc.coordination.registry.background import RegistryTasks, TaskFailures
 from fastrpc.coordination.registry.registration import check_lease_seconds, check_registration
@@ -144,7 +143,7 @@ class RegistryService:
         found = await self._store.list(service)
         wait = min(wait_seconds, LONGEST_WAIT_SECONDS)
         if wait > 0 and self._lists.cursor(found) == after:
-            found = await self._changed(service, found, wait)
+            found = await self._changed(service, wait)
             self._check("read", service)
         if page_bytes > 0:
             return self._lists.page(service, found, 0, page_bytes)
@@ -256,19 +255,11 @@ class RegistryService:
                 left -= len(service) + sum(map(len, message[service].records))
         return message
 
-    async def _changed(self, service: str, known: Folder, wait: float) -> Folder:
+    async def _changed(self, service: str, wait: float) -> Folder:
         """Return the list after its next change, or the same one when the wait ends or the server drains."""
-        changes = self._store.watch(service, after=known.revision)
-        change = asyncio.ensure_future(anext(changes))
-        drain = asyncio.ensure_future(current_call().draining)
-        try:
-            await asyncio.wait((change, drain), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            return change.result() if change.done() else known
-        finally:
-            for task in (change, drain):
-                task.cancel()
-            await asyncio.gather(change, drain, return_exceptions=True)
-            await changes.aclose()
+        with self._watchers.watching(service) as wakeup:
+            await wakeup.wait(wait)
+        return await self._store.list(service)
 
     async def _keep_expiring(self) -> None:
         failures = TaskFailures("endpoints that are gone may stay in their lists")

@@ -3,8 +3,10 @@
 import secrets
 from dataclasses import dataclass
 
+from fastrpc.coordination.latest_result import LatestResult
 from fastrpc.coordination.registry.listings import Listings, page_of
 from fastrpc.errors import CallError
+from fastrpc.rpc.shared_results import SharedResult
 from fastrpc.status import Status
 from fastrpc.stores.base import Folder
 
@@ -15,7 +17,7 @@ WHOLE_LIST_BYTES = 16 * 1024 * 1024 - 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceList:
+class ServiceList(SharedResult):
     """The list of a service, or one page of it."""
 
     #: Identifies this version of the list: a watch with it waits for the next one. The part before the dot changes
@@ -39,8 +41,8 @@ class ServiceLists:
     def __init__(self, most_bytes: int) -> None:
         self._instance = secrets.token_hex(4)
         self._listings = Listings(most_bytes)
-        # The first page after the latest change: all watchers of a service get the same.
-        self._latest: tuple[tuple[str, int, int], ServiceList] | None = None
+        # The list, or its first page, after the latest change: all watchers of a service get the same.
+        self._latest: LatestResult[ServiceList] = LatestResult()
 
     def cursor(self, folder: Folder) -> str:
         """Return the cursor of a list."""
@@ -58,21 +60,21 @@ class ServiceLists:
                 f"the list of {service} has {folder.size} bytes, one answer holds {WHOLE_LIST_BYTES}; "
                 "ask for pages with page_bytes",
             )
-        return self._part(folder, 0, len(folder.items))
+        key = (service, folder.revision, len(folder.items))
+        return self._latest.get(key, lambda: self._part(folder, 0, len(folder.items)))
 
     def first_page(self, service: str, folder: Folder, page_bytes: int) -> ServiceList:
         """Return the first page of a list, made once for all watchers."""
-        key = (service, folder.revision, page_bytes)
-        if self._latest is None or self._latest[0] != key:
-            end = page_of(folder, 0, page_bytes)
-            self._latest = key, self._part(folder, 0, end)
-        page = self._latest[1]
+        key = (service, folder.revision, "page", page_bytes)
+        page = self._latest.get(key, lambda: self._part(folder, 0, page_of(folder, 0, page_bytes)))
         if page.following:
             self._listings.keep(service, folder)
         return page
 
     def page(self, service: str, folder: Folder, start: int, page_bytes: int) -> ServiceList:
         """Return one page, and keep the list for the following ones."""
+        if start == 0:
+            return self.first_page(service, folder, page_bytes)
         end = page_of(folder, start, page_bytes)
         if end < len(folder.items):
             self._listings.keep(service, folder)

@@ -17,12 +17,14 @@ from typing import Any, Final, Literal, Self
 from fastrpc._core.calls.call import current_call
 from fastrpc.auth.policy import KeyRight
 from fastrpc.config import TLS, Limits, ServerConfig
+from fastrpc.coordination.latest_result import LatestResult
 from fastrpc.coordination.overview import overview
 from fastrpc.coordination.rights import ServiceRights
 from fastrpc.errors import CallError, CompactedError, ConfigError, StoreConflictError, StoreError
 from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import service
+from fastrpc.rpc.shared_results import SharedResult
 from fastrpc.server.health import HealthSource
 from fastrpc.server.wakeup import ended_by_drain
 from fastrpc.status import Status
@@ -71,7 +73,7 @@ LISTED_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeBatch:
+class ChangeBatch(SharedResult):
     """Changes in the order of their revisions."""
 
     changes: Sequence[ItemChange]
@@ -132,6 +134,8 @@ class StoreService(HealthSource):
         self._rights = rights
         self._clock = clock
         self._store = LocalStore()
+        # The latest changes that watchers were told.
+        self._latest: LatestResult[ChangeBatch] = LatestResult()
         self.failure: StoreError | None = None
         self._failed = asyncio.Event()
         self._is_open = False
@@ -239,7 +243,7 @@ class StoreService(HealthSource):
         with draining() as drain, _TOLD:
             check_watched(watched)
             wait = min(wait_seconds if wait_seconds > 0 else 0.0, LONGEST_WAIT_SECONDS)
-            found = ChangeBatch(*await self._store.next_changes(watched, after, wait, drain))
+            found = await self._next(watched, after, wait, drain)
         self._check("read_keys", watched)
         return found
 
@@ -257,7 +261,7 @@ class StoreService(HealthSource):
         yield ChangeBatch((), reached)
         with draining() as drain, _TOLD:
             while not drain.done():
-                found = ChangeBatch(*await self._store.next_changes(watched, reached, ALIVE_SECONDS, drain))
+                found = await self._next(watched, reached, ALIVE_SECONDS, drain)
                 # Each time: a right may end before the stream does.
                 self._check("read_keys", watched)
                 reached = found.revision
@@ -314,6 +318,15 @@ class StoreService(HealthSource):
         self.failure = error
         self._failed.set()
         self.set_serving(False)
+
+    async def _next(
+        self, watched: str, reached: int, seconds: float, drain: "asyncio.Future[None]"
+    ) -> ChangeBatch:
+        """Return the next changes, the same object to all watchers that are told the same."""
+        changes, revision = await self._store.next_changes(watched, reached, seconds, drain)
+        if not changes:
+            return ChangeBatch(changes, revision)
+        return self._latest.get((watched, reached, revision), lambda: ChangeBatch(changes, revision))
 
     def _check(self, right: KeyRight, *keys: str) -> None:
         if self._rights is not None:

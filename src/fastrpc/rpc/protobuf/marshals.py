@@ -19,6 +19,7 @@ from fastrpc.rpc.protobuf.methods import MethodMessages, method_messages
 from fastrpc.rpc.protobuf.own_messages import own_json_coders
 from fastrpc.rpc.protobuf.packages import EnumNames, ProtoPackage
 from fastrpc.rpc.service import service_definition
+from fastrpc.rpc.shared_results import encoded_once
 
 __all__ = ["message_marshal", "named_message_marshal"]
 
@@ -141,7 +142,7 @@ def _made(
         CODECS[codec],
         encode=(
             writer(found.arguments, plain.encode_arguments, found.is_sole),
-            writer(found.result, plain.encode_result),
+            encoded_once(writer(found.result, plain.encode_result), definition.types().result),
             writer(found.request, plain.encode_message),
         ),
         decode=(plain.decode_result, plain.decode_message),

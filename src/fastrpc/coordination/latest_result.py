@@ -1,0 +1,34 @@
+"""The result that was made last, for all callers that are answered with the same one."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+__all__ = ["LatestResult"]
+
+T = TypeVar("T")
+
+#: Seconds for which a result is kept: the callers that one change wakes are answered by then.
+_KEPT_SECONDS: Final = 1.0
+
+
+class LatestResult(Generic[T]):
+    """Keeps one result, for about a second."""
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._found: T | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the result of a key, made unless it is the latest one."""
+        found = self._found
+        if found is None or self._key != key:
+            self._key, found = key, make()
+            self._found = found
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._forget)
+        return found
+
+    def _forget(self) -> None:
+        self._key = self._found = self._timer = None

@@ -1,0 +1,39 @@
+"""Results of own services that many callers get at once: each is encoded once by each encoder."""
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["SharedResult", "encoded_once"]
+
+
+class SharedResult:
+    """Base of the class of such results, whose objects never change. Values of users are never shared.
+
+    Attributes:
+        payloads: by encoder, once the result was encoded; they are freed with it.
+    """
+
+    __slots__ = ("payloads",)
+
+    payloads: dict[Callable[[Any], bytes], bytes]
+
+
+def encoded_once(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes]:
+    """Return an encoder that keeps the payloads of results whose type is a `SharedResult`; the same one for others."""
+    if not (isinstance(kind, type) and issubclass(kind, SharedResult)):
+        return encode
+
+    def encode_or_find(value: Any) -> bytes:
+        # An interceptor may return anything.
+        if not isinstance(value, SharedResult):
+            return encode(value)
+        payloads: dict[Callable[[Any], bytes], bytes] | None = getattr(value, "payloads", None)
+        if payloads is None:
+            payloads = {}
+            object.__setattr__(value, "payloads", payloads)
+        payload = payloads.get(encode)
+        if payload is None:
+            payload = payloads[encode] = encode(value)
+        return payload
+
+    return encode_or_find
