@@ -95,8 +95,8 @@ class Apiserver:
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
         self._is_over = False
-        #: Counts how often all watches were ended.
-        self._ended = 0
+        #: Counts how often all watches were ended, and cut.
+        self._ended = self.cuts = 0
 
     @property
     def url(self) -> str:
@@ -145,6 +145,11 @@ class Apiserver:
         with self._changed:
             self._ended += 1
             self._changed.notify_all()
+
+    def cut_watches(self) -> None:
+        """Cut the connections of all watches in the middle of a line."""
+        self.cuts += 1
+        self.end_watches()
 
     def _note(self, kind: str, one: dict[str, Any]) -> None:
         self.version += 1
@@ -257,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _watch(self, query: dict[str, str]) -> None:
-        events = self.apiserver.watch(query)
+        events, cuts = self.apiserver.watch(query), self.apiserver.cuts
         if self.apiserver.gone_as == "status" and int(query["resourceVersion"]) < self.apiserver._oldest:
             self._answer(410, next(events)["object"])
             return
@@ -269,4 +274,8 @@ class _Handler(BaseHTTPRequestHandler):
             for event in events:
                 text = json.dumps(event).encode() + b"\n"
                 self.wfile.write(f"{len(text):x}\r\n".encode() + text + b"\r\n")
-            self.wfile.write(b"0\r\n\r\n")
+            if self.apiserver.cuts > cuts:
+                self.wfile.write(b'9\r\n{"type":')
+                self.close_connection = True
+            else:
+                self.wfile.write(b"0\r\n\r\n")

@@ -156,7 +156,7 @@ class BoundedHttpClient:
 
     def _failure(self, text: str) -> HttpError:
         failure = HttpError(text)
-        failure.was_sent = self._was_sent
+        failure.was_sent, failure.is_cut = self._was_sent, True
         return failure
 
     def _asked(

@@ -131,7 +131,9 @@ class LineStream:
             self._is_over = True
             self._client.drop(self._source.socket)
             if self._begun:
-                raise HttpError("the answer ended within a line")
+                failure = HttpError("the answer ended within a line")
+                failure.is_cut = True
+                raise failure
             return
         if not self._begun:
             self._begun_at = self._heard_at

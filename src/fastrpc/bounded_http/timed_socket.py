@@ -44,6 +44,9 @@ class HttpError(Exception):
     #: Whether the server may have received the request.
     was_sent = True
 
+    #: Whether the connection failed or ended within a response.
+    is_cut = False
+
     def __init__(self, text: str) -> None:
         super().__init__(printable(" ".join(text[: 4 * TEXT_CHARACTERS].split()))[:TEXT_CHARACTERS])
 

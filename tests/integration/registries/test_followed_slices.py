@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ConfigError, Endpoint
+from fastrpc import Client, ConfigError, Endpoint, StoreError
 from fastrpc.registries import Watch, kubernetes, open_registry
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.registries.base.shared import SingleLookup
@@ -133,6 +133,72 @@ def test_watch_that_has_ended_is_followed_by_one_from_its_version(apiserver: Api
     apiserver.put(slice_of("a", "arith", pod("10.0.0.3")))
     until(lookup, "10.0.0.3")
     assert apiserver.lists == 1
+
+
+def test_watch_that_is_cut_off_is_followed_by_one_from_its_version(apiserver: Apiserver, opened: Any) -> None:
+    apiserver.put(slice_of("a", "arith", pod("10.0.0.1")))
+    clock = FakeClock()
+    lookup = opened(clock=clock)
+    hosts(lookup)
+    for number in range(2, 6):
+        apiserver.put(slice_of("a", "arith", pod(f"10.0.0.{number}")))
+        until(lookup, f"10.0.0.{number}")
+        clock.advance(2.0)
+        apiserver.cut_watches()
+        while apiserver.watches < number:
+            assert lookup.fetch(1.0).pause_seconds == 0
+        assert apiserver.queries[-1]["resourceVersion"] == str(apiserver.version)
+    assert apiserver.lists == 1
+
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+LATER = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"
+FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "lists"), [(b"", 1), (b"HTTP/1.1 2", 1), (BUSY, 1), (LATER, 1), (FAILED, 2)]
+)
+def test_watch_that_cannot_be_opened_for_a_while_begins_at_its_version(
+    apiserver: Apiserver, opened: Any, answer: bytes, lists: int
+) -> None:
+    apiserver.put(slice_of("a", "arith", pod("10.0.0.1")))
+    clock = FakeClock()
+    lookup = opened(clock=clock)
+    hosts(lookup)
+    apiserver.put(slice_of("a", "arith", pod("10.0.0.2")))
+    until(lookup, "10.0.0.2")
+    version = str(apiserver.version)
+    clock.advance(2.0)
+    apiserver.instead = [answer] * 3
+    apiserver.cut_watches()
+    with pytest.raises(StoreError):
+        while True:
+            lookup.fetch(1.0)
+    apiserver.instead = apiserver.instead[:1] if lists == 1 else []
+    if apiserver.instead:
+        with pytest.raises(StoreError):
+            lookup.fetch(1.0)
+    # The first answer after an outage has the list, changed or not.
+    assert not lookup.fetch(1.0).is_repeated
+    apiserver.put(slice_of("a", "arith", pod("10.0.0.3")))
+    until(lookup, "10.0.0.3")
+    assert apiserver.lists == lists
+    assert apiserver.queries[-1]["resourceVersion"] == version
+
+
+def test_bookmark_before_the_version_of_a_watch_is_answered_by_a_list(
+    apiserver: Apiserver, opened: Any
+) -> None:
+    apiserver.put(slice_of("a", "arith", pod("10.0.0.1")))
+    lookup = opened()
+    hosts(lookup)
+    apiserver.put(slice_of("a", "arith", pod("10.0.0.2")))
+    until(lookup, "10.0.0.2")
+    apiserver.version = 500
+    apiserver.send("BOOKMARK", {"kind": "EndpointSlice", "metadata": {"resourceVersion": "500"}})
+    assert lookup.fetch(5.0).is_restart
+    assert apiserver.lists == 2
 
 
 def test_silent_watch_is_opened_anew(apiserver: Apiserver, opened: Any) -> None:
@@ -272,9 +338,6 @@ def test_rotated_token_of_a_file_is_used(apiserver: Apiserver, tmp_path: Path) -
         apiserver.put(slice_of("b", "arith", pod("10.0.0.2")))
         assert [one.address.host for one in watch.wait(10).endpoints] == ["10.0.0.1", "10.0.0.2"]
         assert apiserver.tokens[-1] == "Bearer second"
-
-
-BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 async def test_apiserver_that_is_away_changes_no_list(apiserver: Apiserver) -> None:

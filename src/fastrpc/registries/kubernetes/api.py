@@ -24,7 +24,7 @@ from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
 
-__all__ = ["Api", "ApiAccess", "ListPage", "ObjectMeta"]
+__all__ = ["Api", "ApiAccess", "ApiRefusedError", "ListPage", "ObjectMeta"]
 
 A = TypeVar("A", Response, LineStream)
 
@@ -41,6 +41,20 @@ WATCH_SECONDS = 240.0, 480.0
 WATCH_BYTES_PER_SECOND = 4 * 1024 * 1024
 
 _STATUSES = {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 410: Status.OUT_OF_RANGE}
+
+
+#: Answers that tell to ask again: too many requests, and a server that starts or stops.
+_LATER = (429, 503)
+
+
+class ApiRefusedError(StoreError):
+    """A request that the apiserver refuses.
+
+    Attributes:
+        is_final: whether the same request would be refused again.
+    """
+
+    is_final = False
 
 
 class ObjectMeta(msgspec.Struct, rename="camel"):
@@ -160,17 +174,28 @@ class Api:
         return self._watch is not None
 
     def receive(self, wait_seconds: float) -> bytes | None:
-        """Return the next line of the watch; None if none begins within `wait_seconds`; b"" is its end.
+        """Return the next line of the watch; None if none begins within `wait_seconds`.
+
+        b"" is its end, that of its connection too: another watch goes on from its version.
 
         Raises:
-            StoreError: the watch failed.
+            StoreError: the watch broke a rule.
         """
         with self.errors():
-            line = b"" if self._watch is None else self._watch.receive(wait_seconds)
+            line = b"" if self._watch is None else self._received(self._watch, wait_seconds)
             check_values(line or b"")
         if line == b"":
             self._watch = None
         return line
+
+    @staticmethod
+    def _received(watch: LineStream, wait_seconds: float) -> bytes | None:
+        try:
+            return watch.receive(wait_seconds)
+        except HttpError as error:
+            if not error.is_cut:
+                raise
+            return b""
 
     def end_watch(self) -> None:
         """End the watch, if there is one."""
@@ -199,17 +224,23 @@ class Api:
     def _token(self) -> str | None:
         return None if self._access.token is None else self._access.token()
 
-    def _refusal(self, status: int, body: bytes) -> StoreError:
+    def _refusal(self, status: int, body: bytes) -> ApiRefusedError:
         """Return the error for an answer that refuses."""
         message = ""
         with contextlib.suppress(HttpError):
             message = f": {decoded(body, _Refusal).message}"
         # A server's text, escaped for printing.
-        return self._error(str(HttpError(f"it answered {status}{message}")), _STATUSES.get(status))
+        text = self._text(str(HttpError(f"it answered {status}{message}")))
+        refusal = ApiRefusedError(text, status=_STATUSES.get(status, Status.UNAVAILABLE))
+        refusal.is_final = status not in _LATER
+        return refusal
 
-    def _error(self, text: str, status: Status | None = None) -> StoreError:
+    def _error(self, text: str) -> StoreError:
+        return StoreError(self._text(text), status=Status.UNAVAILABLE)
+
+    def _text(self, text: str) -> str:
         host, port = self._access.place
-        return StoreError(f"the apiserver at {host}:{port}: {text}", status=status or Status.UNAVAILABLE)
+        return f"the apiserver at {host}:{port}: {text}"
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

@@ -122,7 +122,7 @@ class _Slices:
         with self._api.errors():
             self.note_version(version)
         self.found, self._size = read.found, read._size
-        return before.isdecimal() and version.isdecimal() and int(version) < int(before)
+        return _is_before(version, before)
 
     def apply(self, line: bytes) -> None:
         """Apply an event of a watch.
@@ -134,12 +134,12 @@ class _Slices:
             event = decoded(line, _Event)
             if event.type in ("ADDED", "MODIFIED", "DELETED"):
                 each = read_slice(event.object, self._reading)
-                self.note_version(each.version)
+                self._note_later(each.version)
                 self.drop(each.name)
                 if event.type != "DELETED":
                     self.put(each)
             elif event.type == "BOOKMARK":
-                self.note_version(decoded(bytes(event.object), _Object).metadata.resource_version)
+                self._note_later(decoded(bytes(event.object), _Object).metadata.resource_version)
             else:
                 # ERROR with a status, 410 for example, or an event of a later version.
                 raise StoreError(f"the watch has sent {event.type[:40]!r}", status=Status.OUT_OF_RANGE)
@@ -157,6 +157,13 @@ class _Slices:
         if each is not None:
             self._size -= _size(each)
             self.changed |= each.services
+
+    def _note_later(self, version: str) -> None:
+        """Take the version of an event."""
+        if _is_before(version, self.version):
+            # As after a restored backup; the list tells so.
+            raise StoreError(f"the version went back to {version[:40]!r}", status=Status.OUT_OF_RANGE)
+        self.note_version(version)
 
     def note_version(self, version: str) -> None:
         if not version:
@@ -184,10 +191,13 @@ class SliceLookup:
         self._api = Api(access, "")
         self._slices = _Slices(self._api, reading, MOST_SHARED)
         self._has_to_list = True
+        # Whether the apiserver was away: a watch that opens shows that it is back.
+        self._is_away = False
         # Pauses after lists that failed watches make necessary.
         self._delays = Delays(BACKOFF)
-        # The instants at which the watch was opened, and was last heard of.
+        # The instants at which the watch was opened, and was last heard of; whether it had an event.
         self._opened_at = self._heard_at = 0.0
+        self._has_events = False
         # The instant before which none is opened: the right was missing.
         self._refused_until = float("-inf")
         # Held while a wait is woken, which ends its watch. Re-entrant: a finalizer may close the lookup.
@@ -217,13 +227,18 @@ class SliceLookup:
     def fetch(self, wait_seconds: float) -> Mapping[str, Listing]:
         pause, is_restart = 0.0, False
         try:
-            if not (self._has_to_list or self._due) and wait_seconds > 0:
-                pause = self._follow(wait_seconds)
+            if not self._has_to_list and (self._is_away or (wait_seconds > 0 and not self._due)):
+                pause = self._follow(0.0 if self._is_away else wait_seconds)
             if self._has_to_list:
                 is_restart = self._list()
+            elif self._is_away and not self._api.is_watching:
+                # Woken before an answer came.
+                return {}
+            if self._is_away or self._has_to_list:
                 self._due |= self._services.keys()
+            self._is_away = self._has_to_list = False
         except StoreError:
-            self._has_to_list = True
+            self._is_away = True
             self._api.end_watch()
             raise
         finally:
@@ -269,7 +284,6 @@ class SliceLookup:
                 raise
             # A page was expired.
             went_back = self._slices.read()
-        self._has_to_list = False
         return went_back
 
     def _follow(self, wait_seconds: float) -> float:
@@ -285,6 +299,8 @@ class SliceLookup:
         except StoreError as error:
             if self._is_woken and not self._is_closed:
                 return 0.0
+            # A watch that could not be opened begins at its version later, unless the apiserver refuses that.
+            self._has_to_list = self._api.is_watching or getattr(error, "is_final", False)
             if error.status is not Status.OUT_OF_RANGE:
                 raise
             # The changes since that version are gone.
@@ -310,6 +326,7 @@ class SliceLookup:
             self._refused_until = now + WATCH_AGAIN_SECONDS
             return False
         self._opened_at = self._heard_at = now
+        self._has_events = False
         return True
 
     def _receive(self, wait_seconds: float) -> None:
@@ -319,16 +336,24 @@ class SliceLookup:
             if not line:
                 break
             self._heard_at = self._clock()
+            self._has_events = True
             self._slices.apply(line)
             line = self._api.receive(0.0) if left else None
         now = self._clock()
         if now - self._opened_at >= SHORT_SECONDS:
             self._delays.reset()
-        elif line == b"" and not self._is_woken:
+        elif line == b"" and not (self._has_events or self._is_woken):
             raise StoreError("the watch ended at once", status=Status.OUT_OF_RANGE)
         if now - self._heard_at >= SILENT_SECONDS:
             # Opened anew, it shows that the apiserver answers.
             self._api.end_watch()
+
+
+def _is_before(version: str, other: str) -> bool:
+    """Return whether a version is below another one; one that is no number is not."""
+    are_numbers = version.isdecimal() and other.isdecimal()
+    # Numbers of any length.
+    return are_numbers and (len(version), version) < (len(other), other)
 
 
 def _size(each: Slice) -> int:
