@@ -265,6 +265,15 @@ def test_index_that_goes_backwards_is_dropped_and_reported() -> None:
     assert one.options(15.0)["index"] == 6
 
 
+def test_index_that_goes_backwards_during_an_outage_is_reported() -> None:
+    one = index()
+    one.note("7")
+    one.forget()
+    assert one.note("6") is True
+    one.forget()
+    assert one.note("6") is False
+
+
 @pytest.mark.parametrize("zero", ["0", "-3"])
 def test_index_below_one_counts_as_one(zero: str) -> None:
     one = index()

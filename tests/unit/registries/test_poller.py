@@ -21,7 +21,7 @@ from fastrpc.registries.base.poller import (
     WakeFlag,
 )
 from fastrpc.registries.base.record import RecordError
-from fastrpc.registries.base.rules import CONFIRM_SECONDS, SETTLE_SECONDS
+from fastrpc.registries.base.rules import CONFIRM_SECONDS, LOOK_SECONDS, SETTLE_SECONDS
 from fastrpc.registries.base.watch import Channel
 from fastrpc.testing import FakeClock
 from tests.support.fake_registry import FakeLookup, away, entries
@@ -162,7 +162,27 @@ def test_settling_list_is_watched_for_changes_meanwhile() -> None:
     driven = Driven(entries(1, 2), away(), entries(1))
     for _ in range(4):
         driven.step()
-    assert driven.lookup.waits[-1] == pytest.approx(SETTLE_SECONDS)
+    assert driven.lookup.waits[-1] == pytest.approx(LOOK_SECONDS)
+
+
+def test_a_wait_in_which_nothing_was_heard_is_no_answer() -> None:
+    silence = Listing(entries(1), is_repeated=True)
+    driven = Driven(entries(1, 2), away(), entries(1), silence)
+    for _ in range(3):
+        driven.step()
+    for _ in range(20):
+        assert driven.step(LOOK_SECONDS) == 0.0
+        assert driven.lookup.waits[-1] in (LOOK_SECONDS, 0.0)
+    assert driven.ports == [1, 2]
+
+
+def test_connection_that_was_lost_between_two_queries_counts_as_an_outage() -> None:
+    driven = Driven(entries(1, 2), Listing([], was_away=True), [])
+    for _ in range(2):
+        driven.step()
+    for _ in range(3):
+        driven.step(CONFIRM_SECONDS)
+    assert driven.ports == [1, 2]
 
 
 def test_pause_of_the_answer_is_kept() -> None:

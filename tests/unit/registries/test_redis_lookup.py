@@ -33,6 +33,7 @@ class Server:
         self.messages: set[bytes] = set()
         self.read: list[str] = []
         self.requests = 0
+        self.run = "first"
 
     def connect(self) -> "Server":
         return self
@@ -42,6 +43,9 @@ class Server:
         if self.is_away:
             raise StoreError("away")
         return b"%d" % self.now, b"0"
+
+    def run_id(self) -> str:
+        return self.run
 
     def ask_all(self, kind: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
         self.requests += 1
@@ -175,3 +179,22 @@ def test_all_channels_are_subscribed_again_after_an_error() -> None:
     server.is_away = False
     assert set(lookup.fetch(0.0)) == {"a", "b"}
     assert server.channels == {"fastrpc:a", "fastrpc:b"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_restart"),
+    [("one", "one", False), ("one", "two", True), ("one", "", False), ("", "two", False)],
+)
+def test_another_run_after_an_outage_is_a_restart(before: str, after: str, is_restart: bool) -> None:
+    server = Server()
+    lookup = lookup_at(server)
+    lookup.follow(frozenset({"a"}), frozenset())
+    server.run = before
+    lookup.fetch(0.0)
+    server.is_away = True
+    with pytest.raises(StoreError):
+        lookup.fetch(LONGEST_SECONDS)
+    server.is_away, server.run = False, after
+    found = lookup.fetch(0.0)["a"]
+    assert isinstance(found, Listing)
+    assert found.is_restart == is_restart

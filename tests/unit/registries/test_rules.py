@@ -3,7 +3,7 @@
 import pytest
 
 from fastrpc import Endpoint
-from fastrpc.registries.base.rules import CONFIRM_SECONDS, SETTLE_SECONDS, ListRules
+from fastrpc.registries.base.rules import CONFIRM_SECONDS, LOOK_SECONDS, SETTLE_SECONDS, ListRules
 
 MANY = tuple(Endpoint(f"tcp://10.0.0.1:{port}") for port in range(1, 9))
 
@@ -91,7 +91,7 @@ def test_nothing_is_removed_for_a_while_after_a_failure() -> None:
     rules.note_failure()
     back = rules.decide((), 100.0)
     assert back.endpoints == MANY
-    assert back.look_again == SETTLE_SECONDS
+    assert back.look_again == LOOK_SECONDS
     assert rules.decide(MANY[:1], 100.0 + SETTLE_SECONDS - 1).endpoints == MANY
 
 
@@ -119,12 +119,83 @@ def test_empty_list_after_a_failure_is_confirmed_as_well() -> None:
     assert rules.decide((), settled + CONFIRM_SECONDS).endpoints == ()
 
 
-def test_each_failure_restarts_the_time() -> None:
+def test_each_failure_keeps_the_endpoints_that_answers_lack_since() -> None:
     rules = believed()
     for now in (100.0, 100.0 + SETTLE_SECONDS - 1):
         rules.note_failure()
         rules.decide(MANY[:5], now)
     assert rules.decide(MANY[:5], 100.0 + SETTLE_SECONDS + 1).endpoints == MANY
+
+
+def absent(rules: ListRules, begin: float, seconds: int) -> tuple[Endpoint, ...] | None:
+    """Answer every second without the last endpoint; return the last decision."""
+    for second in range(seconds + 1):
+        found = rules.decide(MANY[:-1], begin + second).endpoints
+    return found
+
+
+def test_an_endpoint_that_answers_between_outages_lack_for_long_enough_is_removed() -> None:
+    rules = believed()
+    for begin in (100.0, 110.0, 120.0):
+        rules.note_failure()
+        assert absent(rules, begin, 3) == MANY
+    rules.note_failure()
+    assert absent(rules, 130.0, 1) == MANY[:-1]
+
+
+def test_no_second_of_an_outage_counts_against_an_endpoint() -> None:
+    rules = believed()
+    for begin in range(100, 1_000, 50):
+        rules.note_failure()
+        # One answer, after which the registry may have been away at once.
+        assert absent(rules, float(begin), 0) == MANY
+
+
+def test_an_endpoint_that_comes_back_is_counted_anew() -> None:
+    rules = believed()
+    for begin in (100.0, 110.0, 120.0):
+        rules.note_failure()
+        assert absent(rules, begin, 6) == MANY
+        assert rules.decide(MANY, begin + 7).endpoints == MANY
+
+
+def test_a_restart_counts_all_endpoints_anew() -> None:
+    rules = believed()
+    for begin in (100.0, 110.0, 120.0):
+        rules.note_restart()
+        assert absent(rules, begin, 6) == MANY
+    rules.note_failure()
+    assert absent(rules, 130.0, 4) == MANY[:-1]
+
+
+def test_each_endpoint_is_counted_by_itself() -> None:
+    rules = believed()
+    rules.note_failure()
+    assert absent(rules, 100.0, 6) == MANY
+    rules.note_failure()
+    for second in range(5):
+        left = rules.decide(MANY[:-2], 110.0 + second).endpoints
+    assert left == MANY[:-1]
+
+
+def test_a_list_without_anybody_empties_nobody_until_each_is_counted_out() -> None:
+    rules = believed()
+    for begin in (100.0, 110.0):
+        rules.note_failure()
+        for second in range(5):
+            assert rules.decide((), begin + second).endpoints == MANY
+    rules.note_failure()
+    for second in range(2):
+        assert rules.decide((), 120.0 + second).endpoints == MANY
+    assert rules.decide((), 122.0).endpoints == ()
+
+
+def test_looks_are_no_further_apart_than_the_seconds_that_are_left() -> None:
+    rules = believed()
+    rules.note_failure()
+    rules.decide(MANY[:-1], 100.0)
+    decision = rules.decide(MANY[:-1], 100.0 + SETTLE_SECONDS - LOOK_SECONDS / 4)
+    assert decision.look_again == pytest.approx(LOOK_SECONDS / 4)
 
 
 def test_changed_weights_are_no_loss() -> None:

@@ -300,7 +300,7 @@ def test_a_single_lookup_reads_its_list_again_for_a_fetch_without_a_wait() -> No
     restarted = Listing(entries(1), is_restart=True)
     shared.answers += [{"a": restarted}, {}, lists(a=[2])]
     assert lookup.fetch(0.0) is restarted
-    assert lookup.fetch(5.0) == Listing(entries(1))
+    assert lookup.fetch(5.0) == Listing(entries(1), is_repeated=True)
     assert lookup.fetch(0.0) == Listing(entries(2))
     assert shared.again == [{"a"}, set(), {"a"}]
     shared.answers.append({"a": away()})

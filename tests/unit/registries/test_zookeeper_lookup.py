@@ -1,6 +1,7 @@
 """Nodes of many services in ZooKeeper, with a session that does what the test says."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ class Session:
         self.listeners: set[Callable[[], None]] = set()
         self.now = 0.0
         self.read: list[str] = []
+        #: The transaction that made the parents.
+        self.made = 7
 
     def ask(self, begin: Callable[[Any], Any]) -> Any:
         if self.is_away:
@@ -42,12 +45,15 @@ class Session:
                 answers.append(error)
         return answers
 
-    def get_children_async(self, path: str, watch: Callable[[Any], None]) -> list[str]:
+    def get_children_async(
+        self, path: str, watch: Callable[[Any], None], include_data: bool
+    ) -> tuple[list[str], Any]:
+        assert include_data
         service = path.rpartition("/")[2]
         self.read.append(service)
         if service not in self.nodes:
             raise NoNodeError
-        return self.nodes[service]
+        return self.nodes[service], SimpleNamespace(czxid=self.made)
 
     def exists_async(self, path: str, watch: Callable[[Any], None] | None = None) -> Any:
         return None
@@ -98,3 +104,20 @@ def test_a_list_that_cannot_be_read_while_the_servers_are_away_is_an_outage() ->
         lookup.fetch(0.0)
     session.is_away = False
     assert set(lookup.fetch(0.0)) == {"a", "bad", "c"}
+
+
+def test_parents_that_were_made_anew_are_a_restart() -> None:
+    session = Session({name: ["tcp@10.0.0.1:1"] for name in ("a", "bad", "c")})
+    lookup = followed(session)
+
+    def restarts() -> dict[str, bool]:
+        session.now += WAIT_SECONDS
+        return {name: isinstance(one, Listing) and one.is_restart for name, one in lookup.fetch(0.0).items()}
+
+    assert restarts() == {"a": False, "bad": False, "c": False}
+    del session.nodes["bad"]
+    assert restarts() == {"bad": True}
+    session.nodes["bad"] = []
+    assert restarts() == {}
+    session.made += 1
+    assert restarts() == {"a": True, "bad": True, "c": True}

@@ -116,6 +116,8 @@ class ListAcceptor:
         """Take a list of the registry."""
         self._outage.end()
         if listing.is_restart:
+            self._rules.note_restart()
+        elif listing.was_away:
             self._rules.note_failure()
         before = self._rules.believed
         decision = self._rules.decide(self._record_filter(listing.entries), self._clock())

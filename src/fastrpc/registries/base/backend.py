@@ -41,6 +41,12 @@ class Listing:
     #: Whether the registry seems to have restarted, so that its list may be incomplete.
     is_restart: bool = False
 
+    #: Whether the connection was lost since the list before, and no `fetch` has failed.
+    was_away: bool = False
+
+    #: Whether nothing was heard of the registry since: the list before, once more.
+    is_repeated: bool = False
+
 
 class Lookup(Protocol):
     """Fetches the list of one service; used by one thread."""

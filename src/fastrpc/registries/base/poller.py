@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
-from fastrpc.registries.base.accepting import ListAcceptor
+from fastrpc.registries.base.accepting import ListAcceptor, ListOutcome
 from fastrpc.registries.base.backend import Listing, Lookup
 
 __all__ = ["BACKOFF", "Poller", "WakeFlag", "rest_after"]
@@ -100,6 +100,8 @@ class Poller:
         self._delays, self._idle_delays = Delays(BACKOFF, uniform), Delays(IDLE_BACKOFF, uniform)
         # Seconds the next query may be held; 0 after a failure and if a second look is due.
         self._wait = 0.0
+        # The instant of the second look; infinite while none is due.
+        self._look_at = float("inf")
 
     def run(self, stop: WakeFlag) -> None:
         """Run until stopped; the body of the polling thread."""
@@ -125,7 +127,13 @@ class Poller:
     def _take(self, listing: Listing, asked: float) -> float:
         now = self._clock()
         self._delays.reset()
-        accepted = self._acceptor.accept(listing)
+        if listing.is_repeated:
+            # No answer: the second look still is.
+            is_due = self._look_at < float("inf")
+            accepted = ListOutcome(max(0.0, self._look_at - now) if is_due else None, has_changed=False)
+        else:
+            accepted = self._acceptor.accept(listing)
+            self._look_at = float("inf") if accepted.look_again is None else now + accepted.look_again
         if accepted.look_again is not None:
             is_soon = self.has_doubts = accepted.look_again < SOON_SECONDS
             self._wait = 0.0 if is_soon else min(self._longest_wait, accepted.look_again)

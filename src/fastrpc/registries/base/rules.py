@@ -4,8 +4,10 @@ A registry that restarts, loses its leader or its network returns lists without 
 
 - A list that lost half of its endpoints, or more, is accepted only if a second look 0.4 s later shows a loss too.
 - An empty first list is accepted only after a second look, too: a registry that lost its data returns it.
-- After a failure or a restart of the registry, endpoints are not removed for 10 s, twice the time in which servers
-  register again.
+- After a failure or a restart of the registry, endpoints are not removed until it has answered for 10 s, twice the time
+  in which servers register again.
+- A registry that fails again and again removes an endpoint, too: after 10 s in which it answered without that endpoint.
+  An outage stops this count, a restart begins it anew.
 
 New endpoints are always used at once. Calling a stopped server costs a retry, dropping a healthy one costs calls.
 """
@@ -13,10 +15,11 @@ New endpoints are always used at once. Calling a stopped server costs a retry, d
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 
 __all__ = [
     "CONFIRM_SECONDS",
+    "LOOK_SECONDS",
     "MOST_ENDPOINTS",
     "MOST_SERVICES",
     "SETTLE_SECONDS",
@@ -33,8 +36,13 @@ MOST_SERVICES = 100_000
 #: Seconds before the second look. Too short accepts a glitch, too long keeps calling servers that left.
 CONFIRM_SECONDS = 0.4
 
-#: Seconds after a failure without removals: twice the five seconds in which servers register again.
+#: Seconds of answers after a failure without removals: twice the five seconds in which servers register again. An
+#: endpoint is kept for as many seconds of answers without it, over any number of outages.
 SETTLE_SECONDS = 10.0
+
+#: Seconds between two looks at a list that lacks endpoints meanwhile: the time from the last answer to an outage does
+#: not count, as the registry may have been away. Too short asks a registry that has just returned too often.
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,10 @@ class ListRules:
         # Endpoints are not removed before this instant; infinite while the registry is unreachable.
         self._settled_at = float("-inf")
         self._is_away = False
+        # The instant of the last answer; None after a failure.
+        self._answered_at: float | None = None
+        # By address: the seconds in which the registry answered without an endpoint of the published list.
+        self._absent: dict[Address, float] = {}
 
     @property
     def believed(self) -> tuple[Endpoint, ...] | None:
@@ -74,9 +86,14 @@ class ListRules:
         self._believed = self._published = tuple(endpoints)
 
     def note_failure(self) -> None:
-        """Record that the registry was unreachable, or has restarted."""
+        """Record that the registry was unreachable."""
         self._is_away = True
-        self._doubted_since = None
+        self._doubted_since = self._answered_at = None
+
+    def note_restart(self) -> None:
+        """Record that the registry has restarted, perhaps without its data."""
+        self.note_failure()
+        self._absent.clear()
 
     def decide(self, endpoints: Sequence[Endpoint], now: float) -> ListDecision:
         """Decide about a list from the registry, in which each address occurs once."""
@@ -86,10 +103,10 @@ class ListRules:
         new = tuple(endpoints)
         if self._believed is None:
             return self._believe(new) if new else self._doubt(new, None, now)
-        found = {endpoint.address for endpoint in new}
         is_settling = now < self._settled_at
-        held = self._published if is_settling else self._believed
-        missing = [endpoint for endpoint in held if endpoint.address not in found]
+        missing = self._missing(new, self._published if is_settling else self._believed, now)
+        if is_settling:
+            missing = [one for one in missing if self._absent[one.address] < self._settle_seconds]
         if not missing:
             return self._believe(new)
         # A permanently failing registry removes no endpoints, so the additions need a bound.
@@ -97,10 +114,23 @@ class ListRules:
         everything = tuple(sorted([*new, *missing], key=str))
         if is_settling:
             self._believed = self._published = everything
-            return ListDecision(everything, self._settled_at - now)
+            longest = max((self._absent[one.address] for one in missing), default=0.0)
+            left = min(self._settled_at - now, self._settle_seconds - longest)
+            return ListDecision(everything, min(left, LOOK_SECONDS))
         if 2 * len(missing) < len(self._believed):
             return self._believe(new)
         return self._doubt(new, everything, now)
+
+    def _missing(self, new: Sequence[Endpoint], held: Sequence[Endpoint], now: float) -> list[Endpoint]:
+        """Return the held endpoints that an answer lacks, and count the seconds for which each is absent."""
+        passed = 0.0 if self._answered_at is None else now - self._answered_at
+        self._answered_at = now
+        found = {endpoint.address for endpoint in new}
+        missing = [endpoint for endpoint in held if endpoint.address not in found]
+        before, self._absent = self._absent, {}
+        for address in (one.address for one in missing):
+            self._absent[address] = before[address] + passed if address in before else 0.0
+        return missing
 
     def _doubt(
         self, new: tuple[Endpoint, ...], meanwhile: tuple[Endpoint, ...] | None, now: float
@@ -116,4 +146,5 @@ class ListRules:
     def _believe(self, new: tuple[Endpoint, ...]) -> ListDecision:
         self._believed = self._published = new
         self._doubted_since = None
+        self._absent.clear()
         return ListDecision(new, None)

@@ -190,8 +190,12 @@ class SingleLookup:
         found = next(iter(self._shared.fetch(wait_seconds).values()), None)
         if isinstance(found, StoreError):
             raise found
-        self._listing = found or replace(self._listing, pause_seconds=0.0, is_restart=False)
-        return self._listing
+        if found is None:
+            return replace(
+                self._listing, pause_seconds=0.0, is_restart=False, was_away=False, is_repeated=True
+            )
+        self._listing = found
+        return found
 
     def close(self) -> None:
         self._shared.close()

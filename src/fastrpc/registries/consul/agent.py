@@ -174,7 +174,7 @@ class Index:
         return {"index": self._index, "wait": f"{max(0.1, wait_seconds * self._uniform(0.9, 1.0)):.3f}s"}
 
     def note(self, text: Any) -> bool:
-        """Take the index of an answer; returns whether it went backwards, as when the servers lost their state.
+        """Take the index of an answer; returns whether it is below the last one, as when the servers lost their state.
 
         Below 1 it would not block: such an index counts as 1, which answers at once until there is a real one.
 
@@ -186,7 +186,7 @@ class Index:
             self.forget()
             raise HttpError(f"X-Consul-Index is {str(text)[:40]!r}, which is no index")
         new = min(max(int(text), 1), _GREATEST_INDEX)
-        went_back = self._index is not None and new < self._index
+        went_back = new < self.latest
         self._index = None if went_back else new
         self.latest = new
         return went_back

@@ -78,13 +78,13 @@ class DeimosLookup:
         self._folder = folder
         self._clock = clock
         self._decoded = DecodedRecords(lambda key, value: read_rpcx_record(key, value, wire="phobos"))
-        # The index of the list, 0 if it has to be read.
-        self._index = 0
+        # The index of the list, 0 if it has to be read; the index of the last list, whatever failed since.
+        self._index = self._latest = 0
 
     def fetch(self, wait_seconds: float) -> Listing:
         if self._index and wait_seconds > 0:
             self._wait(min(wait_seconds, READ_SECONDS))
-        latest, self._index = self._index, 0
+        self._index = 0
         try:
             found = self._client.get(self._folder, recursive=True)
         except StoreError as error:
@@ -94,8 +94,8 @@ class DeimosLookup:
         else:
             records = [(node.key.rpartition("/")[2], node.value.encode()) for node in found.node.keys()]  # noqa: SIM118
             index = found.index
-        self._index = index
-        return Listing(self._decoded.entries(records), is_restart=index < latest)
+        before, self._index, self._latest = self._latest, index, index
+        return Listing(self._decoded.entries(records), is_restart=index < before)
 
     def close(self) -> None:
         self._client.close()

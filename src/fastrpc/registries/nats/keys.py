@@ -98,6 +98,8 @@ class BucketLookup:
         self._keys = _Keys(self._clock)
         self._following: asyncio.Task[None] | None = None
         self._generation = 0
+        # The losses of the bucket that were told.
+        self._losses = session.losses
         session.listeners.add(self._woken.set)
 
     def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
@@ -122,11 +124,14 @@ class BucketLookup:
                 self._generation = 0
                 raise
             self._due |= self._services.keys()
+        is_restart, self._losses = self._losses != self._session.losses, self._session.losses
         changed, self._due = self._due, set()
         while not self._changed.empty():
             changed.add(self._changed.get())
         return {
-            service: Listing(decoded.entries(self._keys.records(service)), is_restart=was_lost)
+            service: Listing(
+                decoded.entries(self._keys.records(service)), is_restart=is_restart, was_away=was_lost
+            )
             for service, decoded in self._services.items()
             if service in changed
         }

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -95,6 +96,8 @@ class BucketSession:
         self.ttl_seconds = ttl_seconds
         #: Grows with each connection.
         self.generation = 0
+        #: Grows each time the bucket is another one than before: the server has lost its data.
+        self.losses = 0
         #: Called in the thread of the loop when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()
         self._hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
@@ -113,6 +116,8 @@ class BucketSession:
         self._bucket: KeyValue | None = None
         self._told = ""
         self._has_warned = False
+        # The time at which the bucket was made, as the server tells it.
+        self._made_at: datetime | None = None
 
     def run(self, work: Callable[[KeyValue], Awaitable[T]]) -> T:
         """Return the result of work on the bucket, done in the loop.
@@ -197,7 +202,8 @@ class BucketSession:
         self.generation += 1
         try:
             self._bucket = await stream.key_value(self._bucket_name)
-            if not (await self._bucket.status()).ttl and not self._has_warned:
+            status = await self._bucket.status()
+            if not status.ttl and not self._has_warned:
                 self._has_warned = True
                 logger.warning(NO_TTL, self._bucket_name)
         except BucketNotFoundError:
@@ -207,6 +213,9 @@ class BucketSession:
                 bucket=self._bucket_name, ttl=self.ttl_seconds, limit_marker_ttl=self.ttl_seconds, history=1
             )
             self._bucket = await stream.create_key_value(config)
+            status = await self._bucket.status()
+        before, self._made_at = self._made_at, status.stream_info.created
+        self.losses += before not in (None, self._made_at)
         return self._bucket
 
     async def _drop(self) -> None:

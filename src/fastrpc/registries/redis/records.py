@@ -154,6 +154,9 @@ class RedisLookup:
         self._subscribed: set[str] = set()
         # The difference of the server's clock to ours at the last list.
         self._ahead: float | None = None
+        # The run of the server at the last list, "" if it is unknown, and whether to ask for it: not after each list.
+        self._run = ""
+        self._asks_run = True
         self._is_woken = False
 
     def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
@@ -171,6 +174,7 @@ class RedisLookup:
             self._forget(self._services)
             self._subscribed.clear()
             self._channel.drop()
+            self._asks_run = True
             raise
         finally:
             self._is_woken = False
@@ -217,10 +221,8 @@ class RedisLookup:
         if not due:
             return {}
         now = _server_clock(self._client)
-        before, self._ahead = self._ahead, now / 1000 - self._clock()
-        has_jumped = before is not None and abs(self._ahead - before) > JUMP_SECONDS
-        if has_jumped:
-            # Another server, or a clock that counts leases anew.
+        is_restart = self._is_another(now)
+        if is_restart:
             self._forget(self._services)
             due = self._rereads.take()
         changed: dict[str, Listing | StoreError] = {}
@@ -231,8 +233,18 @@ class RedisLookup:
                     changed[service] = found
                 elif found != self._told.get(service):
                     self._told[service] = found
-                    changed[service] = Listing(self._services[service].entries(found), is_restart=has_jumped)
+                    changed[service] = Listing(self._services[service].entries(found), is_restart=is_restart)
         return changed
+
+    def _is_another(self, now: int) -> bool:
+        """Return whether this is another server or another run, or a clock that counts leases anew."""
+        before, self._ahead = self._ahead, now / 1000 - self._clock()
+        has_jumped = before is not None and abs(self._ahead - before) > JUMP_SECONDS
+        if not self._asks_run:
+            return has_jumped
+        run, self._run = self._run, self._client.run_id()
+        self._asks_run = False
+        return has_jumped or (bool(run and self._run) and run != self._run)
 
     def _records(self, services: Sequence[str], now: int) -> dict[str, list[tuple[str, bytes]] | StoreError]:
         """Return addresses and records whose leases have not ended, or why those of a service cannot be read."""

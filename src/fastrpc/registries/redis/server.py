@@ -1,6 +1,7 @@
 """Connections to a server of Redis: logins, TLS, answers. Blocking, for threads; keys mean nothing here."""
 
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,9 @@ _REFUSALS = (
 
 #: Errors of a connection, and of answers.
 _FAILURES = (exceptions.RedisError, HttpError, OSError, msgspec.ValidationError, RecursionError, ValueError)
+
+#: The id of a run in what a server tells of itself.
+_RUN_ID = re.compile(rb"^run_id:(\w{1,64})", re.MULTILINE)
 
 #: The answer to a command of more than ten words without a login.
 _TOO_LONG = "unauthenticated multibulk length"
@@ -190,6 +194,7 @@ class RedisClient:
     def __init__(self, name: str, connection: Any) -> None:
         self._name, self._connection = name, connection
         self._is_closed = False
+        self._may_ask_run = True
 
     def ask(self, kind: Any, *command: str | bytes | float) -> Any:
         """Return the answer to a command.
@@ -232,6 +237,24 @@ class RedisClient:
         if _TOO_LONG in text:
             status = Status.UNAUTHENTICATED
         return StoreError(f"Redis at {self._name}: {text}", status=status)
+
+    def run_id(self) -> str:
+        """Return the id of this run of the server; "" where the login has no right to it.
+
+        Raises:
+            StoreError: the server cannot be reached, or answers with another type.
+        """
+        if not self._may_ask_run:
+            return ""
+        try:
+            found = self.ask(bytes, "INFO", "server")
+        except StoreError as error:
+            if error.status is not Status.PERMISSION_DENIED:
+                raise
+            self._may_ask_run = False
+            return ""
+        run = _RUN_ID.search(found)
+        return "" if run is None else run[1].decode()
 
     def subscribe(self, verb: str, channels: Sequence[str]) -> set[bytes]:
         """Subscribe channels, or unsubscribe them; return the channels of the messages that came meanwhile."""

@@ -73,12 +73,22 @@ class _Nodes:
         #: Names and values as they were told; None if they have to be.
         self.told: list[tuple[str, bytes]] | None = None
         self.read_at = float("-inf")
+        # The transaction that made their parent, 0 before the first list that has one.
+        self._made = 0
         self._woken = woken
 
     def note(self, event: Any = None) -> None:
         """Have them read again; called in a thread of the session."""
         self.read_at = float("-inf")
         self._woken.set()
+
+    def is_remade(self, made: int) -> bool:
+        """Take the transaction that made their parent, 0 without one; return whether the one before is lost.
+
+        Parents are never deleted: a server that has lost its data makes them anew.
+        """
+        before, self._made = self._made, made
+        return before not in (0, made)
 
 
 class NodeLookup:
@@ -113,20 +123,24 @@ class NodeLookup:
                     found = self._list(service, nodes)
                     if isinstance(found, StoreError):
                         nodes.told, changed[service] = None, found
-                    elif found != nodes.told:
-                        nodes.told, changed[service] = found, Listing(nodes.decoded.entries(found))
+                        continue
+                    records, is_restart = found
+                    if records != nodes.told or is_restart:
+                        nodes.told = records
+                        changed[service] = Listing(nodes.decoded.entries(records), is_restart=is_restart)
         except StoreError:
             for nodes in self._nodes.values():
                 self._forget(nodes)
             raise
         return changed
 
-    def _list(self, service: str, nodes: _Nodes) -> list[tuple[str, bytes]] | StoreError:
-        """Return names and values, or why these nodes alone cannot be read."""
+    def _list(self, service: str, nodes: _Nodes) -> tuple[list[tuple[str, bytes]], bool] | StoreError:
+        """Return names and values and whether the server has lost its data, or why they alone cannot be read."""
         with _answers():
             try:
                 with _answers():
-                    return list(self._read(service, nodes))
+                    made, records = self._read(service, nodes)
+                    return list(records), nodes.is_remade(made)
             except StoreError as error:
                 self._session.ask(_nothing)
                 return error
@@ -146,24 +160,27 @@ class NodeLookup:
         for nodes in list(self._nodes.values()):
             nodes.note()
 
-    def _read(self, service: str, nodes: _Nodes) -> Iterator[tuple[str, bytes]]:
-        """Return names and values, and watch for nodes that come and go."""
+    def _read(self, service: str, nodes: _Nodes) -> tuple[int, Iterator[tuple[str, bytes]]]:
+        """Return who made the parent, names and values, and watch for nodes that come and go."""
         path = f"/{self._layout.prefix}{service}"
         # Before the request: a change that comes meanwhile counts.
         nodes.read_at = self._clock()
         try:
-            names = self._session.ask(lambda client: client.get_children_async(path, watch=nodes.note))
+            names, found = self._session.ask(
+                lambda client: client.get_children_async(path, watch=nodes.note, include_data=True)
+            )
+            made = found.czxid
         except NoNodeError:
             # Tells when the service is there; if it is by now, the next list comes at once.
             if self._session.ask(lambda client: client.exists_async(path, watch=nodes.note)) is not None:
                 nodes.note()
-            names = []
+            names, made = [], 0
         read = _each(
             self._session,
             sorted(names)[: MOST_ENDPOINTS + 1],
             lambda client, name: client.get_async(f"{path}/{name}"),
         )
-        return ((name, found[0]) for name, found in read)
+        return made, ((name, found[0]) for name, found in read)
 
 
 class NodeLease:
