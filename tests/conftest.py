@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support import unpickling
 from tests.support.dealt_files import DealtFiles, DealtRun, is_dealt
+from tests.support.inherited_signals import catch_ignored
 from tests.support.pairwise import left_out
 from tests.support.planted import told
 from tests.support.source_tree import tree
@@ -123,9 +123,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(DealtFiles(worker["others"], takes_rest=worker["takes_rest"]))
     elif is_dealt(config):
         config.pluginmanager.register(DealtRun(config))
-    # A shell starts a background job with Ctrl-C ignored, and the programs that tests start would inherit that.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    catch_ignored()
     hypothesis.settings.register_profile(
         "fastrpc",
         deadline=None,

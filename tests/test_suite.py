@@ -1,9 +1,10 @@
 """The rules of the tests, read off their files: where they lie, and what they may not do."""
 
+import ast
 import re
 from pathlib import Path
 
-from tests.support.source_tree import ROOT
+from tests.support.source_tree import ROOT, tree
 
 TESTS = ROOT / "tests"
 
@@ -42,3 +43,13 @@ def test_no_test_unfreezes_what_the_collector_need_not_look_at() -> None:
         path for path in TESTS.rglob("*.py") if re.search(r"gc\.unfreeze\(", path.read_text(encoding="utf-8"))
     ]
     assert [str(path.relative_to(TESTS)) for path in files] == []
+
+
+def test_streams_of_asyncio_are_written_by_the_function_that_takes_closed_peers() -> None:
+    """A server may close while a test writes: `write_to` of `tests.support.peer_writing` drops the bytes."""
+    excepted = {TESTS / "support" / "peer_writing.py", TESTS / "examples" / "demo.py"}
+    found = []
+    for path in sorted(set(TESTS.rglob("*.py")) - excepted):
+        written = [ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+        found += [f"{path.relative_to(TESTS)}: {name}" for name in written if name.endswith("writer.write")]
+    assert found == []

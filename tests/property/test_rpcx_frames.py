@@ -18,6 +18,7 @@ from fastrpc.protocols.rpcx_client import rpcx_translation
 from tests.conftest import Scale
 from tests.support.kept_connection import gate_for
 from tests.support.memory_growth import resident_bytes
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_arith import Arith, Fn
 from tests.support.rpcx_link import ServedRpcx
 from tests.support.rpcx_talk import rpcx_talk
@@ -159,7 +160,7 @@ async def test_the_memory_of_mutated_frames_is_bounded(caplog: pytest.LogCapture
 async def talked(address: Any, data: bytes) -> bytes:
     """Send bytes and the end, and return all that comes."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
-    writer.write(data)
+    write_to(writer, data)
     try:
         async with asyncio.timeout(0.3):
             return await reader.read()

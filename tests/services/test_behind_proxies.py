@@ -11,6 +11,7 @@ from fastrpc import HTTP, Server, ServerConfig, current_call
 from tests.support.front_proxies import NGINX_FRAME, reached, running
 from tests.support.http_talk import HttpClient
 from tests.support.pages import blocks_of, file_name
+from tests.support.peer_writing import write_to
 from tests.support.ports import free_ports
 from tests.support.source_tree import ROOT
 
@@ -83,9 +84,10 @@ async def test_calls_streams_and_addresses_pass(
                 answer = await client.post("/who/peer", {}, Host="api.example")
                 assert (answer.status, answer.value) == (200, "tcp://127.0.0.7:0")
                 reader, writer = await asyncio.open_connection("127.0.0.1", front)
-                writer.write(
+                write_to(
+                    writer,
                     b"POST /who/two HTTP/1.1\r\nHost: api.example\r\nContent-Type: application/json\r\n"
-                    b"Content-Length: 2\r\n\r\n{}"
+                    b"Content-Length: 2\r\n\r\n{}",
                 )
                 # The first message passes while the handler waits.
                 async with asyncio.timeout(20):

@@ -31,6 +31,7 @@ from fastrpc.status import Status
 from tests.support.apiserver import NAMESPACE, pod, slice_of
 from tests.support.hostile_http import HostileHttpServer, Reply
 from tests.support.kube_apiserver import KubeApiserver
+from tests.support.peer_writing import write_to
 from tests.support.source_tree import ROOT
 
 __all__ = [
@@ -227,7 +228,7 @@ class ExchangeRecorder:
             if not piece:
                 break
             exchanges[-1].answer.append((changes, decoder.decode(piece)))
-            writer.write(piece)
+            write_to(writer, piece)
             await writer.drain()
         exchanges[-1].ended = changes
         writer.close()

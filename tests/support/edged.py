@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.admin_pages import fetch
 from tests.support.http_talk import request
+from tests.support.peer_writing import write_to
 from tests.support.program import Program, command_line
 from tests.support.scrapes import samples_of
 
@@ -63,7 +64,7 @@ async def is_served(port: int, source: str = "127.0.0.1", first: bytes = b"") ->
     """
     try:
         async with connected(port, source) as (reader, writer):
-            writer.write(first + request("GET", "/"))
+            write_to(writer, first + request("GET", "/"))
             return bool(await reader.read(100))
     except ConnectionError:
         # Even the dial fails where the reset comes early.

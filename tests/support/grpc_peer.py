@@ -32,6 +32,7 @@ from fastrpc import Address, Server, ServerConfig
 from fastrpc.auth import Identity
 from fastrpc_harness.checking import check
 from tests.support.grpc_bytes import message
+from tests.support.peer_writing import write_to
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
 
@@ -206,7 +207,7 @@ class GrpcPeer(GrpcClient):
 
     def flush(self) -> None:
         if not self._writer.is_closing():
-            self._writer.write(self.h2.data_to_send())
+            write_to(self._writer, self.h2.data_to_send())
 
     async def send_all(self, stream: int, data: bytes, *, ends: bool = False) -> None:
         """Send DATA of a stream as its windows allow."""
@@ -227,7 +228,7 @@ class GrpcPeer(GrpcClient):
 
     def send_bytes(self, data: bytes) -> None:
         """Send any bytes in place of frames."""
-        self._writer.write(data)
+        write_to(self._writer, data)
 
     async def close(self) -> None:
         self._reading.cancel()

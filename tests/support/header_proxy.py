@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from tests.support.peer_writing import write_to
+
 __all__ = ["header", "proxied"]
 
 
@@ -25,7 +27,7 @@ async def proxied(target: str, first: bytes, *, cut: int | None = None) -> Async
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
-                writer.write(data)
+                write_to(writer, data)
                 await writer.drain()
         writer.close()
 
@@ -33,10 +35,10 @@ async def proxied(target: str, first: bytes, *, cut: int | None = None) -> Async
         there_reader, there_writer = await asyncio.open_connection(host, int(port))
         if cut is None:
             # With the first bytes of the client in one piece.
-            there_writer.write(first + await reader.read(65_536))
+            write_to(there_writer, first + await reader.read(65_536))
         else:
             for start in range(0, len(first), cut):
-                there_writer.write(first[start : start + cut])
+                write_to(there_writer, first[start : start + cut])
                 await there_writer.drain()
                 await asyncio.sleep(0)
         tasks = [

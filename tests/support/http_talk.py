@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from fastrpc import Address
+from tests.support.peer_writing import write_to
 
 __all__ = ["HttpClient", "Response", "content_of", "fields_of", "request", "soon"]
 
@@ -89,7 +90,7 @@ class HttpClient:
         self.writer.close()
 
     def send(self, data: bytes) -> None:
-        self.writer.write(data)
+        write_to(self.writer, data)
 
     async def ask(self, method: str, target: str, body: Any = b"", **fields: str | None) -> Response:
         """Send a request, and return its response."""

@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.peer_writing import write_to
+
 __all__ = ["Cut", "Direction", "FaultProxy", "Relay"]
 
 READ_BYTES = 65_536
@@ -236,7 +238,7 @@ class Pump:
         for part in direction.slices(chunk):
             if direction.bytes_per_second:
                 await asyncio.sleep(len(part) / direction.bytes_per_second)
-            self._sink.writer.write(direction.damage(part, self._offset))
+            write_to(self._sink.writer, direction.damage(part, self._offset))
             self._offset += len(part)
             direction.bytes_passed += len(part)
             await self._sink.writer.drain()

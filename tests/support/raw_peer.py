@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from tests.support.peer_writing import write_to
 from tests.support.wire_frames import Frame
 from tests.support.wire_parser import Parser, Preface
 
@@ -35,9 +36,14 @@ class RawPeer:
         # It returns no credit by itself; whether the other end goes by that is for the tests to see.
         self._parser.window_left = 2**40
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the other side has shut down writing, or reset."""
+        return self._reader.at_eof() or self._reader.exception() is not None
+
     def send(self, *frames: bytes) -> None:
         """Write bytes without waiting for anybody to take them."""
-        self._writer.write(b"".join(frames))
+        write_to(self._writer, b"".join(frames))
 
     async def next(self, kind: type[F]) -> F:
         """Return the next frame of this kind; those in front of it are kept in `frames`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.wrappers_pb2 import StringValue
 
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_vectors import Recorded
 from tests.support.rpcx_wire import Frame, RpcxParser
 
@@ -26,7 +27,7 @@ class RecordedServer:
         while data := await reader.read(65_536):
             for frame in parser.feed(data):
                 self.received.append(frame)
-                writer.write(answers.get(frame.sequence, b""))
+                write_to(writer, answers.get(frame.sequence, b""))
         writer.close()
 
 

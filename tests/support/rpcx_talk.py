@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastrpc import Server
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_wire import MAGIC, Frame, RpcxParser
 
 __all__ = ["RpcxTalk", "rpcx_talk"]
@@ -24,8 +25,8 @@ class RpcxTalk:
 
     def send(self, *frames: Frame | bytes) -> None:
         """Write frames without waiting for anybody to take them."""
-        self.writer.write(
-            b"".join(one if isinstance(one, bytes) else one.encode(self.magic) for one in frames)
+        write_to(
+            self.writer, b"".join(one if isinstance(one, bytes) else one.encode(self.magic) for one in frames)
         )
 
     async def hear(self) -> Frame:

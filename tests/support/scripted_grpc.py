@@ -14,6 +14,8 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
+from tests.support.peer_writing import write_to
+
 __all__ = ["Scripted", "Script", "ScriptedPeer", "echo", "scripted_grpc"]
 
 HEAD = [(":status", "200"), ("content-type", "application/grpc")]
@@ -72,7 +74,7 @@ class ScriptedPeer:
 
     def flush(self) -> None:
         """Send what h2 has to send."""
-        self.writer.write(self.h2.data_to_send())
+        write_to(self.writer, self.h2.data_to_send())
 
     # For scripts
 
@@ -101,11 +103,12 @@ class ScriptedPeer:
 
     def leave(self, last: int, code: ErrorCodes = ErrorCodes.NO_ERROR, debug: bytes = b"") -> None:
         """Send GOAWAY, behind which further calls may be answered by hand."""
-        self.writer.write(
+        write_to(
+            self.writer,
             struct.pack(">I", 8 + len(debug))[1:]
             + b"\x07\x00\x00\x00\x00\x00"
             + struct.pack(">II", last, code)
-            + debug
+            + debug,
         )
 
 

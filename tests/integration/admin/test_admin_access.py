@@ -18,6 +18,7 @@ from fastrpc.config import TLS
 from fastrpc.server.admin import connection
 from tests.support.admin_pages import fetch, page, server_with_pages, speak
 from tests.support.certificates import Authority
+from tests.support.peer_writing import write_to
 
 pytestmark = pytest.mark.one_loop
 
@@ -289,7 +290,7 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.admin.address is not None
         peers = [await asyncio.open_connection("127.0.0.1", server.admin.address.port) for _ in range(3)]
         for reader, writer in peers:
-            writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+            write_to(writer, b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         # The one that rests for longest makes room: strangers cannot keep the probes out.
         assert (await asyncio.to_thread(fetch, server.admin.address.port, "/livez")).status == 200

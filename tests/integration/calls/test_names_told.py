@@ -13,6 +13,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, ClientConfig, SyncClient, Timeouts
 from fastrpc.failmodes import FailBackup
+from tests.support.peer_writing import write_to
 from tests.support.reference_server import ReferenceServer, reference_server
 from tests.support.wire_frames import Response
 from tests.support.wire_layout import FLAG_ONE_WAY
@@ -89,7 +90,7 @@ async def recorder(seen: list[int], *, answers: bool = True) -> AsyncIterator[st
                     seen.append(event[NAMES_AT])
                     if answers and not event[3] & FLAG_ONE_WAY:
                         peer.callee.respond(Response(event[1], payload=b"\xc0", codec=1))
-                writer.write(peer.take_output())
+                write_to(writer, peer.take_output())
         writer.close()
 
     with tempfile.TemporaryDirectory(prefix="fastrpc") as folder:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -33,16 +34,32 @@ async def all_read(target: str) -> None:
 
 
 async def peers(stack: AsyncExitStack, target: Any, count: int, sent: bytes = b"") -> list[RawPeer]:
-    """Connect so many peers, each of which sends the same."""
+    """Connect so many peers, each of which sends the same; all are accepted, and some may be given up since."""
+
+    def connections() -> int:
+        return int(target.server.stats()["live"]["connections"])
+
     found = []
-    live = target.server.stats()["live"]["connections"]
+    live = connections()
     for _ in range(count):
         peer = await stack.enter_async_context(raw_client(target))
         if sent:
             peer.send(sent)
         found.append(peer)
-    await eventually(lambda: target.server.stats()["live"]["connections"] == live + count)
+    await eventually(lambda: connections() + sum(peer.is_over for peer in found) >= live + count)
     return found
+
+
+async def unless_given_up(scene: Callable[[AsyncExitStack, Any], Awaitable[None]]) -> None:
+    """Play a scene whose peers pause for less than an opening may; on a machine that stalls for longer, once more."""
+    async with asyncio.timeout(60):
+        while True:
+            async with AsyncExitStack() as stack:
+                target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=few()))
+                try:
+                    return await scene(stack, target)
+                except (EOFError, ConnectionError):
+                    continue
 
 
 async def test_a_client_passes_any_number_of_silent_openings_at_once() -> None:
@@ -98,8 +115,7 @@ async def test_hundreds_of_clients_open_at_once_through_a_small_limit(scheme: st
 
 
 async def test_one_whose_preface_is_there_is_not_held_up_by_silent_or_slow_ones() -> None:
-    async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=few()))
+    async def opens_in_slices(stack: AsyncExitStack, target: Any) -> None:
         await peers(stack, target, 2 * LIMIT, PREFACE[:3])
         (sliced,) = await peers(stack, target, 1, PREFACE)
         await sliced.next(SettingsFrame)
@@ -109,11 +125,12 @@ async def test_one_whose_preface_is_there_is_not_held_up_by_silent_or_slow_ones(
             await asyncio.sleep(0)
         await sliced.next(SettingsFrame)
 
+    await unless_given_up(opens_in_slices)
+
 
 @pytest.mark.parametrize("size", [3, len(PREFACE) + 4], ids=["half a preface", "a preface"])
 async def test_a_slow_opening_above_the_limit_waits_for_the_slow_ones_before_it(size: int) -> None:
-    async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=few()))
+    async def opens_behind_others(stack: AsyncExitStack, target: Any) -> None:
         slow = await peers(stack, target, LIMIT, opening(False)[:size])
         (late,) = await peers(stack, target, 1, opening(False)[:size])
         await all_read(target)
@@ -123,6 +140,8 @@ async def test_a_slow_opening_above_the_limit_waits_for_the_slow_ones_before_it(
         slow[0].send(opening(False)[size:])
         await slow[0].next(SettingsFrame)
         await late.next(SettingsFrame)
+
+    await unless_given_up(opens_behind_others)
 
 
 async def test_openings_that_pause_give_way_as_the_silent_do() -> None:
@@ -137,15 +156,22 @@ async def test_openings_that_pause_give_way_as_the_silent_do() -> None:
 
 
 async def test_a_blocked_loop_closes_nobody_who_sent_something_meanwhile() -> None:
-    async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=few()))
+    blocked = []
+
+    async def send_to_a_blocked_loop(stack: AsyncExitStack, target: Any) -> None:
         found = await peers(stack, target, 2 * LIMIT)
+        if any(peer.is_over for peer in found):
+            raise EOFError("they were silent for too long before")
         for peer in found:
             peer.send(opening(False))
+        blocked.append(True)
         # The server's loop is this one: what is written leaves at once, and nothing is read before it goes on.
         time.sleep(0.5)
         for peer in found:
             await peer.next(SettingsFrame)
+
+    await unless_given_up(send_to_a_blocked_loop)
+    assert len(blocked) == 1
 
 
 async def test_a_flood_of_silent_openings_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -159,7 +185,7 @@ async def test_a_flood_of_silent_openings_is_reported_once(caplog: pytest.LogCap
 
 async def test_openings_end_at_their_timeout_whether_they_are_read_from_or_wait() -> None:
     async with AsyncExitStack() as stack:
-        config = few(handshake=0.4)
+        config = few(handshake=1.0)
         target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=config))
         slow = await peers(stack, target, 3 * LIMIT, PREFACE[:2])
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import fastrpc
+from tests.support.peer_writing import write_to
 from tests.support.served import served
 
 PREFACE = b"\xf5FRP\1\1\0\0"
@@ -22,11 +23,11 @@ async def test_a_server_waits_for_the_rest_and_lives(size: int) -> None:
     async with served(Echo(), scheme="tcp") as target:
         address = fastrpc.Address.parse(target)
         reader, writer = await asyncio.open_connection(address.host, address.port)
-        writer.write(PREFACE[:size])
+        write_to(writer, PREFACE[:size])
         # Answered only after the piece before it was read: the loop serves connections in order of arrival.
         async with fastrpc.Client(target) as client:
             assert await client.call(Echo.same, size) == size
-        writer.write(PREFACE[size:])
+        write_to(writer, PREFACE[size:])
         assert await reader.readexactly(4) == PREFACE[:4]
         writer.close()
         await writer.wait_closed()
@@ -35,7 +36,7 @@ async def test_a_server_waits_for_the_rest_and_lives(size: int) -> None:
 async def test_a_client_waits_for_the_rest_and_lives() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(len(PREFACE))
-        writer.write(PREFACE[:3])
+        write_to(writer, PREFACE[:3])
         await writer.drain()
         writer.close()
 

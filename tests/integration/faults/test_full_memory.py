@@ -11,6 +11,7 @@ from fastrpc import HTTP, Limits, Memory, Server, ServerConfig
 from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.frame_factory import cut, opening
 from tests.support.http_talk import WAIT_SECONDS, request
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_wire import JSON, call
 from tests.support.socket_client import handshake
 from tests.support.socket_frames import CONTINUATION, TEXT, client_frame
@@ -76,7 +77,7 @@ class Sender:
         self.received = b""
 
     def send(self, first: int, end: int | None = None) -> None:
-        self.writer.write(self.way.request[first:end])
+        write_to(self.writer, self.way.request[first:end])
 
     async def hears(self, *words: bytes) -> bytes:
         """Return which of these comes first."""
@@ -103,7 +104,7 @@ async def test_a_request_that_grows_beyond_the_memory_of_the_process_is_refused(
             sender = Sender(*await asyncio.open_connection(address.host, address.port), way)
             senders.append(sender)
             stack.callback(sender.writer.close)
-            sender.writer.write(way.opening)
+            write_to(sender.writer, way.opening)
             if way.opening:
                 sender.received += await sender.reader.read(4_096)
             held = bytes_held()

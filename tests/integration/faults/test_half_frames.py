@@ -14,6 +14,7 @@ from fastrpc._core.server.memory_budget import MemoryBudget, bytes_held
 from tests.support import grpc_bytes
 from tests.support.frame_factory import cut, opening
 from tests.support.http_talk import WAIT_SECONDS, request
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_wire import JSON, call
 from tests.support.socket_client import handshake
 from tests.support.socket_frames import CONTINUATION, TEXT, client_frame
@@ -120,7 +121,7 @@ class Sender:
         self.received = b""
 
     def send(self, first: int, end: int | None = None) -> None:
-        self.writer.write(self.way.request[first:end])
+        write_to(self.writer, self.way.request[first:end])
 
     async def hears(self, word: bytes) -> None:
         async with asyncio.timeout(WAIT_SECONDS):
@@ -140,7 +141,7 @@ async def connected(name: str) -> AsyncIterator[tuple[Sender, MemoryBudget]]:
         server._gate.memory.full_wait_ns = HOUR_NS
         sender = Sender(*await asyncio.open_connection(address.host, address.port), way)
         try:
-            sender.writer.write(way.opening)
+            write_to(sender.writer, way.opening)
             if way.opening:
                 sender.received += await sender.reader.read(4_096)
             yield sender, server._gate.memory
@@ -196,7 +197,7 @@ async def test_above_the_memory_of_the_process_what_grows_is_dropped_and_its_cal
             sender.send(120_000)
             await sender.hears(b"Memory.process_bytes")
         if sender.way.next:
-            sender.writer.write(sender.way.next)
+            write_to(sender.writer, sender.way.next)
             await sender.hears(sender.way.done)
 
 

@@ -15,6 +15,7 @@ from fastrpc.files.reader import FileReader
 from fastrpc.files.rpcx import RpcxFiles
 from tests.support.http_talk import HttpClient, request
 from tests.support.kept_connection import joined
+from tests.support.peer_writing import write_to
 from tests.support.raw_streams import stream_peer
 from tests.support.socket_client import opened_socket
 from tests.support.transfers import PIECE, content
@@ -171,7 +172,7 @@ async def test_an_unread_transfer_by_rpcx_is_counted(root: Path, reads: Reads) -
         answer = await client.call("_filetransfer.DownloadFile", {"FileName": "much"})
         host, _, port = answer["Addr"].rpartition(":")
         _, writer = await asyncio.open_connection(host, int(port), limit=1)
-        writer.write(answer["Token"])
+        write_to(writer, answer["Token"])
         await eventually(lambda: reads.count >= 2)
         await all_stands(reads)
         assert PIECE <= bytes_held() <= 6 * PIECE
@@ -187,7 +188,7 @@ async def test_a_transfer_by_rpcx_is_refused_as_any_call(root: Path, reads: Read
         server._gate.weigh_output(other.connection, PROCESS_BYTES * 9 // 10)
         host, _, port = answer["Addr"].rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(answer["Token"])
+        write_to(writer, answer["Token"])
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()

@@ -23,6 +23,7 @@ from fastrpc import (
 from tests.support.certificates import Authority
 from tests.support.either_client import CLIENTS, connected
 from tests.support.grpcio_server import GrpcioServer, grpcio_server
+from tests.support.peer_writing import write_to
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("kind", CLIENTS)
@@ -243,7 +244,7 @@ class TestTargets:
 
     async def test_a_server_of_something_else_is_told_apart(self, kind: str) -> None:
         def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+            write_to(writer, b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
             writer.close()
 
         listening = await asyncio.start_server(greet, "127.0.0.1", 0)

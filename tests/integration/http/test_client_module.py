@@ -12,6 +12,7 @@ import pytest
 import fastrpc
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.described import Described, described, session
+from tests.support.peer_writing import write_to
 
 pytestmark = pytest.mark.one_loop
 
@@ -156,10 +157,11 @@ async def test_a_stream_that_is_cut_off_is_unavailable(tmp_path: Path, ending: b
     async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         part = b'{"value": 1}\n{"val'
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+        write_to(
+            writer,
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n",
         )
-        writer.write(b"%x\r\n%b\r\n%b" % (len(part), part, ending))
+        write_to(writer, b"%x\r\n%b\r\n%b" % (len(part), part, ending))
         await writer.drain()
         writer.close()
 

@@ -11,6 +11,7 @@ import pytest
 import fastrpc
 from fastrpc import HTTP, Server, ServerConfig, current_call
 from tests.support.http_talk import HttpClient, Response, request
+from tests.support.peer_writing import write_to
 
 pytestmark = pytest.mark.one_loop
 
@@ -124,7 +125,7 @@ async def test_msgpack_get_head_and_a_compressed_request() -> None:
         assert len(msgspec.msgpack.decode(gzip.decompress(answer.body))) == 4_096
         answer = await client.get("/texts/text?size=4096", Accept_Encoding="gzip")
         assert len(msgspec.json.decode(gzip.decompress(answer.body))) == 4_096
-        client.writer.write(request("HEAD", "/texts/text?size=4096", Accept_Encoding="gzip"))
+        write_to(client.writer, request("HEAD", "/texts/text?size=4096", Accept_Encoding="gzip"))
         answer = await client.response(has_body=False)
         assert (encoding(answer), answer.body) == ("gzip", b"")
         packed = gzip.compress(msgspec.json.encode({"text": "a" * 5_000}))
@@ -159,8 +160,9 @@ async def test_a_client_that_leaves_while_its_answer_is_compressed_harms_no_othe
         address = await server.listen("tcp://127.0.0.1:0")
         for _ in range(5):
             async with await HttpClient.to(address) as leaving:
-                leaving.writer.write(
-                    request("POST", "/texts/text", {"size": 4_000_000}, Accept_Encoding="gzip")
+                write_to(
+                    leaving.writer,
+                    request("POST", "/texts/text", {"size": 4_000_000}, Accept_Encoding="gzip"),
                 )
                 await leaving.writer.drain()
         async with await HttpClient.to(address) as client:

@@ -21,6 +21,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.interceptors import AccessLog
 from fastrpc.limits import RateLimit
 from tests.support.http_talk import HttpClient, Response, request
+from tests.support.peer_writing import write_to
 
 pytestmark = pytest.mark.one_loop
 
@@ -123,7 +124,7 @@ async def asked(client: HttpClient, verb: str, target: str, body: Any = None, **
         given["Content_Type"] = "application/json"
     elif verb == "POST":
         given["Content_Type"] = None
-    client.writer.write(request(verb, target, content, **(given | fields)))
+    write_to(client.writer, request(verb, target, content, **(given | fields)))
     return await client.response(has_body=verb != "HEAD")
 
 

@@ -20,6 +20,7 @@ from tests.support.descriptors import descriptors_come_back_to, open_descriptors
 from tests.support.edged import connected, is_served
 from tests.support.header_proxy import header, proxied
 from tests.support.http_talk import HttpClient, request
+from tests.support.peer_writing import write_to
 from tests.support.served import served
 from tests.support.waiting import eventually
 
@@ -77,7 +78,7 @@ async def test_an_address_connects_at_its_rate() -> None:
 async def test_refused_connections_hold_nothing() -> None:
     async with serving(*DENIED, limits=Limits(connections=1)) as (server, port):
         async with connected(port, "127.0.0.3") as (reader, writer):
-            writer.write(request("GET", "/"))
+            write_to(writer, request("GET", "/"))
             assert await reader.read(100)
             before = open_descriptors()
             for _ in range(50):
@@ -89,7 +90,7 @@ async def test_refused_connections_hold_nothing() -> None:
 
 
 async def is_still_served(reader: Any, writer: Any) -> bool:
-    writer.write(request("GET", "/"))
+    write_to(writer, request("GET", "/"))
     return bool(await reader.read(100))
 
 

@@ -10,6 +10,7 @@ import fastrpc
 from fastrpc import Client, OverloadedError, ServerConfig, SyncClient, Timeouts
 from fastrpc.limits import RateLimit
 from tests.support.header_proxy import header, proxied
+from tests.support.peer_writing import write_to
 from tests.support.served import served
 from tests.support.waiting import eventually
 
@@ -71,7 +72,7 @@ async def test_silent_connection_is_closed_in_time() -> None:
     async with served(Who(), scheme="tcp", config=config) as target:
         host, _, port = target.removeprefix("tcp://").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"PROXY TCP4 ")
+        write_to(writer, b"PROXY TCP4 ")
         assert await reader.read() == b""
         writer.close()
 
@@ -83,7 +84,7 @@ async def test_first_request_of_any_length_may_come_with_the_header() -> None:
         host, _, port = target.removeprefix("tcp://").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         head = f"POST /who/am_i HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
-        writer.write(header("10.0.0.1") + f"{head}X-Pad: {'a' * 1_000}\r\n\r\n{{}}".encode())
+        write_to(writer, header("10.0.0.1") + f"{head}X-Pad: {'a' * 1_000}\r\n\r\n{{}}".encode())
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         assert len(target.server.peers()) == 1
         writer.close()
@@ -94,7 +95,7 @@ async def test_drain_does_not_wait_for_a_header() -> None:
     async with served(Who(), scheme="tcp", config=TRUSTED) as target:
         host, _, port = target.removeprefix("tcp://").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"PROXY")
+        write_to(writer, b"PROXY")
         async with proxied(target, header("10.0.0.1")) as place, Client(place) as client:
             await client.call(Who.am_i)
         assert await target.server.drain(5)

@@ -36,6 +36,7 @@ from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Backend, Lease, Lookup
 from tests.support.certificates import Authority
 from tests.support.fake_registry import FakeLease, FakeLookup, away, entries
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_talk import rpcx_talk
 from tests.support.rpcx_wire import call
 from tests.support.scrapes import scraped
@@ -201,7 +202,7 @@ async def test_a_stranger_is_counted() -> None:
         address = await server.listen("tcp://127.0.0.1:0")
         before = refused("stranger")
         reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        write_to(writer, b"GET / HTTP/1.1\r\n\r\n")
         await reader.read()
         writer.close()
         assert refused("stranger") == before + 1

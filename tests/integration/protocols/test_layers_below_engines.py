@@ -15,6 +15,7 @@ from fastrpc.endpoint import Address
 from tests.support import toy_protocol  # noqa: F401 - it registers itself
 from tests.support.engine import frames
 from tests.support.frame_factory import opening, request
+from tests.support.peer_writing import write_to
 from tests.support.shop import Shop
 from tests.support.wire_frames import Response
 
@@ -81,7 +82,7 @@ async def masked(protocol: str) -> AsyncIterator[tuple[asyncio.StreamReader, asy
 
 async def test_a_protocol_in_python_is_served_through_a_layer() -> None:
     async with masked("toy") as (reader, writer):
-        writer.write(b'shop.price "apple"\n'.translate(MASK))
+        write_to(writer, b'shop.price "apple"\n'.translate(MASK))
         assert (await reader.readexactly(7)).translate(MASK) == b"1 OK 5\n"
 
 
@@ -90,7 +91,7 @@ async def test_the_native_protocol_is_served_through_a_layer(size: int) -> None:
     payload = b"\x91\xdb" + size.to_bytes(4, "big") + b"a" * size
     async with masked("native") as (reader, writer):
         sent = opening(False) + request(1, payload, method=b"shop.price", codec=1)
-        writer.write(sent.translate(MASK))
+        write_to(writer, sent.translate(MASK))
         received = b""
         while not any(isinstance(frame, Response) for frame in frames(received[8:], by_server=True)):
             chunk = await reader.read(65_536)

@@ -12,6 +12,7 @@ from fastrpc._core.server.server_connection import ServerConnection
 from fastrpc.endpoint import Address
 from fastrpc.protocols.base import Match, register
 from fastrpc.protocols.native import detect_native
+from tests.support.peer_writing import write_to
 from tests.support.served import SCHEMES, served
 from tests.support.shop import Shop
 from tests.support.toy_protocol import ToyEngine
@@ -62,7 +63,7 @@ async def test_a_server_of_one_protocol_detects_nothing() -> None:
     async with served(Shop, scheme="tcp", config=ServerConfig(protocols=("toy",))) as target:
         assert target.server._accepting.detection is None
         reader, writer = await connect(target.server)
-        writer.write(b'shop.price "apple"\n')
+        write_to(writer, b'shop.price "apple"\n')
         assert await reader.readline() == b"1 OK 5\n"
         writer.close()
 
@@ -72,7 +73,7 @@ async def test_first_bytes_may_come_one_at_a_time() -> None:
         _, writer = await connect(target.server)
         for byte in b"\xf5FRP":
             assert not sessions(target.server)
-            writer.write(bytes([byte]))
+            write_to(writer, bytes([byte]))
             await writer.drain()
             await eventually(lambda: undecided(target.server) or sessions(target.server))
         await eventually(lambda: sessions(target.server) == [ServerConnection])
@@ -90,7 +91,7 @@ async def test_a_stranger_is_closed_and_noted(caplog: pytest.LogCaptureFixture) 
     caplog.set_level("INFO", "fastrpc.server")
     async with served(Shop, scheme="tcp", config=ServerConfig(protocols=BOTH)) as target:
         reader, writer = await connect(target.server)
-        writer.write(b"\x16\x03\x01")
+        write_to(writer, b"\x16\x03\x01")
         assert await heard(reader) == b""
         assert undecided(target.server) == 0
         assert "its first bytes match none of the protocols native, toy" in caplog.text
@@ -198,9 +199,9 @@ async def test_detection_looks_at_256_bytes_and_no_more() -> None:
     async with served(Shop, scheme="tcp", config=config) as target:
         sizes.clear()
         reader, writer = await connect(target.server)
-        writer.write(b"~" * 255)
+        write_to(writer, b"~" * 255)
         await eventually(lambda: sizes)
-        writer.write(b"~" * 1_000)
+        write_to(writer, b"~" * 1_000)
         assert await heard(reader) == b""
         assert max(sizes) == 256
         writer.close()
@@ -209,7 +210,7 @@ async def test_detection_looks_at_256_bytes_and_no_more() -> None:
 async def test_a_match_is_final_even_if_a_protocol_before_it_asks_for_more() -> None:
     async with served(Shop, scheme="tcp", config=ServerConfig(protocols=("slow", "toy"))) as target:
         reader, writer = await connect(target.server)
-        writer.write(b'shop.price "apple"\n')
+        write_to(writer, b'shop.price "apple"\n')
         assert await reader.readline() == b"1 OK 5\n"
         writer.close()
 
@@ -248,7 +249,7 @@ async def test_a_peer_that_leaves_undecided_leaves_nothing() -> None:
 async def test_an_engine_that_cannot_be_made_ends_its_connection(caplog: pytest.LogCaptureFixture) -> None:
     async with served(Shop, scheme="tcp", config=ServerConfig(protocols=("native", "broken"))) as target:
         reader, writer = await connect(target.server)
-        writer.write(b"!")
+        write_to(writer, b"!")
         assert await heard(reader) == b""
         writer.close()
         async with Client(target) as client:

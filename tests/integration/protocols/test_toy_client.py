@@ -27,6 +27,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.protocols.base import ClientTraits, client_protocol, register
 from tests.support import toy_client
 from tests.support.either_client import CLIENTS, connected, either
+from tests.support.peer_writing import write_to
 from tests.support.served import served
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
@@ -61,7 +62,7 @@ async def peer(answer: Callable[[int, str], str | None]) -> AsyncIterator[str]:
             text = answer(count, line.decode())
             if text is None:
                 break
-            writer.write(f"{number} {text}\n".encode())
+            write_to(writer, f"{number} {text}\n".encode())
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

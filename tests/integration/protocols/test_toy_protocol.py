@@ -14,6 +14,7 @@ from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.server.served_connection import ServedConnection
 from tests.support.frame_factory import opening, request
 from tests.support.kept_connection import KeptConnection
+from tests.support.peer_writing import write_to
 from tests.support.raw_peer import raw_client
 from tests.support.served import SCHEMES, served
 from tests.support.shop import Shop
@@ -35,7 +36,7 @@ class Talk:
         self.writer = writer
 
     def say(self, *lines: str) -> None:
-        self.writer.write("".join(f"{line}\n" for line in lines).encode())
+        write_to(self.writer, "".join(f"{line}\n" for line in lines).encode())
 
     async def hear(self) -> str:
         async with asyncio.timeout(20):

@@ -14,6 +14,7 @@ from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.rpcx import RpcxFiles
 from fastrpc.files.rpcx.tickets import Ticket
+from tests.support.peer_writing import write_to
 from tests.support.transfers import content
 from tests.support.waiting import eventually
 
@@ -70,7 +71,7 @@ async def test_the_last_byte_of_an_upload_that_is_held_back_does_not_end_it(
             answer = await client.call("_filetransfer.TransferFile", ticket)
             host, _, port = answer["Addr"].rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(answer["Token"] + data)
+            write_to(writer, answer["Token"] + data)
             writer.write_eof()
             await eventually(lambda: len(held))
             for _ in range(5):

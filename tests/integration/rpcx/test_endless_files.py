@@ -10,6 +10,7 @@ import pytest
 from fastrpc import CallError, Status
 from fastrpc.files.rpcx import download
 from tests.integration.rpcx.test_file_transfers import Place, calling
+from tests.support.peer_writing import write_to
 
 pytestmark = pytest.mark.one_loop
 
@@ -21,7 +22,7 @@ async def test_a_server_that_sends_more_than_it_told_is_left_at_once(tmp_path: P
         # Without an end.
         with contextlib.suppress(ConnectionError):
             while True:
-                writer.write(bytes(65_536))
+                write_to(writer, bytes(65_536))
                 await writer.drain()
         writer.close()
 

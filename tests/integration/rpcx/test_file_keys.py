@@ -11,6 +11,7 @@ from fastrpc import Client, ClientConfig, Server, ServerConfig
 from fastrpc.files.rpcx import RpcxFiles
 from fastrpc.files.rpcx.service import SERVICE_NAME
 from tests.support.http_talk import HttpClient
+from tests.support.peer_writing import write_to
 
 pytestmark = pytest.mark.one_loop
 
@@ -22,7 +23,7 @@ async def read(token: bytes, place: str) -> bytes:
     """Show a token, and return what comes for it."""
     host, _, port = place.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(token)
+    write_to(writer, token)
     try:
         return await reader.read(-1)
     finally:

@@ -26,6 +26,7 @@ from fastrpc.files.rpcx.connection import TransferConnection
 from fastrpc.files.rpcx.service import SERVICE_NAME
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
 from fastrpc.files.rpcx.transfer import Fetching
+from tests.support.peer_writing import write_to
 from tests.support.transfers import content, digest_of, parts_in
 from tests.support.waiting import eventually
 
@@ -73,7 +74,7 @@ async def dialled(answer: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio
     """Show the token of an answer."""
     host, _, port = answer["Addr"].rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(answer["Token"])
+    write_to(writer, answer["Token"])
     return reader, writer
 
 
@@ -247,7 +248,7 @@ async def test_a_file_that_is_not_what_was_announced_is_dropped(
         # As Go's JSON says it.
         answer = await asked(client, "TransferFile", file_name="a", file_size=3, meta=meta)
         reader, writer = await dialled(answer)
-        writer.write(sent)
+        write_to(writer, sent)
         writer.write_eof()
         assert await is_reset(reader, writer)
     assert (place.there / "a").read_bytes() == b"before"
@@ -340,7 +341,7 @@ async def test_a_transfer_is_judged_by_the_token_of_its_caller_when_the_file_cha
             tokens.write_text(writer_token if is_removed else reader_token + writer_token)
             server.reload()
             reader, writer = await dialled(answer)
-            writer.write(b"abc")
+            write_to(writer, b"abc")
             writer.write_eof()
             assert await is_reset(reader, writer) is is_removed
     assert os.listdir(place.there) == ([] if is_removed else ["a"])
@@ -367,10 +368,10 @@ async def test_a_connection_that_came_before_a_drain_may_show_its_token(
         await eventually(lambda: server.stats()["live"]["connections"] > early)
         draining = asyncio.ensure_future(server.drain())
         await eventually(lambda: len(told) == 2)
-        writer.write(token[1:])
+        write_to(writer, token[1:])
         assert await reader.read() == b"abc"
         writer.close()
-        held_writer.write(b"x")
+        write_to(held_writer, b"x")
         held_writer.write_eof()
         assert not await is_reset(held_reader, held_writer)
         assert await draining
@@ -381,11 +382,11 @@ async def test_a_server_drains_behind_its_transfers(place: Place) -> None:
         async with Client(target, config=SPEAKS_RPCX) as client:
             answer = await asked(client, "TransferFile", FileName="a", FileSize=3)
             _, writer = await dialled(answer)
-            writer.write(b"ab")
+            write_to(writer, b"ab")
             await eventually(lambda: parts_in(place.there))
             draining = asyncio.ensure_future(server.drain())
             await eventually(lambda: server.is_draining)
-            writer.write(b"c")
+            write_to(writer, b"c")
             writer.close()
             assert await draining
     assert (place.there / "a").read_bytes() == b"abc"
@@ -396,7 +397,7 @@ async def test_a_client_that_goes_leaves_nothing(place: Place) -> None:
     async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
         answer = await asked(client, "TransferFile", FileName="a", FileSize=len(DATA))
         _, writer = await dialled(answer)
-        writer.write(DATA[:100_000])
+        write_to(writer, DATA[:100_000])
         await eventually(lambda: parts_in(place.there))
         writer.transport.abort()
         await eventually(lambda: not os.listdir(place.there))

@@ -9,6 +9,7 @@ import pytest
 
 from fastrpc import ClientConfig, DeadlineExceededError, Keepalive, Status, UnavailableError
 from tests.support.either_client import CLIENTS, connected
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_wire import Frame, RpcxParser, answered_with
 from tests.support.waiting import eventually
 
@@ -38,9 +39,9 @@ class ServerByHand:
                 if frame.heartbeat:
                     # Those before the call are of no interest.
                     self.beats += self.held is not None
-                    writer.write(self.at_beat(frame))
+                    write_to(writer, self.at_beat(frame))
                 elif frame.method == "First":
-                    writer.write(answered_with(frame, 1).encode())
+                    write_to(writer, answered_with(frame, 1).encode())
                 else:
                     self.held = frame
 

@@ -26,6 +26,7 @@ from fastrpc.auth import Identity, StaticTokens
 from fastrpc.client.wire import carries_streams, wire_of
 from tests.support.either_client import CLIENTS, connected
 from tests.support.http_talk import HttpClient
+from tests.support.peer_writing import write_to
 from tests.support.phobos_arith import Functions
 from tests.support.rpcx_arith import Args
 from tests.support.rpcx_talk import rpcx_talk
@@ -213,9 +214,9 @@ class Recorder:
                     self.waiting = frame
                     continue
                 if not frame.one_way:
-                    writer.write(answered_with(frame, frame.method).encode(0x08))
+                    write_to(writer, answered_with(frame, frame.method).encode(0x08))
                 if frame.heartbeat and self.waiting is not None:
-                    writer.write(answered_with(self.waiting, "late").encode(0x08))
+                    write_to(writer, answered_with(self.waiting, "late").encode(0x08))
                     self.waiting = None
         writer.close()
 
@@ -265,7 +266,7 @@ async def test_a_late_answer_is_dropped_and_a_refused_heartbeat_proves_life() ->
             assert await client.call("shop.echo", "a") == "echo"
             beat = Frame(sequence=7, response=True, heartbeat=True, status=1, metadata=refused, serialize=RAW)
             late = Frame(sequence=9, response=True, path="shop", method="late", payload=b"\xc0")
-            recorder.writer.write(beat.encode(0x42) + late.encode(0x42))
+            write_to(recorder.writer, beat.encode(0x42) + late.encode(0x42))
             assert await client.call("shop.echo", "a") == "echo"
 
 
@@ -286,7 +287,7 @@ async def test_pushes_of_either_magic_are_served(magic: int) -> None:
         async with Client(target, config=config(), services=[news]) as client:
             assert await client.call("shop.echo", "a") == "echo"
             push = Frame(path="news", method="told", serialize=RAW, one_way=True, sequence=1, payload=b"x")
-            recorder.writer.write(push.encode(magic))
+            write_to(recorder.writer, push.encode(magic))
             await eventually(lambda: news.told_of == [b"x"])
 
 

@@ -19,6 +19,7 @@ from fastrpc import (
     current_call,
 )
 from tests.integration.rpcx.test_served_calls import Order
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_link import TranslatedRpcx
 from tests.support.rpcx_talk import rpcx_talk
 from tests.support.rpcx_vectors import recordings
@@ -112,8 +113,11 @@ async def test_pushes_of_go_are_bytes(caplog: pytest.LogCaptureFixture) -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         strange = Frame(path="news", method="first", one_way=True, metadata={"FRPC-x": "1"}, payload=b"\xc0")
-        writer.write(
-            pushes + strange.encode() * 1_000 + call("news", "moved", {"item": "kiwi"}, one_way=True).encode()
+        write_to(
+            writer,
+            pushes
+            + strange.encode() * 1_000
+            + call("news", "moved", {"item": "kiwi"}, one_way=True).encode(),
         )
         await reader.read()
         writer.close()

@@ -9,6 +9,7 @@ import pytest
 from fastrpc import Server, ServerConfig
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.files.rpcx import RpcxFiles
+from tests.support.peer_writing import write_to
 from tests.support.rpcx_arith import WITH_TOKEN, Arith, Fn
 from tests.support.rpcx_talk import rpcx_talk
 from tests.support.rpcx_vectors import (
@@ -100,7 +101,7 @@ async def test_a_recorded_client_sends_its_file_and_gets_one(name: str, tmp_path
             assert len(answer["Token"]) == len(told["Token"])
         host, _, port = answer["Addr"].rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(data.from_client.replace(told["Token"], answer["Token"]))
+        write_to(writer, data.from_client.replace(told["Token"], answer["Token"]))
         if name == "file_upload":
             writer.write_eof()
         async with asyncio.timeout(30):

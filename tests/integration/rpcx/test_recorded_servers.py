@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from fastrpc import CallError, Client, ClientConfig, Status
+from tests.support.peer_writing import write_to
 from tests.support.recorded_server import assert_sent, assert_taken, recorded_server
 from tests.support.rpcx_arith import Arith
 from tests.support.rpcx_vectors import recorded, recordings
@@ -112,7 +113,7 @@ async def test_pushes_and_answers_that_nobody_waits_for_are_dropped() -> None:
             serve = replay.serve
 
             async def serve_with_pushes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                writer.write(push.encode() + answers[1].encode())
+                write_to(writer, push.encode() + answers[1].encode())
                 await serve(reader, writer)
 
             replay.serve = serve_with_pushes  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ import fastrpc
 from fastrpc import CallError, Client, Server, ServerConfig, SyncClient, Timeouts
 from fastrpc.handlers import life
 from fastrpc.registries import StaticRegistry
+from tests.support.peer_writing import write_to
 from tests.support.program import Program
 from tests.support.served import served
 from tests.support.waiting import eventually
@@ -52,7 +53,7 @@ async def strange(address: str, first: bytes) -> None:
     """Connect, send bytes of another protocol, and wait until the server hangs up."""
     host, _, port = address.removeprefix("tcp://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(first)
+    write_to(writer, first)
     while await reader.read(1000):
         pass
     writer.close()

@@ -11,6 +11,7 @@ import fastrpc
 from fastrpc import Server, ServerConfig
 from tests.support.certificates import Authority, Certificate
 from tests.support.frame_factory import opening, request
+from tests.support.peer_writing import write_to
 from tests.support.toy_protocol import ToyEngine
 from tests.support.waiting import eventually
 
@@ -146,7 +147,7 @@ async def test_the_call_runs_where_the_protocol_is_named(
     async with Server(kept, config=ServerConfig(tls=server_certificate.tls())) as server:
         port = (await server.listen("tls://127.0.0.1:0")).port
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
-        writer.write(CALL)
+        write_to(writer, CALL)
         await eventually(lambda: kept.calls == 1)
         writer.transport.abort()
 

@@ -14,6 +14,7 @@ from fastrpc import TLS, Client, ClientConfig, ConnectionLostError, Server, Serv
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import ListenOptions, transport_for
 from tests.support.certificates import Authority, Certificate
+from tests.support.peer_writing import write_to
 from tests.support.recording_session import Sessions
 
 
@@ -51,7 +52,7 @@ class Relay:
         try:
             while data := await reader.read(self._piece_bytes):
                 self.received += data
-                writer.write(data)
+                write_to(writer, data)
                 await writer.drain()
             writer.close()
         except ConnectionError:
@@ -142,7 +143,7 @@ async def test_a_server_that_drains_says_close_notify(
         port = (await server.listen("tls://127.0.0.1:0")).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         # Strangers get the reason, then the end; `read` of a stream that was cut raises.
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        write_to(writer, b"GET / HTTP/1.1\r\n\r\n")
         async with asyncio.timeout(10):
             await reader.read()
         writer.close()
@@ -161,7 +162,7 @@ async def test_a_server_that_closes_in_the_middle_of_a_handshake_waits_a_moment_
     context = ssl.create_default_context(cafile=None)
     with pytest.raises(ssl.SSLWantReadError):
         context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
-    writer.write(outgoing.read())
+    write_to(writer, outgoing.read())
     # Its answer: it has heard us, and waits for our second part, which never comes.
     assert await reader.read(65_536)
     session = await sessions.one()

@@ -8,6 +8,7 @@ import pytest
 from fastrpc import TLS, Client, ClientConfig, Server, ServerConfig
 from tests.support.arith import Arith
 from tests.support.certificates import Authority, Certificate
+from tests.support.peer_writing import write_to
 from tests.support.toy_protocol import ToyEngine
 
 assert ToyEngine is not None  # Its import registers the protocol "toy".
@@ -17,7 +18,7 @@ async def toy(port: int, context: ssl.SSLContext) -> bytes:
     """Call in the toy protocol; return the answer, nothing if the connection is closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     try:
-        writer.write(b"arith.add 6\n")
+        write_to(writer, b"arith.add 6\n")
         async with asyncio.timeout(10):
             return await reader.readline()
     except ConnectionError:

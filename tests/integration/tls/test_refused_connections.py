@@ -13,6 +13,7 @@ import fastrpc
 from fastrpc import TLS, Client, ClientConfig, Server, ServerConfig, SyncClient, Timeouts
 from fastrpc.errors import ConnectError, UnavailableError
 from tests.support.certificates import Authority, Certificate
+from tests.support.peer_writing import write_to
 from tests.support.threaded_server import ThreadedServer
 
 PAST = ("20200101000000Z", "20200201000000Z")
@@ -215,7 +216,7 @@ async def handshake(port: int, context: ssl.SSLContext) -> str | None:
     except (ssl.SSLError, ConnectionError) as error:
         return str(error)
     try:
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        write_to(writer, b"GET / HTTP/1.1\r\n\r\n")
         return None if await reader.read() == b"" else "it answered"
     except (ssl.SSLError, ConnectionError) as error:
         return str(error)
@@ -313,7 +314,7 @@ async def test_a_handshake_that_does_not_end_ends_in_time(server_certificate: Ce
         port = (await server.listen("tls://127.0.0.1:0")).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         # The begin of a ClientHello.
-        writer.write(b"\x16\x03\x01\x02\x00\x01")
+        write_to(writer, b"\x16\x03\x01\x02\x00\x01")
         async with asyncio.timeout(10):
             assert await reader.read() == b""
         writer.close()

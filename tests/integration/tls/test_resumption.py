@@ -20,6 +20,7 @@ from fastrpc.tls.contexts import client_context
 from fastrpc.tls.ends import ServerEnd
 from tests.support.arith import Arith
 from tests.support.certificates import Authority, Certificate
+from tests.support.peer_writing import write_to
 from tests.support.program import Program, command_line
 from tests.support.session_client import QUESTIONS, SessionClient, in_records
 from tests.support.successors import Successors, started
@@ -180,7 +181,7 @@ async def test_a_hello_in_pieces_offers_its_session_too(
             hello = in_records(hello, 1 if "one" in how else 40)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for place in range(len(hello)):
-            writer.write(hello[place : place + 1])
+            write_to(writer, hello[place : place + 1])
             await writer.drain()
         async with asyncio.timeout(20):
             answer = await reader.readexactly(44 + 32)
@@ -216,7 +217,7 @@ async def test_junk_ends_as_without_authorities(
         async with Server(Arith, config=config) as server:
             port = (await server.listen("tls://127.0.0.1:0")).port
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(JUNK[junk])
+            write_to(writer, JUNK[junk])
             writer.write_eof()
             async with asyncio.timeout(20):
                 answers.append(await reader.read())

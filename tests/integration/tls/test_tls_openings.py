@@ -11,6 +11,7 @@ from fastrpc import Admission, Server, ServerConfig
 from fastrpc.config import Timeouts
 from tests.support.arith import Arith
 from tests.support.certificates import Authority, Certificate
+from tests.support.peer_writing import write_to
 from tests.support.toy_protocol import ToyEngine
 
 assert ToyEngine is not None  # Its import registers the protocol "toy".
@@ -43,7 +44,7 @@ class SlowHandshake:
 
     def send(self, size: int) -> None:
         """Send so many bytes of what is to be sent."""
-        self._writer.write(self._waiting[:size])
+        write_to(self._writer, self._waiting[:size])
         self._waiting = self._waiting[size:]
 
     async def end(self) -> None:

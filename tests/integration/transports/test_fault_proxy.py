@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.peer_writing import write_to
 from tests.support.proxy import Cut, FaultProxy
 
 CONTENT = bytes(range(256)) * 40
@@ -30,7 +31,7 @@ class EchoServer:
                 self.received += data
                 if len(self.received) >= 1_000:
                     self.got_thousand.set()
-                writer.write(data)
+                write_to(writer, data)
                 await writer.drain()
             self.ended.put_nowait("end")
         except OSError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fastrpc import Client, Server
 from fastrpc.registries import StaticRegistry, open_registry
 from tests.support.mistakes.shop import NOWHERE, Raisers, Shop, added_to
+from tests.support.peer_writing import write_to
 
 __all__ = ["RAISERS"]
 
@@ -75,7 +76,7 @@ async def encrypted_meets_plain(_: Path) -> None:
 @raises
 async def another_protocol_answers(_: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        write_to(writer, b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await writer.drain()
         await reader.read()
         writer.close()

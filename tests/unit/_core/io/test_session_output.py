@@ -8,6 +8,7 @@ from fastrpc._core.io.session import Session
 from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc._core.server.served_engine import ServedEngine
 from tests.support.kept_connection import gate_for
+from tests.support.peer_writing import write_to
 from tests.support.shop import Shop
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
@@ -136,7 +137,7 @@ async def test_pieces_for_a_lost_connection_harm_no_later_one() -> None:
     assert descriptor in {near.fileno(), far.fileno()}
     ends = [await asyncio.open_connection(sock=end) for end in (near, far)]
     for _, writer in ends:
-        writer.write(b"for the next one")
+        write_to(writer, b"for the next one")
         writer.write_eof()
     assert [await reader.read() for reader, _ in ends] == [b"for the next one"] * 2
     for _, writer in ends:

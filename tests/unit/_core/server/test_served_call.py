@@ -11,6 +11,7 @@ from fastrpc._core.server.served_call import WaitingCalls
 from tests.conftest import Scale
 from tests.support.frame_factory import opening, request
 from tests.support.held_calls import Bulk, held_calls
+from tests.support.peer_writing import write_to
 from tests.support.served import served
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Data
@@ -85,16 +86,18 @@ async def test_a_stream_that_is_refused_while_it_waits_is_no_room_that_others_co
         _, writer = await asyncio.open_unix_connection(target.removeprefix("unix://"), limit=1)
         gate = target.server._gate
         assert gate is not None
-        writer.write(opening(False))
+        write_to(writer, opening(False))
         # More than the sockets take.
         for number in range(1, 80, 2):
-            writer.write(request(number, b"\x91\xce" + (60_000).to_bytes(4), method=b"bulk.answer", codec=1))
+            write_to(
+                writer, request(number, b"\x91\xce" + (60_000).to_bytes(4), method=b"bulk.answer", codec=1)
+            )
         await eventually(lambda: gate.waiting > 0)
         stream = {"method": b"desk.count", "codec": 1, "flags": FLAG_STREAM_IN, "priority": 1}
-        writer.write(request(101, b"\x91\xa3abc", **stream))
+        write_to(writer, request(101, b"\x91\xa3abc", **stream))
         await eventually(lambda: gate.prioritised.sheddable.count == 1)
         assert gate.prioritised.sheddable_bytes == 5
-        writer.write(Data(101, b"first piece", more=True, total=most + 1).encode())
+        write_to(writer, Data(101, b"first piece", more=True, total=most + 1).encode())
         await eventually(lambda: gate.prioritised.sheddable.count == 0)
         assert gate.prioritised.sheddable_bytes == 0
         writer.close()

@@ -16,6 +16,7 @@ from fastrpc._core.server.served_engine import ServedEngine
 from fastrpc.protocols.base import Match, register
 from fastrpc_harness.checking import check
 from tests.support.blocking import keep_the_loop
+from tests.support.peer_writing import write_to
 from tests.support.served import served
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
@@ -115,7 +116,7 @@ async def open_pipe(target: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 async def test_a_server_speaks_it_beside_native() -> None:
     async with served(Shop, scheme="tcp", config=CONFIG) as target, Client(target) as client:
         reader, writer = await open_pipe(target)
-        writer.write(b"!!")
+        write_to(writer, b"!!")
         assert await reader.readexactly(2) == b"++"
         assert await client.call(Shop.price, "apple") == 5
         writer.close()
@@ -125,7 +126,7 @@ async def test_a_server_speaks_it_beside_native() -> None:
 async def test_what_it_holds_is_counted_and_ended_with_the_connection() -> None:
     async with served(Shop, scheme="tcp", config=CONFIG) as target:
         _, writer = await open_pipe(target)
-        writer.write(b"???")
+        write_to(writer, b"???")
         await eventually(lambda: target.server.stats()["live"]["calls"] == 3)
         [engine] = target.server._gate.engines
         assert (engine.stats()["calls"], engine.has_drained) == (3, False)
@@ -136,7 +137,7 @@ async def test_what_it_holds_is_counted_and_ended_with_the_connection() -> None:
 async def test_its_calls_end_with_a_server_that_closes() -> None:
     async with served(Shop, scheme="tcp", config=CONFIG) as target:
         reader, writer = await open_pipe(target)
-        writer.write(b"?")
+        write_to(writer, b"?")
         await eventually(lambda: target.server.stats()["live"]["calls"] == 1)
         [engine] = target.server._gate.engines
         engine.end_calls("it is time")
@@ -154,7 +155,7 @@ async def test_a_connection_outlives_its_engine() -> None:
 
     async with served(Keeping, scheme="tcp", config=CONFIG) as target:
         _, writer = await open_pipe(target)
-        writer.write(b"?")
+        write_to(writer, b"?")
         await eventually(lambda: Keeping.kept is not None)
         writer.transport.abort()
         await eventually(lambda: not target.server._gate.engines)
@@ -195,7 +196,7 @@ async def test_a_connection_that_an_engine_uses_does_not_rest() -> None:
 async def test_an_engine_is_initialised_once() -> None:
     async with served(Shop, scheme="tcp", config=CONFIG) as target:
         _, writer = await open_pipe(target)
-        writer.write(b"?")
+        write_to(writer, b"?")
         await eventually(lambda: target.server._gate.engines)
         [engine] = target.server._gate.engines
         with pytest.raises(RuntimeError, match="initialised once"):
@@ -208,14 +209,14 @@ async def test_a_call_does_not_start_while_its_cancel_waits_for_a_turn_of_the_lo
     async with served(shop, scheme="tcp", config=CONFIG) as target:
         reader, writer = await open_pipe(target)
         # The watch for stalls begins with the first read.
-        writer.write(b"#!")
+        write_to(writer, b"#!")
         assert await reader.readexactly(1) == b"+"
         [session] = target.server._gate.engines
         for _ in range(20):
             started = shop.started
             keep_the_loop(0.1)
             ended = session.ended_turns
-            writer.write(b"?_" + b"." * 1_000 + b"x")
+            write_to(writer, b"?_" + b"." * 1_000 + b"x")
             await eventually(lambda: session.calls)
             assert await reader.readexactly(1) == b"-"
             assert session.ended_turns > ended
