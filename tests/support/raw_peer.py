@@ -19,6 +19,20 @@ WAIT_SECONDS = 30.0
 LARGEST_FRAME = 16 * 1024 * 1024
 
 
+class _Reader(asyncio.StreamReader):
+    """A stream that tells the end of its connection before the bytes in front of that are read."""
+
+    has_ended = False
+
+    def feed_eof(self) -> None:
+        self.has_ended = True
+        super().feed_eof()
+
+    def set_exception(self, exc: Exception) -> None:
+        self.has_ended = True
+        super().set_exception(exc)
+
+
 class RawPeer:
     """Frames in, frames out; it answers nothing by itself.
 
@@ -26,9 +40,7 @@ class RawPeer:
         is_server: which end it is.
     """
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_server: bool
-    ) -> None:
+    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter, *, is_server: bool) -> None:
         self.frames: list[Frame] = []
         self._reader = reader
         self._writer = writer
@@ -39,7 +51,7 @@ class RawPeer:
     @property
     def is_over(self) -> bool:
         """Whether the other side has shut down writing, or reset."""
-        return self._reader.at_eof() or self._reader.exception() is not None
+        return self._reader.has_ended
 
     def send(self, *frames: bytes) -> None:
         """Write bytes without waiting for anybody to take them."""
@@ -94,14 +106,16 @@ async def raw_client(
     opened.setblocking(False)
     if receive_bytes is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    await asyncio.get_running_loop().sock_connect(opened, (host, int(port)))
-    reader, writer = await asyncio.open_connection(
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(opened, (host, int(port)))
+    reader = _Reader(limit=4096 if receive_bytes else 65_536)
+    transport, protocol = await loop.create_connection(
+        lambda: asyncio.StreamReaderProtocol(reader),
         sock=opened,
-        limit=4096 if receive_bytes else 65_536,
         ssl=tls,
         server_hostname=None if tls is None else host,
     )
-    peer = RawPeer(reader, writer, is_server=False)
+    peer = RawPeer(reader, asyncio.StreamWriter(transport, protocol, reader, loop), is_server=False)
     try:
         yield peer
     finally:
@@ -131,7 +145,9 @@ class RawServer:
         listening = socket.create_server((self._host, 0))
         if self._receive_bytes is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
-        self._server = await asyncio.start_server(self._take, sock=listening)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: asyncio.StreamReaderProtocol(_Reader(), self._take), sock=listening
+        )
         host, port = self._server.sockets[0].getsockname()[:2]
         self.address = f"tcp://{host}:{port}"
         return self
@@ -150,7 +166,8 @@ class RawServer:
         async with asyncio.timeout(WAIT_SECONDS):
             return await self._peers.get()
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert isinstance(reader, _Reader)
         self.accepted_at.append(asyncio.get_running_loop().time())
         peer = RawPeer(reader, writer, is_server=True)
         self._all.append(peer)
