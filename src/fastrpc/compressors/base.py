@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 __all__ = [
+    "NO_CHECKSUM",
     "BoundedOutput",
     "Compressor",
     "Feed",
@@ -56,6 +57,9 @@ STEP_OUTPUT_BYTES = 8 * 1024
 
 #: The input of one step of a compression: gzip takes 0.6 ms for it.
 PIECE_BYTES = 16 * 1024
+
+#: Why a frame of zstd or lz4 is refused whose header says that no checksum over the content follows.
+NO_CHECKSUM = "its frame has no checksum over the content"
 
 ENTRY_POINT_GROUP = "fastrpc.compressors"
 

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 import lz4.frame
 
 from fastrpc.assigned_numbers import COMPRESSORS
-from fastrpc.compressors.base import Payload, Steps, bounded_steps, damaged, pieces_of, run_steps
+from fastrpc.compressors.base import (
+    NO_CHECKSUM,
+    Payload,
+    Steps,
+    bounded_steps,
+    damaged,
+    pieces_of,
+    run_steps,
+)
 
 __all__ = ["Lz4Compressor"]
 
@@ -14,6 +22,7 @@ __all__ = ["Lz4Compressor"]
 MAGIC = b"\x04\x22\x4d\x18"
 FLAGS_OFFSET = 4
 DICTIONARY_FLAG = 0x01
+CHECKSUM_FLAG = 0x04
 CONTENT_SIZE_FLAG = 0x08
 BLOCK_SIZE_OFFSET = 5
 CONTENT_SIZE = slice(6, 14)
@@ -81,3 +90,6 @@ def _check_header(payload: Payload) -> None:
             Lz4Compressor.name,
             f"its blocks are {1 << block_size_code * 2 - 2} KiB, the limit is 64 KiB",
         )
+    # As of zstd: output of a decoder that hands out memory which it did not write has another checksum.
+    if not payload[FLAGS_OFFSET] & CHECKSUM_FLAG:
+        raise damaged(Lz4Compressor.name, NO_CHECKSUM)

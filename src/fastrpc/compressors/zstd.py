@@ -10,7 +10,15 @@ else:
     from backports import zstd
 
 from fastrpc.assigned_numbers import COMPRESSORS
-from fastrpc.compressors.base import Payload, Steps, bounded_steps, damaged, pieces_of, run_steps
+from fastrpc.compressors.base import (
+    NO_CHECKSUM,
+    Payload,
+    Steps,
+    bounded_steps,
+    damaged,
+    pieces_of,
+    run_steps,
+)
 
 __all__ = ["ZstdCompressor"]
 
@@ -27,6 +35,7 @@ _OPTIONS: dict[int, int] = {
 MAGIC = b"\x28\xb5\x2f\xfd"
 FLAGS_OFFSET = 4
 SINGLE_SEGMENT_FLAG = 0x20
+CHECKSUM_FLAG = 0x04
 WINDOW_OFFSET = 5
 
 #: The decoder keeps a window of its output: 2 MiB at most, as zstd's levels up to its default one ask for. A header can
@@ -102,6 +111,10 @@ def _check_header(payload: Payload) -> int | None:
         raise damaged(
             ZstdCompressor.name, f"its window is {window_bytes} bytes, the limit is {WINDOW_BYTES_MAX}"
         )
+    # libzstd 1.5.1 to 1.5.7 can be led to hand out memory that it did not write (CVE-2026-124851). Nobody knows the
+    # checksum of unknown memory in advance.
+    if not payload[FLAGS_OFFSET] & CHECKSUM_FLAG:
+        raise damaged(ZstdCompressor.name, NO_CHECKSUM)
     return header.decompressed_size
 
 

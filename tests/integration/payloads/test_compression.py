@@ -173,9 +173,9 @@ def lz4_bomb() -> bytes:
     import lz4.frame
 
     size = 64 * 1024
-    options = {"block_size": lz4.frame.BLOCKSIZE_MAX64KB, "block_linked": False}
+    options = {"block_size": lz4.frame.BLOCKSIZE_MAX64KB, "block_linked": False, "content_checksum": True}
     whole: bytes = lz4.frame.compress(bytes(size), store_size=False, **options)
-    return whole[:7] + whole[7:-4] * (GIB // size) + whole[-4:]
+    return whole[:7] + whole[7:-8] * (GIB // size) + whole[-8:]
 
 
 def zstd_bomb() -> bytes:
@@ -183,8 +183,8 @@ def zstd_bomb() -> bytes:
     size = 128 * 1024
     block = (size << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
     last = (size << 3 | 1 << 1 | 1).to_bytes(3, "little") + b"\0"
-    # Magic, a descriptor without content size or checksum, a window of 2 MiB.
-    return b"\x28\xb5\x2f\xfd\x00\x58" + block * (GIB // size - 1) + last
+    # Magic, a descriptor with a checksum and without content size, a window of 2 MiB.
+    return b"\x28\xb5\x2f\xfd\x04\x58" + block * (GIB // size - 1) + last + bytes(4)
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {

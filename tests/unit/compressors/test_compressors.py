@@ -264,13 +264,13 @@ def deflate_bomb() -> bytes:
 def lz4_bomb() -> bytes:
     import lz4.frame
 
-    writer = lz4.frame.LZ4FrameCompressor()
+    writer = lz4.frame.LZ4FrameCompressor(content_checksum=True)
     pieces = [writer.begin(), *(writer.compress(ZEROS) for _ in range(GIB // MIB)), writer.flush()]
     return b"".join(pieces)
 
 
 def zstd_bomb() -> bytes:
-    writer = zstd.ZstdCompressor()
+    writer = zstd.ZstdCompressor(options={zstd.CompressionParameter.checksum_flag: 1})
     return b"".join([*(writer.compress(ZEROS) for _ in range(GIB // MIB)), writer.flush()])
 
 

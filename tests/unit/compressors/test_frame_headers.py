@@ -5,6 +5,7 @@ import struct
 import sys
 import tracemalloc
 import zlib
+from typing import Any
 
 import pytest
 
@@ -30,17 +31,25 @@ zstd_frames = ZstdCompressor()
 gzip_members = GzipCompressor()
 
 
-def zstd_frame(*, window_log: int = 10, announced: int | None = None, content: bytes = b"abc") -> bytes:
+def zstd_frame(
+    *, window_log: int = 10, announced: int | None = None, content: bytes = b"abc", has_sum: bool = True
+) -> bytes:
     """Return a frame of one uncompressed block whose header says what it is told to."""
     block = struct.pack("<I", 1 | len(content) << 3)[:3] + content
+    sum_flag, checksum = (4, zstd_sum(content)) if has_sum else (0, b"")
     if announced is None:
-        return b"\x28\xb5\x2f\xfd" + bytes([0, (window_log - 10) << 3]) + block
+        return b"\x28\xb5\x2f\xfd" + bytes([sum_flag, (window_log - 10) << 3]) + block + checksum
     # Eight bytes of content size; without the single-segment flag there is a window byte too.
-    return b"\x28\xb5\x2f\xfd" + bytes([0xC0, (window_log - 10) << 3]) + struct.pack("<Q", announced) + block
+    size = bytes([0xC0 | sum_flag, (window_log - 10) << 3]) + struct.pack("<Q", announced)
+    return b"\x28\xb5\x2f\xfd" + size + block + checksum
+
+
+def zstd_sum(content: bytes) -> bytes:
+    return zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1})[-4:]
 
 
 def zstd_single_segment(announced: int) -> bytes:
-    return b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", announced) + b"\x19\x00\x00abc"
+    return b"\x28\xb5\x2f\xfd\xe4" + struct.pack("<Q", announced) + b"\x19\x00\x00abc" + zstd_sum(b"abc")
 
 
 @pytest.mark.parametrize("window_log", [10, 17, 21])
@@ -73,7 +82,31 @@ def test_zstd_content_size_that_is_not_true_is_refused(announced: int) -> None:
 
 def test_zstd_frame_of_another_writer_is_read() -> None:
     text = b"some text that repeats " * 200_000
-    assert zstd_frames.decompress(zstd.compress(text), LIMIT) == text
+    options = {zstd.CompressionParameter.checksum_flag: 1, zstd.CompressionParameter.compression_level: 3}
+    assert zstd_frames.decompress(zstd.compress(text, options=options), LIMIT) == text
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", bytes(100_000)])
+def test_zstd_frame_without_checksum_is_refused(content: bytes) -> None:
+    for frame in (zstd.compress(content), zstd_frame(content=content, has_sum=False)):
+        with pytest.raises(DecodeError, match="has no checksum over the content"):
+            zstd_frames.decompress(frame, LIMIT)
+
+
+def test_zstd_frame_with_a_wrong_checksum_is_refused() -> None:
+    frame = bytearray(zstd_frame())
+    frame[-1] ^= 1
+    with pytest.raises(DecodeError):
+        zstd_frames.decompress(frame, LIMIT)
+
+
+@pytest.mark.parametrize("frames", [zstd_frames, lz4_frames], ids=["zstd", "lz4"])
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_own_frames_have_checksums_however_they_are_made(frames: Any, size: int) -> None:
+    content = bytes(size)
+    for frame in (frames.compress(content), b"".join(frames.compress_pieces(content))):
+        assert frame[4] & 4
+        assert frames.decompress(frame, LIMIT) == content
 
 
 @pytest.mark.parametrize("flag_and_id", [b"\x01\x00\x07", b"\x02\x00\x07\x00", b"\x03\x00\x07\x00\x00\x00"])
@@ -96,7 +129,7 @@ def test_zstd_frames_of_nothing_do_not_follow_each_other() -> None:
 
 def test_zstd_blocks_of_nothing_end_with_the_payload() -> None:
     with pytest.raises(DecodeError, match="ends before its frame does"):
-        zstd_frames.decompress(b"\x28\xb5\x2f\xfd\x00\x00" + b"\x00\x00\x00" * 1_000_000, LIMIT)
+        zstd_frames.decompress(b"\x28\xb5\x2f\xfd\x04\x00" + b"\x00\x00\x00" * 1_000_000, LIMIT)
 
 
 def lz4_header(flags: int, descriptor: int, rest: bytes = b"") -> bytes:
@@ -124,16 +157,28 @@ def _xxhash32(data: bytes) -> int:
     return value ^ value >> 16
 
 
-STORED_ABC = b"\x03\x00\x00\x80abc" + bytes(4)
+#: A block, the end mark, and the checksum of lz4 over the content.
+STORED_ABC = b"\x03\x00\x00\x80abc" + bytes(4) + _xxhash32(b"abc").to_bytes(4, "little")
 
 
 def test_lz4_plain_frame_is_read() -> None:
-    assert lz4_frames.decompress(lz4_header(0x60, 0x40) + STORED_ABC, LIMIT) == b"abc"
+    assert lz4_frames.decompress(lz4_header(0x64, 0x40) + STORED_ABC, LIMIT) == b"abc"
+
+
+def test_lz4_frame_without_checksum_is_refused() -> None:
+    for frame in (lz4_header(0x60, 0x40) + STORED_ABC[:-4], lz4.compress(bytes(100_000))):
+        with pytest.raises(DecodeError, match="has no checksum over the content"):
+            lz4_frames.decompress(frame, LIMIT)
+
+
+def test_lz4_frame_with_a_wrong_checksum_is_refused() -> None:
+    with pytest.raises(DecodeError):
+        lz4_frames.decompress(lz4_header(0x64, 0x40) + STORED_ABC[:-1] + b"x", LIMIT)
 
 
 @pytest.mark.parametrize("announced", [2, 4, 2**31, 2**40, 2**63, 2**64 - 1])
 def test_lz4_content_size_is_not_trusted(announced: int) -> None:
-    frame = lz4_header(0x68, 0x40, struct.pack("<Q", announced)) + STORED_ABC
+    frame = lz4_header(0x6C, 0x40, struct.pack("<Q", announced)) + STORED_ABC
     tracemalloc.start()
     try:
         with pytest.raises(DecodeError):
@@ -144,25 +189,25 @@ def test_lz4_content_size_is_not_trusted(announced: int) -> None:
 
 
 def test_lz4_content_size_that_is_true_is_read() -> None:
-    frame = lz4_header(0x68, 0x40, struct.pack("<Q", 3)) + STORED_ABC
+    frame = lz4_header(0x6C, 0x40, struct.pack("<Q", 3)) + STORED_ABC
     assert lz4_frames.decompress(frame, LIMIT) == b"abc"
 
 
 @pytest.mark.parametrize(("code", "kibibytes"), [(5, 256), (6, 1024), (7, 4096)])
 def test_lz4_blocks_beyond_64_kibibytes_are_refused(code: int, kibibytes: int) -> None:
     with pytest.raises(DecodeError, match=f"its blocks are {kibibytes} KiB, the limit is 64 KiB"):
-        lz4_frames.decompress(lz4_header(0x60, code << 4) + STORED_ABC, LIMIT)
+        lz4_frames.decompress(lz4_header(0x64, code << 4) + STORED_ABC, LIMIT)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
 def test_lz4_block_size_without_meaning_is_refused(code: int) -> None:
     with pytest.raises(DecodeError):
-        lz4_frames.decompress(lz4_header(0x60, code << 4) + STORED_ABC, LIMIT)
+        lz4_frames.decompress(lz4_header(0x64, code << 4) + STORED_ABC, LIMIT)
 
 
 def test_lz4_dictionary_is_refused() -> None:
     with pytest.raises(DecodeError, match="asks for a dictionary"):
-        lz4_frames.decompress(lz4_header(0x61, 0x40, b"\x07\x00\x00\x00") + STORED_ABC, LIMIT)
+        lz4_frames.decompress(lz4_header(0x65, 0x40, b"\x07\x00\x00\x00") + STORED_ABC, LIMIT)
 
 
 @pytest.mark.parametrize("magic", [b"\x50\x2a\x4d\x18", b"\x5f\x2a\x4d\x18", b"\x02\x21\x4c\x18"])
@@ -174,7 +219,9 @@ def test_lz4_skippable_and_legacy_frames_are_refused(magic: bytes) -> None:
 @pytest.mark.parametrize("linked", [True, False])
 def test_lz4_frame_of_another_writer_is_read(linked: bool) -> None:
     text = b"some text that repeats " * 20_000
-    assert lz4_frames.decompress(lz4.compress(text, block_linked=linked), LIMIT) == text
+    assert (
+        lz4_frames.decompress(lz4.compress(text, block_linked=linked, content_checksum=True), LIMIT) == text
+    )
 
 
 def test_gzip_member_of_another_writer_is_read() -> None:
