@@ -169,15 +169,37 @@ class _Job:
         """Wait for the first instant after one; of several that have passed return the latest."""
         while True:
             due = self._schedule.after(reached)
-            while (left := due - self._clock()) > 0:
-                if self._schedule.on == "leader" and self._leaves_out_instants(reached):
-                    await self._tell_kept()
-                await asyncio.sleep(min(left, _LOOK_SECONDS))
-            now = self._clock()
+            if not due > reached:
+                raise RuntimeError(f"the instant after {reached} cannot be {due}")
+            now = await self._reach(due, reached)
+            if now < due:
+                reached = now
+                continue
             latest = self._schedule.latest(now)
+            if not due <= latest <= now:
+                latest = due
             if now - latest < _LATE_SECONDS or self._schedule.missed == "once":
                 return latest
             reached = now
+
+    async def _reach(self, due: float, reached: float) -> float:
+        """Wait for an instant; return the time then, or an earlier one from which to go on if the clock is set back."""
+        pause = 0.0
+        while True:
+            # Also without a pause: other tasks run between two instants.
+            await asyncio.sleep(pause)
+            now = self._clock()
+            if now >= due:
+                return now
+            if self._schedule.on == "leader":
+                if self._leaves_out_instants(reached):
+                    await self._tell_kept()
+            elif reached > now + _LATE_SECONDS:
+                text = "the clock is set back by some %.0f s: the schedule %s goes on with its instants from now on"
+                logger.warning(text, reached - now, self._name)
+                # Instants that came since the last look are not left out.
+                return now - pause
+            pause = min(due - now, _LOOK_SECONDS)
 
     def _leaves_out_instants(self, kept: float) -> bool:
         """Return whether an instant that is still to come lies before the one up to which runs have started."""

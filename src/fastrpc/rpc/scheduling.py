@@ -5,11 +5,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 from typing import Any, Final, Literal, TypeVar
 
 from fastrpc.config.validation import is_duration
 from fastrpc.errors import ConfigError
+from fastrpc.rpc.cron import CronText
 from fastrpc.rpc.marking import name_of
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.rpc.signature import form_of
@@ -41,7 +42,7 @@ class MethodSchedule:
             number = math.floor(instant / self.every)
             products = (near * self.every for near in range(number, number + 3))
             return next((product for product in products if product > instant), math.inf)
-        return self._next_by_cron(instant, is_reverse=False)
+        return self._cron_text().after(instant)
 
     def latest(self, instant: float) -> float:
         """Return the last instant up to this one, itself included."""
@@ -49,24 +50,10 @@ class MethodSchedule:
             number = math.floor(instant / self.every)
             products = (near * self.every for near in range(number + 1, number - 2, -1))
             return next((product for product in products if product <= instant), -math.inf)
-        return self._next_by_cron(math.floor(instant) + 1, is_reverse=True)
+        return self._cron_text().latest(instant)
 
-    def _next_by_cron(self, instant: float, *, is_reverse: bool) -> float:
-        try:
-            from cronsim import CronSim, CronSimError
-        except ImportError as error:
-            raise ConfigError(
-                "cron needs cronsim, which is not installed", hint="pip install 'fastrpc[cron]'"
-            ) from error
-        begin = datetime.fromtimestamp(instant, UTC).astimezone(_zone(self.timezone))
-        try:
-            found: datetime = next(CronSim(self.cron or "", begin, reverse=is_reverse))
-        except (CronSimError, StopIteration) as error:
-            raise ConfigError(
-                f"cron is {self.cron!r}, which has no instant{f': {error}' if str(error) else ''}",
-                hint="write minute, hour, day of month, month and day of week, as in '30 2 * * *'",
-            ) from error
-        return found.timestamp()
+    def _cron_text(self) -> CronText:
+        return CronText(self.cron or "", _zone(self.timezone))
 
 
 @explain_arguments("scheduled")

@@ -2,12 +2,15 @@
 
 import asyncio
 import functools
+import math
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from fastrpc.coordination import Store
+from fastrpc.coordination import schedules as schedules_module
 from fastrpc.coordination.schedules import Schedules, current_store
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.scheduling import scheduled
@@ -130,6 +133,98 @@ async def test_instants_during_a_run_count_as_missed(
     await pass_time(20 + 460)
     assert [instant - 1_020 for instant in runs] == expected
     await schedules.stop()
+
+
+class Often(Jobs):
+    @scheduled(every=10, on="each")
+    async def skipping(self) -> None:
+        await self.note()
+
+
+class OftenCatchingUp(Jobs):
+    @scheduled(every=10, on="each", missed="once")
+    async def catching_up(self) -> None:
+        await self.note()
+
+
+@pytest.mark.parametrize("kind", [Often, OftenCatchingUp])
+@pytest.mark.parametrize("seconds", [1, 12, 16, 55, 3_600, 86_400])
+@pytest.mark.parametrize("moment", [0.5, 4, 9.5])
+async def test_schedule_of_each_process_goes_on_within_a_minute_after_a_clock_is_set_back(
+    kind: type[Jobs], seconds: float, moment: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: list[float] = []
+    offset = 0.0
+    await pass_time(200_000 - clock())
+    schedules = process(None, kind(runs), lambda: offset)
+    await pass_time(20 + moment)
+    assert runs == [200_010, 200_020]
+    offset = -seconds
+    await pass_time(40)
+    assert len(runs) >= 4
+    count = len(runs)
+    await pass_time(600)
+    assert len(runs) == count + 60
+    # A step that is shorter is waited for.
+    assert caplog.text.count("the clock is set back") == int(seconds > 16)
+    assert await schedules.stop()
+
+
+@pytest.mark.parametrize("missed", ["skip", "once"])
+@pytest.mark.parametrize("on", ["each", "leader"])
+async def test_night_in_which_clocks_go_back_stops_no_server_and_starts_no_run_again(
+    store: Store, on: Any, missed: Any
+) -> None:
+    class Nightly(Jobs):
+        @scheduled("30 2 * * *", timezone="Europe/Berlin", on=on, missed=missed)
+        async def job(self) -> None:
+            await self.note()
+
+    runs: list[float] = []
+    begin = datetime.fromisoformat("2026-10-25T02:10+01:00").timestamp() - clock()
+    schedules = process(store, Nightly(runs), lambda: begin)
+    await pass_time(3_600)
+    assert runs == []
+    assert await schedules.stop()
+
+
+class Source:
+    """A schedule whose instants are any numbers."""
+
+    def __init__(
+        self, after: Callable[[float], float], latest: Callable[[float], float], missed: str
+    ) -> None:
+        self.after, self.latest = after, latest
+        self.on, self.missed = "each", missed
+
+
+@pytest.mark.parametrize("missed", ["skip", "once"])
+@pytest.mark.parametrize("ahead", [-86_400, -2_400, 0, math.nan])
+async def test_instant_that_is_not_later_starts_nothing_and_lets_the_loop_go_on(
+    missed: str, ahead: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: list[float] = []
+    source = Source(lambda instant: instant + ahead, lambda instant: instant - 86_400, missed)
+    monkeypatch.setattr(schedules_module, "schedules_of", lambda cls: {"job": source})
+    schedules = process(None, Everywhere(runs))
+    await pass_time(100)
+    assert runs == []
+    assert 50 <= caplog.text.count("the schedule jobs.job is interrupted") <= 300
+    assert await schedules.stop()
+
+
+@pytest.mark.parametrize("missed", ["skip", "once"])
+@pytest.mark.parametrize("latest", [-86_400.0, 86_400.0, math.nan])
+async def test_latest_instant_that_is_none_is_the_one_that_was_due(
+    missed: str, latest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[float] = []
+    source = Source(lambda instant: instant + 60, lambda instant: instant + latest, missed)
+    monkeypatch.setattr(schedules_module, "schedules_of", lambda cls: {"job": source})
+    schedules = process(None, Everywhere(runs))
+    await pass_time(150)
+    assert runs == [1_060, 1_120]
+    assert await schedules.stop()
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])

@@ -95,6 +95,24 @@ def test_half_hours_have_their_instants_in_both_hours_of_autumn() -> None:
     assert instants(schedule, begin, begin + 6 * 3_600) == [begin + 1_800 * n for n in range(1, 13)]
 
 
+def test_text_that_names_its_minute_and_hour_runs_once_and_another_one_follows_the_clock() -> None:
+    def texts(cron: str, day: int, month: int) -> list[str]:
+        begin = at(2026, month, day, zone=BERLIN)
+        found = instants(schedule_of(cron, timezone="Europe/Berlin"), begin, begin + 4 * 3_600)
+        return [datetime.fromtimestamp(one, BERLIN).strftime("%H:%M%z") for one in found]
+
+    assert texts("15,45 2 * * *", 25, 10) == ["02:15+0200", "02:45+0200"]
+    assert texts("15,45 2 * * *", 29, 3) == ["03:00+0200"]
+    assert texts("*/30 2 * * *", 25, 10) == ["02:00+0200", "02:30+0200", "02:00+0100", "02:30+0100"]
+    assert texts("*/30 2 * * *", 29, 3) == []
+    assert texts("15 * * * *", 25, 10) == ["00:15+0200", "01:15+0200", "02:15+0200", "02:15+0100"]
+    assert texts("15 * * * *", 29, 3) == ["00:15+0100", "01:15+0100", "03:15+0200", "04:15+0200"]
+
+
+def test_cron_text_at_the_end_of_all_dates_has_no_further_instant() -> None:
+    assert schedule_of("* * * * *").after(1e300) == math.inf
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "text"),
     [
@@ -109,6 +127,8 @@ def test_half_hours_have_their_instants_in_both_hours_of_autumn() -> None:
         (("* * *",), {}, r"cron is '\* \* \*', which has no instant"),
         (("61 * * * *",), {}, "Bad minute"),
         (("0 0 30 2 *",), {}, "has no instant"),
+        # In New York clocks go forward over this hour.
+        (("*/30 2 * 3 SUN#2",), {"timezone": "America/New_York"}, "has no instant"),
         (("* * * * *",), {"timezone": "Mars/Base"}, "timezone is 'Mars/Base'"),
         (("* * * * *",), {"on": "one"}, "on is 'one'"),
         (("* * * * *",), {"missed": "all"}, "missed is 'all'"),

@@ -1,0 +1,141 @@
+"""The instants of a cron text in a time zone.
+
+cronsim walks wall-clock times without a zone. Here each time becomes the instants at which the clocks of the zone show
+it: one as a rule, two where clocks go back, none where they go forward. A text that names its minutes and hours has one
+instant in each case, as in Debian's cron: the first of the two, or the instant at which the clocks go forward.
+"""
+
+import bisect
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final, NamedTuple
+
+from fastrpc.errors import ConfigError
+
+__all__ = ["CronText"]
+
+#: Without seconds: only these texts can name their minutes and hours.
+_FIELDS: Final = 5
+
+_SECOND: Final = timedelta(seconds=1)
+
+#: A text without an instant in this time has none.
+_YEARS: Final = 50
+
+#: 9900-01-01. Python's dates end with the year 9999.
+_END: Final = 250_246_627_200.0
+
+
+class CronText(NamedTuple):
+    """A cron text, and the time zone of its wall clock."""
+
+    text: str
+    zone: tzinfo
+
+    def after(self, instant: float) -> float:
+        """Return the first instant after one, infinity at the end of all dates.
+
+        Raises:
+            ConfigError: cronsim is not installed, the text is malformed, or it has no instant in 50 years.
+        """
+        if instant >= _END:
+            return math.inf
+        shown = self._shown_at(math.floor(instant))
+        found = self._first(shown, instant)
+        if shown.fold == 0 and _is_shown_twice(shown):
+            back = _change_at(shown)
+            if found >= back:
+                begin = self._shown_at(back) - _SECOND
+                found = min(found, self._first(begin, instant))
+        return found
+
+    def latest(self, instant: float) -> float:
+        """Return the last instant up to this one, itself included. ConfigError as in `after`."""
+        shown = self._shown_at(math.floor(instant))
+        found = self._last(shown, instant)
+        if shown.fold == 1:
+            back = _change_at(shown)
+            if found < back:
+                end = self._shown_at(back - 1)
+                found = max(found, self._last(end, instant))
+        return found
+
+    def _first(self, shown: datetime, instant: float) -> float:
+        """Return the first instant after one among those of the times after a shown one."""
+        for wall in self._walk(shown, is_reverse=False):
+            later = [moment for moment in self._moments_of(wall) if moment > instant]
+            if later:
+                return min(later)
+        return math.inf
+
+    def _last(self, shown: datetime, instant: float) -> float:
+        """Return the last instant up to one among those of the times up to a shown one."""
+        for wall in self._walk(shown + _SECOND, is_reverse=True):
+            earlier = [moment for moment in self._moments_of(wall) if moment <= instant]
+            if earlier:
+                return max(earlier)
+        return -math.inf
+
+    def _walk(self, shown: datetime, *, is_reverse: bool) -> Iterator[datetime]:
+        """Yield the times of the text after a shown one, or those before it."""
+        try:
+            from cronsim import CronSim, CronSimError
+        except ImportError as error:
+            raise ConfigError(
+                "cron needs cronsim, which is not installed", hint="pip install 'fastrpc[cron]'"
+            ) from error
+        reason = ""
+        try:
+            for wall in CronSim(self.text, shown.replace(tzinfo=None, fold=0), reverse=is_reverse):
+                # Clocks may go forward over each time of a text.
+                if abs(wall.year - shown.year) > _YEARS:
+                    break
+                yield wall
+        except CronSimError as error:
+            reason = f": {error}"
+        raise ConfigError(
+            f"cron is {self.text!r}, which has no instant{reason}",
+            hint="write minute, hour, day of month, month and day of week, as in '30 2 * * *'",
+        )
+
+    def _moments_of(self, wall: datetime) -> list[int]:
+        """Return the instants of the text at a wall-clock time."""
+        earlier, later = wall.replace(tzinfo=self.zone, fold=0), wall.replace(tzinfo=self.zone, fold=1)
+        if earlier.utcoffset() == later.utcoffset():
+            return [int(earlier.timestamp())]
+        is_twice = _is_shown_twice(earlier)
+        if self._names_minutes_and_hours():
+            return [int(earlier.timestamp()) if is_twice else _change_at(earlier)]
+        return [int(earlier.timestamp()), int(later.timestamp())] if is_twice else []
+
+    def _names_minutes_and_hours(self) -> bool:
+        fields = self.text.split()
+        return len(fields) == _FIELDS and not any(field.startswith("*") for field in fields[:2])
+
+    def _shown_at(self, instant: int) -> datetime:
+        return datetime.fromtimestamp(instant, UTC).astimezone(self.zone)
+
+
+def _is_shown_twice(shown: datetime) -> bool:
+    """Return whether clocks go back over a time; its fold does not matter."""
+    return _offset(shown, fold=0) > _offset(shown, fold=1)
+
+
+def _change_at(shown: datetime) -> int:
+    """Return the instant at which the clocks change over a time that they show twice or not at all."""
+    first, last = sorted(int(shown.replace(fold=fold).timestamp()) for fold in (0, 1))
+    # The fold 0 of both kinds of times has the offset before the change.
+    old, zone = _offset(shown, fold=0), shown.tzinfo
+    moments = range(first, last + 1)
+
+    def is_changed(moment: int) -> bool:
+        return datetime.fromtimestamp(moment, UTC).astimezone(zone).utcoffset() != old
+
+    return moments[bisect.bisect_left(moments, True, key=is_changed)]
+
+
+def _offset(shown: datetime, *, fold: int) -> timedelta:
+    offset = shown.replace(fold=fold).utcoffset()
+    assert offset is not None
+    return offset

@@ -1,0 +1,232 @@
+"""A plain model of cron: texts that use each production of its grammar, and a walk over the minutes of UTC."""
+
+import calendar
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+__all__ = ["ZONES", "Night", "instants_of", "nights_of", "random_text"]
+
+#: Changes by an hour, by half of one and by two; at midnight, before and after it; on both halves of the globe.
+ZONES = (
+    "Europe/Berlin",
+    "Europe/London",
+    "Atlantic/Azores",
+    "America/New_York",
+    "America/Havana",
+    "America/Santiago",
+    "America/St_Johns",
+    "Africa/Casablanca",
+    "Antarctica/Troll",
+    "Asia/Beirut",
+    "Australia/Lord_Howe",
+    "Pacific/Chatham",
+)
+
+MINUTE = timedelta(minutes=1)
+
+#: Seconds before and after a change that the model walks.
+WINDOW_SECONDS = 27 * 3_600
+
+MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
+WEEKDAYS = "SUN MON TUE WED THU FRI SAT".split()
+
+
+class Night(NamedTuple):
+    """The instants around one at which the clocks of a zone change."""
+
+    zone: ZoneInfo
+    change: int
+
+    @property
+    def begin(self) -> int:
+        return self.change - WINDOW_SECONDS
+
+    @property
+    def end(self) -> int:
+        return self.change + WINDOW_SECONDS
+
+    def shown_at(self, instant: float) -> datetime:
+        """Return the wall-clock time at an instant."""
+        return datetime.fromtimestamp(instant, UTC).astimezone(self.zone).replace(tzinfo=None)
+
+
+def nights_of(name: str, year: int) -> list[Night]:
+    """Return the nights of a year in which the clocks of a zone change."""
+    zone = ZoneInfo(name)
+    begin = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
+
+    def offset(moment: int) -> timedelta | None:
+        return datetime.fromtimestamp(moment, UTC).astimezone(zone).utcoffset()
+
+    days = range(begin, begin + 365 * 86_400, 86_400)
+    changed = [day for day in days if offset(day) != offset(day + 86_400)]
+    return [
+        Night(zone, next(moment for moment in range(day, day + 86_401, 60) if offset(moment) != offset(day)))
+        for day in changed
+    ]
+
+
+def random_text(source: random.Random) -> str:
+    """Return a cron text, sometimes with seconds."""
+    fields = [
+        _list(source, 0, 59, ()),
+        _list(source, 0, 4 if source.random() < 0.7 else 23, ()),
+        _days(source),
+        "*" if source.random() < 0.7 else _list(source, 1, 12, MONTHS),
+        "*" if source.random() < 0.4 else _weekdays(source),
+    ]
+    if source.random() < 0.1:
+        fields.insert(0, source.choice(["0", "7", "5,50", "*/20", "10-12", "57/2"]))
+    text = " ".join(fields)
+    return source.choice([text, text, text.lower(), text.replace(" ", "  ")])
+
+
+def _list(source: random.Random, low: int, high: int, names: tuple[str, ...] | list[str]) -> str:
+    if source.random() < 0.25:
+        return "*"
+    return ",".join(_item(source, low, high, names) for _ in range(source.choice([1, 1, 1, 2, 3])))
+
+
+def _item(source: random.Random, low: int, high: int, names: tuple[str, ...] | list[str]) -> str:
+    def write(value: int) -> str:
+        if names and source.random() < 0.5:
+            return names[(value - low) % len(names)]
+        return str(value)
+
+    first, last = sorted(source.randint(low, high) for _ in range(2))
+    step = source.randint(1, high)
+    return source.choice(
+        [
+            write(first),
+            write(first),
+            f"{write(first)}-{write(last)}" if last < low + len(names) or not names else write(last),
+            f"*/{step}",
+            f"{write(first)}/{step}",
+            f"{first}-{last}/{step}",
+            "*",
+        ]
+    )
+
+
+def _days(source: random.Random) -> str:
+    kind = source.random()
+    if kind < 0.5:
+        return "*"
+    if kind < 0.7:
+        return source.choice(["L", "LW", "L,15", "LW,1-7", "L/2"])
+    return _list(source, 1, 31, ())
+
+
+def _weekdays(source: random.Random) -> str:
+    day = source.choice([*WEEKDAYS, "0", "1", "6", "7"])
+    kind = source.random()
+    if kind > 0.9:
+        return day
+    if kind < 0.15:
+        return f"{day}#{source.randint(1, 5)}"
+    if kind < 0.3:
+        return f"{source.randint(0, 7)}L"
+    if kind < 0.4:
+        return f"{day}#{source.randint(1, 5)},{source.randint(0, 7)}L,{day}"
+    return _list(source, 0, 7, WEEKDAYS)
+
+
+def instants_of(text: str, night: Night) -> list[int]:
+    """Return the instants of a cron text in the time around a night, by a walk over the minutes of UTC."""
+    fields = text.upper().split()
+    seconds = [0] if len(fields) == 5 else sorted(_values(fields.pop(0), 0, 59))
+    is_named = seconds == [0] and len(text.split()) == 5 and not any(field[0] == "*" for field in fields[:2])
+    is_due = _test_of(fields)
+    found = []
+    shown_before = night.shown_at(night.begin - 60)
+    for instant in range(night.begin, night.end, 60):
+        shown = night.shown_at(instant)
+        if is_named:
+            # Each minute that clocks show or leave out counts once, when it is reached.
+            passed = list(_minutes_between(shown_before, shown))
+            shown_before = max(shown_before, shown)
+        else:
+            passed = [shown]
+        if any(is_due(minute) for minute in passed):
+            found += [instant + second for second in seconds]
+    return found
+
+
+def _minutes_between(earlier: datetime, later: datetime) -> Iterator[datetime]:
+    while earlier < later:
+        earlier += MINUTE
+        yield earlier
+
+
+def _test_of(fields: list[str]) -> Callable[[datetime], bool]:
+    minutes, hours = _values(fields[0], 0, 59), _values(fields[1], 0, 23)
+    months = _values(fields[3], 1, 12, MONTHS)
+    has_star = fields[2][0] == "*" or fields[4][0] == "*"
+    days: dict[date, bool] = {}
+
+    def is_due_on(day: date) -> bool:
+        by_date, by_weekday = _is_date(fields[2], day), _is_weekday(fields[4], day)
+        is_day = (by_date and by_weekday) if has_star else (by_date or by_weekday)
+        return is_day and day.month in months
+
+    def is_due(shown: datetime) -> bool:
+        if shown.minute not in minutes or shown.hour not in hours:
+            return False
+        day = shown.date()
+        if day not in days:
+            days[day] = is_due_on(day)
+        return days[day]
+
+    return is_due
+
+
+def _is_date(field: str, day: date) -> bool:
+    last = calendar.monthrange(day.year, day.month)[1]
+    working = max(
+        number for number in range(1, last + 1) if calendar.weekday(day.year, day.month, number) < 5
+    )
+    for item in field.split(","):
+        if item.partition("/")[0] in ("L", "LW"):
+            if day.day == (last if item[:2] != "LW" else working):
+                return True
+        elif day.day in _values(item, 1, 31):
+            return True
+    return False
+
+
+def _is_weekday(field: str, day: date) -> bool:
+    last = calendar.monthrange(day.year, day.month)[1]
+    for item in field.split(","):
+        name, is_numbered, number = item.partition("#")
+        is_last = item.endswith("L")
+        values = {value % 7 for value in _values(name.rstrip("L") if is_last else name, 0, 7, WEEKDAYS)}
+        if day.isoweekday() % 7 not in values:
+            continue
+        if is_numbered:
+            if (day.day - 1) // 7 + 1 == int(number):
+                return True
+        elif not is_last or day.day + 7 > last:
+            return True
+    return False
+
+
+def _values(field: str, low: int, high: int, names: list[str] | tuple[str, ...] = ()) -> set[int]:
+    def read(value: str) -> int:
+        return low + names.index(value) if value in names else int(value)
+
+    found: set[int] = set()
+    for item in field.split(","):
+        base, is_stepped, step = item.partition("/")
+        first, is_range, last = base.partition("-")
+        if base == "*":
+            values = range(low, high + 1)
+        elif is_range and first != last:
+            values = range(read(first), read(last) + 1)
+        else:
+            # With a step cronsim reads one value as the begin of a range, also when it is written as 5-5.
+            values = range(read(first), (high if is_stepped else read(first)) + 1)
+        found |= set(values[:: int(step) if is_stepped else 1])
+    return found
