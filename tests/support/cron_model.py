@@ -1,8 +1,9 @@
 """A plain model of cron: texts that use each production of its grammar, and a walk over the minutes of UTC."""
 
 import calendar
+import functools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -30,8 +31,8 @@ MINUTE = timedelta(minutes=1)
 #: Seconds before and after a change that the model walks.
 WINDOW_SECONDS = 27 * 3_600
 
-MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
-WEEKDAYS = "SUN MON TUE WED THU FRI SAT".split()
+MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 
 
 class Night(NamedTuple):
@@ -140,25 +141,26 @@ def instants_of(text: str, night: Night) -> list[int]:
     seconds = [0] if len(fields) == 5 else sorted(_values(fields.pop(0), 0, 59))
     is_named = seconds == [0] and len(text.split()) == 5 and not any(field[0] == "*" for field in fields[:2])
     is_due = _test_of(fields)
+    return [
+        instant + second
+        for instant, shown, passed in _walk(night)
+        if (any(map(is_due, passed)) if is_named else is_due(shown))
+        for second in seconds
+    ]
+
+
+@functools.cache
+def _walk(night: Night) -> list[tuple[int, datetime, list[datetime]]]:
+    """Return each minute, the time shown at it, and the times that are reached by it for the first time."""
     found = []
-    shown_before = night.shown_at(night.begin - 60)
+    latest = night.shown_at(night.begin - 60)
     for instant in range(night.begin, night.end, 60):
-        shown = night.shown_at(instant)
-        if is_named:
-            # Each minute that clocks show or leave out counts once, when it is reached.
-            passed = list(_minutes_between(shown_before, shown))
-            shown_before = max(shown_before, shown)
-        else:
-            passed = [shown]
-        if any(is_due(minute) for minute in passed):
-            found += [instant + second for second in seconds]
+        shown, passed = night.shown_at(instant), []
+        while latest < shown:
+            latest += MINUTE
+            passed.append(latest)
+        found.append((instant, shown, passed))
     return found
-
-
-def _minutes_between(earlier: datetime, later: datetime) -> Iterator[datetime]:
-    while earlier < later:
-        earlier += MINUTE
-        yield earlier
 
 
 def _test_of(fields: list[str]) -> Callable[[datetime], bool]:
