@@ -201,6 +201,8 @@ class Attempting(BaseAttempting):
 
     _pool: ConnectionPool
     _call: AwaitedCall
+    # Whether the call has asked for a connection: that counts once, however many attempts it makes.
+    _has_asked = False
 
     async def prepare(self) -> None:
         call = self._call
@@ -250,6 +252,7 @@ class Attempting(BaseAttempting):
                         ready=call._needs_ready,
                         patience=self.patience(),
                         priority=call._options.priority,
+                        asks=self._asks(),
                     )
                 )
             return connection, None
@@ -265,6 +268,11 @@ class Attempting(BaseAttempting):
         if pinned is None:
             self._went(endpoint, found[1])
         return found
+
+    def _asks(self) -> bool:
+        """Return whether the call asks for a connection for the first time, which it does now."""
+        has_asked, self._has_asked = self._has_asked, True
+        return not has_asked
 
     def _open_connection_of(self, pick: Pick, pinned: Address | None) -> ClientEngine | None:
         subchannel: Subchannel = pick.endpoint_state.subchannel
@@ -288,6 +296,8 @@ class Attempting(BaseAttempting):
                 if connection is not None:
                     return connection, pick
                 subchannel: Subchannel = pick.endpoint_state.subchannel
+                if self._asks():
+                    pool.call_for(subchannel if pinned or pool.connections else None)
                 if pinned is None and self.waits_for_key(pick):
                     pick = await self._waited_for_key(pick)
                     continue

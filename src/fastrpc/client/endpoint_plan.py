@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
+from fastrpc.client.dial_pauses import DialPauses
 from fastrpc.client.reach_errors import trouble_at
 from fastrpc.config import Backoff
-from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConnectError, FastRPCError
 from fastrpc.status import Status
@@ -79,8 +79,6 @@ class EndpointPlan:
         self.error: FastRPCError | None = None
         #: Count of failed dials and of connections that ended right after the handshake.
         self.failures = 0
-        #: Instant of the next dial, after failures.
-        self.due = 0.0
         #: Whether a dial is in progress or queued.
         self.is_dialing = False
         #: Whether a dial has ended, successful or not.
@@ -105,7 +103,7 @@ class EndpointPlan:
         self.is_awaited = False
         # The connections in a row that ended early as the server asked for others, and the last such instant.
         self._replacements, self._replaced_at = 0, -math.inf
-        self._delays = Delays(backoff, uniform)
+        self._pauses = DialPauses(backoff, uniform)
 
     @property
     def connections(self) -> Sequence[_Connection]:
@@ -116,6 +114,11 @@ class EndpointPlan:
     def may_come(self) -> bool:
         """Whether a connection exists, is being made, or follows a pause without a failure."""
         return self.is_dialing or self.is_awaited or bool(self.connections)
+
+    @property
+    def has_callers(self) -> bool:
+        """Whether a call waits for the present dial; a thread dials for its call alone."""
+        return True
 
     # The wanted number of connections
 
@@ -156,7 +159,7 @@ class EndpointPlan:
         self.error = self.awaited_since = None
         self.is_awaited = False
         self.was_ready = True
-        self._delays.reset()
+        self._pauses.answer()
 
     def ended(
         self,
@@ -185,11 +188,11 @@ class EndpointPlan:
             # A new wait for the next dial begins.
             self.awaited_since = None
             self._replacements = 0
-            self._delays.reset()
+            self._pauses.last()
         elif not (is_replaced and self._note_restart(at - lived, at)):
             # A server that drops every connection right after SETTINGS is redialled with a pause, too.
             error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
-            self.note_failure(error, at, is_logged=self.logs_early_ends)
+            self.note_failure(error, at, is_logged=self.logs_early_ends, is_early=True)
 
     def _note_restart(self, dialed_at: float, now: float) -> bool:
         """Record that the server replaced a connection early; return whether that does not count as a failed dial.
@@ -204,21 +207,30 @@ class EndpointPlan:
         if beyond > REPLACEMENT_PAUSES:
             return False
         if beyond <= 0:
-            self._delays.reset()
+            self._pauses.last()
         else:
             self.put_off(now)
             self.is_awaited = True
         return True
 
-    def note_failure(self, error: FastRPCError, at: float, *, is_logged: bool = True) -> None:
-        """Keep the error for messages, and pause before the next dial, longer each time."""
+    def note_failure(
+        self, error: FastRPCError, at: float, *, is_logged: bool = True, is_early: bool = False
+    ) -> None:
+        """Keep the error for messages, and pause before the next dial, longer each time.
+
+        Args:
+            is_early: whether a connection ended that took calls already.
+        """
         if self.error is None and is_logged:
             logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = _without_frames(error)
         self.awaited_since = None
         self.is_awaited = False
         self.failures += 1
-        self.put_off(at)
+        if is_early:
+            self._pauses.end_early(at)
+        else:
+            self._pauses.fail(at, is_awaited=self.has_callers)
 
     def note_refusal(self, status: int, text: object, at: float) -> None:
         """Record that the server refused the credentials: calls fail with its verdict until another one is dialled."""
@@ -231,11 +243,11 @@ class EndpointPlan:
 
     def put_off(self, at: float) -> None:
         """Pause before the next dial, longer each time."""
-        self.due = at + self._delays.take()
+        self._pauses.put_off(at)
 
     def spent(self) -> None:
         """Record the end of a connection by idleness or age: the next dial has no delay."""
-        self._delays.reset()
+        self._pauses.last()
 
     # The next dial
 
@@ -246,9 +258,22 @@ class EndpointPlan:
             return 0 if self.was_ready else 1
         return 2 if self.was_ready else 3
 
+    @property
+    def due(self) -> float:
+        """The instant of the next dial, after failures."""
+        return self._pauses.due
+
+    @due.setter
+    def due(self, instant: float) -> None:
+        self._pauses.due = instant
+
     def pause_left(self, now: float) -> float:
         """Return the seconds until the next dial may begin."""
-        return max(0.0, self.due - now)
+        return self._pauses.left(now)
+
+    def ask(self, now: float) -> bool:
+        """Record that a call asks for a connection; return whether that ends a pause, as `DialPauses` says."""
+        return self._pauses.ask(now)
 
     @property
     def lasting(self) -> list[_Connection]:

@@ -174,9 +174,14 @@ class ConnectionPool:
         return self._follower is not None and self.is_used and not (self.is_resting or self.is_closed)
 
     @property
+    def any_waits(self) -> bool:
+        """Whether a call waits for a change of any endpoint."""
+        return self._waiters.any_waits
+
+    @property
     def has_waiting(self) -> bool:
         """Whether calls wait for a connection or a list."""
-        return self._waiters.any_waits or any(each.has_waiting for each in self.subchannels)
+        return self.any_waits or any(each.has_waiting for each in self.subchannels)
 
     def rest(self) -> None:
         """Follow the registry no more and leave every endpoint, until the next call."""
@@ -260,6 +265,16 @@ class ConnectionPool:
             for subchannel in self.wanted:
                 subchannel.start()
 
+    def call_for(self, subchannel: Subchannel | None) -> None:
+        """Dial for a call that found no connection, which may end pauses, as `DialPauses` says.
+
+        Args:
+            subchannel: that of the call's endpoint; None dials all of them.
+        """
+        for each in self.wanted if subchannel is None else (subchannel,):
+            if not each.live:
+                each.call_for()
+
     def note_idle(self) -> None:
         """Note that a subchannel lost its connection without a redial: the next call that needs one starts it."""
         self._has_idle = True
@@ -315,7 +330,13 @@ class ConnectionPool:
         await self._waiters.wait(self.loop, priority)
 
     async def acquire(
-        self, *, wait: bool, ready: bool = False, patience: Patience | None = None, priority: int = 0
+        self,
+        *,
+        wait: bool,
+        ready: bool = False,
+        patience: Patience | None = None,
+        priority: int = 0,
+        asks: bool = True,
     ) -> ClientEngine:
         """Return a usable connection, dialling if necessary.
 
@@ -324,6 +345,7 @@ class ConnectionPool:
             ready: accept only a connection whose SETTINGS arrived.
             patience: the waiting time of a further attempt; None for a first one.
             priority: that of the call; of waiting calls the higher ones go on first.
+            asks: whether this is the first time that the call asks for a connection.
 
         Raises:
             UnavailableError: no endpoint could be reached; the message names every address and its error.
@@ -334,6 +356,9 @@ class ConnectionPool:
             connections = [connection for connection in self.connections if connection.is_ready or not ready]
             if connections:
                 return random.choice(connections)
+            if asks:
+                asks = False
+                self.call_for(None)
             self.start()
             if not wait and self.are_unreachable(self.subchannels, patience):
                 raise unreachable(self.subchannels)

@@ -115,6 +115,16 @@ class Subchannel(EndpointPlan):
         else:
             self._ask(is_wanted=is_wanted, goes_first=goes_first)
 
+    def call_for(self) -> None:
+        """Dial for a call that found no connection; this may end a pause, as `DialPauses` says."""
+        now = self._pool.loop.time()
+        if self._pool.shared is not None:
+            self._pool.shared.places.ask(self, now)
+        if self.ask(now) and self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self.start()
+
     def _ask(self, *, is_wanted: bool = False, goes_first: bool = False) -> None:
         self.is_dialing = True
         self._pool.dials.ask(self, is_wanted=is_wanted, goes_first=goes_first)
@@ -375,6 +385,11 @@ class Subchannel(EndpointPlan):
     def has_waiting(self) -> bool:
         """Whether calls wait for this endpoint."""
         return self._waiters.any_waits
+
+    @property
+    def has_callers(self) -> bool:
+        """Whether a call waits for this endpoint or for any."""
+        return self._waiters.any_waits or self._pool.any_waits
 
     def remove(self) -> None:
         """Leave the endpoint for good: calls in flight may finish, no new ones start."""

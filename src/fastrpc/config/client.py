@@ -81,7 +81,8 @@ class ClientConfig(Settings):
         keepalive: the detection of silent peers.
         limits: the limits for one peer.
         pool: the connections that the client keeps.
-        backoff: the delays before a lost connection is opened again.
+        backoff: the delays before a lost connection is opened again. The first call after a dial that no call asked
+            for ends the delay, and starts it anew.
         tls: certificates for `tls://` addresses; None trusts the system's authorities there. With it, `tcp://` is
             dialled on loopback only.
         early_calls: which calls may leave before the server answered the opening. "idempotent" saves those a round

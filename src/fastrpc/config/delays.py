@@ -19,11 +19,21 @@ class Delays:
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._backoff = backoff
         self._uniform = uniform
-        self._next = backoff.first
+        # The next pause; the length at which `resume` goes on.
+        self._next = self._former = backoff.first
 
     def reset(self) -> None:
         """Start again with the shortest pause."""
+        self._next = self._former = self._backoff.first
+
+    def restart(self) -> None:
+        """Start again with the shortest pause, until `resume`."""
+        self._former = max(self._former, self._next)
         self._next = self._backoff.first
+
+    def resume(self) -> None:
+        """Go on with pauses at least as long as before `restart`."""
+        self._next = max(self._next, self._former)
 
     def take(self) -> float:
         """Return the next pause in seconds."""

@@ -37,6 +37,12 @@ class Connecting:
 
     def start(self) -> None: ...
 
+    def call_for(self, subchannel: object) -> None: ...
+
+    @property
+    def connections(self) -> list[Any]:
+        return []
+
     def ready_among(self, endpoint_states: object) -> set[Any]:
         return set()
 

@@ -234,7 +234,10 @@ class SyncPool(SyncEndpoints):
     ) -> SyncSubchannel | None:
         """Return the endpoint to dial: one without a connection, or one whose connections are all in use."""
         busy, now = None, time.monotonic()
-        if connection is not None and connection.users:
+        if connection is None:
+            for each in subchannels:
+                each.ask(now)
+        elif connection.users:
             busy = next((each for each in subchannels if connection in each.open_connections), None)
             if busy is not None and busy.is_automatic and not busy.is_crowded(connection.users, now):
                 busy = None

@@ -4,7 +4,8 @@ The place of an address (`SharedAddress`) is kept from its first dial until the 
 and its last connection has ended.
 
 One subchannel at a time dials an address. The others wait, then take its connection; after a failed dial they get its
-error until the next one is due. So an address that is down is dialled no more often than by one client.
+error until the next one is due. So an address that is down is dialled no more often than by one client. A call of any
+of them ends a pause as it does for one client (`client/dial_pauses.py`).
 """
 
 import threading
@@ -12,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+from fastrpc.client.dial_pauses import DialPauses
 from fastrpc.client.endpoint_plan import EndpointPlan, refusal_at
 from fastrpc.client.wire import wire_of
 from fastrpc.config import ClientConfig
-from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.gauges import Gauge, tells_gauges
@@ -28,18 +29,18 @@ C = TypeVar("C", bound=Any)
 class SharedAddress(Generic[C]):
     """The place of one address, as one protocol calls it: its connections, and its next dial."""
 
-    def __init__(self, key: tuple[Address, str], lock: Any, delays: Delays) -> None:
+    def __init__(self, key: tuple[Address, str], lock: Any, pauses: DialPauses) -> None:
         #: The key of the place; the lock that a subchannel holds while it dials.
         self.key, self.dialing = key, lock
         #: The number of subchannels that have dialled it and not left.
         self.users = 0
         #: The connections, each with the subchannels that use it.
         self.connections: dict[C, list[Any]] = {}
-        #: The subchannel that dialled last; the instant of the next dial, after a failed one.
+        #: The subchannel that dialled last.
         self.dialler: EndpointPlan | None = None
-        self.due = 0.0
+        #: The pauses between the dials of all subchannels.
+        self.pauses = pauses
         self._error: FastRPCError | None = None
-        self._delays = delays
 
     def take(self, subchannel: EndpointPlan, now: float) -> C | None:
         """Return a connection that a subchannel did not use before; None if it has to dial now.
@@ -51,7 +52,7 @@ class SharedAddress(Generic[C]):
             if connection.is_usable and not connection.is_aged and subchannel not in users:
                 users.append(subchannel)
                 return connection
-        if self._error is not None and now < self.due:
+        if self._error is not None and self.pauses.left(now):
             raise self._error
         self.dialler = subchannel
         return None
@@ -63,12 +64,13 @@ class SharedAddress(Generic[C]):
     def failed(self, error: FastRPCError | None, now: float) -> None:
         """Pause before the next dial, longer each time; None does nothing."""
         if error is not None:
-            self._error, self.due = error, now + self._delays.take()
+            self._error = error
+            self.pauses.fail(now, is_awaited=self.dialler is not None and self.dialler.has_callers)
 
     def answered(self) -> None:
         """Dial without a pause from now on."""
         self._error = self.dialler = None
-        self._delays.reset()
+        self.pauses.answer()
 
 
 class SharedAddresses(Generic[C]):
@@ -93,7 +95,7 @@ class SharedAddresses(Generic[C]):
     def at(self, endpoint: Endpoint) -> SharedAddress[C]:
         """Return the place of an endpoint, to which a user or a connection is added next."""
         key = self._key(endpoint)
-        made = SharedAddress[C](key, self._new_lock(), Delays(self._config.backoff))
+        made = SharedAddress[C](key, self._new_lock(), DialPauses(self._config.backoff))
         # Threads may come here together: the first place stays, and the others were never used.
         return self._places.setdefault(key, made)
 
@@ -121,7 +123,13 @@ class SharedAddresses(Generic[C]):
     def next_dial(self, subchannel: EndpointPlan) -> tuple[float | None, bool]:
         """Return the instant of the next dial to the address, and whether another subchannel made the last one."""
         place = self._joined.get(subchannel)
-        return (None, False) if place is None else (place.due, place.dialler is not subchannel)
+        return (None, False) if place is None else (place.pauses.due, place.dialler is not subchannel)
+
+    def ask(self, subchannel: EndpointPlan, now: float) -> None:
+        """Record that a call of a subchannel asks for a connection to its address."""
+        place = self._joined.get(subchannel)
+        if place is not None:
+            place.pauses.ask(now)
 
     def users(self, connection: C) -> list[Any]:
         """Return the subchannels that use a connection."""

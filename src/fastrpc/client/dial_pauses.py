@@ -1,0 +1,84 @@
+"""The pauses between the dials of one address, sans-IO: they grow while its server is down.
+
+A loop redials a lost connection though no call needs it. Such a dial must not fail a later call: the server may be back
+long before the pause behind the dial is over. So the first call that asks for a connection ends that pause.
+
+- A dial counts as *asked for* if a call waits when it fails, or asked since the dial before it failed. The pause behind
+  it is kept: calls fail until it is over, and a server that is down gets no more dials from a client that calls often.
+- A connection that ended right after SETTINGS leaves such a pause once, until a connection lasts.
+- The first call of an outage also starts the pauses anew with `Backoff.first`. So a client that is used again follows
+  its server closely. Once a dial that no call asked for fails, the pauses go on with their former length.
+"""
+
+import random
+from collections.abc import Callable
+
+from fastrpc.config import Backoff
+from fastrpc.config.delays import Delays
+
+__all__ = ["DialPauses"]
+
+
+class DialPauses:
+    """The pauses of one address."""
+
+    def __init__(
+        self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform
+    ) -> None:
+        #: The instant of the next dial.
+        self.due = 0.0
+        self._delays = Delays(backoff, uniform)
+        # Whether the next call ends the pause: no call asked for the dial before it.
+        self._is_skippable = False
+        # Whether a call asked since a dial failed; whether one asked since the server answered.
+        self._is_asked = self._was_asked = False
+        # Whether a connection ended early since one lasted.
+        self._ended_early = False
+
+    def left(self, now: float) -> float:
+        """Return the seconds until the next dial may begin."""
+        return max(0.0, self.due - now)
+
+    def ask(self, now: float) -> bool:
+        """Record that a call asks for a connection; return whether that ends the pause."""
+        self._is_asked = True
+        if not self._was_asked:
+            self._was_asked = True
+            self._delays.restart()
+        if not self._is_skippable:
+            return False
+        self._is_skippable = False
+        was_pausing = self.due > now
+        self.due = 0.0
+        return was_pausing
+
+    def fail(self, at: float, *, is_awaited: bool) -> None:
+        """Pause after a failed dial, longer each time.
+
+        Args:
+            is_awaited: whether a call waits for the dial.
+        """
+        self._is_skippable = not (is_awaited or self._is_asked)
+        self._is_asked = False
+        if self._is_skippable:
+            self._delays.resume()
+        self.put_off(at)
+
+    def end_early(self, at: float) -> None:
+        """Pause after a connection that took calls ended at once, longer each time."""
+        self._is_skippable, self._ended_early = not self._ended_early, True
+        self.put_off(at)
+
+    def put_off(self, at: float) -> None:
+        """Pause before the next dial, longer each time, though no dial failed."""
+        self.due = at + self._delays.take()
+
+    def answer(self) -> None:
+        """Record that the server answered, which ends an outage."""
+        self._delays.reset()
+        self._is_skippable = self._is_asked = self._was_asked = False
+
+    def last(self) -> None:
+        """Record that a connection lasted, or ended as planned: the pauses begin with the shortest one."""
+        self._delays.reset()
+        self._ended_early = False
