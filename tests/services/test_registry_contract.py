@@ -11,14 +11,18 @@ from typing import Any
 
 import pytest
 
-from fastrpc import ConfigError, Endpoint
+from fastrpc import Backoff, Client, ClientConfig, ConfigError, Endpoint, Server, SyncClient
 from fastrpc.coordination import RegistryServer, StoreService
 from fastrpc.coordination.deimos.port import DeimosPort
 from fastrpc.registries import StaticRegistry, open_registry
 from fastrpc.registries.base.watch import Watch
 from fastrpc.registries.lan.keys import add_key
 from fastrpc.testing.registry_contract import CHECKS, RegistryCheck
+from tests.support.either_client import in_own_thread
 from tests.support.forking import in_child
+from tests.support.ports import free_address
+from tests.support.waiting import eventually
+from tests.support.who import Who
 
 #: Seconds within which a watch delivers a change.
 PROMPT_SECONDS = 1.0
@@ -212,3 +216,31 @@ async def test_a_record_that_no_server_keeps_can_be_removed(opening: Open, servi
         await until(watch, TWO)
         assert await asyncio.to_thread(registry.remove, service, TWO.address)
         await until(watch)
+
+
+@contextlib.asynccontextmanager
+async def listening(address: str) -> AsyncIterator[None]:
+    async with Server(Who("one")) as server:
+        await server.listen(address)
+        yield
+
+
+async def test_first_call_after_the_only_server_restarted_succeeds(opening: Open, service: str) -> None:
+    """Its record stays, so the registry tells the client nothing of the restart."""
+    address = free_address()
+    # No call waits for the end of a pause.
+    config = ClientConfig(backoff=Backoff(first=600, longest=600))
+    async with (
+        opening().register(service, Endpoint(address, protocols=("native",))),
+        Client(service, registry=opening(), config=config) as client,
+    ):
+        blocking = SyncClient(service, registry=opening(), config=config)
+        async with listening(address):
+            assert await client.with_options(wait_for_ready=True).call(Who.name_of) == "one"
+            assert await in_own_thread(blocking.with_options(wait_for_ready=True).call, Who.name_of) == "one"
+        pool: Any = client._pool
+        await eventually(lambda: any(each.error for each in pool.subchannels))
+        async with listening(address):
+            assert await client.call(Who.name_of) == "one"
+            assert await in_own_thread(blocking.call, Who.name_of) == "one"
+            await in_own_thread(blocking.close)

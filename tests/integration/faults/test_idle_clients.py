@@ -188,6 +188,37 @@ async def test_calls_at_a_dead_server_end_one_pause_together() -> None:
             assert len(dead.accepted_at) == 2
 
 
+@pytest.mark.measures
+@pytest.mark.parametrize("calls_every", [None, 2.0])
+async def test_many_clients_at_a_dead_server_dial_it_as_their_backoff_says(
+    scale: Any, calls_every: float | None
+) -> None:
+    count, seconds, backoff = scale(1_000), 5.0, Backoff()
+    address = free_address()
+    clients = [Client(address, config=ClientConfig(backoff=backoff)) for _ in range(count)]
+    now = asyncio.get_running_loop().time
+    began = now()
+    ends = began + seconds
+
+    async def use(client: Client) -> None:
+        client._state.use()
+        client._pool.subchannels[0].start()
+        while now() < ends:
+            await asyncio.sleep(min(calls_every or seconds, max(0.0, ends - now())))
+            if calls_every is not None:
+                with contextlib.suppress(fastrpc.UnavailableError):
+                    await client.call(Desk.plus, 1)
+
+    await asyncio.gather(*map(use, clients))
+    dials, seconds = sum(client._pool.subchannels[0].failures for client in clients), now() - began
+    await asyncio.gather(*(client.close() for client in clients))
+    # Each pause may be shorter by its jitter. The first call of an outage costs a dial, and a short pause behind it.
+    most, due = 1, 0.0
+    while (due := due + (1 - backoff.jitter) * backoff.first * backoff.factor ** (most - 1)) < seconds:
+        most += 1
+    assert dials <= count * (most if calls_every is None else most + 2)
+
+
 class TestChannels:
     """The channels of `fastrpc.grpc`."""
 
