@@ -128,8 +128,15 @@ async def _http2(asked: Asked, verb: str, target: str, body: Any = b"", **fields
 def _told(response: Response) -> Status:
     """Return the status in a response of the gateway."""
     if response.status in (200, 204):
-        last = response.lines[-1] if response["content-type"] == "application/x-ndjson" else {}
-        return Status[last["error"]["code"]] if "error" in last else Status.OK
+        match response["content-type"]:
+            case "application/x-ndjson":
+                last = response.lines[-1]
+                return Status[last["error"]["code"]] if "error" in last else Status.OK
+            case "text/event-stream":
+                *_, last = response.body.split(b"\n\n")[:-1]
+                kind, _, document = last.partition(b"\ndata: ")
+                return Status[json.loads(document)["code"]] if kind == b"event: error" else Status.OK
+        return Status.OK
     return Status[response.value["code"]]
 
 
@@ -201,8 +208,8 @@ async def _by_tool(asked: Asked) -> Status | None:
     response = await _http(asked, "POST", "/mcp", body, **fields)
     if response.status == 401:
         return Status.UNAUTHENTICATED
-    # One that may not call a tool does not learn that it is there.
-    return None if "error" in response.value else Status.OK
+    # One that may not call a tool does not learn that it is there; a failure is a text for the model.
+    return None if "error" in response.value or response.value["result"]["isError"] else Status.OK
 
 
 async def _by_fields_of_rpcx(asked: Asked) -> Status:
@@ -222,8 +229,8 @@ async def _by_fields_of_phobos(asked: Asked) -> Status | None:
     return None if "phobos-gateway-messagestatustype" in response else Status.OK
 
 
-async def _in_socket(asked: Asked, path: str, message: Any) -> dict[str, Any] | Status:
-    """Return the first answer to a message, or the status of a refused handshake."""
+async def _in_socket(asked: Asked, path: str, message: Any, last: str) -> dict[str, Any] | Status:
+    """Return the first answer that is an error or the last one to a message, or the status of a refused handshake."""
     options: dict[str, Any] = {} if asked.tls is None else {"ssl": asked.tls, "server_hostname": "127.0.0.1"}
     async with await HttpClient.to(asked.address, **options) as client:
         if asked.pauses:
@@ -240,18 +247,20 @@ async def _in_socket(asked: Asked, path: str, message: Any) -> dict[str, Any] | 
             assert frame.code == 1008
             return Status.UNAUTHENTICATED
         found: dict[str, Any] = json.loads(frame.content)
+        while "error" not in found and last not in found:
+            found = json.loads((await socket.frame()).content)
         return found
 
 
 async def _by_socket(asked: Asked) -> Status:
-    found = await _in_socket(asked, f"/ws{asked.path}", {})
+    found = await _in_socket(asked, f"/ws{asked.path}", {}, "end")
     if isinstance(found, Status):
         return found
     return Status[found["error"]["code"]] if "error" in found else Status.OK
 
 
 async def _by_json_rpc_in_a_socket(asked: Asked) -> Status:
-    found = await _in_socket(asked, "/jsonrpc", _entry(asked, id=1))
+    found = await _in_socket(asked, "/jsonrpc", _entry(asked, id=1), "result")
     return found if isinstance(found, Status) else _error(found)
 
 
@@ -289,7 +298,8 @@ async def _by_grpc_web(asked: Asked, http: Http = _http) -> Status | None:
 
 
 def _by_code(error: dict[str, Any]) -> Status:
-    return Status[error["code"].upper()]
+    # Connect's spelling of one code has one letter less.
+    return Status[error["code"].upper().replace("CANCELED", "CANCELLED")]
 
 
 async def _by_connect(asked: Asked, http: Http = _http) -> Status | None:

@@ -197,7 +197,11 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
     if error.details is not None:
         try:
             details = _encoded_details(call, status, error)
-        except Exception as problem:  # Encoding calls methods of the user's types.
+        except KeyboardInterrupt:
+            raise
+        except (
+            BaseException
+        ) as problem:  # Encoding calls methods of the user's types, which may raise anything.
             logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
     return Failure(
         status, error.message, details, pushback_ms=_pushback_of(error), has_run=not call.never_started

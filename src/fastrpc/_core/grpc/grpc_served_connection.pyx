@@ -198,6 +198,9 @@ cdef class GrpcServedConnection(EngineServedConnection):
         engine.note_answered()
         return self.end_with(served, failure, None)
 
+    cdef bint is_unanswered(self, Call call) except -1:
+        return call.state != STATE_GONE
+
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef GrpcCall served = <GrpcCall>call
         cdef GrpcRequests engine = self.owner(served)

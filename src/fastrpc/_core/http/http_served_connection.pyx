@@ -152,6 +152,9 @@ cdef class HttpServedConnection(EngineServedConnection):
             told = status_of_load(<Gate>self.gate, failure.pushback_ms)
         return self.fail_as(<ServerCall>call, failure, told, b"")
 
+    cdef bint is_unanswered(self, Call call) except -1:
+        return self.call is call or terms_of(call).done is not None
+
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
         """Answer with a failure, under a status of HTTP and with further fields."""
         cdef HttpConnection connection = self.owner()
@@ -329,7 +332,7 @@ cdef class HttpServedConnection(EngineServedConnection):
         if served.is_expired and not served.was_ended:
             served.was_ended = True
             served.told_status = DEADLINE_EXCEEDED
-            self.do_fail(call, Failure(DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed"))
+            self.tell_failure(call, Failure(DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed"))
         if request is None:
             return 0
         if served.is_expired:

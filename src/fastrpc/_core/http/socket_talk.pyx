@@ -204,7 +204,7 @@ cdef class SocketTalk(SocketEnd):
             (<ServedStream>call.stream).end_input(CallError(error.status, text))
             return 0
         self.service.gate.note_answered(call, INVALID_ARGUMENT, text)
-        return call.connection.do_fail(call, Failure(INVALID_ARGUMENT, text))
+        return call.connection.tell_failure(call, Failure(INVALID_ARGUMENT, text))
 
     # Messages out
 

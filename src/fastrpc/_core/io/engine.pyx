@@ -303,12 +303,15 @@ cdef class Engine:
 
     cdef int report_crash(self, object error) except -1:
         """Log an internal error, and close the connection because of it."""
-        logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=error)
         try:
-            self.crash()
-        except Exception as problem:
-            logger.error("fastrpc: cannot tell %s about it", self.peer_name, exc_info=problem)
-            self.abort()
+            logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=error)
+        finally:
+            # A log may raise as well.
+            try:
+                self.crash()
+            except Exception as problem:
+                self.abort()
+                logger.error("fastrpc: cannot tell %s about it", self.peer_name, exc_info=problem)
         return 0
 
     cdef int end_endless(self, Py_ssize_t size) except -1:

@@ -29,6 +29,7 @@ from cpython.contextvars cimport PyContext_Copy, PyContext_Enter, PyContext_Exit
 from fastrpc._core.base.histogram cimport MethodCounters, queue_waits
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.priority_queue cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE
+from fastrpc._core.base.sound_text cimport sound_text
 from fastrpc._core.base.status cimport (
     DEADLINE_EXCEEDED,
     PERMISSION_DENIED,
@@ -217,7 +218,10 @@ cdef class CallAdmission:
             (<StreamChannel>call.stream).close(None)
         # Set first: the engine may now end the call once more.
         call.was_ended = True
-        return connection.do_refuse(call, status, text, is_faulty)
+        try:
+            return connection.do_refuse(call, status, sound_text(text), is_faulty)
+        except BaseException as error:
+            return connection.answer_last(call, error, connection.is_unanswered(call), False)
 
     cdef int count_refused(self, ServerCall call, int status, str text) except -1:
         """Count a call that ends without having started."""

@@ -270,7 +270,7 @@ cdef class Gate(Guards):
             call.was_ended = True
             call.told_status = UNAVAILABLE
             # Without arguments it waits for a verdict, or for its request to be unpacked.
-            call.connection.do_fail(call, Failure(UNAVAILABLE, text, has_run=call.given is not None))
+            call.connection.tell_failure(call, Failure(UNAVAILABLE, text, has_run=call.given is not None))
         call.was_cancelled = True
         return call.stop()
 

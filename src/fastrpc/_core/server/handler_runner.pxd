@@ -82,6 +82,7 @@ cdef class HandlerRunner:
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
     cdef int _answer_failure(self, ServerCall call, object error) except -1
+    cdef int _answer_last(self, ServerCall call, object error) except -1
     cdef int _send_failure(self, ServerCall call, Failure failure) except -1
     cdef bytes _fitting(self, ServerCall call, bytes details)
     cdef int _count_end(self, ServerCall call, int status) except -1

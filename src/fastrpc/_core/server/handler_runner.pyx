@@ -32,7 +32,7 @@ from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.memory_budget cimport MemoryBudget
 from fastrpc._core.server.served_call cimport keep_identity
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure, process_held
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure, pass_interrupt, process_held, report
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_OUT
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
@@ -50,10 +50,6 @@ cdef enum:
     DETAILS_KEY = 64
 
 logger = logging.getLogger("fastrpc.server")
-
-
-def _raise_again(error):
-    raise error
 
 
 @cython.final
@@ -75,11 +71,14 @@ cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) exc
     """Count the end of a call and send its answer; inlined, as every call takes this step."""
     call.counters.moved(0, PyBytes_GET_SIZE(payload))
     call.moved_bytes += PyBytes_GET_SIZE(payload)
-    runner._count_end(call, OK)
-    if call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
-        return 0
-    call.was_ended = True
-    return call.connection.do_answer(call, payload)
+    try:
+        runner._count_end(call, OK)
+        if call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
+            return 0
+        call.was_ended = True
+        return call.connection.do_answer(call, payload)
+    except BaseException as error:
+        return runner._answer_last(call, error)
 
 
 @cython.final
@@ -408,12 +407,10 @@ cdef class HandlerRunner:
             except BaseException as error:
                 call.never_started = False
                 return self.fail(call, error)
-        self._count_end(call, OK)
-        if call.flags & ONE_WAY or call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
-            return 0
+        if call.flags & ONE_WAY:
+            return self._count_end(call, OK)
         call.compressor = 0
-        call.was_ended = True
-        return call.connection.do_answer(call, b"")
+        return answer(self, call, b"")
 
     @cython.nonecheck(False)
     cdef bytes _encoded(self, ServerCall call, object value):
@@ -471,13 +468,24 @@ cdef class HandlerRunner:
         return self.pass_interrupt(error)
 
     cdef int pass_interrupt(self, object error) except -1:
-        # From its own callback: some loops only close the connection when an error leaves a protocol's method.
-        if isinstance(error, KeyboardInterrupt):
-            self.loop_state.loop.call_soon(_raise_again, error)
-        return 0
+        return pass_interrupt(self.admission, error)
 
     cdef int _answer_failure(self, ServerCall call, object error) except -1:
-        return self._send_failure(call, self.failure_of(call, error))
+        try:
+            return self._send_failure(call, self.failure_of(call, error))
+        except BaseException as problem:
+            return self._answer_last(call, problem)
+
+    cdef int _answer_last(self, ServerCall call, object error) except -1:
+        """Answer a call whose answer raised, or the description of its error, or the record of its end."""
+        cdef ServedConnection connection = call.connection
+        cdef bint is_unanswered = not call.was_ended or connection.is_unanswered(call)
+        if call.flags & ONE_WAY or connection.is_closed or call.state == STATE_GONE:
+            report(f"the end of {call.route.method} cannot be told", error)
+            return self.pass_interrupt(error)
+        call.was_ended = True
+        call.sent_metadata = None
+        return connection.answer_last(call, error, is_unanswered, not call.never_started)
 
     cdef int _send_failure(self, ServerCall call, Failure failure) except -1:
         cdef ServedConnection connection = call.connection
@@ -489,10 +497,11 @@ cdef class HandlerRunner:
                 except CallError:
                     # Only logged: the handler's own error matters more to the caller.
                     call.sent_metadata = None
-                except (Exception, SystemExit) as problem:
+                except BaseException as problem:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
+                    self.pass_interrupt(problem)
             call.was_ended = True
-            connection.do_fail(call, failure)
+            connection.tell_failure(call, failure)
         return 0
 
     cdef Failure failure_of(self, ServerCall call, object error):
@@ -504,8 +513,9 @@ cdef class HandlerRunner:
             if call.codec >= FIRST_OWN_NUMBER:
                 # Details are plain values, which installed codecs do not carry.
                 call.codec = CODEC_MSGPACK
-        except (Exception, SystemExit) as problem:
-            logger.error("fastrpc: the error of %s cannot be described", call.route.method, exc_info=problem)
+        except BaseException as problem:
+            report(f"the error of {call.route.method} cannot be described", problem)
+            self.pass_interrupt(problem)
             text = f"{call.route.method} failed, and so did its error"
             failure = Failure(INTERNAL, text, has_run=not call.never_started)
         return failure

@@ -131,7 +131,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         cdef Connection engine = self.owner()
         if engine is not None:
             engine.callee.ended(call)
-        return self.do_fail(call, failure)
+        return self.tell_failure(call, failure)
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
         cdef Connection engine = self.owner()

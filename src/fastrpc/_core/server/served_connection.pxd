@@ -30,11 +30,17 @@ cdef int64_t process_held
 # Add to these bytes, and return the new sum.
 cdef int64_t hold_bytes(int64_t change) noexcept
 
+# Log an error of the server, though the log itself may raise.
+cdef int report(str text, object error) except -1
+
+# Raise an interrupt again, which has failed a call, from a callback of its own; other errors have no effect.
+cdef int pass_interrupt(object gate, object error) except -1
+
 
 @cython.final
 cdef class Failure:
     cdef:
-        # The status and its text; encoded details, which may be empty.
+        # The status and its text, which each protocol can write; encoded details, which may be empty.
         readonly int status
         readonly str text
         readonly bytes details
@@ -173,6 +179,12 @@ cdef class ServedConnection:
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int do_hold(self, Call call) except -1
     cdef int do_release(self, Call call) except -1
+
+    # The last resort, so that each call has an end. `tell_failure`: `do_fail`, whatever that raises. `answer_last`: the
+    # answer raised; a call that is unanswered gets a bare failure, otherwise the connection is closed.
+    cdef int tell_failure(self, Call call, Failure failure) except -1
+    cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1
+    cdef bint is_unanswered(self, Call call) except -1
 
     # The caller of a mounted application is gone, or its time is over: its handler is not cancelled now.
     cdef int leave_handler(self, Call call) except -1

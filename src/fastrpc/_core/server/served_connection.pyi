@@ -16,6 +16,7 @@ class Failure:
 
     Args:
         status: the number of a status.
+        text: each lone surrogate of it becomes "?", so that every protocol can write it.
         details: encoded in the codec of the call, or in msgpack.
         pushback_ms: milliseconds after which to retry; 0: not stated, all ones: do not retry.
         has_run: whether the handler, or an interceptor in its place, may have run.

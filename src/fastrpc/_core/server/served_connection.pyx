@@ -17,7 +17,10 @@ import logging
 cimport cython
 
 from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 
+from fastrpc._core.base.sound_text cimport sound_text
+from fastrpc._core.base.status cimport INTERNAL
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.wire.frame cimport ONE_WAY
@@ -39,13 +42,34 @@ cdef int64_t hold_bytes(int64_t change) noexcept:
     return process_held
 
 
+cdef int report(str text, object error) except -1:
+    """Log an error of the server. An error of the log, which users configure, goes to `sys.unraisablehook`."""
+    try:
+        logger.error("fastrpc: %s", text, exc_info=error)
+    except BaseException as problem:
+        PyErr_SetObject(type(problem), problem)
+        PyErr_WriteUnraisable(text)
+    return 0
+
+
+def _raise_again(error):
+    raise error
+
+
+cdef int pass_interrupt(object gate, object error) except -1:
+    # From its own callback: some loops only close the connection when an error leaves a protocol's method.
+    if isinstance(error, KeyboardInterrupt):
+        gate.loop_state.loop.call_soon(_raise_again, error)
+    return 0
+
+
 @cython.final
 cdef class Failure:
     """The answer to a call that failed."""
 
-    def __init__(self, int status, str text not None, bytes details not None=b"", *, pushback_ms=0, has_run=True):
+    def __init__(self, int status, text not None, bytes details not None=b"", *, pushback_ms=0, has_run=True):
         self.status = status
-        self.text = text
+        self.text = sound_text(text)
         self.details = details
         self.pushback_ms = pushback_ms
         self.has_run = has_run
@@ -186,6 +210,30 @@ cdef class ServedConnection:
             self.crash(error)
         return 0
 
+    # The last resort
+
+    cdef int tell_failure(self, Call call, Failure failure) except -1:
+        try:
+            return self.do_fail(call, failure)
+        except BaseException as error:
+            return self.answer_last(call, error, self.is_unanswered(call), failure.has_run)
+
+    cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1:
+        name = "a call" if call.route is None else call.route.method
+        report(f"the answer of {name} cannot be written", error)
+        try:
+            if is_unanswered:
+                self.do_fail(call, Failure(INTERNAL, f"{name} failed, and so did its answer", has_run=has_run))
+            else:
+                self.abandon()
+        except BaseException as problem:
+            self.crash(problem)
+        return pass_interrupt(self.gate, error)
+
+    cdef bint is_unanswered(self, Call call) except -1:
+        """Return whether nothing of the end of a call has left, although a step of its answer raised."""
+        return False
+
     cdef int leave_handler(self, Call call) except -1:
         """Tell a handler that outlives its caller that the call is over."""
         raise NotImplementedError(f"protocol {self.protocol} has no mounted applications")
@@ -198,7 +246,7 @@ cdef class ServedConnection:
 
     cdef int end_early(self, Call call, Failure failure) except -1:
         """Answer a call whose caller may still send messages."""
-        return self.do_fail(call, failure)
+        return self.tell_failure(call, failure)
 
     # Streams: a call has one only if its REQUEST announces it
 
@@ -339,7 +387,7 @@ cdef class ServedConnection:
 
     cdef int crash(self, object error) except -1:
         """Close the connection after an internal error of its engine, and log it."""
-        logger.error("fastrpc: internal error in a connection of protocol %s", self.protocol, exc_info=error)
+        report(f"internal error in a connection of protocol {self.protocol}", error)
         self.abandon()
         return 0
 

@@ -150,6 +150,8 @@ class _Answering:
         self._waiting += 1
 
         def done(outcome: Outcome) -> None:
+            if self._answers[position] is not None:
+                raise RuntimeError(f"the answer of {method} was taken, and cannot be replaced")
             self._answers[position] = answer = self._bounded(outcome, identifier)
             if self._is_batch:
                 self._hold(sum(map(len, answer)))
