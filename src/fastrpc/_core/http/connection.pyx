@@ -86,6 +86,8 @@ cdef class GatewayConnection(HttpConnection):
         if terms.fault_status == 0:
             terms.understand(call, head, self.service)
         self.takes_parts = terms.takes_lines or terms.mount is not None and is_long(head)
+        # An application may refuse a body that it has not seen.
+        self.asks_later = terms.mount is not None and head.expects_continue and head.has_body
         if terms.mount is not None:
             self.connection.speak("asgi")
         elif self.service.web is not None or self.service.mounts is not None:

@@ -57,6 +57,7 @@ cdef class MountedRequest:
     cdef int _wake(self) except -1
     cdef int _drop_body(self) except -1
     cdef int _hold(self, Py_ssize_t change) except -1
+    cdef int _ask(self) except -1
     cdef dict _taken(self)
     cdef int _start(self, message) except -1
     cdef int _send_body(self, bytes body, bint is_last) except -1

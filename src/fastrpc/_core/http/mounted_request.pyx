@@ -5,9 +5,9 @@
     body ──► put ──► receive ──► http.request … http.disconnect
     http.response.start ──► send: fields checked, kept ──► http.response.body ──► answer, or begin … end_parts
 
-At most `MOST_AHEAD` bytes of the body wait for `receive`, then the connection reads no further; `send` waits while more than
-`Memory.send_soft` bytes are unsent. The head of a response leaves with the first part of its body, so an application that
-fails before that is answered by an error.
+A client that expects `100 Continue` gets it with the first `receive`. At most `MOST_AHEAD` bytes of the body wait for
+`receive`, then the connection reads no further; `send` waits while more than `Memory.send_soft` bytes are unsent. The head
+of a response leaves with the first part of its body, so an application that fails before that is answered by an error.
 
 The application is not cancelled when its client leaves: `receive` tells it, and `send` raises OSError.
 """
@@ -108,9 +108,15 @@ cdef class MountedRequest:
         return (<Gate>self._connection.gate).memory.count(change)
 
     async def receive(self):
+        self._ask()
         while not (self._parts or self.is_gone or self.is_complete or self._has_all and not self._has_told_all):
             await self._change()
         return self._taken()
+
+    cdef int _ask(self) except -1:
+        """Let the body come that the client keeps back until it is asked for it (`Expect: 100-continue`)."""
+        cdef HttpConnection engine = self._engine()
+        return 0 if engine is None else engine.ask_body()
 
     cdef dict _taken(self):
         """Return the event for all that is there of the body."""

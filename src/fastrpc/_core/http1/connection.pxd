@@ -39,6 +39,9 @@ cdef class HttpConnection(Engine):
         bint takes_parts
         bint is_body_held
 
+        # Whether a client that expects 100 Continue gets it by `ask_body`: until then the body is held.
+        bint asks_later
+
         # Whether bytes that came ahead wait in the stream, although that reads on.
         bint _has_ahead
 
@@ -82,6 +85,7 @@ cdef class HttpConnection(Engine):
     cdef int end_parts(self) except -1
     cdef int admit_body(self) except -1
     cdef int hold_body(self, bint is_held) except -1
+    cdef int ask_body(self) except -1
     cdef int write(self, bytes data) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef uint64_t date(self) noexcept

@@ -193,7 +193,7 @@ cdef class HttpConnection(Engine):
     cdef int _answered(self, bint closes) except -1:
         """The response is written: close, or wait for the next request."""
         self.is_answering = self.has_begun = self.is_sized = False
-        self.takes_parts = self.is_deciding = self.is_body_held = False
+        self.takes_parts = self.is_deciding = self.is_body_held = self.asks_later = False
         self.head = None
         self.body = None
         if closes:
@@ -233,6 +233,16 @@ cdef class HttpConnection(Engine):
         self._begin_body()
         self._go_on()
         return 0
+
+    cdef int ask_body(self) except -1:
+        """Ask the client for the body, if it waits for that."""
+        if not self.asks_later:
+            return 0
+        self.asks_later = False
+        if not self.has_begun:
+            # Behind the head of the response it would be a part of that.
+            self.write(CONTINUE)
+        return self.hold_body(False)
 
     cdef int hold_body(self, bint is_held) except -1:
         """Hold the further parts of the body, or let them go on."""
@@ -427,10 +437,15 @@ cdef class HttpConnection(Engine):
     def _begin_body(self):
         """Let the body come; a request whose body is taken in parts, or is empty, is handed over now."""
         cdef RequestHead head = self.head
-        if head.expects_continue and head.has_body:
-            self.write(CONTINUE)
-        self._body_began_ns = now_ns()
-        self._wait(self.life.patience_ns)
+        if self.asks_later:
+            # As with any part that waits for the application; the client may send the body all the same.
+            self.is_body_held = True
+            self._due_ns = 0
+        else:
+            if head.expects_continue and head.has_body:
+                self.write(CONTINUE)
+            self._body_began_ns = now_ns()
+            self._wait(self.life.patience_ns)
         if self.takes_parts:
             self._hand_over(b"")
         if self.body is not None and self.body.is_whole:
