@@ -33,8 +33,8 @@ class Lifespan:
         self.state: dict[str, Any] = {}
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        # The last event that the application has received, and its answer.
-        self._received = ""
+        # The event that was sent last; the last one that the application has received, and its answer.
+        self._asked = self._received = ""
         self._answer: asyncio.Future[dict[str, Any]] | None = None
 
     async def start(self) -> None:
@@ -53,11 +53,15 @@ class Lifespan:
         elif answer["type"] == "lifespan.startup.failed":
             await self._end()
             raise self._failure(str(answer.get("message", "")))
+        elif self._task is not None:
+            self._task.add_done_callback(self._note_death)
 
     async def stop(self) -> None:
         """Let the application shut down; what fails there is logged."""
-        if self._task is None:
+        if self._task is None or self._task.done():
+            # Its end is logged already.
             return
+        self._task.remove_done_callback(self._note_death)
         try:
             answer = await self._ask("lifespan.shutdown")
         except LifespanError as error:
@@ -75,6 +79,7 @@ class Lifespan:
         self._answer = asyncio.get_running_loop().create_future()
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
+        self._asked = event
         self._events.put_nowait({"type": event})
         await asyncio.wait((self._answer, self._task), return_when=asyncio.FIRST_COMPLETED)
         if self._answer.done():
@@ -85,8 +90,20 @@ class Lifespan:
         return None
 
     def _failure(self, reason: str) -> LifespanError:
-        step = "start" if self._received == "lifespan.startup" else "shut down"
+        step = "start" if self._asked == "lifespan.startup" else "shut down"
         return LifespanError(f"the application at {self.place} could not {step}: {reason}")
+
+    def _note_death(self, task: asyncio.Task[None]) -> None:
+        """Log that the lifespan failed behind its startup. The application goes on to get requests."""
+        error = asyncio.CancelledError("its task") if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error(
+                "the lifespan of the application at %s failed while the server runs: %s: %s",
+                self.place,
+                type(error).__name__,
+                error,
+                exc_info=error,
+            )
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": _VERSIONS.copy(), "state": self.state}

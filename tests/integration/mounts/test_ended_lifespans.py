@@ -1,0 +1,53 @@
+"""Lifespans of mounted applications that end while the server runs."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from tests.support.mounted import answering, mounted
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.one_loop
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("lost it"), asyncio.CancelledError()], ids=["raised", "cancelled"]
+)
+async def test_a_lifespan_that_dies_while_the_server_runs_is_told_as_that_and_once(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    dies = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await dies.wait()
+            raise error
+        await answering(b"ok")(scope, receive, send)
+
+    async with mounted(app) as client:
+        dies.set()
+        await eventually(lambda: caplog.records)
+        # The application goes on to get requests.
+        assert (await client.get("/")).body == b"ok"
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    name = type(error).__name__
+    assert [text.partition(name)[0] for text in told] == [
+        "the lifespan of the application at / failed while the server runs: "
+    ]
+
+
+async def test_a_lifespan_may_return_while_the_server_runs(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            return
+        await answering(b"ok")(scope, receive, send)
+
+    async with mounted(app) as client:
+        assert (await client.get("/")).body == b"ok"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
