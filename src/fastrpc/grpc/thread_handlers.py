@@ -7,8 +7,8 @@
                                         for request in BlockingRequests ──► the loop: the next message
     ThreadMessages ◄─── at most 16 ──── for message in its generator
 
-A thread cannot be stopped: a call that is cancelled keeps its slot until the function has returned. Callbacks of the
-context are called at once.
+A thread cannot be stopped: a call that is cancelled keeps its slot until the function has returned, even if its caller
+was answered when the deadline passed. Callbacks of the context are called at once.
 """
 
 import asyncio
@@ -16,13 +16,15 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from fastrpc._core.server.served_call import ServerCall
 from fastrpc.errors import StreamEndedError
 from fastrpc.grpc.contexts import ThreadContext
+from fastrpc.handlers.thread_job import report_dropped
 from fastrpc.rpc.signature import Kind
 
 __all__ = ["BlockingRequests", "ThreadMessages", "in_thread", "threaded"]
@@ -66,22 +68,37 @@ def _job(
     function: Callable[[], Any], context: ThreadContext, executor: Executor | None
 ) -> Coroutine[Any, Any, Any]:
     if executor is not None:
-        return _submitted(executor, partial(contextvars.copy_context().run, function))
+        return _submitted(context.call, executor, partial(contextvars.copy_context().run, function))
     call = context.call
     job: Coroutine[Any, Any, Any] = call.connection.gate.dispatcher.in_thread(call, function)
     return job
 
 
-async def _submitted(executor: Executor, function: Callable[[], Any]) -> Any:
+class _SubmittedJob:
+    """A function in an executor, as its call sees it."""
+
+    def __init__(self, future: "Future[Any]") -> None:
+        self._future = future
+
+    def leave(self) -> bool:
+        """Take the function back, as the deadline has passed; return whether it may have begun."""
+        return not self._future.cancel()
+
+
+async def _submitted(call: ServerCall, executor: Executor, function: Callable[[], Any]) -> Any:
     """Run a function in an executor; one that has not begun is taken back by a cancellation."""
     future = executor.submit(_without_stop, function)
+    call._thread_job = _SubmittedJob(future)
     waiting = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(waiting)
     except asyncio.CancelledError:
         if not future.cancel():
             await _settled(waiting)
+            report_dropped(call, waiting.exception())
         raise
+    finally:
+        call._thread_job = None
 
 
 def _without_stop(function: Callable[[], Any]) -> Any:

@@ -94,7 +94,6 @@ class Dispatcher:
         self._indexed = 0
         self._first_names = ""
         self._services: set[str] = set()
-        self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._watching = 0
         self._unpacking = Unpacking(config.limits.message_bytes, config.admission.queue_age)
@@ -391,8 +390,7 @@ class Dispatcher:
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
         """Queue a `def` handler; the runner gets its outcome by `thread_finished`."""
-        job = ThreadJob(call, handler, self._thread_finished)
-        self._jobs[call] = job
+        job = ThreadJob(call, handler, self.gate.runner.thread_finished)
         self._workers.submit(job, priority=call.priority)
         return 0
 
@@ -404,13 +402,9 @@ class Dispatcher:
         """Return the coroutine that runs a function of a handler in a thread."""
         return AwaitedJob(call, lambda *given, **named: function(), self._workers).result()
 
-    def _thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
-        del self._jobs[call]
-        self.gate.runner.thread_finished(call, value, error)
-
     def stop(self, call: ServerCall) -> None:
         """Cancel a call that waits for a thread, runs in one, or has an answer being compressed."""
-        job = self._jobs.get(call)
+        job = call._thread_job
         packing = self._packings.pop(call, None)
         if job is not None:
             job.is_cancelled = True

@@ -1,7 +1,12 @@
-"""One call of a `def` handler, as the thread pool runs it."""
+"""One call of a `def` handler, as the thread pool runs it.
+
+A thread cannot be stopped. When the deadline passes, the call asks its job to `leave`: the caller is answered at once,
+and the outcome of the thread is dropped. The call goes on for the server until the thread has returned.
+"""
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,17 +17,33 @@ from fastrpc.errors import CallError
 from fastrpc.handlers.thread_pool import ThreadPool
 from fastrpc.status import Status
 
-__all__ = ["AwaitedJob", "ThreadJob", "renamed"]
+__all__ = ["AwaitedJob", "ThreadJob", "renamed", "report_dropped"]
+
+logger = logging.getLogger("fastrpc.server")
 
 
 class ThreadJob:
     """One call of a `def` handler, for the thread pool."""
 
-    __slots__ = ("_call", "_context", "_deliver", "_error", "_given", "_handler", "_value", "is_cancelled")
+    __slots__ = (
+        "_call",
+        "_context",
+        "_deliver",
+        "_error",
+        "_given",
+        "_handler",
+        "_has_begun",
+        "_is_left",
+        "_value",
+        "is_cancelled",
+    )
 
     def __init__(self, call: ServerCall, handler: Callable[..., Any], deliver: Callable[..., object]) -> None:
         self.is_cancelled = False
+        self._has_begun = False
+        self._is_left = False
         self._call = call
+        call._thread_job = self
         self._handler = handler
         # The call drops its arguments when it ends, which may be before its thread does.
         self._given = call.given
@@ -38,6 +59,11 @@ class ThreadJob:
 
     def run(self) -> None:
         """Call the handler; in a thread of the pool."""
+        # Before the look at `is_cancelled`, and `leave` the other way round: at least one side sees the other.
+        self._has_begun = True
+        if self.is_cancelled:
+            self.refuse("its caller no longer waits for it")
+            return
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except StopIteration as error:
@@ -66,8 +92,19 @@ class ThreadJob:
             text = f"{self._call.method} was not started: {reason}"
             self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")
 
+    def leave(self) -> bool:
+        """Note that the caller is answered, as its deadline has passed; return whether the handler may have begun."""
+        self.is_cancelled = True
+        self._is_left = self._has_begun
+        return self._has_begun
+
     def done(self) -> None:
         """Answer; on the loop."""
+        if self._call._thread_job is self:
+            self._call._thread_job = None
+        if self._is_left:
+            report_dropped(self._call, self._error)
+            self._value, self._error = None, asyncio.CancelledError()
         self._deliver(self._call, self._value, self._error)
 
 
@@ -131,6 +168,12 @@ class AwaitedJob(ThreadJob):
         # They hold this object as well.
         del self._handler, self._deliver
         self._wake()
+
+
+def report_dropped(call: ServerCall, error: BaseException | None) -> None:
+    """Log an error that no caller gets: the call was given up before."""
+    if error is not None and not isinstance(error, CallError | asyncio.CancelledError):
+        logger.error("%s failed after it was given up", call.method, exc_info=error)
 
 
 def renamed(call: ServerCall, error: BaseException) -> RuntimeError:

@@ -329,10 +329,8 @@ cdef class HttpServedConnection(EngineServedConnection):
         """Tell an application that its request is over; where the time of it is, it has a while before it is cancelled."""
         cdef ServerCall served = <ServerCall>call
         cdef MountedRequest request = mounted_request_of(served)
-        if served.is_expired and not served.was_ended:
-            served.was_ended = True
-            served.told_status = DEADLINE_EXCEEDED
-            self.tell_failure(call, Failure(DEADLINE_EXCEEDED, f"{call.route.method}: its deadline passed"))
+        if served.is_expired:
+            served.answer_late(True)
         if request is None:
             return 0
         if served.is_expired:

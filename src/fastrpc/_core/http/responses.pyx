@@ -93,7 +93,7 @@ def problem(Failure failure not None, int codec, int status=0):
         "status": status,
         "code": _code(failure.status),
         "detail": failure.text,
-        "processed": "yes" if failure.has_run else "no",
+        "processed": "unknown" if failure.goes_on else "yes" if failure.has_run else "no",
     }
     if failure.pushback_ms and failure.pushback_ms != PUSHBACK_NEVER:
         document["retry_after"] = failure.pushback_ms / 1000.0

@@ -82,6 +82,9 @@ cdef class ServerCall(Call):
         uint64_t places[LINES]
         object waiting_context
 
+        # While a part of its handler runs in a thread, or waits for one: that job (`handlers/thread_job`).
+        public object _thread_job
+
         # The fields at the beginning of its request that the protocol's answers depend on; None in the native one.
         object head
 
@@ -92,6 +95,7 @@ cdef class ServerCall(Call):
 
     cdef int note_name(self, const char* name, Py_ssize_t size) except -1
     cdef int stop(self) except -1
+    cdef int answer_late(self, bint has_begun) except -1
     cdef int pack_metadata(self) except -1
     cdef int _send_head(self) except -1
     cdef bint make_new(self) noexcept

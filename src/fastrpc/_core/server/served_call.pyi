@@ -109,6 +109,9 @@ class ServerCall(Call):
     def _has_lapsed(self) -> bool:
         """Return whether its credential has expired since it was admitted; may be called from any thread."""
 
+    #: While a part of its handler runs in a thread, or waits for one: that job.
+    _thread_job: Any
+
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep the outcome of the call for the interceptors around it."""
 

@@ -14,12 +14,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp
 
 from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE, RANK_NORMAL, RANK_SHEDDABLE
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED, STATE_GONE, STATE_NEW, Draining
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
-from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL
+from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL, Failure
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 
@@ -175,6 +176,7 @@ cdef class ServerCall(Call):
             or self.client is not None
             or self.outcome_error is not None
             or self.task is not None
+            or self._thread_job is not None
         ):
             return False
         self.state = STATE_NEW
@@ -207,6 +209,8 @@ cdef class ServerCall(Call):
         """Tell the handler to stop; its answer is sent once it has stopped."""
         if self.route is not None and self.route.is_application:
             return self.connection.leave_handler(self)
+        if self.is_expired and self._thread_job is not None:
+            self.answer_late(self._thread_job.leave())
         if self.task is not None:
             self.task.cancel()
         elif self.is_running:
@@ -218,6 +222,21 @@ cdef class ServerCall(Call):
             (<StreamChannel>self.stream).end_output(CancelledError())
             (<StreamChannel>self.stream).end_input(CancelledError())
         return 0
+
+    cdef int answer_late(self, bint has_begun) except -1:
+        """Answer a call whose deadline has passed and whose handler nothing can stop; the handler's own end is dropped."""
+        cdef ServedConnection connection = self.connection
+        if self.was_ended or self.flags & ONE_WAY:
+            return 0
+        self.was_ended = True
+        self.told_status = DEADLINE_EXCEEDED
+        connection.now = now_ns()
+        text = f"{self.route.method}: its deadline passed"
+        if not has_begun:
+            failure = Failure(DEADLINE_EXCEEDED, f"{text} before a thread was free", has_run=False)
+        else:
+            failure = Failure(DEADLINE_EXCEEDED, text, goes_on=True)
+        return connection.tell_failure(self, failure)
 
     cdef int pack_metadata(self) except -1:
         """Send the contents of `reply_metadata` with the next output; metadata that cannot be sent is tried once."""

@@ -31,7 +31,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, Failure, process_held
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOCAL_LIMIT, CONT, HEADER_SIZE, ONE_WAY, Frame
-from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, OUTCOME_RAN
+from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN
 from fastrpc._core.wire.frame cimport PUSHBACK_NEVER, REQUEST, STREAM_IN, STREAM_OUT
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
@@ -100,7 +100,8 @@ cdef class NativeServedConnection(EngineServedConnection):
         cdef Outgoing answer
         if engine is None or engine.is_closed:
             return 0
-        answer = new_failure(failure.status, OUTCOME_RAN if failure.has_run else OUTCOME_NOT_STARTED, failure.text)
+        cdef int outcome = OUTCOME_UNKNOWN if failure.goes_on else OUTCOME_RAN if failure.has_run else OUTCOME_NOT_STARTED
+        answer = new_failure(failure.status, outcome, failure.text)
         answer.payload = failure.details
         answer.pushback_ms = failure.pushback_ms
         return engine.sender.send_failure(call, answer)

@@ -48,8 +48,10 @@ cdef class Failure:
         # Milliseconds after which to retry; 0: not stated, all ones: do not retry.
         readonly uint32_t pushback_ms
 
-        # Whether the handler, or an interceptor in its place, may have run.
+        # Whether the handler, or an interceptor in its place, may have run; whether it runs on behind the answer, so that
+        # its outcome is unknown.
         readonly bint has_run
+        readonly bint goes_on
 
 
 cdef class ServedConnection:

@@ -20,10 +20,18 @@ class Failure:
         details: encoded in the codec of the call, or in msgpack.
         pushback_ms: milliseconds after which to retry; 0: not stated, all ones: do not retry.
         has_run: whether the handler, or an interceptor in its place, may have run.
+        goes_on: whether it runs on behind the answer, so that its outcome is unknown.
     """
 
     def __init__(
-        self, status: int, text: str, details: bytes = b"", *, pushback_ms: int = 0, has_run: bool = True
+        self,
+        status: int,
+        text: str,
+        details: bytes = b"",
+        *,
+        pushback_ms: int = 0,
+        has_run: bool = True,
+        goes_on: bool = False,
     ) -> None: ...
     @property
     def status(self) -> int: ...
@@ -35,6 +43,8 @@ class Failure:
     def pushback_ms(self) -> int: ...
     @property
     def has_run(self) -> bool: ...
+    @property
+    def goes_on(self) -> bool: ...
 
 class ServedConnection:
     """The served calls of one connection, as the gate sees them. An engine in Python inherits from it.

@@ -67,12 +67,15 @@ cdef int pass_interrupt(object gate, object error) except -1:
 cdef class Failure:
     """The answer to a call that failed."""
 
-    def __init__(self, int status, text not None, bytes details not None=b"", *, pushback_ms=0, has_run=True):
+    def __init__(
+        self, int status, text not None, bytes details not None=b"", *, pushback_ms=0, has_run=True, goes_on=False
+    ):
         self.status = status
         self.text = sound_text(text)
         self.details = details
         self.pushback_ms = pushback_ms
         self.has_run = has_run
+        self.goes_on = goes_on
 
 
 cdef class ServedConnection:

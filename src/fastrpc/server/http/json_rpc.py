@@ -182,7 +182,15 @@ class _Answering:
             text = f"the result has {size} bytes, {self._left} are left for this batch (Limits.message_bytes)"
             return [_error(_OTHER, text, identifier, _TOO_LARGE)]
         text = "the error is left out: the answers to this batch are too large (Limits.message_bytes)"
-        data = _data(Failure(failure.status, "", pushback_ms=failure.pushback_ms, has_run=failure.has_run))
+        data = _data(
+            Failure(
+                failure.status,
+                "",
+                pushback_ms=failure.pushback_ms,
+                has_run=failure.has_run,
+                goes_on=failure.goes_on,
+            )
+        )
         return [_error(_code_of(failure), text, identifier, data)]
 
     def _named(self, method: str, parameters: bytes) -> bytes:
