@@ -130,6 +130,17 @@ def test_settings_named_in_documents_exist() -> None:
     assert sorted(name for name in named if not hasattr(getattr(config, name[1]), name[2])) == []
 
 
+def test_tests_named_in_security_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text_of(ROOT / "SECURITY.md"))
+    assert named != []
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).exists() or f"def {name}(" not in text_of(ROOT / path)
+    ]
+    assert missing == []
+
+
 def test_links_lead_somewhere() -> None:
     assert [link for path in DOCUMENTS for link in broken_links(path)] == []
 

@@ -379,3 +379,14 @@ async def test_same_calls_are_answered_with_the_right(method: str) -> None:
             lease = await plant(service.local, ABOVE)
             arguments = METHODS[method]("other/" if method == "list" else "other/k", lease)[number]
             assert (await called(client, method, *arguments))[0] in ANSWERS, arguments
+
+
+@pytest.mark.parametrize(
+    "rules", [RULES, [{"who": ["forbidden"], "read_keys": ["**"]}]], ids=["none", "read"]
+)
+async def test_no_lease_without_the_right_to_write_a_key(rules: list[dict[str, Any]]) -> None:
+    async with hosted(rules) as (service, address):
+        for token, refusal in ((None, Status.UNAUTHENTICATED), ("forbidden", Status.PERMISSION_DENIED)):
+            async with Client(address, credentials=token) as client:
+                assert (await called(client, "lease", 5.0))[0] is refusal
+        assert list(service.local.content.leases.all()) == []
