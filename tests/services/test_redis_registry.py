@@ -123,6 +123,18 @@ def test_clock_that_jumps_counts_as_a_restart(own_redis: RedisServer) -> None:
     lookup.close()
 
 
+def test_server_that_has_restarted_is_known_by_its_run(own_redis: RedisServer) -> None:
+    lookup = lookup_of(own_redis)
+    assert not lookup.fetch(0.0).is_restart
+    own_redis.kill()
+    with pytest.raises(fastrpc.StoreError):
+        lookup.fetch(0.0)
+    own_redis.start()
+    assert lookup.fetch(0.0).is_restart
+    assert not lookup.fetch(0.0).is_restart
+    lookup.close()
+
+
 def test_closed_lookup_opens_no_connection(own_redis: RedisServer) -> None:
     lookup = lookup_of(own_redis)
     lookup.fetch(0.0)

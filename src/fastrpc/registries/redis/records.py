@@ -173,7 +173,9 @@ class RedisLookup:
             # Lists that were read are not told, either.
             self._forget(self._services)
             self._subscribed.clear()
+            # What cut one of the connections may have cut both.
             self._channel.drop()
+            self._client.drop()
             self._asks_run = True
             raise
         finally:
