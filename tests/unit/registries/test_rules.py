@@ -3,7 +3,13 @@
 import pytest
 
 from fastrpc import Endpoint
-from fastrpc.registries.base.rules import CONFIRM_SECONDS, LOOK_SECONDS, SETTLE_SECONDS, ListRules
+from fastrpc.registries.base.rules import (
+    CONFIRM_SECONDS,
+    LOOK_SECONDS,
+    SETTLE_SECONDS,
+    SILENT_SECONDS,
+    ListRules,
+)
 
 MANY = tuple(Endpoint(f"tcp://10.0.0.1:{port}") for port in range(1, 9))
 
@@ -106,15 +112,17 @@ def test_new_endpoints_after_a_failure_are_used_at_once() -> None:
 def test_endpoints_that_do_not_return_in_time_are_removed() -> None:
     rules = believed()
     rules.note_failure()
-    rules.decide(MANY[:5], 100.0)
+    for second in range(int(SETTLE_SECONDS)):
+        assert rules.decide(MANY[:5], 100.0 + second).endpoints == MANY
     assert rules.decide(MANY[:5], 100.0 + SETTLE_SECONDS).endpoints == MANY[:5]
 
 
 def test_empty_list_after_a_failure_is_confirmed_as_well() -> None:
     rules = believed()
     rules.note_failure()
-    rules.decide((), 100.0)
+    rules.decide(MANY, 100.0)
     settled = 100.0 + SETTLE_SECONDS
+    rules.decide((), settled - 1)
     assert rules.decide((), settled).endpoints == MANY
     assert rules.decide((), settled + CONFIRM_SECONDS).endpoints == ()
 
@@ -190,10 +198,26 @@ def test_a_list_without_anybody_empties_nobody_until_each_is_counted_out() -> No
     assert rules.decide((), 122.0).endpoints == ()
 
 
+def test_a_silence_between_two_answers_is_an_outage_while_looks_are_due() -> None:
+    rules = believed()
+    rules.note_failure()
+    assert absent(rules, 100.0, 3) == MANY
+    # The registry stood still, and so did the servers that register again.
+    assert absent(rules, 103.0 + SILENT_SECONDS + 0.1, 6) == MANY
+    assert absent(rules, 118.0, 1) == MANY[:-1]
+
+
+def test_a_silence_without_due_looks_is_none() -> None:
+    rules = believed()
+    rules.note_failure()
+    rules.decide(MANY, 100.0)
+    assert absent(rules, 100.0 + 2 * SETTLE_SECONDS, 0) == MANY[:-1]
+
+
 def test_looks_are_no_further_apart_than_the_seconds_that_are_left() -> None:
     rules = believed()
     rules.note_failure()
-    rules.decide(MANY[:-1], 100.0)
+    absent(rules, 100.0, int(SETTLE_SECONDS) - 1)
     decision = rules.decide(MANY[:-1], 100.0 + SETTLE_SECONDS - LOOK_SECONDS / 4)
     assert decision.look_again == pytest.approx(LOOK_SECONDS / 4)
 

@@ -23,6 +23,7 @@ __all__ = [
     "MOST_ENDPOINTS",
     "MOST_SERVICES",
     "SETTLE_SECONDS",
+    "SILENT_SECONDS",
     "ListDecision",
     "ListRules",
 ]
@@ -43,6 +44,10 @@ SETTLE_SECONDS = 10.0
 #: Seconds between two looks at a list that lacks endpoints meanwhile: the time from the last answer to an outage does
 #: not count, as the registry may have been away. Too short asks a registry that has just returned too often.
 LOOK_SECONDS = 1.0
+
+#: An answer that comes later than so many seconds after the one before, while looks are due, is the first one after an
+#: outage that nobody noticed. Services that are asked in turn have an answer every five seconds.
+SILENT_SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,8 @@ class ListRules:
 
     def decide(self, endpoints: Sequence[Endpoint], now: float) -> ListDecision:
         """Decide about a list from the registry, in which each address occurs once."""
+        if self._absent and self._answered_at is not None and now - self._answered_at > SILENT_SECONDS:
+            self.note_failure()
         if self._is_away:
             self._is_away = False
             self._settled_at = now + self._settle_seconds
