@@ -18,8 +18,10 @@ from tests.support.apiserver_scenes import SCENES, Exchange, Stage, hosts, recor
 from tests.support.hostile_http import HostileHttpServer, Reply
 
 EXCHANGES = recorded()
+#: A scene that was changed is played at a real apiserver alone until it is recorded again.
+PLAYED = [name for name in SCENES if name in EXCHANGES]
 BYTES = {
-    name: ["".join(text for _, text in each.answer).encode() for each in EXCHANGES[name]] for name in SCENES
+    name: ["".join(text for _, text in each.answer).encode() for each in EXCHANGES[name]] for name in PLAYED
 }
 
 #: A whole list, of one host.
@@ -31,7 +33,7 @@ def place_of(server: HostileHttpServer) -> tuple[str, int]:
     return host, int(port)
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", PLAYED)
 def test_scenes_are_as_at_the_real_apiserver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with HostileHttpServer(lambda: iter(())) as server:
         stage = Stage(place_of(server), None, monkeypatch)
@@ -92,7 +94,7 @@ def lies(whole: bytes, chance: random.Random, count: int) -> Iterator[tuple[byte
         if (spoilt := with_body(whole, re.sub(old, new, body_of(whole)))) != whole:
             # Of a list in pages the version of the last one counts.
             yield spoilt, is_certain and not (b"resourceVersion" in new and b'"continue":' in whole)
-    for scene in SCENES:
+    for scene in PLAYED:
         # An answer to another question.
         yield chance.choice(BYTES[scene]), False
     for _ in range(count):
@@ -205,7 +207,7 @@ def _events(cut: bytes) -> list[tuple[str, object]]:
     return [(event["type"], event["object"]) for event in events]
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", PLAYED)
 def test_a_cut_answer_changes_no_list_beyond_its_whole_events(
     name: str, monkeypatch: pytest.MonkeyPatch, scale: Scale
 ) -> None:
@@ -220,7 +222,7 @@ def test_a_cut_answer_changes_no_list_beyond_its_whole_events(
             assert found == [] or (is_watch(exchange) and all(one in states(cut) for one in found))
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", PLAYED)
 def test_an_answer_that_stalls_is_an_outage(name: str, monkeypatch: pytest.MonkeyPatch, scale: Scale) -> None:
     chance = scale.random(len(name))
     for exchange, whole in answered(name):
@@ -236,7 +238,7 @@ def test_an_answer_that_stalls_is_an_outage(name: str, monkeypatch: pytest.Monke
             assert found == [] or (is_watch(exchange) and all(one in states(cut) for one in found))
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", PLAYED)
 def test_a_watch_that_stalls_between_events_has_told_all_before(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,7 +254,7 @@ def test_a_watch_that_stalls_between_events_has_told_all_before(
             assert (found[-1], is_out) == (wanted, False)
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", PLAYED)
 def test_after_an_answer_that_lies_the_list_recovers(
     name: str, monkeypatch: pytest.MonkeyPatch, scale: Scale
 ) -> None:
