@@ -17,7 +17,8 @@ class Sticky(StickySelector):
     another process.
 
     Args:
-        inner: picks the endpoint of a new key, by name or as an object of `fastrpc.selectors` with its filters.
+        inner: picks the endpoint of a new key, by name or as an object of `fastrpc.selectors` with its filters. Of
+            equally loaded endpoints `LeastLoaded` gets a new key to the one with the fewest keys, per weight.
         keep: seconds since its last call after which a key is forgotten.
         most: the largest number of keys; the one that was not used for the longest time makes room.
         clock: returns seconds, for tests; None takes the monotonic clock.

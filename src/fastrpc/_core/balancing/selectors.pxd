@@ -141,6 +141,9 @@ cdef class LeastLoadedSelector(BaseSelector):
     cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept
     cdef double _fading(self, EndpointState endpoint_state, uint64_t now) noexcept
 
+    # Return the seconds that an attempt is expected to take at an endpoint without others under way.
+    cdef double expected_seconds(self, EndpointState endpoint_state, uint64_t now) noexcept
+
 
 @cython.final
 cdef class UserSelector(BaseSelector):

@@ -498,8 +498,11 @@ cdef class LeastLoadedSelector(BaseSelector):
         """Return the expected wait of a call here: the time of an attempt, times those under way, per weight."""
         # Old observations decay, or a slow endpoint would never be tried again. Without observations the number of
         # attempts under way decides.
-        cdef double seconds = endpoint_state.seconds * self._fading(endpoint_state, now) + 1e-9
+        cdef double seconds = self.expected_seconds(endpoint_state, now) + 1e-9
         return seconds * <double>(endpoint_state.in_flight + 1) / <double>max(endpoint_state.weight, 1)
+
+    cdef double expected_seconds(self, EndpointState endpoint_state, uint64_t now) noexcept:
+        return endpoint_state.seconds * self._fading(endpoint_state, now)
 
     cdef double _fading(self, EndpointState endpoint_state, uint64_t now) noexcept:
         if now <= endpoint_state.observed_ns:

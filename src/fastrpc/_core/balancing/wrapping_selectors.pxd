@@ -78,6 +78,8 @@ cdef class StickySelector(WrappingSelector):
 
     cdef uint32_t _ticks(self, uint64_t now) noexcept
     cdef EndpointState _elsewhere(self, object call, object key, tuple tried, uint64_t now, uint64_t hash, uint32_t ticks)
+    cdef EndpointState _levelled(self, EndpointState picked, tuple tried, uint64_t now)
+    cdef double _keys_of(self, EndpointState endpoint_state) except -1.0
     cdef int _bind(self, Binding* binding, EndpointState endpoint_state) except -1
     cdef int _unbind(self, uint32_t place) except -1
     cdef int _free(self, Py_ssize_t place) except -1

@@ -23,6 +23,7 @@ from functools import partial
 from random import getrandbits
 
 from fastrpc._core.balancing.hash_ring cimport check_number, hash_key, hash_number
+from fastrpc._core.balancing.selectors cimport LeastLoadedSelector
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc._core.balancing.selectors import always_sound
@@ -37,6 +38,11 @@ cdef uint64_t TICK_NS = 62_500_000
 
 # The time that a binding stays at an endpoint that takes no calls, in ticks.
 cdef uint32_t AWAY_TICKS = 160
+
+# An endpoint whose attempts take up to this many times as long, and so many seconds more, is as little loaded as another
+# one: the first attempts at equal servers differ by as much. Beyond that it is in trouble, and gets no key for having few.
+cdef double SLOWER = 4.0
+cdef double SLOWER_SECONDS = 0.1
 
 # The hash of calls without a key, which have one binding.
 cdef uint64_t KEYLESS = 0x9e3779b97f4a7c15
@@ -264,6 +270,9 @@ cdef class StickySelector(WrappingSelector):
                 binding.away = ticks
             if ticks - binding.away < AWAY_TICKS:
                 return endpoint_state
+        endpoint_state = self._levelled(endpoint_state, tried, now)
+        # The search may have run other code, too.
+        binding = self.bindings.find(hash)
         if binding is NULL:
             while self.bindings.size >= self.bindings.most or (
                 self.bindings.size and ticks - self.bindings.oldest().used > self._keep_ticks
@@ -277,6 +286,41 @@ cdef class StickySelector(WrappingSelector):
         binding.used, binding.away = ticks, 0
         self._bind(binding, endpoint_state)
         return endpoint_state
+
+    cdef EndpointState _levelled(self, EndpointState picked, tuple tried, uint64_t now):
+        """Return the endpoint with the fewest keys among those as little loaded as the picked one, and take it instead.
+
+        Only a pick by load is levelled: other inner selectors mean the endpoint that they pick.
+        """
+        cdef EndpointState each, best = picked
+        cdef LeastLoadedSelector inner
+        cdef double keys, fewest, load, longest
+        if not isinstance(self.inner, LeastLoadedSelector):
+            return picked
+        inner = <LeastLoadedSelector>self.inner
+        longest = SLOWER * inner.expected_seconds(picked, now) + SLOWER_SECONDS
+        fewest = self._keys_of(picked)
+        # Without the attempt that was picked just now.
+        picked.in_flight -= 1
+        try:
+            load = load_of(picked)
+            for each in inner.endpoint_states:
+                if load_of(each) > load or inner.expected_seconds(each, now) > longest:
+                    continue
+                keys = self._keys_of(each)
+                if keys < fewest and not (tried and self._is_tried_there(each, tried)):
+                    best, fewest = each, keys
+        finally:
+            picked.in_flight += 1
+        if best is not picked:
+            inner.undo(picked)
+            inner.take(best)
+        return best
+
+    cdef double _keys_of(self, EndpointState endpoint_state) except -1.0:
+        """Return the keys bound to an endpoint, per weight."""
+        place = self._numbers.get(endpoint_state.name)
+        return 0.0 if place is None else <double>self._counts[place] / <double>max(endpoint_state.weight, 1)
 
     cdef int _bind(self, Binding* binding, EndpointState endpoint_state) except -1:
         place = self._numbers.get(endpoint_state.name)
@@ -333,6 +377,10 @@ cdef class StickySelector(WrappingSelector):
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
         return self.inner.undo(endpoint_state)
+
+
+cdef inline double load_of(EndpointState endpoint_state) noexcept:
+    return <double>endpoint_state.in_flight / <double>max(endpoint_state.weight, 1)
 
 
 cdef set names_of(object endpoints):
