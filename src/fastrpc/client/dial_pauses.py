@@ -22,9 +22,7 @@ __all__ = ["DialPauses"]
 class DialPauses:
     """The pauses of one address."""
 
-    def __init__(
-        self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform
-    ) -> None:
+    def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
         #: The instant of the next dial.
         self.due = 0.0
         self._delays = Delays(backoff, uniform)
