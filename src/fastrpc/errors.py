@@ -87,6 +87,11 @@ class FastRPCError(Exception):
     default_processed: ClassVar[Processed] = "unknown"
     default_retryable: ClassVar[bool] = False
 
+    #: The value that a handler on the other side gave as details, as plain data; None without one.
+    details: Any = None
+    #: The details as another protocol sent them.
+    _details_as_sent: bytes | None = None
+
     #: Whether a call made by this process raised it. If a handler lets it pass, it reports the handler's own call, not
     #: a fault of the handler's caller.
     _of_own_call = False
@@ -232,7 +237,13 @@ class CallError(FastRPCError):
 
 
 class DeadlineExceededError(FastRPCError, TimeoutError):
-    """The call's deadline passed, here or on the other side."""
+    """The call's deadline passed, here or on the other side.
+
+    Attributes:
+        retry_after: seconds that the other side asks to wait; None without a wish.
+    """
+
+    retry_after: float | None = None
 
     default_status: ClassVar[Status] = Status.DEADLINE_EXCEEDED
 

@@ -18,7 +18,7 @@ import typer
 from fastrpc.cli.grpc_servers.details import shown_details
 from fastrpc.cli.output import rich_text, shown, stderr, stdout
 from fastrpc.client.reach_errors import SETTING_HINT
-from fastrpc.errors import CallError, ConfigError, ConnectError, DeadlineExceededError, FastRPCError
+from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
 from fastrpc.status import Status
 from fastrpc.types.base import ARRAY_EXTENSION
@@ -90,7 +90,7 @@ def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
 
 def _details_of(error: BaseException) -> Any:
     """Return the details of an error as values; None without any."""
-    return shown_details(error.details) if isinstance(error, CallError) else None
+    return shown_details(error.details) if isinstance(error, FastRPCError) else None
 
 
 def print_error(message: str, hint: str | None = None) -> None:

@@ -384,9 +384,9 @@ class Unpacking:
         del self._jobs[call]
         if isinstance(error, str):
             error = f"{call.method} is larger than it states, decompressed, and has no room: {error}"
-        elif error is not None:
-            error = _explained(call, error)
-        call.connection.gate.unpacked(call, payload, error)
+        call.connection.gate.unpacked(
+            call, payload, _refusal(call, error) if isinstance(error, DecodeError) else error
+        )
 
     def _refuse_request(self, call: ServerCall, why: str) -> None:
         del self._jobs[call]
@@ -409,9 +409,8 @@ class Unpacking:
             )
             failure = CallError(Status.RESOURCE_EXHAUSTED, text)
         elif error is not None:
-            is_large = error.status is Status.RESOURCE_EXHAUSTED
-            status = error.status if is_large else Status.INVALID_ARGUMENT
-            failure = CallError(status, f"{call.method}: {_explained(call, error).message}")
+            refusal = _refusal(call, error)
+            failure = CallError(refusal.status, f"{call.method}: {refusal.message}")
         stream.unpacked(payload, room, failure)
 
     def _refuse_message(self, stream: ServedStream, call: ServerCall, why: str) -> None:
@@ -432,9 +431,11 @@ def _is_unproved(call: ServerCall) -> bool:
     return call.connection.gate.access is not None and call.identity is None
 
 
-def _explained(call: ServerCall, error: DecodeError) -> DecodeError:
-    """Return the error of a payload; one that is too large for a peer without identity says so."""
-    if error.status is not Status.RESOURCE_EXHAUSTED or not _is_unproved(call):
-        return error
-    text = f"{error.message}: without an identity a peer may send no more"
-    return DecodeError(text, status=Status.RESOURCE_EXHAUSTED)
+def _refusal(call: ServerCall, error: DecodeError) -> CallError:
+    """Return the refusal of a payload that does not decompress, or is too large."""
+    if error.status is not Status.RESOURCE_EXHAUSTED:
+        return CallError(Status(call.connection.corrupt_status(call)), str(error))
+    if _is_unproved(call):
+        text = f"{error.message}: without an identity a peer may send no more"
+        return CallError(Status.RESOURCE_EXHAUSTED, text)
+    return CallError(Status.RESOURCE_EXHAUSTED, str(error))

@@ -125,15 +125,20 @@ cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes pay
     cdef bint is_stream = call.flags & (STREAM_IN | STREAM_OUT)
     cdef bint may_return = frame.pushback_ms != PUSHBACK_NEVER
     text = frame.text[:frame.text_size].decode("utf-8", "replace")
-    if is_stream and status == UNAVAILABLE and frame.outcome == OUTCOME_RAN and peer_leaves:
-        return UnavailableError(text, processed="yes", retryable=bool(call.flags & IDEMPOTENT), hint=REOPEN_HINT)
     if unstarted:
         count_unstarted(status)
     retry_after = frame.pushback_ms / 1000.0 if frame.pushback_ms and may_return else None
-    if status == DEADLINE_EXCEEDED:
-        hint = OVERDUE_HINT if not is_stream or is_late(call) else None
-        return DeadlineExceededError(text, processed="no" if unstarted else "unknown", hint=hint)
-    if unstarted and status == UNAVAILABLE:
+    if is_stream and status == UNAVAILABLE and frame.outcome == OUTCOME_RAN and peer_leaves:
+        error = UnavailableError(text, processed="yes", retryable=bool(call.flags & IDEMPOTENT), hint=REOPEN_HINT)
+    elif status == DEADLINE_EXCEEDED:
+        error = DeadlineExceededError(
+            text,
+            processed="no" if unstarted else "unknown",
+            retryable=retry_after is not None,
+            hint=OVERDUE_HINT if not is_stream or is_late(call) else None,
+        )
+        error.retry_after = retry_after
+    elif unstarted and status == UNAVAILABLE:
         error = UnavailableError(text, retry_after=retry_after, retryable=may_return)
     elif unstarted and status == RESOURCE_EXHAUSTED and may_return:
         error = OverloadedError(text, retry_after=retry_after)
@@ -143,9 +148,24 @@ cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes pay
             text, processed="unknown", retryable=bool(call.flags & IDEMPOTENT), retry_after=retry_after
         )
     else:
-        error = refusal_of(call, frame, payload, status, text, retry_after)
-    error._was_received = True
+        error = refusal_of(call, frame, status, text, retry_after)
+    if PyBytes_GET_SIZE(payload):
+        give_details(error, call, frame.codec, payload)
+    if status != DEADLINE_EXCEEDED:
+        error._was_received = True
     return error
+
+
+cdef int give_details(object error, Call call, int codec, bytes payload) except -1:
+    """Give an error the details that the other side sent, whatever its class."""
+    if codec in details_decoders:
+        error._details_as_sent = payload
+        error.details = details_decoders[codec](payload)
+    elif call.route.marshal.takes_details(payload, codec):
+        error.details = decode_details(payload, codec)
+    else:
+        error.details = payload
+    return 0
 
 
 cdef bint is_late(Call call) noexcept:
@@ -154,27 +174,14 @@ cdef bint is_late(Call call) noexcept:
     return call.deadline_ns != NO_DEADLINE and now_ns() >= began + (call.deadline_ns - began) // 2
 
 
-cdef object refusal_of(Call call, Frame* frame, bytes payload, int status, str text, object retry_after):
-    """Return the error that the other side meant, with its details."""
-    details = hint = None
+cdef object refusal_of(Call call, Frame* frame, int status, str text, object retry_after):
+    """Return the error that the other side meant."""
+    hint = None
     if call.names and status == INVALID_ARGUMENT:
         own = answer_to_refusal(call.route.method, text, call.route.marshal.shape.names)
         if own is not None:
             text, hint = f"{text}{own}", NAMES_HINT
-    if PyBytes_GET_SIZE(payload):
-        details = payload
-        if frame.codec in details_decoders:
-            details = details_decoders[frame.codec](payload)
-        elif call.route.marshal.takes_details(payload, frame.codec):
-            details = decode_details(payload, frame.codec)
-    return CallError(
-        Status(status),
-        text,
-        details=details,
-        retry_after=retry_after,
-        processed=OUTCOMES[frame.outcome],
-        hint=hint,
-    )
+    return CallError(Status(status), text, retry_after=retry_after, processed=OUTCOMES[frame.outcome], hint=hint)
 
 
 def take_details(int codec, decode not None):

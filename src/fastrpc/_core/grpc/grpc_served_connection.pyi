@@ -17,6 +17,9 @@ class GrpcServedConnection(EngineServedConnection):
     def unknown_compressor(self, call: Any) -> str:
         """Return the error text for a compressor that is not known."""
 
+    def corrupt_status(self, call: Any) -> int:
+        """Return the status of a request, or a message of one, that does not decompress."""
+
     def unknown_method(self, call: Any, method: str, services: Any) -> str | None:
         """Return the error text for a path that leads to no method."""
 

@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.calls.call cimport STATE_GONE, Call
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport binary_field, message_field, metadata_fields, metadata_size, put_metadata
@@ -414,6 +414,10 @@ cdef class GrpcServedConnection(EngineServedConnection):
             return call.web.form.unknown_compressor()
         known = self.encodings().decode()
         return f"grpc-encoding is {(<GrpcHead>call.head).encoding or 'identity'}, only {known} are taken here"
+
+    def corrupt_status(self, GrpcCall call not None):
+        """Return the status of a request, or a message of one, that does not decompress."""
+        return INTERNAL if call.web is None else call.web.form.corrupt_status
 
     def unknown_method(self, call, str method not None, services):
         """Return the error text for a path that leads to no method."""

@@ -17,6 +17,9 @@ class HttpServedConnection(EngineServedConnection):
     def unknown_compressor(self, call: ServerCall) -> str | None:
         """Return the error text for a compressor that is not known."""
 
+    def corrupt_status(self, call: ServerCall) -> int:
+        """Return the status of a request, or a message of one, that does not decompress."""
+
     def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
         """Return the details of an error in the form of gRPC, for the protocols that descend from it."""
 

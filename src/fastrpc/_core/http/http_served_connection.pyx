@@ -15,7 +15,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, Outcome, breaking_key, terms_of
@@ -235,6 +235,11 @@ cdef class HttpServedConnection(EngineServedConnection):
         """Return the error text for a compressor that is not known."""
         web = terms_of(call).web
         return None if web is None else web.unknown_compressor()
+
+    def corrupt_status(self, ServerCall call not None):
+        """Return the status of a request, or a message of one, that does not decompress."""
+        web = terms_of(call).web
+        return INVALID_ARGUMENT if web is None else web.corrupt_status
 
     def encode_details(self, ServerCall call not None, int status, str text, details):
         """Return the details of an error in the form of gRPC, for the protocols that descend from it."""

@@ -137,6 +137,9 @@ class ServedConnection:
     def unknown_compressor(self, call: ServerCall) -> str | None:
         """Return the error text for a compressor that is not known; None for that of the dispatcher."""
 
+    def corrupt_status(self, call: ServerCall) -> int:
+        """Return the status of a request, or a message of one, that does not decompress."""
+
     def encode_details(self, call: ServerCall, status: int, text: str, details: Any) -> bytes | None:
         """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""
 

@@ -20,7 +20,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 
 from fastrpc._core.base.sound_text cimport sound_text
-from fastrpc._core.base.status cimport INTERNAL
+from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.wire.frame cimport ONE_WAY
@@ -159,6 +159,10 @@ cdef class ServedConnection:
     def unknown_compressor(self, call):
         """Return the error text for a compressor that is not known."""
         return None
+
+    def corrupt_status(self, call):
+        """Return the status of a request, or a message of one, that does not decompress."""
+        return INVALID_ARGUMENT
 
     def encode_details(self, call, int status, str text, details):
         """Return the details of an error in a form of the protocol's own; None: a value in the codec of the call."""

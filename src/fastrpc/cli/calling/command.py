@@ -208,7 +208,7 @@ async def _call_grpc(view: Any, wanted: _Wanted, seconds: float) -> None:
     known = await described_method(view, wanted.address, wanted.method, wanted.kind, seconds)
     try:
         await _run(view, wanted, known)
-    except CallError as error:
+    except FastRPCError as error:
         error.details = shown_details(error.details, known.pool)
         raise
 

@@ -283,16 +283,15 @@ class _PassedOn:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, CallError):
-            details = error.details if self._behind is None else self._behind.details(error.details)
-            raise CallError(
-                error.status, error.message, details=details, retry_after=error.retry_after
-            ) from error
-        if isinstance(error, FastRPCError):
+        if not isinstance(error, FastRPCError):
+            return
+        details = error.details if self._behind is None else self._behind.details(error.details)
+        text, retry_after = error.message, getattr(error, "retry_after", None)
+        if not isinstance(error, CallError):
             # As of every refused call: any caller can make many.
             logger.debug("%s: %s", current_call().method, error)
-            retry_after = getattr(error, "retry_after", None)
-            raise CallError(error.status, _told_to_callers(error), retry_after=retry_after) from error
+            text = _told_to_callers(error)
+        raise CallError(error.status, text, details=details, retry_after=retry_after) from error
 
 
 def _told_to_callers(error: FastRPCError) -> str:

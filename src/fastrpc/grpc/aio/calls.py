@@ -35,9 +35,13 @@ def metadata_in(block: bytes) -> aio.Metadata:
 def _trailing_in(block: bytes, error: FastRPCError | None) -> aio.Metadata:
     """Return trailing metadata with the details of an error."""
     found = metadata_in(block)
-    details = None if error is None else getattr(error, "details", None)
-    if error is not None and details is not None:
-        found.add(DETAILS_KEY, encode_details(error.status, error.message, details))
+    if error is None:
+        return found
+    sent = error._details_as_sent
+    if sent is None and error.details is not None:
+        sent = encode_details(error.status, error.message, error.details)
+    if sent is not None:
+        found.add(DETAILS_KEY, sent)
     return found
 
 

@@ -62,6 +62,8 @@ class WebCall:
     protocol: ClassVar[str]
     #: Whether the body consists of messages, which `cut` takes in parts; else it is the one message.
     is_enveloped: ClassVar[bool] = False
+    #: The status of a request, or a message of one, that does not decompress.
+    corrupt_status: ClassVar[Status] = Status.INVALID_ARGUMENT
     #: Whether the body, and the answer, are base64.
     is_text: bool = False
     #: The field that names encodings which a caller, or a server, takes.

@@ -29,6 +29,7 @@ class GrpcWebCall(EnvelopedCall):
     """A call by gRPC-Web."""
 
     protocol = "grpc_web"
+    corrupt_status = Status.INTERNAL
     accepting_field = b"grpc-accept-encoding"
     encoding_field = b"grpc-encoding"
     _end_flag = 0x80

@@ -108,6 +108,18 @@ class TestCompression:
             packed, short, other = answer.messages
             assert (UNPACK[name](packed), short, UNPACK[name](other)) == (TEXT, b"short", TEXT)
 
+    @pytest.mark.parametrize(
+        "packed",
+        [b"", b"no gzip", gzip.compress(TEXT)[:-1], gzip.compress(TEXT) + b"x"],
+        ids=["empty", "other", "cut", "longer"],
+    )
+    @pytest.mark.parametrize("path", [ECHO, "/test.v1.Raw/total", "/test.v1.Raw/both"])
+    async def test_a_message_that_does_not_decompress_is_internal(self, path: str, packed: bytes) -> None:
+        async with served_grpc(Raw()) as link:
+            stream = link.open(path, [("grpc-encoding", "gzip")])
+            link.send(stream, message(packed, flags=1), ends=True)
+            assert (await link.end(stream)).status == Status.INTERNAL
+
     @pytest.mark.parametrize("flags", [0, 1])
     @pytest.mark.parametrize(("path", "kind"), [(ECHO, "unary"), ("/test.v1.Raw/total", "stream")])
     async def test_an_unknown_compressor_is_unimplemented_with_the_known_ones(
