@@ -14,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 import fastrpc
-from fastrpc import HTTP, Limits, Memory, ServerConfig
+from fastrpc import HTTP, Limits, Memory, ServerConfig, Upload
 from fastrpc.files import FileService
 
 PROCESS_BYTES = 256 * 1024 * 1024
@@ -73,6 +73,11 @@ class Attacked:
     @fastrpc.method
     async def leave(self, messages: AsyncIterator[str]) -> None:
         """Take no message."""
+        await asyncio.Event().wait()
+
+    @fastrpc.method
+    async def keep(self, file: Upload, note: list[str]) -> None:
+        """Take no piece of a file, and keep the fields of its form."""
         await asyncio.Event().wait()
 
     @fastrpc.method

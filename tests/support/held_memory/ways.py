@@ -142,6 +142,23 @@ def _half_grpcs() -> list[bytes]:
     return [b"".join(grpc_request("/bench/hold", text, stream=at, until=65_000) for at in streams)]
 
 
+def _form(*parts: bytes) -> list[bytes]:
+    """Return the head of a form that is never whole, and these parts of it."""
+    kind = "multipart/form-data; boundary=XyZ"
+    head = request("POST", "/bench/keep", b"", Content_Type=kind, Content_Length=str(LARGE))
+    return [head, *[b"--XyZ\r\nContent-Disposition: form-data; name=%b\r\n" % part for part in parts]]
+
+
+#: Ten fields. A text with a sign beyond U+FFFF takes four bytes a letter as a `str`.
+_FIELDS: Final = ('"note"\r\n\r\n' + "x" * 60_000 + "\U0001f600").encode()
+_LETTERS: Final = ('"note"\r\n\r\n' + "x" * 60_000).encode()
+_FILE: Final = b'"file"; filename="a"\r\n\r\n'
+
+
+def _form_of(field: bytes, *more: bytes) -> list[bytes]:
+    return _form(*[field + b"\r\n"] * 10, *more)
+
+
 #: As much as `Limits.metadata_bytes` takes.
 _METADATA: Final = encode_metadata([(b"x", b"y" * 7_000)])
 
@@ -272,6 +289,9 @@ WAYS: Final[tuple[Way, ...]] = (
     # Requests that are not whole, or wait
     Way("half messages", "Memory.request_bytes, process_bytes", 100, NATIVE, _half_messages),
     Way("half bodies", "Memory.process_bytes", MANY, HTTP, lambda: _half_post("/bench/hold", LARGE)),
+    Way("forms", "Memory.process_bytes", MANY, HTTP, lambda: _form_of(_FIELDS)),
+    Way("forms of letters", "Memory.process_bytes", MANY, HTTP, lambda: _form_of(_LETTERS)),
+    Way("forms of calls that wait", "Memory.process_bytes", MANY, HTTP, lambda: _form_of(_FIELDS, _FILE)),
     Way(
         "half messages over websocket",
         "Memory.process_bytes",

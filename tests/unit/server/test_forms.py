@@ -1,5 +1,8 @@
 """Bodies of forms: every cut of the bytes, limits, and malformed ones (RFC 7578, RFC 2046)."""
 
+import gc
+import sys
+import weakref
 from collections.abc import Iterable
 
 import pytest
@@ -210,3 +213,40 @@ def test_the_body_of_a_browser_is_read() -> None:
         "text/plain",
         b"abc",
     )
+
+
+def taken_bytes(value: object) -> int:
+    """Return the memory that a value takes with the texts in it."""
+    held = sys.getsizeof(value)
+    return held + sum(map(taken_bytes, value)) if isinstance(value, list | tuple) else held
+
+
+@pytest.mark.parametrize("sign", ["x", "é", "€", "\U0001f600"])
+@pytest.mark.parametrize("letters", [0, 1, 60_000])
+def test_fields_count_what_they_take_whatever_their_signs(sign: str, letters: int) -> None:
+    reader = FormReader(BOUNDARY, "f", lambda _: b"")
+    form = part("a", ("x" * letters + sign).encode()) * 10
+    for start in range(0, len(form), 10_000):
+        reader.take(form[start : start + 10_000])
+    kept = taken_bytes(reader._fields) + sys.getsizeof(reader._kept)
+    assert 0.9 * kept - 1_000 <= reader.held <= 1.1 * kept + 1_000
+    # As many bytes as came: a `str` could have four for a letter.
+    assert reader.field_bytes <= len(form) + 2_000
+
+
+def test_a_buffer_that_was_cut_counts_whole() -> None:
+    reader = FormReader(BOUNDARY, "f", lambda _: b"")
+    reader.take(part("a", b"x" * 60_000) + b"--XyZ\r\n" + b"C" * 40)
+    assert reader.held >= taken_bytes(reader._fields) + sys.getsizeof(reader._kept) - 200
+
+
+def test_a_form_that_is_refused_is_freed_at_once() -> None:
+    reader = FormReader(BOUNDARY, "f", lambda _: b"")
+    gone = weakref.ref(reader)
+    gc.disable()
+    try:
+        reader.take(part("a", b"x" * 60_000))
+        del reader
+        assert gone() is None
+    finally:
+        gc.enable()
