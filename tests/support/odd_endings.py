@@ -48,6 +48,12 @@ class RaisingZone(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         raise self._error
 
+    def dst(self, _: datetime | None) -> None:
+        return None
+
+    def tzname(self, _: datetime | None) -> None:
+        return None
+
 
 class WordlessError(Exception):
     """An error whose text raises."""

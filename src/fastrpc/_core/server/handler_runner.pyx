@@ -66,19 +66,26 @@ cdef class ServerTask(HandlerTask):
         return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
 
 
+# A step that raises where nothing is to be raised: -1, and `take_raised`. A `try` costs a call 2 % of its instructions.
+ctypedef int (*Step)(HandlerRunner runner, ServerCall call, bytes payload) noexcept
+
+
 @cython.nonecheck(False)
-cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) except -1:
-    """Count the end of a call and send its answer; inlined, as every call takes this step."""
+cdef inline int send_answer(HandlerRunner runner, ServerCall call, bytes payload) except -1:
     call.counters.moved(0, PyBytes_GET_SIZE(payload))
     call.moved_bytes += PyBytes_GET_SIZE(payload)
-    try:
-        runner._count_end(call, OK)
-        if call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
-            return 0
-        call.was_ended = True
-        return call.connection.do_answer(call, payload)
-    except BaseException as error:
-        return runner._answer_last(call, error)
+    runner._count_end(call, OK)
+    if call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
+        return 0
+    call.was_ended = True
+    return call.connection.do_answer(call, payload)
+
+
+cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) except -1:
+    """Count the end of a call and send its answer; inlined, as every call takes this step."""
+    if (<Step>send_answer)(runner, call, payload) < 0:
+        return runner._answer_last(call, take_raised())
+    return 0
 
 
 @cython.final
