@@ -21,6 +21,7 @@ from fastrpc._core.loop.loop_state import wrong_loop
 from fastrpc.config.validation import check_count, check_seconds, wrong
 from fastrpc.errors import CallError, copied_error
 from fastrpc.status import Status
+from fastrpc.user_code import ContainedError, contained
 
 __all__ = ["Batcher"]
 
@@ -101,13 +102,15 @@ class Batcher(Generic[T, R]):
     async def _work(self, items: list[T]) -> list[Any]:
         run: Any = self.run
         if self._is_async:
-            results = await run(items)
+            with contained("run"):
+                results = await run(items)
         else:
             # In a copy of its context: the end of the loop may step this task while the thread is inside.
             inside = copy_context().run
             results = await asyncio.get_running_loop().run_in_executor(None, inside, _called, run, items)
             if inspect.isawaitable(results):  # Such as of a lambda around an `async def`.
-                results = await results
+                with contained("run"):
+                    results = await results
         if not isinstance(results, Sequence) or isinstance(results, str | bytes):
             text = f"a {type(results).__name__}, not a sequence of results"
         elif len(found := list(results)) != len(items):
@@ -190,10 +193,8 @@ class _Line:
 
 
 def _called(run: Callable[[list[Any]], Any], items: list[Any]) -> Any:
-    try:
+    with contained("run"):
         return run(items)
-    except StopIteration as error:  # No future takes it, and no coroutine raises it.
-        raise RuntimeError("run raised StopIteration") from error
 
 
 def _outcomes(task: asyncio.Task[list[Any]], count: int) -> list[Any]:
@@ -201,7 +202,8 @@ def _outcomes(task: asyncio.Task[list[Any]], count: int) -> list[Any]:
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is None:
         return task.result()
-    if not isinstance(error, Exception):
-        name = type(error).__name__
+    ended_by = error.__cause__ if isinstance(error, ContainedError) else error
+    if not isinstance(error, Exception) or not isinstance(ended_by, Exception):
+        name = type(ended_by).__name__
         error = CallError(Status.INTERNAL, f"the run of a batch of {count} items was ended by {name}")
     return [error, *(copied_error(error) for _ in range(1, count))]

@@ -13,6 +13,7 @@ RANKS = {
         "replaced_file",
         "time_limit",
         "status",
+        "user_code",
         "value_class",
     ),
     1: ("errors",),

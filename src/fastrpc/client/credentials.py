@@ -1,13 +1,13 @@
 """The credentials of a client: a token, or a function that returns one."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.rpc.token import checked_token
+from fastrpc.user_code import ContainedError, contained
 
 __all__ = ["ClientCredentials", "CredentialSource", "credentials_of"]
 
@@ -51,15 +51,11 @@ class ClientCredentials:
         """
         self._check_dial(address)
         try:
-            found: Any = self._source if isinstance(self._source, str) else self._source()
-            if inspect.isawaitable(found):
-                found = await found
+            with contained("the function"):
+                found: Any = self._source if isinstance(self._source, str) else self._source()
+                if inspect.isawaitable(found):
+                    found = await found
             return _encoded(found)
-        except asyncio.CancelledError as error:
-            if cast(asyncio.Task[Any], asyncio.current_task()).cancelling():
-                raise
-            # The cancelled task is not this one, but another for which the function waits.
-            raise _failed(error) from None
         except Exception as error:
             raise _failed(error) from None
 
@@ -71,9 +67,10 @@ class ClientCredentials:
         """
         self._check_dial(address)
         try:
-            found: Any = self._source if isinstance(self._source, str) else self._source()
-            if inspect.iscoroutine(found):
-                found = _stepped(found)
+            with contained("the function"):
+                found: Any = self._source if isinstance(self._source, str) else self._source()
+                if inspect.iscoroutine(found):
+                    found = _stepped(found)
             return _encoded(found)
         except Exception as error:
             raise _failed(error) from None
@@ -123,10 +120,14 @@ def _stepped(coroutine: Any) -> Any:
     )
 
 
-def _failed(error: BaseException) -> ConnectError:
+def _failed(error: Exception) -> ConnectError:
     if isinstance(error, ConfigError):
         told, hint = error.message, error.hint or "give a token, or a function that returns one"
     else:
         # An error of another library may contain the token in its text.
-        told, hint = type(error).__name__, "the function given as credentials raised this: call it to see why"
+        raised = error.__cause__ if isinstance(error, ContainedError) else error
+        told, hint = (
+            type(raised).__name__,
+            "the function given as credentials raised this: call it to see why",
+        )
     return ConnectError(f"the credentials cannot be had: {told}", hint=hint)

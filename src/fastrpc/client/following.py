@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastrpc.client.target import Target
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
+from fastrpc.user_code import contained
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
@@ -62,8 +63,9 @@ class Follower:
 
     async def _follow(self, watch: "AsyncIterator[Snapshot]") -> None:
         try:
-            async for snapshot in watch:
-                self._take(snapshot.endpoints)
+            with contained("the watch of a registry"):
+                async for snapshot in watch:
+                    self._take(snapshot.endpoints)
         except Exception as error:
             # fastrpc's own watches do not raise; the failure of a user-defined one must not end the calls.
             self._error = error
@@ -76,7 +78,8 @@ class Follower:
 
     def _take(self, endpoints: Sequence[Endpoint]) -> None:
         try:
-            self._on_list(endpoints)
+            with contained("the selector"):
+                self._on_list(endpoints)
         except Exception:
             # User-defined filters and selectors run in there: calls raise their error until they accept the list.
             logger.exception("%s: the selector cannot take the endpoints", self._service)

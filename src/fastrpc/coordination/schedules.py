@@ -21,6 +21,7 @@ from fastrpc.errors import ConfigError, FastRPCError, StoreError
 from fastrpc.gauges import count
 from fastrpc.rpc.scheduling import MethodSchedule, schedules_of
 from fastrpc.rpc.signature import form_of
+from fastrpc.user_code import contained
 
 __all__ = ["Schedules", "current_store"]
 
@@ -222,20 +223,23 @@ class _Job:
             until = datetime.fromtimestamp(item.value, UTC).isoformat(" ", "seconds")
             logger.warning(text, self._name, until, key)
 
+    def _called(self) -> Any:
+        """Call the method in a thread, whose end the loop learns by a future."""
+        with contained(self._name):
+            return self._function()
+
     async def _run(self, instant: float) -> float:
         """Run the method; return the instant up to which no other run is due."""
         self._is_running, outcome = True, "cancelled"
         try:
             # A wrapper of a coroutine function runs here, as for `@method`.
             is_async = form_of(self._function) == "coroutine"
-            result = self._function() if is_async else await asyncio.to_thread(self._function)
-            if inspect.isawaitable(result):
-                await result
+            with contained(self._name):
+                result = self._function() if is_async else await asyncio.to_thread(self._called)
+                if inspect.isawaitable(result):
+                    await result
             outcome = "ok"
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and self._task.cancelling():
-                raise
-            # An await of something that others cancelled fails this run only.
+        except Exception:
             outcome = "failed"
             logger.exception("the scheduled method %s failed", self._name)
         finally:

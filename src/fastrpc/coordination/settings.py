@@ -19,6 +19,7 @@ from fastrpc.errors import CompactedError, DecodeError, StoreError
 from fastrpc.gauges import count
 from fastrpc.status import Status
 from fastrpc.stores.base import Item, StoreBackend, check_key
+from fastrpc.user_code import contained
 
 __all__ = ["Following"]
 
@@ -196,7 +197,8 @@ class Following(Generic[T]):
         if self._kind is not bytes and (unknown := unknown_fields(encoded, self._kind)):
             raise DecodeError(f"the value of {self._key!r} has an unknown field at `{unknown[0]}`")
         if self._check is not None:
-            judged = self._check(value)
+            with contained("the check of a setting"):
+                judged = self._check(value)
             if inspect.iscoroutine(judged):
                 judged.close()
                 raise TypeError("check returned a coroutine; write a plain function: def check(value)")

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 
-__all__ = ["CallbackThread"]
+from fastrpc.user_code import contained
+
+__all__ = ["CallbackThread", "call_logged"]
 
 logger = logging.getLogger("fastrpc.grpc")
 
@@ -31,7 +33,7 @@ class CallbackThread:
                     self._is_started = True
                     threading.Thread(target=self._run, name=self._name, daemon=True).start()
                 return
-        _call(partial(function, *arguments))
+        call_logged(function, *arguments)
 
     def end(self) -> None:
         """End the thread after the functions that it was given so far."""
@@ -41,11 +43,13 @@ class CallbackThread:
 
     def _run(self) -> None:
         while (function := self._functions.get()) is not None:
-            _call(function)
+            call_logged(function)
 
 
-def _call(function: Callable[[], object]) -> None:
+def call_logged(function: Callable[..., object], *arguments: object) -> None:
+    """Call a function of the program, which ends nothing by what it raises."""
     try:
-        function()
+        with contained("a callback"):
+            function(*arguments)
     except Exception:
         logger.exception("a callback failed")

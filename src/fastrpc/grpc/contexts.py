@@ -23,6 +23,7 @@ from fastrpc.errors import CallError, StreamEndedError
 from fastrpc.grpc.metadata import DETAILS_KEY, Pairs, pairs_in, pairs_of
 from fastrpc.grpc.names import compressor_of, status_of
 from fastrpc.status import Status
+from fastrpc.user_code import contained
 
 __all__ = ["Context", "LoopContext", "ThreadContext", "context_kinds"]
 
@@ -201,7 +202,8 @@ class Context:
         callbacks, self._callbacks = self._callbacks, ()
         for callback in callbacks:
             try:
-                callback()
+                with contained("a callback"):
+                    callback()
             except Exception:
                 logger.exception("%s: a callback at the end of the call failed", self.call.method)
 

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from fastrpc.grpc.callback_thread import CallbackThread
+from fastrpc.user_code import without_exit
 
 __all__ = ["LoopThread", "ThreadEndedError"]
 
@@ -87,9 +88,11 @@ class LoopThread:
             ThreadEndedError: the thread has ended.
         """
         with self._lock:
+            contained = without_exit(work, self._name)
             try:
-                return asyncio.run_coroutine_threadsafe(work, self._started())
+                return asyncio.run_coroutine_threadsafe(contained, self._started())
             except RuntimeError:
+                contained.close()
                 work.close()
                 raise
 

@@ -26,6 +26,7 @@ from fastrpc.errors import StreamEndedError
 from fastrpc.grpc.contexts import ThreadContext
 from fastrpc.handlers.thread_job import report_dropped
 from fastrpc.rpc.signature import Kind
+from fastrpc.user_code import contained
 
 __all__ = ["BlockingRequests", "ThreadMessages", "in_thread", "threaded"]
 
@@ -53,7 +54,7 @@ def threaded(
 
 async def in_thread(function: Callable[[], Any], context: ThreadContext, executor: Executor | None) -> Any:
     """Run a function in a thread; wait for its end even if the call is cancelled."""
-    job = asyncio.ensure_future(_job(function, context, executor))
+    job = asyncio.ensure_future(_job(partial(_contained, context.call.method, function), context, executor))
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
@@ -87,7 +88,7 @@ class _SubmittedJob:
 
 async def _submitted(call: ServerCall, executor: Executor, function: Callable[[], Any]) -> Any:
     """Run a function in an executor; one that has not begun is taken back by a cancellation."""
-    future = executor.submit(_without_stop, function)
+    future = executor.submit(function)
     call._thread_job = _SubmittedJob(future)
     waiting = asyncio.wrap_future(future)
     try:
@@ -101,12 +102,10 @@ async def _submitted(call: ServerCall, executor: Executor, function: Callable[[]
         call._thread_job = None
 
 
-def _without_stop(function: Callable[[], Any]) -> Any:
-    """Call a function; StopIteration, which no future takes, becomes a RuntimeError."""
-    try:
+def _contained(method: str, function: Callable[[], Any]) -> Any:
+    """Call a servicer's function; the task that waits for it gets nothing but errors."""
+    with contained(method):
         return function()
-    except StopIteration as error:
-        raise RuntimeError("a servicer raised StopIteration") from error
 
 
 async def _settled(future: "asyncio.Future[Any]") -> None:

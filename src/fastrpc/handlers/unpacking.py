@@ -35,6 +35,7 @@ from fastrpc._core.server.served_stream import ServedStream
 from fastrpc.compressors.base import Compressor, compressor_label, decompress_steps, stated_size
 from fastrpc.errors import CallError, DecodeError
 from fastrpc.status import Status
+from fastrpc.user_code import plain_error
 
 __all__ = ["Unpacking", "unknown_compressor"]
 
@@ -227,6 +228,10 @@ class _Queue:
                 payload = end.value
         except DecodeError as problem:
             error = problem
+        except BaseException as problem:  # An installed compressor may raise anything.
+            error = DecodeError(
+                f"the payload cannot be decompressed: {plain_error(problem, 'the compressor')}"
+            )
         if isinstance(error, str):
             count_refusal("memory")
         if error is not None:

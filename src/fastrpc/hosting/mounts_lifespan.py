@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fastrpc.errors import ConfigError
 from fastrpc.hosting.mounts_scope import ASGI
+from fastrpc.user_code import contained
 
 __all__ = ["Lifespan", "LifespanError"]
 
@@ -107,7 +108,8 @@ class Lifespan:
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": _VERSIONS.copy(), "state": self.state}
-        await self.application(scope, self._receive, self._send)
+        with contained(f"the application at {self.place}"):
+            await self.application(scope, self._receive, self._send)
 
     async def _receive(self) -> dict[str, Any]:
         event = await self._events.get()

@@ -8,6 +8,7 @@ from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork, Turns
 from fastrpc.compressors.base import Compressor, compress_steps
 from fastrpc.time_limit import time_limit
+from fastrpc.user_code import plain_error
 
 __all__ = ["Packing", "PackingDone", "pack_arguments", "pack_in_time"]
 
@@ -43,8 +44,8 @@ class Packing:
                 return True
         except StopIteration as end:
             packed = end.value
-        except Exception as problem:  # An installed compressor may raise anything.
-            error = problem
+        except BaseException as problem:  # An installed compressor may raise anything.
+            error = plain_error(problem, "the compressor")
         self._end()
         self._done(self._payload if packed is None else packed, packed is not None, error)
         return False

@@ -19,6 +19,7 @@ from fastrpc.registries.base.snapshot import Snapshot
 from fastrpc.registries.base.urls import is_opened, open_registry
 from fastrpc.registries.base.watch import Channel, ServicesWatch, Watch
 from fastrpc.status import Status
+from fastrpc.user_code import contained
 
 __all__ = ["Merged", "MergedRegistration", "MergedUnion"]
 
@@ -238,15 +239,19 @@ class MergedRegistration:
         return any(await _together(self._retire(index) for index in list(self._held)))
 
     async def _enter(self, index: int) -> None:
-        self._held[index] = await self._parts[index].__aenter__()
+        with contained("the registry"):
+            self._held[index] = await self._parts[index].__aenter__()
 
     async def _leave(self, index: int) -> None:
+        part = self._parts[index]
         del self._held[index]
-        await self._parts[index].__aexit__(None, None, None)
+        with contained("the registry"):
+            await part.__aexit__(None, None, None)
 
     async def _retire(self, index: int) -> bool:
         retire = getattr(self._held[index], "retire", None)
-        is_marked = retire is not None and bool(await retire())
+        with contained("the registry"):
+            is_marked = retire is not None and bool(await retire())
         if not is_marked:
             await self._leave(index)
         return is_marked

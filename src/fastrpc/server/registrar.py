@@ -15,6 +15,7 @@ from fastrpc.place import Place
 from fastrpc.registries.base.registry import RegistryOption
 from fastrpc.registries.base.urls import is_opened, open_registry
 from fastrpc.time_limit import time_limit
+from fastrpc.user_code import contained
 
 __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of"]
 
@@ -134,7 +135,9 @@ class Registrar:
 
     async def _enter(self, record: Record, endpoint: Endpoint) -> None:
         async with AsyncExitStack() as stack:
-            entered = await stack.enter_async_context(self._registry.register(record[0], endpoint))
+            with contained("the registry"):
+                registration = self._registry.register(record[0], endpoint)
+                entered = await stack.enter_async_context(registration)
             if not getattr(entered, "is_registered", True):
                 self._untaken.add(record)
             self._entered[record] = entered
@@ -143,7 +146,8 @@ class Registrar:
     async def _leave(self, record: Record) -> None:
         self._entered.pop(record, None)
         try:
-            await self._held.pop(record).aclose()
+            with contained("the registry"):
+                await self._held.pop(record).aclose()
         except Exception:
             # A failing user-defined registry must not keep the server from closing.
             logger.exception("%s at %s could not be taken out of the registry", *record)
@@ -163,7 +167,8 @@ class Registrar:
         if retire is None:
             return False
         try:
-            return bool(await retire())
+            with contained("the registry"):
+                return bool(await retire())
         except Exception:
             # As in `_leave`: a user-defined registry. Records without the mark are withdrawn.
             logger.exception("%s at %s could not be marked as leaving", *record)

@@ -15,6 +15,7 @@ from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
+from fastrpc.user_code import plain_error
 
 cdef extern from "Python.h":
     # Return the state before.
@@ -546,6 +547,8 @@ cdef class UserSelector(BaseSelector):
         try:
             BaseSelector.take_up(self, endpoint_states)
             self.selector.update(self.endpoints)
+        except BaseException as failure:
+            raise plain_error(failure, f"{type(self.selector).__name__}.update")
         finally:
             self._is_updating = False
         return 0
@@ -575,7 +578,10 @@ cdef class UserSelector(BaseSelector):
         cdef uint64_t updates
         while True:
             updates = self._updates
-            endpoint = self.selector.pick(call)
+            try:
+                endpoint = self.selector.pick(call)
+            except BaseException as failure:
+                raise plain_error(failure, f"{type(self.selector).__name__}.pick")
             endpoint_state = self.state_of(endpoint) if isinstance(endpoint, Endpoint) else None
             if endpoint_state is not None and endpoint_state.is_listed:
                 return endpoint_state
@@ -590,9 +596,9 @@ cdef class UserSelector(BaseSelector):
         BaseSelector.settle(self, endpoint_state, seconds, error, now)
         try:
             self.selector.observe(endpoint_state.endpoint, seconds, error)
-        except Exception as failure:
+        except BaseException as failure:
             # Raised further, it would end the connection with the calls of others, or stand in place of an answer.
-            self._on_failure(failure)
+            self._on_failure(plain_error(failure, f"{type(self.selector).__name__}.observe"))
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:

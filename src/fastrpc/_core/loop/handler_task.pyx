@@ -17,6 +17,7 @@ Where a HandlerTask differs from asyncio.Task, on purpose:
 - When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
   task ends with that error; an asyncio.Task would stay pending for ever.
 - SystemExit ends the task like any other exception and does not leave the loop: a handler cannot end its server.
+  KeyboardInterrupt has the effect of Ctrl-C, from a callback of its own.
 - It is registered once, when it is made, and counts as done while it idles in its pool: `all_tasks()` stays right at no
   cost.
 """
@@ -32,6 +33,8 @@ from asyncio import base_tasks, tasks
 from asyncio.coroutines import iscoroutine
 from asyncio.exceptions import CancelledError, InvalidStateError
 from types import GeneratorType
+
+from fastrpc.user_code import pass_interrupt
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -164,8 +167,8 @@ cdef class HandlerTask:
             finally:
                 if PyContext_Exit(context) < 0:
                     report(self, take_raised(), "The handler replaced the current context")
-            if ended and self.error is not None:
-                raise_interrupt(self.error)
+            if ended and isinstance(self.error, KeyboardInterrupt):
+                raise self.error
             return ended
         finally:
             Py_DECREF(self)
@@ -282,8 +285,8 @@ cdef class HandlerTask:
             self.finished()
         finally:
             # finished() may have rearmed the task: only the remembered values still belong to this call.
-            if error is not None:
-                raise_interrupt(error)
+            if isinstance(error, KeyboardInterrupt):
+                pass_interrupt(self._loop)
         return 1
 
     @cython.final
@@ -576,13 +579,6 @@ cdef inline int leave(HandlerTask task) except -1:
     if done == NULL:
         return report(task, take_raised(), "The handler replaced the current task")
     Py_DECREF(<object>done)
-    return 0
-
-
-cdef int raise_interrupt(object error) except -1:
-    # Ctrl-C also leaves the loop, as from an asyncio.Task.
-    if isinstance(error, KeyboardInterrupt):
-        raise error
     return 0
 
 

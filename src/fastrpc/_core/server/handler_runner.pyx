@@ -13,6 +13,7 @@ the end of each call, later steps the system's coarse clock, which costs a fract
 """
 
 import logging
+from asyncio import CancelledError
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
@@ -40,6 +41,7 @@ from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.server.served_stream import drive
 from fastrpc.errors import CallError
+from fastrpc.user_code import as_error
 
 cdef enum:
     # References to the current task: the runner's, asyncio's, and the one of the function that began it.
@@ -86,6 +88,13 @@ cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) exc
     if (<Step>send_answer)(runner, call, payload) < 0:
         return runner._answer_last(call, take_raised())
     return 0
+
+
+cdef object judged(ServerCall call, object error):
+    """Return the error of a handler, another one for a CancelledError that nothing but user code raised."""
+    if isinstance(error, CancelledError) and not call._is_stopped():
+        return as_error(error, call.route.method)
+    return error
 
 
 @cython.final
@@ -245,6 +254,8 @@ cdef class HandlerRunner:
         """Answer for a handler that ended in its first step; reuse its task and context if they have no other references."""
         assert task is not None
         cdef object error = task.error, value = task.value
+        if error is not None:
+            error = judged(call, error)
         call.task = None
         task.call = None
         if task is not self.current:
@@ -288,12 +299,14 @@ cdef class HandlerRunner:
         cdef ServerCall call = task.call
         cdef object error = task.error
         cdef object value = task.value
+        if error is not None:
+            error = judged(call, error)
         task.call = None
         call.task = None
         self.tasks.release(task)
         call.connection.now = now_ns()
         if error is not None:
-            # The task itself lets an interrupt leave the loop.
+            # The task itself passes an interrupt on.
             return self._answer_failure(call, error)
         return self._finish(call, value)
 
@@ -470,8 +483,8 @@ cdef class HandlerRunner:
         return call.connection.check_size(call, "the answer", payload, self.admission.message_bytes)
 
     cdef int fail(self, ServerCall call, object error) except -1:
-        """Send the failure for a handler's error; an interrupt then ends the loop."""
-        self._answer_failure(call, error)
+        """Send the failure for a handler's error; an interrupt then has the effect of Ctrl-C."""
+        self._answer_failure(call, judged(call, error))
         return self.pass_interrupt(error)
 
     cdef int pass_interrupt(self, object error) except -1:

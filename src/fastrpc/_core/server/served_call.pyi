@@ -112,6 +112,9 @@ class ServerCall(Call):
     #: While a part of its handler runs in a thread, or waits for one: that job.
     _thread_job: Any
 
+    def _is_stopped(self) -> bool:
+        """Return whether a CancelledError of its handler has another origin than the handler itself."""
+
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep the outcome of the call for the interceptors around it."""
 

@@ -154,6 +154,19 @@ cdef class ServerCall(Call):
         """Return whether its credential has expired since it was admitted; may be called from any thread."""
         return self.connection is not None and self.route is not None and has_lapsed(self, now_ns())
 
+    def _is_stopped(self):
+        """Return whether a CancelledError of its handler has another origin than the handler itself."""
+        cdef StreamChannel stream = <StreamChannel>self.stream
+        return (
+            self.was_ended
+            or self.cancelled
+            or self.state == STATE_GONE
+            or self.connection is None
+            or self.connection.is_closed
+            or (self.task is not None and self.task.cancelling() > 0)
+            or (stream is not None and stream.output_ended and self.route.gives_stream)
+        )
+
     def _note_outcome(self, status, error):
         """Keep the outcome of the call for the interceptors around it."""
         self.outcome_status = status

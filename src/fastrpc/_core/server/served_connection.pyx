@@ -27,6 +27,7 @@ from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
+from fastrpc.user_code import pass_interrupt as raise_interrupt
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -52,14 +53,9 @@ cdef int report(str text, object error) except -1:
     return 0
 
 
-def _raise_again(error):
-    raise error
-
-
 cdef int pass_interrupt(object gate, object error) except -1:
-    # From its own callback: some loops only close the connection when an error leaves a protocol's method.
     if isinstance(error, KeyboardInterrupt):
-        gate.loop_state.loop.call_soon(_raise_again, error)
+        raise_interrupt(gate.loop_state.loop)
     return 0
 
 

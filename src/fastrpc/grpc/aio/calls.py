@@ -18,9 +18,11 @@ from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.grpc.details import encode_details
 from fastrpc._core.payload.metadata import split_answer
 from fastrpc.errors import CallError, FastRPCError
+from fastrpc.grpc.callback_thread import call_logged
 from fastrpc.grpc.grpcio_contexts import code_of
 from fastrpc.grpc.metadata import DETAILS_KEY, pairs_in
 from fastrpc.status import Status
+from fastrpc.user_code import contained
 
 __all__ = ["CANCELLED_HERE", "ChannelCall", "UnaryUnaryCall", "metadata_in", "rpc_error"]
 
@@ -175,7 +177,8 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
 
     async def _run(self) -> None:
         try:
-            self._answer = await self._call
+            with contained("a coder of the channel"):
+                self._answer = await self._call
             self._is_taken = True
         except Exception as error:
             self._fail(error)
@@ -234,7 +237,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
         if self.done():
             callback(self)
         else:
-            self._future.add_done_callback(lambda _: callback(self))
+            self._future.add_done_callback(lambda _: call_logged(callback, self))
 
     def _stop(self) -> None:
         if self._task is None:

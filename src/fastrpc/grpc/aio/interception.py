@@ -7,9 +7,11 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from fastrpc.grpc.callback_thread import call_logged
 from fastrpc.grpc.grpcio_contexts import code_of
 from fastrpc.rpc.signature import Kind
 from fastrpc.status import Status
+from fastrpc.user_code import without_exit
 
 __all__ = [
     "InterceptedCall",
@@ -144,7 +146,9 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
 
     def begin(self, chain: Any) -> None:
         """Run the chain, which gives the call."""
-        self._task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(chain)
+        self._task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(
+            without_exit(chain, "an interceptor")
+        )
 
     def _known(self) -> Any:
         """Return the call, or None as long as interceptors run, or once they failed."""
@@ -172,9 +176,9 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
         if self.done():
             callback(self)
         elif (call := self._known()) is not None:
-            call.add_done_callback(lambda _: callback(self))
+            call.add_done_callback(lambda _: call_logged(callback, self))
         else:
-            self._task.add_done_callback(lambda _: self.add_done_callback(callback))
+            self._task.add_done_callback(lambda _: call_logged(self.add_done_callback, callback))
 
     def time_remaining(self) -> float | None:
         call = self._known()

@@ -11,7 +11,9 @@ from grpc import aio
 from fastrpc._core.payload.metadata import split_answer
 from fastrpc.errors import EncodeError, FastRPCError, StreamEndedError
 from fastrpc.grpc.aio.calls import ChannelCall, metadata_in, rpc_error
+from fastrpc.grpc.callback_thread import call_logged
 from fastrpc.peers.stream import Stream
+from fastrpc.user_code import contained
 
 __all__ = ["StreamStreamCall", "StreamUnaryCall", "UnaryStreamCall"]
 
@@ -70,7 +72,7 @@ class _StreamCall(ChannelCall):
         """Call the functions that wait for the end."""
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback(self)
+            call_logged(callback, self)
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         if self.done():
@@ -148,12 +150,13 @@ class _StreamCall(ChannelCall):
     async def _feed(self, requests: Any) -> None:
         """Send the messages of an iterable, then the end; an exception in it cancels the call."""
         try:
-            if hasattr(requests, "__aiter__"):
-                async for request in requests:
-                    await self._stream.send(request)
-            else:
-                for request in requests:
-                    await self._stream.send(request)
+            with contained("the iterable of requests"):
+                if hasattr(requests, "__aiter__"):
+                    async for request in requests:
+                        await self._stream.send(request)
+                else:
+                    for request in requests:
+                        await self._stream.send(request)
             await self._stream.end()
         except EncodeError as error:
             self._refuse(error)

@@ -15,6 +15,7 @@ from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.token import TOKEN_CHARACTERS
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
+from fastrpc.user_code import contained
 
 __all__ = ["UNDECIDED", "Verdicts", "seconds_left"]
 
@@ -103,7 +104,8 @@ class Verdicts:
         """Request a new verdict, also on a certificate."""
         try:
             if self.is_object:
-                answer = cast(Authenticator, self._authenticate).verify(peer)
+                with contained("authenticate"):
+                    answer = cast(Authenticator, self._authenticate).verify(peer)
                 return answer if isinstance(answer, Verdict | Refusal) else self._in_time(answer)
             return self._in_time(self._asked_function(peer))
         except Exception:
@@ -138,7 +140,8 @@ class Verdicts:
     async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
         try:
             async with time_limit(self._seconds):
-                found = await answer
+                with contained("authenticate"):
+                    found = await answer
             if not isinstance(found, Verdict | Refusal):
                 raise TypeError(
                     f"authenticate returned a {type(found).__name__}, it must return a Verdict or Refusal"

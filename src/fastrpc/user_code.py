@@ -1,0 +1,132 @@
+"""Calls of user code in tasks, callbacks and threads of fastrpc.
+
+An event loop, a thread, a future or a generator gives some exceptions a meaning: SystemExit ends the program,
+CancelledError the task, GeneratorExit and StopIteration the generator. Raised by user code they mean none of that.
+`contained` turns each of them into a ContainedError, which is answered or logged as any other error.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar
+
+__all__ = ["ContainedError", "as_error", "contained", "pass_interrupt", "plain_error", "without_exit"]
+
+T = TypeVar("T")
+
+
+class ContainedError(RuntimeError):
+    """User code raised something that is no plain error; its cause."""
+
+
+def as_error(error: BaseException, name: str) -> Exception:
+    """Return an error that only says that the code of this name failed: itself, or a ContainedError in its place."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
+        return error
+    stand_in = ContainedError(f"{name} raised {type(error).__name__}")
+    stand_in.__cause__ = error
+    return stand_in
+
+
+def plain_error(error: BaseException, name: str) -> Exception:
+    """Return the error to report for what a function of this name raised; one that does not await.
+
+    Raises:
+        KeyboardInterrupt: it is Ctrl-C in the main thread without a loop, which belongs to the program.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        loop = _running_loop()
+        if loop is not None:
+            pass_interrupt(loop)
+        elif threading.current_thread() is threading.main_thread():
+            raise error
+    return as_error(error, name)
+
+
+def pass_interrupt(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a KeyboardInterrupt that ended code on the loop do the same as Ctrl-C: a server drains."""
+    # From its own callback: without a handler of the signal the exception then leaves the loop.
+    loop.call_soon(signal.raise_signal, signal.SIGINT)
+
+
+class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
+    """A coroutine that is the whole of a task, in which CancelledError has its usual meaning: only errors end it."""
+
+    __slots__ = ("_name", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, T], name: str) -> None:
+        self._work = work
+        self._name = name
+
+    def send(self, value: Any, /) -> Any:
+        try:
+            return self._work.send(value)
+        except (StopIteration, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            return self._end(error)
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._work.throw(*error)
+        except (StopIteration, asyncio.CancelledError):
+            raise
+        except BaseException as found:
+            return self._end(found)
+
+    def _end(self, error: BaseException) -> NoReturn:
+        plain = plain_error(error, self._name)
+        if plain is error:
+            raise error
+        raise plain from error
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Any:
+        return self._work.__await__()
+
+
+class contained:  # noqa: N801 (used as a function)
+    """Let only errors leave a block of user code: `with contained("the check of a setting"): check(value)`.
+
+    The block may await. These leave it as they are: a cancellation of the task that runs it, the GeneratorExit of a
+    coroutine that is closed, and Ctrl-C in the main thread without a loop, which belongs to the program.
+    """
+
+    __slots__ = ("_name", "_task")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._task = _current_task()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or self._is_meant(error):
+            return
+        plain = plain_error(error, self._name)
+        if plain is not error:
+            raise plain from error
+
+    def _is_meant(self, error: BaseException) -> bool:
+        """Return whether an exception is meant for the task that runs the block, or for its coroutine."""
+        if isinstance(error, asyncio.CancelledError):
+            return self._task is not None and self._task.cancelling() > 0
+        return isinstance(error, GeneratorExit) and _current_task() is not self._task
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _current_task() -> Any:
+    loop = _running_loop()
+    return None if loop is None else asyncio.current_task(loop)
