@@ -202,8 +202,8 @@ def _outcomes(task: asyncio.Task[list[Any]], count: int) -> list[Any]:
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is None:
         return task.result()
-    ended_by = error.__cause__ if isinstance(error, ContainedError) else error
-    if not isinstance(error, Exception) or not isinstance(ended_by, Exception):
-        name = type(ended_by).__name__
-        error = CallError(Status.INTERNAL, f"the run of a batch of {count} items was ended by {name}")
+    is_cancelled = isinstance(error, ContainedError) and isinstance(error.__cause__, asyncio.CancelledError)
+    if is_cancelled or not isinstance(error, Exception):
+        text = f"the run of a batch of {count} items was ended by CancelledError"
+        error = CallError(Status.INTERNAL, text)
     return [error, *(copied_error(error) for _ in range(1, count))]

@@ -12,9 +12,19 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-__all__ = ["ContainedError", "as_error", "contained", "pass_interrupt", "plain_error", "without_exit"]
+__all__ = [
+    "ContainedError",
+    "as_error",
+    "contained",
+    "pass_interrupt",
+    "plain_error",
+    "was_interrupted",
+    "without_exit",
+]
 
 T = TypeVar("T")
+
+_interrupted = threading.Event()
 
 
 class ContainedError(RuntimeError):
@@ -48,7 +58,17 @@ def plain_error(error: BaseException, name: str) -> Exception:
 def pass_interrupt(loop: asyncio.AbstractEventLoop) -> None:
     """Have a KeyboardInterrupt that ended code on the loop do the same as Ctrl-C: a server drains."""
     # From its own callback: without a handler of the signal the exception then leaves the loop.
-    loop.call_soon(signal.raise_signal, signal.SIGINT)
+    loop.call_soon(_interrupt)
+
+
+def was_interrupted() -> bool:
+    """Return whether `pass_interrupt` has acted in this process: it then ends as an interrupted one."""
+    return _interrupted.is_set()
+
+
+def _interrupt() -> None:
+    _interrupted.set()
+    signal.raise_signal(signal.SIGINT)
 
 
 class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from fastrpc.server.server import Server
 from fastrpc.time_limit import time_limit
+from fastrpc.user_code import was_interrupted
 from fastrpc.workers.app import loaded
 from fastrpc.workers.plan import ExitCode, NothingToServeError, Plan, Started
 
@@ -154,7 +155,7 @@ class ServingProcess:
                 self._on_leaving()
                 is_clean = await _unless(self._urged, self._drain(server, self._opening))
                 if is_clean is not None:
-                    code = ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
+                    code = _code_of_drain(is_clean)
         finally:
             if code is ExitCode.DRAIN_TIMED_OUT:
                 self._end_anyway(code)
@@ -244,6 +245,13 @@ def leave(code: int) -> None:
     """End the process at once, without waiting for its threads."""
     flush_output()
     os._exit(code)
+
+
+def _code_of_drain(is_clean: bool) -> ExitCode:
+    """Return the exit code behind a drain, which a KeyboardInterrupt of user code may have begun."""
+    if not is_clean:
+        return ExitCode.DRAIN_TIMED_OUT
+    return ExitCode.INTERRUPTED if was_interrupted() else ExitCode.DONE
 
 
 async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:

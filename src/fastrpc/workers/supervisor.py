@@ -387,8 +387,10 @@ class Supervisor:
         self._end_monitor()
         seconds = self._clock() - began_at
         logger.info("the drain ended after %.1f s", seconds, extra={"event": "drain_ended"})
-        is_clean = ended and not any(worker.code for worker in self._crew.workers)
-        return ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
+        codes = {worker.code or ExitCode.DONE for worker in self._crew.workers}
+        if not ended or codes - {ExitCode.DONE, ExitCode.INTERRUPTED}:
+            return ExitCode.DRAIN_TIMED_OUT
+        return ExitCode.INTERRUPTED if ExitCode.INTERRUPTED in codes else ExitCode.DONE
 
     def _stop_accepting(self) -> None:
         """Hand over the connections that wait, and close the listening sockets."""

@@ -17,6 +17,7 @@ from fastrpc.endpoint import Address
 from fastrpc.server.admin.state import ServerState
 from fastrpc.server.connections import move_connection
 from fastrpc.server.server import Server
+from fastrpc.user_code import was_interrupted
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import ServingProcess, signals_handled
 from fastrpc.workers.reporter import Reporter
@@ -107,6 +108,9 @@ class Worker:
         """Drain on a SIGTERM sent to this process alone; leave other signals to the supervisor."""
         if number == signal.SIGTERM:
             self._process.drain()
+        elif was_interrupted():
+            # Code of this worker raised KeyboardInterrupt: a terminal would have interrupted the whole group.
+            os.kill(os.getppid(), signal.SIGINT)
 
     async def _open_listener(self, server: Server) -> list[str]:
         self._server = server

@@ -342,6 +342,63 @@ fastrpc.serve(S, address=sys.argv[1], workers=int(sys.argv[2]))
 """
 
 
+INTERRUPTING = """
+import asyncio, sys
+import fastrpc
+
+@fastrpc.service("s")
+class S:
+    @fastrpc.method
+    async def at_once(self) -> int:
+        raise KeyboardInterrupt
+    @fastrpc.method
+    async def later(self) -> int:
+        await asyncio.sleep(0)
+        raise KeyboardInterrupt
+    @fastrpc.method(inline=True)
+    def inline(self) -> int:
+        raise KeyboardInterrupt
+    @fastrpc.method
+    def threaded(self) -> int:
+        raise KeyboardInterrupt
+    @fastrpc.method
+    async def batched(self) -> int:
+        return await batcher(1)
+    @fastrpc.method
+    async def wait(self) -> int:
+        await fastrpc.current_call().draining
+        return 7
+
+@fastrpc.Batcher
+async def batcher(items):
+    raise KeyboardInterrupt
+
+print("serves", flush=True)
+fastrpc.serve(S, address=sys.argv[1], workers=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("method", ["at_once", "later", "inline", "batched"])
+async def test_an_interrupt_on_the_loop_drains_a_server_as_ctrl_c_does(
+    method: str, workers: int, tmp_path: Path
+) -> None:
+    address = f"unix://{tmp_path / 'socket'}"
+    with Program(["-c", INTERRUPTING, address, str(workers)], tmp_path) as program:
+        program.wait_output("serves")
+        async with Client(address) as client:
+            await client.ready(timeout=20)
+            with pytest.raises(CallError, match="the server's log"):
+                await client.call("s.threaded")
+            waiting = asyncio.ensure_future(client.call("s.wait"))
+            await asyncio.sleep(0)
+            with pytest.raises(CallError, match="the server's log"):
+                await client.call(f"s.{method}")
+            assert await waiting == 7
+        ended = await asyncio.to_thread(program.wait)
+    assert ended.code == 130, ended.errors
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_exit_ends_no_program_that_serves(workers: int, tmp_path: Path) -> None:
     address = f"unix://{tmp_path / 'socket'}"

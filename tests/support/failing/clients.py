@@ -36,7 +36,7 @@ async def credentials_of_a_client(fail: Fail) -> None:
         for source in (at_once, later, plain):
             is_bad = True
             async with fastrpc.Client(address, credentials=source) as client:
-                error = await caught(client.call("good.double", 2, timeout=0.5))
+                error = await caught(client.with_options(timeout=0.5).call("good.double", 2))
                 assert isinstance(error, FastRPCError), repr(error)
                 is_bad = False
                 await client.ready(timeout=10)
@@ -56,7 +56,7 @@ async def credentials_of_a_blocking_client(fail: Fail) -> None:
         nonlocal is_bad
         with fastrpc.SyncClient(address, credentials=plain) as client:
             with contextlib.suppress(FastRPCError):
-                client.call("good.double", 2, timeout=0.5)
+                client.with_options(timeout=0.5).call("good.double", 2)
             is_bad = False
             client.ready(timeout=10)
             assert client.call("good.double", 2) == 4
@@ -96,7 +96,7 @@ async def selectors(fail: Fail) -> None:
             selector = OwnSelector(fail, where)
             try:
                 async with fastrpc.Client(addresses, selector=selector) as client:
-                    await caught(client.call("good.double", 2, timeout=0.5))
+                    await caught(client.with_options(timeout=0.5).call("good.double", 2))
                     selector.where = ""
                     if where != "update":
                         await check_serves(client)

@@ -157,7 +157,7 @@ async def _refused(authenticate: Any) -> None:
         for token in ("bad", "later"):
             async with fastrpc.Client(address, credentials=token) as client:
                 with pytest.raises(fastrpc.FastRPCError):
-                    await client.call("good.double", 2, timeout=5)
+                    await client.with_options(timeout=5).call("good.double", 2)
         async with fastrpc.Client(address, credentials="good") as client:
             await check_serves(client)
 

@@ -189,7 +189,9 @@ async def registries_of_a_client(fail: Fail) -> None:
             await check_serves(client)
         registry = OwnRegistry(fail, "watch", address)
         async with fastrpc.Client("good", registry=registry) as client:
-            assert isinstance(await caught(client.call("good.double", 2, timeout=0.5)), FastRPCError)
+            assert isinstance(
+                await caught(client.with_options(timeout=0.5).call("good.double", 2)), FastRPCError
+            )
 
 
 @scene
