@@ -78,8 +78,7 @@ class Follower:
 
     def _take(self, endpoints: Sequence[Endpoint]) -> None:
         try:
-            with contained("the selector"):
-                self._on_list(endpoints)
+            self._on_list(endpoints)
         except Exception:
             # User-defined filters and selectors run in there: calls raise their error until they accept the list.
             logger.exception("%s: the selector cannot take the endpoints", self._service)

@@ -24,7 +24,6 @@ from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.reach_errors import troubles
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.user_code import contained
 
 __all__ = ["FORK_LOOK_SECONDS", "LOOK_SECONDS", "ConnectionPlan", "Patience"]
 
@@ -180,8 +179,7 @@ class ConnectionPlan(Generic[E]):
             if each.is_untried:
                 untried.add(each.endpoint_state)
         try:
-            with contained("the selector"):
-                return self.places.set_all_leaving(leaving, untried)
+            return self.places.set_all_leaving(leaving, untried)
         except Exception:
             # User-defined filters and selectors run in there. The next pick raises their error to its caller; a
             # connection that reports a change must not fail for it.

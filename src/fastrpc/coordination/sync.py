@@ -28,6 +28,7 @@ from fastrpc.coordination.store import Delete, ItemList, Outcome, Put, Store
 from fastrpc.coordination.sync_locks import SyncLease, SyncLock
 from fastrpc.errors import StoreError
 from fastrpc.stores.base import Item, Unchanged
+from fastrpc.user_code import without_exit
 
 __all__ = ["SyncChanges", "SyncMirror", "SyncStore", "StoreThread", "open_store"]
 
@@ -80,7 +81,7 @@ class StoreThread:
             if self._is_closed:
                 work.close()
                 raise StoreError("the store is closed", processed="no")
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
+            return asyncio.run_coroutine_threadsafe(without_exit(work, "the store"), self._loop)
 
     @property
     def is_of_parent(self) -> bool:

@@ -8,9 +8,11 @@ from typing import Any
 
 import fastrpc
 from fastrpc import Endpoint, FastRPCError
+from fastrpc.selectors import RoundRobin
 from fastrpc.testing import connected
 from tests.support.failing.scenes import Fail, caught, check_serves, scene
 from tests.support.failing.servers import PLAIN, Good
+from tests.support.waiting import eventually
 
 
 @scene
@@ -103,6 +105,33 @@ async def selectors(fail: Fail) -> None:
             except Exception:
                 assert where == "update"
             assert where in selector.steps
+
+
+@scene
+async def filters(fail: Fail) -> None:
+    is_bad = False
+    calls = 0
+
+    def narrow(endpoints: Sequence[Endpoint], is_healthy: Any) -> Sequence[Endpoint]:
+        nonlocal calls
+        calls += 1
+        if is_bad:
+            fail()
+        return endpoints
+
+    async with fastrpc.Server(Good) as server, fastrpc.Server(Good) as second:
+        addresses = [str(await one.listen("tcp://127.0.0.1:0")) for one in (server, second)]
+        async with fastrpc.Client(addresses, selector=RoundRobin(filters=[narrow])) as client:
+            await client.ready(timeout=10)
+            for _ in range(4):
+                await check_serves(client)
+            is_bad, before = True, calls
+            await second.close()
+            await eventually(lambda: calls > before)
+            assert isinstance(await caught(client.call("good.double", 2)), Exception)
+            is_bad = False
+            await client.ready(timeout=10)
+            await check_serves(client)
 
 
 @scene

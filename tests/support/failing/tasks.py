@@ -179,6 +179,21 @@ async def registries_of_a_server(fail: Fail) -> None:
 
 
 @scene
+async def registries_among_others_of_a_server(fail: Fail) -> None:
+    for where in ("register", "enter", "leave", "retire"):
+        registry = OwnRegistry(fail, where)
+        server = fastrpc.Server(Good, registry=[registry, OwnRegistry(fail, "")])
+        try:
+            async with server:
+                address = await server.listen("tcp://127.0.0.1:0")
+                async with fastrpc.Client(str(address)) as client:
+                    await check_serves(client)
+        except Exception:
+            assert where in ("register", "enter")
+        assert where in registry.steps
+
+
+@scene
 async def registries_of_a_client(fail: Fail) -> None:
     async with fastrpc.Server(Good) as server:
         address = str(await server.listen("tcp://127.0.0.1:0"))

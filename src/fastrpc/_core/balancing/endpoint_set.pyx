@@ -60,6 +60,7 @@ from fastrpc.errors import (
     UnavailableError,
     is_endpoint_fault,
 )
+from fastrpc.user_code import plain_error
 
 cdef enum:
     # Endpoints that an error names: in an outage each call makes one.
@@ -251,11 +252,11 @@ cdef class EndpointSet:
                 if changes == self._changes:
                     # A selector of a user, and a canary by its filter, may let other threads run as well.
                     break
-        except BaseException:
+        except BaseException as failure:
             # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
             self._is_stale = True
             self._look_ns = 0
-            raise
+            raise plain_error(failure, "a selector or a filter")
         if self.on_narrowed is not None and self.selector.filters:
             self.on_narrowed()
         return 0

@@ -547,8 +547,6 @@ cdef class UserSelector(BaseSelector):
         try:
             BaseSelector.take_up(self, endpoint_states)
             self.selector.update(self.endpoints)
-        except BaseException as failure:
-            raise plain_error(failure, f"{type(self.selector).__name__}.update")
         finally:
             self._is_updating = False
         return 0
