@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ class Texts:
         return len(text)
 
     @fastrpc.method
+    async def each(self, texts: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for text in texts:
+            yield text
+
+    @fastrpc.method
     async def repeat(self, text: str, times: int) -> str:
         return text * times
 
@@ -56,6 +61,14 @@ def _package() -> Iterator[Any]:
             forget_tables(Texts)
 
 
+async def _streamed(view: Any, text: str) -> None:
+    async def texts() -> AsyncIterator[str]:
+        yield text
+
+    async with view.stream(Texts.each, texts()) as stream:
+        assert [one async for one in stream] == [text]
+
+
 @scene
 async def installed_compressors(fail: Fail) -> None:
     with _package() as module:
@@ -70,8 +83,10 @@ async def installed_compressors(fail: Fail) -> None:
                         setattr(module.Deflating, name, lambda *_: fail())
                         await caught(view.call(Texts.length, text))
                         await caught(view.call(Texts.repeat, text[:100], len(text) // 100))
+                        await caught(_streamed(view, text))
                         await check_serves(client)
                         setattr(module.Deflating, name, works[name])
+                        await _streamed(view, text)
                         assert await view.call(Texts.same, text) == text
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import CallError, Identity, ServerConfig
+from fastrpc import CallError, Identity, ServerConfig, Status
 from fastrpc.auth.verdict import Verdict
 from fastrpc.testing import connected
 from tests.support.failing.scenes import Fail, caught, check_answered, check_serves, scene
+from tests.support.http_talk import HttpClient
 
 PLAIN = ServerConfig()
 
@@ -183,6 +184,68 @@ async def functions_that_authorize(fail: Fail) -> None:
         async with fastrpc.Client(address, credentials="ann") as client:
             with pytest.raises(CallError, match="could not be decided"):
                 await client.call("fine.one")
+            await check_serves(client)
+
+
+@scene
+async def functions_that_authorize_calls_with_credentials(fail: Fail) -> None:
+    def authorize(identity: Any, route: Any) -> bool:
+        if route.method == "one":
+            fail()
+        return True
+
+    @fastrpc.service("fine")
+    class Fine:
+        @fastrpc.method
+        async def one(self) -> int:
+            return 1
+
+    async def authenticate(peer: Any) -> Identity:
+        await asyncio.sleep(0)
+        return Identity("ann")
+
+    config = ServerConfig(protocols=("native", "http"))
+    async with fastrpc.Server(
+        Fine, Good, authenticate=authenticate, authorize=authorize, config=config
+    ) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        async with await HttpClient.to(address) as client:
+            for name, body, status in (("fine/one", b"{}", 500), ("good/double", b'{"number": 4}', 200)):
+                answer = await client.post(f"/{name}", body, authorization="Bearer ann")
+                assert answer.status == status, answer
+
+
+@scene
+async def details_and_texts_of_errors(fail: Fail) -> None:
+    class OddError(Exception):
+        def __str__(self) -> str:
+            fail()
+
+    class Odd:
+        def __len__(self) -> int:
+            fail()
+
+        def __iter__(self) -> Any:
+            fail()
+
+    @fastrpc.service("odd")
+    class Errors:
+        @fastrpc.method
+        async def text(self) -> int:
+            raise OddError
+
+        @fastrpc.method
+        async def details(self) -> int:
+            raise CallError(Status.NOT_FOUND, "no", details=Odd())
+
+        @fastrpc.method
+        async def metadata(self) -> int:
+            fastrpc.current_call().reply_metadata = Odd()
+            return 1
+
+    async with connected(Errors(), Good(), config=ServerConfig(expose_errors=True)) as client:
+        for name in ("text", "details", "metadata"):
+            assert isinstance(await caught(client.call(f"odd.{name}")), CallError)
             await check_serves(client)
 
 

@@ -315,7 +315,7 @@ cdef class Guards(CallAdmission):
                 finally:
                     PyContext_Exit(context)
                     self.runner.leave_task()
-        except Exception as error:
+        except BaseException as error:
             self.refuse_undecided(call, method, error)
         connection.end_turn()
 

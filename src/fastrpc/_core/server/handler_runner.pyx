@@ -41,7 +41,7 @@ from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.server.served_stream import drive
 from fastrpc.errors import CallError
-from fastrpc.user_code import as_error
+from fastrpc.user_code import as_error, plain_error
 
 cdef enum:
     # References to the current task: the runner's, asyncio's, and the one of the function that began it.
@@ -518,8 +518,8 @@ cdef class HandlerRunner:
                     # Only logged: the handler's own error matters more to the caller.
                     call.sent_metadata = None
                 except BaseException as problem:
-                    logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
-                    self.pass_interrupt(problem)
+                    plain = plain_error(problem, "the metadata")
+                    logger.error("%s: its reply metadata is left out: %s", call.route.method, plain)
             call.was_ended = True
             connection.tell_failure(call, failure)
         return 0
@@ -534,8 +534,7 @@ cdef class HandlerRunner:
                 # Details are plain values, which installed codecs do not carry.
                 call.codec = CODEC_MSGPACK
         except BaseException as problem:
-            report(f"the error of {call.route.method} cannot be described", problem)
-            self.pass_interrupt(problem)
+            report(f"the error of {call.route.method} cannot be described", plain_error(problem, "the error"))
             text = f"{call.route.method} failed, and so did its error"
             failure = Failure(INTERNAL, text, has_run=not call.never_started)
         return failure

@@ -27,7 +27,7 @@ from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
-from fastrpc.user_code import pass_interrupt as raise_interrupt
+from fastrpc.user_code import pass_interrupt as raise_interrupt, plain_error
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -179,15 +179,15 @@ cdef class ServedConnection:
     cdef int do_answer(self, Call call, bytes payload) except -1:
         try:
             self.answer(call, payload)
-        except (Exception, asyncio.CancelledError) as error:
-            self.crash(error)
+        except BaseException as error:
+            self.crash(plain_error(error, "the protocol"))
         return 0
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
         try:
             self.fail(call, failure)
-        except (Exception, asyncio.CancelledError) as error:
-            self.crash(error)
+        except BaseException as error:
+            self.crash(plain_error(error, "the protocol"))
         return 0
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
@@ -195,22 +195,22 @@ cdef class ServedConnection:
             return self.do_release(call)
         try:
             self.refuse(call, status, text, is_faulty)
-        except (Exception, asyncio.CancelledError) as error:
-            self.crash(error)
+        except BaseException as error:
+            self.crash(plain_error(error, "the protocol"))
         return 0
 
     cdef int do_hold(self, Call call) except -1:
         try:
             self.hold(call)
-        except (Exception, asyncio.CancelledError) as error:
-            self.crash(error)
+        except BaseException as error:
+            self.crash(plain_error(error, "the protocol"))
         return 0
 
     cdef int do_release(self, Call call) except -1:
         try:
             self.release(call)
-        except (Exception, asyncio.CancelledError) as error:
-            self.crash(error)
+        except BaseException as error:
+            self.crash(plain_error(error, "the protocol"))
         return 0
 
     # The last resort
