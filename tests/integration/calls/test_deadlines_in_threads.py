@@ -40,7 +40,15 @@ SILENT = {"HEAD", "MCP", "the header gateway of Phobos", "the header gateway of 
 #: The ways by which a method of one answer is called, and waited for.
 ANSWERED = [name for name in WAYS if name not in {"lines", "a notification of JSON-RPC"}]
 #: The ways by which a method that answers with a stream is called, and says how it ended.
-STREAMING = ["events", "WebSocket", "gRPC", "gRPC-Web", "Connect", "gRPC-Web over HTTP/2", "Connect over HTTP/2"]
+STREAMING = [
+    "events",
+    "WebSocket",
+    "gRPC",
+    "gRPC-Web",
+    "Connect",
+    "gRPC-Web over HTTP/2",
+    "Connect over HTTP/2",
+]
 #: The ends of a thread behind its deadline.
 ENDS = ["returns", "aborts", "crashes"]
 
@@ -146,7 +154,9 @@ async def scene(intercepted: bool) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def server_of(source: Any, interceptors: list[Any], **more: Any) -> AsyncIterator[tuple[Server, Address]]:
+async def server_of(
+    source: Any, interceptors: list[Any], **more: Any
+) -> AsyncIterator[tuple[Server, Address]]:
     config = ServerConfig(protocols=tuple(SERVER_PROTOCOLS[:5]), http=EVERYTHING, **more)
     async with Server(source, interceptors=interceptors, config=config) as server:
         yield server, await server.listen("tcp://127.0.0.1:0")
@@ -187,7 +197,9 @@ async def test_a_native_call_is_answered_with_an_unknown_outcome(scene: Scene, i
     assert scene.noting.statuses == [Status.DEADLINE_EXCEEDED] * 2 * intercepted
 
 
-async def test_a_call_that_its_caller_ends_at_the_deadline_frees_its_slot(scene: Scene, intercepted: bool) -> None:
+async def test_a_call_that_its_caller_ends_at_the_deadline_frees_its_slot(
+    scene: Scene, intercepted: bool
+) -> None:
     async with Client(scene.target) as client:
         view = client.with_options(timeout=0.05)
         with pytest.raises(DeadlineExceededError) as late:
@@ -317,7 +329,9 @@ async def test_a_servicer_that_blocks_its_thread_is_late(
     servicer = Servicer()
     servicer.end = end
     async with servicing(how, servicer) as address, grpc_peer(Address.parse(f"tcp://{address}")) as peer:
-        streams = [peer.open(f"/shop.v1.Orders/{name}", [("grpc-timeout", "300m")]) for name in ("Get", "Follow")]
+        streams = [
+            peer.open(f"/shop.v1.Orders/{name}", [("grpc-timeout", "300m")]) for name in ("Get", "Follow")
+        ]
         for stream in streams:
             peer.send(stream, message(item("tea").SerializeToString()), ends=True)
         async with asyncio.timeout(20):

@@ -433,7 +433,7 @@ cdef class GrpcRequests(Http2Connection):
             call.is_incomplete = True
             call.began_ns = self.now
             self.incomplete.add(call)
-            if not call.has_started and self.gate.asks_access() and self._sender_of(call) == SENDER_REFUSED:
+            if not call.has_started and self.gate.await_rest(call) and self._sender_of(call) == SENDER_REFUSED:
                 return 0
         return self.grant_rest(call.http2_stream, False) if self._has_room(call) and call.sender_check is None else 0
 

@@ -18,6 +18,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
 from fastrpc._core.grpc.grpc_served_connection cimport GrpcServedConnection
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_INTERNAL, CODE_NONE, CODE_SETTINGS_TIMEOUT
@@ -263,11 +264,16 @@ cdef class GrpcServer(GrpcRequests):
                 due = earlier(due, call.sender_check.check(now))
                 continue
             late_ns = self._late_at(call)
-            if late_ns and now >= late_ns:
+            if not call.has_started and now >= call.deadline_ns:
+                self.connection.now = now
+                self.gate.refuse_rest(call)
+            elif late_ns and now >= late_ns:
                 self.connection.now = now
                 self._end_late(call)
             else:
                 due = earlier(due, late_ns)
+                if not call.has_started and call.deadline_ns != NO_DEADLINE:
+                    due = earlier(due, call.deadline_ns)
         return due
 
     cdef uint64_t _late_at(self, GrpcCall call) except? 0:

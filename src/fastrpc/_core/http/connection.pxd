@@ -34,6 +34,7 @@ cdef class GatewayConnection(HttpConnection):
     cdef int _enter_application(self, ServerCall call, HttpTerms terms, RequestHead head, bytes body) except -1
     cdef int _pass_in(self, bytes payload) except -1
     cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0
     cdef int _take_messages(self, ServerCall call, object web, bytes part, bint is_last) except -1
     cdef int _put(self, ServerCall call, bytes message, int compressor) except -1
     cdef int _take_form(self, ServerCall call, HttpTerms terms, bytes part, bint is_last) except -1

@@ -22,7 +22,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.calls.call cimport NO_DEADLINE, MethodRoute
 from fastrpc._core.http.http_call cimport new_call, terms_of
 from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
@@ -223,6 +223,23 @@ cdef class GatewayConnection(HttpConnection):
         if call is not None and self.head is not None:
             lines += refusal_lines(call, terms_of(call), self.head)
         return lines + b"Content-Length: %d\r\n\r\n" % len(document) + document
+
+    cdef int body_awaited(self) except -1:
+        if self.connection.call is not None and not self.has_started:
+            self.gate.await_rest(self.connection.call)
+        return 0
+
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
+        """Answer a request whose deadline passes before the rest of it came, and close; return that deadline, 0 = none."""
+        cdef ServerCall call = self.connection.call
+        if self.body is None or self.has_started or self.is_deciding or call is None or call.deadline_ns == NO_DEADLINE:
+            return 0
+        if now < call.deadline_ns:
+            return call.deadline_ns
+        self.connection.now = now
+        self.connection.leave_rest(call)
+        self.gate.refuse_rest(call)
+        return 0
 
     cdef int body_grew(self, Py_ssize_t size) except -1:
         """Count what is there of a body; one that is over a budget is refused before the rest of it came."""
@@ -558,9 +575,10 @@ cdef class GatewayConnection(HttpConnection):
         cdef uint64_t due
         if self.connection.talk is not None and self.connection.talk.has_expired(now):
             self._due_ns = now
-        due = HttpConnection.check(self, now)
+        due = self._check_rest(now)
+        due = earlier(HttpConnection.check(self, now), due)
         if self.is_closed:
-            return due
+            return self._due_ns
         due = earlier(due, self.life.check_calls(now, self.connection.unsent_bytes()))
         due = earlier(due, self.sender.check(self, self.connection, now))
         due = earlier(due, self.life.check_age(now, self._is_between()))

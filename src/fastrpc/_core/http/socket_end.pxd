@@ -26,11 +26,12 @@ cdef class SocketEnd:
         Py_ssize_t counted
         Py_ssize_t weighed
 
-        # Instants: of the begin, of the last message of either side, of the last ping (0: it was answered), of the begin
-        # of a message that is not whole, and when that has to go on.
+        # Instants: of the begin, of the last message of either side, of the last ping (0: it was answered), of the last
+        # ping to a peer that was held, of the begin of a message that is not whole, and when that has to go on.
         uint64_t began_ns
         uint64_t used_ns
         uint64_t pinged_ns
+        uint64_t probed_ns
         uint64_t message_began_ns
         uint64_t message_due_ns
         Py_ssize_t message_bytes
@@ -72,4 +73,5 @@ cdef class SocketEnd:
     cdef int _take(self, HttpConnection connection, int taken) except -1
     cdef int _count(self, HttpConnection connection) except -1
     cdef int _watch_message(self, HttpConnection connection) except -1
+    cdef uint64_t _probe(self, HttpConnection connection, uint64_t now) except? 0
     cdef uint64_t _check_peer(self, HttpConnection connection, uint64_t now) except? 0

@@ -6,7 +6,7 @@
 
 The times are those of requests (HTTPLimits): each message has `body_idle_seconds`, as a body has. While a call is under way,
 a peer that was silent for `idle_seconds` is sent a ping, and is gone if nothing comes of it. At a mounted application both
-times are those of `Keepalive`.
+times are those of `Keepalive`. A peer that is held, as its messages are not taken, is sent a ping each second.
 """
 
 from libc.stdint cimport uint64_t
@@ -14,6 +14,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.request_fields cimport switching_lines
+from fastrpc._core.http1.connection cimport HELD_NS
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.websocket.frames cimport (
     CLOSE_NO_CODE,
@@ -36,6 +37,9 @@ from fastrpc._core.websocket.frames import SocketViolationError
 cdef enum:
     # Bytes kept of a message before it is compared with the budgets.
     SMALL_MESSAGE = 65_536
+
+# The interval of pings to a peer that is held.
+cdef uint64_t PROBE_NS = 1_000_000_000
 
 
 cdef class SocketEnd:
@@ -236,14 +240,28 @@ cdef class SocketEnd:
                 due = earlier(due, other)
         return due
 
+    cdef uint64_t _probe(self, HttpConnection engine, uint64_t now) except? 0:
+        """Send a ping to a peer of which nothing is read; return when to send the next one.
+
+        Silence proves nothing then. The end of a peer that is gone may lie behind bytes for which there is no room here: its
+        system holds it back, and answers what we send by a reset, which `HeldSockets` notices.
+        """
+        self.pinged_ns = 0
+        if now < engine.rested_ns + HELD_NS:
+            return engine.rested_ns + HELD_NS
+        if now < self.probed_ns + PROBE_NS:
+            return self.probed_ns + PROBE_NS
+        if not engine.is_stuck:
+            self.send_frame(engine, OPCODE_PING, b"")
+        self.probed_ns = now
+        return now + PROBE_NS
+
     cdef uint64_t _check_peer(self, HttpConnection engine, uint64_t now) except? 0:
         """Ask a peer that is silent during a call whether it is there."""
         if self.ping_after_ns == 0:
             return 0
         if engine.is_body_held:
-            # Nothing is read, so silence proves nothing.
-            self.pinged_ns = 0
-            return now + self.ping_after_ns
+            return self._probe(engine, now)
         if self.pinged_ns == 0 and now >= engine.received_ns + self.ping_after_ns:
             self.pinged_ns = now
             self.send_frame(engine, OPCODE_PING, b"")

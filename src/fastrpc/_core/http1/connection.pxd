@@ -7,6 +7,9 @@ from fastrpc._core.http1.head cimport RequestHead, RequestLimits
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 
+# A peer of another protocol is asked whether it is there once it was held for so long.
+cdef uint64_t HELD_NS
+
 
 cdef class HttpConnection(Engine):
     cdef:
@@ -71,6 +74,7 @@ cdef class HttpConnection(Engine):
     cdef int64_t head_came(self, RequestHead head) except? -2
     cdef int request_came(self, RequestHead head, bytes body) except -1
     cdef int part_came(self, bytes part, bint is_last) except -1
+    cdef int body_awaited(self) except -1
     cdef int body_grew(self, Py_ssize_t size) except -1
     cdef bytes refusal_of(self, object error)
     cdef int request_dropped(self) except -1
@@ -86,6 +90,7 @@ cdef class HttpConnection(Engine):
     cdef int admit_body(self) except -1
     cdef int hold_body(self, bint is_held) except -1
     cdef int ask_body(self) except -1
+    cdef int _look_soon(self) except -1
     cdef int write(self, bytes data) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef uint64_t date(self) noexcept

@@ -41,6 +41,8 @@ cdef enum:
     # The largest part of a body that is taken in parts: with each the application may hold the next one.
     PART_BYTES = 65_536
 
+HELD_NS = 250_000_000
+
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes CLOSES = b"Connection: close\r\n"
 cdef bytes STAYS = b"Connection: keep-alive\r\n"
@@ -95,6 +97,10 @@ cdef class HttpConnection(Engine):
 
     cdef int part_came(self, bytes part, bint is_last) except -1:
         """Take a part of a body, where `takes_parts` is set."""
+        return 0
+
+    cdef int body_awaited(self) except -1:
+        """The body of a request is to come, or the rest of it."""
         return 0
 
     cdef int body_grew(self, Py_ssize_t size) except -1:
@@ -251,7 +257,7 @@ cdef class HttpConnection(Engine):
         self.is_body_held = is_held
         if self.is_upgraded:
             self.rested_ns = now_ns()
-            return 0 if is_held else self._go_on()
+            return self._look_soon() if is_held else self._go_on()
         if is_held:
             # The application has any time to take it.
             self._due_ns = 0
@@ -259,6 +265,11 @@ cdef class HttpConnection(Engine):
         self._body_began_ns = now_ns()
         self._wait(self.life.patience_ns)
         return self._go_on()
+
+    cdef int _look_soon(self) except -1:
+        """Have the protocol that took over look at its peer, which may go while nothing of it is read."""
+        cdef uint64_t due = self.rested_ns + HELD_NS
+        return 0 if self._due_ns and self._due_ns < due else self._wait_until(due)
 
     def begin_drain(self):
         """Close with the next answer; a connection that rests stays open for one more request."""
@@ -429,6 +440,7 @@ cdef class HttpConnection(Engine):
     def _await_body(self, RequestHead head, int64_t most):
         """Wait for the body of a request; one that is taken in parts is handed over now."""
         self.body = BodyReader(head.content_length, most, self.limits)
+        self.body_awaited()
         if self.is_deciding:
             self._due_ns = 0
             return

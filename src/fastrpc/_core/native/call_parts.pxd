@@ -34,6 +34,7 @@ cdef class ServingPart:
     # From the connection.
     cdef str on_part(self, Frame* frame, Py_ssize_t size)
     cdef int on_part_ended(self, bint is_over) except -1
+    cdef int on_cut_request(self) except -1
     cdef int on_made(self) except -1
     cdef int on_read(self) except -1
     cdef int on_stall(self) except -1

@@ -73,6 +73,10 @@ cdef class ServingPart:
     cdef int on_part_ended(self, bint is_over) except -1:
         return 0
 
+    cdef int on_cut_request(self) except -1:
+        """A REQUEST is incomplete at the end of a read: the reader knows it."""
+        return 0
+
     cdef bint on_stuck(self, Call call, str text) except -1:
         """A cut message has stalled; return whether that was handled."""
         return False

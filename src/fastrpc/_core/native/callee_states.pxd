@@ -35,8 +35,9 @@ cdef class CalleeStates:
         readonly Py_ssize_t streams
         readonly uint64_t dropped_one_way
 
-        # Unfinished cut REQUESTs.
+        # Unfinished cut REQUESTs. The last one that was refused before its first frame was whole.
         readonly int open_requests
+        uint64_t refused_cut
 
         # Whether MAX_CALLS was ever above 0, and its highest value: so many refusals may wait for credit.
         bint serves_calls
@@ -57,6 +58,7 @@ cdef class CalleeStates:
     cdef Call find(self, uint64_t id)
     cdef int hold(self, Call call) except -1
     cdef int refuse(self, Call call, int status, str text) except -1
+    cdef Call take_cut(self)
     cdef int send_refusal(self, Call call, int status, str text) except -1
     cdef int refuse_faulty(self, Call call, int status, str text) except -1
     cdef int spend_idle_work(self, Call call) except -1

@@ -64,6 +64,10 @@ cdef class CalleeStates:
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         if frame.id <= self.highest_seen:
+            if frame.id == self.refused_cut:
+                # Its first frame is whole now.
+                self.refused_cut = 0
+                return 0
             return owner.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
         if not self.serves_calls or owner.serving is None:
             return owner.violate(REASON_PROTOCOL, f"REQUEST {frame.id} to a side that announced MAX_CALLS 0")
@@ -246,6 +250,27 @@ cdef class CalleeStates:
         """Refuse a call for a limit of the connection."""
         (<PartsOwner>self.owner).serving.on_refused(call, status, text)
         return self.send_refusal(call, status, text)
+
+    cdef Call take_cut(self):
+        """Return the call of the REQUEST whose first frame is incomplete, to refuse it; the rest of the frame is skipped.
+
+        None: there is none by now, or it is not taken.
+        """
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef FrameReader reader = self.reader
+        cdef Call call
+        if reader.cut_id <= self.highest_seen or reader.cut_id > self.last_taken or not self.serves_calls:
+            return None
+        self.highest_seen = self.highest_id = self.refused_cut = reader.cut_id
+        call = owner.serving.new_call()
+        call.id = reader.cut_id
+        call.flags = reader.cut_flags & ~MORE
+        call.started_ns = reader.cut_at
+        call.state = STATE_ASSEMBLING if reader.cut_flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
+        if reader.held is not None and reader.held.frame.id == call.id:
+            owner.serving.on_begun(call, &reader.held.frame)
+            reader.drop_part()
+        return call
 
     cdef int send_refusal(self, Call call, int status, str text) except -1:
         """Answer that the call was not started, with the reason; a one-way call is dropped and counted.

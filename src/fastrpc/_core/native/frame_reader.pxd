@@ -1,6 +1,6 @@
 cimport cython
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.native.parts_owner cimport PartsOwner
@@ -42,6 +42,13 @@ cdef class FrameReader:
         bint sink_is_own
         readonly Py_ssize_t body_left
 
+        # The last REQUEST that was incomplete at the end of a read: its id, its flags, its timeout as it states it, the
+        # instant of its begin. It may be whole by now.
+        uint64_t cut_id
+        uint8_t cut_flags
+        uint64_t cut_timeout_us
+        uint64_t cut_at
+
         # The counted bytes of that payload; the reason why it is skipped for want of memory, or None.
         readonly Py_ssize_t counted
         readonly str dropped
@@ -65,6 +72,7 @@ cdef class FrameReader:
     cdef int _hold(self, Frame* frame, const char* data) except -1
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1
     cdef int _count_part(self) except -1
+    cdef int _note_cut(self, Frame* frame, uint64_t timeout_us) except -1
     cdef int _release_held(self) except -1
 
 

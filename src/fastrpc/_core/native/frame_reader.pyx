@@ -14,6 +14,7 @@ earlier: by the end a thousand connections could hold it.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.wire.frame cimport (
     BODY_REFUSED,
@@ -56,6 +57,7 @@ cdef class FrameReader:
         cdef Frame frame
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Py_ssize_t at = 0, consumed
+        cdef uint64_t timeout_us
         while at < size:
             if owner.is_closed:
                 return size
@@ -76,6 +78,8 @@ cdef class FrameReader:
             if size - at >= HEADER_SIZE and not self.is_counted and self._count(&frame):
                 return size
             if consumed == 0:
+                if self.wire.finds_timeout(data + at, size - at, &timeout_us):
+                    self._note_cut(&frame, timeout_us)
                 return at
             if frame.payload_present < frame.payload_size:
                 self._hold(&frame, data + at)
@@ -117,6 +121,8 @@ cdef class FrameReader:
         self.body_left = frame.payload_size - frame.payload_present
         self.sink_is_own = not frame.flags & CONT
         self.sink = (<PartsOwner>self.owner).sink_for(frame)
+        if frame.kind == REQUEST and not frame.refused:
+            self._note_cut(frame, frame.timeout_us)
         if self.sink is not None:
             self.sink.append(frame.payload, frame.payload_present, self.trusted)
         return self._count_part()
@@ -154,6 +160,16 @@ cdef class FrameReader:
         self.counted = came
         self.dropped = (<PartsOwner>self.owner).on_part(&self.held.frame, came)
         return 0 if self.dropped is None else self.drop_part()
+
+    cdef int _note_cut(self, Frame* frame, uint64_t timeout_us) except -1:
+        """Note a REQUEST of which more is to come: its deadline may pass before."""
+        if frame.id == self.cut_id:
+            return 0
+        self.cut_id = frame.id
+        self.cut_flags = frame.flags
+        self.cut_timeout_us = timeout_us
+        self.cut_at = (<PartsOwner>self.owner).came_ns or (<PartsOwner>self.owner).now
+        return (<PartsOwner>self.owner).on_cut_request()
 
     cdef int drop_part(self) except -1:
         """Drop an incomplete frame."""

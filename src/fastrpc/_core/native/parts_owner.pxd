@@ -87,6 +87,7 @@ cdef class PartsOwner(Engine):
     # Events of calls, for those of `serving` and `calling` that implement them. `callee_states` asks `serving` itself.
     cdef str on_part(self, Frame* frame, Py_ssize_t size)
     cdef int on_part_ended(self, bint is_over) except -1
+    cdef int on_cut_request(self) except -1
     cdef int on_head(self, Call call, bytes metadata) except -1
     cdef int on_not_started(self, Call call) except -1
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1

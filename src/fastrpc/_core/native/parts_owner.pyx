@@ -107,6 +107,11 @@ cdef class PartsOwner(Engine):
         """The payload is complete, or dropped; `is_over` says whether the message that it joined is counted."""
         return 0 if self.serving is None else self.serving.on_part_ended(is_over)
 
+    @cython.final
+    cdef int on_cut_request(self) except -1:
+        """A REQUEST is incomplete at the end of a read: the reader knows it."""
+        return 0 if self.serving is None else self.serving.on_cut_request()
+
     cdef int violate(self, int reason, str text) except -1:
         """The peer broke the rules: the connection ends."""
         self.is_closed = True

@@ -46,10 +46,12 @@ cdef class RpcxEngine(Engine):
     # A side implements these.
     cdef int on_frame(self, RpcxFrame* frame) except -1
     cdef int on_violation(self, object error) except -1
+    cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
     cdef int on_held(self, Py_ssize_t change) except -1
     cdef bint refuses_rest(self) except -1
 
     # It calls these.
+    cdef int skip_body(self) except -1
     cdef int send_payload(self, bytes payload) except -1
     cdef int end(self, bint lingers) except -1

@@ -34,6 +34,10 @@ cdef class RpcxEngine(Engine):
         """The peer broke the protocol: nothing that follows can be understood."""
         return 0
 
+    cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+        """A part of a frame is here, from its header on, and the rest of it is to come."""
+        return 0
+
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
         """Return whether a long frame is received, by its header and what else is here of it; LONG_WAITS: not known yet."""
         return LONG_TAKEN
@@ -78,6 +82,8 @@ cdef class RpcxEngine(Engine):
                 whole = announced_size(data + at, size - at, self.profile.checked_magic)
                 if whole == 0 or (whole > size - at and whole <= SHORT_FRAME and whole <= self.most_frame):
                     self._note_part(size - at)
+                    if whole:
+                        self.on_cut(data + at, size - at, whole)
                     return at
                 if whole > size - at or whole > self.most_frame:
                     part = self._begin_frame(data + at, size - at)
@@ -140,10 +146,13 @@ cdef class RpcxEngine(Engine):
             self.on_held(size)
         if self.body.filled < self.body.total:
             self._note_part(self.body.filled)
+            try:
+                self.on_cut(PyBytes_AS_STRING(<bytes>self.body._block), self.body.filled, self.body.total)
+            except RemoteProtocolError as error:
+                self.is_partial = False
+                return self.on_violation(error)
             if self.refuses_rest():
-                self.skip_left = self.body.total - self.body.filled
-                self.on_held(-self.body.filled)
-                self.body = None
+                self.skip_body()
             return 0
         whole = self.body.finish()
         self.body = None
@@ -158,6 +167,13 @@ cdef class RpcxEngine(Engine):
             self.on_violation(error)
         finally:
             self.on_held(-PyBytes_GET_SIZE(whole))
+        return 0
+
+    cdef int skip_body(self) except -1:
+        """Keep nothing of the long frame that is being received; the rest of it is skipped."""
+        self.skip_left = self.body.total - self.body.filled
+        self.on_held(-self.body.filled)
+        self.body = None
         return 0
 
     cdef bint completes_body(self, Py_ssize_t size) noexcept:

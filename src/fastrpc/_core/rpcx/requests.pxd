@@ -4,6 +4,7 @@ cimport cython
 
 from fastrpc._core.rpcx.engine cimport RpcxEngine
 from fastrpc._core.rpcx.frames cimport RpcxFrame
+from fastrpc._core.rpcx.native_forms cimport Reserved
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
@@ -30,6 +31,7 @@ cdef class RpcxRequests(RpcxEngine):
     cdef ServerCall call_of(self, RpcxFrame* frame, int compressor)
     cdef Py_ssize_t find_name(self, RpcxFrame* frame) noexcept
     cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1
+    cdef int take_timeout(self, ServerCall call, Reserved* found) except -1
     cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1
 
     # RpcxServer implements these, for the served connection.

@@ -97,12 +97,7 @@ cdef class RpcxRequests(RpcxEngine):
             self.refuse(call, size, RESOURCE_EXHAUSTED, text)
             return False
         find_reserved(frame.metadata, frame.metadata_size, self.profile.states_deadlines, &found)
-        if found.has_timeout:
-            if found.timeout_ms <= 0:
-                call.deadline_ns = call.started_ns
-            call.stated_timeout_us = max(found.timeout_ms, 1) * 1000
-            if <uint64_t>call.stated_timeout_us > MOST_MILLISECONDS * 1000:
-                call.stated_timeout_us = TIMEOUT_NONE
+        self.take_timeout(call, &found)
         if found.others == 0 and found.token is NULL:
             return True
         try:
@@ -120,6 +115,16 @@ cdef class RpcxRequests(RpcxEngine):
             return False
         call.received_metadata = entries
         return True
+
+    cdef int take_timeout(self, ServerCall call, Reserved* found) except -1:
+        """Take the timeout that a caller states, if it does."""
+        if found.has_timeout:
+            if found.timeout_ms <= 0:
+                call.deadline_ns = call.started_ns
+            call.stated_timeout_us = max(found.timeout_ms, 1) * 1000
+            if <uint64_t>call.stated_timeout_us > MOST_MILLISECONDS * 1000:
+                call.stated_timeout_us = TIMEOUT_NONE
+        return 0
 
     cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1:
         """Refuse a call for a limit of its connection, before the gate has seen it."""

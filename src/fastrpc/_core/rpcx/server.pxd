@@ -29,7 +29,14 @@ cdef class RpcxServer(RpcxRequests):
         SenderCheck sender_check
         int sender_verdict
 
+        # The call of a frame that is not whole and states a timeout, or None; the begin of the last frame that was looked
+        # at for one, and the size of it.
+        ServerCall cut
+        uint64_t cut_ns
+        Py_ssize_t cut_bytes
+
     cdef ServerCall _call_of(self, const char* data)
+    cdef uint64_t _check_cut(self, uint64_t now) except? 0
     cdef int _sender_of(self, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
     cdef bint _has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1
     cdef int _take_call(self, RpcxFrame* frame, int compressor) except -1

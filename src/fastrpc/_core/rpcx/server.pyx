@@ -24,6 +24,7 @@ from fastrpc._core.base.codec_numbers cimport serialize_of
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.rpcx.engine cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS, SHORT_FRAME
@@ -153,6 +154,44 @@ cdef class RpcxServer(RpcxRequests):
         # All of it may take longer than an opening.
         self.life.leave_opening()
         return LONG_TAKEN if self._has_room(call, whole, True) else LONG_DROPPED
+
+    cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+        cdef RpcxFrame frame
+        cdef Reserved found
+        cdef ServerCall call
+        if self.cut_ns == self.frame_began_ns or not self.profile.states_deadlines:
+            return 0
+        if <uint8_t>data[FLAGS_AT] & (IS_HEARTBEAT | IS_ONE_WAY) or not parse_head(data, size, whole, &frame):
+            return 0
+        self.cut_ns = self.frame_began_ns
+        self.cut = None
+        find_reserved(frame.metadata, frame.metadata_size, True, &found)
+        if found.has_timeout:
+            self.cut = call = self.call_of(&frame, 0)
+            call.started_ns = self.frame_began_ns
+            call.route = self.gate.routes.find(self.name, self.find_name(&frame))
+            self.cut_bytes = whole
+            self.take_timeout(call, &found)
+            self.gate.await_rest(call)
+        return 0
+
+    cdef uint64_t _check_cut(self, uint64_t now) except? 0:
+        """Answer a request whose deadline passes before the rest of it came; return that deadline, 0 = none."""
+        cdef ServerCall call = self.cut
+        if call is None or not self.is_partial or self.cut_ns != self.frame_began_ns or self.ignores_input:
+            self.cut = None
+            return 0
+        if now < call.deadline_ns:
+            return 0 if call.deadline_ns == NO_DEADLINE else call.deadline_ns
+        self.cut = None
+        if self.body is not None:
+            self.skip_body()
+        else:
+            # Its beginning is presented once more, with the rest.
+            self.skip_left = self.cut_bytes
+        self.connection.now = now
+        self.gate.refuse_rest(call)
+        return 0
 
     cdef int _sender_of(self, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
         """Judge who sends a long frame of which not all is here; SENDER_WAITS: present the same beginning again.
@@ -474,7 +513,7 @@ cdef class RpcxServer(RpcxRequests):
         ):
             # Its handler runs, so it was let in.
             self.life.leave_opening()
-        due = earlier(due, self._check_last_call(now))
+        due = earlier(due, earlier(self._check_last_call(now), self._check_cut(now)))
         return self.life.linger_until_ns if self.is_closed else earlier(due, self._check_life(now))
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:

@@ -8,7 +8,6 @@ from fastrpc._core.server.guards cimport Guards
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 
-
 @cython.final
 cdef class Gate(Guards):
     cdef:
@@ -28,6 +27,9 @@ cdef class Gate(Guards):
 
     cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1
     cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1
+    cdef uint64_t timeout_of(self, uint64_t stated_us, int flags) noexcept
+    cdef bint await_rest(self, ServerCall call) except -1
+    cdef int refuse_rest(self, ServerCall call) except -1
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1
     cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1
     cdef int pass_known(self, ServerCall call, bytes payload) except -1

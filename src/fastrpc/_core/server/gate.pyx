@@ -22,7 +22,7 @@ from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_NORMAL
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport ROUTE_WITHDRAWN, MethodRoute
+from fastrpc._core.calls.call cimport NO_DEADLINE, ROUTE_WITHDRAWN, MethodRoute
 from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.payload.arguments cimport refusal_text, told_count
@@ -56,15 +56,20 @@ cdef double LONGEST_SECONDS = 1e9
 # The steps of every call, as functions that the compiler inlines.
 
 @cython.nonecheck(False)
+cdef inline uint64_t timeout_of(Gate gate, uint64_t stated_us, int flags) noexcept:
+    """Return the caller's timeout as it is stated, else the server's default; 0: none."""
+    if stated_us == TIMEOUT_NONE:
+        return 0
+    if stated_us:
+        return stated_us * 1000 if stated_us < LONGEST_NS // 1000 else 0
+    # A stream ends by no default.
+    return 0 if flags & (STREAM_IN | STREAM_OUT) else gate.default_timeout_ns
+
+
+@cython.nonecheck(False)
 cdef inline int set_deadline(Gate gate, ServerCall call, uint64_t most) noexcept:
     """Set the deadline: from the caller's timeout, else from the server's default, at most from the method's."""
-    cdef uint64_t stated = call.stated_timeout_us
-    # A stream ends by no default.
-    cdef uint64_t timeout = 0 if call.flags & (STREAM_IN | STREAM_OUT) else gate.default_timeout_ns
-    if stated == TIMEOUT_NONE:
-        timeout = 0
-    elif stated:
-        timeout = stated * 1000 if stated < LONGEST_NS // 1000 else 0
+    cdef uint64_t timeout = timeout_of(gate, call.stated_timeout_us, call.flags)
     if most and (timeout == 0 or timeout > most):
         timeout = most
     if timeout:
@@ -337,6 +342,25 @@ cdef class Gate(Guards):
     cdef int set_caller_deadline(self, ServerCall call) noexcept:
         # Without the cap of the method: else the deadline would tell an unknown method from a forbidden one.
         return set_deadline(self, call, 0)
+
+    cdef uint64_t timeout_of(self, uint64_t stated_us, int flags) noexcept:
+        """Return the timeout of a caller as it is stated, 0: none."""
+        return timeout_of(self, stated_us, flags)
+
+    cdef bint await_rest(self, ServerCall call) except -1:
+        """Keep the deadline of a call while its request is not whole; return whether its sender is judged before the rest.
+
+        The connection checks the call at its deadline. The cap of the method counts where everybody may know the method.
+        """
+        cdef bint is_judged = self.asks_access()
+        set_deadline(self, call, 0 if is_judged or call.route is None else call.route.timeout_ns)
+        if call.deadline_ns != NO_DEADLINE:
+            call.connection.look_by(call.deadline_ns)
+        return is_judged
+
+    cdef int refuse_rest(self, ServerCall call) except -1:
+        """Refuse a call whose deadline has passed before the rest of its request came."""
+        return self.refuse_late_in(call, "its request came in")
 
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1:
         """Refuse a call of a method that the server does not have."""

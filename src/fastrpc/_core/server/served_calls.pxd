@@ -30,10 +30,16 @@ cdef class ServedCalls(ServingPart):
         # Credit kept back while memory is short, or too many requests wait for a turn of ours.
         int64_t withheld
 
+        # The earliest deadline of a request that is not whole, 0: none is known.
+        uint64_t rest_due_ns
+
     cdef Connection engine(self)
     cdef int return_credit(self) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int _free_one_way(self, Call call) except -1
+    cdef int _await_rest(self, uint64_t due_ns) except -1
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0
+    cdef int _refuse_rest(self, Call call, uint64_t now) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int _end_cut(self, uint64_t id, str text) except -1
     cdef int weigh_output(self) except -1

@@ -20,10 +20,12 @@ from cpython.ref cimport Py_REFCNT, PyObject
 from libc.stdint cimport uint8_t, uint32_t
 
 from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
-from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.server.connection_life cimport new_life
@@ -315,6 +317,50 @@ cdef class ServedCalls(ServingPart):
             self.engine().callee.one_way_calls -= 1
         return 0
 
+    # Deadlines of requests that are not whole
+
+    cdef int on_cut_request(self) except -1:
+        cdef FrameReader reader = self.engine().reader
+        cdef uint64_t timeout = self.gate.timeout_of(reader.cut_timeout_us, reader.cut_flags)
+        # A one-way call has no answer.
+        return self._await_rest(reader.cut_at + timeout) if timeout and not reader.cut_flags & ONE_WAY else 0
+
+    cdef int _await_rest(self, uint64_t due_ns) except -1:
+        """Check the deadline of a request whose rest is to come."""
+        if self.rest_due_ns == 0 or due_ns < self.rest_due_ns:
+            self.rest_due_ns = due_ns
+            return self.engine().schedule_check(due_ns)
+        return 0
+
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
+        """Refuse requests whose deadline has passed before the rest of them came; return the next deadline, 0 = none."""
+        cdef Connection engine = self.engine()
+        cdef Call call
+        if self.rest_due_ns == 0 or now < self.rest_due_ns:
+            return self.rest_due_ns
+        self.rest_due_ns = 0
+        for call in engine.callee.calls.entries() if engine.callee.open_requests else ():
+            if call.state != STATE_ASSEMBLING or call.deadline_ns == NO_DEADLINE:
+                continue
+            if now < call.deadline_ns:
+                self._await_rest(call.deadline_ns)
+            else:
+                self._refuse_rest(call, now)
+        if engine.reader.cut_id > engine.callee.highest_seen:
+            self.on_cut_request()
+            if self.rest_due_ns and self.rest_due_ns <= now:
+                self.rest_due_ns = 0
+                call = engine.callee.take_cut()
+                if call is not None:
+                    self._refuse_rest(call, now)
+        return self.rest_due_ns
+
+    cdef int _refuse_rest(self, Call call, uint64_t now) except -1:
+        if call.flags & ONE_WAY:
+            self.engine().callee.one_way_calls -= 1
+        self.connection.now = now
+        return self.gate.refuse_rest(<ServerCall>call)
+
     cdef int drop_request(self, Call call, int status, str text) except -1:
         """Refuse an incomplete request; its later frames are discarded."""
         if call.flags & ONE_WAY:
@@ -367,6 +413,10 @@ cdef class ServedCalls(ServingPart):
         if problem is not None:
             count_refusal("memory")
             return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
+        if served.charge == 0:
+            self.gate.await_rest(served)
+            if served.deadline_ns != NO_DEADLINE:
+                self._await_rest(served.deadline_ns)
         return self.gate.memory.charge(served, max(size, <Py_ssize_t>1))
 
     cdef int on_cut(self, Py_ssize_t change) except -1:
@@ -450,7 +500,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        return self.life.check_calls(now, self.engine().untaken_bytes())
+        return earlier(self._check_rest(now), self.life.check_calls(now, self.engine().untaken_bytes()))
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call

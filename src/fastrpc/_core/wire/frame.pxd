@@ -140,6 +140,7 @@ cdef class WireProtocol:
         Py_ssize_t answer_head
 
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil
+    cdef bint finds_timeout(self, const char* data, Py_ssize_t size, uint64_t* timeout_us) noexcept nogil
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1
     cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil
 

@@ -25,6 +25,10 @@ cdef class WireProtocol:
         frame.problem = b"this wire protocol cannot parse frames of kind"
         return HEADER_REFUSED
 
+    cdef bint finds_timeout(self, const char* data, Py_ssize_t size, uint64_t* timeout_us) noexcept nogil:
+        """Return whether the timeout of an incomplete REQUEST is among these bytes of it."""
+        return False
+
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1:
         raise LocalProtocolError(f"{type(self).__name__} cannot write frames")
 

@@ -11,6 +11,7 @@ cdef str version_problem(const char* data, bint is_client)
 
 cdef class NativeProtocol(WireProtocol):
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil
+    cdef bint finds_timeout(self, const char* data, Py_ssize_t size, uint64_t* timeout_us) noexcept nogil
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1
     cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil
     cdef int write_answer(

@@ -168,6 +168,12 @@ cdef class NativeProtocol(WireProtocol):
             return 0
         return HEADER_SIZE + body - (frame.payload_size - frame.payload_present)
 
+    cdef bint finds_timeout(self, const char* data, Py_ssize_t size, uint64_t* timeout_us) noexcept nogil:
+        if size < HEADER_SIZE + FIXED_HEAD or <uint8_t>data[4] != REQUEST:
+            return False
+        timeout_us[0] = load64(data + HEADER_SIZE + 8)
+        return True
+
     @cython.nonecheck(False)
     cdef int _check_header(self, Frame* frame) noexcept nogil:
         """Check the header alone (PROTOCOL.md, checks H1 to H6); 0 if it is valid."""
