@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from fastrpc._core.grpc.details import decode_details
-from fastrpc._core.payload.metadata import MetadataPairs
+from fastrpc._core.payload.metadata import MetadataPairs, encode_pairs
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.errors import CallError, StreamEndedError
-from fastrpc.grpc.metadata import DETAILS_KEY, Pairs, pairs_in, pairs_of
+from fastrpc.grpc.metadata import DETAILS_KEY, Pair, Pairs, pairs_in, pairs_of
 from fastrpc.grpc.names import compressor_of, status_of
 from fastrpc.status import Status
 from fastrpc.user_code import contained
@@ -163,6 +163,17 @@ class Context:
         found = [value for key, value in self._trailing if key == DETAILS_KEY and isinstance(value, bytes)]
         return kind(self._status, self._text, details=decode_details(found[0]) if found else None)
 
+    def _travels(self, pair: Pair) -> bool:
+        """Return whether an entry of an error's metadata can be sent, and log one that cannot."""
+        try:
+            encode_pairs([pair])
+        except (TypeError, ValueError) as problem:
+            logger.error(
+                "%s: the metadata %.100a of its error is left out: %s", self.call.method, pair.key, problem
+            )
+            return False
+        return True
+
     # The end, for `serving`
 
     def end(self, error: BaseException | None) -> None:
@@ -172,6 +183,8 @@ class Context:
             CallError: the servicer set a status, or aborted; without that `error` itself is the end.
         """
         trailing = [pair for pair in self._trailing if pair.key != DETAILS_KEY]
+        if error is not None or self._status is not Status.OK:
+            trailing = list(filter(self._travels, trailing))
         if trailing and error is None:
             self.call._ensure_head()
         if self._initial or trailing:

@@ -151,6 +151,33 @@ async def test_messages_are_packed_one_by_one(serving: Serving) -> None:
             )
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+async def test_a_text_may_end_with_a_line_end(serving: Serving, end: bytes) -> None:
+    for number in range(1, 4):
+        # Bodies with each number of padding signs, whole and cut anywhere near their end.
+        body = base64.b64encode(enveloped(varint(7) + b"\x12" + bytes((number,)) + b"x" * number)) + end
+        for at in range(len(body) - 5, len(body) + 1):
+            async with serving() as client:
+                answer = await in_parts(client, "GetItem", filter(None, (body[:at], body[at:])), TEXT)
+                # Each part of an answer is padded by itself.
+                groups = (answer.body[start : start + 4] for start in range(0, len(answer.body), 4))
+                assert trailers_of(b"".join(map(base64.b64decode, groups)))["grpc-status"] == "0"
+
+
+@pytest.mark.parametrize("inside", [b"\n\n", b"\r", b"\n\r", b"\nAAAA", b" "])
+async def test_a_text_has_no_other_sign_than_its_digits(serving: Serving, inside: bytes) -> None:
+    body = base64.b64encode(enveloped(varint(7))) + inside
+    async with serving() as client:
+        answer = await ask(client, "GetItem", body, Content_Type=TEXT)
+        assert trailers_of(base64.b64decode(answer.body))["grpc-status"] == "13"
+
+
+async def test_a_message_that_does_not_decompress_is_internal(serving: Serving) -> None:
+    async with serving() as client:
+        answer = await ask(client, "GetItem", enveloped(b"no gzip", flags=1), grpc_encoding="gzip")
+        assert trailers_of(answer.body)["grpc-status"] == "13"
+
+
 async def test_metadata_and_protocol_reach_the_handler(serving: Serving) -> None:
     async with serving() as client:
         fields: dict[str, Any] = {"X_User_Agent": "grpc-web/1", "X_Grpc_Web": "1", "X_Key": "a"}

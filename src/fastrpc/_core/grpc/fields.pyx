@@ -419,7 +419,7 @@ cdef bint add_values(list entries, bytes name, bytes value, bint is_binary) exce
     cdef list values
     if is_binary:
         # Proxies join the values of one name, by a byte that base64 has not.
-        values = [binary_value(part.strip(b" ")) for part in value.split(b",")]
+        values = [binary_value(part.strip(b" \t")) for part in value.split(b",")]
         if None in values:
             return False
     elif utf8_valid(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
@@ -450,13 +450,28 @@ cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept:
     return size >= 4 and memcmp(key + size - 4, b"-bin", 4) == 0
 
 
+cdef inline bint is_blank(char byte) noexcept:
+    return byte == c" " or byte == c"\t"
+
+
 cdef bint is_visible(const char* text, Py_ssize_t size) noexcept:
-    """Return whether a value arrives as it is: visible ASCII, with spaces inside."""
-    cdef Py_ssize_t at
-    for at in range(size):
+    """Return whether a value is visible ASCII, with spaces inside; blanks at its ends are not sent."""
+    cdef Py_ssize_t at = 0
+    while size and is_blank(text[size - 1]):
+        size -= 1
+    while at < size and is_blank(text[at]):
+        at += 1
+    for at in range(at, size):
         if not c" " <= text[at] <= c"~":
             return False
-    return size == 0 or text[0] != c" " and text[size - 1] != c" "
+    return True
+
+
+cdef bytes without_blanks(bytes value):
+    """Return a value without blanks at its ends: strict peers refuse a message with one (RFC 9113, section 8.2.1)."""
+    cdef const char* text = PyBytes_AS_STRING(value)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
+    return value.strip(b" \t") if size and (is_blank(text[0]) or is_blank(text[size - 1])) else value
 
 
 cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=False) except -1:
@@ -500,6 +515,8 @@ cpdef list metadata_fields(bytes metadata):
         at += key_size + value_size
         if is_binary(PyBytes_AS_STRING(name), key_size):
             value = binary_field(value)
+        else:
+            value = without_blanks(value)
         fields.append((token_of(PyBytes_AS_STRING(name), key_size), name, value))
     return fields
 
@@ -519,7 +536,7 @@ cdef class RequestHeads:
             (b":method", b"POST"), (b":scheme", scheme.encode()), (b":authority", authority.encode()),
         )
         self._last = (
-            (b"te", b"trailers"), (b"grpc-accept-encoding", b"identity,gzip,deflate"), (USER_AGENT, agent.encode()),
+            (b"te", b"trailers"), (b"grpc-accept-encoding", b"identity,gzip,deflate"), (USER_AGENT, without_blanks(agent.encode())),
         )
         self.present(credential)
 

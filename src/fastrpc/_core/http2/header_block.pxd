@@ -164,8 +164,11 @@ cdef class HeaderBlock:
         uint16_t[TOKEN_COUNT] _places
         bint _has_regular
 
-        # The first rule of RFC 9113, section 8, that its fields break (Rule).
+        # The first rule of RFC 9113, section 8, that its fields break (Rule). Whether a field that takes them begins or ends
+        # with a blank, which messages of gRPC alone may have; whether its content-type is of gRPC, known once checked.
         readonly int rule
+        readonly bint has_blanks
+        bint is_of_grpc
 
         # The kind it was last checked as (CheckedAs), and the rule that it breaks then: a known block comes again.
         int _checked_as
@@ -198,8 +201,11 @@ cdef class HeaderBlock:
     # Return the first field with a token, or None.
     cdef HeaderField field(self, int token)
 
-    # Return the rule (Rule) that these fields break as the head of a request, of an answer, or as trailers.
+    # Return the rule (Rule) that these fields break as the head of a request or of an answer; `is_of_grpc` is known then.
     cdef int check(self, int kind) except -1
+
+    # Return the rule (Rule) that these fields break as trailers; `is_of_grpc` says whether the message is of gRPC.
+    cdef int check_as_trailers(self, bint is_of_grpc) except -1
     cdef int check_request(self) except -1
     cdef int check_response(self) except -1
     cdef int check_trailers(self) except -1

@@ -50,6 +50,14 @@ cdef extern from "http2/huffman_tables.h" nogil:
     const int32_t[31] offsets "frpc_huffman_offsets"
     const uint16_t[257] symbols "frpc_huffman_symbols"
 
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char* one, const char* other, size_t size)
+
+cdef const char* GRPC_TYPE = b"application/grpc"
+
+cdef enum:
+    GRPC_TYPE_BYTES = 16
+
 cdef enum:
     EOS = 256
     LONGEST = 30
@@ -409,7 +417,9 @@ cdef class HeaderBlock:
     cdef int _judge(self, HeaderField field) except -1:
         """Note the rule that a field breaks by itself, or behind the others."""
         cdef int token = field.token
-        if field.rule:
+        if field.rule == RULE_VALUE_EDGE and takes_blanks(token):
+            self.has_blanks = True
+        elif field.rule:
             self.rule = field.rule
         elif field.is_pseudo:
             if self._has_regular:
@@ -464,8 +474,16 @@ cdef class HeaderBlock:
                 same._checked_rule = same.check_request()
             else:
                 same._checked_rule = same.check_response() if kind == CHECKED_AS_RESPONSE else same.check_trailers()
+            same.is_of_grpc = is_type_of_grpc(same.field(TOKEN_CONTENT_TYPE))
+            if same.has_blanks and not same.is_of_grpc and kind != CHECKED_AS_TRAILERS and same._checked_rule == RULE_NONE:
+                same._checked_rule = RULE_VALUE_EDGE
             same._checked_as = kind
+        self.is_of_grpc = same.is_of_grpc
         return same._checked_rule
+
+    cdef int check_as_trailers(self, bint is_of_grpc) except -1:
+        cdef int rule = self.check(CHECKED_AS_TRAILERS)
+        return RULE_VALUE_EDGE if rule == RULE_NONE and self.has_blanks and not is_of_grpc else rule
 
     @cython.nonecheck(False)
     cdef int check_request(self) except -1:
@@ -524,8 +542,24 @@ cdef HeaderBlock begun_with(HeaderBlock base):
     memcpy(block._places, base._places, sizeof(base._places))
     block._has_regular = base._has_regular
     block.rule = base.rule
+    block.has_blanks = base.has_blanks
     block.size = base.size
     return block
+
+
+cdef bint takes_blanks(int token) noexcept:
+    """Return whether the value of a field may begin or end with a blank in gRPC: the fields that frame a message may not."""
+    return not (
+        token == TOKEN_HOST or token == TOKEN_CONTENT_LENGTH or token == TOKEN_CONTENT_TYPE or token == TOKEN_TE
+        or token == TOKEN_TRANSFER_ENCODING or TOKEN_CONNECTION <= token <= TOKEN_UPGRADE
+    )
+
+
+cdef bint is_type_of_grpc(HeaderField content_type) noexcept:
+    """Return whether a content-type begins with that of gRPC, in letters of either size."""
+    if content_type is None or PyBytes_GET_SIZE(content_type.value) < GRPC_TYPE_BYTES:
+        return False
+    return strncasecmp(PyBytes_AS_STRING(content_type.value), GRPC_TYPE, GRPC_TYPE_BYTES) == 0
 
 
 cdef bint is_path(bytes path, bytes method) noexcept:

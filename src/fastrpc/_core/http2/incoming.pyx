@@ -60,7 +60,7 @@ from fastrpc._core.http2.frames cimport (
     put_window_update,
     violated,
 )
-from fastrpc._core.http2.header_block cimport CHECKED_AS_REQUEST, CHECKED_AS_RESPONSE, CHECKED_AS_TRAILERS
+from fastrpc._core.http2.header_block cimport CHECKED_AS_REQUEST, CHECKED_AS_RESPONSE
 from fastrpc._core.http2.header_block cimport TOKEN_STATUS
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
 from fastrpc._core.wire.budgets cimport (
@@ -337,7 +337,7 @@ cdef class Http2Incoming:
         cdef bint is_interim = False
         cdef const char* status
         if stream.has_head:
-            rule = block.check(CHECKED_AS_TRAILERS)
+            rule = block.check_as_trailers(stream.is_of_grpc)
             if rule:
                 return violated(violation, rule)
             return -1 if self.streams.take_head(stream, False, ends_stream, -1, violation) < 0 else BLOCK_TRAILERS
@@ -350,6 +350,7 @@ cdef class Http2Incoming:
             rule = RULE_STATUS if memcmp(status, b"101", 3) == 0 else RULE_NONE
         if rule:
             return violated(violation, rule)
+        stream.is_of_grpc = block.is_of_grpc
         if self.streams.take_head(stream, is_interim, ends_stream, block.content_length(), violation) < 0:
             return -1
         return BLOCK_INTERIM if is_interim else BLOCK_HEAD

@@ -117,8 +117,9 @@ cdef class Http2Stream:
         readonly bint is_ended_by_peer
         readonly bint is_ended_by_us
 
-        # Whether the head of the peer's message came: a further block is trailers.
+        # Whether the head of the peer's message came: a further block is trailers. Whether that head is of gRPC.
         readonly bint has_head
+        bint is_of_grpc
 
         # Bytes of DATA that content-length still announces; -1: it announces nothing.
         readonly int64_t content_left

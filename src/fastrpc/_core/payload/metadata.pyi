@@ -65,6 +65,9 @@ def encode_metadata(entries: Mapping[str, Any]) -> bytes:
         ValueError: a key or value cannot be sent; the message names the key and the allowed form.
     """
 
+def pairs_of(entries: Any) -> Iterable[tuple[str, str | bytes]]:
+    """Return the keys and values of metadata, in their order."""
+
 def encode_pairs(pairs: Iterable[tuple[str, str | bytes]]) -> bytes:
     """Return the wire form of keys and values, in their order; a key may come several times.
 

@@ -130,11 +130,16 @@ cpdef bytes encode_metadata(object entries):
     Raises:
         ValueError: a key or value cannot be sent; the message names the key and the allowed form.
     """
+    return encode_pairs(pairs_of(entries))
+
+
+def pairs_of(entries):
+    """Return the keys and values of metadata, in their order."""
     if isinstance(entries, MetadataPairs):
-        return encode_pairs(entries.pairs)
+        return entries.pairs
     if isinstance(entries, Metadata):
         entries = entries.entries
-    return encode_pairs(entries.items())
+    return entries.items()
 
 
 def encode_pairs(pairs):

@@ -513,7 +513,7 @@ cdef class HandlerRunner:
         if not (call.flags & ONE_WAY or connection.is_closed or call.was_ended or call.state == STATE_GONE):
             if call._reply_metadata is not None:
                 try:
-                    call.pack_metadata()
+                    call._pack_fitting()
                 except CallError:
                     # Only logged: the handler's own error matters more to the caller.
                     call.sent_metadata = None

@@ -24,6 +24,7 @@ from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL, Fail
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 
+from fastrpc._core.payload.metadata import encode_pairs, pairs_of
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
@@ -254,21 +255,43 @@ cdef class ServerCall(Call):
     cdef int pack_metadata(self) except -1:
         """Send the contents of `reply_metadata` with the next output; metadata that cannot be sent is tried once."""
         cdef object metadata = self._reply_metadata
-        cdef uint32_t limit = self.connection.most_metadata()
         cdef bytes sent
         self._reply_metadata = None
         sent = encode_metadata(metadata if self.connection.has_trailers else metadata.entries)
-        # Its form was checked just now, and gRPC allows a key several times.
-        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit) == METADATA_TOO_LARGE:
-            text = (
-                f"{self.route.method}: the metadata of its answer is over the {limit} bytes that the "
-                "client takes (Limits.metadata_bytes)"
-            )
-            logger.error("%s", text)
-            raise CallError(Status.INTERNAL, text)
+        self._check_size(sent)
         self.connection.check_sent(self, sent)
         self.sent_metadata = sent
         return 0
+
+    def _check_size(self, bytes sent not None):
+        """Refuse metadata of the answer that is over the limit of the caller; its form was checked before."""
+        cdef uint32_t limit = self.connection.most_metadata()
+        # gRPC allows a key several times.
+        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit) != METADATA_TOO_LARGE:
+            return
+        text = (
+            f"{self.route.method}: the metadata of its answer is over the {limit} bytes that the "
+            "client takes (Limits.metadata_bytes)"
+        )
+        logger.error("%s", text)
+        raise CallError(Status.INTERNAL, text)
+
+    def _pack_fitting(self):
+        """Send the contents of `reply_metadata` with a failure; each entry that cannot be sent is left out and logged."""
+        metadata, self._reply_metadata = self._reply_metadata, None
+        parts = []
+        for pair in pairs_of(metadata if self.connection.has_trailers else metadata.entries):
+            try:
+                part = encode_pairs((pair,))
+                self.connection.check_sent(self, part)
+            except (CallError, TypeError, ValueError) as problem:
+                text = "%s: the metadata %.100a of its error is left out: %s"
+                logger.error(text, self.route.method, pair[0], getattr(problem, "message", problem))
+            else:
+                parts.append(part)
+        sent = b"".join(parts)
+        self._check_size(sent)
+        self.sent_metadata = sent or None
 
     # Streams
 
