@@ -44,7 +44,7 @@ class Wakeup:
         self._woken.clear()
         return True
 
-    def _drain(self, _: "asyncio.Future[None]") -> None:
+    def _drain(self) -> None:
         self.is_draining = True
         self._woken.set()
 
@@ -73,14 +73,14 @@ class Watchers:
     def watching(self) -> Iterator[Wakeup]:
         """Yield the wake-up of the present handler, which is woken at every change until the block ends."""
         wakeup = Wakeup()
-        drain = asyncio.ensure_future(current_call().draining)
-        drain.add_done_callback(wakeup._drain)
+        draining = current_call().draining
+        draining.notify(wakeup._drain)
         self._waiting.add(wakeup)
         try:
             yield wakeup
         finally:
             self.discard(wakeup)
-            drain.cancel()
+            draining.forget(wakeup._drain)
 
     def wake(self) -> None:
         """Wake every handler: some now, the others in the next turns of the loop, so that other calls go on."""

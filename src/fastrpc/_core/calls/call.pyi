@@ -129,6 +129,14 @@ class Draining(Coroutine[Any, Any, Literal[True]]):
     """The awaitable `Call.draining`: free until it is awaited, and it may stay unawaited."""
 
     def __init__(self, event: asyncio.Event) -> None: ...
+    def notify(self, function: Callable[[], None]) -> None:
+        """Have a function called, without arguments, once it is done; now if it is done already.
+
+        It needs no task: `fastrpc.store.watch` waits thousands of times for changes and the drain.
+        """
+
+    def forget(self, function: Callable[[], None]) -> None:
+        """Do not call a function any more."""
     def __await__(self) -> Generator[Any, Any, Literal[True]]: ...
     def send(self, value: Any) -> Any:
         """Take one step, as a coroutine does."""
@@ -233,7 +241,7 @@ class Call(Timed):
         """Whether the caller cancelled it or its deadline passed; may be read from any thread."""
 
     @property
-    def draining(self) -> Awaitable[Any]:
+    def draining(self) -> Draining:
         """Done once the server drains or the connection is closing, so that endless handlers can end.
 
         Each access returns a new awaitable; on a client it is never done.

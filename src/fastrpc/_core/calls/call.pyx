@@ -311,6 +311,14 @@ cdef class Draining:
     def __init__(self, event):
         self._event = event
 
+    def notify(self, function):
+        """Have a function called, without arguments, once it is done; now if it is done already."""
+        self._event.notify(function)
+
+    def forget(self, function):
+        """Do not call a function any more."""
+        self._event.forget(function)
+
     def __await__(self):
         return self._event.wait().__await__()
 

@@ -1,7 +1,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fastrpc._core.calls.call import Call
+from fastrpc._core.calls.call import Call, Draining
 from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import DecodeError, EncodeError
@@ -63,7 +63,7 @@ class ClientCall(Call):
         """The rules and the budget of its client."""
 
     @property
-    def draining(self) -> Awaitable[Any]:
+    def draining(self) -> Draining:
         """Done once the server drains: on this side never, a call ends by itself."""
 
     @property

@@ -1,7 +1,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Self, TypeVar, final
 
-from fastrpc._core.calls.call import Call
+from fastrpc._core.calls.call import Call, Draining
 from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.rpc.identity import Identity
@@ -30,7 +30,7 @@ class ServerCall(Call):
         """Whether the caller gave it up or its time ran out; may be read from any thread."""
 
     @property
-    def draining(self) -> Awaitable[Any]:
+    def draining(self) -> Draining:
         """Done once the server drains or the connection is being given up."""
 
     def http(

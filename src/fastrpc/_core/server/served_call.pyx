@@ -25,6 +25,7 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.payload.metadata import encode_pairs, pairs_of
+from fastrpc._core.server.drain_event import DrainEvent
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
@@ -105,7 +106,7 @@ cdef class ServerCall(Call):
     @property
     def draining(self):
         """Awaitable that is done once the server drains or the connection is being given up."""
-        return Draining(asyncio.Event() if self.connection is None else self.connection.drain_event())
+        return Draining(DrainEvent() if self.connection is None else self.connection.drain_event())
 
     def http(self, *, status=None, headers=None, compress=None):
         """Set the status and fields of the answer by HTTP, as `Call.http` says."""

@@ -25,6 +25,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.wire.frame cimport ONE_WAY
 
+from fastrpc._core.server.drain_event import DrainEvent
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 from fastrpc.user_code import pass_interrupt as raise_interrupt, plain_error
@@ -399,7 +400,7 @@ cdef class ServedConnection:
     def drain_event(self):
         """The event that is set when this connection starts to drain."""
         if self.drain_signal is None:
-            self.drain_signal = asyncio.Event()
+            self.drain_signal = DrainEvent()
             if self.is_draining:
                 self.drain_signal.set()
         return self.drain_signal

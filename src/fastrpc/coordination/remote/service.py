@@ -5,7 +5,6 @@ alone. `watch` is the same as a stream: one message for each answer.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -342,14 +341,31 @@ class StoreService(HealthSource):
             self._rights.check_keys("write_keys", keys or None)
 
 
-@contextlib.contextmanager
-def draining() -> Iterator[asyncio.Future[None]]:
-    """Yield a future that is done once the connection of the present call drains."""
-    drain = asyncio.ensure_future(current_call().draining)
-    try:
-        yield drain
-    finally:
-        drain.cancel()
+def draining() -> "_Drain":
+    """Return a context manager that gives a future, done once the connection of the present call drains."""
+    return _Drain()
+
+
+class _Drain:
+    """Gives a future that is done once the connection of the present call drains."""
+
+    __slots__ = ("_drain", "_draining")
+
+    def __enter__(self) -> asyncio.Future[None]:
+        self._drain: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._draining = current_call().draining
+        self._draining.notify(self._end)
+        return self._drain
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._draining.forget(self._end)
+        self._drain.cancel()
+
+    def _end(self) -> None:
+        if not self._drain.done():
+            self._drain.set_result(None)
 
 
 class _Told:

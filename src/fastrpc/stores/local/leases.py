@@ -14,10 +14,19 @@ ITEM_LEASE: Final = "deimos-"
 
 
 class _Lease:
+    # Most leases have no item yet, or one: a peer may make as many as it can.
+    __slots__ = ("_keys", "due", "seconds")
+
     def __init__(self, seconds: float, due: float) -> None:
         self.seconds = seconds
         self.due = due
-        self.keys: set[str] = set()
+        self._keys: set[str] | None = None
+
+    @property
+    def keys(self) -> set[str]:
+        if self._keys is None:
+            self._keys = set()
+        return self._keys
 
 
 class Leases:

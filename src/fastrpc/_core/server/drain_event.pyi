@@ -1,0 +1,12 @@
+import asyncio
+from collections.abc import Callable
+
+class DrainEvent(asyncio.Event):
+    """The event of a connection that drains. It calls functions without a task for each, which a watch would need."""
+
+    def __init__(self) -> None: ...
+    def notify(self, function: Callable[[], None]) -> None:
+        """Have a function called, without arguments, when the event is set; now if it is set already."""
+
+    def forget(self, function: Callable[[], None]) -> None:
+        """Do not call a function any more."""

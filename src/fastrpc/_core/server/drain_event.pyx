@@ -1,0 +1,28 @@
+"""The event that is set when a connection drains."""
+
+import asyncio
+
+
+class DrainEvent(asyncio.Event):
+    """The event of a connection that drains. It calls functions without a task for each, which a watch would need."""
+
+    def __init__(self):
+        super().__init__()
+        self._functions = {}
+
+    def notify(self, function):
+        """Have a function called, without arguments, when the event is set; now if it is set already."""
+        if self.is_set():
+            function()
+        else:
+            self._functions[function] = None
+
+    def forget(self, function):
+        """Do not call a function any more."""
+        self._functions.pop(function, None)
+
+    def set(self):
+        super().set()
+        functions, self._functions = self._functions, {}
+        for function in functions:
+            function()
