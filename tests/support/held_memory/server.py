@@ -10,31 +10,90 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import uvloop
 
 import fastrpc
-from fastrpc import HTTP, Limits, Memory, ServerConfig, Upload
+from fastrpc import HTTP, CallError, Endpoint, Limits, Memory, ServerConfig, Status, Upload
+from fastrpc.coordination import RegistryService, StoreService
 from fastrpc.files import FileService
+from fastrpc.registries.base.record import encode_record
 
 PROCESS_BYTES = 256 * 1024 * 1024
-
-CONFIG = ServerConfig(
-    protocols=("native", "http", "rpcx", "phobos", "grpc"),
-    http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True),
-    memory=Memory(process_bytes=PROCESS_BYTES),
-    limits=Limits(connections=20_000),
-)
 
 #: What answers are made of. Beside a thousand handlers that each make a text of their own, callers wait for these.
 TEXT = "x" * 15_000_000
 
+BODY = TEXT.encode()
+
 FILE_BYTES = 64 * 1024 * 1024
+
+#: The wait of handlers that all go on in one turn of the loop, and the parts of a list.
+WAIT_SECONDS = 0.5
+PARTS = 1_000
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Answer after a wait with a body that all requests share, a WebSocket with messages of it."""
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    await asyncio.sleep(WAIT_SECONDS)
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        while True:
+            await send({"type": "websocket.send", "bytes": BODY})
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": BODY})
+
+
+CONFIG = ServerConfig(
+    protocols=("native", "http", "rpcx", "phobos", "grpc"),
+    http=HTTP(
+        jsonrpc=True,
+        websocket=True,
+        mcp=True,
+        rpcx=True,
+        grpc_web=True,
+        connect=True,
+        mounts={"/app": application},
+    ),
+    memory=Memory(process_bytes=PROCESS_BYTES),
+    limits=Limits(connections=20_000),
+)
+
+
+class Part(msgspec.Struct):
+    """A value that is no text."""
+
+    name: str
+    colours: list[str]
+
+
+LIST = [Part(f"part {number}", ["red", "green"]) for number in range(PARTS)]
 
 
 @fastrpc.service("bench")
 class Attacked:
     """What attackers call, and the good client."""
+
+    def __init__(self, store: StoreService) -> None:
+        self._store = store
+        self._written = 0
+        self._begin: asyncio.Event | None = None
+
+    async def _wait(self) -> None:
+        """Wait for the turn of the loop in which all that wait go on."""
+        if self._begin is None:
+            self._begin = asyncio.Event()
+            asyncio.get_running_loop().call_later(WAIT_SECONDS, self._go_on)
+        await self._begin.wait()
+
+    def _go_on(self) -> None:
+        begin, self._begin = self._begin, None
+        assert begin is not None
+        begin.set()
 
     @fastrpc.method(codec="raw")
     async def echo(self, payload: bytes) -> bytes:
@@ -46,8 +105,30 @@ class Attacked:
 
     @fastrpc.method
     async def give_later(self, size: int) -> str:
-        await asyncio.sleep(0.3)
+        await self._wait()
         return TEXT[:size]
+
+    @fastrpc.method
+    async def fail_later(self, size: int) -> None:
+        await self._wait()
+        raise CallError(Status.ABORTED, "too late", details=TEXT[:size])
+
+    @fastrpc.method
+    async def list_later(self) -> list[Part]:
+        await self._wait()
+        return LIST
+
+    @fastrpc.method
+    async def write_later(self, size: int) -> None:
+        await self._wait()
+        self._written += 1
+        await self._store.put("written", b"%d" % self._written + BODY[:size])
+
+    @fastrpc.method
+    async def feed_later(self, size: int) -> AsyncIterator[str]:
+        while True:
+            await self._wait()
+            yield TEXT[:size]
 
     @fastrpc.method
     async def hold(self, data: str) -> None:
@@ -89,7 +170,12 @@ async def main() -> None:
     logging.basicConfig(level=logging.INFO, filename=os.devnull)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "large").write_bytes(bytes(FILE_BYTES))
-        async with fastrpc.Server(Attacked(), FileService(folder), config=CONFIG) as server:
+        store, registry = StoreService(), RegistryService()
+        services = (Attacked(store), FileService(folder), store, registry)
+        async with fastrpc.Server(*services, config=CONFIG) as server:
+            for port in range(1, PARTS + 1):
+                record = encode_record(Endpoint(f"tcp://192.0.2.1:{port}")).decode()
+                await registry.register("listed", record, 3600.0)
             print(await server.listen("tcp://127.0.0.1:0"), flush=True)
             await asyncio.to_thread(sys.stdin.read)
             # Nobody waits for an answer any more.

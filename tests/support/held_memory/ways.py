@@ -5,76 +5,47 @@ Nothing here follows the server's answers: each connection sends what it may sen
 
 import gzip
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import msgspec
 
-from tests.support.frame_factory import opening
 from tests.support.grpc_bytes import number_field, text_field
 from tests.support.grpc_bytes import request as grpc_request
+from tests.support.held_memory.late_ways import LATE_WAYS
+from tests.support.held_memory.way import (
+    FEED,
+    GRPC,
+    GZIP,
+    HTTP,
+    KIB,
+    LARGE,
+    MANY,
+    MIB,
+    MSGPACK,
+    NATIVE,
+    RPCX,
+    SOCKET,
+    Way,
+    grpcs,
+    native,
+    natives,
+    post,
+    rpc,
+)
 from tests.support.http2_frames import CONTINUATION as HEADERS_GO_ON
-from tests.support.http2_frames import HEADERS, OPENING, raw
+from tests.support.http2_frames import HEADERS, raw
 from tests.support.http_talk import request
 from tests.support.rpcx_wire import JSON, Frame, call
-from tests.support.socket_client import handshake
 from tests.support.socket_frames import CONTINUATION, TEXT, client_frame
-from tests.support.wire_frames import Data, Request
-from tests.support.wire_layout import FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT, NO_TIMEOUT
+from tests.support.wire_frames import Data
+from tests.support.wire_layout import FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT
 from tests.support.wire_metadata import encode_metadata
 
 __all__ = ["MIXED", "WAYS", "Way"]
 
-KIB, MIB = 1024, 1024 * 1024
-
-#: Nearly the largest message.
-LARGE: Final = 15_000_000
-MSGPACK, GZIP = 1, 1
-MANY: Final = 1_000
-
-
-@dataclass(frozen=True, eq=False)
-class Way:
-    """One way to make a server hold memory."""
-
-    name: str
-    #: The setting that bounds it.
-    budget: str
-    connections: int
-    #: Sent at first, and answered; empty: such a connection says nothing until the attack.
-    opening: bytes
-    #: Makes what is sent when the attack begins: seconds of compression, which a reader of the names does not wait for.
-    make_parts: Callable[[], Sequence[bytes]]
-    #: Whether the connection reads what the server sends then.
-    reads: bool = False
-    #: Whether it connects again, and again sends everything, where the server ends it.
-    again: bool = True
-
-    @cached_property
-    def parts(self) -> Sequence[bytes]:
-        """Return what is sent when the attack begins."""
-        return self.make_parts()
-
-
-def _native(call_id: int, method: str, *arguments: object, **fields: object) -> bytes:
-    payload = fields.pop("payload", None)
-    encoded = msgspec.msgpack.encode(arguments) if payload is None else payload
-    given = {"codec": MSGPACK, "timeout_us": NO_TIMEOUT, **fields}
-    return Request(2 * call_id + 1, method.encode(), encoded, **given).encode()  # type: ignore[arg-type]
-
-
-def _natives(count: int, method: str, *arguments: object, **fields: object) -> list[bytes]:
-    return [b"".join(_native(number, method, *arguments, **fields) for number in range(count))]
-
 
 def _bomb(value: object) -> bytes:
     return gzip.compress(msgspec.msgpack.encode(value), 9)
-
-
-def _post(target: str, body: object, **fields: str) -> bytes:
-    return request("POST", target, body, **fields)
 
 
 def _half_post(target: str, size: int) -> list[bytes]:
@@ -82,29 +53,18 @@ def _half_post(target: str, size: int) -> list[bytes]:
     return [head + b'{"data":"', b"x" * (size - 64)]
 
 
-def _rpc(method: str, **params: object) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-
-
-NATIVE: Final = opening(is_server=False)
-HTTP: Final = request("GET", "/bench/give?size=1")
-RPCX: Final = call("bench", "give", 1, serialize=JSON).encode()
-GRPC: Final = OPENING + grpc_request("/bench/give", number_field(1))
-SOCKET: Final = handshake("/jsonrpc")
-FEED: Final = handshake("/ws/bench/feed")
-
 _TEXT: Final = "x" * LARGE
 _NOTE: Final = msgspec.msgpack.encode(["x" * 250 * KIB])
 
 
 #: A call that waits, in a body that is long without it.
-_WAITS: Final = _rpc("bench.wait") + b" " * LARGE
+_WAITS: Final = rpc("bench.wait") + b" " * LARGE
 
 
 def _stream_bombs() -> list[bytes]:
     parts, packed = [], _bomb(_TEXT)
     for number in range(100):
-        parts.append(_native(number, "bench.take", flags=FLAG_STREAM_IN))
+        parts.append(native(number, "bench.take", flags=FLAG_STREAM_IN))
         parts.append(Data(2 * number + 1, packed, codec=MSGPACK, compressor=GZIP).encode())
     return [b"".join(parts)]
 
@@ -113,7 +73,7 @@ def _untaken_messages() -> list[bytes]:
     message = msgspec.msgpack.encode("x" * 60_000)
     parts = []
     for number in range(20):
-        parts.append(_native(number, "bench.leave", flags=FLAG_STREAM_IN))
+        parts.append(native(number, "bench.leave", flags=FLAG_STREAM_IN))
         parts.append(Data(2 * number + 1, message, codec=MSGPACK).encode())
     return [b"".join(parts)]
 
@@ -121,19 +81,13 @@ def _untaken_messages() -> list[bytes]:
 def _half_messages() -> list[bytes]:
     piece = b"x" * (250 * KIB)
     return [
-        b"".join(_native(number, "bench.hold", payload=piece, total=LARGE) for number in range(4)),
+        b"".join(native(number, "bench.hold", payload=piece, total=LARGE) for number in range(4)),
         *(
             Data(2 * number + 1, piece, more=True, cont=True).encode()
             for number in range(4)
             for _ in range(14)
         ),
     ]
-
-
-def _grpcs(count: int, method: str, payload: bytes, *fields: tuple[str, str], flags: int = 0) -> list[bytes]:
-    streams = range(3, 3 + 2 * count, 2)
-    requests = [grpc_request(f"/bench/{method}", payload, *fields, stream=at, flags=flags) for at in streams]
-    return [b"".join(requests)]
 
 
 def _half_grpcs() -> list[bytes]:
@@ -169,14 +123,14 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes, send_hard",
         60,
         NATIVE,
-        lambda: _natives(4, "bench.give", LARGE),
+        lambda: natives(4, "bench.give", LARGE),
     ),
     Way(
         "native answers after a wait",
         "Memory.process_bytes",
         60,
         NATIVE,
-        lambda: _natives(4, "bench.give_later", LARGE),
+        lambda: natives(4, "bench.give_later", LARGE),
     ),
     Way(
         "http answers",
@@ -190,14 +144,14 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes",
         MANY,
         HTTP,
-        lambda: [_post("/bench/give_later", {"size": LARGE})],
+        lambda: [post("/bench/give_later", {"size": LARGE})],
     ),
     Way(
         "json-rpc answers",
         "Memory.process_bytes",
         240,
         HTTP,
-        lambda: [_post("/jsonrpc", _rpc("bench.give_later", size=LARGE))],
+        lambda: [post("/jsonrpc", rpc("bench.give_later", size=LARGE))],
     ),
     Way(
         "json-rpc batches",
@@ -205,7 +159,7 @@ WAYS: Final[tuple[Way, ...]] = (
         240,
         HTTP,
         lambda: [
-            _post("/jsonrpc", b"[" + b",".join(_rpc("bench.give", size=150_000) for _ in range(100)) + b"]")
+            post("/jsonrpc", b"[" + b",".join(rpc("bench.give", size=150_000) for _ in range(100)) + b"]")
         ],
     ),
     Way(
@@ -213,14 +167,14 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes",
         240,
         HTTP,
-        lambda: [_post("/mcp", _rpc("tools/call", name="bench_give", arguments={"size": LARGE // 2}))],
+        lambda: [post("/mcp", rpc("tools/call", name="bench_give", arguments={"size": LARGE // 2}))],
     ),
     Way(
         "answers over websocket",
         "Memory.process_bytes",
         240,
         SOCKET,
-        lambda: [client_frame(TEXT, _rpc("bench.give_later", size=LARGE)) * 4],
+        lambda: [client_frame(TEXT, rpc("bench.give_later", size=LARGE)) * 4],
     ),
     Way(
         "rpcx answers",
@@ -236,13 +190,13 @@ WAYS: Final[tuple[Way, ...]] = (
         RPCX,
         lambda: [call("bench", "give_later", LARGE, serialize=JSON).encode() * 4],
     ),
-    Way("grpc answers", "Memory.process_bytes", 60, GRPC, lambda: _grpcs(4, "give", number_field(LARGE))),
+    Way("grpc answers", "Memory.process_bytes", 60, GRPC, lambda: grpcs(4, "give", number_field(LARGE))),
     Way(
         "grpc answers after a wait",
         "Memory.process_bytes",
         60,
         GRPC,
-        lambda: _grpcs(4, "give_later", number_field(LARGE)),
+        lambda: grpcs(4, "give_later", number_field(LARGE)),
     ),
     # Compressed requests and messages
     Way(
@@ -250,7 +204,7 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes / 4",
         MANY,
         NATIVE,
-        lambda: _natives(1, "bench.hold", payload=_bomb([_TEXT]), compressor=GZIP),
+        lambda: natives(1, "bench.hold", payload=_bomb([_TEXT]), compressor=GZIP),
     ),
     Way(
         "http bombs",
@@ -258,7 +212,7 @@ WAYS: Final[tuple[Way, ...]] = (
         MANY,
         HTTP,
         lambda: [
-            _post(
+            post(
                 "/bench/hold", gzip.compress(json.dumps({"data": _TEXT}).encode(), 9), Content_Encoding="gzip"
             )
         ],
@@ -283,7 +237,7 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes / 4",
         MANY,
         GRPC,
-        lambda: _grpcs(1, "hold", gzip.compress(text_field(_TEXT), 9), ("grpc-encoding", "gzip"), flags=1),
+        lambda: grpcs(1, "hold", gzip.compress(text_field(_TEXT), 9), ("grpc-encoding", "gzip"), flags=1),
     ),
     Way("bombs in streams", "Memory.process_bytes", 10, NATIVE, _stream_bombs),
     # Requests that are not whole, or wait
@@ -302,7 +256,7 @@ WAYS: Final[tuple[Way, ...]] = (
             *[client_frame(CONTINUATION, b"x" * MIB, final=False)] * 13,
         ],
     ),
-    Way("bodies of json-rpc", "Memory.process_bytes", 40, HTTP, lambda: [_post("/jsonrpc", _WAITS)]),
+    Way("bodies of json-rpc", "Memory.process_bytes", 40, HTTP, lambda: [post("/jsonrpc", _WAITS)]),
     Way(
         "bodies of json-rpc over websocket",
         "Memory.process_bytes",
@@ -348,29 +302,29 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.request_bytes, process_bytes",
         MANY,
         NATIVE,
-        lambda: [_native(number, "bench.hold", "x" * 250_000) for number in range(8)],
+        lambda: [native(number, "bench.hold", "x" * 250_000) for number in range(8)],
     ),
     Way(
         "one-way calls",
         "Memory.request_bytes, process_bytes",
         MANY,
         NATIVE,
-        lambda: [_native(number, "bench.hold", payload=_NOTE, flags=FLAG_ONE_WAY) for number in range(8)],
+        lambda: [native(number, "bench.hold", payload=_NOTE, flags=FLAG_ONE_WAY) for number in range(8)],
     ),
-    Way("call records", "Memory.process_bytes", MANY, NATIVE, lambda: _natives(1_000, "bench.wait")),
+    Way("call records", "Memory.process_bytes", MANY, NATIVE, lambda: natives(1_000, "bench.wait")),
     Way(
         "metadata",
         "Memory.process_bytes",
         MANY,
         NATIVE,
-        lambda: _natives(200, "bench.wait", metadata=_METADATA),
+        lambda: natives(200, "bench.wait", metadata=_METADATA),
     ),
     Way(
         "grpc metadata",
         "Memory.process_bytes",
         MANY,
         GRPC,
-        lambda: _grpcs(200, "wait", b"", ("x", "y" * 7_000)),
+        lambda: grpcs(200, "wait", b"", ("x", "y" * 7_000)),
     ),
     # Streams
     Way(
@@ -385,7 +339,7 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.send_soft, process_bytes",
         MANY,
         NATIVE,
-        lambda: _natives(20, "bench.feed", flags=FLAG_STREAM_OUT),
+        lambda: natives(20, "bench.feed", flags=FLAG_STREAM_OUT),
     ),
     Way(
         "unread events",
@@ -406,28 +360,28 @@ WAYS: Final[tuple[Way, ...]] = (
         "Limits.stream_window_bytes, Memory.process_bytes",
         MANY,
         GRPC,
-        lambda: _grpcs(20, "leave", text_field("x" * 60_000)),
+        lambda: grpcs(20, "leave", text_field("x" * 60_000)),
     ),
     Way(
         "unread streams over grpc",
         "Memory.send_soft, process_bytes",
         MANY,
         GRPC,
-        lambda: _grpcs(20, "feed", b""),
+        lambda: grpcs(20, "feed", b""),
     ),
     Way(
         "subscriptions",
         "Memory.process_bytes",
         MANY,
         NATIVE,
-        lambda: _natives(1_000, "fastrpc.health.watch", "", flags=FLAG_STREAM_OUT),
+        lambda: natives(1_000, "fastrpc.health.watch", "", flags=FLAG_STREAM_OUT),
     ),
     Way(
         "files",
         "Memory.process_bytes",
         10,
         NATIVE,
-        lambda: _natives(1_000, "files.read", "large", flags=FLAG_STREAM_OUT),
+        lambda: natives(1_000, "files.read", "large", flags=FLAG_STREAM_OUT),
     ),
     # What the server writes down
     Way(
@@ -435,14 +389,14 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.send_soft, process_bytes",
         MANY,
         NATIVE,
-        lambda: _natives(100, "fastrpc.reflection.services"),
+        lambda: natives(100, "fastrpc.reflection.services"),
     ),
     Way(
         "logs",
         "Memory.process_bytes",
         MANY,
         NATIVE,
-        lambda: [_native(number, "bench.fail", "x" * 100_000) for number in range(20)],
+        lambda: [native(number, "bench.fail", "x" * 100_000) for number in range(20)],
         reads=True,
     ),
     Way(
@@ -450,8 +404,9 @@ WAYS: Final[tuple[Way, ...]] = (
         "Memory.process_bytes",
         MANY,
         NATIVE,
-        lambda: [b"".join(_native(number, f"bench.x{number}{'y' * 200}") for number in range(200))],
+        lambda: [b"".join(native(number, f"bench.x{number}{'y' * 200}") for number in range(200))],
     ),
+    *LATE_WAYS,
 )
 
 #: Ways side by side, each from a share of its connections.

@@ -60,9 +60,12 @@ cdef class HandlerTask:
     cdef int stop_being_current(self) except -1
     cdef int finished(self) except -1
     cdef int held_loop(self, uint64_t nanoseconds) except -1
+    cdef bint is_deferred(self, object error) except -1
     cdef object make_name(self)
     cdef void rearm(self) noexcept
     cdef bint is_reusable(self, Py_ssize_t references=*) noexcept
+
+    cdef int resume(self, object error) except -1
 
     cdef int _resume(self, object error) except -1
     cdef int _step_once(self, object error) except -1

@@ -210,6 +210,10 @@ cdef class HandlerTask:
         # Called when a step after the first took longer than LONG_STEP_NS, before finished().
         return 0
 
+    cdef bint is_deferred(self, object error) except -1:
+        # Called when the loop wakes a task. True: the subclass keeps it, and calls resume(error) in a later turn.
+        return False
+
     cdef object make_name(self):
         # Called for the name of a task without a name.
         return "rpc"
@@ -266,6 +270,11 @@ cdef class HandlerTask:
 
     @cython.final
     cdef int _resume(self, object error) except -1:
+        return 0 if self.is_deferred(error) else self.resume(error)
+
+    @cython.final
+    cdef int resume(self, object error) except -1:
+        # To be called inside the task's context, with no task current.
         cdef int ended
         cdef uint64_t began
         if self._phase != PENDING:

@@ -10,6 +10,7 @@ from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.loop_state cimport LoopState, TaskPool
 from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.handler_context cimport HandlerContexts
+from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport Failure
 
@@ -30,6 +31,9 @@ cdef class HandlerRunner:
         CallAdmission admission
         readonly object dispatcher
 
+        # The room for results and errors.
+        readonly OutputRoom room
+
         # For handlers that end in their first step: their context, and the current task meanwhile.
         TaskPool tasks
         HandlerContexts contexts
@@ -39,7 +43,7 @@ cdef class HandlerRunner:
         readonly dict compressors
         public Py_ssize_t compress_above
 
-        # A payload of bytes up to this size is answered as it is.
+        # A payload of bytes up to this size is answered as it is, whatever the process holds.
         uint64_t plain_bytes
 
         # The number of running handlers.
@@ -70,9 +74,9 @@ cdef class HandlerRunner:
     cdef int _go_on(self, ServerCall call, object context) except -1
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int _finish(self, ServerCall call, object value) except -1
-    cdef int _finish_large(self, ServerCall call, bytes payload) except -1
-    cdef int _answer_large(self, ServerCall call, bytes payload) except -1
-    cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1
+    cdef int _finish_weighed(self, ServerCall call, bytes payload) except -1
+    cdef int _answer_weighed(self, ServerCall call, bytes payload) except -1
+    cdef int _drop_result(self, ServerCall call, Py_ssize_t size) except -1
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1
     cdef int _finish_bare(self, ServerCall call, object value) except -1
     cdef int _run_inline(self, ServerCall call) except -1

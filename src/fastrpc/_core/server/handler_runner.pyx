@@ -31,9 +31,9 @@ from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, lea
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.memory_budget cimport MemoryBudget
+from fastrpc._core.server.output_room cimport LARGE_OUTPUT, SMALL_OUTPUT, OutputRoom, needs_room
 from fastrpc._core.server.served_call cimport keep_identity
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure, pass_interrupt, process_held, report
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure, pass_interrupt, report
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_OUT
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
@@ -46,8 +46,6 @@ from fastrpc.user_code import as_error, plain_error
 cdef enum:
     # References to the current task: the runner's, asyncio's, and the one of the function that began it.
     CURRENT_REFERENCES = 3
-    # A larger answer is compared with what the process may hold, and counted at once.
-    LARGE_ANSWER = 65_536
     # Of details that lie in trailers, whatever else a field counts there.
     DETAILS_KEY = 64
 
@@ -63,6 +61,12 @@ cdef class ServerTask(HandlerTask):
 
     cdef int held_loop(self, uint64_t nanoseconds) except -1:
         return report_long_step(self.call.route, nanoseconds)
+
+    cdef bint is_deferred(self, object error) except -1:
+        if not self.runner.room.defers():
+            return False
+        self.runner.room.defer(self, error)
+        return True
 
     cdef object make_name(self):
         return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
@@ -107,7 +111,8 @@ cdef class HandlerRunner:
         self.dispatcher = dispatcher
         self.compressors = compressors
         self.compress_above = 1024
-        self.plain_bytes = min(admission.message_bytes, <uint64_t>LARGE_ANSWER)
+        self.room = OutputRoom(admission.memory)
+        self.plain_bytes = min(admission.message_bytes, <uint64_t>LARGE_OUTPUT)
         self.tasks = TaskPool(self.loop_state.loop, ServerTask)
         self.contexts = HandlerContexts()
 
@@ -338,47 +343,38 @@ cdef class HandlerRunner:
             payload = self._encoded(call, value)
             if payload is None:
                 return 0
-            if PyBytes_GET_SIZE(payload) > LARGE_ANSWER:
-                return self._finish_large(call, payload)
+        if needs_room(call, PyBytes_GET_SIZE(payload)):
+            return self._finish_weighed(call, payload)
         return answer(self, call, payload)
 
-    # Large answers
+    # Room for answers
 
-    cdef int _finish_large(self, ServerCall call, bytes payload) except -1:
+    cdef int _finish_weighed(self, ServerCall call, bytes payload) except -1:
         """Answer with a payload that needs room in the process; a long one is first compressed in slices."""
-        if not self._has_room(call, PyBytes_GET_SIZE(payload)):
-            return 0
+        if not self.room.takes(call, PyBytes_GET_SIZE(payload)):
+            return self._drop_result(call, PyBytes_GET_SIZE(payload))
         if packs_later(call, payload):
             if not (call.was_cancelled or call.was_ended or call.connection.is_closed):
                 return self._pack_later(call, payload)
             # It was given up already, so nothing would end the compression.
             call.compressor = 0
-        return self._answer_large(call, payload)
+        return self._answer_weighed(call, payload)
 
-    cdef int _answer_large(self, ServerCall call, bytes payload) except -1:
+    cdef int _answer_weighed(self, ServerCall call, bytes payload) except -1:
         cdef ServedConnection connection = call.connection
         answer(self, call, payload)
-        if not connection.is_reading:
+        if not connection.is_reading and PyBytes_GET_SIZE(payload) > LARGE_OUTPUT:
             # One after the other: the copy made by a transport lasts no longer than its transmission.
             connection.end_turn()
         # It counts before the next answer is made, even if it is flushed later.
         return connection.weigh_answer()
 
-    cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1:
-        """Return whether the process may hold a large answer; if not, its caller gets that error instead."""
-        cdef MemoryBudget memory = self.admission.memory
-        # Its arguments are freed with it.
-        cdef int64_t held = process_held - call.charge
-        if held + size <= memory.process_bytes:
-            return True
+    cdef int _drop_result(self, ServerCall call, Py_ssize_t size) except -1:
+        """Answer that a result has no room; size 0: it was not encoded."""
         count_refusal("memory")
-        text = (
-            f"the answer of {call.route.method} has {size} bytes, the server's connections hold {held} already and may hold "
-            f"{memory.process_bytes} (Memory.process_bytes)"
-        )
         call.compressor = 0
-        self._send_failure(call, Failure(RESOURCE_EXHAUSTED, text, pushback_ms=PUSHBACK_NEVER))
-        return False
+        failure = Failure(RESOURCE_EXHAUSTED, self.room.lack_text(call, size), pushback_ms=PUSHBACK_NEVER)
+        return self._send_failure(call, failure)
 
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1:
         """Compress an answer in slices. Until then its call counts as running: cancels and its deadline find it."""
@@ -413,7 +409,7 @@ cdef class HandlerRunner:
             return
         if is_smaller:
             call.compressor = <uint8_t>connection.taken_compressor(call, number, self.compressors[number])
-        self._answer_large(call, payload)
+        self._answer_weighed(call, payload)
 
     cdef int _finish_bare(self, ServerCall call, object value) except -1:
         """End a call whose answer is empty, or was a stream."""
@@ -437,10 +433,13 @@ cdef class HandlerRunner:
         """Return the payload of an answer; None if it could not be encoded, and the failure was sent."""
         assert call is not None and call.route is not None
         cdef Marshal marshal = call.route.marshal
+        cdef Py_ssize_t size
         cdef bytes payload
-        if type(value) is str or type(value) is bytes:
-            # No codec makes it smaller: without room it is not encoded, which takes long.
-            if len(value) > LARGE_ANSWER and not self._has_room(call, len(value)):
+        if self.room.is_over() or type(value) is str or type(value) is bytes:
+            # Without room it is not encoded, which takes long.
+            size = self.room.lack_before(call, value)
+            if size >= 0:
+                self._drop_result(call, size)
                 return None
         try:
             if call.codec != marshal.codec_id or call.connection.has_marshals:
@@ -522,6 +521,8 @@ cdef class HandlerRunner:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, plain)
             call.was_ended = True
             connection.tell_failure(call, failure)
+            if PyBytes_GET_SIZE(failure.details) + len(failure.text) > SMALL_OUTPUT:
+                return connection.weigh_answer()
         return 0
 
     cdef Failure failure_of(self, ServerCall call, object error):
@@ -547,6 +548,10 @@ cdef class HandlerRunner:
         cdef str setting = "message_bytes"
         if size == 0 or call.flags & ONE_WAY:
             return details
+        if size > SMALL_OUTPUT and not self.room.takes(call, size):
+            # Status and text must arrive.
+            count_refusal("memory")
+            return b""
         if is_metadata:
             # They are a field of the trailers, in base64.
             size += size // 3 + DETAILS_KEY

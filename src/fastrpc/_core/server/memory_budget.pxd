@@ -38,6 +38,9 @@ cdef class MemoryBudget(Timed):
         public uint64_t full_wait_ns
         readonly bint is_full
 
+        # Called in the next turn of the loop once the sum is within its bound again, and then forgotten; None: nobody waits.
+        object on_room
+
     cdef int count(self, int64_t change) except -1
     cdef int count_tail(self, ServedConnection connection, Py_ssize_t change) except -1
     cdef str count_part(self, ServedConnection connection, Py_ssize_t size, bint is_new)

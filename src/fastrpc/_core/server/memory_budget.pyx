@@ -162,6 +162,9 @@ cdef class MemoryBudget(Timed):
         elif held <= self.process_bytes:
             self.loop_state.stop_timer(self)
             self._return_credit()
+        if self.on_room is not None and held <= self.process_bytes:
+            on_room, self.on_room = self.on_room, None
+            self.loop_state.call_soon(on_room)
         return 0
 
     cdef int count_tail(self, ServedConnection connection, Py_ssize_t change) except -1:

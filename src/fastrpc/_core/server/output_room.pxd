@@ -1,0 +1,57 @@
+"""Room for what enters the outputs of a server's connections, and the handlers that go on once there is some."""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.base.timer_wheel cimport Timed
+from fastrpc._core.loop.handler_task cimport HandlerTask
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.server.memory_budget cimport MemoryBudget
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport process_held
+
+cdef enum:
+    # A smaller result, error or message enters an output without a question: the record of its call counts as more.
+    SMALL_OUTPUT = 1_024
+    # In a read `Memory.send_soft` bounds the answers of one connection, so only larger ones are weighed one by one.
+    LARGE_OUTPUT = 65_536
+
+
+@cython.final
+cdef class OutputRoom(Timed):
+    cdef:
+        # The server's sum and bound, and its loop.
+        readonly MemoryBudget memory
+        LoopState loop_state
+
+        # Futures of senders that wait for room, the first one next; whether they are looked at in the next turn.
+        object _senders
+        bint _is_looking
+
+        # Tasks that were woken while memory was short, each with the error that it is resumed with, and their number.
+        # While there are any, this object is in the queue of slices.
+        object _woken
+        Py_ssize_t deferred
+
+    # Whether the sum is over its bound.
+    cdef inline bint is_over(self) noexcept:
+        return process_held > self.memory.process_bytes
+
+    # Whether a task that was woken waits for a later turn: memory is short, or others wait for one already.
+    cdef inline bint defers(self) noexcept:
+        return process_held > self.memory.shed_above or self.deferred > 0
+
+    cdef bint takes(self, ServerCall call, int64_t size) noexcept
+    cdef Py_ssize_t lack_before(self, ServerCall call, object value) except -2
+    cdef str lack_text(self, ServerCall call, int64_t size)
+    cdef int add(self, object future) except -1
+    cdef int defer(self, HandlerTask task, object error) except -1
+    cdef int _look_soon(self) except -1
+    cdef int _resume(self, HandlerTask task, object error) except -1
+
+
+cdef inline bint needs_room(ServerCall call, Py_ssize_t size) noexcept:
+    """Return whether an answer of a size is compared with what the process may hold, and weighed at once."""
+    if size <= SMALL_OUTPUT and (call.sent_metadata is None or call.connection.is_reading):
+        return False
+    return size > LARGE_OUTPUT or not call.connection.is_reading

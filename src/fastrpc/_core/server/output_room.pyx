@@ -1,0 +1,144 @@
+"""Room for what enters the outputs of a server's connections: results, errors, messages of streams, parts of bodies.
+
+::
+
+    result ──► takes? ──► encoded ──► takes? ──► output, weighed at once
+                  └──► dropped: RESOURCE_EXHAUSTED
+    error ───► takes? ──► with its details         message, part ──► is_over? ──► output, weighed at once
+                  └──► without them                                     └──► add ──► room ──► is_over? …
+
+Handlers that become ready in one turn of the loop would otherwise all write before any output is weighed. So the output of a
+connection is weighed each time something enters it that is not small. Small outputs need no room: a handler that waited has
+a call record, which counts as more.
+
+While memory is short, a handler that is woken goes on in a later turn, within the time of slices (`loop/turns`): a thousand
+that each encode a large value would hold the loop for seconds.
+"""
+
+from collections import deque
+
+cimport cython
+from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.wire cimport now_ns
+
+cdef enum:
+    # Senders woken in one turn of the loop: each looks again whether there is room.
+    WOKEN_AT_ONCE = 32
+
+# Other servers of the process may give memory back without a word.
+cdef uint64_t LOOK_NS = 20_000_000
+
+
+@cython.final
+cdef class OutputRoom(Timed):
+    """The room for the outputs of one server's connections."""
+
+    def __init__(self, MemoryBudget memory not None):
+        self.memory = memory
+        self.loop_state = memory.loop_state
+        self._senders = deque()
+        self._woken = deque()
+
+    # Results and errors
+
+    cdef bint takes(self, ServerCall call, int64_t size) noexcept:
+        """Return whether there is room for the outcome of a call, whose arguments are freed with it."""
+        return process_held - call.charge + size <= self.memory.process_bytes
+
+    cdef Py_ssize_t lack_before(self, ServerCall call, object value) except -2:
+        """Return -1 if there is room to encode a result; else its size, or 0 where only encoding would tell that."""
+        cdef Py_ssize_t size
+        if type(value) is str or type(value) is bytes:
+            # No codec makes it smaller.
+            size = len(value)
+            return size if needs_room(call, size) and not self.takes(call, size) else -1
+        if value is None or type(value) is bool or type(value) is int or type(value) is float:
+            return -1
+        return -1 if self.takes(call, 1) else 0
+
+    cdef str lack_text(self, ServerCall call, int64_t size):
+        """Return why a result is dropped; size 0: it was not encoded."""
+        what = f"the answer of {call.route.method} has {size} bytes" if size else (
+            f"the answer of {call.route.method} is dropped unencoded"
+        )
+        return (
+            f"{what}, the server's connections hold {process_held - call.charge} already and may hold "
+            f"{self.memory.process_bytes} (Memory.process_bytes)"
+        )
+
+    # Senders
+
+    @property
+    def has_room(self):
+        """Whether the sum of the process is within its bound."""
+        return not self.is_over()
+
+    cdef int add(self, object future) except -1:
+        """Complete a future once there is room. Its owner then looks again, as others may have been faster."""
+        self._senders.append(future)
+        if self.memory.on_room is None and not self._is_looking:
+            self.memory.on_room = self._look
+            self.loop_state.start_timer(self, now_ns() + LOOK_NS)
+        return 0
+
+    cdef int on_timer(self) except -1:
+        return self._look_soon()
+
+    cdef int _look_soon(self) except -1:
+        if not self._is_looking and not self.loop_state.loop.is_closed():
+            self._is_looking = True
+            self.loop_state.call_soon(self._look)
+        return 0
+
+    def _look(self):
+        """Wake the first senders if there is room."""
+        cdef int woken = 0
+        self._is_looking = False
+        self.memory.on_room = None
+        self.loop_state.stop_timer(self)
+        while self._senders and woken < WOKEN_AT_ONCE and not self.is_over():
+            future = self._senders.popleft()
+            if not future.done():
+                future.set_result(None)
+                woken += 1
+        if not self._senders:
+            return
+        if self.is_over():
+            self.memory.on_room = self._look
+            self.loop_state.start_timer(self, now_ns() + LOOK_NS)
+        else:
+            self._look_soon()
+
+    # Handlers that were woken
+
+    cdef int defer(self, HandlerTask task, object error) except -1:
+        """Resume a task in a later turn, behind those that wait for one."""
+        self._woken.append((task, error))
+        self.deferred += 1
+        if self.deferred == 1:
+            self.loop_state.turns.add(self)
+        return 0
+
+    cdef bint on_turn(self, uint64_t ends_ns) except -1:
+        while self.deferred:
+            task, error = self._woken.popleft()
+            self.deferred -= 1
+            self._resume(<HandlerTask>task, error)
+            if now_ns() >= ends_ns:
+                break
+        return self.deferred > 0
+
+    cdef int _resume(self, HandlerTask task, object error) except -1:
+        # Its end may give the context to another call.
+        cdef object context = task._context
+        PyContext_Enter(context)
+        try:
+            task.resume(error)
+        except Exception as problem:
+            # As for a callback of the loop: those behind it go on.
+            self.loop_state.loop.call_exception_handler({"task": task, "exception": problem, "message": "A task failed"})
+        finally:
+            PyContext_Exit(context)
+        return 0
