@@ -197,7 +197,7 @@ def _is_late(call: ServerCall, error: BaseException) -> bool:
 
 def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
     details = b""
-    if error.details is not None:
+    if error.details is not None and call.connection.gate.runner.room.has_room:
         try:
             details = _encoded_details(call, status, error)
         except KeyboardInterrupt:

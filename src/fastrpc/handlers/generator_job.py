@@ -80,7 +80,7 @@ class GeneratorJob(AwaitedJob):
                     await self._change()
                     continue
                 # Also after the last message: the end of a failed stream replaces messages that still wait for room.
-                room = self._stream.wait_where_full()
+                room = self._stream.wait_where_full(bool(self._payloads))
                 if room is not None:
                     await room
                 elif self._is_over and not self._payloads:

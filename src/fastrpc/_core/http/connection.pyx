@@ -562,7 +562,9 @@ cdef class GatewayConnection(HttpConnection):
         if call is not None and terms_of(call).exchange is not None:
             mounted_request_of(call).wake_sender()
         elif self.has_begun and call is not None and call.stream is not None and not self.connection.output_is_full(call):
-            (<StreamChannel>call.stream).wake_sender()
+            # One that waits for memory is woken by that.
+            if not (<ServedStream>call.stream).awaits_memory:
+                (<StreamChannel>call.stream).wake_sender()
         return self.gate.runner.tell_watcher()
 
     cdef int stalled(self) except -1:

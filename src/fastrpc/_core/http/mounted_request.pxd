@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t
 from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
 
 
@@ -40,6 +41,9 @@ cdef class MountedRequest:
         # The `MountedSocket` that it asked for, None for other requests.
         public object socket
 
+        # The future of its wait for room in the process, or None.
+        object _memory
+
         # Set at each change that `receive` or `send` may wait for; None: neither has waited.
         object _changed
 
@@ -54,6 +58,9 @@ cdef class MountedRequest:
 
     cdef HttpConnection _engine(self)
     cdef bint _is_full(self) except -1
+    cdef OutputRoom output_room(self)
+    cdef int _ask_memory(self) except -1
+    cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1
     cdef int _wake(self) except -1
     cdef int _drop_body(self) except -1
     cdef int _hold(self, Py_ssize_t change) except -1

@@ -50,6 +50,13 @@ class MountedRequest:
             ValueError: a field would break the head, or the status is out of range.
         """
 
+    async def wait_memory(self) -> None:
+        """Wait until the process has room.
+
+        Raises:
+            OSError: the client is gone.
+        """
+
     def finish(self) -> None:
         """Note that the application has returned.
 

@@ -6,8 +6,10 @@
     http.response.start ──► send: fields checked, kept ──► http.response.body ──► answer, or begin … end_parts
 
 A client that expects `100 Continue` gets it with the first `receive`. At most `MOST_AHEAD` bytes of the body wait for
-`receive`, then the connection reads no further; `send` waits while more than `Memory.send_soft` bytes are unsent. The head
-of a response leaves with the first part of its body, so an application that fails before that is answered by an error.
+`receive`, then the connection reads no further. `send` waits while more than `Memory.send_soft` bytes are unsent, and while
+the process has no room. It takes a long body piece by piece: a body that many requests share is not copied for each of them.
+The head of a response leaves with the first part of its body, so an application that fails before that is answered by an
+error.
 
 The application is not cancelled when its client leaves: `receive` tells it, and `send` raises OSError.
 """
@@ -32,6 +34,8 @@ from fastrpc._core.http1.head import RequestRefusedError
 cdef enum:
     # Bytes of a body that wait for the application.
     MOST_AHEAD = 65_536
+    # The piece of a body that `send` takes at once.
+    PIECE_BYTES = 262_144
 
 #: Seconds that an application has after the end of its request, before it is cancelled.
 GRACE_SECONDS = 1.0
@@ -144,12 +148,35 @@ cdef class MountedRequest:
             self._start(message)
         elif kind == "http.response.body":
             body = message.get("body", b"")
-            self._send_body(body if type(body) is bytes else bytes(memoryview(body)), not message.get("more_body", False))
+            await self._send_parts(
+                body if type(body) is bytes else bytes(memoryview(body)), not message.get("more_body", False)
+            )
+        else:
+            raise RuntimeError(f"{self.call.method} has sent {kind!r}, which is no event of a response")
+
+    async def _send_parts(self, bytes body, bint is_last):
+        """Send a body as there is room for it."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = 0, end
+        cdef Py_ssize_t piece = PIECE_BYTES if size > PIECE_BYTES and self._comes_in_pieces(size, is_last) else max(size, 1)
+        while at == 0 or at < size:
+            if self.is_gone or self.output_room().is_over():
+                await self.wait_memory()
+            end = at + piece
+            self._send_body(body if piece >= size else body[at:end], is_last and end >= size)
+            at = end
             # Behind its last part the connection wakes the request after this one.
             while self._is_full() and not (self.is_gone or self.is_complete):
                 await self._change()
-        else:
-            raise RuntimeError(f"{self.call.method} has sent {kind!r}, which is no event of a response")
+
+    cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1:
+        """Return whether a long body is sent at all; the length of one that is whole is known."""
+        cdef HttpConnection engine = self._engine()
+        if engine is None or self._status in (0, 204, 304) or engine.head.verb == VERB_HEAD:
+            return False
+        self._check_length(size, is_last)
+        if is_last and self._length < 0 and not engine.has_begun:
+            self._length = self._left = size
+        return True
 
     cdef int _start(self, message) except -1:
         """Check and keep the head."""
@@ -177,20 +204,22 @@ cdef class MountedRequest:
         is_whole = is_last and not engine.has_begun
         if not (status == 204 or status == 304 or is_head):
             self._check_length(PyBytes_GET_SIZE(body), is_last)
+            self._left -= PyBytes_GET_SIZE(body)
         elif not is_head or not is_whole:
             body = b""
         self.call.counters.moved(0, PyBytes_GET_SIZE(body))
         self.call.moved_bytes += PyBytes_GET_SIZE(body)
         if is_whole and (self._length < 0 or status == 204 or not (is_head or status == 304)):
             self._finish(status)
-            return engine.answer(status, self._lines, body, False)
-        if not engine.has_begun:
-            self._begin(engine)
-        engine.send_part(body)
-        if is_last:
-            self._finish(status)
-            engine.end_parts()
-        return 0
+            engine.answer(status, self._lines, body, False)
+        else:
+            if not engine.has_begun:
+                self._begin(engine)
+            engine.send_part(body)
+            if is_last:
+                self._finish(status)
+                engine.end_parts()
+        return self.output_room().weigh(self._connection, PyBytes_GET_SIZE(body))
 
     cdef int _begin(self, HttpConnection engine) except -1:
         """Send the head of a response whose body comes in parts, or is left out."""
@@ -207,7 +236,6 @@ cdef class MountedRequest:
         if size > self._left or is_last and size < self._left:
             kind = "longer" if size > self._left else "shorter"
             raise RuntimeError(f"{self.call.method}: the body is {kind} than its Content-Length, {self._length}")
-        self._left -= size
         return 0
 
     cdef int _finish(self, int status) except -1:
@@ -234,6 +262,32 @@ cdef class MountedRequest:
             self._changed = asyncio.Event()
         self._changed.clear()
         await self._changed.wait()
+
+    cdef OutputRoom output_room(self):
+        return (<Gate>self._connection.gate).runner.room
+
+    async def wait_memory(self):
+        """Wait until the process has room.
+
+        Raises:
+            ClientGoneError: the client is gone.
+        """
+        while self.output_room().is_over() and not self.is_gone:
+            self._ask_memory()
+            await self._change()
+        if self.is_gone:
+            raise ClientGoneError(f"{self.call.method}: the client is gone")
+
+    cdef int _ask_memory(self) except -1:
+        """Have the wait ended once there is room."""
+        if self._memory is None or self._memory.done():
+            self._memory = (<Gate>self._connection.gate).loop_state.loop.create_future()
+            self._memory.add_done_callback(self._memory_came)
+            self.output_room().add(self._memory)
+        return 0
+
+    def _memory_came(self, future):
+        self._wake()
 
     cdef int _wake(self) except -1:
         if self._changed is not None:

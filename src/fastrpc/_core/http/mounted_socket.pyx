@@ -135,6 +135,7 @@ cdef class MountedSocket(SocketEnd):
                 raise ValueError(f"{self._name}: a close frame cannot have the code {self._code} (RFC 6455, section 7.4)")
             self._end(self._code, self._reason)
         elif kind == "websocket.send" and self._has_accepted:
+            await self._request.wait_memory()
             self._send_message(message)
             while self._request._is_full() and not self._request.is_gone:
                 await self._request._change()
@@ -179,7 +180,8 @@ cdef class MountedSocket(SocketEnd):
         self.used_ns = engine.now
         self._request.call.counters.moved(0, PyBytes_GET_SIZE(content))
         self._request.call.moved_bytes += PyBytes_GET_SIZE(content)
-        return self.send_frame(engine, OPCODE_BINARY if text is None else OPCODE_TEXT, content)
+        self.send_frame(engine, OPCODE_BINARY if text is None else OPCODE_TEXT, content)
+        return self._request.output_room().weigh(self._request._connection, PyBytes_GET_SIZE(content))
 
     # The end
 

@@ -225,7 +225,7 @@ cdef class SessionOutput(ByteStream):
         return self.schedule_check(due) if due else 0
 
     cdef int64_t untaken_bytes(self) except? -1:
-        return 0 if self.transport is None else <int64_t>self.transport.get_write_buffer_size()
+        return <int64_t>self.transport.get_write_buffer_size() if self.transport_holds and self.transport is not None else 0
 
     cdef int64_t kept_bytes(self) except? -1:
         return 0 if self.transport is None else kept_of(&self.sent, self.untaken_bytes())

@@ -362,10 +362,13 @@ cdef class HandlerRunner:
 
     cdef int _answer_weighed(self, ServerCall call, bytes payload) except -1:
         cdef ServedConnection connection = call.connection
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
         answer(self, call, payload)
-        if not connection.is_reading and PyBytes_GET_SIZE(payload) > LARGE_OUTPUT:
-            # One after the other: the copy made by a transport lasts no longer than its transmission.
-            connection.end_turn()
+        if not connection.is_reading:
+            if size > LARGE_OUTPUT:
+                # One after the other: the copy made by a transport lasts no longer than its transmission.
+                connection.end_turn()
+            self.room.spend(connection.now, size > LARGE_OUTPUT)
         # It counts before the next answer is made, even if it is flushed later.
         return connection.weigh_answer()
 
@@ -491,9 +494,10 @@ cdef class HandlerRunner:
 
     cdef int _answer_failure(self, ServerCall call, object error) except -1:
         try:
-            return self._send_failure(call, self.failure_of(call, error))
+            self._send_failure(call, self.failure_of(call, error))
         except BaseException as problem:
             return self._answer_last(call, problem)
+        return 0 if call.connection.is_reading else self.room.spend(call.connection.now, False)
 
     cdef int _answer_last(self, ServerCall call, object error) except -1:
         """Answer a call whose answer raised, or the description of its error, or the record of its end."""
@@ -521,8 +525,7 @@ cdef class HandlerRunner:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, plain)
             call.was_ended = True
             connection.tell_failure(call, failure)
-            if PyBytes_GET_SIZE(failure.details) + len(failure.text) > SMALL_OUTPUT:
-                return connection.weigh_answer()
+            return self.room.weigh(connection, PyBytes_GET_SIZE(failure.details) + len(failure.text))
         return 0
 
     cdef Failure failure_of(self, ServerCall call, object error):

@@ -310,6 +310,8 @@ cdef class HeldPieces:
         self._memory = <MemoryBudget?>call.connection.gate.memory
         self._first_credit = call.send_left
         self._moved_before = call.moved_bytes
+        if call.stream is not None:
+            call.stream.counts_ahead = True
 
     def begin(self, Py_ssize_t size):
         """Count the first piece, before it is read.

@@ -1,14 +1,14 @@
 """Room for what enters the outputs of a server's connections, and the handlers that go on once there is some."""
 
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.timer_wheel cimport Timed
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.server.memory_budget cimport MemoryBudget
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport process_held
+from fastrpc._core.server.served_connection cimport ServedConnection, process_held
 
 cdef enum:
     # A smaller result, error or message enters an output without a question: the record of its call counts as more.
@@ -33,17 +33,25 @@ cdef class OutputRoom(Timed):
         object _woken
         Py_ssize_t deferred
 
+        # Whether tasks that were woken have used up the turn of the loop whose end `Turns.ends_ns` is.
+        bint is_spent
+
     # Whether the sum is over its bound.
     cdef inline bint is_over(self) noexcept:
         return process_held > self.memory.process_bytes
 
-    # Whether a task that was woken waits for a later turn: memory is short, or others wait for one already.
+    # Whether a task that was woken waits for a later turn: memory is short, others wait for one, or this turn is used up.
     cdef inline bint defers(self) noexcept:
-        return process_held > self.memory.shed_above or self.deferred > 0
+        return (
+            process_held > self.memory.shed_above or self.deferred > 0
+            or self.is_spent and self.loop_state.turns.ends_ns != 0
+        )
 
     cdef bint takes(self, ServerCall call, int64_t size) noexcept
     cdef Py_ssize_t lack_before(self, ServerCall call, object value) except -2
     cdef str lack_text(self, ServerCall call, int64_t size)
+    cdef int weigh(self, ServedConnection connection, Py_ssize_t size) except -1
+    cdef int spend(self, uint64_t began, bint is_large) except -1
     cdef int add(self, object future) except -1
     cdef int defer(self, HandlerTask task, object error) except -1
     cdef int _look_soon(self) except -1

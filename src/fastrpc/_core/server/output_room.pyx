@@ -11,8 +11,8 @@ Handlers that become ready in one turn of the loop would otherwise all write bef
 connection is weighed each time something enters it that is not small. Small outputs need no room: a handler that waited has
 a call record, which counts as more.
 
-While memory is short, a handler that is woken goes on in a later turn, within the time of slices (`loop/turns`): a thousand
-that each encode a large value would hold the loop for seconds.
+A handler that is woken goes on in a later turn, within the time of slices (`loop/turns`), while memory is short, and where
+large outputs have used up the turn: a thousand handlers that each encode a large value would hold the loop for seconds.
 """
 
 from collections import deque
@@ -26,6 +26,9 @@ from fastrpc._core.base.wire cimport now_ns
 cdef enum:
     # Senders woken in one turn of the loop: each looks again whether there is room.
     WOKEN_AT_ONCE = 32
+
+# Encoding that takes longer counts against the turn of the loop, whatever it came to.
+cdef uint64_t LONG_NS = 100_000
 
 # Other servers of the process may give memory back without a word.
 cdef uint64_t LOOK_NS = 20_000_000
@@ -67,6 +70,23 @@ cdef class OutputRoom(Timed):
             f"{what}, the server's connections hold {process_held - call.charge} already and may hold "
             f"{self.memory.process_bytes} (Memory.process_bytes)"
         )
+
+    # What has entered an output
+
+    cdef int weigh(self, ServedConnection connection, Py_ssize_t size) except -1:
+        """Count the output of a connection anew: it grew by an output of so many bytes."""
+        if size > SMALL_OUTPUT:
+            connection.weigh_answer()
+            if size > LARGE_OUTPUT and not connection.is_reading:
+                return self.spend(now_ns(), True)
+        return 0
+
+    cdef int spend(self, uint64_t began, bint is_large) except -1:
+        """Note that a woken handler wrote an output, a large one or one that may have taken long, since `began`."""
+        cdef uint64_t now = now_ns()
+        if (is_large or now > began + LONG_NS) and now >= self.loop_state.turns.begin(min(began, now)):
+            self.is_spent = True
+        return 0
 
     # Senders
 
@@ -128,6 +148,8 @@ cdef class OutputRoom(Timed):
             self._resume(<HandlerTask>task, error)
             if now_ns() >= ends_ns:
                 break
+        if self.deferred == 0:
+            self.is_spent = False
         return self.deferred > 0
 
     cdef int _resume(self, HandlerTask task, object error) except -1:

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t
 
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.admission cimport CallAdmission
+from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 
@@ -26,6 +27,12 @@ cdef class ServedStream(StreamChannel):
         # are sent.
         Py_ssize_t compress_above
         bint checks_results
+
+        # The room of the process for its messages; whether these count before they are sent (memory_budget.HeldPieces);
+        # whether the sender waits for that room.
+        OutputRoom output_room
+        public bint counts_ahead
+        bint awaits_memory
 
         # The form whose file it is, piece by piece, as the bytes are; None: messages are encoded.
         readonly object form
@@ -52,6 +59,12 @@ cdef class ServedStream(StreamChannel):
     cdef inline bint awaits_message(self) noexcept:
         return self._receiver is not None and self.waiting == 0
 
+    # Whether the next message waits for room in the process.
+    cdef inline bint lacks_room(self) noexcept:
+        self.awaits_memory = False
+        return self.output_room.is_over() and not (self.counts_ahead or self.output_ended)
+
+    cdef object wait_memory(self)
     cdef object bound(self)
     cdef int send_value(self, object value) except -1
     cdef bytes encoded(self, object value)

@@ -43,8 +43,14 @@ class ServedStream(StreamChannel):
     def send_payloads(self, payloads: deque[bytes]) -> int:
         """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""
 
-    def wait_where_full(self) -> asyncio.Future[None] | None:
+    counts_ahead: bool
+    """Whether its messages count before they are sent, and so need no further room."""
+
+    def wait_where_full(self, has_more: bool = True) -> asyncio.Future[None] | None:
         """Return a future that is done once there is room; None if there is some, or nothing more can be sent.
+
+        Args:
+            has_more: whether a further message waits, which needs room in the process as well.
 
         Raises:
             Exception: the last message could not be compressed.

@@ -146,21 +146,32 @@ cdef class ServedStream(StreamChannel):
         """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""
         cdef Py_ssize_t size = 0
         cdef bytes payload
-        while payloads and (self.output_ended or not self.is_full()):
+        while payloads and not (self.lacks_room() or not self.output_ended and self.is_full()):
             payload = payloads.popleft()
             self.send_encoded(payload)
             size += PyBytes_GET_SIZE(payload)
         return size
 
-    def wait_where_full(self):
+    def wait_where_full(self, bint has_more=True):
         """Return a future that is done once there is room; None if there is some, or nothing more can be sent.
+
+        Args:
+            has_more: whether a further message waits, which needs room in the process as well.
 
         Raises:
             Exception: the last message could not be compressed.
         """
+        self.awaits_memory = False
         if self.unsent_error is not None:
             raise self.unsent_error
-        return None if self.output_ended or not self.is_full() else self.wait_room()
+        if not self.output_ended and self.is_full():
+            return self.wait_room()
+        return self.wait_memory() if has_more and self.lacks_room() else None
+
+    cdef object wait_memory(self):
+        """Return a future that is done once the process may have room, or nothing more can be sent."""
+        self.awaits_memory = True
+        return self.wait_room()
 
     @property
     def has_sent_wraps(self):
@@ -302,7 +313,8 @@ cdef class ServedStream(StreamChannel):
         cdef ServerCall call = self.served
         call.counters.moved(0, PyBytes_GET_SIZE(payload))
         call.moved_bytes += PyBytes_GET_SIZE(payload)
-        return call.connection.send_message(call, payload, self.codec, compressor)
+        call.connection.send_message(call, payload, self.codec, compressor)
+        return self.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
 
     cdef object packing(self, object compressor, bytes payload):
         cdef ServedConnection connection = self.served.connection
@@ -325,7 +337,7 @@ cdef class ServedStream(StreamChannel):
         return self.served.connection.output_is_full(self.served)
 
     cdef int await_turn(self) except -1:
-        return self.served.connection.await_turn(self.served)
+        return self.output_room.add(self._room) if self.awaits_memory else self.served.connection.await_turn(self.served)
 
     cdef int on_idle(self) except -1:
         cdef bint is_sender = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)
@@ -356,6 +368,7 @@ cdef ServedStream new_served_stream(ServerCall call):
     stream.codec = call.codec
     stream.form = call.connection.form_of(call)
     stream.compressor = call.compressor
+    stream.output_room = <OutputRoom?>runner.room
     stream.compress_above = runner.compress_above
     stream.checks_results = runner.checks_results
     # The caller sends nothing after its REQUEST.
@@ -378,6 +391,10 @@ async def drive(ServerCall call not None):
             messages = OnLoop(messages)
         async for value in messages:
             is_at_yield = True
+            while stream.lacks_room():
+                # It is encoded once there is room.
+                await stream.wait_memory()
+                until = tick_ns() + SLICE_NS
             stream.send_value(value)
             value = None
             if stream.is_full():
