@@ -125,7 +125,7 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int weigh_answer(self) except -1:
         # Also for a connection that closes after its answer.
         if self._engine is not NULL:
-            (<Gate>self.gate).weigh_output(self, self.unsent_bytes())
+            (<Gate>self.gate).weigh(self, self.unsent_bytes())
         return 0
 
     cdef int look_by(self, uint64_t due_ns) except -1:

@@ -35,7 +35,7 @@ from fastrpc._core.server.output_room cimport LARGE_OUTPUT, SMALL_OUTPUT, Output
 from fastrpc._core.server.served_call cimport keep_identity
 from fastrpc._core.server.served_connection cimport ServedConnection, Failure, pass_interrupt, report
 from fastrpc._core.server.served_stream cimport ServedStream
-from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_OUT
+from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
 
 from fastrpc._core.base.histogram import count_refusal
@@ -63,9 +63,14 @@ cdef class ServerTask(HandlerTask):
         return report_long_step(self.call.route, nanoseconds)
 
     cdef bint is_deferred(self, object error) except -1:
+        cdef ServerCall call = self.call
         if not self.runner.room.defers():
             return False
-        self.runner.room.defer(self, error)
+        self.runner.room.defer(
+            self, error,
+            call.flags & (STREAM_IN | STREAM_OUT) == STREAM_OUT and call.stream is not None
+            and not (<ServedStream>call.stream).counts_ahead
+        )
         return True
 
     cdef object make_name(self):

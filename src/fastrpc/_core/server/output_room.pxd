@@ -28,10 +28,12 @@ cdef class OutputRoom(Timed):
         object _senders
         bint _is_looking
 
-        # Tasks that were woken while memory was short, each with the error that it is resumed with, and their number.
-        # While there are any, this object is in the queue of slices.
+        # Tasks that were woken and wait for a later turn, each with the error that it is resumed with: those that go on in
+        # any case, those that do once there is room, and the number of both; whether this object is in the queue of slices.
         object _woken
+        object _giving
         Py_ssize_t deferred
+        bint _is_queued
 
         # Whether tasks that were woken have used up the turn of the loop whose end `Turns.ends_ns` is.
         bint is_spent
@@ -53,8 +55,12 @@ cdef class OutputRoom(Timed):
     cdef int weigh(self, ServedConnection connection, Py_ssize_t size) except -1
     cdef int spend(self, uint64_t began, bint is_large) except -1
     cdef int add(self, object future) except -1
-    cdef int defer(self, HandlerTask task, object error) except -1
+    cdef int defer(self, HandlerTask task, object error, bint gives) except -1
+    cdef int _queue(self) except -1
+    cdef int _watch(self) except -1
     cdef int _look_soon(self) except -1
+    cdef int _free_cancelled(self) except -1
+    cdef object _next(self)
     cdef int _resume(self, HandlerTask task, object error) except -1
 
 

@@ -12,7 +12,8 @@ connection is weighed each time something enters it that is not small. Small out
 a call record, which counts as more.
 
 A handler that is woken goes on in a later turn, within the time of slices (`loop/turns`), while memory is short, and where
-large outputs have used up the turn: a thousand handlers that each encode a large value would hold the loop for seconds.
+large outputs have used up the turn: a thousand handlers that each encode a large value would hold the loop for seconds. The
+handler of a stream without input goes on once there is room: it would make a message that waits.
 """
 
 from collections import deque
@@ -43,6 +44,7 @@ cdef class OutputRoom(Timed):
         self.loop_state = memory.loop_state
         self._senders = deque()
         self._woken = deque()
+        self._giving = deque()
 
     # Results and errors
 
@@ -98,7 +100,11 @@ cdef class OutputRoom(Timed):
     cdef int add(self, object future) except -1:
         """Complete a future once there is room. Its owner then looks again, as others may have been faster."""
         self._senders.append(future)
-        if self.memory.on_room is None and not self._is_looking:
+        return 0 if self._is_looking else self._watch()
+
+    cdef int _watch(self) except -1:
+        """Look again once there is room."""
+        if self.memory.on_room is None:
             self.memory.on_room = self._look
             self.loop_state.start_timer(self, now_ns() + LOOK_NS)
         return 0
@@ -113,7 +119,7 @@ cdef class OutputRoom(Timed):
         return 0
 
     def _look(self):
-        """Wake the first senders if there is room."""
+        """Wake the first senders, or streams whose handlers wait, if there is room."""
         cdef int woken = 0
         self._is_looking = False
         self.memory.on_room = None
@@ -123,34 +129,56 @@ cdef class OutputRoom(Timed):
             if not future.done():
                 future.set_result(None)
                 woken += 1
-        if not self._senders:
-            return
-        if self.is_over():
-            self.memory.on_room = self._look
-            self.loop_state.start_timer(self, now_ns() + LOOK_NS)
-        else:
+        if self._senders and not self.is_over():
             self._look_soon()
+        elif self._senders or self._giving:
+            self._free_cancelled()
+            if self.is_over():
+                self._watch()
+            else:
+                self._queue()
 
     # Handlers that were woken
 
-    cdef int defer(self, HandlerTask task, object error) except -1:
-        """Resume a task in a later turn, behind those that wait for one."""
-        self._woken.append((task, error))
+    cdef int defer(self, HandlerTask task, object error, bint gives) except -1:
+        """Resume a task in a later turn, behind those that wait for one; `gives`: once there is room for a message."""
+        (self._giving if gives and error is None else self._woken).append((task, error))
         self.deferred += 1
-        if self.deferred == 1:
+        return self._queue()
+
+    cdef int _queue(self) except -1:
+        if not self._is_queued:
+            self._is_queued = True
             self.loop_state.turns.add(self)
         return 0
 
+    cdef int _free_cancelled(self) except -1:
+        """Have handlers that were cancelled go on without room."""
+        cdef object kept = deque()
+        for entry in self._giving:
+            (self._woken if (<HandlerTask>entry[0])._must_cancel else kept).append(entry)
+        self._giving = kept
+        return self._queue() if self._woken else 0
+
+    cdef object _next(self):
+        """Return the next task that may go on and its error, or None."""
+        if self._woken:
+            return self._woken.popleft()
+        # Senders that have a message come first.
+        return self._giving.popleft() if self._giving and not self._senders and not self.is_over() else None
+
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
-        while self.deferred:
-            task, error = self._woken.popleft()
+        cdef object entry = self._next()
+        while entry is not None:
             self.deferred -= 1
-            self._resume(<HandlerTask>task, error)
+            self._resume(<HandlerTask>entry[0], entry[1])
             if now_ns() >= ends_ns:
-                break
-        if self.deferred == 0:
-            self.is_spent = False
-        return self.deferred > 0
+                return True
+            entry = self._next()
+        self._is_queued = self.is_spent = False
+        if self._giving and not self._is_looking:
+            self._watch()
+        return False
 
     cdef int _resume(self, HandlerTask task, object error) except -1:
         # Its end may give the context to another call.

@@ -1,0 +1,399 @@
+"""What handlers give that waited and become ready at once: it needs room in the process before it enters an output."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import HTTP, Address, CallError, Client, ClientConfig, Memory, Server, ServerConfig, Status
+from fastrpc._core.server.memory_budget import MemoryBudget, budgets, bytes_held
+from fastrpc.config.validation import SERVER_PROTOCOLS
+from tests.support.http_talk import HttpClient, request
+from tests.support.mounted import Sending, answering, mounted, part, start
+from tests.support.socket_client import opened_socket
+from tests.support.waiting import eventually
+from tests.support.ways_in import WAYS, Asked
+
+KIB, MIB = 1 << 10, 1 << 20
+
+CONFIG = ServerConfig(
+    protocols=tuple(SERVER_PROTOCOLS[:5]),
+    http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True, grpc_web=True, connect=True),
+    memory=Memory(process_bytes=64 * MIB),
+)
+
+#: Ways whose answer is one message and has a status, and ways by which errors have details.
+UNARY = [
+    name
+    for name in WAYS
+    if name
+    not in (
+        "lines",
+        "events",
+        "a notification of JSON-RPC",
+        "MCP",
+        "the header gateway of rpcx",
+        "the header gateway of Phobos",
+    )
+]
+
+
+@fastrpc.service("late")
+class Late:
+    """Handlers that wait until `go_on` is set."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.waiting = 0
+        self.yielded = 0
+        self.ended = False
+        self.turns: list[int] = []
+        self.go_on = asyncio.Event()
+
+    async def _wait(self) -> None:
+        self.waiting += 1
+        await self.go_on.wait()
+
+    @fastrpc.method(idempotent=True, safe=True, tool=True)
+    async def give(self) -> list[str]:
+        await self._wait()
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[no-any-return]
+
+    @fastrpc.method(codec="raw")
+    async def give_bytes(self, data: bytes) -> bytes:
+        await self._wait()
+        return bytes(self.value)
+
+    @fastrpc.method
+    async def take_time(self) -> None:
+        """Hold the loop for a millisecond."""
+        await self._wait()
+        time.sleep(0.001)
+        self.turns.append(self.value())
+
+    @fastrpc.method(safe=True)
+    async def feed(self, count: int) -> AsyncIterator[str]:
+        try:
+            await self._wait()
+            for number in range(count):
+                yield str(number) * 2_000
+                self.yielded += 1
+        finally:
+            self.ended = True
+
+    @fastrpc.method
+    def feed_in_thread(self, count: int) -> Iterator[str]:
+        for number in range(count):
+            yield str(number) * 2_000
+            self.yielded += 1
+
+
+@contextmanager
+def full(bytes_more: int = 65 * MIB) -> Iterator[None]:
+    """Count so many bytes for a connection, until the block ends."""
+    budget: MemoryBudget = next(budget for budget in budgets if budget.engines)
+    connection = next(iter(budget.engines)).connection
+    budget.count_answer(connection, bytes_more)
+    try:
+        yield
+    finally:
+        budget.count_answer(connection, -bytes_more)
+
+
+@asynccontextmanager
+async def serving(*sources: Any, config: ServerConfig = CONFIG) -> AsyncIterator[str]:
+    async with Server(*sources, config=config) as server:
+        yield str(await server.listen("tcp://127.0.0.1:0"))
+
+
+@pytest.mark.parametrize("name", UNARY)
+async def test_a_result_that_became_ready_without_room_is_dropped_unencoded(name: str) -> None:
+    late = Late()
+    # No codec takes it: an attempt to encode it would end in INTERNAL.
+    late.value = object()
+    async with serving(late) as target, Client(target) as client:
+        await client.call("fastrpc.health.check", "")
+        asking = asyncio.create_task(
+            WAYS[name].ask(Asked(Address.parse(target), None, None, "late.give", "unary"))
+        )
+        await eventually(lambda: late.waiting)
+        with full():
+            late.go_on.set()
+            assert await asking == Status.RESOURCE_EXHAUSTED
+    await eventually(lambda: bytes_held() == 0)
+
+
+@pytest.mark.parametrize("value", [["x" * 2_000], "x" * 2_000])
+async def test_the_caller_of_a_dropped_result_is_told_that_the_call_ran(value: Any) -> None:
+    late = Late()
+    late.value = value
+    async with serving(late) as target, Client(target) as client:
+        calling = asyncio.create_task(client.call("late.give"))
+        await eventually(lambda: late.waiting)
+        with full():
+            late.go_on.set()
+            with pytest.raises(CallError) as failed:
+                await calling
+        error = failed.value
+        assert (error.status, error.processed, error.retryable) == (Status.RESOURCE_EXHAUSTED, "yes", False)
+        assert "(Memory.process_bytes)" in str(error)
+
+
+@pytest.mark.parametrize("size", [0, 1_000])
+async def test_a_small_result_is_answered_while_memory_is_full(size: int) -> None:
+    late = Late()
+    late.value = size
+    async with serving(late) as target, Client(target) as client:
+        calling = asyncio.create_task(client.call(Late.give_bytes, b""))
+        await eventually(lambda: late.waiting)
+        with full():
+            late.go_on.set()
+            assert await calling == bytes(size)
+
+
+async def test_results_that_become_ready_in_one_turn_count_before_they_leave() -> None:
+    late = Late()
+    late.value = 60_000
+    config = ServerConfig(memory=Memory(process_bytes=4 * MIB))
+    async with serving(late, config=config) as target, Client(target) as client:
+        calls = [asyncio.create_task(client.call(Late.give_bytes, b"")) for _ in range(300)]
+        await eventually(lambda: late.waiting == 300)
+        late.go_on.set()
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        errors = [one for one in found if isinstance(one, CallError)]
+        assert {error.status for error in errors} == {Status.RESOURCE_EXHAUSTED}
+        # Those that had room count until they have left.
+        assert all(one == bytes(60_000) for one in found if not isinstance(one, CallError))
+        assert 0 < len(errors) < 300
+
+
+@pytest.mark.parametrize("name", [name for name in UNARY if name != "HEAD"])
+async def test_an_error_without_room_keeps_its_status(name: str) -> None:
+    late = Late()
+    late.error = CallError(Status.ABORTED, "too late", details=["x" * 3_000])
+    async with serving(late) as target, Client(target) as client:
+        await client.call("fastrpc.health.check", "")
+        asking = asyncio.create_task(
+            WAYS[name].ask(Asked(Address.parse(target), None, None, "late.give", "unary"))
+        )
+        await eventually(lambda: late.waiting)
+        with full():
+            late.go_on.set()
+            assert await asking == Status.ABORTED
+
+
+async def test_an_error_without_room_keeps_its_text_and_loses_its_details() -> None:
+    late = Late()
+    late.error = CallError(Status.ABORTED, "too late", details=["x" * 3_000])
+    async with serving(late) as target, Client(target) as client:
+        calling = asyncio.create_task(client.call("late.give"))
+        await eventually(lambda: late.waiting)
+        with full():
+            late.go_on.set()
+            with pytest.raises(CallError) as failed:
+                await calling
+        assert (failed.value.status, failed.value.message) == (Status.ABORTED, "too late")
+        assert failed.value.details is None
+        with pytest.raises(CallError) as failed:
+            await client.call("late.give")
+        assert failed.value.details == ["x" * 3_000]
+
+
+async def _native_feed(target: str, late: Late) -> list[str]:
+    async with Client(target) as client, client.stream(Late.feed, 3) as messages:
+        return [message async for message in messages]
+
+
+async def _grpc_feed(target: str, late: Late) -> list[str]:
+    async with (
+        Client(target, config=ClientConfig(wire_protocol="grpc")) as client,
+        client.stream(Late.feed, 3) as messages,
+    ):
+        return [message async for message in messages]
+
+
+async def _threaded_feed(target: str, late: Late) -> list[str]:
+    late.waiting = 1
+    async with Client(target) as client, client.stream(Late.feed_in_thread, 3) as messages:
+        return [message async for message in messages]
+
+
+async def _lines(target: str, late: Late) -> list[str]:
+    async with await HttpClient.to(Address.parse(target)) as client:
+        answer = await client.ask("POST", "/late/feed", {"count": 3}, Accept="application/x-ndjson")
+        return [line["value"] for line in answer.lines if "value" in line]
+
+
+async def _events(target: str, late: Late) -> list[str]:
+    async with await HttpClient.to(Address.parse(target)) as client:
+        answer = await client.ask("POST", "/late/feed", {"count": 3}, Accept="text/event-stream")
+        found = [line[6:] for line in answer.body.decode().splitlines() if line.startswith("data: ")]
+        return [one.strip('"') for one in found if len(one) > 1_000]
+
+
+async def _envelopes(target: str, late: Late) -> list[str]:
+    async with (
+        await HttpClient.to(Address.parse(target)) as client,
+        opened_socket(client, "/ws/late/feed") as socket,
+    ):
+        socket.send({"arguments": {"count": 3}})
+        found, _ = await socket.rest()
+        return [one["value"] for one in found if "value" in one]
+
+
+FEEDS = {
+    "native": _native_feed,
+    "gRPC": _grpc_feed,
+    "lines": _lines,
+    "events": _events,
+    "WebSocket": _envelopes,
+}
+
+
+@pytest.mark.parametrize("name", FEEDS)
+async def test_a_stream_goes_on_once_there_is_room_and_loses_nothing(name: str) -> None:
+    late = Late()
+    async with serving(late) as target, Client(target) as client:
+        await client.call("fastrpc.health.check", "")
+        taking = asyncio.create_task(FEEDS[name](target, late))
+        await eventually(lambda: late.waiting)
+        with full():
+            late.go_on.set()
+            await asyncio.wait([taking], timeout=0.1)
+            assert (taking.done(), late.yielded) == (False, 0)
+        assert await taking == [str(number) * 2_000 for number in range(3)]
+    await eventually(lambda: bytes_held() == 0)
+
+
+async def test_a_generator_in_a_thread_waits_for_room_as_well() -> None:
+    late = Late()
+    async with serving(late) as target, Client(target) as client:
+        async with client.stream(Late.feed_in_thread, 2_000) as messages:
+            first = await messages.receive()
+            with full():
+                await asyncio.sleep(0)
+            assert first == "0" * 2_000
+            assert len([message async for message in messages]) == 1_999
+
+
+@pytest.mark.parametrize("end", ["deadline", "cancel"])
+async def test_a_stream_that_waits_for_room_ends_with_its_call(end: str) -> None:
+    late = Late()
+    async with serving(late) as target, Client(target) as client:
+        stream = client.with_options(timeout=0.3 if end == "deadline" else 60).stream(Late.feed, 3)
+        async with stream as messages:
+            await eventually(lambda: late.waiting)
+            with full():
+                late.go_on.set()
+                if end == "deadline":
+                    with pytest.raises(fastrpc.DeadlineExceededError):
+                        await messages.receive()
+                else:
+                    messages.cancel()
+                await eventually(lambda: late.yielded == 0 and late.ended)
+
+
+async def test_handlers_that_were_woken_go_on_in_later_turns_while_memory_is_short() -> None:
+    late = Late()
+    turn = 0
+    late.value = lambda: turn
+    async with serving(late) as target, Client(target) as client:
+        calls = [asyncio.create_task(client.call(Late.take_time)) for _ in range(200)]
+        await eventually(lambda: late.waiting == 200)
+
+        async def count() -> None:
+            nonlocal turn
+            while True:
+                turn += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        with full(50 * MIB):
+            late.go_on.set()
+            await asyncio.gather(*calls)
+        counting.cancel()
+        # The slices of one turn take at most 20 ms.
+        assert len(set(late.turns)) >= 5
+        assert len(late.turns) == 200
+
+
+BODY = b"0123456789abcdef" * (MIB // 16) * 3
+
+
+@pytest.mark.parametrize("fields", [(), [(b"content-length", b"%d" % len(BODY))]])
+@pytest.mark.parametrize("verb", ["GET", "HEAD"])
+async def test_a_long_body_of_a_mounted_application_arrives_whole(verb: str, fields: Any) -> None:
+    async with mounted(answering(BODY, headers=fields)) as client:
+        client.send(request(verb, "/"))
+        answer = await client.response(has_body=verb == "GET")
+        assert answer["content-length"] == str(len(BODY))
+        assert answer.body == (BODY if verb == "GET" else b"")
+        assert (await client.get("/stock/count?name=ab")).value == 2
+
+
+async def test_long_parts_of_a_mounted_application_arrive_whole() -> None:
+    async with mounted(answering(BODY, b"", BODY[:100], BODY)) as client:
+        answer = await client.get("/")
+        assert answer["transfer-encoding"] == "chunked"
+        assert answer.body == BODY + BODY[:100] + BODY
+
+
+async def test_a_long_body_that_does_not_fit_its_stated_length_is_refused_before_any_of_it_leaves() -> None:
+    application = Sending(start(content_length=str(MIB)), part(BODY))
+    async with mounted(application) as client:
+        assert (await client.get("/")).status == 500
+        assert isinstance(application.error, RuntimeError)
+        assert "longer than its Content-Length" in str(application.error)
+
+
+class Waiting:
+    """An application that sends a long body once it may, and keeps the error that ends it."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        self.begun.set()
+        await self.go_on.wait()
+        try:
+            await send(start())
+            await send(part(BODY))
+        except OSError:
+            self.left.set()
+            raise
+
+
+async def test_a_mounted_application_waits_for_room_before_its_body_is_taken() -> None:
+    application = Waiting()
+    async with mounted(application, config={"memory": Memory(process_bytes=64 * MIB)}) as client:
+        client.send(request("GET", "/"))
+        await application.begun.wait()
+        taking = asyncio.create_task(client.response())
+        with full():
+            application.go_on.set()
+            held = bytes_held()
+            await asyncio.wait([taking], timeout=0.1)
+            assert not taking.done()
+            assert bytes_held() == held
+        assert (await taking).body == BODY
+
+
+async def test_a_client_that_leaves_ends_the_wait_of_a_mounted_application_for_room() -> None:
+    application = Waiting()
+    async with mounted(application) as client:
+        client.send(request("GET", "/"))
+        await application.begun.wait()
+        with full(2_000 * MIB):
+            application.go_on.set()
+            client.writer.close()
+            async with asyncio.timeout(20):
+                await application.left.wait()
