@@ -9,6 +9,7 @@ from typing import Any, cast
 from fastrpc import HTTP, Limits, ServerConfig
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.http.connection import GatewayConnection
+from fastrpc._core.http.own_hosts import OwnHosts
 from fastrpc._core.http.service import HttpMethod, HttpService
 from fastrpc._core.io.session import Session
 from fastrpc._core.payload.marshal import Marshal
@@ -90,7 +91,7 @@ async def connected(
     http: HTTP | None = None,
     limits: Limits | None = None,
     paths: Mapping[str, Any] | None = None,
-    hosts: set[str] | None = None,
+    hosts: OwnHosts | None = None,
     shop: Shop | None = None,
     **options: Any,
 ) -> AsyncIterator[GatewayTalk]:

@@ -313,7 +313,9 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
     (HTTP, "cors_origins", ("https://a.example/",)),
     (HTTP, "cors_origins", ("*",)),
     (HTTP, "allowed_hosts", ("a.example:80",)),
-    (HTTP, "allowed_hosts", ("*",)),
+    (HTTP, "allowed_hosts", ("a.*.example",)),
+    (HTTP, "allowed_hosts", ("*.",)),
+    (HTTP, "allowed_hosts", ("**",)),
     (HTTP, "limits", None),
     (HTTP, "mounts", ()),
     (HTTP, "mounts", {"shop": print}),
@@ -355,7 +357,11 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
 
 @pytest.mark.parametrize(("kind", "name", "value"), OUT_OF_RANGE)
 def test_wrong_value_is_refused_with_field_and_value(kind: Any, name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"{kind.__name__}.{name} is {value!r}")):
+    texts = [f"is {value!r}"]
+    if kind in (HTTP, config.OpenAPI) and isinstance(value, tuple) and value:
+        # A wrong entry of a list is named alone.
+        texts.append(f"has {value[-1]!r}")
+    with pytest.raises(ConfigError, match=f"{kind.__name__}\\.{name} ({'|'.join(map(re.escape, texts))})"):
         kind(**{name: value})
 
 
@@ -429,6 +435,13 @@ def test_the_password_of_a_key_is_a_text_that_is_never_shown(password: Any) -> N
         TLS(cert_file="a.pem", key_password=password)
     assert "secret" not in str(refused.value)
     assert "secret" not in repr(ServerConfig(tls=TLS(cert_file="a.pem", key_password="secret")))
+
+
+def test_a_wrong_host_is_named_alone() -> None:
+    with pytest.raises(ConfigError, match=r"^HTTP\.allowed_hosts has '\.shop\.example', it takes") as refused:
+        HTTP(allowed_hosts=("a.example", ".shop.example"))
+    assert "a.example'" not in str(refused.value).partition("it takes")[0]
+    assert refused.value.hint == "write '*.shop.example'"
 
 
 def test_a_password_without_a_certificate_is_refused_without_being_shown() -> None:

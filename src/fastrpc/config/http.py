@@ -32,8 +32,8 @@ _TEXT = re.compile(r"[!-~]+")
 # The URL of a server in OpenAPI, or a path on the server of the document.
 _SERVER = re.compile(r"(?:https?:/)?/[!-~]*")
 
-# A host as the field Host names it, without a port.
-_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+# A host as the field Host names it, without a port; "*." for its subdomains, "*" for any host.
+_HOST = re.compile(r"(?:\*\.)?(?!\.)[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|\*")
 
 
 @settings_class
@@ -144,7 +144,8 @@ class HTTP(Settings):
             credentials of their users.
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
             name. Another Host is refused where nothing authenticates callers: it may be a page's name that leads
-            here.
+            here. "*.shop.example" names the subdomains of shop.example at any depth. "*" takes any host, for mounted
+            applications too; pages in browsers then call methods only under a listed name, or from `cors_origins`.
         mounts: ASGI applications by the start of their paths, "/" for all that nothing of ours has: an application, or
             "module:name", which each worker imports. FastAPI keeps its `/docs` at "/", where `docs` is then off unless
             set.
@@ -195,7 +196,12 @@ class HTTP(Settings):
             if getattr(self, name) is not None:
                 check_flag(self, name)
         _check_texts(self, "cors_origins", _ORIGIN, "origins such as 'https://shop.example'")
-        _check_texts(self, "allowed_hosts", _HOST, "host names without a port, such as 'shop.example'")
+        _check_texts(
+            self,
+            "allowed_hosts",
+            _HOST,
+            "host names without a port, such as 'shop.example', '*.shop.example' for its subdomains, '*' for any",
+        )
         _check_texts(self, "trusted_proxies", _TEXT, "networks such as '10.0.0.0/8', or 'unix'")
         check_networks(self, "trusted_proxies", or_else=("unix",))
         _check_mounts(self)
@@ -222,8 +228,13 @@ def _check_texts(
 ) -> None:
     """Refuse anything but a sequence of texts of a form, and keep it as a tuple."""
     value = getattr(settings, name)
-    if not isinstance(value, tuple | list) or not all(
-        isinstance(item, str) and form.fullmatch(item) for item in value
-    ):
+    if not isinstance(value, tuple | list):
         raise wrong(settings, name, f"a tuple of {allowed}", hint=f"write {name}=('…',)")
+    for item in value:
+        if not (isinstance(item, str) and form.fullmatch(item)):
+            spelling = f"*{item}" if isinstance(item, str) and item[:1] == "." else ""
+            raise ConfigError(
+                f"{type(settings).__name__}.{name} has {item!r:.200}, it takes {allowed}",
+                hint=f"write {spelling!r}" if spelling and form.fullmatch(spelling) else None,
+            )
     object.__setattr__(settings, name, tuple(item.lower() if is_lower else item for item in value))

@@ -31,7 +31,14 @@ from fastrpc._core.http.messages cimport (
 from fastrpc._core.http.request_fields cimport asks_socket, chosen_protocol, handshake_fault, has_plain_id
 from fastrpc._core.http.request_fields cimport metadata_of, mounted_metadata, timeout_of, token_of
 from fastrpc._core.http.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
-from fastrpc._core.http.service cimport is_preflight, preflight_lines, takes_form, takes_page
+from fastrpc._core.http.service cimport (
+    is_preflight,
+    preflight_lines,
+    refused_host_text,
+    refused_page_text,
+    takes_form,
+    takes_page,
+)
 from fastrpc._core.http1.head cimport (
     FIELD_CONTENT_ENCODING,
     FIELD_CONTENT_TYPE,
@@ -137,7 +144,7 @@ cdef class HttpTerms:
         if not self._asks_us(head, service):
             return False
         if not takes_page(service, head, origin):
-            self.set_fault(403, "pages of that origin may not call this server (HTTP.cors_origins)", b"")
+            self.set_fault(403, refused_page_text(service, head), b"")
         elif origin:
             self.origin = origin[0]
             # A page is not who the certificate of the browser names.
@@ -150,9 +157,9 @@ cdef class HttpTerms:
 
     cdef bint _asks_us(self, RequestHead head, HttpService service) except -1:
         """Check the Host; return whether it is this server."""
-        if service.knows_host(head):
+        if service.takes_host(head):
             return True
-        self.set_fault(421, "the Host of the request is not this server (HTTP.allowed_hosts)", b"")
+        self.set_fault(421, refused_host_text(head), b"")
         return False
 
     # Applications

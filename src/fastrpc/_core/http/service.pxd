@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http1.head cimport RequestHead, RequestLimits
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.gate cimport Gate
@@ -50,9 +51,9 @@ cdef class HttpService:
         bint compresses
         readonly dict paths
 
-        # Origins whose pages may call. Hosts that are ours beside localhost and addresses; None: any Host will do.
+        # Origins whose pages may call. Hosts that are ours; None: any Host will do.
         frozenset origins
-        set hosts
+        OwnHosts hosts
 
         # The most bytes of a body, and of a message of a stream; what a stream may hold that was not taken.
         Py_ssize_t body_bytes
@@ -79,12 +80,18 @@ cdef class HttpService:
 
     cdef HttpMethod method_of(self, MethodRoute route)
     cdef str unknown_path(self, str path)
-    cdef bint knows_host(self, RequestHead head) except -1
+    cdef bint takes_host(self, RequestHead head) except -1
+    cdef bint _lists_host(self, RequestHead head) except -1
+    cdef bint takes_pages_of_host(self, RequestHead head) except -1
     cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1
 
 
 # Return whether the page that sent a request may; `origin` is set for one from elsewhere that may.
 cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1
+
+# Return the error text for a request of a page that may not call, and for one to a host that is not this server.
+cdef str refused_page_text(HttpService service, RequestHead head)
+cdef str refused_host_text(RequestHead head)
 
 # Return whether a request that no page of another origin sent may be a form: a browser sends forms without a preflight,
 # and may have left out from which of the sites that share a domain.

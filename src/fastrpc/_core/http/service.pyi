@@ -2,6 +2,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.http.own_hosts import OwnHosts
 from fastrpc._core.http1.head import RequestLimits
 from fastrpc._core.server.gate import Gate
 from fastrpc.config import HTTP, Limits
@@ -47,7 +48,7 @@ class HttpService:
         bounds: the settings `ServerConfig.limits`.
         make_method: returns a route as the gateway knows it.
         paths: the fixed paths, as objects with the fields of `fastrpc.protocols.http.paths.Path`.
-        hosts: names that clients may call this server by, beside localhost and addresses; None takes any.
+        hosts: hosts that are this server; None takes any, for pages too.
         web: finds calls by gRPC-Web and Connect (`fastrpc.server.web.calls`).
         sign_seconds: how long a stream may be silent before its caller gets a sign of life.
     """
@@ -59,7 +60,7 @@ class HttpService:
         bounds: Limits,
         make_method: Callable[[MethodRoute], HttpMethod],
         paths: Mapping[str, Any],
-        hosts: set[str] | None,
+        hosts: OwnHosts | None,
         *,
         web: Callable[[str, str, list[tuple[bytes, bytes]]], Any] | None = None,
         sign_seconds: float = 15.0,

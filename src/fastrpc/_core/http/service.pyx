@@ -27,8 +27,9 @@ cdef bytes ROUTE_VERBS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 cdef enum:
     # Seconds for which a browser keeps the answer to a preflight.
     KEPT_SECONDS = 600
-    # The most bytes of field names that are echoed.
+    # The most bytes of field names that are echoed, and of a Host.
     MOST_NAMES = 1024
+    MOST_HOST = 255
 
 cdef frozenset NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_., ")
 
@@ -73,7 +74,7 @@ cdef class HttpMethod:
 cdef class HttpService:
 
     def __init__(
-        self, Gate gate not None, options, bounds, make_method not None, paths, set hosts, *, web=None, sign_seconds=15.0
+        self, Gate gate not None, options, bounds, make_method not None, paths, OwnHosts hosts, *, web=None, sign_seconds=15.0
     ):
         limits = options.limits
         self.gate = gate
@@ -120,15 +121,23 @@ cdef class HttpService:
             return f"nothing is at {path!r} here: HTTP(json=True) serves methods at /service/method"
         return f"nothing is at {path!r} here; methods are at /service/method"
 
-    cdef bint knows_host(self, RequestHead head) except -1:
+    cdef bint takes_host(self, RequestHead head) except -1:
+        """Return whether requests to the host of a request are taken."""
+        return self.hosts is None or self.hosts.takes_any or self._lists_host(head)
+
+    cdef bint _lists_host(self, RequestHead head) except -1:
         """Return whether a request asks a host that is this server, as far as that can be known."""
         cdef Py_ssize_t size = 0
-        cdef const char* data
-        if self.hosts is None:
-            return True
-        data = head.field_data(FIELD_HOST, &size)
+        cdef const char* data = head.field_data(FIELD_HOST, &size)
         # Browsers always send one.
-        return data is NULL or is_address(data, size) or _name_of(data[:size]) in self.hosts
+        return data is NULL or self.hosts.has(data, size)
+
+    cdef bint takes_pages_of_host(self, RequestHead head) except -1:
+        """Return whether pages that came from the host of a request may call: where any host is taken, only listed ones.
+
+        A page under a name that leads to this machine is of the same origin as the server.
+        """
+        return self.hosts is None or not self.hosts.takes_any or self._lists_host(head)
 
     cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1:
         """Return whether a page of an origin came from the host that it asks now."""
@@ -138,41 +147,42 @@ cdef class HttpService:
         return data is not NULL and scheme in (b"http", b"https") and authority.lower() == data[:size].lower()
 
 
-cdef bint is_address(const char* host, Py_ssize_t size) noexcept:
-    """Return whether a checked Host is an address: no page has such a name."""
-    cdef Py_ssize_t at, dots = 0
-    if host[0] == b"[":
-        return True
-    for at in range(size):
-        if host[at] == b":":
-            break
-        if host[at] == b".":
-            dots += 1
-        elif not b"0" <= host[at] <= b"9":
-            return False
-    return dots == 3
-
-
-cdef str _name_of(bytes host):
-    """Return the name in a Host, without port and in lower case."""
-    return host.partition(b":")[0].decode("latin-1").lower().rstrip(".")
-
-
 cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1:
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(FIELD_ORIGIN, &size)
+    cdef bint is_own = service.takes_pages_of_host(head)
     cdef bytes found
     if data is not NULL:
         found = data[:size]
         if head._noted[<int>FIELD_ORIGIN].count > 1:
             return False
-        if not service.is_own_origin(head, found):
+        if not is_own or not service.is_own_origin(head, found):
             if found.lower() not in service.origins:
                 return False
             origin.append(found)
             return True
     data = head.field_data(FIELD_SEC_FETCH_SITE, &size)
-    return data is NULL or not is_text(data, size, b"cross-site")
+    return data is NULL or is_own and not is_text(data, size, b"cross-site")
+
+
+cdef str refused_page_text(HttpService service, RequestHead head):
+    if not service.takes_pages_of_host(head):
+        return (
+            f"pages under {_host_of(head)} may not call this server: list that name in HTTP.allowed_hosts, as '*' allows no "
+            "pages, or their origin in HTTP.cors_origins"
+        )
+    return "pages of that origin may not call this server (HTTP.cors_origins)"
+
+
+cdef str refused_host_text(RequestHead head):
+    return f"the Host of the request, {_host_of(head)}, is not this server: HTTP.allowed_hosts names its hosts"
+
+
+cdef str _host_of(RequestHead head):
+    """Return the Host of a request as errors show it."""
+    cdef Py_ssize_t size = 0
+    cdef const char* data = head.field_data(FIELD_HOST, &size)
+    return repr(data[:min(size, MOST_HOST)].decode("latin-1")) if data is not NULL else "''"
 
 
 cdef bint takes_form(RequestHead head) noexcept:

@@ -1,10 +1,12 @@
 """The state that all connections of the HTTP gateway at one address share, and its view of methods."""
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.http.own_hosts import OwnHosts
 from fastrpc._core.http.service import HttpMethod, HttpService
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.gate import Gate
@@ -27,6 +29,8 @@ __all__ = ["SIGN_SECONDS", "http_service"]
 
 #: The silence of a stream after which its caller gets a sign of life: shorter than the patience of proxies.
 SIGN_SECONDS = 15.0
+
+logger = logging.getLogger("fastrpc.server")
 
 
 def http_service(
@@ -118,9 +122,20 @@ def _web_calls(config: ServerConfig, gate: Gate) -> "WebCalls | None":
     return WebCalls(gate, config)
 
 
-def _hosts(config: ServerConfig, gate: Gate, address: Address, advertised: str) -> set[str] | None:
-    """Return the host names of this server; None accepts any, if a page under its own name could do no harm."""
+def _hosts(config: ServerConfig, gate: Gate, address: Address, advertised: str) -> OwnHosts | None:
+    """Return the hosts that are this server; None accepts any, if a page under its own name could do no harm."""
     if gate.access is not None or address.scheme in {"unix", "memory"}:
         return None
-    own = {host.lower().rstrip(".") for host in (address.host, advertised) if host}
-    return {"localhost", *config.http.allowed_hosts, *own}
+    hosts = OwnHosts(
+        {
+            "localhost",
+            *(host.lower() for host in (address.host, advertised) if host),
+            *config.http.allowed_hosts,
+        }
+    )
+    if hosts.takes_any:
+        logger.warning(
+            "requests to any host are taken (HTTP.allowed_hosts has '*'): pages in browsers may call methods only "
+            "under listed names, or from HTTP.cors_origins; mounted applications protect themselves"
+        )
+    return hosts

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fastrpc import HTTP
+from fastrpc._core.http.own_hosts import OwnHosts
 from tests.support.gateway_talk import connected
 from tests.support.socket_client import SocketClient, bearer, handshake
 
@@ -130,7 +131,7 @@ SOCKETS = HTTP(websocket=True)
     ],
 )
 async def test_a_handshake_that_is_wrong_is_answered_by_http(fields: dict[str, Any], status: int) -> None:
-    async with connected(http=SOCKETS, hosts={"localhost"}) as talk:
+    async with connected(http=SOCKETS, hosts=OwnHosts({"localhost"})) as talk:
         talk.send(handshake("/ws/shop.v1/echo", **fields) + b"{}" * ("Content_Length" in fields))
         answer = await talk.response()
         assert (answer.status, answer["content-type"]) == (status, "application/problem+json")

@@ -8,6 +8,7 @@ import pytest
 
 from fastrpc import HTTP, CallError, Limits, Status
 from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.http.own_hosts import OwnHosts
 from fastrpc._core.http.service import HttpMethod, HttpService
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc.rpc.marshals import marshal_for
@@ -88,7 +89,7 @@ async def test_a_method_has_all_its_parts() -> None:
     ["shop.example", "SHOP.example:80", "shop.example.", "10.0.0.1", "10.0.0.1:80", "[::1]", "[::1]:80"],
 )
 async def test_its_own_names_and_addresses_are_this_server(host: str) -> None:
-    async with connected(hosts={"shop.example"}) as talk:
+    async with connected(hosts=OwnHosts({"shop.example"})) as talk:
         assert (await talk.post(ECHO, {"text": "a"}, Host=host)).status == 200
 
 
@@ -96,7 +97,7 @@ async def test_its_own_names_and_addresses_are_this_server(host: str) -> None:
     "host", ["evil.example", "shop.example.evil.example", "10.0.1", "1.2.3.4.5", "1.2.3.x"]
 )
 async def test_another_name_is_not_this_server(host: str) -> None:
-    async with connected(hosts={"shop.example"}) as talk:
+    async with connected(hosts=OwnHosts({"shop.example"})) as talk:
         assert (await talk.post(ECHO, {"text": "a"}, Host=host)).status == 421
 
 
