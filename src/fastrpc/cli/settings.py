@@ -110,6 +110,11 @@ class RunSettings:
     #: Where they stand in the file and the environment.
     places: SettingPlaces = dataclasses.field(default_factory=lambda: SettingPlaces({}, {}))
 
+    @property
+    def has_implied_http(self) -> bool:
+        """Whether HTTP is on because applications are mounted, and no protocols are set."""
+        return _implies_http(self.said)
+
     def over(self, config: ServerConfig) -> ServerConfig:
         """Return a program's own settings, overridden by these."""
         return _config(self.said, config, self.places)
@@ -138,6 +143,8 @@ def read_settings(
     _take_environment(found, environment, keys)
     for key, value in arguments.items():
         if value is not None:
+            if key == "http.mounts":  # Each of them is one more.
+                value = {**found.values.get(key, {}), **value}
             found.values[key] = value
             found.places.pop(key, None)
     values, places = found.values, SettingPlaces(found.places, _fields_of_all())
@@ -239,7 +246,14 @@ def _plain(kind: Any) -> Any:
 
 def _config(values: Mapping[str, Any], base: ServerConfig, places: SettingPlaces) -> ServerConfig:
     given = {key: value for key, value in values.items() if key not in _OWN_KEYS}
+    if _implies_http(given) and "http" not in base.protocols:
+        given["protocols"] = (*base.protocols, "http")
     return cast(ServerConfig, _replaced(base, ServerConfig, given, places))
+
+
+def _implies_http(values: Mapping[str, Any]) -> bool:
+    """Return whether applications are mounted, which HTTP alone can serve, and the protocols are not given."""
+    return bool(values.get("http.mounts")) and "protocols" not in values
 
 
 def _replaced(

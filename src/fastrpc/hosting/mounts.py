@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import copy
-import inspect
 import logging
 from collections.abc import Callable
 from types import TracebackType
@@ -20,6 +19,7 @@ from fastrpc._core.http.mounted_request import (
 from fastrpc._core.server.gate import Gate
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.applications import arguments_of
 from fastrpc.handlers.import_string import import_from_string
 from fastrpc.hosting.mounts_lifespan import Lifespan
 from fastrpc.hosting.mounts_scope import scope_of
@@ -203,24 +203,10 @@ def _application(prefix: str, given: Any) -> Callable[..., Any]:
         application = import_from_string(given, sought="an application of ASGI 3", example="app")
     if not callable(application):
         raise ConfigError(f"HTTP.mounts[{prefix!r}] is {application!r:.200}, it must be an ASGI application")
-    kind = _OTHER_KINDS.get(_arguments_of(application))
+    kind = _OTHER_KINDS.get(arguments_of(application))
     if kind is not None:
         raise ConfigError(f"HTTP.mounts[{prefix!r}] is an application of {kind[0]}, not ASGI 3", hint=kind[1])
     return application
-
-
-def _arguments_of(application: Callable[..., Any]) -> int:
-    """Return the number of arguments that an application takes; 3 where that cannot be known, 0 if it needs none."""
-    try:
-        parameters = inspect.signature(application).parameters.values()
-    except (TypeError, ValueError):
-        return 3
-    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
-        return 3
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [one.default is one.empty for one in parameters if one.kind in positional]
-    is_made = len(needed) >= 3 and not isinstance(application, type)
-    return len(needed) if any(needed) or is_made else 0
 
 
 @service("mounts")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.applications import is_application, makes_application
 from fastrpc.handlers.auth.access_options import (
     Authenticate,
     Authorize,
@@ -124,6 +125,12 @@ def loaded(plan: Plan) -> Plan:
     if plan.is_loaded:
         return plan
     sources = tuple(_flat(plan.load()))
+    if (
+        plan.configure is not None
+        and len(sources) == 1
+        and (is_application(sources[0]) or makes_application(sources[0]))
+    ):
+        return _mounted(plan, sources[0])
     if not any(isinstance(one, App) or _makes_app(one) for one in sources):
         return replace(plan, load=lambda: sources, is_loaded=True, place=_place(plan, None))
     if len(sources) > 1:
@@ -145,6 +152,31 @@ def loaded(plan: Plan) -> Plan:
         store=app.store if plan.store is None else plan.store,
         config=config if plan.configure is None else plan.configure(config),
     )
+
+
+def _mounted(plan: Plan, source: Any) -> Plan:
+    """Return the plan of a command that serves an application of ASGI, or the one that a function makes, at "/"."""
+    application = source() if makes_application(source) else source
+    config = plan.config
+    if "/" in config.http.mounts:
+        raise ConfigError(
+            f"two applications are at '/': the one to run, and HTTP.mounts has {config.http.mounts['/']!r}",
+            hint="leave one out, or mount it at a prefix such as /old",
+        )
+    http = replace(config.http, mounts={**config.http.mounts, "/": application})
+    name = getattr(application, "__qualname__", type(application).__qualname__)
+    return replace(
+        plan,
+        load=lambda: (),
+        is_loaded=True,
+        place=_place(plan, None),
+        config=replace(config, http=http, protocols=_with_http(config.protocols)),
+        inferred=(f"{name} is an ASGI application: it is mounted at /, and HTTP is on",),
+    )
+
+
+def _with_http(protocols: tuple[str, ...]) -> tuple[str, ...]:
+    return protocols if "http" in protocols else (*protocols, "http")
 
 
 def _place(plan: Plan, own: Place | None) -> Place | None:

@@ -68,6 +68,8 @@ class Started:
     process_ids: tuple[int, ...]
     #: The version of each service that declares one.
     versions: dict[str, str] = field(default_factory=dict)
+    #: Sentences about settings that were not given and follow from others.
+    inferred: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +119,8 @@ class Plan:
     #: The control socket, at which another program may take this one's place; and whether this one takes one there.
     control: Address | None = None
     takeover: bool = False
+    #: Of the command line: sentences about settings that were not given and follow from others.
+    inferred: tuple[str, ...] = ()
     #: Called once every process serves.
     on_started: Callable[[Started], None] | None = None
 

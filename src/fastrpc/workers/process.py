@@ -190,6 +190,7 @@ class ServingProcess:
                 loop=type(self._loop).__module__.partition(".")[0],
                 process_ids=(os.getpid(),),
                 versions={one.name: one.version for one in server.services if one.version},
+                inferred=self._plan.inferred,
             )
         )
 

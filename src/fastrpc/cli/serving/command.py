@@ -25,6 +25,7 @@ from fastrpc.cli.listening import (
     tls_settings,
 )
 from fastrpc.cli.printing import reported
+from fastrpc.cli.serving.mounting import mounts_of
 from fastrpc.cli.serving.placing import LabelPairs, Region, Weight, Zone
 from fastrpc.cli.serving.plans import check_advertised, check_some_encrypted, make_plan
 from fastrpc.cli.serving.reports import log_as_set, print_failure, run_reported
@@ -42,10 +43,19 @@ App = Annotated[
     str | None,
     typer.Argument(
         metavar="MODULE:ATTRIBUTE",
-        help="The services, such as app:services: a class, an App, a list of several, …; left out, `app` of --config.",
+        help="The services, such as app:services: a class, an App, a list of several, …; or an ASGI application; left "
+        "out, `app` of --config.",
     ),
 ]
 Addresses = Annotated[list[str] | None, address_option(DEFAULT_ADDRESS)]
+Mounted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mount",
+        metavar="PREFIX=APP",
+        help="Serve an ASGI application below a path, such as /old=old:app; may be repeated.",
+    ),
+]
 WorkerTimeout = Annotated[
     float | None,
     typer.Option(
@@ -124,6 +134,7 @@ DevLogLevelName = Annotated[
 def run(
     app: App = None,
     address: Addresses = None,
+    mount: Mounted = None,
     workers: Workers = None,
     worker_timeout: WorkerTimeout = None,
     max_calls: MaxCalls = None,
@@ -156,6 +167,7 @@ def run(
         arguments = {
             "app": app,
             "address": address or None,
+            "http.mounts": mounts_of(mount or ()),
             "workers": workers,
             "worker_timeout": worker_timeout,
             "max_calls": max_calls,
@@ -189,6 +201,7 @@ def run(
 def dev(
     app: App = None,
     address: Addresses = None,
+    mount: Mounted = None,
     config: ConfigFile = None,
     log_level: DevLogLevelName = None,
 ) -> None:
@@ -201,6 +214,7 @@ def dev(
         arguments = {
             "app": app,
             "address": address or None,
+            "http.mounts": mounts_of(mount or ()),
             "reflection": True,
             "expose_errors": True,
             "check_results": True,

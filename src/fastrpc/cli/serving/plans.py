@@ -1,6 +1,6 @@
 """The plan of `fastrpc run` and `fastrpc dev`, made of their settings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,12 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     Raises:
         ConfigError: no source is given, an address cannot be parsed, or a file of tokens or rules cannot be used.
     """
-    if settings.app is None:
-        raise ConfigError("nothing to serve", hint="name it as module:attribute, such as app:services")
     places = settings.places
-    with places.naming("app"):
-        check_import_string(settings.app)
+    if settings.app is not None:
+        with places.naming("app"):
+            check_import_string(settings.app)
+    elif not settings.config.http.mounts:
+        raise ConfigError("nothing to serve", hint="name it as module:attribute, such as app:services")
     with places.naming("advertise"):
         advertise = addresses_of(settings.advertise)
     traced = _telemetry(settings)
@@ -55,6 +56,7 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
             advertise=advertise,
             placed=placed(settings),
             limits=settings.limits,
+            inferred=tuple(_inferred(settings)),
             on_started=on_started,
             **_access(settings),
             **traced,
@@ -107,11 +109,17 @@ def _access(settings: RunSettings) -> dict[str, Any]:
     return found
 
 
-def _load(app: str, settings: RunSettings, around_clients: Sequence[Interceptor]) -> list[Any]:
-    """Import the program, whose clients are traced as its services are."""
+def _inferred(settings: RunSettings) -> Iterator[str]:
+    """Yield sentences about settings that follow from others."""
+    if settings.has_implied_http:
+        yield f"HTTP is on, as applications are mounted at {', '.join(settings.config.http.mounts)}"
+
+
+def _load(app: str | None, settings: RunSettings, around_clients: Sequence[Interceptor]) -> list[Any]:
+    """Import the program, whose clients are traced as its services are; without one only mounts are served."""
     put_around_clients(*around_clients)
     try:
-        return [import_from_string(app)]
+        return [] if app is None else [import_from_string(app)]
     finally:
         lower_root_level(settings.log_level)
 

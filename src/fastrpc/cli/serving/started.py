@@ -23,6 +23,8 @@ def print_started(started: Started) -> None:
         stdout.print("serving at ", (address, "bold"), suffix)
     for service, methods in started.services.items():
         stdout.print("  ", (service, "cyan"), f"  {', '.join(methods)}")
+    for sentence in started.inferred:
+        stdout.print("  ", sentence)
 
 
 def print_started_json(started: Started) -> None:
@@ -38,6 +40,7 @@ def print_box(started: Started) -> None:
         *(f"serving at {address}" for address in started.addresses),
         "",
         *(f"{service}  {', '.join(methods)}" for service, methods in started.services.items()),
+        *started.inferred,
         "",
         f"started {datetime.now().astimezone():%H:%M:%S}, loads again when a file changes, Ctrl-C ends it",
     ]

@@ -1,0 +1,58 @@
+"""The kinds of applications of web servers, told apart by the arguments that they take."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from fastrpc.handlers.sources import is_service
+
+__all__ = ["arguments_of", "is_application", "makes_application"]
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+#: The scope of a request, and the functions `receive` and `send`.
+_ARGUMENTS = 3
+
+
+def arguments_of(application: Callable[..., Any]) -> int:
+    """Return the number of arguments that an application takes; 3 where that cannot be known, 0 if it needs none."""
+    try:
+        parameters = inspect.signature(application).parameters.values()
+    except (TypeError, ValueError):
+        return _ARGUMENTS
+    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
+        return _ARGUMENTS
+    needed = [one.default is one.empty for one in parameters if one.kind in _POSITIONAL]
+    is_made = len(needed) >= _ARGUMENTS and not isinstance(application, type)
+    return len(needed) if any(needed) or is_made else 0
+
+
+def is_application(thing: Any) -> bool:
+    """Return whether this is an application of ASGI 3: no class, no service, and with three positional parameters."""
+    if isinstance(thing, type) or not callable(thing) or is_service(thing):
+        return False
+    return _takes(thing, _ARGUMENTS)
+
+
+def makes_application(thing: Any) -> bool:
+    """Return whether a function without parameters returns an application, by its annotation."""
+    if not inspect.isfunction(thing) or inspect.signature(thing).parameters:
+        return False
+    try:
+        made = get_type_hints(thing).get("return")
+    except (NameError, TypeError):
+        # A name known to type checkers alone.
+        return False
+    # `__call__` of a class without such a method is that of its metaclass. `self` is the first parameter.
+    return (
+        isinstance(made, type) and inspect.isfunction(made.__call__) and _takes(made.__call__, 1 + _ARGUMENTS)
+    )
+
+
+def _takes(thing: Callable[..., Any], count: int) -> bool:
+    """Return whether a callable has just so many parameters without defaults, and they are positional."""
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    kinds = [one.kind for one in parameters if one.default is one.empty]
+    return len(kinds) == count and all(kind in _POSITIONAL for kind in kinds)
