@@ -14,7 +14,7 @@ from fastrpc.hosting.application import ASGIApplication
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 
-__all__ = ["HOSTS", "HostedServer", "hosted"]
+__all__ = ["HOSTS", "HostedServer", "hosted", "in_uvicorn"]
 
 HOSTS = ("uvicorn", "hypercorn", "granian")
 
@@ -53,7 +53,7 @@ async def hosted(
 ) -> AsyncIterator[Address]:
     """Serve an application, alone or as a mount of FastAPI; yield the address."""
     served: Any = in_fastapi(app, prefix) if is_mounted else app
-    async with {"uvicorn": _uvicorn, "hypercorn": _hypercorn, "granian": _granian}[host](served) as port:
+    async with {"uvicorn": in_uvicorn, "hypercorn": _hypercorn, "granian": _granian}[host](served) as port:
         yield Address("tcp", host="127.0.0.1", port=port)
 
 
@@ -72,11 +72,12 @@ def in_fastapi(app: ASGIApplication, prefix: str) -> Any:
 
 
 @asynccontextmanager
-async def _uvicorn(app: Any) -> AsyncIterator[int]:
+async def in_uvicorn(app: Any, **options: Any) -> AsyncIterator[int]:
+    """Serve an application by uvicorn with these options; yield its port."""
     import uvicorn
 
     with socket.create_server(("127.0.0.1", 0)) as bound:
-        config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1, **options)
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve(sockets=[bound]))
         await eventually(lambda: server.started or running.done())

@@ -27,6 +27,9 @@ _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{
 # The start of a path: whole segments as they are sent, without one that has a meaning of its own.
 _PREFIX = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 
+# The start of a path that a proxy strips, as texts of ASGI have it: without percent signs.
+_ROOT = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)*")
+
 _TEXT = re.compile(r"[!-~]+")
 
 # The URL of a server in OpenAPI, or a path on the server of the document.
@@ -152,6 +155,8 @@ class HTTP(Settings):
         mount_authenticated: whether requests to mounts need an identity, where the server has `authenticate`: True
             refuses others before an application sees them, False verifies nothing and leaves `Authorization` to the
             applications. Rules about methods hold for neither.
+        root_path: the start of all paths that a proxy in front strips, such as "/api". Mounted applications find it in
+            `root_path` and `path` of their scope; OpenAPI and the first page write it in front of their paths.
         trusted_proxies: networks of proxies such as "10.0.0.0/8", and "unix" for those at unix sockets, whose
             `X-Forwarded-For` names the client of a request, by gRPC as well. Limits, delays of failed logins, audit and
             logs follow.
@@ -174,6 +179,7 @@ class HTTP(Settings):
     allowed_hosts: tuple[str, ...] = ()
     mounts: Mapping[str, Any] = field(default_factory=_Mounted)
     mount_authenticated: bool | None = None
+    root_path: str = ""
     trusted_proxies: tuple[str, ...] = ()
     compress: bool = False
     openapi: OpenAPI = field(default_factory=OpenAPI)
@@ -205,6 +211,10 @@ class HTTP(Settings):
         _check_texts(self, "trusted_proxies", _TEXT, "networks such as '10.0.0.0/8', or 'unix'")
         check_networks(self, "trusted_proxies", or_else=("unix",))
         _check_mounts(self)
+        if not (isinstance(self.root_path, str) and _ROOT.fullmatch(self.root_path)):
+            raise wrong(
+                self, "root_path", "the start of a path such as '/api', without a slash at its end, or ''"
+            )
         check_parts(self, limits=HTTPLimits, openapi=OpenAPI)
 
 

@@ -109,6 +109,7 @@ class _Mount:
         self, prefix: str, lifespan: Lifespan, config: ServerConfig, *, needs_identity: bool
     ) -> None:
         self.place = prefix
+        self._root = config.http.root_path
         self._prefix = "" if prefix == "/" else prefix
         self._exact, self._below = self._prefix.encode(), f"{self._prefix}/".encode()
         self._lifespan = lifespan
@@ -131,7 +132,7 @@ class _Mount:
         self._running.add(request)
         try:
             channel = request if socket is None else socket
-            scope = scope_of(request, self._prefix, self._lifespan.state)
+            scope = scope_of(request, self._root, self._prefix, self._lifespan.state)
             await self._lifespan.application(scope, channel.receive, channel.send)
         except Exception as error:
             if not _is_of_client(error):

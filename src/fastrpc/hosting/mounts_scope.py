@@ -16,10 +16,11 @@ ASGI: Final = {"version": "3.0", "spec_version": "2.5"}
 _ENCRYPTED: Final = frozenset({"tls"})
 
 
-def scope_of(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+def scope_of(request: MountedRequest, root: str, prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the scope of a request.
 
     Args:
+        root: the start of all paths that a proxy has stripped, `HTTP.root_path`.
         prefix: the path at which the application is mounted, "" for "/".
         state: the state that the lifespan of the application left.
     """
@@ -32,10 +33,10 @@ def scope_of(request: MountedRequest, prefix: str, state: Mapping[str, Any]) -> 
         "asgi": ASGI.copy(),
         "http_version": f"1.{head.minor_version}",
         "scheme": f"{scheme}s" if peer.address.scheme in _ENCRYPTED else scheme,
-        "path": unquote(raw_path) if "%" in raw_path else raw_path,
-        "raw_path": raw_path.encode("ascii"),
+        "path": root + (unquote(raw_path) if "%" in raw_path else raw_path),
+        "raw_path": (root + raw_path).encode("ascii"),
         "query_string": query.encode("ascii"),
-        "root_path": prefix,
+        "root_path": root + prefix,
         "headers": request.fields,
         "client": _client(peer.address),
         "server": _server(request.sockname),

@@ -56,6 +56,10 @@ Mounted = Annotated[
         help="Serve an ASGI application below a path, such as /old=old:app; may be repeated.",
     ),
 ]
+RootPath = Annotated[
+    str | None,
+    typer.Option("--root-path", metavar="PATH", help="The start of paths that a proxy strips, such as /api."),
+]
 WorkerTimeout = Annotated[
     float | None,
     typer.Option(
@@ -135,6 +139,7 @@ def run(
     app: App = None,
     address: Addresses = None,
     mount: Mounted = None,
+    root_path: RootPath = None,
     workers: Workers = None,
     worker_timeout: WorkerTimeout = None,
     max_calls: MaxCalls = None,
@@ -168,6 +173,7 @@ def run(
             "app": app,
             "address": address or None,
             "http.mounts": mounts_of(mount or ()),
+            "http.root_path": root_path,
             "workers": workers,
             "worker_timeout": worker_timeout,
             "max_calls": max_calls,
@@ -202,6 +208,7 @@ def dev(
     app: App = None,
     address: Addresses = None,
     mount: Mounted = None,
+    root_path: RootPath = None,
     config: ConfigFile = None,
     log_level: DevLogLevelName = None,
 ) -> None:
@@ -215,6 +222,7 @@ def dev(
             "app": app,
             "address": address or None,
             "http.mounts": mounts_of(mount or ()),
+            "http.root_path": root_path,
             "reflection": True,
             "expose_errors": True,
             "check_results": True,

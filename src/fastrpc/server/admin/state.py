@@ -59,6 +59,7 @@ HARMLESS = frozenset(
             "phobos",
             "docs",
             "compress",
+            "root_path",
             "trusted_proxies",
             "mount_authenticated",
             "cors_origins",

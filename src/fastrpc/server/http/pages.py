@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from fastrpc.config import HTTP, OpenAPI
+from fastrpc.config import HTTP
 from fastrpc.openapi.document import openapi_document
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Path
@@ -53,12 +53,15 @@ def pages(
         options: the settings of the gateway.
         schemes: the schemes of credentials that it accepts.
     """
-    document = _Document(services, options.openapi, schemes)
+    document = _Document(services, options, schemes)
     shown = {path: _page(partial(_file, name, kind)) for path, (name, kind) in _FILES.items()}
     described = Path(verbs=("GET",), handle=document.answer, needs_identity=bool(schemes))
     index = _page(
         lambda request: HttpAnswer(
-            200, "text/html; charset=utf-8", _index(options, quote(request.root)), _PAGE_FIELDS
+            200,
+            "text/html; charset=utf-8",
+            _index(options, quote(options.root_path + request.root)),
+            _PAGE_FIELDS,
         )
     )
     return {"/": index, **shown, "/openapi.json": described}
@@ -67,9 +70,10 @@ def pages(
 class _Document:
     """The OpenAPI document for each set of methods that a caller may call, made on its first request."""
 
-    def __init__(self, services: Sequence[ServiceDefinition], about: OpenAPI, schemes: Sequence[str]) -> None:
+    def __init__(self, services: Sequence[ServiceDefinition], options: HTTP, schemes: Sequence[str]) -> None:
         self._services = services
-        self._about = about
+        self._about = options.openapi
+        self._root_path = options.root_path
         self._schemes = schemes
         self._described: tuple[ServiceDefinition, ...] = ()
         # By the methods in it, and by the path of the gateway.
@@ -81,7 +85,7 @@ class _Document:
         if services != self._described:
             self._kept.clear()
             self._described = services
-        key = self._names_for(request) if self._schemes else None, request.root
+        key = self._names_for(request) if self._schemes else None, self._root_path + request.root
         content = self._kept.get(key)
         if content is None:
             content = self._kept[key] = self._content(*key)

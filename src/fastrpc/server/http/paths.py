@@ -53,7 +53,10 @@ class HttpRequest:
 
     @property
     def root(self) -> str:
-        """The prefix of the gateway's paths in a program that has it as a part; "" in a server of ours."""
+        """The prefix of the gateway's paths in a program that has it as a part.
+
+        "" in a server of ours, whose setting is HTTP.root_path.
+        """
         transport = self._connection.transport
         return "" if transport is None else transport.get_extra_info("root_path", "")
 
