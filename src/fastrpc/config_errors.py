@@ -8,19 +8,17 @@ import types
 from typing import Final, TypeVar
 
 from fastrpc.errors import ConfigError
+from fastrpc.tracebacks import OWN, of_program
 
 __all__ = ["ShownAtProgram", "mark_shown_at_program", "shown_at_program"]
 
 E = TypeVar("E", bound=Exception)
 
 #: Folders whose frames say nothing of the mistake: this package, the loops that run it.
-_INNER: Final = (os.path.dirname(__file__), os.path.join(os.path.dirname(os.__file__), "asyncio"), "uvloop")
+_INNER: Final = (*OWN, os.path.join(os.path.dirname(os.__file__), "asyncio"), "uvloop")
 
 #: Of other errors than ConfigErrors: the attribute of those that are shown at the program.
 _MARK: Final = "_is_shown_at_program"
-
-#: Compiled modules name their files by the path in the source tree.
-_COMPILED: Final = "src/fastrpc/"
 
 
 class ShownAtProgram:
@@ -47,7 +45,7 @@ class ShownAtProgram:
         traceback: types.TracebackType | None,
     ) -> None:
         if error is not None and (isinstance(error, ConfigError) or hasattr(error, _MARK)):
-            error.__traceback__ = _of_program(traceback, keeps_first=not self._hides_block)
+            error.__traceback__ = of_program(traceback, _INNER, keeps_first=not self._hides_block)
 
 
 def mark_shown_at_program(error: Exception) -> None:
@@ -60,19 +58,4 @@ def shown_at_program(error: E) -> E:
 
     It stands in an `except` where a `with` block would cost every call.
     """
-    return error.with_traceback(_of_program(error.__traceback__, keeps_first=False))
-
-
-def _of_program(traceback: types.TracebackType | None, *, keeps_first: bool) -> types.TracebackType | None:
-    """Return a traceback with the frames of the program, and with its first one."""
-    kept = []
-    one = traceback
-    while one is not None:
-        is_first = one is traceback and keeps_first
-        if is_first or not one.tb_frame.f_code.co_filename.startswith((*_INNER, _COMPILED)):
-            kept.append(one)
-        one = one.tb_next
-    last = None
-    for one in reversed(kept):
-        last = types.TracebackType(last, one.tb_frame, one.tb_lasti, one.tb_lineno)
-    return last
+    return error.with_traceback(of_program(error.__traceback__, _INNER))

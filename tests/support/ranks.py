@@ -12,6 +12,7 @@ RANKS = {
         "networks",
         "replaced_file",
         "time_limit",
+        "tracebacks",
         "status",
         "user_code",
         "value_class",

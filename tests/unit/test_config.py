@@ -303,52 +303,6 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
     (ClientConfig, "timeouts", None),
     (ClientConfig, "limits", 5),
     (ServerConfig, "memory", Limits()),
-    (HTTP, "websocket", 1),
-    (HTTP, "rpcx", 1),
-    (HTTP, "phobos", 1),
-    (HTTP, "grpc_web", 1),
-    (HTTP, "connect", 1),
-    (HTTP, "json", 1),
-    (HTTP, "cors_origins", "https://a.example"),
-    (HTTP, "cors_origins", ("a.example",)),
-    (HTTP, "cors_origins", ("https://a.example/",)),
-    (HTTP, "cors_origins", ("*",)),
-    (HTTP, "allowed_hosts", ("a.example:80",)),
-    (HTTP, "allowed_hosts", ("a.*.example",)),
-    (HTTP, "allowed_hosts", ("*.",)),
-    (HTTP, "allowed_hosts", ("**",)),
-    (HTTP, "limits", None),
-    (HTTP, "mounts", ()),
-    (HTTP, "mounts", {"shop": print}),
-    (HTTP, "mounts", {"/shop/": print}),
-    (HTTP, "mounts", {7: print}),
-    (HTTP, "mount_authenticated", "yes"),
-    (HTTP, "root_path", "api"),
-    (HTTP, "root_path", "/api/"),
-    (HTTP, "root_path", "/a/../b"),
-    (HTTP, "root_path", "/a b"),
-    (HTTP, "root_path", "/a?b"),
-    (HTTP, "root_path", None),
-    (HTTP, "trusted_proxies", "10.0.0.0/8"),
-    (HTTP, "trusted_proxies", ("10.0.0.1/8",)),
-    (HTTP, "trusted_proxies", ("proxy.example",)),
-    (HTTP, "trusted_proxies", (5,)),
-    (HTTP, "compress", 1),
-    (HTTP, "openapi", None),
-    (HTTP, "openapi", {"title": "a"}),
-    (config.OpenAPI, "title", ""),
-    (config.OpenAPI, "title", 5),
-    (config.OpenAPI, "version", " "),
-    (config.OpenAPI, "description", None),
-    (config.OpenAPI, "servers", "https://a.example"),
-    (config.OpenAPI, "servers", ("a.example",)),
-    (config.OpenAPI, "servers", ("ftp://a.example",)),
-    (HTTPLimits, "header_seconds", 0),
-    (HTTPLimits, "idle_seconds", None),
-    (HTTPLimits, "body_idle_seconds", -1),
-    (HTTPLimits, "headers", 0),
-    (HTTPLimits, "header_bytes", 10),
-    (HTTPLimits, "target_bytes", 0),
     (ServerConfig, "protocols", "native"),
     (ServerConfig, "protocols", ()),
     (ServerConfig, "protocols", ("native", "smoke")),
@@ -364,11 +318,7 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
 
 @pytest.mark.parametrize(("kind", "name", "value"), OUT_OF_RANGE)
 def test_wrong_value_is_refused_with_field_and_value(kind: Any, name: str, value: Any) -> None:
-    texts = [f"is {value!r}"]
-    if kind in (HTTP, config.OpenAPI) and isinstance(value, tuple) and value:
-        # A wrong entry of a list is named alone.
-        texts.append(f"has {value[-1]!r}")
-    with pytest.raises(ConfigError, match=f"{kind.__name__}\\.{name} ({'|'.join(map(re.escape, texts))})"):
+    with pytest.raises(ConfigError, match=re.escape(f"{kind.__name__}.{name} is {value!r}")):
         kind(**{name: value})
 
 
@@ -442,13 +392,6 @@ def test_the_password_of_a_key_is_a_text_that_is_never_shown(password: Any) -> N
         TLS(cert_file="a.pem", key_password=password)
     assert "secret" not in str(refused.value)
     assert "secret" not in repr(ServerConfig(tls=TLS(cert_file="a.pem", key_password="secret")))
-
-
-def test_a_wrong_host_is_named_alone() -> None:
-    with pytest.raises(ConfigError, match=r"^HTTP\.allowed_hosts has '\.shop\.example', it takes") as refused:
-        HTTP(allowed_hosts=("a.example", ".shop.example"))
-    assert "a.example'" not in str(refused.value).partition("it takes")[0]
-    assert refused.value.hint == "write '*.shop.example'"
 
 
 def test_a_password_without_a_certificate_is_refused_without_being_shown() -> None:

@@ -28,8 +28,8 @@ __all__ = ["RunSettings", "read_settings"]
 
 PREFIX = "FASTRPC_"
 
-#: FASTRPC_TOKEN is the token of commands that dial, FASTRPC_LAN_KEY_FILE belongs to `lan://`.
-_NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE"}
+#: Variables of commands that dial (TOKEN), of `lan://` (LAN_KEY_FILE) and of failed calls (TRACEBACKS).
+_NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE", "TRACEBACKS"}
 
 #: Settings whose values errors do not show: secrets, and URLs that may hold one.
 _HIDDEN = SECRETS | {"registry", "store"}
@@ -141,12 +141,7 @@ def read_settings(
     if file is not None:
         _take_file(found, file, named_by, keys)
     _take_environment(found, environment, keys)
-    for key, value in arguments.items():
-        if value is not None:
-            if key == "http.mounts":  # Each of them is one more.
-                value = {**found.values.get(key, {}), **value}
-            found.values[key] = value
-            found.places.pop(key, None)
+    _take_arguments(found, arguments)
     values, places = found.values, SettingPlaces(found.places, _fields_of_all())
     settings = RunSettings(
         app=values.get("app"),
@@ -292,6 +287,14 @@ class _Found:
     def take(self, place: str, key: str, value: Any, kind: Any, *, strict: bool) -> None:
         self.values[key] = _convert(place, key, value, kind, strict=strict)
         self.places[key] = place
+
+
+def _take_arguments(found: _Found, arguments: Mapping[str, Any]) -> None:
+    """Take the values of the command line, which override others; mounts are added to others."""
+    for key, value in arguments.items():
+        if value is not None:
+            found.values[key] = {**found.values.get(key, {}), **value} if key == "http.mounts" else value
+            found.places.pop(key, None)
 
 
 # The file

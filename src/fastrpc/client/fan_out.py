@@ -9,6 +9,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError, NoEndpointError
 from fastrpc.peers.outcomes import give_turn, own_call
 from fastrpc.rpc.reply import Reply
+from fastrpc.tracebacks import shortened
 
 __all__ = ["FanOut", "Method", "Outcomes", "P", "T", "checked_outcomes"]
 
@@ -116,7 +117,7 @@ class FanOut:
                     error = ended.exception()
                     if error is None:
                         return ended.result()
-                raise cast(BaseException, error)
+                raise shortened(cast(BaseException, error))
 
 
 class _Beginning:

@@ -32,6 +32,7 @@ from fastrpc.peers.packing import Packing
 from fastrpc.peers.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.peers.unpacking import message_steps
 from fastrpc.rpc.reply import Reply
+from fastrpc.tracebacks import shortened
 
 __all__ = ["Stream", "StreamStarter"]
 
@@ -110,7 +111,10 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     async def __aenter__(self) -> Self:
         if self._is_over:
             raise RuntimeError(f"{self.origin.method}: this stream is over: make another one")
-        await self.begin()
+        try:
+            await self.begin()
+        except Exception as error:
+            raise shortened(error)  # noqa: B904 (the same error)
         return self
 
     async def __aexit__(

@@ -13,11 +13,34 @@ enum { FASTRPC_YIELDED = 0, FASTRPC_RETURNED = 1 };
 typedef int (*fastrpc_step_function)(PyObject *, PyObject *, PyObject **);
 static fastrpc_step_function fastrpc_step;
 
+/* Gets the error of a step whose coroutine a program awaits, NULL for none: `fastrpc.tracebacks.shortened`. Never freed. */
+static PyObject *fastrpc_shortened;
+
+/* Leave our own frames out of the traceback of the error that a step raised. */
+static void fastrpc_shorten(void)
+{
+    PyObject *type, *value, *traceback, *shown;
+    if (fastrpc_shortened == NULL || !PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_StopAsyncIteration))
+        return;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(traceback);
+    shown = PyObject_CallOneArg(fastrpc_shortened, value);
+    if (shown == NULL)
+        PyErr_WriteUnraisable(value);
+    Py_XDECREF(shown);
+    PyErr_Restore(type, value, PyException_GetTraceback(value));
+}
+
 static PySendResult fastrpc_send(PyObject *self, PyObject *value, PyObject **result)
 {
     int done;
     *result = NULL;
     done = fastrpc_step(self, value, result);
+    if (done < 0)
+        fastrpc_shorten();
     return done < 0 ? PYGEN_ERROR : done == FASTRPC_RETURNED ? PYGEN_RETURN : PYGEN_NEXT;
 }
 
@@ -85,6 +108,13 @@ static int fastrpc_install_coroutine(PyObject *type, fastrpc_step_function step)
         || PyDict_SetItemString(object->tp_dict, "cr_code", Py_None) < 0)
         return -1;
     PyType_Modified(object);
+    return 0;
+}
+
+/* Have the errors of this module's coroutines leave out our own frames. */
+static int fastrpc_shorten_errors(PyObject *shortened)
+{
+    fastrpc_shortened = Py_NewRef(shortened);
     return 0;
 }
 

@@ -9,6 +9,8 @@ cdef extern from "base/coroutine.h":
         RETURNED "FASTRPC_RETURNED"
     ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
     int install_coroutine "fastrpc_install_coroutine"(object type, step_function step) except -1
+    # Have a function take our own frames from the errors of this module's coroutines, which programs await.
+    int shorten_errors "fastrpc_shorten_errors"(object shortened) except -1
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:

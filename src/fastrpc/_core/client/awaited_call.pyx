@@ -22,6 +22,7 @@ cimport cython
 from cpython.ref cimport Py_INCREF
 
 from fastrpc._core.base.coroutine cimport PYGEN_NEXT, RETURNED, YIELDED, PyIter_Send, PySendResult, install_coroutine
+from fastrpc._core.base.coroutine cimport shorten_errors
 from fastrpc._core.base.status cimport CANCELLED, UNKNOWN
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.calling_part cimport CallingPart
@@ -35,6 +36,7 @@ from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL
 
 from fastrpc._core.loop.loop_state import slept
 from fastrpc.errors import FastRPCError
+from fastrpc.tracebacks import shortened
 
 cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
@@ -83,7 +85,7 @@ cdef class AwaitedCall(ClientCall):
             return self.inner.throw(error)
         except FastRPCError as raised:
             mark_own(raised)
-            raise
+            raise shortened(raised)
 
     def close(self):
         """End without a result: a call under way is cancelled on the server."""
@@ -592,4 +594,5 @@ cdef int warn_unawaited(MethodRoute route) except -1:
 
 
 install_coroutine(AwaitedCall, step_of)
+shorten_errors(shortened)
 collections.abc.Coroutine.register(AwaitedCall)

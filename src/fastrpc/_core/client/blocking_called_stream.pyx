@@ -27,6 +27,7 @@ from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USE
 
 from fastrpc._core.client.called_stream import FEED_FAILED
 from fastrpc.errors import DecodeError, FastRPCError, StreamEndedError
+from fastrpc.tracebacks import shortened
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -489,7 +490,7 @@ cdef class BlockingCalledStream(ClientStream):
                 self._check_output()
         except FastRPCError as error:
             mark_own(error)
-            raise
+            raise shortened(error)
         return 0
 
     cdef bint _send_now(self, bytes payload) except -1:

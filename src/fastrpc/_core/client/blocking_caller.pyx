@@ -24,6 +24,7 @@ from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc.config_errors import shown_at_program
 from fastrpc._core.client.batch_call import sent_failure
 from fastrpc.errors import ConfigError, DeadlineExceededError, FastRPCError
+from fastrpc.tracebacks import shortened
 
 
 @cython.final
@@ -115,6 +116,12 @@ cdef BlockingCall new_batch(list argument_tuples, bint return_exceptions):
     return head
 
 
+cdef object _shown(object error):
+    """Return the error of a call, to be raised where the program called."""
+    mark_own(error)
+    return shown_at_program(error) if isinstance(error, ConfigError) else shortened(error)
+
+
 cdef class BlockingCaller(CallerView):
     """The compiled part of SyncClient: the verbs whose every call counts."""
 
@@ -126,11 +133,8 @@ cdef class BlockingCaller(CallerView):
     cdef object make(self, object method, tuple args, dict kwargs, int verb):
         try:
             return self._made(method, args, kwargs, verb)
-        except FastRPCError as error:
-            mark_own(error)
-            if isinstance(error, ConfigError):
-                raise shown_at_program(error)
-            raise
+        except Exception as error:
+            raise _shown(error)
 
     cdef object _made(self, object method, tuple args, dict kwargs, int verb):
         cdef BlockingState state = <BlockingState>self.options.shared
@@ -219,11 +223,8 @@ cdef class BlockingCaller(CallerView):
         """
         try:
             return self._made_many(method, argument_tuples_of(arguments, unknown), return_exceptions)
-        except FastRPCError as error:
-            mark_own(error)
-            if isinstance(error, ConfigError):
-                raise shown_at_program(error)
-            raise
+        except Exception as error:
+            raise _shown(error)
 
     cdef list _made_many(self, object method, list arguments, bint return_exceptions):
         cdef BlockingState state = <BlockingState>self.options.shared

@@ -19,6 +19,7 @@ from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, NOT_YET, SECOND_
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 
 from fastrpc.errors import DecodeError, FastRPCError
+from fastrpc.tracebacks import shortened
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -272,7 +273,7 @@ cdef class CalledStream(ClientStream):
             return self.send_payload(<bytes>self.call.route.marshal.encode_message(message))
         except FastRPCError as error:
             mark_own(error)
-            raise
+            raise shortened(error)
 
     async def send(self, message, /):
         """Send a message, as soon as the server's window has room for it."""

@@ -2,9 +2,10 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,8 +26,8 @@ from fastrpc.cli.listening import (
     tls_settings,
 )
 from fastrpc.cli.printing import reported
-from fastrpc.cli.serving.mounting import mounts_of
-from fastrpc.cli.serving.placing import LabelPairs, Region, Weight, Zone
+from fastrpc.cli.serving.mounting import http_settings
+from fastrpc.cli.serving.placing import LabelPairs, Region, Weight, Zone, place_settings
 from fastrpc.cli.serving.plans import check_advertised, check_some_encrypted, make_plan
 from fastrpc.cli.serving.reports import log_as_set, print_failure, run_reported
 from fastrpc.cli.serving.started import print_box, print_started, print_started_json
@@ -172,8 +173,7 @@ def run(
         arguments = {
             "app": app,
             "address": address or None,
-            "http.mounts": mounts_of(mount or ()),
-            "http.root_path": root_path,
+            **http_settings(mount, root_path),
             "workers": workers,
             "worker_timeout": worker_timeout,
             "max_calls": max_calls,
@@ -182,10 +182,7 @@ def run(
             "registry": registry or None,
             "store": store,
             "advertise": advertise or None,
-            "zone": zone,
-            "region": region,
-            "label": label or None,
-            "weight": weight,
+            **place_settings(zone, region, label, weight),
             "tokens": tokens and str(tokens),
             "policy": policy and str(policy),
             "log_level": checked_level(log_level),
@@ -193,14 +190,10 @@ def run(
             "otel": otel or None,
             **tls_settings(tls_cert, tls_key, tls_ca),
         }
-        settings, warnings = read_settings(arguments, os.environ, config)
-        # Never by the environment: the first start of the program has the same one, and must not take over.
-        settings = replace(settings, takeover=takeover)
-        if not settings.registry:  # An encrypted one gets the certificates as well.
-            check_some_encrypted(settings, {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca})
-        # Beside a log of JSON each line that the program writes is JSON.
-        is_json = as_json or settings.log_format == "json"
-        plan = make_plan(settings, print_started_json if is_json else print_started)
+        certificates = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
+        plan, settings, warnings = _planned(
+            arguments, config, certificates, takeover=takeover, as_json=as_json
+        )
     raise typer.Exit(_run_checked(plan, settings, warnings))
 
 
@@ -221,8 +214,7 @@ def dev(
         arguments = {
             "app": app,
             "address": address or None,
-            "http.mounts": mounts_of(mount or ()),
-            "http.root_path": root_path,
+            **http_settings(mount, root_path),
             "reflection": True,
             "expose_errors": True,
             "check_results": True,
@@ -242,6 +234,25 @@ def dev(
 
     reloader = Reloader(plan, SourceFiles(Path.cwd()), print_failure)
     raise typer.Exit(run_reported(lambda: run_plan(plan, reloader.run), settings))
+
+
+def _planned(
+    arguments: Mapping[str, Any],
+    config: Path | None,
+    certificates: Mapping[str, Path | None],
+    *,
+    takeover: bool,
+    as_json: bool,
+) -> tuple[Plan, RunSettings, list[str]]:
+    """Return the plan of `run`, its settings, and warnings about variables that look misspelt."""
+    settings, warnings = read_settings(arguments, os.environ, config)
+    # Never by the environment: the first start of the program has the same one, and must not take over.
+    settings = replace(settings, takeover=takeover)
+    if not settings.registry:  # An encrypted one gets the certificates as well.
+        check_some_encrypted(settings, certificates)
+    # With --log-format json every line on stdout is JSON.
+    shows_json = as_json or settings.log_format == "json"
+    return make_plan(settings, print_started_json if shows_json else print_started), settings, warnings
 
 
 def _run_checked(plan: Plan, settings: RunSettings, warnings: list[str]) -> ExitCode:

@@ -1,19 +1,25 @@
-"""The applications that `--mount` names."""
+"""The settings of HTTP that options give: applications and the prefix that a proxy strips."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.import_string import check_import_string
 
-__all__ = ["mounts_of"]
+__all__ = ["http_settings"]
 
 
-def mounts_of(texts: Sequence[str]) -> dict[str, str] | None:
-    """Return the import strings of applications by prefix; None for none.
+def http_settings(mount: Sequence[str] | None, root_path: str | None) -> dict[str, Any]:
+    """Return the settings that `--mount` and `--root-path` stand for; None for those not given.
 
     Raises:
-        ConfigError: a text is not PREFIX=module:attribute, or two have one prefix.
+        ConfigError: a mount is not PREFIX=module:attribute, or two have one prefix.
     """
+    return {"http.mounts": _mounts_of(mount or ()), "http.root_path": root_path}
+
+
+def _mounts_of(texts: Sequence[str]) -> dict[str, str] | None:
+    """Return the import strings of applications by prefix; None for none."""
     mounts: dict[str, str] = {}
     for text in texts:
         prefix, separator, application = text.partition("=")

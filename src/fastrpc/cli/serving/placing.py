@@ -8,7 +8,7 @@ from fastrpc.cli.settings import RunSettings
 from fastrpc.errors import ConfigError
 from fastrpc.place import Place
 
-__all__ = ["LabelPairs", "Region", "Weight", "Zone", "placed"]
+__all__ = ["LabelPairs", "Region", "Weight", "Zone", "place_settings", "placed"]
 
 Zone = Annotated[
     str | None, typer.Option("--zone", metavar="ZONE", help="The zone to register, such as eu-1a.")
@@ -26,6 +26,13 @@ Weight = Annotated[
         "--weight", min=0, metavar="N", help="The share of calls, relative to other servers. [default: 1]"
     ),
 ]
+
+
+def place_settings(
+    zone: str | None, region: str | None, label: list[str] | None, weight: int | None
+) -> dict[str, Any]:
+    """Return the settings that `--zone`, `--region`, `--label` and `--weight` stand for; None for those not given."""
+    return {"zone": zone, "region": region, "label": label or None, "weight": weight}
 
 
 def placed(settings: RunSettings) -> dict[str, Any]:

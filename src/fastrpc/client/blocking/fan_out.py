@@ -19,6 +19,7 @@ from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Endpoint
 from fastrpc.peers.outcomes import own_call
 from fastrpc.rpc.scope import timeout
+from fastrpc.tracebacks import shortened
 
 if TYPE_CHECKING:
     from fastrpc._core.client.blocking_call import BlockingCall
@@ -74,7 +75,7 @@ class BlockingFanOut:
             for _, outcome in ended:
                 if not isinstance(outcome, BaseException):
                     return outcome
-            raise outcome
+            raise shortened(outcome)
 
 
 class Running:

@@ -1,0 +1,59 @@
+"""Leave out the package's own frames from tracebacks: they would bury the lines of the program."""
+
+import os
+import types
+from typing import Final, TypeVar
+
+__all__ = ["OWN", "of_program", "shortened"]
+
+E = TypeVar("E", bound=BaseException)
+
+#: Set to "full", it keeps all frames of failed calls.
+VARIABLE: Final = "FASTRPC_TRACEBACKS"
+
+#: This package, and its compiled modules, which name their files by the path in the source tree.
+OWN: Final = (os.path.join(os.path.dirname(__file__), ""), "src/fastrpc/")
+
+#: The most errors of one chain of causes that are looked at.
+_MOST: Final = 32
+
+
+def shortened(error: E) -> E:
+    """Return the error of a failed call, to be raised once more, without our frames so far.
+
+    Frames of interceptors, codecs and other code of the program stay. The errors that it comes from lose our frames as
+    well. It stands in an `except` where a `with` block would cost every call.
+    """
+    if os.environ.get(VARIABLE) == "full":
+        return error
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting and len(seen) < _MOST:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = of_program(one.__traceback__, OWN)
+        waiting += [one.__cause__, one.__context__]
+    return error
+
+
+def of_program(
+    traceback: types.TracebackType | None, folders: tuple[str, ...], *, keeps_first: bool = False
+) -> types.TracebackType | None:
+    """Return a traceback without the frames of files in these folders.
+
+    Args:
+        keeps_first: keep the first frame, wherever it is.
+    """
+    kept = []
+    one = traceback
+    while one is not None:
+        is_first = one is traceback and keeps_first
+        if is_first or not one.tb_frame.f_code.co_filename.startswith(folders):
+            kept.append(one)
+        one = one.tb_next
+    last = None
+    for one in reversed(kept):
+        last = types.TracebackType(last, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return last
