@@ -215,8 +215,7 @@ class _Queue:
         error: DecodeError | str | None = None
         try:
             size = next(job.steps)
-            if size is not None:
-                error = job.room.grow(size)
+            error = None if size is None else job.room.grow(size)
             if error is None:
                 self._steps_left -= 1
                 if self._steps_left == 0:
@@ -226,12 +225,8 @@ class _Queue:
             error = job.room.finish(len(end.value))
             if error is None:
                 payload = end.value
-        except DecodeError as problem:
-            error = problem
-        except BaseException as problem:  # An installed compressor may raise anything.
-            error = DecodeError(
-                f"the payload cannot be decompressed: {plain_error(problem, 'the compressor')}"
-            )
+        except BaseException as problem:
+            error = _decode_error(problem)
         if isinstance(error, str):
             count_refusal("memory")
         if error is not None:
@@ -444,3 +439,10 @@ def _refusal(call: ServerCall, error: DecodeError) -> CallError:
         text = f"{error.message}: without an identity a peer may send no more"
         return CallError(Status.RESOURCE_EXHAUSTED, text)
     return CallError(Status.RESOURCE_EXHAUSTED, str(error))
+
+
+def _decode_error(problem: BaseException) -> DecodeError:
+    """Return the error of a payload for what its decompression raised; an installed compressor may raise anything."""
+    if isinstance(problem, DecodeError):
+        return problem
+    return DecodeError(f"the payload cannot be decompressed: {plain_error(problem, 'the compressor')}")

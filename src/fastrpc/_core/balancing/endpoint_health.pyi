@@ -2,6 +2,10 @@ from collections.abc import Iterable
 from typing import final
 
 from fastrpc import config
+from fastrpc.endpoint import Endpoint
+
+def always_sound(endpoint: Endpoint) -> bool:
+    """Return True: the health of endpoints for filters without health checks."""
 
 @final
 class EndpointHealth:

@@ -50,8 +50,7 @@ from fastrpc._core.balancing.key_selectors cimport DoubleJumpSelector, JumpHashS
 from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState, mark_gone
 from fastrpc._core.base.wire cimport now_ns
 
-from fastrpc._core.balancing.selectors import always_sound
-
+from fastrpc._core.balancing.endpoint_health import always_sound
 from fastrpc.errors import (
     CallError,
     CircuitOpenError,

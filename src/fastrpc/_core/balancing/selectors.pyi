@@ -7,9 +7,6 @@ from fastrpc.endpoint import Endpoint
 #: Narrows endpoints: gets all of them in order, and a function that tells whether one is healthy.
 _Filter = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
 
-def always_sound(endpoint: Endpoint) -> bool:
-    """Return True: the health of endpoints for filters without health checks."""
-
 @final
 class EndpointState:
     """An endpoint that a selector may pick, with its state."""

@@ -13,6 +13,7 @@ from fastrpc._core.balancing.endpoint_health cimport EndpointHealth
 from fastrpc._core.balancing.hash_ring cimport check_number, hash_key
 from fastrpc._core.base.wire cimport now_ns
 
+from fastrpc._core.balancing.endpoint_health import always_sound
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
 from fastrpc.user_code import plain_error
@@ -35,11 +36,6 @@ cdef enum:
 
 # Weight of an attempt in the average of all.
 cdef double MEAN_SHARE = 0.05
-
-
-def always_sound(endpoint):
-    """The health of endpoints for filters without health checks."""
-    return True
 
 
 @cython.final

@@ -26,7 +26,7 @@ from fastrpc._core.balancing.hash_ring cimport check_number, hash_key, hash_numb
 from fastrpc._core.balancing.selectors cimport LeastLoadedSelector
 from fastrpc._core.base.wire cimport now_ns
 
-from fastrpc._core.balancing.selectors import always_sound
+from fastrpc._core.balancing.endpoint_health import always_sound
 from fastrpc.errors import ConfigError, NoEndpointError
 
 cdef enum:
