@@ -92,7 +92,7 @@ async def installed_compressors(fail: Fail) -> None:
 
 @scene
 async def installed_codecs(fail: Fail) -> None:
-    is_bad = [False]
+    is_bad: list[Any] = [False]
     with _package() as module:
         encoder, decoder = module.Reversed.encoder, module.Reversed.decoder
 
