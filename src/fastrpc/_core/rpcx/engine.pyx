@@ -149,6 +149,7 @@ cdef class RpcxEngine(Engine):
             try:
                 self.on_cut(PyBytes_AS_STRING(<bytes>self.body._block), self.body.filled, self.body.total)
             except RemoteProtocolError as error:
+                self.skip_body()
                 self.is_partial = False
                 return self.on_violation(error)
             if self.refuses_rest():
