@@ -66,6 +66,7 @@ cdef class CalleeStates:
     cdef int answer_waits(self, Call call) except -1
     cdef int ended(self, Call call) except -1
 
+    cdef int _used_id(self, Frame* frame) except -1
     cdef bint _is_modest(self, Frame* frame) noexcept
     cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty)
     cdef str _over_count(self, Frame* frame, bint* is_faulty)

@@ -64,11 +64,7 @@ cdef class CalleeStates:
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         if frame.id <= self.highest_seen:
-            if frame.id == self.refused_cut:
-                # Its first frame is whole now.
-                self.refused_cut = 0
-                return 0
-            return owner.violate(REASON_PROTOCOL, f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used")
+            return self._used_id(frame)
         if not self.serves_calls or owner.serving is None:
             return owner.violate(REASON_PROTOCOL, f"REQUEST {frame.id} to a side that announced MAX_CALLS 0")
         self.highest_seen = frame.id
@@ -102,6 +98,14 @@ cdef class CalleeStates:
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
         return self.whole_request(call, frame, payload)
+
+    cdef int _used_id(self, Frame* frame) except -1:
+        """A REQUEST has a used id: an error, unless the call was refused before this frame, its first, was whole."""
+        if frame.id == self.refused_cut:
+            self.refused_cut = 0
+            return 0
+        text = f"REQUEST with id {frame.id}, ids up to {self.highest_seen} are used"
+        return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, text)
 
     @cython.nonecheck(False)
     cdef bint _is_modest(self, Frame* frame) noexcept:
@@ -254,7 +258,7 @@ cdef class CalleeStates:
     cdef Call take_cut(self):
         """Return the call of the REQUEST whose first frame is incomplete, to refuse it; the rest of the frame is skipped.
 
-        None: there is none by now, or it is not taken.
+        None: the frame is whole by now, or the call is not taken.
         """
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef FrameReader reader = self.reader
