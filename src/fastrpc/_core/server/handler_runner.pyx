@@ -33,7 +33,8 @@ from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.output_room cimport LARGE_OUTPUT, SMALL_OUTPUT, OutputRoom, needs_room
 from fastrpc._core.server.served_call cimport keep_identity
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure, pass_interrupt, report
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure, report
+from fastrpc._core.server.served_connection cimport pass_interrupt as raise_later
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
@@ -495,7 +496,7 @@ cdef class HandlerRunner:
         return self.pass_interrupt(error)
 
     cdef int pass_interrupt(self, object error) except -1:
-        return pass_interrupt(self.admission, error)
+        return raise_later(self.admission, error)
 
     cdef int _answer_failure(self, ServerCall call, object error) except -1:
         try:
