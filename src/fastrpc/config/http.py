@@ -146,9 +146,10 @@ class HTTP(Settings):
         cors_origins: origins whose pages may call, such as "https://shop.example". Their scripts then act with the
             credentials of their users.
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
-            name. Another Host is refused where nothing authenticates callers: it may be a page's name that leads
-            here. "*.shop.example" names the subdomains of shop.example at any depth. "*" takes any host, for mounted
-            applications too; pages in browsers then call methods only under a listed name, or from `cors_origins`.
+            name. Another Host is refused where nothing authenticates callers, and by applications in `mounts` that take
+            requests without an identity: it may be a page's name that leads here. "*.shop.example" names the subdomains
+            of shop.example at any depth. "*" takes any host, for mounted applications too; pages in browsers then call
+            methods only under a listed name, or from `cors_origins`.
         mounts: ASGI applications by the start of their paths, "/" for all that nothing of ours has: an application, or
             "module:name", which each worker imports. FastAPI keeps its `/docs` at "/", where `docs` is then off unless
             set.

@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpMethod, HttpService
 from fastrpc._core.http1.head cimport RequestHead
@@ -92,7 +93,7 @@ cdef class HttpTerms:
     ) except -1
     cdef int _check_mounted_socket(self, ServerCall call, RequestHead head) except -1
     cdef bint _is_ours(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size) except -1
-    cdef bint _asks_us(self, RequestHead head, HttpService service) except -1
+    cdef bint _asks_us(self, RequestHead head, HttpService service, OwnHosts hosts) except -1
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1
     cdef int set_fault(self, int status, str text, bytes lines) except -1

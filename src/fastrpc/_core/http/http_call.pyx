@@ -141,7 +141,7 @@ cdef class HttpTerms:
     cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1:
         """Check Host and origin, and answer a preflight; return whether the request goes on."""
         cdef list origin = []
-        if not self._asks_us(head, service):
+        if not self._asks_us(head, service, service.hosts):
             return False
         if not takes_page(service, head, origin):
             self.set_fault(403, refused_page_text(service, head), b"")
@@ -155,9 +155,9 @@ cdef class HttpTerms:
             self.set_fault(505, GRPC_TEXT, b"")
         return self.fault_status == 0
 
-    cdef bint _asks_us(self, RequestHead head, HttpService service) except -1:
+    cdef bint _asks_us(self, RequestHead head, HttpService service, OwnHosts hosts) except -1:
         """Check the Host; return whether it is this server."""
-        if service.takes_host(head):
+        if service.takes_host(head, hosts):
             return True
         self.set_fault(421, refused_host_text(head), b"")
         return False
@@ -171,7 +171,7 @@ cdef class HttpTerms:
         cdef object mount = service.mounts(path[:size])
         if mount is None or self._is_ours(head, service, path, size):
             return False
-        if not self._asks_us(head, service):
+        if not self._asks_us(head, service, service.hosts if mount.needs_identity else service.open_hosts):
             return True
         self.mount = mount
         self.needs_identity = mount.needs_identity

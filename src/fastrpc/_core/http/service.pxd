@@ -55,6 +55,9 @@ cdef class HttpService:
         frozenset origins
         OwnHosts hosts
 
+        # The same for applications that take requests without an identity: the pages of strangers are among their callers.
+        public OwnHosts open_hosts
+
         # The most bytes of a body, and of a message of a stream; what a stream may hold that was not taken.
         Py_ssize_t body_bytes
         Py_ssize_t window_bytes
@@ -80,8 +83,7 @@ cdef class HttpService:
 
     cdef HttpMethod method_of(self, MethodRoute route)
     cdef str unknown_path(self, str path)
-    cdef bint takes_host(self, RequestHead head) except -1
-    cdef bint _lists_host(self, RequestHead head) except -1
+    cdef bint takes_host(self, RequestHead head, OwnHosts hosts) except -1
     cdef bint takes_pages_of_host(self, RequestHead head) except -1
     cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1
 

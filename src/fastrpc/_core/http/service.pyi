@@ -69,6 +69,8 @@ class HttpService:
     routes: Callable[[str, bytes], tuple[MethodRoute, Any, tuple[tuple[str, MethodRoute], ...]] | None] | None
     #: Finds the client of a request by a trusted proxy (`fastrpc.server.http.forwarded`); None: none are trusted.
     proxies: Any
+    #: The hosts of applications that take requests without an identity, as `hosts`.
+    open_hosts: OwnHosts | None
     #: Finds the application at a path (`fastrpc.hosting.mounts`); None: none is mounted.
     mounts: Callable[[bytes], Any] | None
     @property

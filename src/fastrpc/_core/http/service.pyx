@@ -93,7 +93,7 @@ cdef class HttpService:
         self.compresses = options.compress
         self.paths = {path.encode("ascii"): handled for path, handled in paths.items()}
         self.origins = frozenset([origin.encode("ascii") for origin in options.cors_origins])
-        self.hosts = hosts
+        self.hosts = self.open_hosts = hosts
         self.web = web
         self.body_bytes = bounds.message_bytes
         self.window_bytes = bounds.stream_window_bytes
@@ -121,23 +121,16 @@ cdef class HttpService:
             return f"nothing is at {path!r} here: HTTP(json=True) serves methods at /service/method"
         return f"nothing is at {path!r} here; methods are at /service/method"
 
-    cdef bint takes_host(self, RequestHead head) except -1:
-        """Return whether requests to the host of a request are taken."""
-        return self.hosts is None or self.hosts.takes_any or self._lists_host(head)
-
-    cdef bint _lists_host(self, RequestHead head) except -1:
-        """Return whether a request asks a host that is this server, as far as that can be known."""
-        cdef Py_ssize_t size = 0
-        cdef const char* data = head.field_data(FIELD_HOST, &size)
-        # Browsers always send one.
-        return data is NULL or self.hosts.has(data, size)
+    cdef bint takes_host(self, RequestHead head, OwnHosts hosts) except -1:
+        """Return whether requests to the host of a request are taken, where these are the server's; None: all are."""
+        return hosts is None or hosts.takes_any or lists_host(hosts, head)
 
     cdef bint takes_pages_of_host(self, RequestHead head) except -1:
         """Return whether pages that came from the host of a request may call: where any host is taken, only listed ones.
 
         A page under a name that leads to this machine is of the same origin as the server.
         """
-        return self.hosts is None or not self.hosts.takes_any or self._lists_host(head)
+        return self.hosts is None or not self.hosts.takes_any or lists_host(self.hosts, head)
 
     cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1:
         """Return whether a page of an origin came from the host that it asks now."""
@@ -145,6 +138,14 @@ cdef class HttpService:
         cdef const char* data = head.field_data(FIELD_HOST, &size)
         scheme, _, authority = origin.partition(b"://")
         return data is not NULL and scheme in (b"http", b"https") and authority.lower() == data[:size].lower()
+
+
+cdef bint lists_host(OwnHosts hosts, RequestHead head) except -1:
+    """Return whether a request asks one of these hosts, as far as that can be known."""
+    cdef Py_ssize_t size = 0
+    cdef const char* data = head.field_data(FIELD_HOST, &size)
+    # Browsers always send one.
+    return data is NULL or hosts.has(data, size)
 
 
 cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1:

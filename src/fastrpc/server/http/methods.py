@@ -50,14 +50,21 @@ def http_service(
         proxies: finds the clients of trusted proxies.
     """
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
-    bounds, hosts = config.limits, _hosts(config, gate, address, advertised)
+    open_hosts = _hosts(config, address, advertised)
+    # No page has a token to show: under its own name it could do no harm.
+    bounds, hosts = config.limits, open_hosts if gate.access is None else None
+    if hosts is not None and hosts.takes_any:
+        logger.warning(
+            "requests to any host are taken (HTTP.allowed_hosts has '*'): pages in browsers may call methods only "
+            "under listed names, or from HTTP.cors_origins; mounted applications protect themselves"
+        )
     web = _web_calls(config, gate)
     service = HttpService(
         gate, config.http, bounds, partial(_method, config), paths, hosts, web=web, sign_seconds=SIGN_SECONDS
     )
     if config.http.json:
         service.routes = Routes(gate.routes)
-    service.proxies = proxies
+    service.proxies, service.open_hosts = proxies, open_hosts
     return service
 
 
@@ -122,20 +129,9 @@ def _web_calls(config: ServerConfig, gate: Gate) -> "WebCalls | None":
     return WebCalls(gate, config)
 
 
-def _hosts(config: ServerConfig, gate: Gate, address: Address, advertised: str) -> OwnHosts | None:
-    """Return the hosts that are this server; None accepts any, if a page under its own name could do no harm."""
-    if gate.access is not None or address.scheme in {"unix", "memory"}:
+def _hosts(config: ServerConfig, address: Address, advertised: str) -> OwnHosts | None:
+    """Return the host names of this server; None accepts any, where no page can lead."""
+    if address.scheme in {"unix", "memory"}:
         return None
-    hosts = OwnHosts(
-        {
-            "localhost",
-            *(host.lower() for host in (address.host, advertised) if host),
-            *config.http.allowed_hosts,
-        }
-    )
-    if hosts.takes_any:
-        logger.warning(
-            "requests to any host are taken (HTTP.allowed_hosts has '*'): pages in browsers may call methods only "
-            "under listed names, or from HTTP.cors_origins; mounted applications protect themselves"
-        )
-    return hosts
+    own = (host.lower() for host in (address.host, advertised) if host)
+    return OwnHosts({"localhost", *own, *config.http.allowed_hosts})
