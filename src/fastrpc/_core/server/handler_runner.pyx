@@ -507,14 +507,10 @@ cdef class HandlerRunner:
 
     cdef int _answer_last(self, ServerCall call, object error) except -1:
         """Answer a call whose answer raised, or the description of its error, or the record of its end."""
-        cdef ServedConnection connection = call.connection
-        cdef bint is_unanswered = not call.was_ended or connection.is_unanswered(call)
-        if call.flags & ONE_WAY or connection.is_closed or call.state == STATE_GONE:
-            report(f"the end of {call.route.method} cannot be told", error)
-            return self.pass_interrupt(error)
+        cdef bint is_unanswered = not call.was_ended or call.connection.is_unanswered(call)
         call.was_ended = True
         call.sent_metadata = None
-        return connection.answer_last(call, error, is_unanswered, not call.never_started)
+        return call.connection.answer_last(call, error, is_unanswered, not call.never_started)
 
     cdef int _send_failure(self, ServerCall call, Failure failure) except -1:
         cdef ServedConnection connection = call.connection

@@ -22,7 +22,7 @@ from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from fastrpc._core.base.sound_text cimport sound_text
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.calls.call cimport STATE_GONE, MethodRoute
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.server.drain_event import DrainEvent
@@ -225,6 +225,9 @@ cdef class ServedConnection:
     cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1:
         name = "a call" if call.route is None else call.route.method
         report(f"the answer of {name} cannot be written", error)
+        if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
+            # Nobody waits for it.
+            return pass_interrupt(self.gate, error)
         try:
             if is_unanswered:
                 self.do_fail(call, Failure(INTERNAL, f"{name} failed, and so did its answer", has_run=has_run))
