@@ -226,14 +226,16 @@ class Policy(Rules):
     def check(self, methods: Iterable[str], *, public: Collection[str] | None = None) -> Findings:
         """Compare the patterns of `allow` and `deny` with the methods that a server has.
 
-        An unknown method of a service that is served is an error; a service that is not served is a warning. So is a
-        pattern that allows `anonymous` a method that is not public: the method refuses callers without identity.
+        An unknown method of a service that is served is an error; a service that is not served is a warning, unless its
+        name in another case is served: a `deny` of it would deny nothing. A pattern that allows `anonymous` a method that
+        is not public is a warning, too: the method refuses callers without identity.
 
         Args:
             public: the methods that are `public`; None: they are not known.
         """
         known = list(methods)
         services = {method.rpartition(".")[0] for method in known}
+        folded = {service.casefold(): service for service in services}
         closed = [] if public is None else [method for method in known if method not in public]
         found = Findings()
         for number, rule in enumerate(self._rules, 1):
@@ -243,6 +245,11 @@ class Policy(Rules):
                     continue
                 if service in services:
                     found.errors.append(f"rule {number}: {pattern.text!r} is no method of {service!r}")
+                elif service.casefold() in folded:
+                    meant = folded[service.casefold()]
+                    found.errors.append(
+                        f"rule {number}: {pattern.text!r} names no service here, there is {meant!r}"
+                    )
                 else:
                     found.warnings.append(f"rule {number}: {pattern.text!r} names no service here")
             if rule.stands_for(None):

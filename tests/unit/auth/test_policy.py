@@ -250,6 +250,24 @@ def test_method_that_is_not_public_is_no_method_for_anonymous() -> None:
     assert policy.check(known).warnings == []
 
 
+@pytest.mark.parametrize("pattern", ["Shop.pay", "SHOP.*", "shop.Orders.get", "Shop.orders.*"])
+@pytest.mark.parametrize("effect", ["allow", "deny"])
+def test_a_service_in_another_case_is_an_error(pattern: str, effect: str) -> None:
+    """A `deny` in another case would deny nothing, and be noticed by nobody."""
+    rule = {"who": ["*"], "allow": ["**"]} | {effect: [pattern]}
+    found = Policy([rule]).check(["shop.pay", "shop.orders.get"])
+    [error] = found.errors
+    assert error.startswith(f"rule 1: {pattern!r} names no service here, there is 'shop")
+    assert found.warnings == []
+
+
+@pytest.mark.parametrize("key", ["not", "except", "metadata", "headers", "when"])
+def test_a_rule_has_no_conditions_that_could_hold_by_mistake(key: str) -> None:
+    """A rule depends on names alone: nothing that a caller sends can be left out to pass it."""
+    with pytest.raises(ConfigError, match=key):
+        Policy([{"who": ["*"], "allow": ["shop.pay"], key: ["x"]}])
+
+
 def test_no_other_spelling_of_a_method_is_allowed() -> None:
     spellings = other_spellings("bank.balance")
     assert len(spellings) >= 100
