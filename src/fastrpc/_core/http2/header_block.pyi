@@ -62,6 +62,10 @@ class HeaderBlock:
         """The number of the first rule that its fields break by themselves; 0: none."""
 
     @property
+    def has_blanks(self) -> bool:
+        """Whether a value begins or ends with a blank, which messages of gRPC alone may have."""
+
+    @property
     def size(self) -> int:
         """Its bytes as MAX_HEADER_LIST_SIZE counts them: each field has 32 more than its name and its value."""
 
