@@ -5,27 +5,31 @@ has begun, with the name of its attack.
 """
 
 import contextlib
+import gzip
 import itertools
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 from tests.support.http2_frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
+    GOAWAY,
     HEADERS,
     PING,
     PRIORITY,
+    PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
     raw,
 )
 
-__all__ = ["ATTACKS"]
+__all__ = ["ATTACKS", "MALFORMED", "PREFACE", "WRONG_STARTS", "call_of", "head", "literal", "packed_call"]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #: Frames of a piece that is sent at once.
@@ -49,13 +53,18 @@ def _length(size: int) -> bytes:
     return bytes((*found, size))
 
 
-#: A call of a method that answers with what it gets: POST, http, and its path.
-CALL = (
-    b"\x83\x86"
-    + literal(b":path", b"/test.v1.Raw/echo")
-    + literal(b":authority", b"a")
-    + literal(b"content-type", b"application/grpc")
-)
+def call_of(method: bytes) -> bytes:
+    """Return the block of a call: POST, http, and its path."""
+    return (
+        b"\x83\x86"
+        + literal(b":path", b"/test.v1.Raw/" + method)
+        + literal(b":authority", b"a")
+        + literal(b"content-type", b"application/grpc")
+    )
+
+
+#: A call of a method that answers with what it gets.
+CALL = call_of(b"echo")
 MESSAGE = bytes(5)
 
 Pieces = Iterator[bytes]
@@ -85,6 +94,66 @@ def number(value: int) -> bytes:
 BIG = literal(b"x-big", b"x" * 3_900, 0x40)
 #: A block that is small, and large once it is decoded: a large entry of the table, and many references to it.
 BOMB = CALL + BIG + b"\xbe" * 15_000
+
+#: Small fields that refer to one entry of the table, as many as a block may have once it is decoded.
+REFERENCES = literal(b"cookie", b"a", 0x40) + b"\xbe" * 100
+HOSTS = literal(b"host", b"a" * 60, 0x40) + b"\xbe" * 100
+#: Windows of new streams: none, then one byte.
+NO_WINDOW, SHORT_WINDOW = (raw(SETTINGS, b"\0\4" + number(size)) for size in (0, 1))
+#: A message of a few kilobytes that is larger than a message may be, unpacked.
+PACKED = gzip.compress(bytes(20 * 1024 * 1024))
+
+#: Frames with which no stream begins, and no connection.
+WRONG_STARTS = (
+    raw(DATA, MESSAGE, 0, 1),
+    head(2),
+    raw(CONTINUATION, CALL, END_HEADERS, 1),
+    raw(RST_STREAM, number(8), 0, 1),
+    raw(WINDOW_UPDATE, number(1), 0, 1),
+    head(3) + head(1),
+    head(0),
+    raw(PUSH_PROMISE, number(2) + CALL, END_HEADERS, 1),
+)
+
+#: What is malformed in any state of a connection.
+MALFORMED = (
+    raw(SETTINGS, b"\0" * 5),
+    raw(PING, b"\0" * 7),
+    raw(GOAWAY, b"\0" * 3),
+    raw(WINDOW_UPDATE, b"\0" * 3),
+    raw(PRIORITY, b"\0" * 4, 0, 1),
+    raw(RST_STREAM, b"\0" * 3, 0, 1),
+    raw(HEADERS, b"\xff" * 9, END_HEADERS, 1),
+    raw(DATA, b"\xff", 8, 1),
+    b"\xff" * 9,
+)
+
+#: One of them for each connection.
+_STARTS, _MISTAKES = itertools.cycle(WRONG_STARTS), itertools.cycle(MALFORMED)
+
+
+def held_calls(count: int, block: bytes) -> Pieces:
+    """Yield calls whose answers no window lets out."""
+    yield NO_WINDOW
+    for stream in range(1, 2 * count, 2):
+        yield head(stream, block) + raw(DATA, MESSAGE, END_STREAM, stream)
+
+
+def then_silence(pieces: Iterable[bytes]) -> Pieces:
+    """Yield pieces, and send nothing more until the server closes."""
+    yield from pieces
+    while True:
+        time.sleep(0.02)
+        yield b""
+
+
+def packed_call(stream: int) -> bytes:
+    """Return a call with a message that is too large once it is unpacked."""
+    data = b"\1" + number(len(PACKED)) + PACKED
+    parts = [data[place : place + 16_384] for place in range(0, len(data), 16_384)]
+    frames = [raw(DATA, part, END_STREAM * (part is parts[-1]), stream) for part in parts]
+    return head(stream, CALL + literal(b"grpc-encoding", b"gzip")) + b"".join(frames)
+
 
 #: Each attack: what it sends behind its opening.
 ATTACKS: dict[str, Callable[[], Pieces]] = {
@@ -120,6 +189,32 @@ ATTACKS: dict[str, Callable[[], Pieces]] = {
     "unread_answers": lambda: streams(
         lambda id: head(id) + raw(DATA, b"\0" + number(10_000) + bytes(10_000), END_STREAM, id)
     ),
+    "held_answers": lambda: then_silence(held_calls(50, call_of(b"give") + REFERENCES)),
+    "copies_of_a_host": lambda: streams(lambda id: head(id, CALL + HOSTS, END_HEADERS | END_STREAM)),
+    "windows_of_many_streams": lambda: itertools.chain(
+        held_calls(100, call_of(b"give")), itertools.cycle((SHORT_WINDOW, NO_WINDOW))
+    ),
+    "dribbles_of_many_streams": lambda: itertools.chain(
+        map(head, range(1, 2_001, 2)),
+        itertools.cycle(raw(DATA, b"\0", 0, stream) for stream in range(1, 2_001, 2)),
+    ),
+    "wrong_starts": lambda: then_silence([next(_STARTS)]),
+    "malformed_behind_goaway": lambda: then_silence(
+        [head(1), raw(GOAWAY, bytes(8)), next(_MISTAKES), head(3)]
+    ),
+    "windows_that_overflow": lambda: itertools.chain(
+        held_calls(1, call_of(b"give")), again(raw(WINDOW_UPDATE, number(2**31 - 1), 0, 1))
+    ),
+    "windows_below_zero": lambda: itertools.chain(
+        [head(1, call_of(b"give")) + raw(DATA, MESSAGE, END_STREAM, 1)], again(NO_WINDOW)
+    ),
+    "messages_that_state_too_much": lambda: streams(
+        lambda id: head(id) + raw(DATA, b"\0" + number(2**31 - 1) + bytes(100), 0, id)
+    ),
+    "truncated_messages": lambda: streams(
+        lambda id: head(id) + raw(DATA, b"\0" + number(100) + bytes(10), END_STREAM, id)
+    ),
+    "packed_messages": lambda: then_silence(map(packed_call, range(1, 5, 2))),
     "unknown_methods": lambda: streams(
         lambda id: head(id, CALL.replace(b"/echo", b"/none")) + raw(DATA, MESSAGE, END_STREAM, id)
     ),

@@ -27,6 +27,10 @@ class Raw:
     async def echo(self, data: bytes) -> bytes:
         return data
 
+    @fastrpc.method(codec="raw")
+    async def give(self, data: bytes) -> bytes:
+        return bytes(250_000)
+
 app = fastrpc.App([Raw])
 """
 
