@@ -10,7 +10,17 @@ from typing import Any
 from fastrpc import Client, SyncClient
 from fastrpc.files import FileDigest, download, sync, upload
 
-__all__ = ["CLIENTS", "PIECE", "Stopped", "Transfers", "content", "digest_of", "parts_in", "stopping_at"]
+__all__ = [
+    "CLIENTS",
+    "PIECE",
+    "Stopped",
+    "Transfers",
+    "content",
+    "digest_of",
+    "is_reset",
+    "parts_in",
+    "stopping_at",
+]
 
 CLIENTS = ("Client", "SyncClient")
 
@@ -74,3 +84,15 @@ def digest_of(data: bytes) -> FileDigest:
 def parts_in(folder: Path) -> list[str]:
     """Return the names of the unfinished files in a folder."""
     return sorted(name for name in os.listdir(folder) if name.endswith(".fastrpc-part"))
+
+
+async def is_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Wait for the end of a connection; return whether it is a reset."""
+    try:
+        async with asyncio.timeout(30):
+            await reader.read()
+    except ConnectionResetError:
+        return True
+    finally:
+        writer.close()
+    return False

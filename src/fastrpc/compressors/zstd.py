@@ -111,8 +111,8 @@ def _check_header(payload: Payload) -> int | None:
         raise damaged(
             ZstdCompressor.name, f"its window is {window_bytes} bytes, the limit is {WINDOW_BYTES_MAX}"
         )
-    # libzstd 1.5.1 to 1.5.7 can be led to hand out memory that it did not write (CVE-2026-124851). Nobody knows the
-    # checksum of unknown memory in advance.
+    # libzstd 1.5.1 to 1.5.7 can be led to hand out memory that it did not write (CVE-2026-124851). An attacker cannot
+    # know the checksum of that memory in advance.
     if not payload[FLAGS_OFFSET] & CHECKSUM_FLAG:
         raise damaged(ZstdCompressor.name, NO_CHECKSUM)
     return header.decompressed_size

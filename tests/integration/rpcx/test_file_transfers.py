@@ -27,7 +27,7 @@ from fastrpc.files.rpcx.service import SERVICE_NAME
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
 from fastrpc.files.rpcx.transfer import Fetching
 from tests.support.peer_writing import write_to
-from tests.support.transfers import content, digest_of, parts_in
+from tests.support.transfers import content, digest_of, is_reset, parts_in
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
@@ -76,18 +76,6 @@ async def dialled(answer: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio
     reader, writer = await asyncio.open_connection(host, int(port))
     write_to(writer, answer["Token"])
     return reader, writer
-
-
-async def is_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Wait for the end of a connection."""
-    try:
-        async with asyncio.timeout(30):
-            await reader.read()
-    except ConnectionResetError:
-        return True
-    finally:
-        writer.close()
-    return False
 
 
 def moved(method: str, direction: str) -> int:
