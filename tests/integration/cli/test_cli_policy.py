@@ -261,10 +261,10 @@ def test_method_that_is_not_public_is_a_warning_for_anonymous(folder: Path) -> N
     (folder / "policy.toml").write_text(POLICY.replace('"bank.rates"', '"bank.rates", "bank.balance"'))
     found = policy(folder, "check", "policy.toml", "bank:services")
     reason = "which is not public: callers without identity are refused"
-    assert (found.code, found.output) == (
-        0,
+    assert found.code == 0
+    assert found.output == (
         f"warning  rule 3: 'fastrpc.health.check' allows anonymous fastrpc.health.check, {reason}\n"
         f"warning  rule 3: 'bank.balance' allows anonymous bank.balance, {reason}\n"
-        "3 rules, 0 errors, 2 warnings\n",
+        "3 rules, 0 errors, 2 warnings\n"
     )
     assert policy(folder, "check", "policy.toml", "bank:services", "--strict").code == 1

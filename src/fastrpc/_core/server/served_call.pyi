@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Self, TypeVar, final
 
 from fastrpc._core.calls.call import Call, Draining

@@ -6,9 +6,10 @@ from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, Engine
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # The cleanup of a stream that waits for changes, with the answer. A cancel is read in a microsecond: a read of
-    # thousands would be followed by a tenth of a second of cleanup, in which the loop does nothing else.
-    CLEANUP_NS = 60_000
+    # Twice the time of a stream that waits for changes: its start, its cleanup and its answer. A cancel is read in a
+    # microsecond: a read of thousands would be followed by a tenth of a second of cleanup, in which the loop does nothing
+    # else. A peer that opens and closes such streams takes turns as long as the turns of other peers.
+    CLEANUP_NS = 150_000
 
 
 # Before `Gate.cancel`: take the time of the cleanup from that of the read, which ends sooner.

@@ -242,7 +242,7 @@ class StoreService(HealthSource):
         with draining() as drain, _TOLD:
             check_watched(watched)
             wait = min(wait_seconds if wait_seconds > 0 else 0.0, LONGEST_WAIT_SECONDS)
-            found = await self._next(watched, after, wait, drain)
+            found = self._batch(watched, after, await self._store.next_changes(watched, after, wait, drain))
         self._check("read_keys", watched)
         return found
 
@@ -260,7 +260,8 @@ class StoreService(HealthSource):
         yield ChangeBatch((), reached)
         with draining() as drain, _TOLD:
             while not drain.done():
-                found = await self._next(watched, reached, ALIVE_SECONDS, drain)
+                changes = await self._store.next_changes(watched, reached, ALIVE_SECONDS, drain)
+                found = self._batch(watched, reached, changes)
                 # Each time: a right may end before the stream does.
                 self._check("read_keys", watched)
                 reached = found.revision
@@ -318,11 +319,9 @@ class StoreService(HealthSource):
         self._failed.set()
         self.set_serving(False)
 
-    async def _next(
-        self, watched: str, reached: int, seconds: float, drain: "asyncio.Future[None]"
-    ) -> ChangeBatch:
+    def _batch(self, watched: str, reached: int, found: tuple[Sequence[ItemChange], int]) -> ChangeBatch:
         """Return the next changes, the same object to all watchers that are told the same."""
-        changes, revision = await self._store.next_changes(watched, reached, seconds, drain)
+        changes, revision = found
         if not changes:
             return ChangeBatch(changes, revision)
         return self._latest.get((watched, reached, revision), lambda: ChangeBatch(changes, revision))
