@@ -36,7 +36,7 @@ from fastrpc._core.payload.metadata cimport note_dropped
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck
 from fastrpc._core.server.served_connection cimport Failure, process_held
 from fastrpc._core.server.served_stream cimport ServedStream
-from fastrpc._core.server.stopped_handlers cimport count_cleanup
+from fastrpc._core.server.stopped_handlers cimport cancel_in_read
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, Frame
 
@@ -393,9 +393,8 @@ cdef class GrpcRequests(Http2Connection):
         if call.was_ended:
             return 0
         if call.has_started:
-            count_cleanup(self, call)
             # Both sides watch the deadline: it is the same reason if either is first.
-            return self.gate.cancel(call, call.deadline_ns <= self.now)
+            return cancel_in_read(self, self.gate, call, call.deadline_ns <= self.now)
         self._drop_check(call)
         call.was_ended = True
         return self.gate.count_refused(call, CANCELLED, "cancelled before the request was whole")

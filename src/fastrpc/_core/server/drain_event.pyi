@@ -10,3 +10,6 @@ class DrainEvent(asyncio.Event):
 
     def forget(self, function: Callable[[], None]) -> None:
         """Do not call a function any more."""
+
+    def set(self) -> None:
+        """Set the event, and call the functions."""

@@ -31,7 +31,7 @@ from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, Failure, process_held
-from fastrpc._core.server.stopped_handlers cimport count_cleanup
+from fastrpc._core.server.stopped_handlers cimport cancel_in_read
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOCAL_LIMIT, CONT, HEADER_SIZE, ONE_WAY, Frame
 from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN
@@ -264,9 +264,8 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         self.connection.now = self.engine().now
-        count_cleanup(self.engine(), <ServerCall>call)
         # Both sides watch the deadline: it is the same reason if either is first.
-        return self.gate.cancel(<ServerCall>call, reason == CANCEL_DEADLINE)
+        return cancel_in_read(self.engine(), self.gate, <ServerCall>call, reason == CANCEL_DEADLINE)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         self.connection.now = self.engine().now

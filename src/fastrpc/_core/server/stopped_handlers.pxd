@@ -3,6 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, Engine
+from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
@@ -12,9 +13,9 @@ cdef enum:
     CLEANUP_NS = 150_000
 
 
-# Before `Gate.cancel`: take the time of the cleanup from that of the read, which ends sooner.
-cdef inline int count_cleanup(Engine engine, ServerCall call) noexcept:
+# `Gate.cancel` for a read: the time of the cleanup is taken from the time of the read, which ends sooner.
+cdef inline int cancel_in_read(Engine engine, Gate gate, ServerCall call, bint is_late) except -1:
     if call.task is not None and not (call.was_cancelled or call.is_expired):
         engine.turn_ends_ns -= min(engine.turn_ends_ns, <uint64_t>CLEANUP_NS)
         engine.messages_left -= MESSAGES_AT_ONCE // 8 - 1
-    return 0
+    return gate.cancel(call, is_late)
