@@ -7,11 +7,10 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -25,18 +24,25 @@ from fastrpc.auth.key_set import (
     UNKNOWN_LOOKS,
     UNKNOWN_SECONDS,
 )
-from fastrpc.auth.verdict import Answer, Refusal, Verdict
+from fastrpc.auth.verdict import Refusal, Verdict
 from fastrpc.config import TLS
-from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
-from fastrpc.peers.peer import Peer
 from fastrpc.status import Status
 from tests.support.certificates import Authority
 from tests.support.key_server import KeyServer, key_server
-
-RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-SECRET = b"planted-5ecret-of-32-bytes-or-so"
+from tests.support.signed_tokens import (
+    OTHER,
+    PEM,
+    RSA,
+    SECRET,
+    answer,
+    fetching,
+    key_set,
+    peer,
+    public_pem,
+    token,
+    verifier,
+)
 
 #: No numbers of seconds, or above what a float holds.
 NO_INSTANTS: tuple[Any, ...] = (
@@ -51,37 +57,6 @@ NO_INSTANTS: tuple[Any, ...] = (
     10**309,
     -(10**309),
 )
-
-
-def public_pem(key: Any) -> bytes:
-    kind = serialization.PublicFormat.SubjectPublicKeyInfo
-    return bytes(key.public_key().public_bytes(serialization.Encoding.PEM, kind))
-
-
-PEM = public_pem(RSA)
-
-
-def token(key: Any = RSA, algorithm: str = "RS256", headers: Any = None, **claims: Any) -> str:
-    payload = {"iss": "login", "aud": "shop", "sub": "ada", "exp": time.time() + 600, **claims}
-    payload = {name: value for name, value in payload.items() if value is not None}
-    return jwt.encode(payload, key, algorithm, headers=headers)
-
-
-def base64url(text: bytes) -> str:
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-def peer(credentials: str) -> Peer:
-    return Peer(Address.parse("tcp://127.0.0.1:4000"), "bearer", credentials)
-
-
-def verifier(keys: Any = PEM, **options: Any) -> JWT:
-    return JWT(keys, **{"issuer": "login", "audience": "shop", "algorithms": ["RS256"], **options})
-
-
-async def answer(verifier: JWT, credentials: str) -> Answer:
-    found = verifier.verify(peer(credentials))
-    return found if isinstance(found, Verdict | Refusal) else await found
 
 
 def test_a_signed_token_gives_name_roles_and_claims() -> None:
@@ -197,21 +172,6 @@ def test_a_public_key_is_never_taken_for_a_secret() -> None:
         verifier(algorithms=["RS256", "HS256"])
 
 
-@pytest.mark.parametrize(
-    "nest",
-    [lambda key: key, lambda key: [key], lambda key: {"keys": [key]}, lambda key: {"a": {"b": [key]}}],
-    ids=["key", "list", "set", "deep"],
-)
-def test_a_public_key_in_json_is_never_taken_for_a_secret(nest: Callable[[Any], Any]) -> None:
-    """The library recognizes nested ones since 2.14."""
-    public = json.dumps(nest(json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key())))).encode()
-    head = base64url(b'{"alg":"HS256"}')
-    signed = f"{head}.{token().split('.')[1]}"
-    mac = hmac.digest(public, signed.encode(), "sha256")
-    forged = peer(f"{signed}.{base64url(mac)}")
-    assert isinstance(verifier(public, algorithms=["HS256"]).verify(forged), Refusal)
-
-
 @pytest.mark.parametrize("credentials", ["", ".", "..", "a.b.c", "ä.b.c", "x" * 9_000, "\ud800", "{}.{}.{}"])
 def test_what_is_no_token_is_refused(credentials: str) -> None:
     assert isinstance(verifier().verify(peer(credentials)), Refusal)
@@ -227,19 +187,6 @@ def test_tampered_tokens_are_refused() -> None:
 def test_headers_that_change_what_is_signed_are_refused() -> None:
     for extra in ({"crit": ["exp"]}, {"crit": ["b64"], "b64": False}):
         assert isinstance(verifier().verify(peer(token(headers=extra))), Refusal)
-
-
-@pytest.mark.parametrize("critical", [["x"], ["exp"], [], ["b64"], "x", None, {}, 5, [1], [["x"]]])
-@pytest.mark.parametrize("algorithm", ["RS256", "HS256"])
-def test_a_critical_header_of_any_shape_refuses_the_token(critical: Any, algorithm: str) -> None:
-    """The library writes no such header, and read past it below 2.12."""
-    key: Any = RSA if algorithm == "RS256" else SECRET
-    head = base64url(json.dumps({"alg": algorithm, "typ": "JWT", "crit": critical, "x": 1}).encode())
-    signed = f"{head}.{token(key, algorithm).split('.')[1]}"
-    sign = jwt.algorithms.get_default_algorithms()[algorithm].sign
-    forged = f"{signed}.{base64url(sign(signed.encode(), key))}"
-    keys = PEM if algorithm == "RS256" else SECRET
-    assert isinstance(verifier(keys, algorithms=[algorithm]).verify(peer(forged)), Refusal)
 
 
 @pytest.mark.parametrize(
@@ -297,23 +244,6 @@ def server() -> Iterator[KeyServer]:
         yield state
 
 
-def key_set(*keys: tuple[str, Any]) -> bytes:
-    entries = []
-    for id, key in keys:
-        entry = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
-        entries.append({**entry, "kid": id, "use": "sig", "alg": "RS256"})
-    return json.dumps({"keys": entries}).encode()
-
-
-def fetching(server: KeyServer) -> tuple[JWT, list[float]]:
-    """Return a verifier by the server's keys, and its clock."""
-    found = verifier(server.url)
-    now = [1_000.0]
-    assert found._set is not None
-    found._set._clock = lambda: now[0]
-    return found, now
-
-
 async def test_keys_are_fetched_once_for_many_tokens(server: KeyServer) -> None:
     server.body = key_set(("one", RSA))
     found, _ = fetching(server)
@@ -351,54 +281,6 @@ async def test_a_token_without_a_kid_is_tried_with_few_keys_of_a_set(server: Key
     assert isinstance(refused, Refusal)
     assert "does not say by `kid` which of 9 keys" in refused.reason
     assert isinstance(await answer(found, token(headers={"kid": "one"})), Verdict)
-
-
-def spoilt(field: str, *values: Any) -> list[dict[str, Any]]:
-    return [{field: value} for value in values]
-
-
-#: What replaces fields of an RSA key in a set; None leaves one out.
-MALFORMED: list[dict[str, Any]] = [
-    *spoilt("n", "", "AA", "AQ", "!", "\ud800", "A" * 100_000, 5, None, [], {}),
-    *spoilt("e", "", "AA", "AQ", "Ag", "!", "A" * 100_000, 5, None, []),
-    *spoilt("d", "AQ", "!", "", 5),
-    {"d": "AQ", "p": "AQ", "q": "AQ", "dp": "AQ", "dq": "AQ", "qi": "AQ"},
-    {"d": "AQ", "oth": []},
-    *spoilt("kty", 5, "EC"),
-    {"kty": "OKP", "crv": "Ed25519", "x": "AQ"},
-    *spoilt("alg", 5, "RS999"),
-    {"kid": [1]},
-]
-
-
-@pytest.mark.parametrize("fields", MALFORMED, ids=lambda fields: json.dumps(fields)[:40])
-async def test_a_malformed_key_leaves_the_other_keys_of_its_set_usable(
-    server: KeyServer, fields: dict[str, Any]
-) -> None:
-    content = json.loads(key_set(("bad", OTHER), ("one", RSA)))
-    bad = content["keys"][0] | fields
-    content["keys"][0] = {name: value for name, value in bad.items() if value is not None}
-    server.body = json.dumps(content).encode()
-    found, _ = fetching(server)
-    assert isinstance(await answer(found, token(headers={"kid": "one"})), Verdict)
-    assert isinstance(await answer(found, token(RSA, headers={"kid": "bad"})), Refusal)
-    # Alone it makes no set, and the issuer counts as away.
-    server.body = json.dumps({"keys": content["keys"][:1]}).encode()
-    found, _ = fetching(server)
-    assert isinstance(await answer(found, token(RSA, headers={"kid": "bad"})), Refusal)
-
-
-async def test_a_private_key_in_a_set_verifies_nothing(server: KeyServer) -> None:
-    """Not even with the public part of another key beside it."""
-    ours, other = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
-    write = jwt.algorithms.OKPAlgorithm.to_jwk
-    private, public = json.loads(write(ours)), json.loads(write(other.public_key()))
-    for entry in (private, private | {"x": public["x"]}, public | {"d": private["d"]}):
-        server.body = json.dumps({"keys": [entry | {"kid": "one"}]}).encode()
-        found = verifier(server.url, algorithms=["EdDSA"])
-        for key in (ours, other):
-            shown = token(key, "EdDSA", headers={"kid": "one"})
-            assert isinstance(await answer(found, shown), Refusal)
 
 
 async def test_a_fetch_that_fails_in_any_way_is_not_tried_for_each_token(

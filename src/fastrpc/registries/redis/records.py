@@ -173,7 +173,7 @@ class RedisLookup:
             # Lists that were read are not told, either.
             self._forget(self._services)
             self._subscribed.clear()
-            # What cut one of the connections may have cut both.
+            # A cut link ends both connections.
             self._channel.drop()
             self._client.drop()
             self._asks_run = True
