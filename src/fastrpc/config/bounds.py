@@ -69,8 +69,8 @@ class Memory(Settings):
     Attributes:
         process_bytes: memory of all connections of a process; decompressions take at most a quarter of it. At 70 %
             streams stop growing and new calls of priority 1 are refused, at 85 % all new calls, at 100 % the largest
-            holder is closed. An answer above 64 KiB that would pass 100 % is dropped, and its caller gets an error. Too
-            low refuses work the machine could do, too high ends in the system's out-of-memory killer.
+            holder is closed. An answer above 1 KiB that would pass 100 % is dropped, and its caller gets an error;
+            streams wait. Too low refuses work the machine could do, too high ends in the system's out-of-memory killer.
         request_bytes: requests being received, waiting or decoded; calls of priority 1 use 75 % of it. Too low refuses
             bursts of large requests, too high lets one client hold this much.
         stream_pool: bytes that streams may hold beyond their first windows, shared by the streams of a connection: half

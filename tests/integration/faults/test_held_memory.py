@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.held_memory.measure import measured
+from tests.support.held_memory.honest import BODY_BYTES, TAKEN_A_SECOND, USES
+from tests.support.held_memory.measure import measured, used
 from tests.support.held_memory.ways import MIXED, WAYS
 from tests.support.source_tree import ROOT
 
@@ -20,6 +21,17 @@ def test_a_server_that_is_attacked_in_all_ways_holds_no_more_than_promised() -> 
     found = measured(MIXED, 0.1)
     print(found)
     assert found.is_kept, str(found)
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize("use", USES)
+def test_honest_clients_are_refused_nothing(use: str) -> None:
+    found = used(use)
+    print(found)
+    assert found.failed == 0, str(found)
+    if use == "downloads":
+        # As fast as the readers read, behind the wait of the application.
+        assert found.seconds <= 0.5 + BODY_BYTES / TAKEN_A_SECOND * 1.5
 
 
 def test_each_way_stands_with_its_budget_in_the_table_of_the_security_page() -> None:

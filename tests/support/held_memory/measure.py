@@ -16,7 +16,7 @@ import fastrpc
 from fastrpc import Client, FastRPCError
 from tests.support.held_memory.server import PROCESS_BYTES
 
-__all__ = ["GROWN_BYTES", "SLOWEST_SECONDS", "Held", "measured"]
+__all__ = ["GROWN_BYTES", "SLOWEST_SECONDS", "Held", "Used", "measured", "used"]
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,6 +56,33 @@ class Held:
     @property
     def is_kept(self) -> bool:
         return self.grown <= GROWN_BYTES and self.slowest <= SLOWEST_SECONDS and not self.failed
+
+
+@dataclass(frozen=True)
+class Used:
+    """What an honest use came to: its calls, the seconds of all, and the server's seconds of processor time."""
+
+    use: str
+    answered: int
+    failed: int
+    seconds: float
+    processor_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.use}: {self.answered:,} answered, {self.failed:,} failed, {self.seconds:.3f} s; "
+            f"{self.processor_seconds:.2f} s of processor time"
+        )
+
+
+def used(use: str) -> Used:
+    """Use a server as honest clients do (`honest`)."""
+    allow_descriptors()
+    with _program("server") as server:
+        address, before = _line(server), _processor_seconds(server.pid)
+        with _program("honest", address, use) as clients:
+            found = json.loads(_line(clients))
+        return Used(use, **found, processor_seconds=_processor_seconds(server.pid) - before)
 
 
 def measured(names: Sequence[str], share: float = 1.0, seconds: float = ATTACK_SECONDS) -> Held:
@@ -106,6 +133,11 @@ def _line(process: "subprocess.Popen[str]") -> str:
     line = process.stdout.readline().strip()
     assert line, f"a process ended with {process.wait(END_SECONDS)}"
     return line
+
+
+def _processor_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(process: int) -> int:

@@ -144,6 +144,11 @@ class Attacked:
             yield "x" * 60_000
 
     @fastrpc.method
+    async def feed_some(self, size: int, count: int) -> AsyncIterator[str]:
+        for _ in range(count):
+            yield TEXT[:size]
+
+    @fastrpc.method
     async def take(self, messages: AsyncIterator[str]) -> int:
         """Take one message, and hold it for ever."""
         async for message in messages:

@@ -35,7 +35,7 @@ cdef enum:
     # Bytes of a body that wait for the application.
     MOST_AHEAD = 65_536
     # The piece of a body that `send` takes at once.
-    PIECE_BYTES = 262_144
+    PIECE_BYTES = 1_048_576
 
 #: Seconds that an application has after the end of its request, before it is cancelled.
 GRACE_SECONDS = 1.0
@@ -158,14 +158,18 @@ cdef class MountedRequest:
         """Send a body as there is room for it."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = 0, end
         cdef Py_ssize_t piece = PIECE_BYTES if size > PIECE_BYTES and self._comes_in_pieces(size, is_last) else max(size, 1)
+        cdef HttpConnection engine
         while at == 0 or at < size:
             if self.is_gone or self.output_room().is_over():
                 await self.wait_memory()
             end = at + piece
             self._send_body(body if piece >= size else body[at:end], is_last and end >= size)
             at = end
-            # Behind its last part the connection wakes the request after this one.
-            while self._is_full() and not (self.is_gone or self.is_complete):
+            engine = self._engine()
+            # Behind its last part the connection wakes the request after this one. One piece waits at a time.
+            while not (self.is_gone or self.is_complete) and (
+                self._is_full() or at < size and engine is not None and (engine.is_stuck or engine.output.size())
+            ):
                 await self._change()
 
     cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1:

@@ -35,7 +35,9 @@ cdef class OutputRoom(Timed):
         Py_ssize_t deferred
         bint _is_queued
 
-        # Whether tasks that were woken have used up the turn of the loop whose end `Turns.ends_ns` is.
+        # The instant at which woken tasks have used up this turn of the loop, 0: none wrote a large output; whether they
+        # have.
+        uint64_t _ends_ns
         bint is_spent
 
     # Whether the sum is over its bound.
@@ -44,10 +46,7 @@ cdef class OutputRoom(Timed):
 
     # Whether a task that was woken waits for a later turn: memory is short, others wait for one, or this turn is used up.
     cdef inline bint defers(self) noexcept:
-        return (
-            process_held > self.memory.shed_above or self.deferred > 0
-            or self.is_spent and self.loop_state.turns.ends_ns != 0
-        )
+        return process_held > self.memory.shed_above or self.deferred > 0 or self.is_spent
 
     cdef bint takes(self, ServerCall call, int64_t size) noexcept
     cdef Py_ssize_t lack_before(self, ServerCall call, object value) except -2

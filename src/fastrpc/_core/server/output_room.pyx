@@ -31,6 +31,9 @@ cdef enum:
 # Encoding that takes longer counts against the turn of the loop, whatever it came to.
 cdef uint64_t LONG_NS = 100_000
 
+# The time of such handlers in one turn of the loop; the slices of a turn take as long.
+cdef uint64_t TURN_NS = 4_000_000
+
 # Other servers of the process may give memory back without a word.
 cdef uint64_t LOOK_NS = 20_000_000
 
@@ -86,9 +89,19 @@ cdef class OutputRoom(Timed):
     cdef int spend(self, uint64_t began, bint is_large) except -1:
         """Note that a woken handler wrote an output, a large one or one that may have taken long, since `began`."""
         cdef uint64_t now = now_ns()
-        if (is_large or now > began + LONG_NS) and now >= self.loop_state.turns.begin(min(began, now)):
+        if not is_large and now <= began + LONG_NS:
+            return 0
+        if self._ends_ns == 0:
+            # Not the turn of `loop/turns`: reads have their own share.
+            self._ends_ns = began + TURN_NS
+            self.loop_state.call_soon(self._begin_turn)
+        if now >= self._ends_ns:
             self.is_spent = True
         return 0
+
+    def _begin_turn(self):
+        self._ends_ns = 0
+        self.is_spent = False
 
     # Senders
 
@@ -175,7 +188,7 @@ cdef class OutputRoom(Timed):
             if now_ns() >= ends_ns:
                 return True
             entry = self._next()
-        self._is_queued = self.is_spent = False
+        self._is_queued = False
         if self._giving and not self._is_looking:
             self._watch()
         return False
