@@ -1,6 +1,7 @@
 """Callers by WebSocket that go while the rest of their input does not fit into the server: nothing of them stays.
 
-The end of such a caller lies behind bytes that its own system still holds back: no read and no poll of the server shows it.
+The end of such a caller lies behind bytes that its own system still holds back: neither a read nor a poll of the server
+shows it.
 """
 
 import asyncio

@@ -8,6 +8,7 @@ from fastrpc._core.server.guards cimport Guards
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 
+
 @cython.final
 cdef class Gate(Guards):
     cdef:

@@ -56,7 +56,7 @@ cdef double LONGEST_SECONDS = 1e9
 # The steps of every call, as functions that the compiler inlines.
 
 @cython.nonecheck(False)
-cdef inline uint64_t timeout_of(Gate gate, uint64_t stated_us, int flags) noexcept:
+cdef inline uint64_t stated_timeout(Gate gate, uint64_t stated_us, int flags) noexcept:
     """Return the caller's timeout as it is stated, else the server's default; 0: none."""
     if stated_us == TIMEOUT_NONE:
         return 0
@@ -69,7 +69,7 @@ cdef inline uint64_t timeout_of(Gate gate, uint64_t stated_us, int flags) noexce
 @cython.nonecheck(False)
 cdef inline int set_deadline(Gate gate, ServerCall call, uint64_t most) noexcept:
     """Set the deadline: from the caller's timeout, else from the server's default, at most from the method's."""
-    cdef uint64_t timeout = timeout_of(gate, call.stated_timeout_us, call.flags)
+    cdef uint64_t timeout = stated_timeout(gate, call.stated_timeout_us, call.flags)
     if most and (timeout == 0 or timeout > most):
         timeout = most
     if timeout:
@@ -345,7 +345,7 @@ cdef class Gate(Guards):
 
     cdef uint64_t timeout_of(self, uint64_t stated_us, int flags) noexcept:
         """Return the timeout of a caller as it is stated, 0: none."""
-        return timeout_of(self, stated_us, flags)
+        return stated_timeout(self, stated_us, flags)
 
     cdef bint await_rest(self, ServerCall call) except -1:
         """Keep the deadline of a call while its request is not whole; return whether its sender is judged before the rest.
