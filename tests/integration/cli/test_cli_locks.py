@@ -65,7 +65,8 @@ async def test_signal_ends_a_wait_and_leaves_the_queue(
             with Program(words, tmp_path) as program:
                 async with asyncio.timeout(WAIT_SECONDS):
                     while (await read("shop")).waiting != 1:
-                        pass
+                        # Leaves the processor to the program.
+                        await asyncio.sleep(0.02)
                 program.signal(number)
                 ended = await asyncio.to_thread(program.wait)
             assert (ended.code, (await read("shop")).waiting) == (128 + number, 0)
