@@ -5,9 +5,6 @@ from libc.stdint cimport uint64_t
 cdef extern from "Python.h":
     bint PyCoro_CheckExact(object value) noexcept
 
-# The exception being raised, with its traceback attached; clears it.
-cdef object take_raised()
-
 # Whether a task can step it: the result of an `async def`, or another object that claims to be a coroutine.
 cdef bint is_coroutine(object value) except -1
 

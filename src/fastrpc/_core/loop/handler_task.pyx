@@ -26,6 +26,7 @@ cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from fastrpc._core.base.raised cimport take_raised
 from fastrpc._core.base.wire cimport tick_ns
 
 import contextvars
@@ -53,24 +54,6 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* The exception being raised, as a new reference, with its traceback attached; clears it. */
-    static PyObject *fetch_raised(void)
-    {
-    #if PY_VERSION_HEX >= 0x030C0000
-        return PyErr_GetRaisedException();
-    #else
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        PyErr_NormalizeException(&type, &error, &traceback);
-        if (traceback != NULL) {
-            PyException_SetTraceback(error, traceback);
-            Py_DECREF(traceback);
-        }
-        Py_XDECREF(type);
-        return error;
-    #endif
-    }
-
     /* The most recent weak reference to `value`, borrowed, or NULL. */
     static PyObject *first_weakref(PyObject *value)
     {
@@ -92,7 +75,6 @@ cdef extern from *:
         return attributes != NULL && (PyDict_GET_SIZE(attributes) != 0 || Py_REFCNT(attributes) != 1);
     }
     """
-    object fetch_raised()
     bint has_attributes(object value) noexcept
     PyObject* first_weakref(object value) noexcept
     bint has_only_weakref(object value, PyObject* known) noexcept
@@ -102,10 +84,6 @@ cdef object leave_task = tasks._leave_task
 
 # Since 3.13 a task whose last cancel request is withdrawn before its delivery is not cancelled at all.
 cdef bint WITHDRAWN_CANCEL_IS_DROPPED = PY_VERSION_HEX >= 0x030D0000
-
-
-cdef object take_raised():
-    return fetch_raised()
 
 
 cdef bint is_coroutine(object value) except -1:

@@ -484,7 +484,7 @@ cdef class Gate(Guards):
             return self._reject(call, error)
         # A user-defined type raised another error: the server's fault, but it fails only this call.
         call.never_started = True
-        failure = self.runner.failure_of(call, error)
+        failure = self.runner.failures.of(call, error)
         self.refuse(call, failure.status, failure.text, True)
         return self.runner.pass_interrupt(error)
 

@@ -9,6 +9,7 @@ from fastrpc._core.calls.invocation cimport Chain
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.loop_state cimport LoopState, TaskPool
 from fastrpc._core.server.admission cimport CallAdmission
+from fastrpc._core.server.failures cimport Failures
 from fastrpc._core.server.handler_context cimport HandlerContexts
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
@@ -33,6 +34,9 @@ cdef class HandlerRunner:
 
         # The room for results and errors.
         readonly OutputRoom room
+
+        # Makes the failures that answer errors.
+        Failures failures
 
         # For handlers that end in their first step: their context, and the current task meanwhile.
         TaskPool tasks
@@ -60,7 +64,6 @@ cdef class HandlerRunner:
 
     cdef int run(self, ServerCall call) except -1
     cdef int fail(self, ServerCall call, object error) except -1
-    cdef Failure failure_of(self, ServerCall call, object error)
     cdef int pass_interrupt(self, object error) except -1
     cdef int watch(self, ServerCall call) except -1
     cdef int unwatch(self, ServerCall call) except -1
@@ -88,7 +91,6 @@ cdef class HandlerRunner:
     cdef int _answer_failure(self, ServerCall call, object error) except -1
     cdef int _answer_last(self, ServerCall call, object error) except -1
     cdef int _send_failure(self, ServerCall call, Failure failure) except -1
-    cdef bytes _fitting(self, ServerCall call, bytes details)
     cdef int _count_end(self, ServerCall call, int status) except -1
 
 

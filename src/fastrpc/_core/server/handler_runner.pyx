@@ -22,22 +22,24 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK, CODEC_RAW
-from fastrpc._core.base.status cimport INTERNAL, OK, RESOURCE_EXHAUSTED
+from fastrpc._core.base.codec_numbers cimport CODEC_RAW
+from fastrpc._core.base.raised cimport take_raised
+from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, STYLE_THREAD, MethodRoute
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, leave_all
-from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
+from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.output_room cimport LARGE_OUTPUT, SMALL_OUTPUT, OutputRoom, needs_room
+from fastrpc._core.server.failures cimport Failures
+from fastrpc._core.server.output_room cimport LARGE_OUTPUT, OutputRoom, needs_room
 from fastrpc._core.server.served_call cimport keep_identity
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure, report
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure
 from fastrpc._core.server.served_connection cimport pass_interrupt as raise_later
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
-from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
+from fastrpc._core.wire.settings cimport smaller_of
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.server.served_stream import drive
@@ -47,8 +49,6 @@ from fastrpc.user_code import as_error, plain_error
 cdef enum:
     # References to the current task: the runner's, asyncio's, and the one of the function that began it.
     CURRENT_REFERENCES = 3
-    # Of details that lie in trailers, whatever else a field counts there.
-    DETAILS_KEY = 64
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -118,6 +118,7 @@ cdef class HandlerRunner:
         self.compressors = compressors
         self.compress_above = 1024
         self.room = OutputRoom(admission.memory)
+        self.failures = Failures(dispatcher, admission, self.room)
         self.plain_bytes = min(admission.message_bytes, <uint64_t>LARGE_OUTPUT)
         self.tasks = TaskPool(self.loop_state.loop, ServerTask)
         self.contexts = HandlerContexts()
@@ -500,7 +501,7 @@ cdef class HandlerRunner:
 
     cdef int _answer_failure(self, ServerCall call, object error) except -1:
         try:
-            self._send_failure(call, self.failure_of(call, error))
+            self._send_failure(call, self.failures.of(call, error))
         except BaseException as problem:
             return self._answer_last(call, problem)
         return 0 if call.connection.is_reading else self.room.spend(call.connection.now, False)
@@ -529,47 +530,6 @@ cdef class HandlerRunner:
             connection.tell_failure(call, failure)
             return self.room.weigh(connection, PyBytes_GET_SIZE(failure.details) + len(failure.text))
         return 0
-
-    cdef Failure failure_of(self, ServerCall call, object error):
-        """Return the failure for a handler's error, even for an error whose own methods raise."""
-        cdef Failure failure
-        try:
-            failure = <Failure?>self.dispatcher.failure_of(call, error)
-            failure.details = self._fitting(call, failure.details)
-            if call.codec >= FIRST_OWN_NUMBER:
-                # Details are plain values, which installed codecs do not carry.
-                call.codec = CODEC_MSGPACK
-        except BaseException as problem:
-            report(f"the error of {call.route.method} cannot be described", plain_error(problem, "the error"))
-            text = f"{call.route.method} failed, and so did its error"
-            failure = Failure(INTERNAL, text, has_run=not call.never_started)
-        return failure
-
-    cdef bytes _fitting(self, ServerCall call, bytes details):
-        """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
-        cdef uint64_t limit = min(self.admission.message_bytes, call.connection.most_message())
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
-        cdef bint is_metadata = call.connection.has_trailers
-        cdef str setting = "message_bytes"
-        if size == 0 or call.flags & ONE_WAY:
-            return details
-        if size > SMALL_OUTPUT and not self.room.takes(call, size):
-            # Status and text must arrive.
-            count_refusal("memory")
-            return b""
-        if is_metadata:
-            # They are a field of the trailers, in base64.
-            size += size // 3 + DETAILS_KEY
-            limit = call.connection.most_metadata()
-            setting = "metadata_bytes"
-        if <uint64_t>size > limit:
-            problem = f"they have {size} bytes, {limit} are allowed (Limits.{setting})"
-        elif not is_metadata and not call.route.marshal.takes_details(details, call.codec):
-            problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
-        else:
-            return details
-        logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
-        return b""
 
     @cython.nonecheck(False)
     cdef int _count_end(self, ServerCall call, int status) except -1:

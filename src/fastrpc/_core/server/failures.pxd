@@ -1,0 +1,20 @@
+"""The failure that answers a handler's error."""
+
+cimport cython
+
+from fastrpc._core.server.admission cimport CallAdmission
+from fastrpc._core.server.output_room cimport OutputRoom
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport Failure
+
+
+@cython.final
+cdef class Failures:
+    cdef:
+        # The server's Python part, which chooses status, text and details; its bounds, and the room for details.
+        object dispatcher
+        CallAdmission admission
+        OutputRoom room
+
+    cdef Failure of(self, ServerCall call, object error)
+    cdef bytes _fitting(self, ServerCall call, bytes details)
