@@ -176,8 +176,9 @@ class CallError(FastRPCError):
     """The other side refused the call or its handler failed.
 
     A handler raises it to refuse a call: `raise CallError(Status.NOT_FOUND, "no such user")`. `details` is any
-    value that the codec can encode within the message limits; the server logs and omits other details. It omits them
-    where memory is full, too. A message above 4,096 bytes is truncated. `retry_after` is in seconds; setting it marks the call as safe to retry.
+    value that the codec can encode within the message limits. The server logs and omits other details, and omits them
+    where memory is full. A message above 4,096 bytes is truncated. `retry_after` is in seconds; setting it
+    marks the call as safe to retry.
 
     Attributes:
         details: the value that the handler gave, as plain data; None without one.

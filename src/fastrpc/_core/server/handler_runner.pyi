@@ -5,6 +5,7 @@ from fastrpc._core.calls.call_log import CallLog
 from fastrpc._core.calls.invocation import Chain
 from fastrpc._core.loop.handler_task import HandlerTask
 from fastrpc._core.server.admission import CallAdmission
+from fastrpc._core.server.output_room import OutputRoom
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.compressors.base import Compressor
 
@@ -37,6 +38,10 @@ class HandlerRunner:
     def __init__(
         self, admission: CallAdmission, dispatcher: Any, compressors: dict[int, Compressor]
     ) -> None: ...
+    @property
+    def room(self) -> OutputRoom:
+        """The room for results and errors."""
+
     @property
     def dispatcher(self) -> Any: ...
     @property

@@ -76,7 +76,7 @@ cdef class OutputRoom(Timed):
             f"{self.memory.process_bytes} (Memory.process_bytes)"
         )
 
-    # What has entered an output
+    # Outputs that were written
 
     cdef int weigh(self, ServedConnection connection, Py_ssize_t size) except -1:
         """Count the output of a connection anew: it grew by an output of so many bytes."""
