@@ -28,6 +28,7 @@ from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GONE, STYLE_INLINE,
 from fastrpc._core.calls.invocation cimport call_handler
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.arguments cimport BoundArguments
+from fastrpc._core.server.output_room cimport SMALL_OUTPUT
 from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.streams.stream_channel cimport Message
 from fastrpc._core.wire.frame cimport Frame
@@ -314,7 +315,10 @@ cdef class ServedStream(StreamChannel):
         call.counters.moved(0, PyBytes_GET_SIZE(payload))
         call.moved_bytes += PyBytes_GET_SIZE(payload)
         call.connection.send_message(call, payload, self.codec, compressor)
-        return self.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
+        # Most messages are small.
+        if PyBytes_GET_SIZE(payload) > SMALL_OUTPUT:
+            self.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
+        return 0
 
     cdef object packing(self, object compressor, bytes payload):
         cdef ServedConnection connection = self.served.connection
