@@ -125,6 +125,8 @@ LOADED_BY_NAMES = {
         "fastrpc.rpc.upload",
         "fastrpc.status",
         "fastrpc.time_limit",
+        "fastrpc.tracebacks",
+        "fastrpc.user_code",
     },
     "Server": FRONT_DOOR
     | {
@@ -147,6 +149,7 @@ LOADED_BY_NAMES = {
         "fastrpc.server.server",
         "fastrpc.status",
         "fastrpc.tls",
+        "fastrpc.tracebacks",
         "fastrpc.transports",
         "fastrpc.transports.base",
         "fastrpc.value_class",

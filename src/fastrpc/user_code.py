@@ -72,7 +72,10 @@ def _interrupt() -> None:
 
 
 class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
-    """A coroutine that is the whole of a task, in which CancelledError has its usual meaning: only errors end it."""
+    """A coroutine that is the whole of a task: only errors end it.
+
+    CancelledError has its usual meaning there, and StopAsyncIteration tells who waits that an iteration is over.
+    """
 
     __slots__ = ("_name", "_work")
 
@@ -83,7 +86,7 @@ class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
     def send(self, value: Any, /) -> Any:
         try:
             return self._work.send(value)
-        except (StopIteration, asyncio.CancelledError):
+        except (StopIteration, StopAsyncIteration, asyncio.CancelledError):
             raise
         except BaseException as error:
             return self._end(error)
@@ -91,7 +94,7 @@ class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
     def throw(self, *error: Any) -> Any:
         try:
             return self._work.throw(*error)
-        except (StopIteration, asyncio.CancelledError):
+        except (StopIteration, StopAsyncIteration, asyncio.CancelledError):
             raise
         except BaseException as found:
             return self._end(found)

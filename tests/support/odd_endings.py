@@ -136,7 +136,7 @@ for _error in ERRORS:
     )
     ENDINGS[f"a result whose encoder raises {_error.__name__}"] = (
         _result_that_raises(_error),
-        Status.CANCELLED if _error is asyncio.CancelledError else Status.INTERNAL,
+        Status.INTERNAL,
     )
 
 

@@ -117,7 +117,7 @@ async def test_application_without_a_lifespan_is_served() -> None:
     [
         ({"type": "lifespan.shutdown.failed", "message": "lost it"}, "could not shut down: lost it"),
         (ValueError("lost it"), "could not shut down: ValueError: lost it"),
-        (asyncio.CancelledError(), "could not shut down: CancelledError"),
+        (asyncio.CancelledError(), "raised CancelledError"),
         (None, "did not shut down within 0.2 s (Timeouts.drain)"),
     ],
     ids=["failed", "raised", "cancelled", "hangs"],

@@ -309,7 +309,7 @@ def noting_outcomes(seen: list[Any]) -> Interceptor:
     [
         ("refuse", Status.NOT_FOUND, CallError),
         ("crash", Status.INTERNAL, ValueError),
-        ("cancel", Status.CANCELLED, asyncio.CancelledError),
+        ("cancel", Status.INTERNAL, asyncio.CancelledError),
     ],
 )
 async def test_the_final_status_and_error_are_seen_at_every_level(
