@@ -226,9 +226,9 @@ class Policy(Rules):
     def check(self, methods: Iterable[str], *, public: Collection[str] | None = None) -> Findings:
         """Compare the patterns of `allow` and `deny` with the methods that a server has.
 
-        An unknown method of a service that is served is an error; a service that is not served is a warning, unless its
-        name in another case is served: a `deny` of it would deny nothing. A pattern that allows `anonymous` a method that
-        is not public is a warning, too: the method refuses callers without identity.
+        An unknown method of a service that is served is an error, and so is a service that is served under its name in
+        another case: a `deny` of it would deny nothing. Any other service that is not served is a warning, and so is a
+        pattern that allows `anonymous` a method that is not public: the method refuses callers without identity.
 
         Args:
             public: the methods that are `public`; None: they are not known.

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.calls.call cimport Call, MethodRoute
 
 
 cdef class CallLog:
@@ -67,3 +67,7 @@ cdef class AccessRecords:
     cdef dict _now(self)
     cdef int _renew(self) except -1
     cdef tuple _names_of(self, Call call)
+
+
+# Log that a handler blocked the loop: meanwhile no other call ran, and no PING was answered.
+cdef int report_long_step(MethodRoute route, uint64_t nanoseconds) except -1

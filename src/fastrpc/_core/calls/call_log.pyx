@@ -34,6 +34,8 @@ from fastrpc._core.payload.metadata cimport has_any_key
 from fastrpc.escaping import printable
 from fastrpc.status import Status
 
+logger = logging.getLogger("fastrpc.server")
+
 cdef enum:
     # The head of an entry of metadata (PROTOCOL.md, "Metadata").
     ENTRY_HEAD = 4
@@ -372,3 +374,15 @@ cdef object trace_id_of(Call call):
         return None
     found = TRACE_PARENT.match(call.metadata.get("traceparent", ""))
     return None if found is None else found["trace_id"]
+
+
+cdef int report_long_step(MethodRoute route, uint64_t nanoseconds) except -1:
+    """Log that a handler blocked the loop: meanwhile no other call ran, and no PING was answered."""
+    seconds = nanoseconds / 1e9
+    logger.warning(
+        "%s blocked the loop for %.1f s; run blocking code in a thread: a `def` handler, or asyncio.to_thread",
+        route.method,
+        seconds,
+        extra={"service": route.method.rpartition(".")[0], "method": route.method, "seconds": seconds},
+    )
+    return 0

@@ -536,7 +536,8 @@ cdef class RequestHeads:
             (b":method", b"POST"), (b":scheme", scheme.encode()), (b":authority", authority.encode()),
         )
         self._last = (
-            (b"te", b"trailers"), (b"grpc-accept-encoding", b"identity,gzip,deflate"), (USER_AGENT, without_blanks(agent.encode())),
+            (b"te", b"trailers"), (b"grpc-accept-encoding", b"identity,gzip,deflate"),
+            (USER_AGENT, without_blanks(agent.encode())),
         )
         self.present(credential)
 

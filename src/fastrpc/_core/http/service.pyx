@@ -74,7 +74,8 @@ cdef class HttpMethod:
 cdef class HttpService:
 
     def __init__(
-        self, Gate gate not None, options, bounds, make_method not None, paths, OwnHosts hosts, *, web=None, sign_seconds=15.0
+        self, Gate gate not None, options, bounds, make_method not None, paths, OwnHosts hosts, *, web=None,
+        sign_seconds=15.0
     ):
         limits = options.limits
         self.gate = gate

@@ -23,12 +23,13 @@ from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INVALID_ARG
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, ROUTE_WITHDRAWN, MethodRoute
+from fastrpc._core.calls.call_log cimport report_long_step
 from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.payload.arguments cimport refusal_text, told_count
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
-from fastrpc._core.server.handler_runner cimport HandlerRunner, ServerTask, report_long_step
+from fastrpc._core.server.handler_runner cimport HandlerRunner, ServerTask
 from fastrpc._core.server.served_call cimport has_lapsed
 from fastrpc._core.server.served_connection cimport HOLD_LATE, Failure, process_held
 from fastrpc._core.server.served_stream cimport ServedStream, new_served_stream

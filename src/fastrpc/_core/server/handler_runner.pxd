@@ -3,7 +3,6 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.call_log cimport CallLog
 from fastrpc._core.calls.invocation cimport Chain
 from fastrpc._core.loop.handler_task cimport HandlerTask
@@ -92,6 +91,3 @@ cdef class HandlerRunner:
     cdef int _answer_last(self, ServerCall call, object error) except -1
     cdef int _send_failure(self, ServerCall call, Failure failure) except -1
     cdef int _count_end(self, ServerCall call, int status) except -1
-
-
-cdef int report_long_step(MethodRoute route, uint64_t nanoseconds) except -1

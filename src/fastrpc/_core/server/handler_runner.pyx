@@ -27,6 +27,7 @@ from fastrpc._core.base.raised cimport take_raised
 from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, STYLE_THREAD, MethodRoute
+from fastrpc._core.calls.call_log cimport report_long_step
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, leave_all
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine
@@ -571,15 +572,3 @@ cdef class HandlerRunner:
 cdef inline bint packs_later(ServerCall call, bytes payload) noexcept:
     """Return whether an answer is still to be compressed: a compressed one is no longer than this."""
     return call.compressor != 0 and PyBytes_GET_SIZE(payload) > SLICED_ABOVE
-
-
-cdef int report_long_step(MethodRoute route, uint64_t nanoseconds) except -1:
-    """Log that a handler blocked the loop: meanwhile no other call ran, and no PING was answered."""
-    seconds = nanoseconds / 1e9
-    logger.warning(
-        "%s blocked the loop for %.1f s; run blocking code in a thread: a `def` handler, or asyncio.to_thread",
-        route.method,
-        seconds,
-        extra={"service": route.method.rpartition(".")[0], "method": route.method, "seconds": seconds},
-    )
-    return 0

@@ -38,7 +38,7 @@ cdef class MemoryBudget(Timed):
         public uint64_t full_wait_ns
         readonly bint is_full
 
-        # Called in the next turn of the loop once the sum is within its bound again, and then dropped; None: no sender waits.
+        # Called in the next turn of the loop once the sum is within its bound again, then dropped; None: no sender waits.
         object on_room
 
     cdef int count(self, int64_t change) except -1

@@ -11,7 +11,6 @@ hold. Calls and contexts of handlers hold it, and may outlive the engine: so an 
 the reference from here to itself.
 """
 
-import asyncio
 import logging
 
 cimport cython
