@@ -128,6 +128,13 @@ class LivedConnection:
         if self.way.opening:
             await self.give(self.way.opening)
 
+    async def answered(self) -> None:
+        """Let the peer be through its opening, and have been sent something: only then a transport can hold output."""
+        await self.open()
+        if not self.way.opening:
+            await self.give(self.way.short)
+        await eventually(lambda: self.transport.written)
+
     async def give(self, data: bytes, *, blocks: float = 0.0) -> None:
         """Receive bytes in a callback of the loop, as transports do it, which something may have blocked."""
         loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.one_loop
 TOKENS = StaticTokens({"secret": Identity("ada")})
 #: Where a test is about another rule.
 PATIENT = Keepalive(interval=None, timeout=80_000)
-ENDLESS = Timeouts(handshake=None, idle=None)
+ENDLESS = Timeouts(handshake=None, idle=None, call=None)
 HOLD_STALL = 1
 
 ALL = pytest.mark.parametrize("column", COLUMNS)
@@ -282,7 +282,7 @@ async def test_a_linger_of_0_ends_a_closing_connection_at_once(
     column: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with lived(column, keepalive=PATIENT, timeouts=Timeouts(handshake=None, linger=0)) as connection:
-        await connection.open()
+        await connection.answered()
         told_at_the_end(connection, monkeypatch)
         connection.transport.untaken = 0 if column == "http" else 65_536
         await close(connection)
@@ -297,7 +297,7 @@ async def test_without_a_linger_a_closing_connection_ends_behind_its_output(
     keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
     timeouts = Timeouts(handshake=None, linger=None)
     async with lived(column, keepalive=keepalive, timeouts=timeouts) as connection:
-        await connection.open()
+        await connection.answered()
         told = told_at_the_end(connection, monkeypatch)
         connection.transport.untaken = 65_536
         connection.engine.close()
@@ -315,7 +315,7 @@ async def test_without_a_linger_a_closing_connection_ends_behind_its_output(
 async def test_output_counts_until_it_has_left(column: str) -> None:
     """The transport writes the last of it by itself, and no flush follows."""
     async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
-        await connection.open()
+        await connection.answered()
         served = connection.engine.connection
         before = served.held_bytes
         connection.transport.untaken = 65_536
@@ -343,7 +343,7 @@ async def test_a_message_comes_at_a_lowest_rate(column: str) -> None:
 async def test_a_peer_that_takes_no_output_is_left(column: str) -> None:
     keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
     async with lived(column, keepalive=keepalive, timeouts=ENDLESS) as connection:
-        await connection.open()
+        await connection.answered()
         await connection.begun()
         connection.transport.untaken = 65_536
         connection.session.pause_writing()
@@ -359,12 +359,9 @@ async def test_a_stall_of_the_loop_holds_calls_until_all_is_read(column: str) ->
     holding: list[int] = []
     async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
         # The watch for stalls begins with the first read.
-        await connection.open()
+        await connection.answered()
         engine: Any = connection.engine
         loop = asyncio.get_running_loop()
-        if not connection.way.opening:
-            await connection.give(connection.way.short)
-            await eventually(lambda: connection.transport.written)
         done = loop.create_future()
 
         def blocked() -> None:
@@ -423,6 +420,7 @@ async def test_a_closed_connection_whose_peer_takes_nothing_ends(monkeypatch: py
     keepalive = Keepalive(interval=10, timeout=10, max_age=100)
     timeouts = Timeouts(handshake=None, idle=None, drain=5)
     async with lived("toy", shop=Shop(), keepalive=keepalive, timeouts=timeouts) as connection:
+        await connection.answered()
         await connection.begun()
         connection.transport.untaken = 65_536
         # As a transport that still has to write.
