@@ -168,12 +168,16 @@ def test_long_calls_of_many_threads_go_there_and_back() -> None:
 
 
 def test_the_answers_before_bytes_that_are_no_rpcx_are_good() -> None:
-    with client_of(
-        lambda frame: answered_with(frame, 42).encode() + b"HTTP/1.1 400 Bad Request\r\n"
-    ) as client:
-        assert client.call("Arith.Mul", 6) == 42
+    def answers(frame: Frame) -> bytes:
+        wrong = b"HTTP/1.1 400 Bad Request\r\n"
+        return answered_with(frame, 42).encode() + wrong if frame.value() == 6 else b""
+
+    with client_of(answers) as client:
+        # The second call is under way when they come.
+        first, second = client.call_many("Arith.Mul", [(6,), (7,)], return_exceptions=True)
+        assert first == 42
         with pytest.raises(UnavailableError, match="a frame begins with 0x48, the magic is 0x08"):
-            client.call("Arith.Mul", 6)
+            raise second
 
 
 def test_closing_it_closes_what_lies_below() -> None:
