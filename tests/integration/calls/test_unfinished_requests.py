@@ -17,6 +17,7 @@ from tests.support.access_table import Credentials
 from tests.support.grpc_peer import GrpcPeer, grpc_peer, message
 from tests.support.http2_client import Http2Client
 from tests.support.http_talk import HttpClient, Response
+from tests.support.peer_writing import write_to
 from tests.support.raw_streams import StreamPeer, stream_peer
 from tests.support.rpcx_talk import RpcxTalk
 from tests.support.rpcx_wire import JSON as JSON_TYPE
@@ -224,10 +225,10 @@ def rpcx_cut_at(share: float, token: str = "", size: int = 100_000) -> Wire:
             request = rpcx_call("desk", "take", {"text": "x" * size}, serialize=JSON_TYPE, metadata=metadata)
             sent = request.encode(talk.magic)
             at = int(len(sent) * share)
-            writer.write(sent[:at])
+            write_to(writer, sent[:at])
             answer = await talk.hear()
             # The rest of it changes nothing.
-            writer.write(sent[at:])
+            write_to(writer, sent[at:])
             metadata = {"__AUTH": token} if token else {}
             following = rpcx_call("desk", "take", {"text": "abc"}, serialize=JSON_TYPE, metadata=metadata)
             assert not (await talk.ask(following)).status

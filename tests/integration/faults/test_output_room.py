@@ -120,7 +120,7 @@ async def test_a_result_that_became_ready_without_room_is_dropped_unencoded(name
     late.value = object()
     async with serving(late) as target, Client(target) as client:
         await client.call("fastrpc.health.check", "")
-        asking = asyncio.create_task(
+        asking = asyncio.ensure_future(
             WAYS[name].ask(Asked(Address.parse(target), None, None, "late.give", "unary"))
         )
         await eventually(lambda: late.waiting)
@@ -180,7 +180,7 @@ async def test_an_error_without_room_keeps_its_status(name: str) -> None:
     late.error = CallError(Status.ABORTED, "too late", details=["x" * 3_000])
     async with serving(late) as target, Client(target) as client:
         await client.call("fastrpc.health.check", "")
-        asking = asyncio.create_task(
+        asking = asyncio.ensure_future(
             WAYS[name].ask(Asked(Address.parse(target), None, None, "late.give", "unary"))
         )
         await eventually(lambda: late.waiting)

@@ -14,6 +14,7 @@ import uvloop
 
 from fastrpc import Client, FastRPCError
 from tests.support.http_talk import request
+from tests.support.peer_writing import write_to
 
 __all__ = ["USES"]
 
@@ -78,7 +79,7 @@ async def _feeds(target: str) -> tuple[int, int, float]:
 
 async def _download(host: str, port: int) -> bool:
     reader, writer = await asyncio.open_connection(host, port)
-    writer.write(request("GET", "/app/body"))
+    write_to(writer, request("GET", "/app/body"))
     head = await reader.readuntil(b"\r\n\r\n")
     began, size = time.perf_counter(), 0
     while size < BODY_BYTES:
@@ -105,6 +106,11 @@ USES: Final[dict[str, Callable[[str], Awaitable[tuple[int, int, float]]]]] = {
 }
 
 
+async def _outcome(target: str, use: str) -> dict[str, float]:
+    answered, failed, seconds = await USES[use](target)
+    return {"answered": answered, "failed": failed, "seconds": seconds}
+
+
 if __name__ == "__main__":
-    answered, failed, seconds = uvloop.run(USES[sys.argv[2]](sys.argv[1]))  # type: ignore[arg-type]
-    print(json.dumps({"answered": answered, "failed": failed, "seconds": seconds}), flush=True)
+    outcome = uvloop.run(_outcome(sys.argv[1], sys.argv[2]))
+    print(json.dumps(outcome), flush=True)

@@ -9,7 +9,7 @@ from fastrpc._core.server.served_connection cimport Failure
 
 
 @cython.final
-cdef class Failures:
+cdef class HandlerFailures:
     cdef:
         # The server's Python part, which chooses status, text and details; its bounds, and the room for details.
         object dispatcher

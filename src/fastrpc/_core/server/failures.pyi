@@ -4,7 +4,7 @@ from fastrpc._core.server.admission import CallAdmission
 from fastrpc._core.server.output_room import OutputRoom
 
 @final
-class Failures:
+class HandlerFailures:
     """Makes the failures that answer the errors of handlers.
 
     Args:

@@ -31,7 +31,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 @cython.final
-cdef class Failures:
+cdef class HandlerFailures:
 
     def __init__(self, dispatcher not None, CallAdmission admission not None, OutputRoom room not None):
         self.dispatcher = dispatcher

@@ -8,7 +8,7 @@ from fastrpc._core.calls.invocation cimport Chain
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.loop_state cimport LoopState, TaskPool
 from fastrpc._core.server.admission cimport CallAdmission
-from fastrpc._core.server.failures cimport Failures
+from fastrpc._core.server.failures cimport HandlerFailures
 from fastrpc._core.server.handler_context cimport HandlerContexts
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport ServerCall
@@ -35,7 +35,7 @@ cdef class HandlerRunner:
         readonly OutputRoom room
 
         # Makes the failures that answer errors.
-        Failures failures
+        HandlerFailures failures
 
         # For handlers that end in their first step: their context, and the current task meanwhile.
         TaskPool tasks

@@ -33,7 +33,7 @@ from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, lea
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.failures cimport Failures
+from fastrpc._core.server.failures cimport HandlerFailures
 from fastrpc._core.server.output_room cimport LARGE_OUTPUT, OutputRoom, needs_room
 from fastrpc._core.server.served_call cimport keep_identity
 from fastrpc._core.server.served_connection cimport ServedConnection, Failure
@@ -119,7 +119,7 @@ cdef class HandlerRunner:
         self.compressors = compressors
         self.compress_above = 1024
         self.room = OutputRoom(admission.memory)
-        self.failures = Failures(dispatcher, admission, self.room)
+        self.failures = HandlerFailures(dispatcher, admission, self.room)
         self.plain_bytes = min(admission.message_bytes, <uint64_t>LARGE_OUTPUT)
         self.tasks = TaskPool(self.loop_state.loop, ServerTask)
         self.contexts = HandlerContexts()

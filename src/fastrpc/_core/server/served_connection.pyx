@@ -225,7 +225,7 @@ cdef class ServedConnection:
         name = "a call" if call.route is None else call.route.method
         report(f"the answer of {name} cannot be written", error)
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
-            # Nobody waits for it.
+            # No caller waits for it.
             return pass_interrupt(self.gate, error)
         try:
             if is_unanswered:

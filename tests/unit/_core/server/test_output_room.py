@@ -12,10 +12,9 @@ async def test_there_is_room_while_the_sum_is_within_its_bound() -> None:
     async with gate_for(Shop, config=CONFIG) as gate:
         connection = joined(gate).connection
         room = gate.runner.room
-        assert (room.has_room, room.memory is gate.memory) == (True, True)
-        gate.weigh_output(connection, 16 * MIB)
-        assert room.has_room
-        gate.weigh_output(connection, 16 * MIB + 1)
-        assert not room.has_room
-        gate.weigh_output(connection, 0)
-        assert room.has_room
+        assert room.memory is gate.memory
+        found = [room.has_room]
+        for size in (16 * MIB, 16 * MIB + 1, 0):
+            gate.weigh_output(connection, size)
+            found.append(room.has_room)
+        assert found == [True, True, False, True]
