@@ -1,10 +1,13 @@
 """When a list is believed."""
 
+import math
+
 import pytest
 
 from fastrpc import Endpoint
 from fastrpc.registries.base.rules import (
     CONFIRM_SECONDS,
+    LEAST_LOOK_SECONDS,
     LOOK_SECONDS,
     SETTLE_SECONDS,
     SILENT_SECONDS,
@@ -203,8 +206,19 @@ def test_a_silence_between_two_answers_is_an_outage_while_looks_are_due() -> Non
     rules.note_failure()
     assert absent(rules, 100.0, 3) == MANY
     # The registry stood still, and so did the servers that register again.
-    assert absent(rules, 103.0 + SILENT_SECONDS + 0.1, 6) == MANY
+    assert absent(rules, 103.0 + SILENT_SECONDS + 0.1, 5) == MANY
     assert absent(rules, 118.0, 1) == MANY[:-1]
+
+
+@pytest.mark.parametrize("seconds", [SILENT_SECONDS + 1, 100.0])
+@pytest.mark.parametrize("left", [0, 5, 7])
+def test_endpoints_that_a_slow_registry_lacks_all_the_time_are_removed(left: int, seconds: float) -> None:
+    rules = believed()
+    rules.note_failure()
+    answers = int(SETTLE_SECONDS / LOOK_SECONDS)
+    for answer in range(answers):
+        assert rules.decide(MANY[:left], 100.0 + answer * seconds).endpoints == MANY
+    assert rules.decide(MANY[:left], 100.0 + answers * seconds).endpoints == MANY[:left]
 
 
 def test_a_silence_without_due_looks_is_none() -> None:
@@ -220,6 +234,15 @@ def test_looks_are_no_further_apart_than_the_seconds_that_are_left() -> None:
     absent(rules, 100.0, int(SETTLE_SECONDS) - 1)
     decision = rules.decide(MANY[:-1], 100.0 + SETTLE_SECONDS - LOOK_SECONDS / 4)
     assert decision.look_again == pytest.approx(LOOK_SECONDS / 4)
+
+
+def test_looks_are_no_closer_together_than_a_clock_can_tell() -> None:
+    rules = believed()
+    rules.note_failure()
+    absent(rules, 0.0, int(SETTLE_SECONDS) - 1)
+    # Less than the clock tells is left of the whole.
+    decision = rules.decide(MANY[:-1], math.nextafter(SETTLE_SECONDS, 0.0))
+    assert decision.look_again == LEAST_LOOK_SECONDS
 
 
 def test_changed_weights_are_no_loss() -> None:

@@ -19,6 +19,7 @@ from fastrpc.endpoint import Address, Endpoint
 
 __all__ = [
     "CONFIRM_SECONDS",
+    "LEAST_LOOK_SECONDS",
     "LOOK_SECONDS",
     "MOST_ENDPOINTS",
     "MOST_SERVICES",
@@ -45,8 +46,12 @@ SETTLE_SECONDS = 10.0
 #: not count, as the registry may have been away. Too short asks a registry that has just returned too often.
 LOOK_SECONDS = 1.0
 
-#: An answer that comes later than so many seconds after the one before, while looks are due, is the first one after an
-#: outage that nobody noticed. Services that are asked in turn have an answer every five seconds.
+#: Least seconds before such a look: a sum of many times may lack less than the clock can tell.
+LEAST_LOOK_SECONDS = 0.001
+
+#: An answer that comes later than these seconds after the one before, while looks are due, is the first one after an
+#: unnoticed outage. Services that are asked in turn have an answer every five seconds, or later if the registry
+#: is slow: so such an answer counts for one look against an endpoint that it lacks, or none would ever be removed.
 SILENT_SECONDS = 6.0
 
 
@@ -104,6 +109,7 @@ class ListRules:
         """Decide about a list from the registry, in which each address occurs once."""
         if self._absent and self._answered_at is not None and now - self._answered_at > SILENT_SECONDS:
             self.note_failure()
+            self._answered_at = now - LOOK_SECONDS
         if self._is_away:
             self._is_away = False
             self._settled_at = now + self._settle_seconds
@@ -123,7 +129,7 @@ class ListRules:
             self._believed = self._published = everything
             longest = max((self._absent[one.address] for one in missing), default=0.0)
             left = min(self._settled_at - now, self._settle_seconds - longest)
-            return ListDecision(everything, min(left, LOOK_SECONDS))
+            return ListDecision(everything, max(LEAST_LOOK_SECONDS, min(left, LOOK_SECONDS)))
         if 2 * len(missing) < len(self._believed):
             return self._believe(new)
         return self._doubt(new, everything, now)
