@@ -5,7 +5,8 @@ long before the pause behind the dial is over. So the first call that asks for a
 
 - A dial counts as *asked for* if a call waits when it fails, or asked since the dial before it failed. The pause behind
   it is kept: calls fail until it is over, and a server that is down gets no more dials from a client that calls often.
-- A connection that ended right after SETTINGS leaves such a pause once, until a connection lasts.
+- A connection that ended right after SETTINGS leaves a pause that is kept if a call asked for its dial or went out on
+  it. Any other one leaves a pause that a call ends, once until a connection lasts.
 - The first call of an outage also starts the pauses anew with `Backoff.first`. So a client that is used again follows
   its server closely. Once a dial that no call asked for fails, the pauses go on with their former length.
 """
@@ -30,6 +31,8 @@ class DialPauses:
         self._is_skippable = False
         # Whether a call asked since a dial failed; whether one asked since the server answered.
         self._is_asked = self._was_asked = False
+        #: Whether a call asked for the present connection, or went out on it.
+        self.is_called = False
         # Whether a connection ended early since one lasted.
         self._ended_early = False
 
@@ -62,21 +65,32 @@ class DialPauses:
             self._delays.resume()
         self.put_off(at)
 
+    def use(self) -> None:
+        """Record that a call goes out on the present connection."""
+        self.is_called = True
+
     def end_early(self, at: float) -> None:
-        """Pause after a connection that took calls ended at once, longer each time."""
-        self._is_skippable, self._ended_early = not self._ended_early, True
+        """Pause after a connection that answered ended at once, longer each time."""
+        is_kept = self._ended_early or self._is_asked or self.is_called
+        self._is_skippable, self._ended_early = not is_kept, True
+        self._is_asked = self.is_called = False
         self.put_off(at)
 
     def put_off(self, at: float) -> None:
         """Pause before the next dial, longer each time, though no dial failed."""
         self.due = at + self._delays.take()
 
-    def answer(self) -> None:
-        """Record that the server answered, which ends an outage."""
+    def answer(self, *, is_awaited: bool = False) -> None:
+        """Record that the server answered, which ends an outage.
+
+        Args:
+            is_awaited: whether a call waits for that.
+        """
         self._delays.reset()
+        self.is_called = self.is_called or is_awaited or self._is_asked
         self._is_skippable = self._is_asked = self._was_asked = False
 
     def last(self) -> None:
         """Record that a connection lasted, or ended as planned: the pauses begin with the shortest one."""
         self._delays.reset()
-        self._ended_early = False
+        self._ended_early = self.is_called = False

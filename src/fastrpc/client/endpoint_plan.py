@@ -159,7 +159,7 @@ class EndpointPlan:
         self.error = self.awaited_since = None
         self.is_awaited = False
         self.was_ready = True
-        self._pauses.answer()
+        self._pauses.answer(is_awaited=self.has_callers)
 
     def ended(
         self,
@@ -193,6 +193,15 @@ class EndpointPlan:
             # A server that drops every connection right after SETTINGS is redialled with a pause, too.
             error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
             self.note_failure(error, at, is_logged=self.logs_early_ends, is_early=True)
+
+    @property
+    def is_called(self) -> bool:
+        """Whether a call asked for the present connection, or went out on it."""
+        return self._pauses.is_called
+
+    def note_use(self) -> None:
+        """Record that a call goes out on the present connection."""
+        self._pauses.use()
 
     def _note_restart(self, dialed_at: float, now: float) -> bool:
         """Record that the server replaced a connection early; return whether that does not count as a failed dial.

@@ -308,10 +308,12 @@ class ConnectionPool:
         if self.endpoint_set is not None:
             self._mark()
         is_dormant = any(subchannel.is_dormant for subchannel in self.subchannels)
-        for connection in self.connections:
+        for subchannel in self.subchannels:
+            announces_calls = is_dormant or not subchannel.is_called
             # Another client of a shared connection may wait for the announcement as well.
-            if is_dormant or self.home is None:
-                connection.announces_calls = is_dormant
+            if announces_calls or self.home is None:
+                for connection in subchannel.live:
+                    connection.announces_calls = announces_calls
         self._on_change()
         self._waiters.wake()
 

@@ -331,7 +331,8 @@ class Subchannel(EndpointPlan):
         self._changed()
 
     def connection_used(self, connection: ClientEngine) -> None:
-        """Wake dormant subchannels: a call goes out after a quiet time."""
+        """Record that a call goes out where none did before; wake dormant subchannels, as it ends a quiet time."""
+        self.note_use()
         self._pool.wake()
 
     def connection_lost(self, connection: ClientEngine, error: BaseException | None) -> None:

@@ -21,6 +21,7 @@ from fastrpc import (
 )
 from tests.support.frame_factory import answer, opening
 from tests.support.raw_peer import RawPeer, RawServer
+from tests.support.waiting import eventually
 from tests.support.wire_frames import Goaway, Request
 
 pytestmark = pytest.mark.one_loop
@@ -48,6 +49,11 @@ async def leave(peer: RawPeer) -> None:
 
 async def shut(peer: RawPeer) -> None:
     """End the connection before it is one."""
+
+
+async def greet(peer: RawPeer) -> None:
+    """End the connection once it is one."""
+    peer.send(opening(True))
 
 
 async def serve(peer: RawPeer) -> None:
@@ -239,6 +245,30 @@ async def test_call_behind_one_that_failed_does_not_wait(is_blocking: bool) -> N
 
         await (asyncio.to_thread(block) if is_blocking else call())
         assert len(server.accepted_at) == 1
+
+
+async def test_call_behind_one_that_was_lost_on_a_connection_of_the_loop_does_not_wait() -> None:
+    config = ClientConfig(backoff=Backoff(first=30.0, longest=30.0))
+    async with behaving(lose, serve) as server, Client(server.address, config=config) as client:
+        # No call asks for this dial.
+        client._state.use()
+        (subchannel,) = client._pool.subchannels
+        subchannel.start()
+        await eventually(lambda: subchannel.is_ready)
+        for expected in (ConnectionLostError, ConnectError):
+            with pytest.raises(expected):
+                await client.call("arith.mul", 6, 7)
+        assert len(server.accepted_at) == 1
+
+
+async def test_call_behind_a_connection_that_nobody_wanted_dials_at_once() -> None:
+    config = ClientConfig(backoff=Backoff(first=600.0, longest=600.0))
+    async with behaving(greet, serve) as server, Client(server.address, config=config) as client:
+        client._state.use()
+        (subchannel,) = client._pool.subchannels
+        subchannel.start()
+        await eventually(lambda: subchannel.error is not None)
+        assert await client.call("arith.mul", 6, 7) == 42
 
 
 @both_clients

@@ -116,6 +116,32 @@ def test_a_dial_that_is_put_off_has_no_pause_end(dials: Dials) -> None:
     assert dials.pauses.left(dials.now) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("asks", ["before", "waits", "used"])
+def test_a_connection_that_a_call_wanted_leaves_a_pause_that_is_kept(dials: Dials, asks: str) -> None:
+    if asks == "before":
+        dials.pauses.ask(dials.now)
+    dials.pauses.answer(is_awaited=asks == "waits")
+    if asks == "used":
+        dials.pauses.use()
+    dials.pauses.end_early(dials.now)
+    assert not dials.pauses.ask(dials.now)
+    assert dials.pauses.left(dials.now) == pytest.approx(0.1)
+
+
+def test_connections_that_no_call_wanted_leave_one_pause_that_a_call_ends_until_one_lasts(
+    dials: Dials,
+) -> None:
+    for _ in range(2):
+        dials.pauses.answer()
+        dials.pauses.end_early(dials.now)
+        assert dials.pauses.ask(dials.now)
+        dials.pauses.answer()
+        dials.pauses.end_early(dials.now)
+        assert not dials.pauses.ask(dials.now)
+        dials.pauses.answer()
+        dials.pauses.last()
+
+
 def of_a_client_without_calls(seconds: float) -> int:
     dials = Dials()
     dials.pass_by(seconds)

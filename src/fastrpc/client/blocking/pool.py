@@ -183,6 +183,7 @@ class SyncPool(SyncEndpoints):
         try:
             with self._lock():
                 self._check_open()
+                subchannel.ask(time.monotonic())
                 if (
                     len(subchannel.open_connections) >= subchannel.width
                     or subchannel.is_removed
