@@ -6,9 +6,10 @@ CancelledError the task, GeneratorExit and StopIteration the generator. Raised b
 """
 
 import asyncio
+import contextlib
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
@@ -16,15 +17,16 @@ __all__ = [
     "ContainedError",
     "as_error",
     "contained",
+    "interrupts_handled",
     "pass_interrupt",
     "plain_error",
-    "was_interrupted",
     "without_exit",
 ]
 
 T = TypeVar("T")
 
-_interrupted = threading.Event()
+#: It is called in place of the signal; None: no server of this process drains by itself.
+_on_interrupt: Callable[[], None] | None = None
 
 
 class ContainedError(RuntimeError):
@@ -61,14 +63,25 @@ def pass_interrupt(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_soon(_interrupt)
 
 
-def was_interrupted() -> bool:
-    """Return whether `pass_interrupt` has acted in this process: it then ends as an interrupted one."""
-    return _interrupted.is_set()
+@contextlib.contextmanager
+def interrupts_handled(handler: Callable[[], None]) -> Iterator[None]:
+    """Call `handler` inside the block, on any loop, for each KeyboardInterrupt that `pass_interrupt` passes.
+
+    A signal would count as a second Ctrl-C where a drain is under way, and cut it off.
+    """
+    global _on_interrupt
+    before, _on_interrupt = _on_interrupt, handler
+    try:
+        yield
+    finally:
+        _on_interrupt = before
 
 
 def _interrupt() -> None:
-    _interrupted.set()
-    signal.raise_signal(signal.SIGINT)
+    if _on_interrupt is None:
+        signal.raise_signal(signal.SIGINT)
+    else:
+        _on_interrupt()
 
 
 class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
@@ -116,7 +129,9 @@ class contained:  # noqa: N801 (used as a function)
     """Let only errors leave a block of user code: `with contained("the check of a setting"): check(value)`.
 
     The block may await. These leave it as they are: a cancellation of the task that runs it, the GeneratorExit of a
-    coroutine that is closed, and Ctrl-C in the main thread without a loop, which belongs to the program.
+    coroutine or generator that is closed outside this task, and Ctrl-C in the main thread without a loop, which belongs
+    to the program. The GeneratorExit of one that its own task closes cannot be told from a GeneratorExit that user code
+    raises: it becomes an error.
     """
 
     __slots__ = ("_name", "_task")

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from fastrpc.server.server import Server
 from fastrpc.time_limit import time_limit
-from fastrpc.user_code import was_interrupted
+from fastrpc.user_code import interrupts_handled
 from fastrpc.workers.app import loaded
 from fastrpc.workers.plan import ExitCode, NothingToServeError, Plan, Started
 
@@ -46,6 +46,7 @@ class ServingProcess:
     Args:
         open_listener: starts accepting once the services are made; returns the bound addresses.
         on_leaving: called when the drain begins.
+        on_interrupt: called on the loop for the first KeyboardInterrupt of user code before a drain; None: it drains.
     """
 
     def __init__(
@@ -53,10 +54,14 @@ class ServingProcess:
         plan: Plan,
         open_listener: Callable[[Server], Awaitable[list[str]]],
         on_leaving: Callable[[], None] = lambda: None,
+        on_interrupt: Callable[[], None] | None = None,
     ) -> None:
         self._plan = plan
         self._open_listener = open_listener
         self._on_leaving = on_leaving
+        self._on_interrupt = self.drain if on_interrupt is None else on_interrupt
+        # Whether user code asked for the drain.
+        self._was_interrupted = False
         self._stops = 0
         # Opens the listeners. Clients may call from the first one on, before the registry has answered.
         self._opening: asyncio.Task[list[str]] | None = None
@@ -92,7 +97,10 @@ class ServingProcess:
             server.share_limits(plan.shared_limits)
         server.announce_workers(plan.workers)
         try:
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            with (
+                interrupts_handled(self._interrupt),
+                asyncio.Runner(loop_factory=loop_factory()) as runner,
+            ):
                 return runner.run(self._main(server))
         finally:
             if self._last_resort is not None:
@@ -116,6 +124,14 @@ class ServingProcess:
         # The loop may be blocked, or a handler may refuse to end.
         self._end_anyway(ExitCode.INTERRUPTED)
         self._wake()
+
+    def _interrupt(self) -> None:
+        """Take a KeyboardInterrupt of user code: only the first one counts, and none once a drain began."""
+        if self._stops or self._was_interrupted or self._loop is None:
+            return
+        self._was_interrupted = True
+        with contextlib.suppress(RuntimeError):  # The loop is closed: the process is ending.
+            self._loop.call_soon_threadsafe(self._on_interrupt)
 
     @property
     def is_serving(self) -> bool:
@@ -155,7 +171,7 @@ class ServingProcess:
                 self._on_leaving()
                 is_clean = await _unless(self._urged, self._drain(server, self._opening))
                 if is_clean is not None:
-                    code = _code_of_drain(is_clean)
+                    code = self._code_of_drain(is_clean)
         finally:
             if code is ExitCode.DRAIN_TIMED_OUT:
                 self._end_anyway(code)
@@ -179,6 +195,12 @@ class ServingProcess:
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
         return await server.drain()
+
+    def _code_of_drain(self, is_clean: bool) -> ExitCode:
+        """Return the exit code behind a drain, which a KeyboardInterrupt of user code may have begun."""
+        if not is_clean:
+            return ExitCode.DRAIN_TIMED_OUT
+        return ExitCode.INTERRUPTED if self._was_interrupted else ExitCode.DONE
 
     def _report(self, server: Server, addresses: list[str]) -> None:
         if self._plan.on_started is None:
@@ -246,13 +268,6 @@ def leave(code: int) -> None:
     """End the process at once, without waiting for its threads."""
     flush_output()
     os._exit(code)
-
-
-def _code_of_drain(is_clean: bool) -> ExitCode:
-    """Return the exit code behind a drain, which a KeyboardInterrupt of user code may have begun."""
-    if not is_clean:
-        return ExitCode.DRAIN_TIMED_OUT
-    return ExitCode.INTERRUPTED if was_interrupted() else ExitCode.DONE
 
 
 async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:

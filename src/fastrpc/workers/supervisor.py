@@ -335,6 +335,9 @@ class Supervisor:
         return min((one for one in instants if one is not None), default=None)
 
     def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
+        if report.get("interrupted"):
+            # Several workers may be, and one while others drain: only signals cut a drain off.
+            self._stops = max(1, self._stops)
         if "started" in report and self._is_serving and worker in self._crew.workers:
             self._spread.worker_started()
         worker.started = report.get("started", worker.started)

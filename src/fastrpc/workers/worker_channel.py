@@ -5,7 +5,8 @@
     supervisor ──► worker    one byte each: the index of an address, with a connection accepted there; MOVE: one
                              connection is to go to another worker; DRAIN; QUIT
     supervisor ◄── worker    lines of JSON: {"started": …}, {"failed": …}, {"leaving": true},
-                             {"wants_successor": true}, {"retired": true} of an announcer
+                             {"wants_successor": true}, {"interrupted": true} by user code, {"retired": true} of an
+                             announcer
 
 The end of the stream means that the other process is gone.
 """

@@ -17,7 +17,6 @@ from fastrpc.endpoint import Address
 from fastrpc.server.admin.state import ServerState
 from fastrpc.server.connections import move_connection
 from fastrpc.server.server import Server
-from fastrpc.user_code import was_interrupted
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.process import ServingProcess, signals_handled
 from fastrpc.workers.reporter import Reporter
@@ -96,6 +95,8 @@ class Worker:
             replace(plan, config=config, on_started=self._report, registry=None, registers=False),
             self._open_listener,
             lambda: channel.report(leaving=True),
+            # Ctrl-C would have interrupted the whole group: the supervisor drains all workers.
+            lambda: channel.report(interrupted=True),
         )
 
     def run(self) -> ExitCode:
@@ -108,9 +109,6 @@ class Worker:
         """Drain on a SIGTERM sent to this process alone; leave other signals to the supervisor."""
         if number == signal.SIGTERM:
             self._process.drain()
-        elif was_interrupted():
-            # Code of this worker raised KeyboardInterrupt: a terminal would have interrupted the whole group.
-            os.kill(os.getppid(), signal.SIGINT)
 
     async def _open_listener(self, server: Server) -> list[str]:
         self._server = server

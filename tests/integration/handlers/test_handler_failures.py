@@ -1,6 +1,7 @@
 """What leaves a handler, whatever it is: the caller has its answer, and the server goes on."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -368,13 +369,33 @@ class S:
     async def wait(self) -> int:
         await fastrpc.current_call().draining
         return 7
+    @fastrpc.method
+    async def outlast(self) -> int:
+        await fastrpc.current_call().draining
+        await asyncio.sleep(1.5)
+        return 7
+    @fastrpc.method
+    async def interrupt_a_drain(self) -> int:
+        await fastrpc.current_call().draining
+        raise KeyboardInterrupt
+    @fastrpc.method
+    async def fine(self) -> int:
+        return 7
 
 @fastrpc.Batcher
 async def batcher(items):
     raise KeyboardInterrupt
 
-print("serves", flush=True)
-fastrpc.serve(S, address=sys.argv[1], workers=int(sys.argv[2]))
+for _ in range(int(sys.argv[3]) if sys.argv[3:] else 1):
+    print("serves", flush=True)
+    try:
+        fastrpc.serve(S, address=sys.argv[1], workers=int(sys.argv[2]))
+    except SystemExit as error:
+        code = error.code
+    else:
+        code = 0
+    print("ended by", code, flush=True)
+sys.exit(code)
 """
 
 
@@ -397,6 +418,53 @@ async def test_an_interrupt_on_the_loop_drains_a_server_as_ctrl_c_does(
             assert await waiting == 7
         ended = await asyncio.to_thread(program.wait)
     assert ended.code == 130, ended.errors
+
+
+@pytest.mark.parametrize("begun_by", ["interrupts", "a signal"])
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_interrupts_of_user_code_cut_no_drain_off(begun_by: str, workers: int, tmp_path: Path) -> None:
+    address = f"unix://{tmp_path / 'socket'}"
+    with Program(["-c", INTERRUPTING, address, str(workers)], tmp_path) as program:
+        program.wait_output("serves")
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(Client(address)) for _ in range(4)]
+            calls: list[asyncio.Future[Any]] = []
+            for client in clients:
+                await client.ready(timeout=20)
+                calls += [asyncio.ensure_future(client.call("s.outlast"))]
+                calls += [asyncio.ensure_future(client.call("s.interrupt_a_drain")) for _ in range(2)]
+                # Its answer says that the calls before it have begun.
+                await client.call("s.fine")
+            if begun_by == "a signal":
+                program.signal(signal.SIGTERM)
+            else:
+                calls += [asyncio.ensure_future(one.call("s.later")) for one in clients for _ in range(2)]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        ended = await asyncio.to_thread(program.wait)
+    assert outcomes[:12:3] == [7, 7, 7, 7]
+    for outcome in (*outcomes[1:12:3], *outcomes[2:12:3]):
+        assert isinstance(outcome, CallError)
+        assert outcome.status is Status.INTERNAL
+    assert ended.code == (0 if begun_by == "a signal" else 130), ended.errors
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_program_that_serves_again_forgets_an_earlier_interrupt(workers: int, tmp_path: Path) -> None:
+    address = f"unix://{tmp_path / 'socket'}"
+    with Program(["-c", INTERRUPTING, address, str(workers), "3"], tmp_path) as program:
+        for ended in (1, 2):
+            async with Client(address) as client:
+                await client.ready(timeout=20)
+                with pytest.raises(CallError, match="the server's log"):
+                    await client.call("s.later")
+            await asyncio.to_thread(program.wait_output, f"(serves\nended by 130\n){{{ended}}}serves")
+        async with Client(address) as client:
+            await client.ready(timeout=20)
+            assert await client.call("s.fine") == 7
+        program.signal(signal.SIGTERM)
+        last = await asyncio.to_thread(program.wait)
+    assert last.output.split("\n")[1::2] == ["ended by 130", "ended by 130", "ended by 0"], last
+    assert last.code == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
