@@ -95,8 +95,9 @@ class ThreadJob:
     def leave(self) -> bool:
         """Note that the caller is answered, as its deadline has passed; return whether the handler may have begun."""
         self.is_cancelled = True
-        self._is_left = self._has_begun
-        return self._has_begun
+        # Read once: the thread may begin meanwhile, and both have to say the same.
+        has_begun = self._is_left = self._has_begun
+        return has_begun
 
     def done(self) -> None:
         """Answer; on the loop."""
