@@ -30,6 +30,8 @@ class Session:
         self.read: list[str] = []
         #: The transaction that made the parents.
         self.made = 7
+        #: The service behind whose nodes it goes away.
+        self.last: str | None = None
 
     def ask(self, begin: Callable[[Any], Any]) -> Any:
         if self.is_away:
@@ -62,6 +64,8 @@ class Session:
         for service, error in self.unreadable.items():
             if f"/{service}/" in path:
                 raise error
+        if path.split("/")[-2] == self.last:
+            self.is_away = True
         return b"", None
 
 
@@ -121,3 +125,23 @@ def test_parents_that_were_made_anew_are_a_restart() -> None:
     assert restarts() == {}
     session.made += 1
     assert restarts() == {"a": True, "bad": True, "c": True}
+
+
+@pytest.mark.parametrize("last", ["a", "bad", "c"])
+def test_a_restart_that_an_outage_hides_is_told_with_the_next_lists(last: str) -> None:
+    session = Session({name: ["tcp@10.0.0.1:1"] for name in ("a", "bad", "c")})
+    lookup = followed(session)
+    lookup.fetch(0.0)
+    session.now += WAIT_SECONDS
+    session.made += 1
+    session.last = last
+    # The three are read in any order: two were read before one of them.
+    with pytest.raises(StoreError, match="the connection is lost"):
+        lookup.fetch(0.0)
+    session.last, session.is_away = None, False
+    told = lookup.fetch(0.0)
+    assert {name: isinstance(one, Listing) and one.is_restart for name, one in told.items()} == dict.fromkeys(
+        ("a", "bad", "c"), True
+    )
+    session.now += WAIT_SECONDS
+    assert lookup.fetch(0.0) == {}

@@ -73,6 +73,8 @@ class _Nodes:
         #: Names and values as they were told; None if they have to be.
         self.told: list[tuple[str, bytes]] | None = None
         self.read_at = float("-inf")
+        #: Whether the server has lost its data since the last listing that was returned.
+        self.is_restart = False
         # The transaction that made their parent, 0 before the first list that has one.
         self._made = 0
         self._woken = woken
@@ -82,13 +84,13 @@ class _Nodes:
         self.read_at = float("-inf")
         self._woken.set()
 
-    def is_remade(self, made: int) -> bool:
-        """Take the transaction that made their parent, 0 without one; return whether the one before is lost.
+    def note_parent(self, made: int) -> None:
+        """Take the transaction that made their parent, 0 without one: it is a restart if the one before is lost.
 
         Parents are never deleted: a server that has lost its data makes them anew.
         """
-        before, self._made = self._made, made
-        return before not in (0, made)
+        self.is_restart |= self._made not in (0, made)
+        self._made = made
 
 
 class NodeLookup:
@@ -124,23 +126,28 @@ class NodeLookup:
                     if isinstance(found, StoreError):
                         nodes.told, changed[service] = None, found
                         continue
-                    records, is_restart = found
-                    if records != nodes.told or is_restart:
-                        nodes.told = records
-                        changed[service] = Listing(nodes.decoded.entries(records), is_restart=is_restart)
+                    if found != nodes.told or nodes.is_restart:
+                        nodes.told = found
+                        changed[service] = Listing(nodes.decoded.entries(found), is_restart=nodes.is_restart)
         except StoreError:
             for nodes in self._nodes.values():
                 self._forget(nodes)
             raise
+        # Only now: a listing beside one that raises is not returned.
+        for service, listing in changed.items():
+            if isinstance(listing, Listing):
+                self._nodes[service].is_restart = False
         return changed
 
-    def _list(self, service: str, nodes: _Nodes) -> tuple[list[tuple[str, bytes]], bool] | StoreError:
-        """Return names and values and whether the server has lost its data, or why they alone cannot be read."""
+    def _list(self, service: str, nodes: _Nodes) -> list[tuple[str, bytes]] | StoreError:
+        """Return names and values, or why they alone cannot be read."""
         with _answers():
             try:
                 with _answers():
-                    made, records = self._read(service, nodes)
-                    return list(records), nodes.is_remade(made)
+                    made, read = self._read(service, nodes)
+                    records = list(read)
+                    nodes.note_parent(made)
+                    return records
             except StoreError as error:
                 self._session.ask(_nothing)
                 return error
