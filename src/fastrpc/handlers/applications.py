@@ -39,8 +39,8 @@ def makes_application(thing: Any) -> bool:
         return False
     try:
         made = get_type_hints(thing).get("return")
-    except (NameError, TypeError):
-        # A name known to type checkers alone.
+    except Exception:
+        # A name known to type checkers alone, or whatever else the text of an annotation raises.
         return False
     # `__call__` of a class without such a method is that of its metaclass. `self` is the first parameter.
     return (

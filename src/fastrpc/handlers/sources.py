@@ -82,7 +82,7 @@ async def open_sources(sources: Sequence[Any], scope: SourceScope) -> list[Opene
     return opened
 
 
-async def _open(source: Any, opened: list[Opened], scope: SourceScope) -> None:
+async def _open(source: Any, opened: list[Opened], scope: SourceScope, maker: Any = None) -> None:
     if isinstance(source, list | tuple):
         for one in source:
             await _open(one, opened, scope)
@@ -92,11 +92,12 @@ async def _open(source: Any, opened: list[Opened], scope: SourceScope) -> None:
         scope, made = await scope.inner(source)
         await _open(made, opened, scope)
         return
+    _refuse_application(source, maker)
     if inspect.isclass(source) or (callable(source) and not is_service(source)):
         made = _call(source)
         if inspect.isawaitable(made):
             made = await made
-        await _open(made, opened, scope)
+        await _open(made, opened, scope, source)
         return
     if not is_service(source):
         hint = getattr(type(source), "place_of_source", None)
@@ -118,6 +119,23 @@ async def _open(source: Any, opened: list[Opened], scope: SourceScope) -> None:
     if hasattr(source, "__aenter__"):
         scope, _ = await scope.inner(source)
     opened.append(Opened(source, scope))
+
+
+def _refuse_application(thing: Any, maker: Any) -> None:
+    """Raise ConfigError for an application of ASGI, which `maker` may have made: it is mounted, and is no source."""
+    # Imported on first use: that module tells services apart with this one.
+    from fastrpc.handlers.applications import is_application
+
+    if not is_application(thing):
+        return
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    alone = "give it alone to `fastrpc run`"
+    if inspect.isfunction(maker) and name == type(thing).__qualname__:
+        alone = f"for `fastrpc run`, annotate the result: `def {maker.__name__}() -> {name}`"
+    raise ConfigError(
+        f"{name} is an ASGI application, which is not a source of services",
+        hint=f"{alone}; beside services, mount it with --mount or HTTP.mounts",
+    )
 
 
 def _call(source: Any) -> Any:

@@ -156,7 +156,7 @@ def loaded(plan: Plan) -> Plan:
 
 def _mounted(plan: Plan, source: Any) -> Plan:
     """Return the plan of a command that serves an application of ASGI, or the one that a function makes, at "/"."""
-    application = source() if makes_application(source) else source
+    application = _made_application(source) if makes_application(source) else source
     config = plan.config
     if "/" in config.http.mounts:
         raise ConfigError(
@@ -173,6 +173,19 @@ def _mounted(plan: Plan, source: Any) -> Plan:
         config=replace(config, http=http, protocols=_with_http(config.protocols)),
         inferred=(f"{name} is an ASGI application: it is mounted at /, and HTTP is on",),
     )
+
+
+def _made_application(function: Any) -> Any:
+    made = function()
+    if not callable(made):
+        name = getattr(function, "__qualname__", repr(function))
+        if hasattr(made, "close"):
+            made.close()  # A coroutine: there is no loop yet.
+        raise ConfigError(
+            f"{name} returned a {type(made).__name__}, it must return an ASGI application",
+            hint="write it as `def`, with a `return` of the application",
+        )
+    return made
 
 
 def _with_http(protocols: tuple[str, ...]) -> tuple[str, ...]:

@@ -43,8 +43,31 @@ def make() -> Site:
     return Site()
 
 
+def make_untold():
+    return Site()
+
+
+def make_plain():
+    return plain
+
+
+async def make_later() -> Site:
+    return Site()
+
+
+async def make_later_untold():
+    return Site()
+
+
+def make_unknown() -> "fastrpc.Nope":
+    return Site()
+
+
 def services():
     return [Arith()]
+
+
+beside = [Arith, site]
 """
 
 
@@ -135,3 +158,28 @@ def test_settings_that_do_not_fit_the_program_are_refused(
     done = run_program(whole, folder, {"FASTRPC_PROTOCOLS": protocols})
     assert (done.code, error in done.errors) == (3, True), done.errors
     assert "Traceback" not in done.errors
+
+
+UNTOLD = "Site is an ASGI application, which is not a source of services"
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "hint"),
+    [
+        ("make_untold", UNTOLD, "annotate the result: `def make_untold() -> Site`"),
+        ("make_unknown", UNTOLD, "annotate the result: `def make_unknown() -> Site`"),
+        ("make_later_untold", UNTOLD, "annotate the result: `def make_later_untold() -> Site`"),
+        ("Site", UNTOLD, "give it alone to `fastrpc run`"),
+        ("make_plain", "plain is an ASGI application", "give it alone to `fastrpc run`"),
+        ("beside", UNTOLD, "mount it with --mount"),
+        ("make_later", "make_later returned a coroutine, it must return an ASGI application", "as `def`"),
+    ],
+)
+def test_an_application_that_is_not_known_to_be_one_is_refused_with_what_to_do(
+    folder: Path, source: str, error: str, hint: str
+) -> None:
+    whole = ["-m", "fastrpc", "run", f"main:{source}", "-a", "tcp://127.0.0.1:0"]
+    done = run_program(whole, folder)
+    assert (done.code, error in done.errors, hint in done.errors) == (3, True, True), done.errors
+    assert "Traceback" not in done.errors
+    assert "never awaited" not in done.errors

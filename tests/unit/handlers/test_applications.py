@@ -69,7 +69,24 @@ def test_other_things_are_no_applications(thing: Any) -> None:
     assert not is_application(thing)
 
 
+def make_none() -> "typing.Nope":  # type: ignore[name-defined]  # noqa: F821
+    return Site()
+
+
+def make_one_or_none() -> "1 / 0":  # type: ignore[valid-type]
+    return Site()
+
+
 def test_a_function_makes_an_application_by_its_annotation() -> None:
     assert makes_application(make)
-    for thing in (make_services, make_something, make_by_name, Site, Site(), plain):
+    for thing in (
+        make_services,
+        make_something,
+        make_by_name,
+        make_none,
+        make_one_or_none,
+        Site,
+        Site(),
+        plain,
+    ):
         assert not makes_application(thing)
