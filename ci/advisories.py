@@ -37,10 +37,12 @@ def age_fault(compared_on: date, today: date) -> str | None:
     return None
 
 
-def requirements_of(project: Mapping[str, Any]) -> list[Requirement]:
-    """Return all requirements of a project: those of each installation, and those of its extras."""
+def requirements_of(pyproject: Mapping[str, Any]) -> list[Requirement]:
+    """Return all requirements in a pyproject.toml: of its build, of each installation, and of its extras."""
+    project: Mapping[str, Any] = pyproject.get("project", {})
     extras: Mapping[str, list[str]] = project.get("optional-dependencies", {})
-    texts = [*project.get("dependencies", ()), *(text for extra in extras.values() for text in extra)]
+    texts = [*pyproject.get("build-system", {}).get("requires", ()), *project.get("dependencies", ())]
+    texts += [text for extra in extras.values() for text in extra]
     return [Requirement(text) for text in texts]
 
 
@@ -83,8 +85,8 @@ def _version(numbers: list[int]) -> Version:
 def main() -> int:
     """Print what is wrong; return the code of the process."""
     table = tomllib.loads((ROOT / "ci" / "advisories.toml").read_text(encoding="utf-8"))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wrong = [*faults(requirements_of(project), table["advisory"])]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wrong = [*faults(requirements_of(pyproject), table["advisory"])]
     too_old = age_fault(table["compared_on"], datetime.now(UTC).date())
     wrong += [] if too_old is None else [too_old]
     for one in wrong:

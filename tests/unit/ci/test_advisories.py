@@ -86,12 +86,14 @@ def test_table_of_tomorrow_is_refused() -> None:
     assert "1 days ahead" in fault
 
 
-def test_requirements_of_all_extras_count() -> None:
+def test_requirements_of_the_build_and_of_all_extras_count() -> None:
     project = {"dependencies": ["a>=1"], "optional-dependencies": {"x": ["b>=2"], "y": ["c>=3", "a>=2"]}}
-    assert [str(one) for one in requirements_of(project)] == ["a>=1", "b>=2", "c>=3", "a>=2"]
+    pyproject = {"build-system": {"requires": ["d>=4"]}, "project": project}
+    assert [str(one) for one in requirements_of(pyproject)] == ["d>=4", "a>=1", "b>=2", "c>=3", "a>=2"]
+    assert requirements_of({"project": {}}) == []
 
 
 def test_requirements_of_this_project_allow_no_affected_version() -> None:
     table = tomllib.loads((ROOT / "ci" / "advisories.toml").read_text(encoding="utf-8"))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert list(faults(requirements_of(project), table["advisory"])) == []
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert list(faults(requirements_of(pyproject), table["advisory"])) == []
