@@ -17,6 +17,7 @@ class Revocations:
     def __init__(self) -> None:
         # The tasks that run, and the most seconds for which a close waits for each.
         self._running: dict[asyncio.Task[None], float] = {}
+        self._is_closed = False
 
     async def revoke(
         self, backend: StoreBackend, lease: str, ttl: float, context: contextvars.Context
@@ -30,8 +31,10 @@ class Revocations:
             context: of the task. The deadline of a caller does not bind it.
 
         Raises:
-            StoreError, TimeoutError: the first attempt failed; others may follow.
+            StoreError, TimeoutError: the first attempt failed; others may follow. Or the store is closed: none follows.
         """
+        if self._is_closed:
+            raise StoreError(f"the lease {lease} was not revoked: the store is closed", processed="no")
         loop = asyncio.get_running_loop()
         # An error is a result here: the wait for it may be cancelled.
         attempted: asyncio.Future[Exception | None] = loop.create_future()
@@ -43,19 +46,29 @@ class Revocations:
             raise error
 
     async def close(self) -> None:
-        """Wait for each lease that has not ended yet, at most 5 s or its ttl; then give it up."""
-        running = dict(self._running)
-        if not running:
-            return
+        """Wait for each lease that has not ended yet, at most 5 s or its ttl; then give it up, and refuse others.
+
+        One that is revoked meanwhile is waited for as well, within the same 5 s.
+        """
         loop = asyncio.get_running_loop()
-        timers = [loop.call_later(seconds, task.cancel) for task, seconds in running.items()]
+        timers: dict[asyncio.Task[None] | None, asyncio.TimerHandle] = {
+            None: loop.call_later(PATIENCE_SECONDS, self.give_up)
+        }
         try:
-            await asyncio.wait(running)
+            while running := dict(self._running):
+                for task in running.keys() - timers.keys():
+                    timers[task] = loop.call_later(running[task], task.cancel)
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for timer in timers:
+            for timer in timers.values():
                 timer.cancel()
-            for task in running:
-                task.cancel()
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Leave each lease to its own end, and refuse others."""
+        self._is_closed = True
+        for task in list(self._running):
+            task.cancel()
 
 
 async def _keep_revoking(
@@ -78,6 +91,11 @@ async def _keep_revoking(
         # It has ended by itself.
         if not limit.expired():
             raise
+    except asyncio.CancelledError:
+        if not attempted.done():
+            text = f"the lease {lease} was not revoked before the store closed"
+            attempted.set_result(StoreError(text, processed="unknown"))
+        raise
     finally:
         if not attempted.done():
             attempted.set_result(TimeoutError(f"the lease {lease} was not revoked in time"))

@@ -1,5 +1,6 @@
 """A key-value store with types: what `open_store` returns."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -149,11 +150,20 @@ class Store:
     ) -> None:
         if self._backend is not None and self._process == os.getpid():
             try:
-                await self._followings.aclose()
-                await self._revocations.close()
+                await self._close_parts()
             finally:
                 self._backend = None
                 await self._opening.__aexit__(kind, error, traceback)
+
+    async def _close_parts(self) -> None:
+        try:
+            await self._followings.aclose()
+        except asyncio.CancelledError:
+            # A cancelled close waits no longer.
+            self._revocations.give_up()
+            raise
+        finally:
+            await self._revocations.close()
 
     @property
     def backend(self) -> StoreBackend:

@@ -1,6 +1,7 @@
 """Leases whose end is cancelled or fails: the store keeps their revocation, and its close waits for it."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -9,6 +10,7 @@ import pytest
 from fastrpc.coordination import Store
 from fastrpc.coordination.lease import StoreLease
 from fastrpc.coordination.locks import Lock
+from fastrpc.coordination.revocations import Revocations
 from fastrpc.errors import Status, StoreError
 from fastrpc.stores.base import StoreBackend
 from fastrpc.stores.local import LocalStore
@@ -174,3 +176,67 @@ async def test_cancelled_close_waits_no_longer(backend: SlowStore) -> None:
     await asyncio.wait([closing])
     assert closing.cancelled()
     assert now() == began
+
+
+async def test_close_of_the_store_waits_for_a_revocation_that_begins_meanwhile(backend: SlowStore) -> None:
+    async with Store(opening(backend), clock=now) as store:
+        held = await HOLDS["lease"](store).__aenter__()
+        await cancelled_at_the_end(backend, leave(store.lock("a", ttl=TTL)))
+        loop = asyncio.get_running_loop()
+        closing = asyncio.ensure_future(store.__aexit__(None, None, None))
+        await pass_time(1.0)
+        ending = loop.create_task(held.__aexit__(None, None, None))
+        loop.call_later(1.0, backend.may_answer.set)
+        await asyncio.wait([closing])
+        await ending
+    assert backend.figures()["leases"] == 0
+
+
+async def test_revocations_that_begin_during_a_close_do_not_extend_it(backend: SlowStore) -> None:
+    store = await Store(opening(backend), clock=now).__aenter__()
+    held = await HOLDS["lease"](store).__aenter__()
+    await cancelled_at_the_end(backend, leave(store.lock("a", ttl=TTL)))
+    began = now()
+    closing = asyncio.ensure_future(store.__aexit__(None, None, None))
+    await pass_time(3.0)
+    ending = asyncio.ensure_future(held.__aexit__(None, None, None))
+    await closing
+    assert now() - began <= 5.0
+    await ending
+
+
+async def test_revocation_after_the_close_is_refused(backend: SlowStore) -> None:
+    revocations = Revocations()
+    await revocations.close()
+    with pytest.raises(StoreError, match="the lease 1 was not revoked: the store is closed"):
+        await revocations.revoke(backend, "1", TTL, contextvars.Context())
+    assert backend.asked == 0
+
+
+async def test_revocation_that_a_close_gives_up_tells_so(backend: SlowStore) -> None:
+    revocations = Revocations()
+    waiting = asyncio.ensure_future(revocations.revoke(backend, "1", TTL, contextvars.Context()))
+    await pass_time(0.1)
+    revocations.give_up()
+    with pytest.raises(StoreError, match="the lease 1 was not revoked before the store closed"):
+        await waiting
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), asyncio.CancelledError()])
+async def test_failed_end_of_a_setting_leaves_no_revocation_behind(
+    backend: SlowStore, error: BaseException
+) -> None:
+    store = await Store(opening(backend), clock=now).__aenter__()
+
+    async def fail() -> None:
+        raise error
+
+    store._followings.push_async_callback(fail)
+    await cancelled_at_the_end(backend, leave(store.lock("a", ttl=TTL)))
+    asyncio.get_running_loop().call_later(2.0, backend.may_answer.set)
+    began = now()
+    with pytest.raises(type(error)):
+        await store.__aexit__(None, None, None)
+    is_cancelled = isinstance(error, asyncio.CancelledError)
+    assert now() - began == pytest.approx(0.0 if is_cancelled else 2.0)
+    assert backend.figures()["leases"] == is_cancelled

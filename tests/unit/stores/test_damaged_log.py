@@ -5,13 +5,14 @@ import shutil
 import struct
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from fastrpc import CompactedError, Status, StoreError
-from fastrpc.stores.base import Saved
+from fastrpc.stores.base import LeaseChange, Saved
 from fastrpc.stores.local import LocalStore
 from fastrpc.stores.sqlite import SqliteJournal
 from fastrpc.stores.sqlite.log import LogEnd, read_log
@@ -94,7 +95,8 @@ async def test_no_flipped_bit_of_the_log_loses_an_item_silently(tmp_path: Path, 
             (folder / name).write_bytes(content)
     found = opened(folder)
     assert isinstance(found, Saved)
-    assert (found.revision, numbers(found)) == (latest, [*range(ITEMS)])
+    assert found.revision >= latest
+    assert numbers(found) == [*range(ITEMS)]
 
 
 @pytest.mark.parametrize("cut", [1, 24, 4095, FRAME_BYTES, FRAME_BYTES + 1, 20 * FRAME_BYTES])
@@ -124,7 +126,7 @@ async def test_missing_log_gives_no_revision_twice(
     (folder / "store.db-wal").unlink()
     async with LocalStore(SqliteJournal(folder, sync=sync)) as store:
         assert await store.put("k", b"") > latest
-    assert ("has lost its last commits" in caplog.text) == (sync == "full")
+    assert "has lost its last commits" in caplog.text
 
 
 async def test_whole_log_keeps_revision_and_history(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ async def test_whole_log_keeps_revision_and_history(tmp_path: Path) -> None:
         changes = store.watch("", after=0)
         assert [(await anext(changes)).revision for _ in range(latest)] == [*range(1, latest + 1)]
         await changes.aclose()
-        assert await store.put("k", b"") == latest + 1
+        assert await store.put("k", b"") > latest
 
 
 async def test_frames_of_an_earlier_log_are_no_damage(
@@ -158,7 +160,8 @@ async def test_frames_of_an_earlier_log_are_no_damage(
     assert (end.later, end.has_bad_header) == (0, False)
     found = opened(folder)
     assert isinstance(found, Saved)
-    assert (found.revision, len(found.items)) == (latest, ITEMS + 2)
+    assert found.revision >= latest
+    assert len(found.items) == ITEMS + 2
 
 
 async def test_frames_of_a_commit_that_a_cut_left_are_no_damage_later(tmp_path: Path) -> None:
@@ -169,28 +172,128 @@ async def test_frames_of_a_commit_that_a_cut_left_are_no_damage_later(tmp_path: 
     # The frames of a last commit that was not synced, the first one torn.
     frame = whole[-FRAME_BYTES:]
     log.write_bytes(whole + bytes(FRAME_BYTES) + frame + frame)
-    assert read_log(log) == LogEnd(end.frames, later=2)
+    assert read_log(log) == replace(end, later=2, is_torn=True)
     latest = await killed(folder, items=2, first=ITEMS)
-    assert latest == ITEMS + 2
+    assert latest > ITEMS + 2
     found = opened(folder)
     assert isinstance(found, Saved)
-    assert (found.revision, numbers(found)) == (latest, [*range(ITEMS + 2)])
+    assert found.revision >= latest
+    assert numbers(found) == [*range(ITEMS + 2)]
 
 
-async def test_unsynced_commits_may_be_torn_anywhere(tmp_path: Path) -> None:
+async def test_unsynced_commits_may_be_torn_anywhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "store"
     latest = await killed(folder, sync="normal")
     log = folder / "store.db-wal"
     flip(log, 8 * (HEADER_BYTES + 20 * FRAME_BYTES + 1000))
     assert read_log(log).later_commits > 1
+    kept = read_log(log).commits
     found = opened(folder, "full")
     assert isinstance(found, Saved)
     assert found.revision > latest
+    assert f"{ITEMS - len(found.items)} commits are dropped" in caplog.text
+    assert kept == len(found.items)
     # The frames behind the bad one are gone.
     latest = await killed(folder, items=1)
     found = opened(folder)
     assert isinstance(found, Saved)
-    assert found.revision == latest
+    assert found.revision >= latest
+
+
+@pytest.mark.parametrize("damage", ["flip", "unlink"])
+async def test_clean_end_between_gives_no_revision_twice(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, alive = tmp_path / "store", tmp_path / "store-alive"
+    async with LocalStore(SqliteJournal(alive, sync="normal")) as store:
+        for number in range(5):
+            await store.put("k", b"%d" % number)
+    shutil.copytree(alive, folder)
+    latest = await killed(folder, sync="normal")
+    assert latest == 5 + ITEMS
+    if damage == "flip":
+        flip(folder / "store.db-wal", 8 * (HEADER_BYTES + 1000))
+    else:
+        (folder / "store.db-wal").unlink()
+    async with LocalStore(SqliteJournal(folder, sync="normal")) as store:
+        assert await store.put("k", b"") > latest
+    assert "has lost its last commits" in caplog.text
+
+
+async def set_back(folder: Path, items: int) -> bytes:
+    """Leave a folder as a power cut may, with an old record of what was acknowledged; return its log."""
+    old = b""
+    async with LocalStore(SqliteJournal(folder.with_name("alive"))) as store:
+        for number in range(items):
+            if number == 5:
+                old = (folder.with_name("alive") / "store.revisions").read_bytes()[512:]
+            await store.put(f"k/{number}", b"%d" % number)
+        shutil.copytree(folder.with_name("alive"), folder)
+    revisions = folder / "store.revisions"
+    revisions.write_bytes(revisions.read_bytes()[:512] + old)
+    return (folder / "store.db-wal").read_bytes()
+
+
+def last_frames(log: bytes, commits: int) -> list[int]:
+    """Return the places of the frames of the last commits."""
+    places = range(HEADER_BYTES, len(log), FRAME_BYTES)
+    ends = [number for number, at in enumerate(places) if log[at + 4 : at + 8] != bytes(4)]
+    return [*places[ends[-commits - 1] + 1 :]]
+
+
+async def test_bad_last_commit_behind_an_old_record_gives_no_revision_twice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "store"
+    log = await set_back(folder, ITEMS)
+    for at in last_frames(log, 1):
+        case = tmp_path / str(at)
+        shutil.copytree(folder, case)
+        flip(case / "store.db-wal", 8 * (at + 1000))
+        caplog.clear()
+        async with LocalStore(SqliteJournal(case)) as store:
+            assert await store.put("k", b"") > ITEMS
+        assert "1 commits are dropped" in caplog.text
+
+
+@pytest.mark.parametrize("place", [0, 4, 5, 7, 8, 12, 16, 20, 1000])
+async def test_bad_frame_before_a_whole_commit_is_damage_behind_an_old_record(
+    tmp_path: Path, place: int
+) -> None:
+    folder = tmp_path / "store"
+    log = await set_back(folder, ITEMS)
+    for at in set(last_frames(log, 2)) - set(last_frames(log, 1)):
+        for bit in range(8):
+            (folder / "store.db-wal").write_bytes(log)
+            flip(folder / "store.db-wal", 8 * (at + place) + bit)
+            assert isinstance(opened(folder), StoreError), (at, bit)
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+async def test_lost_commit_of_a_lease_is_damage(tmp_path: Path, has_record: bool) -> None:
+    journal = SqliteJournal(tmp_path / "alive")
+    journal.open()
+    for number in range(5):
+        journal.commit([LeaseChange(f"lease-{number}", 30.0)], 0)
+    folder = tmp_path / "store"
+    shutil.copytree(tmp_path / "alive", folder)
+    journal.close()
+    if not has_record:
+        (folder / "store.revisions").unlink()
+    log = (folder / "store.db-wal").read_bytes()
+    first = last_frames(log, 3)[0]
+    flip(folder / "store.db-wal", 8 * (first + 1000))
+    found = opened(folder)
+    assert isinstance(found, StoreError)
+    assert found.status is Status.DATA_LOSS
+
+
+async def test_store_that_was_closed_goes_on_with_the_next_revision(tmp_path: Path) -> None:
+    for revision in range(1, 4):
+        async with LocalStore(SqliteJournal(tmp_path / "store", sync="normal")) as store:
+            assert await store.put("k", b"") == revision
 
 
 @pytest.mark.parametrize("bit", [0, 40, 50, 90, 512 * 8 + 3, 512 * 8 + 50])
@@ -238,9 +341,12 @@ async def test_revisions_are_reserved_before_the_commit_that_needs_them(
 def test_log_of_either_byte_order_is_read(tmp_path: Path, magic: int) -> None:
     path = tmp_path / "log"
     path.write_bytes(log_of(magic, frames=5))
-    assert read_log(path) == LogEnd(5)
+    salts = path.read_bytes()[16:24]
+    assert read_log(path) == LogEnd(5, commits=5, salts=salts)
     flip(path, 8 * (HEADER_BYTES + FRAME_BYTES))
-    assert read_log(path) == LogEnd(1, later=3, later_commits=3)
+    assert read_log(path) == LogEnd(
+        1, later=3, later_commits=3, is_before_commit=True, commits=1, is_torn=True, salts=salts
+    )
 
 
 def log_of(magic: int, frames: int) -> bytes:

@@ -17,7 +17,7 @@ __all__ = [
     "make_file",
     "open_file",
     "read_file",
-    "read_revision",
+    "read_may_lose",
     "sync_path",
 ]
 
@@ -84,11 +84,11 @@ def open_file(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def read_revision(path: Path) -> int:
-    """Return the revision of a file with a log; both are left as they are."""
+def read_may_lose(path: Path) -> bool:
+    """Return whether the commits of an earlier version are not synced; a file and its log are left as they are."""
     with contextlib.closing(_read_only(path)) as connection:
-        (latest,) = connection.execute("SELECT latest FROM revisions").fetchone()
-    return int(latest)
+        (may_lose,) = connection.execute("SELECT may_lose FROM revisions").fetchone()
+    return bool(may_lose)
 
 
 def log_path(path: Path) -> Path:

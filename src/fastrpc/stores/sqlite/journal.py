@@ -20,10 +20,10 @@ from fastrpc.stores.sqlite.file import (
     make_file,
     open_file,
     read_file,
-    read_revision,
+    read_may_lose,
     sync_path,
 )
-from fastrpc.stores.sqlite.log import read_log
+from fastrpc.stores.sqlite.log import SALTS_AT, LogEnd, read_log
 from fastrpc.stores.sqlite.revisions import RevisionsFile
 
 __all__ = ["SqliteJournal"]
@@ -33,7 +33,7 @@ logger = logging.getLogger("fastrpc.store")
 #: Older versions lack statements used here.
 _OLDEST_SQLITE: Final = (3, 35)
 
-#: Added to the revision when commits may be lost, so that none comes twice: no store makes so many between two syncs.
+#: Added to the revision of an earlier version's store that may have lost commits, as no second file reserves any.
 _LOST_REVISIONS: Final = 1 << 20
 
 #: Items are refused when the disk has less room, so that deletions can still be written.
@@ -58,8 +58,8 @@ class SqliteJournal:
 
     Args:
         folder: made if it is missing, with the mode 0700; others must not be able to enter it.
-        sync: "full" keeps commits across a power loss, "normal" across the end of the process only: then, unless the
-            store was closed, the next opening raises the revision and forgets the history.
+        sync: "full" keeps commits across a power loss, "normal" across the end of the process only. Unless the store
+            was closed, the next opening raises the revision; behind "normal" it forgets the history, too.
 
     Raises:
         ConfigError: `sync` is unknown, or SQLite is older than 3.35.
@@ -77,6 +77,12 @@ class SqliteJournal:
         self._sync = sync
         self._claim: int | None = None
         self._connection: sqlite3.Connection | None = None
+        # The log, its salts, and its commits so far.
+        self._log_file: int | None = None
+        self._salts = bytes(8)
+        self._commits = 0
+        # Whether commits may come.
+        self._has_begun = False
         # Bytes of the log that are not in the file yet, as far as is known.
         self._logged = 0
 
@@ -120,7 +126,7 @@ class SqliteJournal:
                 text = f"the disk of {self._path} is full"
                 raise StoreError(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
             raise
-        self._revisions.acknowledge(latest)
+        self._acknowledge(latest)
         values = (change.item.value for change in changes if isinstance(change, ItemChange) and change.item)
         self._logged += _COMMIT_BYTES + 2 * sum(map(len, values))
         if self._logged >= _LOG_BYTES:
@@ -129,15 +135,17 @@ class SqliteJournal:
     def close(self) -> None:
         try:
             if self._connection is not None:
-                # A file whose end is not noted counts as one that may have lost commits.
-                with contextlib.suppress(sqlite3.Error):
-                    if self._sync == "normal":
-                        self._connection.execute("PRAGMA synchronous = FULL")
-                        self._connection.execute("UPDATE revisions SET may_lose = 0")
                 self._connection.close()
+                if self._has_begun and not self._log.exists():
+                    # SQLite has synced the file. One whose end is not noted may have lost commits.
+                    self._revisions.note(is_unsynced=False, is_clean=True)
         finally:
             self._connection = None
+            self._has_begun = False
             self._revisions.close()
+            if self._log_file is not None:
+                os.close(self._log_file)
+                self._log_file = None
             self.forget_claim()
 
     def forget_claim(self) -> None:
@@ -167,32 +175,49 @@ class SqliteJournal:
             if has_revisions:
                 raise damaged(self._path, f"it is missing beside {self._revisions.path.name}")
             make_file(self._folder / "store.db.new", self._path)
-        has_torn_frames = self._check_log(has_revisions)
+        end = read_log(self._log)
+        self._check_log(end, has_revisions)
         connection = self._connection = open_file(self._path)
-        if has_torn_frames:
+        self._salts, self._commits = end.salts, end.commits
+        if end.is_torn or end.later:
             # Behind commits to come they would look like damage.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self._begin(connection)
+        self._begin(connection, end, has_revisions)
         return read_file(connection)
 
-    def _check_log(self, has_revisions: bool) -> bool:
-        """Return whether the log has frames behind its end that SQLite drops.
+    def _check_log(self, end: LogEnd, has_revisions: bool) -> None:
+        """Refuse a log that lost commits by damage, and warn of others that SQLite drops.
 
         A power cut tears the last commit alone if commits are synced, and any of them otherwise.
 
         Raises:
             StoreError: commits were lost that nothing but damage takes away.
         """
-        end = read_log(self._log)
         if end.has_bad_header:
             raise damaged(self._log, "its header is bad")
-        if not end.later or not has_revisions or self._revisions.is_unsynced:
-            return end.later > 0
-        if end.later_commits > 1 or read_revision(self._path) < self._revisions.acknowledged:
+        if not end.is_torn and not end.later:
+            return
+        lost = self._lost_commits(end)
+        if end.later and (end.is_before_commit or lost) and self._was_synced(has_revisions):
             raise damaged(
                 self._log, f"frame {end.frames + 1} is bad, and {end.later} of the same log follow it"
             )
-        return True
+        logger.warning(
+            "%s has a bad end: %d commits are dropped, from frame %d on",
+            self._log,
+            max(lost, end.later_commits, 1),
+            end.frames + 1,
+        )
+
+    def _was_synced(self, has_revisions: bool) -> bool:
+        """Return whether the commits of a log were synced, each before the next one."""
+        if has_revisions:
+            return not self._revisions.is_unsynced
+        return self._sync == "full" and not read_may_lose(self._path)
+
+    def _lost_commits(self, end: LogEnd) -> int:
+        """Return how many acknowledged commits a log lacks, as far as is known."""
+        return max(self._revisions.commits - end.commits, 0) if self._revisions.salts == end.salts else 0
 
     def _lock(self) -> None:
         """Make the folder, and lock it against other processes."""
@@ -223,36 +248,58 @@ class SqliteJournal:
         self._claim = claim
         _held.add(self)
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        """Raise the revision if commits may have been lost, and note whether those from here on may be."""
+    def _begin(self, connection: sqlite3.Connection, end: LogEnd, has_revisions: bool) -> None:
+        """Raise the revision unless the last end was clean, and note whether commits from here on may be lost."""
         revisions = self._revisions
         revisions.open()
-        latest, could_lose = connection.execute("SELECT latest, may_lose FROM revisions").fetchone()
-        may_lose = self._sync == "normal"
-        has_lost = latest < revisions.acknowledged
-        if has_lost:
-            logger.warning(
-                "%s has lost its last commits: it has revision %d, acknowledged was %d; the next revision is above %d",
-                self._path,
-                latest,
-                revisions.acknowledged,
-                revisions.reserved,
-            )
-        if could_lose or may_lose or has_lost:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            if could_lose or has_lost:
-                latest = max(latest + _LOST_REVISIONS, revisions.reserved)
-                revisions.cover(latest)
-                connection.execute("DELETE FROM history")
-                connection.execute("UPDATE revisions SET latest = ?, compacted = ?", (latest, latest))
-            connection.execute("UPDATE revisions SET may_lose = ?", (may_lose,))
-            connection.execute("COMMIT")
-        revisions.begin(is_unsynced=may_lose)
-        revisions.acknowledge(latest)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # Each page is once in a commit, in the order of the numbers.
+        connection.execute("PRAGMA cache_spill = OFF")
+        latest, could_lose = connection.execute("SELECT latest, may_lose FROM revisions").fetchone()
+        may_lose = self._sync == "normal"
+        has_lost = self._has_lost(latest, end)
+        is_clean = revisions.is_clean if has_revisions else not (end.is_torn or end.later)
+        was_unsynced = could_lose or (revisions.is_unsynced and not is_clean)
+        revisions.note(is_unsynced=revisions.is_unsynced or may_lose)
+        if could_lose or has_lost or not is_clean:
+            own = max(latest, revisions.reserved if has_revisions else latest + _LOST_REVISIONS)
+            revisions.cover(own)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            if was_unsynced or has_lost:
+                connection.execute("DELETE FROM history")
+                connection.execute("UPDATE revisions SET compacted = ?", (own,))
+            connection.execute("UPDATE revisions SET latest = ?, may_lose = 0", (own,))
+            connection.execute("COMMIT")
+            self._acknowledge(own)
+        revisions.note(is_unsynced=may_lose)
         connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
+        self._has_begun = True
+
+    def _has_lost(self, latest: int, end: LogEnd) -> bool:
+        """Return whether acknowledged commits are missing, and warn of them."""
+        revisions = self._revisions
+        if latest >= revisions.acknowledged and not self._lost_commits(end):
+            return False
+        logger.warning(
+            "%s has lost its last commits: it has revision %d, acknowledged was %d; the next revision is above %d",
+            self._path,
+            latest,
+            revisions.acknowledged,
+            revisions.reserved,
+        )
+        return True
+
+    def _acknowledge(self, revision: int) -> None:
+        """Note a commit, as one more of its log; a log that has begun anew has other salts."""
+        if self._log_file is None:
+            self._log_file = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+        salts = os.pread(self._log_file, len(self._salts), SALTS_AT)
+        if salts != self._salts:
+            self._salts, self._commits = salts, 0
+        self._commits += 1
+        self._revisions.acknowledge(revision, salts, self._commits)
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         """Write the pages of the log into the file.

@@ -1,7 +1,8 @@
 """The write-ahead log of a store, read before SQLite opens it.
 
 SQLite ends a log at its first bad frame and drops the frames behind it silently: so it must, as a power cut tears the
-last transaction. A bad frame before whole transactions is damage. The format: https://www.sqlite.org/walformat.html.
+last transaction. A bad frame before a later transaction is damage. One transaction ends at the frame that names the
+pages after it, and has each page once, in the order of the numbers. The format: https://www.sqlite.org/walformat.html.
 
     header (32 bytes): magic, version, page size, number; salts; checksum
     frame: page, pages after a commit or 0; the salts of the header; checksum; the page
@@ -19,16 +20,22 @@ from typing import Final
 
 from fastrpc._core.base.log_sum import log_sum
 
-__all__ = ["LogEnd", "read_log"]
+__all__ = ["SALTS_AT", "LogEnd", "read_log"]
 
 _HEADER: Final = struct.Struct(">4I8s2I")
 _FRAME: Final = struct.Struct(">2I8s2I")
+
+#: The place of the salts in the header.
+SALTS_AT: Final = 16
 
 #: The magic of a log with little-endian checksums; the next number is the magic of one with big-endian checksums.
 _MAGIC: Final = 0x377F0682
 
 #: Page sizes of SQLite.
 _PAGES: Final = frozenset(1 << power for power in range(9, 17))
+
+#: No page has a greater number.
+_LAST_PAGE: Final = (1 << 32) - 1
 
 #: Bytes that are read at once.
 _READ_BYTES: Final = 1024 * 1024
@@ -42,13 +49,21 @@ class LogEnd:
         frames: how many frames are good, from the first one on.
         has_bad_header: SQLite drops all frames.
         later: how many frames of the same log follow the first bad one.
-        later_commits: how many whole commits are among them.
+        later_commits: how many of them end a commit, and are good.
+        is_before_commit: whether one of these commits is later than the one that has the bad frame.
+        commits: how many commits are good, from the first one on.
+        is_torn: whether it ends with a bad frame of the same log, or without the end of a commit.
+        salts: of the log; zeros without one.
     """
 
     frames: int = 0
     has_bad_header: bool = False
     later: int = 0
     later_commits: int = 0
+    is_before_commit: bool = False
+    commits: int = 0
+    is_torn: bool = False
+    salts: bytes = bytes(8)
 
 
 def read_log(path: Path) -> LogEnd:
@@ -70,26 +85,38 @@ def _read(file: BufferedReader) -> LogEnd:
     if magic & ~1 != _MAGIC or page_bytes not in _PAGES or list(sums) != told:
         # It is synced before the first frame.
         return LogEnd(has_bad_header=bool(file.read(1)))
-    good = later = commits = 0
-    is_ended = False
+    good = later = commits = later_commits = 0
+    is_ended = is_torn = is_other = is_before_commit = False
+    # Of the frame before it, if both are of one commit: the next page number is greater.
+    last_page = 0
     for frame in _frames(file, _FRAME.size + page_bytes):
         page, pages, own_salts, *told = _FRAME.unpack_from(frame)
+        # The frame of an earlier log shares neither half; a flipped bit leaves one of them.
+        is_own = own_salts[:4] == salts[:4] or own_salts[4:] == salts[4:]
+        # A commit begins here: an other one than that of the bad frame, if it is behind it.
+        is_other |= is_ended and is_own and page <= last_page
         if own_salts != salts:
             is_ended = True
-            continue
-        # From the frame before it, good or bad: behind a bad frame the whole ones are told from torn ones, too.
-        found = log_sum(frame[:8], *sums, is_big=is_big)
-        found = log_sum(frame[_FRAME.size :], *found, is_big=is_big)
-        is_good = page != 0 and list(found) == told
-        sums = (told[0], told[1])
-        if is_ended:
-            later += 1
-            commits += is_good and pages != 0
-        elif is_good:
-            good += 1
         else:
-            is_ended = True
-    return LogEnd(good, False, later, commits)
+            # From the frame before it, good or bad: behind a bad frame the whole ones are told from torn ones, too.
+            found = log_sum(frame[:8], *sums, is_big=is_big)
+            found = log_sum(frame[_FRAME.size :], *found, is_big=is_big)
+            is_good = page != 0 and list(found) == told
+            sums = (told[0], told[1])
+            if is_ended:
+                later += 1
+                later_commits += is_good and pages != 0
+                is_before_commit |= is_other and is_good and pages != 0
+            elif is_good:
+                good += 1
+                commits += pages != 0
+            else:
+                is_ended = True
+        if is_own:
+            is_torn = is_ended or pages == 0
+            # Any number is that of a next commit, behind the end of one.
+            last_page = _LAST_PAGE if pages != 0 else page
+    return LogEnd(good, False, later, later_commits, is_before_commit, commits, is_torn, bytes(salts))
 
 
 def _frames(file: BufferedReader, size: int) -> Iterator[memoryview]:

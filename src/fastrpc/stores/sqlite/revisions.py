@@ -1,10 +1,11 @@
 """The second file of a store: revisions that its commits may have been given, so that none comes twice.
 
-    0    the greatest revision that a commit may have, synced before that commit
-    512  the latest revision that was acknowledged; it is not synced
+    0    the greatest revision that a commit may have, synced before that commit; whether the store ended cleanly
+    512  the latest revision that was acknowledged, and the commits of the present log; it is not synced
 
-A revision is acknowledged after the sync of its commit: a store with an earlier one has lost commits. It goes on behind
-the greatest revision then. Each record has a sector, which a disk writes whole.
+A commit is acknowledged after its sync: a store with fewer has lost some. A power cut may leave an older record of what
+was acknowledged, so a store whose end is not noted goes on behind the greatest revision. Each record has a sector,
+which a disk writes whole.
 """
 
 import contextlib
@@ -21,28 +22,35 @@ __all__ = ["RevisionsFile"]
 
 _SECTOR_BYTES: Final = 512
 
-#: "frpc", the place of the record, the revision, and whether commits are not synced; the CRC-32 follows.
-_RECORD: Final = struct.Struct("<4sHQ?")
+#: "frpc", the place of the record, a revision, flags, the salts of a log, and its commits; the CRC-32 follows.
+_RECORD: Final = struct.Struct("<4sHQB8sQ")
 _SUM: Final = struct.Struct("<I")
 _NAME: Final = b"frpc"
+
+_IS_UNSYNCED: Final = 1
+_IS_CLEAN: Final = 2
 
 #: How many revisions are reserved at once.
 _BLOCK: Final = 1 << 20
 
 
 class RevisionsFile:
-    """Keeps the greatest revision that may have been given, and the latest one that was acknowledged.
+    """Keeps the greatest revision that may have been given, what was acknowledged, and whether the end was clean.
 
     Attributes:
         path: the file; `open` makes it.
         reserved: the greatest revision of the present block; 0 without a file.
-        acknowledged: commits up to this revision were synced.
+        acknowledged: commits up to this revision were acknowledged.
+        salts: of the log of the last commit.
+        commits: how many commits of that log were acknowledged.
         is_unsynced: whether commits of the last journal were not synced.
+        is_clean: whether the last journal was closed, with all its commits in the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self.reserved = self.acknowledged = 0
-        self.is_unsynced = False
+        self.reserved = self.acknowledged = self.commits = 0
+        self.salts = bytes(8)
+        self.is_unsynced = self.is_clean = False
         self.path = path
         self._descriptor: int | None = None
 
@@ -56,24 +64,25 @@ class RevisionsFile:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return False
-        self.reserved, self.is_unsynced = self._record(content, 0)
-        self.acknowledged, _ = self._record(content, 1)
+        self.reserved, flags, _, _ = self._record(content, 0)
+        self.is_unsynced, self.is_clean = bool(flags & _IS_UNSYNCED), bool(flags & _IS_CLEAN)
+        self.acknowledged, _, self.salts, self.commits = self._record(content, 1)
         return True
 
     def open(self) -> None:
         """Open the file, made if it is missing, for what follows."""
         if not self.path.exists():
             with replaced_file(self.path, buffering=0) as file:
-                file.write(_record(0, self.reserved, self.is_unsynced).ljust(_SECTOR_BYTES, b"\0"))
-                file.write(_record(1, self.acknowledged))
+                file.write(_record(0, self.reserved, self._flags()).ljust(_SECTOR_BYTES, b"\0"))
+                file.write(_record(1, self.acknowledged, 0, self.salts, self.commits))
                 os.fsync(file.fileno())
             sync_path(self.path.parent)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
 
-    def begin(self, *, is_unsynced: bool) -> None:
-        """Note whether commits from here on are not synced; all commits before are."""
-        if is_unsynced != self.is_unsynced:
-            self.is_unsynced = is_unsynced
+    def note(self, *, is_unsynced: bool, is_clean: bool = False) -> None:
+        """Note whether commits from here on are not synced, and whether none is missing in the file; sync that."""
+        if (is_unsynced, is_clean) != (self.is_unsynced, self.is_clean):
+            self.is_unsynced, self.is_clean = is_unsynced, is_clean
             self._reserve(self.reserved)
 
     def cover(self, revision: int) -> None:
@@ -81,11 +90,11 @@ class RevisionsFile:
         if revision > self.reserved:
             self._reserve(revision + _BLOCK)
 
-    def acknowledge(self, revision: int) -> None:
-        """Note that a revision is on the disk."""
-        if revision > self.acknowledged and not self.is_unsynced:
-            self.acknowledged = revision
-            self._write(1, revision)
+    def acknowledge(self, revision: int, salts: bytes, commits: int) -> None:
+        """Note the last commit: its revision, and how many the log has with it."""
+        self.acknowledged = max(self.acknowledged, revision)
+        self.salts, self.commits = salts, commits
+        self._write(_record(1, self.acknowledged, 0, salts, commits), 1)
 
     def close(self) -> None:
         """Close the file; closing it twice is fine."""
@@ -94,27 +103,30 @@ class RevisionsFile:
             os.close(descriptor)
 
     def _reserve(self, revision: int) -> None:
-        self._write(0, revision, self.is_unsynced)
+        self._write(_record(0, revision, self._flags()), 0)
         assert self._descriptor is not None
         os.fsync(self._descriptor)
         self.reserved = revision
 
-    def _write(self, place: int, revision: int, is_unsynced: bool = False) -> None:
-        assert self._descriptor is not None
-        os.pwrite(self._descriptor, _record(place, revision, is_unsynced), place * _SECTOR_BYTES)
+    def _flags(self) -> int:
+        return _IS_UNSYNCED * self.is_unsynced | _IS_CLEAN * self.is_clean
 
-    def _record(self, content: bytes, place: int) -> tuple[int, bool]:
-        """Return revision and flag of a record."""
+    def _write(self, record: bytes, place: int) -> None:
+        assert self._descriptor is not None
+        os.pwrite(self._descriptor, record, place * _SECTOR_BYTES)
+
+    def _record(self, content: bytes, place: int) -> tuple[int, int, bytes, int]:
+        """Return revision, flags, salts and commits of a record."""
         at = place * _SECTOR_BYTES
         record = content[at : at + _RECORD.size]
         with contextlib.suppress(struct.error):
             (told,) = _SUM.unpack_from(content, at + _RECORD.size)
-            name, own_place, revision, is_unsynced = _RECORD.unpack(record)
+            name, own_place, revision, flags, salts, commits = _RECORD.unpack(record)
             if (name, own_place, told) == (_NAME, place, zlib.crc32(record)):
-                return revision, is_unsynced
+                return revision, flags, salts, commits
         raise damaged(self.path, "a checksum is wrong")
 
 
-def _record(place: int, revision: int, is_unsynced: bool = False) -> bytes:
-    record = _RECORD.pack(_NAME, place, revision, is_unsynced)
+def _record(place: int, revision: int, flags: int, salts: bytes = bytes(8), commits: int = 0) -> bytes:
+    record = _RECORD.pack(_NAME, place, revision, flags, salts, commits)
     return record + _SUM.pack(zlib.crc32(record))
