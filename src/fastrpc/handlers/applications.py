@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from fastrpc.handlers.sources import is_service
+from fastrpc.rpc.service import is_service
 
 __all__ = ["arguments_of", "is_application", "makes_application"]
 

@@ -6,9 +6,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, NamedTuple
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.service import service_definition
+from fastrpc.handlers.applications import is_application
+from fastrpc.rpc.service import is_service
 
-__all__ = ["Opened", "SourceScope", "is_service", "open_sources"]
+__all__ = ["Opened", "SourceScope", "open_sources"]
 
 
 class SourceScope:
@@ -59,15 +60,6 @@ class Opened(NamedTuple):
 
     service: Any
     scope: SourceScope
-
-
-def is_service(thing: Any) -> bool:
-    """Return whether this is an instance of a class under `@service`, or of a subclass, or one under `@function`."""
-    try:
-        service_definition(thing)
-    except TypeError:
-        return False
-    return not inspect.isclass(thing)
 
 
 async def open_sources(sources: Sequence[Any], scope: SourceScope) -> list[Opened]:
@@ -123,9 +115,6 @@ async def _open(source: Any, opened: list[Opened], scope: SourceScope, maker: An
 
 def _refuse_application(thing: Any, maker: Any) -> None:
     """Raise ConfigError for an application of ASGI, which `maker` may have made: it is mounted, and is no source."""
-    # Imported on first use: that module tells services apart with this one.
-    from fastrpc.handlers.applications import is_application
-
     if not is_application(thing):
         return
     name = getattr(thing, "__qualname__", type(thing).__qualname__)

@@ -26,6 +26,7 @@ __all__ = [
     "check_name_length",
     "check_fields",
     "checked_definition",
+    "is_service",
     "method_definition",
     "service",
     "service_definition",
@@ -169,6 +170,15 @@ def service_definition(source: Any, /) -> ServiceDefinition:
         definition = _inherited(cls, source)
         setattr(cls, SERVICE_MARK, definition)
     return definition
+
+
+def is_service(thing: Any) -> bool:
+    """Return whether this is an instance of a class under `@service`, or of a subclass, or one under `@function`."""
+    try:
+        service_definition(thing)
+    except TypeError:
+        return False
+    return not isinstance(thing, type)
 
 
 def method_definition(function: Callable[..., Any], /) -> MethodDefinition:

@@ -10,9 +10,9 @@ from fastrpc.config_errors import ShownAtProgram
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.life import Life
 from fastrpc.handlers.services import ServiceTable
-from fastrpc.handlers.sources import is_service
 from fastrpc.place import Place
 from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.service import is_service
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
 from fastrpc.server.builtin import BUILTIN_PREFIX, reflection_for
