@@ -1,0 +1,28 @@
+"""A job of the thread pool, asked to leave while its thread begins."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from fastrpc.handlers.thread_job import ThreadJob
+
+
+class BeginningJob(ThreadJob):
+    """The thread begins right after the first look at it."""
+
+    __slots__ = ("looks",)
+
+    @property
+    def _has_begun(self) -> bool:  # type: ignore[override]
+        self.looks += 1
+        return self.looks > 1
+
+    @_has_begun.setter
+    def _has_begun(self, value: bool) -> None:
+        self.looks = 0
+
+
+def test_a_job_says_of_its_start_what_it_keeps() -> None:
+    call: Any = SimpleNamespace(given=())
+    job = BeginningJob(call, print, print)
+    assert (job.leave(), job._is_left) == (False, False)
+    assert (job.leave(), job._is_left) == (True, True)
