@@ -91,16 +91,14 @@ def _read(file: BufferedReader) -> LogEnd:
     last_page = 0
     for frame in _frames(file, _FRAME.size + page_bytes):
         page, pages, own_salts, *told = _FRAME.unpack_from(frame)
-        # The frame of an earlier log shares neither half; a flipped bit leaves one of them.
-        is_own = own_salts[:4] == salts[:4] or own_salts[4:] == salts[4:]
+        is_own = _are_of_one_log(own_salts, salts)
         # A commit begins here: an other one than that of the bad frame, if it is behind it.
         is_other |= is_ended and is_own and page <= last_page
         if own_salts != salts:
             is_ended = True
         else:
             # From the frame before it, good or bad: behind a bad frame the whole ones are told from torn ones, too.
-            found = log_sum(frame[:8], *sums, is_big=is_big)
-            found = log_sum(frame[_FRAME.size :], *found, is_big=is_big)
+            found = _frame_sum(frame, sums, is_big=is_big)
             is_good = page != 0 and list(found) == told
             sums = (told[0], told[1])
             if is_ended:
@@ -117,6 +115,17 @@ def _read(file: BufferedReader) -> LogEnd:
             # Any number is that of a next commit, behind the end of one.
             last_page = _LAST_PAGE if pages != 0 else page
     return LogEnd(good, False, later, later_commits, is_before_commit, commits, is_torn, bytes(salts))
+
+
+def _are_of_one_log(one: bytes, other: bytes) -> bool:
+    """Compare salts: those of an earlier log share neither half, and a flipped bit leaves one of them."""
+    return one[:4] == other[:4] or one[4:] == other[4:]
+
+
+def _frame_sum(frame: memoryview, sums: tuple[int, int], *, is_big: bool) -> tuple[int, int]:
+    """Return the checksum of a frame that follows the one with these sums."""
+    found = log_sum(frame[:8], *sums, is_big=is_big)
+    return log_sum(frame[_FRAME.size :], *found, is_big=is_big)
 
 
 def _frames(file: BufferedReader, size: int) -> Iterator[memoryview]:
