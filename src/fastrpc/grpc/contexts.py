@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from fastrpc._core.grpc.details import decode_details
 from fastrpc._core.payload.metadata import MetadataPairs, encode_pairs
 from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_stream import ServedStream
 from fastrpc.errors import CallError, StreamEndedError
 from fastrpc.grpc.metadata import DETAILS_KEY, Pair, Pairs, pairs_in, pairs_of
 from fastrpc.grpc.names import compressor_of, status_of
@@ -261,14 +262,13 @@ class LoopContext(Context):
             raise RuntimeError(f"{self.call.method} is over, or its answer is no stream")
         if message is None:
             raise TypeError(f"{self.call.method} wrote None, it must write its messages")
-        while (room := stream.wait_where_full()) is not None:
-            await room
-        if stream.output_ended:
-            # Its caller has left: this cancels the servicer as well.
-            raise asyncio.CancelledError
-        stream.send_payloads(
-            deque([stream.encode(message if self._encode is None else self._encode(message))])
-        )
+        await _room_in(stream)
+        # It is encoded once there is room. Others may take that meanwhile: then it waits again.
+        payloads = deque([stream.encode(message if self._encode is None else self._encode(message))])
+        while payloads:
+            stream.send_payloads(payloads)
+            if payloads:
+                await _room_in(stream)
 
     def add_done_callback(self, callback: DoneCallback) -> None:
         """Have a function called with this context at the end of the call."""
@@ -290,6 +290,15 @@ class LoopContext(Context):
     def disable_next_message_compression(self) -> None:
         """Send the next message as it is."""
         self.call._compress_by(None)
+
+
+async def _room_in(stream: ServedStream) -> None:
+    """Wait until a message can enter a stream."""
+    while (room := stream.wait_where_full()) is not None:
+        await room
+    if stream.output_ended:
+        # Its caller has left: this cancels the servicer as well.
+        raise asyncio.CancelledError
 
 
 class ThreadContext(Context):

@@ -1,17 +1,20 @@
 """What handlers give that waited and become ready at once: it needs room in the process before it enters an output."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
+import grpc
 import pytest
 
 import fastrpc
 from fastrpc import HTTP, Address, CallError, Client, ClientConfig, Memory, Server, ServerConfig, Status
 from fastrpc._core.server.memory_budget import MemoryBudget, budgets, bytes_held
 from fastrpc.config.validation import SERVER_PROTOCOLS
+from fastrpc.grpc import aio
 from tests.support.http_talk import HttpClient, request
 from tests.support.mounted import Sending, answering, mounted, part, start
 from tests.support.socket_client import opened_socket
@@ -86,7 +89,13 @@ class Late:
                 yield str(number) * 2_000
                 self.yielded += 1
         finally:
+            await asyncio.sleep(0)
             self.ended = True
+
+    @fastrpc.method
+    async def note_context(self) -> None:
+        self.value = asyncio.current_task().get_context()  # type: ignore[union-attr]
+        await self._wait()
 
     @fastrpc.method
     def feed_in_thread(self, count: int) -> Iterator[str]:
@@ -298,6 +307,87 @@ async def test_a_stream_that_waits_for_room_ends_with_its_call(end: str) -> None
                 else:
                     messages.cancel()
                 await eventually(lambda: late.yielded == 0 and late.ended)
+
+
+@pytest.mark.parametrize("end", ["deadline", "cancel", "leave"])
+async def test_a_stream_handler_that_is_stopped_cleans_up_while_memory_is_full(end: str) -> None:
+    late = Late()
+    async with serving(late) as target, Client(target) as keeping, Client(target) as client:
+        await keeping.call("fastrpc.health.check", "")
+        stream = client.with_options(timeout=0.3 if end == "deadline" else 60).stream(Late.feed, 3)
+        async with stream as messages:
+            await eventually(lambda: late.waiting)
+            with full():
+                if end == "deadline":
+                    with pytest.raises(fastrpc.DeadlineExceededError):
+                        await messages.receive()
+                elif end == "cancel":
+                    messages.cancel()
+                else:
+                    await client.close()
+                await eventually(lambda: late.ended)
+
+
+async def test_a_handler_whose_context_a_thread_has_entered_fails_and_those_behind_it_go_on() -> None:
+    late, is_inside, leave = Late(), threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def stay() -> None:
+        is_inside.set()
+        leave.wait()
+
+    def enter() -> None:
+        threads.append(threading.Thread(target=late.value.run, args=(stay,)))
+        threads[0].start()
+        is_inside.wait()
+
+    async with serving(late) as target, Client(target) as client:
+        failing = asyncio.ensure_future(client.call("late.note_context"))
+        await eventually(lambda: late.waiting)
+        with full(50 * MIB):
+            late.go_on.set()
+            # Behind the callback that wakes the handler, and before the turn in which it would go on.
+            asyncio.get_running_loop().call_soon(enter)
+            with pytest.raises(CallError) as failed:
+                await failing
+            leave.set()
+            threads[0].join()
+            assert failed.value.status == Status.INTERNAL
+            late.value = 3
+            late.go_on.clear()
+            calling = asyncio.ensure_future(client.call(Late.give_bytes, b""))
+            await eventually(lambda: late.waiting == 2)
+            late.go_on.set()
+            assert await calling == bytes(3)
+
+
+async def test_a_message_of_a_servicer_waits_where_others_take_its_room_while_it_is_encoded() -> None:
+    taken = ExitStack()
+    encoded: list[bytes] = []
+
+    def encode(message: bytes) -> bytes:
+        encoded.append(message)
+        if message == b"2":
+            taken.enter_context(full(1 << 40))
+        return message
+
+    async def feed(request: bytes, context: Any) -> None:
+        for message in (b"1", b"2", b"3"):
+            await context.write(message)
+
+    server = aio.server()
+    handler = grpc.unary_stream_rpc_method_handler(feed, response_serializer=encode)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("late.Feeds", {"Feed": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        messages = aiter(channel.unary_stream("/late.Feeds/Feed")(b""))
+        with taken:
+            found = [await anext(messages)]
+            await eventually(lambda: b"2" in encoded)
+        found += [message async for message in messages]
+    await server.stop(None)
+    assert found == [b"1", b"2", b"3"]
 
 
 async def test_handlers_that_were_woken_go_on_in_later_turns_while_memory_is_short() -> None:

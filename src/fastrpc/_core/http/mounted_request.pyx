@@ -280,6 +280,9 @@ cdef class MountedRequest:
             self._ask_memory()
             await self._change()
         if self.is_gone:
+            if self._memory is not None:
+                # Nobody waits for it any more.
+                self._memory.cancel()
             raise ClientGoneError(f"{self.call.method}: the client is gone")
 
     cdef int _ask_memory(self) except -1:

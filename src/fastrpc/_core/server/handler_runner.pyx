@@ -66,13 +66,14 @@ cdef class ServerTask(HandlerTask):
 
     cdef bint is_deferred(self, object error) except -1:
         cdef ServerCall call = self.call
+        cdef bint gives
         if not self.runner.room.defers():
             return False
-        self.runner.room.defer(
-            self, error,
+        gives = (
             call.flags & (STREAM_IN | STREAM_OUT) == STREAM_OUT and call.stream is not None
-            and not (<ServedStream>call.stream).counts_ahead
+            and not (<ServedStream>call.stream).counts_ahead and not call._is_stopped()
         )
+        self.runner.room.defer(self, error, call if gives else None)
         return True
 
     cdef object make_name(self):

@@ -29,7 +29,7 @@ cdef class OutputRoom(Timed):
         bint _is_looking
 
         # Tasks that were woken and wait for a later turn, each with the error that it is resumed with: those that go on in
-        # any case, those that do once there is room, and the number of both; whether this object is in the queue of slices.
+        # any case, those that do once there is room, with their calls, and the number of both; whether this object is in the queue of slices.
         object _woken
         object _giving
         Py_ssize_t deferred
@@ -54,13 +54,15 @@ cdef class OutputRoom(Timed):
     cdef int weigh(self, ServedConnection connection, Py_ssize_t size) except -1
     cdef int spend(self, uint64_t began, bint is_large) except -1
     cdef int add(self, object future) except -1
-    cdef int defer(self, HandlerTask task, object error, bint gives) except -1
+    cdef int defer(self, HandlerTask task, object error, ServerCall giver) except -1
     cdef int _queue(self) except -1
     cdef int _watch(self) except -1
     cdef int _look_soon(self) except -1
-    cdef int _free_cancelled(self) except -1
+    cdef int _free_stopped(self) except -1
+    cdef int _go_on(self, uint64_t ends_ns) except -1
     cdef object _next(self)
     cdef int _resume(self, HandlerTask task, object error) except -1
+    cdef int _report(self, HandlerTask task, object error, str message) except -1
 
 
 cdef inline bint needs_room(ServerCall call, Py_ssize_t size) noexcept:

@@ -19,10 +19,14 @@ handler of a stream without input goes on once there is room: it would make a me
 from collections import deque
 
 cimport cython
-from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.base.raised cimport take_raised
 from fastrpc._core.base.wire cimport now_ns
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) noexcept
 
 cdef enum:
     # Senders woken in one turn of the loop: each looks again whether there is room.
@@ -145,7 +149,9 @@ cdef class OutputRoom(Timed):
         if self._senders and not self.is_over():
             self._look_soon()
         elif self._senders or self._giving:
-            self._free_cancelled()
+            # Those whose calls have ended wait no more.
+            self._senders = deque([future for future in self._senders if not future.done()])
+            self._free_stopped()
             if self.is_over():
                 self._watch()
             else:
@@ -153,9 +159,13 @@ cdef class OutputRoom(Timed):
 
     # Handlers that were woken
 
-    cdef int defer(self, HandlerTask task, object error, bint gives) except -1:
-        """Resume a task in a later turn, behind those that wait for one; `gives`: once there is room for a message."""
-        (self._giving if gives and error is None else self._woken).append((task, error))
+    cdef int defer(self, HandlerTask task, object error, ServerCall giver) except -1:
+        """Resume a task in a later turn, behind those that wait for one.
+
+        Args:
+            giver: its call, if it goes on once there is room for a message, or once the call is stopped.
+        """
+        (self._woken if giver is None or error is not None else self._giving).append((task, error, giver))
         self.deferred += 1
         return self._queue()
 
@@ -165,11 +175,11 @@ cdef class OutputRoom(Timed):
             self.loop_state.turns.add(self)
         return 0
 
-    cdef int _free_cancelled(self) except -1:
-        """Have handlers that were cancelled go on without room."""
+    cdef int _free_stopped(self) except -1:
+        """Have handlers of which nothing more is sent go on without room."""
         cdef object kept = deque()
         for entry in self._giving:
-            (self._woken if (<HandlerTask>entry[0])._must_cancel else kept).append(entry)
+            (self._woken if (<ServerCall>entry[2])._is_stopped() else kept).append(entry)
         self._giving = kept
         return self._queue() if self._woken else 0
 
@@ -181,27 +191,51 @@ cdef class OutputRoom(Timed):
         return self._giving.popleft() if self._giving and not self._senders and not self.is_over() else None
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
-        cdef object entry = self._next()
-        while entry is not None:
-            self.deferred -= 1
-            self._resume(<HandlerTask>entry[0], entry[1])
-            if now_ns() >= ends_ns:
+        try:
+            if self._go_on(ends_ns):
                 return True
-            entry = self._next()
+        except Exception:
+            # The queue of slices drops it, and an interrupt does not: those that wait go on.
+            self._is_queued = False
+            self._queue()
+            raise
         self._is_queued = False
         if self._giving and not self._is_looking:
             self._watch()
         return False
 
+    cdef int _go_on(self, uint64_t ends_ns) except -1:
+        """Resume tasks until none may go on, or the slice is over: then return 1."""
+        cdef object entry = self._next()
+        while entry is not None:
+            self.deferred -= 1
+            self._resume(<HandlerTask>entry[0], entry[1])
+            if now_ns() >= ends_ns:
+                return 1
+            entry = self._next()
+        return 0
+
     cdef int _resume(self, HandlerTask task, object error) except -1:
         # Its end may give the context to another call.
         cdef object context = task._context
-        PyContext_Enter(context)
         try:
-            task.resume(error)
+            try:
+                PyContext_Enter(context)
+            except RuntimeError as problem:
+                # A thread is inside it, and nothing else would wake the task.
+                task._abandon(problem)
+                task.finished()
+                return 0
+            try:
+                task.resume(error)
+            finally:
+                if PyContext_Exit(context) < 0:
+                    self._report(task, take_raised(), "The handler replaced the current context")
         except Exception as problem:
             # As for a callback of the loop: those behind it go on.
-            self.loop_state.loop.call_exception_handler({"task": task, "exception": problem, "message": "A task failed"})
-        finally:
-            PyContext_Exit(context)
+            self._report(task, problem, "A task failed")
+        return 0
+
+    cdef int _report(self, HandlerTask task, object error, str message) except -1:
+        self.loop_state.loop.call_exception_handler({"task": task, "exception": error, "message": message})
         return 0
