@@ -24,7 +24,7 @@ from tests.support.rpcx_wire import JSON as JSON_TYPE
 from tests.support.rpcx_wire import call as rpcx_call
 from tests.support.waiting import eventually
 from tests.support.web_talk import CONNECT, trailers_of
-from tests.support.wire_frames import Data, Request
+from tests.support.wire_frames import Data, Goaway, Request
 
 pytestmark = pytest.mark.one_loop
 
@@ -100,6 +100,19 @@ def cut_at(share: float, payload: bytes = ARGUMENTS) -> Wire:
             return told
 
     return ask
+
+
+@pytest.mark.parametrize("at", [32, 80_000])
+async def test_the_id_of_a_request_that_was_refused_unfinished_is_used(at: int) -> None:
+    async with desk_of() as (desk, _, address), stream_peer(str(address)) as peer:
+        frame = native_request(DEADLINE, ARGUMENTS).encode()
+        peer.peer.send(frame[:at])
+        await refused(peer, 1)
+        peer.peer.send(frame[at:], frame)
+        goaway = await peer.peer.next(Goaway)
+        assert goaway.reason != 0
+        assert b"ids up to 1 are used" in goaway.text
+        assert desk.started == []
 
 
 async def native_in_pieces(address: Address, milliseconds: int) -> tuple[Status, str, str]:
