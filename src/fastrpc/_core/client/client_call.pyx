@@ -16,8 +16,6 @@ attempt, and a stream that the program has released is to be cancelled. Intercep
 iterable, hold the call that the attempts belong to, and find the stream by it as long as it exists.
 """
 
-import asyncio
-
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 
@@ -37,6 +35,7 @@ from fastrpc._core.payload.metadata cimport encode_metadata
 from fastrpc._core.wire.frame cimport IDEMPOTENT, STREAM_OUT
 
 from fastrpc._core.base.histogram import count_unstarted
+from fastrpc._core.calls.drain_event import DrainEvent
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError
 
 cdef enum:
@@ -496,7 +495,7 @@ cdef class ClientCall(Call):
     @property
     def draining(self):
         """Awaitable that is done once the server drains: on this side never, a call ends by itself."""
-        return Draining(asyncio.Event())
+        return Draining(DrainEvent())
 
     @property
     def status(self):

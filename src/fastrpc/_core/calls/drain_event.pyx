@@ -1,6 +1,11 @@
 """The event that is set when a connection drains."""
 
 import asyncio
+import logging
+
+from fastrpc.user_code import contained
+
+logger = logging.getLogger("fastrpc.server")
 
 
 class DrainEvent(asyncio.Event):
@@ -25,4 +30,9 @@ class DrainEvent(asyncio.Event):
         super().set()
         functions, self._functions = self._functions, {}
         for function in functions:
-            function()
+            try:
+                with contained("a function that waits for the drain"):
+                    function()
+            except Exception:
+                # The others are called all the same, and the connection drains.
+                logger.exception("a function that waits for the drain of a connection failed")

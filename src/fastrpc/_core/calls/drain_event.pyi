@@ -12,4 +12,4 @@ class DrainEvent(asyncio.Event):
         """Do not call a function any more."""
 
     def set(self) -> None:
-        """Set the event, and call the functions."""
+        """Set the event, and call the functions; the error of one is logged."""
