@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, TLS, Address, Server, ServerConfig
+from fastrpc import HTTP, TLS, Address, Keepalive, Server, ServerConfig, Timeouts
 from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.certificates import Authority
 from tests.support.held_caller import Held, dialled
 from tests.support.http_talk import HttpClient
+from tests.support.mounted import mounted
 from tests.support.socket_client import SocketClient, handshake
 from tests.support.socket_frames import PING, PONG, TEXT, client_frame
 from tests.support.waiting import eventually
@@ -65,13 +66,13 @@ async def unread(scheme: str, tls: TLS) -> AsyncIterator[tuple[Unread, Server, A
         yield service, server, await server.listen(f"{scheme}://127.0.0.1:0")
 
 
-def go_soon(address: Address, source: random.Random) -> None:
+def go_soon(address: Address, source: random.Random, path: str = "/ws/held/sizes") -> None:
     """Open a stream, send up to a megabyte of it as far as it goes within 50 ms, and close."""
     value = client_frame(TEXT, json.dumps({"value": "x" * source.choice(SIZES)}).encode())
     total = source.randint(300_000, 1_000_000)
     sent = (client_frame(TEXT, b"{}") + value * (total // len(value) + 1))[:total]
     with dialled(address) as caller:
-        caller.sendall(handshake("/ws/held/sizes"))
+        caller.sendall(handshake(path))
         assert b" 101 " in caller.recv(4_096)
         ends = time.monotonic() + 0.05 * source.random()
         caller.setblocking(False)
@@ -83,10 +84,10 @@ def go_soon(address: Address, source: random.Random) -> None:
                 time.sleep(0.001)
 
 
-async def go(address: Address, sources: list[random.Random]) -> None:
+async def go(address: Address, sources: list[random.Random], path: str = "/ws/held/sizes") -> None:
     for at in range(0, len(sources), AT_ONCE):
         await asyncio.gather(
-            *(asyncio.to_thread(go_soon, address, source) for source in sources[at : at + AT_ONCE])
+            *(asyncio.to_thread(go_soon, address, source, path) for source in sources[at : at + AT_ONCE])
         )
 
 
@@ -100,6 +101,24 @@ async def test_callers_that_go_in_the_middle_of_their_input_are_noticed(
         assert service.started > 0
         assert server.stats()["live"]["calls"] == 0
         assert bytes_held() == 0
+
+
+async def untaken(scope: Any, receive: Any, send: Any) -> None:
+    """Accept a WebSocket and take none of its messages."""
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    await send({"type": "websocket.accept"})
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("interval", [10.0, None])
+async def test_callers_of_a_mounted_application_that_go_are_noticed_also_without_pings(
+    interval: float | None, scale: Any
+) -> None:
+    config = {"keepalive": Keepalive(interval=interval), "timeouts": Timeouts(drain=0.1)}
+    async with mounted({"/app": untaken}, config=config) as client:
+        await go(client.address, [scale.random(number) for number in range(4 * AT_ONCE)], "/app")
+        await eventually(lambda: not client.server._gate.engines)
 
 
 @pytest.mark.measures

@@ -258,10 +258,10 @@ cdef class SocketEnd:
 
     cdef uint64_t _check_peer(self, HttpConnection engine, uint64_t now) except? 0:
         """Ask a peer that is silent during a call whether it is there."""
-        if self.ping_after_ns == 0:
-            return 0
         if engine.is_body_held:
             return self._probe(engine, now)
+        if self.ping_after_ns == 0:
+            return 0
         if self.pinged_ns == 0 and now >= engine.received_ns + self.ping_after_ns:
             self.pinged_ns = now
             self.send_frame(engine, OPCODE_PING, b"")
