@@ -247,8 +247,8 @@ cdef class GrpcServedConnection(EngineServedConnection):
         if call.has_begun:
             engine.send_trailers(stream, None, fields)
         else:
-            call.has_begun = True
             engine.send_head(stream, self._head_of(call), fields, True)
+            call.has_begun = True
         return self._ended(engine, call, 0)
 
     cdef int _ended(self, GrpcRequests engine, GrpcCall call, Py_ssize_t size) except -1:
