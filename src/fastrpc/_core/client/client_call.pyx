@@ -35,7 +35,7 @@ from fastrpc._core.payload.metadata cimport encode_metadata
 from fastrpc._core.wire.frame cimport IDEMPOTENT, STREAM_OUT
 
 from fastrpc._core.base.histogram import count_unstarted
-from fastrpc._core.calls.drain_event import DrainEvent
+from fastrpc._core.loop.drain_event import DrainEvent
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError
 
 cdef enum:

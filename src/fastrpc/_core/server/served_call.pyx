@@ -24,7 +24,7 @@ from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL, Fail
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 
-from fastrpc._core.calls.drain_event import DrainEvent
+from fastrpc._core.loop.drain_event import DrainEvent
 from fastrpc._core.payload.metadata import encode_pairs, pairs_of
 from fastrpc.errors import CallError
 from fastrpc.status import Status

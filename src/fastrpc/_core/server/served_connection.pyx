@@ -24,7 +24,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_GONE, MethodRoute
 from fastrpc._core.wire.frame cimport ONE_WAY
 
-from fastrpc._core.calls.drain_event import DrainEvent
+from fastrpc._core.loop.drain_event import DrainEvent
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 from fastrpc.user_code import pass_interrupt as raise_interrupt, plain_error

@@ -6,7 +6,7 @@ import pytest
 
 from fastrpc import Client
 from fastrpc._core.calls.call import Draining
-from fastrpc._core.calls.drain_event import DrainEvent
+from fastrpc._core.loop.drain_event import DrainEvent
 
 
 async def test_functions_are_called_once_when_it_is_set() -> None:
