@@ -29,7 +29,8 @@ cdef class OutputRoom(Timed):
         bint _is_looking
 
         # Tasks that were woken and wait for a later turn, each with the error that it is resumed with: those that go on in
-        # any case, those that do once there is room, with their calls, and the number of both; whether this object is in the queue of slices.
+        # any case, those that do once there is room, with their calls, and the number of both; whether this
+        # object is in the queue of slices.
         object _woken
         object _giving
         Py_ssize_t deferred
