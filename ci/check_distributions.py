@@ -8,9 +8,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# 139 compiled modules have 4.4 MB of it, and 11.0 MB of the bytes that it installs; modules in Python have 3.7 MB.
-WHEEL_BYTES = 6_000_000
-INSTALLED_BYTES = 15_500_000
+# 143 compiled modules have three quarters of it. Room for output, deadlines of unfinished requests and the last resort of each
+# protocol brought five of them; a limit that the next mend would pass anyway says nothing, so both have some room again.
+WHEEL_BYTES = 6_300_000
+INSTALLED_BYTES = 16_500_000
 
 
 def check_wheel(path: Path) -> list[str]:

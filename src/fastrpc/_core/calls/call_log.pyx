@@ -34,7 +34,8 @@ from fastrpc._core.payload.metadata cimport has_any_key
 from fastrpc.escaping import printable
 from fastrpc.status import Status
 
-logger = logging.getLogger("fastrpc.server")
+# Of the server, not of its calls.
+server_logger = logging.getLogger("fastrpc.server")
 
 cdef enum:
     # The head of an entry of metadata (PROTOCOL.md, "Metadata").
@@ -379,7 +380,7 @@ cdef object trace_id_of(Call call):
 cdef int report_long_step(MethodRoute route, uint64_t nanoseconds) except -1:
     """Log that a handler blocked the loop: meanwhile no other call ran, and no PING was answered."""
     seconds = nanoseconds / 1e9
-    logger.warning(
+    server_logger.warning(
         "%s blocked the loop for %.1f s; run blocking code in a thread: a `def` handler, or asyncio.to_thread",
         route.method,
         seconds,
