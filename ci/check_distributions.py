@@ -8,8 +8,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# 143 compiled modules have three quarters of it. Room for output, deadlines of unfinished requests and the last resort of each
-# protocol brought five of them; a limit that the next mend would pass anyway says nothing, so both have some room again.
+# 143 compiled modules have three quarters of it. Five came with room for output, deadlines of unfinished requests and
+# the last resort of each protocol. Both limits have a few percent of room: a limit that the next mend passes says
+# nothing.
 WHEEL_BYTES = 6_300_000
 INSTALLED_BYTES = 16_500_000
 
