@@ -42,14 +42,14 @@ def makes_application(thing: Any) -> bool:
     except Exception:
         # A name known to type checkers alone, or whatever else the text of an annotation raises.
         return False
-    # `__call__` of a class without such a method is that of its metaclass. `self` is the first parameter.
+    # `__call__` of a class without such a method comes from its metaclass. `self` is the first parameter.
     return (
         isinstance(made, type) and inspect.isfunction(made.__call__) and _takes(made.__call__, 1 + _ARGUMENTS)
     )
 
 
 def _takes(thing: Callable[..., Any], count: int) -> bool:
-    """Return whether a callable has just so many parameters without defaults, and they are positional."""
+    """Return whether a callable has exactly `count` parameters without defaults, all positional."""
     try:
         parameters = inspect.signature(thing).parameters.values()
     except (TypeError, ValueError):

@@ -62,7 +62,7 @@ class CronText(NamedTuple):
         return found
 
     def _first(self, shown: datetime, instant: float) -> float:
-        """Return the first instant after one among those of the times after a shown one."""
+        """Return the first instant after the given one, from the wall-clock times after the shown one."""
         for wall in self._walk(shown, is_reverse=False):
             later = [moment for moment in self._moments_of(wall) if moment > instant]
             if later:
@@ -70,7 +70,7 @@ class CronText(NamedTuple):
         return math.inf
 
     def _last(self, shown: datetime, instant: float) -> float:
-        """Return the last instant up to one among those of the times up to a shown one."""
+        """Return the last instant up to the given one, from the wall-clock times up to the shown one."""
         for wall in self._walk(shown + _SECOND, is_reverse=True):
             earlier = [moment for moment in self._moments_of(wall) if moment <= instant]
             if earlier:

@@ -56,7 +56,7 @@ class Faulty:
 
 
 def own_frames(error: BaseException) -> list[list[str]]:
-    """Return the frames of ours in the traceback of an error, and in those of the errors that it comes from."""
+    """Return our frames in the traceback of an error, and in the tracebacks of its causes."""
     chain: list[list[str]] = []
     one: BaseException | None = error
     while one is not None and len(chain) < 20:

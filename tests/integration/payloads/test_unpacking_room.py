@@ -257,7 +257,7 @@ async def test_gzip_of_several_members_is_one_request(way: str) -> None:
     async with bombs_served() as target, connect(target) as ask:
         assert await ask("bombs.size", members) is Status.OK
         assert await ask("bombs.size", members + gzip.compress(b"")) is Status.OK
-        # gRPC has a status of its own for what does not decompress.
+        # gRPC's table of statuses has INTERNAL for a payload that does not decompress.
         corrupt = Status.INTERNAL if way == "gRPC" else Status.INVALID_ARGUMENT
         assert await ask("bombs.size", members + b"garbage") is corrupt
 

@@ -27,7 +27,7 @@ from tests.support.crash_states import (
 from tests.support.recorded_store import TASKS, number_in, step_of
 from tests.support.source_tree import ROOT
 
-#: No program of these tests makes so many revisions.
+#: More revisions than any program of these tests makes.
 _LEAST_JUMP = 10_000
 
 #: The numbers of the writes that a task has had, of its key and of its pair; None: it is not there.

@@ -1,6 +1,7 @@
 """The hosts that are a server of HTTP: names, patterns of subdomains, addresses.
 
-A page in a browser reaches any address under a name of its own site (DNS rebinding). A request's Host tells such a name.
+A page in a browser reaches any address under a name of the page's site (DNS rebinding). The Host of the request shows that
+name.
 """
 
 cimport cython
@@ -33,7 +34,7 @@ cdef class OwnHosts:
         name = host[:size].partition(b":")[0].decode("latin-1").lower().rstrip(".")
         if name in self._names:
             return True
-        # The dot of an end stands behind at least one letter: the name itself needs an entry of its own.
+        # The dot of an end stands behind at least one letter: the name itself needs its own entry.
         return any([name.endswith(end) and len(name) > len(end) for end in self._ends])
 
 

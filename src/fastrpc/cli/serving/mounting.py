@@ -29,9 +29,7 @@ def _mounts_of(texts: Sequence[str]) -> dict[str, str] | None:
                 hint="write it as --mount /old=old_shop:app",
             )
         if prefix in mounts:
-            raise ConfigError(
-                f"--mount has {prefix!r} twice", hint="give each application a prefix of its own"
-            )
+            raise ConfigError(f"--mount has {prefix!r} twice", hint="give each application its own prefix")
         check_import_string(application, example="app")
         mounts[prefix] = application
     return mounts or None
