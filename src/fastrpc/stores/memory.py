@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fastrpc.errors import StoreError
 from fastrpc.status import Status
 from fastrpc.stores.base import Folder, Item
+from fastrpc.stores.expiring import EXPIRED_AT_ONCE
 
 __all__ = ["MOST_BYTES", "MOST_ITEMS", "MemoryStore", "SavedItem"]
 
@@ -170,9 +171,11 @@ class MemoryStore:
         return {name: len(keys) for name, keys in sorted(self._folders.items())}
 
     def expire(self) -> float | None:
-        """End the expired leases; return the seconds until the next may expire, None without leases."""
+        """End expired leases, of many the first; return the seconds until the next may expire, None without leases."""
         now = self._clock()
-        while self._dues and self._dues[0][0] <= now:
+        for _ in range(EXPIRED_AT_ONCE):
+            if not self._dues or self._dues[0][0] > now:
+                break
             _, name = heapq.heappop(self._dues)
             lease = self._leases.get(name)
             if lease is None:
@@ -181,7 +184,7 @@ class MemoryStore:
                 heapq.heappush(self._dues, (lease.due, name))
                 continue
             self._end_lease(name)
-        return self._dues[0][0] - now if self._dues else None
+        return max(self._dues[0][0] - now, 0.0) if self._dues else None
 
     def _end_lease(self, name: str) -> None:
         """Remove a lease and its items."""

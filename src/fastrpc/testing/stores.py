@@ -39,7 +39,8 @@ class SteeredStore(Store):
                 lease.check()
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
-            self._local.content.expire()
+            while self._local.content.expire() == 0.0:
+                pass
 
     async def lose(self, lock: Lock | StoreLease) -> None:
         """Take a lock or lease away: its block is cancelled, and the next one holds."""

@@ -6,7 +6,6 @@ language with plain calls can use the registry. `follow` is the same as a stream
 """
 
 import asyncio
-import contextlib
 import itertools
 import os
 from collections.abc import AsyncIterator
@@ -26,8 +25,8 @@ from fastrpc.rpc.service import service
 from fastrpc.server.wakeup import ended_by_drain
 from fastrpc.status import Status
 from fastrpc.stores.base import Folder
+from fastrpc.stores.expiring import keep_expiring
 from fastrpc.stores.memory import MOST_BYTES, MemoryStore
-from fastrpc.time_limit import time_limit
 
 __all__ = ["LONGEST_WAIT_SECONDS", "RegistryService"]
 
@@ -263,14 +262,14 @@ class RegistryService:
 
     async def _keep_expiring(self) -> None:
         failures = TaskFailures("endpoints that are gone may stay in their lists")
-        while True:
-            self._due_changed.clear()
-            left: float | None = RETRY_SECONDS
+
+        def expire() -> float | None:
+            left: list[float | None] = [RETRY_SECONDS]
             with failures.logged():
-                left = self._store.expire()
-            with contextlib.suppress(TimeoutError):
-                async with time_limit(left):
-                    await self._due_changed.wait()
+                left[0] = self._store.expire()
+            return left[0]
+
+        await keep_expiring(expire, self._due_changed)
 
 
 def _check_wait(seconds: float) -> None:

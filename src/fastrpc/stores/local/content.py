@@ -8,6 +8,7 @@ from itertools import islice
 from fastrpc.errors import StoreError
 from fastrpc.status import Status
 from fastrpc.stores.base import Deletion, Item, ItemChange, ItemPage, LeaseChange, Saved, Write
+from fastrpc.stores.expiring import EXPIRED_AT_ONCE
 from fastrpc.stores.local.commits import Uncommitted
 from fastrpc.stores.local.items import Items, full
 from fastrpc.stores.local.leases import Leases
@@ -99,8 +100,8 @@ class Content:
         self._apply([Deletion(key) for key in keys], Uncommitted(LeaseChange(name, None), seconds))
 
     def expire(self) -> float | None:
-        """End the expired leases; return the seconds until the next may expire, None without leases."""
-        for name in self.leases.expired():
+        """End expired leases, of many the first; return the seconds until the next may expire, None without leases."""
+        for name in islice(self.leases.expired(), EXPIRED_AT_ONCE):
             self.end_lease(name)
         return self.leases.until_next()
 

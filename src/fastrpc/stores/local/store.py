@@ -1,7 +1,6 @@
 """A store of this process with one revision for all keys, in memory alone or with a journal, for one event loop."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from types import TracebackType
@@ -26,13 +25,13 @@ from fastrpc.stores.base import (
     check_transaction,
     check_watched,
 )
+from fastrpc.stores.expiring import keep_expiring
 from fastrpc.stores.local.commits import Commits, Uncommitted
 from fastrpc.stores.local.content import Content
 from fastrpc.stores.local.history import History, change_size, is_watched
 from fastrpc.stores.local.items import Items, full
 from fastrpc.stores.local.leases import Leases
 from fastrpc.stores.local.observing import StoreObserver
-from fastrpc.time_limit import time_limit
 
 __all__ = ["LocalStore"]
 
@@ -91,7 +90,7 @@ class LocalStore:
             self._history.restore(saved.history, saved.compacted)
             self.content.restore(saved)
         self._ended = None
-        self._expiring = asyncio.create_task(self._keep_expiring())
+        self._expiring = asyncio.create_task(keep_expiring(self.content.expire, self._due_changed))
         return self
 
     async def __aexit__(
@@ -325,14 +324,6 @@ class LocalStore:
         self._ended = error
         self._history.end()
         self._on_failed(error)
-
-    async def _keep_expiring(self) -> None:
-        while True:
-            self._due_changed.clear()
-            left = self.content.expire()
-            with contextlib.suppress(TimeoutError):
-                async with time_limit(left):
-                    await self._due_changed.wait()
 
     def _note(self, changes: Sequence[Uncommitted]) -> None:
         """Hand changes to the next commit; without a journal they are history at once."""
