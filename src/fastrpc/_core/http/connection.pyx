@@ -125,7 +125,7 @@ cdef class GatewayConnection(HttpConnection):
                 # The calls that it makes are counted by themselves.
                 self.gate.memory.charge(call, 0)
             terms.path.serve(self, head, body, call.identity)
-            return 0
+            return self.weigh_body(PyBytes_GET_SIZE(body))
         if self.takes_parts:
             # Its arguments come in its first line, or are the messages of its body.
             return 0 if terms.web is None or not call.route.takes_stream else self._pass_in(b"")
@@ -167,6 +167,7 @@ cdef class GatewayConnection(HttpConnection):
             self.gate.memory.charge(call, 0)
         if self.connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
+        self.weigh_body(PyBytes_GET_SIZE(payload))
         if self.connection.call is not None:
             # Its handler may go on in the next turn of the loop.
             self.woke = True

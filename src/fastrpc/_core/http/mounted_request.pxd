@@ -67,7 +67,7 @@ cdef class MountedRequest:
     cdef int _ask(self) except -1
     cdef dict _taken(self)
     cdef int _start(self, message) except -1
-    cdef int _send_body(self, bytes body, bint is_last) except -1
+    cdef int _send_body(self, bytes body, Py_ssize_t at, Py_ssize_t size, bint is_last) except -1
     cdef int _begin(self, HttpConnection engine) except -1
     cdef int _check_length(self, Py_ssize_t size, bint is_last) except -1
     cdef int _finish(self, int status) except -1

@@ -156,15 +156,15 @@ cdef class MountedRequest:
 
     async def _send_parts(self, bytes body, bint is_last):
         """Send a body as there is room for it."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = 0, end
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = 0, part
         cdef Py_ssize_t piece = PIECE_BYTES if size > PIECE_BYTES and self._comes_in_pieces(size, is_last) else max(size, 1)
         cdef HttpConnection engine
         while at == 0 or at < size:
             if self.is_gone or self.output_room().is_over():
                 await self.wait_memory()
-            end = at + piece
-            self._send_body(body if piece >= size else body[at:end], is_last and end >= size)
-            at = end
+            part = min(piece, size - at)
+            self._send_body(body, at, part, is_last and at + part == size)
+            at += max(part, 1)
             engine = self._engine()
             # Behind its last part the connection wakes the request after this one. One piece waits at a time.
             while not (self.is_gone or self.is_complete) and (
@@ -195,7 +195,8 @@ cdef class MountedRequest:
         self._status = status
         return 0
 
-    cdef int _send_body(self, bytes body, bint is_last) except -1:
+    cdef int _send_body(self, bytes body, Py_ssize_t at, Py_ssize_t size, bint is_last) except -1:
+        """Send so many bytes of a body from `at` on, which are not copied if they are many."""
         cdef HttpConnection engine = self._engine()
         cdef int status = self._status
         cdef bint is_head, is_whole
@@ -207,23 +208,23 @@ cdef class MountedRequest:
         is_head = engine.head.verb == VERB_HEAD
         is_whole = is_last and not engine.has_begun
         if not (status == 204 or status == 304 or is_head):
-            self._check_length(PyBytes_GET_SIZE(body), is_last)
-            self._left -= PyBytes_GET_SIZE(body)
+            self._check_length(size, is_last)
+            self._left -= size
         elif not is_head or not is_whole:
-            body = b""
-        self.call.counters.moved(0, PyBytes_GET_SIZE(body))
-        self.call.moved_bytes += PyBytes_GET_SIZE(body)
+            size = 0
+        self.call.counters.moved(0, size)
+        self.call.moved_bytes += size
         if is_whole and (self._length < 0 or status == 204 or not (is_head or status == 304)):
             self._finish(status)
-            engine.answer(status, self._lines, body, False)
+            engine.answer(status, self._lines, body if size else b"", False)
         else:
             if not engine.has_begun:
                 self._begin(engine)
-            engine.send_part(body)
+            engine.send_part_of(body, at, size)
             if is_last:
                 self._finish(status)
                 engine.end_parts()
-        return self.output_room().weigh(self._connection, PyBytes_GET_SIZE(body))
+        return self.output_room().weigh(self._connection, size)
 
     cdef int _begin(self, HttpConnection engine) except -1:
         """Send the head of a response whose body comes in parts, or is left out."""

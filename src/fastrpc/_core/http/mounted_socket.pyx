@@ -165,7 +165,7 @@ cdef class MountedSocket(SocketEnd):
     cdef int _refuse(self) except -1:
         """Answer the handshake with 403."""
         self._request._start({"status": 403})
-        self._request._send_body(b"", True)
+        self._request._send_body(b"", 0, 0, True)
         return 0
 
     cdef int _send_message(self, message) except -1:

@@ -91,7 +91,7 @@ cdef class SocketTalk(SocketEnd):
     cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
         if self.terms.path is not None:
             self.terms.path.take_message(engine, engine.head, message, self.call.identity)
-            return 0
+            return engine.weigh_body(PyBytes_GET_SIZE(message))
         try:
             return self._take_envelope(engine, message)
         except CallError as error:
@@ -187,6 +187,7 @@ cdef class SocketTalk(SocketEnd):
         self.service.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if connection.ended_ns > engine.turn_ends_ns:
             engine.messages_left = 0
+        engine.weigh_body(PyBytes_GET_SIZE(payload))
         # Its handler may go on in the next turn of the loop.
         engine.woke = True
         return 0

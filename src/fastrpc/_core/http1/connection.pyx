@@ -181,12 +181,16 @@ cdef class HttpConnection(Engine):
         return self.write(first_lines_of(status) + lines + LINE_END)
 
     cdef int send_part(self, bytes part) except -1:
-        if self.head.verb == VERB_HEAD or not part:
+        return self.send_part_of(part, 0, PyBytes_GET_SIZE(part))
+
+    cdef int send_part_of(self, bytes body, Py_ssize_t at, Py_ssize_t size) except -1:
+        """Send `size` bytes of a body; of a long part the body itself is kept until it is sent."""
+        if self.head.verb == VERB_HEAD or size == 0:
             return 0
         if self.is_sized or self.head.minor_version == 0:
-            return self.write(part)
-        self.write(b"%x\r\n" % len(part))
-        self.write(part)
+            return self._write_of(body, at, size)
+        self.write(b"%x\r\n" % size)
+        self._write_of(body, at, size)
         return self.write(LINE_END)
 
     cdef int end_parts(self) except -1:
@@ -211,9 +215,12 @@ cdef class HttpConnection(Engine):
 
     cdef int write(self, bytes data) except -1:
         """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+        return self._write_of(data, 0, PyBytes_GET_SIZE(data))
+
+    cdef int _write_of(self, bytes data, Py_ssize_t at, Py_ssize_t size) except -1:
         if self.is_closed:
             return 0
-        self.output.put(data, 0, PyBytes_GET_SIZE(data))
+        self.output.put(data, at, size)
         return self.written()
 
     cdef int schedule_check(self, uint64_t due_ns) except -1:

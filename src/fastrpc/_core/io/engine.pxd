@@ -9,6 +9,8 @@ cdef enum:
     STREAM_SHARE = 262_144
     # So many messages are handled without a look at the clock.
     MESSAGES_AT_ONCE = 32
+    # Bytes of a body whose reading may take longer than the rest of a turn: decoders read some hundred million a second.
+    LONG_BODY = 65_536
     # Work that is handled so many nanoseconds after its date is late.
     LATE_NS = 1_000_000
 
@@ -108,6 +110,7 @@ cdef class Engine:
 
     # For engines: whether what is left of this read has to wait, asked once `messages_left` is used up.
     cdef bint has_to_wait(self) except -1
+    cdef int weigh_body(self, Py_ssize_t size) except -1
 
     # For engines: something was written. It leaves at the end of the read that is handled now, else in the next turn of
     # the loop.

@@ -103,11 +103,23 @@ cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
 
 # JSON
 
+cdef const char* BLANKS = b"        "
+
+
 cdef const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
     """Return the closing quote of the string that begins at `place`, or `end`."""
-    while place < end and place[0] != c'"':
-        place += 2 if place[0] == c"\\" else 1
-    return place if place < end else end
+    cdef const uint8_t* quote
+    cdef const uint8_t* before
+    while True:
+        quote = <const uint8_t*>memchr(place, c'"', <size_t>(end - place))
+        if quote is NULL:
+            return end
+        before = quote
+        while before > place and before[-1] == c"\\":
+            before -= 1
+        if (quote - before) % 2 == 0:
+            return quote
+        place = quote + 1
 
 
 cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcept nogil:
@@ -142,6 +154,8 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
         elif place[0] == c",":
             is_key = True
         place += 1
+        while end - place >= 8 and memcmp(place, BLANKS, 8) == 0:
+            place += 8
     return FOUND_NOTHING
 
 
