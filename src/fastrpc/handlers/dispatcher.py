@@ -10,6 +10,7 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.calls.invocation import Chain, invoke
+from fastrpc._core.io.layer import is_nameless
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.memory_budget import Room
@@ -429,5 +430,7 @@ def accepted_address(connection: PeerConnection) -> Address:
         # Where another program ended TLS, its transport knows the scheme.
         told = None if transport is None else transport.get_extra_info("scheme")
         return Address(told or ("tls" if is_encrypted else "tcp"), host=name[0], port=name[1])
+    if transport is not None and is_nameless(transport):
+        return Address("tcp", host="", port=0)
     is_socket = transport is not None and transport.get_extra_info("socket") is not None
     return Address("unix" if is_socket else "memory", path=str(name or ""))

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
+from fastrpc._core.io.layer import is_nameless
 from fastrpc.protocols.base import Match, Protocol, ServerParts, server_stream
 from fastrpc.tls.failures import HandshakeError
 from fastrpc.transports.early_bytes import replay
@@ -54,7 +55,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer_name = transport.get_extra_info("peername")
-        if self._detection.is_shut:
+        if self._detection.is_shut or is_nameless(transport):
             self.transport.abort()
             return
         handshake = self._parts.config.timeouts.handshake

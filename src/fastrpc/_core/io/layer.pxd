@@ -19,6 +19,7 @@ cdef int64_t kept_of(const SentOutput* sent, int64_t untaken) noexcept
 
 cdef int plain_descriptor(object transport) except -2
 cdef int socket_of(object transport) except -2
+cpdef bint is_nameless(object transport) except -1
 cdef int64_t unsent_bytes(object transport) except? -1
 cdef int64_t unsent_in_socket(int descriptor) except? -1
 cdef int64_t unread_bytes(object transport) except? -1

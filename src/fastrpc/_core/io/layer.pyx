@@ -13,6 +13,7 @@ handled. Only plain sockets of the loops' own transports are passed by, never a 
 Once the system takes less than all of it, the transport has the rest.
 """
 
+import socket
 import sys
 
 from fastrpc._core.loop.loop_state cimport loop_state
@@ -31,6 +32,8 @@ PLAIN_TRANSPORTS = frozenset((
     ("asyncio.selector_events", "_SelectorSocketTransport"),
 ))
 
+NAMED_FAMILIES = frozenset((socket.AF_INET, socket.AF_INET6))
+
 cdef enum:
     PLACE_BYTES = 65_536
 
@@ -48,6 +51,17 @@ cdef int socket_of(object transport) except -2:
     """The socket below a transport, whatever lies between; -1 without one, or if it is closed."""
     opened = transport.get_extra_info("socket")
     return -1 if opened is None else opened.fileno()
+
+
+cpdef bint is_nameless(object transport) except -1:
+    """Return whether a connection has an address of its peer that the system does not tell any more: it was reset.
+
+    Sockets of this machine have none either, but they tell which user connected.
+    """
+    if transport.get_extra_info("peername") is not None:
+        return False
+    opened = transport.get_extra_info("socket")
+    return opened is not None and opened.family in NAMED_FAMILIES
 
 
 cdef int64_t unsent_bytes(object transport) except? -1:

@@ -22,7 +22,7 @@ from libc.string cimport memcpy
 from fastrpc._core.base.buffer cimport ReadBuffer
 from fastrpc._core.base.wire cimport SECOND, now_ns
 from fastrpc._core.io.engine cimport LATE_NS, MESSAGES_AT_ONCE, Engine, bind
-from fastrpc._core.io.layer cimport socket_of, unread_bytes
+from fastrpc._core.io.layer cimport is_nameless, socket_of, unread_bytes
 from fastrpc._core.io.receive_tail cimport ReceiveTail
 from fastrpc._core.io.socket_io cimport receive_soon
 from fastrpc._core.io.tls_layer cimport TLSLayer
@@ -74,6 +74,9 @@ cdef class Session(SessionOutput):
         self.open_output(transport)
         self.is_encrypted = isinstance(transport, TLSLayer)
         self.peer_name = transport.get_extra_info("peername")
+        if self.peer_name is None and is_nameless(transport):
+            # Whoever it is, it may not pass for a process of this machine: nothing that it sent is read.
+            transport.abort()
         self.engine.now = self.engine.received_ns = self.tail.emptied_ns = self.tail.weighed_ns = now_ns()
         if self.spin_ns:
             self.spinner = self.loop_state.shared_spinner()
