@@ -383,10 +383,19 @@ async def test_a_full_queue_sheds_the_last_sheddable_call_first() -> None:
             await client.ready()
             names = (("a", 1), ("b", 0), ("c", 1), ("d", 0), ("e", 1), ("f", 0), ("g", 0))
             once = client.with_options(fail_mode="failfast")
-            calls = [once.with_options(priority=priority).call(Desk.note, name) for name, priority in names]
-            found = await outcomes([client.call(Desk.hold_loop), *calls])
+            holding = asyncio.ensure_future(client.call(Desk.block_loop, 0))
+            await asyncio.to_thread(desk.blocking[0].wait, 20)
+            calls = [
+                asyncio.ensure_future(once.with_options(priority=priority).call(Desk.note, name))
+                for name, priority in names
+            ]
+            # They are sent, and the server reads them all at once.
+            await asyncio.sleep(STALL)
+            desk.unblocked[0].set()
+            found = await outcomes(calls)
+            await holding
     full = Status.RESOURCE_EXHAUSTED.name
-    assert found == ["held", full, "b", full, "d", full, "f", full]
+    assert found == [full, "b", full, "d", full, "f", full]
     assert desk.started == ["b", "d", "f"]
 
 

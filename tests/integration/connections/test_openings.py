@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -27,6 +28,10 @@ def few(limit: int = LIMIT, **timeouts: float) -> ServerConfig:
     return ServerConfig(admission=Admission(handshakes=limit), timeouts=Timeouts(linger=0.1, **timeouts))
 
 
+#: The peers of a scene.
+_opened: WeakKeyDictionary[AsyncExitStack, list[RawPeer]] = WeakKeyDictionary()
+
+
 async def all_read(target: str) -> None:
     """Return once the server has read what was sent before."""
     async with Client(target) as client:
@@ -40,13 +45,15 @@ async def peers(stack: AsyncExitStack, target: Any, count: int, sent: bytes = b"
         return int(target.server.stats()["live"]["connections"])
 
     found = []
-    live = connections()
+    opened = _opened.setdefault(stack, [])
     for _ in range(count):
         peer = await stack.enter_async_context(raw_client(target))
         if sent:
             peer.send(sent)
         found.append(peer)
-    await eventually(lambda: connections() + sum(peer.is_over for peer in found) >= live + count)
+    opened += found
+    # Earlier ones may be given up meanwhile as well.
+    await eventually(lambda: connections() + sum(peer.is_over for peer in opened) >= len(opened))
     return found
 
 
