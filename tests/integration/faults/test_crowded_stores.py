@@ -27,6 +27,11 @@ RECORDS = 1000
 CONNECTIONS = 20
 
 CHURN_SECONDS = 4.0
+#: Beyond their ttl, so that leases end as fast as they are made.
+LEASE_SECONDS = 9.0
+
+#: Times below this differ by what else the machine does.
+LEAST_P99 = 0.02
 
 
 def started(module: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -97,7 +102,8 @@ def test_good_client_is_served_beside_a_peer_that_opens_and_closes_watches(tmp_p
             store.wait_output("store://")
             churning = started("churning_peer", address, kind)
             try:
-                good = started("steady_client", address, "fastrpc.store.get", '["a"]', str(CHURN_SECONDS))
+                seconds = LEASE_SECONDS if kind == "lease" else CHURN_SECONDS
+                good = started("steady_client", address, "fastrpc.store.get", '["a"]', str(seconds))
                 found[kind] = told(good)
             finally:
                 churning.kill()
@@ -105,4 +111,4 @@ def test_good_client_is_served_beside_a_peer_that_opens_and_closes_watches(tmp_p
     others = [one["p99"] for kind, one in found.items() if kind not in {"watch", "lease"}]
     for kind in ("watch", "lease"):
         assert found[kind]["kept"] >= 0.9, found
-        assert found[kind]["p99"] <= 1.25 * max(statistics.median(others), 0.02), found
+        assert found[kind]["p99"] <= 1.25 * max(statistics.median(others), LEAST_P99), found
