@@ -28,6 +28,9 @@ def few(limit: int = LIMIT, **timeouts: float) -> ServerConfig:
     return ServerConfig(admission=Admission(handshakes=limit), timeouts=Timeouts(linger=0.1, **timeouts))
 
 
+#: How long an opening may be silent beside too many others.
+SILENT_SECONDS = 0.2
+
 #: The peers of a scene.
 _opened: WeakKeyDictionary[AsyncExitStack, list[RawPeer]] = WeakKeyDictionary()
 
@@ -182,12 +185,18 @@ async def test_a_blocked_loop_closes_nobody_who_sent_something_meanwhile() -> No
 
 
 async def test_a_flood_of_silent_openings_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=few()))
-        with caplog.at_level(logging.WARNING, "fastrpc.server"):
-            silent = await peers(stack, target, 5 * LIMIT)
-            await silent[-1 - LIMIT].ended()
-        assert len([one for one in caplog.records if "Admission.handshakes is 4" in one.message]) == 1
+    is_one_flood = False
+    while not is_one_flood:
+        caplog.clear()
+        async with AsyncExitStack() as stack:
+            target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=few()))
+            with caplog.at_level(logging.WARNING, "fastrpc.server"):
+                began = time.monotonic()
+                silent = await peers(stack, target, 5 * LIMIT)
+                # If a machine stalls meanwhile, the first are given up before the last come: a second flood.
+                is_one_flood = time.monotonic() - began < SILENT_SECONDS
+                await silent[-1 - LIMIT].ended()
+    assert len([one for one in caplog.records if "Admission.handshakes is 4" in one.message]) == 1
 
 
 async def test_openings_end_at_their_timeout_whether_they_are_read_from_or_wait() -> None:
