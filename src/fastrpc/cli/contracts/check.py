@@ -155,7 +155,7 @@ class _Methods:
                 f"parameter {parameter.name!r} is called {now!r} now:"
                 f" keep the old name by renamed={{{parameter.name!r}: {now!r}}}"
             )
-        return f"parameter {parameter.name!r} is gone"
+        return f"parameter {parameter.name!r} is gone: calls that give it are refused"
 
     def _is_renaming(self, position: int) -> bool:
         """Return whether the parameter at a position seems to be the old one under another name."""

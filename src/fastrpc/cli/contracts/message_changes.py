@@ -105,7 +105,11 @@ class _Messages:
             where = f"field {field.number} of {place}"
             now = known.pop(field.number, None)
             if now is None:
-                yield f"{where}, {field.name!r}, is gone", False
+                effect = "a value for it is ignored" if self._is_request else "callers get its zero value"
+                yield (
+                    f"{where}, {field.name!r}, is gone: {effect}, and a later field may take its number",
+                    False,
+                )
             else:
                 yield from self._field(where, field, now)
         for field in known.values():

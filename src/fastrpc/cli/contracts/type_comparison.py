@@ -196,7 +196,7 @@ class _Comparison:
         if self._keeps_all or after.options.get("forbid_unknown_fields"):
             for name, field in there.items():
                 if name not in taken:
-                    yield f"{before.name}.{field.name} is no longer accepted"
+                    yield _lost(f"{before.name}.{field.name}", after)
 
     def _positions(self, given: "_Class", expected: "_Class") -> Iterator[str]:
         before, after = given.described, expected.described
@@ -208,7 +208,7 @@ class _Comparison:
             if field.required:
                 yield f"{after.name}.{field.name} is required, {before.name} has no such field"
         for field in before.fields[len(after.fields) :]:
-            yield f"{before.name}.{field.name} is no longer accepted"
+            yield _lost(f"{before.name}.{field.name}", after)
 
     def _field(
         self, source: FieldDescription, field: FieldDescription, given: "_Class", expected: "_Class"
@@ -298,6 +298,12 @@ def is_fixed(tree: TypeTree) -> bool:
 
 def _different(given: TypeTree, expected: TypeTree) -> str:
     return f"not every {given} is {expected}"
+
+
+def _lost(field: str, after: ClassDescription) -> str:
+    """Return the text for a field that the other side does not have, with the effect of a value for it."""
+    is_refused = after.kind == "named_tuple" or after.options.get("forbid_unknown_fields")
+    return f"{field} is gone: its value is {'refused' if is_refused else 'ignored'}"
 
 
 def _is_array(described: ClassDescription) -> bool:
