@@ -85,7 +85,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "openapi": config.OpenAPI(),
         "limits": HTTPLimits(),
     },
-    "OpenAPI": {"title": None, "version": None, "description": "", "servers": ()},
+    "OpenAPI": {"title": None, "version": None, "description": "", "servers": (), "specification": "3.1"},
     "HTTPLimits": {
         "header_seconds": 5,
         "idle_seconds": 75,

@@ -80,14 +80,19 @@ class OpenAPI(Settings):
         version: its version; None: that of the services, if they have one in common.
         description: text about it, in Markdown.
         servers: URLs by which callers reach the server, such as "https://api.example/v1"; none: where the document is.
+        specification: the version of OpenAPI, "3.1" or "3.2". The second one describes each line and each event of a
+            stream (`itemSchema`); fewer tools read it.
     """
 
     title: str | None = None
     version: str | None = None
     description: str = ""
     servers: tuple[str, ...] = ()
+    specification: str = "3.1"
 
     def __post_init__(self) -> None:
+        if self.specification not in ("3.1", "3.2"):
+            raise wrong(self, "specification", "'3.1' or '3.2'")
         for name in ("title", "version"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value.strip()):

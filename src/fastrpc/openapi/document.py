@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of services, as the HTTP gateway serves them."""
+"""The OpenAPI document of services, as the HTTP gateway serves them: version 3.1, or 3.2 with the items of streams."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, get_args, get_origin
@@ -36,20 +36,12 @@ _ABOUT: Final = (
     " the number."
 )
 
-#: The end of a stream, distinct from every message.
-_END: Final[JsonSchema] = object_schema(
-    [
-        (
-            "end",
-            object_schema(
-                [("metadata", {"type": "object", "additionalProperties": {"type": "string"}}, False)],
-                is_closed=False,
-            ),
-            True,
-        )
-    ],
-    is_closed=False,
+#: The end of a stream, and its line, distinct from every message.
+_ENDED: Final[JsonSchema] = object_schema(
+    [("metadata", {"type": "object", "additionalProperties": {"type": "string"}}, False)], is_closed=False
 )
+_END: Final[JsonSchema] = object_schema([("end", _ENDED, True)], is_closed=False)
+_PROBLEM_SCHEMA: Final[JsonSchema] = {"$ref": "#/components/schemas/Problem"}
 
 
 def openapi_document(
@@ -77,14 +69,14 @@ def openapi_document(
     shown = [one for one, methods in listed if methods or may_call is None]
     schemas = SchemaSet()
     schemas.add("Problem", PROBLEM)
-    writer = _Writer(schemas, schemes)
+    about = about or OpenAPI()
+    writer = _Writer(schemas, schemes, has_items=about.specification == "3.2")
     paths = schemas.settle(_paths(writer, [method for _, methods in listed for method in methods]))
     components: dict[str, Any] = {"schemas": schemas.components, "responses": writer.responses}
     if schemes:
         components["securitySchemes"] = {name: {"type": "http", "scheme": name} for name in schemes}
-    about = about or OpenAPI()
     return {
-        "openapi": "3.1.0",
+        "openapi": f"{about.specification}.0",
         "info": {
             "title": about.title or ", ".join(one.name for one in shown) or "fastrpc",
             "version": about.version or _version(shown),
@@ -141,14 +133,19 @@ def _about(left_out: Sequence[str]) -> str:
 
 
 class _Writer:
-    """Writes the operations of methods."""
+    """Writes the operations of methods.
 
-    def __init__(self, schemas: SchemaSet, schemes: Sequence[str]) -> None:
+    Args:
+        has_items: whether a stream is described by each of its items, as from OpenAPI 3.2 on.
+    """
+
+    def __init__(self, schemas: SchemaSet, schemes: Sequence[str], *, has_items: bool) -> None:
         self._schemas = schemas
         self._schemes = schemes
+        self._has_items = has_items
         #: The methods that have no operation, each with the reason.
         self.left_out: list[str] = []
-        problem = {_PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        problem = {_PROBLEM: {"schema": _PROBLEM_SCHEMA}}
         #: The answers that refuse a call, by their HTTP status.
         self.responses = {
             f"{phrase.replace(' ', '')}": {"description": phrase, "content": problem}
@@ -231,7 +228,7 @@ class _Writer:
         last = object_schema([("end", {"const": True}, True)], is_closed=True)
         lines = {"anyOf": [*([first] if arguments["properties"] else []), message, last]}
         described = "Lines of JSON, each with a message; the first may have the arguments, the last the end."
-        content = {_LINES: {"schema": lines}}
+        content = {_LINES: self._lines(lines)}
         if method.takes_upload:
             content[_FORM] = _form(method, arguments, list(arguments["properties"]))
             described += " Or a form: fields by name, then the file."
@@ -241,19 +238,37 @@ class _Writer:
         result = self._schemas.result_schema_of(method.types().result)
         if not method.signature.has_stream_result:
             return {"description": "The value.", "content": {_media(method): {"schema": result}}}
-        error = object_schema([("error", {"$ref": "#/components/schemas/Problem"}, True)], is_closed=False)
+        error = object_schema([("error", _PROBLEM_SCHEMA, True)], is_closed=False)
         message = object_schema([("value", result, True)], is_closed=False)
-        events = {
-            "type": "string",
-            "description": "Events `message`, whose data is a value, then `end` or `error`.",
-        }
         return {
             "description": "Lines of JSON, each with a value; the last has the end or an error. Or events.",
             "content": {
-                _LINES: {"schema": {"anyOf": [message, _END, error]}},
-                _EVENTS: {"schema": events},
+                _LINES: self._lines({"anyOf": [message, _END, error]}),
+                _EVENTS: self._events(result),
             },
         }
+
+    def _lines(self, line: JsonSchema) -> dict[str, JsonSchema]:
+        """Return the description of lines of JSON."""
+        return {"itemSchema" if self._has_items else "schema": line}
+
+    def _events(self, result: JsonSchema) -> dict[str, JsonSchema]:
+        """Return the description of server-sent events; an event without a name is a message."""
+        if self._has_items:
+            return {
+                "itemSchema": {
+                    "anyOf": [_event(None, result), _event("end", _ENDED), _event("error", _PROBLEM_SCHEMA)]
+                }
+            }
+        told = "Events `message`, whose data is a value, then `end` or `error`."
+        return {"schema": {"type": "string", "description": told}}
+
+
+def _event(name: str | None, data: JsonSchema) -> JsonSchema:
+    """Return the schema of an event as OpenAPI 3.2 models one: an object with a text for each of its fields."""
+    text = {"type": "string", "contentMediaType": _JSON, "contentSchema": data}
+    named = [] if name is None else [("event", {"const": name}, True)]
+    return object_schema([*named, ("data", text, True)], is_closed=name is None)
 
 
 def _media(method: MethodDefinition) -> str:

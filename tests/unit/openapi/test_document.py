@@ -1,18 +1,22 @@
 """The OpenAPI document: it is valid for every type, and says what the gateway does."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import jsonschema
 import pydantic
 import pytest
-from openapi_spec_validator import OpenAPIV31SpecValidator
+from openapi_spec_validator import OpenAPIV31SpecValidator, OpenAPIV32SpecValidator
 
 import fastrpc
+from fastrpc import HTTP, Server, ServerConfig
 from fastrpc.config import OpenAPI
 from fastrpc.openapi.document import openapi_document
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import Reflection
 from tests.support.every_type import EveryType
+from tests.support.http_talk import HttpClient
 
 
 def document(*services: Any, **options: Any) -> dict[str, Any]:
@@ -113,6 +117,89 @@ def test_streams_are_lines_and_events() -> None:
     assert [next(iter(line["properties"])) for line in body["anyOf"]] == ["arguments", "value", "end"]
     talk = paths["/every.type/talk"]["post"]["requestBody"]["content"]["application/x-ndjson"]["schema"]
     assert [next(iter(line["properties"])) for line in talk["anyOf"]] == ["value", "end"]
+
+
+V32 = OpenAPI(specification="3.2")
+
+
+@pytest.mark.parametrize("schemes", [(), ("bearer",)])
+def test_version_3_2_is_valid_for_a_service_that_uses_every_type(schemes: tuple[str, ...]) -> None:
+    found = document(EveryType, Shop, Plain, schemes=schemes, about=V32)
+    assert found["openapi"] == "3.2.0"
+    assert list(OpenAPIV32SpecValidator(found).iter_errors()) == []
+
+
+def test_version_3_1_stays_the_default() -> None:
+    assert document(Shop)["openapi"] == "3.1.0"
+    assert "itemSchema" not in json.dumps(document(EveryType))
+
+
+def test_version_3_2_differs_by_the_items_of_streams_alone() -> None:
+    def without_streams(found: Any) -> Any:
+        if isinstance(found, list):
+            return [without_streams(one) for one in found]
+        if isinstance(found, dict):
+            media = {"application/x-ndjson", "text/event-stream"}
+            return {
+                name: without_streams(one) for name, one in found.items() if name not in {*media, "openapi"}
+            }
+        return found
+
+    one, other = document(EveryType, Shop), document(EveryType, Shop, about=V32)
+    assert without_streams(one) == without_streams(other)
+
+
+def test_version_3_2_describes_each_line_and_each_event_of_a_stream() -> None:
+    paths = document(EveryType, about=V32)["paths"]
+    answers = paths["/every.type/count"]["post"]["responses"]["200"]["content"]
+    assert [list(one) for one in answers.values()] == [["itemSchema"], ["itemSchema"]]
+    lines = answers["application/x-ndjson"]["itemSchema"]["anyOf"]
+    assert [next(iter(line["properties"])) for line in lines] == ["value", "end", "error"]
+    body = paths["/every.type/total"]["post"]["requestBody"]["content"]["application/x-ndjson"]
+    assert list(body) == ["itemSchema"]
+
+
+def fields_of(event: str) -> dict[str, str]:
+    """Return the fields of a server-sent event."""
+    return {name: text for line in event.splitlines() for name, _, text in [line.partition(": ")]}
+
+
+async def test_the_lines_and_events_of_a_server_fit_their_items() -> None:
+    @fastrpc.service("counter")
+    class Counter:
+        @fastrpc.method
+        async def count(self, to: int) -> AsyncIterator[int]:
+            for number in range(to):
+                yield number
+            if to > 2:
+                raise fastrpc.CallError(fastrpc.Status.OUT_OF_RANGE, "too many")
+
+    config = ServerConfig(protocols=("http",), http=HTTP(docs=True, openapi=V32))
+    async with Server(Counter, config=config) as server:
+        http = await HttpClient.to(await server.listen("tcp://127.0.0.1:0"))
+        found = (await http.get("/openapi.json")).value
+        content = found["paths"]["/counter/count"]["post"]["responses"]["200"]["content"]
+        for to, is_error in ((2, False), (3, True)):
+            for media, split, read in (
+                ("application/x-ndjson", "\n", json.loads),
+                ("text/event-stream", "\n\n", fields_of),
+            ):
+                schema = {**content[media]["itemSchema"], "components": found["components"]}
+                validator = jsonschema.Draft202012Validator(schema)
+                answer = await http.post("/counter/count", {"to": to}, Accept=media)
+                items = [read(one) for one in answer.body.decode().split(split) if one.strip()]
+                assert len(items) == to + 1
+                for item in items:
+                    validator.validate(item)
+                fitting = [
+                    index
+                    for index, one in enumerate(schema["anyOf"])
+                    if jsonschema.Draft202012Validator({**one, "components": found["components"]}).is_valid(
+                        items[-1]
+                    )
+                ]
+                assert fitting == [2 if is_error else 1], (media, items[-1])
+        http.writer.close()
 
 
 class Account(pydantic.BaseModel):

@@ -140,7 +140,8 @@ class Form {
     this.kind = about["x-fastrpc"].kind;
     this.givesStream = this.kind === "server_stream" || this.kind === "both_ways";
     this.takesStream = this.kind === "client_stream" || this.kind === "both_ways";
-    const [media, { schema: content }] = Object.entries(about.requestBody.content)[0];
+    const [media, body] = Object.entries(about.requestBody.content)[0];
+    const content = schemaOf(body);
     this.isJSON = media !== "application/msgpack";
     const first = this.takesStream ? content.anyOf[0].properties.arguments : content;
     this.schema = first ?? { type: "object", properties: {} };
@@ -223,9 +224,14 @@ function nameOf(about) {
 }
 
 function answerText(about) {
-  const schema = Object.values(about.responses["200"].content)[0].schema;
+  const schema = schemaOf(Object.values(about.responses["200"].content)[0]);
   const message = schema.anyOf?.[0].properties?.value;
   return about["x-fastrpc"].kind.match(/server_stream|both_ways/) && message ? `stream of ${typeText(message)}` : typeText(schema);
+}
+
+/** Return the schema of a body; of a stream, from OpenAPI 3.2 on, that of each item. */
+function schemaOf(described) {
+  return described.schema ?? described.itemSchema;
 }
 
 function typeText(schema) {
