@@ -87,18 +87,20 @@ clean: ## remove everything built, but keep .venv
 distclean: clean ## remove .venv and fetched programs too
 	rm -rf .venv .cache src/fastrpc.egg-info
 
-$(READY): pyproject.toml ci/setup
+$(READY): pyproject.toml ci/groups.py ci/setup
 	ci/setup
 
 $(BENCH_READY): pyproject.toml ci/setup_bench $(READY)
 	ci/setup_bench
 
 $(WHEELS_READY): pyproject.toml $(READY)
-	FASTRPC_BUILD=none $(python) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[wheels]'
+	$(python) ci/groups.py wheels > .venv/wheels-requirements.txt
+	$(python) -m pip install --quiet --disable-pip-version-check --requirement .venv/wheels-requirements.txt
 	touch $@
 
 $(DOCS_READY): pyproject.toml $(READY)
-	FASTRPC_BUILD=none $(python) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[docs]'
+	$(python) ci/groups.py docs > .venv/docs-requirements.txt
+	$(python) -m pip install --quiet --disable-pip-version-check --requirement .venv/docs-requirements.txt
 	touch $@
 
 $(BUILT): $(CORE) $(READY)

@@ -38,11 +38,13 @@ def age_fault(compared_on: date, today: date) -> str | None:
 
 
 def requirements_of(pyproject: Mapping[str, Any]) -> list[Requirement]:
-    """Return all requirements in a pyproject.toml: of its build, of each installation, and of its extras."""
+    """Return all requirements in a pyproject.toml: of its build, of each installation, its extras and groups."""
     project: Mapping[str, Any] = pyproject.get("project", {})
     extras: Mapping[str, list[str]] = project.get("optional-dependencies", {})
     texts = [*pyproject.get("build-system", {}).get("requires", ()), *project.get("dependencies", ())]
     texts += [text for extra in extras.values() for text in extra]
+    groups: Mapping[str, list[Any]] = pyproject.get("dependency-groups", {})
+    texts += [text for group in groups.values() for text in group if isinstance(text, str)]
     return [Requirement(text) for text in texts]
 
 

@@ -3,9 +3,9 @@
 import shlex
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
+from ci.groups import requirements_in
 from ci.wheels.chroots import chroot_of, is_foreign, run_in
 from ci.wheels.trial import INSTALL, bring
 
@@ -49,9 +49,11 @@ def run_suite(wheel: Path, version: str, machine: str, harness: Path, arguments:
 
 
 def requirements_of_tests() -> list[str]:
-    """Return what the extra `test` has, and zig."""
-    extras = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
-    return [*extras["test"], *(each for each in extras["wheels"] if each.startswith("ziglang"))]
+    """Return what the group `test` has, and zig."""
+    return [
+        *requirements_in("test"),
+        *(each for each in requirements_in("wheels") if each.startswith("ziglang")),
+    ]
 
 
 def tests_of(is_emulated: bool) -> list[str]:

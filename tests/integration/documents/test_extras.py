@@ -6,8 +6,8 @@ from pathlib import Path
 
 import fastrpc
 
-#: What works on this repository, and sets of the others.
-NO_PARTS = {"all", "bench", "dev", "docs", "services", "standard", "test", "wheels"}
+#: Sets of the others.
+NO_PARTS = {"all", "standard"}
 
 
 def test_every_extra_is_used_by_the_package() -> None:

@@ -86,10 +86,12 @@ def test_table_of_tomorrow_is_refused() -> None:
     assert "1 days ahead" in fault
 
 
-def test_requirements_of_the_build_and_of_all_extras_count() -> None:
+def test_requirements_of_the_build_of_all_extras_and_of_all_groups_count() -> None:
     project = {"dependencies": ["a>=1"], "optional-dependencies": {"x": ["b>=2"], "y": ["c>=3", "a>=2"]}}
-    pyproject = {"build-system": {"requires": ["d>=4"]}, "project": project}
-    assert [str(one) for one in requirements_of(pyproject)] == ["d>=4", "a>=1", "b>=2", "c>=3", "a>=2"]
+    groups = {"dev": [{"include-group": "test"}, "e>=5"], "test": ["f>=6"]}
+    pyproject = {"build-system": {"requires": ["d>=4"]}, "project": project, "dependency-groups": groups}
+    found = [str(one) for one in requirements_of(pyproject)]
+    assert found == ["d>=4", "a>=1", "b>=2", "c>=3", "a>=2", "e>=5", "f>=6"]
     assert requirements_of({"project": {}}) == []
 
 

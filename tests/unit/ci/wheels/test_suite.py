@@ -76,7 +76,7 @@ def test_tests_of_a_wheel_import_nothing_that_is_not_required(place: str) -> Non
 
 
 def test_cibuildwheel_installs_what_the_tests_require() -> None:
-    assert PROJECT["tool"]["cibuildwheel"]["test-extras"] == ["test"]
+    assert PROJECT["tool"]["cibuildwheel"]["test-groups"] == ["test"]
 
 
 @pytest.mark.parametrize("option", ["--run", "--tests="])
