@@ -12,12 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ci.compiling.command import build_command
 from ci.compiling.leftovers import CopyModules
 from ci.compiling.profiles import HARNESS, extensions_of
+from ci.compiling.quiet import leave_out_files
 
 NAMED = os.environ.get("FASTRPC_BUILD") or None
 PROFILE = NAMED or "release"
 # What tests and benchmarks need compiled is for builds that name their profile, as those of ci do: no wheel has it.
 WITH_HARNESS = NAMED not in (None, "none")
 
+leave_out_files()
 setup(
     package_dir={"": "src"},
     packages=find_packages(

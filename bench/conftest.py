@@ -1,17 +1,19 @@
 """What the suites share: a benchmark whose report tells the time of one call."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
 
 #: (work, calls it makes): run the work a few times and report it per call.
 MeasurePerCall = Callable[[Callable[[], Any], int], None]
 
 
 @pytest.fixture
-def measure_per_call(benchmark: BenchmarkFixture) -> MeasurePerCall:
+def measure_per_call(benchmark: "BenchmarkFixture") -> MeasurePerCall:
     """Measure work that makes many calls; the time of one is `nanoseconds_per_call` in the extra info."""
 
     def measure(work: Callable[[], Any], calls: int) -> None:
@@ -22,6 +24,19 @@ def measure_per_call(benchmark: BenchmarkFixture) -> MeasurePerCall:
             )
 
     return measure
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to begin without the plug-in that measures, or the compiled loops that no wheel has."""
+    try:
+        import pytest_benchmark  # noqa: F401
+
+        import fastrpc_harness.hot_loops  # noqa: F401
+    except ImportError as error:
+        raise pytest.UsageError(
+            f"the benchmarks need {error.name}, which is not there: in a checkout `make build` installs the plug-in "
+            "pytest-benchmark and compiles fastrpc_harness; then run .venv/bin/python -m pytest bench, or make bench"
+        ) from None
 
 
 @pytest.hookimpl(trylast=True)  # Below the table of the plug-in.
