@@ -172,19 +172,34 @@ class RegistryURL:
             given.setdefault("ca_file", ca_file)
         return TLS(**given) if given else self._tls or TLS()
 
-    def package(self, module: str, name: str) -> Any:
+    def package(self, module: str, name: str, *, part: str | None = None, reason: str = "") -> Any:
         """Import a module of the package that this kind of registry needs, and return it.
 
+        Args:
+            part: a module that this package has, and other packages with the same module do not.
+            reason: the difference between these packages, for the hint.
+
         Raises:
-            ConfigError: it is not installed.
+            ConfigError: it is not installed, or another package has the module.
         """
+        found, extra = None, f"'fastrpc[{_EXTRAS.get(self.scheme, self.scheme)}]'"
         try:
-            return importlib.import_module(module)
+            found = importlib.import_module(module)
+            if part is not None:
+                importlib.import_module(part)
         except ImportError as error:
-            extra = _EXTRAS.get(self.scheme, self.scheme)
+            if found is None:
+                raise ConfigError(
+                    f"{self} needs {name}, which is not installed", hint=f"pip install {extra}"
+                ) from error
+            others = _owners_of(module, name)
             raise ConfigError(
-                f"{self} needs {name}, which is not installed", hint=f"pip install 'fastrpc[{extra}]'"
+                f"{self} needs {name}, and the module {module!r} is of {others or found.__file__}",
+                hint=f"pip uninstall {others}, then pip install --force-reinstall {extra}: {reason}"
+                if others
+                else "rename that module",
             ) from error
+        return found
 
     def take_shared(self) -> SharedOptions:
         """Return the options that every registry has; call it last, as it refuses all unread options."""
@@ -359,3 +374,10 @@ def _foreign_names(scheme: str) -> set[str]:
     from importlib.metadata import entry_points
 
     return set(entry_points(group=ENTRY_POINT_GROUP).names)
+
+
+def _owners_of(module: str, name: str) -> str:
+    """Return the packages that have a module, other than `name`."""
+    from importlib.metadata import packages_distributions
+
+    return " ".join(one for one in packages_distributions().get(module, ()) if one != name)

@@ -28,6 +28,9 @@ _JITTER = 1 / 16
 #: The greatest index.
 _GREATEST_INDEX = 2**64 - 1
 
+#: The reason for py-consul.
+_PY_CONSUL = "it goes on with python-consul, which has had no release since 2018, under the same module name"
+
 _Callback = Callable[[Any], Any]
 _Data = str | bytes
 _Headers = Mapping[str, str] | None
@@ -38,7 +41,7 @@ class AgentAccess:
     """The agent's address and credentials; makes clients."""
 
     def __init__(self, url: RegistryURL) -> None:
-        consul = url.package("consul", "py-consul")
+        consul = url.package("consul", "py-consul", part="consul.exceptions", reason=_PY_CONSUL)
         places = url.places(8500)
         if len(places) > 1:
             raise ConfigError(f"{url} names {len(places)} agents", hint="name the agent of this machine")
