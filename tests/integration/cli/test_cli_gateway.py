@@ -302,7 +302,7 @@ async def test_an_app_gives_it_limits_interceptors_and_settings(folder: Path, re
 
 
 async def test_a_service_that_comes_later_is_found(origin: str, registry: str) -> None:
-    # One that was there before, for another event loop, would be known.
+    # A service of the test before, for another event loop, would be known.
     name = f"late_{os.urandom(4).hex()}"
 
     @fastrpc.service(name)

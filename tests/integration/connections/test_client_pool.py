@@ -259,7 +259,7 @@ async def test_different_clients_warm_different_endpoints() -> None:
             client = Client(list(targets), config=config(Pool(warm=1)))
             await stack.enter_async_context(client)
         await eventually(lambda: sum(map(connections, targets)) == 40)
-        # That one of three has none of forty happens once in four million times.
+        # A server of three is left out by forty clients once in four million times.
         assert min(map(connections, targets)) > 0
 
 

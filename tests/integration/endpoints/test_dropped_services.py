@@ -89,7 +89,7 @@ async def test_the_client_of_a_service_without_calls_is_dropped(kind: str) -> No
                 # A SyncServices looks while it is called.
                 await services.call("shop.s0.number")
                 calls += 1
-        # Those that the program holds stay, and are those of their services.
+        # Clients that the program holds stay, and call their own services.
         assert await held.call("shop.s1.plus", 1) == 2
         assert await view.call("shop.s2.plus", 1) == 3
         assert await services.call("shop.s3.plus", 1) == 4

@@ -136,7 +136,7 @@ async def test_what_expired_while_the_loop_was_blocked_never_starts(blocker: str
             await blocking
             await returns_to(base, lambda: server_base(server))
             await eventually(lambda: client.stats()["live"] == before)
-            # Those that still have time are not taken for old ones.
+            # Calls that still have time are not taken for old ones.
             assert await client.call(Stalling.quick, -2) == -2
     assert stalling.started == [-1, -2]
 

@@ -52,7 +52,7 @@ async def test_a_caller_that_goes_behind_unread_bytes_is_noticed(
         ENDINGS[ending](caller)
         await eventually(lambda: caller.held.look() or service.cancelled.is_set())
         await eventually(lambda: not server._gate.engines)
-        # That of the server is closed; the caller's is where it only sends no more.
+        # The socket of the server is closed; the caller keeps its own where it only sends no more.
         assert await descriptors_come_back_to(before - (1 if ending == "end" else 2))
         assert server.stats()["live"]["calls"] == 0
         await eventually(lambda: bytes_held() == 0)

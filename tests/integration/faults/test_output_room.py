@@ -178,7 +178,7 @@ async def test_results_that_become_ready_in_one_turn_count_before_they_leave() -
         found = await asyncio.gather(*calls, return_exceptions=True)
         errors = [one for one in found if isinstance(one, CallError)]
         assert {error.status for error in errors} == {Status.RESOURCE_EXHAUSTED}
-        # Those that had room count until they have left.
+        # Answers that had room count until they have left.
         assert all(one == bytes(60_000) for one in found if not isinstance(one, CallError))
         assert 0 < len(errors) < 300
 

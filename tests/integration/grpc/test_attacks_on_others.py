@@ -283,7 +283,7 @@ async def test_bytes_of_a_thousand_streams_cost_no_more_than_they_are() -> None:
         for _ in range(4):
             peer.send(*(raw(DATA, b"\0", 0, stream) for stream in range(1, 2_001, 2)))
         frames = await peer.pinged()
-        # Those above the limit of streams were refused, and what follows them is skipped.
+        # Streams above the limit were refused, and their later frames are skipped.
         assert bytes_held() - before < 4 * MIB
         assert {frame[0] for frame in frames} <= {RST_STREAM, HEADERS, WINDOW_UPDATE, SETTINGS, PING, GOAWAY}
 

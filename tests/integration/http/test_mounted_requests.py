@@ -173,7 +173,7 @@ async def test_rules_for_pages_are_the_applications_own() -> None:
         assert (await client.get("/form", **foreign)).body == b"app"
         preflight = {**foreign, "Access_Control_Request_Method": "DELETE"}
         assert (await client.ask("OPTIONS", "/items/tea", **preflight)).body == b"app"
-        # Those of the gateway hold for what it serves, and so do their preflights.
+        # The rules of the gateway hold for its methods, and for their preflights.
         assert (await client.get("/items/tea", **foreign)).status == 403
         asked = {**foreign, "Access_Control_Request_Method": "GET"}
         assert (await client.ask("OPTIONS", "/items/tea", **asked)).status == 403

@@ -92,7 +92,7 @@ async def test_server_does_not_start_where_an_application_fails(answer: Any) -> 
     with pytest.raises(ConfigError, match="the application at / could not start: .*no database"):
         async with mounted({"/shop": first, "/": second}):
             pass
-    # Those that had started are shut down.
+    # Applications that had started are shut down.
     assert first.events == ["startup", "shutdown"]
 
 

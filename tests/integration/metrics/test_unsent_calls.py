@@ -138,7 +138,7 @@ async def test_calls_whose_time_ends_while_they_wait_for_a_place_are_counted(is_
         assert unsent["deadline"] == calls
         assert unsent["count"] <= calls
         assert unsent["sum"] > 0
-    # That whose place it was has not waited.
+    # The call that had the place has not waited.
     assert (unsent["deadline"], unsent["unavailable"]) == (calls, 0)
     assert unsent["count"] <= calls
 

@@ -145,7 +145,7 @@ async def test_a_silent_websocket_is_asked_and_dropped_by_the_times_of_keepalive
         assert (await talk.frame()).content == b"not asked"
         at(engine, 21)
         assert (await talk.frame()).opcode == PING
-        # One that answers goes on.
+        # A peer that answers the ping goes on.
         client.send(client_frame(PONG) + client_frame(TEXT, b"here"))
         assert (await talk.frame()).content == b"here"
         at(engine, 49)

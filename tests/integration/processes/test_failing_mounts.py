@@ -88,7 +88,7 @@ def test_a_program_whose_application_cannot_start_ends_with_3_and_names_its_plac
     assert (done.code, done.output) == (3, "")
     assert reason in " ".join(done.errors.split())
     assert not (tmp_path / "socket").exists()
-    # One that had started in the same process is shut down.
+    # An application that had started in the same process is shut down.
     assert names(tmp_path, "startup") == names(tmp_path, "shutdown")
 
 

@@ -121,7 +121,7 @@ def test_a_state_waits_for_a_service_manager_that_is_behind(
             sent += 1
     telling = threading.Thread(target=Systemd({"NOTIFY_SOCKET": path}).tell, args=("READY=1",))
     telling.start()
-    # One that does not wait has ended by now.
+    # A thread that does not wait has ended by now.
     telling.join(0.1)
     for _ in range(sent):
         assert systemd.recv(100) == b"of others"

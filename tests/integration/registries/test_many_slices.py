@@ -86,7 +86,7 @@ def test_a_wait_that_is_woken_ends_and_no_change_is_lost(apiserver: Apiserver, f
     waking.start()
     assert following.fetch(30.0) == {}
     waking.join()
-    # One that comes before the wait ends it, too.
+    # A wake-up before the wait ends it, too.
     following.lookup.wake()
     assert following.fetch(30.0) == {}
     apiserver.put(slice_of("a", "arith", pod("10.0.0.1")))

@@ -37,7 +37,7 @@ class ServerByHand:
         while data := await reader.read(65_536):
             for frame in parser.feed(data):
                 if frame.heartbeat:
-                    # Those before the call are of no interest.
+                    # Heartbeats before the call are of no interest.
                     self.beats += self.held is not None
                     write_to(writer, self.at_beat(frame))
                 elif frame.method == "First":

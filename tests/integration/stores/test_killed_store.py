@@ -34,7 +34,7 @@ class Load:
 
     async def write(self, task: int) -> None:
         for number in range(1_000_000):
-            # One that is unknown is not repeated.
+            # A write whose outcome is unknown is not repeated.
             with suppress(StoreError):
                 revision = await self._store.put(f"k/{task}", number)
                 assert revision not in self.acknowledged

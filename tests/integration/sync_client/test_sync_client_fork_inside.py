@@ -62,7 +62,7 @@ class ForkInside:
     def _signal(self, when: Callable[[], bool], after: Callable[[], object], thread: int) -> None:
         eventually_blocking(when)
         for _ in range(100):
-            # One that comes right before the system call in which its thread waits does not end that.
+            # A signal right before the system call in which the thread waits does not end the call.
             signal.pthread_kill(thread, signal.SIGUSR1)
             if self._has_forked.wait(0.1):
                 break

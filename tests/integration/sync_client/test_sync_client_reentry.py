@@ -82,7 +82,7 @@ class Interrupted:
         while not when():
             pause.wait(0.001)
         for _ in range(100):
-            # One that comes right before the system call in which its thread waits does not end that.
+            # A signal right before the system call in which the thread waits does not end the call.
             signal.pthread_kill(thread, signal.SIGUSR1)
             if self._was_handled.wait(0.1):
                 break

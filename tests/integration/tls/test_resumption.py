@@ -132,7 +132,7 @@ async def test_a_client_with_its_last_session_connects_anew(
             assert client.has_resumed is False
         first = client.session
         for _ in range(3):
-            # One that keeps its first session for ever.
+            # A client that keeps its first session for ever.
             client.session = first
             assert await asyncio.to_thread(client.is_served, port)
             assert client.has_resumed is False

@@ -382,7 +382,7 @@ class TestTheEndOfAWait:
         assert patience.is_over(endpoints, clock())
         assert not patience.is_over(endpoints[1:], clock())
         assert patience.is_over([], clock())
-        # One that came later has no dial in vain that this attempt waited for.
+        # An endpoint that came later has no failed dial that this attempt waited for.
         assert not patience.is_over([place(1)], clock())
 
 

@@ -198,7 +198,7 @@ cdef class BlockingCalledStream(ClientStream):
                 try:
                     message = self._take()
                 except Exception:
-                    # It is raised next time.
+                    # The next call raises the error.
                     if not messages:
                         raise
                     break

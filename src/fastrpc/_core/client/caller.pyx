@@ -197,7 +197,7 @@ cdef class AwaitedBatch(BatchCall):
     def attempted(self, ClientCall head not None, Py_ssize_t index):
         """Return one of the calls, already attempted once with the batch, for the runner to continue."""
         call = BatchCall.attempted(self, head, index)
-        # It was awaited already, as part of the batch.
+        # The call was awaited already, as part of the batch.
         call.close()
         return call
 

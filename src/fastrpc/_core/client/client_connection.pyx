@@ -46,7 +46,7 @@ cdef class ClientConnection(Connection):
         """Begin; from here on calls may go out, even before the SETTINGS of the server."""
         Connection.connected(self)
         if self.credential is not None:
-            # It goes in front of every call: the server takes none before it knows the caller.
+            # The credential precedes every call: the server takes none before it knows the caller.
             self.control.send_credential(b"bearer", self.credential)
             self.credential = None
             self.on_output()
@@ -105,7 +105,7 @@ cdef class ClientConnection(Connection):
         if self.is_aged or not self.is_ready:
             # No successor came in time, or the server has never taken calls.
             return self._begin_retiring()
-        # It takes calls until the owner has made a successor, and at most as long again.
+        # The aged connection takes calls until the owner has made a successor, and at most as long again.
         self.liveness.age_ns = 2 * (self.now - self.liveness.made_ns)
         self.is_aged = True
         self.is_dispensable = self._sent_only_probes()

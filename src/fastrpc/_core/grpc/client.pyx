@@ -128,7 +128,7 @@ cdef class GrpcCalls(CallingPart):
         if stream is not None:
             return engine.end_stream(stream)
         if call.unsent is not None:
-            # It waits for its stream, and ends with it.
+            # The unsent piece waits for its stream, and ends the request with it.
             (<Outgoing>call.unsent).flags = FLAG_END_STREAM
         return 0
 

@@ -200,7 +200,7 @@ cdef class GrpcRequests(Http2Connection):
             self.spare = call
             return 0
         if call.charge and not call.is_held and call.waiting_payload is None:
-            # It ended in its first step: the count of its request is taken back here.
+            # The call ended in its first step: the count of its request is taken back here.
             self.gate.memory.charge(call, 0)
         # Its handler may go on in the next turn of the loop.
         self.woke = True
@@ -317,7 +317,7 @@ cdef class GrpcRequests(Http2Connection):
         cdef Py_ssize_t cost = PREFIX_BYTES + PyBytes_GET_SIZE(message)
         cdef Frame frame
         if call.stream is None:
-            # It is no longer read, and its answer has not left yet.
+            # The handler reads no more, and its answer has not left yet.
             return self.take(call.http2_stream, cost)
         memset(&frame, 0, sizeof(Frame))
         frame.codec = call.codec
@@ -349,7 +349,7 @@ cdef class GrpcRequests(Http2Connection):
         if message is None:
             return self._refuse_faulty(call, FAULT_NO_MESSAGE)
         if call.sender_check is not None:
-            # It goes on with the verdict.
+            # The verdict starts the call.
             return 0
         call.message = None
         self._forget_part(call)

@@ -163,7 +163,7 @@ cdef class GatewayConnection(HttpConnection):
         else:
             self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if call.charge and not call.is_held and call.waiting_payload is None:
-            # It ended in its first step: the count of its body is taken back here.
+            # The call ended in its first step: the count of its body is taken back here.
             self.gate.memory.charge(call, 0)
         if self.connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
@@ -345,7 +345,7 @@ cdef class GatewayConnection(HttpConnection):
         cdef list pieces
         cdef bytes piece
         if self.has_started and (call.stream is None or (<StreamChannel>call.stream).input_ended):
-            # It was refused, or its handler is over.
+            # The call was refused, or its handler is over.
             return 0
         try:
             pieces = terms.upload.take(part)

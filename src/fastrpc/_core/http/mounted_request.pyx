@@ -282,7 +282,7 @@ cdef class MountedRequest:
             await self._change()
         if self.is_gone:
             if self._memory is not None:
-                # It leaves the line for room.
+                # The request leaves the line for room.
                 self._memory.cancel()
             raise ClientGoneError(f"{self.call.method}: the client is gone")
 

@@ -231,7 +231,7 @@ cdef tuple web_answer(
     ServerCall call, HttpTerms terms, RequestHead head, bytes payload, Failure failure, int status
 ):
     cdef bytes trailers = call.sent_metadata, lines
-    # They are no fields of the gateway.
+    # Trailers are no fields of the gateway.
     call.sent_metadata = None
     answer = terms.web.whole(payload, call.compressor if payload is not None else 0, failure, trailers, status)
     lines = web_lines(call, terms, head, answer[1])

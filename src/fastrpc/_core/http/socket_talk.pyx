@@ -169,7 +169,7 @@ cdef class SocketTalk(SocketEnd):
             ) != METADATA_OK:
                 raise self._too_much_metadata()
             call.received_metadata = metadata or None
-            # It was decoded for the handshake.
+            # The metadata decoded for the handshake is outdated.
             call._metadata = None
         return 0
 

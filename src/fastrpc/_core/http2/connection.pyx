@@ -258,7 +258,7 @@ cdef class Http2Connection(Engine):
         self.control.expect_late(True)
         self.on_refused(id, block)
         self.note_unanswered()
-        # It is its fault once it knows the limit.
+        # A peer that knows the limit is at fault.
         return 0 if self.control.ours.acknowledged.streams > self.streams.limit else self.note_idle_work()
 
     @cython.nonecheck(False)

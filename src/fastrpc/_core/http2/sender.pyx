@@ -454,7 +454,7 @@ cdef class Http2Sender(OutputBuffer):
             if (more > room and shared + written) or (before + more > room and written and stream.unsent is not None):
                 return self._add_to_ring(stream, True)
             if not self._grant(stream):
-                # It has sent more than its share before.
+                # The stream has sent more than its share before.
                 self._add_to_ring(stream, False)
             elif stream.unsent is None:
                 # Its share counts as written; its bytes leave after the output that lies there already.

@@ -116,7 +116,7 @@ cdef class FlowControl:
             return 0
         left = self.first_receiving + stream.receiving
         if (size == left or size == stream.replaced) and size:
-            # It ends where the peer's window did, as it knew it: the peer has to wait.
+            # The piece ends where the window ended, as the peer knew it: the peer has to wait.
             note_short(&stream.growth)
         stream.receiving -= size
         stream.replaced -= size
@@ -251,7 +251,7 @@ cdef class StreamTable:
             violated(violation, RULE_IDLE_STREAM, id)
             return None
         if kind == KIND_RST_STREAM and self._ending_of(id) == ENDING_BY_US:
-            # It ended its side as well: what it sends from now on was not under way.
+            # The peer ended its side as well: its later frames were not under way.
             self._remember(id, ENDING_BY_PEER)
         if is_message:
             ending = self._ending_of(id)

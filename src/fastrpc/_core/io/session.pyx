@@ -139,7 +139,7 @@ cdef class Session(SessionOutput):
             is_short = not is_full and not self.in_body and self._takes_short_time(size, now)
             if not is_short and self.tail.keep_unseen(engine, self.loop_state.buffer.data, size, self.in_body):
                 self._put_off()
-                # It is handled later, and late then.
+                # The input is handled later, and is late then.
                 engine.came_ns = now
                 return self._heard()
         # The messages of all connections count together: many with a few each keep the loop as well.

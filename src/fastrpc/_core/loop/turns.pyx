@@ -277,7 +277,7 @@ cdef class SlicedWork(Timed):
         try:
             has_more = self.on_turn(turns.ends_ns)
         except Exception:
-            # It failed, and is not stepped again. Any other error leaves the loop, and the work is not finished.
+            # Work that failed is not stepped again. Any other error leaves the loop, and the work is not finished.
             has_more = False
             raise
         finally:

@@ -343,7 +343,7 @@ cdef class Connection(PartsOwner):
         self.auth_valid_seconds = load32(frame.payload + 4)
         self.auth_text = frame.payload[8:8 + size].decode()
         if self.auth_status == UNIMPLEMENTED:
-            # It goes on as unauthenticated.
+            # The connection goes on as unauthenticated.
             self.auth_status = -1
         return self.on_verdict()
 

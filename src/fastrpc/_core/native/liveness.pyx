@@ -101,7 +101,7 @@ cdef class Liveness:
         is_stranger = owner.phase == PHASE_PREFACE
         owner.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
         if is_stranger:
-            # It was sent nothing, so it misses nothing.
+            # The stranger was sent nothing, so a cut loses nothing.
             owner.cut_off()
         return 0
 
@@ -142,7 +142,7 @@ cdef class Liveness:
             if limit < self.write_wait_ns:
                 text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
             owner.close_with(REASON_SLOW_READER, text)
-        # It reads nothing: waiting until it reads the reason would only hold the memory longer.
+        # The peer reads nothing: waiting until it reads the reason would only hold the memory longer.
         owner.cut_off()
         return 0
 

@@ -178,10 +178,10 @@ cdef class SendQueue(Output):
         elif item.had_no_place:
             self._open_next()
         if item.queued_ns:
-            # It got no slot; its wait may have been the longest.
+            # The call got no slot; its wait may have been the longest.
             client_waits.counted(max(now_ns(), item.queued_ns) - item.queued_ns)
         if not item.is_parked:
-            # It stays in a queue for now.
+            # The item stays in a queue for now.
             self.dropped += 1
         item.last = None
         while item is not None:
@@ -530,7 +530,7 @@ cdef class SendQueue(Output):
             if (more > room and granted + written) or (before + more > room and written and item.kind != TURN):
                 return ring.add_first(item)
             if ring.grant(item) <= 0:
-                # It has sent more than its share before.
+                # The message has sent more than its share before.
                 ring.add(item)
             elif item.kind == TURN:
                 # Its share counts as written; its bytes leave after the output that lies there already.
@@ -563,7 +563,7 @@ cdef class SendQueue(Output):
             self.ring.await_place(item)
         elif done == WRITTEN or (done == PARKED and not item.is_parked):
             if item.had_no_place:
-                # It needed no place after all: it is written, or small now.
+                # The message needed no place after all: it is written, or small now.
                 item.had_no_place = False
                 self._open_next()
             if done == WRITTEN and call.unsent is not None:

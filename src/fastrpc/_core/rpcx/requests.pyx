@@ -165,7 +165,7 @@ cdef class RpcxServedConnection(EngineServedConnection):
             return 0
         engine = <RpcxRequests>self._engine
         if is_faulty and status == RESOURCE_EXHAUSTED:
-            # It would else look as if the same call could succeed a little later.
+            # A pushback would tell the caller that the same call could succeed a little later.
             pushback_ms = PUSHBACK_NEVER
         if not call.flags & ONE_WAY:
             engine.send_failure(<ServerCall>call, Failure(status, text, pushback_ms=pushback_ms, has_run=False))

@@ -215,7 +215,7 @@ cdef class RpcxServer(RpcxRequests):
             longest = HEADER_BYTES + 3 * LENGTH_BYTES + LONGEST_NAME + <Py_ssize_t>self.gate.metadata_bytes
             if size < longest:
                 return SENDER_WAITS
-            # It would be presented again with each read, and no call that long is taken.
+            # Each read would present the request again, and no call that long is taken.
             text = f"path, method and metadata have more than {longest} bytes (Limits.metadata_bytes)"
             self.gate.refuse(nameless, RESOURCE_EXHAUSTED, text, True)
             return SENDER_REFUSED

@@ -98,7 +98,7 @@ cdef class CallAdmission:
         self.concurrent_calls = limits.concurrent_calls
         self.metadata_bytes = limits.metadata_bytes
         self.message_bytes = limits.message_bytes
-        # It never counts as less than the largest message.
+        # The hard limit of output has room for the largest message.
         self.send_hard = max(memory.send_hard, limits.message_bytes)
         self.send_soft = memory.send_soft
         self.memory = MemoryBudget(loop, self.engines, limits, memory)
@@ -274,7 +274,7 @@ cdef class CallAdmission:
             count_refusal("drain")
             return self.refuse(call, UNAVAILABLE, "the server drains")
         if call.deadline_ns <= now:
-            # It is refused, and takes no place among calls that may still start.
+            # `start` refuses an overdue call, which takes no place among calls that may still start.
             return self.start(call, payload)
         if not self.has_room(call, payload):
             return 0

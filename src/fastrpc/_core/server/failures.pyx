@@ -66,7 +66,7 @@ cdef class HandlerFailures:
             count_refusal("memory")
             return b""
         if is_metadata:
-            # They are a field of the trailers, in base64.
+            # Details by gRPC are a field of the trailers, in base64.
             size += size // 3 + DETAILS_KEY
             limit = call.connection.most_metadata()
             setting = "metadata_bytes"

@@ -365,7 +365,7 @@ cdef class HandlerRunner:
         if packs_later(call, payload):
             if not (call.was_cancelled or call.was_ended or call.connection.is_closed):
                 return self._pack_later(call, payload)
-            # It was given up already, so nothing would end the compression.
+            # The call was given up already, so nothing would end the compression.
             call.compressor = 0
         return self._answer_weighed(call, payload)
 
@@ -378,7 +378,7 @@ cdef class HandlerRunner:
                 # One after the other: the copy made by a transport lasts no longer than its transmission.
                 connection.end_turn()
             self.room.spend(connection.now, size > LARGE_OUTPUT)
-        # It counts before the next answer is made, even if it is flushed later.
+        # The answer counts before the next one is made, even if it is flushed later.
         return connection.weigh_answer()
 
     cdef int _drop_result(self, ServerCall call, Py_ssize_t size) except -1:

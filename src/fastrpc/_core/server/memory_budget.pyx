@@ -135,7 +135,7 @@ cdef class MemoryBudget(Timed):
     def __init__(self, loop, set engines not None, limits, memory):
         self.loop_state = loop_state(loop)
         self.engines = engines
-        # It never counts as less than the largest message.
+        # The budget of requests has room for the largest message.
         self.request_bytes = max(memory.request_bytes, limits.message_bytes)
         self.process_bytes = memory.process_bytes
         self.tight_above = memory.process_bytes // 2

@@ -45,7 +45,7 @@ cdef class Openings(Timed):
 
     cdef bint accept(self, PartsOwner connection, bint is_surplus) except -1:
         """Let a connection open that was accepted and counted; return whether it is one too many."""
-        # It gets the reason, unless it is one of so many that even this costs too much.
+        # A surplus connection gets the reason, unless there are too many even for that.
         if is_surplus and len(self.admission.engines) > self.admission.connections + self.limit:
             connection.abort()
             return True

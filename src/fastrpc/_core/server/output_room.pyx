@@ -149,7 +149,7 @@ cdef class OutputRoom(Timed):
         if self._senders and not self.is_over():
             self._look_soon()
         elif self._senders or self._giving:
-            # Those whose calls have ended wait no more.
+            # Senders whose calls have ended wait no more.
             self._senders = deque([future for future in self._senders if not future.done()])
             self._free_stopped()
             if self.is_over():

@@ -207,7 +207,7 @@ cdef class ServerCall(Call):
         self.sent_name = None
         self.forget_received()
         if self.outcome_status is not None:
-            # It went through interceptors.
+            # Interceptors noted the outcome.
             self.outcome_status = None
             self._gave_none = False
             self._dropped_proceed = False

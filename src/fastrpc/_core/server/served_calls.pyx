@@ -250,7 +250,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         if call.stream is None:
-            # It is no longer read, and its answer has not left yet.
+            # The handler reads no more, and its answer has not left yet.
             return self.engine().assembler.message_taken(call, cost)
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
             (<Connection>self.owner).woke = True
@@ -451,7 +451,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef bint on_stuck(self, Call call, str text) except -1:
         if self.withheld:
-            # It may be waiting for us.
+            # The caller may be waiting for the credit that we withhold.
             call.incoming.seen_ns = 0
             return True
         if call.state == STATE_ASSEMBLING:

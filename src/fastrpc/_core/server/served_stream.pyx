@@ -255,7 +255,7 @@ cdef class ServedStream(StreamChannel):
 
     cdef int leave_packed(self) except -1:
         if self.job is not None and not self.job.is_begun:
-            # It waits for room, perhaps for a while: it counts from the handler's request for it.
+            # The message waits for room, perhaps for a while: it counts from the handler's request for it.
             self._drop_job()
         return 0
 
@@ -396,7 +396,7 @@ async def drive(ServerCall call not None):
         async for value in messages:
             is_at_yield = True
             while stream.lacks_room():
-                # It is encoded once there is room.
+                # The value is encoded once there is room.
                 await stream.wait_memory()
                 until = tick_ns() + SLICE_NS
             stream.send_value(value)

@@ -222,7 +222,7 @@ cdef class ServerConnection(Connection):
             life.opened()
         due = life.check_opening(now)
         if self.is_closed:
-            # It was sent nothing, so it misses nothing.
+            # The stranger was sent nothing, so a cut loses nothing.
             return self.cut_off() if is_stranger else 0
         if self.replace_at_ns and now >= self.replace_at_ns:
             self.replace_at_ns = 0
