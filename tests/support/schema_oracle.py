@@ -3,14 +3,18 @@
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.any_pb2 import DESCRIPTOR as ANY_FILE
 from google.protobuf.duration_pb2 import DESCRIPTOR as DURATION_FILE
 from google.protobuf.empty_pb2 import DESCRIPTOR as EMPTY_FILE
+from google.protobuf.field_mask_pb2 import DESCRIPTOR as FIELD_MASK_FILE
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT_FILE
 from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP_FILE
+from google.protobuf.wrappers_pb2 import DESCRIPTOR as WRAPPERS_FILE
 
 import fastrpc
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc.rpc.protobuf.descriptors import file_descriptor
+from fastrpc.rpc.protobuf.imported_files import imported_files
 from fastrpc.rpc.protobuf.marshals import message_marshal
 from fastrpc.rpc.protobuf.packages import ProtoPackage
 from fastrpc.rpc.service import service_definition
@@ -18,7 +22,10 @@ from fastrpc.rpc.service import service_definition
 __all__ = ["Echo", "class_named", "echo_of", "pool_of"]
 
 #: The files that ours import.
-_KNOWN = (DURATION_FILE, EMPTY_FILE, STRUCT_FILE, TIMESTAMP_FILE)
+_KNOWN = (
+    *(ANY_FILE, DURATION_FILE, EMPTY_FILE, FIELD_MASK_FILE, STRUCT_FILE, TIMESTAMP_FILE),
+    WRAPPERS_FILE,
+)
 
 
 def pool_of(*packages: ProtoPackage) -> descriptor_pool.DescriptorPool:
@@ -26,6 +33,8 @@ def pool_of(*packages: ProtoPackage) -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
     for file in _KNOWN:
         pool.AddSerializedFile(file.serialized_pb)
+    for name, imported in imported_files(packages).items():
+        pool.Add(descriptor_pb2.FileDescriptorProto.FromString(file_descriptor(imported, name)))
     for package in packages:
         pool.Add(descriptor_pb2.FileDescriptorProto.FromString(file_descriptor(package)))
     return pool

@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any
 from fastrpc.first_use import names_on_first_use
 from fastrpc.types.any_message import AnyMessage
 
-__all__ = ["AnyMessage", "Handlers", "aio", "insecure_channel", "secure_channel", "server", "service", "stub"]
+__all__ = [
+    "AnyMessage",
+    "Handlers",
+    "aio",
+    "insecure_channel",
+    "proto",
+    "secure_channel",
+    "server",
+    "service",
+    "stub",
+]
 
 if TYPE_CHECKING:
     from fastrpc.grpc import aio as aio
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
     from fastrpc.grpc.described import service
     from fastrpc.grpc.handlers import Handlers
     from fastrpc.grpc.stubs import stub
+    from fastrpc.rpc.protobuf.declared import proto
 else:  # Type checkers would accept any attribute name.
     _named = names_on_first_use(
         __name__,
@@ -42,4 +53,6 @@ else:  # Type checkers would accept any attribute name.
 
     def __getattr__(name: str) -> Any:
         """Import a name, or the module `aio`, on first access."""
+        if name == "proto":
+            return import_module("fastrpc.rpc.protobuf.declared").proto
         return import_module(f"{__name__}.aio") if name == "aio" else _named(name)

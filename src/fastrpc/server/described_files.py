@@ -8,6 +8,7 @@ from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.marshals import codec_for
 from fastrpc.rpc.protobuf.descriptor_wire import imports_in, names_in
 from fastrpc.rpc.protobuf.descriptors import file_descriptor, file_name
+from fastrpc.rpc.protobuf.imported_files import imported_files
 from fastrpc.rpc.protobuf.known_files import HEALTH, REFLECTIONS, known_file, service_file
 from fastrpc.rpc.protobuf.packages import ProtoPackage, packages_of
 from fastrpc.rpc.service import BUILTIN_PREFIX
@@ -136,14 +137,14 @@ class Describing:
             names += self._described_known(one, methods, files) or [one.names.grpc_service]
         packages = [package.part(lambda one: one.full_name in allowed) for package in self._packages]
         files |= self._cut(packages, allowed)
+        for name, imported in imported_files(packages).items():
+            files.setdefault(name, file_descriptor(imported, name))
+            _add_known(imported, files)
         for package in packages:
             if package.services:
                 name = _free_name(package, files)
                 files[name] = file_descriptor(package, name)
-                for imported in package.imports():
-                    known = known_file(imported)
-                    if known is not None:
-                        files[imported] = known
+                _add_known(package, files)
         return DescribedFiles(names, files)
 
     def _described_known(
@@ -172,6 +173,14 @@ class Describing:
         from fastrpc.rpc.protobuf.generated_files import CutFiles
 
         return CutFiles(services, messages).files()
+
+
+def _add_known(package: ProtoPackage, files: dict[str, bytes]) -> None:
+    """Add the files of google.protobuf that a file imports."""
+    for name in package.imports():
+        known = known_file(name)
+        if known is not None:
+            files[name] = known
 
 
 def _has_messages(service: ServiceDefinition) -> bool:

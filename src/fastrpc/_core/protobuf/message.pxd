@@ -95,6 +95,9 @@ cdef struct FieldTable:
     bint zero_is_absent
     bint is_filled
 
+    # The number of its oneof in the message, from 1; 0: it is in none.
+    int oneof
+
     # Of a message, or of the entries of a map; borrowed from the Message, which the table's owner keeps.
     MessageTable* message
     # Of an enum whose plain values are not its numbers: `value_count` of them.
@@ -107,6 +110,7 @@ cdef struct MessageTable:
     # Whether the whole arguments may be an array.
     bint has_row
     int count
+    int oneof_count
     FieldTable* fields
     # The first pair of its map, or the first item of its array: the tag of a Struct.
     Piece head

@@ -136,6 +136,8 @@ cdef class Message:
         field.takes_none = spec.takes_none
         field.zero_is_absent = spec.zero_is_absent
         field.is_filled = spec.is_filled
+        field.oneof = spec.oneof
+        self.table.oneof_count = max(self.table.oneof_count, field.oneof)
         if message is not None:
             self._kept.append(message)
             # Kept by the list.

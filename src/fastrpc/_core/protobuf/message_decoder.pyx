@@ -209,12 +209,12 @@ cdef class MessageDecoder:
         return 0
 
     cdef void _drop_others(self, const MessageTable* message, int32_t base, int at) noexcept:
-        """Forget all members of a oneof but this one."""
-        cdef int other
-        if message.form != table.FORM_UNION and message.form != table.FORM_ANY:
+        """Forget all members of a oneof but this one; all fields of a union are in one."""
+        cdef int other, oneof = message.fields[at].oneof
+        if not oneof and message.form != table.FORM_UNION and message.form != table.FORM_ANY:
             return
         for other in range(message.count):
-            if other != at:
+            if other != at and message.fields[other].oneof == oneof:
                 runs[base + other].start = NULL
 
     cdef int _note(self, const FieldTable* field, int32_t slot, const uint8_t* tag, Run found) except -1:

@@ -17,9 +17,11 @@ cdef class MessageEncoder:
         # (value) -> its plain value in msgpack.
         readonly object encode
 
-        # While a value is written: what is left of the plain value, kept by `write`; messages around this place.
+        # While a value is written: what is left of the plain value, kept by `write`; messages around this place; the
+        # oneofs of those.
         Plain _plain
         int _depth
+        Py_ssize_t _chosen_count
 
     cdef bytes write(self, bytes plain)
     cdef Py_ssize_t _array(self, const FieldTable* field) except -1
@@ -27,6 +29,8 @@ cdef class MessageEncoder:
     cdef int _message(self, const MessageTable* message, const FieldTable* field) except -1
     cdef int _deepen(self, const FieldTable* field) except -1
     cdef int _fields(self, const MessageTable* message, const FieldTable* field) except -1
+    cdef int _field_of(self, const FieldTable* field, Py_ssize_t oneofs) except -1
+    cdef int _reserve_chosen(self, int count) except -1
     cdef int _position(self, const MessageTable* message, int guess) except -2
     cdef bint _takes(self, const Piece* piece) noexcept
     cdef int _row(self, const MessageTable* message, const FieldTable* field) except -1

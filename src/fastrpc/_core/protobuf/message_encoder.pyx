@@ -6,9 +6,10 @@ within another one is known behind it: it has one byte first, and its bytes move
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.math cimport isinf
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 cimport fastrpc._core.protobuf.message as table
 cimport fastrpc._core.protobuf.plain_input as plain_input
@@ -50,6 +51,7 @@ cdef enum:
     TAG_SECOND_NUMBER = 0x10
     TAG_FIRST = 0x0A
     TAG_SECOND = 0x12
+    FIRST_CHOSEN = 64
     SECONDS_OF_DAY = 86_400
     NANOS = 1_000_000_000
 
@@ -61,6 +63,9 @@ cdef int64_t LONGEST_SECONDS = 315_576_000_000
 # While a value is written: the message so far. Each value is written without a pause, so one serves all encoders; a thread
 # that raises an error may be interrupted, and needs it no more.
 cdef WriteBuffer out = WriteBuffer()
+# The same of the oneofs of all messages under way: the field of each that is set, borrowed from the table.
+cdef const FieldTable** chosen = NULL
+cdef Py_ssize_t chosen_capacity = 0
 
 
 cdef str plain_name(uint8_t lead):
@@ -95,6 +100,13 @@ cdef object beyond(const FieldTable* field, uint64_t bits, bint is_negative, str
     return refused(field, f"{number} is beyond {name}")
 
 
+cdef void free_chosen() noexcept:
+    global chosen, chosen_capacity
+    PyMem_Free(<void*>chosen)
+    chosen = NULL
+    chosen_capacity = 0
+
+
 cdef inline int put_tag(const FieldTable* field) except -1:
     if field.tag_size == 1:
         return put_byte(out, field.tag[0])
@@ -116,6 +128,7 @@ cdef class MessageEncoder:
         self._plain.place = <const uint8_t*>PyBytes_AS_STRING(plain)
         self._plain.end = self._plain.place + PyBytes_GET_SIZE(plain)
         self._depth = 0
+        self._chosen_count = 0
         out.clear()
         try:
             if self.in_row and is_map(<uint8_t>peek(&self._plain)):
@@ -128,6 +141,8 @@ cdef class MessageEncoder:
             return out.take()
         finally:
             out.clear()
+            if chosen_capacity > FIRST_CHOSEN:
+                free_chosen()
 
     cdef Py_ssize_t _array(self, const FieldTable* field) except -1:
         """Pass the head of an array, and return its length."""
@@ -182,8 +197,10 @@ cdef class MessageEncoder:
 
     cdef int _fields(self, const MessageTable* message, const FieldTable* field) except -1:
         """Write the fields in a map."""
-        cdef Py_ssize_t left = self._map(field)
+        cdef Py_ssize_t left = self._map(field), oneofs = self._chosen_count
         cdef int at, guess = 0
+        if message.oneof_count:
+            self._reserve_chosen(message.oneof_count)
         if left and message.head.data != NULL and self._takes(&message.head):
             left -= 1
         while left:
@@ -192,8 +209,42 @@ cdef class MessageEncoder:
             if at < 0:
                 skip(&self._plain)
             else:
-                self._field(&message.fields[at])
+                self._field_of(&message.fields[at], oneofs)
                 guess = at + 1
+        self._chosen_count = oneofs
+        return 0
+
+    cdef int _field_of(self, const FieldTable* field, Py_ssize_t oneofs) except -1:
+        """Write a field of a message, whose oneofs begin at a place in `chosen`."""
+        cdef Py_ssize_t before = out.size
+        cdef const FieldTable* other
+        if not field.oneof:
+            return self._field(field)
+        self._field(field)
+        if out.size > before:
+            other = chosen[oneofs + field.oneof - 1]
+            if other != NULL and other != field:
+                raise EncodeError(
+                    f"{label_of(other)} and {label_of(field)} are in one oneof, and at most one of its fields may be set"
+                )
+            chosen[oneofs + field.oneof - 1] = field
+        return 0
+
+    cdef int _reserve_chosen(self, int count) except -1:
+        """Append places for the fields that are set in the oneofs of a message."""
+        global chosen, chosen_capacity
+        cdef Py_ssize_t start = self._chosen_count, capacity = max(chosen_capacity, <Py_ssize_t>FIRST_CHOSEN)
+        cdef const FieldTable** grown
+        while capacity < start + count:
+            capacity *= 2
+        if capacity != chosen_capacity:
+            grown = <const FieldTable**>PyMem_Realloc(<void*>chosen, capacity * sizeof(FieldTable*))
+            if grown == NULL:
+                raise MemoryError
+            chosen = grown
+            chosen_capacity = capacity
+        memset(<void*>&chosen[start], 0, count * sizeof(FieldTable*))
+        self._chosen_count += count
         return 0
 
     cdef int _position(self, const MessageTable* message, int guess) except -2:
@@ -219,15 +270,18 @@ cdef class MessageEncoder:
 
     cdef int _row(self, const MessageTable* message, const FieldTable* field) except -1:
         """Write the fields in an array."""
-        cdef Py_ssize_t count = self._array(field)
+        cdef Py_ssize_t count = self._array(field), oneofs = self._chosen_count
         cdef int at
+        if message.oneof_count:
+            self._reserve_chosen(message.oneof_count)
         if count and message.head.data != NULL:
             skip(&self._plain)
             count -= 1
         if count > message.count:
             raise refused(field, f"{count} values for {message.count} fields")
         for at in range(<int>count):
-            self._field(&message.fields[at])
+            self._field_of(&message.fields[at], oneofs)
+        self._chosen_count = oneofs
         return 0
 
     cdef int _member(self, const MessageTable* message, const FieldTable* field) except -1:

@@ -262,15 +262,14 @@ class _Class:
             if self._described.options.get("array_like"):
                 self._names.warn(f"the default of {one.name} cannot be written: it has to be given")
                 return kind, None
-        unset = "msgspec.UnsetType"
-        quoted = kind.startswith('"')
-        kind = f'"{kind[1:-1]} | {unset}"' if quoted else f"{kind} | {unset}"
-        return kind, WrittenDefault("msgspec.UNSET")
+        return self._type(one, or_unset=True), WrittenDefault("msgspec.UNSET")
 
-    def _type(self, one: FieldDescription) -> str:
+    def _type(self, one: FieldDescription, *, or_unset: bool = False) -> str:
         """Write the type of a field, in quotes if it names a class that is defined later."""
         self._names.at(f"{self._described.name}.{one.name}")
         tree = read_type(one.exact)
+        if or_unset:
+            tree = _or_unset(tree)
         text = self._names.type(tree, self._variables, self._hidden)
         self._names.at(self._described.name)
         return literal(text) if self._is_ahead(tree) else text
@@ -320,6 +319,16 @@ class _Class:
             text = f" = {default.text}" if default is not None and number >= first else ""
             lines.append(f"    {one.name}: {self._type(one)}{text}")
         return lines
+
+
+def _or_unset(tree: TypeTree) -> TypeTree:
+    """Return a type or UNSET; what `Field` says stays around all of it."""
+    fields = [one for one in tree.arguments if tree.name == "Annotated" and one.name == "Field"]
+    if not fields:
+        return TypeTree("|", (tree, TypeTree("msgspec.UnsetType")))
+    inner, *others = (one for one in tree.arguments if one not in fields)
+    inner = TypeTree("Annotated", (inner, *others)) if others else inner
+    return TypeTree("Annotated", (_or_unset(inner), *fields))
 
 
 def _struct_line(written: tuple[FieldDescription, str, WrittenDefault | None]) -> str:

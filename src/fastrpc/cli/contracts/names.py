@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from fastrpc.cli.contracts.descriptions import ClassDescription
+from fastrpc.cli.contracts.imported_names import ImportedNames
 from fastrpc.cli.contracts.type_tree import TypeTree
 from fastrpc.rpc.schema.type_names import BUILTIN, KEYWORDS
 
@@ -72,9 +73,7 @@ class Names:
         #: Differences between the source and the server, each with its place.
         self.warnings: dict[str, None] = {}
         own = (name for name, one in classes.items() if one.kind != "protobuf")
-        self._taken = {*own, *KEYWORDS, "fastrpc", "msgspec"}
-        #: The imported names by their module and name, with the name in this module.
-        self._imported: dict[tuple[str, str], str] = {}
+        self._imported = ImportedNames({*own, *KEYWORDS, "fastrpc", "msgspec"}, KEYWORDS)
         #: Aliases of classes of this module, by class.
         self._aliases: dict[str, str] = {}
         self._variables: dict[tuple[str, str], str] = {}
@@ -84,10 +83,7 @@ class Names:
 
     def free(self, name: str, suffix: str = "_") -> str:
         """Take a name that no other has."""
-        while name in self._taken:
-            name += suffix
-        self._taken.add(name)
-        return name
+        return self._imported.free(name, suffix)
 
     def use(self, name: str, module: str, hidden: Collection[str] = ()) -> str:
         """Import a name; return the one that it has here.
@@ -95,26 +91,11 @@ class Names:
         Args:
             hidden: names that mean something else where it is used.
         """
-        plain = self._imported.get((module, name))
-        if plain is None and name not in hidden and (name not in self._taken or name in KEYWORDS):
-            plain = self._imported[module, name] = name
-            self._taken.add(name)
-        if plain is not None and plain not in hidden:
-            return plain
-        key = (module, f"{name} as")
-        if key not in self._imported:
-            self._imported[key] = self.free(f"{name}_type")
-        return self._imported[key]
+        return self._imported.use(name, module, hidden)
 
     def imports(self) -> list[str]:
         """Return the lines that import everything used."""
-        by_module: dict[str, list[str]] = {}
-        for (module, name), here in self._imported.items():
-            plain = name.removesuffix(" as")
-            by_module.setdefault(module, []).append(plain if plain == here else f"{plain} as {here}")
-        return [
-            f"from {module} import {', '.join(sorted(found))}" for module, found in sorted(by_module.items())
-        ]
+        return [f"from {module} import {', '.join(names)}" for module, names in self._imported.by_module()]
 
     def aliases(self) -> list[str]:
         """Return the lines that give classes of this module a second name."""
@@ -130,7 +111,7 @@ class Names:
 
     def is_type(self, name: str) -> bool:
         """Whether a name means a type in this module."""
-        return name in self._taken or name in _MODULES
+        return name in self._imported or name in _MODULES
 
     # Warnings
 
@@ -207,6 +188,8 @@ class _TypeWriter:
                 return f"{self._imported('Annotated')}[{', '.join((self.written(inner), *found))}]"
             case "()":
                 return "()"
+            case "msgspec.UnsetType":
+                return tree.name
             case "Any" | "object":
                 return self._imported("Any")
         if tree.name in self._variables:

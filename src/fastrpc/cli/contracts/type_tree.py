@@ -17,6 +17,8 @@ _CONSTRAINTS: Final[dict[str, tuple[type, ...]]] = {
     "pattern": (str,),
     "tz": (bool,),
 }
+#: The options of `Field`.
+_OPTIONS: Final = ("kind", "oneof", "name")
 
 
 class TypeTree(NamedTuple):
@@ -126,15 +128,15 @@ def _read_constraints(node: ast.AST) -> TypeTree | None:
 
 
 def _read_field(node: ast.Call) -> TypeTree | None:
-    """Return the number and the kind of a field in protobuf; None for others than `Field` takes."""
+    """Return what `Field` says of a field in protobuf; None for others than it takes."""
     pairs = [("number", ast.literal_eval(one)) for one in node.args]
     pairs += [(one.arg or "", ast.literal_eval(one.value)) for one in node.keywords]
     given = dict(pairs)
     try:
-        Field(*(value for name, value in pairs if name == "number"), kind=given.get("kind"))
+        Field(given.get("number"), **{name: given.get(name) for name in _OPTIONS})
     except (ConfigError, TypeError):
         return None
-    return TypeTree("Field", tuple((name, given[name]) for name in ("number", "kind") if name in given))
+    return TypeTree("Field", tuple((name, given[name]) for name in ("number", *_OPTIONS) if name in given))
 
 
 def substituted(tree: TypeTree, variables: Mapping[str, TypeTree]) -> TypeTree:

@@ -5,14 +5,14 @@ import typing
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
-from fastrpc.rpc.protobuf.field import FLOAT_KINDS, FieldError, field_in
+from fastrpc.rpc.protobuf.field import FLOAT_KINDS, INTEGER_KINDS, Field, FieldError, field_in
 from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text, unaliased
 from fastrpc.types.floats import Float32
 
 __all__ = [
     "NARROW_FLOAT",
     "UnfitTypeError",
-    "field_number",
+    "marks_of",
     "members_of",
     "opened",
     "refuse_kind",
@@ -22,6 +22,25 @@ __all__ = [
 _MARKS: Final = frozenset(
     {typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", typing.Final)}
 )
+#: The types of Python for which messages of google.protobuf stand.
+_KNOWN: Final = {
+    f"google.protobuf.{name}": wanted
+    for name, wanted in {
+        "BoolValue": "a bool",
+        "BytesValue": "bytes",
+        **dict.fromkeys(("DoubleValue", "FloatValue"), "a float"),
+        **dict.fromkeys(("Int32Value", "Int64Value", "UInt32Value", "UInt64Value"), "an int"),
+        "StringValue": "a str",
+        "Any": "an AnyMessage",
+        "Duration": "a timedelta",
+        "FieldMask": "list[str]",
+        "ListValue": "list[Any]",
+        "Struct": "dict[str, Any]",
+        "Timestamp": "a datetime",
+        "Value": "Any",
+    }.items()
+}
+
 #: The kind of a number that is annotated with Float32; other types ignore it.
 NARROW_FLOAT: Final = "Float32"
 
@@ -52,7 +71,7 @@ def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | No
             annotation = named
         elif origin is Annotated:
             found = field_in(annotation.__metadata__)
-            if found is not None and found.number is not None and depth:
+            if found is not None and depth and found.is_of_field:
                 raise FieldError(
                     f"{found!r} is inside another type: write Annotated[…, {found!r}] around all of it"
                 )
@@ -67,15 +86,15 @@ def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | No
     raise UnfitTypeError("it names itself", "make it a class, which may have fields of its own type")
 
 
-def field_number(annotation: Any) -> int | None:
-    """Return the number that `Field` gives a field."""
+def marks_of(annotation: Any) -> Field | None:
+    """Return what `Field` says of a field: the outermost number, oneof and name; None without `Field`."""
+    found: tuple[Field, ...] = ()
     while True:
         if get_origin(annotation) is Annotated:
-            found = field_in(annotation.__metadata__)
-            if found is not None and found.number is not None:
-                return found.number
+            field = field_in(annotation.__metadata__)
+            found = found if field is None else (field, *found)
         elif get_origin(annotation) not in _MARKS:
-            return None
+            return field_in(found)
         annotation = get_args(annotation)[0]
 
 
@@ -92,8 +111,8 @@ def members_of(annotation: Any, depth: int) -> Iterator[Any]:
 
 def refuse_kind(kind: str | None, annotation: Any) -> None:
     if kind is not None and kind != NARROW_FLOAT:
-        number = "a float" if kind in FLOAT_KINDS else "an int"
-        raise FieldError(f"Field(kind={kind!r}) is for {number}, not for {type_text(annotation)}")
+        wanted = "a float" if kind in FLOAT_KINDS else "an int" if kind in INTEGER_KINDS else _KNOWN[kind]
+        raise FieldError(f"Field(kind={kind!r}) is for {wanted}, not for {type_text(annotation)}")
 
 
 def unknown_type(annotation: Any) -> UnfitTypeError:

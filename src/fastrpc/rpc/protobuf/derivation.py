@@ -2,6 +2,7 @@
 
 A class is a message, and its fields are fields: their number is their position or that of `Field`. Absence is the zero
 of a type. A field with another default is `optional`, so that absence is that default, and so is one that may be None.
+A class in the body of a message's class is nested in that message.
 """
 
 import types
@@ -18,27 +19,32 @@ import msgspec
 from fastrpc.rpc.protobuf.annotations import (
     NARROW_FLOAT,
     UnfitTypeError,
-    field_number,
+    marks_of,
     members_of,
     opened,
     refuse_kind,
     unknown_type,
 )
-from fastrpc.rpc.protobuf.field import FLOAT_KINDS, INTEGER_KINDS
+from fastrpc.rpc.protobuf.declared import declared_of, outer_of
+from fastrpc.rpc.protobuf.field import FLOAT_KINDS, INTEGER_KINDS, FieldError
 from fastrpc.rpc.protobuf.messages import (
+    ANY,
     DURATION,
+    KNOWN,
     TIMESTAMP,
     VALUE,
+    WRAPPED,
     EnumMember,
     ProtoEnum,
     ProtoField,
     ProtoMessage,
     packed,
 )
-from fastrpc.rpc.protobuf.names import check_fields, class_name, field_name, snake
+from fastrpc.rpc.protobuf.names import check_fields, class_name, field_name, file_of, snake
 from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text
 from fastrpc.rpc.schema.payload_classes import NOTHING, PayloadField, payload_class
 from fastrpc.rpc.schema.type_graph import MAPS, ROWS
+from fastrpc.types.any_message import AnyMessage
 from fastrpc.types.base import find
 
 __all__ = ["Derivation", "Part", "is_message_class"]
@@ -51,13 +57,20 @@ _SCALARS: Final[dict[Any, str]] = {
     **dict.fromkeys((bytes, bytearray, memoryview), "bytes"),
     **dict.fromkeys((Decimal, UUID, date, time), "string"),
 }
-_KNOWN: Final = {datetime: TIMESTAMP, timedelta: DURATION, Any: VALUE, object: VALUE}
+_KNOWN: Final = {datetime: TIMESTAMP, timedelta: DURATION, Any: VALUE, object: VALUE, AnyMessage: ANY}
+#: The kinds, by `Field`, of a whole list or map, with the types of its items; other kinds are about each item.
+_WHOLE: Final = {
+    "google.protobuf.Struct": (MAPS, (str, Any)),
+    "google.protobuf.ListValue": (ROWS, (Any,)),
+    "google.protobuf.FieldMask": (ROWS, (str,)),
+}
 
 #: Modules whose classes travel as text.
 _TEXTS: Final = frozenset({"pathlib", "ipaddress"})
 
 _KEYS: Final = frozenset({"string", "bool", "int64", *INTEGER_KINDS})
 
+_INTEGERS: Final = dict.fromkeys(("int64", *INTEGER_KINDS), "int64")
 _INT32: Final = range(-(1 << 31), 1 << 31)
 
 _OWN_MESSAGE: Final = "make it a dataclass of its own, with that as a field"
@@ -76,11 +89,18 @@ class Part(NamedTuple):
 
 
 class Derivation:
-    """The messages and enums of some types, each made once."""
+    """The messages and enums of some types, each made once.
 
-    def __init__(self) -> None:
+    Args:
+        package: the package of their services; None where names do not matter.
+    """
+
+    def __init__(self, package: str | None = None) -> None:
+        self._package = package
         self.messages: dict[Any, ProtoMessage] = {}
         self.enums: dict[Any, ProtoEnum] = {}
+        #: The messages of classes that are only the place of others: a field of each has no form in protobuf.
+        self._places: dict[Any, ProtoMessage] = {}
 
     # Types
 
@@ -103,6 +123,8 @@ class Derivation:
             refuse_kind(kind, annotation)
             return self._choice(arguments)
         owner = annotation if origin is None else origin
+        if kind in KNOWN and (owner not in ROWS or kind in _WHOLE):
+            return self._known(annotation, kind)
         if owner in ROWS:
             return self._list(annotation, arguments, kind, depth)
         if owner in MAPS:
@@ -117,6 +139,22 @@ class Derivation:
         if not isinstance(owner, type):
             raise unknown_type(annotation)
         return self._class(annotation, owner, depth)
+
+    def _known(self, annotation: Any, kind: str) -> Part:
+        """Return a type as the message of google.protobuf that `Field` names."""
+        wrapped = WRAPPED.get(kind.rpartition(".")[2])
+        if kind in _WHOLE:
+            owners, arguments = _WHOLE[kind]
+            fits = (get_origin(annotation) or annotation) in owners
+            fits = fits and get_args(annotation) in {(), arguments}
+        elif wrapped is not None:
+            found = _SCALARS.get(annotation)
+            fits = found == {**_INTEGERS, "float": "double"}.get(wrapped, wrapped)
+        else:
+            fits = _KNOWN.get(annotation) is KNOWN[kind]
+        if not fits:
+            refuse_kind(kind, annotation)
+        return Part("message", message=KNOWN[kind])
 
     def _class(self, annotation: Any, owner: type[Any], depth: int) -> Part:
         if issubclass(owner, Enum):
@@ -216,8 +254,12 @@ class Derivation:
         if known is not None:
             return known
         by_value = issubclass(cls, int | Flag)
+        # A flag's other names are sums of its members.
+        every = cls if issubclass(cls, Flag) or not by_value else cls.__members__.values()
+        names = cls.__members__ if every is not cls else [one.name for one in cls]
         members = tuple(
-            EnumMember(one.name, one.value if by_value else at, one.value) for at, one in enumerate(cls, 1)
+            EnumMember(name, one.value if by_value else at, one.value)
+            for at, (name, one) in enumerate(zip(names, every, strict=True), 1)
         )
         for one in members:
             if one.number not in _INT32:
@@ -225,6 +267,7 @@ class Derivation:
                     f"{cls.__name__}.{one.name} is beyond 32 bits", "make it an int, or an Enum of texts"
                 )
         found = self.enums[cls] = ProtoEnum(cls, members, by_value=by_value)
+        self._place(found, cls)
         return found
 
     # Classes
@@ -235,7 +278,7 @@ class Derivation:
         Raises:
             UnfitTypeError: one of the fields has no form there; the text names it.
         """
-        known = self.messages.get(annotation)
+        known = ANY if annotation is AnyMessage else self.messages.get(annotation)
         if known is not None:
             return known
         owner = get_origin(annotation) or annotation
@@ -246,6 +289,7 @@ class Derivation:
         found = ProtoMessage(
             class_name(annotation), "row" if is_row else "map", annotation, head=_head(owner, is_row=is_row)
         )
+        found.declared = declared_of(owner)
         # Entered first: a class may hold itself.
         self.messages[annotation] = found
         try:
@@ -255,8 +299,32 @@ class Derivation:
             check_fields(found)
         except BaseException:
             del self.messages[annotation]
+            # A class in its body may have it as its place.
+            found.fields.clear()
             raise
+        self._place(found, owner)
         return found
+
+    def _place(self, found: ProtoMessage | ProtoEnum, owner: type[Any]) -> None:
+        """Set the name of a message or an enum, the message around it, and the file it is in if that is another."""
+        found.declared = declared_of(owner)
+        found.name = found.declared.own_name or found.name
+        outer = outer_of(owner)
+        if outer is not None and is_message_class(outer) and not getattr(outer, "__parameters__", ()):
+            found.outer = self._outer(outer)
+        elif found.declared.name and (found.declared.file or found.declared.package != self._package):
+            found.set_elsewhere(found.declared.name, found.declared.file or file_of(found.declared.package))
+
+    def _outer(self, cls: type[Any]) -> ProtoMessage:
+        """Return the message of a class around another one."""
+        try:
+            return self.message(cls)
+        except UnfitTypeError:
+            found = self._places.get(cls)
+            if found is None:
+                found = self._places[cls] = ProtoMessage(class_name(cls), "map", cls)
+                self._place(found, cls)
+            return found
 
     def _field(self, field: PayloadField, position: int, form: str) -> ProtoField:
         try:
@@ -274,17 +342,21 @@ class Derivation:
             key: its key in the plain map, if that is not its name there.
             is_row: its place in the plain array is filled always.
         """
-        part = self.part(field.annotation)
+        part, marks = self.part(field.annotation), marks_of(field.annotation)
         made = ProtoField(
-            field_name(field.name),
-            field_number(field.annotation) or position,
+            (marks and marks.name) or field_name(field.name),
+            (marks and marks.number) or position,
             part.kind,
             part.shape,
             key=field.wire_name if key is None else key,
             message=part.message,
             enum=part.enum,
         )
+        if isinstance(key, int):
+            made.name_key = packed(field.name)
         _set_absence(made, part, field)
+        if marks is not None and marks.oneof is not None:
+            _set_oneof(made, part, marks.oneof, field)
         if is_row and made.absent is None and not field.is_required:
             if field.default is NOTHING:
                 raise UnfitTypeError("its default is made anew for each object", "leave array_like out")
@@ -322,10 +394,27 @@ def _set_absence(made: ProtoField, part: Part, field: PayloadField) -> None:
         if has_default and field.default is not msgspec.UNSET:
             raise UnfitTypeError("an absent field is either UNSET or its default", "make UNSET the default")
         made.is_optional = part.kind != "message"
-    elif field.is_required or _is_zero(field.default, made):
+    elif field.is_required or _is_zero(_default_of(field, made), made):
         made.absent = made.zero()
     else:
         made.is_optional = part.kind != "message"
+
+
+def _set_oneof(made: ProtoField, part: Part, oneof: str, field: PayloadField) -> None:
+    if part.shape != "single":
+        raise FieldError(f"{field.name!r} is in the oneof {oneof!r}, which holds no list and no map")
+    if not (part.takes_none or part.takes_unset or part.message is VALUE):
+        raise FieldError(
+            f"{field.name!r} is in the oneof {oneof!r}, so it may be absent: write"
+            f" {type_text(field.annotation)} | None"
+        )
+    made.oneof, made.is_optional = oneof, False
+
+
+def _default_of(field: PayloadField, made: ProtoField) -> Any:
+    """Return the default of a field; one that is made where a class may not yet have its enum."""
+    is_made = made.enum is not None and field.factory is not NOTHING
+    return field.factory() if is_made else field.default
 
 
 def _is_zero(default: Any, made: ProtoField) -> bool:

@@ -5,6 +5,7 @@ It is written by hand: the schema of schemas is known, and no protobuf package i
 
 from fastrpc.rpc.protobuf.descriptor_wire import written_number, written_part, written_text
 from fastrpc.rpc.protobuf.messages import KINDS, ProtoEnum, ProtoField, ProtoMessage
+from fastrpc.rpc.protobuf.names import file_of
 from fastrpc.rpc.protobuf.packages import ProtoMethod, ProtoPackage, enum_values
 
 __all__ = ["file_descriptor", "file_name"]
@@ -15,7 +16,7 @@ _SINGLE, _REPEATED = 1, 3
 
 def file_name(package: ProtoPackage) -> str:
     """Return the name of a package's file: `shop.v1` is shop/v1.proto."""
-    return f"{package.name.replace('.', '/') or 'services'}.proto"
+    return file_of(package.name)
 
 
 def file_descriptor(package: ProtoPackage, name: str | None = None) -> bytes:
@@ -24,12 +25,13 @@ def file_descriptor(package: ProtoPackage, name: str | None = None) -> bytes:
     Args:
         name: of its file, if that is not `file_name`.
     """
+    messages, enums = package.nested(None)
     parts = [
         written_text(1, name or file_name(package)),
         written_text(2, package.name),
-        *(written_text(3, file) for file in package.imports()),
-        *(written_part(4, _message(package, message)) for message in package.messages),
-        *(written_part(5, _enum(package, enum)) for enum in package.enums),
+        *(written_text(3, file) for file in package.imports() if file != name),
+        *(written_part(4, _message(package, message)) for message in messages),
+        *(written_part(5, _enum(package, enum)) for enum in enums),
     ]
     for service in package.services:
         methods = [
@@ -40,11 +42,15 @@ def file_descriptor(package: ProtoPackage, name: str | None = None) -> bytes:
 
 
 def _message(package: ProtoPackage, message: ProtoMessage) -> list[bytes]:
-    parts = [written_text(1, package.name_of(message))]
-    nested: list[bytes] = []
-    oneofs: list[str] = ["value"] if message.form == "union" else []
+    parts = [written_text(1, _own_name(package, message))]
+    messages, enums = package.nested(message)
+    nested = [written_part(3, _message(package, one)) for one in messages]
+    nested += [written_part(4, _enum(package, one)) for one in enums]
+    if message in package.places:
+        return [*parts, *nested]
+    oneofs: list[str] = ["value"] if message.form == "union" else message.oneofs
     for field in message.fields:
-        place = 0 if message.form == "union" else None
+        place = 0 if message.form == "union" else None if field.oneof is None else oneofs.index(field.oneof)
         if field.is_optional:
             place = len(oneofs)
             oneofs.append(f"_{field.name}")
@@ -52,6 +58,10 @@ def _message(package: ProtoPackage, message: ProtoMessage) -> list[bytes]:
         if field.shape == "map":
             nested.append(written_part(3, _entry(package, message, field)))
     return [*parts, *nested, *(written_part(8, [written_text(1, name)]) for name in oneofs)]
+
+
+def _own_name(package: ProtoPackage, found: ProtoMessage | ProtoEnum) -> str:
+    return package.name_of(found).rpartition(".")[2]
 
 
 def _field(package: ProtoPackage, message: ProtoMessage, field: ProtoField, oneof: int | None) -> list[bytes]:
@@ -62,7 +72,7 @@ def _field(package: ProtoPackage, message: ProtoMessage, field: ProtoField, oneo
         written_number(5, KINDS[field.kind]),
     ]
     if field.shape == "map":
-        parts.append(written_text(6, f"{_full(package, message)}.{_entry_name(field)}"))
+        parts.append(written_text(6, f"{_full(package, message)}.{field.entry_name}"))
     elif field.message is not None:
         parts.append(written_text(6, _full(package, field.message)))
     elif field.enum is not None:
@@ -77,20 +87,16 @@ def _entry(package: ProtoPackage, message: ProtoMessage, field: ProtoField) -> l
     """Return the message of the entries of a map, which is inside the message that has it."""
     fields = () if field.message is None else field.message.fields
     parts = [written_part(2, _field(package, message, one, None)) for one in fields]
-    return [written_text(1, _entry_name(field)), *parts, written_part(7, [written_number(7, 1)])]
-
-
-def _entry_name(field: ProtoField) -> str:
-    name = field.json_name
-    return f"{name[:1].upper()}{name[1:]}Entry"
+    return [written_text(1, field.entry_name), *parts, written_part(7, [written_number(7, 1)])]
 
 
 def _enum(package: ProtoPackage, enum: ProtoEnum) -> list[bytes]:
-    values = (
-        written_part(2, [written_text(1, name), written_number(2, number)])
-        for name, number in enum_values(package, enum)
-    )
-    return [written_text(1, package.name_of(enum)), *values]
+    values = enum_values(package, enum)
+    parts = [written_part(2, [written_text(1, name), written_number(2, number)]) for name, number in values]
+    if len({number for _, number in values}) < len(values):
+        # The option allow_alias.
+        parts.append(written_part(3, [written_number(2, 1)]))
+    return [written_text(1, _own_name(package, enum)), *parts]
 
 
 def _method(package: ProtoPackage, method: ProtoMethod) -> list[bytes]:
@@ -106,6 +112,10 @@ def _method(package: ProtoPackage, method: ProtoMethod) -> list[bytes]:
         parts.append(written_number(5, 1))
     if kind in {"server_stream", "both_ways"}:
         parts.append(written_number(6, 1))
+    options = method.definition.options
+    if options.safe or options.idempotent:
+        # The option idempotency_level: NO_SIDE_EFFECTS or IDEMPOTENT.
+        parts.append(written_part(4, [written_number(34, 1 if options.safe else 2)]))
     return parts
 
 

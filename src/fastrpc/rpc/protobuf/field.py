@@ -1,25 +1,48 @@
-"""`Annotated[int, fastrpc.Field(7, kind="sint64")]`: the number and the type of a field in protobuf."""
+"""`Annotated[int, fastrpc.Field(7, kind="sint64")]`: the number, the type and the place of a field in protobuf."""
 
+import re
 from typing import Any, Final
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["FLOAT_KINDS", "HIGHEST_NUMBER", "INTEGER_KINDS", "RESERVED", "Field", "FieldError", "field_in"]
+__all__ = [
+    "FLOAT_KINDS",
+    "HIGHEST_NUMBER",
+    "INTEGER_KINDS",
+    "KNOWN_KINDS",
+    "NAME",
+    "RESERVED",
+    "Field",
+    "FieldError",
+    "field_in",
+]
 
 #: https://protobuf.dev/programming-guides/proto3/#assigning
 HIGHEST_NUMBER: Final = 536_870_911
 #: Numbers that protobuf keeps for itself.
 RESERVED: Final = range(19_000, 20_000)
+#: https://protobuf.dev/reference/protobuf/proto3-spec/#identifiers
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 INTEGER_KINDS: Final = (
     *("int32", "uint32", "uint64", "sint32", "sint64"),
     *("fixed32", "fixed64", "sfixed32", "sfixed64"),
 )
 FLOAT_KINDS: Final = ("float",)
+#: Messages of google.protobuf that stand for a type of Python: https://protobuf.dev/reference/protobuf/google.protobuf/
+KNOWN_KINDS: Final = tuple(
+    f"google.protobuf.{name}"
+    for name in (
+        *("BoolValue", "BytesValue", "DoubleValue", "FloatValue", "Int32Value", "Int64Value", "StringValue"),
+        *("UInt32Value", "UInt64Value", "Any", "Duration", "FieldMask", "ListValue", "Struct", "Timestamp"),
+        "Value",
+    )
+)
+_KINDS: Final = (*INTEGER_KINDS, *FLOAT_KINDS)
 
 
 class Field:
-    """The number of a field or parameter in protobuf, and its type there: `Annotated[int, Field(7)]`.
+    """The number of a field or parameter in protobuf, its type, oneof and name there: `Annotated[int, Field(7)]`.
 
     Other wires ignore it. Without it a field has its position as its number, from 1, an int is int64, a float is
     double.
@@ -27,41 +50,67 @@ class Field:
     Args:
         number: from 1 to 536,870,911, without 19,000 to 19,999; each field of a class has another one.
         kind: of an int: int32, uint32, uint64, sint32, sint64, fixed32, fixed64, sfixed32 or sfixed64; of a float:
-            float.
+            float; of other types a message such as google.protobuf.StringValue, Struct, ListValue or FieldMask.
+        oneof: the oneof of the field, which is `T | None`; at most one field of a oneof is set.
+        name: the name in protobuf, where Python has another one: a keyword such as `from`.
 
     Raises:
-        ConfigError: there is no such number or kind, or both are left out.
+        ConfigError: there is no such number, kind or name, or all are left out.
     """
 
-    __slots__ = ("kind", "number")
+    __slots__ = ("kind", "name", "number", "oneof")
 
-    def __init__(self, number: int | None = None, /, *, kind: str | None = None) -> None:
-        if number is None and kind is None:
+    def __init__(
+        self,
+        number: int | None = None,
+        /,
+        *,
+        kind: str | None = None,
+        oneof: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        if all(one is None for one in (number, kind, oneof, name)):
             raise ConfigError("Field() has no effect", hint="give it a number or a kind, or leave it out")
         if number is not None and not _is_number(number):
             raise ConfigError(
                 f"the number of Field is {number!r}, it must be from 1 to {HIGHEST_NUMBER:,}, without"
                 f" {RESERVED[0]:,} to {RESERVED[-1]:,}"
             )
-        if kind is not None and kind not in (*INTEGER_KINDS, *FLOAT_KINDS):
+        if kind is not None and kind not in (*_KINDS, *KNOWN_KINDS):
             raise ConfigError(
-                f"kind of Field is {kind!r}, it must be one of {', '.join((*INTEGER_KINDS, *FLOAT_KINDS))}"
+                f"kind of Field is {kind!r}, it must be one of {', '.join((*_KINDS, *KNOWN_KINDS))}"
             )
+        for option, value in (("oneof", oneof), ("name", name)):
+            if value is not None and not (isinstance(value, str) and NAME.fullmatch(value)):
+                raise ConfigError(
+                    f"{option} of Field is {value!r}, it must be of ASCII letters, digits and `_`"
+                )
         self.number: Final = number
         self.kind: Final = kind
+        self.oneof: Final = oneof
+        self.name: Final = name
+
+    @property
+    def is_of_field(self) -> bool:
+        """Whether it says something of a whole field, not of a type in it alone."""
+        return any(one is not None for one in (self.number, self.oneof, self.name))
 
     def __repr__(self) -> str:
         number = [] if self.number is None else [repr(self.number)]
-        kind = [] if self.kind is None else [f"kind={self.kind!r}"]
-        return f"Field({', '.join((*number, *kind))})"
+        named = [
+            f"{option}={value!r}"
+            for option in ("kind", "oneof", "name")
+            if (value := getattr(self, option)) is not None
+        ]
+        return f"Field({', '.join((*number, *named))})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Field):
             return NotImplemented
-        return (self.number, self.kind) == (other.number, other.kind)
+        return repr(self) == repr(other)
 
     def __hash__(self) -> int:
-        return hash((self.number, self.kind))
+        return hash(repr(self))
 
 
 class FieldError(TypeError):
@@ -69,12 +118,19 @@ class FieldError(TypeError):
 
 
 def field_in(metadata: tuple[Any, ...]) -> Field | None:
-    """Return the Field in the metadata of an annotation; of several the last number and kind; None without one."""
+    """Return the Field in the metadata of an annotation; None without one.
+
+    Of several, the last number counts, the last kind, and so on.
+    """
     found = [one for one in reversed(metadata) if isinstance(one, Field)]
     if len(found) < 2:
         return found[0] if found else None
-    number = next((one.number for one in found if one.number is not None), None)
-    return Field(number, kind=next((one.kind for one in found if one.kind is not None), None))
+    return Field(
+        next((one.number for one in found if one.number is not None), None),
+        kind=next((one.kind for one in found if one.kind is not None), None),
+        oneof=next((one.oneof for one in found if one.oneof is not None), None),
+        name=next((one.name for one in found if one.name is not None), None),
+    )
 
 
 def _is_number(number: Any) -> bool:

@@ -24,7 +24,7 @@ from fastrpc._core.protobuf.message_decoder import MessageDecoder
 from fastrpc._core.protobuf.message_encoder import MessageEncoder
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.errors import CallError, DecodeError, EncodeError
-from fastrpc.rpc.protobuf.messages import ProtoEnum, ProtoField, ProtoMessage, packed
+from fastrpc.rpc.protobuf.messages import ANY, ProtoEnum, ProtoField, ProtoMessage, packed
 from fastrpc.rpc.protobuf.packages import EnumNames
 from fastrpc.status import Status
 
@@ -38,6 +38,7 @@ _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf
 _DURATION: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s")
 _WHOLE: Final = re.compile(r"-?\d{1,20}")
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+_CAPITAL: Final = re.compile("[A-Z]")
 _JSON: Final = CODECS["json"]
 
 
@@ -80,6 +81,8 @@ class JsonDecoder:
             return self._read(self._write(_message_in(self._message, value, self._names)))
         except EncodeError as error:
             raise DecodeError(error.message) from None
+        except _MisfitError as error:
+            raise DecodeError(f"{self._message.name}: {error}") from None
 
     def _check(self, payload: bytes | bytearray | memoryview) -> None:
         found, _ = self._scan.scan(payload, max_depth=self._depth, max_items=self._items)
@@ -102,6 +105,11 @@ def _message_in(message: ProtoMessage, value: Any, names: EnumNames) -> Any:
             return _instant_in(value)
         case "duration":
             return _duration_in(value)
+    if message.is_bare:
+        (only,) = message.fields
+        return _mask_in(value) if only.name == "paths" else _field_in(message, only, value, names)
+    if message is ANY:
+        raise _MisfitError("the JSON of google.protobuf.Any needs the type in it, which is unknown here")
     if not isinstance(value, dict):
         raise DecodeError(f"expected an object as {message.name}, got {_kind_of(value)}")
     if message.form == "nothing":
@@ -235,6 +243,11 @@ def _enum_in(enum: ProtoEnum, value: Any, names: EnumNames) -> Any:
     if number == 0:
         return None
     raise _MisfitError(f"{value!r:.100} is no member of {enum.cls.__name__}")
+
+
+def _mask_in(value: Any) -> list[str]:
+    text = _expected(value, str, "a text such as user.name,size")
+    return [_CAPITAL.sub(lambda found: f"_{found[0].lower()}", path) for path in text.split(",") if path]
 
 
 def _instant_in(value: Any) -> Any:

@@ -11,6 +11,7 @@ https://protobuf.dev/programming-guides/json/
 
 import base64
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -20,7 +21,7 @@ import msgspec
 from fastrpc._core.protobuf.message_decoder import MessageDecoder
 from fastrpc._core.protobuf.message_encoder import MessageEncoder
 from fastrpc.errors import EncodeError
-from fastrpc.rpc.protobuf.messages import ProtoField, ProtoMessage, packed
+from fastrpc.rpc.protobuf.messages import ANY, ProtoField, ProtoMessage, packed
 from fastrpc.rpc.protobuf.packages import EnumNames
 from fastrpc.rpc.schema.finite_numbers import has_other_number
 from fastrpc.types.floats import shortest_float
@@ -31,6 +32,10 @@ __all__ = ["JsonEncoder"]
 _WIDE: Final = frozenset({"int64", "uint64", "sint64", "fixed64", "sfixed64"})
 _FLOATS: Final = frozenset({"double", "float"})
 _LARGEST_FLOAT: Final = float.fromhex("0x1.fffffep+127")
+
+#: A path of a field mask, and the begin of a word in it.
+_PATH: Final = re.compile(r"([a-z0-9.]|_[a-z])*")
+_WORD: Final = re.compile("_([a-z])")
 
 _unpacked: Final = msgspec.msgpack.Decoder().decode
 
@@ -83,10 +88,15 @@ def _message_out(message: ProtoMessage, plain: Any, names: EnumNames) -> Any:
             return _duration_out(plain)
         case "nothing":
             return {}
+        case "value" if message.is_bare:
+            field = message.fields[0]
+            return _mask_out(plain) if field.name == "paths" else _field_out(field, plain, names)
         case "value":
             return _fields_out([(message.fields[0], plain)], names)
         case "union":
             return {} if plain is None else _member_out(message, plain, names)
+        case "row" if message is ANY:
+            raise EncodeError("the JSON of google.protobuf.Any needs the type in it, which is unknown here")
         case "row":
             values = plain[1:] if message.head else plain
             return _fields_out(list(zip(message.fields, values, strict=False)), names)
@@ -112,7 +122,7 @@ def _fields_out(given: list[tuple[ProtoField, Any]], names: EnumNames) -> dict[s
     for field, value in given:
         if value is None and not (field.is_any and not field.takes_none):
             continue
-        if not field.is_optional and field.zero() is not None and packed(value) == field.zero():
+        if not field.has_presence and field.zero() is not None and packed(value) == field.zero():
             continue
         found[field.json_name] = _field_out(field, value, names)
     return found
@@ -150,6 +160,13 @@ def _narrow_out(value: float) -> float:
     found = shortest_float(value)
     # The shortest text of the largest one is beyond it: protobuf's own parser for Python refuses that.
     return found if abs(found) <= _LARGEST_FLOAT else value
+
+
+def _mask_out(paths: list[str]) -> str:
+    for path in paths:
+        if not _PATH.fullmatch(path):
+            raise EncodeError(f"{path!r:.100} in a google.protobuf.FieldMask has no form in JSON")
+    return ",".join(_WORD.sub(lambda found: found[1].upper(), path) for path in paths)
 
 
 def _instant_out(value: datetime) -> str:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from fastrpc.rpc.protobuf.descriptor_wire import written_number, written_part, written_text
-from fastrpc.rpc.protobuf.messages import KINDS
+from fastrpc.rpc.protobuf.messages import KINDS, WRAPPED
 
 __all__ = ["ERROR_DETAILS", "HEALTH", "REFLECTIONS", "known_file", "service_file"]
 
@@ -180,6 +180,13 @@ _FILES: Final[Mapping[str, tuple[Sequence[_Message], Mapping[str, Sequence[str]]
     "google/protobuf/empty.proto": ((_Message("Empty"),), {}, ()),
     "google/protobuf/timestamp.proto": ((_Message("Timestamp", _TIME),), {}, ()),
     "google/protobuf/duration.proto": ((_Message("Duration", _TIME),), {}, ()),
+    "google/protobuf/any.proto": ((_Message("Any", ("string type_url = 1", "bytes value = 2")),), {}, ()),
+    "google/protobuf/field_mask.proto": ((_Message("FieldMask", ("repeated string paths = 1",)),), {}, ()),
+    "google/protobuf/wrappers.proto": (
+        tuple(_Message(name, (f"{kind} value = 1",)) for name, kind in WRAPPED.items()),
+        {},
+        (),
+    ),
     "google/protobuf/struct.proto": (_STRUCT, {"NullValue": ("NULL_VALUE",)}, ()),
     ERROR_DETAILS: (_DETAILS, {}, ("google/protobuf/duration.proto",)),
 }

@@ -1,22 +1,28 @@
 """A schema of protobuf as plain objects: messages, their fields, enums."""
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from fastrpc._core.protobuf.message import Message
+from fastrpc.rpc.protobuf.declared import Declared
 
 __all__ = [
-    "KINDS",
-    "TIMESTAMP",
+    "ANY",
     "DURATION",
     "EMPTY",
+    "KINDS",
+    "KNOWN",
+    "TIMESTAMP",
     "VALUE",
+    "WRAPPED",
     "EnumMember",
     "FieldSpec",
     "ProtoEnum",
     "ProtoField",
     "ProtoMessage",
+    "ProtoType",
     "packed",
 ]
 
@@ -54,8 +60,24 @@ _ZEROS: Final[dict[str, Any]] = {
     "null": None,
 }
 
+#: The kinds of the values in the messages that hold one value.
+WRAPPED: Final = {
+    "BoolValue": "bool",
+    "BytesValue": "bytes",
+    "DoubleValue": "double",
+    "FloatValue": "float",
+    "Int32Value": "int32",
+    "Int64Value": "int64",
+    "StringValue": "string",
+    "UInt32Value": "uint32",
+    "UInt64Value": "uint64",
+}
 #: The files of messages that are not called like them.
-_FILES: Final = dict.fromkeys(("Value", "Struct", "ListValue"), "struct")
+_FILES: Final = {
+    **dict.fromkeys(("Value", "Struct", "ListValue"), "struct"),
+    **dict.fromkeys(WRAPPED, "wrappers"),
+    "FieldMask": "field_mask",
+}
 
 packed = msgspec.msgpack.Encoder().encode
 _unpacked: Final = msgspec.msgpack.Decoder().decode
@@ -71,13 +93,47 @@ class EnumMember(NamedTuple):
     value: str | int
 
 
-class ProtoEnum:
-    """An enum. Its number 0 is UNSPECIFIED unless a member has it."""
+class ProtoType:
+    """A message or an enum.
+
+    Args:
+        name: in the schema, before two of one name are told apart.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.declared = Declared()
+        #: The message in which it is nested.
+        self.outer: ProtoMessage | None = None
+        self._elsewhere: tuple[str | None, str | None] = None, None
+
+    @property
+    def known_as(self) -> str | None:
+        """The full name of one that is defined elsewhere."""
+        place = None if self.outer is None else self.outer.known_as
+        return self._elsewhere[0] if place is None else f"{place}.{self.name}"
+
+    @property
+    def file(self) -> str | None:
+        """The file of one that is defined elsewhere."""
+        return self._elsewhere[1] if self.outer is None else self.outer.file
+
+    def set_elsewhere(self, known_as: str, file: str) -> None:
+        self._elsewhere = known_as, file
+
+
+class ProtoEnum(ProtoType):
+    """An enum. Its number 0 is UNSPECIFIED unless a member has it.
+
+    Args:
+        members: one for each name; those of one number have one value.
+        by_value: whether the numbers are the values in our payloads.
+    """
 
     def __init__(self, cls: type[Any], members: tuple[EnumMember, ...], *, by_value: bool) -> None:
+        super().__init__(cls.__name__)
         self.cls = cls
         self.members = members
-        #: Whether the numbers are the values in our payloads.
         self.by_value = by_value
 
     @property
@@ -100,6 +156,7 @@ class FieldSpec(NamedTuple):
     takes_none: bool
     zero_is_absent: bool
     is_filled: bool
+    oneof: int
     message: Message | None
     values: list[tuple[int, bytes]] | None
 
@@ -139,6 +196,8 @@ class ProtoField:
         self.is_required = True
         #: Whether absence differs from zero, so that the schema says `optional`.
         self.is_optional = False
+        #: The oneof that it belongs to.
+        self.oneof: str | None = None
         #: Whether None is a value, which leaves the field out.
         self.takes_none = False
         #: The plain value of an absent field; None leaves it out.
@@ -155,6 +214,17 @@ class ProtoField:
         return first + "".join(word[:1].upper() + word[1:] for word in rest)
 
     @property
+    def entry_name(self) -> str:
+        """The name of the message of a map's entries: `user_ids` has UserIdsEntry."""
+        name = self.json_name
+        return f"{name[:1].upper()}{name[1:]}Entry"
+
+    @property
+    def has_presence(self) -> bool:
+        """Whether a scalar that is zero differs from one that is absent."""
+        return self.is_optional or self.oneof is not None
+
+    @property
     def is_any(self) -> bool:
         """Whether its value is one of any type, None too."""
         return self.shape == "single" and self.message is VALUE
@@ -167,8 +237,12 @@ class ProtoField:
             return None if self.enum.zero is None else packed(self.enum.zero.value)
         return None if self.kind == "message" else packed(_ZEROS.get(self.kind, 0))
 
-    def spec(self) -> FieldSpec:
-        """Return the field for the compiled tables."""
+    def spec(self, oneofs: Sequence[str]) -> FieldSpec:
+        """Return the field for the compiled tables.
+
+        Args:
+            oneofs: those of its message.
+        """
         values = None
         if self.enum is not None and not self.enum.by_value:
             values = [(member.number, packed(member.value)) for member in self.enum.members]
@@ -180,36 +254,34 @@ class ProtoField:
             self.key,
             self.name_key,
             self.absent,
-            self.is_optional or self.is_always_written,
+            self.has_presence or self.is_always_written,
             self.takes_none,
             self.enum is not None and self.enum.zero is None,
             self.is_filled,
+            0 if self.oneof is None else oneofs.index(self.oneof) + 1,
             None if self.message is None else self.message.compiled(),
             values,
         )
 
 
-class ProtoMessage:
+class ProtoMessage(ProtoType):
     """A message.
 
     Args:
-        name: its name in the schema, before two of one name are told apart.
+        name: as of a type.
         form: the plain value of a message, as `Message` has it.
         owner: the type that it stands for; None for the arguments or the result of a method.
         head: the tag of a Struct, as `Message` has it.
     """
 
     def __init__(self, name: str, form: str, owner: Any = None, *, head: bytes = b"") -> None:
-        self.name = name
+        super().__init__(name)
         self.form = form
         self.owner = owner
         self.head = head
         self.fields: list[ProtoField] = []
         #: Whether its arguments may be an array.
         self.has_row = False
-        #: The full name of a message that is defined elsewhere, and the file it is in.
-        self.known_as: str | None = None
-        self.file: str | None = None
         self._compiled: Message | None = None
 
     @property
@@ -220,25 +292,50 @@ class ProtoMessage:
         found: dict[str, Any] = _unpacked(b"\x81" + self.head)
         return found
 
+    @property
+    def oneofs(self) -> list[str]:
+        """The names of its oneofs, in the order of their first fields."""
+        return list(dict.fromkeys(field.oneof for field in self.fields if field.oneof is not None))
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether its JSON is that of its only field."""
+        return self.form == "value" and self.known_as is not None
+
     def compiled(self) -> Message:
         """Return the compiled table of the message."""
         if self._compiled is None:
             # Before its fields: a message may hold itself.
             self._compiled = Message(self.name, self.form, head=self.head, has_row=self.has_row)
-            self._compiled.define([field.spec() for field in self.fields])
+            oneofs = self.oneofs
+            self._compiled.define([field.spec(oneofs) for field in self.fields])
         return self._compiled
 
 
 def _known(name: str, form: str, fields: tuple[tuple[str, str], ...] = ()) -> ProtoMessage:
     made = ProtoMessage(name, form)
-    made.known_as = f"google.protobuf.{name}"
-    made.file = f"google/protobuf/{_FILES.get(name, name.lower())}.proto"
+    file = f"google/protobuf/{_FILES.get(name, name.lower())}.proto"
+    made.set_elsewhere(f"google.protobuf.{name}", file)
     made.fields = [ProtoField(field, at, kind) for at, (field, kind) in enumerate(fields, 1)]
     return made
 
 
-def _value() -> ProtoMessage:
-    """Return google.protobuf.Value, with Struct and ListValue."""
+def _wrapper(name: str, kind: str, shape: str = "single", field: str = "value") -> ProtoMessage:
+    made = _known(name, "value")
+    made.fields = [ProtoField(field, 1, kind, shape)]
+    made.fields[0].absent = made.fields[0].zero()
+    return made
+
+
+def _any() -> ProtoMessage:
+    made = _known("Any", "row", (("type_url", "string"), ("value", "bytes")))
+    for field in made.fields:
+        field.absent = field.zero()
+    return made
+
+
+def _values() -> tuple[ProtoMessage, ProtoMessage, ProtoMessage]:
+    """Return google.protobuf.Value, Struct and ListValue."""
     value = _known("Value", "any")
     struct, values = _known("Struct", "value"), _known("ListValue", "value")
     entry = ProtoMessage("FieldsEntry", "entry")
@@ -254,10 +351,22 @@ def _value() -> ProtoMessage:
         ProtoField("struct_value", 5, "message", message=struct),
         ProtoField("list_value", 6, "message", message=values),
     ]
-    return value
+    return value, struct, values
 
 
+ANY: Final = _any()
 EMPTY: Final = _known("Empty", "nothing")
 TIMESTAMP: Final = _known("Timestamp", "timestamp", (("seconds", "int64"), ("nanos", "int32")))
 DURATION: Final = _known("Duration", "duration", (("seconds", "int64"), ("nanos", "int32")))
-VALUE: Final = _value()
+_VALUES: Final = _values()
+VALUE: Final = _VALUES[0]
+
+#: The messages of google.protobuf that stand for a type of Python, by their full names.
+KNOWN: Final = {
+    str(one.known_as): one
+    for one in (
+        *(_wrapper(name, kind) for name, kind in WRAPPED.items()),
+        _wrapper("FieldMask", "string", "repeated", "paths"),
+        *(ANY, DURATION, TIMESTAMP, *_VALUES),
+    )
+}

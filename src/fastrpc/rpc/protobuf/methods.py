@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import pascal_name
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.protobuf.annotations import UnfitTypeError
+from fastrpc.rpc.protobuf.annotations import UnfitTypeError, marks_of
 from fastrpc.rpc.protobuf.derivation import Derivation, is_message_class
-from fastrpc.rpc.protobuf.field import FieldError
+from fastrpc.rpc.protobuf.field import KNOWN_KINDS, FieldError
 from fastrpc.rpc.protobuf.messages import EMPTY, ProtoMessage
 from fastrpc.rpc.protobuf.names import check_fields
 from fastrpc.rpc.schema.annotation import type_text
@@ -79,9 +79,11 @@ def _arguments(definition: MethodDefinition, derivation: Derivation) -> tuple[Pr
     known = _known_message(kinds[0]) if len(kinds) == 1 else None
     if known is not None:
         return known, True
-    if len(kinds) == 1 and definition.parameters[0].is_required and is_message_class(kinds[0]):
+    if len(kinds) == 1 and definition.parameters[0].is_required:
         place = f"parameter {definition.parameters[0].name!r}"
-        return _of_class(definition, derivation, kinds[0], place), True
+        whole = _whole(definition, derivation, kinds[0], place)
+        if whole is not None:
+            return whole, True
     found = ProtoMessage(f"{pascal_name(definition.name)}Request", "arguments")
     found.has_row = all(parameter.by_position for parameter in definition.parameters)
     for at, (parameter, kind) in enumerate(zip(definition.parameters, kinds, strict=True)):
@@ -117,8 +119,9 @@ def _single(
     known = _known_message(kind)
     if known is not None:
         return known
-    if is_message_class(kind):
-        return _of_class(definition, derivation, kind, place)
+    whole = _whole(definition, derivation, kind, place)
+    if whole is not None:
+        return whole
     found = ProtoMessage(f"{pascal_name(definition.name)}{suffix}", "value")
     try:
         found.fields = [derivation.field(PayloadField("value", "value", kind, True), 1)]
@@ -133,15 +136,24 @@ def _known_message(kind: Any) -> ProtoMessage | None:
     if not isinstance(kind, type) or not hasattr(descriptor, "full_name") or not hasattr(kind, "FromString"):
         return None
     found = ProtoMessage(kind.__name__, "nothing", kind)
-    found.known_as, found.file = str(descriptor.full_name), str(descriptor.file.name)
+    found.set_elsewhere(str(descriptor.full_name), str(descriptor.file.name))
     return found
 
 
-def _of_class(definition: MethodDefinition, derivation: Derivation, kind: Any, place: str) -> ProtoMessage:
+def _whole(
+    definition: MethodDefinition, derivation: Derivation, kind: Any, place: str
+) -> ProtoMessage | None:
+    """Return the message that a type is as a whole; None for one that is a field of a message."""
+    marks = marks_of(kind)
     try:
-        return derivation.message(kind)
+        if is_message_class(kind):
+            return derivation.message(kind)
+        if marks is None or marks.kind not in KNOWN_KINDS:
+            return None
+        part = derivation.part(kind)
     except UnfitTypeError as error:
         raise _unfit(definition, place, kind, error) from None
+    return part.message if part.shape == "single" and not part.takes_none else None
 
 
 def _unfit(definition: MethodDefinition, place: str, kind: Any, error: UnfitTypeError) -> ConfigError:

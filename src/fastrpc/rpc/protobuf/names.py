@@ -1,18 +1,28 @@
 """Names in a schema of protobuf."""
 
+import enum
+import keyword
 import re
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from fastrpc.rpc.protobuf.annotations import UnfitTypeError
-from fastrpc.rpc.protobuf.field import FieldError
-from fastrpc.rpc.protobuf.messages import ProtoMessage
+from fastrpc.rpc.protobuf.field import NAME, FieldError
+from fastrpc.rpc.protobuf.messages import ProtoField, ProtoMessage
 from fastrpc.rpc.schema.annotation import type_text
 
-__all__ = ["check_fields", "class_name", "field_name", "snake"]
+__all__ = [
+    "NAMES_OF_ENUMS",
+    "check_fields",
+    "class_name",
+    "field_name",
+    "file_of",
+    "snake",
+    "written_member",
+]
 
-#: https://protobuf.dev/reference/protobuf/proto3-spec/#identifiers
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
+#: Names that all enums have for other things.
+NAMES_OF_ENUMS: Final = frozenset(dir(enum.IntEnum)) | {"mro", "name", "value"}
 #: Where a word begins within a name in CamelCase.
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -30,9 +40,20 @@ def class_name(annotation: Any) -> str:
 
 def field_name(name: str) -> str:
     found = name.replace("-", "_")
-    if not _NAME.fullmatch(found):
+    if not NAME.fullmatch(found):
         raise UnfitTypeError(f"{name!r} is no name there", "give it one of ASCII letters, digits and `_`")
     return found
+
+
+def written_member(name: str) -> str:
+    """Return the name of a member as protobuf has it: that of `None_` is None, which no member of Python has."""
+    own = name[:-1]
+    return own if name.endswith("_") and (keyword.iskeyword(own) or own in NAMES_OF_ENUMS) else name
+
+
+def file_of(package: str) -> str:
+    """Return the name of the file of a package: shop.v1 is in shop/v1.proto."""
+    return f"{package.replace('.', '/') or 'services'}.proto"
 
 
 def snake(name: str) -> str:
@@ -41,11 +62,11 @@ def snake(name: str) -> str:
 
 
 def check_fields(message: ProtoMessage) -> None:
-    """Refuse two fields with one number or one name.
+    """Refuse two fields with one number or one name, and a field with a reserved one.
 
     Raises:
-        FieldError: a number is there twice.
-        UnfitTypeError: a name is.
+        FieldError: a number is there twice, or it is reserved; a oneof is called like a field.
+        UnfitTypeError: a name is there twice.
     """
     numbers: dict[int, str] = {}
     names: dict[str, str] = {}
@@ -59,3 +80,17 @@ def check_fields(message: ProtoMessage) -> None:
         other = names.setdefault(field.json_name, field.name)
         if other is not field.name:
             raise UnfitTypeError(f"{other!r} and {field.name!r} are one name in JSON", "rename one of them")
+        _check_reserved(message, field)
+    for oneof in message.oneofs:
+        if any(field.name == oneof for field in message.fields):
+            raise FieldError(
+                f"{message.name}: {oneof!r} is the name of a field and of a oneof: rename one of them"
+            )
+
+
+def _check_reserved(message: ProtoMessage, field: ProtoField) -> None:
+    declared = message.declared
+    if any(field.number in one for one in declared.numbers):
+        raise FieldError(f"{message.name}: {field.name!r} has the number {field.number}, which is reserved")
+    if field.name in declared.names:
+        raise FieldError(f"{message.name}: the name {field.name!r} is reserved")

@@ -46,7 +46,7 @@ def test_files_of_google_are_theirs(module: object) -> None:
 
 
 def test_another_file_is_not_known() -> None:
-    assert known_file("google/protobuf/any.proto") is None
+    assert known_file("google/protobuf/api.proto") is None
 
 
 def test_reflection_is_that_of_grpcio() -> None:

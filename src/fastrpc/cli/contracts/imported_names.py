@@ -1,0 +1,55 @@
+"""The names that a module of source imports, beside its own ones."""
+
+from collections.abc import Collection, Iterable
+
+__all__ = ["ImportedNames"]
+
+
+class ImportedNames:
+    """The names of one module: a name of its own stays, and what it imports has another one then.
+
+    Args:
+        taken: the names of its own.
+        always: names that an import may have all the same.
+    """
+
+    def __init__(self, taken: Iterable[str], always: Collection[str] = frozenset()) -> None:
+        self._taken = set(taken)
+        self._always = always
+        #: The imported names by their module and name, with the name in this module.
+        self._imported: dict[tuple[str, str], str] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._taken
+
+    def free(self, name: str, suffix: str = "_") -> str:
+        """Take a name that no other has."""
+        while name in self._taken:
+            name += suffix
+        self._taken.add(name)
+        return name
+
+    def use(self, name: str, module: str, hidden: Collection[str] = ()) -> str:
+        """Import a name; return the one that it has here.
+
+        Args:
+            hidden: names that mean something else where it is used.
+        """
+        plain = self._imported.get((module, name))
+        if plain is None and name not in hidden and (name not in self._taken or name in self._always):
+            plain = self._imported[module, name] = name
+            self._taken.add(name)
+        if plain is not None and plain not in hidden:
+            return plain
+        key = (module, f"{name} as")
+        if key not in self._imported:
+            self._imported[key] = self.free(f"{name}_type")
+        return self._imported[key]
+
+    def by_module(self) -> list[tuple[str, list[str]]]:
+        """Return the imported names of each module, those with another name here as `name as other`."""
+        by_module: dict[str, list[str]] = {}
+        for (module, name), here in self._imported.items():
+            plain = name.removesuffix(" as")
+            by_module.setdefault(module, []).append(plain if plain == here else f"{plain} as {here}")
+        return [(module, sorted(found)) for module, found in sorted(by_module.items())]
