@@ -15,7 +15,7 @@ from fastrpc.cli.contracts.descriptions import (
 )
 from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.grpc_servers.described import describe_services
-from fastrpc.cli.grpc_servers.reflection import ServerDescriptors, is_grpc
+from fastrpc.cli.grpc_servers.reflection import OWN_PREFIXES, ServerDescriptors, is_grpc
 from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.cli.registry_comparison import compare_registries
@@ -39,7 +39,7 @@ KINDS = {
 }
 
 #: The beginnings of the names of services that servers have besides their own; servers of gRPC have the last two.
-_BUILT_IN_PREFIXES = (BUILTIN_PREFIX, "grpc.health.", "grpc.reflection.")
+_BUILT_IN_PREFIXES = (BUILTIN_PREFIX, *OWN_PREFIXES)
 
 #: The service of the embedded registry.
 REGISTRY_SERVICE = "fastrpc.registry"

@@ -3,5 +3,6 @@
 command       the command itself;  source: where a contract comes from
 descriptions  services as reflection describes them, checked
 text          a contract as Python source: classes, defaults, names
+protos        the contract of a .proto file, or of a server of gRPC: classes with its messages
 check         two versions of a service;  type_comparison, type_tree: of a type
 """

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -11,9 +12,10 @@ from fastrpc.cli.calling.command import Timeout
 from fastrpc.cli.contracts.check import ContractChange, changes
 from fastrpc.cli.contracts.descriptions import ServiceDescription
 from fastrpc.cli.contracts.message_changes import message_changes
+from fastrpc.cli.contracts.protos.reading import has_descriptors, read_proto_contract
 from fastrpc.cli.contracts.source import read_contracts
 from fastrpc.cli.contracts.text import WrittenContract, written_contract
-from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, print_warning, reported
 from fastrpc.errors import ConfigError
@@ -25,14 +27,23 @@ __all__ = ["NOT_COMPARED", "contract"]
 NOT_COMPARED = ("checks in code, such as validators", "classes that travel in a way of their own")
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE…",
+        help="A server's address, module:name, or a file: .proto, .py as this command writes it, .json as --json does.",
+    ),
+]
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-I", metavar="FOLDER", help="Where the imports of a .proto file are; several may be given."
+    ),
+]
+
+
 def contract(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE…",
-            help="A server's address, module:name, or a file: .py as this command writes it, .json as --json does.",
-        ),
-    ],
+    sources: Sources,
     check: Annotated[
         bool,
         typer.Option("--check", help="Compare two sources, OLD NEW; end with 1 if callers of OLD break."),
@@ -42,6 +53,7 @@ def contract(
     strict: Annotated[
         bool, typer.Option("--strict", help="End with 1 if the contract is not all that the source is.")
     ] = False,
+    folders: Folders = None,
     timeout: Timeout = 5.0,
     ca: Authorities = None,
     cert: Certificate = None,
@@ -54,23 +66,27 @@ def contract(
 ) -> None:
     """Print the contract class that callers of a server or module need, or check a new version against an old one.
 
-    A type or default that cannot be written is named in a warning. A .py file is executed, like `module:name`. A change
-    is compatible if programs with the old class keep working with a server of the new one; docs/guide/contracts.md has
-    the rules.
+    A .proto file and a gRPC server with reflection (grpc://host:port) give the class with their messages. A type or
+    default that cannot be written is named in a warning. A .py file is executed, like `module:name`. A change is
+    compatible if programs with the old class keep working with a server of the new one; docs/guide/contracts.md has the
+    rules.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         _check_options(len(sources), check=check, grpc=grpc, sync=sync, strict=strict, as_json=as_json)
+        _check_folders(sources, folders or ())
         dial = dialing(ca, cert, key, server_name, token_file)
     with reported(ExitCode.FAILED, as_json=as_json):
-        found = [read_contracts(source, timeout, dial) for source in sources]
+        if check or as_json:
+            found = [read_contracts(source, timeout, dial, folders or ()) for source in sources]
+        else:
+            written = _written(sources[0], timeout, dial, folders or (), is_sync=sync)
     _note_caller(sources if dial.shows_identity else [])
     if check:
-        old, new = found
-        _report(_changes(old, new, as_json=as_json, grpc=grpc), as_json=as_json)
+        _report(_changes(*found, as_json=as_json, grpc=grpc), as_json=as_json)
     elif as_json:
         print_json(msgspec.to_builtins(found[0]))
     else:
-        _print(written_contract(found[0], is_sync=sync), strict=strict)
+        _print(written, strict=strict)
 
 
 def _check_options(count: int, *, check: bool, grpc: bool, sync: bool, strict: bool, as_json: bool) -> None:
@@ -88,10 +104,25 @@ def _check_options(count: int, *, check: bool, grpc: bool, sync: bool, strict: b
         raise ConfigError(f"--strict has no effect with {other}", hint="leave one of the two out")
 
 
+def _check_folders(sources: Sequence[str], folders: Sequence[Path]) -> None:
+    if folders and not any(source.endswith(".proto") for source in sources):
+        raise ConfigError(
+            "-I has no effect without a .proto file", hint="leave it out, or give the file as SOURCE"
+        )
+
+
 def _note_caller(sources: list[str]) -> None:
     for source in sources:
         if "://" in source:
             print_note(f"note: {source} lists only the methods that this caller may call")
+
+
+def _written(
+    source: str, timeout: float, dial: Dialing, folders: Sequence[Path], *, is_sync: bool
+) -> WrittenContract:
+    if has_descriptors(source):
+        return read_proto_contract(source, timeout, dial, folders, is_sync=is_sync)
+    return written_contract(read_contracts(source, timeout, dial), is_sync=is_sync)
 
 
 def _print(written: WrittenContract, *, strict: bool) -> None:

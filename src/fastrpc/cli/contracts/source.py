@@ -2,15 +2,18 @@
 
 import importlib.util
 import inspect
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.contracts.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
+from fastrpc.cli.contracts.protos.reading import has_descriptors, read_proto_contract
 from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.listing import explained
 from fastrpc.errors import ConfigError, FastRPCError
@@ -26,11 +29,15 @@ from fastrpc.workers.app import app_of
 
 __all__ = ["definitions_in", "read_contracts", "services_in", "services_of_file"]
 
+_numbers = itertools.count()
 
-def read_contracts(source: str, timeout: float, dial: Dialing) -> list[ServiceDescription]:
-    """Return the services of an address, a `.json` or `.py` file, or `module:name`, without fastrpc's own.
 
-    Addresses are dialled with `dial`.
+def read_contracts(
+    source: str, timeout: float, dial: Dialing, folders: Sequence[Path] = ()
+) -> list[ServiceDescription]:
+    """Return the services of an address, a `.json`, `.py` or `.proto` file, or `module:name`, without fastrpc's own.
+
+    Addresses are dialled with `dial`; imports of a .proto file are found in `folders`.
 
     Raises:
         ConfigError: it is something else, or holds no service.
@@ -38,7 +45,10 @@ def read_contracts(source: str, timeout: float, dial: Dialing) -> list[ServiceDe
         FastRPCError: the server cannot be reached, or its reflection is off.
         OSError: the file cannot be read.
     """
-    if "://" in source:
+    if has_descriptors(source):
+        written = read_proto_contract(source, timeout, dial, folders)
+        found = _described(services_in(_executed_text(written.text)), source)
+    elif "://" in source:
         found = read_descriptions(_asked(source, timeout, dial), source)
     elif source.endswith(".json"):
         found = read_descriptions(_decoded(Path(source)), source)
@@ -143,6 +153,15 @@ def _executed(path: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ConfigError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _executed_text(text: str) -> ModuleType:
+    """Run the source of a contract that was written here, and return its module."""
+    module = ModuleType(f"fastrpc_contract_of_proto_{next(_numbers)}")
+    # Annotations are resolved in `sys.modules` by the module's name.
+    sys.modules[module.__name__] = module
+    exec(compile(text, module.__name__, "exec", dont_inherit=True), vars(module))  # noqa: S102
     return module
 
 

@@ -1,5 +1,6 @@
 """The descriptors of a server of gRPC, by its reflection: version 1, or v1alpha where it has no other."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
@@ -13,10 +14,17 @@ from fastrpc.rpc.protobuf.reflection_messages import ServerReflectionRequest, Se
 from fastrpc.rpc.service import service
 from fastrpc.status import Status
 
-__all__ = ["ServerDescriptors", "check_protobuf", "is_grpc"]
+__all__ = ["OWN_PREFIXES", "ServerDescriptors", "check_protobuf", "is_grpc"]
+
+#: The beginnings of the names of gRPC's own services.
+OWN_PREFIXES: Final = ("grpc.health.", "grpc.reflection.")
 
 #: Most files of one service: a server could tell imports for ever.
 MOST_FILES: Final = 2000
+
+_REFLECTION_METHOD: Final = re.compile(
+    r"^(fastrpc\.reflection|grpc\.reflection\.\w+\.ServerReflection)\.\w+: "
+)
 
 _KNOWN: Final = (
     *("any", "api", "duration", "empty", "field_mask", "source_context", "struct", "timestamp", "type"),
@@ -110,6 +118,18 @@ class ServerDescriptors:
             return found.methods_by_name[own]
         raise _absent(f"{owner} has no method {own!r}", own, [one.name for one in found.methods])
 
+    async def files(self, names: Sequence[str]) -> list[Any]:
+        """Return the files of services and those that these import, each behind its imports.
+
+        Raises:
+            CallError: the server has not one of these services, or no reflection.
+            DecodeError: its descriptors are malformed.
+        """
+        found: dict[str, Any] = {}
+        for name in names:
+            _collect((await self.service(name)).file, found)
+        return list(found.values())
+
     async def _unknown(self, name: str) -> CallError:
         return _absent(f"{self._address} has no service {name!r}", name, await self.services())
 
@@ -181,10 +201,19 @@ class ServerDescriptors:
                 return await self._ask(request)
             except CallError as error:
                 if error.status is not Status.UNIMPLEMENTED:
-                    raise
+                    raise self._refused(error) from None
                 if self._version is _Older:
                     raise _without_reflection(self._address) from None
                 self._version = _Older
+
+    def _refused(self, error: CallError) -> CallError:
+        """Return an error of the server without the name of the reflection's method, which is called by no user."""
+        text = _REFLECTION_METHOD.sub(f"the reflection of {self._address}: ", error.message)
+        if text == error.message:
+            return error
+        return CallError(
+            error.status, text, details=error.details, processed=error.processed, hint=error.hint
+        )
 
     async def _ask(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
         async def questions() -> AsyncIterator[ServerReflectionRequest]:
@@ -206,6 +235,18 @@ def check_protobuf(address: str) -> None:
             f"{address} is a server of gRPC, whose messages need the protobuf package",
             hint="pip install 'fastrpc[grpc]'",
         ) from None
+
+
+def _collect(file: Any, found: dict[str, Any]) -> None:
+    """Add a file behind those that it imports."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+    if file.name in found:
+        return
+    for imported in file.dependencies:
+        _collect(imported, found)
+    found[file.name] = FileDescriptorProto()
+    file.CopyToProto(found[file.name])
 
 
 def _known_file(name: str) -> Any:
@@ -233,6 +274,6 @@ def _without_reflection(address: str) -> CallError:
         Status.UNIMPLEMENTED,
         f"{address} has no reflection, which tells methods and their messages",
         processed="no",
-        hint="turn on the reflection of that server (grpc.reflection.v1); a call with --codec raw sends the bytes of a"
-        " message as they are",
+        hint="turn on the reflection of that server (grpc.reflection.v1); without it fastrpc call sends the bytes of a"
+        " message with --codec raw, and fastrpc contract reads a .proto file",
     )

@@ -1,0 +1,13 @@
+"""A contract from the descriptors of protobuf: those of a .proto file, or those that a server of gRPC tells.
+
+::
+
+    compiling          a .proto file ─► descriptors, by protoc;  files: descriptors with comments and options
+    naming             a Python name for each message, enum, field, value and method
+    types              fields ─► annotations and defaults
+    messages, enums    classes;  services: the class of a service
+    lost               what a class does not say: a comment and a warning
+    layout             lines as formatters leave them;  module: all of it
+
+No module imports the protobuf package before a .proto file is read or a server of gRPC is asked.
+"""
