@@ -18,13 +18,25 @@ _VALUES: dict[int, tuple[Any, Any]] = {
 }
 _ENUM, _TEXT, _MESSAGE = 8, 9, 10
 _BYTES = 12
+#: Messages whose values are not any ones of their fields.
+_KNOWN = frozenset(
+    f"google.protobuf.{name}" for name in ("Duration", "ListValue", "Struct", "Timestamp", "Value")
+)
 #: How deep messages are filled.
 _DEEPEST = 3
 
 
-def filled_messages(cls: Any, pool: Any) -> Iterator[Any]:
+def filled_messages(cls: Any) -> Iterator[Any]:
     """Yield messages of a class: without values, with one of each member of a oneof, with zeros, with others."""
-    yield cls()
+    if cls.DESCRIPTOR.full_name != "google.protobuf.Value":
+        # Without a value it is null.
+        yield cls()
+    if cls.DESCRIPTOR.full_name in _KNOWN:
+        for which in (0, 1):
+            made = cls()
+            _fill_message(made, which, 0)
+            yield made
+        return
     fields = [field for field in cls.DESCRIPTOR.fields if field.type != 10]
     for which in (0, 1):
         made = cls()

@@ -204,7 +204,7 @@ def test_messages_come_back_as_protobuf_writes_them(name: str) -> None:
     contract = contract_of(name)
     count = 0
     for marshal, oracle in marshals(name):
-        for message in filled_messages(oracle, contract.files.pool):
+        for message in filled_messages(oracle):
             value = marshal.decode_result(message.SerializePartialToString(deterministic=True))
             found = oracle.FromString(marshal.encode_result(value))
             assert with_defaults(found) == with_defaults(message), value
