@@ -17,7 +17,7 @@ from fastrpc.rpc.service import service_definition
 from tests.support.every_type import EveryType
 from tests.support.market import Market
 from tests.unit.cli.contracts.test_check import described
-from tests.unit.cli.contracts.test_message_changes import CAT, COLOR, COW, HEAD, item, one
+from tests.unit.cli.contracts.test_message_changes import CAT, COLOR, COW, HEAD, IN_ONE, item, one
 
 BUF = shutil.which("buf", path=str(Path(sys.executable).parent))
 
@@ -57,6 +57,12 @@ CHANGES = {
     "a field is renamed": (item("a: int"), item("b: int")),
     "a field gets a default": (item("a: int"), item("a: int = 5")),
     "a field may be None": (item("a: int"), item("a: int | None")),
+    "a field moves into a oneof": (one("int | None = None"), one(IN_ONE)),
+    "a field moves out of a oneof": (one(IN_ONE), one("int | None = None")),
+    "a field of a oneof is appended": (
+        item(f"a: {IN_ONE}"),
+        item(f"a: {IN_ONE}", "b: Annotated[str | None, Field(oneof='x')] = None"),
+    ),
     "an int becomes a text": (one("int"), one("str")),
     "an int becomes a float": (one("int"), one("float")),
     "an int becomes a bool": (one("int"), one("bool")),

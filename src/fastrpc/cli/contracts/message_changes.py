@@ -128,6 +128,9 @@ class _Messages:
             return
         if old.name != new.name:
             yield f"{where} was {old.name!r}, now it is {new.name!r}; JSON has the name", True
+        if old.oneof != new.oneof:
+            # A field of it that comes later takes away the one before.
+            yield f"{where} was in {_oneof(old)}, now it is in {_oneof(new)}", False
         if old.message is not None and new.message is not None:
             yield from self._parts(where, old.message, new.message)
         elif old.enum is not None and new.enum is not None:
@@ -144,8 +147,7 @@ class _Messages:
             yield from self.differences(where, old, new)
 
     def _members(self, where: str, old: ProtoField, new: ProtoField) -> Iterator[tuple[str, bool]]:
-        before = {} if old.enum is None else {one.number: one.name for one in old.enum.members}
-        after = {} if new.enum is None else {one.number: one.name for one in new.enum.members}
+        before, after = _first_names(old), _first_names(new)
         for number, name in before.items():
             if number not in after:
                 yield f"{where} no longer has the member {name} = {number}", False
@@ -153,6 +155,16 @@ class _Messages:
                 yield f"member {number} of {where} was {name}, now it is {after[number]}", False
         for number in sorted(after.keys() - before.keys()):
             yield f"{where} has the member {after[number]} = {number}, too", True
+
+
+def _first_names(field: ProtoField) -> dict[int, str]:
+    """Return the members of an enum by number, each by its first name."""
+    members = () if field.enum is None else field.enum.members
+    return {one.number: one.name for one in reversed(members)}
+
+
+def _oneof(field: ProtoField) -> str:
+    return "no oneof" if field.oneof is None else f"the oneof {field.oneof!r}"
 
 
 def _takes(read: str, written: str) -> bool:

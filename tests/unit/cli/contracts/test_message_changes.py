@@ -25,6 +25,7 @@ def one(annotation: str, more: str = "") -> str:
 
 CAT = "class Cat(msgspec.Struct, tag=True):\n    x: int\nclass Dog(msgspec.Struct, tag=True):\n    y: int\n"
 COW = "class Cow(msgspec.Struct, tag=True):\n    z: int\n"
+IN_ONE = "Annotated[int | None, Field(oneof='x')] = None"
 COLOR = "class Color(enum.Enum):\n    RED = 'r'\n    BLUE = 'b'\n"
 
 
@@ -52,6 +53,17 @@ COLOR = "class Color(enum.Enum):\n    RED = 'r'\n    BLUE = 'b'\n"
         (one("bytes"), one("str"), "was bytes, now it is string"),
         (one("str"), one("bytes"), "field 1 of the answer was string, now it is bytes"),
         (one("int"), one("list[int]"), "was one value, now it is a list"),
+        (
+            one("int | None = None"),
+            one(IN_ONE),
+            "field 1 of the request was in no oneof, now it is in the oneof 'x'",
+        ),
+        (
+            one(IN_ONE),
+            one("int | None = None"),
+            "field 1 of the answer was in the oneof 'x', now it is in no oneof",
+        ),
+        (one(IN_ONE), one(IN_ONE.replace("x", "y")), "was in the oneof 'x', now it is in the oneof 'y'"),
         (one("list[int]"), one("dict[str, int]"), "was a list, now it is a map"),
         (one("dict[str, int]"), one("dict[int, int]"), "the key of field 1 of the request was string, now"),
         (one("dict[str, int]"), one("dict[str, str]"), "the value of field 1 of the request was int64, now"),

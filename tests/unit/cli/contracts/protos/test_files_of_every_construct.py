@@ -175,16 +175,19 @@ def test_there_are_enough_files() -> None:
 
 
 def test_they_are_formatted(modules: Path) -> None:
+    pytest.importorskip("ruff")
     found = checked(modules, "ruff", "format", "--isolated", "--diff", ".")
     assert (found.stdout, found.returncode) == ("", 0)
 
 
 def test_their_imports_are_used_and_in_order(modules: Path) -> None:
+    pytest.importorskip("ruff")
     found = checked(modules, "ruff", "check", "--isolated", "--select", "E4,E7,E9,F,I", ".")
     assert found.returncode == 0, found.stdout
 
 
 def test_type_checkers_accept_them(modules: Path) -> None:
+    pytest.importorskip("mypy")
     cache = f"--cache-dir={modules / 'cache'}"
     found = checked(modules, "mypy", "--strict", "--config-file=", cache, ".")
     assert found.returncode == 0, found.stdout
