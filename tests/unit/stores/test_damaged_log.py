@@ -236,6 +236,17 @@ async def set_back(folder: Path, items: int) -> bytes:
     return (folder / "store.db-wal").read_bytes()
 
 
+async def check_lost(store: LocalStore, revision: int) -> None:
+    """Check that a watcher that was told of a lost revision has to list again, and one before it has not."""
+    with pytest.raises(CompactedError):
+        await anext(store.watch("", after=revision))
+    page = await store.list("")
+    for known in (revision - 1, page.revision - 1):
+        changes = store.watch("", after=known)
+        assert (await anext(changes)).revision > revision
+        await changes.aclose()
+
+
 def last_frames(log: bytes, commits: int) -> list[int]:
     """Return the places of the frames of the last commits."""
     places = range(HEADER_BYTES, len(log), FRAME_BYTES)
@@ -255,7 +266,12 @@ async def test_bad_last_commit_behind_an_old_record_gives_no_revision_twice(
         caplog.clear()
         async with LocalStore(SqliteJournal(case)) as store:
             assert await store.put("k", b"") > ITEMS
+            await check_lost(store, ITEMS)
         assert "1 commits are dropped" in caplog.text
+        # The watcher may come back later.
+        async with LocalStore(SqliteJournal(case)) as store:
+            await store.put("k", b"")
+            await check_lost(store, ITEMS)
 
 
 @pytest.mark.parametrize("place", [0, 4, 5, 7, 8, 12, 16, 20, 1000])
@@ -288,6 +304,40 @@ async def test_lost_commit_of_a_lease_is_damage(tmp_path: Path, has_record: bool
     found = opened(folder)
     assert isinstance(found, StoreError)
     assert found.status is Status.DATA_LOSS
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+async def test_a_missing_log_of_leases_is_told(
+    tmp_path: Path, is_empty: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = SqliteJournal(tmp_path / "alive")
+    journal.open()
+    for number in range(5):
+        journal.commit([LeaseChange(f"lease-{number}", 30.0)], 0)
+    folder = tmp_path / "store"
+    shutil.copytree(tmp_path / "alive", folder)
+    journal.close()
+    if is_empty:
+        (folder / "store.db-wal").write_bytes(b"")
+    else:
+        (folder / "store.db-wal").unlink()
+    assert isinstance(opened(folder), Saved)
+    assert "has lost its last commits, 5 of its log" in caplog.text
+
+
+async def test_a_store_without_a_commit_since_a_clean_end_misses_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, alive = tmp_path / "store", tmp_path / "alive"
+    async with LocalStore(SqliteJournal(alive)) as store:
+        await store.put("k", b"")
+    journal = SqliteJournal(alive)
+    journal.open()
+    shutil.copytree(alive, folder)
+    journal.close()
+    (folder / "store.db-wal").unlink(missing_ok=True)
+    assert isinstance(opened(folder), Saved)
+    assert caplog.text == ""
 
 
 async def test_store_that_was_closed_goes_on_with_the_next_revision(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ class History:
         self._bytes = 0
         #: The revision of the last change that was dropped.
         self.compacted = compacted
+        # The revision with which the store was opened: it may be above revisions that were lost.
+        self._opened_at = compacted
         self.observer: HistoryObserver | None = None
         # Futures of watchers, by their key or prefix.
         self._waiting: dict[str, set[_Waiter]] = {}
@@ -58,9 +60,13 @@ class History:
         """How many watchers wait."""
         return sum(map(len, self._waiting.values()))
 
-    def restore(self, changes: Sequence[ItemChange], compacted: int) -> None:
-        """Begin with the history of a journal."""
-        self._changes, self.compacted = list(changes), compacted
+    def restore(self, changes: Sequence[ItemChange], compacted: int, revision: int) -> None:
+        """Begin with the history of a journal.
+
+        Args:
+            revision: that of the store. A journal that may have lost commits raises it.
+        """
+        self._changes, self.compacted, self._opened_at = list(changes), compacted, revision
         self._bytes = sum(map(change_size, changes))
 
     def add(self, added: Sequence[ItemChange]) -> None:
@@ -87,15 +93,29 @@ class History:
             revision: that of the store.
 
         Raises:
-            CompactedError: the history does not reach back, or not yet up, to it.
+            CompactedError: the history does not reach back, or not yet up, to it, or it was lost.
         """
-        if not self.compacted <= reached <= revision:
+        end = self._end_of(reached)
+        if not self.compacted <= reached <= revision or self._is_lost(reached, end):
             raise CompactedError(
                 f"the history has revisions after {self.compacted} up to {revision}, not after {reached}",
                 oldest=self.compacted,
                 hint="list the items again, and watch after the revision of that list",
             )
-        return self._changes[self._end_of(reached) :]
+        return self._changes[end:]
+
+    def _is_lost(self, reached: int, end: int) -> bool:
+        """Return whether a revision is one of those that a store skipped when it was opened, and that were told before.
+
+        A store has each revision but these: behind the last commit that it kept it goes on with the one it was opened
+        with.
+
+        Args:
+            end: how many changes have the revision or an earlier one.
+        """
+        before = self._changes[end - 1].revision if end else self.compacted
+        behind = self._changes[end].revision - 1 if end < len(self._changes) else self._opened_at
+        return before < reached < behind
 
     async def changed(
         self, watched: str, seconds: float | None = None, end: asyncio.Future[None] | None = None

@@ -87,7 +87,7 @@ class LocalStore:
     async def __aenter__(self) -> Self:
         if self._commits is not None:
             saved = await self._commits.open()
-            self._history.restore(saved.history, saved.compacted)
+            self._history.restore(saved.history, saved.compacted, saved.revision)
             self.content.restore(saved)
         self._ended = None
         self._expiring = asyncio.create_task(keep_expiring(self.content.expire, self._due_changed))

@@ -217,7 +217,11 @@ class SqliteJournal:
 
     def _lost_commits(self, end: LogEnd) -> int:
         """Return how many acknowledged commits a log lacks, as far as is known."""
-        return max(self._revisions.commits - end.commits, 0) if self._revisions.salts == end.salts else 0
+        revisions = self._revisions
+        if revisions.salts == end.salts:
+            return max(revisions.commits - end.commits, 0)
+        # A store that was killed leaves its log.
+        return 0 if revisions.is_clean or end.has_salts else revisions.commits
 
     def _lock(self) -> None:
         """Make the folder, and lock it against other processes."""
@@ -259,6 +263,9 @@ class SqliteJournal:
         latest, could_lose = connection.execute("SELECT latest, may_lose FROM revisions").fetchone()
         may_lose = self._sync == "normal"
         has_lost = self._has_lost(latest, end)
+        if has_revisions and revisions.is_clean and not end.has_salts:
+            # SQLite has deleted it.
+            revisions.acknowledge(revisions.acknowledged, end.salts, 0)
         is_clean = revisions.is_clean if has_revisions else not (end.is_torn or end.later)
         was_unsynced = could_lose or (revisions.is_unsynced and not is_clean)
         revisions.note(is_unsynced=revisions.is_unsynced or may_lose)
@@ -280,11 +287,14 @@ class SqliteJournal:
     def _has_lost(self, latest: int, end: LogEnd) -> bool:
         """Return whether acknowledged commits are missing, and warn of them."""
         revisions = self._revisions
-        if latest >= revisions.acknowledged and not self._lost_commits(end):
+        lost = self._lost_commits(end)
+        if latest >= revisions.acknowledged and not lost:
             return False
         logger.warning(
-            "%s has lost its last commits: it has revision %d, acknowledged was %d; the next revision is above %d",
+            "%s has lost its last commits, %d of its log: it has revision %d, acknowledged was %d; the next revision is "
+            "above %d",
             self._path,
+            lost,
             latest,
             revisions.acknowledged,
             revisions.reserved,

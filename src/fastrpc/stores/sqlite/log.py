@@ -31,6 +31,9 @@ SALTS_AT: Final = 16
 #: The magic of a log with little-endian checksums; the next number is the magic of one with big-endian checksums.
 _MAGIC: Final = 0x377F0682
 
+#: In place of the salts of a log that is not there.
+_NO_SALTS: Final = bytes(8)
+
 #: Page sizes of SQLite.
 _PAGES: Final = frozenset(1 << power for power in range(9, 17))
 
@@ -63,7 +66,12 @@ class LogEnd:
     is_before_commit: bool = False
     commits: int = 0
     is_torn: bool = False
-    salts: bytes = bytes(8)
+    salts: bytes = _NO_SALTS
+
+    @property
+    def has_salts(self) -> bool:
+        """Whether there is a log."""
+        return self.salts != _NO_SALTS
 
 
 def read_log(path: Path) -> LogEnd:
