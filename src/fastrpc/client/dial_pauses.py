@@ -7,8 +7,11 @@ long before the pause behind the dial is over. So the first call that asks for a
   it is kept: calls fail until it is over, and a server that is down gets no more dials from a client that calls often.
 - A connection that ended right after SETTINGS leaves a pause that is kept if a call asked for its dial or went out on
   it. Any other one leaves a pause that a call ends, once until a connection lasts.
-- The first call of an outage also starts the pauses anew with `Backoff.first`. So a client that is used again follows
-  its server closely. Once a dial that no call asked for fails, the pauses go on with their former length.
+- A server that is down gets no more dials for such calls. The dial of a call that ends a short pause takes the place of
+  the dial behind that pause: the next pause is counted from there.
+- Behind a long pause the loop follows its server loosely. The first call that ends one starts the pauses anew with
+  `Backoff.first`, so a client that is used again follows its server closely. Once a dial that no call asked for fails,
+  the pauses go on with their former length.
 """
 
 import random
@@ -17,7 +20,11 @@ from collections.abc import Callable
 from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
 
-__all__ = ["DialPauses"]
+__all__ = ["LONG_SECONDS", "DialPauses"]
+
+#: Seconds from which a pause is a long one. Too low dials a server that is down more often for the calls of a client,
+#: too high leaves the calls of a client that was idle without a connection for as long.
+LONG_SECONDS = 5.0
 
 
 class DialPauses:
@@ -29,8 +36,10 @@ class DialPauses:
         self._delays = Delays(backoff, uniform)
         # Whether the next call ends the pause: no call asked for the dial before it.
         self._is_skippable = False
-        # Whether a call asked since a dial failed; whether one asked since the server answered.
-        self._is_asked = self._was_asked = False
+        # Whether a call asked since a dial failed; whether one started the pauses anew since the server answered.
+        self._is_asked = self._has_restarted = False
+        # The length of the present pause; the instant of the dial that an earlier one takes the place of, 0 for none.
+        self._pause = self._replaced = 0.0
         #: Whether a call asked for the present connection, or went out on it.
         self.is_called = False
         # Whether a connection ended early since one lasted.
@@ -43,13 +52,15 @@ class DialPauses:
     def ask(self, now: float) -> bool:
         """Record that a call asks for a connection; return whether that ends the pause."""
         self._is_asked = True
-        if not self._was_asked:
-            self._was_asked = True
-            self._delays.restart()
         if not self._is_skippable:
             return False
         self._is_skippable = False
         was_pausing = self.due > now
+        if self._pause < LONG_SECONDS:
+            self._replaced = self.due
+        elif not self._has_restarted:
+            self._has_restarted = True
+            self._delays.restart()
         self.due = 0.0
         return was_pausing
 
@@ -63,6 +74,7 @@ class DialPauses:
         self._is_asked = False
         if self._is_skippable:
             self._delays.resume()
+        at, self._replaced = max(at, self._replaced), 0.0
         self.put_off(at)
 
     def use(self) -> None:
@@ -78,7 +90,8 @@ class DialPauses:
 
     def put_off(self, at: float) -> None:
         """Pause before the next dial, longer each time, though no dial failed."""
-        self.due = at + self._delays.take()
+        self._pause = self._delays.take()
+        self.due = at + self._pause
 
     def answer(self, *, is_awaited: bool = False) -> None:
         """Record that the server answered, which ends an outage.
@@ -88,7 +101,8 @@ class DialPauses:
         """
         self._delays.reset()
         self.is_called = self.is_called or is_awaited or self._is_asked
-        self._is_skippable = self._is_asked = self._was_asked = False
+        self._is_skippable = self._is_asked = self._has_restarted = False
+        self._replaced = 0.0
 
     def last(self) -> None:
         """Record that a connection lasted, or ended as planned: the pauses begin with the shortest one."""

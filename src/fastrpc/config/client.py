@@ -82,7 +82,7 @@ class ClientConfig(Settings):
         limits: the limits for one peer.
         pool: the connections that the client keeps.
         backoff: the delays before a lost connection is opened again. The first call after a dial that no call asked
-            for ends the delay, and starts it anew.
+            for ends the delay; it starts a long one anew.
         tls: certificates for `tls://` addresses; None trusts the system's authorities there. With it, `tcp://` is
             dialled on loopback only.
         early_calls: which calls may leave before the server answered the opening. "idempotent" saves those a round

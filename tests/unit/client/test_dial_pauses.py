@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc.client.dial_pauses import DialPauses
+from fastrpc.client.dial_pauses import LONG_SECONDS, DialPauses
 from fastrpc.config import Backoff
 
 BACKOFF = Backoff(first=0.1, factor=2, longest=30)
@@ -84,6 +84,28 @@ def test_a_call_during_a_dial_that_nobody_asked_for_starts_the_pauses_anew_too(d
     assert dials.dial(is_awaited=True) == pytest.approx(0.1)
 
 
+def test_a_dial_that_ends_a_short_pause_takes_the_place_of_the_next_one(dials: Dials) -> None:
+    for _ in range(5):
+        dials.dial()
+    due = dials.pauses.due
+    assert dials.call()
+    # It counts as made when the pause was over.
+    assert dials.pauses.due == pytest.approx(due + 3.2)
+    assert not dials.call()
+
+
+def test_a_later_long_pause_of_an_outage_starts_the_pauses_anew_though_a_short_one_was_ended(
+    dials: Dials,
+) -> None:
+    dials.dial()
+    dials.call()
+    for _ in range(7):
+        dials.dial()
+    assert dials.pauses.left(dials.now) > LONG_SECONDS
+    dials.call()
+    assert dials.pauses.left(dials.now) == pytest.approx(0.1)
+
+
 def test_once_nobody_calls_the_pauses_go_on_with_their_former_length(dials: Dials) -> None:
     for _ in range(8):
         dials.dial()
@@ -148,16 +170,26 @@ def of_a_client_without_calls(seconds: float) -> int:
     return dials.count
 
 
-@pytest.mark.parametrize("seconds", [1, 10, 60, 600])
-@pytest.mark.parametrize("calls_every", [0.005, 0.04, 0.3, 1.0, 7.0])
-def test_a_client_that_calls_a_dead_server_dials_it_hardly_more_often(
-    seconds: float, calls_every: float
-) -> None:
-    # The first call of the outage ends one pause and starts the pauses anew: two dials, at most two more until a pause
-    # is as long as the time between two calls.
+@pytest.mark.parametrize("seconds", [1, 3, 10, 20, 60, 600])
+@pytest.mark.parametrize("calls_every", [0.005, 0.04, 0.3, 1.0, 2.0, 3.0, 7.0])
+def test_a_client_that_calls_a_dead_server_dials_it_no_more_often(seconds: float, calls_every: float) -> None:
     dials = Dials()
     dials.pass_by(seconds, calls_every)
-    assert dials.count <= of_a_client_without_calls(seconds) + 4
+    if calls_every < LONG_SECONDS:
+        # The last one may stand for the dial behind the pause that it has ended.
+        assert dials.count <= of_a_client_without_calls(seconds) + 1
+        assert dials.count <= of_a_client_without_calls(seconds + LONG_SECONDS)
+    else:
+        # A long pause that a call ends starts the pauses anew: two dials, and one more when the next call ends another.
+        assert dials.count <= of_a_client_without_calls(seconds) + 3
+
+
+@pytest.mark.parametrize("idle_seconds", [10, 60, 600])
+def test_a_client_that_was_idle_dials_a_dead_server_hardly_more_often(idle_seconds: float) -> None:
+    dials = Dials()
+    dials.pass_by(idle_seconds)
+    dials.pass_by(idle_seconds + 60, 2.0)
+    assert dials.count <= of_a_client_without_calls(idle_seconds + 60) + 3
 
 
 @pytest.mark.parametrize("calls_every", [0.005, 1.0, 7.0])
