@@ -23,6 +23,13 @@ cdef class PayloadScan:
     ) except -1
 
 
+cdef enum:
+    # Without a scan a payload up to this size is charged with its bytes: its texts take little.
+    LONG_PAYLOAD = 1_024
+
+# Returns the bytes that a payload without a scan takes once it is decoded: its own, and those by which its texts grow.
+cdef Py_ssize_t weight_of(int codec_id, object payload) except -1
+
 # Returns the scan of the details of an error, which may be any value.
 cdef PayloadScan details_scan(int codec_id)
 

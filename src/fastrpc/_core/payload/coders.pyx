@@ -15,6 +15,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.payload.hash_flood cimport KEYS_COLLIDE, KEYS_OVERLAP
 from fastrpc._core.payload.prescan cimport (
     PRESCAN_COLLIDING_KEYS,
+    PRESCAN_DEEPEST,
     PRESCAN_JSON,
     PRESCAN_MSGPACK,
     PRESCAN_NAMES,
@@ -91,6 +92,17 @@ cdef class PayloadScan:
             return PRESCAN_OVERLAPPING_KEYS if found == KEYS_OVERLAP else PRESCAN_OK
         finally:
             release(&log)
+
+
+cdef Py_ssize_t weight_of(int codec_id, object payload) except -1:
+    cdef Py_buffer view
+    cdef Py_ssize_t charge = len(payload)
+    if charge > LONG_PAYLOAD:
+        # The view keeps the memory of the payload in place until it is released.
+        PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+        prescan(codec_id, <const char*>view.buf, view.len, PRESCAN_DEEPEST, view.len, &charge, NULL)
+        PyBuffer_Release(&view)
+    return charge
 
 
 cdef PayloadScan details_scan(int codec_id):

@@ -24,6 +24,7 @@ from fastrpc._core.payload.coders cimport (
     LAYOUT_RAW,
     LAYOUT_READ,
     LAYOUT_VALUE,
+    LONG_PAYLOAD,
     PayloadScan,
     check_layout,
     details_scan,
@@ -31,6 +32,7 @@ from fastrpc._core.payload.coders cimport (
     scan_hint,
     scan_limit,
     scan_text,
+    weight_of,
 )
 from fastrpc._core.payload.double_keys cimport double_key
 from fastrpc._core.payload.prescan cimport PRESCAN_JSON, PRESCAN_MSGPACK, PRESCAN_OK, PRESCAN_TOO_MANY_ITEMS
@@ -161,6 +163,8 @@ cdef class Marshal:
                     self.charge = PyBytes_GET_SIZE(payload)
                     if self._scan_arguments is not None:
                         self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
+                    elif self.charge > LONG_PAYLOAD:
+                        self.charge = weight_of(PRESCAN_MSGPACK, payload)
                     return _decoded(self, <object> decode, payload)
         if self._takes_bytes and PyBytes_CheckExact(payload):
             self.charge = PyBytes_GET_SIZE(payload)
@@ -213,12 +217,17 @@ cdef class Marshal:
         return _encoded(self, self.coders.encode_message, value, "a message")
 
     cpdef object decode_message(self, object payload):
+        cdef int codec_id = self.codec_id
         if self._layout == LAYOUT_RAW:
+            self.charge = 0
             return _as_bytes(payload)
         if self._layout == LAYOUT_READ:
+            codec_id = PRESCAN_MSGPACK
             payload = _decoded(self, self.coders.read_message, payload)
         if self._scan_message is not None:
             self._scan_or_refuse(self._scan_message, payload, "the message")
+        else:
+            self.charge = weight_of(codec_id, payload)
         try:
             return self.coders.decode_message(payload)
         except Exception as error:
@@ -302,7 +311,7 @@ cdef class Marshal:
     cdef object _decode_slowly(self, object payload):
         """Decode maps, JSON, payloads of one value, and arrays of a wrong length or of more than 15 items."""
         cdef object opened
-        self.charge = len(payload)
+        self.charge = weight_of(self.codec_id, payload) if self._scan_arguments is None else len(payload)
         if self.by_name:
             return self._decode_named(payload)
         if self._layout == LAYOUT_READ:
@@ -320,7 +329,7 @@ cdef class Marshal:
     cdef object _decode_read(self, bytes plain):
         """Return the arguments in an array or a map that was made of a payload in another form."""
         cdef Py_ssize_t count = <unsigned char>PyBytes_AS_STRING(plain)[0] - FIXARRAY
-        self.charge = PyBytes_GET_SIZE(plain)
+        self.charge = weight_of(PRESCAN_MSGPACK, plain) if self._scan_arguments is None else PyBytes_GET_SIZE(plain)
         if not 0 <= count < len(self._exact) or self._exact[count] is None:
             return self._decode_opened(plain)
         if self._scan_arguments is not None:

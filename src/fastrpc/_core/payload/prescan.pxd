@@ -1,5 +1,7 @@
 """Count depth and values of a payload before any object of it exists."""
 
+from libc.stdint cimport uint8_t
+
 cdef enum:
     # A container of at most so many entries is not noted: a dict then compares an entry with at most 63 others.
     UNNOTED_ENTRIES = 64
@@ -83,9 +85,15 @@ cdef enum:
     PRESCAN_DEEPEST = 1024
     # Bytes charged for each container beside the payload's own: an empty dict or list with its slot.
     PRESCAN_CONTAINER_CHARGE = 72
+    # Texts of so many bytes are charged with what their `str` takes; the header of a shorter one outweighs its signs.
+    LONG_TEXT = 64
+
+# The bytes that a `str` takes beyond those of its UTF-8, without its header. `place` is borrowed for the call.
+cdef Py_ssize_t text_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil
 
 # `data` is borrowed for the call. The outermost container is depth 1. Every element, key and value
-# inside a container is an item. `charge` receives the bytes of the scanned part and of its containers.
+# inside a container is an item. `charge` receives the bytes of the scanned part, of its containers, and those by which
+# its long texts grow.
 # `log` receives the places of keys and values of long containers; NULL: not recorded.
 cdef int prescan(
     int codec_id,

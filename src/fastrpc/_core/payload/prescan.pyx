@@ -7,6 +7,9 @@ keys for `hash_flood`, which checks them for chosen collisions. It is never more
 decoder: the decoder stops at a malformed byte or earlier, so it meets no more values than were
 counted here.
 
+A `str` takes as many bytes for each sign as its widest one needs: one sign beyond U+FFFF makes it four times as long as
+its ASCII. Long texts are charged with that.
+
 The positions of the keys of long maps and of the values of long arrays are noted for `hash_flood`, which decodes them
 separately. Containers nest, so the entries of open containers form a stack; when a container ends, its entries are kept
 or dropped.
@@ -20,6 +23,9 @@ from libc.string cimport memchr, memcpy, memset
 cdef enum:
     FIRST_SPANS = 256
     FIRST_GROUPS = 16
+    # Bytes of UTF-8 from which a sign is beyond U+00FF, or beyond U+FFFF.
+    BEYOND_LATIN = 0xC4
+    BEYOND_PLANE = 0xF0
 
 PRESCAN_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory", "overlapping keys")
 
@@ -96,16 +102,72 @@ cdef int prescan(
     KeyLog* log,
 ) noexcept nogil:
     # nogil: `data` is a raw pointer that the caller keeps alive for the call; nothing here is an object.
-    cdef Py_ssize_t containers = 0
+    cdef Py_ssize_t beyond = 0
     cdef int result = PRESCAN_OK
     if max_depth > PRESCAN_DEEPEST:
         max_depth = PRESCAN_DEEPEST
     if codec_id == PRESCAN_MSGPACK:
-        result = scan_msgpack(<const uint8_t*> data, size, max_depth, max_items, &containers, log)
+        result = scan_msgpack(<const uint8_t*> data, size, max_depth, max_items, &beyond, log)
     elif codec_id == PRESCAN_JSON:
-        result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &containers, log)
-    charge[0] = size + PRESCAN_CONTAINER_CHARGE * containers
+        result = scan_json(<const uint8_t*> data, size, max_depth, max_items, &beyond, log)
+    charge[0] = size + beyond
     return result
+
+
+# The memory of texts
+
+cdef Py_ssize_t text_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil:
+    cdef uint8_t highest = 0
+    cdef Py_ssize_t index, signs = 0
+    # Two loops without a branch, which a compiler turns into vectors.
+    for index in range(size):
+        highest = place[index] if place[index] > highest else highest
+    if highest < BEYOND_LATIN:
+        return 0
+    for index in range(size):
+        signs += (place[index] & 0xC0) != 0x80
+    return growth_of(width_of(highest), signs, size)
+
+
+cdef inline int width_of(uint8_t highest) noexcept nogil:
+    """Return the bytes for each sign of a `str` by the highest byte of its UTF-8."""
+    return 4 if highest >= BEYOND_PLANE else 2 if highest >= BEYOND_LATIN else 1
+
+
+cdef inline Py_ssize_t growth_of(int width, Py_ssize_t signs, Py_ssize_t size) noexcept nogil:
+    return max(<Py_ssize_t>0, width * signs - size)
+
+
+cdef inline int hex_digit(uint8_t byte) noexcept nogil:
+    """Return the value of a digit; any for what is none, which no decoder takes."""
+    return byte & 0x0F if byte <= c"9" else (byte & 0x07) + 9
+
+
+cdef Py_ssize_t json_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil:
+    """Return the same for the inside of a JSON string, in which signs may be escaped."""
+    cdef const uint8_t* end = place + size
+    cdef const uint8_t* escape = <const uint8_t*> memchr(place, c"\\", size)
+    cdef Py_ssize_t index, signs = 0
+    cdef uint8_t highest = 0
+    cdef int width, unit
+    if escape == NULL:
+        return text_growth(place, size)
+    for index in range(size):
+        highest = place[index] if place[index] > highest else highest
+        signs += (place[index] & 0xC0) != 0x80
+    width = width_of(highest)
+    while escape != NULL and end - escape >= 2:
+        if escape[1] == c"u" and end - escape >= 6:
+            unit = hex_digit(escape[2]) << 4 | hex_digit(escape[3])
+            # Two escapes, of the halves of a pair, are one sign beyond U+FFFF.
+            width = max(width, 1 if unit == 0 else 4 if 0xD8 <= unit <= 0xDF else 2)
+            signs -= 6 if 0xDC <= unit <= 0xDF else 5
+            escape += 6
+        else:
+            signs -= 1
+            escape += 2
+        escape = <const uint8_t*> memchr(escape, c"\\", end - escape)
+    return growth_of(width, signs, size)
 
 
 cdef inline uint64_t load_big_endian(const uint8_t* place, int width) noexcept nogil:
@@ -196,13 +258,20 @@ cdef inline bint note(KeyLog* log, const Level* level, uint8_t lead, Py_ssize_t 
     return (level.is_map and log.skips_texts and is_text(lead)) or note_start(log, at)
 
 
+cdef inline Py_ssize_t growth_behind(const uint8_t* place, const uint8_t* end, uint8_t lead) noexcept nogil:
+    """Return the growth of a text with its size in 8, 16 or 32 bits, which is at `place`."""
+    cdef int width = 1 << (lead - 0xD9)
+    return text_growth(place + width, end - place - width) if end - place >= LONG_TEXT else 0
+
+
 cdef int scan_msgpack(
-    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLog* log
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* beyond, KeyLog* log
 ) noexcept nogil:
     cdef Level[1024] outer                                  # PRESCAN_DEEPEST of them: the levels around this one
     cdef Level level = Level(1, -1, 0)
     cdef const uint8_t* data = place
     cdef const uint8_t* end = place + size
+    cdef const uint8_t* behind
     cdef Py_ssize_t items = 0, count
     cdef int depth = 0
     cdef uint8_t lead
@@ -222,12 +291,15 @@ cdef int scan_msgpack(
             return PRESCAN_NO_MEMORY
         place += 1
         if not is_container(lead):
-            place = skip_scalar(place, end, lead)
-            if place != NULL:
-                continue
-            return PRESCAN_MALFORMED
+            behind = skip_scalar(place, end, lead)
+            if behind == NULL:
+                return PRESCAN_MALFORMED
+            if 0xD9 <= lead <= 0xDB:                        # str 8, 16, 32
+                beyond[0] += growth_behind(place, behind, lead)
+            place = behind
+            continue
         count = take_count(&place, end, lead)
-        containers[0] += 1
+        beyond[0] += PRESCAN_CONTAINER_CHARGE
         items += count
         if depth >= max_depth:
             return PRESCAN_TOO_DEEP
@@ -310,7 +382,7 @@ cdef inline bint note_token(
 
 
 cdef int scan_json(
-    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* containers, KeyLog* log
+    const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* beyond, KeyLog* log
 ) noexcept nogil:
     cdef JsonLevel[1024] levels                             # PRESCAN_DEEPEST of them; kept only where there is a log
     cdef const uint8_t* data = place
@@ -338,9 +410,11 @@ cdef int scan_json(
         if log != NULL and depth > 0 and not note_token(log, &levels[depth - 1], data, place - 1, quote, end):
             return PRESCAN_NO_MEMORY
         if quote != NULL:
+            if quote - place >= LONG_TEXT:
+                beyond[0] += json_growth(place, quote - place)
             place = quote + 1
         elif byte == c"[" or byte == c"{":
-            containers[0] += 1
+            beyond[0] += PRESCAN_CONTAINER_CHARGE
             if depth >= max_depth:
                 return PRESCAN_TOO_DEEP
             open_level(log, levels, depth, byte)

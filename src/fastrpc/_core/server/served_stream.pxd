@@ -41,7 +41,7 @@ cdef class ServedStream(StreamChannel):
         object unsent_error
 
         # Bytes of messages as they came, counted for the connection; of those, the ones that were taken last, which
-        # count until the next message is requested.
+        # count as they are decoded until the next message is requested.
         int64_t held
         int64_t taken_held
 

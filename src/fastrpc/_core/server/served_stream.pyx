@@ -231,15 +231,21 @@ cdef class ServedStream(StreamChannel):
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef ServerCall call = self.served
+        cdef object value
         if self.form is not None:
             return payload
         try:
             if codec != self.codec:
                 text = f"a message is in codec {codec}, the request in {self.codec}"
                 raise CallError(Status.INVALID_ARGUMENT, text)
-            return self._marshal_of_call().decode_message(payload)
+            value = self._marshal_of_call().decode_message(payload)
         except CallError as error:
             raise CallError(error.status, f"{call.route.method}: {error.message}") from None
+        if self.marshal.charge > PyBytes_GET_SIZE(payload) + SMALL_OUTPUT:
+            # Until the handler has it, it counts as it came.
+            self._hold(self.marshal.charge - PyBytes_GET_SIZE(payload))
+            self.taken_held += self.marshal.charge - PyBytes_GET_SIZE(payload)
+        return value
 
     cdef bint unpack(self) except -1:
         """Have the server decompress the oldest message when there is room for it; return True once it can be taken."""

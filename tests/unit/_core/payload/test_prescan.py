@@ -1,6 +1,7 @@
 """The pre-scan, and the positions that it notes."""
 
 import json
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -320,3 +321,57 @@ def test_json_scan_takes_time_in_proportion(filling: bytes) -> None:
     # 64 times the bytes: a scan that went back over what it has read would take 4,096 times as long.
     seconds_each = fastest(lambda: prescan_payload(JSON, small, max_items=2**40))
     assert fastest(lambda: prescan_payload(JSON, large, max_items=2**40)) <= 640 * seconds_each
+
+
+#: Letters of ASCII, of Latin-1, of one plane and of another.
+SIGNS = "aé€\U0001f600"
+
+
+def charged(codec: int, payload: bytes) -> int:
+    """Return the charge beside that of containers."""
+    name, charge = prescan_payload(codec, payload)
+    assert name == "ok"
+    return charge
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("place", ["start", "middle", "end"])
+@pytest.mark.parametrize("way", ["msgpack", "JSON", "escaped JSON"])
+def test_a_long_text_is_charged_with_what_it_takes(way: str, place: str, sign: str) -> None:
+    letters = {"start": 0, "middle": 500, "end": 1_000}[place]
+    text = "a" * letters + sign + "a" * (1_000 - letters)
+    taken = sys.getsizeof(text) - sys.getsizeof(sign) + sys.getsizeof("a")
+    payload = msgpack.packb(text) if way == "msgpack" else json.dumps(text, ensure_ascii=way != "JSON").encode()
+    charge = charged(MSGPACK if way == "msgpack" else JSON, payload)
+    assert taken - 100 <= charge <= max(taken, len(payload)) + 20
+
+
+@settings(max_examples=max(50, round(200 * SCALE)))
+@given(st.text(min_size=30, max_size=300), st.booleans())
+def test_no_text_takes_more_than_it_is_charged(text: str, ascii: bool) -> None:
+    # What one sign more makes of a text is the memory of a sign.
+    width = 1 if text.isascii() or max(text) < "\u0100" else 2 if max(text) < "\U00010000" else 4
+    for codec, payload in (
+        (MSGPACK, msgpack.packb(text)),
+        (JSON, json.dumps(text, ensure_ascii=ascii).encode()),
+    ):
+        if len(payload) >= 70:
+            assert charged(codec, payload) >= width * len(text)
+
+
+@pytest.mark.parametrize("value", [b"\xf0\x9f\x98\x80" * 100, [1.5] * 200, {"a": None}])
+def test_nothing_but_texts_grows(value: Any) -> None:
+    payload = msgpack.packb(value)
+    assert charged(MSGPACK, payload) == len(payload) + 72 * (not isinstance(value, bytes))
+
+
+def test_a_short_text_is_charged_with_its_bytes() -> None:
+    for payload in (msgpack.packb(["\U0001f600" + "a" * 50] * 10), json.dumps(["\u20ac" * 8] * 10).encode()):
+        codec = JSON if payload[:1] == b"[" else MSGPACK
+        assert charged(codec, payload) == len(payload) + 72
+
+
+@pytest.mark.parametrize("end", ["\\", "\\u", "\\uD8", "\\uD83D\\uDE0"])
+def test_a_text_that_ends_in_an_escape_is_read_to_its_end_only(end: str) -> None:
+    payload = b'"' + b"a" * 100 + end.encode() + b'"'
+    assert prescan_payload(JSON, payload)[1] >= len(payload)
