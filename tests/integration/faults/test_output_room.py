@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, Address, CallError, Client, ClientConfig, Memory, Server, ServerConfig, Status
+from fastrpc import HTTP, Address, CallError, Client, ClientConfig, Memory, Server, ServerConfig, Status, Timeouts
 from fastrpc._core.server.memory_budget import MemoryBudget, budgets, bytes_held
 from fastrpc.config.validation import SERVER_PROTOCOLS
 from fastrpc.grpc import aio
@@ -93,6 +94,11 @@ class Late:
             self.ended = True
 
     @fastrpc.method
+    async def echo_all(self, texts: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for text in texts:
+            yield text * 2_000
+
+    @fastrpc.method
     async def note_context(self) -> None:
         self.value = asyncio.current_task().get_context()  # type: ignore[union-attr]
         await self._wait()
@@ -105,9 +111,9 @@ class Late:
 
 
 @contextmanager
-def full(bytes_more: int = 65 * MIB) -> Iterator[None]:
-    """Count so many bytes for a connection, until the block ends."""
-    budget: MemoryBudget = next(budget for budget in budgets if budget.engines)
+def full(bytes_more: int = 65 * MIB, budget: MemoryBudget | None = None) -> Iterator[None]:
+    """Count so many bytes for a connection, of the server with a budget, until the block ends."""
+    budget = budget or next(budget for budget in budgets if budget.engines)
     connection = next(iter(budget.engines)).connection
     budget.count_answer(connection, bytes_more)
     try:
@@ -280,6 +286,27 @@ async def test_a_stream_goes_on_once_there_is_room_and_loses_nothing(name: str) 
             assert (taking.done(), late.yielded) == (False, 0)
         assert await taking == [str(number) * 2_000 for number in range(3)]
     await eventually(lambda: bytes_held() == 0)
+
+
+@pytest.mark.parametrize("wire", ["native", "grpc"])
+async def test_a_wait_for_room_that_takes_too_long_is_no_slow_reader(wire: str) -> None:
+    late = Late()
+    config = replace(CONFIG, timeouts=Timeouts(stream_idle=0.2))
+    # The connection that holds the most is of another server, which has room for it.
+    roomy = Server(Late(), config=ServerConfig(memory=Memory(process_bytes=1_024 * MIB)))
+    async with serving(late, config=config) as target, roomy, Client(await roomy.listen("memory://roomy")) as held:
+        await held.call("fastrpc.health.check", "")
+        async with Client(target, config=ClientConfig(wire_protocol=wire)) as client:
+            async with client.open(Late.echo_all) as messages:
+                await messages.send("a")
+                assert await messages.receive() == "a" * 2_000
+                with full(budget=roomy._gate.memory):
+                    await messages.send("b")
+                    with pytest.raises(CallError, match=r"no room for 0\.2 s") as failed:
+                        await messages.receive()
+    assert failed.value.status is Status.RESOURCE_EXHAUSTED
+    assert "Memory.process_bytes" in failed.value.message
+    assert "took no message" not in failed.value.message
 
 
 async def test_a_generator_in_a_thread_waits_for_room_as_well() -> None:

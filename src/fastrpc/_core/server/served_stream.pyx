@@ -352,9 +352,16 @@ cdef class ServedStream(StreamChannel):
     cdef int on_idle(self) except -1:
         cdef bint is_sender = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)
         seconds = self.idle_ns / 1e9
-        wait = "its caller took no message" if is_sender else "no message of its caller came"
-        text = f"{self.served.route.method}: {wait} for {seconds:g} s (Timeouts.stream_idle of the server)"
-        error = CallError(Status.DEADLINE_EXCEEDED, text)
+        status, limit = Status.DEADLINE_EXCEEDED, "Timeouts.stream_idle of the server"
+        if not is_sender:
+            wait = "no message of its caller came"
+        elif not self.awaits_memory:
+            wait = "its caller took no message"
+        else:
+            # The caller took all that was sent.
+            wait, limit = "its next message had no room", f"Memory.process_bytes, {limit}"
+            status = Status.RESOURCE_EXHAUSTED
+        error = CallError(status, f"{self.served.route.method}: {wait} for {seconds:g} s ({limit})")
         self.end_output(error)
         return self.end_input(error)
 
