@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from fastrpc.testing import serving
 from tests.support.own_package import forget_tables, write_package
 from tests.support.program import Program
 from tests.support.served import SCHEMES, served
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -37,6 +38,21 @@ class Texts:
     def __init__(self) -> None:
         self.codecs: list[int] = []
         self.ran = 0
+        self.go_on = asyncio.Event()
+        self.before_answer: Callable[[], None] = lambda: None
+
+    @fastrpc.method
+    async def wait(self) -> str:
+        self.ran += 1
+        await self.go_on.wait()
+        return "waited"
+
+    @fastrpc.method
+    async def act(self, suspends: bool) -> int:
+        if suspends:
+            await asyncio.sleep(0)
+        self.before_answer()
+        return 1
 
     @fastrpc.method
     async def double(self, text: str, times: int = 2) -> str:
@@ -118,6 +134,28 @@ async def test_the_very_first_call_may_use_them(package: None) -> None:
             assert await client.call_many(Texts.double, [(LONG, 1), ("a",)]) == [LONG, "aa"]
         async with Client(target, config=config) as client:
             await client.notify(Texts.double, LONG)
+
+
+@pytest.mark.parametrize("suspends", [False, True])
+async def test_an_answer_that_cannot_be_written_ends_no_other_call(package: None, suspends: bool) -> None:
+    texts = Texts()
+    async with served(texts, scheme="tcp", config=TAKES_OWN) as target, Client(target) as client:
+        view = client.with_options(codec="reversed")
+        waiting = asyncio.create_task(client.call(Texts.wait))
+        await eventually(lambda: texts.ran)
+        assert await view.call(Texts.act, suspends) == 1
+        codecs = target.server._gate.codecs
+        known = dict(codecs)
+        # Its number is looked up as the answer is written.
+        texts.before_answer = codecs.clear
+        with pytest.raises(CallError, match=r"texts\.act failed, and so did its answer") as failed:
+            await view.call(Texts.act, suspends)
+        assert (failed.value.status, failed.value.processed) == (Status.INTERNAL, "yes")
+        codecs.update(known)
+        texts.before_answer = lambda: None
+        assert await view.call(Texts.act, suspends) == 1
+        texts.go_on.set()
+        assert await waiting == "waited"
 
 
 async def test_errors_of_such_calls_are_told_as_of_any(client: Client) -> None:

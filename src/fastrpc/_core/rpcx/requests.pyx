@@ -10,7 +10,7 @@ from libc.string cimport memchr, memcpy
 from fastrpc._core.base.codec_numbers cimport FOREIGN_CODECS, codec_of
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, note_dropped
 from fastrpc._core.rpcx.frames cimport HEADER_BYTES, IS_ONE_WAY, LENGTH_BYTES
@@ -157,6 +157,9 @@ cdef class RpcxServedConnection(EngineServedConnection):
             return 0
         (<RpcxRequests>self._engine).send_failure(<ServerCall>call, failure)
         return (<RpcxRequests>self._engine).after_call(True)
+
+    cdef bint is_unanswered(self, Call call) except -1:
+        return call.state != STATE_ANSWERING
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef RpcxRequests engine

@@ -24,7 +24,7 @@ from fastrpc._core.base.codec_numbers cimport serialize_of
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_ANSWERING
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.rpcx.engine cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS, SHORT_FRAME
@@ -262,6 +262,8 @@ cdef class RpcxServer(RpcxRequests):
         if call.compressor:
             flags |= IS_GZIP
         self._write(call.head, flags, entries, PyBytes_GET_SIZE(payload))
+        # Nothing but its payload can follow.
+        call.state = STATE_ANSWERING
         self.send_payload(payload)
         if self.output.size() > self.gate.send_soft:
             self.connection.weigh_answer()
@@ -291,6 +293,7 @@ cdef class RpcxServer(RpcxRequests):
         if call.sent_metadata is not None:
             parts.append(block_of(call.sent_metadata))
         self._write(call.head, flags | IS_RESPONSE | STATUS_ERROR, b"".join(parts), 0)
+        call.state = STATE_ANSWERING
         return self.written()
 
     cdef int _write(self, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size) except -1:

@@ -512,7 +512,6 @@ cdef class HandlerRunner:
         """Answer a call whose answer raised, or the description of its error, or the record of its end."""
         cdef bint is_unanswered = not call.was_ended or call.connection.is_unanswered(call)
         call.was_ended = True
-        call.sent_metadata = None
         return call.connection.answer_last(call, error, is_unanswered, not call.never_started)
 
     cdef int _send_failure(self, ServerCall call, Failure failure) except -1:

@@ -109,11 +109,21 @@ cdef class NativeServedConnection(EngineServedConnection):
         answer.pushback_ms = failure.pushback_ms
         return engine.sender.send_failure(call, answer)
 
+    cdef bint is_unanswered(self, Call call) except -1:
+        # A failure takes the place of an answer whose pieces have not all left.
+        return call.state != STATE_GONE
+
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef Connection engine = self.owner()
         if engine is None or engine.is_closed:
             return 0
-        return (<ServedCalls>engine.serving).send_refusal(call, status, text, is_faulty)
+        try:
+            return (<ServedCalls>engine.serving).send_refusal(call, status, text, is_faulty)
+        except BaseException:
+            if call.state == STATE_GONE:
+                # The table has lost it already: its caller would wait for ever.
+                self.abandon()
+            raise
 
     cdef int do_hold(self, Call call) except -1:
         cdef Connection engine = self.owner()
