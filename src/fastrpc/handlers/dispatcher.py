@@ -1,6 +1,7 @@
 """The Python part of serving: everything off the hot path."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
@@ -10,7 +11,6 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.calls.invocation import Chain, invoke
-from fastrpc._core.io.layer import is_nameless
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.memory_budget import Room
@@ -430,7 +430,10 @@ def accepted_address(connection: PeerConnection) -> Address:
         # Where another program ended TLS, its transport knows the scheme.
         told = None if transport is None else transport.get_extra_info("scheme")
         return Address(told or ("tls" if is_encrypted else "tcp"), host=name[0], port=name[1])
-    if transport is not None and is_nameless(transport):
+    opened = None if transport is None else transport.get_extra_info("socket")
+    if opened is None:
+        return Address("memory", path=str(name or ""))
+    if opened.family != getattr(socket, "AF_UNIX", None):
+        # It was reset before its address was asked for: the connection is closing.
         return Address("tcp", host="", port=0)
-    is_socket = transport is not None and transport.get_extra_info("socket") is not None
-    return Address("unix" if is_socket else "memory", path=str(name or ""))
+    return Address("unix", path=str(name or ""))

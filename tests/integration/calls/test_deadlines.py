@@ -130,7 +130,8 @@ async def test_timeout_blocks_limit_all_calls_inside() -> None:
             async with fastrpc.timeout(50):
                 assert await remaining(client.with_options(timeout=None)) <= 50
             assert await remaining(client.with_options(timeout=30)) <= 30
-        assert 50 < second < first <= 100
+        # The way to the server takes any time.
+        assert 50 < min(first, second) <= max(first, second) <= 100
         assert await remaining(client) > 450
 
 

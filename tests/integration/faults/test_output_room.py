@@ -12,7 +12,18 @@ import grpc
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, Address, CallError, Client, ClientConfig, Memory, Server, ServerConfig, Status, Timeouts
+from fastrpc import (
+    HTTP,
+    Address,
+    CallError,
+    Client,
+    ClientConfig,
+    Memory,
+    Server,
+    ServerConfig,
+    Status,
+    Timeouts,
+)
 from fastrpc._core.server.memory_budget import MemoryBudget, budgets, bytes_held
 from fastrpc.config.validation import SERVER_PROTOCOLS
 from fastrpc.grpc import aio
@@ -294,7 +305,11 @@ async def test_a_wait_for_room_that_takes_too_long_is_no_slow_reader(wire: str) 
     config = replace(CONFIG, timeouts=Timeouts(stream_idle=0.2))
     # The connection that holds the most is of another server, which has room for it.
     roomy = Server(Late(), config=ServerConfig(memory=Memory(process_bytes=1_024 * MIB)))
-    async with serving(late, config=config) as target, roomy, Client(await roomy.listen("memory://roomy")) as held:
+    async with (
+        serving(late, config=config) as target,
+        roomy,
+        Client(await roomy.listen("memory://roomy")) as held,
+    ):
         await held.call("fastrpc.health.check", "")
         async with Client(target, config=ClientConfig(wire_protocol=wire)) as client:
             async with client.open(Late.echo_all) as messages:

@@ -11,6 +11,7 @@ import fastrpc
 from fastrpc import Client, Identity, Peer, Server, ServerConfig
 from tests.conftest import Scale
 from tests.support.grpc_bytes import OPENING, request, text_field
+from tests.support.peer_writing import write_to
 from tests.support.waiting import eventually
 
 CONVERSATIONS = 400
@@ -67,10 +68,10 @@ async def converse(port: int, source: random.Random) -> None:
     cut = source.randrange(len(data) + 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(data[:cut])
+        write_to(writer, data[:cut])
         for _ in range(source.randrange(4)):
             await asyncio.sleep(0)
-        writer.write(data[cut:])
+        write_to(writer, data[cut:])
         match source.choice(["answer", "end", "reset", "abort"]):
             case "answer":
                 await reader.read(100)

@@ -63,7 +63,9 @@ class Keep:
 Ask = Callable[[Address, str], Awaitable[None]]
 
 
-async def call(address: Address, method: Any, value: Any, *, codec: str = "msgpack", wire: str = "native") -> None:
+async def call(
+    address: Address, method: Any, value: Any, *, codec: str = "msgpack", wire: str = "native"
+) -> None:
     async with Client(str(address), config=ClientConfig(codec=codec, wire_protocol=wire)) as client:
         with suppress(CallError):
             await client.call(method, value)
@@ -87,11 +89,15 @@ async def post(address: Address, path: str, body: Any, **fields: str) -> None:
 async def by_tool(address: Address, text: str) -> None:
     parameters = {"name": "keep_text", "arguments": {"text": text}, "_meta": MCP_META}
     fields = {"MCP_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/call", "Mcp_Name": "keep_text"}
-    await post(address, "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": parameters}, **fields)
+    await post(
+        address, "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": parameters}, **fields
+    )
 
 
 async def by_lines(address: Address, text: str) -> None:
-    lines = b"".join(json.dumps(line).encode() + b"\n" for line in ({"arguments": {}}, {"value": text}, {"end": True}))
+    lines = b"".join(
+        json.dumps(line).encode() + b"\n" for line in ({"arguments": {}}, {"value": text}, {"end": True})
+    )
     await post(address, "/keep/all", lines, Content_Type="application/x-ndjson")
 
 
@@ -137,7 +143,8 @@ async def asked(way: str, text: str) -> AsyncIterator[None]:
     """Call by a way, and yield once the handler has the text."""
     keep = Keep()
     config = ServerConfig(
-        protocols=("native", "grpc", "http", "rpcx"), http=HTTP(jsonrpc=True, websocket=True, mcp=True, connect=True)
+        protocols=("native", "grpc", "http", "rpcx"),
+        http=HTTP(jsonrpc=True, websocket=True, mcp=True, connect=True),
     )
     async with Server(keep, config=config) as server:
         asking = asyncio.create_task(WAYS[way](await server.listen("tcp://127.0.0.1:0"), text))

@@ -69,6 +69,7 @@ def test_endless_answer_is_given_up(
     opened: Callable[[Pieces, float], RedisClient], begin: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 30.0)
     client = opened(lambda: itertools.chain([begin], itertools.repeat(b"$1\r\na\r\n" * 10_000)), 0.0)
     with pytest.raises(StoreError, match="more bytes than the limit"):
         client.ask(list[bytes], "GET", "x")

@@ -115,7 +115,8 @@ async def test_message_counts_until_the_next_one_is_asked_for(
             await stream.send(bytes(40_000))
             held.may_take.release()
             await eventually(lambda: held.taken == 1)
-            assert 40_000 <= bytes_held() - record <= 40_100
+            # The record itself may have changed by some bytes meanwhile.
+            assert abs(bytes_held() - record - 40_050) <= 100
             held.may_take.release()
             await eventually(lambda: bytes_held() == record)
             await stream.send(bytes(30_000))

@@ -34,7 +34,7 @@ from fastrpc._core.http.responses cimport problem_document, refusal_lines, retry
 from fastrpc._core.http.responses cimport web_lines
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.response_head cimport field_lines
-from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.io.engine cimport ByteStream, weigh_body
 from fastrpc._core.server.connection_life cimport REST_NS
 from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.server.served_stream cimport ServedStream
@@ -125,7 +125,7 @@ cdef class GatewayConnection(HttpConnection):
                 # The calls that it makes are counted by themselves.
                 self.gate.memory.charge(call, 0)
             terms.path.serve(self, head, body, call.identity)
-            return self.weigh_body(PyBytes_GET_SIZE(body))
+            return weigh_body(self, PyBytes_GET_SIZE(body))
         if self.takes_parts:
             # Its arguments come in its first line, or are the messages of its body.
             return 0 if terms.web is None or not call.route.takes_stream else self._pass_in(b"")
@@ -167,7 +167,7 @@ cdef class GatewayConnection(HttpConnection):
             self.gate.memory.charge(call, 0)
         if self.connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
-        self.weigh_body(PyBytes_GET_SIZE(payload))
+        weigh_body(self, PyBytes_GET_SIZE(payload))
         if self.connection.call is not None:
             # Its handler may go on in the next turn of the loop.
             self.woke = True

@@ -33,6 +33,7 @@ from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_valu
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
 from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.io.engine cimport weigh_body
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport Failure, ServedConnection
@@ -91,7 +92,7 @@ cdef class SocketTalk(SocketEnd):
     cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
         if self.terms.path is not None:
             self.terms.path.take_message(engine, engine.head, message, self.call.identity)
-            return engine.weigh_body(PyBytes_GET_SIZE(message))
+            return weigh_body(engine, PyBytes_GET_SIZE(message))
         try:
             return self._take_envelope(engine, message)
         except CallError as error:
@@ -187,7 +188,7 @@ cdef class SocketTalk(SocketEnd):
         self.service.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if connection.ended_ns > engine.turn_ends_ns:
             engine.messages_left = 0
-        engine.weigh_body(PyBytes_GET_SIZE(payload))
+        weigh_body(engine, PyBytes_GET_SIZE(payload))
         # Its handler may go on in the next turn of the loop.
         engine.woke = True
         return 0

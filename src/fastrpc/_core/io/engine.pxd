@@ -110,7 +110,6 @@ cdef class Engine:
 
     # For engines: whether what is left of this read has to wait, asked once `messages_left` is used up.
     cdef bint has_to_wait(self) except -1
-    cdef int weigh_body(self, Py_ssize_t size) except -1
 
     # For engines: something was written. It leaves at the end of the read that is handled now, else in the next turn of
     # the loop.
@@ -155,6 +154,7 @@ cdef class Engine:
 
 
 cdef int bind(Engine engine, ByteStream stream) except -1
+cdef int weigh_body(Engine engine, Py_ssize_t size) except -1
 
 
 cdef class PythonEngine(Engine):

@@ -215,12 +215,6 @@ cdef class Engine:
         self.messages_left = MESSAGES_AT_ONCE
         return self._stream is not NULL and (<ByteStream>self._stream).ends_turn()
 
-    cdef int weigh_body(self, Py_ssize_t size) except -1:
-        """Work began with a body of so many bytes. If reading them took longer than the turn has, other reads wait."""
-        if size >= LONG_BODY and now_ns() > self.turn_ends_ns:
-            self.messages_left = 0
-        return 0
-
     cdef int eof(self) except -1:
         """The peer sends no more, or takes no more; the stream closes."""
         return 0
@@ -327,6 +321,13 @@ cdef class Engine:
             self.peer_name, size,
         )
         return self.crash()
+
+
+cdef int weigh_body(Engine engine, Py_ssize_t size) except -1:
+    """Work of an engine began with a body of so many bytes. If that took longer than its turn has, other reads wait."""
+    if size >= LONG_BODY and now_ns() > engine.turn_ends_ns:
+        engine.messages_left = 0
+    return 0
 
 
 cdef int bind(Engine engine, ByteStream stream) except -1:

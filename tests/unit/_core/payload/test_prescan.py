@@ -341,7 +341,9 @@ def test_a_long_text_is_charged_with_what_it_takes(way: str, place: str, sign: s
     letters = {"start": 0, "middle": 500, "end": 1_000}[place]
     text = "a" * letters + sign + "a" * (1_000 - letters)
     taken = sys.getsizeof(text) - sys.getsizeof(sign) + sys.getsizeof("a")
-    payload = msgpack.packb(text) if way == "msgpack" else json.dumps(text, ensure_ascii=way != "JSON").encode()
+    payload = (
+        msgpack.packb(text) if way == "msgpack" else json.dumps(text, ensure_ascii=way != "JSON").encode()
+    )
     charge = charged(MSGPACK if way == "msgpack" else JSON, payload)
     assert taken - 100 <= charge <= max(taken, len(payload)) + 20
 

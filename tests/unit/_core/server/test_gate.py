@@ -185,7 +185,7 @@ class TestBegin:
                     False,
                 ),
             ]
-            assert (shop.started, other.answers) == (3, [5])
+            await eventually(lambda: (shop.started, other.answers) == (3, [5]))
             shop.go_on.set()
             await eventually(lambda: len(connection.answers) == 2)
             connection.call("shop.price", "apple")
