@@ -1,4 +1,4 @@
-"""A text with one sign beyond U+FFFF takes four bytes for each of its letters: so it is counted, whatever carries it."""
+"""A text with one sign beyond U+FFFF takes four bytes for each of its letters, and counts so, whatever carries it."""
 
 import asyncio
 import json

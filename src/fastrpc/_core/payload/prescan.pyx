@@ -139,7 +139,7 @@ cdef inline Py_ssize_t growth_of(int width, Py_ssize_t signs, Py_ssize_t size) n
 
 
 cdef inline int hex_digit(uint8_t byte) noexcept nogil:
-    """Return the value of a digit; any for what is none, which no decoder takes."""
+    """Return the value of a digit; the value of another sign is arbitrary."""
     return byte & 0x0F if byte <= c"9" else (byte & 0x07) + 9
 
 

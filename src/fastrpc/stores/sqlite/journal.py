@@ -291,8 +291,8 @@ class SqliteJournal:
         if latest >= revisions.acknowledged and not lost:
             return False
         logger.warning(
-            "%s has lost its last commits, %d of its log: it has revision %d, acknowledged was %d; the next revision is "
-            "above %d",
+            "%s has lost its last commits, %d of its log: it has revision %d, acknowledged was %d; "
+            "the next revision is above %d",
             self._path,
             lost,
             latest,
