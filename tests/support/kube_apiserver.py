@@ -19,7 +19,7 @@ from tests.support.ports import free_ports
 from tests.support.program import WAIT_SECONDS
 from tests.support.registry_servers import EtcdServer
 
-__all__ = ["KubeApiserver"]
+__all__ = ["OWNER", "KubeApiserver"]
 
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 CORE = f"/api/v1/namespaces/{NAMESPACE}"

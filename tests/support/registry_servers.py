@@ -22,6 +22,7 @@ from tests.support.ports import free_ports
 
 __all__ = [
     "ConsulAgent",
+    "DeimosStore",
     "EmbeddedServer",
     "EtcdServer",
     "NatsServer",
@@ -338,3 +339,22 @@ class EmbeddedServer(KeptProcess):
         """Return the addresses of a service, as the registry tells them to anybody."""
         with SyncClient(f"tcp://127.0.0.1:{self.port}") as client:
             return {str(decode_record(one)) for one in client.call(RegistryService.watch, service).records}
+
+
+class DeimosStore(KeptProcess):
+    """`fastrpc store` with the dialect of Deimos; it forgets everything when it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "deimos.log")
+        self.port, self._store_port = free_ports(2)
+
+    @property
+    def url(self) -> str:
+        return f"deimos://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        ports = ["-a", f"tcp://127.0.0.1:{self._store_port}", "--deimos", f"http://127.0.0.1:{self.port}"]
+        return [sys.executable, "-m", "fastrpc", "store", *ports]
+
+    def is_ready(self) -> bool:
+        return accepts("127.0.0.1", self.port)
