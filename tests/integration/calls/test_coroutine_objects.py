@@ -4,9 +4,10 @@ import asyncio
 import collections.abc
 import gc
 import inspect
+import operator
 import sys
 import warnings
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import anyio
@@ -63,6 +64,96 @@ async def test_a_call_that_is_never_awaited_warns(verb: str) -> None:
         with pytest.warns(RuntimeWarning, match=r"arith\.mul.*never awaited"):
             getattr(client, verb)(Arith.mul, *arguments)
             gc.collect()
+
+
+VERBS: dict[str, tuple[Any, ...]] = {
+    "call": (1, 2),
+    "request": (1, 2),
+    "notify": (1, 2),
+    "call_many": ([(1, 2)],),
+}
+OPERATIONS: dict[str, Callable[[Any], Any]] = {
+    "+": lambda call: call + 1,
+    "1 +": lambda call: 1 + call,
+    "text +": lambda call: "a" + call,
+    "list +": lambda call: [1] + call,  # noqa: RUF005
+    "+=": lambda call: operator.iadd(1, call),
+    "-": lambda call: call - 1,
+    "*": lambda call: 2 * call,
+    "/": lambda call: call / 2,
+    "//": lambda call: call // 2,
+    "%": lambda call: call % 2,
+    "divmod": lambda call: divmod(call, 2),
+    "**": lambda call: 2**call,
+    "pow": lambda call: pow(call, 2, 5),
+    "<<": lambda call: 1 << call,
+    ">>": lambda call: call >> 1,
+    "&": lambda call: call & 1,
+    "|": lambda call: call | {},
+    "^": lambda call: call ^ 1,
+    "@": lambda call: call @ 1,
+    "negative": lambda call: -call,
+    "positive": lambda call: +call,
+    "~": lambda call: ~call,
+    "abs": abs,
+    "int": int,
+    "float": float,
+    "an index": lambda call: "abc"[call],
+    "an item": lambda call: call[0],
+    "a slice": lambda call: call[1:],
+    "len": len,
+    "in": lambda call: 1 in call,
+    "<": lambda call: call < 1,
+    ">=": lambda call: call <= 1,
+    "sorted": lambda call: sorted([1, call]),
+    "sum": lambda call: sum([call, call]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine.*never awaited")
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("verb", VERBS)
+async def test_an_operation_on_a_call_without_await_names_the_call(verb: str, operation: str) -> None:
+    async with connected(Arith) as client:
+        with pytest.raises(
+            TypeError, match=rf"Client\.{verb}\(arith\.mul\) was not awaited: write \(await \.\.\.\)"
+        ):
+            OPERATIONS[operation](getattr(client, verb)(Arith.mul, *VERBS[verb]))
+
+
+@pytest.mark.filterwarnings("ignore:coroutine.*never awaited")
+async def test_an_attribute_of_a_call_without_await_names_the_call() -> None:
+    async with connected(Arith) as client:
+        told = r"Client\.call\(arith\.mul\) was not awaited, and has no attribute 'name'"
+        with pytest.raises(AttributeError, match=told):
+            client.bind(Arith).mul(6, 7).name  # type: ignore[attr-defined]  # noqa: B018
+        assert not hasattr(client.call(Arith.mul, 6, 7), "name")
+
+
+@pytest.mark.filterwarnings("ignore:coroutine.*never awaited")
+async def test_sets_comparisons_and_conditions_take_a_call_without_await() -> None:
+    async with connected(Arith) as client:
+        call, other = client.call(Arith.mul, 6, 7), client.call(Arith.mul, 6, 7)
+        assert call
+        assert call == call
+        assert call != other
+        assert not call == 42  # noqa: SIM201
+        assert len({call, other, call}) == 2
+        assert await call == 42
+
+
+async def test_an_interceptor_that_does_not_await_proceed_is_told_so() -> None:
+    async def hasty(call: Any, proceed: Any) -> Any:
+        with pytest.raises(TypeError, match=r"proceed\(arith\.mul\) was not awaited"):
+            proceed(call) + 1
+        with pytest.raises(TypeError, match="unsupported operand"):
+            call + 1
+        with pytest.raises(AttributeError, match="object has no attribute 'name'"):
+            call.name  # noqa: B018
+        return await proceed(call)
+
+    async with connected(Arith, interceptors=[hasty]) as client:
+        assert await client.call(Arith.mul, 6, 7) == 42
 
 
 async def test_a_call_that_is_closed_unused_does_not_warn() -> None:

@@ -57,6 +57,16 @@ async def a_called_method(_: Path) -> None:
 
 
 @raises
+async def a_call_without_await(_: Path) -> None:
+    async with connected(Shop()) as client:
+        call = client.call(Shop.price, "tea")
+        try:
+            call + 1  # type: ignore[operator]
+        finally:
+            call.close()
+
+
+@raises
 async def the_deadline_passed(_: Path) -> None:
     await asked(lambda client: client.with_options(timeout=0.01).call(Shop.wait))
 

@@ -4,8 +4,9 @@ import asyncio
 import socket
 from pathlib import Path
 
-from fastrpc import Client, Server
+from fastrpc import TLS, Client, ClientConfig, Server, ServerConfig
 from fastrpc.registries import StaticRegistry, open_registry
+from tests.support.certificates import Authority
 from tests.support.mistakes.shop import NOWHERE, Raisers, Shop, added_to
 from tests.support.peer_writing import write_to
 
@@ -70,6 +71,17 @@ async def encrypted_meets_plain(_: Path) -> None:
     async with Server(Shop) as server:
         address = str(await server.listen("tcp://127.0.0.1:0"))
         async with Client(address.replace("tcp:", "tls:"), fail_mode="failfast") as client:
+            await client.call(Shop.price, "tea")
+
+
+@raises
+async def a_certificate_without_names(folder: Path) -> None:
+    authority = Authority(folder)
+    config = ServerConfig(tls=authority.certificate("").tls())
+    trusting = ClientConfig(tls=TLS(ca_file=authority.cert_file))
+    async with Server(Shop, config=config) as server:
+        address = str(await server.listen("tls://127.0.0.1:0"))
+        async with Client(address, fail_mode="failfast", config=trusting) as client:
             await client.call(Shop.price, "tea")
 
 

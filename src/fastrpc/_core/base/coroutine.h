@@ -1,11 +1,14 @@
 /* Compiled coroutine objects: awaiting one costs no StopIteration object, as its type answers PyIter_Send directly.
 
-   A type brings `throw`, `close`, `cr_await` and one step; `install_coroutine` gives it the rest of a coroutine. */
+   A type brings `throw`, `close`, `cr_await` and one step; `install_coroutine` gives it the rest of a coroutine. An
+   operation on an object that its program forgot to await, such as `client.call(…) + 1`, names it (unawaited.h). */
 
 #ifndef FASTRPC_COROUTINE_H
 #define FASTRPC_COROUTINE_H
 
 #include <Python.h>
+
+#include "unawaited.h"
 
 enum { FASTRPC_YIELDED = 0, FASTRPC_RETURNED = 1 };
 
@@ -87,7 +90,7 @@ static PyMethodDef fastrpc_coroutine_methods[] = {
 };
 
 /* The type is final and ready, so nothing has inherited its slots; its dict is filled as Cython itself fills it. */
-static int fastrpc_install_coroutine(PyObject *type, fastrpc_step_function step)
+static int fastrpc_install_coroutine(PyObject *type, fastrpc_step_function step, fastrpc_name_function name)
 {
     PyTypeObject *object = (PyTypeObject *)type;
     PyMethodDef *method;
@@ -107,6 +110,8 @@ static int fastrpc_install_coroutine(PyObject *type, fastrpc_step_function step)
         || PyDict_SetItemString(object->tp_dict, "cr_frame", Py_None) < 0
         || PyDict_SetItemString(object->tp_dict, "cr_code", Py_None) < 0)
         return -1;
+    if (name != NULL)
+        fastrpc_refuse_operations(object, name);
     PyType_Modified(object);
     return 0;
 }

@@ -285,10 +285,16 @@ cdef str kind_of(object value):
     return "None" if value is None else f"a {type(value).__name__}"
 
 
+cdef object unawaited_name(PyObject* proceeding):
+    # The interpreter holds a reference for the length of the operation.
+    cdef Proceeding made = <Proceeding>proceeding
+    return None if made.is_over or made.inner is not None else f"proceed({made.call.method})"
+
+
 cdef int step_of(PyObject* proceeding, PyObject* value, PyObject** result) except -1:
     # The interpreter holds references to both for the length of the step.
     return (<Proceeding>proceeding).step(<object>value, result)
 
 
-install_coroutine(Proceeding, step_of)
+install_coroutine(Proceeding, step_of, unawaited_name)
 collections.abc.Coroutine.register(Proceeding)

@@ -2,22 +2,9 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.client.client_stream cimport ClientStream
 from fastrpc._core.io.engine cimport Engine
-
-
-@cython.final
-cdef class EncodedRequest:
-    cdef:
-        # The encoded arguments of a call by this route, and the hash of their names; whether the compression is over, and
-        # whether it made them smaller.
-        MethodRoute route
-        uint64_t names
-        bytes payload
-        bint is_packed
-        bint is_smaller
 
 
 @cython.final
@@ -53,5 +40,4 @@ cdef class AwaitedCall(ClientCall):
 
 
 cdef AwaitedCall new_stream_call(ClientStream stream)
-cdef EncodedRequest new_encoded(AwaitedCall call, bytes payload, bint is_packed=*, bint is_smaller=*)
 cdef int expire(ClientCall call, Engine session) except -1

@@ -9,10 +9,6 @@ from fastrpc.compressors.base import Compressor
 from fastrpc.errors import DeadlineExceededError
 
 @final
-class EncodedRequest:
-    """The arguments of a call, encoded, and compressed once that is done."""
-
-@final
 class AwaitedCall(ClientCall):
     """A call that a task awaits: nothing is sent before the first step."""
 

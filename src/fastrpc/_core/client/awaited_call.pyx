@@ -31,6 +31,7 @@ from fastrpc._core.client.call_errors cimport mark_own
 from fastrpc._core.client.caller_state cimport CallerState
 from fastrpc._core.client.caller_view cimport VERB_NOTIFY, VERB_REQUEST, ViewOptions, route_on, sends_stream
 from fastrpc._core.client.client_stream cimport new_streaming
+from fastrpc._core.client.encoded_request cimport EncodedRequest, new_encoded
 from fastrpc._core.client.own_calls cimport next_usable
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL_USER, ONE_WAY, STREAM_OUT
 
@@ -51,10 +52,8 @@ cdef enum:
 
 cdef object Future = asyncio.Future
 
-
-@cython.final
-cdef class EncodedRequest:
-    """The arguments of a call, encoded, and compressed once that is done."""
+# By the number of a verb (VERB_CALL …).
+cdef tuple VERBS = ("call", "request", "notify")
 
 
 @cython.final
@@ -100,7 +99,7 @@ cdef class AwaitedCall(ClientCall):
 
     def __dealloc__(self):
         if self.phase == PHASE_NEW and self.route is not None:
-            warn_unawaited(self.route)
+            warn_unawaited(self)
         if self.is_counted:
             self.count_unread()
 
@@ -115,7 +114,7 @@ cdef class AwaitedCall(ClientCall):
 
     @property
     def __qualname__(self):
-        return f"Client.call({self.method})"
+        return verb_of(self)
 
     @property
     def cr_await(self):
@@ -563,16 +562,6 @@ cdef AwaitedCall new_stream_call(ClientStream stream):
     return call
 
 
-cdef EncodedRequest new_encoded(AwaitedCall call, bytes payload, bint is_packed=False, bint is_smaller=False):
-    cdef EncodedRequest encoded = EncodedRequest.__new__(EncodedRequest)
-    encoded.route = call.route
-    encoded.names = call.names
-    encoded.payload = payload
-    encoded.is_packed = is_packed
-    encoded.is_smaller = is_smaller
-    return encoded
-
-
 cdef int expire(ClientCall call, Engine session) except -1:
     """The deadline of a call of ours passed: fail the call at once, and notify the server."""
     # Not `was_handed`: written bytes that are not flushed still go out, in front of the CANCEL.
@@ -586,13 +575,23 @@ cdef int step_of(PyObject* call, PyObject* value, PyObject** result) except -1:
     return (<AwaitedCall>call).step(<object>value, result)
 
 
-cdef int warn_unawaited(MethodRoute route) except -1:
+cdef object unawaited_name(PyObject* call):
+    # The interpreter holds a reference for the length of the operation.
+    return verb_of(<AwaitedCall>call) if (<AwaitedCall>call).phase == PHASE_NEW else None
+
+
+cdef str verb_of(AwaitedCall call):
+    """Return a call as a program writes it."""
+    verb = "call_many" if call.batch is not None else VERBS[call.verb]
+    return f"Client.{verb}({'…' if call.route is None else call.route.method})"
+
+
+cdef int warn_unawaited(AwaitedCall call) except -1:
     """Warn that a call was made and never awaited, as Python does for any coroutine."""
-    method = "…" if route is None else route.method
-    warnings.warn(f"coroutine 'Client.call({method})' was never awaited", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"coroutine '{verb_of(call)}' was never awaited", RuntimeWarning, stacklevel=2)
     return 0
 
 
-install_coroutine(AwaitedCall, step_of)
+install_coroutine(AwaitedCall, step_of, unawaited_name)
 shorten_errors(shortened)
 collections.abc.Coroutine.register(AwaitedCall)

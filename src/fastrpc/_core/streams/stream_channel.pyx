@@ -335,7 +335,7 @@ cdef class StreamChannel(Timed):
             return 0
         self.is_closed = True
         if self.waiting and self.input_error is None:
-            # They were to be taken: without them it is no clean end.
+            # Untaken messages are lost: the end is not clean.
             self.input_error = error
         self.drop_messages()
         self.end_input(error)
@@ -595,5 +595,5 @@ cdef int step_of(PyObject* receiving, PyObject* value, PyObject** result) except
     return (<Receiving>receiving).step(result)
 
 
-install_coroutine(Receiving, step_of)
+install_coroutine(Receiving, step_of, NULL)
 collections.abc.Coroutine.register(Receiving)
