@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Period", "alternative_names", "certificate_of", "period_of"]
+__all__ = ["Period", "alternative_names", "certificate_of", "is_nameless", "period_of"]
 
 _PEM: Final = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -58,6 +58,15 @@ def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
 def alternative_names(told: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     """Return the alternative names of one kind, "DNS" or "URI", in a certificate as `getpeercert()` returns it."""
     return tuple(value for found, value in told.get("subjectAltName", ()) if found == kind)
+
+
+def is_nameless(opened: ssl.SSLObject | ssl.SSLSocket | None) -> bool:
+    """Return whether the certificate that was refused in a handshake has no subjectAltName.
+
+    `ssl` gives the certificate of a failed handshake by its compiled part alone; without that the answer is False.
+    """
+    chain_of = getattr(getattr(opened, "_sslobj", None), "get_unverified_chain", list)
+    return any("subjectAltName" not in one.get_info() for one in (chain_of() or ())[:1])
 
 
 def period_of(pem: bytes) -> Period | None:

@@ -33,7 +33,7 @@ class End(Protocol):
             HandshakeError: it is refused.
         """
 
-    def explain(self, error: Exception, is_open: bool) -> OSError:
+    def explain(self, error: Exception, is_open: bool, ssl_object: ssl.SSLObject) -> OSError:
         """Return an error of TLS in words; `is_open` tells whether the handshake was over."""
 
 
@@ -81,8 +81,8 @@ class ServerEnd:
             raise HandshakeError(f"the client did not name the protocol {ALPN} (ALPN)")
         raise HandshakeError(f"the client wants the protocol {found} (ALPN), which is not spoken here")
 
-    def explain(self, error: Exception, is_open: bool) -> OSError:
-        return explained(error, other="client", is_open=is_open)
+    def explain(self, error: Exception, is_open: bool, ssl_object: ssl.SSLObject) -> OSError:
+        return explained(error, other="client", is_open=is_open, ssl_object=ssl_object)
 
 
 class ClientEnd:
@@ -120,8 +120,8 @@ class ClientEnd:
             )
         _check_identity(ssl_object, self._identities)
 
-    def explain(self, error: Exception, is_open: bool) -> OSError:
-        return explained(error, other="server", is_open=is_open)
+    def explain(self, error: Exception, is_open: bool, ssl_object: ssl.SSLObject) -> OSError:
+        return explained(error, other="server", is_open=is_open, ssl_object=ssl_object)
 
 
 class HttpEnd:
@@ -154,17 +154,22 @@ class HttpEnd:
         Raises:
             OSError: it failed; the text says why.
         """
+        context, wrapped = self._contexts.current(), None
         try:
-            wrapped = self._contexts.current().wrap_socket(connected, server_hostname=self._name)
-        except TimeoutError:
-            raise
-        except (OSError, ValueError) as error:
-            raise explained(error, other="server", is_open=False) from None
-        try:
+            wrapped = context.wrap_socket(
+                connected, server_hostname=self._name, do_handshake_on_connect=False
+            )
+            wrapped.do_handshake()
             self.check(wrapped)
-        except BaseException:
-            wrapped.close()
-            raise
+        except BaseException as error:
+            told = error
+            if isinstance(error, (OSError, ValueError)) and not isinstance(error, TimeoutError):
+                told = explained(error, other="server", is_open=False, ssl_object=wrapped)
+            if wrapped is not None:
+                wrapped.close()
+            if told is error:
+                raise
+            raise told from None
         return wrapped
 
 

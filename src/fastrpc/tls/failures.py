@@ -1,6 +1,9 @@
 """Explanations of failed handshakes."""
 
 import ssl
+from typing import Final
+
+from fastrpc.tls.certificate import is_nameless
 
 __all__ = ["DEMANDS_CERTIFICATE", "HandshakeError", "explained"]
 
@@ -20,6 +23,8 @@ class HandshakeError(ConnectionError):
 
 
 # Codes of X509_verify_cert (openssl/x509_vfy.h).
+_OTHER_NAME: Final = 62
+_OTHER_ADDRESS: Final = 64
 _UNVERIFIED = {
     3: "its authority has no revocation list in crl_file",
     7: "its signature is wrong",
@@ -35,8 +40,8 @@ _UNVERIFIED = {
     25: "its chain is longer than its authority allows",
     26: "its purpose is another one",
     47: "its authority may not sign for this name",
-    62: "it is for another host name",
-    64: "it is for another IP address",
+    _OTHER_NAME: "it is for another host name",
+    _OTHER_ADDRESS: "it is for another IP address",
     66: "its key is too weak",
     67: "the key of its authority is too weak",
     68: "it is signed by a weak hash",
@@ -48,9 +53,12 @@ _HINTS = {
     18: "set ca_file to it, or to the authority that should have signed it",
     20: "set ca_file to the authority that signed it",
     21: "set ca_file to the authority that signed it",
-    62: "dial the name that it holds, or set server_name",
-    64: "dial the name that it holds, or set server_name",
+    _OTHER_NAME: "dial the name that it holds, or set server_name",
+    _OTHER_ADDRESS: "dial the name that it holds, or set server_name",
 }
+
+_NAMELESS: Final = "it has no subjectAltName, and a name in its subject does not count"
+_NAMELESS_HINT: Final = "make it anew with the host names as subjectAltName, as `fastrpc certs dev` does"
 
 # Alerts of RFC 8446 6, as OpenSSL names them behind the version: the other side's objections to our certificate.
 _ALERTS = {
@@ -94,17 +102,20 @@ _MISMATCHES = {
 }
 
 
-def explained(error: Exception, *, other: str, is_open: bool) -> OSError:
+def explained(
+    error: Exception, *, other: str, is_open: bool, ssl_object: ssl.SSLObject | ssl.SSLSocket | None = None
+) -> OSError:
     """Return the error of TLS in words.
 
     Args:
         other: the other side, "server" or "client".
         is_open: whether the handshake was over on this side.
+        ssl_object: the object that encrypts the connection.
     """
     if isinstance(error, HandshakeError):
         return error
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _unverified(error, other)
+        return _unverified(error, other, ssl_object)
     if _is_end(error):
         if is_open:
             return ConnectionResetError(f"the {other} ended the TLS stream without close_notify")
@@ -123,11 +134,14 @@ def _is_end(error: Exception) -> bool:
     )
 
 
-def _unverified(error: ssl.SSLCertVerificationError, other: str) -> HandshakeError:
-    words = _UNVERIFIED.get(error.verify_code)
+def _unverified(
+    error: ssl.SSLCertVerificationError, other: str, ssl_object: ssl.SSLObject | ssl.SSLSocket | None
+) -> HandshakeError:
+    words, hint = _UNVERIFIED.get(error.verify_code), _HINTS.get(error.verify_code)
+    if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS) and is_nameless(ssl_object):
+        words, hint = _NAMELESS, _NAMELESS_HINT
     told = f" ({error.verify_message})" if error.verify_message else ""
     text = f"the certificate of the {other} is refused: {words or 'it could not be verified'}{told}"
-    hint = _HINTS.get(error.verify_code)
     if other == "client" and hint is not None and "server_name" in hint:
         hint = None
     return HandshakeError(text, hint=hint)

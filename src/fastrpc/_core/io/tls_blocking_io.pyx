@@ -68,7 +68,7 @@ cdef class TLSBlockingIO(LayeredIO):
         except (OSError, ValueError) as error:
             self._tell()
             # An error of the check is returned as it is: it must not become its own cause.
-            raise self._end.explain(error, False) from None
+            raise self._end.explain(error, False, self.ssl_object) from None
         self.socket.settimeout(None)
 
     def _connection(self, due, bint receives=True):
@@ -96,7 +96,7 @@ cdef class TLSBlockingIO(LayeredIO):
     # The work of the layer
 
     cdef object explained(self, object error):
-        return self._end.explain(error, True)
+        return self._end.explain(error, True, self.ssl_object)
 
     cdef Py_ssize_t take_in(self, char* place, Py_ssize_t room) except? -1:
         cdef Py_ssize_t came

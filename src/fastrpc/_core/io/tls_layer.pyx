@@ -84,7 +84,7 @@ cdef class TLSLayer(Layer):
         """`nbytes` encrypted bytes were received."""
         cdef uint64_t began = now_ns()
         if self.is_closed or self.has_peer_end:
-            # It is not wanted any more, or nothing may come.
+            # Input is not wanted any more, or the peer has ended its side.
             return
         self.has_heard = True
         self.is_full = nbytes == self._most
@@ -248,7 +248,7 @@ cdef class TLSLayer(Layer):
         """Return the error of a handshake; a client that said nothing only looked whether somebody listens."""
         if self.ssl_object.server_side and not self.has_heard:
             return _reset()
-        return self.end.explain(error, False)
+        return self.end.explain(error, False, self.ssl_object)
 
     cdef int _fail(self, object error) except -1:
         """End by an error of TLS, which the protocol above gets with `connection_lost`.
@@ -314,7 +314,7 @@ cdef class TLSLayer(Layer):
             self.has_peer_end = True
             return filled
         except ssl.SSLError as error:
-            self.failure = self.end.explain(error, True)
+            self.failure = self.end.explain(error, True, self.ssl_object)
             return filled
 
     cdef int _end_input(self) except -1:
@@ -324,7 +324,7 @@ cdef class TLSLayer(Layer):
             return 0
         # Without close_notify what came may have been cut by somebody else.
         if self.failure is None:
-            self.failure = self.end.explain(ssl.SSLEOFError(), True)
+            self.failure = self.end.explain(ssl.SSLEOFError(), True, self.ssl_object)
         self._send()
         self.abort()
         return 0
