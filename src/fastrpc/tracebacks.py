@@ -1,10 +1,11 @@
 """Leave out the package's own frames from tracebacks: they would bury the lines of the program."""
 
 import os
+import sys
 import types
 from typing import Final, TypeVar
 
-__all__ = ["OWN", "of_program", "shortened"]
+__all__ = ["OWN", "frames_to_program", "of_program", "shortened"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -57,3 +58,11 @@ def of_program(
     for one in reversed(kept):
         last = types.TracebackType(last, one.tb_frame, one.tb_lasti, one.tb_lineno)
     return last
+
+
+def frames_to_program() -> int:
+    """Return the `stacklevel` for warnings of compiled code, which has no frames, to name the program's line."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN):
+        level, frame = level + 1, frame.f_back
+    return level

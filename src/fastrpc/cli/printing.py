@@ -17,6 +17,7 @@ import typer
 
 from fastrpc.cli.grpc_servers.details import shown_details
 from fastrpc.cli.output import rich_text, shown, stderr, stdout
+from fastrpc.client.credentials import TOKEN_HINT
 from fastrpc.client.reach_errors import SETTING_HINT
 from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
@@ -201,7 +202,7 @@ def _hint_of(error: FastRPCError) -> str | None:
     if isinstance(error, DeadlineExceededError) and error.processed != "no":
         return _TIMEOUT_HINT
     if error.status is Status.UNAUTHENTICATED:
-        return error.hint or _TOKEN_HINT
+        return _TOKEN_HINT if error.hint in (None, TOKEN_HINT) else error.hint
     if error.status is Status.PERMISSION_DENIED:
         return error.hint or _pattern_hint(error.message)
     return error.hint

@@ -72,12 +72,14 @@ class Client(Caller, FanOut, StreamVerbs):
         config: "ClientConfig | None" = None,
     ) -> None:
         with PARTS:  # The first client imports most of its modules.
+            from fastrpc.client.credentials import TOKEN_HINT
             from fastrpc.client.parts import begin_client, client_credentials, placed
 
             where, config = placed(target, registry, config)
             pool = begin_client(self, where, config, selector, fail_mode, interceptors, services)
             pool.credentials = client_credentials(credentials, config, where)
         self._state.kind = Client
+        self._state.token_hint = TOKEN_HINT if pool.credentials is None else None
         self._unclosed = _Unclosed(pool)
 
     @property

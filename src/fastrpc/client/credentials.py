@@ -2,14 +2,17 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.rpc.token import checked_token
 from fastrpc.user_code import ContainedError, contained
 
-__all__ = ["ClientCredentials", "CredentialSource", "credentials_of"]
+__all__ = ["TOKEN_HINT", "ClientCredentials", "CredentialSource", "credentials_of"]
+
+#: The hint of a call that a server refused as unauthenticated, by a client without credentials.
+TOKEN_HINT: Final = "the client shows no token: give it one by credentials="  # noqa: S105
 
 CredentialSource = str | Callable[[], Awaitable[str]] | Callable[[], str]
 

@@ -35,6 +35,11 @@ cdef class BatchMember(ClientCall):
         if self.is_counted:
             self.count_unread()
 
+    cdef int _hint_at_token(self) except -1:
+        if self.options is None:
+            self.options = self.head.options
+        return ClientCall._hint_at_token(self)
+
     cdef bint make_new(self) noexcept:
         """Reset a call that went the plain way; fields that `copy_options` and the table set may stay."""
         if self.failure is not None or self.compressor or self.head is not None or not self.is_plain():

@@ -62,8 +62,11 @@ class BlockingState(ViewState):
     def look_now(self) -> None:
         """Have the next call ask the runner first."""
 
-    def use(self) -> None:
-        """Make its parts anew in the child of a fork.
+    def use(self, *, waits: bool = True) -> None:
+        """Make its parts anew in the child of a fork, and warn of an event loop that the thread would block.
+
+        Args:
+            waits: whether the thread may wait for a server now.
 
         Raises:
             RuntimeError: this thread waits inside the client already, or a registry was used before the fork.

@@ -19,6 +19,8 @@ from fastrpc._core.balancing.endpoint_set cimport EndpointSet
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.client.caller_view cimport fork_generation
 
+from fastrpc.tracebacks import frames_to_program
+
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
 
@@ -145,7 +147,7 @@ cdef class BlockingState(ViewState):
                 "a SyncClient blocks the event loop that it is called on: use `async with fastrpc.Client(…)` and await its "
                 "calls, or make these in a thread: await asyncio.to_thread(client.call, …)",
                 RuntimeWarning,
-                stacklevel=1,
+                stacklevel=frames_to_program(),
             )
         return 0
 
@@ -166,13 +168,18 @@ cdef class BlockingState(ViewState):
             self.fork_generation = process
         return 0
 
-    def use(self):
-        """Make its parts anew in the child of a fork.
+    def use(self, *, bint waits=True):
+        """Make its parts anew in the child of a fork, and warn of an event loop that the thread would block.
+
+        Args:
+            waits: whether the thread may wait for a server now.
 
         Raises:
             RuntimeError: this thread waits inside the client already, or a registry was used before the fork.
         """
         self.check_use()
+        if waits and self.looks_for_loop:
+            self.look_for_loop()
 
     @property
     def is_of_parent(self):

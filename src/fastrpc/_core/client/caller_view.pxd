@@ -48,6 +48,9 @@ cdef class ViewState:
         public uint64_t default_timeout_ns
         public uint64_t message_limit
 
+        # The hint for calls that a server refuses as unauthenticated, if the client shows no token; else None.
+        public object token_hint
+
         # The default that a view returns to when it removes the option.
         str default_codec
 

@@ -40,6 +40,8 @@ class ViewState:
     needs_runner: bool
     #: The interceptors: calls that concern one of them go through the runner, too; None without any.
     chain: Chain | None
+    #: The hint for calls that a server refuses as unauthenticated, if the client shows no token; else None.
+    token_hint: str | None
     #: The class whose views are reused; views of other classes are always made anew.
     kind: type[CallerView]
 

@@ -94,7 +94,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
 
     def __enter__(self) -> Self:
         refuse_view(self, "entered")
-        self._state.use()
+        self._state.use(waits=False)
         return self
 
     def __exit__(
@@ -196,7 +196,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         `sent_bytes` and `received_bytes` of payloads, and `connections`.
         """
         if self._state.is_of_parent:
-            self._state.use()
+            self._state.use(waits=False)
         from fastrpc.client.parts import client_stats
 
         return client_stats(self._pool.connections, self._pool.totals)

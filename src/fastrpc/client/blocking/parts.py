@@ -9,6 +9,7 @@ from fastrpc._core.client.blocking_state import BlockingState
 from fastrpc._core.loop.polling import allowed_spin
 from fastrpc.client.blocking.call_runner import SyncCallRunner
 from fastrpc.client.blocking.pool import SyncHome, SyncPool
+from fastrpc.client.credentials import TOKEN_HINT
 from fastrpc.client.endpoint_plan import CROWD_CALLS, MOST_AUTOMATIC
 from fastrpc.client.parts import (
     DEFAULT_FAIL_MODE,
@@ -74,6 +75,7 @@ class SyncParts:
         state.record_of = None if self.home is None else pool.record_of
         pool.dialer.spin_microseconds = self.spin_microseconds
         pool.dialer.credentials = client_credentials(self.credentials, config, where)
+        state.token_hint = TOKEN_HINT if pool.dialer.credentials is None else None
         pool.on_change, pool.on_need = state.set_connections, state.look_now
         pool.on_width = lambda width: setattr(state, "width", width)
         routes = RouteMaker(config, pool.totals)

@@ -109,5 +109,6 @@ class BlockingStreamVerbs:
 
 def _streams_of(client: Any) -> Any:
     state = client._state
-    state.use()
+    # The stream waits when it begins.
+    state.use(waits=False)
     return state.runner.streams
