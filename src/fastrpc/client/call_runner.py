@@ -18,7 +18,10 @@ from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.client.attempting import Attempting, BaseAttempting, may_retry, mode_of
 from fastrpc.client.pool import ConnectionPool
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.client.wire import wire_of
+from fastrpc.config import ClientConfig
+from fastrpc.config.validation import WIRE_PROTOCOLS
+from fastrpc.endpoint import Address
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential
 from fastrpc.peers.answers import Answers
@@ -215,14 +218,18 @@ class CallRunner(Answers, BaseCallRunner):
 
     def peer(self, call: AwaitedCall) -> "Peer":
         """Return the peer of a call."""
-        return peer_of(
-            call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target)
-        )
+        return peer_of(call, self._pool)
 
 
-def peer_of(call: ClientCall, endpoints: Sequence[Endpoint], service: str) -> "Peer":
+def peer_of(call: ClientCall, pool: Any) -> "Peer":
     """Return the peer of a call: the endpoint of its last attempt, before the first one the first in the list."""
-    endpoint = call.endpoint or (endpoints[0] if endpoints else None)
     from fastrpc.peers.peer import Peer
 
-    return Peer(Address("service", path=service) if endpoint is None else endpoint.address)
+    config: ClientConfig = pool.config
+    endpoint = call.endpoint or next((one.endpoint for one in pool.subchannels), None)
+
+    if endpoint is None:
+        return Peer(
+            Address("service", path=str(pool.target)), protocol=config.wire_protocol or WIRE_PROTOCOLS[0]
+        )
+    return Peer(endpoint.address, protocol=wire_of(endpoint, config))

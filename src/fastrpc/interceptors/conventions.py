@@ -15,7 +15,10 @@ __all__ = [
     "GRPC",
     "ERROR_TYPE",
     "METHOD",
+    "METHOD_ORIGINAL",
     "OTHER",
+    "PEER_ADDRESS",
+    "PEER_PORT",
     "ATTEMPT_NUMBER",
     "SCHEMA_URL",
     "SERVER_ADDRESS",
@@ -26,7 +29,7 @@ __all__ = [
     "SYSTEM_NAME",
 ]
 
-SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.45.0"
 
 # Attributes of spans and metrics.
 SYSTEM: Final = "rpc.system.name"
@@ -34,12 +37,17 @@ SYSTEM_NAME: Final = "fastrpc"
 #: The system of calls by gRPC, named as their protocol.
 GRPC: Final = "grpc"
 METHOD: Final = "rpc.method"
-#: The method of calls whose own name is left out.
+#: The method of calls whose own name is left out; spans have that name beside it.
 OTHER: Final = "_OTHER"
-STATUS: Final = "rpc.response.status_code"
+METHOD_ORIGINAL: Final = "rpc.method_original"
+STATUS: Final = "rpc.status_code"
 ERROR_TYPE: Final = "error.type"
+#: The target of a client, which stands for all servers behind it.
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
+#: The server of the last attempt.
+PEER_ADDRESS: Final = "network.peer.address"
+PEER_PORT: Final = "network.peer.port"
 
 # Metrics: histograms of seconds, with the bounds that the conventions advise.
 CLIENT_DURATION: Final = "rpc.client.call.duration"

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import weakref
 from collections.abc import MutableMapping
 from contextvars import Token
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
 
 from fastrpc._core.calls.call import Call
 from fastrpc._version import __version__
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.interceptors.conventions import (
     ATTEMPT,
     ATTEMPT_NUMBER,
@@ -23,7 +24,10 @@ from fastrpc.interceptors.conventions import (
     ERRORS,
     GRPC,
     METHOD,
+    METHOD_ORIGINAL,
     OTHER,
+    PEER_ADDRESS,
+    PEER_PORT,
     SCHEMA_URL,
     SERVER_ADDRESS,
     SERVER_DURATION,
@@ -150,14 +154,19 @@ class CallSpans:
         meter = metrics.get_meter(_SCOPE, __version__, meter_provider, SCHEMA_URL)
         self._durations = {
             side: meter.create_histogram(
-                name, unit="s", description=f"{text} calls.", explicit_bucket_boundaries_advisory=BUCKETS
+                name,
+                unit="s",
+                description=f"Measures the duration of {text} Remote Procedure Call (RPC).",
+                explicit_bucket_boundaries_advisory=BUCKETS,
             )
             for side, name, text in (
-                ("client", CLIENT_DURATION, "Duration of outgoing"),
-                ("server", SERVER_DURATION, "Duration of incoming"),
+                ("client", CLIENT_DURATION, "an outgoing"),
+                ("server", SERVER_DURATION, "an incoming"),
             )
         }
         self._methods: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
+        #: By the pool of a client.
+        self._servers: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def concern(self, call: Call | None) -> bool:
         """Return whether a call has anything to record or to carry on; None is one that a client is about to make."""
@@ -174,14 +183,18 @@ class CallSpans:
     def begin(self, call: Call) -> _Begun:
         """Begin the span of a call, and make it the current one."""
         side = call.side
-        system = _system_of(call)
+        peer = call.peer
+        system = GRPC if peer is not None and peer.protocol == GRPC else SYSTEM_NAME
         name, attributes = self._methods.get((call.method, system)) or self._of_method(call.method, system)
+        if side == "client":
+            attributes = attributes | self._server_of(call)
         around: Context | None = None
         if side == "server":
             metadata = call.metadata
             # A server's work belongs to its caller's trace, whatever its own loop traces.
             around = propagate.extract(metadata, Context(), _METADATA) if metadata else Context()
-        span = self._tracer.start_span(name, around, kind=_KINDS[side], attributes=attributes)
+        original = {METHOD_ORIGINAL: _full(call.method)} if attributes[METHOD] == OTHER else {}
+        span = self._tracer.start_span(name, around, kind=_KINDS[side], attributes=attributes | original)
         begun = time.perf_counter()
         span_context = span.get_span_context()
         if not span_context.is_valid and not around:
@@ -207,10 +220,10 @@ class CallSpans:
         outcome: dict[str, Any] = {STATUS: status.name}
         if status in ERRORS[side]:
             outcome[ERROR_TYPE] = status.name
-        if side == "client":
-            outcome |= _address_of(getattr(call, "endpoint", None))
         if span.is_recording():
             span.set_attributes(outcome)
+            if side == "client":
+                span.set_attributes(_peer_of(getattr(call, "endpoint", None)))
             if ERROR_TYPE in outcome:
                 span.set_status(trace.StatusCode.ERROR)
         self._durations[side].record(seconds, {**begun.attributes, **outcome})
@@ -220,37 +233,52 @@ class CallSpans:
 
     def _of_method(self, method: str, system: str) -> tuple[str, dict[str, Any]]:
         """Return the name of the spans of a method, and their attributes."""
-        service, _, name = method.rpartition(".")
-        full = f"{service}/{name}"
         if len(self._methods) >= _METHODS:
             # More methods would make as many series of each metric.
-            full = OTHER
-        found = full, {SYSTEM: system, METHOD: full}
-        if full != OTHER:
-            self._methods[method, system] = found
+            return system, {SYSTEM: system, METHOD: OTHER}
+        full = _full(method)
+        found = self._methods[method, system] = full, {SYSTEM: system, METHOD: full}
+        return found
+
+    def _server_of(self, call: Any) -> dict[str, Any]:
+        """Return the attributes of the target of a client, which are the same for all of its calls."""
+        pool = call._options.shared.pool
+        if pool is None:
+            # The client of a server calls by a connection that the other side dialled.
+            return {}
+        found = self._servers.get(pool)
+        if found is None:
+            found = self._servers[pool] = _server_at(pool.target)
         return found
 
 
-def _system_of(call: Call) -> str:
-    """Return the system that a call belongs to, as the conventions name it."""
-    peer = call.peer if call.side == "server" else None
-    return GRPC if peer is not None and peer.protocol == GRPC else SYSTEM_NAME
+def _full(method: str) -> str:
+    """Return the name of a method in the form of the conventions."""
+    service, _, name = method.rpartition(".")
+    return f"{service}/{name}"
+
+
+def _server_at(target: Any) -> dict[str, Any]:
+    """Return the attributes of a target: one address, otherwise the text of many or the service in a registry."""
+    if target.registry is not None or len(target.endpoints) != 1:
+        return {SERVER_ADDRESS: str(target)}
+    return _place(target.endpoints[0].address, SERVER_ADDRESS, SERVER_PORT)
 
 
 def _watch_attempts(call: Any, span: trace.Span) -> None:
     """Make an event of each attempt."""
 
     def began(number: int, endpoint: Endpoint | None) -> None:
-        span.add_event(ATTEMPT, {ATTEMPT_NUMBER: number, **_address_of(endpoint)})
+        span.add_event(ATTEMPT, {ATTEMPT_NUMBER: number, **_peer_of(endpoint)})
 
     call._on_attempt = began
 
 
-def _address_of(endpoint: Endpoint | None) -> dict[str, Any]:
-    """Return the attributes of the server's address: a host and its port, or the path of a socket."""
-    if endpoint is None:
-        return {}
-    address = endpoint.address
-    if address.host:
-        return {SERVER_ADDRESS: address.host, SERVER_PORT: address.port}
-    return {SERVER_ADDRESS: address.path}
+def _peer_of(endpoint: Endpoint | None) -> dict[str, Any]:
+    """Return the attributes of the server of an attempt."""
+    return {} if endpoint is None else _place(endpoint.address, PEER_ADDRESS, PEER_PORT)
+
+
+def _place(address: Address, name: str, port: str) -> dict[str, Any]:
+    """Return the attributes of an address: a host and its port, or the path of a socket."""
+    return {name: address.host, port: address.port} if address.host else {name: address.path}

@@ -82,7 +82,7 @@ async def test_spans_are_those_of_grpc() -> None:
     assert found.attributes == {
         "rpc.system.name": "grpc",
         "rpc.method": "test.v1.Raw/echo",
-        "rpc.response.status_code": "OK",
+        "rpc.status_code": "OK",
     }
     assert found.context is not None
     assert f"{found.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"

@@ -10,7 +10,8 @@ import pytest
 import fastrpc
 from fastrpc import CallError, Client, Server, Status, SyncClient, UnavailableError, current_call
 from fastrpc.interceptors import AccessLog, OpenTelemetry
-from tests.support.either_client import CLIENTS, either, taken
+from fastrpc.registries import StaticRegistry
+from tests.support.either_client import CLIENTS, connected, either, taken
 from tests.support.served import SCHEMES, served
 from tests.support.waiting import eventually
 from tests.test_import import report_of_an_import
@@ -139,18 +140,16 @@ async def test_client_and_server_are_one_trace(scheme: str, recorded: Recorded) 
     assert caller.context is not None
     assert server.context is not None
     assert caller.context.trace_id == server.context.trace_id
-    usual = {"rpc.system.name": "fastrpc", "rpc.method": "shop.v1/same", "rpc.response.status_code": "OK"}
+    usual = {"rpc.system.name": "fastrpc", "rpc.method": "shop.v1/same", "rpc.status_code": "OK"}
     assert server.attributes == usual
     address = fastrpc.Address.parse(target)
-    place = (
-        {"server.address": "127.0.0.1", "server.port": address.port}
-        if scheme == "tcp"
-        else {"server.address": address.path}
-    )
-    assert caller.attributes == usual | place
+    place = {"address": "127.0.0.1", "port": address.port} if scheme == "tcp" else {"address": address.path}
+    assert caller.attributes == usual | {
+        f"{group}.{name}": value for group in ("server", "network.peer") for name, value in place.items()
+    }
     assert [span.status.status_code for span in spans] == [StatusCode.UNSET] * 2
     assert {scope.schema_url for span in spans if (scope := span.instrumentation_scope)} == {
-        "https://opentelemetry.io/schemas/1.44.0"
+        "https://opentelemetry.io/schemas/1.45.0"
     }
 
 
@@ -211,7 +210,7 @@ async def test_a_failure_is_an_error_of_the_side_that_answers_for_it(
         spans = await recorded.ended(2)
     for span, is_error in ((of(spans, SpanKind.CLIENT), True), (of(spans, SpanKind.SERVER), is_servers)):
         assert span.attributes is not None
-        assert span.attributes["rpc.response.status_code"] == status
+        assert span.attributes["rpc.status_code"] == status
         assert span.attributes.get("error.type") == (status if is_error else None)
         assert (span.status.status_code is StatusCode.ERROR) is is_error
 
@@ -224,7 +223,7 @@ async def test_attempts_are_events_of_one_span(kind: str, recorded: Recorded) ->
     assert [event.name for event in span.events] == ["fastrpc.attempt"] * 3
     found = [dict(event.attributes or {}) for event in span.events]
     assert [one["fastrpc.attempt.number"] for one in found] == [0, 1, 2]
-    assert {one["server.address"] for one in found} == {"127.0.0.1"}
+    assert {one["network.peer.address"] for one in found} == {"127.0.0.1"}
 
 
 async def test_a_call_that_reaches_nobody_has_no_attempt(recorded: Recorded) -> None:
@@ -282,7 +281,7 @@ async def test_durations_are_histograms_of_seconds(recorded: Recorded) -> None:
         assert point.count == 3
         assert point.explicit_bounds[0] == 0.005
         assert point.attributes["rpc.method"] == "shop.v1/same"
-        assert point.attributes["rpc.response.status_code"] == "OK"
+        assert point.attributes["rpc.status_code"] == "OK"
 
 
 async def test_names_that_a_client_makes_up_are_a_bounded_number_of_series(recorded: Recorded) -> None:
@@ -293,6 +292,48 @@ async def test_names_that_a_client_makes_up_are_a_bounded_number_of_series(recor
     (points,) = recorded.points().values()
     assert len(points) == 1_001
     assert "_OTHER" in {point.attributes["rpc.method"] for point in points}
+    assert not any("rpc.method_original" in point.attributes for point in points)
+    others = [span for span in recorded.spans if (span.attributes or {})["rpc.method"] == "_OTHER"]
+    assert {span.name for span in others} == {"fastrpc"}
+    originals = [str((span.attributes or {})["rpc.method_original"]) for span in others]
+    assert len(set(originals)) == len(others) == 100
+    assert all(re.fullmatch(r"shop\.v1/none\d+", one) for one in originals)
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_metrics_name_the_target_and_spans_the_server_of_the_last_attempt(
+    kind: str, recorded: Recorded
+) -> None:
+    async with served(Shop, scheme="tcp") as first, served(Shop, scheme="tcp") as second:
+        ports = {fastrpc.Address.parse(one).port for one in (first, second)}
+        registry = StaticRegistry({"shop": [first, second]})
+        for target, options, name in (
+            ("shop", {"registry": registry}, "shop"),
+            ([first, second], {}, f"{first}, {second}"),
+        ):
+            recorded.exporter.clear()
+            async with connected(kind, target, interceptors=[recorded.interceptor], **options) as client:
+                for _ in range(4):
+                    await client.call(Shop.same, "x")
+            found = [dict(span.attributes or {}) for span in recorded.spans]
+            assert {one["server.address"] for one in found} == {name}
+            assert not any("server.port" in one for one in found)
+            assert {one["network.peer.address"] for one in found} == {"127.0.0.1"}
+            assert {one["network.peer.port"] for one in found} == ports
+    points = recorded.points()["rpc.client.call.duration"]
+    assert sorted(point.count for point in points) == [4, 4]
+    assert not any("network.peer.address" in point.attributes for point in points)
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_calls_by_grpc_are_of_its_system_on_both_sides(kind: str, recorded: Recorded) -> None:
+    one = recorded.interceptor
+    config = fastrpc.ServerConfig(protocols=("native", "grpc"))
+    async with served(Shop, scheme="tcp", config=config, interceptors=[one]) as target:
+        async with connected(kind, target.replace("tcp://", "grpc://"), interceptors=[one]) as client:
+            await client.call(Shop.same, "x")
+            spans = await recorded.ended(2)
+    assert {(span.attributes or {})["rpc.system.name"] for span in spans} == {"grpc"}
 
 
 async def test_baggage_travels(recorded: Recorded) -> None:

@@ -66,4 +66,4 @@ class SyncCallRunner(BaseCallRunner):
 
     def peer(self, call: BlockingCall) -> "Peer":
         """Return the peer of a call."""
-        return peer_of(call, [subchannel.endpoint for subchannel in self._pool.subchannels], "")
+        return peer_of(call, self._pool)
