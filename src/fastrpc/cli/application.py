@@ -25,12 +25,18 @@ class _Command(NamedTuple):
     help: str | None = None
     #: Values may be negative numbers, which look like options.
     takes_values: bool = False
+    #: Whether it works and is not listed: a later version removes it.
+    is_deprecated: bool = False
 
 
 _COMMANDS = {
     "run": _Command("serving.command", "run", "run app:services --address tcp://0.0.0.0:8972 --workers 4"),
     "serve": _Command(
-        "serving.command", "run", "serve app:services --address tcp://0.0.0.0:8972", help="The same as run."
+        "serving.command",
+        "run",
+        "run app:services --address tcp://0.0.0.0:8972",
+        help="The old name of run. A later version removes it.",
+        is_deprecated=True,
     ),
     "dev": _Command("serving.command", "dev", "dev app:services"),
     "call": _Command(
@@ -73,7 +79,7 @@ class _Commands(TyperGroup):
     """Loads the module of a command when it is run, or all of them to list them."""
 
     def list_commands(self, context: Any) -> list[str]:
-        return list(_COMMANDS)
+        return [name for name, command in _COMMANDS.items() if not command.is_deprecated]
 
     def get_command(self, context: Any, name: str) -> Any:
         # For an unknown name typer suggests one of those that are loaded.

@@ -125,9 +125,7 @@ class TestRun:
         ]
 
     def test_drains_on_a_signal_and_ends_with_0(self, folder: Path) -> None:
-        with Program(
-            ["-m", "fastrpc", "serve", "app:services", "-a", "tcp://127.0.0.1:0"], folder
-        ) as program:
+        with Program(["-m", "fastrpc", "run", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
             program.wait_output("serving at")
             program.signal(signal.SIGINT, group=True)
             ended = program.wait()
@@ -135,6 +133,17 @@ class TestRun:
         began, done = ended.errors.splitlines()
         assert began.endswith("INFO fastrpc.server: the drain began: calls under way: 0")
         assert "INFO fastrpc.server: the drain ended after" in done
+
+    @pytest.mark.parametrize("log_format", ["text", "json"])
+    def test_the_old_name_serve_works_and_warns(self, folder: Path, log_format: str) -> None:
+        arguments = ["serve", "app:services", "-a", "tcp://127.0.0.1:0", "--log-format", log_format]
+        with Program(["-m", "fastrpc", *arguments], folder) as program:
+            program.wait_output("serving" if log_format == "text" else "addresses")
+            program.signal(signal.SIGINT, group=True)
+            ended = program.wait()
+        assert ended.code == 0
+        told = "`fastrpc serve` is deprecated, and a later version removes it: write `fastrpc run`"
+        assert " ".join(ended.errors.split()).count(told) == 1
 
     def test_says_the_same_for_machines(self, folder: Path) -> None:
         arguments = ["run", "app:services", "-a", "tcp://127.0.0.1:0", "-a", "tcp://localhost:0", "-w", "2"]

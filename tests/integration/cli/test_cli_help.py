@@ -17,21 +17,19 @@ def command(folder: Path, *arguments: str, **environment: str) -> Finished:
 
 
 class TestHelp:
-    @pytest.mark.parametrize(
-        "name", [(), ("run",), ("serve",), ("dev",), ("call",), ("list",), ("health",), ("bench",)]
-    )
+    @pytest.mark.parametrize("name", [(), ("run",), ("dev",), ("call",), ("list",), ("health",), ("bench",)])
     def test_every_command_has_an_example(self, tmp_path: Path, name: tuple[str, ...]) -> None:
         ended = command(tmp_path, *name, "--help")
         assert ended.code == 0
         assert re.search(rf"Example: fastrpc {' '.join(name)}", ended.output)
 
-    @pytest.mark.parametrize("name", ["run", "serve", "dev", "call", "list", "health", "bench", "registry"])
+    @pytest.mark.parametrize("name", ["run", "dev", "call", "list", "health", "bench", "registry"])
     def test_nothing_is_cut_at_the_width_of_a_terminal(self, tmp_path: Path, name: str) -> None:
         ended = command(tmp_path, name, "--help", COLUMNS="80")
         assert ended.code == 0
         assert not re.search(r"\S…", ended.output)
         expected = {
-            **dict.fromkeys(("run", "serve", "dev"), "tcp://127.0.0.1:8972"),
+            **dict.fromkeys(("run", "dev"), "tcp://127.0.0.1:8972"),
             "registry": "tcp://127.0.0.1:8970",
         }
         assert expected.get(name, "") in ended.output
@@ -41,6 +39,13 @@ class TestHelp:
         listed = re.findall(r"^│ ([a-z]+) ", command(tmp_path, "--help").output, re.MULTILINE)
         assert {"run", "policy", "certs"} <= set(known)
         assert [name for name in known if name not in listed] == []
+
+    def test_the_old_name_of_run_is_not_listed_and_has_its_help(self, tmp_path: Path) -> None:
+        assert "serve " not in command(tmp_path, "--help").output.replace("Serve ", "")
+        ended = command(tmp_path, "serve", "--help", COLUMNS="80")
+        assert ended.code == 0
+        assert "The old name of run. A later version removes it." in ended.output
+        assert "--worker-timeout" in ended.output
 
     def test_no_line_of_a_sentence_begins_a_list(self, tmp_path: Path) -> None:
         # Help is Markdown: a line that begins with a number and a dot ends its sentence in a list.

@@ -437,7 +437,7 @@ def test_a_server_with_tls_and_tokens_needs_no_code(folder: Path, tmp_path: Path
     shown, other = authority.certificate(), authority.certificate("DNS:ada.corp", purpose="clientAuth")
     options = ["--tls-cert", str(shown.cert_file), "--tls-key", str(shown.key_file)]
     options += ["--tls-ca", str(authority.cert_file), "--tokens", "tokens.toml", "--policy", "policy.toml"]
-    arguments = ["-m", "fastrpc", "serve", "bank:services", "-a", "tls://127.0.0.1:0", "--json", *options]
+    arguments = ["-m", "fastrpc", "run", "bank:services", "-a", "tls://127.0.0.1:0", "--json", *options]
     with Program(arguments, folder) as program:
         address = json.loads(program.wait_output(r"(.*)\n")[1])["addresses"][0]
         ca = ("--ca", str(authority.cert_file))

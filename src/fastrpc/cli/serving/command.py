@@ -37,6 +37,9 @@ from fastrpc.workers.serve import run as run_plan
 
 __all__ = ["dev", "run"]
 
+#: The first name of `run`.
+OLD_NAME = "serve"
+
 #: Seconds that calls get to finish before the app is reloaded.
 DEV_DRAIN_SECONDS = 0.5
 
@@ -137,6 +140,7 @@ DevLogLevelName = Annotated[
 
 
 def run(
+    context: typer.Context,
     app: App = None,
     address: Addresses = None,
     mount: Mounted = None,
@@ -194,6 +198,10 @@ def run(
         plan, settings, warnings = _planned(
             arguments, config, certificates, takeover=takeover, as_json=as_json
         )
+        if context.info_name == OLD_NAME:
+            warnings.append(
+                f"`fastrpc {OLD_NAME}` is deprecated, and a later version removes it: write `fastrpc run`"
+            )
     raise typer.Exit(_run_checked(plan, settings, warnings))
 
 
