@@ -18,7 +18,7 @@ DOCUMENTS = ("PROTOCOL.md", "SECURITY.md", "CHANGELOG.md")
 
 #: The chapters of the guide by the parts of the menu; others come under the last one.
 PARTS = {
-    "Start": "first-service functions settings testing troubleshooting stability",
+    "Start": "first-service functions ten-settings settings testing troubleshooting stability",
     "Calls": """
         streams lasting-streams calling-clients batching files values contracts errors deadlines limits
         metadata-and-interceptors
@@ -31,7 +31,7 @@ PARTS = {
     "More": "",
 }
 
-_LINK = re.compile(r"(\]\()([^)\s#:]+\.md)")
+_LINK = re.compile(r"(\]\()([^)\s#:]+\.(?:md|svg))")
 _ROW = re.compile(r"^\| \[[^\]]+\]\((\S+)\.md\) \| (.+) \|$", re.MULTILINE)
 
 INDEX = """\
@@ -61,6 +61,8 @@ def lay_out(folder: Path) -> None:
     """Write all pages into a folder, which is made anew."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "guide").mkdir(parents=True)
+    for picture in GUIDE.glob("*.svg"):
+        shutil.copy(picture, folder / "guide")
     for page in GUIDE.glob("*.md"):
         if page.name != "README.md":
             (folder / "guide" / page.name).write_text(_placed(page, folder), encoding="utf-8")
