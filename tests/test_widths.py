@@ -63,8 +63,9 @@ AUTHORS = {"Engine": 38, "ServedConnection": 65, "ConnectionLife": 39}
 #: Method names that three or more engines have and `Engine` does not.
 SHARED_METHODS = 47
 
-#: Private names of other objects in `.py` (the aim is 120) and in `.pyx`.
-FOREIGN = {".py": 415, ".pyx": 260}
+#: Private names of other objects in `.py` (the aim is 120) and in `.pyx`. OpenTelemetry's interceptor reads the target of
+#: a client, which no public name of its calls has.
+FOREIGN = {".py": 416, ".pyx": 260}
 
 #: Groups of files that import each other, early or late; the aim is 0.
 CIRCLES = 11
@@ -81,7 +82,7 @@ LIFE_RULES = [
 ]
 
 #: Runs of five equal lines between files of clients, protocols and kinds of calls.
-RUNS_OF_FIVE = 55
+RUNS_OF_FIVE = 54
 
 #: Modules that texts name although they have a higher rank: tables of what is imported on first use.
 NAMED_UPWARDS = {

@@ -1,7 +1,6 @@
 """Leave out the package's own frames from tracebacks: they would bury the lines of the program."""
 
 import os
-import sys
 import types
 from typing import Final, TypeVar
 
@@ -62,7 +61,10 @@ def of_program(
 
 def frames_to_program() -> int:
     """Return the `stacklevel` for warnings of compiled code, which has no frames, to name the program's line."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN):
+    # Imported here: few programs get such a warning.
+    from inspect import currentframe
+
+    level, frame = 0, currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(OWN):
         level, frame = level + 1, frame.f_back
     return level

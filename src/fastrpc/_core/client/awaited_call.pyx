@@ -99,7 +99,7 @@ cdef class AwaitedCall(ClientCall):
 
     def __dealloc__(self):
         if self.phase == PHASE_NEW and self.route is not None:
-            warn_unawaited(self)
+            warn_unawaited(verb_of(self))
         if self.is_counted:
             self.count_unread()
 
@@ -268,7 +268,7 @@ cdef class AwaitedCall(ClientCall):
         encoded = <EncodedRequest>self.prepared
         if self.options.compressor is not None and (encoded is None or not encoded.is_packed):
             if self.options.packs_later(payload, part.peer, part.is_settled):
-                self.prepared = new_encoded(self, payload)
+                self.prepared = new_encoded(self.route, self.names, payload)
                 return False
         if not self.is_attempt:
             (<CallerState>self.options.shared).budget.count_call(self.started_ns)
@@ -438,13 +438,13 @@ cdef class AwaitedCall(ClientCall):
         payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         if not self.options.packs_later(payload, part.peer, part.is_settled):
             return None
-        self.prepared = new_encoded(self, payload)
+        self.prepared = new_encoded(self.route, self.names, payload)
         return self._to_pack
 
     def _take_packed(self, bytes payload not None, bint is_smaller):
         """Take the arguments of a stream in their compressed form; raise if its connection takes no more calls."""
         self._check_connection()
-        self.prepared = new_encoded(self, payload, True, is_smaller)
+        self.prepared = new_encoded(self.route, self.names, payload, True, is_smaller)
 
     def _with_packed(self, bytes payload not None, bint is_smaller):
         """Return the attempt that sends the compressed arguments; raise if its connection takes no more calls."""
@@ -452,7 +452,7 @@ cdef class AwaitedCall(ClientCall):
         self._check_connection()
         sending = self._attempt_on(self.session, self.attempt_number)
         sending.began_ns = self.began_ns or self.started_ns
-        sending.prepared = new_encoded(self, payload, True, is_smaller)
+        sending.prepared = new_encoded(self.route, self.names, payload, True, is_smaller)
         sending.has_lost = self.has_lost
         self.prepared = sending
         return sending
@@ -586,9 +586,9 @@ cdef str verb_of(AwaitedCall call):
     return f"Client.{verb}({'…' if call.route is None else call.route.method})"
 
 
-cdef int warn_unawaited(AwaitedCall call) except -1:
+cdef int warn_unawaited(str name) except -1:
     """Warn that a call was made and never awaited, as Python does for any coroutine."""
-    warnings.warn(f"coroutine '{verb_of(call)}' was never awaited", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"coroutine '{name}' was never awaited", RuntimeWarning, stacklevel=2)
     return 0
 
 

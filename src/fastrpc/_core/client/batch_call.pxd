@@ -11,7 +11,6 @@ cdef class BatchMember(ClientCall):
         ClientCall head
 
     cdef bint make_new(self) noexcept
-    cdef int _hint_at_token(self) except -1
 
 
 cdef class BatchCall:

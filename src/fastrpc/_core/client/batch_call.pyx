@@ -16,7 +16,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from cpython.ref cimport Py_REFCNT
 
 from fastrpc._core.calls.call cimport STATE_NEW
-from fastrpc._core.client.call_errors cimport mark_own
+from fastrpc._core.client.call_errors cimport hint_at_token, mark_own
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
@@ -34,11 +34,6 @@ cdef class BatchMember(ClientCall):
     def __dealloc__(self):
         if self.is_counted:
             self.count_unread()
-
-    cdef int _hint_at_token(self) except -1:
-        if self.options is None:
-            self.options = self.head.options
-        return ClientCall._hint_at_token(self)
 
     cdef bint make_new(self) noexcept:
         """Reset a call that went the plain way; fields that `copy_options` and the table set may stay."""
@@ -62,6 +57,8 @@ cdef class BatchMember(ClientCall):
         cdef BatchCall batch = <BatchCall>head.batch
         # The batch holds its members: an answer that is not read must not hold the batch.
         self.head = None
+        if self.failure is not None:
+            hint_at_token(self.failure, head.options, self.sent_metadata)
         batch.missing -= 1
         return head.settle() if batch.missing == 0 else 0
 

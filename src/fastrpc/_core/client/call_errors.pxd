@@ -10,6 +10,7 @@ cdef double seconds_between(uint64_t first, uint64_t last) noexcept
 cdef int check_request(CallingPart part, Call call, bytes payload) except -1
 cdef int check_message(CallingPart part, Call call, bytes payload) except -1
 cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes payload)
+cdef int hint_at_token(object error, object options, bytes metadata) except -1
 cdef object unstarted_error(object endpoint, Call call)
 cdef object unreadable_error(object endpoint, Call call, str why)
 cdef object violation_error(object endpoint, Call call, bint handed, str why, int reason)

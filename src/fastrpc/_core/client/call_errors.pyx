@@ -156,6 +156,18 @@ cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes pay
     return error
 
 
+cdef int hint_at_token(object error, object options, bytes metadata) except -1:
+    """Say in the error of a call that the server refused as unauthenticated that the client shows no token.
+
+    `options` are those of its view, or None; with a token in its metadata the call shows one itself.
+    """
+    if error is None or error.status is not Status.UNAUTHENTICATED or error.processed == "yes" or options is None:
+        return 0
+    if metadata is None or b"authorization" not in metadata:
+        error.hint = options.shared.token_hint
+    return 0
+
+
 cdef int give_details(object error, Call call, int codec, bytes payload) except -1:
     """Give an error the details that the other side sent, whatever its class."""
     if codec in details_decoders:

@@ -112,8 +112,6 @@ cdef class ClientCall(Call):
     cdef int may_send(self) except -1
     cdef int failed(self, object error) except -1
 
-    cdef int _hint_at_token(self) except -1
-
     # Done by the waiting half.
     cdef int settle(self) except -1
     cdef object endpoint_on(self, Engine session)

@@ -19,12 +19,13 @@ iterable, hold the call that the attempts belong to, and find the stream by it a
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 
-from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Draining, current_scope
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.call_errors cimport (
     error_of_answer,
+    hint_at_token,
     mark_own,
     overdue_error,
     overdue_stream_error,
@@ -32,7 +33,7 @@ from fastrpc._core.client.call_errors cimport (
 )
 from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, route_on
 from fastrpc._core.payload.metadata cimport encode_metadata
-from fastrpc._core.wire.frame cimport IDEMPOTENT, OUTCOME_RAN, STREAM_OUT
+from fastrpc._core.wire.frame cimport IDEMPOTENT, STREAM_OUT
 
 from fastrpc._core.base.histogram import count_unstarted
 from fastrpc._core.loop.drain_event import DrainEvent
@@ -102,8 +103,7 @@ cdef class ClientCall(Call):
             # The calls of a batch have no connection of their own.
             leaves = self.session is not None and (<CallingPart>self.session.calling).peer_leaves
             self.failure = error_of_answer(self, leaves, frame, payload)
-            if frame.status == UNAUTHENTICATED and frame.outcome != OUTCOME_RAN:
-                self._hint_at_token()
+            hint_at_token(self.failure, self.options, self.sent_metadata)
             mark_own(self.failure)
         self.is_settled = True
         try:
@@ -116,12 +116,6 @@ cdef class ClientCall(Call):
             self.route.totals.received(PyBytes_GET_SIZE(payload))
         finally:
             self.settle()
-        return 0
-
-    cdef int _hint_at_token(self) except -1:
-        """Say in the failure that the client shows no token, unless this call shows one."""
-        if self.options is not None and (self.sent_metadata is None or b"authorization" not in self.sent_metadata):
-            self.failure.hint = self.options.shared.token_hint
         return 0
 
     cdef int message_came(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.calls.call cimport MethodRoute
 
 
 @cython.final
@@ -16,4 +16,6 @@ cdef class EncodedRequest:
         bint is_smaller
 
 
-cdef EncodedRequest new_encoded(Call call, bytes payload, bint is_packed=*, bint is_smaller=*)
+cdef EncodedRequest new_encoded(
+    MethodRoute route, uint64_t names, bytes payload, bint is_packed=*, bint is_smaller=*
+)

@@ -8,12 +8,13 @@ cdef class EncodedRequest:
     """The arguments of a call, encoded, and compressed once that is done."""
 
 
-cdef EncodedRequest new_encoded(Call call, bytes payload, bint is_packed=False, bint is_smaller=False):
-    """Return the arguments of a call in the names and the codec of its route."""
+cdef EncodedRequest new_encoded(
+    MethodRoute route, uint64_t names, bytes payload, bint is_packed=False, bint is_smaller=False
+):
+    """Return the arguments of a call by this route, with the hash of their names."""
     cdef EncodedRequest encoded = EncodedRequest.__new__(EncodedRequest)
-    encoded.route = call.route
-    encoded.names = call.names
+    encoded.route = route
+    encoded.names = names
     encoded.payload = payload
-    encoded.is_packed = is_packed
-    encoded.is_smaller = is_smaller
+    encoded.is_packed, encoded.is_smaller = is_packed, is_smaller
     return encoded

@@ -195,14 +195,8 @@ def run(
             **tls_settings(tls_cert, tls_key, tls_ca),
         }
         certificates = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
-        plan, settings, warnings = _planned(
-            arguments, config, certificates, takeover=takeover, as_json=as_json
-        )
-        if context.info_name == OLD_NAME:
-            warnings.append(
-                f"`fastrpc {OLD_NAME}` is deprecated, and a later version removes it: write `fastrpc run`"
-            )
-    raise typer.Exit(_run_checked(plan, settings, warnings))
+        planned = _planned(context, arguments, config, certificates, takeover=takeover, as_json=as_json)
+    raise typer.Exit(_run_checked(*planned))
 
 
 def dev(
@@ -245,6 +239,7 @@ def dev(
 
 
 def _planned(
+    context: typer.Context,
     arguments: Mapping[str, Any],
     config: Path | None,
     certificates: Mapping[str, Path | None],
@@ -252,8 +247,12 @@ def _planned(
     takeover: bool,
     as_json: bool,
 ) -> tuple[Plan, RunSettings, list[str]]:
-    """Return the plan of `run`, its settings, and warnings about variables that look misspelt."""
+    """Return the plan of `run`, its settings, and warnings: its old name, variables that look misspelt."""
     settings, warnings = read_settings(arguments, os.environ, config)
+    if context.info_name == OLD_NAME:
+        warnings.append(
+            f"`fastrpc {OLD_NAME}` is deprecated, and a later version removes it: write `fastrpc run`"
+        )
     # Never by the environment: the first start of the program has the same one, and must not take over.
     settings = replace(settings, takeover=takeover)
     if not settings.registry:  # An encrypted one gets the certificates as well.
