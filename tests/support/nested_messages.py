@@ -76,7 +76,8 @@ class Place:
 @fastrpc.service("shop.v1.holder", grpc="pascal")
 class Holder:
     @fastrpc.method(safe=True)
-    async def get(self, request: Outer) -> Outer.Inner: ...
+    async def get(self, request: Outer) -> Outer.Inner:
+        raise NotImplementedError
 
     @fastrpc.method(idempotent=True)
     async def only(self, request: Outer.Inner.Deep) -> None: ...
@@ -85,4 +86,5 @@ class Holder:
 @fastrpc.service("shop.v1.places")
 class Places:
     @fastrpc.method
-    async def get(self, request: Place.Held) -> Place.Held: ...
+    async def get(self, request: Place.Held) -> Place.Held:
+        raise NotImplementedError

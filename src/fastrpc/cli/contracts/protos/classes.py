@@ -1,6 +1,6 @@
 """The classes of messages and enums, nested as in the file."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastrpc.cli.contracts.names import literal
@@ -27,8 +27,12 @@ class TypeWriter:
 
     # Enums
 
-    def enum(self, descriptor: Any, indent: int = 0) -> list[str]:
-        """Return the lines of an enum."""
+    def enum(self, descriptor: Any, indent: int = 0, hidden: Collection[str] = ()) -> list[str]:
+        """Return the lines of an enum.
+
+        Args:
+            hidden: names that mean something else in the class around.
+        """
         space, name = " " * indent, self._naming.classes[descriptor.full_name].rpartition(".")[2]
         proto = self._files.part(descriptor.full_name).proto
         is_plain = descriptor.full_name in self._naming.plain_enums
@@ -38,8 +42,8 @@ class TypeWriter:
                 descriptor.full_name, "its values have no 0, and fastrpc proto writes one", indent
             )
         lines += deprecation(proto.options, indent)
-        lines += self._declaration(descriptor, proto, indent, ['prefix=""'] if is_plain else [])
-        lines.append(f"{space}class {name}({self._naming.imported.use('IntEnum', 'enum')}):")
+        lines += self._declaration(descriptor, proto, indent, ['prefix=""'] if is_plain else [], hidden)
+        lines.append(f"{space}class {name}({self._naming.imported.use('IntEnum', 'enum', hidden)}):")
         body = docstring(self._files.comment(descriptor.full_name), indent + 4)
         lines += [*body, ""] if body else []
         for value in sorted(descriptor.values, key=lambda one: one.index):
@@ -61,19 +65,24 @@ class TypeWriter:
 
     # Messages
 
-    def message(self, descriptor: Any, indent: int = 0) -> list[str]:
-        """Return the lines of a message, with those that are nested in it."""
+    def message(self, descriptor: Any, indent: int = 0, hidden: Collection[str] = ()) -> list[str]:
+        """Return the lines of a message, with those that are nested in it.
+
+        Args:
+            hidden: names that mean something else in the class around.
+        """
         space, name = " " * indent, self._naming.classes[descriptor.full_name].rpartition(".")[2]
         part = self._files.part(descriptor.full_name)
         lines = self._lost.message(descriptor, indent)
         lines += deprecation(part.proto.options, indent)
-        lines += self._declaration(descriptor, part.proto, indent, [])
-        lines.append(f"{space}@{self._naming.imported.use('dataclass', 'dataclasses')}")
+        lines += self._declaration(descriptor, part.proto, indent, [], hidden)
+        lines.append(f"{space}@{self._naming.imported.use('dataclass', 'dataclasses', hidden)}")
         lines.append(f"{space}class {name}:")
         body = docstring(part.comment, indent + 4)
         nested = [one for one in descriptor.nested_types if not is_entry(one) and not _is_of_group(one)]
-        inner = [*(self.enum(one, indent + 4) for one in descriptor.enum_types)]
-        inner += [self.message(one, indent + 4) for one in nested]
+        names = self._names_in(descriptor)
+        inner = [*(self.enum(one, indent + 4, names) for one in descriptor.enum_types)]
+        inner += [self.message(one, indent + 4, names) for one in nested]
         for one in inner:
             body += ["", *one] if body else one
         fields = self._fields(descriptor, indent + 4)
@@ -83,14 +92,18 @@ class TypeWriter:
 
     def _fields(self, descriptor: Any, indent: int) -> list[str]:
         names = self._naming.fields[descriptor.full_name]
-        nested = [*descriptor.nested_types, *descriptor.enum_types]
-        hidden = {*names.values(), *(one.name for one in nested)}
-        types = FieldTypes(self._naming, hidden)
+        types = FieldTypes(self._naming, self._names_in(descriptor))
         lines: list[str] = []
         for field in descriptor.fields:
             if not is_group(field):
                 lines += self._field(field, names[field.name], types, indent)
         return lines
+
+    def _names_in(self, descriptor: Any) -> set[str]:
+        """Return the names in the body of a message."""
+        nested = [*descriptor.nested_types, *descriptor.enum_types]
+        classes = (self._naming.classes.get(one.full_name, "").rpartition(".")[2] for one in nested)
+        return {*self._naming.fields[descriptor.full_name].values(), *classes}
 
     def _field(self, field: Any, name: str, types: FieldTypes, indent: int) -> list[str]:
         part = self._files.part(field.full_name)
@@ -119,7 +132,9 @@ class TypeWriter:
 
     # Both
 
-    def _declaration(self, descriptor: Any, proto: Any, indent: int, options: Sequence[str]) -> list[str]:
+    def _declaration(
+        self, descriptor: Any, proto: Any, indent: int, options: Sequence[str], hidden: Collection[str]
+    ) -> list[str]:
         """Return the decorator that says what the class does not; none if there is nothing to say."""
         is_enum = hasattr(descriptor, "values")
         # The end of a range is in it for an enum alone.
@@ -141,7 +156,7 @@ class TypeWriter:
             given.insert(1, f"file={literal(descriptor.file.name)}")
         if not given:
             return []
-        used = self._naming.imported.use("proto", "fastrpc.grpc")
+        used = self._naming.imported.use("proto", "fastrpc.grpc", hidden)
         return statement(indent, "@", Group(f"{used}(", given, ")"))
 
 

@@ -1,6 +1,7 @@
 """Compile a .proto file: protoc parses it, and its imports, to descriptors."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -38,8 +39,15 @@ def compiled(source: Path, folders: Sequence[Path]) -> list[Any]:
             raise ConfigError(f"-I {folder}: there is no such folder")
     with tempfile.TemporaryDirectory() as place:
         made = Path(place, "descriptors")
-        command = [*_protoc(), *(f"-I{folder}" for folder in _folders(source, folders))]
-        command += ["--include_imports", "--include_source_info", f"--descriptor_set_out={made}", str(source)]
+        # protoc finds the folder of a file by its text.
+        places = (os.path.abspath(folder) for folder in _folders(source, folders))
+        command = [*_protoc(), *(f"-I{place}" for place in places)]
+        command += [
+            "--include_imports",
+            "--include_source_info",
+            f"--descriptor_set_out={made}",
+            os.path.abspath(source),
+        ]
         try:
             run = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST, check=False)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired) as error:

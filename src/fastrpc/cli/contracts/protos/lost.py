@@ -44,6 +44,12 @@ class Lost:
                 lines += self.note(
                     f"{place}.{field.name}", f"the group {field.name} = {field.number}", indent
                 )
+        names: dict[str, str] = {}
+        for field in descriptor.fields:
+            other = names.setdefault(_json_name(field), field.name)
+            if other != field.name:
+                text = f"{other} and {field.name} are one name in JSON, so that no method takes the message"
+                lines += self.note(f"{place}.{field.name}", text, indent)
         for oneof in proto.oneof_decl:
             lines += self.options(f"{place}.{oneof.name}", oneof.options, indent)
         return lines
@@ -59,7 +65,7 @@ class Lost:
         lines = self.options(field.full_name, proto.options, indent)
         if _is_required(field):
             lines += self.note(field.full_name, "required", indent)
-        if proto.json_name and proto.json_name != ProtoField(field.name, 1, "bool").json_name:
+        if proto.json_name and proto.json_name != _json_name(field):
             lines += self.note(field.full_name, f'json_name = "{proto.json_name}"', indent)
         return lines
 
@@ -99,6 +105,11 @@ def deprecation(options: Any, indent: int) -> list[str]:
 def is_group(field: Any) -> bool:
     """Return whether a field is a group, whose bytes have an end in place of a length."""
     return bool(field.type == _GROUP)
+
+
+def _json_name(field: Any) -> str:
+    """Return the name in JSON that a class has for a field."""
+    return ProtoField(field.name, 1, "bool").json_name
 
 
 def _is_required(field: Any) -> bool:
