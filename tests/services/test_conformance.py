@@ -1,4 +1,4 @@
-"""The conformance suite of Connect (connectrpc.com/conformance 1.0.7) asks our server."""
+"""The conformance suite of Connect (connectrpc.com/conformance 1.0.7) asks our server, and directs our client."""
 
 import asyncio
 import re
@@ -15,22 +15,31 @@ pytestmark = [pytest.mark.one_loop, pytest.mark.conformance]
 FOLDER = Path(__file__).parent / "conformance"
 
 
-async def test_a_server_passes_the_cases_of_connect_and_grpc_web(
-    conformance: tuple[Path, Path], tmp_path: Path
-) -> None:
+#: The cases that our client leaves out, each with the reason.
+LEFT_OUT: dict[str, str] = {}
+
+
+async def report_of(
+    conformance: tuple[Path, Path], folder: Path, mode: str, config: str, *options: str
+) -> tuple[int, str]:
+    """Run the suite against our server or client; return the number of cases that passed, and the report."""
     program, protos = conformance
-    names = [f"connectrpc/conformance/v1/{name}.proto" for name in ("config", "service", "server_compat")]
-    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", f"--python_out={tmp_path}", *names]
+    names = [
+        f"connectrpc/conformance/v1/{name}.proto"
+        for name in ("config", "service", "server_compat", "client_compat")
+    ]
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", f"--python_out={folder}", *names]
     subprocess.run(protoc, check=True)
     process = await asyncio.create_subprocess_exec(
         program,
-        "--mode=server",
-        f"--conf={FOLDER / 'config.yaml'}",
+        f"--mode={mode}",
+        f"--conf={FOLDER / config}",
+        *options,
         "--",
         sys.executable,
         "-m",
-        "tests.support.conformance_server",
-        str(tmp_path),
+        f"tests.support.conformance_{mode}",
+        str(folder),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=ROOT,
@@ -41,4 +50,17 @@ async def test_a_server_passes_the_cases_of_connect_and_grpc_web(
     assert process.returncode == 0, report
     passed = re.search(r"(\d+) passed, 0 failed", report)
     assert passed is not None, report
-    assert int(passed[1]) > 1_000, report
+    return int(passed[1]), report
+
+
+async def test_a_server_passes_the_cases_of_connect_and_grpc_web(
+    conformance: tuple[Path, Path], tmp_path: Path
+) -> None:
+    passed, report = await report_of(conformance, tmp_path, "server", "config.yaml")
+    assert passed > 1_000, report
+
+
+async def test_a_client_passes_the_cases_of_grpc(conformance: tuple[Path, Path], tmp_path: Path) -> None:
+    left_out = [f"--skip={name}" for name in LEFT_OUT]
+    passed, report = await report_of(conformance, tmp_path, "client", "client.yaml", *left_out)
+    assert passed > 100, report

@@ -47,6 +47,11 @@ class Limits(Settings):
     depth: int = 100
     longest_call: float | None = None
 
+    @property
+    def _sent_bytes(self) -> int:
+        """The largest message sent; channels and servers of `fastrpc.grpc` have another one."""
+        return self.message_bytes
+
     def __post_init__(self) -> None:
         check_count(self, "message_bytes", 4 * _KIB, LARGEST_SIZE)
         check_count(self, "frame_bytes", 16 * _KIB, 16 * _MIB)

@@ -10,8 +10,10 @@ from typing import Any, Self
 import grpc
 
 from fastrpc.config import TLS
-from fastrpc.grpc.aio import channels
+from fastrpc.grpc.aio.channels import AioChannel
 from fastrpc.grpc.callback_thread import CallbackThread
+from fastrpc.grpc.grpcio_credentials import checked_tls
+from fastrpc.grpc.instrumentation import warn_of_wrapped
 from fastrpc.grpc.loop_thread import LoopThread, ThreadEndedError
 from fastrpc.grpc.threaded_calls import CLOSED_UNDER_WAY, ThreadedCall, ThreadedRpcError, cancelled_error
 
@@ -28,7 +30,8 @@ def insecure_channel(
     credentials: Any = None,
 ) -> "BlockingChannel":
     """Return a channel without encryption, with the arguments of grpcio's own function."""
-    return BlockingChannel(channels.insecure_channel(target, options, compression, credentials=credentials))
+    warn_of_wrapped("grpc.insecure_channel")
+    return BlockingChannel(AioChannel(target, None, options, compression, None, credentials))
 
 
 def secure_channel(
@@ -40,15 +43,14 @@ def secure_channel(
     credentials: Any = None,
 ) -> "BlockingChannel":
     """Return a channel with TLS: `tls` is a `fastrpc.TLS`."""
-    return BlockingChannel(
-        channels.secure_channel(target, tls, options, compression, credentials=credentials)
-    )
+    warn_of_wrapped("grpc.secure_channel")
+    return BlockingChannel(AioChannel(target, checked_tls(tls), options, compression, None, credentials))
 
 
 class BlockingChannel(grpc.Channel):  # type: ignore[misc]
     """Makes the calls of generated stubs."""
 
-    def __init__(self, inner: channels.AioChannel) -> None:
+    def __init__(self, inner: AioChannel) -> None:
         self._inner = inner
         #: Calls the functions of `subscribe`, for which callbacks of calls may wait.
         self._states = CallbackThread("fastrpc grpc channel states")
@@ -136,7 +138,7 @@ class _Watch:
 
 
 async def _follow(
-    inner: channels.AioChannel,
+    inner: AioChannel,
     states: CallbackThread,
     tell: Callable[[Any], object],
     try_to_connect: bool,
@@ -148,9 +150,7 @@ async def _follow(
         state = inner.get_state()
 
 
-async def _close_dropped(
-    inner: channels.AioChannel, states: CallbackThread, watches: dict[Any, _Watch]
-) -> None:
+async def _close_dropped(inner: AioChannel, states: CallbackThread, watches: dict[Any, _Watch]) -> None:
     for watch in watches.values():
         watch.end()
     states.end()

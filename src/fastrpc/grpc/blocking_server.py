@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 
 from fastrpc.grpc.aio import servers
+from fastrpc.grpc.faults import ThreadFaults
+from fastrpc.grpc.instrumentation import warn_of_wrapped
 from fastrpc.grpc.loop_thread import LoopThread
 
 __all__ = ["BlockingServer", "server"]
@@ -28,11 +30,9 @@ def server(
     Args:
         settings: `config`, `authenticate`, `authorize`, `call_limits`, `registry`, as of `fastrpc.grpc.aio.server`.
     """
-    return BlockingServer(
-        servers.server(
-            thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression, **settings
-        )
-    )
+    warn_of_wrapped("grpc.server", interceptors)
+    given = (thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression)
+    return BlockingServer(servers.new_server(ThreadFaults, given, **settings))
 
 
 class BlockingServer(grpc.Server):  # type: ignore[misc]

@@ -17,11 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from fastrpc._core.grpc.details import decode_details
-from fastrpc._core.payload.metadata import MetadataPairs, encode_pairs
+from fastrpc._core.payload.metadata import MetadataPairs
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_stream import ServedStream
 from fastrpc.errors import CallError, StreamEndedError
-from fastrpc.grpc.metadata import DETAILS_KEY, Pair, Pairs, pairs_in, pairs_of
+from fastrpc.grpc.faults import ServicerFaults
+from fastrpc.grpc.metadata import DETAILS_KEY, Pairs, block_of, pairs_in, pairs_of
 from fastrpc.grpc.names import compressor_of, status_of
 from fastrpc.status import Status
 from fastrpc.user_code import contained
@@ -35,7 +36,8 @@ DoneCallback = Callable[[Any], object]
 
 def context_kinds() -> "tuple[type[LoopContext], type[ThreadContext]]":
     """Return the classes of contexts on the loop and in threads: where grpcio is imported, they derive from its own."""
-    if "grpc" not in sys.modules:
+    # A module that could not be imported may be there as None.
+    if sys.modules.get("grpc") is None:
         return LoopContext, ThreadContext
     from fastrpc.grpc.grpcio_contexts import AioContext, PooledContext
 
@@ -45,8 +47,12 @@ def context_kinds() -> "tuple[type[LoopContext], type[ThreadContext]]":
 class Context:
     """The part of a context that is the same on the loop and in threads."""
 
+    #: The status that was set, as it was given; None before.
+    _code: Any = None
     _status = Status.OK
     _text = ""
+    #: The metadata that was set, as it was given.
+    _given_trailing: Any = None
     _trailing: Pairs = ()
     #: Initial metadata that goes with the end, as the protocol has no other place for it.
     _initial: Pairs = ()
@@ -58,8 +64,6 @@ class Context:
 
     #: The class of the error that `abort` raises.
     abort_error: type[CallError] = CallError
-    #: Return the form of a status that `code` returns.
-    code_of: Callable[[Status], Any] = staticmethod(lambda status: status)
     #: The value of `read` after the last message.
     end_of_stream: Any = None
 
@@ -86,8 +90,11 @@ class Context:
         """Return the facts of the caller's verified certificate, by grpcio's names of them."""
         peer = self.call.peer
         if peer.address.scheme != "tls" and peer.certificate is None:
-            return {}
-        facts: dict[str, Sequence[bytes]] = {"transport_security_type": [b"ssl"]}
+            return {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
+        facts: dict[str, Sequence[bytes]] = {
+            "transport_security_type": [b"ssl"],
+            "security_level": [b"TSI_PRIVACY_AND_INTEGRITY"],
+        }
         if peer.certificate is not None:
             subject = dict(part[0] for part in peer.certificate.get("subject", ()))
             if "commonName" in subject:
@@ -115,6 +122,7 @@ class Context:
 
     def set_code(self, code: Any) -> None:
         """Set the status at the end: a `grpc.StatusCode`, a `fastrpc.Status` or a number."""
+        self._code = code
         self._status = status_of(code)
 
     def set_details(self, details: str) -> None:
@@ -124,18 +132,11 @@ class Context:
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         """Set the metadata that goes with the end."""
         self._trailing = pairs_of(trailing_metadata)
+        self._given_trailing = trailing_metadata
 
     def code(self) -> Any:
-        """Return the status that was set."""
-        return self.code_of(self._status)
-
-    def details(self) -> str:
-        """Return the text that was set."""
-        return self._text
-
-    def trailing_metadata(self) -> Pairs:
-        """Return the metadata that goes with the end."""
-        return self._trailing
+        """Return the status that was set, as it was given; None before."""
+        return self._code
 
     def _send_initial(self, initial_metadata: Any) -> Any:
         """Return the awaitable that sends the initial metadata, or None if it goes with the end."""
@@ -144,36 +145,46 @@ class Context:
         if not call.connection.has_trailers and call.kind in {"unary", "client_stream"}:
             self._initial = pairs
             return None
-        call.reply_metadata = MetadataPairs(pairs)
+        try:
+            call.reply_metadata = MetadataPairs(pairs)
+        except ValueError as problem:
+            raise self._faults.of_metadata(problem, call.method) from None
         return call.send_metadata()
 
     def _abort(self, code: Any, details: str, trailing_metadata: Any) -> NoReturn:
         if self._aborted is not None:
             raise RuntimeError(f"{self.call.method}: abort was called already")
-        status = status_of(code)
         if trailing_metadata:
-            self._trailing = pairs_of(trailing_metadata)
-        # The caller would take OK for an answer.
-        self._status = status or Status.UNKNOWN
-        self._text = details or self._text
+            self.set_trailing_metadata(trailing_metadata)
+        self.set_code(code)
+        if details:
+            # The caller would take OK for an answer.
+            self.set_details(details if self._status else "")
+        self._status = self._status or Status.UNKNOWN
         self._aborted = self._error(self.abort_error)
         raise self._aborted
 
     def _error(self, kind: type[CallError] = CallError) -> CallError:
         """Return the error of the status that was set, with the details among the trailing metadata."""
         found = [value for key, value in self._trailing if key == DETAILS_KEY and isinstance(value, bytes)]
-        return kind(self._status, self._text, details=decode_details(found[0]) if found else None)
+        error = kind(self._status, self._text, details=decode_details(found[0]) if found else None)
+        error._details_as_sent = found[0] if found else None
+        return error
 
-    def _travels(self, pair: Pair) -> bool:
-        """Return whether an entry of an error's metadata can be sent, and log one that cannot."""
+    @property
+    def _faults(self) -> Any:
+        """What the caller is told of faults."""
+        return self.call.route.definition.faults
+
+    def _keep_metadata(self, pairs: Pairs, *, is_of_error: bool) -> None:
+        """Send metadata with the end. Metadata that cannot be sent is the error of the call then, as in grpcio."""
         try:
-            encode_pairs([pair])
+            if is_of_error and self.call.connection.has_trailers:
+                # Beside an error each other entry would be left out.
+                block_of(pairs)
+            self.call.reply_metadata = MetadataPairs(pairs)
         except (TypeError, ValueError) as problem:
-            logger.error(
-                "%s: the metadata %.100a of its error is left out: %s", self.call.method, pair.key, problem
-            )
-            return False
-        return True
+            self._aborted = self._faults.of_metadata(problem, self.call.method)
 
     # The end, for `serving`
 
@@ -184,12 +195,11 @@ class Context:
             CallError: the servicer set a status, or aborted; without that `error` itself is the end.
         """
         trailing = [pair for pair in self._trailing if pair.key != DETAILS_KEY]
-        if error is not None or self._status is not Status.OK:
-            trailing = list(filter(self._travels, trailing))
         if trailing and error is None:
             self.call._ensure_head()
         if self._initial or trailing:
-            self.call.reply_metadata = MetadataPairs((*self._initial, *trailing))
+            is_of_error = error is not None or self._status is not Status.OK
+            self._keep_metadata((*self._initial, *trailing), is_of_error=is_of_error)
         self.finish()
         if self._aborted is not None:
             if error is not self._aborted and not isinstance(error, asyncio.CancelledError):
@@ -197,11 +207,17 @@ class Context:
         elif self._status is not Status.OK and not isinstance(error, CallError):
             if error is None:
                 raise self._error()
-            if isinstance(error, Exception) and not isinstance(error, NotImplementedError):
-                logger.error("%s failed after it set %s", self.call.method, self._status, exc_info=error)
             if isinstance(error, Exception):
-                self._text = self._text or f"{self.call.method} failed"
+                self._note_crash(error)
                 raise self._error() from error
+
+    def _note_crash(self, error: Exception) -> None:
+        """Set the text for an exception behind a status that was set, and log it."""
+        if not isinstance(error, NotImplementedError):
+            logger.error("%s failed after it set %s", self.call.method, self._status, exc_info=error)
+        if isinstance(self._faults, ServicerFaults):
+            self._text = self._faults.text_with_status(error, self._text) or ""
+        self._text = self._text or f"{self.call.method} failed"
 
     def _add(self, callback: Callable[[], object]) -> bool:
         """Have a function called at the end; False: the end was before."""
@@ -224,6 +240,22 @@ class Context:
 
 class LoopContext(Context):
     """The context of a handler on the loop."""
+
+    def set_details(self, details: str) -> None:
+        """Set the text of the status."""
+        if not isinstance(details, str):
+            kind = type(details).__name__
+            raise TypeError(f"Argument 'details' has incorrect type (expected str, got {kind})")
+        super().set_details(details)
+
+    def details(self) -> str:
+        """Return the text that was set; "" before."""
+        return self._text
+
+    def trailing_metadata(self) -> Any:
+        """Return the metadata that was set; () before."""
+        given = self._given_trailing
+        return self._trailing if given is None or isinstance(given, Mapping) else tuple(given)
 
     #: With interceptors of grpc.aio, messages go between the servicer and its stream encoded.
     _messages: Any = None
@@ -280,8 +312,8 @@ class LoopContext(Context):
         return self.call.cancelled
 
     def done(self) -> bool:
-        """Return whether the servicer has ended."""
-        return self._is_done
+        """Return whether the servicer has ended, or aborted."""
+        return self._is_done or self._aborted is not None
 
     def set_compression(self, compression: Any) -> None:
         """Compress the messages of the answer by this algorithm, if the caller takes it."""
@@ -304,9 +336,26 @@ async def _room_in(stream: ServedStream) -> None:
 class ThreadContext(Context):
     """The context of a handler in a thread; its methods wait for the loop where they need it."""
 
+    #: The text that was set; None before.
+    _given_text: str | None = None
+
     def __init__(self, call: ServerCall) -> None:
         super().__init__(call)
         self._loop = asyncio.get_running_loop()
+        self._state = _State(self)
+
+    def details(self) -> bytes | None:
+        """Return the text that was set, encoded as grpcio has it; None before."""
+        return None if self._given_text is None else self._given_text.encode()
+
+    def set_details(self, details: str | bytes) -> None:
+        """Set the text of the status."""
+        self._given_text = details.decode() if isinstance(details, bytes) else details
+        super().set_details(self._given_text)
+
+    def trailing_metadata(self) -> Any:
+        """Return the metadata that was set, as it was given; None before."""
+        return self._given_trailing
 
     def on_loop(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function on the loop, and what it returns to await; return the result of that."""
@@ -353,3 +402,43 @@ class ThreadContext(Context):
     def disable_next_message_compression(self) -> None:
         """Send the next message as it is."""
         self.on_loop(self.call._compress_by, None)
+
+
+class _State:
+    """The state of a call by the names that grpcio's own has: much-used middleware reads it."""
+
+    def __init__(self, context: ThreadContext) -> None:
+        self._context = context
+
+    @property
+    def client(self) -> str:
+        """Whether the caller is there: "open" or "cancelled"."""
+        return "cancelled" if self._context.call.cancelled else "open"
+
+    @property
+    def code(self) -> Any:
+        """The status that was set; None before."""
+        return self._context.code()
+
+    @code.setter
+    def code(self, code: Any) -> None:
+        self._context.set_code(code)
+
+    @property
+    def details(self) -> bytes | None:
+        """The text that was set, encoded; None before."""
+        return self._context.details()
+
+    @details.setter
+    def details(self, details: str | bytes) -> None:
+        self._context.set_details(details)
+
+    @property
+    def trailing_metadata(self) -> Any:
+        """The metadata that was set; None before."""
+        return self._context.trailing_metadata()
+
+    @property
+    def aborted(self) -> bool:
+        """Whether `abort` was called."""
+        return self._context._aborted is not None

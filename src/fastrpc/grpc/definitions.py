@@ -4,15 +4,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, NamedTuple
 
 from fastrpc.errors import ConfigError
+from fastrpc.grpc.faults import GENERATED_FAULTS
 from fastrpc.rpc.aliases import ServiceNames
 from fastrpc.rpc.claiming import METHOD_MARK, MethodMark
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.faults import Faults
 from fastrpc.rpc.given_coders import GIVEN_CODEC, GivenCoders
 from fastrpc.rpc.method_options import NAME, SERVICE_NAME, MethodOptions
 from fastrpc.rpc.schema.annotation import Scope
 from fastrpc.rpc.service import SERVICE_MARK, check_name_length
 from fastrpc.rpc.signature import Kind, read_signature
-from fastrpc.status import Status
 
 __all__ = ["GeneratedMethod", "callable_method", "kind_of", "service_instance"]
 
@@ -30,6 +31,8 @@ class GeneratedMethod(NamedTuple):
     is_safe: bool = False
     #: Runs it, where it is served.
     handler: Callable[..., Any] | None = None
+    #: What its callers are told of faults.
+    faults: Faults = GENERATED_FAULTS
 
 
 def kind_of(takes_stream: bool, gives_stream: bool) -> Kind:
@@ -97,7 +100,7 @@ def _definition(
     )
     check_name_length(definition.full_name)
     definition.given_coders = generated.coders
-    definition.crash_status = Status.UNKNOWN
+    definition.faults = generated.faults
     return definition
 
 

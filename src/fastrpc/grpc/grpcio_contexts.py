@@ -26,11 +26,8 @@ class AioContext(LoopContext, grpc.aio.ServicerContext):  # type: ignore[misc]
     """The context of a handler on the loop."""
 
     abort_error = AbortError
-    code_of = staticmethod(code_of)
     end_of_stream: Any = grpc.aio.EOF
 
 
 class PooledContext(ThreadContext, grpc.ServicerContext):  # type: ignore[misc]
     """The context of a handler in a thread."""
-
-    code_of = staticmethod(code_of)

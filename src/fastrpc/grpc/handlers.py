@@ -67,12 +67,44 @@ def served_method(handler: Any, servicing: Servicing) -> GeneratedMethod:
     """Return a method for a `grpc.RpcMethodHandler`."""
     kind, function = kind_and_function(handler)
     request = class_of(handler.request_deserializer)
-    coders = GivenCoders(
-        handler.response_serializer or bytes, handler.request_deserializer or bytes, None, request
-    )
+    coders = coders_of(handler, servicing)
     return GeneratedMethod(
-        kind, request=request, coders=coders, handler=handler_for(kind, function, servicing)
+        kind,
+        request=request,
+        coders=GivenCoders(*coders, None, request),
+        handler=handler_for(kind, function, servicing),
+        faults=servicing.faults,
     )
+
+
+def coders_of(handler: Any, servicing: Servicing) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """Return the functions by which a `grpc.RpcMethodHandler` encodes answers and decodes requests."""
+    encode, decode = handler.response_serializer, handler.request_deserializer
+    if servicing.takes_none:
+        encode = encode if is_of_protobuf(encode) else _of_any(encode, servicing.faults.ends_quietly)
+    given = GivenCoders(encode or bytes, decode or bytes, None)
+    return servicing.limits.around(given, "SERVER")[:2]
+
+
+def is_of_protobuf(encode: Callable[[Any], bytes] | None) -> bool:
+    """Return whether a function encodes messages of protobuf."""
+    return getattr(encode, "__name__", "") == "SerializeToString"
+
+
+def _of_any(encode: Callable[[Any], bytes] | None, is_strict: bool) -> Callable[[Any], bytes]:
+    """Return a function that encodes what a servicer may return: unless strict, None is empty and text is UTF-8."""
+
+    def encoded(value: Any) -> bytes:
+        if isinstance(value, str) and not is_strict:
+            value = value.encode()
+        payload = value if encode is None else encode(value)
+        if payload is None and not is_strict:
+            return b""
+        if not isinstance(payload, bytes):
+            raise TypeError(f"Expected bytes, got {type(payload).__name__}")
+        return payload
+
+    return encoded
 
 
 def kind_and_function(handler: Any) -> tuple[Kind, Callable[..., Any]]:

@@ -3,13 +3,17 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from fastrpc._core.payload.metadata import metadata_pairs
+from fastrpc._core.grpc.fields import metadata_size
+from fastrpc._core.payload.metadata import encode_pairs, metadata_pairs
 
-__all__ = ["DETAILS_KEY", "Pair", "Pairs", "pairs_in", "pairs_of"]
+__all__ = ["DETAILS_KEY", "INVALID_METADATA", "Pair", "Pairs", "block_of", "pairs_in", "pairs_of"]
 
 
 #: The trailing metadata with the details of an error: programs of grpcio-status set and read it.
 DETAILS_KEY = "grpc-status-details-bin"
+
+#: The text of grpcio for metadata that cannot be sent.
+INVALID_METADATA = "Invalid metadata"
 
 
 class Pair(NamedTuple):
@@ -33,7 +37,18 @@ def pairs_of(metadata: Any) -> Pairs:
     if not metadata:
         return ()
     entries: Iterable[tuple[str, str | bytes]] = metadata.items() if isinstance(metadata, dict) else metadata
-    return tuple(Pair(*_fitting(*entry)) for entry in entries)
+    return tuple(Pair(*_fitting(key, value)) for key, value in entries)
+
+
+def block_of(pairs: Iterable[Pair]) -> bytes:
+    """Return metadata encoded, which can be sent by gRPC.
+
+    Raises:
+        ValueError: a key or a value cannot.
+    """
+    block = encode_pairs(pairs)
+    metadata_size(block)
+    return block
 
 
 def pairs_in(block: bytes) -> Pairs:

@@ -5,11 +5,12 @@ One without a counterpart is one warning that names it; one whose value is alrea
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
 
-from fastrpc.config import TLS, Backoff, ClientConfig, ServerConfig
+from fastrpc.config import TLS, Backoff, ClientConfig, Limits, ServerConfig
 from fastrpc.config.validation import LARGEST_SIZE
+from fastrpc.grpc.message_limits import MessageLimits
 from fastrpc.grpc.names import compressor_of
 
 __all__ = ["ChannelOptions", "ServerOptions", "channel_options", "server_options"]
@@ -17,10 +18,21 @@ __all__ = ["ChannelOptions", "ServerOptions", "channel_options", "server_options
 #: The protocol of channels and servers.
 WIRE = "grpc"
 
+#: The least limit that `Limits.message_bytes` takes.
+LEAST_MESSAGE: Final = 4_096
+
 #: A day: the longest wait for a ping that settings take.
 _LONGEST: Final = 86_400.0
 #: The value of gRPC for no limit of a time in milliseconds.
 _NEVER: Final = 2**31 - 1
+
+
+class SendingLimits(Limits):
+    """Limits of received messages alone: what is sent has the limit of an option, or none, as in grpcio."""
+
+    @property
+    def _sent_bytes(self) -> int:
+        return LARGEST_SIZE
 
 
 class ChannelOptions(NamedTuple):
@@ -32,6 +44,7 @@ class ChannelOptions(NamedTuple):
     policy: str | None = None
     #: Whether policies of the service config may retry.
     retries: bool = True
+    limits: MessageLimits = MessageLimits()
 
 
 class ServerOptions(NamedTuple):
@@ -40,14 +53,11 @@ class ServerOptions(NamedTuple):
     config: ServerConfig
     reuse_port: bool = True
     compressor: str | None = None
+    limits: MessageLimits = MessageLimits()
 
 
 def _seconds(milliseconds: int) -> float | None:
     return None if milliseconds >= _NEVER or milliseconds < 0 else max(0.01, milliseconds / 1000)
-
-
-def _size(value: int) -> int:
-    return LARGEST_SIZE if value < 0 else max(4_096, min(value, LARGEST_SIZE))
 
 
 def _part(part: str, **changes: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -60,13 +70,21 @@ def _part(part: str, **changes: Callable[[Any], Any]) -> Callable[[Any, Any], An
     return change
 
 
-def _longer_messages(config: Any, value: int) -> Any:
-    """Both directions have one limit: the larger one of the two options."""
-    size = _size(value)
-    is_default = config.limits == type(config.limits)()
-    return _part(
-        "limits", message_bytes=lambda _: size if is_default else max(size, config.limits.message_bytes)
-    )(config, value)
+def _with_message_limits(config: Any, sizes: Mapping[str, int | None]) -> tuple[Any, MessageLimits]:
+    """Return settings that bound received messages alone, and the limits that settings cannot have.
+
+    Args:
+        sizes: the limits of options by their direction; None: any size.
+    """
+    limits = MessageLimits(**sizes)
+    values = {one.name: getattr(config.limits, one.name) for one in fields(config.limits)}
+    if "received" in sizes:
+        most = LARGEST_SIZE if limits.received is None else min(limits.received, LARGEST_SIZE)
+        values["message_bytes"] = max(LEAST_MESSAGE, most)
+        if most >= LEAST_MESSAGE:
+            # Settings refuse a longer message before all of it is there.
+            limits = limits._replace(received=None)
+    return replace(config, limits=SendingLimits(**values)), limits
 
 
 def _keepalive_interval(value: int) -> float | None:
@@ -75,8 +93,6 @@ def _keepalive_interval(value: int) -> float | None:
 
 
 _SHARED: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "grpc.max_send_message_length": _longer_messages,
-    "grpc.max_receive_message_length": _longer_messages,
     "grpc.max_metadata_size": _part("limits", metadata_bytes=lambda value: max(1_024, min(value, 65_535))),
     "grpc.keepalive_time_ms": _part("keepalive", interval=_keepalive_interval),
     "grpc.keepalive_timeout_ms": _part(
@@ -109,6 +125,9 @@ _OF_SERVERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     ),
 }
 
+#: The direction of each option for the size of a message.
+_SIZES: Final = {"grpc.max_send_message_length": "sent", "grpc.max_receive_message_length": "received"}
+
 #: Options that say what is the rule here already; None stands for any value.
 _RULES: Final[Mapping[str, tuple[Any, ...] | None]] = {
     "grpc.enable_http_proxy": (0, False),
@@ -129,10 +148,13 @@ def channel_options(
     timeouts = replace(ClientConfig().timeouts, call=None)
     config = ClientConfig(wire_protocol=WIRE, timeouts=timeouts)
     found: dict[str, Any] = {}
+    sizes: dict[str, int | None] = {}
     compressor = compressor_of(compression)
     for name, value in options or ():
         if name in _OF_CHANNELS:
             config = _OF_CHANNELS[name](config, value)
+        elif name in _SIZES:
+            sizes[_SIZES[name]] = _size(value)
         elif name == "grpc.ssl_target_name_override" and tls is not None:
             tls = replace(tls, server_name=value)
         elif name == "grpc.service_config":
@@ -146,27 +168,38 @@ def channel_options(
         else:
             _warn_unless_known(name, value, "channel")
     config = replace(config, compressor=compressor, tls=tls, backoff=_ordered(config.backoff))
-    return ChannelOptions(config, **found)
+    config, limits = _with_message_limits(config, sizes)
+    return ChannelOptions(config, limits=limits, **found)
 
 
 def server_options(
     options: Iterable[tuple[str, Any]] | None, compression: Any, config: ServerConfig | None
 ) -> ServerOptions:
     """Return the settings of a server for its options; `config` is theirs to change."""
-    made = ServerConfig() if config is None else config
+    # As in grpcio, unless settings are given: they say whether callers get the texts of exceptions.
+    made = ServerConfig(expose_errors=True) if config is None else config
+    sizes: dict[str, int | None] = {}
     if WIRE not in made.protocols:
         made = replace(made, protocols=(*made.protocols, WIRE))
     found: dict[str, Any] = {"compressor": compressor_of(compression)}
     for name, value in options or ():
         if name in _OF_SERVERS:
             made = _OF_SERVERS[name](made, value)
+        elif name in _SIZES:
+            sizes[_SIZES[name]] = _size(value)
         elif name == "grpc.so_reuseport":
             found["reuse_port"] = bool(value)
         elif name == "grpc.default_compression_algorithm":
             found["compressor"] = _COMPRESSORS.get(value)
         else:
             _warn_unless_known(name, value, "server")
-    return ServerOptions(made, **found)
+    made, limits = _with_message_limits(made, sizes)
+    return ServerOptions(made, limits=limits, **found)
+
+
+def _size(value: int) -> int | None:
+    """Return the size of an option; None for the value of no limit."""
+    return None if value < 0 else value
 
 
 #: The numbers of compressions in options.

@@ -19,6 +19,8 @@ from fastrpc._core.calls.call import current_call
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_stream import throw_at_yield
 from fastrpc.grpc.contexts import Context, LoopContext, ThreadContext, context_kinds
+from fastrpc.grpc.faults import GENERATED_FAULTS, GeneratedFaults, ServicerFaults
+from fastrpc.grpc.message_limits import NO_LIMITS, MessageLimits
 from fastrpc.rpc.schema.annotation import unwrapped
 from fastrpc.rpc.signature import Kind
 
@@ -37,20 +39,31 @@ class Servicing(NamedTuple):
     thread_context: Callable[[ServerCall], ThreadContext]
     #: The threads of functions with plain `def`; None: those of the server.
     executor: Executor | None = None
+    #: What callers are told of faults.
+    faults: GeneratedFaults = GENERATED_FAULTS
+    #: The most bytes of a message in each direction.
+    limits: MessageLimits = NO_LIMITS
 
     @classmethod
-    def now(cls, executor: Executor | None = None, compressor: str | None = None) -> "Servicing":
+    def now(
+        cls, executor: Executor | None = None, compressor: str | None = None, **rules: Any
+    ) -> "Servicing":
         """Return the way to run servicers, with the contexts for what is imported now.
 
         Args:
             compressor: the name of the compressor of answers.
+            rules: `faults` and `limits`.
         """
         on_loop, in_threads = context_kinds()
         if compressor is None:
-            return cls(on_loop, in_threads, executor)
-        return cls(
-            partial(_compressed, on_loop, compressor), partial(_compressed, in_threads, compressor), executor
-        )
+            return cls(on_loop, in_threads, executor, **rules)
+        compressed = [partial(_compressed, kind, compressor) for kind in (on_loop, in_threads)]
+        return cls(*compressed, executor, **rules)
+
+    @property
+    def takes_none(self) -> bool:
+        """Whether None goes to the function that encodes messages, as in grpcio."""
+        return isinstance(self.faults, ServicerFaults)
 
 
 def _compressed(kind: type[C], compressor: str, call: ServerCall) -> C:
@@ -71,19 +84,20 @@ def is_on_loop(function: Any) -> bool:
 
 def handler_for(kind: Kind, function: Servicer, servicing: Servicing) -> Callable[[Any], Any]:
     """Return the handler of a route for a servicer's function."""
-    if is_on_loop(function):
-        if kind in {"unary", "client_stream"}:
-            return _answering(function, servicing.loop_context)
-        return partial(_answers, function, servicing.loop_context)
-    from fastrpc.grpc.thread_handlers import threaded
+    new_context: Callable[[ServerCall], Context] = servicing.loop_context
+    if not is_on_loop(function):
+        from fastrpc.grpc.thread_handlers import threaded
 
-    function = threaded(kind, function, servicing.executor)
+        function = threaded(kind, function, servicing)
+        new_context = servicing.thread_context
     if kind in {"unary", "client_stream"}:
-        return _answering(function, servicing.thread_context)
-    return partial(_answers, function, servicing.thread_context)
+        return _answering(function, new_context, servicing.takes_none)
+    return partial(_answers, function, new_context, servicing.takes_none)
 
 
-def _answering(function: Servicer, new_context: Callable[[ServerCall], Context]) -> Callable[[Any], Any]:
+def _answering(
+    function: Servicer, new_context: Callable[[ServerCall], Context], takes_none: bool
+) -> Callable[[Any], Any]:
     """Return the handler of a method with one answer."""
 
     async def handle(request: Any, /) -> Any:
@@ -95,7 +109,7 @@ def _answering(function: Servicer, new_context: Callable[[ServerCall], Context])
             context.end(error)
             raise
         context.end(None)
-        if answer is None:
+        if answer is None and not takes_none:
             # It would be sent as a message without fields.
             raise TypeError(f"{call.method} returned None, it must return its message")
         return answer
@@ -103,12 +117,14 @@ def _answering(function: Servicer, new_context: Callable[[ServerCall], Context])
     return handle
 
 
-def _answers(function: Servicer, new_context: Callable[[ServerCall], Context], request: Any, /) -> Any:
+def _answers(
+    function: Servicer, new_context: Callable[[ServerCall], Context], takes_none: bool, request: Any, /
+) -> Any:
     """Return the messages of a method that streams its answers."""
     call: Any = current_call()
     context = new_context(call)
     found = function(request, context)
-    return ServicerMessages(context, found if hasattr(found, "__anext__") else _written(found))
+    return ServicerMessages(context, found if hasattr(found, "__anext__") else _written(found), takes_none)
 
 
 async def _written(writing: Any) -> AsyncIterator[Any]:
@@ -122,9 +138,10 @@ async def _written(writing: Any) -> AsyncIterator[Any]:
 class ServicerMessages:
     """The messages that a servicer yields, and its end."""
 
-    def __init__(self, context: Context, messages: Any) -> None:
+    def __init__(self, context: Context, messages: Any, takes_none: bool) -> None:
         self._context = context
         self._messages = messages
+        self._takes_none = takes_none
 
     def __aiter__(self) -> "ServicerMessages":
         return self
@@ -132,7 +149,7 @@ class ServicerMessages:
     async def __anext__(self) -> Any:
         try:
             message = await self._messages.__anext__()
-            if message is None:
+            if message is None and not self._takes_none:
                 raise TypeError(f"{self._context.call.method} yielded None, it must yield its messages")
             return message
         except StopAsyncIteration:

@@ -22,8 +22,9 @@ from functools import partial
 from typing import Any
 
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc.errors import StreamEndedError
+from fastrpc.errors import CallError, StreamEndedError
 from fastrpc.grpc.contexts import ThreadContext
+from fastrpc.grpc.faults import ITERATING, note_stage
 from fastrpc.handlers.thread_job import report_dropped
 from fastrpc.rpc.signature import Kind
 from fastrpc.user_code import contained
@@ -34,10 +35,9 @@ __all__ = ["BlockingRequests", "ThreadMessages", "in_thread", "threaded"]
 MESSAGES = 16
 
 
-def threaded(
-    kind: Kind, function: Callable[[Any, Any], Any], executor: Executor | None
-) -> Callable[..., Any]:
-    """Return a function for the loop that runs one with plain `def` in a thread."""
+def threaded(kind: Kind, function: Callable[[Any, Any], Any], servicing: Any) -> Callable[..., Any]:
+    """Return a function for the loop that runs one with plain `def` in a thread, as a `Servicing` says."""
+    executor = servicing.executor
     takes_stream = kind in {"client_stream", "both_ways"}
 
     def requests_of(given: Any, context: ThreadContext) -> Any:
@@ -47,7 +47,8 @@ def threaded(
         return await in_thread(partial(function, requests_of(request, context), context), context, executor)
 
     def messages(request: Any, context: ThreadContext) -> ThreadMessages:
-        return ThreadMessages(partial(function, requests_of(request, context), context), context, executor)
+        call = partial(function, requests_of(request, context), context)
+        return ThreadMessages(call, context, executor, none_ends=servicing.faults.ends_quietly)
 
     return answer if kind in {"unary", "client_stream"} else messages
 
@@ -136,6 +137,13 @@ class BlockingRequests:
                 raise StopIteration from None
             except asyncio.CancelledError:
                 raise RuntimeError(f"{self._context.call.method}: its caller has left") from None
+            except CallError as error:
+                call = self._context.call
+                if not call.route.definition.faults.ends_quietly:
+                    raise
+                # The caller gets it, whatever the servicer does further.
+                self._context._aborted = error
+                raise StopIteration from None
         return self._taken.popleft()
 
 
@@ -143,7 +151,12 @@ class ThreadMessages:
     """The messages that a generator in a thread yields, for the loop."""
 
     def __init__(
-        self, function: Callable[[], Any], context: ThreadContext, executor: Executor | None
+        self,
+        function: Callable[[], Any],
+        context: ThreadContext,
+        executor: Executor | None,
+        *,
+        none_ends: bool = False,
     ) -> None:
         self._context = context
         self._loop = asyncio.get_running_loop()
@@ -151,21 +164,29 @@ class ThreadMessages:
         self._room = threading.Semaphore(MESSAGES)
         self._changed = asyncio.Event()
         self._is_wanted = True
+        self._none_ends = none_ends
         self._job = asyncio.ensure_future(in_thread(partial(self._run, function), context, executor))
         self._job.add_done_callback(lambda _: self._changed.set())
 
     def _run(self, function: Callable[[], Any]) -> None:
         """Take the messages of the generator until it ends, or is not wanted any more; in a thread."""
         messages = function()
-        if messages is None:
+        if messages is None and not self._none_ends:
             return
         try:
+            if messages is None:
+                raise TypeError("'NoneType' object is not an iterator")
             for message in messages:
+                if message is None and self._none_ends:
+                    return
                 self._room.acquire()
                 if not self._is_wanted:
                     return
                 self._messages.append(message)
                 self._loop.call_soon_threadsafe(self._changed.set)
+        except Exception as error:
+            note_stage(error, ITERATING)
+            raise
         finally:
             close = getattr(messages, "close", None)
             if close is not None:

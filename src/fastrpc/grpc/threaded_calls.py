@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self
 
 import grpc
 
+from fastrpc.errors import DecodeError, EncodeError
 from fastrpc.grpc.aio.calls import CANCELLED_HERE
 from fastrpc.grpc.loop_thread import LoopThread, ThreadEndedError
 
@@ -30,11 +31,12 @@ class ThreadedRpcError(grpc.aio.AioRpcError, grpc.Call, grpc.Future):  # type: i
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError) -> Self:
         """Return an error of a call on the loop as one for threads."""
+        text = _text_of_coder(error.__cause__)
         found = cls(
-            error.code(),
+            error.code() if text is None else grpc.StatusCode.INTERNAL,
             error.initial_metadata(),
             error.trailing_metadata(),
-            details=error.details(),
+            details=error.details() if text is None else text,
             debug_error_string=error.debug_error_string(),
         )
         found.__cause__ = error.__cause__
@@ -72,6 +74,14 @@ class ThreadedRpcError(grpc.aio.AioRpcError, grpc.Call, grpc.Future):  # type: i
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         fn(self)
+
+
+def _text_of_coder(error: BaseException | None) -> str | None:
+    """Return grpcio's text for a message that was not encoded or decoded; None for another error."""
+    if isinstance(error, EncodeError | DecodeError) and error.status is error.default_status:
+        what = "serializing request" if isinstance(error, EncodeError) else "deserializing response"
+        return f"Exception {what}!"
+    return None
 
 
 def cancelled_error(details: str) -> grpc.RpcError:
@@ -139,12 +149,17 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
 
     def code(self) -> grpc.StatusCode:
         code = self._ask("code")
-        return grpc.StatusCode.UNKNOWN if self._is_faulty else code
+        if self._is_faulty:
+            return grpc.StatusCode.UNKNOWN
+        return code if _text_of_coder(self._call._error) is None else grpc.StatusCode.INTERNAL
 
     def details(self) -> str:
         details = str(self._ask("details"))
         if self._is_faulty:
             return FAULTY_REQUESTS
+        text = _text_of_coder(self._call._error)
+        if text is not None:
+            return text
         return CLOSED_UNDER_WAY if details == CANCELLED_HERE and not self._is_cancelled else details
 
     def initial_metadata(self) -> Any:

@@ -28,6 +28,7 @@ from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_connection import Failure
 from fastrpc.codecs.base import codec_numbers
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.rpc.faults import OWN_FAULTS, Faults
 from fastrpc.status import Status
 
 __all__ = ["Failures"]
@@ -71,7 +72,7 @@ class Failures:
         """Return the status of the answer that `tell` makes."""
         if isinstance(error, asyncio.CancelledError) and not call._is_stopped():
             # The handler raised it by itself: `tell` gets another error in its place.
-            return _crash_status(call)
+            return _crash_status(call, error)
         return _classified(call, _unwrapped(error))[1]
 
     def tell(self, call: ServerCall, error: BaseException) -> Failure:
@@ -123,11 +124,13 @@ class Failures:
         self, call: ServerCall, error: BaseException, *, pushback_ms: int = 0, has_run: bool = True
     ) -> Failure:
         identifier = os.urandom(4).hex()
-        status = _crash_status(call)
+        status = _crash_status(call, error)
         fields = {**_fields(call, status), "error_id": identifier}
         logger.error("%s failed [%s]", call.method, identifier, exc_info=error, extra=fields)
-        text = f"{call.method} failed; the server's log has the reason under id {identifier}"
-        text = self._with_text(text, error)
+        text = _faults_of(call).text_of_crash(error)
+        if text is None:
+            text = f"{call.method} failed; the server's log has the reason under id {identifier}"
+            text = self._with_text(text, error)
         return Failure(status, text, pushback_ms=pushback_ms, has_run=has_run)
 
     def _with_text(self, text: str, error: BaseException) -> str:
@@ -155,7 +158,7 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
     """Return the meaning of an error for the caller, and the status of the answer."""
     if isinstance(error, FastRPCError) and error._of_own_call:
         status = _status_behind(call, error)
-        return (_Kind.HIDDEN_BEHIND, _crash_status(call)) if status is None else (_Kind.BEHIND, status)
+        return (_Kind.HIDDEN_BEHIND, _crash_status(call, error)) if status is None else (_Kind.BEHIND, status)
     if isinstance(error, CallError):
         # The peer would read OK as a value.
         return _Kind.MEANT, error.status or Status.UNKNOWN
@@ -165,14 +168,19 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
         return _Kind.LATE, Status.DEADLINE_EXCEEDED
     if isinstance(error, asyncio.CancelledError):
         return _Kind.CANCELLED, Status.CANCELLED
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError) and _faults_of(call).tells_unimplemented:
         return _Kind.UNIMPLEMENTED, Status.UNIMPLEMENTED
-    return _Kind.CRASH, _crash_status(call)
+    return _Kind.CRASH, _crash_status(call, error)
 
 
-def _crash_status(call: ServerCall) -> Status:
+def _crash_status(call: ServerCall, error: BaseException) -> Status:
     """Return the status of a call whose handler raised an exception that is no answer."""
-    return Status.INTERNAL if call.route is None else call.route.definition.crash_status
+    return _faults_of(call).status_of_crash(error)
+
+
+def _faults_of(call: ServerCall) -> Faults:
+    """Return the rules of the call's method for faults."""
+    return OWN_FAULTS if call.route is None else call.route.definition.faults
 
 
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
@@ -197,7 +205,8 @@ def _is_late(call: ServerCall, error: BaseException) -> bool:
 
 def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
     details = b""
-    if error.details is not None and call.connection.gate.runner.room.has_room:
+    has_details = error.details is not None or error._details_as_sent is not None
+    if has_details and call.connection.gate.runner.room.has_room:
         try:
             details = _encoded_details(call, status, error)
         except KeyboardInterrupt:
@@ -215,7 +224,10 @@ def _encoded_details(call: ServerCall, status: Status, error: CallError) -> byte
     """Return the details of an error in the form of the call's protocol."""
     own = call.connection.encode_details(call, status, error.message, error.details)
     if own is not None:
-        return own
+        # Also without details: a status that is there is sent as it is.
+        return error._details_as_sent or own
+    if error.details is None:
+        return b""
     if codec_numbers().get(call.codec_id) == "json":
         return msgspec.json.encode(error.details)
     return msgspec.msgpack.encode(error.details)

@@ -13,13 +13,13 @@ import msgspec
 from fastrpc._core.payload.arguments import ParameterNames
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import ServiceNames
+from fastrpc.rpc.faults import OWN_FAULTS, Faults
 from fastrpc.rpc.given_coders import GivenCoders
 from fastrpc.rpc.method_options import MethodOptions
 from fastrpc.rpc.schema.annotation import evaluate, item_type, substitute, type_text, type_variables
 from fastrpc.rpc.schema.conversion import holds_arrays
 from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style, check_resolved
 from fastrpc.rpc.upload import Upload
-from fastrpc.status import Status
 
 __all__ = ["MethodDefinition", "MethodTypes", "ServiceDefinition"]
 
@@ -45,7 +45,7 @@ class MethodDefinition:
         "_types",
         "attribute",
         "codec",
-        "crash_status",
+        "faults",
         "full_name",
         "function",
         "given_coders",
@@ -71,8 +71,8 @@ class MethodDefinition:
     passes_on: bool
     #: The functions that encode and decode its payloads in place of its codec's, or None.
     given_coders: GivenCoders | None
-    #: The status of a call whose handler raised an exception that is no answer.
-    crash_status: Status
+    #: What callers are told of faults.
+    faults: Faults
     #: None until it is asked for.
     _types: MethodTypes | None
     _admits_none: bool | None
@@ -110,7 +110,7 @@ class MethodDefinition:
         #: The value of `codec=`; `codec_for` of `rpc/marshals` returns the codec of a call.
         self.codec = options.codec
         self.signature, self.takes_upload = signature, signature.takes_upload
-        self.passes_on, self.given_coders, self.crash_status = False, None, Status.INTERNAL
+        self.passes_on, self.given_coders, self.faults = False, None, OWN_FAULTS
         #: The methods that this one implements or overrides, by which callers may name it.
         self.promised = tuple(promised)
         #: Old names of parameters, each with the present one.

@@ -14,7 +14,9 @@ from fastrpc.grpc.options import channel_options, server_options
     ("name", "value", "part", "field", "setting"),
     [
         ("grpc.max_receive_message_length", 1 << 20, "limits", "message_bytes", 1 << 20),
-        ("grpc.max_send_message_length", -1, "limits", "message_bytes", LARGEST_SIZE),
+        ("grpc.max_receive_message_length", -1, "limits", "message_bytes", LARGEST_SIZE),
+        ("grpc.max_receive_message_length", 100, "limits", "message_bytes", 4_096),
+        ("grpc.max_send_message_length", 1 << 20, "limits", "message_bytes", 16 << 20),
         ("grpc.max_metadata_size", 16_384, "limits", "metadata_bytes", 16_384),
         ("grpc.http2.lookahead_bytes", 1 << 20, "limits", "stream_window_bytes", 1 << 20),
         ("grpc.keepalive_time_ms", 30_000, "keepalive", "interval", 30.0),
@@ -52,10 +54,16 @@ def test_an_option_of_a_server_is_a_setting(
     assert getattr(getattr(config, part), field) == setting
 
 
-def test_of_two_sizes_of_messages_the_larger_one_holds() -> None:
-    sizes = {"grpc.max_send_message_length": 1 << 20, "grpc.max_receive_message_length": 2 << 20}
-    for options in (list(sizes.items()), list(reversed(sizes.items()))):
-        assert channel_options(options, None, None).config.limits.message_bytes == 2 << 20
+@pytest.mark.parametrize("options_of", [channel_options, server_options])
+def test_each_direction_has_a_limit_of_its_own(options_of: Any) -> None:
+    found = options_of(
+        [("grpc.max_send_message_length", 50), ("grpc.max_receive_message_length", 100)], None, None
+    )
+    assert found.limits == (50, 100)
+    # Settings check the larger ones, before the whole message is there.
+    found = options_of([("grpc.max_receive_message_length", 1 << 20)], None, None)
+    assert found.limits == (None, None)
+    assert found.config.limits._sent_bytes == LARGEST_SIZE
 
 
 def test_a_channel_has_no_default_timeout() -> None:

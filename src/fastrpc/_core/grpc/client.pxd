@@ -54,6 +54,7 @@ cdef class GrpcClient(AnsweredConnection):
     cdef bint _may_open(self, Call call) noexcept
     cdef bint _open_call(self, ClientCall call, bytes payload) except -1
     cdef int _write_head(self, Http2Stream stream, ClientCall call, uint64_t left_ns) except -1
+    cdef int _declare(self, object compressor) except -1
     cdef int _wait(self, ClientCall call, bytes payload) except -1
     cdef int _release(self) except -1
     cdef Outgoing _next_waiting(self)

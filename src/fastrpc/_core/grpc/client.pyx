@@ -198,7 +198,7 @@ cdef class GrpcClient(AnsweredConnection):
         part.protocol = parts.protocol.name
         part.takes_values = parts.protocol.traits.takes_values
         part.loop_state = parts.loop_state
-        part.most_bytes = config.limits.message_bytes
+        part.most_bytes = config.limits._sent_bytes
         part.peer = peer
         self.calling = part
 
@@ -302,11 +302,20 @@ cdef class GrpcClient(AnsweredConnection):
             self.put_field(TOKEN_GRPC_TIMEOUT, TIMEOUT, timeout_field(<int64_t>min(left_ns, <uint64_t>LONGEST_TIMEOUT)))
         if call.compressor:
             self.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(call.compressor))
+        elif call.options.compressor is not None:
+            self._declare(call.options.compressor)
         if call.attempt_number:
             self.put_field(TOKEN_GRPC_PREVIOUS_ATTEMPTS, PREVIOUS_ATTEMPTS, b"%d" % call.attempt_number)
         if call.sent_metadata is not None:
             put_metadata(self.sender.encoder, self.sender.out, call.sent_metadata)
         return self.end_head(stream, False)
+
+    cdef int _declare(self, object compressor) except -1:
+        """Declare the compressor of a call whose request is too short for it: the answer may be longer."""
+        cdef int number = (<GrpcCalls>self.calling).peer.compressor_number(compressor.wire_id, compressor.name)
+        if number > 0:
+            self.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(number))
+        return 0
 
     # Calls that wait for a stream
 

@@ -39,7 +39,7 @@ from fastrpc._core.payload.prescan cimport PRESCAN_JSON, PRESCAN_MSGPACK, PRESCA
 
 from fastrpc._core.payload.arguments import MISSING as NO_ARGUMENT
 from fastrpc._core.payload.arguments import described_error
-from fastrpc.errors import CodecError, DecodeError, EncodeError
+from fastrpc.errors import CallError, CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
 
 cdef enum Form:
@@ -511,6 +511,8 @@ cdef object _raise_argument_failure(Marshal marshal, tuple args, dict kwargs):
     try:
         return as_result(NULL)
     except Exception as error:
+        if isinstance(error, CallError):
+            raise
         raise _argument_failure(marshal, args, kwargs or {}, error) from error
 
 
@@ -534,6 +536,9 @@ cdef inline object _decoded(Marshal marshal, object decode, object payload):
 cdef object _raise_encode_failure(Marshal marshal, str part, object value):
     try:
         return as_result(NULL)
+    except CallError:
+        # A function of the program, in place of a codec, has a status for it.
+        raise
     except Exception as error:
         raise _encode_failure(marshal, part, value, error) from error
 
@@ -549,6 +554,8 @@ cdef object _raise_result_refused(Marshal marshal, int found):
         raise DecodeError(f"{marshal.method}: {text}")
     try:
         return as_result(NULL)
+    except CallError:
+        raise
     except Exception as error:
         raise DecodeError(f"{marshal.method}: {described_error(error, 'result', (), quotes=True)}") from error
 

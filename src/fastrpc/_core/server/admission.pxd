@@ -59,9 +59,11 @@ cdef class CallAdmission:
         Py_ssize_t concurrent_calls
         uint32_t metadata_bytes
 
-        # The bytes that connections hold. Bounds in bytes, of one message and of the output of one connection.
+        # The bytes that connections hold. Bounds in bytes, of a message that comes, of one that is sent, and of the
+        # output of one connection.
         readonly MemoryBudget memory
         uint64_t message_bytes
+        uint64_t sent_bytes
         int64_t send_soft
         int64_t send_hard
 

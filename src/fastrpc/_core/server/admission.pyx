@@ -98,6 +98,7 @@ cdef class CallAdmission:
         self.concurrent_calls = limits.concurrent_calls
         self.metadata_bytes = limits.metadata_bytes
         self.message_bytes = limits.message_bytes
+        self.sent_bytes = limits._sent_bytes
         # The hard limit of output has room for the largest message.
         self.send_hard = max(memory.send_hard, limits.message_bytes)
         self.send_soft = memory.send_soft

@@ -55,7 +55,7 @@ cdef class HandlerFailures:
 
     cdef bytes _fitting(self, ServerCall call, bytes details):
         """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
-        cdef uint64_t limit = min(self.admission.message_bytes, call.connection.most_message())
+        cdef uint64_t limit = min(self.admission.sent_bytes, call.connection.most_message())
         cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
         cdef bint is_metadata = call.connection.has_trailers
         cdef str setting = "message_bytes"

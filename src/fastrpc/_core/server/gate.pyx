@@ -481,6 +481,10 @@ cdef class Gate(Guards):
         """Refuse a call for the error of its decoding."""
         cdef Failure failure
         if isinstance(error, (CallError, DecodeError)):
+            told = call.route.definition.faults.of_request(error)
+            if told is not None:
+                count_refusal("decode")
+                return self.refuse(call, told[0], told[1], True)
             call.connection.note_mistakes(call, payload, error.message)
             return self._reject(call, error)
         # A user-defined type raised another error: the server's fault, but it fails only this call.

@@ -121,7 +121,7 @@ cdef class HandlerRunner:
         self.compress_above = 1024
         self.room = OutputRoom(admission.memory)
         self.failures = HandlerFailures(dispatcher, admission, self.room)
-        self.plain_bytes = min(admission.message_bytes, <uint64_t>LARGE_OUTPUT)
+        self.plain_bytes = min(admission.sent_bytes, <uint64_t>LARGE_OUTPUT)
         self.tasks = TaskPool(self.loop_state.loop, ServerTask)
         self.contexts = HandlerContexts()
 
@@ -464,7 +464,7 @@ cdef class HandlerRunner:
             if call.compressor:
                 payload = self._packed(call, payload)
             if (
-                <uint64_t>PyBytes_GET_SIZE(payload) > min(self.admission.message_bytes, call.connection.most_message())
+                <uint64_t>PyBytes_GET_SIZE(payload) > min(self.admission.sent_bytes, call.connection.most_message())
                 and not packs_later(call, payload)
             ):
                 self._check_size(call, payload)
@@ -491,7 +491,7 @@ cdef class HandlerRunner:
         return payload if smaller is None else smaller
 
     cdef int _check_size(self, ServerCall call, bytes payload) except -1:
-        return call.connection.check_size(call, "the answer", payload, self.admission.message_bytes)
+        return call.connection.check_size(call, "the answer", payload, self.admission.sent_bytes)
 
     cdef int fail(self, ServerCall call, object error) except -1:
         """Send the failure for a handler's error; an interrupt then has the effect of Ctrl-C."""

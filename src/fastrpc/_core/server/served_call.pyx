@@ -258,9 +258,12 @@ cdef class ServerCall(Call):
         cdef object metadata = self._reply_metadata
         cdef bytes sent
         self._reply_metadata = None
-        sent = encode_metadata(metadata if self.connection.has_trailers else metadata.entries)
-        self._check_size(sent)
-        self.connection.check_sent(self, sent)
+        try:
+            sent = encode_metadata(metadata if self.connection.has_trailers else metadata.entries)
+            self._check_size(sent)
+            self.connection.check_sent(self, sent)
+        except Exception as error:
+            raise self.route.definition.faults.of_metadata(error, self.route.method)
         self.sent_metadata = sent
         return 0
 

@@ -90,7 +90,7 @@ cdef class ServedStream(StreamChannel):
         payload = <bytes>marshal.encode_result(value)
         if self.checks_results:
             marshal.check_result(value, payload)
-        self.served.connection.check_size(self.served, "a message", payload, self.admission.message_bytes)
+        self.served.connection.check_size(self.served, "a message", payload, self.admission.sent_bytes)
         return payload
 
     cdef int send_encoded(self, bytes payload) except -1:
@@ -240,7 +240,7 @@ cdef class ServedStream(StreamChannel):
                 raise CallError(Status.INVALID_ARGUMENT, text)
             value = self._marshal_of_call().decode_message(payload)
         except CallError as error:
-            raise CallError(error.status, f"{call.route.method}: {error.message}") from None
+            raise call.route.definition.faults.of_message(error, call.route.method) from None
         if self.marshal.charge > PyBytes_GET_SIZE(payload) + SMALL_OUTPUT:
             # Until the handler has it, it counts as it came.
             self._hold(self.marshal.charge - PyBytes_GET_SIZE(payload))

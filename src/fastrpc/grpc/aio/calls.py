@@ -20,11 +20,11 @@ from fastrpc._core.payload.metadata import split_answer
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.grpc.callback_thread import call_logged
 from fastrpc.grpc.grpcio_contexts import code_of
-from fastrpc.grpc.metadata import DETAILS_KEY, pairs_in
+from fastrpc.grpc.metadata import DETAILS_KEY, INVALID_METADATA, block_of, pairs_in, pairs_of
 from fastrpc.status import Status
 from fastrpc.user_code import contained
 
-__all__ = ["CANCELLED_HERE", "ChannelCall", "UnaryUnaryCall", "metadata_in", "rpc_error"]
+__all__ = ["CANCELLED_HERE", "ChannelCall", "UnaryUnaryCall", "block_for", "metadata_in", "rpc_error"]
 
 CANCELLED_HERE = "Locally cancelled by application!"
 
@@ -58,6 +58,22 @@ def rpc_error(error: FastRPCError, initial: bytes = b"", trailing: bytes = b"") 
     )
     found.__cause__ = error
     return found
+
+
+def block_for(metadata: Any) -> bytes:
+    """Return the metadata of a call encoded.
+
+    Raises:
+        AioRpcError: it cannot be sent.
+        TypeError: it is no metadata.
+    """
+    pairs = pairs_of(metadata)
+    try:
+        return block_of(pairs)
+    except ValueError as error:
+        refusal = CallError(Status.INTERNAL, INVALID_METADATA)
+        refusal.__cause__ = error
+        raise rpc_error(refusal) from refusal
 
 
 class ChannelCall(aio.Call):  # type: ignore[misc]

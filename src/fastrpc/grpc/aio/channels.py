@@ -9,14 +9,14 @@ from typing import Any, Self
 import grpc
 from grpc import aio
 
-from fastrpc._core.payload.metadata import encode_pairs
 from fastrpc.client.client import Client
 from fastrpc.config import TLS
 from fastrpc.grpc.aio import calls, interception, stream_calls
 from fastrpc.grpc.definitions import GeneratedMethod, callable_method
 from fastrpc.grpc.grpcio_credentials import checked_credentials, checked_tls
 from fastrpc.grpc.handlers import class_of
-from fastrpc.grpc.metadata import pairs_of
+from fastrpc.grpc.instrumentation import warn_of_wrapped
+from fastrpc.grpc.message_limits import as_given
 from fastrpc.grpc.names import compressor_of, split_path
 from fastrpc.grpc.options import channel_options
 from fastrpc.grpc.service_config import Unprocessed, parse_service_config
@@ -62,6 +62,7 @@ def insecure_channel(
     Raises:
         ConfigError: the target cannot be dialled.
     """
+    warn_of_wrapped("grpc.aio.insecure_channel", interceptors)
     return AioChannel(target, None, options, compression, interceptors, credentials)
 
 
@@ -79,6 +80,7 @@ def secure_channel(
     Raises:
         TypeError: the certificates or credentials are objects of grpcio, which hide their contents.
     """
+    warn_of_wrapped("grpc.aio.secure_channel", interceptors)
     return AioChannel(target, checked_tls(tls), options, compression, interceptors, credentials)
 
 
@@ -98,6 +100,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         self.rules = parse_service_config(found.service_config, retries=found.retries)
         policy = found.policy or self.rules.policy or "pick_first"
         where = target_of(target, is_encrypted=tls is not None, policy=policy)
+        self._limits = found.limits
         self.interceptors = interception.sorted_by_kind(interceptors or ())
         self.client = Client(
             where.target,
@@ -144,7 +147,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         function = self._functions.get(key)
         if function is None:
             response = class_of(decode)
-            coders = GivenCoders(encode, decode, decode, response)
+            coders = self._limits.around(GivenCoders(encode, decode, decode, response), "CLIENT")
             generated = GeneratedMethod(kind, response=response, coders=coders)
             function = self._functions[key] = callable_method(*split_path(path), generated)
         return function
@@ -237,7 +240,7 @@ class _MultiCallable:
         self._channel = channel
         self._path = method
         self._kind = kind
-        self._coders = request_serializer or bytes, response_deserializer or bytes
+        self._coders = request_serializer or as_given, response_deserializer or bytes
         self._function = channel.function(kind, method, *self._coders)
         self._rules = channel.rules.rules_for(*split_path(method))
         self._interceptors = channel.interceptors[kind]
@@ -267,7 +270,7 @@ class _MultiCallable:
         if self._channel.is_closing:
             raise aio.UsageError(CLOSED)
         takes_stream = self._kind != "server_stream"
-        block = encode_pairs(pairs_of(metadata)) if metadata else None
+        block = calls.block_for(metadata) if metadata else None
         stream: Any = view.open(function) if takes_stream else view.stream(function, request)
         if block is not None:
             stream.origin._send_block(block)
@@ -307,7 +310,7 @@ class UnaryUnaryMultiCallable(_MultiCallable, aio.UnaryUnaryMultiCallable):  # t
         if channel.is_closing:
             raise aio.UsageError(CLOSED)
         # Before the call, which has to be awaited once it is made.
-        block = encode_pairs(pairs_of(metadata)) if metadata else None
+        block = calls.block_for(metadata) if metadata else None
         call: Any = view.call(function, request)
         if block is not None:
             call._send_block(block)

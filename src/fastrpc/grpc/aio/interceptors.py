@@ -10,10 +10,12 @@ from grpc import aio
 
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.server.served_call import ServerCall
-from fastrpc.errors import CallError
+from fastrpc.errors import CallError, EncodeError
 from fastrpc.grpc.contexts import LoopContext, ThreadContext
 from fastrpc.grpc.definitions import GeneratedMethod
-from fastrpc.grpc.handlers import Handlers, class_of, kind_and_function, served_method
+from fastrpc.grpc.faults import SERVICING, GeneratedFaults, ServicerFaults, note_stage
+from fastrpc.grpc.handlers import Handlers, class_of, coders_of, kind_and_function, served_method
+from fastrpc.grpc.message_limits import MessageLimits
 from fastrpc.grpc.metadata import Pairs, pairs_in
 from fastrpc.grpc.serving import Servicing, handler_for
 from fastrpc.grpc.thread_handlers import in_thread
@@ -39,7 +41,13 @@ class Intercepting(Handlers):
     """
 
     def __init__(
-        self, interceptors: Sequence[Any], executor: Executor | None, compressor: str | None
+        self,
+        interceptors: Sequence[Any],
+        executor: Executor | None,
+        compressor: str | None,
+        *,
+        faults: ServicerFaults,
+        limits: MessageLimits,
     ) -> None:
         super().__init__()
         for one in interceptors:
@@ -48,9 +56,12 @@ class Intercepting(Handlers):
         self._interceptors = tuple(interceptors)
         self._executor = executor
         self._compressor = compressor
+        #: What callers are told of faults.
+        self.faults = faults
+        self._limits = limits
 
     def _served(self, service: str, method: str, handler: Any) -> GeneratedMethod:
-        servicing = Servicing.now(self._executor, self._compressor)
+        servicing = Servicing.now(self._executor, self._compressor, faults=self.faults, limits=self._limits)
         if not self._interceptors:
             return served_method(handler, servicing)
         kind, _ = kind_and_function(handler)
@@ -60,7 +71,13 @@ class Intercepting(Handlers):
         # Encoded messages go through: the chosen handler has functions of its own for them.
         coders = GivenCoders(bytes, bytes, None, request)
         run = _answer if kind in {"unary", "client_stream"} else _messages
-        return GeneratedMethod(kind, request, coders=coders, handler=partial(run, kind, choose, servicing))
+        return GeneratedMethod(
+            kind,
+            request,
+            coders=coders,
+            handler=partial(run, kind, choose, servicing),
+            faults=servicing.faults,
+        )
 
 
 async def _chosen(
@@ -86,7 +103,11 @@ async def _chosen(
     if isinstance(interceptors[0], aio.ServerInterceptor):
         handler = await proceed(0, details)
     else:
-        handler = await in_thread(partial(proceed_in_thread, 0, details), ThreadContext(call), executor)
+        try:
+            handler = await in_thread(partial(proceed_in_thread, 0, details), ThreadContext(call), executor)
+        except Exception as error:
+            note_stage(error, SERVICING)
+            raise
     if handler is None:
         raise CallError(Status.UNIMPLEMENTED, "Method not found!")
     return handler
@@ -102,10 +123,9 @@ class _Chosen:
         found, function = kind_and_function(handler)
         if found != kind:
             raise CallError(Status.INTERNAL, "an interceptor returned a handler of another kind")
-        self.encode = handler.response_serializer or bytes
-        decode = handler.request_deserializer or bytes
+        self.encode, decode = _raising(*coders_of(handler, servicing), servicing.faults)
         takes_stream = kind in {"client_stream", "both_ways"}
-        self.request = _Decoded(given, decode) if takes_stream else _decoded(decode, given)
+        self.request = _Decoded(given, decode) if takes_stream else decode(given)
 
         def new_context(call: ServerCall) -> LoopContext:
             context = servicing.loop_context(call)
@@ -136,11 +156,28 @@ async def _messages(kind: Kind, choose: Choose, servicing: Servicing, given: Any
         await messages.aclose()
 
 
-def _decoded(decode: Callable[[bytes], Any], payload: bytes) -> Any:
-    try:
-        return decode(payload)
-    except Exception as error:
-        raise CallError(Status.INVALID_ARGUMENT, f"the request cannot be decoded: {error}") from error
+def _raising(
+    encode: Callable[[Any], bytes], decode: Callable[[bytes], Any], faults: GeneratedFaults
+) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """Return the functions of a handler, which raise the errors that fastrpc raises for such functions."""
+
+    def encoded(value: Any) -> bytes:
+        try:
+            return encode(value)
+        except CallError:
+            raise
+        except Exception as error:
+            raise EncodeError(f"an answer cannot be encoded: {error}") from error
+
+    def decoded(payload: bytes) -> Any:
+        try:
+            return decode(payload)
+        except Exception as error:
+            refusal = CallError(Status.INVALID_ARGUMENT, f"the request cannot be decoded: {error}")
+            refusal.__context__ = error
+            raise faults.of_message(refusal, "the request") from None
+
+    return encoded, decoded
 
 
 class _Decoded:
@@ -154,12 +191,12 @@ class _Decoded:
         return self
 
     async def __anext__(self) -> Any:
-        return _decoded(self._decode, await self._stream.__anext__())
+        return self._decode(await self._stream.__anext__())
 
     async def receive(self) -> Any:
         """Return the next message."""
-        return _decoded(self._decode, await self._stream.receive())
+        return self._decode(await self._stream.receive())
 
     async def receive_many(self, limit: int) -> list[Any]:
         """Return the messages that are there, at least one."""
-        return [_decoded(self._decode, one) for one in await self._stream.receive_many(limit)]
+        return [self._decode(one) for one in await self._stream.receive_many(limit)]

@@ -11,8 +11,9 @@ from grpc import aio
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.grpc.aio.interceptors import Intercepting
+from fastrpc.grpc.faults import LoopFaults, ServicerFaults
 from fastrpc.grpc.grpcio_credentials import checked_tls
-from fastrpc.grpc.handlers import Handlers
+from fastrpc.grpc.instrumentation import warn_of_wrapped
 from fastrpc.grpc.options import server_options
 from fastrpc.grpc.ports import Port, bound_port
 from fastrpc.limits import ConcurrencyLimit, Limit
@@ -45,25 +46,46 @@ def server(
 
     Args:
         migration_thread_pool: runs servicers with plain `def`; None: threads of the server.
-        config: the settings of the server; it speaks gRPC, whatever `protocols` says besides.
+        config: the settings of the server; it speaks gRPC, whatever `protocols` says besides. Without them callers
+            get the texts of exceptions, as in grpcio; with them `expose_errors` decides.
         authenticate, authorize, registry: as for `fastrpc.Server`.
         call_limits: its limits of callers.
     """
+    warn_of_wrapped("grpc.aio.server", interceptors)
+    given = (migration_thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression)
+    access = {"authenticate": authenticate, "authorize": authorize, "registry": registry}
+    return new_server(LoopFaults, given, config=config, call_limits=call_limits, **access)
+
+
+def new_server(
+    faults: type[ServicerFaults],
+    given: Sequence[Any],
+    *,
+    config: ServerConfig | None = None,
+    call_limits: Sequence[Limit] = (),
+    **access: Any,
+) -> "AioServer":
+    """Return a server whose callers are told of faults by one of the rules.
+
+    Args:
+        given: the arguments of `grpc.server`, in their order.
+    """
+    thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression = given
     found = server_options(options, compression, config)
     limits = list(call_limits)
     if maximum_concurrent_rpcs is not None:
         limits.append(ConcurrencyLimit(maximum_concurrent_rpcs))
-    source = Intercepting(interceptors or (), migration_thread_pool, found.compressor)
+    rules = {"faults": faults(exposes=found.config.expose_errors), "limits": found.limits}
+    source = Intercepting(interceptors or (), thread_pool, found.compressor, **rules)
     source.add_generic_rpc_handlers(handlers or ())
-    access = {"authenticate": authenticate, "authorize": authorize, "limits": limits, "registry": registry}
-    return AioServer(_Parts(source, found.config, access, found.reuse_port))
+    return AioServer(_Parts(source, found.config, {**access, "limits": limits}, found.reuse_port))
 
 
 @value_class
 class _Parts:
     """The parts of a server."""
 
-    source: Handlers
+    source: Intercepting
     config: ServerConfig
     #: The options of a `fastrpc.Server` beside its settings.
     access: Mapping[str, Any]

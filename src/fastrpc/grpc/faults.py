@@ -1,0 +1,146 @@
+"""What the callers of generated services are told of a fault, as gRPC or as grpcio has it.
+
+::
+
+    Handlers, service      GeneratedFaults    UNKNOWN for an exception, as gRPC has it, with our texts
+    grpc.aio.server        LoopFaults         the statuses and texts of grpc.aio's server
+    grpc.server            ThreadFaults       the statuses and texts of grpc's server for threads
+"""
+
+import logging
+from typing import Final
+
+from fastrpc.errors import CallError, EncodeError
+from fastrpc.grpc.message_limits import TooLargeError
+from fastrpc.grpc.metadata import INVALID_METADATA
+from fastrpc.rpc.faults import Faults
+from fastrpc.status import Status
+
+__all__ = [
+    "GENERATED_FAULTS",
+    "ITERATING",
+    "SERVICING",
+    "GeneratedFaults",
+    "LoopFaults",
+    "ServicerFaults",
+    "ThreadFaults",
+    "note_stage",
+]
+
+logger = logging.getLogger("fastrpc.grpc")
+
+# The stages of a call in a thread, by which grpcio's texts of exceptions differ.
+CALLING: Final = "Exception calling application"
+ITERATING: Final = "Exception iterating responses"
+SERVICING: Final = "Error in service handler!"
+
+_STAGE: Final = "_fastrpc_stage"
+
+
+def note_stage(error: BaseException, stage: str) -> None:
+    """Note the stage in which an exception was raised; without it that is `CALLING`."""
+    vars(error)[_STAGE] = stage
+
+
+class GeneratedFaults(Faults):
+    """The rules for generated services beside services of our own."""
+
+    #: Whether None and requests that do not decode end messages quietly, as in grpc's server for threads.
+    ends_quietly = False
+
+    def status_of_crash(self, error: BaseException) -> Status:
+        return Status.UNKNOWN
+
+    def of_metadata(self, error: Exception, method: str) -> Exception:
+        text = getattr(error, "message", error)
+        logger.error("%s: the metadata of its answer cannot be sent: %s", method, text)
+        return CallError(Status.INTERNAL, INVALID_METADATA)
+
+
+GENERATED_FAULTS: Final = GeneratedFaults()
+
+
+class ServicerFaults(GeneratedFaults):
+    """The rules that both of grpcio's servers have.
+
+    Args:
+        exposes: whether callers get the texts of exceptions.
+    """
+
+    tells_unimplemented = False
+
+    def __init__(self, *, exposes: bool) -> None:
+        self._exposes = exposes
+
+    def text_with_status(self, error: Exception, text: str) -> str | None:
+        """Return the text for an exception behind a status that was set with `text`; None: there is none."""
+        raise NotImplementedError
+
+    def of_request(self, error: CallError) -> tuple[Status, str] | None:
+        over = error.__context__
+        if isinstance(over, TooLargeError):
+            return over.status, over.message
+        # A limit of the settings has a text that names it.
+        return None if error.status is Status.RESOURCE_EXHAUSTED else self.of_decoding(error)
+
+    def of_decoding(self, error: CallError) -> tuple[Status, str]:
+        """Return status and text for a message that does not decode."""
+        raise NotImplementedError
+
+
+class LoopFaults(ServicerFaults):
+    """The rules of grpc.aio's server."""
+
+    def text_of_crash(self, error: BaseException) -> str | None:
+        return self._unexpected((isinstance(error, EncodeError) and error.__cause__) or error)
+
+    def _unexpected(self, error: BaseException) -> str | None:
+        if not self._exposes:
+            return None
+        try:
+            return f"Unexpected {type(error)}: {error}"
+        except Exception:
+            logger.exception("the text of an exception cannot be read")
+            return f"Unexpected {type(error)}"
+
+    def text_with_status(self, error: Exception, text: str) -> str | None:
+        return self._unexpected(error) or text
+
+    def of_decoding(self, error: CallError) -> tuple[Status, str]:
+        return Status.UNKNOWN, self._unexpected(error.__context__ or error) or error.message
+
+    def of_message(self, error: CallError, method: str) -> BaseException:
+        # A servicer of grpc.aio gets the exception of the function that decodes.
+        return error.__context__ or error
+
+
+class ThreadFaults(ServicerFaults):
+    """The rules of grpc's server for threads."""
+
+    ends_quietly = True
+
+    def status_of_crash(self, error: BaseException) -> Status:
+        return Status.INTERNAL if isinstance(error, EncodeError) else Status.UNKNOWN
+
+    def text_of_crash(self, error: BaseException) -> str | None:
+        if isinstance(error, EncodeError):
+            return "Failed to serialize response!"
+        stage = vars(error).get(_STAGE, CALLING)
+        if stage is SERVICING:
+            return SERVICING
+        if not self._exposes:
+            return None
+        try:
+            return f"{stage}: {error}"
+        except Exception:
+            logger.exception("the text of an exception cannot be read")
+            return "Calling application raised unprintable Exception!"
+
+    def text_with_status(self, error: Exception, text: str) -> str | None:
+        return text or self.text_of_crash(error)
+
+    def of_decoding(self, error: CallError) -> tuple[Status, str]:
+        return Status.INTERNAL, "Exception deserializing request!"
+
+    def of_message(self, error: CallError, method: str) -> BaseException:
+        return CallError(*(self.of_request(error) or (error.status, error.message)))

@@ -1,0 +1,84 @@
+"""The warning for programs whose tracing wraps functions of grpcio, which are called no more after the switch.
+
+OpenTelemetry's `GrpcInstrumentorServer` and the like replace `grpc.server`, `grpc.insecure_channel` and those of
+grpc.aio. Servers and channels of fastrpc are made by other functions, so no span would be written, without a word.
+"""
+
+import logging
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+__all__ = ["warn_of_wrapped"]
+
+logger = logging.getLogger("fastrpc.grpc")
+
+_OPENTELEMETRY: Final = "opentelemetry.instrumentation.grpc"
+
+#: By the name of the function of grpcio: its counterpart, and what takes the place of the wrapper.
+_REPLACEMENTS: Final = {
+    "grpc.server": (
+        "fastrpc.grpc.server",
+        f"give it interceptors=[{_OPENTELEMETRY}.server_interceptor()]",
+    ),
+    "grpc.aio.server": (
+        "fastrpc.grpc.aio.server",
+        f"give it interceptors=[{_OPENTELEMETRY}.aio_server_interceptor()]",
+    ),
+    "grpc.insecure_channel": (
+        "fastrpc.grpc.insecure_channel",
+        f"pass it to {_OPENTELEMETRY}.grpcext.intercept_channel(channel, {_OPENTELEMETRY}.client_interceptor())",
+    ),
+    "grpc.secure_channel": (
+        "fastrpc.grpc.secure_channel",
+        f"pass it to {_OPENTELEMETRY}.grpcext.intercept_channel(channel, {_OPENTELEMETRY}.client_interceptor())",
+    ),
+    "grpc.aio.insecure_channel": (
+        "fastrpc.grpc.aio.insecure_channel",
+        f"give it interceptors={_OPENTELEMETRY}.aio_client_interceptors()",
+    ),
+    "grpc.aio.secure_channel": (
+        "fastrpc.grpc.aio.secure_channel",
+        f"give it interceptors={_OPENTELEMETRY}.aio_client_interceptors()",
+    ),
+}
+
+#: The functions of which the log has a warning.
+_told: set[str] = set()
+
+
+def warn_of_wrapped(name: str, interceptors: Any = ()) -> None:
+    """Log once that something wraps a function of grpcio, which fastrpc does not call.
+
+    Args:
+        interceptors: those of the new server or channel; nothing is logged if OpenTelemetry's are among them.
+    """
+    if name in _told:
+        return
+    wrapper = _wrapper_of(name)
+    if wrapper is None or any(type(one).__module__.startswith(_OPENTELEMETRY) for one in interceptors or ()):
+        return
+    _told.add(name)
+    ours, way = _REPLACEMENTS[name]
+    logger.warning(
+        "%s is wrapped (%s), which does not reach %s: %s",
+        name,
+        wrapper,
+        ours,
+        way if wrapper.startswith(_OPENTELEMETRY) else f"{way}, or the interceptor of that library",
+    )
+
+
+def _wrapper_of(name: str) -> str | None:
+    """Return what wraps a function of grpcio: its module, or its type; None if nothing does."""
+    module, _, attribute = name.rpartition(".")
+    function = getattr(grpc.aio if module == "grpc.aio" else grpc, attribute)
+    found = getattr(function, "__module__", None) or ""
+    if found != "grpc" and not found.startswith("grpc."):
+        return found or type(function).__name__
+    if not hasattr(function, "__wrapped__"):
+        return None
+    # A wrapper that shows the module of what it wraps, as `wrapt` makes it; it has the function that it calls.
+    caller = getattr(function, "_self_wrapper", None)
+    return getattr(caller, "__module__", None) or type(function).__module__
