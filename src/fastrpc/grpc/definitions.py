@@ -60,7 +60,10 @@ def service_instance(name: str, methods: Mapping[str, GeneratedMethod], servicer
     for method, generated in methods.items():
         definitions[method] = _definition(cls, names, method, generated)
         setattr(instance, method, generated.handler)
-    setattr(cls, SERVICE_MARK, ServiceDefinition(cls, names, definitions))
+    definition = ServiceDefinition(cls, names, definitions)
+    # A program may add the methods of a service in several steps, as with grpcio.
+    definition.is_part = True
+    setattr(cls, SERVICE_MARK, definition)
     return instance
 
 

@@ -141,7 +141,7 @@ class ServiceTable:
         """Serve the methods of an instance, or a function.
 
         Raises:
-            ConfigError: a method of that name is served already, or functions and a class have the same service.
+            ConfigError: a method of that name is served already, or another source has the same service.
             TypeError: an alias is also the name of another method.
         """
         definition, names = self.definition_with(service)
@@ -179,7 +179,8 @@ class ServiceTable:
         """Return the definition that a service has once this source is served, and the names of its methods.
 
         Raises:
-            ConfigError: functions and a class have the same service, or two functions the same name.
+            ConfigError: functions and a class have the same service, two classes have it that are not both parts of it,
+                or two functions the same name.
         """
         given = service_definition(service)
         known = next((one for one in self.definitions if one.name == given.name), None)
@@ -190,6 +191,11 @@ class ServiceTable:
             )
         if is_function(service):
             return with_function(known, service), tuple(given.methods)
+        if known is not None and known.owner is not given.owner and not (known.is_part and given.is_part):
+            raise ConfigError(
+                f"the service {given.name!r} is two classes, {known.owner.__qualname__} and {given.owner.__qualname__}",
+                hint=f'give one another name, or mark each as a part: @fastrpc.service("{given.name}", part=True)',
+            )
         return given, tuple(given.methods)
 
     def _route(self, method: MethodDefinition, handler: Callable[..., Any]) -> MethodRoute:

@@ -284,7 +284,7 @@ class MethodDefinition:
 class ServiceDefinition:
     """A service: its name and its methods, as one class has them."""
 
-    __slots__ = ("__weakref__", "contract", "methods", "names", "owner", "version")
+    __slots__ = ("__weakref__", "contract", "is_part", "methods", "names", "owner", "version")
 
     def __init__(
         self,
@@ -302,6 +302,8 @@ class ServiceDefinition:
         self.methods: Mapping[str, MethodDefinition] = types.MappingProxyType(dict(methods))
         #: The contract of `implements=`.
         self.contract = contract
+        #: Whether other classes may have further methods of the service.
+        self.is_part = False
 
     def __repr__(self) -> str:
         methods = ", ".join(self.methods) or "empty"

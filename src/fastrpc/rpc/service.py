@@ -56,6 +56,7 @@ def service(
     alias: Sequence[str] = NOT_GIVEN,
     rpcx: str | None = None,
     grpc: str | None = None,
+    part: bool = False,
 ) -> Callable[[C], C]:
     """Mark a class as the service called `name`; the class itself is unchanged.
 
@@ -69,6 +70,7 @@ def service(
             come by such names; answers have those of fields, and calls of our clients both.
         grpc: "pascal" makes names in CamelCase aliases, as schemas of gRPC have them, and calls by gRPC use them:
             `shop.v1.orders.get_item` is `shop.v1.Orders.GetItem`, too.
+        part: whether a server may offer further classes under this name, each with `part=True` and other methods.
 
     Raises:
         TypeError: the class cannot be this service; the message lists every reason.
@@ -77,6 +79,8 @@ def service(
     _check_service_name(name)
     aliases = checked_aliases(alias, "service", name, SERVICE_NAME)
     given = aliases, checked_rpcx(rpcx), checked_grpc(grpc)
+    if type(part) is not bool:
+        raise ConfigError(f"part of the service {name!r} is {part!r}, it must be True or False")
     contract = None if implements is None else service_definition(implements)
 
     def mark(cls: C) -> C:
@@ -92,6 +96,7 @@ def service(
         around = None if here is None else here.f_back
         names = _service_names(cls, name, *given, contract=contract)
         definition = _read(cls, names, version=version, contract=contract, frame=around)
+        definition.is_part = part
         if contract is not None:
             check_implements(definition, contract)
         check_fields(definition)
@@ -242,7 +247,9 @@ def _inherited(cls: type[Any], source: Any) -> ServiceDefinition:
                 f"{cls.__qualname__} inherits from two services, {base.name!r} and {other!r}:"
                 ' put @fastrpc.service("name") above it, or write a class for each'
             )
-    return _read(cls, base.names, version=base.version, contract=base.contract, frame=None)
+    definition = _read(cls, base.names, version=base.version, contract=base.contract, frame=None)
+    definition.is_part = base.is_part
+    return definition
 
 
 def _read(

@@ -217,9 +217,16 @@ async def test_a_class_that_needs_arguments_is_refused_by_name() -> None:
         assert await answers(client, "a") == ["a"]
 
 
-async def test_two_services_of_one_name_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"a\.name"):
+async def test_two_classes_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the service 'a' is two classes, .* and .*part=True"):
         async with Server(named("a"), named("a")):
+            pass
+
+
+async def test_two_instances_of_one_class_are_refused_by_their_methods() -> None:
+    one = named("a")
+    with pytest.raises(ConfigError, match=r"a\.name"):
+        async with Server(one(), one()):
             pass
 
 
@@ -229,7 +236,7 @@ async def test_a_service_can_be_added_while_the_server_runs() -> None:
         assert await answers(client, "a", "b") == ["a", "b"]
         with pytest.raises(ConfigError, match="running"):
             target.server.add(named("c"))
-        with pytest.raises(ConfigError, match=r"b\.name"):
+        with pytest.raises(ConfigError, match="the service 'b' is two classes"):
             target.server.add(named("b")())
         assert await answers(client, "a", "b") == ["a", "b"]
 
