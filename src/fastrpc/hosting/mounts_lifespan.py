@@ -15,6 +15,9 @@ logger = logging.getLogger("fastrpc.server")
 
 _VERSIONS: Final = {**ASGI, "spec_version": "2.0"}
 
+#: The answer of an application that takes its lifespan for a request: it has no lifespan.
+_UNSUPPORTED: Final = "unsupported"
+
 
 class LifespanError(ConfigError):
     """The startup of a mounted application failed."""
@@ -39,7 +42,7 @@ class Lifespan:
         self._answer: asyncio.Future[dict[str, Any]] | None = None
 
     async def start(self) -> None:
-        """Let the application start; one that raises at once has no lifespan.
+        """Let the application start; one that raises at once, or answers as to a request, has no lifespan.
 
         Raises:
             LifespanError: its startup failed.
@@ -51,6 +54,9 @@ class Lifespan:
             raise
         if answer is None:
             self._task = None
+        elif answer["type"] == _UNSUPPORTED:
+            logger.info("the application at %s answers its lifespan by HTTP: it has none", self.place)
+            await self._end()
         elif answer["type"] == "lifespan.startup.failed":
             await self._end()
             raise self._failure(str(answer.get("message", "")))
@@ -118,6 +124,10 @@ class Lifespan:
 
     async def _send(self, message: dict[str, Any]) -> None:
         kind, answer = message["type"], self._answer
+        is_foreign = kind.startswith(("http.", "websocket.")) and self._asked == "lifespan.startup"
+        if is_foreign and answer is not None and not answer.done():
+            answer.set_result({"type": _UNSUPPORTED})
+            raise RuntimeError(f"the application at {self.place} has sent {kind!r} in its lifespan")
         if not self._received or kind not in (f"{self._received}.complete", f"{self._received}.failed"):
             raise RuntimeError(
                 f"the application at {self.place} has sent {kind!r} as an answer of its lifespan"

@@ -130,7 +130,7 @@ async def test_failed_shutdown_is_logged(answer: Any, text: str, caplog: pytest.
     ]
 
 
-@pytest.mark.parametrize("kind", ["lifespan.shutdown.complete", "http.response.start", "lifespan.started"])
+@pytest.mark.parametrize("kind", ["lifespan.shutdown.complete", "lifespan.started"])
 async def test_other_answer_of_a_lifespan_is_an_error(kind: str) -> None:
     with pytest.raises(ConfigError, match=kind):
         async with mounted(Living(startup={"type": kind})):
