@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -21,6 +21,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.applications import arguments_of
 from fastrpc.handlers.import_string import import_from_string
+from fastrpc.hosting.mounts_cors import taken_over
 from fastrpc.hosting.mounts_lifespan import Lifespan
 from fastrpc.hosting.mounts_scope import scope_of
 from fastrpc.rpc.marking import method
@@ -34,6 +35,9 @@ logger = logging.getLogger("fastrpc.server")
 
 #: The service of all applications in metrics and logs; its methods are their paths.
 SERVICE: Final = "_mount"
+
+#: The methods that a warning names.
+_MOST_TOLD: Final = 20
 
 #: The number of arguments of applications of other kinds, with the way out.
 _OTHER_KINDS: Final = {
@@ -55,6 +59,9 @@ class Mounts:
     def __init__(self, config: ServerConfig, gate: Gate) -> None:
         _check_identities(config, has_authentication=gate.access is not None)
         self._seconds = config.timeouts.drain
+        self._gate = gate
+        # Pages of other origins can call no method, and only applications may answer them.
+        self._is_closed_to_pages = config.http.json and not config.http.cors_origins
         needs_identity = gate.access is not None and bool(config.http.mount_authenticated)
         self._mounts: list[_Mount] = []
         # By the identity of the application, which may be mounted at several paths.
@@ -80,6 +87,9 @@ class Mounts:
         except BaseException:
             await self._shut_down()
             raise
+        if self._is_closed_to_pages:
+            for mount in self._mounts:
+                mount.warn_of_taken(self._gate.routes)
         return self
 
     async def __aexit__(
@@ -124,6 +134,20 @@ class _Mount:
     def has(self, path: bytes) -> bool:
         """Return whether a path is one of this application."""
         return path.startswith(self._below) or (path == self._exact and bool(path))
+
+    def warn_of_taken(self, methods: Iterable[MethodRoute]) -> None:
+        """Warn of methods that take over routes of an application which answers pages of other origins itself."""
+        taken = taken_over(self._lifespan.application, self._prefix, methods)
+        if taken:
+            told = ", ".join(f"{name} ({path})" for name, path in taken[:_MOST_TOLD])
+            more = f" and {len(taken) - _MOST_TOLD} more" if len(taken) > _MOST_TOLD else ""
+            logger.warning(
+                "the application at %s has CORS middleware, and methods take over routes of it: %s%s. Pages of other "
+                "origins get 403 there, as HTTP.cors_origins is empty: list their origins in it",
+                self.place,
+                told,
+                more,
+            )
 
     async def _handle(self, body: bytes) -> bytes:
         """Run the application for one request; the core has its body."""
