@@ -148,6 +148,7 @@ class GrpcClient:
         ends: bool = False,
         method: str = "POST",
         kind: str | None = "application/grpc",
+        authority: str = "localhost",
     ) -> int:
         """Send the head of a request, and return its stream."""
         stream = self.h2.get_next_available_stream_id()
@@ -155,7 +156,7 @@ class GrpcClient:
             (":method", method),
             (":scheme", "http"),
             (":path", path),
-            (":authority", "localhost"),
+            (":authority", authority),
             ("te", "trailers"),
         ]
         if kind is not None:

@@ -27,7 +27,8 @@ class Http2Client:
             for name, value in fields_of(method, body, **fields).items()
             if name != "Host"
         ]
-        return self.peer.open(target, given, ends=ends, method=method, kind=None)
+        authority = fields.get("Host") or "localhost"
+        return self.peer.open(target, given, ends=ends, method=method, kind=None, authority=authority)
 
     def send(self, stream: int, part: bytes, *, ends: bool = False) -> None:
         """Send a part of a body."""

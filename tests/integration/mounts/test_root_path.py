@@ -42,6 +42,11 @@ def main_page(**options: Any) -> Any:
     return app
 
 
+SERVERS = [
+    {"url": "https://stag.example.com", "description": "Staging environment"},
+    {"url": "https://prod.example.com", "description": "Production environment"},
+]
+
 #: The programs of the guide: the prefix by the server, by the application, and with addresses in the document.
 PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "by the server": (ROOT, {}),
@@ -50,6 +55,11 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "with servers alone": (
         ROOT,
         {"servers": [{"url": "https://stag.example"}], "root_path_in_servers": False},
+    ),
+    "by the application, with servers": ("", {"servers": SERVERS, "root_path": ROOT}),
+    "by the application, with servers alone": (
+        "",
+        {"servers": SERVERS, "root_path": ROOT, "root_path_in_servers": False},
     ),
 }
 PATHS = (
@@ -81,6 +91,47 @@ async def test_applications_answer_as_under_uvicorn(program: str) -> None:
     async with mounted(main_page(**options), http={"root_path": root, "allowed_hosts": ("*",)}) as client:
         assert await answers(client) == theirs
     assert theirs[1] == (307, f"http://shop.example{root}/list/" if root else theirs[1][1], b"")
+
+
+@pytest.mark.parametrize("options", [{}, {"root_path": ROOT}, {"servers": SERVERS}], ids=str)
+async def test_a_document_that_an_application_keeps_has_the_root_path_of_each_server(options: Any) -> None:
+    ours, theirs = main_page(**options), main_page(**options)
+    for root in ("/one", "", "/two", "/one", ROOT):
+        async with in_uvicorn(theirs, root_path=root) as port:
+            async with await HttpClient.to(f"tcp://127.0.0.1:{port}") as client:
+                known = (await client.get("/openapi.json")).value
+        async with mounted(ours, http={"root_path": root}) as client:
+            assert (await client.get("/openapi.json")).value == known
+
+
+async def test_hosts_that_an_application_checks_by_patterns_are_those_under_uvicorn() -> None:
+    from fastapi import FastAPI
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    def page() -> Any:
+        app = FastAPI()
+        hosts = ["example.com", "*.example.com"]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=True)
+        app.add_api_route("/", lambda: {"message": "Hello World"})
+        return app
+
+    async def asked(client: HttpClient) -> list[Any]:
+        found = []
+        for host in ("example.com", "a.example.com:8000", "a.b.example.com", "EXAMPLE.com", "evilexample.com"):
+            answer = await client.get("/", Host=host)
+            found.append((host, answer.status, dict(answer.fields).get("location"), answer.body))
+        return found
+
+    async with in_uvicorn(page()) as port:
+        async with await HttpClient.to(f"tcp://127.0.0.1:{port}") as client:
+            theirs = await asked(client)
+    async with mounted(page(), http={"allowed_hosts": ("*",)}) as client:
+        assert await asked(client) == theirs
+    # The server refuses a foreign host itself, before the application.
+    async with mounted(page(), http={"allowed_hosts": ("example.com", "*.example.com")}) as client:
+        ours = await asked(client)
+    assert ours[:3] == theirs[:3]
+    assert ours[4][1] == 421
 
 
 async def test_root_path_stands_in_front_of_the_prefix_of_a_mount() -> None:
