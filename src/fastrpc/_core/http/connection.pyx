@@ -226,9 +226,13 @@ cdef class GatewayConnection(HttpConnection):
         return lines + b"Content-Length: %d\r\n\r\n" % len(document) + document
 
     cdef int body_awaited(self) except -1:
-        if self.connection.call is not None and not self.has_started:
-            self.gate.await_rest(self.connection.call)
-        return 0
+        cdef ServerCall call = self.connection.call
+        if call is None:
+            return 0
+        if terms_of(call).mount is not None and not (self.is_deciding or terms_of(call).fault_status):
+            # An application begins without the rest of a short body.
+            self.takes_parts = True
+        return 0 if self.has_started else self.gate.await_rest(call)
 
     cdef uint64_t _check_rest(self, uint64_t now) except? 0:
         """Answer a request whose deadline passes before the rest of it came, and close; return that deadline, 0 = none."""

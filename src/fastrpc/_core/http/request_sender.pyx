@@ -80,6 +80,8 @@ cdef class RequestSender:
                 terms.set_fault(401, "the caller is not authenticated", b"")
             answer_early(engine, connection)
         else:
+            if terms.mount is not None and not terms.fault_status and engine.body is not None:
+                engine.takes_parts = True
             engine.admit_body()
 
     cdef int64_t admit(

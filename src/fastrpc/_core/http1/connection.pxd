@@ -52,6 +52,9 @@ cdef class HttpConnection(Engine):
         Py_ssize_t _seen
         bint _had_empty_line
 
+        # Bytes of a body that its answer did not wait for; they come before the next head.
+        int64_t _dropped
+
         # Whether the last head began with the method HEAD.
         bint _is_head
 
@@ -114,3 +117,7 @@ cdef class HttpConnection(Engine):
     cdef int _wait_until(self, uint64_t due_ns) except -1
     cdef int64_t _untaken_bytes(self) except -1
     cdef bint _may_parse(self) noexcept
+
+
+# Return whether the rest of an unread body ends the connection.
+cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept

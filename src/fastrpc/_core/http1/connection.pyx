@@ -137,8 +137,7 @@ cdef class HttpConnection(Engine):
         if not self.is_answering or self.has_begun:
             raise RuntimeError("there is no request to answer")
         first = first_lines_of(status)
-        # The rest of an unread body cannot be distinguished from the next request.
-        closes = closes or self.is_draining or not head.keeps_alive or self.body is not None
+        closes = closes or self.is_draining or not head.keeps_alive or leaves_body(head, self.body, self.asks_later)
         if closes:
             connection = CLOSES
         elif head.minor_version == 0:
@@ -198,10 +197,11 @@ cdef class HttpConnection(Engine):
         cdef bint closes = self.is_draining or not head.keeps_alive or head.minor_version == 0 and not self.is_sized
         if head.minor_version and head.verb != VERB_HEAD and not self.is_sized:
             self.write(LAST_CHUNK)
-        return self._answered(closes or self.body is not None)
+        return self._answered(closes or leaves_body(head, self.body, self.asks_later))
 
     cdef int _answered(self, bint closes) except -1:
         """The response is written: close, or wait for the next request."""
+        self._dropped = 0 if self.body is None or closes else self.body.left
         self.is_answering = self.has_begun = self.is_sized = False
         self.takes_parts = self.is_deciding = self.is_body_held = self.asks_later = False
         self.head = None
@@ -388,7 +388,10 @@ cdef class HttpConnection(Engine):
                 if self.is_upgraded:
                     at += self.upgraded_came(data + at, size - at)
                     break
-                if self.body is None:
+                if self._dropped:
+                    taken = <Py_ssize_t>min(<int64_t>(size - at), self._dropped)
+                    self._dropped -= taken
+                elif self.body is None:
                     taken = self._take_head(data + at, size - at)
                 else:
                     taken = self._take_body(self.body, data + at, size - at)
@@ -567,3 +570,9 @@ cdef class HttpConnection(Engine):
     cdef int _wait_until(self, uint64_t due_ns) except -1:
         self._due_ns = due_ns
         return self.schedule_check(due_ns)
+
+
+cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept:
+    """Return whether the rest of an unread body ends the connection: a short one is dropped as it comes."""
+    # A client that waits to be asked for it may never send it. The end of chunks may be far.
+    return body is not None and (asks_later or not 0 <= head.content_length <= AHEAD_BYTES)
