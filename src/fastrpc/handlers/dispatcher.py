@@ -27,6 +27,7 @@ from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.handlers.failures import Failures
 from fastrpc.handlers.generator_job import GeneratorJob
 from fastrpc.handlers.life import Life
+from fastrpc.handlers.misplaced import MisplacedClients
 from fastrpc.handlers.packing import CountedPacking
 from fastrpc.handlers.thread_job import AwaitedJob, ThreadJob
 from fastrpc.handlers.thread_pool import ThreadPool
@@ -84,6 +85,7 @@ class Dispatcher:
         self._workers = workers
         self._config = config
         self._life = life
+        self._misplaced = MisplacedClients(config.protocols)
         self._calling = calling
         self._address_of = address_of
         # The transports of the addresses that the server listens at.
@@ -248,10 +250,15 @@ class Dispatcher:
         # The transport, which knows the scheme, is gone by now.
         self._life.refused_tls(Address("tls", host=peer.address.host, port=peer.address.port), error)
 
-    def stranger(self, peer: Peer, reason: str) -> None:
+    def stranger(self, peer: Peer, reason: str, first: bytes = b"") -> None:
         """Record a connection whose first bytes match no protocol of this server."""
         count_refusal("stranger")
+        self._misplaced.note(peer.address, first)
         self._life.stranger(peer.address, reason)
+
+    def greet(self, peer: Peer, first: bytes) -> None:
+        """Warn of a connection if its first bytes are those of a protocol that this server does not speak."""
+        self._misplaced.note(peer.address, first)
 
     def describe_peer(self, connection: PeerConnection) -> Peer:
         """Return the peer of a connection."""

@@ -89,7 +89,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
 
     def _refuse(self, reason: str) -> None:
         dispatcher = self._parts.gate.dispatcher
-        dispatcher.stranger(dispatcher.describe_peer(self), reason)
+        dispatcher.stranger(dispatcher.describe_peer(self), reason, self._early)
         self.abort()
 
     def _fits_alpn(self, protocol: Protocol) -> bool:

@@ -546,7 +546,7 @@ cdef class GatewayConnection(HttpConnection):
         return 0
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
-        if not (self.life.has_heard or self.is_closed) and not self.life.hear_first():
+        if not (self.life.has_heard or self.is_closed) and not self.life.hear_first(data, size):
             return 0
         return HttpConnection.receive(self, data, size)
 

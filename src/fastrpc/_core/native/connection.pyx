@@ -221,9 +221,10 @@ cdef class Connection(PartsOwner):
         if self.phase != PHASE_PREFACE:
             return 0
         if not begins_with_magic(data, size):
-            text = stranger_of(data[:min(size, SHOWN_BYTES)], self.is_client)
+            first = data[:min(size, SHOWN_BYTES)]
+            text = stranger_of(first, self.is_client)
             self.is_unreadable = True
-            self.on_stranger(text)
+            self.on_stranger(text, first)
             self.end_connection(REASON_PROTOCOL, text, False)
             return size
         if size < PREFACE_SIZE:

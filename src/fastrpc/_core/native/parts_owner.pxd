@@ -153,7 +153,7 @@ cdef class PartsOwner(Engine):
     cdef int on_idle(self) except -1
 
     # Hooks of the connection itself.
-    cdef int on_stranger(self, str text) except -1
+    cdef int on_stranger(self, str text, bytes first) except -1
     cdef int on_ready(self) except -1
     cdef int on_peer_drains(self, int reason, str text) except -1
     cdef int on_closed(self) except -1

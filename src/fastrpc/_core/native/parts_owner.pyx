@@ -349,10 +349,6 @@ cdef class PartsOwner(Engine):
         """AUTH came: a credential for a server, a verdict for a client."""
         return 0
 
-    cdef int on_stranger(self, str text) except -1:
-        """The first bytes are those of another protocol; the connection ends with this error."""
-        return 0
-
     cdef int on_ready(self) except -1:
         """The peer's first SETTINGS came: the connection counts as made, and its life is watched."""
         return 0
@@ -360,6 +356,10 @@ cdef class PartsOwner(Engine):
     cdef int on_peer_drains(self, int reason, str text) except -1:
         """The peer takes no new calls on this connection."""
         return self.stop_calls()
+
+    cdef int on_stranger(self, str text, bytes first) except -1:
+        """The first bytes are those of another protocol; the connection ends with this error."""
+        return 0
 
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
         """The connection is over, for our reason or the peer's."""

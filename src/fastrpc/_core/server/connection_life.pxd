@@ -84,7 +84,7 @@ cdef class ConnectionLife:
     cdef bint count_in(self) except -1
     cdef int count_out(self, object error) except -1
     cdef str surplus_text(self)
-    cdef bint hear_first(self) except -1
+    cdef bint hear_first(self, const char* data, Py_ssize_t size) except -1
     cdef bint meet_peer(self) except -1
 
     # Reports of an engine.

@@ -17,6 +17,7 @@ and silence of the native protocol are in `native/liveness`, for both of its sid
 from random import uniform
 
 cimport cython
+from libc.string cimport memcmp
 
 from fastrpc._core.base.instants cimport LOWEST_RATE, earlier, nanoseconds
 from fastrpc._core.base.status cimport UNAUTHENTICATED
@@ -25,6 +26,10 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall, has_lapsed, keep_identities
 from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.wire.frame cimport REASON_DRAIN, REASON_HANDSHAKE, REASON_MAX_AGE
+
+cdef enum:
+    # First bytes by which a warning tells the protocol of a client.
+    FIRST_SHOWN = 16
 
 cdef uint64_t SECOND = 1_000_000_000
 # The time to read on for connections without settings: as `Timeouts.linger`.
@@ -91,11 +96,16 @@ cdef class ConnectionLife:
         """Return the interval of checks for facts that have no instant."""
         return max(min(LOOK_NS, self.patience_ns // 4), SHORTEST_LOOK_NS)
 
-    cdef bint hear_first(self) except -1:
+    cdef bint hear_first(self, const char* data, Py_ssize_t size) except -1:
         """The first bytes came, so that a handshake of TLS is over: note the peer, and `meet_peer`."""
         cdef ServedConnection connection = <ServedConnection>self.connection
+        # Engines of other protocols give no bytes: those may begin in any way.
+        cdef bint is_http2 = size >= 4 and memcmp(data, b"PRI ", 4) == 0
+        cdef bint is_http1 = size > 0 and b"A" <= data[0] <= b"Z" and not is_http2
         self.has_heard = True
         connection.peer_info = (<Gate>connection.gate).dispatcher.describe_peer(<object>self.engine)
+        if is_http2 and connection.protocol != "grpc" or is_http1 and connection.protocol != "http":
+            (<Gate>connection.gate).dispatcher.greet(connection.peer_info, data[:min(size, <Py_ssize_t>FIRST_SHOWN)])
         return self.meet_peer()
 
     cdef bint meet_peer(self) except -1:

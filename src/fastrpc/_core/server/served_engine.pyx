@@ -183,7 +183,7 @@ cdef class ServedEngine(PythonEngine):
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t consumed
-        if not (self.life.has_heard or self.is_closed) and self.has_rules and not self.life.hear_first():
+        if not (self.life.has_heard or self.is_closed) and self.has_rules and not self.life.hear_first(NULL, 0):
             return 0
         consumed = PythonEngine.receive(self, data, size)
         if consumed:

@@ -245,8 +245,8 @@ cdef class ServerConnection(Connection):
             return life.leave_at_ns
         return min(life.next_ns, now + (life.idle_ns // 4 or 1))
 
-    cdef int on_stranger(self, str text) except -1:
-        self.gate.dispatcher.stranger(self.describe_peer(), text)
+    cdef int on_stranger(self, str text, bytes first) except -1:
+        self.gate.dispatcher.stranger(self.describe_peer(), text, first)
         return 0
 
     cdef int on_closed(self) except -1:

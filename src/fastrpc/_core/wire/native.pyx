@@ -66,6 +66,7 @@ PREFACE = MAGIC + bytes((VERSION, VERSION, 0, 0))
 NO_COMMON_VERSION = MAGIC + bytes((0, VERSION, 0, 0))
 
 cdef str HTTP_CLIENT = "one that speaks HTTP, which a server does once its protocols name \"http\""
+cdef str GRPC_CLIENT = "one that speaks gRPC, which a server does once its protocols name \"grpc\""
 
 # First bytes of other servers on ports meant for ours, and of other clients that dial ours.
 cdef tuple STRANGERS = (
@@ -79,9 +80,12 @@ cdef tuple STRANGERS = (
     (b"-ERR", "a Redis server"),
     (b"-NOAUTH", "a Redis server"),
     (b"-DENIED", "a Redis server"),
+    (b"PRI ", GRPC_CLIENT),
+    (b"DELETE ", HTTP_CLIENT),
     (b"GET ", HTTP_CLIENT),
     (b"HEAD ", HTTP_CLIENT),
     (b"OPTIONS ", HTTP_CLIENT),
+    (b"PATCH ", HTTP_CLIENT),
     (b"POST ", HTTP_CLIENT),
     (b"PUT ", HTTP_CLIENT),
     (b"\x08", "one that speaks rpcx, which a server does once its protocols name \"rpcx\""),

@@ -1,0 +1,65 @@
+"""Clients of HTTP and gRPC at a port that speaks neither: a warning tells which protocol to name."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from fastrpc.endpoint import Address
+
+__all__ = ["MisplacedClients"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds between two warnings about one peer, and the most peers that are remembered for so long.
+_SECONDS: Final = 60.0
+_MOST_PEERS: Final = 1_000
+
+#: The first bytes of a connection of HTTP/2, which the clients of gRPC open (RFC 9113, section 3.4).
+_PREFACE: Final = b"PRI * HTTP/2"
+_VERBS: Final = tuple(
+    f"{verb} ".encode() for verb in ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+)
+_NAMES: Final = {"grpc": "gRPC (HTTP/2)", "http": "HTTP"}
+
+
+class MisplacedClients:
+    """Warns of clients by their first bytes, each peer once a minute.
+
+    Args:
+        spoken: the protocols of the server.
+    """
+
+    def __init__(self, spoken: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._spoken = spoken
+        self._clock = clock
+        # When each peer was warned of, by its host and protocol; the oldest first.
+        self._warned: dict[tuple[str, str], float] = {}
+
+    def note(self, peer: Address, first: bytes) -> None:
+        """Warn of a peer if its first bytes are those of a client of HTTP or gRPC, and the server speaks other protocols."""
+        protocol = _protocol_of(first)
+        if protocol is None or protocol in self._spoken:
+            return
+        now, key = self._clock(), (peer.host or str(peer), protocol)
+        self._forget(now)
+        if key not in self._warned and len(self._warned) < _MOST_PEERS:
+            self._warned[key] = now
+            spoken = ", ".join(self._spoken)
+            text = '%s speaks %s, and this port speaks %s: add "%s" to ServerConfig.protocols'
+            fields = {"event": "misplaced_client", "peer": str(peer)}
+            logger.warning(text, peer, _NAMES[protocol], spoken, protocol, extra=fields)
+
+    def _forget(self, now: float) -> None:
+        for key, warned_at in list(self._warned.items()):
+            if now < warned_at + _SECONDS:
+                break
+            del self._warned[key]
+
+
+def _protocol_of(first: bytes) -> str | None:
+    """Return the protocol of a client by its first bytes; None for any but HTTP and gRPC."""
+    # The rest of them may come later.
+    if first.startswith(_PREFACE[:4]) and _PREFACE.startswith(first[: len(_PREFACE)]):
+        return "grpc"
+    return "http" if first.startswith(_VERBS) else None
