@@ -20,6 +20,9 @@ class GrpcServedConnection(EngineServedConnection):
     def corrupt_status(self, call: Any) -> int:
         """Return the status of a request, or a message of one, that does not decompress."""
 
+    def note_answer(self, call: Any, status: int, fields: dict[str, bytes], compress: bool | None) -> None:
+        """Keep the fields of an answer by Connect that caches may store."""
+
     def unknown_method(self, call: Any, method: str, services: Any) -> str | None:
         """Return the error text for a path that leads to no method."""
 

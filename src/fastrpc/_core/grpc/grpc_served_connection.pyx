@@ -419,6 +419,11 @@ cdef class GrpcServedConnection(EngineServedConnection):
         """Return the status of a request, or a message of one, that does not decompress."""
         return INTERNAL if call.web is None else call.web.form.corrupt_status
 
+    def note_answer(self, GrpcCall call not None, int status, dict fields, compress):
+        """Keep the fields of an answer by Connect that caches may store."""
+        if call.web is not None:
+            call.web.note_answer(fields)
+
     def unknown_method(self, call, str method not None, services):
         """Return the error text for a path that leads to no method."""
         return f"no method has the path {method!r}: it is /service/method" if "/" in method or not method else None

@@ -34,6 +34,8 @@ cdef class HttpTerms:
         # The status, 0: the usual one, and the fields that the handler has set by `Call.http`; None: none.
         int answer_status
         dict answer_fields
+        # Whether pages of other origins may read answers.
+        bint has_origins
 
         # Whether it wants the answer compressed, 0: as the setting says; whether answers to such requests differ by that;
         # whether this one is, if it becomes shorter.

@@ -45,9 +45,7 @@ cdef class HttpServedConnection(EngineServedConnection):
     ) except -1
     cdef int _begin_web(self, HttpConnection connection, ServerCall call, bytes metadata, int compressor) except -1
     cdef int _choose_packing(self, ServerCall call, HttpTerms terms) except -1
-    cdef int _answer_as(
-        self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes lines, bytes payload
-    ) except -1
+    cdef int _answer_as(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes payload) except -1
     cdef int follow_proxy(self, ServerCall call, RequestHead head) except -1
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
     cdef uint64_t send_sign(self, uint64_t now) except? 0

@@ -18,6 +18,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.http.conditions cimport is_unchanged, note_fields, note_stored
 from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, Outcome, breaking_key, terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
 from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
@@ -36,6 +37,7 @@ from fastrpc._core.http.responses cimport (
     retry_line,
     status_of_load,
     stream_lines,
+    unchanged_answer,
     web_answer,
     web_lines,
 )
@@ -60,6 +62,7 @@ cdef enum:
     # Bytes of output that wait, above which streams wait as well.
     STREAM_ROOM = 65_536
 
+cdef bytes PACKED_LINE = b"Content-Encoding: gzip\r\n"
 cdef bytes VARIES = b"Vary: Accept-Encoding\r\n"
 
 
@@ -120,30 +123,38 @@ cdef class HttpServedConnection(EngineServedConnection):
         if terms.form != FORM_NONE:
             texts = {} if call.sent_metadata is None or not connection.has_begun else metadata_texts(call.sent_metadata)
             return self._end_messages(connection, <ServerCall>call, terms, end_part(terms.form, texts))
+        if terms.answer_fields is not None:
+            return self._answer_as(connection, <ServerCall>call, terms, payload)
         lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
         if has_lines(<ServerCall>call, terms, connection.head):
             lines += call_lines(<ServerCall>call, terms, connection.head)
         if terms.may_pack:
-            lines += b"Content-Encoding: gzip\r\n" + VARIES if call.compressor else VARIES
-        if terms.answer_fields is not None:
-            return self._answer_as(connection, <ServerCall>call, terms, lines, payload)
+            lines += PACKED_LINE + VARIES if call.compressor else VARIES
         self.call = None
         return connection.answer(200, lines, payload, False)
 
-    cdef int _answer_as(
-        self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes lines, bytes payload
-    ) except -1:
-        """Answer with the status and the fields that the handler has set."""
-        cdef bytes more = b"".join(terms.answer_fields.values())
+    cdef int _answer_as(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes payload) except -1:
+        """Answer with the status and the fields that the handler has set, or that the client has this answer."""
+        cdef int status = terms.answer_status or 200
+        cdef bytes lines
+        if status == 200 and is_unchanged(connection.head, terms.answer_fields):
+            status, lines, payload = unchanged_answer(terms, call, connection.head)
+            self.call = None
+            return connection.answer(status, lines, payload, False)
+        lines = call_lines(call, terms, connection.head)
         if terms.answer_status == 204 or terms.answer_status == 205:
             if payload not in (b"null", b"\xc0"):
                 told = terms.answer_status
                 text = f"{call.method} has set the status {told}, which has no body, and its result is not None"
                 return self.fail_as(call, Failure(INTERNAL, text), 500, b"")
             # A response without a body has no type.
-            lines, payload = call_lines(call, terms, connection.head), b""
+            payload = b""
+        else:
+            lines = (MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES) + lines
+            if terms.may_pack and call.compressor:
+                lines += PACKED_LINE
         self.call = None
-        return connection.answer(terms.answer_status or 200, lines + more, payload, False)
+        return connection.answer(status, lines, payload, False)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
         cdef int told = http_status_of(failure.status)
@@ -166,6 +177,8 @@ cdef class HttpServedConnection(EngineServedConnection):
             return 0
         if self.call is not call:
             return 0
+        # They are those of a result.
+        terms.answer_fields = None
         if self.talk is not None:
             return self.talk.fail(connection, call, failure, status)
         if terms.web is not None:
@@ -249,12 +262,15 @@ cdef class HttpServedConnection(EngineServedConnection):
     def note_answer(self, ServerCall call not None, int status, dict fields, compress):
         """Keep what the handler says of its answer, unless its protocol has other answers."""
         cdef HttpTerms terms = terms_of(call)
-        if terms.done is not None or terms.web is not None or terms.rpcx is not None or self.talk is not None:
+        if terms.done is not None or terms.rpcx is not None or self.talk is not None:
+            return
+        if terms.web is not None:
+            note_stored(terms, self.service, fields)
             return
         if self.call is call and self.owner() is not None and self.owner().has_begun:
             raise RuntimeError("the head of the answer was sent: call http() before the first message")
         terms.answer_status = status or terms.answer_status
-        terms.answer_fields = {**(terms.answer_fields or {}), **fields}
+        note_fields(terms, self.service, fields)
         if compress is not None:
             terms.packing = PACKED if compress else NOT_PACKED
 
@@ -348,8 +364,6 @@ cdef class HttpServedConnection(EngineServedConnection):
         cdef bytes lines
         if not connection.has_begun:
             lines = stream_lines(terms, connection.head)
-            if terms.answer_fields is not None:
-                lines += b"".join(terms.answer_fields.values())
             # A status without a body cannot hold a stream.
             status = 200 if terms.answer_status in (0, 204, 205) else terms.answer_status
             connection.begin_parts(status, lines + call_lines(call, terms, connection.head))

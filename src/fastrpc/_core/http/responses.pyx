@@ -16,6 +16,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.calls.call_log cimport find_request_entry
+from fastrpc._core.http.conditions cimport NO_STORE, described_lines, is_unchanged, kept_fields
 from fastrpc._core.http.messages cimport FORM_EVENTS
 from fastrpc._core.http.request_fields cimport id_entry, metadata_lines
 from fastrpc._core.http.service cimport shared_lines
@@ -63,7 +64,7 @@ MSGPACK_LINES = b"Content-Type: application/msgpack\r\n" + NOSNIFF
 PROBLEM_LINES = b"Content-Type: application/problem+json\r\n" + NOSNIFF
 cdef bytes NDJSON_LINES = b"Content-Type: application/x-ndjson\r\n" + NOSNIFF
 cdef bytes EVENT_LINES = b"Content-Type: text/event-stream\r\n" + NOSNIFF
-cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
+cdef bytes VARIES_BY_ORIGIN = b"Vary: Origin\r\n"
 BEARER = b"WWW-Authenticate: Bearer\r\n"
 
 
@@ -150,6 +151,10 @@ cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
         lines += b"X-Request-Id: %b\r\n" % call.request_entry[ID_AT:]
     if terms.origin is not None:
         lines += shared_lines(terms.origin, metadata if terms.web is None else None)
+    if terms.answer_fields is not None:
+        return lines + described_lines(terms, call, head)
+    if terms.origin is not None:
+        lines += VARIES_BY_ORIGIN
     return lines + NO_STORE if head.verb != VERB_POST else lines
 
 
@@ -166,8 +171,9 @@ cdef bytes refusal_lines(ServerCall call, HttpTerms terms, RequestHead head):
 cdef bytes stream_lines(HttpTerms terms, RequestHead head):
     if terms.form != FORM_EVENTS:
         return NDJSON_LINES
-    # No answer to another method than POST is stored.
-    return EVENT_LINES + NO_STORE if head.verb == VERB_POST else EVENT_LINES
+    # No answer to another method than POST is stored, unless the handler says so.
+    is_said = terms.answer_fields is not None and "cache-control" in terms.answer_fields
+    return EVENT_LINES + NO_STORE if head.verb == VERB_POST and not is_said else EVENT_LINES
 
 
 cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1:
@@ -213,6 +219,11 @@ cdef tuple problem_answer(ServerCall call, HttpTerms terms, RequestHead head, in
     return status, lines, problem_document(status, failure, call.codec)
 
 
+cdef tuple unchanged_answer(HttpTerms terms, ServerCall call, RequestHead head):
+    terms.answer_fields = kept_fields(terms.answer_fields)
+    return 304, call_lines(call, terms, head), b""
+
+
 cdef tuple fault_answer(ServerCall call, HttpTerms terms, RequestHead head):
     cdef int status = terms.fault_status
     cdef bytes lines = terms.fault_lines
@@ -233,6 +244,10 @@ cdef tuple web_answer(
     cdef bytes trailers = call.sent_metadata, lines
     # Trailers are no fields of the gateway.
     call.sent_metadata = None
+    if failure is not None:
+        terms.answer_fields = None
+    elif terms.answer_fields is not None and is_unchanged(head, terms.answer_fields):
+        return unchanged_answer(terms, call, head)
     answer = terms.web.whole(payload, call.compressor if payload is not None else 0, failure, trailers, status)
     lines = web_lines(call, terms, head, answer[1])
     if failure is not None:

@@ -216,6 +216,4 @@ cdef bytes shared_lines(bytes origin, bytes metadata_fields):
     for line in metadata_fields.split(b"\r\n"):
         if line:
             names.append(line.partition(b":")[0])
-    return b"Access-Control-Allow-Origin: %b\r\nVary: Origin\r\nAccess-Control-Expose-Headers: %b\r\n" % (
-        origin, b", ".join(names)
-    )
+    return b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Expose-Headers: %b\r\n" % (origin, b", ".join(names))

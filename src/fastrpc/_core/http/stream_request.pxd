@@ -20,6 +20,8 @@ cdef class StreamRequests:
 @cython.final
 cdef class StreamRequest:
     cdef:
+        HttpService _service
+
         # The request as one of HTTP/1.1, and its meaning; None where even its fields are refused.
         RequestHead _head
         HttpTerms _terms

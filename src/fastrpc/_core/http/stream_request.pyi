@@ -52,6 +52,9 @@ class StreamRequest:
     def end(self, call: GrpcCall, payload: bytes | None, failure: Failure | None) -> bytes:
         """Return the rest of an answer whose head has left."""
 
+    def note_answer(self, fields: dict[str, bytes]) -> None:
+        """Keep the fields of an answer that caches may store."""
+
     def answer(
         self, call: GrpcCall, payload: bytes | None, failure: Failure | None
     ) -> tuple[list[tuple[int, bytes, bytes]], bytes]:

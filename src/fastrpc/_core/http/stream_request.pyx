@@ -14,6 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.grpc.grpc_call cimport new_head, refused_head
+from fastrpc._core.http.conditions cimport note_stored
 from fastrpc._core.http.http_call cimport too_much_metadata
 from fastrpc._core.http.messages cimport is_grpc
 from fastrpc._core.http.responses cimport (
@@ -64,6 +65,7 @@ cdef class StreamRequest:
         """Take what the head of a request says; return whether it is a call, or one that is refused."""
         cdef HttpTerms terms = HttpTerms.__new__(HttpTerms)
         self._terms = terms
+        self._service = service
         terms.understand_stream(call, self._head, service)
         if terms.web is None and terms.fault_status == 0:
             return False
@@ -129,6 +131,9 @@ cdef class StreamRequest:
         return bytes((self.form.compressor != 0,)) + min(size, LONGEST).to_bytes(4, "big")
 
     # The answer
+
+    def note_answer(self, dict fields not None):
+        note_stored(self._terms, self._service, fields)
 
     def head_fields(self, GrpcCall call not None, bytes metadata, int compressor):
         fields = self.form.head(metadata, compressor)

@@ -85,7 +85,8 @@ cdef class ServerCall(Call):
         # While a part of its handler runs in a thread, or waits for one: that job (`handlers/thread_job`).
         public object _thread_job
 
-        # The fields at the beginning of its request that the protocol's answers depend on; None in the native one.
+        # The fields at the beginning of its request that the protocol's answers depend on. In the native one None, or the
+        # list of what a gateway asks for (`http_answer`).
         object head
 
         # Decoded once; its outcome, for interceptors.
@@ -97,6 +98,7 @@ cdef class ServerCall(Call):
     cdef int stop(self) except -1
     cdef int answer_late(self, bint has_begun) except -1
     cdef int pack_metadata(self) except -1
+    cdef int note_http(self, object status, object headers, object compress, bint is_forwarded) except -1
     cdef int _send_head(self) except -1
     cdef bint make_new(self) noexcept
 

@@ -6,7 +6,6 @@ connection are held until its socket was seen empty.
 
 import asyncio
 import logging
-import re
 from asyncio import CancelledError
 
 cimport cython
@@ -20,6 +19,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED, STATE_GONE, 
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
+from fastrpc._core.server.http_answer cimport checked_answer, told_entry
 from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL, Failure
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
@@ -43,36 +43,6 @@ cdef enum:
     SPARE_PLACES = 64
 
 logger = logging.getLogger("fastrpc.server")
-
-# The statuses of HTTP that a handler may choose.
-cdef frozenset ANSWER_STATUSES = frozenset([*range(200, 300), 301, 302, 303, 307, 308])
-
-# Fields of a response that the gateway sets itself, in lower case, and how the names of others begin.
-cdef frozenset GATEWAY_FIELDS = frozenset(
-    """allow cache-control connection content-encoding content-length content-type date keep-alive retry-after trailer
-    transfer-encoding upgrade vary www-authenticate x-content-type-options x-request-id""".split()
-)
-cdef tuple GATEWAY_PREFIXES = ("access-control-", "meta-", "sec-")
-cdef object FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-cdef object FIELD_VALUE = re.compile("[\\t -~\x80-\xff]*")
-
-
-cdef dict checked_answer(object status, object headers):
-    """Return the fields of an answer by HTTP by their names in lower case, each with its line."""
-    cdef dict fields = {}
-    if status is not None and (type(status) is not int or status not in ANSWER_STATUSES):
-        raise ValueError(f"status is {status!r}, it must be 200 to 299, 301 to 303, 307 or 308")
-    for name, value in {}.items() if headers is None else headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"headers has {name!r}, which must be a text with a text")
-        known = name.lower()
-        if not FIELD_NAME.fullmatch(name) or known in GATEWAY_FIELDS or known.startswith(GATEWAY_PREFIXES):
-            raise ValueError(f"headers has {name!r:.100}, which is no name of a field or one that the gateway sets")
-        if not FIELD_VALUE.fullmatch(value) or value != value.strip():
-            raise ValueError(f"headers: the value of {name} has CR, LF, NUL, spaces around it, or no Latin-1")
-        fields[known] = f"{name}: {value}\r\n".encode("latin-1")
-    return fields
-
 
 cdef class ServerCall(Call):
     """A call being served, which `current_call()` returns."""
@@ -110,13 +80,18 @@ cdef class ServerCall(Call):
 
     def http(self, *, status=None, headers=None, compress=None):
         """Set the status and fields of the answer by HTTP, as `Call.http` says."""
-        fields = checked_answer(status, headers)
+        self.note_http(status, headers, compress, False)
+
+    cdef int note_http(self, object status, object headers, object compress, bint is_forwarded) except -1:
+        """Set them; those that a gateway forwards were completed before."""
+        cdef dict fields = checked_answer(self.route, status, headers, is_forwarded)
         if compress is not None and type(compress) is not bool:
             raise TypeError(f"compress is {compress!r}, it must be True, False or None")
         if self.was_ended:
             raise RuntimeError("the call has ended: call http() in its handler")
         if self.connection is not None:
             self.connection.note_answer(self, 0 if status is None else status, fields, compress)
+        return 0
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""
@@ -260,6 +235,9 @@ cdef class ServerCall(Call):
         self._reply_metadata = None
         try:
             sent = encode_metadata(metadata if self.connection.has_trailers else metadata.entries)
+            if type(self.head) is list:
+                # A gateway asks for them.
+                sent += told_entry(<list>self.head)
             self._check_size(sent)
             self.connection.check_sent(self, sent)
         except Exception as error:

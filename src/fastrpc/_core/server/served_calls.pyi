@@ -1,4 +1,4 @@
-from typing import final
+from typing import Any, final
 
 from fastrpc._core.native.call_parts import ServingPart
 from fastrpc._core.native.connection import Connection
@@ -16,6 +16,9 @@ class NativeServedConnection(EngineServedConnection):
 
     def describe_peer(self) -> Peer:
         """Return the peer; known also when the connection is gone."""
+
+    def note_answer(self, call: Any, status: int, fields: dict[str, bytes], compress: bool | None) -> None:
+        """Keep the fields of an answer for a gateway that asks for them."""
 
     def note_probe(self) -> None:
         """Note that a call only asked for health: it does not count as use of the connection."""

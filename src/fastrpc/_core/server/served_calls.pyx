@@ -28,7 +28,9 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
+from fastrpc._core.payload.metadata cimport has_any_key
 from fastrpc._core.server.connection_life cimport new_life
+from fastrpc._core.server.http_answer cimport told_with
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, Failure, process_held
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
@@ -46,6 +48,9 @@ cdef enum:
     # Requests that wait for the server's own turns may hold this part of `Memory.request_bytes` before credit is kept
     # back: together with input under way, a window, they stay below all of it.
     PART_THAT_WAITS = 4
+
+# By this entry of a request a gateway asks for the status and the fields of its answer by HTTP (PROTOCOL.md, "Metadata").
+cdef frozenset ASKING_KEY = frozenset({b"frpc-http"})
 
 
 @cython.final
@@ -71,6 +76,14 @@ cdef class NativeServedConnection(EngineServedConnection):
         if self.peer_info is None and self._engine is not NULL:
             self.peer_info = self.gate.dispatcher.describe_peer(<Connection>self._engine)
         return self.peer_info
+
+    def note_answer(self, ServerCall call not None, int status, dict fields, compress):
+        """Keep the fields of an answer for a gateway that asks for them."""
+        cdef bytes asked = call.received_metadata
+        if asked is not None and not call.route.gives_stream and has_any_key(asked, ASKING_KEY):
+            call.head = told_with(<list>call.head, status, fields, compress)
+            # They leave with the metadata of the answer.
+            call.reply_metadata
 
     def note_probe(self):
         """Note that a call only asked for health: it does not count as use of the connection."""
@@ -250,7 +263,7 @@ cdef class ServedCalls(ServingPart):
             self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
         if self.connection.ended_ns > engine.turn_ends_ns:
             engine.messages_left = 0
-        if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
+        if Py_REFCNT(call) == 1 and (<ServerCall>call).head is None and (<ServerCall>call).make_new():
             # Answered already, and known only to the function that called us: the next request gets the same object.
             self.gate.spare = <ServerCall>call
         else:
