@@ -22,6 +22,7 @@ def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
         endpoint=cast(Endpoint, call.endpoint),
         attempts=call.attempt + 1,
         seconds=call._seconds,
+        received=call._received_block,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.endpoint import Endpoint
 
-__all__ = ["Reply"]
+__all__ = ["Reply", "received_block"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -13,7 +13,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Reply(Generic[T_co]):
     """The result of a method, with details of the call."""
 
-    __slots__ = ("_value", "attempts", "endpoint", "metadata", "seconds")
+    __slots__ = ("_received", "_value", "attempts", "endpoint", "metadata", "seconds")
 
     #: The metadata that the handler set in `current_call().reply_metadata`.
     metadata: Metadata
@@ -25,9 +25,18 @@ class Reply(Generic[T_co]):
     seconds: float
 
     def __init__(
-        self, value: T_co, *, metadata: Metadata, endpoint: Endpoint, attempts: int, seconds: float
+        self,
+        value: T_co,
+        *,
+        metadata: Metadata,
+        endpoint: Endpoint,
+        attempts: int,
+        seconds: float,
+        received: bytes = b"",
     ) -> None:
         self._value = value
+        # The metadata as it came, with the entries of fastrpc itself.
+        self._received = received
         self.metadata = metadata
         self.endpoint = endpoint
         self.attempts = attempts
@@ -44,3 +53,8 @@ class Reply(Generic[T_co]):
             f"Reply({self._value!r}, metadata={dict(self.metadata.entries)!r}, endpoint={str(self.endpoint)!r},"
             f" attempts={self.attempts}, seconds={self.seconds:.6f})"
         )
+
+
+def received_block(reply: Reply[object]) -> bytes:
+    """Return the metadata of an answer as it came, with the entries of fastrpc itself; b"" without any."""
+    return reply._received

@@ -147,6 +147,9 @@ class CallerView:
     def _set_options(self, options: dict[str, Any]) -> None:
         """Set options that `ViewState.check` returned."""
 
+def add_entry(view: CallerView, entry: bytes) -> None:
+    """Send an encoded entry of fastrpc itself behind the metadata of a view."""
+
 class ServiceCalls:
     """The verb `call` of a client of many services: each method has that of the client of its service.
 

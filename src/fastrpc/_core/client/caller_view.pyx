@@ -505,3 +505,9 @@ def split_iterator(tuple args not None, dict kwargs):
         if is_iterator(value):
             return args, {key: kept for key, kept in kwargs.items() if key != name}, value
     return args, dict(kwargs or {}), None
+
+
+def add_entry(CallerView view not None, bytes entry not None):
+    cdef ViewOptions options = view.options.changed({})
+    options.sent_metadata = (options.sent_metadata or b"") + entry
+    view.options = options

@@ -64,7 +64,7 @@ cdef bytes AUTHORIZATION = b"authorization"
 cdef bytes BEARER = b"bearer "
 cdef bytes RESERVED_PREFIX = b"frpc-"
 # Native names of ours that a request may have.
-cdef frozenset PASSED_ON = frozenset({b"frpc-request-id"})
+cdef frozenset PASSED_ON = frozenset({b"frpc-http", b"frpc-request-id"})
 
 
 cdef inline bint is_key(const char* key, Py_ssize_t size, bytes name) noexcept:

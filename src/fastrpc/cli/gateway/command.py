@@ -35,6 +35,7 @@ from fastrpc.cli.listening import (
 from fastrpc.cli.log_output import install_logging, lower_root_level
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, reported
+from fastrpc.cli.serving.mounting import RootPath, http_settings
 from fastrpc.cli.serving.reports import run_reported
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
@@ -136,6 +137,7 @@ def gateway(
     api_version: ApiVersion = None,
     description: ApiDescription = None,
     server_url: ServerUrls = None,
+    root_path: RootPath = None,
     log_level: LogLevelName = None,
     log_format: LogFormatName = None,
     as_json: AddressesAsJson = False,
@@ -151,6 +153,7 @@ def gateway(
         addresses = _addresses(address or [DEFAULT_ADDRESS])
         arguments: dict[str, Any] = {
             "workers": workers,
+            **http_settings(None, root_path),
             "log_level": checked_level(log_level),
             "log_format": checked_format(log_format),
             **tls_settings(tls_cert, tls_key, None),
@@ -160,7 +163,6 @@ def gateway(
         check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key, **given}, addresses, encrypted="https")
         contracts = [one for path in contract or () for one in services_of_file(path)]
         catalogue = _catalogues(registry, dial, contracts, allows_plain=allow_plain)
-        # Beside a log of JSON each line that the program writes is JSON.
         is_json = as_json or settings.log_format == "json"
         about = descriptions(title, api_version, description, server_url)
         plan = replace(_plan(settings, addresses, catalogue, app, about), on_started=_teller(as_json=is_json))

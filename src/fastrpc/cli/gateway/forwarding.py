@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple, Protocol, get_origin
 import msgspec
 
 from fastrpc._core.calls.call import current_call
+from fastrpc._core.client.caller_view import add_entry
+from fastrpc._core.server.forwarded_answer import ASKS_FIELDS, take_told
 from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, FastRPCError
@@ -24,6 +26,7 @@ from fastrpc.rpc.aliases import ServiceNames
 from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.marshals import codec_for
+from fastrpc.rpc.reply import received_block
 from fastrpc.rpc.schema.json_schema import SchemaSet
 from fastrpc.rpc.service import service, service_definition
 from fastrpc.rpc.signature import NO_DEFAULT
@@ -45,6 +48,9 @@ _ON_THE_WAY: Final = {
 
 #: Metadata of a call that concern one hop alone.
 _OF_ONE_HOP: Final = "frpc-"
+
+#: The protocols of callers whose answers have a status and fields of HTTP.
+_BY_HTTP: Final = frozenset({"connect", "http"})
 
 #: Codecs of methods whose payload is one value in a form of its own.
 _OF_ONE_VALUE: Final = frozenset({"raw", "protobuf"})
@@ -188,6 +194,13 @@ class _Forwarder:
         self._client = client
         self._is_grpc = is_grpc
 
+    def asking_view(self) -> Any:
+        """Return the same as `view`, which for a caller by HTTP asks for status and fields of the answer, too."""
+        view = self.view()
+        if not self._is_grpc and current_call().peer.protocol in _BY_HTTP:
+            add_entry(view, ASKS_FIELDS)
+        return view
+
     def view(self) -> Any:
         """Return the client with metadata and deadline of the present call."""
         call: Any = current_call()
@@ -215,8 +228,9 @@ def _handler(described: ForwardedMethod, forwarder: _Forwarder) -> Any:
         async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             with _PassedOn(described.behind):
                 target, args, kwargs = _sent(described, call, args, kwargs)
-                reply = await forwarder.view().request(target, *args, **kwargs)
+                reply = await forwarder.asking_view().request(target, *args, **kwargs)
             _answer_with(reply)
+            take_told(received_block(reply))
             return reply.value
 
         found = call

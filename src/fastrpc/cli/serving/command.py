@@ -26,7 +26,7 @@ from fastrpc.cli.listening import (
     tls_settings,
 )
 from fastrpc.cli.printing import reported
-from fastrpc.cli.serving.mounting import http_settings
+from fastrpc.cli.serving.mounting import RootPath, http_settings
 from fastrpc.cli.serving.placing import LabelPairs, Region, Weight, Zone, place_settings
 from fastrpc.cli.serving.plans import check_advertised, check_some_encrypted, make_plan
 from fastrpc.cli.serving.reports import log_as_set, print_failure, run_reported
@@ -59,10 +59,6 @@ Mounted = Annotated[
         metavar="PREFIX=APP",
         help="Serve an ASGI application below a path, such as /old=old:app; may be repeated.",
     ),
-]
-RootPath = Annotated[
-    str | None,
-    typer.Option("--root-path", metavar="PATH", help="The start of paths that a proxy strips, such as /api."),
 ]
 WorkerTimeout = Annotated[
     float | None,

@@ -1,12 +1,19 @@
 """The settings of HTTP that options give: applications and the prefix that a proxy strips."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.import_string import check_import_string
 
-__all__ = ["http_settings"]
+__all__ = ["RootPath", "http_settings"]
+
+RootPath = Annotated[
+    str | None,
+    typer.Option("--root-path", metavar="PATH", help="The start of paths that a proxy strips, such as /api."),
+]
 
 
 def http_settings(mount: Sequence[str] | None, root_path: str | None) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""The status and the fields of an answer by HTTP behind a gateway.
+
+::
+
+    gateway ──► frpc-http: 1 ──────────────────────────────────► server      its handler calls `http()`
+            ◄── frpc-http-bin: [status, [[name, value]…], compress] ──┘      which the gateway's call repeats
+
+They are entries of the metadata that programs neither send nor see. Answers in streams have none.
+"""
+
+import msgspec
+
+from fastrpc._core.server.http_answer cimport TOLD_KEY
+from fastrpc._core.server.served_call cimport ServerCall
+
+from fastrpc._core.calls.call import current_call
+
+ASKS_FIELDS = b"\x09\0\x01\0frpc-http1"
+cdef object Told = tuple[int, list[tuple[str, str]], bool | None]
+
+
+def take_told(bytes block not None):
+    cdef Py_ssize_t at = 0, key, value
+    while at < len(block):
+        key, value = block[at], block[at + 2] | block[at + 3] << 8
+        at += 4
+        if block[at:at + key] == TOLD_KEY:
+            status, fields, compress = msgspec.msgpack.decode(block[at + key:at + key + value], type=Told)
+            (<ServerCall?>current_call()).note_http(status or None, dict(fields), compress, True)
+            return
+        at += key + value
