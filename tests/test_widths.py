@@ -33,7 +33,8 @@ WIDER = {
     "GrpcRequests": 135,
     "BlockingCall": 116,
     "AnsweredConnection": 115,
-    "GatewayConnection": 113,
+    # With the hook at the begin of an answer, where the status is told to a watch.
+    "GatewayConnection": 114,
     "PartsOwner": 112,
     "BlockingCalledStream": 109,
     "BatchMember": 108,

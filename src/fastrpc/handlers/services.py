@@ -75,6 +75,8 @@ class ServiceTable:
         self._stack = AsyncExitStack()
         #: Counters of each rate over all processes of the server; None counts in this one.
         self.shared: Sequence[RateLimiter | None] = [None] * len(limits)
+        #: Is told of the ends of requests and calls (`fastrpc.server.watching`); None in most servers.
+        self.watch: Any = None
         self._threads: ThreadPool | None = None
         #: The services, in the order in which they were added.
         self.definitions: list[ServiceDefinition] = []
@@ -108,6 +110,8 @@ class ServiceTable:
         )
         gate.runner.chain = dispatcher.chain if self._interceptors else None
         gate.runner.call_log = self._call_log
+        if self.watch is not None:
+            gate.watch, gate.runner.call_log = self.watch, self.watch.log_beside(self._call_log)
         gate.runner.checks_results = config.check_results
         if config.timeouts.stream_idle is not None:
             gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastrpc.rpc.definition import ServiceDefinition
     from fastrpc.rpc.interceptor import Interceptor
     from fastrpc.server.registrar import Advertise
+    from fastrpc.server.watching import Ended
 
 __all__ = ["Server"]
 
@@ -94,6 +95,13 @@ class Server:
     def share_limits(self, shared: "Sequence[RateLimiter | None]") -> None:
         """Count rates together with other processes, by limiters that were made before the fork."""
         self._served.shared = shared
+
+    def tell_ends(self, tell: Callable[["Ended"], None]) -> None:
+        """Have a function told of the end of each request and call, before the server starts."""
+        # Imported on first use: only servers for development tell them.
+        from fastrpc.server.watching import Ends
+
+        self._served.watch = Ends(tell)
 
     def announce_workers(self, workers: int) -> None:
         """Announce to clients how many processes, this one among them, share the connections."""

@@ -14,6 +14,7 @@ from fastrpc.place import Place
 from fastrpc.rpc.interceptor import Interceptor
 
 if TYPE_CHECKING:
+    from fastrpc.server.watching import Ended
     from contextlib import AbstractAsyncContextManager
 
     from fastrpc._core.limiting.limiters import RateLimiter
@@ -123,6 +124,8 @@ class Plan:
     inferred: tuple[str, ...] = ()
     #: Called once every process serves.
     on_started: Callable[[Started], None] | None = None
+    #: Told of the end of each request and call, in the process that serves it; None in most programs.
+    on_ended: Callable[["Ended"], None] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:

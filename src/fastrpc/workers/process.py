@@ -96,6 +96,8 @@ class ServingProcess:
         if plan.shared_limits:
             server.share_limits(plan.shared_limits)
         server.announce_workers(plan.workers)
+        if plan.on_ended is not None:
+            server.tell_ends(plan.on_ended)
         try:
             with (
                 interrupts_handled(self._interrupt),

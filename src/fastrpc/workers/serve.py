@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -67,7 +68,8 @@ def serve(
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
     It uses uvloop if that is installed. Unless the program configures logging, warnings and errors, such as the
-    traceback of a handler that failed, go to standard error; it prints nothing else.
+    traceback of a handler that failed, go to standard error. At a terminal it prints a line with addresses and protocols
+    once it serves, and nothing else.
 
     Args:
         sources: instances of classes under `@service`, classes or functions without arguments that make them,
@@ -112,12 +114,25 @@ def serve(
         )
         with fallback_logging():
             try:
-                code = run(plan)
+                code = _run_told(plan)
             except NothingToServeError as error:
                 logger.error("%s", error)
                 code = ExitCode.USAGE
     if code is not ExitCode.DONE:
         raise SystemExit(int(code))
+
+
+def _run_told(plan: Plan) -> ExitCode:
+    """Serve a plan; at a terminal, print where and by which protocols."""
+    # The settings of an App are known once it is loaded.
+    known = [plan]
+
+    def tell(started: Started) -> None:
+        protocols = ", ".join(known[-1].config.protocols)
+        print(f"serving at {', '.join(started.addresses)} by {protocols}", flush=True)
+
+    is_told = sys.stdout is not None and sys.stdout.isatty()
+    return run(replace(plan, on_started=tell if is_told else None), on_loaded=known.append)
 
 
 def run(

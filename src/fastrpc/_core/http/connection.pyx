@@ -62,6 +62,7 @@ cdef class GatewayConnection(HttpConnection):
         self.life.set_age(parts.config.timeouts, parts.config.keepalive)
         self.service = service
         self.gate = service.gate
+        self.watch = None if self.gate.watch is None else self.gate.watch.connection()
         connection.has_marshals = True
         connection.reveals_services = parts.reveals_services
         connection.service = service
@@ -180,6 +181,7 @@ cdef class GatewayConnection(HttpConnection):
         cdef SocketTalk talk = SocketTalk(self.service, call)
         self.connection.become(talk)
         talk.begin(self, terms.subprotocol, b"")
+        terms.is_open = True
         if self.is_draining:
             self.begin_drain()
 
@@ -441,6 +443,8 @@ cdef class GatewayConnection(HttpConnection):
         cdef MethodRoute route
         self.connection.now = self.connection.received_ns = now_ns()
         terms.done = done
+        if self.watch is not None:
+            terms.part_of = self.head.target
         call.codec = CODEC_MSGPACK if codec == "msgpack" else CODEC_JSON
         call.flags = ONE_WAY if one_way else 0
         if one_way:

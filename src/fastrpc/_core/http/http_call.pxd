@@ -46,8 +46,10 @@ cdef class HttpTerms:
         # The request to a route, which makes the arguments; None for others.
         object routed
 
-        # Called with the outcome where the call is a part of a request; None where it is the request itself.
+        # Called with the outcome where the call is a part of a request; None where it is the request itself. Where somebody
+        # watches, the target of that request.
         object done
+        str part_of
 
         # Why the request is refused, 0: it is not: an HTTP status, a text, and further fields. Whether that is told behind
         # the guards of the gate.
@@ -64,8 +66,9 @@ cdef class HttpTerms:
         # The origin of the page that sent it, None: of no page, or of one from here.
         bytes origin
 
-        # Whether it asks for a WebSocket, and the subprotocol chosen for it.
+        # Whether it asks for a WebSocket, which is open then, and the subprotocol chosen for it.
         bint is_socket
+        bint is_open
         str subprotocol
 
         # The fields of a request of rpcx's header gateway; None for others.

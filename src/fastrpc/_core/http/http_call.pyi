@@ -1,10 +1,13 @@
-from typing import final
+from typing import Any, final
 
 from fastrpc._core.server.served_connection import Failure
 
 @final
 class HttpTerms:
     """The terms that a request states for its call."""
+
+def shown_protocol(call: Any) -> str | None:
+    """Return the protocol of a call as `fastrpc dev` shows it; None: the line of its request tells it."""
 
 @final
 class Outcome:

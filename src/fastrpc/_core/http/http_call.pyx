@@ -562,3 +562,14 @@ cdef str breaking_key(bytes metadata):
                     return data[at:at + key].decode("ascii")
         at += key + value
     return None
+
+
+def shown_protocol(call not None):
+    cdef ServerCall served = <ServerCall?>call
+    cdef HttpTerms terms
+    if served.connection is None or type(served.head) is not HttpTerms:
+        return None if served.connection is None else served.connection.protocol_of(served)
+    terms = <HttpTerms>served.head
+    if terms.part_of is not None:
+        return terms.part_of.partition("?")[0].strip("/")
+    return "websocket" if terms.is_open else None

@@ -158,6 +158,7 @@ cdef class MountedSocket(SocketEnd):
         self._has_accepted = True
         (<HttpServedConnection>self._request._connection).talk = self
         self.begin(engine, protocol, lines)
+        terms_of(self._request.call).is_open = True
         if engine.is_draining:
             engine.begin_drain()
         return engine._go_on()

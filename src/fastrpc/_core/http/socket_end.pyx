@@ -15,6 +15,7 @@ from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.request_fields cimport switching_lines
 from fastrpc._core.http1.connection cimport HELD_NS
+from fastrpc._core.http1.request_watch cimport watch_end, watch_status
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.websocket.frames cimport (
     CLOSE_NO_CODE,
@@ -55,6 +56,8 @@ cdef class SocketEnd:
         # It may have calls under way at every instant: at its age it is closed.
         engine.life.closes_by_answers = False
         engine.write(switching_lines(engine.head, protocol, lines))
+        watch_status(engine.watch, 101)
+        watch_end(engine.watch)
         first = min(engine.life.patience_ns, engine.life.idle_ns, self.ping_after_ns or engine.life.idle_ns)
         return engine._wait_until(earlier(self.began_ns + first, self.expires_ns))
 

@@ -15,6 +15,9 @@ cdef class HttpConnection(Engine):
     cdef:
         readonly RequestLimits limits
 
+        # Is told of each request (`fastrpc.server.watching`); None in most servers.
+        object watch
+
         # The rules of its life; its last use is the end of the last answer.
         ConnectionLife life
 
@@ -109,6 +112,7 @@ cdef class HttpConnection(Engine):
     cdef int _leave_ahead(self, Py_ssize_t size) except -1
     cdef int _refuse(self, object error) except -1
     cdef int _answered(self, bint closes) except -1
+    cdef int _begin_answer(self, int status) except -1
     cdef int _go_on(self) except -1
     cdef int _end(self) except -1
     cdef int _finish(self, bint lingers) except -1

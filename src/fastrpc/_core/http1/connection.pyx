@@ -29,6 +29,7 @@ from libc.string cimport memcmp
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
+from fastrpc._core.http1.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http1.response_head cimport field_lines, first_lines_of, write_head
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport new_life
@@ -134,8 +135,7 @@ cdef class HttpConnection(Engine):
         cdef RequestHead head = self.head
         cdef bytes connection = b"", first
         cdef Py_ssize_t size
-        if not self.is_answering or self.has_begun:
-            raise RuntimeError("there is no request to answer")
+        self._begin_answer(status)
         first = first_lines_of(status)
         closes = closes or self.is_draining or not head.keeps_alive or leaves_body(head, self.body, self.asks_later)
         if closes:
@@ -150,11 +150,15 @@ cdef class HttpConnection(Engine):
             self.written()
         return self._answered(closes)
 
+    cdef int _begin_answer(self, int status) except -1:
+        if not self.is_answering or self.has_begun:
+            raise RuntimeError("there is no request to answer")
+        return watch_status(self.watch, status)
+
     cdef int begin_parts(self, int status, bytes lines) except -1:
         """Begin a response of unknown length; `send_part` and `end_parts` follow."""
         cdef RequestHead head = self.head
-        if not self.is_answering or self.has_begun:
-            raise RuntimeError("there is no request to answer")
+        self._begin_answer(status)
         self.has_begun = True
         if head.minor_version == 0:
             # The end of the connection ends it.
@@ -168,8 +172,7 @@ cdef class HttpConnection(Engine):
     cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
         """Begin a response of this length, -1: one without a body; `send_part` and `end_parts` follow."""
         cdef RequestHead head = self.head
-        if not self.is_answering or self.has_begun:
-            raise RuntimeError("there is no request to answer")
+        self._begin_answer(status)
         self.has_begun = self.is_sized = True
         if size >= 0:
             lines += b"Content-Length: %d\r\n" % size
@@ -202,6 +205,7 @@ cdef class HttpConnection(Engine):
     cdef int _answered(self, bint closes) except -1:
         """The response is written: close, or wait for the next request."""
         self._dropped = 0 if self.body is None or closes else self.body.left
+        watch_end(self.watch)
         self.is_answering = self.has_begun = self.is_sized = False
         self.takes_parts = self.is_deciding = self.is_body_held = self.asks_later = False
         self.head = None
@@ -299,6 +303,7 @@ cdef class HttpConnection(Engine):
         return self._parse(data, size)
 
     cdef int lost(self, object error) except -1:
+        watch_cut(self.watch)
         self.is_answering = False
         self.on_lost()
         return 0
@@ -428,6 +433,7 @@ cdef class HttpConnection(Engine):
         self._seen = 0
         self._had_empty_line = self._rests = False
         head = self.head = parse_head(data, whole, self.limits)
+        watch_begin(self.watch, head)
         most = self.head_came(head)
         if self.is_closed or self.is_answering or self.head is not head:
             # The request was answered at once.
@@ -518,6 +524,7 @@ cdef class HttpConnection(Engine):
         """Answer a request that is refused, and close; the answer to a HEAD has no body (RFC 9110, section 9.3.2)."""
         cdef bytes refusal
         cdef bint is_head = self._is_head if self.head is None else self.head.verb == VERB_HEAD
+        watch_refusal(self.watch, error.status)
         if not self.has_begun:
             refusal = first_lines_of(error.status) + CLOSES + self.refusal_of(error)
             self.write(refusal[:refusal.index(b"\r\n\r\n") + 4] if is_head else refusal)
@@ -530,6 +537,7 @@ cdef class HttpConnection(Engine):
         """Close once the output is sent; further bytes of the peer are read and dropped, so that it gets the answer."""
         if self.is_closed or self._stream is NULL:
             return 0
+        watch_cut(self.watch)
         self.is_answering = False
         return self._finish(self.life.linger_ns != 0)
 

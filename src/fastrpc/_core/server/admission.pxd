@@ -67,6 +67,9 @@ cdef class CallAdmission:
         int64_t send_soft
         int64_t send_hard
 
+        # Is told of calls that do not start (`fastrpc.server.watching`), None in most servers.
+        public object watch
+
         # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: no limit.
         public uint64_t stream_idle_ns
 

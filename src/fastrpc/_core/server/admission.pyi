@@ -1,5 +1,6 @@
 from asyncio import AbstractEventLoop
 from logging import Logger
+from typing import Any
 
 from fastrpc import config
 from fastrpc._core.base.histogram import MethodCounters
@@ -16,6 +17,8 @@ class CallAdmission:
 
     #: Nanoseconds that a stream may wait for its peer; 0: no limit.
     stream_idle_ns: int
+    #: Is told of calls that do not start; None in most servers.
+    watch: Any
 
     def __init__(
         self,

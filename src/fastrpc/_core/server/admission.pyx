@@ -233,6 +233,8 @@ cdef class CallAdmission:
             call.permit = None
         counters.started()
         counters.ended(status, now_ns() - call.started_ns)
+        if self.watch is not None:
+            self.watch.refused(call, status, text)
         if status == UNAUTHENTICATED:
             count_refusal("unauthenticated")
         elif status == PERMISSION_DENIED:

@@ -30,6 +30,7 @@ from fastrpc.cli.serving.mounting import RootPath, http_settings
 from fastrpc.cli.serving.placing import LabelPairs, Region, Weight, Zone, place_settings
 from fastrpc.cli.serving.plans import check_advertised, check_some_encrypted, make_plan
 from fastrpc.cli.serving.reports import log_as_set, print_failure, run_reported
+from fastrpc.cli.serving.request_lines import print_ended
 from fastrpc.cli.serving.started import print_box, print_started, print_started_json
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.workers.plan import DEFAULT_ADDRESS, ExitCode, Plan
@@ -127,6 +128,7 @@ Advertised = Annotated[
 Otel = Annotated[
     bool | None, typer.Option("--otel", help="Start OpenTelemetry's SDK in each worker, and trace calls.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no line for each request and call.")]
 DevLogLevelName = Annotated[
     str | None,
     typer.Option(
@@ -201,12 +203,13 @@ def dev(
     mount: Mounted = None,
     root_path: RootPath = None,
     config: ConfigFile = None,
+    quiet: Quiet = False,
     log_level: DevLogLevelName = None,
 ) -> None:
     """Serve for development: reload the app when a file below this directory changes.
 
     One process, with reflection, the text of handlers' exceptions in answers, results checked against their
-    annotations, debug output and a short drain.
+    annotations, a line for each request and call, debug output and a short drain.
     """
     with reported(ExitCode.USAGE):
         arguments = {
@@ -224,7 +227,7 @@ def dev(
         settings = replace(
             settings, registry=(), advertise=(), control=None, log_level_is_demanded=log_level is not None
         )
-        plan = make_plan(settings, print_box)
+        plan = replace(make_plan(settings, print_box), on_ended=None if quiet else print_ended)
     log_as_set(settings)
     # Files may change twice within a second, and bytecode caches compare whole seconds.
     sys.dont_write_bytecode = True
