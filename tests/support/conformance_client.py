@@ -106,7 +106,8 @@ class Order:
                 while await self._read(call):
                     pass
             else:
-                self._result.payloads.add().CopyFrom((await call).payload)
+                answer = await call
+                self._result.payloads.add().CopyFrom(answer.payload)
         code = await call.code()
         put(self._result.response_headers, await call.initial_metadata())
         trailing = await call.trailing_metadata()

@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from fastrpc._core.grpc.details import decode_details
-from fastrpc._core.payload.metadata import MetadataPairs
+from fastrpc._core.payload.metadata import MetadataPairs, encode_pairs
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_stream import ServedStream
 from fastrpc.errors import CallError, StreamEndedError
 from fastrpc.grpc.faults import ServicerFaults
-from fastrpc.grpc.metadata import DETAILS_KEY, Pairs, block_of, pairs_in, pairs_of
+from fastrpc.grpc.metadata import DETAILS_KEY, Pair, Pairs, pairs_in, pairs_of
 from fastrpc.grpc.names import compressor_of, status_of
 from fastrpc.status import Status
 from fastrpc.user_code import contained
@@ -90,6 +90,8 @@ class Context:
         """Return the facts of the caller's verified certificate, by grpcio's names of them."""
         peer = self.call.peer
         if peer.address.scheme != "tls" and peer.certificate is None:
+            if peer.address.scheme not in {"tcp", "unix"}:
+                return {}
             return {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
         facts: dict[str, Sequence[bytes]] = {
             "transport_security_type": [b"ssl"],
@@ -176,12 +178,20 @@ class Context:
         """What the caller is told of faults."""
         return self.call.route.definition.faults
 
-    def _keep_metadata(self, pairs: Pairs, *, is_of_error: bool) -> None:
+    def _travels(self, pair: Pair) -> bool:
+        """Return whether an entry of an error's metadata can be sent, and log one that cannot."""
+        try:
+            encode_pairs([pair])
+        except (TypeError, ValueError) as problem:
+            logger.error(
+                "%s: the metadata %.100a of its error is left out: %s", self.call.method, pair.key, problem
+            )
+            return False
+        return True
+
+    def _keep_metadata(self, pairs: Pairs) -> None:
         """Send metadata with the end. Metadata that cannot be sent is the error of the call then, as in grpcio."""
         try:
-            if is_of_error and self.call.connection.has_trailers:
-                # Beside an error each other entry would be left out.
-                block_of(pairs)
             self.call.reply_metadata = MetadataPairs(pairs)
         except (TypeError, ValueError) as problem:
             self._aborted = self._faults.of_metadata(problem, self.call.method)
@@ -195,11 +205,12 @@ class Context:
             CallError: the servicer set a status, or aborted; without that `error` itself is the end.
         """
         trailing = [pair for pair in self._trailing if pair.key != DETAILS_KEY]
+        if error is not None or self._status is not Status.OK:
+            trailing = list(filter(self._travels, trailing))
         if trailing and error is None:
             self.call._ensure_head()
         if self._initial or trailing:
-            is_of_error = error is not None or self._status is not Status.OK
-            self._keep_metadata((*self._initial, *trailing), is_of_error=is_of_error)
+            self._keep_metadata((*self._initial, *trailing))
         self.finish()
         if self._aborted is not None:
             if error is not self._aborted and not isinstance(error, asyncio.CancelledError):
@@ -380,7 +391,8 @@ class ThreadContext(Context):
 
     def abort_with_status(self, status: Any) -> NoReturn:
         """End the call with a `grpc.Status`, by raising."""
-        self._abort(status.code, status.details, status.trailing_metadata)
+        self.set_trailing_metadata(status.trailing_metadata)
+        self._abort(status.code, status.details, ())
 
     def add_callback(self, callback: Callable[[], object]) -> bool:
         """Have a function called at the end of the call, its cancellation included; False: the end was before."""

@@ -165,6 +165,7 @@ class ThreadMessages:
         self._changed = asyncio.Event()
         self._is_wanted = True
         self._none_ends = none_ends
+        self._is_iterating = False
         self._job = asyncio.ensure_future(in_thread(partial(self._run, function), context, executor))
         self._job.add_done_callback(lambda _: self._changed.set())
 
@@ -173,6 +174,7 @@ class ThreadMessages:
         messages = function()
         if messages is None and not self._none_ends:
             return
+        self._is_iterating = True
         try:
             if messages is None:
                 raise TypeError("'NoneType' object is not an iterator")
@@ -184,9 +186,6 @@ class ThreadMessages:
                     return
                 self._messages.append(message)
                 self._loop.call_soon_threadsafe(self._changed.set)
-        except Exception as error:
-            note_stage(error, ITERATING)
-            raise
         finally:
             close = getattr(messages, "close", None)
             if close is not None:
@@ -198,7 +197,12 @@ class ThreadMessages:
     async def __anext__(self) -> Any:
         while not self._messages:
             if self._job.done():
-                self._job.result()
+                try:
+                    self._job.result()
+                except Exception as error:
+                    if self._is_iterating:
+                        note_stage(error, ITERATING)
+                    raise
                 raise StopAsyncIteration
             self._changed.clear()
             await self._changed.wait()

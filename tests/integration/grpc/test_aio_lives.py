@@ -147,7 +147,7 @@ class TestServer:
 
         config = ServerConfig(expose_errors=True)
         async with aio_calling(servicer_with(Get=get), config=config) as (stub, _):
-            with pytest.raises(grpc.aio.AioRpcError, match="KeyError: 'told'"):
+            with pytest.raises(grpc.aio.AioRpcError, match="Unexpected <class 'KeyError'>: 'told'"):
                 await stub.Get(item())
 
 

@@ -16,13 +16,12 @@ pytestmark = pytest.mark.one_loop
 GZIP = grpc.Compression.Gzip
 
 
-def calls(channel: Any, **options: Any) -> list[Any]:
-    """Begin one call of each kind."""
-    made = []
+async def call_each(channel: Any, **options: Any) -> None:
+    """Make one call of each kind."""
     for name, kind in KINDS.items():
         request = iter([b"short"]) if name in {"total", "talk"} else b"short"
-        made.append(getattr(channel, kind)(f"/test/{name}")(request, timeout=20, **options))
-    return made
+        call = getattr(channel, kind)(f"/test/{name}")(request, timeout=20, **options)
+        assert ([one async for one in call] if name in {"stream", "talk"} else [await call]) == [b"done"]
 
 
 def declared(server: Scripted) -> dict[str, str | None]:
@@ -38,14 +37,14 @@ async def test_a_short_request_of_each_kind_declares_it(way: str) -> None:
     of_channel, of_call = WAYS[way]
     async with scripted_grpc(echo) as server:
         async with aio.insecure_channel(server.target.removeprefix("grpc://"), **of_channel) as channel:
-            await asyncio.gather(*(made.code() for made in calls(channel, **of_call)))
+            await call_each(channel, **of_call)
     assert declared(server) == dict.fromkeys(KINDS, "gzip")
 
 
 async def test_nothing_is_declared_without_it() -> None:
     async with scripted_grpc(echo) as server:
         async with aio.insecure_channel(server.target.removeprefix("grpc://")) as channel:
-            await asyncio.gather(*(made.code() for made in calls(channel)))
+            await call_each(channel)
     assert declared(server) == dict.fromkeys(KINDS)
 
 

@@ -162,4 +162,7 @@ class TestThreadedCalls:
                 unary = channel.unary_unary("/test/unary")
                 stream = channel.unary_stream("/test/stream")
                 assert ended(lambda: unary(b"1", metadata=metadata)) == ("INTERNAL", "Invalid metadata")
-                assert ended(lambda: list(stream(b"1", metadata=metadata))) == ("INTERNAL", "Invalid metadata")
+                assert ended(lambda: list(stream(b"1", metadata=metadata))) == (
+                    "INTERNAL",
+                    "Invalid metadata",
+                )

@@ -36,13 +36,18 @@ def seen(context: Any) -> dict[str, Any]:
 STATUS = SimpleNamespace(code=CODES.NOT_FOUND, details="gone", trailing_metadata=PAIRS)
 BARE = SimpleNamespace(code=CODES.NOT_FOUND, details="gone", trailing_metadata=())
 
+def set_both(context: Any) -> None:
+    context.set_code(CODES.ABORTED)
+    context.set_details("x")
+
+
 ACTIONS: dict[str, Callable[[Any], Any]] = {
     "nothing": lambda context: None,
     "a status": lambda context: context.set_code(CODES.NOT_FOUND),
     "the status OK": lambda context: context.set_code(CODES.OK),
     "a status that is none": lambda context: context.set_code("none"),
     "a text": lambda context: context.set_details("grün"),
-    "a status and a text": lambda context: (context.set_code(CODES.ABORTED), context.set_details("x")) and None,
+    "a status and a text": set_both,
     "metadata": lambda context: context.set_trailing_metadata(PAIRS),
     "metadata in a list": lambda context: context.set_trailing_metadata(list(PAIRS)),
     "a head": lambda context: context.send_initial_metadata(PAIRS),

@@ -302,7 +302,7 @@ cdef class GrpcClient(AnsweredConnection):
             self.put_field(TOKEN_GRPC_TIMEOUT, TIMEOUT, timeout_field(<int64_t>min(left_ns, <uint64_t>LONGEST_TIMEOUT)))
         if call.compressor:
             self.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(call.compressor))
-        elif call.options.compressor is not None:
+        elif call.options is not None and call.options.compressor is not None:
             self._declare(call.options.compressor)
         if call.attempt_number:
             self.put_field(TOKEN_GRPC_PREVIOUS_ATTEMPTS, PREVIOUS_ATTEMPTS, b"%d" % call.attempt_number)

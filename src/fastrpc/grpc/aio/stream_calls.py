@@ -12,6 +12,7 @@ from fastrpc._core.payload.metadata import split_answer
 from fastrpc.errors import EncodeError, FastRPCError, StreamEndedError
 from fastrpc.grpc.aio.calls import ChannelCall, metadata_in, rpc_error
 from fastrpc.grpc.callback_thread import call_logged
+from fastrpc.grpc.message_limits import TooLargeError
 from fastrpc.peers.stream import Stream
 from fastrpc.user_code import contained
 
@@ -158,7 +159,7 @@ class _StreamCall(ChannelCall):
                     for request in requests:
                         await self._stream.send(request)
             await self._stream.end()
-        except EncodeError as error:
+        except (EncodeError, TooLargeError) as error:
             self._refuse(error)
         except FastRPCError:
             pass  # The end of the call, which its reader gets.
@@ -166,7 +167,7 @@ class _StreamCall(ChannelCall):
             logger.exception("%s: the iterable of its requests failed", self._call.method)
             self.cancel()
 
-    def _refuse(self, error: EncodeError) -> None:
+    def _refuse(self, error: FastRPCError) -> None:
         """End a call of which a message cannot be encoded: its reader gets the error."""
         if not self.done():
             self._error, self._is_refused_here = error.with_traceback(None), True
