@@ -1,6 +1,8 @@
-"""Blanks at the ends of values, with grpcio and grpc-go on the other side: no call fails for one."""
+"""Blanks at the ends of values, with grpcio, grpc-go and tonic on the other side: no call fails for one."""
 
-from collections.abc import Iterator
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,6 +28,13 @@ class Fail:
     @fastrpc.method(codec="raw")
     async def seen(self, data: bytes) -> bytes:
         return str(current_call().metadata.entries["user-agent"]).encode()
+
+    @fastrpc.method(codec="raw")
+    async def told(self, data: bytes) -> bytes:
+        """Tell back in brackets what came, as metadata is sent without blanks."""
+        call = current_call()
+        call.reply_metadata = {"x-seen": f"[{call.metadata.entries['x-said']}]"}
+        return b""
 
     @fastrpc.method(codec="raw")
     async def fail(self, data: bytes) -> bytes:
@@ -124,3 +133,54 @@ async def test_our_clients_and_grpc_go_understand_each_other(grpc_go_path: str, 
             with pytest.raises(CallError) as caught:
                 await view.call(f"{SERVICE}.UnaryCall", request)
             assert (caught.value.status, caught.value.message) == (Status.NOT_FOUND, TEXT)
+
+
+@pytest.mark.conformance
+async def test_our_servers_take_requests_of_tonic(tonic_path: str) -> None:
+    async with Server(Fail(), config=ServerConfig(protocols=("native", "grpc"))) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        asking = await asyncio.create_subprocess_exec(
+            *(tonic_path, "blanks", f"127.0.0.1:{address.port}"), stdout=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(60):
+            output, _ = await asking.communicate()
+    assert json.loads(output) == {"seen": "[ v ]", "code": 5, "message": TEXT, "said": "v"}
+
+
+@pytest.fixture
+async def tonic(tonic_path: str) -> AsyncIterator[str]:
+    """The address of a server of tonic."""
+    process = await asyncio.create_subprocess_exec(tonic_path, "server", stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            line = (await process.stdout.readline()).decode()
+        yield line.split()[-1]
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_our_clients_and_tonic_understand_each_other(tonic: str, kind: str) -> None:
+    async with connected(kind, f"grpc://{tonic}") as client:
+        view = client.with_options(metadata={"x-said": " v "})
+        for _ in range(3):
+            reply = await view.request("shop.v1.Sums.Told", b"")
+            assert (reply.metadata["x-seen"], reply.metadata["x-said"]) == ("[v]", " v ")
+            with pytest.raises(CallError) as caught:
+                await view.call("shop.v1.Sums.Blank", b"")
+            assert (caught.value.status, caught.value.message) == (Status.NOT_FOUND, TEXT)
+
+
+@pytest.mark.conformance
+async def test_our_channels_read_failures_of_tonic(tonic: str) -> None:
+    def failure() -> Any:
+        with fastrpc.grpc.insecure_channel(tonic) as channel, pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/shop.v1.Sums/Blank")(b"")
+        return caught.value
+
+    error = await in_own_thread(failure)
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, TEXT)
+    assert ("x-said", " v ") in tuple(error.trailing_metadata())

@@ -1,6 +1,8 @@
 //! Sums by tonic: `client ADDRESS` calls them and prints what it got, `server` serves them at a port that it prints.
-//! `load ADDRESS` keeps calling until its input ends, `wait ADDRESS` calls without a deadline.
+//! `load ADDRESS` keeps calling until its input ends, `wait ADDRESS` calls without a deadline, `blanks ADDRESS` tells values
+//! with blanks at their ends.
 
+mod blanks;
 mod load;
 mod server;
 
@@ -23,6 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "server" => return server::serve().await,
         "load" => return load::run(&words[2]).await,
         "wait" => return load::wait(&words[2]).await,
+        "blanks" => return blanks::call(&words[2]).await,
         _ => println!("{}", call(Grpc::new(channel(&words[2]).await?)).await?),
     }
     Ok(())

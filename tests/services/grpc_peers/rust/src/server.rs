@@ -13,7 +13,7 @@ use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingS
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{Number, all, codec};
+use crate::{Number, all, blanks, codec};
 
 type Pending<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
 type Numbers = Pin<Box<dyn Stream<Item = Result<Number, Status>> + Send>>;
@@ -37,6 +37,8 @@ impl UnaryService<Number> for Unary {
         Box::pin(async move {
             let seen = request.metadata().get("key").cloned();
             match name {
+                "Told" => Ok(blanks::told(&request)),
+                "Blank" => Err(blanks::failed()),
                 "Twice" => Ok(Response::new(2 * request.into_inner())),
                 "Fail" => Err(Status::not_found("grün")),
                 "Wait" => pending().await,
@@ -110,6 +112,8 @@ impl Service<http::Request<Body>> for Sums {
                 Some("Twice") => served.unary(Unary("Twice"), request).await,
                 Some("Fail") => served.unary(Unary("Fail"), request).await,
                 Some("Wait") => served.unary(Unary("Wait"), request).await,
+                Some("Told") => served.unary(Unary("Told"), request).await,
+                Some("Blank") => served.unary(Unary("Blank"), request).await,
                 _ => served.unary(Unary("Seen"), request).await,
             })
         })
