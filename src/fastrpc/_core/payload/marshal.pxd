@@ -40,7 +40,8 @@ cdef class Marshal:
         int _depth
         Py_ssize_t _item_limit
 
-        # Bytes to charge for the arguments decoded last: the payload, and 72 for each scanned container.
+        # Bytes to charge for the arguments or the message decoded last: the payload, 72 for each scanned container, and
+        # those by which long texts grow.
         readonly Py_ssize_t charge
 
         # Whether the arguments decoded last, by name, were accepted as a map: a refusal is about its parts.

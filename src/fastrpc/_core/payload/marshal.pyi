@@ -20,7 +20,10 @@ class Marshal:
     shape: ArgumentShape | None
     coders: PayloadCoders
     charge: int
-    """Bytes to charge for the arguments decoded last: their own, and 72 for each container scanned."""
+    """Bytes to charge for the arguments or the message decoded last.
+
+    Their own, 72 for each container scanned, and those by which long texts grow.
+    """
     was_opened: bool
     """Whether the arguments decoded last, by name, were accepted as a map: a refusal is about its parts."""
 
