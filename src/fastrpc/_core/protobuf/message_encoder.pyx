@@ -208,18 +208,19 @@ cdef class MessageEncoder:
             at = self._position(message, guess)
             if at < 0:
                 skip(&self._plain)
-            else:
+                continue
+            guess = at + 1
+            if message.fields[at].oneof:
                 self._field_of(&message.fields[at], oneofs)
-                guess = at + 1
+            else:
+                self._field(&message.fields[at])
         self._chosen_count = oneofs
         return 0
 
     cdef int _field_of(self, const FieldTable* field, Py_ssize_t oneofs) except -1:
-        """Write a field of a message, whose oneofs begin at a place in `chosen`."""
+        """Write a field of a oneof; the oneofs of its message begin at a place in `chosen`."""
         cdef Py_ssize_t before = out.size
         cdef const FieldTable* other
-        if not field.oneof:
-            return self._field(field)
         self._field(field)
         if out.size > before:
             other = chosen[oneofs + field.oneof - 1]
@@ -280,7 +281,10 @@ cdef class MessageEncoder:
         if count > message.count:
             raise refused(field, f"{count} values for {message.count} fields")
         for at in range(<int>count):
-            self._field_of(&message.fields[at], oneofs)
+            if message.fields[at].oneof:
+                self._field_of(&message.fields[at], oneofs)
+            else:
+                self._field(&message.fields[at])
         self._chosen_count = oneofs
         return 0
 
