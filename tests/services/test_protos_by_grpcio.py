@@ -131,7 +131,8 @@ def same(
 
 
 def value_of(service: Generated, method: MethodDefinition, message: Any, side: str) -> Any:
-    marshal, payload = service.marshal(method), message.SerializeToString()
+    marshal: Any = service.marshal(method)
+    payload = message.SerializeToString()
     if side == "answer":
         return marshal.decode_result(payload)
     if method.kind in {"client_stream", "both_ways"}:

@@ -77,7 +77,7 @@ def check_places(urls: Sequence[str], dial: Dialing) -> None:
     if not is_grpc(url):
         dial.registry(*urls).close()
         return
-    check_protobuf(url)
+    check_protobuf(f"{url} is a server of gRPC, whose messages")
     Address.parse(url)
     if dial.shows_identity:
         raise ConfigError(

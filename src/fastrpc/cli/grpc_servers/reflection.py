@@ -71,7 +71,7 @@ class ServerDescriptors:
     """
 
     def __init__(self, view: Any, address: str) -> None:
-        check_protobuf(address)
+        check_protobuf(f"{address} is a server of gRPC, whose messages")
         from google.protobuf import descriptor_pool
 
         self._view = view
@@ -226,13 +226,17 @@ class ServerDescriptors:
         raise DecodeError(f"{self._address} does not answer by its reflection")
 
 
-def check_protobuf(address: str) -> None:
-    """Raise ConfigError if the protobuf package is not installed."""
+def check_protobuf(subject: str) -> None:
+    """Raise ConfigError if the protobuf package is not installed.
+
+    Args:
+        subject: needs it.
+    """
     try:
         import_module("google.protobuf.descriptor_pool")
     except ImportError:
         raise ConfigError(
-            f"{address} is a server of gRPC, whose messages need the protobuf package",
+            f"{subject} need the protobuf package",
             hint="pip install 'fastrpc[grpc]'",
         ) from None
 

@@ -115,19 +115,19 @@ def test_a_mask_without_a_form_in_json_is_refused(known: Echo) -> None:
 @fastrpc.service("shop.v1.known")
 class Whole:
     @fastrpc.method
-    async def say(self, text: wrapped(str, "StringValue")) -> wrapped(str, "StringValue"): ...  # type: ignore[valid-type]
+    async def say(self, text: wrapped(str, "StringValue")) -> wrapped(str, "StringValue"): ...  # type: ignore[valid-type, empty-body]
 
     @fastrpc.method
-    async def wait(self, at: wrapped(datetime, "Timestamp")) -> wrapped(timedelta, "Duration"): ...  # type: ignore[valid-type]
+    async def wait(self, at: wrapped(datetime, "Timestamp")) -> wrapped(timedelta, "Duration"): ...  # type: ignore[valid-type, empty-body]
 
     @fastrpc.method
-    async def guess(self, value: wrapped(Any, "Value")) -> AnyMessage: ...  # type: ignore[valid-type]
+    async def guess(self, value: wrapped(Any, "Value")) -> AnyMessage: ...  # type: ignore[valid-type, empty-body]
 
     @fastrpc.method
-    async def store(self, value: wrapped(dict[str, Any], "Struct")) -> wrapped(list[Any], "ListValue"): ...  # type: ignore[valid-type]
+    async def store(self, value: wrapped(dict[str, Any], "Struct")) -> wrapped(list[Any], "ListValue"): ...  # type: ignore[valid-type, empty-body]
 
     @fastrpc.method
-    async def texts(self, text: wrapped(list[str], "StringValue")) -> list[str]: ...  # type: ignore[valid-type]
+    async def texts(self, text: wrapped(list[str], "StringValue")) -> list[str]: ...  # type: ignore[valid-type, empty-body]
 
 
 @pytest.mark.parametrize(

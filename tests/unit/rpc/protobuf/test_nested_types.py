@@ -208,7 +208,8 @@ class TestDeclared:
 
     def test_the_zero_of_an_enum_keeps_its_name(self) -> None:
         level = enum.IntEnum("Level", {"NOTHING": 0, "SOME": 1})
-        shown = proto(prefix="LVL_")(enum.IntEnum("Shown", {"NOTHING": 0, "name_": 1}))
+        shown: Any = enum.IntEnum("Shown", {"NOTHING": 0, "name_": 1})
+        proto(prefix="LVL_")(shown)
 
         async def get(self: Any, one: Any, two: Any) -> None: ...
 

@@ -54,7 +54,8 @@ class Cars:
         self,
         plate: Annotated[str | None, Field(oneof="by")] = None,
         number: Annotated[int | None, Field(oneof="by")] = None,
-    ) -> Car: ...
+    ) -> Car:
+        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_messages_within_messages_have_their_own() -> None:
 def test_parameters_may_be_in_one() -> None:
     marshal = message_marshal(method_definition(Cars.find), depth=100, items=10_000)
     assert marshal.decode_arguments(marshal.encode_arguments((None, 0), None)) == (None, 0)
-    assert marshal.decode_arguments(marshal.encode_arguments(("",), None))[0] == ""
+    assert marshal.decode_arguments(marshal.encode_arguments(("", None), None)) == ("", None)
     with pytest.raises(EncodeError, match=r"FindRequest\.plate and FindRequest\.number are in one oneof"):
         marshal.encode_arguments(("x", 1), None)
 

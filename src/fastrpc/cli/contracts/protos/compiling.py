@@ -29,7 +29,7 @@ def compiled(source: Path, folders: Sequence[Path]) -> list[Any]:
     Raises:
         ConfigError: it has a mistake, a file is not there, or no protoc is installed.
     """
-    check_protobuf(str(source))
+    check_protobuf(f"{source} has messages, which")
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
     if not source.is_file():
