@@ -43,6 +43,9 @@ USUAL_PLACES = ("/usr/local/go/bin", str(Path.home() / ".cargo" / "bin"))
 GO_MODULE = "fastrpc.test/compare"
 GO_PACKAGE = "benchpb"
 
+#: What the peers of Thrift exchange.
+THRIFT = SOURCES / "bench.thrift"
+
 CALLS: tuple[Operation, ...] = ("echo", "mul", "record")
 STREAMS: tuple[Operation, ...] = ("server_stream", "client_stream", "both_ways")
 
@@ -50,7 +53,7 @@ STREAMS: tuple[Operation, ...] = ("server_stream", "client_stream", "both_ways")
 class CompiledPeer:
     """A peer whose server and client are one program, built when its sources are newer."""
 
-    #: Where the sources lie that the program is built from, apart from `bench.proto`.
+    #: Where the sources lie that the program is built from, apart from `bench.proto` and `bench.thrift`.
     sources: ClassVar[Path]
 
     def __init__(
@@ -87,7 +90,7 @@ class CompiledPeer:
         return workload.operation in self._operations
 
     def prepare(self) -> None:
-        if is_newer(self.program, [PROTO, *self.sources.rglob("*")]):
+        if is_newer(self.program, [PROTO, THRIFT, *self.sources.rglob("*")]):
             return
         print(f"building {self.name}, which takes minutes the first time", file=sys.stderr, flush=True)
         self.build()
@@ -100,7 +103,7 @@ class CompiledPeer:
 
 
 class GoPeer(CompiledPeer):
-    """A peer that is a package of the Go module in `go/`, or a module of its own beneath it."""
+    """A peer that is a package of the Go module in `go/`, or of a module of its own beneath it."""
 
     sources = SOURCES / "go"
 
@@ -112,22 +115,27 @@ class GoPeer(CompiledPeer):
         """The folder of its program."""
         return self.name
 
+    def generate(self, go: str) -> Path | None:
+        """Generate what its program imports; return the overlay that puts it into the module, if any."""
+        return _generate_go(go) if self.needs_protobuf else None
+
     @property
     def program(self) -> Path:
         return BUILD / "go" / self.package
 
     @property
     def version(self) -> str:
-        own_module = self.sources / self.package / "go.mod"
-        module = own_module if own_module.exists() else self.sources / "go.mod"
+        folder = self.sources / self.package
+        modules = (each / "go.mod" for each in (folder, *folder.parents))
+        module = next(module for module in modules if module.exists())
         lines = (line.split() for line in module.read_text().splitlines())
         return next(words[1].removeprefix("v") for words in lines if words[:1] == [self._library])
 
     def build(self) -> None:
         go = toolchain("go")
-        overlay = [f"-overlay={_generate_go(go)}"] if self.needs_protobuf else []
-        command = [go, "build", *overlay, "-o", str(self.program), "."]
-        _run(command, self.sources / self.package)
+        overlay = self.generate(go)
+        options = [f"-overlay={overlay}"] if overlay else []
+        run_tool([go, "build", *options, "-o", str(self.program), "."], self.sources / self.package)
         self.program.touch()
 
 
@@ -174,7 +182,7 @@ class RustPeer(CompiledPeer):
         cargo = toolchain("cargo")
         command = [cargo, "build", "--release", "--locked", f"--package={self.program.name}"]
         command.append(f"--target-dir={BUILD / 'rust'}")
-        _run(command, self.sources, {"PROTOC": str(_protoc_program())})
+        run_tool(command, self.sources, {"PROTOC": str(_protoc_program())})
         self.program.touch()
 
 
@@ -224,7 +232,7 @@ def _generate_go(go: str) -> Path:
     for folder in (tools, generated):
         folder.mkdir(parents=True, exist_ok=True)
     # The plugins, at the versions that go.mod names.
-    _run([go, "build", "-o", f"{tools}{os.sep}", "tool"], GoPeer.sources)
+    run_tool([go, "build", "-o", f"{tools}{os.sep}", "tool"], GoPeer.sources)
     options = f"M{PROTO.name}={GO_MODULE}/{GO_PACKAGE},paths=source_relative"
     plugins = [
         argument
@@ -235,10 +243,14 @@ def _generate_go(go: str) -> Path:
             f"--{plugin}_opt={options}",
         )
     ]
-    _run([str(_protoc_program()), f"-I{PROTO.parent}", *plugins, PROTO.name], BUILD)
-    overlay = BUILD / "go" / "overlay.json"
-    inside = GoPeer.sources / GO_PACKAGE
-    files = {str(inside / file.name): str(file) for file in generated.glob("*.go")}
+    run_tool([str(_protoc_program()), f"-I{PROTO.parent}", *plugins, PROTO.name], BUILD)
+    return overlay_of(generated, GoPeer.sources / GO_PACKAGE)
+
+
+def overlay_of(generated: Path, inside: Path) -> Path:
+    """Return a file beside what was generated that tells Go to find it inside a module."""
+    overlay = generated.with_suffix(".json")
+    files = {str(inside / file.relative_to(generated)): str(file) for file in generated.rglob("*.go")}
     overlay.write_text(json.dumps({"Replace": files}))
     return overlay
 
@@ -254,7 +266,8 @@ def _protoc_program() -> Path:
     return program
 
 
-def _run(command: Sequence[str], directory: Path, environment: Mapping[str, str] = {}) -> None:
+def run_tool(command: Sequence[str], directory: Path, environment: Mapping[str, str] = {}) -> None:
+    """Run a compiler or generator; raise PeerUnavailableError with its words where it fails."""
     try:
         outcome = subprocess.run(
             command,

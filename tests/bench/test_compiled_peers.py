@@ -11,7 +11,7 @@ from bench.compare import compiled
 from bench.compare.certificates import make_certificates
 from bench.compare.compiled import CompiledPeer, EncryptedGoPeer, full_order, is_newer, toolchain
 from bench.compare.measurement import LoadOrder, Measurement
-from bench.compare.peers import fastrpc_rpcx, grpc_go, net_http, rpcx, tarpc, tonic
+from bench.compare.peers import fastrpc_rpcx, grpc_go, kitex, net_http, rpcx, tarpc, tonic
 from bench.compare.peers.base import PeerUnavailableError, find_peers
 from bench.compare.processes import ProcessFailedError, choose_cores, run_client, running_server
 from bench.compare.workloads import STREAMS, WORKLOADS
@@ -19,7 +19,7 @@ from bench.compare.workloads import STREAMS, WORKLOADS
 #: Named one by one: to find them takes the import of every other stack.
 COMPILED = [
     peer
-    for module in (fastrpc_rpcx, grpc_go, net_http, rpcx, tarpc, tonic)
+    for module in (fastrpc_rpcx, grpc_go, kitex, net_http, rpcx, tarpc, tonic)
     for peer in module.PEERS
     if isinstance(peer, CompiledPeer)
 ]
@@ -102,7 +102,7 @@ def test_a_client_without_a_server_tells_why(peer: CompiledPeer, workload: str) 
     if not peer.offers(WORKLOADS[workload]):
         pytest.skip(f"{peer.name} has no such operation")
     # Port 1 is reserved for a service that nobody runs.
-    with pytest.raises(ProcessFailedError, match="(?i)refused|transport"):
+    with pytest.raises(ProcessFailedError, match="(?i)refused|transport|connection"):
         run_client(peer.client_command(order_for(workload, "127.0.0.1:1")), choose_cores().client, 1)
 
 
