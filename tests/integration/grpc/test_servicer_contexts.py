@@ -36,6 +36,7 @@ def seen(context: Any) -> dict[str, Any]:
 STATUS = SimpleNamespace(code=CODES.NOT_FOUND, details="gone", trailing_metadata=PAIRS)
 BARE = SimpleNamespace(code=CODES.NOT_FOUND, details="gone", trailing_metadata=())
 
+
 def set_both(context: Any) -> None:
     context.set_code(CODES.ABORTED)
     context.set_details("x")
