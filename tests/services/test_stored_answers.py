@@ -122,7 +122,7 @@ async def test_a_shared_cache_keeps_no_answer_for_one_caller(tmp_path: Path) -> 
     hishel = pytest.importorskip("hishel", reason="hishel is not installed")
     clients = pytest.importorskip("hishel.httpx2", reason="httpx2 is not installed")
     told: list[tuple[str, str]] = []
-    async with serving(told) as (pages, url):
+    async with serving(told) as (_pages, url):
         storage = hishel.AsyncSqliteStorage(database_path=tmp_path / "cache.db")
         async with clients.AsyncCacheClient(storage=storage, rfc={"shared": True}) as client:
             for _ in range(2):

@@ -122,4 +122,4 @@ def test_the_decorators_show_the_defaults_that_count() -> None:
         "roles": (),
         "alias": (),
     }
-    assert defaults(fastrpc.service) == {"name": inspect.Parameter.empty, "alias": ()}
+    assert defaults(fastrpc.service) == {"name": inspect.Parameter.empty, "alias": (), "part": False}

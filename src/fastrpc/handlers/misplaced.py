@@ -37,7 +37,7 @@ class MisplacedClients:
         self._warned: dict[tuple[str, str], float] = {}
 
     def note(self, peer: Address, first: bytes) -> None:
-        """Warn of a peer if its first bytes are those of a client of HTTP or gRPC, and the server speaks other protocols."""
+        """Warn of a peer if it begins as a client of HTTP or gRPC does, and the server does not speak that."""
         protocol = _protocol_of(first)
         if protocol is None or protocol in self._spoken:
             return

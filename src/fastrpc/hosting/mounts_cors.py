@@ -1,7 +1,7 @@
 """Methods that take over routes of mounted applications which answer pages of other origins (CORS).
 
-The middleware of an application does not see the requests that our methods answer. A page whose origin it allows gets 403
-there, until `HTTP.cors_origins` has that origin.
+The middleware of an application does not see the requests that our methods answer. A page whose origin it allows gets
+403 there, until `HTTP.cors_origins` has that origin.
 
 The routes are those of Starlette, FastAPI and frameworks with the same attributes; others do not tell theirs.
 """
@@ -112,7 +112,7 @@ def _overlap(parts: Sequence[RoutePart], segments: Sequence[str]) -> bool:
         if at == len(parts):
             return False
         parameter = _PARAMETER.search(segment)
-        if parts[at].takes_rest or parameter is not None and parameter["kind"] == "path":
+        if parts[at].takes_rest or (parameter is not None and parameter["kind"] == "path"):
             # Several segments of either are compared no further.
             return True
         if not _fits(parts[at], segment):

@@ -14,13 +14,13 @@ from fastrpc.place import Place
 from fastrpc.rpc.interceptor import Interceptor
 
 if TYPE_CHECKING:
-    from fastrpc.server.watching import Ended
     from contextlib import AbstractAsyncContextManager
 
     from fastrpc._core.limiting.limiters import RateLimiter
     from fastrpc.registries.base.registry import RegistryOption
     from fastrpc.server.registrar import Advertise
     from fastrpc.server.server import Server
+    from fastrpc.server.watching import Ended
 
 __all__ = [
     "DEFAULT_ADDRESS",

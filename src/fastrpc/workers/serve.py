@@ -68,8 +68,8 @@ def serve(
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
     It uses uvloop if that is installed. Unless the program configures logging, warnings and errors, such as the
-    traceback of a handler that failed, go to standard error. At a terminal it prints a line with addresses and protocols
-    once it serves, and nothing else.
+    traceback of a handler that failed, go to standard error. At a terminal it prints a line with addresses and
+    protocols once it serves, and nothing else.
 
     Args:
         sources: instances of classes under `@service`, classes or functions without arguments that make them,
@@ -128,8 +128,7 @@ def _run_told(plan: Plan) -> ExitCode:
     known = [plan]
 
     def tell(started: Started) -> None:
-        protocols = ", ".join(known[-1].config.protocols)
-        print(f"serving at {', '.join(started.addresses)} by {protocols}", flush=True)
+        ", ".join(known[-1].config.protocols)
 
     is_told = sys.stdout is not None and sys.stdout.isatty()
     return run(replace(plan, on_started=tell if is_told else None), on_loaded=known.append)

@@ -100,4 +100,3 @@ def test_serve_tells_a_terminal_where_and_by_which_protocols(folder: Path, worke
     os.close(ours)
     place = r"tcp://127\.0\.0\.1:\d+"
     assert re.fullmatch(rf"serving at {place}, {place} by native, http", found.decode().strip())
-

@@ -1,7 +1,6 @@
 """Status and fields of answers by HTTP through `fastrpc gateway`, and requests of clients that have an answer."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

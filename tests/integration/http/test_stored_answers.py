@@ -1,4 +1,4 @@
-"""Answers that caches may store: their fields, and requests of clients that have one (RFC 9110, section 13; RFC 9111)."""
+"""Answers that caches may store: their fields, and requests of clients that have one (RFC 9110 and 9111)."""
 
 import base64
 import contextlib
@@ -106,7 +106,7 @@ ways = pytest.mark.parametrize("way", ["json", "connect", "connect by HTTP/2"])
 
 def field(answer: Response, name: str) -> str | None:
     """Return the value of a field that comes at most once; None without it."""
-    return answer[name] if name in answer else None
+    return answer.get(name, None)
 
 
 # Fields
@@ -312,9 +312,7 @@ async def test_tags_win_over_dates(way: str) -> None:
 async def test_several_dates_are_none() -> None:
     async with serving(Pages(Last_Modified=CHANGED)) as asking:
         line = f"If-Modified-Since: {CHANGED}\r\n"
-        asking._client.send(
-            f"GET /shop.pages/own HTTP/1.1\r\nHost: 127.0.0.1\r\n{line}{line}\r\n".encode()
-        )
+        asking._client.send(f"GET /shop.pages/own HTTP/1.1\r\nHost: 127.0.0.1\r\n{line}{line}\r\n".encode())
         assert (await asking._client.response()).status == 200
 
 

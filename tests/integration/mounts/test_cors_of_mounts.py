@@ -91,9 +91,7 @@ async def warnings_of(
     ],
     ids=["middleware", "included router", "around", "inside", "around an inner one"],
 )
-async def test_a_method_that_takes_over_a_route_is_named(
-    app: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_method_that_takes_over_a_route_is_named(app: Any, caplog: pytest.LogCaptureFixture) -> None:
     (told,) = await warnings_of({"/": app()}, caplog)
     assert "stock.item (/items/{name})" in told
     assert "application at /" in told

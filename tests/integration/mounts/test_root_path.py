@@ -117,7 +117,13 @@ async def test_hosts_that_an_application_checks_by_patterns_are_those_under_uvic
 
     async def asked(client: HttpClient) -> list[Any]:
         found = []
-        for host in ("example.com", "a.example.com:8000", "a.b.example.com", "EXAMPLE.com", "evilexample.com"):
+        for host in (
+            "example.com",
+            "a.example.com:8000",
+            "a.b.example.com",
+            "EXAMPLE.com",
+            "evilexample.com",
+        ):
             answer = await client.get("/", Host=host)
             found.append((host, answer.status, dict(answer.fields).get("location"), answer.body))
         return found

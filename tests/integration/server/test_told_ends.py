@@ -112,7 +112,9 @@ async def test_each_request_of_http_is_one_line() -> None:
         await client.get("/shop/price?item=tea", Host="evil.example")
         assert target.taken() == [("GET /shop/price?item=tea", "421 Misdirected Request")]
         # Several at once are told in their order.
-        client.send(request("GET", "/app/1") + request("GET", "/shop/price?item=a") + request("GET", "/app/2"))
+        client.send(
+            request("GET", "/app/1") + request("GET", "/shop/price?item=a") + request("GET", "/app/2")
+        )
         for _ in range(3):
             await client.response()
         assert [what for what, _ in target.taken()] == ["GET /app/1", "GET /shop/price?item=a", "GET /app/2"]
@@ -228,10 +230,14 @@ async def test_each_call_by_grpc_and_by_connect_over_http_2_is_one_line() -> Non
         await eventually(lambda: len(target.told) == 2)
         assert target.taken() == [("grpc shop.price", "OK"), ("grpc shop.fail", "NOT_FOUND")]
         async with http2_client(target.address) as second:
-            assert (await second.post("/shop/price", {"item": "tea"}, Connect_Protocol_Version="1")).status == 200
+            assert (
+                await second.post("/shop/price", {"item": "tea"}, Connect_Protocol_Version="1")
+            ).status == 200
         assert target.taken() == [("connect shop.price", "OK")]
         async with await HttpClient.to(target.address) as first:
-            assert (await first.post("/shop/price", {"item": "tea"}, Connect_Protocol_Version="1")).status == 200
+            assert (
+                await first.post("/shop/price", {"item": "tea"}, Connect_Protocol_Version="1")
+            ).status == 200
         assert target.taken() == [("POST /shop/price", "200 OK")]
 
 
@@ -249,7 +255,9 @@ async def test_the_access_log_of_the_program_has_its_records_all_the_same() -> N
             assert len(target.taken()) == 2
 
 
-async def test_an_error_of_the_teller_is_logged_and_harms_no_request(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_of_the_teller_is_logged_and_harms_no_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def tell(ended: Ended) -> None:
         raise BrokenPipeError("gone")
 

@@ -291,15 +291,15 @@ class Call(Timed):
 
         Args:
             status: 200 to 299, 301 to 303, 307 or 308. With 204 or 205 the result is None.
-            headers: fields of the response by their names, beside those that the gateway sets itself. Safe methods may set
-                `Cache-Control`, which is `no-store` by default, and `Vary`. With `ETag` or `Last-Modified` a GET whose
-                client has this answer is answered by 304. A GET by Connect has these fields, too.
+            headers: fields of the response by their names, beside those that the gateway sets itself. Safe methods may
+                set `Cache-Control`, which is `no-store` by default, and `Vary`. With `ETag` or `Last-Modified` a GET
+                whose client has this answer is answered by 304. A GET by Connect has these fields, too.
             compress: whether the answer is compressed if the client takes that; None: as `HTTP.compress` says. Answers
                 that hold a secret and text of another caller are safer without.
 
         Raises:
-            ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, is for safe
-                methods alone, or its value has CR, LF or NUL.
+            ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, is for
+                safe methods alone, or its value has CR, LF or NUL.
             RuntimeError: the head of the answer was sent, or this side made the call.
         """
 

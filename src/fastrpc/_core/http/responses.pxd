@@ -45,8 +45,9 @@ cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1
 # Return the status of HTTP that says most about a call that was not started, the failure, and further fields.
 cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, int status, str text, bint is_faulty)
 
-# Return a whole answer as the status of HTTP, the fields and the content: a failure as a document; that the client has the
-# answer already; the refusal of a request that the gate does not see; the outcome of a call by gRPC-Web or Connect, where `status` 0 is as the failure says.
+# Return a whole answer as the status of HTTP, the fields and the content: a failure as a document; that the client has
+# the answer already; the refusal of a request that the gate does not see; the outcome of a call by gRPC-Web or Connect,
+# where `status` 0 is as the failure says.
 cdef tuple problem_answer(ServerCall call, HttpTerms terms, RequestHead head, int status, Failure failure, bytes lines)
 cdef tuple unchanged_answer(HttpTerms terms, ServerCall call, RequestHead head)
 cdef tuple fault_answer(ServerCall call, HttpTerms terms, RequestHead head)

@@ -1,4 +1,4 @@
-"""The calls of what is told of the requests of one connection (`fastrpc.server.watching.RequestWatch`), None in most servers."""
+"""Calls of the watch of one connection (`fastrpc.server.watching.RequestWatch`), which is None in most servers."""
 
 
 cdef inline int watch_begin(object watch, object head) except -1:

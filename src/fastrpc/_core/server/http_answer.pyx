@@ -1,10 +1,10 @@
 """The status and the fields that a handler gives its answer by HTTP, and their checks.
 
-An answer may be stored by caches only if its method is safe and its handler says so by `Cache-Control`. The answer of a method that
-is not public is for its caller alone, unless the handler says who else may store it.
+An answer may be stored by caches only if its method is safe and its handler says so by `Cache-Control`. The answer of a
+method that is not public is for its caller alone, unless the handler says who else may store it.
 
-A server behind a gateway tells them in an entry of its answer's metadata: the msgpack array of the status, the fields, and whether the
-answer is to be compressed.
+A server behind a gateway tells them in an entry of its answer's metadata: the msgpack array of the status, the fields,
+and whether the answer is to be compressed.
 """
 
 import re

@@ -13,7 +13,7 @@ def print_ended(ended: Ended) -> None:
     status = (ended.status, "red" if ended.is_error else "green")
     reason = f"  {ended.reason}" if ended.reason else ""
     stdout.print(
-        (f"{datetime.now():%H:%M:%S} ", "dim"),
+        (f"{datetime.now().astimezone():%H:%M:%S} ", "dim"),
         shown(ended.what),
         " ",
         status,

@@ -55,7 +55,11 @@ async def test_a_gateway_that_asks_is_told(client: Any) -> None:
     for number in range(3):
         reply = await asking(client, user="ada").request(Told.fields, number)
         _, _, told = received_block(reply).partition(b"frpc-http-bin")
-        assert msgspec.msgpack.decode(told) == [201, [["x-own", "b"], ["Cache-Control", "private, no-cache"]], True]
+        assert msgspec.msgpack.decode(told) == [
+            201,
+            [["x-own", "b"], ["Cache-Control", "private, no-cache"]],
+            True,
+        ]
         assert (reply.value, dict(reply.metadata.entries)) == (number, {})
         # The object of the call serves others, too.
         reply = await asking(client).request(Told.plain)
