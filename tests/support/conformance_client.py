@@ -175,7 +175,11 @@ async def main(folder: str) -> None:
     """Carry out orders until there are no more."""
     sys.path.insert(0, folder)
     from connectrpc.conformance import v1  # type: ignore[import-not-found]
-    from connectrpc.conformance.v1 import client_compat_pb2, config_pb2, service_pb2  # noqa: F401
+    from connectrpc.conformance.v1 import (  # type: ignore[import-not-found]
+        client_compat_pb2,
+        config_pb2,  # noqa: F401
+        service_pb2,  # noqa: F401
+    )
 
     loop, room = asyncio.get_running_loop(), asyncio.Semaphore(MOST_CALLS)
     read = partial(loop.run_in_executor, None, sys.stdin.buffer.read)

@@ -102,3 +102,33 @@ def test_what_type_checkers_accept_works_at_run_time(source: object) -> None:
 def _marked_lines() -> dict[int, str]:
     lines = BAD.read_text(encoding="utf-8").splitlines()
     return {number: text.strip() for number, text in enumerate(lines, 1) if text.endswith(MARK)}
+
+
+def test_the_types_of_grpc_aio_are_counted() -> None:
+    if importlib.util.find_spec("pyright") is None:
+        pytest.skip("pyright is not installed (make build installs it)")
+    command = [
+        sys.executable,
+        "-m",
+        "pyright",
+        "--pythonpath",
+        sys.executable,
+        "--outputjson",
+        "--ignoreexternal",
+    ]
+    # pyright asks the interpreter where modules are, which a checkout does not tell by itself.
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [*command, "--verifytypes", "fastrpc.grpc.aio"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(done.stdout)["typeCompleteness"]
+    assert report["pyTypedPath"]
+    exported = {symbol["name"] for symbol in report["symbols"] if symbol["isExported"]}
+    assert {
+        f"fastrpc.grpc.aio.{name}" for name in ("insecure_channel", "secure_channel", "server")
+    } <= exported

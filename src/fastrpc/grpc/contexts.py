@@ -252,7 +252,7 @@ class Context:
 class LoopContext(Context):
     """The context of a handler on the loop."""
 
-    def set_details(self, details: str) -> None:
+    def set_details(self, details: Any) -> None:
         """Set the text of the status."""
         if not isinstance(details, str):
             kind = type(details).__name__

@@ -57,8 +57,12 @@ class Servicing(NamedTuple):
         on_loop, in_threads = context_kinds()
         if compressor is None:
             return cls(on_loop, in_threads, executor, **rules)
-        compressed = [partial(_compressed, kind, compressor) for kind in (on_loop, in_threads)]
-        return cls(*compressed, executor, **rules)
+        return cls(
+            partial(_compressed, on_loop, compressor),
+            partial(_compressed, in_threads, compressor),
+            executor,
+            **rules,
+        )
 
     @property
     def takes_none(self) -> bool:

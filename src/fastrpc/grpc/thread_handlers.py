@@ -138,8 +138,7 @@ class BlockingRequests:
             except asyncio.CancelledError:
                 raise RuntimeError(f"{self._context.call.method}: its caller has left") from None
             except CallError as error:
-                call = self._context.call
-                if not call.route.definition.faults.ends_quietly:
+                if not self._context._faults.ends_quietly:
                     raise
                 # The caller gets it, whatever the servicer does further.
                 self._context._aborted = error

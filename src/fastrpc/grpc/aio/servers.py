@@ -75,7 +75,7 @@ def new_server(
     limits = list(call_limits)
     if maximum_concurrent_rpcs is not None:
         limits.append(ConcurrencyLimit(maximum_concurrent_rpcs))
-    rules = {"faults": faults(exposes=found.config.expose_errors), "limits": found.limits}
+    rules: dict[str, Any] = {"faults": faults(exposes=found.config.expose_errors), "limits": found.limits}
     source = Intercepting(interceptors or (), thread_pool, found.compressor, **rules)
     source.add_generic_rpc_handlers(handlers or ())
     return AioServer(_Parts(source, found.config, {**access, "limits": limits}, found.reuse_port))
