@@ -75,6 +75,9 @@ def _wrapper_of(name: str) -> str | None:
     module, _, attribute = name.rpartition(".")
     function = getattr(grpc.aio if module == "grpc.aio" else grpc, attribute)
     found = getattr(function, "__module__", None) or ""
+    if found.startswith("fastrpc."):
+        # The program has put ours in its place.
+        return None
     if found != "grpc" and not found.startswith("grpc."):
         return found or type(function).__name__
     if not hasattr(function, "__wrapped__"):

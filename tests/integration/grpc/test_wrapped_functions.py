@@ -96,6 +96,14 @@ async def test_without_a_wrapper_nothing_is_logged(name: str, caplog: pytest.Log
     assert not caplog.records
 
 
+async def test_nothing_is_logged_where_a_program_has_put_ours_in_its_place(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(grpc.aio, "server", aio.server)
+    aio.server()
+    assert not caplog.records
+
+
 async def test_nothing_is_logged_beside_the_interceptor_of_that_library(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
