@@ -128,7 +128,9 @@ def _run_told(plan: Plan) -> ExitCode:
     known = [plan]
 
     def tell(started: Started) -> None:
-        ", ".join(known[-1].config.protocols)
+        protocols = ", ".join(known[-1].config.protocols)
+        sys.stdout.write(f"serving at {', '.join(started.addresses)} by {protocols}\n")
+        sys.stdout.flush()
 
     is_told = sys.stdout is not None and sys.stdout.isatty()
     return run(replace(plan, on_started=tell if is_told else None), on_loaded=known.append)
