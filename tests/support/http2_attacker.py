@@ -1,18 +1,10 @@
-"""Attacks on a server of HTTP/2 as a process: `python -m tests.support.http2_attacker PORT NAME…`, until it is killed.
+"""Attacks on a server of HTTP/2 as a process: `python -m tests.support.http2_attacker PORT NAME…` (`attacking`)."""
 
-Each attack has one connection, which comes back when it is closed. A line on standard output tells of each one that
-has begun, with the name of its attack.
-"""
-
-import contextlib
 import gzip
 import itertools
-import socket
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
+from tests.support.attacking import AT_ONCE, Attack, Pieces, again, run, then_silence
 from tests.support.http2_frames import (
     CONTINUATION,
     DATA,
@@ -32,10 +24,6 @@ from tests.support.http2_frames import (
 __all__ = ["ATTACKS", "MALFORMED", "PREFACE", "WRONG_STARTS", "call_of", "head", "literal", "packed_call"]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#: Frames of a piece that is sent at once.
-AT_ONCE = 200
-#: Seconds without room in the socket after which an attack only waits for its end.
-PATIENCE = 0.2
 
 
 def literal(name: bytes, value: bytes, first: int = 0) -> bytes:
@@ -67,8 +55,6 @@ def call_of(method: bytes) -> bytes:
 CALL = call_of(b"echo")
 MESSAGE = bytes(5)
 
-Pieces = Iterator[bytes]
-
 
 def head(stream: int, block: bytes = CALL, flags: int = END_HEADERS) -> bytes:
     return raw(HEADERS, block, flags, stream)
@@ -78,13 +64,6 @@ def streams(frames: Callable[[int], bytes]) -> Pieces:
     """Yield the frames of one new stream after another."""
     for first in itertools.count(1, 2 * AT_ONCE):
         yield b"".join(frames(stream) for stream in range(first, first + 2 * AT_ONCE, 2))
-
-
-def again(frames: bytes, first: bytes = b"") -> Pieces:
-    """Yield some frames, then others again and again."""
-    yield first
-    while True:
-        yield frames * AT_ONCE
 
 
 def number(value: int) -> bytes:
@@ -139,14 +118,6 @@ def held_calls(count: int, block: bytes) -> Pieces:
         yield head(stream, block) + raw(DATA, MESSAGE, END_STREAM, stream)
 
 
-def then_silence(pieces: Iterable[bytes]) -> Pieces:
-    """Yield pieces, and send nothing more until the server closes."""
-    yield from pieces
-    while True:
-        time.sleep(0.02)
-        yield b""
-
-
 def packed_call(stream: int) -> bytes:
     """Return a call with a message that is too large once it is unpacked."""
     data = b"\1" + number(len(PACKED)) + PACKED
@@ -155,8 +126,8 @@ def packed_call(stream: int) -> bytes:
     return head(stream, CALL + literal(b"grpc-encoding", b"gzip")) + b"".join(frames)
 
 
-#: Each attack: what it sends behind its opening.
-ATTACKS: dict[str, Callable[[], Pieces]] = {
+#: What each attack sends behind its opening.
+_PIECES: dict[str, Callable[[], Pieces]] = {
     "rapid_reset": lambda: streams(lambda id: head(id) + raw(RST_STREAM, number(8), 0, id)),
     "reset_of_whole_requests": lambda: streams(
         lambda id: head(id) + raw(DATA, MESSAGE, END_STREAM, id) + raw(RST_STREAM, number(8), 0, id)
@@ -221,48 +192,14 @@ ATTACKS: dict[str, Callable[[], Pieces]] = {
 }
 
 #: Attacks that read nothing of what the server says.
-DEAF = {"unread_answers", "no_windows"}
+_DEAF = {"unread_answers", "no_windows"}
+#: Attacks of one connection each.
+_SINGLE = {"held_answers", "wrong_starts", "malformed_behind_goaway", "packed_messages"}
 
-
-def attack(port: int, name: str) -> None:
-    """Attack until the process ends."""
-    while True:
-        # The server closes, or resets, whatever came.
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as peer,
-        ):
-            peer.sendall(PREFACE + raw(SETTINGS))
-            print(name, flush=True)
-            for piece in ATTACKS[name]():
-                if not _sent(peer, piece, is_deaf=name in DEAF):
-                    break
-
-
-def _sent(peer: socket.socket, piece: bytes, *, is_deaf: bool) -> bool:
-    """Send a piece; return whether the connection goes on."""
-    while piece:
-        try:
-            piece = piece[peer.send(piece) :]
-        except TimeoutError:
-            # It takes no more for now.
-            if is_deaf:
-                continue
-        if not is_deaf and not _drained(peer):
-            return False
-    return True
-
-
-def _drained(peer: socket.socket) -> bool:
-    """Drop what the server says; return whether the connection goes on."""
-    try:
-        while True:
-            if not peer.recv(65_536, socket.MSG_DONTWAIT):
-                return False
-    except BlockingIOError:
-        return True
-
+ATTACKS = {
+    name: Attack(pieces, PREFACE + raw(SETTINGS), is_deaf=name in _DEAF, comes_back=name not in _SINGLE)
+    for name, pieces in _PIECES.items()
+}
 
 if __name__ == "__main__":
-    for attacker in sys.argv[2:]:
-        threading.Thread(target=attack, args=(int(sys.argv[1]), attacker)).start()
+    run(ATTACKS)
