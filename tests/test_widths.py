@@ -105,7 +105,8 @@ NAMED_UPWARDS = {
 #: A limit is crowded when more than CROWD files have 97 % of it. Only these are, each with its count of files.
 CROWD = 3
 FILE_LINES = {".py": 500, ".pyx": 600}
-CROWDED = {".pyx": 11}
+#: The twelfth is `payload/marshal.pyx`, since it weighs payloads that are not scanned.
+CROWDED = {".pyx": 12}
 
 
 def too_wide() -> dict[str, int]:

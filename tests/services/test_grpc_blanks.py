@@ -33,7 +33,7 @@ class Fail:
     async def told(self, data: bytes) -> bytes:
         """Tell back in brackets what came, as metadata is sent without blanks."""
         call = current_call()
-        call.reply_metadata = {"x-seen": f"[{call.metadata.entries['x-said']}]"}
+        call.reply_metadata = {"x-seen": "[" + str(call.metadata.entries["x-said"]) + "]"}
         return b""
 
     @fastrpc.method(codec="raw")

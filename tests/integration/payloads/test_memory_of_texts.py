@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -60,7 +60,7 @@ class Keep:
         return sum([await self._keep(text) async for text in texts])
 
 
-Ask = Callable[[Address, str], Awaitable[None]]
+Ask = Callable[[Address, str], Coroutine[Any, Any, None]]
 
 
 async def call(
@@ -95,9 +95,8 @@ async def by_tool(address: Address, text: str) -> None:
 
 
 async def by_lines(address: Address, text: str) -> None:
-    lines = b"".join(
-        json.dumps(line).encode() + b"\n" for line in ({"arguments": {}}, {"value": text}, {"end": True})
-    )
+    told: list[dict[str, Any]] = [{"arguments": {}}, {"value": text}, {"end": True}]
+    lines = b"".join(json.dumps(line).encode() + b"\n" for line in told)
     await post(address, "/keep/all", lines, Content_Type="application/x-ndjson")
 
 
