@@ -19,6 +19,8 @@ PAGES = [ROOT / "README.md", *sorted(GUIDE)]
 
 #: A command of a page that writes a module.
 WRITES = re.compile(r"^fastrpc (contract \S+) > (\w+\.py)$", re.MULTILINE)
+#: One that writes a .proto file, of which a later one writes a module.
+SCHEMA = re.compile(r"^cat > (\w+\.proto) <<'END'\n(.*?)^END$", re.MULTILINE | re.DOTALL)
 IMPORT = re.compile(r"^(from|import) (\w+)\b", re.MULTILINE)
 
 
@@ -42,6 +44,8 @@ def write_programs(text: str, package: Path) -> None:
     for block in blocks_of(text):
         if block.language == "python" and (name := file_name(block)) and not UNTYPED.search(block.text):
             (package / name).write_text(block.text, encoding="utf-8")
+    for name, schema in SCHEMA.findall(text):
+        (package / name).write_text(schema, encoding="utf-8")
     for arguments, name in WRITES.findall(text):
         command = [sys.executable, "-m", "fastrpc", *arguments.split()]
         (package / name).write_text(printed_by(command, package), encoding="utf-8")
