@@ -10,6 +10,8 @@ from fastrpc.rpc.protobuf.names import NAMES_OF_ENUMS, snake
 from fastrpc.rpc.schema.type_names import BUILTIN
 
 __all__ = ["Naming", "enum_prefix", "method_names", "python_names"]
+#: Names that no class has: the module's first line imports the last one.
+_TAKEN: Final = BUILTIN | {"annotations"}
 #: Names that annotations and decorators of methods may use.
 _USED: Final = BUILTIN | {"datetime", "method", "timedelta"}
 
@@ -131,7 +133,7 @@ def _is_of_enums(name: str) -> bool:
 
 def _identifier(name: str) -> str:
     """Return the name of a class or a method, which hides no type."""
-    return f"{name}_" if name in BUILTIN else _attribute(name)
+    return f"{name}_" if name in _TAKEN else _attribute(name)
 
 
 def _attribute(name: str) -> str:
