@@ -28,6 +28,7 @@ from bench.compare.selection import (
     UnknownNameError,
     assign,
     lift_descriptor_limit,
+    with_generators,
     within_descriptors,
 )
 from bench.compare.workloads import GRPC, HTTP, RPCX, STREAMS, TABLE, TAILS
@@ -150,7 +151,8 @@ def _assignments(
 def _prepared(assignments: Sequence[Assignment], left_out: list[str]) -> list[Assignment]:
     """Return what can run here; the rest joins `left_out`."""
     assignments, too_large = within_descriptors(assignments, lift_descriptor_limit())
-    left_out += too_large
+    assignments, unloaded = with_generators(assignments)
+    left_out += [*too_large, *unloaded]
     missing = set()
     for peer in {peer.name: peer for assignment in assignments for peer in assignment.peers}.values():
         try:

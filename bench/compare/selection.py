@@ -5,7 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.compare.peers.base import Peer
+from bench.compare.generators import find_generator
+from bench.compare.peers.base import Peer, PeerUnavailableError
 from bench.compare.workloads import CURVES, GRPC, HTTP, RPCX, STREAMS, TABLE, TAILS, WORKLOADS, Workload
 
 #: Who answers whether a change helped; `--quick` measures these.
@@ -83,6 +84,20 @@ def within_descriptors(assignments: Sequence[Assignment], limit: int) -> tuple[l
         else:
             too_large.append(f"{assignment.workload.name} (a process may open {limit} files: ulimit -n)")
     return fitting, too_large
+
+
+def with_generators(assignments: Sequence[Assignment]) -> tuple[list[Assignment], list[str]]:
+    """Return the assignments whose load generators are there, and what to say of the others."""
+    fitting, missing = [], []
+    for assignment in assignments:
+        try:
+            if assignment.workload.generator is not None:
+                find_generator(assignment.workload.generator)
+        except PeerUnavailableError as error:
+            missing.append(f"{assignment.workload.name} ({error})")
+        else:
+            fitting.append(assignment)
+    return fitting, missing
 
 
 def _workload_names(asked: Sequence[str] | None, *, is_whole: bool) -> list[str]:

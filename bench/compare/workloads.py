@@ -111,6 +111,8 @@ class Workload:
     methods: int = 1
     #: Every how many operations of a caller one is timed; timing costs the generator something.
     sample_every: int = 8
+    #: A program of others that loads every server in place of the peers' own clients.
+    generator: Literal["h2load", "wrk"] | None = None
     #: The workload that stands in where a peer to compare with does not offer this one.
     stand_in: str | None = None
     #: Multiples are of the fastest of this family.
@@ -280,8 +282,18 @@ _TAILS = tuple(
     for rate, peers in _RATES.items()
 )
 
-#: All of them are loaded by `c_http.c`, a connection for each call in flight.
-_HTTP_PEERS = ("c_http", "fastrpc_http", "net_http", "aiohttp", "fastapi")
+#: All of them are loaded by `c_http.c` or `wrk`, a connection for each call in flight.
+_HTTP_PEERS = (
+    "c_http",
+    "fastrpc_http",
+    "net_http",
+    "aiohttp",
+    "fastapi",
+    "granian",
+    "django_bolt",
+    "h2corn",
+    "uvicorn_zttp",
+)
 
 
 def _http(operation: ForeignOperation, title: str) -> Workload:
@@ -296,7 +308,14 @@ def _http(operation: ForeignOperation, title: str) -> Workload:
     )
 
 
-_HTTP = (_http("http_record", "typed record as JSON by POST"), _http("http_hello", "hello by GET"))
+_HTTP_RECORD = _http("http_record", "typed record as JSON by POST")
+_HTTP = (
+    _HTTP_RECORD,
+    _http("http_hello", "hello by GET"),
+    replace(
+        _HTTP_RECORD, name="http_record_wrk", title="typed record as JSON by POST, under wrk", generator="wrk"
+    ),
+)
 
 #: Client and server of both, in all four pairs, and our own wire.
 _RPCX_PEERS = ("fastrpc", "fastrpc_rpcx", "fastrpc_rpcx_client", "fastrpc_rpcx_server", "rpcx")
@@ -317,6 +336,9 @@ _RPCX = (
 _GRPC_PAIRS = ("fastrpc_grpc", "fastrpc_grpc_stub", "grpc_asyncio", "grpc_uvloop", "grpc_go", "tonic")
 _GRPC_MIXED = ("fastrpc_grpc_client", "fastrpc_grpc_server", "fastrpc_grpc_server_aio")
 _GRPC_BLOCKING = ("fastrpc_grpc_blocking", "grpc_sync")
+#: One side of these, beside one that is the same for all.
+_GRPC_SERVERS = ("fastrpc_grpc_stub", "pygrpc_native", "grpc_uvloop")
+_GRPC_CLIENTS = ("fastrpc_grpc_stub", "grpc_uvloop")
 
 
 def _grpc(name: str, title: str, operation: Operation, in_flight: int, **changes: Any) -> Workload:
@@ -358,6 +380,28 @@ _GRPC = (
         sample_every=1,
         base_family="grpcio sync",
         only_peers=_GRPC_BLOCKING,
+    ),
+    _grpc(
+        "grpc_under_go",
+        "servers under grpc-go's client: 32 B, 64 in flight",
+        "echo",
+        64,
+        only_peers=tuple(f"{server}_under_go" for server in _GRPC_SERVERS),
+    ),
+    _grpc(
+        "grpc_under_h2load",
+        "servers under h2load: 32 B, 64 in flight",
+        "echo",
+        64,
+        generator="h2load",
+        only_peers=tuple(f"{server}_under_h2load" for server in _GRPC_SERVERS),
+    ),
+    _grpc(
+        "grpc_at_go",
+        "clients at grpc-go's server: 32 B, 64 in flight",
+        "echo",
+        64,
+        only_peers=tuple(f"{client}_at_go" for client in _GRPC_CLIENTS),
     ),
 )
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.compare.grpc_report import AIO, BARS, bars_table, grpc_headlines, grpc_tables
+from bench.compare.bars import bars_table
+from bench.compare.grpc_report import AIO, BARS, grpc_headlines, grpc_tables
 from bench.compare.measurement import Measurement
 from bench.compare.paths import ROOT, TABLES
 from bench.compare.readme import GRPC_FIGURES, OVER_GRPC, write_readme
@@ -59,7 +60,7 @@ def test_each_workload_has_a_row_for_each_pair_the_fastest_first() -> None:
 
 
 def test_a_rate_is_held_against_the_faster_loop_and_times_against_the_least() -> None:
-    lines = bars_table(result_of(RATES)).splitlines()
+    lines = bars_table(result_of(RATES), BARS).splitlines()
     assert "| both sides ÷ native | 0.75 × | ≥ 0.65 | yes |" in lines
     assert "| both sides ÷ grpc.aio | 60 × | ≥ 45 | yes |" in lines
     assert "| grpc-go's client → our server ÷ its own | 0.90 × | ≥ 1.05 | **no** |" in lines

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.compare import generators
 from bench.compare.measurement import LoadOrder
 from bench.compare.peers import c_echo, fastrpc
 from bench.compare.processes import Cores
@@ -14,6 +15,7 @@ from bench.compare.selection import (
     UnknownNameError,
     assign,
     lift_descriptor_limit,
+    with_generators,
     within_descriptors,
 )
 from bench.compare.workloads import TABLE, TAILS, WORKLOADS, Workload
@@ -138,6 +140,17 @@ def test_workloads_with_too_many_connections_are_left_out_by_name() -> None:
     assert left_out == [
         f"connections@10000 (a process may open {1_000 + SPARE_DESCRIPTORS} files: ulimit -n)"
     ]
+
+
+def test_workloads_without_their_load_generator_are_left_out_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(generators, "ROOT", tmp_path)
+    assignments = [Assignment(WORKLOADS[name], [FOUND["c_echo"]]) for name in ("W2", "http_record_wrk")]
+    fitting, left_out = with_generators(assignments)
+    assert [each.workload.name for each in fitting] == ["W2"]
+    assert left_out == ["http_record_wrk (no wrk found (make compare fetches it))"]
 
 
 def test_the_descriptor_limit_is_lifted_as_far_as_permitted() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from bench.agreement import load
+from bench.compare.generators import find_generator
 from bench.compare.paths import ROOT
+from bench.compare.peers.base import PeerUnavailableError
 from fastrpc.coordination import open_store
 from fastrpc.registries.etcd.gateway import Gateway
 from tests.conftest import SCALE
@@ -22,6 +24,7 @@ PEERS = (
     "c_echo",
     "c_http",
     "c_sink",
+    "django_bolt",
     "fastapi",
     "fastrpc",
     "fastrpc_asyncio",
@@ -29,16 +32,21 @@ PEERS = (
     "fastrpc_grpc",
     "fastrpc_grpc_blocking",
     "fastrpc_grpc_stub",
+    "fastrpc_grpc_stub_under_h2load",
     "fastrpc_http",
     "fastrpc_rpcx",
+    "granian",
     "grpc_asyncio",
     "grpc_sync",
     "grpc_uvloop",
     "grpclib",
+    "h2corn",
     "nats",
     "pycapnp",
+    "pygrpc_native_under_h2load",
     "rpyc",
     "thriftpy2",
+    "uvicorn_zttp",
 )
 
 #: Our own and the yardsticks in C run in `make services`, the rest in `make soak`: no change of ours touches them.
@@ -84,9 +92,15 @@ OFFERED = {
     "c_http": {*HTTP},
     "c_sink": {"server_stream", "client_stream_64K"} & {*STREAMS},
     "fastrpc_grpc": {*WORKLOADS, "server_stream"} - {"mul"},
+    "django_bolt": {*HTTP},
     "fastrpc_grpc_blocking": {"W5"},
+    "fastrpc_grpc_stub_under_h2load": {"W5"},
     "fastrpc_http": {*HTTP},
     "fastrpc_rpcx": {"rpcx_mul"},
+    "granian": {*HTTP},
+    "h2corn": {*HTTP},
+    "pygrpc_native_under_h2load": {"W5"},
+    "uvicorn_zttp": {*HTTP},
 }
 #: What some offer beside those.
 AT_ONCE = ("client_stream_many", "client_stream_list", "both_ways_many", "both_ways_list")
@@ -148,6 +162,17 @@ def test_a_peer_answers_rightly(name: str, available: list[str], result: Mapping
         assert row["calls_per_second"] > 0
         assert row["client_cpu_per_call"] > 0
         assert row["server_cpu_per_call"] > 0
+
+
+def test_wrk_loads_our_server(tmp_path: Path) -> None:
+    try:
+        find_generator("wrk")
+    except PeerUnavailableError as error:
+        pytest.skip(str(error))
+    result = compare(tmp_path, ["fastrpc_http"], ("http_record_wrk",))
+    (row,) = result["summary"]
+    assert row["calls_per_second"] > 0
+    assert 0 < row["p50_seconds"] <= row["p99_seconds"]
 
 
 def test_requests_of_a_lock_alone_have_a_figure(etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,12 +32,15 @@ __all__ = [
     "AsyncServer",
     "BlockingClient",
     "BlockingServer",
+    "ClientSide",
     "Loop",
     "Mixed",
     "Peer",
     "PeerUnavailableError",
     "PythonPeer",
+    "announce",
     "find_peers",
+    "wait_for_end_of_input",
 ]
 
 #: Connections that may wait to be accepted: where each caller has its own, all of them come at once.
@@ -83,6 +86,14 @@ class Peer(Protocol):
         ...
 
 
+class ClientSide(Protocol):
+    """What loads a server: a peer, or a load generator of others."""
+
+    def prepare(self) -> None: ...
+
+    def client_command(self, order: LoadOrder) -> list[str]: ...
+
+
 class Mixed:
     """The client of one peer with the server of another one."""
 
@@ -93,7 +104,7 @@ class Mixed:
         name: str,
         title: str,
         *,
-        client: Peer,
+        client: ClientSide,
         server: Peer,
         operations: Collection[Operation],
         scheme: str = "",
@@ -165,7 +176,8 @@ def announce(address: str, *further_processes: int) -> None:
     print(json.dumps({"address": address, "processes": [os.getpid(), *further_processes]}), flush=True)
 
 
-def _wait_for_end_of_input() -> None:
+def wait_for_end_of_input() -> None:
+    """Block until the parent closes standard input."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
 
@@ -195,7 +207,7 @@ class AsyncServer(PythonPeer):
         async def main() -> None:
             async with self.serving(directory, workload) as address:
                 announce(address, *self.further_processes())
-                await asyncio.to_thread(_wait_for_end_of_input)
+                await asyncio.to_thread(wait_for_end_of_input)
 
         _run(self.loop, main())
 
@@ -210,7 +222,7 @@ class BlockingServer(PythonPeer):
     def serve(self, directory: Path, workload: Workload) -> None:
         with self.serving(directory, workload) as address:
             announce(address)
-            _wait_for_end_of_input()
+            wait_for_end_of_input()
 
 
 class AsyncClient(PythonPeer):

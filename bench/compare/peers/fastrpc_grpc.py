@@ -9,8 +9,9 @@ import fastrpc
 import fastrpc.grpc
 from bench.compare.fastrpc_streams import FastRPCStreams, Streams
 from bench.compare.load import AsyncOperation, BlockingOperation
+from bench.compare.one_side import client_alone, server_alone
 from bench.compare.peers.base import AsyncClient, AsyncServer, BlockingClient, Loop, Mixed, Peer
-from bench.compare.peers.grpc_aio import GrpcAio
+from bench.compare.peers.grpc_aio import AIO, GrpcAio
 from bench.compare.peers.grpc_go import GRPC_GO
 from bench.compare.protobuf import build_record, generate_modules, load_messages
 from bench.compare.stream_load import AsyncStreams
@@ -103,13 +104,13 @@ class FastRPCGrpcStub(GrpcAio):
 
 
 OURS = FastRPCGrpc("fastrpc_grpc", "fastrpc over gRPC's wire", family="fastrpc, gRPC", by_default=False)
-AIO = GrpcAio("grpc_uvloop", "grpc.aio, uvloop", "uvloop")
+STUB = FastRPCGrpcStub(
+    "fastrpc_grpc_stub", "fastrpc by grpc.aio's names", "uvloop", family="fastrpc, generated code"
+)
 
 PEERS: tuple[Peer, ...] = (
     OURS,
-    FastRPCGrpcStub(
-        "fastrpc_grpc_stub", "fastrpc by grpc.aio's names", "uvloop", family="fastrpc, generated code"
-    ),
+    STUB,
     FastRPCGrpcBlocking(
         "fastrpc_grpc_blocking",
         "fastrpc over gRPC's wire, blocking client",
@@ -138,4 +139,6 @@ PEERS: tuple[Peer, ...] = (
         server=OURS,
         operations=["echo"],
     ),
+    *server_alone(STUB, "fastrpc_grpc_stub", "fastrpc.grpc.aio"),
+    client_alone(STUB, "fastrpc_grpc_stub", "fastrpc.grpc.aio"),
 )

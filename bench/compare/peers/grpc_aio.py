@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from bench.compare.load import AsyncOperation
+from bench.compare.one_side import client_alone, server_alone
 from bench.compare.peers.base import AsyncClient, AsyncServer, Loop, Peer
 from bench.compare.protobuf import (
     build_order,
@@ -29,10 +30,11 @@ async def _echo(request: bytes, context: Any) -> bytes:
     return request
 
 
-def _raw_handlers() -> Any:
-    return grpc.method_handlers_generic_handler(
-        "bench.Raw", {"Echo": grpc.unary_unary_rpc_method_handler(_echo)}
-    )
+def _add_raw_servicer_to_server(server: Any) -> None:
+    """Register the method of raw bytes twice, as generated code does: some servers look at the second alone."""
+    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(_echo)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Raw", handlers),))
+    server.add_registered_method_handlers("bench.Raw", handlers)
 
 
 def _typed_servicer() -> Any:
@@ -119,7 +121,7 @@ class GrpcAio(AsyncServer, AsyncClient):
     @asynccontextmanager
     async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
         server = self.library.server(options=grpc_options(workload))
-        server.add_generic_rpc_handlers((_raw_handlers(),))
+        _add_raw_servicer_to_server(server)
         load_services().add_TypedServicer_to_server(_typed_servicer(), server)
         load_services().add_StreamsServicer_to_server(_streams_servicer(), server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -152,7 +154,11 @@ def _operation(channel: Any, workload: Workload) -> AsyncOperation:
     return AsyncOperation(lambda: stub.Echo(build_record(messages)), plain_record)
 
 
+AIO = GrpcAio("grpc_uvloop", "grpc.aio, uvloop", "uvloop")
+
 PEERS: tuple[Peer, ...] = (
     GrpcAio("grpc_asyncio", "grpc.aio, asyncio", "asyncio"),
-    GrpcAio("grpc_uvloop", "grpc.aio, uvloop", "uvloop"),
+    AIO,
+    *server_alone(AIO, "grpc_uvloop", "grpc.aio"),
+    client_alone(AIO, "grpc_uvloop", "grpc.aio"),
 )

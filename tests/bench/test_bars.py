@@ -1,0 +1,37 @@
+"""Bars of calls and of HTTP, of rates that nobody measured."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from bench.compare.bars import CALL_BARS, HTTP_BARS, bars_table
+from bench.compare.workloads import HTTP
+
+
+def result_of(rates: Mapping[tuple[str, str], float]) -> Mapping[str, Any]:
+    rows = [
+        {"peer": peer, "workload": workload, "calls_per_second": rate}
+        for (peer, workload), rate in rates.items()
+    ]
+    return {"summary": rows}
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [(250.0, "yes"), (150.0, "**no**")])
+def test_our_rate_is_held_against_the_best_of_the_others(ours: float, verdict: str) -> None:
+    rates = {
+        ("fastrpc_http", "http_record"): ours,
+        ("granian", "http_record"): 50.0,
+        ("h2corn", "http_record"): 100.0,
+    }
+    line = bars_table(result_of(rates), HTTP_BARS).splitlines()[-1]
+    assert line.endswith(f"| {ours / 100:.2f} × | ≥ 2 | {verdict} |")
+
+
+def test_nothing_is_said_of_bars_that_were_not_measured() -> None:
+    assert bars_table(result_of({("fastrpc", "W2"): 1.0}), CALL_BARS) == ""
+
+
+def test_bars_of_http_name_peers_of_its_workloads() -> None:
+    for bar in HTTP_BARS:
+        assert {bar.ours, *bar.others} <= {*(HTTP[bar.workload].only_peers or ())}
