@@ -8,7 +8,7 @@
     definitions  the definitions of generated services, for both sides
     contexts     the context of a servicer;  serving: runs servicers;  thread_handlers: those in threads
     threaded_calls  what methods of channels for threads return
-    faults       what callers are told of faults;  message_limits: of single messages
+    faults       statuses and texts for faults;  message_limits: of single messages
     instrumentation  the warning of functions of grpcio that tracing wraps
     options      of channels and servers;  service_config, targets: of channels;  ports: of servers
 

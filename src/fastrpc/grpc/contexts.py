@@ -175,7 +175,7 @@ class Context:
 
     @property
     def _faults(self) -> Any:
-        """What the caller is told of faults."""
+        """The rules for faults, which the caller is told."""
         return self.call.route.definition.faults
 
     def _travels(self, pair: Pair) -> bool:

@@ -31,7 +31,7 @@ class GeneratedMethod(NamedTuple):
     is_safe: bool = False
     #: Runs it, where it is served.
     handler: Callable[..., Any] | None = None
-    #: What its callers are told of faults.
+    #: The rules for faults, which its callers are told.
     faults: Faults = GENERATED_FAULTS
 
 

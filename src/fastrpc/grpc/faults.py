@@ -1,4 +1,4 @@
-"""What the callers of generated services are told of a fault, as gRPC or as grpcio has it.
+"""Statuses and texts for faults of generated services, as gRPC or as grpcio has them.
 
 ::
 
@@ -73,7 +73,7 @@ class ServicerFaults(GeneratedFaults):
         self._exposes = exposes
 
     def text_with_status(self, error: Exception, text: str) -> str | None:
-        """Return the text for an exception behind a status that was set with `text`; None: there is none."""
+        """Return the text for an exception behind a status that was set with `text`; None: no text is known."""
         raise NotImplementedError
 
     def of_request(self, error: CallError) -> tuple[Status, str] | None:

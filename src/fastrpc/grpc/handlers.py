@@ -10,7 +10,7 @@ from fastrpc.grpc.serving import Servicing, handler_for
 from fastrpc.rpc.given_coders import GivenCoders
 from fastrpc.rpc.signature import Kind
 
-__all__ = ["Handlers", "class_of", "kind_and_function", "served_method"]
+__all__ = ["Handlers", "class_of", "coders_of", "is_of_protobuf", "kind_and_function", "served_method"]
 
 
 class Handlers:

@@ -29,14 +29,17 @@ Pairs: TypeAlias = tuple[Pair, ...]
 def pairs_of(metadata: Any) -> Pairs:
     """Return the pairs of metadata in any form that grpcio takes: pairs, a mapping, `grpc.aio.Metadata` or None.
 
-    Text under a key that ends in `-bin` becomes bytes, and bytes under another key text, as grpcio sends both.
+    Text under a key that ends in `-bin` becomes bytes, and bytes under another key text, as grpcio sends both. A key in
+    bytes is text.
 
     Raises:
         TypeError: a key is no text, or a value neither text nor bytes.
     """
     if not metadata:
         return ()
-    entries: Iterable[tuple[str, str | bytes]] = metadata.items() if isinstance(metadata, dict) else metadata
+    entries: Iterable[tuple[str | bytes, str | bytes]] = (
+        metadata.items() if isinstance(metadata, dict) else metadata
+    )
     return tuple(Pair(*_fitting(key, value)) for key, value in entries)
 
 
@@ -56,7 +59,9 @@ def pairs_in(block: bytes) -> Pairs:
     return tuple(Pair(*pair) for pair in metadata_pairs(block)) if block else ()
 
 
-def _fitting(key: str, value: str | bytes) -> tuple[str, str | bytes]:
+def _fitting(key: str | bytes, value: str | bytes) -> tuple[str, str | bytes]:
+    if isinstance(key, bytes):
+        key = key.decode("utf-8", "surrogateescape")
     if not (isinstance(key, str) and isinstance(value, str | bytes)):
         raise TypeError(f"metadata is text or bytes by a text, not {value!r} by {key!r}")
     if key.endswith("-bin"):

@@ -13,7 +13,7 @@ from fastrpc.config.validation import LARGEST_SIZE
 from fastrpc.grpc.message_limits import MessageLimits
 from fastrpc.grpc.names import compressor_of
 
-__all__ = ["ChannelOptions", "ServerOptions", "channel_options", "server_options"]
+__all__ = ["ChannelOptions", "SendingLimits", "ServerOptions", "channel_options", "server_options"]
 
 #: The protocol of channels and servers.
 WIRE = "grpc"

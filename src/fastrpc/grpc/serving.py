@@ -39,7 +39,7 @@ class Servicing(NamedTuple):
     thread_context: Callable[[ServerCall], ThreadContext]
     #: The threads of functions with plain `def`; None: those of the server.
     executor: Executor | None = None
-    #: What callers are told of faults.
+    #: The rules for faults, which callers are told.
     faults: GeneratedFaults = GENERATED_FAULTS
     #: The most bytes of a message in each direction.
     limits: MessageLimits = NO_LIMITS

@@ -4,7 +4,7 @@
     claiming        the functions of a class as its methods
     definition      a method, a service;  signature: read off a function;  contract: kept by a class
     aliases         other names, which `RouteTable` of the core finds
-    faults          what a caller is told of a method that goes wrong by itself
+    faults          statuses and texts for what goes wrong in a method
     marshals        makes the marshal of a method of its types
     schema/         the types in payloads: read, described, and prepared for encoders and decoders
     go/             names of Go in the payloads of rpcx

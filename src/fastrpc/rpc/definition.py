@@ -71,7 +71,7 @@ class MethodDefinition:
     passes_on: bool
     #: The functions that encode and decode its payloads in place of its codec's, or None.
     given_coders: GivenCoders | None
-    #: What callers are told of faults.
+    #: The rules for faults, which callers are told.
     faults: Faults
     #: None until it is asked for.
     _types: MethodTypes | None

@@ -1,4 +1,4 @@
-"""What a caller is told of a method that goes wrong by itself: statuses and texts, beside those that it raises.
+"""Statuses and texts for faults of a method: for all that goes wrong beside the errors that it raises.
 
 ::
 

@@ -34,3 +34,7 @@ def test_values_become_what_their_keys_ask_for() -> None:
 
 def test_pairs_that_came_are_those_that_were_sent() -> None:
     assert pairs_in(encode_pairs(PAIRS)) == PAIRS
+
+
+def test_a_key_in_bytes_is_text() -> None:
+    assert pairs_of(((b"room", "hall"), (b"seat-bin", b"\x01"))) == (("room", "hall"), ("seat-bin", b"\x01"))

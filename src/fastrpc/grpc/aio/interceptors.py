@@ -56,7 +56,7 @@ class Intercepting(Handlers):
         self._interceptors = tuple(interceptors)
         self._executor = executor
         self._compressor = compressor
-        #: What callers are told of faults.
+        #: The rules for faults, which callers are told.
         self.faults = faults
         self._limits = limits
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastrpc.handlers.auth.access_options import Authenticate, Authorize
     from fastrpc.registries.base.registry import Registry
 
-__all__ = ["AioServer", "server"]
+__all__ = ["AioServer", "new_server", "server"]
 
 
 def server(
