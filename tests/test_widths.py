@@ -29,7 +29,7 @@ WIDER = {
     "AwaitedCall": 148,
     "BlockingConnection": 148,
     "Connection": 147,
-    "GrpcClient": 146,
+    "GrpcClient": 147,
     "GrpcRequests": 135,
     "BlockingCall": 116,
     "AnsweredConnection": 115,
@@ -67,8 +67,8 @@ SHARED_METHODS = 47
 
 #: Private names of other objects in `.py` (the aim is 120) and in `.pyx`. OpenTelemetry's interceptor reads the target of
 #: a client, which no public name of its calls has. Replies keep the metadata of their calls as it came: a gateway reads
-#: entries there that users do not see.
-FOREIGN = {".py": 418, ".pyx": 260}
+#: entries there that users do not see. The rules for faults and the limits of grpcio's names are set by its layer alone.
+FOREIGN = {".py": 427, ".pyx": 262}
 
 #: Groups of files that import each other, early or late; the aim is 0.
 CIRCLES = 11

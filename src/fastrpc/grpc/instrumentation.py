@@ -1,6 +1,6 @@
 """The warning for programs whose tracing wraps functions of grpcio, which are called no more after the switch.
 
-OpenTelemetry's `GrpcInstrumentorServer` and the like replace `grpc.server`, `grpc.insecure_channel` and those of
+OpenTelemetry's `GrpcInstrumentorServer` and the like replace the functions that make servers and channels of grpc and
 grpc.aio. Servers and channels of fastrpc are made by other functions, so no span would be written, without a word.
 """
 
