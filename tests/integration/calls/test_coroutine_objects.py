@@ -120,15 +120,6 @@ async def test_an_operation_on_a_call_without_await_names_the_call(verb: str, op
 
 
 @pytest.mark.filterwarnings("ignore:coroutine.*never awaited")
-async def test_an_attribute_of_a_call_without_await_names_the_call() -> None:
-    async with connected(Arith) as client:
-        told = r"Client\.call\(arith\.mul\) was not awaited, and has no attribute 'name'"
-        with pytest.raises(AttributeError, match=told):
-            client.bind(Arith).mul(6, 7).name  # type: ignore[attr-defined]  # noqa: B018
-        assert not hasattr(client.call(Arith.mul, 6, 7), "name")
-
-
-@pytest.mark.filterwarnings("ignore:coroutine.*never awaited")
 async def test_sets_comparisons_and_conditions_take_a_call_without_await() -> None:
     async with connected(Arith) as client:
         call: Any = client.call(Arith.mul, 6, 7)

@@ -1,7 +1,7 @@
 /* Operations on an object that its program forgot to await, such as `client.call(…) + 1`: the error names the object.
 
    Each slot belongs to a final type; `==` and the truth value stay as any object has them, since sets, dicts and `if`
-   use them. */
+   use them. So does the lookup of attributes: a slot here would make the interpreter raise where it only asks. */
 
 #ifndef FASTRPC_UNAWAITED_H
 #define FASTRPC_UNAWAITED_H
@@ -81,25 +81,6 @@ static PyObject *fastrpc_compare(PyObject *object, PyObject *other, int operatio
     return PyBaseObject_Type.tp_richcompare(object, other, operation);
 }
 
-static PyObject *fastrpc_attribute(PyObject *object, PyObject *attribute)
-{
-    PyObject *found = PyObject_GenericGetAttr(object, attribute), *name;
-    if (found != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError))
-        return found;
-    PyErr_Clear();
-    name = fastrpc_name(object);
-    if (name == Py_None) {
-        Py_DECREF(name);
-        return PyObject_GenericGetAttr(object, attribute);
-    }
-    if (name != NULL) {
-        PyErr_Format(PyExc_AttributeError, "%U was not awaited, and has no attribute %R: write (await ...) around it", name,
-                     attribute);
-        Py_DECREF(name);
-    }
-    return NULL;
-}
-
 static PyNumberMethods fastrpc_numbers = {
     .nb_add = fastrpc_refuse_binary,
     .nb_subtract = fastrpc_refuse_binary,
@@ -136,7 +117,6 @@ static void fastrpc_refuse_operations(PyTypeObject *type, fastrpc_name_function 
     type->tp_as_sequence = &fastrpc_sequences;
     type->tp_as_mapping = &fastrpc_mappings;
     type->tp_richcompare = fastrpc_compare;
-    type->tp_getattro = fastrpc_attribute;
 }
 
 #endif
