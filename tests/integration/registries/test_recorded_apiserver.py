@@ -238,7 +238,8 @@ def test_an_answer_that_stalls_is_an_outage(name: str, monkeypatch: pytest.Monke
             assert found == [] or (is_watch(exchange) and all(one in states(cut) for one in found))
 
 
-@pytest.mark.parametrize("name", PLAYED)
+# A killed apiserver answers two watches with nothing before the last one.
+@pytest.mark.parametrize("name", [name for name in PLAYED if name != "killed"])
 def test_a_watch_that_stalls_between_events_has_told_all_before(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
