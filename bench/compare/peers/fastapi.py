@@ -3,21 +3,19 @@
 Bytes are raw bodies, typed calls have models of pydantic.
 """
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httptools  # noqa: F401  (uvicorn would do without, and much slower)
 import pydantic
-import uvicorn
 from fastapi import FastAPI, Request, Response
 
 import fastrpc
 from bench.compare.http_client import HttpClient
 from bench.compare.http_load import HELLO, HELLO_PATH, RECORD_PATH
-from bench.compare.peers.base import BACKLOG, AsyncServer, Peer
+from bench.compare.peers.base import Peer
+from bench.compare.uvicorn_server import UvicornServer
 from bench.compare.workloads import Workload
 
 
@@ -67,25 +65,11 @@ def build_application() -> FastAPI:
     return application
 
 
-class FastApi(AsyncServer, HttpClient):
-    """One uvicorn worker."""
+class FastApi(UvicornServer, HttpClient):
+    """FastAPI in one uvicorn worker."""
 
-    loop = "uvloop"
-
-    @asynccontextmanager
-    async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
-        config = uvicorn.Config(
-            build_application(), http="httptools", log_level="warning", access_log=False, lifespan="off"
-        )
-        server = uvicorn.Server(config)
-        with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            try:
-                # It listens already: a client that comes before uvicorn is ready waits in the backlog.
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            finally:
-                server.should_exit = True
-                await serving
+    def application(self) -> FastAPI:
+        return build_application()
 
 
 class MountedFastApi(FastApi):
