@@ -48,11 +48,7 @@ class Bar:
         return multiple >= self.least if self.is_rate else multiple <= self.least
 
 
-CALL_BARS = (
-    Bar(title="W2 ÷ kitex", workload="W2", ours="fastrpc", others=("kitex",), least=2),
-    Bar(title="W2 ÷ volo-thrift", workload="W2", ours="fastrpc", others=("volo_thrift",), least=1.5),
-    Bar(title="a record ÷ connectrpc", workload="W4", ours="fastrpc", others=("connectrpc",), least=2),
-)
+CALL_BARS = (Bar(title="W2 ÷ kitex", workload="W2", ours="fastrpc", others=("kitex",), least=2),)
 
 HTTP_BARS = (
     Bar(

@@ -47,6 +47,8 @@ GO_PACKAGE = "benchpb"
 THRIFT = SOURCES / "bench.thrift"
 
 CALLS: tuple[Operation, ...] = ("echo", "mul", "record")
+#: Of stacks whose every message is one of protobuf.
+TYPED_CALLS: tuple[Operation, ...] = ("mul", "record")
 STREAMS: tuple[Operation, ...] = ("server_stream", "client_stream", "both_ways")
 
 
@@ -62,6 +64,7 @@ class CompiledPeer:
         title: str,
         *,
         library: str,
+        calls: Sequence[Operation] = CALLS,
         has_streams: bool = False,
         further: Sequence[Operation] = (),
     ) -> None:
@@ -70,7 +73,7 @@ class CompiledPeer:
         self.family = title
         self.by_default = True
         self._library = library
-        self._operations = (*CALLS, *(STREAMS if has_streams else ()), *further)
+        self._operations = (*calls, *(STREAMS if has_streams else ()), *further)
 
     @property
     def program(self) -> Path:

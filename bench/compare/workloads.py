@@ -333,7 +333,15 @@ _RPCX = (
 )
 
 #: Both sides of gRPC's stacks and of ours, and each side of ours with the other side of theirs.
-_GRPC_PAIRS = ("fastrpc_grpc", "fastrpc_grpc_stub", "grpc_asyncio", "grpc_uvloop", "grpc_go", "tonic")
+_GRPC_PAIRS = (
+    "fastrpc_grpc",
+    "fastrpc_grpc_stub",
+    "grpc_asyncio",
+    "grpc_uvloop",
+    "grpc_go",
+    "tonic",
+    "kitex_grpc",
+)
 _GRPC_MIXED = ("fastrpc_grpc_client", "fastrpc_grpc_server", "fastrpc_grpc_server_aio")
 _GRPC_BLOCKING = ("fastrpc_grpc_blocking", "grpc_sync")
 #: One side of these, beside one that is the same for all.

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.compare.compiled import CALLS, THRIFT, GoPeer, overlay_of, run_tool
+from bench.compare.compiled import CALLS, THRIFT, TYPED_CALLS, GoPeer, overlay_of, run_tool
 from bench.compare.paths import BUILD
 from bench.compare.peers.base import Peer
 from bench.compare.protobuf import PROTO
@@ -20,10 +20,9 @@ GENERATED = "kitex_gen"
 class Kitex(GoPeer):
     """One of the two protocols, each with a program."""
 
-    def __init__(self, name: str, title: str, package: str, operations: Sequence[Operation]) -> None:
-        super().__init__(name, title, library="github.com/cloudwego/kitex")
+    def __init__(self, name: str, title: str, package: str, calls: Sequence[Operation]) -> None:
+        super().__init__(name, title, library="github.com/cloudwego/kitex", calls=calls)
         self._package = package
-        self._operations = (*operations,)
 
     @property
     def package(self) -> str:
@@ -45,5 +44,5 @@ class Kitex(GoPeer):
 
 PEERS: tuple[Peer, ...] = (
     Kitex("kitex", "kitex, Thrift, multiplexed", "thrift", CALLS),
-    Kitex("kitex_grpc", "kitex, gRPC", "grpc", ("mul", "record")),
+    Kitex("kitex_grpc", "kitex, gRPC", "grpc", TYPED_CALLS),
 )
