@@ -65,9 +65,9 @@ AUTHORS = {"Engine": 38, "ServedConnection": 65, "ConnectionLife": 39}
 #: Method names that three or more engines have and `Engine` does not.
 SHARED_METHODS = 47
 
-#: Private names of other objects in `.py` (the aim is 120) and in `.pyx`. OpenTelemetry's interceptor reads the target of
-#: a client, which no public name of its calls has. Replies keep the metadata of their calls as it came: a gateway reads
-#: entries there that users do not see. The rules for faults and the limits of grpcio's names are set by its layer alone.
+#: Private names of other objects in `.py` (the aim is 120) and in `.pyx`. OpenTelemetry's interceptor reads the target
+#: of a client, which no public name of its calls has. Replies keep the metadata of their calls as it came: a gateway
+#: reads entries there that users do not see. The rules for faults and limits of grpcio are set by its layer alone.
 FOREIGN = {".py": 427, ".pyx": 262}
 
 #: Groups of files that import each other, early or late; the aim is 0.

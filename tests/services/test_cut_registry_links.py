@@ -229,6 +229,13 @@ async def cut_link(scene: Scene, period: float) -> AsyncIterator[str]:
             await asyncio.gather(cutting, return_exceptions=True)
 
 
+async def _agree(listed: Callable[[], set[str]], servers: Any, seconds: float) -> None:
+    """Wait until the list has the servers that run, and no other."""
+    async with asyncio.timeout(seconds):
+        while listed() != servers.addresses:
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("period", [4.0, 8.0])
 async def test_a_link_that_is_cut_again_and_again_keeps_no_server_that_left(
     scene: Scene, period: float
@@ -246,9 +253,7 @@ async def test_a_link_that_is_cut_again_and_again_keeps_no_server_that_left(
         def listed() -> set[str]:
             return set() if watch.latest is None else {str(one.address) for one in watch.latest.endpoints}
 
-        async with asyncio.timeout(20):
-            while listed() != servers.addresses:
-                await asyncio.sleep(0.05)
+        await _agree(listed, servers, 20)
         began, rolls = time.monotonic(), 0
         # The servers that run, and those that ran at the last two rolls as well: they are listed by now.
         staying, before = set(servers.addresses), set(servers.addresses)
@@ -263,9 +268,7 @@ async def test_a_link_that_is_cut_again_and_again_keeps_no_server_that_left(
             sizes.append(len(listed()))
             missed.append(staying - listed())
         # Nobody leaves any more: those that left are gone once the registry has answered for long enough.
-        async with asyncio.timeout(3 * SETTLE_SECONDS):
-            while listed() != servers.addresses:
-                await asyncio.sleep(0.1)
+        await _agree(listed, servers, 3 * SETTLE_SECONDS)
     while servers.addresses:
         await servers.end()
     assert not any(missed)

@@ -34,7 +34,8 @@ from fastrpc._core.http.responses cimport problem_document, refusal_lines, retry
 from fastrpc._core.http.responses cimport web_lines
 from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.http1.response_head cimport field_lines
-from fastrpc._core.io.engine cimport ByteStream, weigh_body
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.server.connection_life cimport REST_NS
 from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.server.served_stream cimport ServedStream
@@ -126,7 +127,9 @@ cdef class GatewayConnection(HttpConnection):
                 # The calls that it makes are counted by themselves.
                 self.gate.memory.charge(call, 0)
             terms.path.serve(self, head, body, call.identity)
-            return weigh_body(self, PyBytes_GET_SIZE(body))
+            if outlasts_turn(PyBytes_GET_SIZE(body), self.turn_ends_ns):
+                self.messages_left = 0
+            return 0
         if self.takes_parts:
             # Its arguments come in its first line, or are the messages of its body.
             return 0 if terms.web is None or not call.route.takes_stream else self._pass_in(b"")
@@ -166,9 +169,8 @@ cdef class GatewayConnection(HttpConnection):
         if call.charge and not call.is_held and call.waiting_payload is None:
             # The call ended in its first step: the count of its body is taken back here.
             self.gate.memory.charge(call, 0)
-        if self.connection.ended_ns > self.turn_ends_ns:
+        if self.connection.ended_ns > self.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), self.turn_ends_ns):
             self.messages_left = 0
-        weigh_body(self, PyBytes_GET_SIZE(payload))
         if self.connection.call is not None:
             # Its handler may go on in the next turn of the loop.
             self.woke = True

@@ -220,7 +220,7 @@ cdef class MountedRequest:
         else:
             if not engine.has_begun:
                 self._begin(engine)
-            engine.send_part_of(body, at, size)
+            engine.send_part(body, at, size)
             if is_last:
                 self._finish(status)
                 engine.end_parts()

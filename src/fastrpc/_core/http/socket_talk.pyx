@@ -33,7 +33,7 @@ from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_valu
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.io.engine cimport weigh_body
+from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport Failure, ServedConnection
@@ -92,7 +92,9 @@ cdef class SocketTalk(SocketEnd):
     cdef int message_came(self, HttpConnection engine, int kind, bytes message) except -1:
         if self.terms.path is not None:
             self.terms.path.take_message(engine, engine.head, message, self.call.identity)
-            return weigh_body(engine, PyBytes_GET_SIZE(message))
+            if outlasts_turn(PyBytes_GET_SIZE(message), engine.turn_ends_ns):
+                engine.messages_left = 0
+            return 0
         try:
             return self._take_envelope(engine, message)
         except CallError as error:
@@ -186,9 +188,8 @@ cdef class SocketTalk(SocketEnd):
         connection.now = connection.received_ns = max(connection.now, engine.now)
         connection.is_reading = engine.is_reading
         self.service.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
-        if connection.ended_ns > engine.turn_ends_ns:
+        if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
             engine.messages_left = 0
-        weigh_body(engine, PyBytes_GET_SIZE(payload))
         # Its handler may go on in the next turn of the loop.
         engine.woke = True
         return 0

@@ -91,15 +91,13 @@ cdef class HttpConnection(Engine):
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1
     cdef int begin_parts(self, int status, bytes lines) except -1
     cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1
-    cdef int send_part(self, bytes part) except -1
-    cdef int send_part_of(self, bytes body, Py_ssize_t at, Py_ssize_t size) except -1
+    cdef int send_part(self, bytes part, Py_ssize_t at=*, Py_ssize_t size=*) except -1
     cdef int end_parts(self) except -1
     cdef int admit_body(self) except -1
     cdef int hold_body(self, bint is_held) except -1
     cdef int ask_body(self) except -1
     cdef int _look_soon(self) except -1
     cdef int write(self, bytes data) except -1
-    cdef int _write_of(self, bytes data, Py_ssize_t at, Py_ssize_t size) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef uint64_t date(self) noexcept
 

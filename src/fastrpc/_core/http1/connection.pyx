@@ -182,18 +182,16 @@ cdef class HttpConnection(Engine):
             lines += STAYS
         return self.write(first_lines_of(status) + lines + LINE_END)
 
-    cdef int send_part(self, bytes part) except -1:
-        return self.send_part_of(part, 0, PyBytes_GET_SIZE(part))
-
-    cdef int send_part_of(self, bytes body, Py_ssize_t at, Py_ssize_t size) except -1:
-        """Send `size` bytes of a body; of a long part the body itself is kept until it is sent."""
-        if self.head.verb == VERB_HEAD or size == 0:
+    cdef int send_part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1) except -1:
+        """Send a part, or `size` bytes of it from `at` on; if they are many, all of it is kept until they are sent."""
+        cdef bint is_chunk = not self.is_sized and self.head.minor_version > 0
+        size = PyBytes_GET_SIZE(part) if size < 0 else size
+        if self.head.verb == VERB_HEAD or size == 0 or self.is_closed:
             return 0
-        if self.is_sized or self.head.minor_version == 0:
-            return self._write_of(body, at, size)
-        self.write(b"%x\r\n" % size)
-        self._write_of(body, at, size)
-        return self.write(LINE_END)
+        if is_chunk:
+            self.write(b"%x\r\n" % size)
+        self.output.put(part, at, size)
+        return self.write(LINE_END if is_chunk else b"")
 
     cdef int end_parts(self) except -1:
         cdef RequestHead head = self.head
@@ -219,12 +217,9 @@ cdef class HttpConnection(Engine):
 
     cdef int write(self, bytes data) except -1:
         """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
-        return self._write_of(data, 0, PyBytes_GET_SIZE(data))
-
-    cdef int _write_of(self, bytes data, Py_ssize_t at, Py_ssize_t size) except -1:
         if self.is_closed:
             return 0
-        self.output.put(data, at, size)
+        self.output.put(data, 0, PyBytes_GET_SIZE(data))
         return self.written()
 
     cdef int schedule_check(self, uint64_t due_ns) except -1:

@@ -9,8 +9,6 @@ cdef enum:
     STREAM_SHARE = 262_144
     # So many messages are handled without a look at the clock.
     MESSAGES_AT_ONCE = 32
-    # Bytes of a body whose reading may take longer than the rest of a turn: decoders read some hundred million a second.
-    LONG_BODY = 65_536
     # Work that is handled so many nanoseconds after its date is late.
     LATE_NS = 1_000_000
 
@@ -154,7 +152,6 @@ cdef class Engine:
 
 
 cdef int bind(Engine engine, ByteStream stream) except -1
-cdef int weigh_body(Engine engine, Py_ssize_t size) except -1
 
 
 cdef class PythonEngine(Engine):

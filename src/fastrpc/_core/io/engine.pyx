@@ -323,13 +323,6 @@ cdef class Engine:
         return self.crash()
 
 
-cdef int weigh_body(Engine engine, Py_ssize_t size) except -1:
-    """Work of an engine began with a body of so many bytes. If that took longer than its turn has, other reads wait."""
-    if size >= LONG_BODY and now_ns() > engine.turn_ends_ns:
-        engine.messages_left = 0
-    return 0
-
-
 cdef int bind(Engine engine, ByteStream stream) except -1:
     """Give an engine its stream. One of the two is to hold the other."""
     if engine._stream is not NULL or stream._engine is not NULL:

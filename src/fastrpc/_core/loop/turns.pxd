@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.timer_wheel cimport Timed
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.loop.polling cimport PollClock
 
 
@@ -12,6 +13,15 @@ cdef enum:
 cdef enum:
     # A longer payload is compressed in slices: at some 40 ns a byte this much takes 10 ms.
     SLICED_ABOVE = 262_144
+
+cdef enum:
+    # Decoders read some hundred million bytes a second: a shorter body takes less than a turn has.
+    LONG_BODY = 65_536
+
+
+cdef inline bint outlasts_turn(Py_ssize_t size, uint64_t ends_ns) noexcept:
+    """Return whether work that began with a body of so many bytes took longer than its turn has: other reads wait."""
+    return size >= LONG_BODY and now_ns() > ends_ns
 
 
 cpdef uint64_t slices_ns(uint64_t others_ns, uint64_t spent_ns) noexcept

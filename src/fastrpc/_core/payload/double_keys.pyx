@@ -13,6 +13,8 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memchr, memcmp, memset
 
+from fastrpc._core.payload.json_text cimport string_end
+
 cdef enum:
     MSGPACK = 1
     JSON = 2
@@ -104,22 +106,6 @@ cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
 # JSON
 
 cdef const char* BLANKS = b"        "
-
-
-cdef const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
-    """Return the closing quote of the string that begins at `place`, or `end`."""
-    cdef const uint8_t* quote
-    cdef const uint8_t* before
-    while True:
-        quote = <const uint8_t*>memchr(place, c'"', <size_t>(end - place))
-        if quote is NULL:
-            return end
-        before = quote
-        while before > place and before[-1] == c"\\":
-            before -= 1
-        if (quote - before) % 2 == 0:
-            return quote
-        place = quote + 1
 
 
 cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcept nogil:

@@ -20,6 +20,8 @@ from libc.stdint cimport int16_t, int32_t, uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memset
 
+from fastrpc._core.payload.json_text cimport string_end
+
 cdef enum:
     FIRST_SPANS = 256
     FIRST_GROUPS = 16
@@ -264,6 +266,16 @@ cdef inline Py_ssize_t growth_behind(const uint8_t* place, const uint8_t* end, u
     return text_growth(place + width, end - place - width) if end - place >= LONG_TEXT else 0
 
 
+cdef inline const uint8_t* weigh_scalar(
+    const uint8_t* place, const uint8_t* end, uint8_t lead, Py_ssize_t* beyond
+) noexcept nogil:
+    """Return what lies behind a scalar, NULL if it is malformed or cut off; add the growth of a text."""
+    cdef const uint8_t* behind = skip_scalar(place, end, lead)
+    if behind != NULL and 0xD9 <= lead <= 0xDB:             # str 8, 16, 32
+        beyond[0] += growth_behind(place, behind, lead)
+    return behind
+
+
 cdef int scan_msgpack(
     const uint8_t* place, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* beyond, KeyLog* log
 ) noexcept nogil:
@@ -271,7 +283,6 @@ cdef int scan_msgpack(
     cdef Level level = Level(1, -1, 0)
     cdef const uint8_t* data = place
     cdef const uint8_t* end = place + size
-    cdef const uint8_t* behind
     cdef Py_ssize_t items = 0, count
     cdef int depth = 0
     cdef uint8_t lead
@@ -291,13 +302,10 @@ cdef int scan_msgpack(
             return PRESCAN_NO_MEMORY
         place += 1
         if not is_container(lead):
-            behind = skip_scalar(place, end, lead)
-            if behind == NULL:
-                return PRESCAN_MALFORMED
-            if 0xD9 <= lead <= 0xDB:                        # str 8, 16, 32
-                beyond[0] += growth_behind(place, behind, lead)
-            place = behind
-            continue
+            place = weigh_scalar(place, end, lead, beyond)
+            if place != NULL:
+                continue
+            return PRESCAN_MALFORMED
         count = take_count(&place, end, lead)
         beyond[0] += PRESCAN_CONTAINER_CHARGE
         items += count
@@ -310,26 +318,14 @@ cdef int scan_msgpack(
         level = Level(count, <int32_t>log.size if notes(log, is_map(lead), count) else -1, is_map(lead))
 
 
-cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
-    """Return the closing quote of the string that begins at `place`, or `end`."""
-    cdef const uint8_t* quote
-    cdef const uint8_t* before
-    cdef const uint8_t* start = place
-    while True:
-        quote = <const uint8_t*> memchr(place, c'"', end - place)
-        if quote == NULL:
-            return end
-        before = quote
-        while before > start and (before - 1)[0] == c"\\":
-            before -= 1
-        if (quote - before) & 1 == 0:
-            return quote
-        # An escaped quote. The bytes before it are done: each byte is read at most twice.
-        place = start = quote + 1
-
-
 cdef inline bint ends_scalar(uint8_t byte) noexcept nogil:
     return byte <= c" " or byte == c"," or byte == c"]" or byte == c"}" or byte == c":"
+
+
+cdef inline const uint8_t* scalar_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
+    while place < end and not ends_scalar(place[0]):
+        place += 1
+    return place
 
 
 cdef bint is_key(const uint8_t* quote, const uint8_t* end) noexcept nogil:
@@ -410,8 +406,7 @@ cdef int scan_json(
         if log != NULL and depth > 0 and not note_token(log, &levels[depth - 1], data, place - 1, quote, end):
             return PRESCAN_NO_MEMORY
         if quote != NULL:
-            if quote - place >= LONG_TEXT:
-                beyond[0] += json_growth(place, quote - place)
+            beyond[0] += json_growth(place, quote - place) if quote - place >= LONG_TEXT else 0
             place = quote + 1
         elif byte == c"[" or byte == c"{":
             beyond[0] += PRESCAN_CONTAINER_CHARGE
@@ -420,8 +415,7 @@ cdef int scan_json(
             open_level(log, levels, depth, byte)
             depth += 1
         else:
-            while place < end and not ends_scalar(place[0]):
-                place += 1
+            place = scalar_end(place, end)
     return PRESCAN_OK if close_all(log, levels, depth, end - data) else PRESCAN_NO_MEMORY
 
 

@@ -1,0 +1,22 @@
+"""The strings of JSON, for what walks a payload before any object of it exists."""
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memchr
+
+
+cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
+    """Return the closing quote of the string that begins at `place`, or `end`."""
+    cdef const uint8_t* quote
+    cdef const uint8_t* before
+    cdef const uint8_t* start = place
+    while True:
+        quote = <const uint8_t*> memchr(place, c'"', end - place)
+        if quote == NULL:
+            return end
+        before = quote
+        while before > start and (before - 1)[0] == c"\\":
+            before -= 1
+        if (quote - before) & 1 == 0:
+            return quote
+        # An escaped quote. The bytes before it are done: each byte is read at most twice.
+        place = start = quote + 1
