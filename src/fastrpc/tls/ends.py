@@ -156,6 +156,8 @@ class HttpEnd:
         """
         context, wrapped = self._contexts.current(), None
         try:
+            # `wrap_socket` loses a socket that its peer has reset: it takes it over, and raises before it returns it.
+            connected.getpeername()
             wrapped = context.wrap_socket(
                 connected, server_hostname=self._name, do_handshake_on_connect=False
             )
@@ -165,8 +167,7 @@ class HttpEnd:
             told = error
             if isinstance(error, (OSError, ValueError)) and not isinstance(error, TimeoutError):
                 told = explained(error, other="server", is_open=False, ssl_object=wrapped)
-            if wrapped is not None:
-                wrapped.close()
+            (connected if wrapped is None else wrapped).close()
             if told is error:
                 raise
             raise told from None
