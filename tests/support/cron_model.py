@@ -3,8 +3,10 @@
 import calendar
 import functools
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -140,49 +142,43 @@ def instants_of(text: str, night: Night) -> list[int]:
     fields = text.upper().split()
     seconds = [0] if len(fields) == 5 else sorted(_values(fields.pop(0), 0, 59))
     is_named = seconds == [0] and len(text.split()) == 5 and not any(field[0] == "*" for field in fields[:2])
-    is_due = _test_of(fields)
-    return [
-        instant + second
-        for instant, shown, passed in _walk(night)
-        if (any(map(is_due, passed)) if is_named else is_due(shown))
-        for second in seconds
-    ]
+    is_day = _test_of(fields)
+    times = product(_values(fields[1], 0, 23), _values(fields[0], 0, 59))
+    reached = _walk(night)[is_named]
+    found = {instant for time in times for instant, day in reached.get(time, ()) if is_day(day)}
+    return [instant + second for instant in sorted(found) for second in seconds]
+
+
+#: Hour and minute that a clock shows, and the instants at which it does, each with its day.
+Times = dict[tuple[int, int], list[tuple[int, date]]]
 
 
 @functools.cache
-def _walk(night: Night) -> list[tuple[int, datetime, list[datetime]]]:
-    """Return each minute, the time shown at it, and the times that are reached by it for the first time."""
-    found = []
+def _walk(night: Night) -> tuple[Times, Times]:
+    """Return the minutes by the time shown at them, and by the times that are reached by them for the first time."""
+    shown_at: Times = defaultdict(list)
+    reached_at: Times = defaultdict(list)
     latest = night.shown_at(night.begin - 60)
     for instant in range(night.begin, night.end, 60):
-        shown, passed = night.shown_at(instant), []
+        shown = night.shown_at(instant)
+        shown_at[shown.hour, shown.minute].append((instant, shown.date()))
         while latest < shown:
             latest += MINUTE
-            passed.append(latest)
-        found.append((instant, shown, passed))
-    return found
+            reached_at[latest.hour, latest.minute].append((instant, latest.date()))
+    return shown_at, reached_at
 
 
-def _test_of(fields: list[str]) -> Callable[[datetime], bool]:
-    minutes, hours = _values(fields[0], 0, 59), _values(fields[1], 0, 23)
+def _test_of(fields: list[str]) -> Callable[[date], bool]:
     months = _values(fields[3], 1, 12, MONTHS)
     has_star = fields[2][0] == "*" or fields[4][0] == "*"
-    days: dict[date, bool] = {}
 
+    @functools.cache
     def is_due_on(day: date) -> bool:
         by_date, by_weekday = _is_date(fields[2], day), _is_weekday(fields[4], day)
         is_day = (by_date and by_weekday) if has_star else (by_date or by_weekday)
         return is_day and day.month in months
 
-    def is_due(shown: datetime) -> bool:
-        if shown.minute not in minutes or shown.hour not in hours:
-            return False
-        day = shown.date()
-        if day not in days:
-            days[day] = is_due_on(day)
-        return days[day]
-
-    return is_due
+    return is_due_on
 
 
 def _is_date(field: str, day: date) -> bool:
