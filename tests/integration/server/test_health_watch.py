@@ -173,12 +173,12 @@ async def test_call_names_the_verb_for_it() -> None:
         assert refused.value.status is Status.INVALID_ARGUMENT
 
 
-async def test_blocking_client_sees_the_same() -> None:
+def test_blocking_client_sees_the_same() -> None:
     with ThreadedServer(Arith) as running, SyncClient(running.address) as client:
         with client.stream(WATCH, "arith") as states:
-            assert await asyncio.to_thread(states.receive) == "SERVING"
-            await running.run(lambda: running.server.set_serving(False))
-            assert await asyncio.to_thread(states.receive) == "NOT_SERVING"
+            assert states.receive() == "SERVING"
+            running.loop.call_soon_threadsafe(running.server.set_serving, False)
+            assert states.receive() == "NOT_SERVING"
 
 
 def test_blocking_client_is_told_of_a_drain() -> None:

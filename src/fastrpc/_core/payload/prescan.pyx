@@ -25,9 +25,6 @@ from fastrpc._core.payload.json_text cimport string_end
 cdef enum:
     FIRST_SPANS = 256
     FIRST_GROUPS = 16
-    # Bytes of UTF-8 from which a sign is beyond U+00FF, or beyond U+FFFF.
-    BEYOND_LATIN = 0xC4
-    BEYOND_PLANE = 0xF0
 
 PRESCAN_NAMES = ("ok", "too deep", "too many items", "malformed", "colliding keys", "no memory", "overlapping keys")
 
@@ -118,22 +115,36 @@ cdef int prescan(
 
 # The memory of texts
 
+cdef inline Py_ssize_t survey_word(uint64_t word, uint64_t* latin, uint64_t* plane) noexcept nogil:
+    """Return how many of eight bytes of UTF-8 follow the first one of their sign; note those that begin a wide sign."""
+    cdef uint64_t highest = <uint64_t> 0x8080808080808080, lowest = <uint64_t> 0x0101010101010101
+    cdef uint64_t leads = word & (word << 1) & highest
+    # Bits of each byte, moved to its highest: the first bytes of signs beyond U+00FF, and of those beyond U+FFFF.
+    latin[0] |= leads & ((word << 2) | (word << 3) | (word << 4) | (word << 5))
+    plane[0] |= leads & (word << 2) & (word << 3)
+    return <Py_ssize_t> (((word & ~(word << 1) & highest) >> 7) * lowest >> 56)
+
+
+cdef Py_ssize_t signs_in(const uint8_t* place, Py_ssize_t size, int* width) noexcept nogil:
+    """Return the number of signs in UTF-8, and the bytes that a `str` needs for each of them."""
+    cdef uint64_t word, latin = 0, plane = 0
+    cdef Py_ssize_t at, followers = 0
+    # Eight bytes at a time: one by one, a text of 16 MB would hold the loop for 15 ms.
+    for at in range(0, size - 7, 8):
+        memcpy(&word, place + at, 8)
+        if word & <uint64_t> 0x8080808080808080:
+            followers += survey_word(word, &latin, &plane)
+    word = 0
+    memcpy(&word, place + (size & ~7), size & 7)
+    followers += survey_word(word, &latin, &plane)
+    width[0] = 4 if plane else 2 if latin else 1
+    return size - followers
+
+
 cdef Py_ssize_t text_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    cdef uint8_t highest = 0
-    cdef Py_ssize_t index, signs = 0
-    # Two loops without a branch, which a compiler turns into vectors.
-    for index in range(size):
-        highest = place[index] if place[index] > highest else highest
-    if highest < BEYOND_LATIN:
-        return 0
-    for index in range(size):
-        signs += (place[index] & 0xC0) != 0x80
-    return growth_of(width_of(highest), signs, size)
-
-
-cdef inline int width_of(uint8_t highest) noexcept nogil:
-    """Return the bytes for each sign of a `str` by the highest byte of its UTF-8."""
-    return 4 if highest >= BEYOND_PLANE else 2 if highest >= BEYOND_LATIN else 1
+    cdef int width
+    cdef Py_ssize_t signs = signs_in(place, size, &width)
+    return growth_of(width, signs, size)
 
 
 cdef inline Py_ssize_t growth_of(int width, Py_ssize_t signs, Py_ssize_t size) noexcept nogil:
@@ -149,15 +160,8 @@ cdef Py_ssize_t json_growth(const uint8_t* place, Py_ssize_t size) noexcept nogi
     """Return the same for the inside of a JSON string, in which signs may be escaped."""
     cdef const uint8_t* end = place + size
     cdef const uint8_t* escape = <const uint8_t*> memchr(place, c"\\", size)
-    cdef Py_ssize_t index, signs = 0
-    cdef uint8_t highest = 0
     cdef int width, unit
-    if escape == NULL:
-        return text_growth(place, size)
-    for index in range(size):
-        highest = place[index] if place[index] > highest else highest
-        signs += (place[index] & 0xC0) != 0x80
-    width = width_of(highest)
+    cdef Py_ssize_t signs = signs_in(place, size, &width)
     while escape != NULL and end - escape >= 2:
         if escape[1] == c"u" and end - escape >= 6:
             unit = hex_digit(escape[2]) << 4 | hex_digit(escape[3])

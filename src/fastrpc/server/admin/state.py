@@ -48,6 +48,7 @@ HARMLESS = frozenset(
             "items",
         ),
         *("handshakes", "queue_length", "queue_age", "handler_threads"),
+        "specification",
         *("protocols", "codecs", "reflection", "expose_errors", "check_results", "admin_address"),
         *(
             "json",
