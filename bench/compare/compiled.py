@@ -106,7 +106,7 @@ class CompiledPeer:
 
 
 class GoPeer(CompiledPeer):
-    """A peer that is a package of the Go module in `go/`, or of a module of its own beneath it."""
+    """A peer that is a package of the Go module in `go/`, or a separate module beneath it."""
 
     sources = SOURCES / "go"
 

@@ -187,7 +187,7 @@ class _Window:
         self._client = _time_of_children()
 
     def close(self) -> tuple[float, float]:
-        """Return the seconds of the client and those of the server."""
+        """Return the seconds of the client and of the server."""
         return _time_of_children() - self._client, self._clocks.read(0).server_cpu - self._server
 
 

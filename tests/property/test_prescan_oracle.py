@@ -64,7 +64,7 @@ def texts_of(value: Any) -> Iterator[str]:
 
 
 def growth_of(text: str, size: int) -> int:
-    """Return by how many bytes the signs of a `str` outweigh so many bytes of a payload."""
+    """Return by how many bytes the signs of a `str` outweigh `size` bytes of a payload."""
     highest = max(map(ord, text), default=0)
     return max(0, (4 if highest > 0xFFFF else 2 if highest > 0xFF else 1) * len(text) - size)
 

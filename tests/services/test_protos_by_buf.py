@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(BUF is None, reason="buf is not installed; `make
 #: Changes that buf finds between a file and the one that comes back, with the reason: each is a row of the guide.
 APART = {
     "required": "no field of a message is required in proto3",
-    "changed default value": "proto3 writes no default: it is that of the class",
+    "changed default value": "proto3 writes no default: the class has it",
     'enum value "0" on enum': "an enum of proto3 has a zero",
     "reserved": "the number of a group, which the class lacks, is reserved",
 }

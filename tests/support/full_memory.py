@@ -13,7 +13,7 @@ MIB: Final = 1 << 20
 
 @contextmanager
 def full(bytes_more: int = 65 * MIB, budget: MemoryBudget | None = None) -> Iterator[None]:
-    """Count so many bytes for a connection, of the server with a budget, until the block ends."""
+    """Count `bytes_more` bytes for a connection, of the server with a budget, until the block ends."""
     budget = budget or next(budget for budget in budgets if budget.engines)
     connection = next(iter(budget.engines)).connection
     budget.count_answer(connection, bytes_more)

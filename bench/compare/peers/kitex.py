@@ -1,6 +1,6 @@
 """kitex, CloudWeGo's stack in Go, with multiplexed Thrift and with gRPC (`bench/compare/go/kitex`).
 
-It is a module of its own: it needs forty others.
+The Go module is separate: kitex needs forty others.
 """
 
 import shutil

@@ -257,7 +257,7 @@ class Dispatcher:
         self._life.stranger(peer.address, reason)
 
     def greet(self, peer: Peer, first: bytes) -> None:
-        """Warn of a connection if its first bytes are those of a protocol that this server does not speak."""
+        """Warn of a connection if its first bytes belong to a protocol that this server does not speak."""
         self._misplaced.note(peer.address, first)
 
     def describe_peer(self, connection: PeerConnection) -> Peer:

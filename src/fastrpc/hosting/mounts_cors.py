@@ -3,7 +3,7 @@
 The middleware of an application does not see the requests that our methods answer. A page whose origin it allows gets
 403 there, until `HTTP.cors_origins` has that origin.
 
-The routes are those of Starlette, FastAPI and frameworks with the same attributes; others do not tell theirs.
+Starlette, FastAPI and frameworks with the same attributes tell their routes; others do not.
 """
 
 import re
@@ -80,7 +80,7 @@ def _routes(application: Any, prefix: str, has_cors: bool, depth: int) -> Iterat
 
 
 def _flat(routes: Iterable[Any]) -> Iterable[Any]:
-    """Return routes with those of included routers, which FastAPI keeps apart."""
+    """Return routes, and the routes of included routers, which FastAPI keeps apart."""
     flatten = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
     return list(routes) if flatten is None else list(flatten(list(routes)))
 

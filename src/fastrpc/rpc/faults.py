@@ -18,7 +18,7 @@ __all__ = ["OWN_FAULTS", "Faults"]
 class Faults:
     """The rules for services of our own: a caller gets no text of an exception."""
 
-    #: Whether NotImplementedError has a status of its own, UNIMPLEMENTED.
+    #: Whether NotImplementedError has the status UNIMPLEMENTED.
     tells_unimplemented = True
 
     def status_of_crash(self, error: BaseException) -> Status:

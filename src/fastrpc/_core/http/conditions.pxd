@@ -18,5 +18,5 @@ cdef dict kept_fields(dict fields)
 cdef int note_fields(HttpTerms terms, HttpService service, dict fields) except -1
 cdef int note_stored(HttpTerms terms, HttpService service, dict fields) except -1
 
-# Return the fields of a handler, each with its end, with those of ours that depend on them.
+# Return the fields of a handler, each with its end, and our own fields that depend on them.
 cdef bytes described_lines(HttpTerms terms, ServerCall call, RequestHead head)

@@ -177,7 +177,7 @@ cdef class HttpServedConnection(EngineServedConnection):
             return 0
         if self.call is not call:
             return 0
-        # They are those of a result.
+        # The handler set these fields for a result.
         terms.answer_fields = None
         if self.talk is not None:
             return self.talk.fail(connection, call, failure, status)

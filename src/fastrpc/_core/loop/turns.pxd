@@ -20,7 +20,7 @@ cdef enum:
 
 
 cdef inline bint outlasts_turn(Py_ssize_t size, uint64_t ends_ns) noexcept:
-    """Return whether work that began with a body of so many bytes took longer than its turn has: other reads wait."""
+    """Return whether work that began with a body of `size` bytes took longer than its turn has: other reads wait."""
     return size >= LONG_BODY and now_ns() > ends_ns
 
 

@@ -358,7 +358,7 @@ cdef class PartsOwner(Engine):
         return self.stop_calls()
 
     cdef int on_stranger(self, str text, bytes first) except -1:
-        """The first bytes are those of another protocol; the connection ends with this error."""
+        """The first bytes belong to another protocol; the connection ends with this error."""
         return 0
 
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1:

@@ -85,10 +85,10 @@ cdef enum:
     PRESCAN_DEEPEST = 1024
     # Bytes charged for each container beside the payload's own: an empty dict or list with its slot.
     PRESCAN_CONTAINER_CHARGE = 72
-    # Texts of so many bytes are charged with what their `str` takes; the header of a shorter one outweighs its signs.
+    # Longer texts are charged with what their `str` takes; the header of a shorter one outweighs its signs.
     LONG_TEXT = 64
 
-# The bytes that a `str` takes beyond those of its UTF-8, without its header. `place` is borrowed for the call.
+# The bytes that a `str` takes beyond its UTF-8, without its header. `place` is borrowed for the call.
 cdef Py_ssize_t text_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil
 
 # `data` is borrowed for the call. The outermost container is depth 1. Every element, key and value

@@ -63,7 +63,7 @@ cdef int64_t LONGEST_SECONDS = 315_576_000_000
 # While a value is written: the message so far. Each value is written without a pause, so one serves all encoders; a thread
 # that raises an error may be interrupted, and needs it no more.
 cdef WriteBuffer out = WriteBuffer()
-# The same of the oneofs of all messages under way: the field of each that is set, borrowed from the table.
+# The oneofs of all messages under way, for all encoders too: the field of each that is set, borrowed from the table.
 cdef const FieldTable** chosen = NULL
 cdef Py_ssize_t chosen_capacity = 0
 

@@ -6,10 +6,10 @@ __all__ = ["ImportedNames"]
 
 
 class ImportedNames:
-    """The names of one module: a name of its own stays, and what it imports has another one then.
+    """The names of one module: a name that it defines stays, and what it imports has another one then.
 
     Args:
-        taken: the names of its own.
+        taken: the names that the module defines.
         always: names that an import may have all the same.
     """
 

@@ -229,7 +229,7 @@ function answerText(about) {
   return about["x-fastrpc"].kind.match(/server_stream|both_ways/) && message ? `stream of ${typeText(message)}` : typeText(schema);
 }
 
-/** Return the schema of a body; of a stream, from OpenAPI 3.2 on, that of each item. */
+/** Return the schema of a body; of a stream, from OpenAPI 3.2 on, the schema of each item. */
 function schemaOf(described) {
   return described.schema ?? described.itemSchema;
 }

@@ -19,9 +19,9 @@ _MARK: Final = "__fastrpc_proto__"
 class Declared(NamedTuple):
     """The declaration of a class."""
 
-    #: The full name; empty: that of the class, in the package of its service.
+    #: The full name; empty: the name of the class, in the package of its service.
     name: str = ""
-    #: The .proto file that defines it; empty: that of its service.
+    #: The .proto file that defines it; empty: the file of its service.
     file: str = ""
     #: Ranges of numbers, and names, that no field or value may have.
     numbers: tuple[range, ...] = ()
@@ -31,7 +31,7 @@ class Declared(NamedTuple):
 
     @property
     def own_name(self) -> str:
-        """The name after the package's and the outer messages'; empty for that of the class."""
+        """The name after the package's and the outer messages'; empty for the name of the class."""
         return self.name.rpartition(".")[2]
 
     @property
@@ -50,7 +50,7 @@ def proto(
     """Declare what the class of a message or an enum has in a .proto file that is there; other wires ignore it.
 
     Args:
-        name: the full name, such as google.type.Money, where it is not that of the class in its service's package.
+        name: the full name, such as google.type.Money, where it is not the class's name in its service's package.
         file: the .proto file that defines it, such as google/type/money.proto: `fastrpc proto` imports that.
         reserved: numbers, ranges of numbers and names that no field or value may have.
         prefix: before the name of each value of an enum, which is written as it is; without it values have the name
@@ -94,7 +94,7 @@ def _are_numbers(found: range) -> bool:
 
 
 def declared_of(cls: Any) -> Declared:
-    """Return the declaration of a class itself, not that of its bases."""
+    """Return the declaration of a class itself, which its bases do not pass on."""
     found: Declared | None = vars(cls).get(_MARK)
     return Declared() if found is None else found
 

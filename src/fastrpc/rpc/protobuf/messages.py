@@ -126,7 +126,7 @@ class ProtoEnum(ProtoType):
     """An enum. Its number 0 is UNSPECIFIED unless a member has it.
 
     Args:
-        members: one for each name; those of one number have one value.
+        members: one for each name; members with one number have one value.
         by_value: whether the numbers are the values in our payloads.
     """
 
@@ -241,7 +241,7 @@ class ProtoField:
         """Return the field for the compiled tables.
 
         Args:
-            oneofs: those of its message.
+            oneofs: the names of all oneofs in its message.
         """
         values = None
         if self.enum is not None and not self.enum.by_value:
@@ -299,7 +299,7 @@ class ProtoMessage(ProtoType):
 
     @property
     def is_bare(self) -> bool:
-        """Whether its JSON is that of its only field."""
+        """Whether its JSON is the JSON of its only field."""
         return self.form == "value" and self.known_as is not None
 
     def compiled(self) -> Message:

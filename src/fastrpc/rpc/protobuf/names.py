@@ -46,7 +46,7 @@ def field_name(name: str) -> str:
 
 
 def written_member(name: str) -> str:
-    """Return the name of a member as protobuf has it: that of `None_` is None, which no member of Python has."""
+    """Return the name of a member as protobuf has it: `None_` is None there, which no member of Python has."""
     own = name[:-1]
     return own if name.endswith("_") and (keyword.iskeyword(own) or own in NAMES_OF_ENUMS) else name
 

@@ -126,7 +126,7 @@ def _read(file: BufferedReader) -> LogEnd:
 
 
 def _are_of_one_log(one: bytes, other: bytes) -> bool:
-    """Compare salts: those of an earlier log share neither half, and a flipped bit leaves one of them."""
+    """Compare salts: salts of an earlier log share neither half, and a flipped bit leaves one of them."""
     return one[:4] == other[:4] or one[4:] == other[4:]
 
 

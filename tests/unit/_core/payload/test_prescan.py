@@ -328,7 +328,7 @@ SIGNS = "aé€\U0001f600"
 
 
 def charged(codec: int, payload: bytes) -> int:
-    """Return the charge beside that of containers."""
+    """Return the charge beside the charge of containers."""
     name, charge = prescan_payload(codec, payload)
     assert name == "ok"
     return charge

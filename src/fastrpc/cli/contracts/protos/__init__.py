@@ -1,4 +1,4 @@
-"""A contract from the descriptors of protobuf: those of a .proto file, or those that a server of gRPC tells.
+"""A contract from the descriptors of protobuf: of a .proto file, or as a server of gRPC tells them.
 
 ::
 

@@ -24,7 +24,7 @@ def compiled(source: Path, folders: Sequence[Path]) -> list[Any]:
 
     Args:
         source: the file.
-        folders: those in which imports are found; without any that of the file.
+        folders: imports are found there; without any, in the folder of the file.
 
     Raises:
         ConfigError: it has a mistake, a file is not there, or no protoc is installed.

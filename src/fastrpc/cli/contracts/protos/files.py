@@ -36,7 +36,7 @@ class ProtoFiles:
 
     Args:
         files: google.protobuf.FileDescriptorProto.
-        main: the names of those of which a contract is written; others are imported by these.
+        main: the names of the files whose contract is written; these import the others.
 
     Raises:
         DecodeError: they do not fit together, or are of an edition that the protobuf package does not know.

@@ -1,4 +1,4 @@
-"""Lines of source as formatters leave them: a statement is on one line, or has each of its parts on one of its own."""
+"""Lines of source as formatters leave them: a statement is on one line, or has a line for each of its parts."""
 
 import inspect
 import re

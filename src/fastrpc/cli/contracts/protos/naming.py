@@ -100,7 +100,7 @@ def enum_prefix(name: str) -> str:
 
 
 def method_names(service: Any) -> Mapping[str, str] | None:
-    """Return Python's names of methods from which `grpc="pascal"` makes those of the file; None if it does not."""
+    """Return Python's names of methods from which `grpc="pascal"` makes the names of the file; None if it does not."""
     found = {method.name: snake(method.name) for method in service.methods}
     found[service.name] = snake(service.name)
     is_derived = all(pascal_name(name) == given for given, name in found.items())

@@ -30,7 +30,7 @@ _ENUM: Final = KINDS["enum"]
 
 
 def is_entry(message: Any) -> bool:
-    """Return whether a message is that of the entries of a map."""
+    """Return whether a message is the entry of a map."""
     return message is not None and bool(message.GetOptions().map_entry)
 
 
@@ -72,7 +72,7 @@ class FieldTypes:
         )
 
     def default(self, field: Any) -> str | None:
-        """Return the default of a single field as source; None for that of an enum, which is made of a class."""
+        """Return the default of a single field as source; None for an enum, whose default is made of a class."""
         if is_repeated(field):
             made = "dict" if is_entry(field.message_type) else "list"
             return f"{self.use('field', 'dataclasses')}(default_factory={self._builtin(made)})"
