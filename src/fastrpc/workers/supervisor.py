@@ -142,7 +142,12 @@ class Supervisor:
     def _run(self) -> ExitCode:
         if self._plan.workers > 1:
             warn_of_collectors()
-        if not self._start():
+        try:
+            is_started = self._start()
+        except BaseException:
+            self._end_others()
+            raise
+        if not is_started:
             self._quit()
             return ExitCode.INTERRUPTED
         if not self._must_stop():
@@ -378,12 +383,7 @@ class Supervisor:
         while self._stops < 2 and self._crew.any_alive(self._monitor) and self._clock() < announced_at:
             self._wait(announced_at)
         self._stop_accepting()
-        if timeouts.drain is None:
-            ended = self._await_end(None, urgent=False)
-        else:
-            # The workers announce the drain to their connections in either case.
-            grace = timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
-            ended = self._await_end(told_at + grace, urgent=False)
+        ended = self._await_end(self._drained_by(told_at), urgent=False)
         if self._stops > 1:
             self._quit()
             return ExitCode.INTERRUPTED
@@ -394,6 +394,14 @@ class Supervisor:
         if not ended or codes - {ExitCode.DONE, ExitCode.INTERRUPTED}:
             return ExitCode.DRAIN_TIMED_OUT
         return ExitCode.INTERRUPTED if ExitCode.INTERRUPTED in codes else ExitCode.DONE
+
+    def _drained_by(self, told_at: float) -> float | None:
+        """Return the instant by which workers that were told to drain have ended; None: they have no limit."""
+        timeouts = self._plan.config.timeouts
+        if timeouts.drain is None:
+            return None
+        # The workers announce the drain to their connections in either case.
+        return told_at + timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
 
     def _stop_accepting(self) -> None:
         """Hand over the connections that wait, and close the listening sockets."""
@@ -415,12 +423,20 @@ class Supervisor:
 
     def _quit(self) -> None:
         """End the workers at once."""
-        self._crew.tell(QUIT)
+        self._tell_all(QUIT)
+        self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
+
+    def _end_others(self) -> None:
+        """End the workers beside one that could not start: applications that they have started are shut down."""
+        self._tell_all(DRAIN)
+        self._await_end(self._drained_by(self._clock()), urgent=False)
+
+    def _tell_all(self, command: int) -> None:
+        self._crew.tell(command)
         for worker in self._crew.processes:
             if worker.is_alive and worker.started is None:
                 # It is still starting, and does not read commands yet.
                 os.kill(worker.process_id, signal.SIGTERM)
-        self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
     def _await_end(self, until: float | None, *, urgent: bool) -> bool:
         """Return whether every worker ended in time, and before a second signal unless that has arrived already."""

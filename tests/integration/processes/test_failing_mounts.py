@@ -43,6 +43,23 @@ async def raising(scope, receive, send):
     raise LookupError("no database")
 
 
+async def second(scope, receive, send):
+    await receive()
+    try:
+        Path("first").mkdir()
+    except FileExistsError:
+        while not Path("served").exists():
+            await asyncio.sleep(0.01)
+        raise LookupError("no second database") from None
+    await send({"type": "lifespan.startup.complete"})
+    Path("served").touch()
+    await receive()
+    # A shutdown that takes longer than the time of processes that are ended at once.
+    await asyncio.sleep(0.5)
+    Path("closed").touch()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
 async def hanging(scope, receive, send):
     await receive()
     Path(f"hanging-{os.getpid()}").touch()
@@ -89,6 +106,15 @@ def test_a_program_whose_application_cannot_start_ends_with_3_and_names_its_plac
     assert reason in " ".join(done.errors.split())
     assert not (tmp_path / "socket").exists()
     # An application that had started in the same process is shut down.
+    assert names(tmp_path, "startup") == names(tmp_path, "shutdown")
+
+
+def test_a_worker_that_cannot_start_lets_the_others_shut_their_applications_down(tmp_path: Path) -> None:
+    with program(tmp_path, "second", 2) as serving:
+        done = serving.wait()
+    assert (done.code, done.output) == (3, "")
+    assert "no second database" in done.errors
+    assert (tmp_path / "closed").exists()
     assert names(tmp_path, "startup") == names(tmp_path, "shutdown")
 
 
