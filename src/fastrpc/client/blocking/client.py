@@ -133,7 +133,9 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
                 try:
                     self._pool.follow()
                     self._pool.wait_list("ready", until, wait=True)
-                    if self._pool.acquire(until, wait=True).wait_ready(until):
+                    connection = self._pool.acquire(until, wait=True)
+                    # A refusal of the credentials follows the handshake, often before this thread goes on.
+                    if connection.wait_ready(until) or connection.engine.auth_status > 0:
                         self._pool.warm_up(until)
                         return
                 except TimeoutError:
