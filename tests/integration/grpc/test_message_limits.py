@@ -142,6 +142,24 @@ def refuse(_: Any) -> Any:
     raise ValueError("not this one")
 
 
+def as_list(answer: Any) -> list[bytes]:
+    return [answer] if isinstance(answer, bytes) else list(answer)
+
+
+@pytest.mark.parametrize("name", ["total", "talk"])
+async def test_a_written_message_above_the_limit_ends_the_call(name: str) -> None:
+    with served("grpcio", "thread", {name: sized("thread", name)}) as target:
+        async with aio.insecure_channel(target, [(SENT, 100)]) as channel:
+            made = getattr(channel, KINDS[name])(f"/test/{name}")()
+            await made.write(b"1")
+            with pytest.raises(grpc.RpcError):
+                await made.write(b"x" * 101)
+            assert made.done()
+            assert (await made.code()).name == "RESOURCE_EXHAUSTED"
+            with pytest.raises(asyncio.InvalidStateError):
+                await made.write(b"2")
+
+
 @pytest.mark.parametrize("library", [fastrpc.grpc, grpc])
 class TestThreadedCalls:
     """Texts of channels for threads, where nothing but the channel itself is wrong."""
@@ -154,6 +172,19 @@ class TestThreadedCalls:
                 assert ended(lambda: bad_request(b"1")) == ("INTERNAL", "Exception serializing request!")
                 assert ended(lambda: bad_answer(b"1")) == ("INTERNAL", "Exception deserializing response!")
                 assert ended(lambda: bad_request.future(b"1").result())[0] == "INTERNAL"
+
+    @pytest.mark.parametrize("name", ["total", "talk"])
+    def test_a_later_request_that_cannot_be_encoded_ends_a_call_without_a_deadline(
+        self, library: Any, name: str
+    ) -> None:
+        def encode(request: bytes) -> bytes:
+            return refuse(request) if request == b"bad" else request
+
+        with served("grpcio", "thread", {name: sized("thread", name)}) as target:
+            with library.insecure_channel(target) as channel:
+                method = getattr(channel, KINDS[name])(f"/test/{name}", encode)
+                expected = ("INTERNAL", "Exception serializing request!")
+                assert ended(lambda: as_list(method(iter([b"1", b"bad", b"2"])))) == expected
 
     @pytest.mark.parametrize("metadata", [(("a b", "c"),), (("A", "c"),), (("a", "c\n"),), (("a", "ü"),)])
     def test_metadata_that_cannot_be_sent(self, library: Any, metadata: Any) -> None:

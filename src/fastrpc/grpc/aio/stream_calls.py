@@ -30,7 +30,7 @@ class _StreamCall(ChannelCall):
     _is_iterated: bool | None = None
     _is_fed = False
     _is_half_closed = False
-    #: Whether this side ended it for a message that cannot be encoded.
+    #: Whether this side ended it for a message that cannot be encoded, or is too large.
     _is_refused_here = False
 
     def __init__(self, stream: "Stream[Any, Any]", requests: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -168,7 +168,7 @@ class _StreamCall(ChannelCall):
             self.cancel()
 
     def _refuse(self, error: FastRPCError) -> None:
-        """End a call of which a message cannot be encoded: its reader gets the error."""
+        """End a call of which a message cannot be encoded, or is too large: its reader gets the error."""
         if not self.done():
             self._error, self._is_refused_here = error.with_traceback(None), True
             self._stop()
@@ -184,6 +184,8 @@ class _StreamCall(ChannelCall):
         try:
             await self._stream.send(request)
         except FastRPCError as error:
+            if isinstance(error, EncodeError | TooLargeError):
+                self._refuse(error)
             self._error = self._error or error
             self._note_end()
             raise self._failure() or error from None
