@@ -18,6 +18,7 @@ from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.endpoint_plan import CROWD_CALLS, EndpointPlan
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
+from tests.support.blocking import keep_the_loop
 from tests.support.program import WAIT_SECONDS
 from tests.support.running_workers import running
 
@@ -61,6 +62,22 @@ async def test_all_workers_serve_one_client_under_load(several: bool, tmp_path: 
             # Without load there is one connection.
             assert len(first) == 1
             assert len(await all_workers(client)) == 4
+
+
+async def test_a_loop_that_reads_all_answers_in_one_turn_gets_further_connections_as_well(tmp_path: Path) -> None:
+    async def turn_slowly() -> None:
+        while True:
+            # The answers of all naps, and the next look at the connections, come meanwhile.
+            keep_the_loop(0.04)
+            await asyncio.sleep(0)
+
+    with running(tmp_path) as serving:
+        async with Client(serving.address) as client:
+            slowly = asyncio.ensure_future(turn_slowly())
+            try:
+                assert len(await all_workers(client)) == 4
+            finally:
+                slowly.cancel()
 
 
 def test_all_workers_serve_one_blocking_client_under_load(tmp_path: Path) -> None:
