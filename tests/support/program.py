@@ -210,4 +210,6 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     ours = ("FASTRPC_", "PYTHONUNBUFFERED", "WEB_CONCURRENCY")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     # Words are not to be cut at the width of some terminal.
-    return kept | {"PYTHONPATH": str(PACKAGE_ROOT), "COLUMNS": "200", "NO_COLOR": "1"} | dict(extra)
+    kept |= {"PYTHONPATH": str(PACKAGE_ROOT), "COLUMNS": "200", "NO_COLOR": "1"}
+    # A busy machine can keep a loop for more than the second after which calls that wait are refused.
+    return kept | {"FASTRPC_ADMISSION_QUEUE_AGE": "30"} | dict(extra)

@@ -31,7 +31,7 @@ def opened() -> Iterator[Callable[[Pieces, float], RedisClient]]:
                 served, _ = listener.accept()
                 with served:
                     # A client that no longer reads holds up no test.
-                    served.settimeout(5)
+                    served.settimeout(60)
                     served.recv(1000)
                     for piece in pieces():
                         if over.wait(pause):
