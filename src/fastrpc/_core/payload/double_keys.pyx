@@ -107,6 +107,30 @@ cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
 
 cdef const char* BLANKS = b"        "
 
+cdef enum JsonByte:
+    # Outside of strings: a byte that no JSON has there, one of a number, a name or between values, and a mark.
+    JSON_WRONG
+    JSON_OTHER
+    JSON_BLANK
+    JSON_MARK
+
+
+cdef uint8_t[256] JSON_BYTES
+
+
+cdef int set_kinds() except -1:
+    cdef int byte
+    memset(JSON_BYTES, JSON_WRONG, sizeof(JSON_BYTES))
+    for byte in b"0123456789+-.eEtruefalsenullNaNInfinity:\t\n\r":
+        JSON_BYTES[byte] = JSON_OTHER
+    for byte in b'"{}[],':
+        JSON_BYTES[byte] = JSON_MARK
+    JSON_BYTES[c" "] = JSON_BLANK
+    return 0
+
+
+set_kinds()
+
 
 cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcept nogil:
     cdef Level[1024] levels
@@ -114,7 +138,12 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
     cdef int depth = 0
     # Whether the next string of an object is a key.
     cdef bint is_key = False
-    while place < end:
+    while True:
+        while place < end and JSON_BYTES[place[0]] == JSON_OTHER:
+            place += 1
+        if place >= end or JSON_BYTES[place[0]] == JSON_WRONG:
+            # The decoder reports what is wrong.
+            return FOUND_NOTHING
         if place[0] == c'"':
             quote = string_end(place + 1, end)
             if is_key and depth and levels[depth - 1].base >= 0:
@@ -139,10 +168,10 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
                 return FOUND_DOUBLE
         elif place[0] == c",":
             is_key = True
+        else:
+            while end - place > 8 and memcmp(place, BLANKS, 8) == 0:
+                place += 8
         place += 1
-        while end - place >= 8 and memcmp(place, BLANKS, 8) == 0:
-            place += 8
-    return FOUND_NOTHING
 
 
 class _DoubleKeyError(Exception):
