@@ -8,6 +8,7 @@
 """
 
 import logging
+from abc import ABC, abstractmethod
 from typing import Final
 
 from fastrpc.errors import CallError, EncodeError
@@ -60,7 +61,7 @@ class GeneratedFaults(Faults):
 GENERATED_FAULTS: Final = GeneratedFaults()
 
 
-class ServicerFaults(GeneratedFaults):
+class ServicerFaults(GeneratedFaults, ABC):
     """The rules that both of grpcio's servers have.
 
     Args:
@@ -72,9 +73,9 @@ class ServicerFaults(GeneratedFaults):
     def __init__(self, *, exposes: bool) -> None:
         self._exposes = exposes
 
+    @abstractmethod
     def text_with_status(self, error: Exception, text: str) -> str | None:
         """Return the text for an exception behind a status that was set with `text`; None: no text is known."""
-        raise NotImplementedError
 
     def of_request(self, error: CallError) -> tuple[Status, str] | None:
         over = error.__context__
@@ -83,9 +84,9 @@ class ServicerFaults(GeneratedFaults):
         # A limit of the settings has a text that names it.
         return None if error.status is Status.RESOURCE_EXHAUSTED else self.of_decoding(error)
 
+    @abstractmethod
     def of_decoding(self, error: CallError) -> tuple[Status, str]:
         """Return status and text for a message that does not decode."""
-        raise NotImplementedError
 
 
 class LoopFaults(ServicerFaults):

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from typing import Any
@@ -87,19 +88,17 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
 
     # Done by each kind
 
+    @abstractmethod
     def _stop(self) -> None:
-        raise NotImplementedError
+        """End the call, which is not over."""
 
+    @abstractmethod
     async def _ended(self) -> None:
         """Return once the call has ended."""
-        raise NotImplementedError
 
-    def done(self) -> bool:
-        raise NotImplementedError
-
+    @abstractmethod
     def _blocks(self) -> tuple[bytes, bytes]:
         """Return initial and trailing metadata, encoded, as far as they came."""
-        raise NotImplementedError
 
     # grpc.aio.Call
 
