@@ -246,7 +246,8 @@ async def test_time_spent_in_the_queue_counts_from_the_arrival(scheme: str) -> N
         await client.call(Work.now)
     # None of them starts where the machine stalls for that long before they are read.
     assert len(work.started) < CALLS
-    assert isinstance(values[-1], fastrpc.DeadlineExceededError)
+    # Beside calls that expire, one is refused of whose time more than half is over.
+    assert isinstance(values[-1], fastrpc.DeadlineExceededError | fastrpc.OverloadedError)
 
 
 @each_scheme
