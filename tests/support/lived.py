@@ -116,6 +116,7 @@ class LivedConnection:
 
     def __init__(self, server: Server, way: Way) -> None:
         assert server._gate is not None
+        self.server = server
         self.gate = server._gate
         self.way = way
         self.transport = StillTransport()

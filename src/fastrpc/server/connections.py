@@ -82,9 +82,9 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
             await gate.dispatcher.wait_idle(drain.reaches_all)
         return True
     except TimeoutError:
-        # Connections without a byte do not make even a short drain unclean.
+        # Connections that are open but carry nothing do not make even a short drain unclean.
         accepting.shut()
-        if gate.dispatcher.has_drained():
+        if gate.dispatcher.is_at_rest():
             return True
         life.cut_off(gate.running, seconds)
         for engine in list(gate.engines):

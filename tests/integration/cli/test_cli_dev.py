@@ -1,6 +1,8 @@
 """Lines of `fastrpc dev`, one for each request and call, and the line of `serve` at a terminal."""
 
 import asyncio
+import contextlib
+import http.client
 import os
 import pty
 import re
@@ -70,6 +72,18 @@ def test_a_line_is_printed_for_each_request_and_call(folder: Path) -> None:
         program.wait_output(r"(?s)native shop\.price OK.*native shop\.price OK")
         program.signal(signal.SIGTERM)
         assert program.wait().code == 0
+
+
+def test_a_kept_connection_makes_no_end_unclean(folder: Path) -> None:
+    """The drain of `dev` is shorter than the second that a kept connection has for a last request."""
+    with Program(["-m", "fastrpc", "dev", "app:app", "-a", "tcp://127.0.0.1:0"], folder) as program:
+        host, port = program.wait_output(r"(?s)serving at tcp://(\S+):(\d+).*started").groups()
+        with contextlib.closing(http.client.HTTPConnection(host, int(port))) as browser:
+            browser.request("GET", "/shop/price?item=tea")
+            assert browser.getresponse().read() == b"3"
+            program.signal(signal.SIGINT)
+            ended = program.wait()
+    assert (ended.code, "cut off" in ended.errors, "cancelled" in ended.errors) == (0, False, False)
 
 
 def test_quiet_leaves_the_lines_out(folder: Path) -> None:
