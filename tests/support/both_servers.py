@@ -31,7 +31,8 @@ Asked = tuple[list[bytes], str, str, list[Any], list[Any]]
 
 @contextmanager
 def served(stack: str, style: str, functions: dict[str, Any], **options: Any) -> Iterator[str]:
-    """Serve functions by their kinds; yield the target."""
+    """Serve functions by their kinds at an address, 127.0.0.1 unless given; yield the target on loopback."""
+    address = options.pop("address", "127.0.0.1:0")
     coders = {name: options.pop(name, None) for name in ("request_deserializer", "response_serializer")}
     library = STACKS[stack][style]
     handlers = {
@@ -42,7 +43,7 @@ def served(stack: str, style: str, functions: dict[str, Any], **options: Any) ->
     if style == "thread":
         server = library.server(ThreadPoolExecutor(4), **options)
         server.add_generic_rpc_handlers((generic,))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(address)
         server.start()
         try:
             yield f"127.0.0.1:{port}"
@@ -50,13 +51,13 @@ def served(stack: str, style: str, functions: dict[str, Any], **options: Any) ->
             server.stop(None).wait(20)
         return
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
     async def start() -> tuple[Any, int]:
         server = library.server(**options)
         server.add_generic_rpc_handlers((generic,))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(address)
         await server.start()
         return server, port
 

@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 from fastrpc._core.grpc.details import decode_details
 from fastrpc._core.payload.metadata import MetadataPairs, encode_pairs
@@ -83,8 +84,11 @@ class Context:
         address = self.call.peer.address
         if not address.host:
             return f"{address.scheme}:{address.path or ''}"
-        is_new = ":" in address.host
-        return f"ipv6:[{address.host}]:{address.port}" if is_new else f"ipv4:{address.host}:{address.port}"
+        if "." in address.host:
+            # An IPv4 address, or an IPv6 address that stands for one.
+            return f"ipv4:{address.host.removeprefix('::ffff:')}:{address.port}"
+        # It is a URI, in which the brackets are escaped.
+        return f"ipv6:{quote(f'[{address.host}]', safe=':')}:{address.port}"
 
     def auth_context(self) -> Mapping[str, Sequence[bytes]]:
         """Return the facts of the caller's verified certificate, by grpcio's names of them."""

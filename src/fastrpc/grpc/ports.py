@@ -10,6 +10,10 @@ __all__ = ["Port", "bound_port"]
 #: The number that gRPC gives for a port without one.
 _WITHOUT_NUMBER = 1
 
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104
+#: The hosts that stand for every address of the machine.
+_ANY = ("", "::", _ANY_IPV4)
+
 
 class Port(NamedTuple):
     """A bound port: addresses of ours, each with its socket; None: the server makes it."""
@@ -37,7 +41,8 @@ def bound_port(address: str, *, is_encrypted: bool, reuse_port: bool) -> Port:
         address.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")
     )
     try:
-        found = _sockets(host.strip("[]") or "::", int(text), reuse_port)
+        host = host.strip("[]")
+        found = _sockets("::" if host in _ANY else host, int(text), reuse_port)
     except (OSError, ValueError) as error:
         raise RuntimeError(f"Failed to bind to address {address}: {error}") from error
     scheme = "tls" if is_encrypted else "tcp"
@@ -50,7 +55,7 @@ def _name(scheme: str, bound: socket.socket) -> str:
 
 
 def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
-    """Bind each address of a host at one port; `::` takes IPv4 as well."""
+    """Bind each address of a host at one port; one that stands for any takes both IPv4 and IPv6, as in gRPC."""
     found: list[socket.socket] = []
     failure: OSError | None = None
     for family, _, _, _, place in socket.getaddrinfo(
@@ -72,7 +77,7 @@ def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
             found.append(made)
     if not found and host == "::":
         # A machine without IPv6.
-        return _sockets("0.0.0.0", port, reuse_port)  # noqa: S104
+        return _sockets(_ANY_IPV4, port, reuse_port)
     if not found:
         raise failure or OSError(f"{host} has no address")
     return found
