@@ -60,7 +60,7 @@ def of_program(
 
 
 def frames_to_program() -> int:
-    """Return the `stacklevel` for warnings of compiled code, which has no frames, to name the program's line."""
+    """Return the `stacklevel` with which a warning names the program's line; compiled code has no frames."""
     # Imported here: few programs get such a warning.
     from inspect import currentframe
 

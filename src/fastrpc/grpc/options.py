@@ -12,6 +12,7 @@ from fastrpc.config import TLS, Backoff, ClientConfig, Limits, ServerConfig
 from fastrpc.config.validation import LARGEST_SIZE
 from fastrpc.grpc.message_limits import MessageLimits
 from fastrpc.grpc.names import compressor_of
+from fastrpc.tracebacks import frames_to_program
 
 __all__ = ["ChannelOptions", "SendingLimits", "ServerOptions", "channel_options", "server_options"]
 
@@ -216,5 +217,5 @@ def _warn_unless_known(name: str, value: Any, place: str) -> None:
         warnings.warn(
             f"the option {name!r} of a gRPC {place} has no counterpart in fastrpc and is left out",
             UserWarning,
-            stacklevel=4,
+            stacklevel=frames_to_program(),
         )

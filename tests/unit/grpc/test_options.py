@@ -1,12 +1,15 @@
 """Options of channels and servers as settings."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import pytest
 
+import fastrpc.grpc
 from fastrpc import TLS, ServerConfig
 from fastrpc.config.validation import LARGEST_SIZE
+from fastrpc.grpc import aio
 from fastrpc.grpc.options import channel_options, server_options
 
 
@@ -114,3 +117,16 @@ def test_an_option_that_asks_for_the_rule_here_is_taken_and_another_value_warned
     channel_options([("grpc.keepalive_permit_without_calls", 1)], None, None)
     with pytest.warns(UserWarning, match="keepalive_permit_without_calls"):
         channel_options([("grpc.keepalive_permit_without_calls", 0)], None, None)
+
+
+async def test_the_warning_of_an_option_names_the_line_of_the_program() -> None:
+    makers = (fastrpc.grpc.server, fastrpc.grpc.insecure_channel, aio.server, aio.insecure_channel)
+    for maker in makers:
+        first: tuple[Any, ...] = (ThreadPoolExecutor(1),) if maker.__name__ == "server" else ("localhost:1",)
+        with pytest.warns(UserWarning, match="optimization_target") as caught:
+            made = maker(*first, options=[("grpc.optimization_target", "latency")])
+        assert [one.filename for one in caught] == [__file__]
+        if maker is aio.insecure_channel:
+            await made.close()
+        elif maker is fastrpc.grpc.insecure_channel:
+            made.close()
