@@ -128,18 +128,24 @@ def escape_loggers() -> None:
         logging.getLogger(name).addFilter(escape_record)
 
 
+#: The events of warnings about the program itself, such as a setting that has no effect: its author has to read them.
+_OF_PROGRAM = frozenset({"any_host", "cors_taken_over", "wrapped_function"})
+
+
 class UnheardErrors(logging.Handler):
     """Gives errors to Python's last resort, standard error, where no other handler gets them.
 
-    A logger without any handler would pass on warnings as well, a `NullHandler` nothing. Callers are referred to the
-    log for the reason of a failure, so errors must be shown.
+    A logger without any handler would pass on all warnings as well, a `NullHandler` nothing. Callers are referred to
+    the log for the reason of a failure, so errors must be shown, and warnings about the program itself.
     """
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
 
     def handle(self, record: logging.LogRecord) -> bool:
         last_resort = logging.lastResort
+        if record.levelno < logging.ERROR and getattr(record, "event", None) not in _OF_PROGRAM:
+            return False
         if last_resort is None or self._is_heard(record):
             return False
         if record.levelno >= last_resort.level:

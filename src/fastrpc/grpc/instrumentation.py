@@ -66,7 +66,10 @@ def warn_of_wrapped(name: str, interceptors: Any = ()) -> None:
         name,
         wrapper,
         ours,
-        way if wrapper.startswith(_OPENTELEMETRY) else f"{way}, or the interceptor of that library",
+        f"{way} in place of its instrumentor"
+        if wrapper.startswith(_OPENTELEMETRY)
+        else f"{way}, or the interceptor of that library",
+        extra={"event": "wrapped_function"},
     )
 
 

@@ -328,7 +328,9 @@ class Dispatcher:
 
     def is_at_rest(self) -> bool:
         """Return whether no call is under way and no part of a message is held: the end of all is no loss."""
-        return self._is_idle() and all(engine.has_drained or _is_at_rest(engine) for engine in self.gate.engines)
+        return self._is_idle() and all(
+            engine.has_drained or _is_at_rest(engine) for engine in self.gate.engines
+        )
 
     async def wait_closed(self) -> None:
         """Wait until every connection is gone."""

@@ -147,6 +147,7 @@ class _Mount:
                 self.place,
                 told,
                 more,
+                extra={"event": "cors_taken_over"},
             )
 
     async def _handle(self, body: bytes) -> bytes:

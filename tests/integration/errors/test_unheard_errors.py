@@ -47,6 +47,18 @@ async def main() -> None:
 asyncio.run(main())
 """
 
+TRACED = """
+from concurrent.futures import ThreadPoolExecutor
+
+import fastrpc.grpc
+import grpc
+
+ours = grpc.server
+grpc.server = lambda *given, **named: ours(*given, **named)
+for _ in range(2):
+    fastrpc.grpc.server(ThreadPoolExecutor(1))
+"""
+
 
 def output_of(folder: Path, configured: str = "") -> Finished:
     (folder / "bad.py").write_text(PROGRAM.replace("{configured}", configured))
@@ -102,7 +114,14 @@ async def test_connected_tells_the_reason_unless_a_config_says_otherwise() -> No
             await client.call(Bad.crash)
 
 
-def test_one_handler_takes_errors_alone() -> None:
+def test_a_warning_about_the_program_itself_reaches_standard_error(tmp_path: Path) -> None:
+    """Tracing that wraps functions of grpcio writes no span after the move: a program without logging reads why."""
+    (tmp_path / "traced.py").write_text(TRACED)
+    done = run_program(["traced.py"], tmp_path)
+    assert (done.code, done.errors.count("which does not reach fastrpc.grpc.server: give it")) == (0, 1), done
+
+
+def test_one_handler_takes_errors() -> None:
     found = [one for one in logging.getLogger("fastrpc").handlers if isinstance(one, UnheardErrors)]
-    assert [one.level for one in found] == [logging.ERROR]
+    assert len(found) == 1
     assert not any(isinstance(one, logging.NullHandler) for one in logging.getLogger("fastrpc").handlers)

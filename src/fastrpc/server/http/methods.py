@@ -56,7 +56,8 @@ def http_service(
     if hosts is not None and hosts.takes_any:
         logger.warning(
             "requests to any host are taken (HTTP.allowed_hosts has '*'): pages in browsers may call methods only "
-            "under listed names, or from HTTP.cors_origins; mounted applications protect themselves"
+            "under listed names, or from HTTP.cors_origins; mounted applications protect themselves",
+            extra={"event": "any_host"},
         )
     web = _web_calls(config, gate)
     service = HttpService(
