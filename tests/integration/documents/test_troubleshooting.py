@@ -1,4 +1,4 @@
-"""The page of troubleshooting has the texts that errors have, and for each of them a cause and a way out."""
+"""The page of troubleshooting has the texts of errors and warnings, and for each of them a cause and a way out."""
 
 import inspect
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.mistakes import access, calls, reaching, services, settings
+from tests.support.mistakes import access, calls, reaching, services, settings, warned
 from tests.support.source_tree import ROOT
 
 pytestmark = pytest.mark.one_loop
@@ -15,7 +15,9 @@ pytestmark = pytest.mark.one_loop
 _ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 ROWS = _ROW.findall((ROOT / "docs" / "guide" / "troubleshooting.md").read_text(encoding="utf-8"))
-RAISERS = [raiser for part in (reaching, calls, services, settings, access) for raiser in part.RAISERS]
+RAISERS = [
+    raiser for part in (reaching, calls, services, settings, access, warned) for raiser in part.RAISERS
+]
 
 
 def rows_of(text: str) -> list[str]:
