@@ -46,9 +46,9 @@ class StyledOutput:
             file.write(printable(text.expandtabs(), multiline=True) + "\n")
             file.flush()
 
-    def draw(self, drawing: "RenderableType") -> None:
-        """Print a frame or a highlighted text."""
-        self.console.print(drawing)
+    def draw(self, drawing: "RenderableType", *, is_folded: bool = False) -> None:
+        """Print a frame or a highlighted text; in a frame, long lines are folded, not cut."""
+        self.console.print(drawing, soft_wrap=not is_folded)
 
     def table(self, rows: Iterable[Sequence[Sequence[Part]]]) -> None:
         """Print rows of cells in columns; a terminal may fold the cells, a file or a pipe gets a line for each row."""

@@ -144,7 +144,12 @@ async def plain_thread() -> bool:
 
 
 def test_outside_a_handler_there_is_no_call() -> None:
-    with pytest.raises(LookupError, match="handler"):
+    with pytest.raises(LookupError, match="handler or an interceptor; none is running here"):
+        current_call()
+    with (
+        fastrpc.detached(),
+        pytest.raises(LookupError, match=r"under detached\(\) none is: read what you need before"),
+    ):
         current_call()
 
 

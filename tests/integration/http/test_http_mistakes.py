@@ -16,7 +16,7 @@ from fastrpc import HTTP, Client, Limits, Server, ServerConfig
 from fastrpc.errors import CallError
 from fastrpc.interceptors import AccessLog
 from tests.support.http_shop import Shop
-from tests.support.http_talk import HttpClient, Response
+from tests.support.http_talk import HttpClient, Response, request
 from tests.support.mistaken_bodies import BODIES, without_own_words
 from tests.support.mistaken_bodies import SECRET as MISTAKEN
 from tests.support.mistaken_bodies import Shop as Buyer
@@ -164,6 +164,34 @@ async def test_details_are_the_mistakes_and_no_answer_or_log_has_a_value(
         # Refused calls had none: no interceptor saw them.
         await post(client, "sum", {"values": [1.5]})
         assert "fastrpc.access" in {record.name for record in caplog.records}
+
+
+@pytest.mark.parametrize(
+    ("verb", "target", "fields", "status"),
+    [
+        ("PUT", "/quote/1", {}, 405),
+        ("GET", f"/quote/{MISTAKEN}", {}, 400),
+        ("GET", f"/quote/1?unit={MISTAKEN}", {}, 400),
+        ("POST", "/quotes/quote", {"Content_Type": "text/plain"}, 415),
+        ("DELETE", "/quotes/quote", {}, 405),
+    ],
+)
+async def test_the_log_of_a_request_that_http_refuses_names_its_status(
+    verb: str, target: str, fields: dict[str, str], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    @fastrpc.service("quotes")
+    class Quotes:
+        @fastrpc.method(safe=True, http="GET /quote/{number}")
+        async def quote(self, number: int) -> int:
+            return number
+
+    caplog.set_level(logging.DEBUG)
+    async with serving(Quotes) as client:
+        client.send(request(verb, target, b"1" if fields else b"", **fields))
+        assert (await client.response()).status == status
+    (record,) = [one for one in caplog.records if getattr(one, "event", None) == "call_refused"]
+    assert record.getMessage().endswith(f": quotes.quote: the request is refused with {status}")
+    assert MISTAKEN not in all_logged([record])
 
 
 async def test_missing_and_unknown_parameters_are_told_together() -> None:

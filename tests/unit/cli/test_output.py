@@ -2,12 +2,15 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from fastrpc.cli.output import Part, StyledOutput, rich_text, shown
+from fastrpc.cli.serving.started import print_box
+from fastrpc.workers.plan import Started
 
 PARTS: dict[str, tuple[Part, ...]] = {
     "plain": ("serving at tcp://127.0.0.1:1",),
@@ -47,6 +50,14 @@ def test_a_pipe_gets_the_text_that_rich_would_write(
     StyledOutput().draw(rich_text(*parts))
     assert plain == drawn.getvalue()
     assert "\x1b" not in plain
+
+
+def test_a_box_folds_a_service_of_many_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", drawn)
+    methods = [f"method_{number}" for number in range(20)]
+    print_box(Started(addresses=(), services={"shop": methods}, loop="uvloop", process_ids=(1,)))
+    assert [word for word in re.findall(r"\w+", drawn.getvalue()) if word.startswith("method_")] == methods
 
 
 def test_a_terminal_gets_styles(monkeypatch: pytest.MonkeyPatch) -> None:

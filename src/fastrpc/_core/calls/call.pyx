@@ -106,7 +106,9 @@ def current_call():
     cdef Call scope = current_scope()
     cdef Call call = None if scope is None else owner_of(scope)
     if call is None:
-        raise LookupError("current_call() works inside a handler or an interceptor; none is running here")
+        is_detached = scope is not None and scope.deadline is None
+        why = "under detached() none is: read what you need before the block" if is_detached else "none is running here"
+        raise LookupError(f"current_call() works inside a handler or an interceptor; {why}")
     return call
 
 

@@ -53,7 +53,7 @@ cdef class HttpTerms:
 
         # Why the request is refused, 0: it is not: an HTTP status, a text, and further fields. Whether that is told behind
         # the guards of the gate.
-        int fault_status
+        readonly int fault_status
         str fault_text
         bytes fault_lines
         bint is_fault_hidden

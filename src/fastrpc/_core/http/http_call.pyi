@@ -6,6 +6,10 @@ from fastrpc._core.server.served_connection import Failure
 class HttpTerms:
     """The terms that a request states for its call."""
 
+    @property
+    def fault_status(self) -> int:
+        """The status with which HTTP refuses the request; 0: it does not."""
+
 def shown_protocol(call: Any) -> str | None:
     """Return the protocol of a call as `fastrpc dev` shows it; None: the line of its request tells it."""
 

@@ -377,9 +377,14 @@ cdef class Gate(Guards):
         return self.refuse(call, status, text, status == UNIMPLEMENTED)
 
     cdef int _refuse_shape(self, ServerCall call) except -1:
-        """Refuse a call of a withdrawn method, or one that streams otherwise than its method."""
+        """Refuse a call of a withdrawn method, or one that streams otherwise than its method, as HTTP's faults do."""
+        cdef str method = call.route.method
+        cdef object fault = getattr(call.head, "fault_status", 0)
         if call.route.flags & ROUTE_WITHDRAWN:
-            return self.refuse(call, UNAVAILABLE, f"{call.route.method}: its service was removed from this server")
+            return self.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
+        if fault:
+            # For the log, which has no values of callers: HTTP answers with its own text.
+            return self.refuse(call, INVALID_ARGUMENT, f"{method}: the request is refused with {fault}", True)
         return self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(call.route), True)
 
     cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:

@@ -46,4 +46,4 @@ def print_box(started: Started) -> None:
     ]
     from rich.panel import Panel
 
-    stdout.draw(Panel(rich_text("\n".join(lines)), expand=False))
+    stdout.draw(Panel(rich_text("\n".join(lines)), expand=False), is_folded=True)
