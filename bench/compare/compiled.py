@@ -172,8 +172,13 @@ class RustPeer(CompiledPeer):
     sources = SOURCES / "rust"
 
     @property
+    def package(self) -> str:
+        """The name of its package and program."""
+        return f"{self.name}_peer"
+
+    @property
     def program(self) -> Path:
-        return BUILD / "rust" / "release" / f"{self.name}_peer"
+        return BUILD / "rust" / "release" / self.package
 
     @property
     def version(self) -> str:
@@ -183,7 +188,7 @@ class RustPeer(CompiledPeer):
 
     def build(self) -> None:
         cargo = toolchain("cargo")
-        command = [cargo, "build", "--release", "--locked", f"--package={self.program.name}"]
+        command = [cargo, "build", "--release", "--locked", f"--package={self.package}"]
         command.append(f"--target-dir={BUILD / 'rust'}")
         run_tool(command, self.sources, {"PROTOC": str(_protoc_program())})
         self.program.touch()

@@ -29,6 +29,9 @@ pub struct Order {
     /// Those whose processor time is read at both ends of the window.
     pub server_processes: Vec<i32>,
     pub record: Record,
+    /// How to call, for peers that know several ways.
+    #[serde(default)]
+    pub protocol: String,
 }
 
 /// The values of the typed record that is built for each call.
