@@ -48,7 +48,16 @@ class Bar:
         return multiple >= self.least if self.is_rate else multiple <= self.least
 
 
-CALL_BARS = (Bar(title="W2 ÷ kitex", workload="W2", ours="fastrpc", others=("kitex",), least=2),)
+CALL_BARS = (
+    Bar(title="W2 ÷ kitex", workload="W2", ours="fastrpc", others=("kitex",), least=2),
+    Bar(
+        title="a record ÷ the better protocol of connectrpc",
+        workload="W4",
+        ours="fastrpc",
+        others=("connectrpc", "connectrpc_grpc"),
+        least=2,
+    ),
+)
 
 HTTP_BARS = (
     Bar(

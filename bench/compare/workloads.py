@@ -196,6 +196,7 @@ _HTTP_PEERS = (
     "django_bolt",
     "h2corn",
     "uvicorn_zttp",
+    "connectrpc_http",
 )
 
 
@@ -244,6 +245,7 @@ _GRPC_PAIRS = (
     "grpc_go",
     "tonic",
     "kitex_grpc",
+    "connectrpc_grpc",
 )
 _GRPC_MIXED = ("fastrpc_grpc_client", "fastrpc_grpc_server", "fastrpc_grpc_server_aio")
 _GRPC_BLOCKING = ("fastrpc_grpc_blocking", "grpc_sync")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bench.compare.bars import CALL_BARS, HTTP_BARS, bars_table
-from bench.compare.workloads import HTTP
+from bench.compare.peers.base import find_peers
+from bench.compare.workloads import HTTP, TABLE
 
 
 def result_of(rates: Mapping[tuple[str, str], float]) -> Mapping[str, Any]:
@@ -35,3 +36,11 @@ def test_nothing_is_said_of_bars_that_were_not_measured() -> None:
 def test_bars_of_http_name_peers_of_its_workloads() -> None:
     for bar in HTTP_BARS:
         assert {bar.ours, *bar.others} <= {*(HTTP[bar.workload].only_peers or ())}
+
+
+def test_bars_of_calls_name_peers_that_the_table_has() -> None:
+    found = find_peers()[0]
+    for bar in CALL_BARS:
+        for peer in (found[name] for name in (bar.ours, *bar.others)):
+            assert peer.offers(TABLE[bar.workload])
+            assert peer.by_default

@@ -10,8 +10,18 @@ import pytest
 from bench.compare import compiled
 from bench.compare.certificates import make_certificates
 from bench.compare.compiled import CompiledPeer, EncryptedGoPeer, full_order, is_newer, toolchain
+from bench.compare.generators import find_generator
 from bench.compare.measurement import LoadOrder, Measurement
-from bench.compare.peers import fastrpc_rpcx, grpc_go, kitex, net_http, rpcx, tarpc, tonic
+from bench.compare.peers import (
+    connectrpc,
+    fastrpc_rpcx,
+    grpc_go,
+    kitex,
+    net_http,
+    rpcx,
+    tarpc,
+    tonic,
+)
 from bench.compare.peers.base import PeerUnavailableError, find_peers
 from bench.compare.processes import ProcessFailedError, choose_cores, run_client, running_server
 from bench.compare.workloads import STREAMS, WORKLOADS
@@ -19,7 +29,7 @@ from bench.compare.workloads import STREAMS, WORKLOADS
 #: Named one by one: to find them takes the import of every other stack.
 COMPILED = [
     peer
-    for module in (fastrpc_rpcx, grpc_go, kitex, net_http, rpcx, tarpc, tonic)
+    for module in (connectrpc, fastrpc_rpcx, grpc_go, kitex, net_http, rpcx, tarpc, tonic)
     for peer in module.PEERS
     if isinstance(peer, CompiledPeer)
 ]
@@ -95,6 +105,25 @@ def test_load_counts_calls_latency_and_processor_time(
     assert measurement.cipher == ("TLS_AES_128_GCM_SHA256" if isinstance(peer, EncryptedGoPeer) else "")
 
 
+@pytest.mark.parametrize(
+    "peer",
+    [peer for peer in COMPILED if peer.offers(WORKLOADS["http_record_wrk"])],
+    ids=lambda peer: peer.name,
+)
+def test_a_server_of_http_answers_the_record_under_wrk(peer: CompiledPeer, tmp_path: Path) -> None:
+    needs_program(peer)
+    try:
+        find_generator("wrk")
+    except PeerUnavailableError as error:
+        pytest.skip(str(error))
+    cores = choose_cores()
+    with running_server(peer.server_command(tmp_path), cores.server) as server:
+        order = order_for("http_record_wrk", server.address, server.processes, 1.0)
+        # It raises for an answer that is not the record.
+        measurement = msgspec.convert(run_client(peer.client_command(order), cores.client, 1), Measurement)
+    assert measurement.calls > 0
+
+
 @each_peer
 @pytest.mark.parametrize("workload", ["W1", "server_stream", "client_stream", "both_ways"])
 def test_a_client_without_a_server_tells_why(peer: CompiledPeer, workload: str) -> None:
@@ -120,6 +149,14 @@ def test_a_peer_without_its_toolchain_is_left_out_by_name(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PeerUnavailableError, match="no (go|cargo) found"):
         peer.prepare()
+
+
+def test_the_clients_of_connectrpc_name_their_protocol() -> None:
+    protocols = [
+        json.loads(peer.client_command(order_for("W4", "here"))[-1])["protocol"]
+        for peer in connectrpc.PEERS[:2]
+    ]
+    assert protocols == ["connect", "grpc"]
 
 
 def test_a_toolchain_is_found_where_its_installer_puts_it(
