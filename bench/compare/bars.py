@@ -50,6 +50,7 @@ class Bar:
 
 CALL_BARS = (
     Bar(title="W2 ÷ kitex", workload="W2", ours="fastrpc", others=("kitex",), least=2),
+    Bar(title="W2 ÷ volo-thrift", workload="W2", ours="fastrpc", others=("volo_thrift",), least=1.5),
     Bar(
         title="a record ÷ the better protocol of connectrpc",
         workload="W4",

@@ -21,6 +21,7 @@ from bench.compare.peers import (
     rpcx,
     tarpc,
     tonic,
+    volo_thrift,
 )
 from bench.compare.peers.base import PeerUnavailableError, find_peers
 from bench.compare.processes import ProcessFailedError, choose_cores, run_client, running_server
@@ -29,7 +30,7 @@ from bench.compare.workloads import STREAMS, WORKLOADS
 #: Named one by one: to find them takes the import of every other stack.
 COMPILED = [
     peer
-    for module in (connectrpc, fastrpc_rpcx, grpc_go, kitex, net_http, rpcx, tarpc, tonic)
+    for module in (connectrpc, fastrpc_rpcx, grpc_go, kitex, net_http, rpcx, tarpc, tonic, volo_thrift)
     for peer in module.PEERS
     if isinstance(peer, CompiledPeer)
 ]
