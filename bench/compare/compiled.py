@@ -76,6 +76,11 @@ class CompiledPeer:
         self._operations = (*calls, *(STREAMS if has_streams else ()), *further)
 
     @property
+    def stack(self) -> str:
+        """The name of what is measured: the title up to the configuration."""
+        return self.title.partition(",")[0]
+
+    @property
     def program(self) -> Path:
         """Where the program lies once it is built."""
         raise NotImplementedError
@@ -195,12 +200,10 @@ class RustPeer(CompiledPeer):
 
 
 def built_versions() -> dict[str, str]:
-    """Return the versions of the libraries that the programs built so far measure, by title."""
+    """Return the versions of the libraries that the programs built so far measure, by name."""
     peers = find_peers()[0].values()
     return {
-        peer.title: peer.version
-        for peer in peers
-        if isinstance(peer, CompiledPeer) and not isinstance(peer, EncryptedGoPeer) and peer.program.exists()
+        peer.stack: peer.version for peer in peers if isinstance(peer, CompiledPeer) and peer.program.exists()
     }
 
 

@@ -141,6 +141,12 @@ def test_the_measured_library_has_a_locked_version(peer: CompiledPeer) -> None:
     assert [part.isdigit() for part in peer.version.split(".")] == [True] * 3
 
 
+def test_configurations_of_a_stack_have_one_version() -> None:
+    versions = {(peer.stack, peer.version) for peer in COMPILED}
+    assert len(versions) == len(dict(versions))
+    assert {"connectrpc", "grpc-go", "kitex", "volo-thrift"} <= set(dict(versions))
+
+
 @each_peer
 def test_a_peer_without_its_toolchain_is_left_out_by_name(
     peer: CompiledPeer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
