@@ -18,6 +18,7 @@ from fastrpc.stores.local import LocalStore
 from fastrpc.stores.sqlite import SqliteJournal
 from fastrpc.testing import connected
 from tests.support.mistakes.shop import Raisers, Shop, added_to, started
+from tests.support.peer_writing import write_to
 from tests.support.virtual_time import VirtualTimeLoop
 
 __all__ = ["RAISERS"]
@@ -80,7 +81,7 @@ async def a_browser_at_a_native_port(_: Path) -> None:
     async with Server(Shop()) as server:
         address = await server.listen("tcp://127.0.0.1:0")
         reader, writer = await asyncio.open_connection(address.host, address.port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        write_to(writer, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.read()
         writer.close()
 
