@@ -12,9 +12,18 @@ from tests.support.both_servers import STACKS, STYLES, ask, served
 
 pytestmark = pytest.mark.one_loop
 
-BOUND = ("127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0")
-#: By the family of the caller, who calls each address that this machine has.
-HOSTS = ["127.0.0.1", *(["[::1]"] if socket.has_ipv6 else [])]
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+HOSTS = ("127.0.0.1", "[::1]") if has_ipv6() else ("127.0.0.1",)
+BOUND = ("0.0.0.0:0", "[::]:0", *(f"{host}:0" for host in HOSTS))
 
 
 def noting(style: str, notes: list[str]) -> Any:
@@ -49,7 +58,7 @@ def test_a_caller_has_the_address_that_grpcio_tells(style: str, address: str) ->
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_caller_at_a_unix_socket_has_no_address(style: str, tmp_path: Path) -> None:
-    found = {}
+    found: dict[str, list[str]] = {}
     for stack in STACKS:
         notes = found[stack] = []
         place = f"unix:{tmp_path}/{stack}"
