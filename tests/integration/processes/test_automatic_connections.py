@@ -64,7 +64,9 @@ async def test_all_workers_serve_one_client_under_load(several: bool, tmp_path: 
             assert len(await all_workers(client)) == 4
 
 
-async def test_a_loop_that_reads_all_answers_in_one_turn_gets_further_connections_as_well(tmp_path: Path) -> None:
+async def test_a_loop_that_reads_all_answers_in_one_turn_gets_further_connections_as_well(
+    tmp_path: Path,
+) -> None:
     async def turn_slowly() -> None:
         while True:
             # The answers of all naps, and the next look at the connections, come meanwhile.
