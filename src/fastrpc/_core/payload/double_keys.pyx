@@ -108,10 +108,13 @@ cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
 cdef const char* BLANKS = b"        "
 
 cdef enum JsonByte:
-    # Outside of strings: a byte that no JSON has there, one of a number, a name or between values, and a mark.
+    # No JSON has it outside of strings.
     JSON_WRONG
+    # A part of a number, of a name, or of the space between values.
     JSON_OTHER
+    # Many may follow each other.
     JSON_BLANK
+    # It begins or ends a string, an object or a list, or separates values.
     JSON_MARK
 
 
@@ -168,10 +171,9 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
                 return FOUND_DOUBLE
         elif place[0] == c",":
             is_key = True
-        else:
-            while end - place > 8 and memcmp(place, BLANKS, 8) == 0:
-                place += 8
         place += 1
+        while end - place >= 8 and memcmp(place, BLANKS, 8) == 0:
+            place += 8
 
 
 class _DoubleKeyError(Exception):

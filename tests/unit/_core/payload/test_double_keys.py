@@ -47,6 +47,25 @@ def test_a_double_key_of_json_is_found_at_any_depth_however_it_is_escaped(
     assert find_double_key(JSON, payload) == found
 
 
+@pytest.mark.parametrize("blank", [b" ", b"\n", b"\t ", b" \r\n"])
+@pytest.mark.parametrize("count", range(20))
+def test_a_double_key_is_found_behind_any_number_of_blanks_before_each_mark(count: int, blank: bytes) -> None:
+    blanks = (blank * count)[:count]
+    tokens = [b"{", b'"kk"', b":", b"1", b",", b'"kk"', b":", b"[", b"2", b"]", b"}"]
+    for at in range(len(tokens)):
+        assert find_double_key(JSON, b"".join([*tokens[:at], blanks, *tokens[at:]])) == "kk"
+    assert find_double_key(JSON, blanks.join(tokens)) == "kk"
+
+
+@pytest.mark.parametrize("byte", sorted(set(range(256)) - set(b' \t\n\r"{}[],:+-.0123456789aefilnrstuyENI')))
+def test_a_byte_that_no_json_has_ends_the_search_and_is_no_json(byte: int) -> None:
+    payload = b'{"k":1,' + bytes([byte]) + b'"k":1}'
+    assert find_double_key(JSON, payload) is None
+    for decode in (json.loads, msgspec.json.decode):
+        with pytest.raises(ValueError):
+            decode(payload)
+
+
 @pytest.mark.parametrize("count", [2, 12, 13, 100])
 def test_small_and_large_maps_are_looked_through(count: int) -> None:
     keys = [f"key{number}" for number in range(count)]
