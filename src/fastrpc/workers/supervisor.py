@@ -42,6 +42,9 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds that quitting workers get before they are killed; more than they need by themselves.
 QUIT_SECONDS = 1.0
 
+#: Seconds for the shutdown of applications where a process of the program could not start.
+SHUTDOWN_SECONDS = 5.0
+
 #: Seconds that the withdrawal from the registry may take; more than a registration waits for it.
 WITHDRAW_SECONDS = 7.0
 
@@ -144,6 +147,8 @@ class Supervisor:
             warn_of_collectors()
         try:
             is_started = self._start()
+            if is_started and not self._must_stop():
+                self._take_place()
         except BaseException:
             self._end_others()
             raise
@@ -176,7 +181,6 @@ class Supervisor:
 
     def _serve(self) -> None:
         """Serve until a signal arrives or another program takes over."""
-        self._take_place()
         self._is_serving = True
         for address in self._listeners.services.addresses:
             log_listening(address, len(self._crew.workers))
@@ -383,7 +387,12 @@ class Supervisor:
         while self._stops < 2 and self._crew.any_alive(self._monitor) and self._clock() < announced_at:
             self._wait(announced_at)
         self._stop_accepting()
-        ended = self._await_end(self._drained_by(told_at), urgent=False)
+        if timeouts.drain is None:
+            ended = self._await_end(None, urgent=False)
+        else:
+            # The workers announce the drain to their connections in either case.
+            grace = timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
+            ended = self._await_end(told_at + grace, urgent=False)
         if self._stops > 1:
             self._quit()
             return ExitCode.INTERRUPTED
@@ -394,14 +403,6 @@ class Supervisor:
         if not ended or codes - {ExitCode.DONE, ExitCode.INTERRUPTED}:
             return ExitCode.DRAIN_TIMED_OUT
         return ExitCode.INTERRUPTED if ExitCode.INTERRUPTED in codes else ExitCode.DONE
-
-    def _drained_by(self, told_at: float) -> float | None:
-        """Return the instant by which workers that were told to drain have ended; None: they have no limit."""
-        timeouts = self._plan.config.timeouts
-        if timeouts.drain is None:
-            return None
-        # The workers announce the drain to their connections in either case.
-        return told_at + timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
 
     def _stop_accepting(self) -> None:
         """Hand over the connections that wait, and close the listening sockets."""
@@ -427,9 +428,13 @@ class Supervisor:
         self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
     def _end_others(self) -> None:
-        """End the workers beside one that could not start: applications that they have started are shut down."""
+        """End the workers of a program that cannot start: the applications that they have started are shut down."""
+        self._spread.stop()
         self._tell_all(DRAIN)
-        self._await_end(self._drained_by(self._clock()), urgent=False)
+        until = self._clock() + SHUTDOWN_SECONDS
+        while not self._must_stop() and self._crew.any_alive(self._monitor) and self._clock() < until:
+            self._wait(until)
+        self._quit()
 
     def _tell_all(self, command: int) -> None:
         self._crew.tell(command)
