@@ -84,9 +84,10 @@ class Context:
         address = self.call.peer.address
         if not address.host:
             return f"{address.scheme}:{address.path or ''}"
-        if "." in address.host:
-            # An IPv4 address, or an IPv6 address that stands for one.
-            return f"ipv4:{address.host.removeprefix('::ffff:')}:{address.port}"
+        # An IPv6 address may stand for one of IPv4.
+        host = address.host.removeprefix("::ffff:")
+        if ":" not in host:
+            return f"ipv4:{host}:{address.port}"
         # It is a URI, in which the brackets are escaped.
         return f"ipv6:{quote(f'[{address.host}]', safe=':')}:{address.port}"
 

@@ -55,7 +55,7 @@ def _name(scheme: str, bound: socket.socket) -> str:
 
 
 def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
-    """Bind each address of a host at one port; one that stands for any takes both IPv4 and IPv6, as in gRPC."""
+    """Bind each address of a host at one port. A wildcard host takes IPv4 and IPv6, as in gRPC."""
     found: list[socket.socket] = []
     failure: OSError | None = None
     for family, _, _, _, place in socket.getaddrinfo(
