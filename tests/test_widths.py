@@ -34,7 +34,8 @@ WIDER = {
     "BlockingCall": 116,
     "AnsweredConnection": 115,
     # With the hook at the begin of an answer, where the status is told to a watch.
-    "GatewayConnection": 114,
+    # `is_at_rest`: the two protocols that wait for a last request say whether a part of one came.
+    "GatewayConnection": 115,
     "PartsOwner": 112,
     "BlockingCalledStream": 109,
     "BatchMember": 108,
@@ -49,7 +50,7 @@ WIDER = {
     "HttpConnection": 88,
     "GrpcServedConnection": 86,
     "BlockingSession": 85,
-    "RpcxServer": 85,
+    "RpcxServer": 86,
     "CallingEngine": 79,
     "ClientStream": 76,
     "NativeServedConnection": 76,

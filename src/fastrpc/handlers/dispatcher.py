@@ -35,7 +35,7 @@ from fastrpc.handlers.unpacking import Unpacking, unknown_compressor
 from fastrpc.peers.packing import Packing, PackingDone
 from fastrpc.peers.peer import Peer
 from fastrpc.peers.peer_client import PeerCalling
-from fastrpc.protocols.base import PeerConnection, ServerEngine
+from fastrpc.protocols.base import LastRequest, PeerConnection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.service import BUILTIN_PREFIX
@@ -327,9 +327,10 @@ class Dispatcher:
         return self._is_idle() and all(engine.has_drained for engine in self.gate.engines)
 
     def is_at_rest(self) -> bool:
-        """Return whether no call is under way and no part of a message is held: the end of all is no loss."""
+        """Return whether no call is under way, and connections wait at most for a last request that may come."""
         return self._is_idle() and all(
-            engine.has_drained or _is_at_rest(engine) for engine in self.gate.engines
+            engine.has_drained or (isinstance(engine, LastRequest) and engine.is_at_rest)
+            for engine in self.gate.engines
         )
 
     async def wait_closed(self) -> None:
@@ -450,10 +451,3 @@ def accepted_address(connection: PeerConnection) -> Address:
         # It was reset before its address was asked for: the connection is closing.
         return Address("tcp", host="", port=0)
     return Address("unix", path=str(name or ""))
-
-
-def _is_at_rest(engine: ServerEngine) -> bool:
-    """Return whether a connection carries nothing; its peer may not know yet that it ends."""
-    figures = engine.stats()
-    under_way = figures["calls"] or figures["one_way"] or figures.get("calling") or figures["buffered"]
-    return not (under_way or engine.connection.held_bytes)

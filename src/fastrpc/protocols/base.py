@@ -29,6 +29,7 @@ __all__ = [
     "ClientParts",
     "ClientTraits",
     "HealthCheck",
+    "LastRequest",
     "Match",
     "PeerConnection",
     "Protocol",
@@ -128,6 +129,15 @@ class ServerEngine(PeerConnection, typing.Protocol):
 
     def stats(self) -> dict[str, Any]:
         """Return `calls`, `one_way`, `buffered` and `credit`: counts, and bytes of output and of the peer's window."""
+
+
+@typing.runtime_checkable
+class LastRequest(typing.Protocol):
+    """A server's `Engine` whose protocol has no goodbye: in a drain it waits for a last request."""
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it carries nothing: no call, no output, no part of a request."""
 
 
 class ClientEngine(PeerConnection, typing.Protocol):

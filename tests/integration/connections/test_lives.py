@@ -136,24 +136,6 @@ async def test_calls_that_outlast_the_age_are_ended(column: str) -> None:
         await eventually(lambda: connection.is_over)
 
 
-@ALL
-async def test_a_connection_at_rest_ends_no_call_in_a_short_drain(column: str) -> None:
-    """HTTP and rpcx wait a second for a last request, and a peer of another protocol may acknowledge nothing."""
-    async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
-        await connection.answered()
-        await eventually(lambda: connection.gate.running == 0)
-        assert await connection.server.drain(0)
-
-
-@pytest.mark.parametrize("column", ["native", "http", "websocket"])
-async def test_a_message_in_part_is_cut_off_by_a_short_drain(column: str) -> None:
-    """The others hold no byte of such a message: their part of it is shorter than a head."""
-    async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
-        await connection.answered()
-        await connection.give(connection.way.part)
-        assert not await connection.server.drain(0)
-
-
 @pytest.mark.parametrize("column", ["http", "rpcx", "toy"])
 async def test_a_connection_that_drains_closes_without_a_call(column: str) -> None:
     """The native protocol and HTTP/2 have GOAWAY, and a WebSocket at a method closes behind its call."""

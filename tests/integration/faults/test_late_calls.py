@@ -16,7 +16,7 @@ PROTOCOLS = ("native", "http", "rpcx", "grpc")
 
 HELD_SECONDS = 1.2
 
-#: What is over after that time; of what less than half is left, with time to spare; of what most is left.
+#: What is over after that time; of what less than half is left, with a second to spare; of what most is left.
 EXPIRED, HALF_OVER, LONG = 0.5, 2.3, 60.0
 
 OFFERED = HTTP(jsonrpc=True, websocket=True, mcp=True)

@@ -63,6 +63,10 @@ class RpcxServer(RpcxRequests):
         """Close when the peer has made no call for a while; calls until then are served."""
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether it carries nothing; it waits for a last request."""
+
+    @property
     def has_drained(self) -> bool:
         """Whether no call is under way, none came for a while, and all output is sent."""
 

@@ -428,6 +428,11 @@ cdef class RpcxServer(RpcxRequests):
             return False
         return self.is_closed or now_ns() >= self.life.left_due()
 
+    @property
+    def is_at_rest(self):
+        """Whether it carries nothing; it waits for a last request."""
+        return not (self._is_busy() or self.unsent_output() or self.is_partial)
+
     def end_calls(self, text):
         """Answer every call that is still under way, and stop its handler."""
         self.gate.end_calls(self.connection, text)

@@ -377,7 +377,7 @@ cdef class Gate(Guards):
         return self.refuse(call, status, text, status == UNIMPLEMENTED)
 
     cdef int _refuse_shape(self, ServerCall call) except -1:
-        """Refuse a call of a withdrawn method, or one that streams otherwise than its method, as HTTP's faults do."""
+        """Refuse a call of a withdrawn method, one with other streams than its method, or a request that HTTP refuses."""
         cdef str method = call.route.method
         cdef object fault = getattr(call.head, "fault_status", 0)
         if call.route.flags & ROUTE_WITHDRAWN:
