@@ -44,6 +44,7 @@ class LoopThread:
         self._thread: threading.Thread | None = None
         self._life = _Life()
         self._is_stopped = False
+        self._begun: set[Future[Any]] = set()
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._is_stopped:
@@ -135,9 +136,14 @@ class LoopThread:
     def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
         """Begin a coroutine; its future is done once the thread has ended."""
         try:
-            return self.submit(work())
+            found = self.submit(work())
         except ThreadEndedError:
-            found: Future[T] = Future()
+            found = Future()
+        else:
+            # A loop holds its tasks weakly: one that waits for what is in a cycle with it is collected.
+            self._begun.add(found)
+            found.add_done_callback(self._begun.discard)
+            return found
         try:
             found.set_result(self.ask(work))
         except asyncio.CancelledError:

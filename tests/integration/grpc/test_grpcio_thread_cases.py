@@ -5,6 +5,7 @@ _abort_test.py, _empty_message_test.py, _error_message_encoding_test.py, _invoca
 _server_wait_for_termination_test.py of src/python/grpcio_tests/tests/unit.
 """
 
+import gc
 import threading
 from asyncio import InvalidStateError
 from collections.abc import Callable, Iterator
@@ -17,12 +18,12 @@ import grpc
 import pytest
 
 import fastrpc.grpc
+from tests.support.blocked_handlers import RESPONSE, WAIT, Blocked
 
 pytestmark = pytest.mark.one_loop
 
-REQUEST, RESPONSE = b"\x00\x00\x00", b"\x01\x01\x01"
+REQUEST = b"\x00\x00\x00"
 MESSAGES = 5
-WAIT = 20
 LIBRARIES = {"ours": fastrpc.grpc, "grpcio": grpc}
 KINDS = {"unary": "unary_unary", "stream": "unary_stream", "total": "stream_unary", "talk": "stream_stream"}
 
@@ -56,23 +57,6 @@ def echo(requests: Any, context: Any) -> Iterator[bytes]:
 
 def fail(request: Any, context: Any) -> Any:
     raise RuntimeError("a mistake")
-
-
-class Blocked:
-    """Handlers that wait until their case ends."""
-
-    def __init__(self) -> None:
-        self.begun, self.end = threading.Event(), threading.Event()
-
-    def unary(self, request: bytes, context: Any) -> bytes:
-        self.begun.set()
-        self.end.wait(WAIT)
-        return RESPONSE
-
-    def stream(self, request: bytes, context: Any) -> Iterator[bytes]:
-        yield RESPONSE
-        self.begun.set()
-        self.end.wait(WAIT)
 
 
 USUAL = {"unary": unary, "stream": some, "total": total, "talk": echo}
@@ -416,6 +400,25 @@ def done_callbacks_make_calls(library: Any) -> Outcome:
             told.put((done.code().name, test.unary(REQUEST)))
 
         test.total.future(iter([REQUEST])).add_done_callback(call_again)
+        return told.get(timeout=WAIT)
+
+
+@case
+def done_callbacks_of_calls_that_are_dropped(library: Any) -> Outcome:
+    told: SimpleQueue[Any] = SimpleQueue()
+    blocked = Blocked()
+
+    def late(requests: Any, context: Any) -> bytes:
+        list(requests)
+        return blocked.unary(b"", context)
+
+    with served(library, blocked, total=late) as test:
+        test.total.future(iter([REQUEST])).add_done_callback(
+            lambda done: told.put((done.code().name, done.result()))
+        )
+        blocked.begun.wait(WAIT)
+        gc.collect()
+        blocked.end.set()
         return told.get(timeout=WAIT)
 
 
