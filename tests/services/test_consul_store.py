@@ -107,7 +107,7 @@ async def test_consul_page_of_the_longest_values_of_others_is_read(
     # The bound of bytes is tried here, on a busy machine too.
     monkeypatch.setattr(client, "ANSWER_SECONDS", 30.0)
     monkeypatch.setattr(timed_socket, "REST_SECONDS", 30.0)
-    base = f"stores/{next(_numbers)}"
+    base = f"values-of-others/{next(_numbers)}"
 
     def fill() -> None:
         for number in range(25):
