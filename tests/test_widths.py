@@ -47,7 +47,7 @@ WIDER = {
     "GrpcCall": 92,
     "HttpServedConnection": 91,
     "ServerCall": 91,
-    "HttpConnection": 88,
+    "HttpConnection": 89,
     "GrpcServedConnection": 86,
     "BlockingSession": 85,
     "RpcxServer": 86,

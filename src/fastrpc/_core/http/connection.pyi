@@ -60,10 +60,6 @@ class GatewayConnection(HttpConnection):
         """Close once all output is sent; a WebSocket is told that the server restarts."""
 
     @property
-    def is_at_rest(self) -> bool:
-        """Whether it carries nothing; it waits for a last request."""
-
-    @property
     def has_drained(self) -> bool:
         """Whether no call is under way, all output is sent, and no last request is about to come."""
 

@@ -497,13 +497,6 @@ cdef class GatewayConnection(HttpConnection):
         # Otherwise it closes by itself: behind its last answer, or once it has rested.
         return self.is_closed and not (self.connection.held or self.connection.queue or self.unsent_output())
 
-    @property
-    def is_at_rest(self):
-        """Whether it carries nothing; it waits for a last request."""
-        if self.connection.talk is not None:
-            return not (self.connection.talk.has_calls() or self.unsent_output())
-        return self._is_between() and not self.unsent_output()
-
     cdef bint _is_between(self) except -1:
         """Return whether no request is received or answered."""
         if self.is_answering or self.head is not None or self._seen:

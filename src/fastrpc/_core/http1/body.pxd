@@ -3,7 +3,11 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from fastrpc._core.http1.head cimport RequestLimits
+from fastrpc._core.http1.head cimport RequestHead, RequestLimits
+
+cdef enum:
+    # Bytes that a client may send ahead while its request is answered; with more of them nothing further is read.
+    AHEAD_BYTES = 65_536
 
 
 cdef enum BodyState:
@@ -44,3 +48,6 @@ cdef class BodyReader:
     cdef Py_ssize_t _take_size(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_chunk_end(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_trailer(self, const char* data, Py_ssize_t size) except -1
+
+
+cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept

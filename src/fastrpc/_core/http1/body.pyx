@@ -12,7 +12,7 @@ The extensions of a chunk are checked and ignored; the limit of a line bounds th
 cimport cython
 from libc.stdint cimport int64_t
 
-from fastrpc._core.http1.head cimport check_field, line_size
+from fastrpc._core.http1.head cimport RequestHead, check_field, line_size
 
 from fastrpc._core.http1.head import RequestRefusedError
 
@@ -135,3 +135,9 @@ cdef bint _is_extension(const char* text, Py_ssize_t size) noexcept:
         if not (text[at] == b"\t" or 0x20 <= text[at] < 0x7F):
             return False
     return True
+
+
+cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept:
+    """Return whether the rest of an unread body ends the connection: a short one is dropped as it comes."""
+    # A client that waits to be asked for it may never send it. The end of chunks may be far.
+    return body is not None and (asks_later or not 0 <= head.content_length <= AHEAD_BYTES)

@@ -119,7 +119,3 @@ cdef class HttpConnection(Engine):
     cdef int _wait_until(self, uint64_t due_ns) except -1
     cdef int64_t _untaken_bytes(self) except -1
     cdef bint _may_parse(self) noexcept
-
-
-# Return whether the rest of an unread body ends the connection.
-cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept

@@ -51,6 +51,10 @@ class HttpConnection(Engine):
             ValueError: a field would break the head.
         """
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it carries nothing; it waits for a last request."""
+
     def begin_drain(self) -> None:
         """Close with the next answer; a connection that rests stays open for one more request."""
 

@@ -28,6 +28,7 @@ from libc.string cimport memcmp
 
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.http1.body cimport AHEAD_BYTES, leaves_body
 from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
 from fastrpc._core.http1.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http1.response_head cimport field_lines, first_lines_of, write_head
@@ -37,8 +38,6 @@ from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.http1.head import RequestRefusedError
 
 cdef enum:
-    # Bytes that a client may send ahead while its request is answered; with more of them nothing further is read.
-    AHEAD_BYTES = 65_536
     # The largest part of a body that is taken in parts: with each the application may hold the next one.
     PART_BYTES = 65_536
 
@@ -276,6 +275,11 @@ cdef class HttpConnection(Engine):
         """Have the protocol that took over look at its peer, which may go while nothing of it is read."""
         cdef uint64_t due = self.rested_ns + HELD_NS
         return 0 if self._due_ns and self._due_ns < due else self._wait_until(due)
+
+    @property
+    def is_at_rest(self):
+        """Whether it carries nothing; it waits for a last request."""
+        return not (self.is_answering or self.is_upgraded or self.head is not None or self._seen or self.unsent_output())
 
     def begin_drain(self):
         """Close with the next answer; a connection that rests stays open for one more request."""
@@ -573,9 +577,3 @@ cdef class HttpConnection(Engine):
     cdef int _wait_until(self, uint64_t due_ns) except -1:
         self._due_ns = due_ns
         return self.schedule_check(due_ns)
-
-
-cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept:
-    """Return whether the rest of an unread body ends the connection: a short one is dropped as it comes."""
-    # A client that waits to be asked for it may never send it. The end of chunks may be far.
-    return body is not None and (asks_later or not 0 <= head.content_length <= AHEAD_BYTES)
