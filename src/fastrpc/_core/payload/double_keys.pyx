@@ -112,9 +112,7 @@ cdef enum JsonByte:
     JSON_WRONG
     # A part of a number, of a name, or of the space between values.
     JSON_OTHER
-    # Many may follow each other.
-    JSON_BLANK
-    # It begins or ends a string, an object or a list, or separates values.
+    # It begins or ends a string, an object or a list, or separates values; or it is a blank, which comes in runs.
     JSON_MARK
 
 
@@ -122,13 +120,13 @@ cdef uint8_t[256] JSON_BYTES
 
 
 cdef int set_kinds() except -1:
+    """Fill the table of the kinds of bytes, once."""
     cdef int byte
     memset(JSON_BYTES, JSON_WRONG, sizeof(JSON_BYTES))
     for byte in b"0123456789+-.eEtruefalsenullNaNInfinity:\t\n\r":
         JSON_BYTES[byte] = JSON_OTHER
-    for byte in b'"{}[],':
+    for byte in b'"{}[], ':
         JSON_BYTES[byte] = JSON_MARK
-    JSON_BYTES[c" "] = JSON_BLANK
     return 0
 
 
