@@ -317,12 +317,13 @@ class MergedUnion:
                     union.setdefault(address, endpoint)
         errors = [watch.error for watch in self._watches]
         is_settled = all(watch.is_settled for watch in self._watches)
-        self.channel.judge(errors[0] if all(errors) else None, is_settled=is_settled)
         found = [one for one in self._found if one is not None]
         is_told = found and all(one or error for one, error in zip(self._found, errors, strict=True))
-        if union or is_told or self.channel.latest is not None:
-            is_cached = all(one.is_cached for one in found)
-            self.channel.publish([union[address] for address in sorted(union)], is_cached=is_cached)
+        with self.channel.told_at_once():
+            self.channel.judge(errors[0] if all(errors) else None, is_settled=is_settled)
+            if union or is_told or self.channel.latest is not None:
+                is_cached = all(one.is_cached for one in found)
+                self.channel.publish([union[address] for address in sorted(union)], is_cached=is_cached)
 
     def _note(self, index: int, watch: Watch) -> None:
         """Note the list of a member, and whether it is settled."""

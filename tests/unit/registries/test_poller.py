@@ -67,6 +67,17 @@ def test_list_is_published_in_the_order_of_addresses_each_once() -> None:
     assert driven.ports == [1, 2, 3]
 
 
+def test_whoever_a_new_list_wakes_sees_no_error_of_the_outage_before_it() -> None:
+    driven = Driven(entries(1), away(), entries(1, 2))
+    driven.step()
+    driven.step(WAIT_SECONDS)
+    assert driven.channel.error is not None
+    seen: list[tuple[int, bool]] = []
+    driven.channel.add_listener(lambda: seen.append((len(driven.ports), driven.channel.error is None)))
+    driven.step(WAIT_SECONDS)
+    assert seen == [(2, True)]
+
+
 def test_unchanged_list_is_published_once() -> None:
     driven = Driven(entries(1))
     driven.step()

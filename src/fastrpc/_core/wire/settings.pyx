@@ -236,13 +236,13 @@ cdef dict shared_table(tuple pairs):
 
     Equal tables are one object, which is never changed: nearly all peers announce the same ones.
     """
-    cdef dict table = SHARED_TABLES.get(pairs)
+    cdef dict table = SHARED_TABLES.pop(pairs, None)
     if table is None:
         table = {number: text.decode() for number, text in pairs}
         if len(SHARED_TABLES) >= MOST_SHARED:
-            # Peers announce any tables: the usual ones come back with the next connections.
-            SHARED_TABLES.clear()
-        SHARED_TABLES[pairs] = table
+            # Peers announce any tables. The one that has not been announced for the longest goes, so the usual ones stay.
+            del SHARED_TABLES[next(iter(SHARED_TABLES))]
+    SHARED_TABLES[pairs] = table
     return table
 
 

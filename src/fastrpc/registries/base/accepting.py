@@ -124,17 +124,19 @@ class ListAcceptor:
         has_changed = decision.endpoints != before
         if self._cache is not None and decision.endpoints and has_changed:
             self._cache.keep(self.service, decision.endpoints)
-        if decision.endpoints is not None:
-            self.channel.publish(decision.endpoints)
-        self.channel.judge(None, is_settled=decision.look_again is None)
+        with self.channel.told_at_once():
+            if decision.endpoints is not None:
+                self.channel.publish(decision.endpoints)
+            self.channel.judge(None, is_settled=decision.look_again is None)
         return ListOutcome(decision.look_again, has_changed)
 
     def fail(self, error: Exception) -> None:
         """Keep the last list while the registry cannot be reached."""
         self._rules.note_failure()
-        self.channel.judge(error, is_settled=False)
-        if self.size and self.channel.latest is None:
-            self.channel.publish(self._rules.believed or (), is_cached=True)
+        with self.channel.told_at_once():
+            self.channel.judge(error, is_settled=False)
+            if self.size and self.channel.latest is None:
+                self.channel.publish(self._rules.believed or (), is_cached=True)
 
     def fail_alone(self, error: Exception) -> None:
         """Keep the last list while this service cannot be looked up, and log that."""

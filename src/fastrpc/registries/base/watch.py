@@ -37,6 +37,8 @@ class Latest(Generic[T]):
         #: Whether the list is that of the registry: no rule keeps what an outage or a doubt concerns.
         self.is_settled = True
         self.is_closed = False
+        # Whether listeners wait for the end of `told_at_once`, and whether there is something to tell then.
+        self._is_held = self._has_news = False
 
     @property
     def latest(self) -> T | None:
@@ -68,7 +70,22 @@ class Latest(Generic[T]):
             self.is_closed = True
             self._tell()
 
+    @contextlib.contextmanager
+    def told_at_once(self) -> Iterator[None]:
+        """Tell of all that is published in the block at its end: nobody woken sees a new list beside an old error."""
+        with self._changed:
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held, has_news, self._has_news = False, self._has_news, False
+                if has_news:
+                    self._tell()
+
     def _tell(self) -> None:
+        if self._is_held:
+            self._has_news = True
+            return
         self._changed.notify_all()
         for listener in list(self._listeners):
             listener()

@@ -63,6 +63,18 @@ def test_peers_that_announce_the_same_codecs_share_one_table() -> None:
     assert owners[2].peer.codecs == other.codecs
 
 
+def test_the_table_of_most_peers_stays_shared_beside_tables_that_others_invent() -> None:
+    tables = set()
+    for number in range(100):
+        owner, announced = client(is_settled=False), usual_settings(True)
+        if number % 2:
+            announced.codecs = {64: f"beside{number}"}
+        owner.receive_data(SettingsFrame(announced.encode()).encode())
+        if number % 2 == 0:
+            tables.add(id(owner.peer.codecs))
+    assert len(tables) == 1
+
+
 def test_tables_that_peers_invent_are_not_kept_for_long() -> None:
     tables = []
     for number in range(1_000):
