@@ -72,7 +72,7 @@ class Latest(Generic[T]):
 
     @contextlib.contextmanager
     def told_at_once(self) -> Iterator[None]:
-        """Tell of all that is published in the block at its end: nobody woken sees a new list beside an old error."""
+        """Tell of all changes in the block at its end, so that a new list is never seen beside an old error."""
         with self._changed:
             self._is_held = True
             try:
