@@ -1,31 +1,51 @@
-"""The commits of a store into its journal: all changes that arrive during one form the next one."""
+"""Group commit into a journal: all changes that arrive during a commit form the next one.
+
+It knows the size of a change and nothing else of it: the items of a store and the messages of a broker are kept by the
+same rules. A commit without room is undone and refuses its changes. Any other failed commit is the last one.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from fastrpc.errors import StoreError
+from fastrpc.errors import FastRPCError
 from fastrpc.status import Status
-from fastrpc.stores.base import Item, ItemChange, Journal, LeaseChange, Saved
-from fastrpc.stores.local.history import History, change_size
 
-__all__ = ["Commits", "Uncommitted"]
+__all__ = ["CommitJournal", "Commits", "PendingChange"]
 
 
-@dataclass(frozen=True, slots=True)
-class Uncommitted:
-    """A change that no commit has kept yet."""
-
-    change: ItemChange | LeaseChange
-
-    #: How it was before: the item of the key, or the seconds of the lease; None: it was not there.
-    before: Item[bytes] | float | None
+class PendingChange(Protocol):
+    """A change that waits for its commit."""
 
     @property
     def size(self) -> int:
-        """Bytes of key and value."""
-        return change_size(self.change) if isinstance(self.change, ItemChange) else 0
+        """Bytes that take room in the journal."""
+
+
+Change = TypeVar("Change", bound=PendingChange)
+Change_contra = TypeVar("Change_contra", bound=PendingChange, contravariant=True)
+Kept = TypeVar("Kept")
+Kept_co = TypeVar("Kept_co", covariant=True)
+
+
+class CommitJournal(Protocol[Change_contra, Kept_co]):
+    """Keeps changes across restarts. One thread calls it."""
+
+    def open(self) -> Kept_co:
+        """Return what is kept."""
+
+    def commit(self, changes: Sequence[Change_contra]) -> None:
+        """Keep changes, all or none of them.
+
+        A FastRPCError with RESOURCE_EXHAUSTED: there is no room, and none is kept. After any other error they may be
+        kept.
+        """
+
+    def close(self) -> None: ...
+
+    def room(self) -> int:
+        """Return for how many bytes there is room; below 0: for none. Any thread may ask."""
 
 
 class _Commit:
@@ -54,30 +74,33 @@ class _Commit:
                     ended.set_result(is_kept)
 
 
-class Commits:
-    """Hands changes to a journal, in its thread, and committed ones to the history.
+class Commits(Generic[Change, Kept]):
+    """Hands changes to a journal, in its thread, and tells its owner of each outcome, in the loop.
 
     Args:
+        name: that of the thread.
+        keep: called with the changes of a commit that was kept, in their order.
         undo: called with changes that were not kept as there is no room for them, in their order.
         fail: called with the error of a commit that may have been kept; no other one follows it.
     """
 
     def __init__(
         self,
-        journal: Journal,
-        history: History,
+        journal: CommitJournal[Change, Kept],
+        name: str,
         *,
-        undo: Callable[[Sequence[Uncommitted]], None],
-        fail: Callable[[StoreError], None],
+        keep: Callable[[Sequence[Change]], None],
+        undo: Callable[[Sequence[Change]], None],
+        fail: Callable[[Exception], None],
     ) -> None:
         self._journal = journal
-        self._history = history
+        self._keep = keep
         self._undo = undo
         self._fail = fail
-        self._thread = ThreadPoolExecutor(1, "fastrpc store")
+        self._thread = ThreadPoolExecutor(1, name)
         # Changes that no commit has taken yet, and the result of the latest commit that is under way or due: whether
         # they are kept.
-        self._pending: list[Uncommitted] = []
+        self._pending: list[Change] = []
         self._commit: _Commit | None = None
         # Bytes of changes that are not committed.
         self._bytes = 0
@@ -86,7 +109,7 @@ class Commits:
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
 
-    async def open(self) -> Saved:
+    async def open(self) -> Kept:
         """Open the journal; return what it keeps."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.open)
@@ -122,7 +145,7 @@ class Commits:
         self._room = None
         return True
 
-    def add(self, changes: Iterable[Uncommitted]) -> None:
+    def add(self, changes: Iterable[Change]) -> None:
         """Hand changes to the next commit."""
         if not self._pending:
             self._commit = _Commit()
@@ -154,21 +177,18 @@ class Commits:
                     ended.end(is_kept)
         self._commit = self._task = None
 
-    async def _is_kept(self, batch: Sequence[Uncommitted]) -> bool:
-        changes = [one.change for one in batch]
+    async def _is_kept(self, batch: Sequence[Change]) -> bool:
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._journal.commit, changes, self._history.compacted
-            )
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.commit, batch)
         except Exception as error:
-            if isinstance(error, StoreError) and error.status is Status.RESOURCE_EXHAUSTED:
+            if isinstance(error, FastRPCError) and error.status is Status.RESOURCE_EXHAUSTED:
                 # Later ones were judged by what these had changed.
                 later, self._pending = self._pending, []
                 self._bytes -= sum(one.size for one in later)
                 self._undo([*batch, *later])
             else:
                 self._is_over = True
-                self._fail(StoreError(f"the store cannot be written: {error}"))
+                self._fail(error)
             return False
-        self._history.add([change for change in changes if isinstance(change, ItemChange)])
+        self._keep(batch)
         return True

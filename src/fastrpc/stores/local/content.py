@@ -9,10 +9,10 @@ from fastrpc.errors import StoreError
 from fastrpc.status import Status
 from fastrpc.stores.base import Deletion, Item, ItemChange, ItemPage, LeaseChange, Saved, Write
 from fastrpc.stores.expiring import EXPIRED_AT_ONCE
-from fastrpc.stores.local.commits import Uncommitted
 from fastrpc.stores.local.items import Items, full
 from fastrpc.stores.local.leases import Leases
 from fastrpc.stores.local.observing import Creation, StoreObserver
+from fastrpc.stores.local.uncommitted import Uncommitted
 
 __all__ = ["Content"]
 

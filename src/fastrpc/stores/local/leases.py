@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from fastrpc.stores.base import Item, LeaseChange
-from fastrpc.stores.local.commits import Uncommitted
+from fastrpc.stores.local.uncommitted import Uncommitted
 
 __all__ = ["ITEM_LEASE", "Leases"]
 

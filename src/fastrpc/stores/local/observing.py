@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from fastrpc.stores.base import Write
-from fastrpc.stores.local.commits import Uncommitted
 from fastrpc.stores.local.history import HistoryObserver
+from fastrpc.stores.local.uncommitted import Uncommitted
 
 __all__ = ["Creation", "StoreObserver"]
 

@@ -26,12 +26,13 @@ from fastrpc.stores.base import (
     check_watched,
 )
 from fastrpc.stores.expiring import keep_expiring
-from fastrpc.stores.local.commits import Commits, Uncommitted
+from fastrpc.stores.local.commits import Commits
 from fastrpc.stores.local.content import Content
 from fastrpc.stores.local.history import History, change_size, is_watched
 from fastrpc.stores.local.items import Items, full
 from fastrpc.stores.local.leases import Leases
 from fastrpc.stores.local.observing import StoreObserver
+from fastrpc.stores.local.uncommitted import HistoryJournal, Uncommitted
 
 __all__ = ["LocalStore"]
 
@@ -75,11 +76,12 @@ class LocalStore:
         self._due_changed = asyncio.Event()
         self._history = History(first_revision)
         # None: without a journal changes are history at once.
-        self._commits = (
-            None
-            if journal is None
-            else Commits(journal, self._history, undo=self._undo, fail=self._note_failure)
-        )
+        self._commits: Commits[Uncommitted, Saved] | None = None
+        if journal is not None:
+            kept = HistoryJournal(journal, self._history)
+            self._commits = Commits(
+                kept, "fastrpc store", keep=self._keep, undo=self._undo, fail=self._note_failure
+            )
         self._expiring: asyncio.Task[None] | None = None
         self._on_failed = on_failed
         self._ended: StoreError | None = StoreError("the store is not open", processed="no")
@@ -320,15 +322,18 @@ class LocalStore:
         self.content.undo(lost, self.revision)
         self._due_changed.set()
 
-    def _note_failure(self, error: StoreError) -> None:
-        self._ended = error
+    def _note_failure(self, error: Exception) -> None:
+        self._ended = ended = StoreError(f"the store cannot be written: {error}")
         self._history.end()
-        self._on_failed(error)
+        self._on_failed(ended)
+
+    def _keep(self, changes: Sequence[Uncommitted]) -> None:
+        self._history.add([one.change for one in changes if isinstance(one.change, ItemChange)])
 
     def _note(self, changes: Sequence[Uncommitted]) -> None:
         """Hand changes to the next commit; without a journal they are history at once."""
         if self._commits is None:
-            self._history.add([one.change for one in changes if isinstance(one.change, ItemChange)])
+            self._keep(changes)
         else:
             self._commits.add(changes)
 

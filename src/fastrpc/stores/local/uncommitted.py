@@ -1,0 +1,44 @@
+"""The changes of a store that wait for their commit, and the journal that keeps them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastrpc.stores.base import Item, ItemChange, Journal, LeaseChange, Saved
+from fastrpc.stores.local.history import History, change_size
+
+__all__ = ["HistoryJournal", "Uncommitted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Uncommitted:
+    """A change that no commit has kept yet."""
+
+    change: ItemChange | LeaseChange
+
+    #: How it was before: the item of the key, or the seconds of the lease; None: it was not there.
+    before: Item[bytes] | float | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of key and value."""
+        return change_size(self.change) if isinstance(self.change, ItemChange) else 0
+
+
+class HistoryJournal:
+    """A journal as group commits use it: it forgets with each commit what the history has compacted."""
+
+    def __init__(self, journal: Journal, history: History) -> None:
+        self._journal, self._history = journal, history
+
+    def open(self) -> Saved:
+        return self._journal.open()
+
+    def commit(self, changes: Sequence[Uncommitted]) -> None:
+        # The history changes between two commits alone, never while the thread is here.
+        self._journal.commit([one.change for one in changes], self._history.compacted)
+
+    def close(self) -> None:
+        self._journal.close()
+
+    def room(self) -> int:
+        return self._journal.room()
