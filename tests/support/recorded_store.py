@@ -34,7 +34,7 @@ class UnsyncedJournal(SqliteJournal):
 
     def open(self) -> Saved:
         saved = super().open()
-        self._opened().execute("PRAGMA synchronous = NORMAL")
+        self.folder.connection.execute("PRAGMA synchronous = NORMAL")
         return saved
 
 

@@ -145,7 +145,7 @@ async def test_frames_of_an_earlier_log_are_no_damage(
     folder = tmp_path / "store"
     await killed(folder)
     # It begins anew, over the first frames.
-    monkeypatch.setattr("fastrpc.stores.sqlite.journal._LOG_BYTES", 1)
+    monkeypatch.setattr("fastrpc.stores.sqlite.folder._LOG_BYTES", 1)
     log = tmp_path / "store-alive" / "store.db-wal"
     async with LocalStore(SqliteJournal(tmp_path / "store-alive")) as store:
         for _ in range(10):
@@ -380,7 +380,7 @@ async def test_store_without_the_second_file_gets_one(tmp_path: Path) -> None:
 async def test_revisions_are_reserved_before_the_commit_that_needs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastrpc.stores.sqlite.revisions._BLOCK", 5)
+    monkeypatch.setattr("fastrpc.stores.sqlite.numbers._BLOCK", 5)
     folder = tmp_path / "store"
     latest = await killed(folder)
     reserved = int.from_bytes((folder / "store.revisions").read_bytes()[6:14], "little")

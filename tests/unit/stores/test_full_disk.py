@@ -33,7 +33,7 @@ class SmallDisk(SqliteJournal):
     def commit(self, changes: Sequence[ItemChange | LeaseChange], compacted: int) -> None:
         self.is_committing.set()
         self.may_commit.wait(20.0)
-        connection = self._opened()
+        connection = self.folder.connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {1 << 30 if self.spare is None else pages + self.spare}")
         super().commit(changes, compacted)
@@ -85,7 +85,7 @@ async def test_write_without_room_is_refused_and_the_rest_goes_on(disk: SmallDis
         assert await store.put("more", LONG) == 5
         assert store.figures()["bytes"] == len("k") + 1 + len("more") + len(LONG)
         before = await store.list()
-    async with LocalStore(SqliteJournal(disk._folder)) as again:
+    async with LocalStore(SqliteJournal(disk.folder.place)) as again:
         assert await again.list() == before
 
 

@@ -160,7 +160,7 @@ async def test_close_during_a_commit_tells_what_was_kept(folder: Path, is_cancel
         assert results[1] == 2
         assert results[2] is None
     # The folder is free once the thread has closed the file.
-    await eventually(lambda: journal._claim is None)
+    await eventually(lambda: not journal.folder.claim.is_held)
     async with LocalStore(SqliteJournal(folder)) as again:
         keys = [item.key for item in (await again.list()).items]
     assert keys == (["kept"] if is_cancelled else ["kept", "later"])
@@ -188,7 +188,7 @@ async def test_failed_commit_ends_the_store(folder: Path) -> None:
 async def test_full_disk_refuses_writes_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with LocalStore(SqliteJournal(folder)) as store:
         await store.put("k", b"")
-        monkeypatch.setattr("fastrpc.stores.sqlite.journal._FREE_BYTES", 1 << 80)
+        monkeypatch.setattr("fastrpc.stores.sqlite.folder._FREE_BYTES", 1 << 80)
         with pytest.raises(StoreError, match="disk of the store is full") as caught:
             await store.put("k", b"")
         assert caught.value.status is Status.RESOURCE_EXHAUSTED

@@ -11,8 +11,9 @@ from typing import Final, Self
 from fastrpc.errors import StoreError
 from fastrpc.status import Status
 from fastrpc.stores.base import Item, LeaseChange, Saved, revision_of_now
-from fastrpc.stores.sqlite.file import make_file, open_file, read_file, sync_path
+from fastrpc.stores.sqlite.file import make_file, open_file, sync_path
 from fastrpc.stores.sqlite.journal import SqliteJournal
+from fastrpc.stores.sqlite.tables import STORE, StoreTables, read_saved
 
 __all__ = ["StoreCopy", "check_folder", "copy_folder", "restore_copy"]
 
@@ -38,7 +39,7 @@ class StoreCopy:
         self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        make_file(Path(f"{self._path}.new"), self._made)
+        make_file(Path(f"{self._path}.new"), self._made, STORE)
         self._connection = sqlite3.connect(self._made, isolation_level=None)
         self._connection.execute("BEGIN")
         return self
@@ -96,8 +97,8 @@ def restore_copy(path: Path, folder: Path) -> int:
         StoreError: the copy is damaged, or the folder has files.
     """
     try:
-        with contextlib.closing(open_file(path)) as connection:
-            saved = read_file(connection)
+        with contextlib.closing(open_file(path, StoreTables())) as connection:
+            saved = read_saved(connection)
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path} is no backup of a store: {error}", status=Status.DATA_LOSS) from error
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def restore_copy(path: Path, folder: Path) -> int:
         raise StoreError(
             f"{folder} has files already", status=Status.ALREADY_EXISTS, hint="restore into a new folder"
         )
-    with StoreCopy(folder / "store.db") as copy:
+    with StoreCopy(folder / STORE.file) as copy:
         # A sum alone would be the same at each restoring of one copy.
         revision = revision_of_now()
         if revision <= saved.revision:
@@ -121,7 +122,7 @@ def check_folder(folder: Path) -> Saved:
     Raises:
         StoreError: it is held, damaged, or missing.
     """
-    if not (folder / "store.db").exists():
+    if not (folder / STORE.file).exists():
         raise StoreError(f"{folder} has no store", status=Status.NOT_FOUND)
     journal = SqliteJournal(folder)
     try:

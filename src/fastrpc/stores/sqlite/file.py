@@ -1,50 +1,97 @@
-"""The file of a store: a database of SQLite."""
+"""A file of SQLite by its kind: made whole, and refused when it is damaged, of a later version or another program's.
+
+It knows no table: `Tables` is all that it asks of them.
+"""
 
 import contextlib
 import os
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from fastrpc.errors import StoreError
+from fastrpc.errors import FastRPCError
 from fastrpc.status import Status
-from fastrpc.stores.base import Item, ItemChange, LeaseChange, Saved
 
-__all__ = [
-    "DAMAGE",
-    "damaged",
-    "log_path",
-    "make_file",
-    "open_file",
-    "read_file",
-    "read_may_lose",
-    "sync_path",
-]
-
-#: The version of the tables, as `user_version`.
-_SCHEMA: Final = 1
-
-#: Tells a store of ours from other files of SQLite ("frpc").
-_APPLICATION: Final = 0x66727063
+__all__ = ["DAMAGE", "FileKind", "Tables", "log_path", "make_file", "open_file", "read_only", "sync_path"]
 
 #: Codes of a damaged file; SQLITE_ERROR: a table is missing.
 DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
-_TABLES: Final = """
-BEGIN;
-CREATE TABLE items (key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL, lease TEXT,
-    created INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE leases (name TEXT PRIMARY KEY, seconds REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE history (number INTEGER PRIMARY KEY, changed INTEGER NOT NULL, key TEXT NOT NULL, value BLOB,
-    revision INTEGER, lease TEXT, created INTEGER);
-CREATE INDEX history_changed ON history (changed);
-CREATE TABLE revisions (latest INTEGER NOT NULL, compacted INTEGER NOT NULL, may_lose INTEGER NOT NULL);
-INSERT INTO revisions VALUES (0, 0, 0);
-COMMIT;
-"""
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """The names, numbers and texts of a file and its folder."""
+
+    #: Such as "store": names the file, `store.db`, and its logger, `fastrpc.store`; errors write "a store".
+    name: str
+
+    #: Such as "revision": the number of a commit, in warnings and in the name of the second file, `store.revisions`.
+    number: str
+
+    #: Tells the file from others of SQLite, as `application_id`.
+    application: int
+
+    #: The version of the tables, as `user_version`; from 1.
+    schema: int
+
+    #: The statements that make the tables, within one transaction.
+    script: str
+
+    #: Times that each byte of a change is written into tables.
+    copies: int
+
+    #: The class of its errors.
+    error: type[FastRPCError]
+
+    #: The way out where another process holds the folder, where the schema is a later one, and where a file is damaged.
+    if_held: str
+    if_later: str
+    if_damaged: str
+
+    @property
+    def file(self) -> str:
+        """The name of the file in its folder."""
+        return f"{self.name}.db"
+
+    @property
+    def numbers_file(self) -> str:
+        """The name of the second file."""
+        return f"{self.name}.{self.number}s"
+
+    def damaged(self, path: Path, reason: str) -> FastRPCError:
+        """Return the error for a file that cannot be used."""
+        return self.error(
+            f"{path} is damaged: {reason}",
+            status=Status.DATA_LOSS,
+            hint=f"nothing was overwritten; {self.if_damaged}",
+        )
 
 
-def make_file(made: Path, path: Path) -> None:
+class Tables(Protocol):
+    """The tables of a file, as its folder needs them. No method is called while commits come."""
+
+    @property
+    def kind(self) -> FileKind: ...
+
+    def damage_in(self, connection: sqlite3.Connection) -> str | None:
+        """Return the damage of a file of this kind and version; None for a whole one."""
+
+    def latest(self, connection: sqlite3.Connection) -> int:
+        """Return the greatest number of a commit; 0 without one."""
+
+    def was_unsynced(self, connection: sqlite3.Connection) -> bool:
+        """Return whether a version without the second file did not sync its commits; False if there is no such one."""
+
+    def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
+        """Have `latest` return a number, within a transaction that is open: no later commit has it or a lower one.
+
+        Args:
+            is_incomplete: commits may be missing. Forget what is right with all of them only, such as a history.
+        """
+
+
+def make_file(made: Path, path: Path, kind: FileKind) -> None:
     """Make an empty file, under another name first: an empty one at its own name is damaged, not new."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{made}{suffix}").unlink(missing_ok=True)
@@ -52,9 +99,9 @@ def make_file(made: Path, path: Path) -> None:
     os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection = sqlite3.connect(made, isolation_level=None)
     try:
-        connection.executescript(_TABLES)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+        connection.executescript(kind.script)
+        connection.execute(f"PRAGMA application_id = {kind.application}")
+        connection.execute(f"PRAGMA user_version = {kind.schema}")
     finally:
         connection.close()
     sync_path(made)
@@ -62,98 +109,36 @@ def make_file(made: Path, path: Path) -> None:
     sync_path(path.parent)
 
 
-def open_file(path: Path) -> sqlite3.Connection:
+def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
     """Return a connection to a file that is whole.
 
     Raises:
-        StoreError: it is damaged, of a later version, or of another program.
+        FastRPCError: of the kind: it is damaged, of a later version, or of another program.
     """
     if path.stat().st_size == 0:
-        raise damaged(path, "it is empty")
+        raise tables.kind.damaged(path, "it is empty")
     if _has_log(path):
         # The end of a connection that may write moves the commits of the log into the file.
-        with contextlib.closing(_read_only(path)) as connection:
-            _check(connection, path)
+        with contextlib.closing(read_only(path)) as connection:
+            _check(connection, path, tables)
         return sqlite3.connect(path, isolation_level=None)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        _check(connection, path)
+        _check(connection, path, tables)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def read_may_lose(path: Path) -> bool:
-    """Return whether the commits of an earlier version are not synced; a file and its log are left as they are."""
-    with contextlib.closing(_read_only(path)) as connection:
-        (may_lose,) = connection.execute("SELECT may_lose FROM revisions").fetchone()
-    return bool(may_lose)
+def read_only(path: Path) -> sqlite3.Connection:
+    """Return a connection that leaves a file and its log as they are."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def log_path(path: Path) -> Path:
     """Return the path of the write-ahead log of a file."""
     return Path(f"{path}-wal")
-
-
-def _has_log(path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return log_path(path).stat().st_size > 0
-    return False
-
-
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION or version < 1:
-        raise StoreError(f"{path} is no store of fastrpc", status=Status.FAILED_PRECONDITION)
-    if version > _SCHEMA:
-        raise StoreError(
-            f"{path} has schema {version}, this fastrpc knows {_SCHEMA}",
-            status=Status.FAILED_PRECONDITION,
-            hint="use the version of fastrpc that wrote it, or a later one; or restore a backup into a new folder: "
-            "fastrpc store restore FILE FOLDER",
-        )
-    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise damaged(path, found)
-    if connection.execute("SELECT latest FROM revisions").fetchone() is None:
-        raise damaged(path, "it has no revision")
-    lost = "SELECT 1 FROM items WHERE lease IS NOT NULL AND lease NOT IN (SELECT name FROM leases)"
-    if connection.execute(lost).fetchone():
-        raise damaged(path, "the lease of an item is missing")
-
-
-def read_file(connection: sqlite3.Connection) -> Saved:
-    """Return all that a file keeps."""
-    latest, compacted = connection.execute("SELECT latest, compacted FROM revisions").fetchone()
-    items = connection.execute("SELECT key, value, revision, lease, created FROM items ORDER BY key")
-    history = connection.execute(
-        "SELECT changed, key, value, revision, lease, created FROM history ORDER BY number"
-    )
-    return Saved(
-        latest,
-        compacted,
-        [Item(*fields) for fields in items],
-        [LeaseChange(*fields) for fields in connection.execute("SELECT name, seconds FROM leases")],
-        [
-            ItemChange(fields[1], fields[0], None if fields[2] is None else Item(*fields[1:]))
-            for fields in history
-        ],
-    )
-
-
-def damaged(path: Path, reason: str) -> StoreError:
-    """Return the error for a file that cannot be used."""
-    return StoreError(
-        f"{path} is damaged: {reason}",
-        status=Status.DATA_LOSS,
-        hint="nothing was overwritten; restore a backup: fastrpc store restore FILE FOLDER",
-    )
 
 
 def sync_path(path: Path) -> None:
@@ -163,3 +148,25 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _has_log(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return log_path(path).stat().st_size > 0
+    return False
+
+
+def _check(connection: sqlite3.Connection, path: Path, tables: Tables) -> None:
+    kind = tables.kind
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != kind.application or version < 1:
+        raise kind.error(f"{path} is no {kind.name} of fastrpc", status=Status.FAILED_PRECONDITION)
+    if version > kind.schema:
+        raise kind.error(
+            f"{path} has schema {version}, this fastrpc knows {kind.schema}",
+            status=Status.FAILED_PRECONDITION,
+            hint=kind.if_later,
+        )
+    if (damage := tables.damage_in(connection)) is not None:
+        raise kind.damaged(path, damage)

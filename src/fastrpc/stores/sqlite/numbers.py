@@ -1,11 +1,11 @@
-"""The second file of a store: revisions that its commits may have been given, so that none comes twice.
+"""The second file of a folder: numbers that its commits may have been given, so that none comes twice.
 
-    0    the greatest revision that a commit may have, synced before that commit; whether the store ended cleanly
-    512  the latest revision that was acknowledged, and the commits of the present log; it is not synced
+    0    the greatest number that a commit may have, synced before that commit; whether the folder was closed cleanly
+    512  the latest number that was acknowledged, and the commits of the present log; it is not synced
 
-A commit is acknowledged after its sync: a store with fewer has lost some. A power cut may leave an older record of what
-was acknowledged, so a store whose end is not noted goes on behind the greatest revision. Each record has a sector,
-which a disk writes whole.
+A commit is acknowledged after its sync: a file with fewer has lost some. A power cut may leave an older record of what
+was acknowledged, so a folder whose end is not noted goes on behind the greatest number. Each record has a sector, which
+a disk writes whole. The numbers of a store are its revisions.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from fastrpc.replaced_file import replaced_file
-from fastrpc.stores.sqlite.file import damaged, sync_path
+from fastrpc.stores.sqlite.file import FileKind, sync_path
 
-__all__ = ["RevisionsFile"]
+__all__ = ["NumbersFile"]
 
 _SECTOR_BYTES: Final = 512
 
-#: "frpc", the place of the record, a revision, flags, the salts of a log, and its commits; the CRC-32 follows.
+#: "frpc", the place of the record, a number, flags, the salts of a log, and its commits; the CRC-32 follows.
 _RECORD: Final = struct.Struct("<4sHQB8sQ")
 _SUM: Final = struct.Struct("<I")
 _NAME: Final = b"frpc"
@@ -30,35 +30,36 @@ _NAME: Final = b"frpc"
 _IS_UNSYNCED: Final = 1
 _IS_CLEAN: Final = 2
 
-#: How many revisions are reserved at once.
+#: Numbers that are reserved at once.
 _BLOCK: Final = 1 << 20
 
 
-class RevisionsFile:
-    """Keeps the greatest revision that may have been given, what was acknowledged, and whether the end was clean.
+class NumbersFile:
+    """Keeps the greatest number that may have been given, what was acknowledged, and whether the end was clean.
 
     Attributes:
         path: the file; `open` makes it.
-        reserved: the greatest revision of the present block; 0 without a file.
-        acknowledged: commits up to this revision were acknowledged.
+        reserved: the greatest number of the present block; 0 without a file.
+        acknowledged: commits up to this number were acknowledged.
         salts: of the log of the last commit.
         commits: how many commits of that log were acknowledged.
-        is_unsynced: whether commits of the last journal were not synced.
-        is_clean: whether the last journal was closed, with all its commits in the file.
+        is_unsynced: whether commits were not synced when the folder was last open.
+        is_clean: whether the folder was closed, with all commits in its file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Path, kind: FileKind) -> None:
         self.reserved = self.acknowledged = self.commits = 0
         self.salts = bytes(8)
         self.is_unsynced = self.is_clean = False
-        self.path = path
+        self.path = folder / kind.numbers_file
+        self._kind = kind
         self._descriptor: int | None = None
 
     def read(self) -> bool:
         """Read the file; return whether it is there.
 
         Raises:
-            StoreError: it is damaged.
+            FastRPCError: of the kind: it is damaged.
         """
         try:
             content = self.path.read_bytes()
@@ -85,14 +86,14 @@ class RevisionsFile:
             self.is_unsynced, self.is_clean = is_unsynced, is_clean
             self._reserve(self.reserved)
 
-    def cover(self, revision: int) -> None:
+    def cover(self, number: int) -> None:
         """Reserve a block if a commit needs it."""
-        if revision > self.reserved:
-            self._reserve(revision + _BLOCK)
+        if number > self.reserved:
+            self._reserve(number + _BLOCK)
 
-    def acknowledge(self, revision: int, salts: bytes, commits: int) -> None:
-        """Note the last commit: its revision, and how many the log has with it."""
-        self.acknowledged = max(self.acknowledged, revision)
+    def acknowledge(self, number: int, salts: bytes, commits: int) -> None:
+        """Note the last commit: its number, and how many commits the log has with it."""
+        self.acknowledged = max(self.acknowledged, number)
         self.salts, self.commits = salts, commits
         self._write(_record(1, self.acknowledged, 0, salts, commits), 1)
 
@@ -102,11 +103,11 @@ class RevisionsFile:
         if descriptor is not None:
             os.close(descriptor)
 
-    def _reserve(self, revision: int) -> None:
-        self._write(_record(0, revision, self._flags()), 0)
+    def _reserve(self, number: int) -> None:
+        self._write(_record(0, number, self._flags()), 0)
         assert self._descriptor is not None
         os.fsync(self._descriptor)
-        self.reserved = revision
+        self.reserved = number
 
     def _flags(self) -> int:
         return _IS_UNSYNCED * self.is_unsynced | _IS_CLEAN * self.is_clean
@@ -116,17 +117,17 @@ class RevisionsFile:
         os.pwrite(self._descriptor, record, place * _SECTOR_BYTES)
 
     def _record(self, content: bytes, place: int) -> tuple[int, int, bytes, int]:
-        """Return revision, flags, salts and commits of a record."""
+        """Return number, flags, salts and commits of a record."""
         at = place * _SECTOR_BYTES
         record = content[at : at + _RECORD.size]
         with contextlib.suppress(struct.error):
             (told,) = _SUM.unpack_from(content, at + _RECORD.size)
-            name, own_place, revision, flags, salts, commits = _RECORD.unpack(record)
+            name, own_place, number, flags, salts, commits = _RECORD.unpack(record)
             if (name, own_place, told) == (_NAME, place, zlib.crc32(record)):
-                return revision, flags, salts, commits
-        raise damaged(self.path, "a checksum is wrong")
+                return number, flags, salts, commits
+        raise self._kind.damaged(self.path, "a checksum is wrong")
 
 
-def _record(place: int, revision: int, flags: int, salts: bytes = bytes(8), commits: int = 0) -> bytes:
-    record = _RECORD.pack(_NAME, place, revision, flags, salts, commits)
+def _record(place: int, number: int, flags: int, salts: bytes = bytes(8), commits: int = 0) -> bytes:
+    record = _RECORD.pack(_NAME, place, number, flags, salts, commits)
     return record + _SUM.pack(zlib.crc32(record))

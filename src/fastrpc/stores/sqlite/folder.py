@@ -1,0 +1,319 @@
+"""A folder with one file of SQLite in WAL, written and checkpointed by one connection. It knows no table.
+
+    claim    the folder: private, and of one process
+    file     the file by its kind: made, checked
+    log      the write-ahead log, read before SQLite opens it
+    numbers  the second file: numbers that commits may have been given
+
+An owner gives its `Tables`, which have the names and texts of their `FileKind`, and calls, in one thread:
+
+    open     claim, check, go on behind lost commits; returns what the owner reads
+    commit   one transaction, all or nothing
+    close    may be called twice, and after a failed `open`
+
+`room` and `file_bytes` may be called in any thread.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, TypeVar
+
+from fastrpc.errors import ConfigError
+from fastrpc.status import Status
+from fastrpc.stores.sqlite.claim import FolderClaim
+from fastrpc.stores.sqlite.file import DAMAGE, Tables, log_path, make_file, open_file, read_only
+from fastrpc.stores.sqlite.log import SALTS_AT, LogEnd, read_log
+from fastrpc.stores.sqlite.numbers import NumbersFile
+
+__all__ = ["SqliteFolder", "Sync"]
+
+T = TypeVar("T")
+
+Sync: TypeAlias = Literal["full", "normal"]
+
+#: Older versions lack statements used here.
+_OLDEST_SQLITE: Final = (3, 35)
+
+#: Added to the number of an earlier version's file that may have lost commits, as no second file reserves any.
+_LOST_NUMBERS: Final = 1 << 20
+
+#: There is no room when the disk has less, so that deletions can still be written.
+_FREE_BYTES: Final = 64 * 1024 * 1024
+
+#: Bytes of the log after which its pages go into the file, and those of a commit beside its values: some six pages.
+_LOG_BYTES: Final = 4 * 1024 * 1024
+_COMMIT_BYTES: Final = 6 * 4096
+
+#: SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE.
+_NO_CHECKPOINT_ON_CLOSE: Final = 1006
+
+
+class SqliteFolder:
+    """Belongs to one process at a time. Errors that its methods name are of the kind's class.
+
+    Each commit has a number, which only rises. Unless the folder was closed, the next opening raises it above all that
+    commits may have been given: none comes twice, even if acknowledged commits are lost.
+
+    Args:
+        place: the folder; made if it is missing, with the mode 0700. Others must not be able to enter it.
+        sync: "full" keeps commits across a power loss, "normal" across the end of the process only.
+
+    Attributes:
+        path: the file.
+        claim: held from `open` to `close`.
+
+    Raises:
+        ConfigError: `sync` is unknown, or SQLite is older than 3.35.
+    """
+
+    def __init__(self, place: Path, tables: Tables, *, sync: Sync = "full") -> None:
+        kind = tables.kind
+        if sync not in ("full", "normal"):
+            raise ConfigError(f"sync is {sync!r}, it must be 'full' or 'normal'")
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise ConfigError(f"SQLite is {sqlite3.sqlite_version}, a {kind.name} needs 3.35 or later")
+        self.place, self.path = place, place / kind.file
+        self.claim = FolderClaim(place, kind)
+        self._tables, self._kind, self._sync = tables, kind, sync
+        self._logger = logging.getLogger(f"fastrpc.{kind.name}")
+        self._log = log_path(self.path)
+        self._numbers = NumbersFile(place, kind)
+        self._connection: sqlite3.Connection | None = None
+        # The log, its salts, and its commits so far.
+        self._log_file: int | None = None
+        self._salts = bytes(8)
+        self._commits = 0
+        # Whether commits may come.
+        self._has_begun = False
+        # Bytes of the log that are not in the file yet, as far as is known.
+        self._logged = 0
+
+    def open(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """Open the file, made if it is missing; return what a function reads of it.
+
+        Raises:
+            FastRPCError: FAILED_PRECONDITION: another process holds the folder or others can enter it, the file is of
+                another program or of a later version; DATA_LOSS: it is damaged, nothing was overwritten; UNAVAILABLE:
+                it cannot be opened now.
+        """
+        self.claim.take()
+        try:
+            self._open()
+            return read(self.connection)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            # A full disk or a lock of another program is no damage: a copy in its place would lose writes.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
+                raise self._kind.damaged(self.path, str(error)) from error
+            raise self._kind.error(f"{self.path} cannot be opened: {error}", processed="no") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of the open file, for the thread of the owner. FastRPCError: it is not open."""
+        if self._connection is None:
+            raise self._kind.error(f"{self.path} is not open")
+        return self._connection
+
+    def commit(self, write: Callable[[sqlite3.Connection], None], *, number: int, size: int) -> None:
+        """Keep what a function writes, all or nothing of it.
+
+        Args:
+            number: the greatest number that it gives; 0 for none.
+            size: bytes of the values that it writes, each once.
+
+        Raises:
+            FastRPCError: RESOURCE_EXHAUSTED: there is no room, and nothing is kept. After any other error it may be.
+        """
+        connection = self.connection
+        self._numbers.cover(number)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            write(connection)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if _is_full(error):
+                # Told before the sync of a commit, so none is on the disk.
+                text = f"the disk of {self.path} is full"
+                raise self._kind.error(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
+            raise
+        self._acknowledge(number)
+        self._logged += _COMMIT_BYTES + self._kind.copies * size
+        if self._logged >= _LOG_BYTES:
+            self._checkpoint(connection)
+
+    def close(self) -> None:
+        """Close the file, with all commits in it, and release the folder."""
+        try:
+            if self._connection is not None:
+                self._connection.close()
+                if self._has_begun and not self._log.exists():
+                    # SQLite has synced the file. One whose end is not noted may have lost commits.
+                    self._numbers.note(is_unsynced=False, is_clean=True)
+        finally:
+            self._connection = None
+            self._has_begun = False
+            self._numbers.close()
+            if self._log_file is not None:
+                os.close(self._log_file)
+                self._log_file = None
+            self.claim.release()
+
+    def room(self) -> int:
+        """Return for how many bytes of values there is room; below 0: for none."""
+        disk = os.statvfs(self.place)
+        # Each copy is in the log and in the file.
+        return (disk.f_bavail * disk.f_frsize - _FREE_BYTES) // (2 * self._kind.copies)
+
+    def file_bytes(self) -> int:
+        """Return the size of the file and its log."""
+        sizes = 0
+        for path in (self.path, self._log):
+            with contextlib.suppress(FileNotFoundError):
+                sizes += os.stat(path).st_size
+        return sizes
+
+    def _open(self) -> None:
+        has_numbers = self._numbers.read()
+        if not self.path.exists():
+            if self._log.exists():
+                # SQLite would replay these commits into a new file.
+                raise self._kind.damaged(self.path, "it is missing beside its -wal")
+            if has_numbers:
+                raise self._kind.damaged(self.path, f"it is missing beside {self._numbers.path.name}")
+            make_file(self.place / f"{self._kind.file}.new", self.path, self._kind)
+        end = read_log(self._log)
+        self._check_log(end, has_numbers)
+        connection = self._connection = open_file(self.path, self._tables)
+        self._salts, self._commits = end.salts, end.commits
+        if end.is_torn or end.later:
+            # Behind commits to come they would look like damage.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._begin(connection, end, has_numbers)
+
+    def _check_log(self, end: LogEnd, has_numbers: bool) -> None:
+        """Refuse a log that lost commits by damage, and warn of others that SQLite drops.
+
+        A power cut tears the last commit alone if commits are synced, and any of them otherwise.
+
+        Raises:
+            FastRPCError: commits were lost that nothing but damage takes away.
+        """
+        if end.has_bad_header:
+            raise self._kind.damaged(self._log, "its header is bad")
+        if not end.is_torn and not end.later:
+            return
+        lost = self._lost_commits(end)
+        if end.later and (end.is_before_commit or lost) and self._was_synced(has_numbers):
+            raise self._kind.damaged(
+                self._log, f"frame {end.frames + 1} is bad, and {end.later} of the same log follow it"
+            )
+        self._logger.warning(
+            "%s has a bad end: %d commits are dropped, from frame %d on",
+            self._log,
+            max(lost, end.later_commits, 1),
+            end.frames + 1,
+        )
+
+    def _was_synced(self, has_numbers: bool) -> bool:
+        """Return whether the commits of a log were synced, each before the next one."""
+        if has_numbers:
+            return not self._numbers.is_unsynced
+        if self._sync != "full":
+            return False
+        with contextlib.closing(read_only(self.path)) as connection:
+            return not self._tables.was_unsynced(connection)
+
+    def _lost_commits(self, end: LogEnd) -> int:
+        """Return how many acknowledged commits a log lacks, as far as is known."""
+        numbers = self._numbers
+        if numbers.salts == end.salts:
+            return max(numbers.commits - end.commits, 0)
+        # A process that was killed leaves its log.
+        return 0 if numbers.is_clean or end.has_salts else numbers.commits
+
+    def _begin(self, connection: sqlite3.Connection, end: LogEnd, has_numbers: bool) -> None:
+        """Raise the number unless the last end was clean, and note whether commits from here on may be lost."""
+        numbers, tables = self._numbers, self._tables
+        numbers.open()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # Each page is once in a commit, in the order of the numbers.
+        connection.execute("PRAGMA cache_spill = OFF")
+        latest, could_lose = tables.latest(connection), tables.was_unsynced(connection)
+        may_lose = self._sync == "normal"
+        has_lost = self._has_lost(latest, end)
+        if has_numbers and numbers.is_clean and not end.has_salts:
+            # SQLite has deleted it.
+            numbers.acknowledge(numbers.acknowledged, end.salts, 0)
+        is_clean = numbers.is_clean if has_numbers else not (end.is_torn or end.later)
+        was_unsynced = could_lose or (numbers.is_unsynced and not is_clean)
+        numbers.note(is_unsynced=numbers.is_unsynced or may_lose)
+        if could_lose or has_lost or not is_clean:
+            own = max(latest, numbers.reserved if has_numbers else latest + _LOST_NUMBERS)
+            numbers.cover(own)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            tables.raise_to(connection, own, is_incomplete=was_unsynced or has_lost)
+            connection.execute("COMMIT")
+            self._acknowledge(own)
+        numbers.note(is_unsynced=may_lose)
+        connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
+        self._has_begun = True
+
+    def _has_lost(self, latest: int, end: LogEnd) -> bool:
+        """Return whether acknowledged commits are missing, and warn of them."""
+        numbers, word = self._numbers, self._kind.number
+        lost = self._lost_commits(end)
+        if latest >= numbers.acknowledged and not lost:
+            return False
+        self._logger.warning(
+            "%s has lost its last commits, %d of its log: it has %s %d, acknowledged was %d; the next %s is above %d",
+            self.path,
+            lost,
+            word,
+            latest,
+            numbers.acknowledged,
+            word,
+            numbers.reserved,
+        )
+        return True
+
+    def _acknowledge(self, number: int) -> None:
+        """Note a commit, as one more of its log; a log that has begun anew has other salts."""
+        if self._log_file is None:
+            self._log_file = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+        salts = os.pread(self._log_file, len(self._salts), SALTS_AT)
+        if salts != self._salts:
+            self._salts, self._commits = salts, 0
+        self._commits += 1
+        self._numbers.acknowledge(number, salts, self._commits)
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Write the pages of the log into the file.
+
+        SQLite would do that by itself without telling of errors: it would sync again after a sync that failed, which
+        succeeds on most systems although pages are lost, and then write over the log.
+        """
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            if not _is_full(error):
+                # The end of the connection would be another attempt. Python knows how to prevent that from 3.12 on.
+                if hasattr(connection, "setconfig"):
+                    connection.setconfig(_NO_CHECKPOINT_ON_CLOSE)
+                raise
+        else:
+            self._logged = 0
+
+
+def _is_full(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
