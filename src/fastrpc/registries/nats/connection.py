@@ -1,0 +1,259 @@
+"""A connection to NATS for one event loop: client, options, error texts. Keys, buckets and streams mean nothing here.
+
+`take_access` reads the servers, the login and TLS from a URL. `NatsConnection` connects anew after each error. The
+owner gives the class of errors and enters JetStream: a registry opens its bucket there, a broker its streams.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from nats.aio.client import Client
+from nats.errors import Error, MaxPayloadError, SecureConnWantedError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+
+from fastrpc.bounded_http import HttpError
+from fastrpc.config import TLS
+from fastrpc.errors import ConfigError, FastRPCError, StoreError
+from fastrpc.registries.base.secrets import check_carried, header_token, take_login, take_secret
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
+from fastrpc.tls.ends import HttpEnd
+
+__all__ = ["ANSWER_SECONDS", "DROP_SECONDS", "FAILURES", "NatsAccess", "NatsConnection", "take_access"]
+
+Entered = TypeVar("Entered")
+T = TypeVar("T")
+
+#: Seconds for a connection, for an answer, and for the end of a connection.
+CONNECT_SECONDS, ANSWER_SECONDS, DROP_SECONDS = 2, 3.0, 0.5
+
+#: Seconds between two pings; a connection without answers to two of them is lost.
+PING_SECONDS = 2
+
+#: Errors of a connection, and of answers.
+FAILURES = (Error, OSError, TimeoutError)
+
+#: Parts of errors that refuse a login or a subject.
+_REFUSALS = (
+    ("authorization violation", Status.UNAUTHENTICATED),
+    ("authentication", Status.UNAUTHENTICATED),
+    ("permissions violation", Status.PERMISSION_DENIED),
+)
+
+
+class _Client(Client):  # type: ignore[misc]
+    """A client that sends no login over a connection that should be encrypted and is not, and leaves no socket open."""
+
+    def __init__(self, end: HttpEnd | None) -> None:
+        super().__init__()
+        self._end = end
+
+    async def _connect_to_server(self, server: Any) -> None:
+        # That of a place which was tried before.
+        self.abort()
+        await super()._connect_to_server(server)
+
+    def abort(self) -> None:
+        """Close the socket, whatever has become of the end of the connection."""
+        for name in ("_io_writer", "_bare_io_writer"):
+            if (writer := getattr(self._transport, name, None)) is not None:
+                writer.transport.abort()
+
+    def _connect_command(self) -> bytes:
+        if self._end is not None:
+            if not self._server_info.get("tls_required"):
+                raise SecureConnWantedError
+            self._end.check(self._transport._io_writer.get_extra_info("ssl_object"))
+        command: bytes = super()._connect_command()
+        return command
+
+
+class NatsAccess:
+    """The servers of one cluster, and the login to them.
+
+    Args:
+        credentials: returns the options of nats-py for a login, read for each connection.
+        error: the class of the errors of its connections.
+
+    Attributes:
+        hosts: the servers, as `host:port`.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[tuple[str, int]],
+        *,
+        tls: TLS | None,
+        credentials: Callable[[], dict[str, Any]],
+        error: type[FastRPCError] = StoreError,
+    ) -> None:
+        self.hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
+        self._server_name = None if tls is None else tls.server_name
+        self._end = None if tls is None else HttpEnd(tls, places[0][0])
+        self._credentials, self._error = credentials, error
+
+    def client(self) -> _Client:
+        """Return a client that is not connected."""
+        return _Client(self._end)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of a connection: servers, TLS, the login."""
+        scheme = "nats" if self._end is None else "tls"
+        options = {"servers": [f"{scheme}://{host}" for host in self.hosts], **self._credentials()}
+        if self._end is not None:
+            options |= {"tls": self._end.context(), "tls_hostname": self._server_name}
+        return options
+
+    def failure(self, error: BaseException, told: str = "") -> FastRPCError:
+        """Return an error in words and with a status of ours.
+
+        Args:
+            told: the last error that the server sent, not as an answer.
+        """
+        # NATS reports a refused subject to the error callback, and the request just times out.
+        text = str(error) or told or "no answer"
+        both = f"{text} {told}".lower()
+        status = next((status for part, status in _REFUSALS if part in both), Status.UNAVAILABLE)
+        if isinstance(error, MaxPayloadError):
+            status = Status.RESOURCE_EXHAUSTED
+        # HttpError makes the server's text one line that is safe to print.
+        return self._error(f"NATS at {','.join(self.hosts)}: {HttpError(text)}", status=status)
+
+
+def take_access(url: RegistryURL, error: type[FastRPCError] = StoreError) -> NatsAccess:
+    """Take servers, TLS and one login from a URL: `user` with `password`, `token`, or `creds_file`.
+
+    Raises:
+        ConfigError: an option is wrong.
+    """
+    places, tls = url.places(4222), url.take_tls()
+    login, token = take_login(url), take_secret(url, "token", header_token)
+    creds_file = url.take("creds_file", None, os.path.expanduser)
+    given = [
+        name
+        for name, one in (("user", login), ("token", token), ("creds_file", creds_file))
+        if one is not None
+    ]
+    if len(given) > 1:
+        raise ConfigError(f"{url}: the options {' and '.join(given)} are both given", hint="leave one out")
+    # A login by `creds_file` signs a nonce: the secret stays here.
+    check_carried(url, places, kind="login" if login or token else "", is_encrypted=tls is not None)
+
+    def credentials() -> dict[str, Any]:
+        if login is not None:
+            return {"user": login[0], "password": login[1]()}
+        if token is not None:
+            return {"token": token()}
+        return {} if creds_file is None else {"user_credentials": creds_file}
+
+    return NatsAccess(places, tls=tls, credentials=credentials, error=error)
+
+
+class NatsConnection(Generic[Entered]):
+    """A connection for one event loop, made anew after each error.
+
+    Args:
+        enter: called with the JetStream of each new connection; all work on this connection gets what it returns.
+
+    Attributes:
+        generation: grows with each connection, and with each loss of one.
+        listeners: called in the loop when the connection is lost.
+    """
+
+    def __init__(self, access: NatsAccess, enter: Callable[[JetStreamContext], Awaitable[Entered]]) -> None:
+        self.generation = 0
+        self.listeners: set[Callable[[], None]] = set()
+        self._access, self._enter = access, enter
+        self._is_ended = False
+        self._connecting = asyncio.Lock()
+        self._client: _Client | None = None
+        # None: the next work opens a connection.
+        self._entered: Entered | None = None
+        # The last error that the server told, not as an answer.
+        self._told = ""
+
+    async def run(self, work: Callable[[Entered], Awaitable[T]], answer_seconds: float = ANSWER_SECONDS) -> T:
+        """Return the result of work, which may be done beside other work; connect before if need be.
+
+        An error of the API of JetStream, which the server answers, leaves the connection as it is, any other ends it.
+
+        Raises:
+            FastRPCError: of the class of the access: no server can be reached, or one refuses.
+        """
+        client = None
+        try:
+            async with time_limit(answer_seconds):
+                async with self._connecting:
+                    entered = self._entered
+                    if entered is None:
+                        entered = await self._opened()
+                    client = self._client
+                return await work(entered)
+        except APIError as error:
+            # The server refused this work; the connection is sound.
+            raise self.failure(error) from error
+        except BaseException as error:
+            # Before other work opens a connection, which knows nothing of this refusal.
+            told = self.failure(error) if isinstance(error, FAILURES) else error
+            # Not a newer one, which others have opened meanwhile.
+            if client is not None and client is self._client:
+                await self.drop()
+            raise told from (None if told is error else error)
+
+    def failure(self, error: BaseException) -> FastRPCError:
+        """Return an error of this connection in words and with a status of ours."""
+        return self._access.failure(error, self._told)
+
+    def end(self) -> None:
+        """Open no further connection. Any thread may call it."""
+        self._is_ended = True
+
+    async def drop(self) -> None:
+        """Close the connection; the next work opens another one, unless `end` was called."""
+        client, self._client, self._entered = self._client, None, None
+        if client is not None:
+            # After a failed handshake nats-py waits for the end of a connection that has none.
+            try:
+                async with time_limit(DROP_SECONDS):
+                    await client.close()
+            except FAILURES:
+                pass
+            finally:
+                # nats-py leaves the socket open where the end took too long.
+                client.abort()
+                await asyncio.sleep(0)
+
+    async def _opened(self) -> Entered:
+        await self.drop()
+        if self._is_ended:
+            raise ConnectionError("the connection is closed")
+        self._told = ""
+        self._client = client = self._access.client()
+        await client.connect(
+            allow_reconnect=False,
+            connect_timeout=CONNECT_SECONDS,
+            ping_interval=PING_SECONDS,
+            error_cb=self._note,
+            closed_cb=partial(self._lost, client),
+            **self._access.options(),
+        )
+        self.generation += 1
+        self._entered = entered = await self._enter(client.jetstream(timeout=ANSWER_SECONDS))
+        return entered
+
+    async def _note(self, error: Exception) -> None:
+        self._told = str(error)
+
+    async def _lost(self, client: Client) -> None:
+        if self._client is not None and client is not self._client:
+            # Other work has opened a newer connection meanwhile.
+            return
+        self._entered = None
+        self.generation += 1
+        for listener in list(self.listeners):
+            listener()
