@@ -1,11 +1,16 @@
-"""Connections to a server of Redis: logins, TLS, answers. Blocking, for threads; keys mean nothing here."""
+"""Connections to a server of Redis: logins, TLS, answers. Blocking, for threads; keys mean nothing here.
+
+The owner gives the class of errors. Requests of several threads take turns on one connection; `pipeline` sends the
+commands of many callers in one write.
+"""
 
 import contextlib
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from redis import exceptions
@@ -14,12 +19,15 @@ from redis.credentials import CredentialProvider
 
 from fastrpc.bounded_http import ANSWER_BYTES, PIECE_BYTES, HttpError, TimedSocket
 from fastrpc.config import TLS
-from fastrpc.errors import StoreError
+from fastrpc.errors import FastRPCError, StoreError, copied_error
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
 
-__all__ = ["RedisAccess", "RedisClient"]
+__all__ = ["RedisAccess", "RedisClient", "Word"]
+
+#: A word of a command.
+Word: TypeAlias = str | bytes | float
 
 #: Seconds for a connection, and for an answer.
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 3.0
@@ -126,6 +134,7 @@ class RedisAccess:
         login: a name with its password, which sentinels do not get; None needs no login.
         db: the number of the database.
         master: the name of the server among the sentinels.
+        error: the class of the errors of its clients.
     """
 
     def __init__(
@@ -136,8 +145,9 @@ class RedisAccess:
         login: tuple[str, Secret] | None,
         db: int,
         master: str | None = None,
+        error: type[FastRPCError] = StoreError,
     ) -> None:
-        self._places, self._master = places, master
+        self._places, self._master, self._error = places, master, error
         self._tls, self._db = tls, db
         self._login = None if login is None else _Login(*login)
 
@@ -147,10 +157,10 @@ class RedisAccess:
             return self._client(self._places[0], db=self._db, credential_provider=self._login)
         name = f"{self._master} of {', '.join(map(_told, self._places))}"
         options = {"db": self._db, "credential_provider": self._login}
-        return RedisClient(name, self._connection(self._find_master, "master", options))
+        return RedisClient(name, self._connection(self._find_master, "master", options), self._error)
 
     def _client(self, place: tuple[str, int], **options: Any) -> "RedisClient":
-        return RedisClient(_told(place), self._connection(lambda: place, "", options))
+        return RedisClient(_told(place), self._connection(lambda: place, "", options), self._error)
 
     def _connection(self, place: Callable[[], tuple[str, int]], role: str, options: dict[str, Any]) -> Any:
         fixed = {"protocol": 2, "socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
@@ -160,28 +170,32 @@ class RedisAccess:
         """Return the server that the first sentinel that answers names.
 
         Raises:
-            StoreError: none answers, or knows the name.
+            FastRPCError: none answers, or knows the name.
         """
-        failure: StoreError | None = None
+        failure: FastRPCError | None = None
         command = "SENTINEL", "GET-MASTER-ADDR-BY-NAME", str(self._master)
         for place in self._places:
             with contextlib.closing(self._client(place)) as sentinel:
                 try:
                     found = sentinel.ask(tuple[bytes, bytes] | None, *command)
-                except StoreError as error:
+                except self._error as error:
                     failure = failure or error
                     continue
             if found is not None and found[1].isdigit():
                 return found[0].decode("utf-8", "replace"), int(found[1])
-            failure = StoreError(f"Redis: no sentinel knows a master {self._master!r}")
+            failure = self._error(f"Redis: no sentinel knows a master {self._master!r}")
         assert failure is not None
         raise failure
 
 
-def _packed(command: Sequence[str | bytes | float]) -> bytes:
+def _packed(command: Sequence[Word]) -> bytes:
     """Return the bytes of a command; redis-py takes three times as long for them."""
     words = [one if isinstance(one, bytes) else str(one).encode() for one in command]
     return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in words])
+
+
+def _is_replica(refusal: BaseException) -> bool:
+    return isinstance(refusal.__cause__, exceptions.ReadOnlyError)
 
 
 def _told(place: tuple[str, int]) -> str:
@@ -189,66 +203,99 @@ def _told(place: tuple[str, int]) -> str:
 
 
 class RedisClient:
-    """A connection, for one thread; another thread may call `close`, which interrupts a request."""
+    """A connection. Several threads may use it: each request has the connection and its time alone.
 
-    def __init__(self, name: str, connection: Any) -> None:
-        self._name, self._connection = name, connection
+    Errors that its methods name are of the class of its access. `close` interrupts a request of another thread.
+    """
+
+    def __init__(self, name: str, connection: Any, error: type[FastRPCError] = StoreError) -> None:
+        self._name, self._connection, self._error = name, connection, error
+        # Held for a request and its answers. Re-entrant: a failed request drops the connection.
+        self._turn = threading.RLock()
         self._is_closed = False
         self._may_ask_run = True
 
-    def ask(self, kind: Any, *command: str | bytes | float) -> Any:
+    def ask(self, kind: Any, *command: Word) -> Any:
         """Return the answer to a command.
 
         Raises:
-            StoreError: the server cannot be reached, refuses, or answers with another type.
+            FastRPCError: the server cannot be reached, refuses, or answers with another type.
         """
         (found,) = self.ask_all(kind, [command])
-        if isinstance(found, StoreError):
+        if isinstance(found, self._error):
             raise found
         return found
 
-    def ask_all(self, kind: Any, commands: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
-        """Return the answers to commands that are sent at once, for one at a key of another type a StoreError.
+    def ask_all(self, kind: Any, commands: Sequence[Sequence[Word]]) -> list[Any]:
+        """Return the answers to commands that are sent at once, for one at a key of another type an error.
 
         Each has the time of one answer and its bytes; there is a bound for their sum, too.
 
         Raises:
-            StoreError: the server cannot be reached, refuses, or answers with another type.
+            FastRPCError: the server cannot be reached, refuses, or answers with another type.
         """
-        with self._errors():
-            self._connection.allow(ANSWER_SECONDS)
-            self._connection.send_packed_command([b"".join(map(_packed, commands))])
+        with self._request():
+            self._send(commands)
             return [self._answer(kind) for _ in commands]
 
-    def _answer(self, kind: Any) -> Any:
+    def pipeline(self, commands: Sequence[tuple[Any, Sequence[Word]]]) -> list[Any]:
+        """Return the answer to each of several commands, or its error: one write for unrelated callers.
+
+        A refusal is the error of its command alone, and has the error of redis-py as its cause. After the loss of the
+        connection, or an answer of another type, each command without an answer has that error. The bounds of answers
+        are the bounds of `ask_all`.
+
+        Args:
+            commands: the type of the answer, and the words.
+        """
+        found: list[Any] = []
+        try:
+            with self._request():
+                self._send([words for _, words in commands])
+                for kind, _ in commands:
+                    found.append(self._answer(kind, takes_refusals=True))
+                if any(isinstance(one, self._error) and _is_replica(one) for one in found):
+                    # The next command finds the new master.
+                    self.drop()
+        except self._error as error:
+            found += [copied_error(error) for _ in commands[len(found) :]]
+        return found
+
+    def _send(self, commands: Sequence[Sequence[Word]]) -> None:
+        self._connection.allow(ANSWER_SECONDS)
+        self._connection.send_packed_command([b"".join(map(_packed, commands))])
+
+    def _answer(self, kind: Any, *, takes_refusals: bool = False) -> Any:
         self._connection.bounded.allow_next()
         try:
             return msgspec.convert(self._connection.read_response(), kind)
         except exceptions.ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):
+            # WRONGTYPE: another program has written the key.
+            if not takes_refusals and not str(error).startswith("WRONGTYPE"):
                 raise
-            # Another program has written the key.
-            return self._error(error)
+            refusal = self._failure(error)
+            refusal.__cause__ = error
+            return refusal
 
-    def _error(self, error: Exception) -> StoreError:
+    def _failure(self, error: Exception) -> FastRPCError:
         status = next((one for kind, one in _REFUSALS if isinstance(error, kind)), Status.UNAVAILABLE)
         # A server's text, escaped for printing.
         text = str(HttpError(str(error))) or type(error).__name__
         if _TOO_LONG in text:
             status = Status.UNAUTHENTICATED
-        return StoreError(f"Redis at {self._name}: {text}", status=status)
+        return self._error(f"Redis at {self._name}: {text}", status=status)
 
     def run_id(self) -> str:
         """Return the id of this run of the server; "" where the login has no right to it.
 
         Raises:
-            StoreError: the server cannot be reached, or answers with another type.
+            FastRPCError: the server cannot be reached, or answers with another type.
         """
         if not self._may_ask_run:
             return ""
         try:
             found = self.ask(bytes, "INFO", "server")
-        except StoreError as error:
+        except self._error as error:
             if error.status is not Status.PERMISSION_DENIED:
                 raise
             self._may_ask_run = False
@@ -260,7 +307,7 @@ class RedisClient:
         """Subscribe channels, or unsubscribe them; return the channels of the messages that came meanwhile."""
         found: set[bytes] = set()
         left = len(channels)
-        with self._errors():
+        with self._request():
             self._connection.allow(ANSWER_SECONDS)
             self._connection.send_command(verb, *channels)
             while left:
@@ -275,7 +322,7 @@ class RedisClient:
         """Wait for messages of the subscribed channels; return the channels of the first ones that have come."""
         found: set[bytes] = set()
         until = time.monotonic() + wait_seconds + ANSWER_SECONDS
-        with self._errors():
+        with self._request():
             for number in range(MOST_MESSAGES):
                 self._connection.allow(max(0.0 if number else wait_seconds, LEAST_SECONDS))
                 if time.monotonic() > until or not self._connection.can_read(0.0):
@@ -289,28 +336,30 @@ class RedisClient:
         return msgspec.convert(self._connection.read_response(), tuple[bytes, bytes, bytes | int])
 
     def drop(self) -> None:
-        """Close the connection; the next command opens another one."""
-        self._connection.disconnect()
+        """Close the connection, after a request of another thread; the next command opens another one."""
+        with self._turn:
+            self._connection.disconnect()
 
     def close(self) -> None:
         """Close the connection for good, even while another thread waits for an answer on it."""
         self._is_closed = True
-        self.drop()
+        self._connection.disconnect()
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn errors inside the block into StoreError; the connection is closed after one."""
-        try:
-            if self._is_closed:
-                raise ConnectionError("the connection is closed")
-            yield
-        except StoreError:
-            self.drop()
-            raise
-        except _FAILURES as error:
-            self.drop()
-            raise self._error(error) from error
-        finally:
-            # It may have been closed while it connected.
-            if self._is_closed:
+    def _request(self) -> Iterator[None]:
+        """Have the connection for the block and turn its errors into ours; the connection is closed after one."""
+        with self._turn:
+            try:
+                if self._is_closed:
+                    raise ConnectionError("the connection is closed")
+                yield
+            except BaseException as error:
+                # The answers that are left must not be taken for those of the next request.
                 self.drop()
+                if isinstance(error, self._error) or not isinstance(error, _FAILURES):
+                    raise
+                raise self._failure(error) from error
+            finally:
+                # It may have been closed while it connected.
+                if self._is_closed:
+                    self.drop()
