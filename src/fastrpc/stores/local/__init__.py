@@ -1,4 +1,7 @@
-"""A store of this process with one revision for all keys: items, leases, history."""
+"""A store of this process with one revision for all keys: items, leases, history.
+
+`commits` is the group commit of any journal: it knows no item.
+"""
 
 from fastrpc.stores.local.leases import ITEM_LEASE
 from fastrpc.stores.local.observing import Creation, StoreObserver
