@@ -63,7 +63,7 @@ OPTIONAL = {
     "uvloop",
 }
 #: Parts of the package that few programs need.
-SELDOM = {f"fastrpc.{part}" for part in ("cli", "coordination", "files", "metrics", "testing")}
+SELDOM = {f"fastrpc.{part}" for part in ("cli", "coordination", "files", "hosted", "metrics", "testing")}
 
 
 def ours(report: dict[str, Any]) -> set[str]:

@@ -34,9 +34,10 @@ RANKS = {
     5: ("auth", "interceptors", "failmodes", "peers", "mcp", "openapi", "stores"),
     6: ("handlers",),
     7: ("client", "server"),
-    8: ("batcher", "coordination", "files", "grpc", "workers"),
-    9: ("cli", "hosting", "testing"),
-    10: ("__init__", "__main__"),
+    8: ("batcher", "files", "grpc", "hosted", "workers"),
+    9: ("coordination",),
+    11: ("cli", "hosting", "testing"),
+    12: ("__init__", "__main__"),
 }
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 

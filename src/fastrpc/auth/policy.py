@@ -86,6 +86,11 @@ class Rule:
     write_keys: tuple[KeyPattern, ...] = ()
     priority: int = 0
 
+    @property
+    def grants_rights(self) -> bool:
+        """Whether it grants a right at an embedded registry or a store."""
+        return bool(self.register or self.read or self.read_keys or self.write_keys)
+
     def stands_for(self, identity: Identity | None) -> bool:
         """Return whether the rule concerns a caller."""
         return any(pattern.matches(identity) for pattern in self.who)

@@ -17,10 +17,10 @@ from fastrpc.cli.printing import print_json, reported
 from fastrpc.cli.serving.reports import run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import TLS, ServerConfig
-from fastrpc.coordination.hosted import check_hosted, url_of
-from fastrpc.coordination.rights import ServiceRights, rights_of
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.hosted.rights import ServiceRights, rights_of
+from fastrpc.hosted.server import check_hosted, url_of
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.serve import addresses_of
 from fastrpc.workers.serve import run as run_plan

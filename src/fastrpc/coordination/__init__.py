@@ -2,7 +2,8 @@
 
 May import everything below the command line but `files` and `testing`.
 
-A store is a backend of `stores`, to which `store.py` gives types, deadlines and repeats; `store_urls.py` finds it.
+A store is a backend of `stores`, to which `store.py` gives types, deadlines and repeats; `store_urls.py` finds it. The
+parts that every hosted service shares are in `hosted`.
 
 `registry/` is a service called by a client, so it ranks above both; `registries/base/urls.py` only names it, as text.
 A watch returns the list when it differs from that of the given cursor: by a stream (`follow`), or by a call that waits

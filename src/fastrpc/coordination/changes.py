@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from fastrpc.coordination.values import decode_item
-from fastrpc.coordination.verbs import PATIENCE_SECONDS, finish, pauses
+from fastrpc.coordination.verbs import finish
 from fastrpc.errors import StoreError
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, pauses
 from fastrpc.stores.base import Item, ItemChange, ItemWatch, StoreBackend, Unchanged
 
 __all__ = ["Change", "Changes", "ItemChanges"]

@@ -10,8 +10,9 @@ from typing import Any, Final, Self, TypeVar
 
 from fastrpc.coordination.changes import ItemChanges
 from fastrpc.coordination.values import decode_value, loggable
-from fastrpc.coordination.verbs import finish, pauses
+from fastrpc.coordination.verbs import finish
 from fastrpc.errors import DecodeError, StoreError
+from fastrpc.hosted.verbs import pauses
 from fastrpc.stores.base import Item, StoreBackend
 
 __all__ = ["Mirror"]

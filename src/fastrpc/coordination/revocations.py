@@ -3,8 +3,8 @@
 import asyncio
 import contextvars
 
-from fastrpc.coordination.verbs import PATIENCE_SECONDS, is_away, pauses
 from fastrpc.errors import StoreError
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, is_away, pauses
 from fastrpc.stores.base import StoreBackend
 from fastrpc.time_limit import time_limit
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 from fastrpc._core.calls.call import current_call
 from fastrpc.coordination.locks import Lock
 from fastrpc.coordination.store import Put, Store, absent, unchanged
-from fastrpc.coordination.verbs import pauses
 from fastrpc.errors import ConfigError, FastRPCError, StoreError
 from fastrpc.gauges import count
+from fastrpc.hosted.verbs import pauses
 from fastrpc.rpc.scheduling import MethodSchedule, schedules_of
 from fastrpc.rpc.signature import form_of
 from fastrpc.user_code import contained

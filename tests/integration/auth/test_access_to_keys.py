@@ -16,8 +16,8 @@ from fastrpc import HTTP, Client, Server, ServerConfig, Status
 from fastrpc.auth import Policy
 from fastrpc.coordination import StoreServer, StoreService
 from fastrpc.coordination.deimos.requests import KeyRequest, read_request
-from fastrpc.coordination.rights import rights_of
 from fastrpc.handlers.auth import failed_logins
+from fastrpc.hosted.rights import rights_of
 from fastrpc.rpc.service import service_definition
 from fastrpc.stores.local import LocalStore
 from tests.support.access_table import Credentials

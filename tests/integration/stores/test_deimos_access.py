@@ -13,7 +13,7 @@ from fastrpc.auth import Identity, Policy, StaticTokens
 from fastrpc.coordination import StoreService, deimos_app, open_store
 from fastrpc.coordination.deimos import events as events_module
 from fastrpc.coordination.deimos.port import DeimosPort
-from fastrpc.coordination.rights import rights_of
+from fastrpc.hosted.rights import rights_of
 from fastrpc.stores.base import Write
 from fastrpc.stores.sqlite import SqliteJournal
 from tests.support.certificates import Authority

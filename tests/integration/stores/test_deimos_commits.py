@@ -11,7 +11,7 @@ import pytest
 from fastrpc import Status, StoreError
 from fastrpc.auth import Identity, Policy, StaticTokens
 from fastrpc.coordination import StoreService
-from fastrpc.coordination.rights import rights_of
+from fastrpc.hosted.rights import rights_of
 from fastrpc.stores.sqlite import SqliteJournal
 from tests.support.deimos_vectors import DeimosServer, deimos_server
 from tests.support.http_talk import WAIT_SECONDS, Response, soon

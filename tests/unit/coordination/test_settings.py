@@ -237,7 +237,7 @@ class TestFollowing:
 async def test_start_without_the_store_takes_the_cache_file(
     store: AwayStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastrpc.coordination.verbs.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("fastrpc.hosted.verbs.PATIENCE_SECONDS", 0.01)
     file = tmp_path / "limits.json"
     await store.put("shop/limits", b'{"rate": 10}')
     async with following(store, cache_file=file):

@@ -5,13 +5,15 @@ import html
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from fastrpc.auth.policy import KeyRight
 from fastrpc.coordination.deimos.answers import DialectError, KeyEvent, body_of
 from fastrpc.coordination.deimos.requests import FORM_BYTES, KeyRequest, clean_path, is_form, read_request
 from fastrpc.coordination.deimos.tree import KeyTree
 from fastrpc.coordination.remote.service import StoreService, draining
+from fastrpc.coordination.rights import READ_KEYS, WRITE_KEYS
 from fastrpc.coordination.store import Store
 from fastrpc.errors import CallError, ConfigError, StoreError
+from fastrpc.hosted.rights import Grant
+from fastrpc.patterns import KeyPattern
 from fastrpc.status import Status
 from fastrpc.stores.local import LocalStore
 
@@ -84,17 +86,17 @@ class DeimosApplication:
             )
         return found
 
-    def check(self, right: KeyRight, keys: Sequence[str]) -> None:
+    def check(self, right: Grant[KeyPattern], keys: Sequence[str]) -> None:
         """Refuse the running request if its caller lacks a right to one of the keys or prefixes."""
         if self._rights is not None:
             try:
-                self._rights.check_keys(right, keys)
+                self._rights.check(right, keys)
             except CallError as error:
                 raise DialectError(110, error.message, self.tree.index) from None
 
     def may_read(self, key: str) -> bool:
         """Return whether the caller of the running request may read a key."""
-        return self._rights is None or self._rights.may_read(key)
+        return self._rights is None or bool(self._rights.granted(READ_KEYS, (key,)))
 
     async def _live(self, receive: _Receive, send: _Send) -> None:
         await receive()
@@ -232,7 +234,7 @@ class _Exchange:
         tree = self._app.tree
         key = tree.next_child(request.key) if self._verb == "POST" else request.key
         below = f"{key}/" if key else ""
-        right: KeyRight = "read_keys" if self._verb == "GET" else "write_keys"
+        right = READ_KEYS if self._verb == "GET" else WRITE_KEYS
         if request.is_watch:
             self._app.check(right, [below] if request.is_recursive else [key or below])
         elif (node := tree.find(key)) is not None and node.is_directory:

@@ -4,11 +4,11 @@ import os
 
 from fastrpc.auth.policy import Policy
 from fastrpc.config import TLS, ServerConfig
-from fastrpc.coordination.hosted import HostedServer
 from fastrpc.coordination.registry.service import RegistryService
-from fastrpc.coordination.rights import rights_of
 from fastrpc.endpoint import Address
 from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.hosted.rights import rights_of
+from fastrpc.hosted.server import HostedServer
 from fastrpc.stores.memory import MOST_BYTES
 
 __all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer"]

@@ -12,14 +12,15 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
-from fastrpc.auth.policy import Right
 from fastrpc.coordination.registry.background import RegistryTasks, TaskFailures
 from fastrpc.coordination.registry.registration import check_lease_seconds, check_registration
 from fastrpc.coordination.registry.saving import SavedRecords
 from fastrpc.coordination.registry.service_lists import ServiceList, ServiceLists
 from fastrpc.coordination.registry.watching import ServiceWatchers
-from fastrpc.coordination.rights import ServiceRights
+from fastrpc.coordination.rights import READ, REGISTER
 from fastrpc.errors import CallError, ConfigError, StoreError
+from fastrpc.hosted.rights import Grant, ServiceRights
+from fastrpc.patterns import MethodPattern
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import service
 from fastrpc.server.wakeup import ended_by_drain
@@ -93,7 +94,7 @@ class RegistryService:
     @method(idempotent=True)
     async def register(self, service: str, record: str, lease_seconds: float) -> str:
         """Put an endpoint into the list of a service, replacing one with its address; return the lease."""
-        self._check("register", service)
+        self._check(REGISTER, service)
         try:
             key = check_registration(service, record)
             check_lease_seconds(lease_seconds)
@@ -114,19 +115,19 @@ class RegistryService:
         """Renew a registration; False if it is gone and must be registered again."""
         # Another server at the address may have taken the record over, and then removed it. One that still holds it
         # must not be replaced, or the two would replace each other for ever.
-        self._check("register", *self._store.written_under(lease))
+        self._check(REGISTER, *self._store.written_under(lease))
         return await self._store.renew(lease) and self._store.is_whole(lease)
 
     @method(idempotent=True)
     async def deregister(self, lease: str) -> bool:
         """Remove an endpoint; False if it was already gone."""
-        self._check("register", *self._store.written_under(lease))
+        self._check(REGISTER, *self._store.written_under(lease))
         return await self._store.revoke(lease)
 
     @method(idempotent=True)
     async def remove(self, service: str, address: str) -> bool:
         """Delete the record of an address under any lease; False if there was none."""
-        self._check("register", service)
+        self._check(REGISTER, service)
         return await self._store.delete(service, address)
 
     @method(idempotent=True, timeout=LONGEST_WAIT_SECONDS + 10)
@@ -138,12 +139,12 @@ class RegistryService:
         Otherwise wait for a change, at most `wait_seconds`, and return the list as it is then. With `page_bytes` the
         answer has only the first records, of about this many bytes; `page` returns the others.
         """
-        self._check("read", service)
+        self._check(READ, service)
         found = await self._store.list(service)
         wait = min(wait_seconds, LONGEST_WAIT_SECONDS)
         if wait > 0 and self._lists.cursor(found) == after:
             found = await self._changed(service, wait)
-            self._check("read", service)
+            self._check(READ, service)
         if page_bytes > 0:
             return self._lists.page(service, found, 0, page_bytes)
         return self._lists.whole(service, found)
@@ -163,7 +164,7 @@ class RegistryService:
         with self._watchers.watching(service) as wakeup:
             while True:
                 # Each time: a right may end before the stream does.
-                self._check("read", service)
+                self._check(READ, service)
                 found = await self._store.list(service)
                 cursor = self._lists.cursor(found)
                 if cursor != after:
@@ -193,7 +194,7 @@ class RegistryService:
         with self._watchers.watching_many(after) as (wakeup, changed):
             while True:
                 # Each time: a right may end before the stream does.
-                self._check("read", *after)
+                self._check(READ, *after)
                 message = await self._next_lists(after, changed)
                 if message:
                     yield message
@@ -208,7 +209,7 @@ class RegistryService:
 
         ABORTED means that the list has changed and is no longer kept: begin again with `watch`.
         """
-        self._check("read", service)
+        self._check(READ, service)
         found = await self._store.list(service)
         if self._lists.cursor(found) != cursor:
             kept = self._lists.outdated(service, cursor)
@@ -229,13 +230,13 @@ class RegistryService:
         """
         counts = self._store.folders()
         if self._rights is not None:
-            counts = {name: counts[name] for name in self._rights.readable(counts)}
+            counts = {name: counts[name] for name in self._rights.granted(READ, counts)}
         if limit <= 0:
             return counts
         behind = (item for item in counts.items() if item[0] > after)
         return dict(itertools.islice(behind, limit))
 
-    def _check(self, right: Right, *services: str) -> None:
+    def _check(self, right: Grant[MethodPattern], *services: str) -> None:
         if self._rights is not None:
             self._rights.check(right, services)
 

@@ -8,7 +8,6 @@ from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import Backoff, ClientConfig, Keepalive, Limits, Timeouts
 from fastrpc.coordination.remote.service import ALIVE_SECONDS, MESSAGE_BYTES, BackupPart, StoreService
-from fastrpc.coordination.verbs import PATIENCE_SECONDS
 from fastrpc.endpoint import Address
 from fastrpc.errors import (
     CallError,
@@ -19,6 +18,7 @@ from fastrpc.errors import (
     StoreError,
     UnavailableError,
 )
+from fastrpc.hosted.verbs import PATIENCE_SECONDS
 from fastrpc.registries.base.secrets import check_carried, take_secret
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.rpc.token import checked_token

@@ -5,11 +5,11 @@ from typing import Literal
 
 from fastrpc.auth.policy import Policy
 from fastrpc.config import TLS
-from fastrpc.coordination.hosted import HostedServer
 from fastrpc.coordination.remote.service import StoreService, store_config
-from fastrpc.coordination.rights import rights_of
 from fastrpc.endpoint import Address
 from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.hosted.rights import rights_of
+from fastrpc.hosted.server import HostedServer
 
 __all__ = ["DEFAULT_STORE_ADDRESS", "StoreServer"]
 

@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from fastrpc._core.calls.call import current_call
-from fastrpc.auth.policy import KeyRight
 from fastrpc.config import TLS, Limits, ServerConfig
 from fastrpc.coordination.latest_result import LatestResult
 from fastrpc.coordination.overview import overview
-from fastrpc.coordination.rights import ServiceRights
+from fastrpc.coordination.rights import READ_KEYS, WRITE_KEYS
 from fastrpc.errors import CallError, CompactedError, ConfigError, StoreConflictError, StoreError
 from fastrpc.gauges import Gauge, tells_gauges
+from fastrpc.hosted.rights import Grant, ServiceRights
+from fastrpc.patterns import KeyPattern
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import service
 from fastrpc.rpc.shared_results import SharedResult
@@ -187,14 +188,14 @@ class StoreService(HealthSource):
     @method(idempotent=True)
     async def get(self, key: str) -> Item[bytes] | None:
         """Return the item of a key."""
-        self._check("read_keys", key)
+        self._check(READ_KEYS, key)
         with _TOLD:
             return await self._store.get(key)
 
     @method(idempotent=True)
     async def list(self, prefix: str = "", limit: int = 1000, after: str = "") -> ItemPage:
         """Return the first items of a prefix whose keys sort after `after`, of about a megabyte at most."""
-        self._check("read_keys", prefix)
+        self._check(READ_KEYS, prefix)
         with _TOLD:
             page = await self._store.list(prefix, limit=limit, after=after)
         size = 0
@@ -210,14 +211,14 @@ class StoreService(HealthSource):
 
         ABORTED: the key does not have the expected revision; the details have the present item. 0: it must not exist.
         """
-        self._check("write_keys", key, *self._keys_beside(lease))
+        self._check(WRITE_KEYS, key, *self._keys_beside(lease))
         with _TOLD:
             return await self._store.put(key, value, expect=expect, lease=lease)
 
     @method
     async def delete(self, key: str, expect: int | None = None) -> bool:
         """Remove a key; return whether it was there. ABORTED as in `put`."""
-        self._check("write_keys", key)
+        self._check(WRITE_KEYS, key)
         with _TOLD:
             return await self._store.delete(key, expect=expect)
 
@@ -226,9 +227,9 @@ class StoreService(HealthSource):
         self, when: Sequence[Unchanged], writes: Sequence[Write], deletions: Sequence[str]
     ) -> Transacted:
         """Do all operations if all keys have the compared revisions, else none of them."""
-        self._check("read_keys", *(step.key for step in when))
+        self._check(READ_KEYS, *(step.key for step in when))
         beside = [key for lease in {step.lease for step in writes} for key in self._keys_beside(lease)]
-        self._check("write_keys", *(step.key for step in writes), *deletions, *beside)
+        self._check(WRITE_KEYS, *(step.key for step in writes), *deletions, *beside)
         with _TOLD:
             return await self._store.transact(when, [*writes, *map(Deletion, deletions)])
 
@@ -238,12 +239,12 @@ class StoreService(HealthSource):
 
         OUT_OF_RANGE: the history does not reach back; the details have the oldest revision.
         """
-        self._check("read_keys", watched)
+        self._check(READ_KEYS, watched)
         with draining() as drain, _TOLD:
             check_watched(watched)
             wait = min(wait_seconds if wait_seconds > 0 else 0.0, LONGEST_WAIT_SECONDS)
             found = self._batch(watched, after, await self._store.next_changes(watched, after, wait, drain))
-        self._check("read_keys", watched)
+        self._check(READ_KEYS, watched)
         return found
 
     @method(idempotent=True)
@@ -254,7 +255,7 @@ class StoreService(HealthSource):
         UNAVAILABLE when its connection drains.
         """
         reached = self._store.revision if after is None else after
-        self._check("read_keys", watched)
+        self._check(READ_KEYS, watched)
         with _TOLD:
             check_watched(watched)
         yield ChangeBatch((), reached)
@@ -263,7 +264,7 @@ class StoreService(HealthSource):
                 changes = await self._store.next_changes(watched, reached, ALIVE_SECONDS, drain)
                 found = self._batch(watched, reached, changes)
                 # Each time: a right may end before the stream does.
-                self._check("read_keys", watched)
+                self._check(READ_KEYS, watched)
                 reached = found.revision
                 yield found
         raise ended_by_drain()
@@ -292,7 +293,7 @@ class StoreService(HealthSource):
     @method(idempotent=True)
     async def backup(self) -> AsyncIterator[BackupPart]:
         """Yield all items and leases, as they are when the stream begins; the caller may read every key."""
-        self._check("read_keys", "")
+        self._check(READ_KEYS, "")
         with _TOLD:
             saved = await self._store.saved()
         leases, start, size = saved.leases, 0, 0
@@ -326,9 +327,9 @@ class StoreService(HealthSource):
             return ChangeBatch(changes, revision)
         return self._latest.get((watched, reached, revision), lambda: ChangeBatch(changes, revision))
 
-    def _check(self, right: KeyRight, *keys: str) -> None:
+    def _check(self, right: Grant[KeyPattern], *keys: str) -> None:
         if self._rights is not None:
-            self._rights.check_keys(right, keys)
+            self._rights.check(right, keys)
 
     def _keys_beside(self, lease: str | None) -> Sequence[str]:
         """Return the keys of a lease, all of which a caller has to have the right to write that adds one."""
@@ -336,8 +337,10 @@ class StoreService(HealthSource):
 
     def _check_any(self, *keys: str) -> None:
         """Refuse a caller that may not write all keys of a lease, or without keys that may write none at all."""
-        if self._rights is not None:
-            self._rights.check_keys("write_keys", keys or None)
+        if keys:
+            self._check(WRITE_KEYS, *keys)
+        elif self._rights is not None:
+            self._rights.check_any(WRITE_KEYS)
 
 
 def draining() -> "_Drain":

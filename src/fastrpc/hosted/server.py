@@ -1,13 +1,13 @@
-"""A server of one service of this room, inside a program."""
+"""A server of one hosted service, inside a program."""
 
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from fastrpc.config import ServerConfig
-from fastrpc.coordination.rights import ServiceRights
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.hosted.rights import ServiceRights
 from fastrpc.server.inherited import inherited_address, is_inherited
 from fastrpc.server.server import Server
 
@@ -40,7 +40,7 @@ class HostedServer:
 
     @property
     def url(self) -> str:
-        """The URL for clients: for `registry=`, or for `open_store`."""
+        """The URL for clients, of the scheme of the service."""
         return url_of(self._scheme, self._address)
 
     async def __aenter__(self) -> Self:
@@ -85,6 +85,6 @@ def check_hosted(address: Address) -> None:
 
 
 def url_of(scheme: str, address: Address) -> str:
-    """Return the URL of a service of this room that listens at an address."""
+    """Return the URL of a hosted service that listens at an address."""
     place = str(address).partition("://")[2]
     return f"{scheme}://{place}{'?tls=true' if address.scheme == 'tls' else ''}"

@@ -1,0 +1,141 @@
+"""Rights at a hosted service: a policy grants them to callers, for all names that fit its patterns."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from fastrpc._core.calls.call import current_call
+from fastrpc.auth.name_patterns import ANONYMOUS
+from fastrpc.auth.policy import Decision, Policy, Rules
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.handlers.auth.audit import Audit
+from fastrpc.rpc.identity import Identity
+from fastrpc.status import Status
+
+__all__ = ["Grant", "ServiceRights", "rights_of"]
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant(Generic[P]):
+    """One right at a service, such as reading keys."""
+
+    #: The right and the kind of names in a refusal: "may not write 'a'", "may write no key".
+    verb: str
+    noun: str
+
+    #: Returns the patterns for which a policy grants the right to a caller.
+    patterns: Callable[[Policy, Identity | None], Sequence[P]]
+
+    #: Returns whether a pattern grants the right to a name.
+    covers: Callable[[P, str], bool]
+
+
+def rights_of(
+    authenticate: Authenticate | None, policy: Policy | None, *, command: str
+) -> "ServiceRights | None":
+    """Return the guard of the callers' rights; None where every caller has all of them.
+
+    Args:
+        command: the command of the service, whose full name is `fastrpc.` and this.
+
+    Raises:
+        ConfigError: the policy comes without `authenticate`, or cannot be used.
+    """
+    if policy is None:
+        return None
+    if not isinstance(policy, Policy):
+        raise ConfigError(
+            f"policy is a {type(policy).__name__}, it must be a Policy", hint="write Policy.from_file(…)"
+        )
+    if authenticate is None:
+        raise ConfigError(
+            "policy is given without authenticate: no caller would have a right",
+            hint=f"write authenticate=StaticTokens.from_file(…); fastrpc {command} takes --tokens FILE",
+        )
+    return ServiceRights(policy, command)
+
+
+class ServiceRights(Rules):
+    """The rights that a policy grants at one service.
+
+    As `authorize` of the server it lets every identified caller call the service, which then calls `check` for the
+    names in the arguments. `allow` and `deny` of the policy decide about the other services.
+
+    Args:
+        name: the name of the service without `fastrpc.`.
+
+    Raises:
+        ConfigError: a rule gives a right to callers without an identity, who reach no method of the service.
+    """
+
+    def __init__(self, policy: Policy, name: str) -> None:
+        for number, rule in enumerate(policy.rules, 1):
+            if rule.grants_rights and any(who.text == ANONYMOUS for who in rule.who):
+                raise ConfigError(
+                    f"rule {number} gives {ANONYMOUS} callers a right at the {name}, which needs an identity",
+                    hint="give them a token, and name that",
+                )
+        self._own_methods = f"fastrpc.{name}."
+        self._policy = policy
+        self._audit = Audit()
+
+    # The interface for its server
+
+    @property
+    def version(self) -> int:
+        """A number that rises when the file of the policy is read again."""
+        return self._policy.version
+
+    def look(self) -> None:
+        """Read the file of the policy again if it changed."""
+        self._policy.look()
+
+    def reload(self) -> None:
+        """Read the file of the policy again now."""
+        self._policy.reload()
+
+    def decide(self, identity: Identity | None, method: str) -> Decision:
+        """Return whether a caller may call a method."""
+        if method.startswith(self._own_methods):
+            return Decision(identity is not None)
+        return self._policy.decide(identity, method)
+
+    # The interface for its service
+
+    def check(self, grant: Grant[P], names: Iterable[str]) -> None:
+        """Refuse the running call if its caller lacks the right to one of the names.
+
+        Raises:
+            CallError: PERMISSION_DENIED.
+        """
+        patterns = self._patterns(grant)
+        for name in names:
+            if not any(grant.covers(pattern, name) for pattern in patterns):
+                raise self._refusal(f"may not {grant.verb} {name!r}")
+
+    def check_any(self, grant: Grant[P]) -> None:
+        """Refuse the running call if its caller has the right to no name at all.
+
+        Raises:
+            CallError: PERMISSION_DENIED.
+        """
+        if not self._patterns(grant):
+            raise self._refusal(f"may {grant.verb} no {grant.noun}")
+
+    def granted(self, grant: Grant[P], names: Iterable[str]) -> list[str]:
+        """Return the names to which the caller of the running call has the right; no refusal is recorded."""
+        patterns = self._patterns(grant)
+        return [name for name in names if any(grant.covers(pattern, name) for pattern in patterns)]
+
+    def _patterns(self, grant: Grant[P]) -> Sequence[P]:
+        self._policy.look()
+        return grant.patterns(self._policy, current_call().identity)
+
+    def _refusal(self, reason: str) -> CallError:
+        call = current_call()
+        name = ANONYMOUS if call.identity is None else call.identity.name
+        self._audit.refused("authorisation", call.method, call.identity, call.peer, f"it {reason}")
+        return CallError(Status.PERMISSION_DENIED, f"{name} {reason}")
