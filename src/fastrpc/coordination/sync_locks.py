@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from fastrpc.coordination.lease import StoreLease
 from fastrpc.coordination.locks import Lock
 from fastrpc.errors import LockLostError, StoreError, copied_error
+from fastrpc.hosted.blocking import BlockingThread
 from fastrpc.stores.base import Unchanged
-
-if TYPE_CHECKING:
-    from fastrpc.coordination.sync import StoreThread
 
 __all__ = ["SyncLease", "SyncLock"]
 
@@ -20,7 +18,7 @@ __all__ = ["SyncLease", "SyncLock"]
 class _Holding:
     """A task of the loop that is inside a lock or lease for a thread."""
 
-    def __init__(self, thread: "StoreThread", held: Lock | StoreLease, lost: threading.Event) -> None:
+    def __init__(self, thread: BlockingThread, held: Lock | StoreLease, lost: threading.Event) -> None:
         self._thread = thread
         self._held = held
         self._lost = lost
@@ -84,7 +82,7 @@ class SyncLease:
         lost: set when the lease may have ended.
     """
 
-    def __init__(self, thread: "StoreThread", lease: StoreLease) -> None:
+    def __init__(self, thread: BlockingThread, lease: StoreLease) -> None:
         self.lost = threading.Event()
         self._lease = lease
         self._holding = _Holding(thread, lease, self.lost)
@@ -120,7 +118,7 @@ class SyncLock:
         lost: set when another one may hold it.
     """
 
-    def __init__(self, thread: "StoreThread", lock: Lock) -> None:
+    def __init__(self, thread: BlockingThread, lock: Lock) -> None:
         self.lost = threading.Event()
         self._thread = thread
         self._lock = lock

@@ -21,8 +21,8 @@ def store() -> Iterator[SyncStore]:
 
 def lose(store: SyncStore, lock: SyncLock) -> None:
     """Lose a lock in the store and in the loop that renews it, and wait until its thread knows."""
-    store._opened().run(store._store.backend.revoke(lock._lock.lease.id))
-    store._opened()._loop.call_soon_threadsafe(lock._lock.lease.lose, "by the test")
+    store._life.thread.run(store._store.backend.revoke(lock._lock.lease.id))
+    store._life.thread._loop.call_soon_threadsafe(lock._lock.lease.lose, "by the test")
     assert lock.lost.wait(20)
 
 

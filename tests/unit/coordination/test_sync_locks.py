@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from fastrpc.coordination.sync import StoreThread, SyncStore, open_store
+from fastrpc.coordination.sync import SyncStore, open_store
 from fastrpc.coordination.sync_locks import SyncLock
 from fastrpc.errors import LockHeldError, LockLostError
+from fastrpc.hosted.blocking import BlockingThread
 from tests.support.waiting import eventually
 
 
@@ -30,7 +31,7 @@ def waiting(store: SyncStore, name: str) -> int:
 
 def lose(store: SyncStore, lock: object) -> None:
     """Lose a lock in the loop that renews it."""
-    store._opened()._loop.call_soon_threadsafe(lock._lock.lease.lose, "by the test")  # type: ignore[attr-defined]
+    store._life.thread._loop.call_soon_threadsafe(lock._lock.lease.lose, "by the test")  # type: ignore[attr-defined]
 
 
 def test_lock_is_held_while_its_block_runs(store: SyncStore) -> None:
@@ -67,16 +68,16 @@ async def test_waiting_thread_holds_after_the_release(store: SyncStore) -> None:
 def test_interrupt_before_the_block_lets_the_lock_go(
     store: SyncStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = StoreThread.run
+    run = BlockingThread.run
 
-    def interrupted(thread: StoreThread, work: Any) -> Any:
+    def interrupted(thread: BlockingThread, work: Any) -> Any:
         result = run(thread, work)
         if work.__name__ == "_enter":
             raise KeyboardInterrupt
         return result
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(StoreThread, "run", interrupted)
+        patch.setattr(BlockingThread, "run", interrupted)
         store.lock("a").__enter__()
     assert store.holder("a") is None
 
