@@ -100,7 +100,7 @@ NAMED_UPWARDS = {
     # Three arrows up, which are to become registrations.
     ("registries/base/urls.py", "fastrpc.coordination.registry.client"),
     ("server/accepting.py", "fastrpc.hosting.mounts"),
-    ("server/scheduling.py", "fastrpc.coordination"),
+    ("server/background/scheduling.py", "fastrpc.coordination"),
 }
 
 #: A limit is crowded when more than CROWD files have 97 % of it. Only these are, each with its count of files.

@@ -163,7 +163,7 @@ _NAMES = {
     ),
     "rpc.protobuf.field": ("Field",),
     "rpc.reply": ("Reply",),
-    "rpc.scheduling": ("scheduled",),
+    "rpc.background.scheduling": ("scheduled",),
     "rpc.scope": (
         "detached",
         "timeout",
@@ -274,13 +274,13 @@ if TYPE_CHECKING:
     from fastrpc.peers.peer_client import PeerClient
     from fastrpc.peers.stream import Stream
     from fastrpc.place import Place
+    from fastrpc.rpc.background.scheduling import scheduled
     from fastrpc.rpc.functions import function
     from fastrpc.rpc.identity import Identity
     from fastrpc.rpc.interceptor import Interceptor, Proceed
     from fastrpc.rpc.marking import method
     from fastrpc.rpc.protobuf.field import Field
     from fastrpc.rpc.reply import Reply
-    from fastrpc.rpc.scheduling import scheduled
     from fastrpc.rpc.scope import detached, timeout
     from fastrpc.rpc.service import service
     from fastrpc.rpc.upload import Upload

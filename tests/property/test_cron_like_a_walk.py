@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.cron import CronText
+from fastrpc.rpc.background.cron import CronText
 from tests.conftest import IS_SHARE, Scale
 from tests.support.cron_model import ZONES, Night, instants_of, nights_of, random_text
 

@@ -19,7 +19,7 @@ from fastrpc.coordination.store import Put, Store, absent, unchanged
 from fastrpc.errors import ConfigError, FastRPCError, StoreError
 from fastrpc.gauges import count
 from fastrpc.hosted.verbs import pauses
-from fastrpc.rpc.scheduling import MethodSchedule, schedules_of
+from fastrpc.rpc.background.scheduling import MethodSchedule, schedules_of
 from fastrpc.rpc.signature import form_of
 from fastrpc.user_code import contained
 

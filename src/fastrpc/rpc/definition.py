@@ -329,7 +329,7 @@ class ServiceDefinition:
         none at all.
         """
         # Imported here: marks of schedules are read by few.
-        from fastrpc.rpc.scheduling import schedules_of
+        from fastrpc.rpc.background.scheduling import schedules_of
 
         if not self.methods and not schedules_of(self.owner):
             raise ConfigError(

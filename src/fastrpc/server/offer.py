@@ -15,10 +15,10 @@ from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.service import is_service
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
+from fastrpc.server.background.scheduling import Scheduling
 from fastrpc.server.builtin import BUILTIN_PREFIX, reflection_for
 from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, HealthSource, ServingState
 from fastrpc.server.removal import end_calls
-from fastrpc.server.scheduling import Scheduling
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption

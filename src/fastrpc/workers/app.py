@@ -103,7 +103,7 @@ class App:
             checked_place(self.place)
         if self.store is not None:
             # Imported on first use: most servers have no store.
-            from fastrpc.server.scheduling import check_store
+            from fastrpc.server.background.scheduling import check_store
 
             check_store(self.store)
 

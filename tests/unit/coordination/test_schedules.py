@@ -13,7 +13,7 @@ from fastrpc.coordination import Store
 from fastrpc.coordination import schedules as schedules_module
 from fastrpc.coordination.schedules import Schedules, current_store
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.scheduling import scheduled
+from fastrpc.rpc.background.scheduling import scheduled
 from fastrpc.stores.local import LocalStore
 from tests.support.virtual_time import pass_time
 

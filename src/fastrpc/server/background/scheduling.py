@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from fastrpc.handlers.services import ServiceTable
-from fastrpc.rpc.scheduling import schedules_of
+from fastrpc.rpc.background.scheduling import schedules_of
 
 __all__ = ["Scheduling", "check_store"]
 

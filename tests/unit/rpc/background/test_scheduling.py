@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from fastrpc import ConfigError
-from fastrpc.rpc.scheduling import MethodSchedule, scheduled, schedules_of
+from fastrpc.rpc.background.scheduling import MethodSchedule, scheduled, schedules_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

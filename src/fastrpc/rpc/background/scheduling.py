@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from fastrpc.config.validation import is_duration
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.cron import CronText
+from fastrpc.rpc.background.cron import CronText
 from fastrpc.rpc.marking import name_of
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.rpc.signature import form_of

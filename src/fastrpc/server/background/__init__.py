@@ -1,0 +1,1 @@
+"""Runs of methods that a server starts by itself. `rpc/background/` has their marks."""
