@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from fastrpc._core.protobuf.message import Message
+from fastrpc._core.protobuf.message import MessageSchema
 from fastrpc._core.protobuf.message_decoder import MessageDecoder
 from fastrpc._core.protobuf.message_encoder import MessageEncoder
 from fastrpc.rpc.protobuf.messages import ProtoField, ProtoMessage
@@ -23,18 +23,18 @@ def field(name: str, number: int, kind: str, shape: str = "single", **attributes
     return found
 
 
-def message(*fields: ProtoField, form: str = "map", head: bytes = b"") -> Message:
+def message(*fields: ProtoField, form: str = "map", head: bytes = b"") -> MessageSchema:
     """Return the table of a message."""
     found = ProtoMessage("Sample", form, head=head)
     found.fields = list(fields)
     return found.compiled()
 
 
-def decoded(table: Message, payload: bytes, *, depth: int = DEPTH, items: int = ITEMS) -> Any:
+def decoded(table: MessageSchema, payload: bytes, *, depth: int = DEPTH, items: int = ITEMS) -> Any:
     """Return the plain value of a message."""
     return msgspec.msgpack.decode(MessageDecoder(table, depth=depth, items=items)(payload))
 
 
-def encoded(table: Message, value: Any) -> bytes:
+def encoded(table: MessageSchema, value: Any) -> bytes:
     """Return the message of a plain value."""
     return MessageEncoder(table, msgspec.msgpack.encode)(value)

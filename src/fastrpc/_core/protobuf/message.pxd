@@ -98,7 +98,7 @@ cdef struct FieldTable:
     # The number of its oneof in the message, from 1; 0: it is in none.
     int oneof
 
-    # Of a message, or of the entries of a map; borrowed from the Message, which the table's owner keeps.
+    # Of a message, or of the entries of a map; borrowed from the MessageSchema, which the table's owner keeps.
     MessageTable* message
     # Of an enum whose plain values are not its numbers: `value_count` of them.
     EnumValue* values
@@ -120,7 +120,7 @@ cdef struct MessageTable:
 
 
 @cython.final
-cdef class Message:
+cdef class MessageSchema:
     cdef:
         # The name in the schema.
         readonly str name

@@ -1,8 +1,8 @@
 from typing import Any, final
 
 @final
-class Message:
-    """A message of a schema, as the table that reader and writer follow.
+class MessageSchema:
+    """The schema of a message, as the table that decoder and encoder follow.
 
     Args:
         name: its name in the schema, for errors.

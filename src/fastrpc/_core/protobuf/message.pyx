@@ -89,7 +89,7 @@ cdef str label_of(const FieldTable* field):
 
 
 @cython.final
-cdef class Message:
+cdef class MessageSchema:
     def __init__(self, str name not None, str form not None, *, bytes head=b"", bint has_row=False):
         self.name = name
         self._kept = []
@@ -121,7 +121,7 @@ cdef class Message:
                 self.table.low[self.table.fields[at].number] = <uint8_t>(at + 1)
 
     cdef int _fill(self, FieldTable* field, object spec) except -1:
-        cdef Message message = spec.message
+        cdef MessageSchema message = spec.message
         field.number = spec.number
         field.kind = spec.kind
         field.shape = SHAPES[spec.shape]

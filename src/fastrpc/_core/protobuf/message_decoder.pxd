@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from fastrpc._core.protobuf.message cimport FieldTable, Message, MessageTable
+from fastrpc._core.protobuf.message cimport FieldTable, MessageSchema, MessageTable
 
 
 # Values of one field that lie one behind the other, each but the first behind its tag.
@@ -23,7 +23,7 @@ cdef struct Run:
 cdef class MessageDecoder:
     cdef:
         # The whole message; whether its plain value is the only item of an array, as the one argument of a method.
-        readonly Message root
+        readonly MessageSchema root
         readonly bint in_row
 
         # Bounds of the plain value: containers in each other, values in all of them.

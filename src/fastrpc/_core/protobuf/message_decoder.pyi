@@ -1,6 +1,6 @@
 from typing import final
 
-from fastrpc._core.protobuf.message import Message
+from fastrpc._core.protobuf.message import MessageSchema
 
 @final
 class MessageDecoder:
@@ -13,9 +13,9 @@ class MessageDecoder:
         in_row: the plain value is an array that holds that of the message.
     """
 
-    root: Message
+    root: MessageSchema
     in_row: bool
-    def __init__(self, root: Message, *, depth: int, items: int, in_row: bool = False) -> None: ...
+    def __init__(self, root: MessageSchema, *, depth: int, items: int, in_row: bool = False) -> None: ...
     def __call__(self, payload: bytes | bytearray | memoryview) -> bytes:
         """Return the plain value.
 

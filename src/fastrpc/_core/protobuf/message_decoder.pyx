@@ -74,7 +74,7 @@ cdef object malformed():
 
 @cython.final
 cdef class MessageDecoder:
-    def __cinit__(self, Message root not None, *, int depth, Py_ssize_t items, bint in_row=False):
+    def __cinit__(self, MessageSchema root not None, *, int depth, Py_ssize_t items, bint in_row=False):
         self.root = root
         self.in_row = in_row
         self._deepest = min(depth, <int>PRESCAN_DEEPEST)

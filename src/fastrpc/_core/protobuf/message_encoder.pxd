@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from fastrpc._core.protobuf.message cimport FieldTable, Message, MessageTable, Piece
+from fastrpc._core.protobuf.message cimport FieldTable, MessageSchema, MessageTable, Piece
 from fastrpc._core.protobuf.plain_input cimport Plain
 
 
@@ -11,7 +11,7 @@ from fastrpc._core.protobuf.plain_input cimport Plain
 cdef class MessageEncoder:
     cdef:
         # The whole message; whether its plain value is the only item of an array, as the one argument of a method.
-        readonly Message root
+        readonly MessageSchema root
         readonly bint in_row
 
         # (value) -> its plain value in msgpack.

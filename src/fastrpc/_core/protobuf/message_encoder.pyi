@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from fastrpc._core.protobuf.message import Message
+from fastrpc._core.protobuf.message import MessageSchema
 
 @final
 class MessageEncoder:
@@ -13,10 +13,12 @@ class MessageEncoder:
         in_row: the plain value is an array that holds that of the message.
     """
 
-    root: Message
+    root: MessageSchema
     encode: Callable[[Any], bytes]
     in_row: bool
-    def __init__(self, root: Message, encode: Callable[[Any], bytes], *, in_row: bool = False) -> None: ...
+    def __init__(
+        self, root: MessageSchema, encode: Callable[[Any], bytes], *, in_row: bool = False
+    ) -> None: ...
     def __call__(self, value: Any) -> bytes:
         """Return the bytes of the message.
 

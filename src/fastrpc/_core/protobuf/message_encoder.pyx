@@ -115,7 +115,7 @@ cdef inline int put_tag(const FieldTable* field) except -1:
 
 @cython.final
 cdef class MessageEncoder:
-    def __cinit__(self, Message root not None, encode not None, *, bint in_row=False):
+    def __cinit__(self, MessageSchema root not None, encode not None, *, bint in_row=False):
         self.root = root
         self.encode = encode
         self.in_row = in_row

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from fastrpc._core.protobuf.message import Message
+from fastrpc._core.protobuf.message import MessageSchema
 from fastrpc.rpc.protobuf.declared import Declared
 
 __all__ = [
@@ -157,7 +157,7 @@ class FieldSpec(NamedTuple):
     zero_is_absent: bool
     is_filled: bool
     oneof: int
-    message: Message | None
+    message: MessageSchema | None
     values: list[tuple[int, bytes]] | None
 
 
@@ -269,9 +269,9 @@ class ProtoMessage(ProtoType):
 
     Args:
         name: as of a type.
-        form: the plain value of a message, as `Message` has it.
+        form: the plain value of a message, as `MessageSchema` has it.
         owner: the type that it stands for; None for the arguments or the result of a method.
-        head: the tag of a Struct, as `Message` has it.
+        head: the tag of a Struct, as `MessageSchema` has it.
     """
 
     def __init__(self, name: str, form: str, owner: Any = None, *, head: bytes = b"") -> None:
@@ -282,7 +282,7 @@ class ProtoMessage(ProtoType):
         self.fields: list[ProtoField] = []
         #: Whether its arguments may be an array.
         self.has_row = False
-        self._compiled: Message | None = None
+        self._compiled: MessageSchema | None = None
 
     @property
     def tag(self) -> dict[str, Any]:
@@ -302,11 +302,11 @@ class ProtoMessage(ProtoType):
         """Whether its JSON is the JSON of its only field."""
         return self.form == "value" and self.known_as is not None
 
-    def compiled(self) -> Message:
+    def compiled(self) -> MessageSchema:
         """Return the compiled table of the message."""
         if self._compiled is None:
             # Before its fields: a message may hold itself.
-            self._compiled = Message(self.name, self.form, head=self.head, has_row=self.has_row)
+            self._compiled = MessageSchema(self.name, self.form, head=self.head, has_row=self.has_row)
             oneofs = self.oneofs
             self._compiled.define([field.spec(oneofs) for field in self.fields])
         return self._compiled

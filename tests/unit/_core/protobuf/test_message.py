@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from fastrpc._core.protobuf.message import Message
+from fastrpc._core.protobuf.message import MessageSchema
 from fastrpc.rpc.protobuf.messages import ProtoMessage
 from tests.support.tables import decoded, encoded, field, message
 
@@ -39,7 +39,7 @@ def test_fields_are_set_once() -> None:
 
 def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(KeyError):
-        Message("Sample", "other")
+        MessageSchema("Sample", "other")
 
 
 def test_a_message_that_holds_itself_is_freed() -> None:
@@ -49,4 +49,4 @@ def test_a_message_that_holds_itself_is_freed() -> None:
     assert decoded(table, b"\x0a\x02\x0a\x00") == {"next": {"next": {}}}
     del found, table
     gc.collect()
-    assert not [one for one in gc.get_objects() if isinstance(one, Message) and one.name == "Node"]
+    assert not [one for one in gc.get_objects() if isinstance(one, MessageSchema) and one.name == "Node"]
