@@ -100,12 +100,14 @@ def write_readme(result: Mapping[str, Any], root: Path = ROOT) -> None:
     """Write the plots of a result to `bench/plots`, its tables into RESULTS.md and its figures into README.md."""
     plots = [plot.stem for plot in write_plots(result, root / PLOTS)]
     _write(root / TABLES, _blocks(result, plots))
+    shown: dict[Section, str] = {}
     if figures := headline_table(result):
-        shown = [name for name in SHOWN if name in plots][:2]
-        block = "\n".join([one_line(result), figures, _pictures(shown, PLOTS.as_posix())])
-        _write(root / "README.md", {FIGURES: block})
-    elif rows := grpc_headlines(result):
-        _write(root / "README.md", {GRPC_FIGURES: "\n".join([one_line(result), rows])})
+        pictures = _pictures([name for name in SHOWN if name in plots][:2], PLOTS.as_posix())
+        shown[FIGURES] = "\n".join([one_line(result), figures, pictures])
+    if rows := grpc_headlines(result):
+        shown[GRPC_FIGURES] = "\n".join([one_line(result), rows])
+    if shown:
+        _write(root / "README.md", shown)
     else:
         print("README.md stays as it is: the result has fewer than eight of its rows", file=sys.stderr)
 

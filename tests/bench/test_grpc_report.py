@@ -6,12 +6,13 @@ from typing import Any
 
 from bench.compare.bars import bars_table
 from bench.compare.grpc_report import AIO, BARS, grpc_headlines, grpc_tables
+from bench.compare.headline import CHOICE
 from bench.compare.measurement import Measurement
 from bench.compare.paths import ROOT, TABLES
-from bench.compare.readme import GRPC_FIGURES, OVER_GRPC, write_readme
+from bench.compare.readme import FIGURES, GRPC_FIGURES, OVER_GRPC, SECTIONS, write_readme
 from bench.compare.report import PeerNames, build_result, markdown
 from bench.compare.rounds import Outcome
-from bench.compare.workloads import GRPC
+from bench.compare.workloads import GRPC, WORKLOADS
 from tests.bench.conftest import CONDITIONS
 
 RATES = {
@@ -86,6 +87,21 @@ def test_a_result_renews_its_section_and_two_rows_of_the_readme(tmp_path: Path) 
         "| gRPC: 32 B, 64 in flight | **300,000** | 100,000 (3.00 ×) | 5,000 (60 ×) | `grpc_echo` |" in readme
     )
     assert grpc_tables(result) in markdown(result)
+
+
+def test_one_result_renews_both_tables_of_the_readme(tmp_path: Path) -> None:
+    (tmp_path / TABLES).parent.mkdir()
+    (tmp_path / TABLES).write_text("\n".join(f"{section.begin}\n{section.end}" for section in SECTIONS))
+    (tmp_path / "README.md").write_text(
+        "\n".join(f"{section.begin}\nold\n{section.end}" for section in (FIGURES, GRPC_FIGURES))
+    )
+    beside = {(WORKLOADS[headline.workload].base_family, headline.workload): 1_000 for headline in CHOICE}
+    ours = {(headline.peer, headline.workload): 4_000 for headline in CHOICE}
+    write_readme(result_of({**RATES, **ours, **beside}), tmp_path)
+    readme = (tmp_path / "README.md").read_text()
+    assert "old" not in readme
+    assert "echo of 32 B, 64 calls in flight" in readme
+    assert "gRPC: 32 B, 64 in flight" in readme
 
 
 def test_a_result_without_the_others_leaves_the_readme() -> None:
