@@ -190,7 +190,7 @@ async def test_a_short_read_of_a_connection_that_has_sent_much_goes_behind_those
             order = turns.noted[3:]
             for session in (busy, light):
                 session.connection_lost(None)
-            # A machine that took away the processor inside the slice of the light one has left nothing of it: once more.
+            # A machine that took away the processor inside the light slice has left nothing of it: once more.
             if order == ["light", "busy"]:
                 break
     assert order == ["light", "busy"]
