@@ -291,7 +291,8 @@ async def test_tls_bytes_into_plain(
     caplog.set_level(logging.INFO, "fastrpc.server")
     async with Server(Guarded()) as server:
         port = (await server.listen("tcp://127.0.0.1:0")).port
-        async with Client(f"tls://127.0.0.1:{port}") as client:
+        config = ClientConfig(timeouts=Timeouts(connect=20, call=30))
+        async with Client(f"tls://127.0.0.1:{port}", config=config) as client:
             with pytest.raises(ConnectError, match="may listen at tcp:// rather than tls://"):
                 await client.call(Guarded.enter)
     strangers = [one.getMessage() for one in caplog.records if getattr(one, "event", "") == "strangers"]

@@ -102,7 +102,10 @@ async def test_a_value_for_a_method_without_a_stream_ends_the_call() -> None:
     shop = Shop()
     async with connected(http=SOCKETS, shop=shop) as talk:
         async with opened_socket(talk, "/ws/shop.v1/wait") as socket:
-            socket.send({}, {"value": 1})
+            socket.send({})
+            # A call that ends before its handler began cancels nothing.
+            await soon(shop.started)
+            socket.send({"value": 1})
             messages, _ = await socket.rest()
             assert "takes no stream of messages" in messages[0]["error"]["detail"]
             await soon(shop.cancelled)
