@@ -1,0 +1,292 @@
+"""The interface of a backend of publish and subscribe: topics, groups, deliveries, dead letters, all of bytes.
+
+::
+
+    Outgoing ──publish──► topic: a log, or a queue ──► group ──take──► Delivery ──ack───────► settled
+                                                         ▲                │ ├──nack(delay)──► again, counted
+                                                         └── hand_back ───┘ └──reject────► DeadLetter ──replay──► group
+
+A backend keeps, counts and orders messages. The facade adds types, the pauses of retries, and the number of deliveries
+after which a message is dead: it sees the number of each delivery and settles it by one of four verbs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeAlias
+
+__all__ = [
+    "HEADER_BYTES",
+    "MESSAGE_BYTES",
+    "BrokerBackend",
+    "BrokerLimits",
+    "DeadLetter",
+    "Delivery",
+    "GroupSettings",
+    "GroupState",
+    "Membership",
+    "Outgoing",
+    "Place",
+    "Published",
+    "TopicSettings",
+]
+
+#: Most bytes of the value of a message.
+MESSAGE_BYTES: Final = 1024 * 1024
+
+#: Most bytes of the headers of a message, names and values together.
+HEADER_BYTES: Final = 8 * 1024
+
+#: Where a group begins: "oldest", "new", the messages kept since an instant, or those from a sequence number on.
+Place: TypeAlias = str | datetime | int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """A topic as it is declared: one name, or a pattern that holds all names below it."""
+
+    name: str
+
+    #: Seconds for which a log keeps messages, handled or not. None: a queue, kept until each of `groups` handled them.
+    keep_seconds: float | None = 604_800.0
+
+    #: The groups of a queue; they exist from the declaration on, and are never removed for want of members.
+    groups: tuple[str, ...] = ()
+
+    #: Bytes of all messages. A log drops the oldest beyond it, a queue refuses new ones.
+    max_bytes: int = 1024 * 1024 * 1024
+
+    #: Seconds within which a second message of an id is a duplicate.
+    dedupe_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to be kept."""
+
+    #: A name, never a pattern.
+    topic: str
+    body: bytes
+    key: str | None = None
+
+    #: None: the backend makes one, and looks for no duplicate.
+    id: str | None = None
+
+    #: Seconds before its first delivery.
+    delay: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    #: The identity that publishes it, as the backend's server knows it.
+    publisher: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The broker has kept a message."""
+
+    id: str
+
+    #: Its number in its topic; later messages have greater ones.
+    sequence: int
+
+    #: Whether a message of this id was kept before, and this one was not.
+    is_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """A group as its members join it."""
+
+    #: None: a broadcast, a group of this member alone that begins now and ends with it.
+    name: str | None
+
+    #: A topic's name, or a pattern below one topic.
+    pattern: str
+
+    #: Counts for a group that does not exist yet.
+    start: Place = "new"
+
+    #: Whether one message of a key at a time is under way.
+    is_ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that a member has to settle."""
+
+    topic: str
+    body: bytes
+    key: str | None
+    id: str
+    sequence: int
+    headers: Mapping[str, str]
+    publisher: str | None
+
+    #: UTC.
+    published_at: datetime
+
+    #: 1 for the first one; a delivery that was handed back is not counted.
+    delivery: int
+
+    #: Names this delivery to its membership.
+    token: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that its group does not deliver any more."""
+
+    topic: str
+    body: bytes
+    key: str | None
+    id: str
+    sequence: int
+    headers: Mapping[str, str]
+    publisher: str | None
+    published_at: datetime
+
+    #: Deliveries in all.
+    deliveries: int
+
+    #: Why, in a word or a sentence, such as "deliveries".
+    reason: str
+
+    #: The text of the last error.
+    error: str
+    died_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """A group, at one moment."""
+
+    name: str
+    topic: str
+    pattern: str
+    is_ordered: bool
+    members: int
+
+    #: Messages that are neither settled nor dead, those under way included.
+    lag: int
+
+    #: Seconds since the oldest of them was published; 0 without one.
+    oldest_seconds: float
+    under_way: int
+    dead: int
+
+    #: Messages that the log dropped before the group handled them, since the broker started.
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLimits:
+    """The abilities of a backend; an option beyond them is a ConfigError before anything is sent."""
+
+    #: The scheme of its URL, for messages.
+    scheme: str
+    has_patterns: bool = True
+    has_delay: bool = True
+    has_order: bool = True
+    has_max_bytes: bool = True
+
+    #: Most groups of a queue; None: any number.
+    queue_groups: int | None = None
+
+    #: Whether an acknowledged message survives the end of the process that keeps it.
+    is_kept: bool = True
+
+
+class Membership(Protocol):
+    """One member of one group. For one event loop.
+
+    Each token is settled once, by the first of the four verbs. They return False, and change nothing, where another
+    member may have the message by now: the group was sought or removed, or the lease of the delivery has ended.
+    """
+
+    async def take(self, most: int) -> Sequence[Delivery]:
+        """Wait for messages and return at least one, at most `most`; they are under way from then on.
+
+        Cancelled: no message is under way by it.
+
+        Raises:
+            BrokerError: the broker ended or is away, or the group was removed.
+        """
+
+    def is_lost(self, token: Any) -> bool:
+        """Return whether another member may have the message by now."""
+
+    async def ack(self, token: Any) -> bool:
+        """Settle a message; return once that is kept."""
+
+    async def nack(self, token: Any, delay: float) -> bool:
+        """Deliver a message again after `delay` seconds, counted."""
+
+    async def reject(self, token: Any, reason: str, error: str) -> bool:
+        """Make a message a dead letter of the group."""
+
+    async def hand_back(self, token: Any) -> bool:
+        """Deliver a message again at once, uncounted."""
+
+    async def close(self) -> None:
+        """Leave the group: messages under way are delivered to others at once, counted. Closing twice is fine."""
+
+
+class BrokerBackend(Protocol):
+    """A broker of bytes. For one event loop.
+
+    `processed` of a BrokerError is "no" if the broker did nothing; `retryable` says that the same request may succeed
+    within seconds. Nothing here repeats a request, and callers cancel it at their deadline.
+    """
+
+    @property
+    def limits(self) -> BrokerLimits: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def declare(self, topic: TopicSettings) -> None:
+        """Make a topic, and the groups of a queue; do nothing if it exists with these settings.
+
+        Raises:
+            ConfigError: it exists with other settings, or overlaps with another topic.
+        """
+
+    async def topics(self) -> Sequence[TopicSettings]:
+        """Return the declared topics, sorted by name."""
+
+    async def publish(self, messages: Sequence[Outgoing]) -> Sequence[Published]:
+        """Keep messages, all or none of them, in this order; return once they are kept.
+
+        Raises:
+            BrokerError: NOT_FOUND: no topic holds a name; RESOURCE_EXHAUSTED: a queue or the disk is full, and
+                `retry_after` says when to try again.
+        """
+
+    async def join(self, group: GroupSettings) -> Membership:
+        """Become a member of a group, which begins now if it does not exist.
+
+        Raises:
+            ConfigError: the group has another pattern or order, or no topic covers the pattern.
+        """
+
+    async def groups(self) -> Sequence[GroupState]:
+        """Return all groups but broadcasts, sorted by name."""
+
+    async def seek(self, group: str, to: Place) -> None:
+        """Let a group go on from a place; what is under way counts as lost. BrokerError: NOT_FOUND."""
+
+    async def remove_group(self, group: str) -> None:
+        """Remove a group with its dead letters. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for one of a queue."""
+
+    async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND."""
+
+    async def replay(self, group: str, ids: Sequence[str]) -> int:
+        """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+
+    async def discard(self, group: str, ids: Sequence[str]) -> int:
+        """Forget dead letters; no ids: all. Return how many."""
