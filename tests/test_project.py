@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("forgotten_trees")
 # What the implementations of a folder may import beside its `base`.
 SHARED_BY_IMPLEMENTATIONS = {"protocols": {"native_client"}, "transports": {"early_bytes", "edge", "sockets"}}
 SHARED_BY_IMPLEMENTATIONS["stores"] = {"expiring", "remote"}
+SHARED_BY_IMPLEMENTATIONS["brokers"] = {"local"}
 
 # The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
 SANS_IO = CORE_RANK.keys() - {"client", "http", "io", "loop", "server", "streams"}

@@ -406,9 +406,26 @@ class LockLostError(StoreError):
 
 
 class BrokerError(FastRPCError):
-    """A publish/subscribe broker failed."""
+    """A publish/subscribe broker failed.
+
+    Attributes:
+        retry_after: seconds after which the same request may succeed; None without an advice.
+    """
 
     default_status: ClassVar[Status] = Status.UNAVAILABLE
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: Status | None = None,
+        processed: Processed | None = None,
+        retryable: bool | None = None,
+        hint: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, processed=processed, retryable=retryable, hint=hint)
+        self.retry_after = _checked_pause(retry_after)
 
 
 class ConfigError(FastRPCError, ValueError):

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["KeyPattern", "MethodPattern", "method_patterns"]
+__all__ = ["KeyPattern", "MethodPattern", "WordPattern", "method_patterns"]
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _METHOD_FORMS: Final = "write shop.pay, shop.*, shop.** or **"
@@ -27,7 +27,7 @@ _KEY_FORMS: Final = "write shop/limits, shop/*, shop/** or **"
 _BUILT_IN: Final = "fastrpc."
 
 
-class _WordPattern:
+class WordPattern:
     """A pattern of words; the kinds check their form.
 
     Raises:
@@ -63,7 +63,7 @@ class _WordPattern:
         return f"{type(self).__name__}({self.text!r})"
 
 
-class MethodPattern(_WordPattern):
+class MethodPattern(WordPattern):
     """A pattern of full method names.
 
     Raises:
@@ -110,7 +110,7 @@ class MethodPattern(_WordPattern):
         return ".".join(self._words if self._has_rest else self._words[:-1])
 
 
-class KeyPattern(_WordPattern):
+class KeyPattern(WordPattern):
     """A pattern of the keys of a store.
 
     Raises:

@@ -35,7 +35,7 @@ RANKS = {
     6: ("handlers",),
     7: ("client", "server"),
     8: ("batcher", "files", "grpc", "hosted", "workers"),
-    9: ("coordination",),
+    9: ("brokers", "coordination"),
     11: ("cli", "hosting", "testing"),
     12: ("__init__", "__main__"),
 }
