@@ -34,7 +34,7 @@ class WordPattern:
         TypeError: the pattern is not text.
     """
 
-    __slots__ = ("_has_rest", "_words", "text")
+    __slots__ = ("has_rest", "text", "words")
 
     #: The things that are named so, for errors; the text between two words.
     _things: ClassVar[str]
@@ -45,19 +45,20 @@ class WordPattern:
             raise TypeError(f"a pattern of {self._things} is {text!r}, it must be text")
         self.text = text
         *first, last = text.split(self._separator)
-        #: Whether further words follow.
-        self._has_rest = last == "**"
-        self._words = first if self._has_rest else [*first, last]
+        #: Whether further words follow the words.
+        self.has_rest = last == "**"
+        self.words = first if self.has_rest else [*first, last]
 
     def matches(self, name: str) -> bool:
         """Return whether a full name fits."""
         words = name.split(self._separator)
-        if not self._has_rest:
-            return len(words) == len(self._words) and self._fits(words)
-        return len(words) > len(self._words) and self._fits(words)
+        if not self.has_rest:
+            return len(words) == len(self.words) and self.fits(words)
+        return len(words) > len(self.words) and self.fits(words)
 
-    def _fits(self, words: list[str]) -> bool:
-        return all(mine in ("*", word) for mine, word in zip(self._words, words, strict=False))
+    def fits(self, words: list[str]) -> bool:
+        """Return whether words fit one by one, as far as both go."""
+        return all(mine in ("*", word) for mine, word in zip(self.words, words, strict=False))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.text!r})"
@@ -77,8 +78,8 @@ class MethodPattern(WordPattern):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        names = list(self._words)
-        if not self._has_rest and names[-1] == "*":
+        names = list(self.words)
+        if not self.has_rest and names[-1] == "*":
             del names[-1]
         elif self.is_exact and len(names) == 2 and names[0] == "":
             # A bare function, whose service has no name.
@@ -91,7 +92,7 @@ class MethodPattern(WordPattern):
     @property
     def is_exact(self) -> bool:
         """Whether it is the name of one method."""
-        return not self._has_rest and self._words[-1] != "*"
+        return not self.has_rest and self.words[-1] != "*"
 
     def matches(self, method: str) -> bool:
         """Return whether a full method name fits."""
@@ -107,7 +108,7 @@ class MethodPattern(WordPattern):
         """Return the service of a pattern that matches none of these methods; None if it matches one."""
         if self.text == "**" or any(self.matches(method) for method in methods):
             return None
-        return ".".join(self._words if self._has_rest else self._words[:-1])
+        return ".".join(self.words if self.has_rest else self.words[:-1])
 
 
 class KeyPattern(WordPattern):
@@ -124,14 +125,14 @@ class KeyPattern(WordPattern):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        wrong = any(word in ("", ".", "..") or ("*" in word and word != "*") for word in self._words)
+        wrong = any(word in ("", ".", "..") or ("*" in word and word != "*") for word in self.words)
         if wrong or not text.isprintable():
             raise ConfigError(f"{text!a} is no pattern of keys", hint=_KEY_FORMS)
 
     def covers(self, prefix: str) -> bool:
         """Return whether every key of a prefix, "" or one that ends in `/`, fits."""
         words = prefix.split("/")[:-1]
-        return self._has_rest and len(words) >= len(self._words) and self._fits(words)
+        return self.has_rest and len(words) >= len(self.words) and self.fits(words)
 
 
 def method_patterns(given: Any) -> tuple[MethodPattern, ...]:

@@ -38,29 +38,29 @@ class TopicPattern(WordPattern):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        wrong = next((word for word in self._words if word != "*" and not _is_word(word)), None)
+        wrong = next((word for word in self.words if word != "*" and not _is_word(word)), None)
         if wrong is not None:
             raise ConfigError(f"{text!a} is no topic: {_fault_of(wrong)}", hint=_FORMS)
         _check_length(text, "topic")
         #: Whether it is the name of one topic.
-        self.is_name = not self._has_rest and "*" not in self._words
+        self.is_name = not self.has_rest and "*" not in self.words
 
     def is_below(self, other: "TopicPattern") -> bool:
         """Return whether the other pattern covers every name of this one."""
-        if other._has_rest:
-            fits = len(self._words) + self._has_rest > len(other._words)
+        if other.has_rest:
+            fits = len(self.words) + self.has_rest > len(other.words)
         else:
-            fits = len(self._words) == len(other._words) and not self._has_rest
-        return fits and other._fits(self._words)
+            fits = len(self.words) == len(other.words) and not self.has_rest
+        return fits and other.fits(self.words)
 
     def overlaps(self, other: "TopicPattern") -> bool:
         """Return whether there is a name that both cover."""
-        mine, its = len(self._words), len(other._words)
-        if (not self._has_rest and mine < its + other._has_rest) or (
-            not other._has_rest and its < mine + self._has_rest
+        mine, its = len(self.words), len(other.words)
+        if (not self.has_rest and mine < its + other.has_rest) or (
+            not other.has_rest and its < mine + self.has_rest
         ):
             return False
-        pairs = zip(self._words, other._words, strict=False)
+        pairs = zip(self.words, other.words, strict=False)
         return all("*" in (one, another) or one == another for one, another in pairs)
 
 

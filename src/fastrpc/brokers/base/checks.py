@@ -1,0 +1,111 @@
+"""The bounds of messages and topics, the same for every backend."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from math import isfinite
+from typing import Final
+
+from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Outgoing, Place, TopicSettings
+from fastrpc.brokers.base.names import TopicPattern, check_group
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.status import Status
+
+__all__ = ["TEXT_BYTES", "check_outgoing", "check_place", "check_topic"]
+
+#: Most bytes of a key, and of an id.
+TEXT_BYTES: Final = 512
+
+#: Memory of a text beside its characters, with its place in a dictionary.
+_OBJECT_BYTES: Final = 100
+
+
+def check_outgoing(message: Outgoing) -> int:
+    """Check sizes and delay of a message; return the bytes of its parts, with room for an object for each text.
+
+    Raises:
+        BrokerError: INVALID_ARGUMENT: one is out of bounds.
+    """
+    size = len(message.body)
+    if size > MESSAGE_BYTES:
+        raise _refused(message, f"has {size} bytes, the limit is {MESSAGE_BYTES}")
+    if message.headers:
+        headers = _header_bytes(message.headers)
+        if headers > HEADER_BYTES:
+            raise _refused(message, f"has {headers} bytes of headers, the limit is {HEADER_BYTES}")
+        size += headers + 2 * _OBJECT_BYTES * len(message.headers)
+    if message.key is not None:
+        size += _checked_bytes(message, "key", message.key)
+    if message.id is not None:
+        size += _checked_bytes(message, "id", message.id)
+    if message.delay and not (isfinite(message.delay) and message.delay > 0):
+        raise _refused(message, f"has a delay of {message.delay} seconds, it must be a number from 0")
+    return size
+
+
+def check_topic(topic: TopicSettings) -> None:
+    """Check the settings of a topic.
+
+    Raises:
+        TypeError: a name is not text.
+        ConfigError: a setting is out of bounds.
+    """
+    TopicPattern(topic.name)
+    for group in topic.groups:
+        check_group(group)
+    if topic.keep_seconds is None and not topic.groups:
+        raise ConfigError(
+            f"the queue {topic.name} has no groups: nothing would say when a message is handled",
+            hint="name them, groups=('billing',), or give keep_seconds",
+        )
+    if len(set(topic.groups)) < len(topic.groups):
+        raise ConfigError(f"the topic {topic.name} names a group twice: {', '.join(topic.groups)}")
+    seconds = topic.keep_seconds
+    if seconds is not None and not (isfinite(seconds) and seconds > 0):
+        raise ConfigError(
+            f"keep_seconds of {topic.name} is {seconds}, it must be above 0, or None for a queue"
+        )
+    if topic.max_bytes <= 0:
+        raise ConfigError(f"max_bytes of {topic.name} is {topic.max_bytes}, it must be above 0")
+    if not (isfinite(topic.dedupe_seconds) and topic.dedupe_seconds >= 0):
+        raise ConfigError(f"dedupe_seconds of {topic.name} is {topic.dedupe_seconds}, it must be from 0")
+
+
+def check_place(place: Place) -> None:
+    """Check a place in a topic.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if isinstance(place, datetime):
+        if place.tzinfo is None:
+            raise ConfigError(
+                f"the place {place.isoformat()} has no time zone", hint="write datetime(…, tzinfo=UTC)"
+            )
+    elif place not in ("oldest", "new") and (
+        not isinstance(place, int) or isinstance(place, bool) or place < 0
+    ):
+        raise ConfigError(
+            f"{place!r} is no place in a topic",
+            hint='write "oldest", "new", a datetime, or a sequence number',
+        )
+
+
+def _header_bytes(headers: Mapping[str, str]) -> int:
+    return sum(_bytes_of(name) + _bytes_of(value) for name, value in headers.items())
+
+
+def _checked_bytes(message: Outgoing, name: str, text: str) -> int:
+    size = _bytes_of(text)
+    if size > TEXT_BYTES:
+        raise _refused(message, f"has {size} bytes of its {name}, the limit is {TEXT_BYTES}")
+    return size + _OBJECT_BYTES
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _refused(message: Outgoing, fault: str) -> BrokerError:
+    return BrokerError(
+        f"a message for {message.topic} {fault}", status=Status.INVALID_ARGUMENT, processed="no"
+    )

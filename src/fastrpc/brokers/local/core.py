@@ -1,0 +1,382 @@
+"""The broker without input and output: it is told the time, changes at once, and decides everything.
+
+::
+
+    publish ──► Topic: Log, Ids ──committed──► Group: open messages, KeyLines, DeadLetters ──take──► Member
+                                                 └─► Effects: roused groups, alarms, changes for a journal
+
+`now` is an instant in seconds of a clock that never decreases; `wall` is the time of day, in UTC.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import count
+from typing import Final, cast
+
+from fastrpc.brokers.base import (
+    DeadLetter,
+    Delivery,
+    GroupSettings,
+    GroupState,
+    Outgoing,
+    Place,
+    Published,
+    TopicSettings,
+)
+from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
+from fastrpc.brokers.base.names import TopicPattern, check_group, check_name
+from fastrpc.brokers.local.alarms import Alarms
+from fastrpc.brokers.local.effects import Effects
+from fastrpc.brokers.local.group import Group
+from fastrpc.brokers.local.records import (
+    RECORD_BYTES,
+    Begun,
+    Change,
+    Declared,
+    Member,
+    Record,
+    Removed,
+    SavedGroup,
+    SavedTopic,
+)
+from fastrpc.brokers.local.topic import Topic
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.status import Status
+
+__all__ = ["BrokerCore"]
+
+#: Names of messages whose topics are remembered.
+_KNOWN_NAMES: Final = 10_000
+
+
+class BrokerCore:
+    """Topics and groups.
+
+    Args:
+        note: is called with each change, in order, but not with changes of broadcasts; None: there is no journal.
+        tell: is called with the text of each event that an operator has to know.
+    """
+
+    def __init__(
+        self, note: Callable[[Change], None] | None = None, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._effects = Effects(note, tell)
+        self.topics: dict[str, Topic] = {}
+        self._topic_by_name: dict[str, Topic] = {}
+        self._groups: dict[str, Group] = {}
+        # Groups of logs that have no member, until they are removed.
+        self._vacant: Alarms[Group] = Alarms()
+        self._run = secrets.token_hex(8)
+        self._ids = count(1)
+
+    # Topics
+
+    def declare(self, settings: TopicSettings, now: float) -> None:
+        """Make a topic with its groups, unless it is there.
+
+        Raises:
+            ConfigError: a setting is wrong, it is there with other settings, or it overlaps with another one.
+        """
+        check_topic(settings)
+        present = self.topics.get(settings.name)
+        if present is not None:
+            _check_equal(settings, present.settings)
+            return
+        topic = Topic(settings, self._effects)
+        for other in self.topics.values():
+            if topic.pattern.overlaps(other.pattern):
+                raise ConfigError(
+                    f"the topic {settings.name} overlaps with the topic {other.settings.name}",
+                    hint="topics share no names: publish to the topic that is there, or give this one another name",
+                )
+        for name in settings.groups:
+            if name in self._groups:
+                raise ConfigError(
+                    f"the group {name} of {settings.name} is one of {self._groups[name].topic.settings.name}",
+                    hint="a group has one topic: give this one another name",
+                )
+        self.topics[settings.name] = topic
+        self._topic_by_name.clear()
+        self._note(Declared(settings))
+        for name in settings.groups:
+            self._begin(name, topic.pattern, topic, 0, now)
+
+    def restore(self, topics: Sequence[SavedTopic], groups: Sequence[SavedGroup], now: float) -> None:
+        """Go on where a journal ended; nothing was declared yet."""
+        for saved in topics:
+            topic = self.topics[saved.settings.name] = Topic(saved.settings, self._effects)
+            topic.restore(saved)
+        for one in groups:
+            topic = self.topics[one.topic]
+            group = self._groups[one.name] = Group(
+                one.name, TopicPattern(one.pattern), topic, one.position, self._effects
+            )
+            group.restore(one, now)
+            topic.add(group)
+            self._left(group, now)
+        for topic in self.topics.values():
+            topic.recount(now)
+
+    # Messages in
+
+    def publish(
+        self, messages: Sequence[Outgoing], now: float, wall: datetime
+    ) -> tuple[list[Published], list[Record]]:
+        """Keep messages, all or none; return their numbers, and the new ones for `committed`.
+
+        Raises:
+            BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+        plan = [(self._topic_of(message.topic), message, check_outgoing(message)) for message in messages]
+        self._check_room(plan, now)
+        published: list[Published] = []
+        records: list[Record] = []
+        for topic, message, size in plan:
+            id = message.id
+            if id is None:
+                id = f"{self._run}-{next(self._ids):x}"
+            elif (number := topic.ids.find(id, now)) is not None:
+                published.append(Published(id, number, True))
+                continue
+            record = topic.append(message, id, size + RECORD_BYTES, now, wall)
+            records.append(record)
+            published.append(Published(id, record.sequence))
+        return published, records
+
+    def committed(self, records: Sequence[Record], now: float) -> None:
+        """Deliver messages from now on, which are the oldest of their topics that are not committed."""
+        for record in records:
+            self._topic_of(record.topic).reveal(record, now)
+
+    def undo(self) -> None:
+        """Forget the messages that are not committed, for the disk has no room for them."""
+        for topic in self.topics.values():
+            topic.undo()
+
+    def _check_room(self, plan: Sequence[tuple[Topic, Outgoing, int]], now: float) -> None:
+        needed: dict[Topic, list[int]] = {}
+        fresh: set[tuple[Topic, str]] = set()
+        for topic, message, size in plan:
+            id = message.id
+            if id is not None:
+                if topic.ids.find(id, now) is not None or (len(plan) > 1 and (topic, id) in fresh):
+                    continue
+                fresh.add((topic, id))
+            needed.setdefault(topic, []).append(size + RECORD_BYTES)
+        for topic, sizes in needed.items():
+            topic.check_room(sizes, now)
+
+    def _topic_of(self, name: str) -> Topic:
+        topic = self._topic_by_name.get(name)
+        if topic is None:
+            check_name(name)
+            topic = next((one for one in self.topics.values() if one.pattern.matches(name)), None)
+            if topic is None:
+                raise BrokerError(
+                    f"no topic holds {name}",
+                    status=Status.NOT_FOUND,
+                    processed="no",
+                    hint="declare it before a message is published to it",
+                )
+            if len(self._topic_by_name) >= _KNOWN_NAMES:
+                self._topic_by_name.clear()
+            self._topic_by_name[name] = topic
+        return topic
+
+    # Members
+
+    def join(self, settings: GroupSettings, now: float, wall: datetime) -> tuple[Group, Member]:
+        """Add a member to a group, which begins now if it is not there.
+
+        Raises:
+            ConfigError: the group has another pattern or order, no topic covers it, or a queue does not name it.
+        """
+        check_place(settings.start)
+        group = self._present(settings)
+        if group is None:
+            group = self._made(settings, now, wall)
+        if group.members and group.is_ordered is not settings.is_ordered:
+            kind = "ordered" if group.is_ordered else "unordered"
+            raise ConfigError(
+                f"the group {settings.name} has {kind} members",
+                hint="give all its members the same `ordered`",
+            )
+        group.order(settings.is_ordered, now)
+        member = Member()
+        group.members.add(member)
+        self._vacant.cancel(group)
+        return group, member
+
+    def take(self, group: Group, member: Member, most: int, now: float) -> list[Delivery]:
+        """Start at most so many messages for a member.
+
+        Raises:
+            BrokerError: NOT_FOUND: the group was removed.
+        """
+        if group.is_removed:
+            raise _no_group(group.name or "of a broadcast")
+        return group.take(member, most, now)
+
+    def leave(self, group: Group, member: Member, now: float) -> None:
+        """Remove a member; others get its messages. A broadcast ends with it."""
+        if member in group.members:
+            group.leave(member, now)
+            self._left(group, now)
+
+    def _left(self, group: Group, now: float) -> None:
+        keep = group.topic.settings.keep_seconds
+        if group.is_removed or group.members:
+            return
+        if group.name is None:
+            group.end()
+        elif keep is not None:
+            self._vacant.set(group, now + keep)
+
+    def _present(self, settings: GroupSettings) -> Group | None:
+        if settings.name is None:
+            return None
+        check_group(settings.name)
+        group = self._groups.get(settings.name)
+        if group is not None and group.pattern.text != settings.pattern:
+            raise ConfigError(
+                f"the group {settings.name} has the pattern {group.pattern.text}, not {settings.pattern}",
+                hint="give the new pattern a group with another name, or remove the group that is there",
+            )
+        return group
+
+    def _made(self, settings: GroupSettings, now: float, wall: datetime) -> Group:
+        pattern = TopicPattern(settings.pattern)
+        topic = next((one for one in self.topics.values() if pattern.is_below(one.pattern)), None)
+        if topic is None:
+            raise ConfigError(
+                f"no topic covers {settings.pattern}",
+                hint="declare one, or subscribe to a pattern below one topic",
+            )
+        if settings.name is None:
+            return self._begin(None, pattern, topic, topic.log.visible, now)
+        if topic.is_queue:
+            raise ConfigError(
+                f"the queue {topic.settings.name} has no group {settings.name}",
+                hint=f"it has {', '.join(topic.settings.groups)}; a queue names all its groups when it is declared",
+            )
+        return self._begin(settings.name, pattern, topic, _cursor(topic, settings.start, now, wall), now)
+
+    def _begin(self, name: str | None, pattern: TopicPattern, topic: Topic, cursor: int, now: float) -> Group:
+        group = Group(name, pattern, topic, cursor, self._effects)
+        topic.add(group)
+        if name is not None:
+            self._groups[name] = group
+            self._note(Begun(name, topic.settings.name, pattern.text, cursor))
+            self._left(group, now)
+        return group
+
+    # Time
+
+    def next_due(self) -> float | None:
+        """Return the instant at which `advance` has something to do."""
+        return min(
+            (due for due in (self._effects.alarms.next(), self._vacant.next()) if due is not None),
+            default=None,
+        )
+
+    def advance(self, now: float) -> None:
+        """Do all that is due by now."""
+        for sleeper in self._effects.alarms.due(now):
+            sleeper.wake(now)
+        for group in self._vacant.due(now):
+            self._effects.tell(
+                f"the group {group.name} is removed: it had no member for {group.topic.settings.keep_seconds} seconds"
+            )
+            self._remove(group)
+
+    def roused(self) -> list[Group]:
+        """Return the groups that may have messages since the last look, and those that were removed."""
+        groups = list(self._effects.roused)
+        self._effects.roused.clear()
+        return cast(list[Group], groups)
+
+    # For operators
+
+    def groups(self, now: float) -> list[GroupState]:
+        """Return all groups but broadcasts, sorted by name."""
+        return [_state(name, group, now) for name, group in sorted(self._groups.items())]
+
+    def group(self, name: str) -> Group:
+        """Return a group. BrokerError: NOT_FOUND."""
+        group = self._groups.get(name)
+        if group is None:
+            raise _no_group(name)
+        return group
+
+    def seek(self, name: str, to: Place, now: float, wall: datetime) -> None:
+        """Let a group go on from a place. BrokerError: NOT_FOUND."""
+        check_place(to)
+        group = self.group(name)
+        group.move(_cursor(group.topic, to, now, wall))
+
+    def remove_group(self, name: str) -> None:
+        """Remove a group. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for one of a queue."""
+        group = self.group(name)
+        if group.topic.is_queue:
+            raise BrokerError(
+                f"the group {name} belongs to the queue {group.topic.settings.name}",
+                status=Status.FAILED_PRECONDITION,
+                processed="no",
+            )
+        self._remove(group)
+
+    def dead_letters(self, name: str) -> list[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND."""
+        return [death.letter() for death in self.group(name).dead.all()]
+
+    def _remove(self, group: Group) -> None:
+        assert group.name is not None
+        del self._groups[group.name]
+        self._vacant.cancel(group)
+        group.end()
+        self._note(Removed(group.name))
+
+    def _note(self, change: Change) -> None:
+        if self._effects.note is not None:
+            self._effects.note(change)
+
+
+def _cursor(topic: Topic, place: Place, now: float, wall: datetime) -> int:
+    """Return the number after which the messages of a place come."""
+    if isinstance(place, datetime):
+        # By the broker's clock: the wall clock may have jumped since.
+        return topic.log.since(now - (wall - place).total_seconds())
+    if isinstance(place, int):
+        return max(0, place - 1)
+    return topic.log.visible if place == "new" else 0
+
+
+def _check_equal(settings: TopicSettings, present: TopicSettings) -> None:
+    for name in ("keep_seconds", "groups", "max_bytes", "dedupe_seconds"):
+        given, kept = getattr(settings, name), getattr(present, name)
+        if given != kept:
+            raise ConfigError(
+                f"the topic {settings.name} was declared with {name}={kept!r}, not {given!r}",
+                hint="declare it everywhere by one Topic that all sides import",
+            )
+
+
+def _state(name: str, group: Group, now: float) -> GroupState:
+    oldest = group.oldest()
+    return GroupState(
+        name=name,
+        topic=group.topic.settings.name,
+        pattern=group.pattern.text,
+        is_ordered=group.is_ordered,
+        members=len(group.members),
+        lag=group.lag,
+        oldest_seconds=0.0 if oldest is None else now - oldest.kept_at,
+        under_way=sum(len(member.under_way) for member in group.members),
+        dead=len(group.dead),
+        expired=group.expired,
+    )
+
+
+def _no_group(name: str) -> BrokerError:
+    return BrokerError(f"there is no group {name}", status=Status.NOT_FOUND, processed="no")

@@ -1,0 +1,51 @@
+"""The ids of the messages of a topic, by which a message that is published twice is kept once."""
+
+from collections import deque
+from typing import Final
+
+__all__ = ["ID_BYTES", "Ids"]
+
+#: Memory of an id beside its text.
+ID_BYTES: Final = 250
+
+
+class Ids:
+    """Remembers each id for some seconds.
+
+    Args:
+        seconds: an id that is as old is forgotten.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._numbers: dict[str, int] = {}
+        # By age, for the dictionary does not give its oldest key in constant time.
+        self._ages: deque[tuple[float, str]] = deque()
+        #: Bytes of all ids.
+        self.size = 0
+
+    def find(self, id: str, now: float) -> int | None:
+        """Return the number of the message that had this id."""
+        ages, limit = self._ages, now - self._seconds
+        while ages and ages[0][0] <= limit:
+            _, old = ages.popleft()
+            del self._numbers[old]
+            self.size -= len(old) + ID_BYTES
+        return self._numbers.get(id)
+
+    def add(self, id: str, sequence: int, kept_at: float) -> None:
+        """Remember an id that `find` did not know."""
+        self._numbers[id] = sequence
+        self._ages.append((kept_at, id))
+        self.size += len(id) + ID_BYTES
+
+    def undo(self, sequence: int) -> None:
+        """Forget the ids of the messages after a number, which were the last to come."""
+        while self._ages and self._numbers[self._ages[-1][1]] > sequence:
+            _, id = self._ages.pop()
+            del self._numbers[id]
+            self.size -= len(id) + ID_BYTES
+
+    def oldest(self) -> float | None:
+        """Return the instant of the oldest id."""
+        return self._ages[0][0] if self._ages else None

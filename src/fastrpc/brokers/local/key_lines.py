@@ -1,0 +1,46 @@
+"""The order of the messages of one key: the first one starts alone, the others wait behind it."""
+
+from collections.abc import Container
+from heapq import heappop, heappush
+
+__all__ = ["KeyLines"]
+
+
+class KeyLines:
+    """A line of message numbers for each key, the lowest number first."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[int]] = {}
+        self._busy: set[str] = set()
+
+    def enter(self, key: str, sequence: int) -> None:
+        """Add a message to the line of its key."""
+        line = self._lines.get(key)
+        if line is None:
+            self._lines[key] = [sequence]
+        else:
+            heappush(line, sequence)
+
+    def may_start(self, key: str, sequence: int) -> bool:
+        """Return whether a message is the first of its key, and none of the key is under way."""
+        return key not in self._busy and self._lines[key][0] == sequence
+
+    def start(self, key: str) -> None:
+        """Note that a message of a key is under way."""
+        self._busy.add(key)
+
+    def end(self, key: str) -> None:
+        """Note that the message of a key is not under way any more."""
+        self._busy.discard(key)
+
+    def first(self, key: str, waiting: Container[int]) -> int | None:
+        """Return the first message of a key that still waits; None: the line is empty, or one is under way."""
+        line = self._lines.get(key)
+        if line is None:
+            return None
+        while line and line[0] not in waiting:
+            heappop(line)
+        if not line:
+            del self._lines[key]
+            return None
+        return None if key in self._busy else line[0]

@@ -1,0 +1,225 @@
+"""One topic: its messages, the bounds of their age and size, and the groups that get them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from fastrpc.brokers.base import Outgoing, TopicSettings
+from fastrpc.brokers.base.names import TopicPattern
+from fastrpc.brokers.local.effects import Effects, Sleeper
+from fastrpc.brokers.local.ids import Ids
+from fastrpc.brokers.local.log import Log
+from fastrpc.brokers.local.records import Appended, Dropped, Record, SavedTopic
+from fastrpc.errors import BrokerError
+from fastrpc.status import Status
+
+__all__ = ["Reader", "Topic"]
+
+#: Ids may fill as much as messages may, and at least this.
+_IDS_BYTES: Final = 64 * 1024 * 1024
+
+#: Seconds after which a queue that was full may have room.
+_FULL_SECONDS: Final = 1.0
+
+#: Names of messages whose groups are remembered.
+_KNOWN_NAMES: Final = 10_000
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Reader(Sleeper, Protocol):
+    """The questions of a topic to a group."""
+
+    #: The number up to which it looked at messages, and how many there are beyond.
+    cursor: int
+    behind: int
+
+    def covers(self, name: str) -> bool: ...
+
+    def holds(self, record: Record) -> bool: ...
+
+    def drop(self, record: Record, now: float) -> None: ...
+
+
+class Topic:
+    """Keeps messages: a log until they are old or too many, a queue until each group has handled them."""
+
+    def __init__(self, settings: TopicSettings, effects: Effects) -> None:
+        self.settings = settings
+        self.pattern = TopicPattern(settings.name)
+        self.is_queue = settings.keep_seconds is None
+        self.log = Log()
+        self.ids = Ids(settings.dedupe_seconds)
+        self._effects = effects
+        self._groups: list[Reader] = []
+        # The groups that cover a name.
+        self._covering: dict[str, list[Reader]] = {}
+
+    # Publishing
+
+    def check_room(self, sizes: Sequence[int], now: float) -> None:
+        """Check that there is room for messages of these sizes, and for their ids.
+
+        Raises:
+            BrokerError: RESOURCE_EXHAUSTED: there will be; INVALID_ARGUMENT: never.
+        """
+        most = self.settings.max_bytes
+        total = sum(sizes)
+        if (total if self.is_queue else max(sizes)) > most:
+            raise BrokerError(
+                f"{len(sizes)} messages for {self.settings.name} count for {total} bytes, the limit of the topic is "
+                f"{most}",
+                status=Status.INVALID_ARGUMENT,
+                processed="no",
+                hint="raise max_bytes, or publish less at once",
+            )
+        if self.is_queue and self.log.size + total > most:
+            raise _full(
+                f"the queue {self.settings.name} has {self.log.size} bytes, the limit is {most}",
+                _FULL_SECONDS,
+                "its groups are too slow; raise max_bytes for longer bursts",
+            )
+        if self.ids.size >= max(most, _IDS_BYTES):
+            oldest = self.ids.oldest()
+            assert oldest is not None
+            raise _full(
+                f"the ids of {self.settings.name} have {self.ids.size} bytes, the limit is {max(most, _IDS_BYTES)}",
+                max(0.0, oldest + self.settings.dedupe_seconds - now),
+                "lower dedupe_seconds",
+            )
+
+    def append(self, message: Outgoing, id: str, size: int, now: float, published_at: datetime) -> Record:
+        """Keep a message; no group gets it before `reveal`."""
+        record = Record(
+            self.log.last + 1,
+            message.topic,
+            message.body,
+            message.key,
+            id,
+            MappingProxyType(dict(message.headers)) if message.headers else _NO_HEADERS,
+            message.publisher,
+            published_at,
+            now,
+            now + message.delay,
+            size,
+        )
+        self.log.append(record)
+        if message.id is not None:
+            self.ids.add(id, record.sequence, now)
+        if self._effects.note is not None:
+            self._effects.note(Appended(self.settings.name, record, message.id is not None))
+        return record
+
+    def reveal(self, record: Record, now: float) -> None:
+        """Give a committed message, the next one, to its groups."""
+        sequence = record.sequence
+        self.log.reveal(record)
+        roused = self._effects.roused
+        for group in self.groups_of(record.topic):
+            if sequence > group.cursor:
+                group.behind += 1
+                record.groups_left += 1
+            roused[group] = None
+        if self.is_queue:
+            if not record.groups_left:
+                self._drop(record)
+        elif self.log.visible_size > self.settings.max_bytes:
+            self.wake(now)
+        elif self.settings.keep_seconds is not None:
+            self._effects.alarms.set(self, record.kept_at + self.settings.keep_seconds)
+
+    def undo(self) -> None:
+        """Forget the messages that are not committed."""
+        self.ids.undo(self.log.visible)
+        self.log.undo()
+
+    def restore(self, saved: SavedTopic) -> None:
+        """Begin with the messages that a journal kept."""
+        for record in saved.records:
+            self.log.append(record)
+            self.log.reveal(record)
+        self.log.last = self.log.visible = saved.last
+        for id, sequence, kept_at in saved.ids:
+            self.ids.add(id, sequence, kept_at)
+
+    def recount(self, now: float) -> None:
+        """Count the groups that have to handle each message, once all groups are here."""
+        for record in self.log.newer(0):
+            record.groups_left = sum(group.holds(record) for group in self._groups)
+            if self.is_queue and not record.groups_left:
+                # A broadcast had it, which did not outlive the restart.
+                self._drop(record)
+        self.wake(now)
+
+    # The end of messages
+
+    def handled(self, record: Record) -> None:
+        """Note that one more group has handled a message; a queue keeps it until all have."""
+        record.groups_left -= 1
+        if self.is_queue and not record.groups_left:
+            self._drop(record)
+
+    def wake(self, now: float) -> None:
+        """Drop what a log keeps no longer."""
+        keep = self.settings.keep_seconds
+        while keep is not None and (record := self.log.first()) is not None:
+            if record.kept_at + keep > now and self.log.visible_size <= self.settings.max_bytes:
+                self._effects.alarms.set(self, record.kept_at + keep)
+                break
+            self._drop(record)
+            for group in self.groups_of(record.topic):
+                group.drop(record, now)
+
+    def _drop(self, record: Record) -> None:
+        self.log.remove(record)
+        if self._effects.note is not None:
+            self._effects.note(Dropped(self.settings.name, record.sequence))
+
+    # Groups
+
+    def groups_of(self, name: str) -> list[Reader]:
+        """Return the groups that get messages of a name."""
+        found = self._covering.get(name)
+        if found is None:
+            if len(self._covering) >= _KNOWN_NAMES:
+                self._covering.clear()
+            found = self._covering[name] = [group for group in self._groups if group.covers(name)]
+        return found
+
+    def add(self, group: Reader) -> None:
+        """Give messages to a group, too."""
+        self._groups.append(group)
+        self._covering.clear()
+
+    def remove(self, group: Reader) -> None:
+        """Give no more messages to a group; a queue keeps none for it."""
+        self.move(group, self.log.last)
+        self._groups.remove(group)
+        self._covering.clear()
+
+    def move(self, group: Reader, cursor: int) -> None:
+        """Note in a queue that the messages of a group will be all those after a number."""
+        if self.is_queue:
+            for record in self.log.newer(0):
+                is_after = record.sequence > cursor and group.covers(record.topic)
+                record.groups_left += is_after - group.holds(record)
+                if not record.groups_left:
+                    self._drop(record)
+
+    def count_after(self, cursor: int, group: Reader, is_whole: bool) -> int:
+        """Return how many messages a group has after a number."""
+        if is_whole:
+            return self.log.count_after(cursor)
+        return sum(group.covers(record.topic) for record in self.log.newer(cursor))
+
+
+def _full(text: str, seconds: float, hint: str) -> BrokerError:
+    return BrokerError(
+        text,
+        status=Status.RESOURCE_EXHAUSTED,
+        processed="no",
+        retryable=True,
+        hint=hint,
+        retry_after=seconds,
+    )

@@ -1,0 +1,132 @@
+"""A journal of a broker that keeps rows in dictionaries, and gives them back after a restart."""
+
+from dataclasses import dataclass, field
+
+from fastrpc.brokers.base import TopicSettings
+from fastrpc.brokers.local.records import (
+    Appended,
+    Begun,
+    Change,
+    Counted,
+    Dead,
+    Death,
+    Declared,
+    Discarded,
+    Dropped,
+    Moved,
+    Record,
+    Removed,
+    Replayed,
+    SavedGroup,
+    SavedTopic,
+    Settled,
+)
+
+__all__ = ["BrokerJournal"]
+
+
+@dataclass
+class TopicRows:
+    """The rows of a topic."""
+
+    settings: TopicSettings
+    last: int = 0
+    records: dict[int, Record] = field(default_factory=dict)
+    ids: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+
+@dataclass
+class GroupRows:
+    """The rows of a group."""
+
+    topic: str
+    pattern: str
+    position: int
+    settled: set[int] = field(default_factory=set)
+    counted: dict[int, tuple[int, float]] = field(default_factory=dict)
+    dead: dict[int, Death] = field(default_factory=dict)
+    replayed: dict[int, tuple[Record, int, float]] = field(default_factory=dict)
+
+    def write(self, change: Counted | Settled | Dead | Replayed | Discarded) -> None:
+        if isinstance(change, Counted):
+            if change.sequence in self.replayed:
+                record = self.replayed[change.sequence][0]
+                self.replayed[change.sequence] = record, change.deliveries, change.due
+            else:
+                self.counted[change.sequence] = change.deliveries, change.due
+        elif isinstance(change, Settled):
+            if self.replayed.pop(change.sequence, None) is None:
+                self.counted.pop(change.sequence, None)
+                self.settled.add(change.sequence)
+        elif isinstance(change, Dead):
+            self.dead[change.number] = change.death
+        else:
+            death = self.dead.pop(change.number)
+            if isinstance(change, Replayed):
+                self.replayed[death.record.sequence] = death.record, 0, 0.0
+
+
+class BrokerJournal:
+    """Takes changes; `saved` gives their rows."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, TopicRows] = {}
+        self._groups: dict[str, GroupRows] = {}
+
+    def __call__(self, change: Change) -> None:
+        match change:
+            case Declared():
+                self._topics[change.topic.name] = TopicRows(change.topic)
+            case Appended():
+                rows = self._topics[change.topic]
+                rows.last = change.record.sequence
+                rows.records[rows.last] = change.record
+                if change.has_own_id:
+                    rows.ids.pop(change.record.id, None)
+                    rows.ids[change.record.id] = rows.last, change.record.kept_at
+            case Dropped():
+                del self._topics[change.topic].records[change.sequence]
+            case Begun():
+                self._groups[change.group] = GroupRows(change.topic, change.pattern, change.position)
+            case Moved():
+                old = self._groups[change.group]
+                self._groups[change.group] = GroupRows(old.topic, old.pattern, change.position, dead=old.dead)
+            case Removed():
+                del self._groups[change.group]
+            case _:
+                self._groups[change.group].write(change)
+
+    def undo(self, lost: list[Record]) -> None:
+        """Forget messages for which there was no room."""
+        for rows in self._topics.values():
+            for record in lost:
+                del rows.records[record.sequence]
+                rows.last -= 1
+            numbers = {record.sequence for record in lost}
+            rows.ids = {id: row for id, row in rows.ids.items() if row[0] not in numbers}
+
+    def saved(self) -> tuple[list[SavedTopic], list[SavedGroup]]:
+        """Return all rows."""
+        topics = [
+            SavedTopic(
+                rows.settings,
+                rows.last,
+                list(rows.records.values()),
+                [(id, *row) for id, row in rows.ids.items()],
+            )
+            for rows in self._topics.values()
+        ]
+        groups = [
+            SavedGroup(
+                name,
+                rows.topic,
+                rows.pattern,
+                rows.position,
+                rows.settled,
+                rows.counted,
+                list(rows.dead.items()),
+                list(rows.replayed.values()),
+            )
+            for name, rows in self._groups.items()
+        ]
+        return topics, groups
