@@ -231,10 +231,13 @@ class Run:
 
     def pass_time(self) -> None:
         self.now += self.random.choice((0.5, 1.0, 2.0, 20.0))
+        self.advance()
+        self.model.advance(self.now)
+
+    def advance(self) -> None:
         due = self.core.next_due()
         if due is not None and due <= self.now:
             self.core.advance(self.now)
-        self.model.advance(self.now)
 
     def leave(self) -> None:
         if self.joined:
@@ -294,6 +297,8 @@ class Run:
     # After each step
 
     def check(self) -> None:
+        # A message may be too old by its commit.
+        self.advance()
         self.idle.difference_update(self.core.roused())
         for joined in self.joined:
             if joined.group in self.idle:
