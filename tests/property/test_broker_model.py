@@ -10,9 +10,9 @@ import pytest
 from fastrpc.brokers.base import Delivery, GroupSettings, Outgoing, Published, TopicSettings
 from fastrpc.brokers.base.checks import check_outgoing
 from fastrpc.brokers.local.core import BrokerCore
-from fastrpc.brokers.local.group import Group
+from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.key_lines import KeyLines
-from fastrpc.brokers.local.records import RECORD_BYTES, Entry, Member, Record
+from fastrpc.brokers.local.records import RECORD_BYTES, Entry, GroupMember, Record
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 from tests.conftest import Scale
@@ -35,8 +35,8 @@ TOPICS = (
 class Joined:
     """A member, here and there."""
 
-    group: Group
-    member: Member
+    group: MessageGroup
+    member: GroupMember
     model: ModelGroup
 
 
@@ -50,7 +50,7 @@ class Run:
     joined: list[Joined] = field(default_factory=list)
     tokens: list[tuple[Joined, Delivery, Held]] = field(default_factory=list)
     # Groups that gave fewer messages than asked for, and were not roused since.
-    idle: set[Group] = field(default_factory=set)
+    idle: set[MessageGroup] = field(default_factory=set)
     uncommitted: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -354,7 +354,7 @@ def test_a_second_message_of_a_key_is_found(
 
 def test_an_ack_before_the_return_is_found() -> None:
     class AcksAtOnce(BrokerCore):
-        def take(self, group: Group, member: Member, most: int, now: float) -> list[Delivery]:
+        def take(self, group: MessageGroup, member: GroupMember, most: int, now: float) -> list[Delivery]:
             taken = super().take(group, member, most, now)
             for delivery in taken:
                 group.settle(delivery.token, now)
@@ -364,20 +364,20 @@ def test_an_ack_before_the_return_is_found() -> None:
 
 
 def test_a_retry_that_is_not_counted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    again = Group.requeue
+    again = MessageGroup.requeue
 
-    def uncounted(self: Group, entry: Entry, deliveries: int, due: float, now: float) -> bool:
+    def uncounted(self: MessageGroup, entry: Entry, deliveries: int, due: float, now: float) -> bool:
         return again(self, entry, entry.deliveries - 1, due, now)
 
-    monkeypatch.setattr(Group, "requeue", uncounted)
+    monkeypatch.setattr(MessageGroup, "requeue", uncounted)
     assert first_seed_that_fails() is not None
 
 
 def test_an_early_delivery_of_a_delayed_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    may_start = Group._may_start
+    may_start = MessageGroup._may_start
 
-    def early(self: Group, entry: Entry, now: float) -> bool:
+    def early(self: MessageGroup, entry: Entry, now: float) -> bool:
         return may_start(self, entry, now + 1.0)
 
-    monkeypatch.setattr(Group, "_may_start", early)
+    monkeypatch.setattr(MessageGroup, "_may_start", early)
     assert first_seed_that_fails() is not None

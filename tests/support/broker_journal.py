@@ -4,22 +4,22 @@ from dataclasses import dataclass, field
 
 from fastrpc.brokers.base import TopicSettings
 from fastrpc.brokers.local.records import (
-    Appended,
-    Begun,
     Change,
-    Counted,
-    Dead,
     Death,
-    Declared,
-    Discarded,
-    Dropped,
-    Moved,
+    DeliveryCounted,
+    GroupBegun,
+    GroupMoved,
+    GroupRemoved,
+    LetterDiscarded,
+    LetterReplayed,
+    MessageAppended,
+    MessageDied,
+    MessageDropped,
+    MessageSettled,
     Record,
-    Removed,
-    Replayed,
     SavedGroup,
     SavedTopic,
-    Settled,
+    TopicDeclared,
 )
 
 __all__ = ["BrokerJournal"]
@@ -47,22 +47,24 @@ class GroupRows:
     dead: dict[int, Death] = field(default_factory=dict)
     replayed: dict[int, tuple[Record, int, float]] = field(default_factory=dict)
 
-    def write(self, change: Counted | Settled | Dead | Replayed | Discarded) -> None:
-        if isinstance(change, Counted):
+    def write(
+        self, change: DeliveryCounted | MessageSettled | MessageDied | LetterReplayed | LetterDiscarded
+    ) -> None:
+        if isinstance(change, DeliveryCounted):
             if change.sequence in self.replayed:
                 record = self.replayed[change.sequence][0]
                 self.replayed[change.sequence] = record, change.deliveries, change.due
             else:
                 self.counted[change.sequence] = change.deliveries, change.due
-        elif isinstance(change, Settled):
+        elif isinstance(change, MessageSettled):
             if self.replayed.pop(change.sequence, None) is None:
                 self.counted.pop(change.sequence, None)
                 self.settled.add(change.sequence)
-        elif isinstance(change, Dead):
+        elif isinstance(change, MessageDied):
             self.dead[change.number] = change.death
         else:
             death = self.dead.pop(change.number)
-            if isinstance(change, Replayed):
+            if isinstance(change, LetterReplayed):
                 self.replayed[death.record.sequence] = death.record, 0, 0.0
 
 
@@ -75,23 +77,23 @@ class BrokerJournal:
 
     def __call__(self, change: Change) -> None:
         match change:
-            case Declared():
+            case TopicDeclared():
                 self._topics[change.topic.name] = TopicRows(change.topic)
-            case Appended():
+            case MessageAppended():
                 rows = self._topics[change.topic]
                 rows.last = change.record.sequence
                 rows.records[rows.last] = change.record
                 if change.has_own_id:
                     rows.ids.pop(change.record.id, None)
                     rows.ids[change.record.id] = rows.last, change.record.kept_at
-            case Dropped():
+            case MessageDropped():
                 del self._topics[change.topic].records[change.sequence]
-            case Begun():
+            case GroupBegun():
                 self._groups[change.group] = GroupRows(change.topic, change.pattern, change.position)
-            case Moved():
+            case GroupMoved():
                 old = self._groups[change.group]
                 self._groups[change.group] = GroupRows(old.topic, old.pattern, change.position, dead=old.dead)
-            case Removed():
+            case GroupRemoved():
                 del self._groups[change.group]
             case _:
                 self._groups[change.group].write(change)

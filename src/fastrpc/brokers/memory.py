@@ -27,8 +27,8 @@ from fastrpc.brokers.base import (
     TopicSettings,
 )
 from fastrpc.brokers.local.core import BrokerCore
-from fastrpc.brokers.local.group import Group
-from fastrpc.brokers.local.records import Entry, Member
+from fastrpc.brokers.local.group import MessageGroup
+from fastrpc.brokers.local.records import Entry, GroupMember
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
@@ -62,7 +62,7 @@ class MemoryBroker:
         #: Whether it takes requests.
         self.is_open = False
         # Takes that wait, by group, the longest one first. While there is one its group has no message that can start.
-        self._waiting: dict[Group, OrderedDict[_Take, None]] = {}
+        self._waiting: dict[MessageGroup, OrderedDict[_Take, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = float("inf")
 
@@ -173,11 +173,11 @@ class MemoryBroker:
             # Not in the context of the caller, which the timer would keep.
             self._timer = asyncio.get_running_loop().call_later(delay, self.catch_up, context=Context())
 
-    def wait(self, group: Group, take: "_Take") -> None:
+    def wait(self, group: MessageGroup, take: "_Take") -> None:
         """Have a take wait for messages."""
         self._waiting.setdefault(group, OrderedDict())[take] = None
 
-    def give_up(self, group: Group, take: "_Take") -> None:
+    def give_up(self, group: MessageGroup, take: "_Take") -> None:
         """Have a take wait no longer."""
         takes = self._waiting.get(group)
         if takes is not None:
@@ -185,7 +185,7 @@ class MemoryBroker:
             if not takes:
                 del self._waiting[group]
 
-    def _serve(self, group: Group, takes: "OrderedDict[_Take, None]") -> None:
+    def _serve(self, group: MessageGroup, takes: "OrderedDict[_Take, None]") -> None:
         """Give one message to each take in turn, the longest wait first, then more to those that want more."""
         if group.is_removed:
             for take in takes:
@@ -216,7 +216,7 @@ class _Take:
 
     __slots__ = ("_ended", "_error", "found", "member", "most")
 
-    def __init__(self, member: Member, most: int) -> None:
+    def __init__(self, member: GroupMember, most: int) -> None:
         self.member = member
         self.most = most
         self.found: list[Delivery] = []
@@ -251,7 +251,9 @@ class _Take:
 class _MemoryMembership:
     """One member."""
 
-    def __init__(self, broker: MemoryBroker, core: BrokerCore, group: Group, member: Member) -> None:
+    def __init__(
+        self, broker: MemoryBroker, core: BrokerCore, group: MessageGroup, member: GroupMember
+    ) -> None:
         self._broker = broker
         self._core = core
         self._group = group

@@ -74,7 +74,7 @@ def check_place(place: Place) -> None:
     """Check a place in a topic.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is no place.
     """
     if isinstance(place, datetime):
         if place.tzinfo is None:

@@ -2,7 +2,7 @@
 
 ::
 
-    publish ──► Topic: Log, Ids ──committed──► Group: open messages, KeyLines, DeadLetters ──take──► Member
+    publish ──► KeptTopic: Log, Ids ──committed──► MessageGroup: open messages, KeyLines, DeadLetters ──take──► GroupMember
                                                  └─► Effects: roused groups, alarms, changes for a journal
 
 `now` is an instant in seconds of a clock that never decreases; `wall` is the time of day, in UTC.
@@ -28,19 +28,19 @@ from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group, check_name
 from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.effects import Effects
-from fastrpc.brokers.local.group import Group
+from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.records import (
     RECORD_BYTES,
-    Begun,
     Change,
-    Declared,
-    Member,
+    GroupBegun,
+    GroupMember,
+    GroupRemoved,
     Record,
-    Removed,
     SavedGroup,
     SavedTopic,
+    TopicDeclared,
 )
-from fastrpc.brokers.local.topic import Topic
+from fastrpc.brokers.local.topic import KeptTopic
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
@@ -62,11 +62,11 @@ class BrokerCore:
         self, note: Callable[[Change], None] | None = None, tell: Callable[[str], None] = lambda text: None
     ) -> None:
         self._effects = Effects(note, tell)
-        self.topics: dict[str, Topic] = {}
-        self._topic_by_name: dict[str, Topic] = {}
-        self._groups: dict[str, Group] = {}
+        self.topics: dict[str, KeptTopic] = {}
+        self._topic_by_name: dict[str, KeptTopic] = {}
+        self._groups: dict[str, MessageGroup] = {}
         # Groups of logs that have no member, until they are removed.
-        self._vacant: Alarms[Group] = Alarms()
+        self._vacant: Alarms[MessageGroup] = Alarms()
         self._run = secrets.token_hex(8)
         self._ids = count(1)
 
@@ -83,7 +83,7 @@ class BrokerCore:
         if present is not None:
             _check_equal(settings, present.settings)
             return
-        topic = Topic(settings, self._effects)
+        topic = KeptTopic(settings, self._effects)
         for other in self.topics.values():
             if topic.pattern.overlaps(other.pattern):
                 raise ConfigError(
@@ -98,18 +98,18 @@ class BrokerCore:
                 )
         self.topics[settings.name] = topic
         self._topic_by_name.clear()
-        self._note(Declared(settings))
+        self._note(TopicDeclared(settings))
         for name in settings.groups:
             self._begin(name, topic.pattern, topic, 0, now)
 
     def restore(self, topics: Sequence[SavedTopic], groups: Sequence[SavedGroup], now: float) -> None:
         """Go on where a journal ended; nothing was declared yet."""
         for saved in topics:
-            topic = self.topics[saved.settings.name] = Topic(saved.settings, self._effects)
+            topic = self.topics[saved.settings.name] = KeptTopic(saved.settings, self._effects)
             topic.restore(saved)
         for one in groups:
             topic = self.topics[one.topic]
-            group = self._groups[one.name] = Group(
+            group = self._groups[one.name] = MessageGroup(
                 one.name, TopicPattern(one.pattern), topic, one.position, self._effects
             )
             group.restore(one, now)
@@ -154,9 +154,9 @@ class BrokerCore:
         for topic in self.topics.values():
             topic.undo()
 
-    def _check_room(self, plan: Sequence[tuple[Topic, Outgoing, int]], now: float) -> None:
-        needed: dict[Topic, list[int]] = {}
-        fresh: set[tuple[Topic, str]] = set()
+    def _check_room(self, plan: Sequence[tuple[KeptTopic, Outgoing, int]], now: float) -> None:
+        needed: dict[KeptTopic, list[int]] = {}
+        fresh: set[tuple[KeptTopic, str]] = set()
         for topic, message, size in plan:
             id = message.id
             if id is not None:
@@ -167,7 +167,7 @@ class BrokerCore:
         for topic, sizes in needed.items():
             topic.check_room(sizes, now)
 
-    def _topic_of(self, name: str) -> Topic:
+    def _topic_of(self, name: str) -> KeptTopic:
         topic = self._topic_by_name.get(name)
         if topic is None:
             check_name(name)
@@ -186,7 +186,7 @@ class BrokerCore:
 
     # Members
 
-    def join(self, settings: GroupSettings, now: float, wall: datetime) -> tuple[Group, Member]:
+    def join(self, settings: GroupSettings, now: float, wall: datetime) -> tuple[MessageGroup, GroupMember]:
         """Add a member to a group, which begins now if it is not there.
 
         Raises:
@@ -203,12 +203,12 @@ class BrokerCore:
                 hint="give all its members the same `ordered`",
             )
         group.order(settings.is_ordered, now)
-        member = Member()
+        member = GroupMember()
         group.members.add(member)
         self._vacant.cancel(group)
         return group, member
 
-    def take(self, group: Group, member: Member, most: int, now: float) -> list[Delivery]:
+    def take(self, group: MessageGroup, member: GroupMember, most: int, now: float) -> list[Delivery]:
         """Start at most so many messages for a member.
 
         Raises:
@@ -218,13 +218,13 @@ class BrokerCore:
             raise _no_group(group.name or "of a broadcast")
         return group.take(member, most, now)
 
-    def leave(self, group: Group, member: Member, now: float) -> None:
+    def leave(self, group: MessageGroup, member: GroupMember, now: float) -> None:
         """Remove a member; others get its messages. A broadcast ends with it."""
         if member in group.members:
             group.leave(member, now)
             self._left(group, now)
 
-    def _left(self, group: Group, now: float) -> None:
+    def _left(self, group: MessageGroup, now: float) -> None:
         keep = group.topic.settings.keep_seconds
         if group.is_removed or group.members:
             return
@@ -233,7 +233,7 @@ class BrokerCore:
         elif keep is not None:
             self._vacant.set(group, now + keep)
 
-    def _present(self, settings: GroupSettings) -> Group | None:
+    def _present(self, settings: GroupSettings) -> MessageGroup | None:
         if settings.name is None:
             return None
         check_group(settings.name)
@@ -245,7 +245,7 @@ class BrokerCore:
             )
         return group
 
-    def _made(self, settings: GroupSettings, now: float, wall: datetime) -> Group:
+    def _made(self, settings: GroupSettings, now: float, wall: datetime) -> MessageGroup:
         pattern = TopicPattern(settings.pattern)
         topic = next((one for one in self.topics.values() if pattern.is_below(one.pattern)), None)
         if topic is None:
@@ -262,12 +262,14 @@ class BrokerCore:
             )
         return self._begin(settings.name, pattern, topic, _cursor(topic, settings.start, now, wall), now)
 
-    def _begin(self, name: str | None, pattern: TopicPattern, topic: Topic, cursor: int, now: float) -> Group:
-        group = Group(name, pattern, topic, cursor, self._effects)
+    def _begin(
+        self, name: str | None, pattern: TopicPattern, topic: KeptTopic, cursor: int, now: float
+    ) -> MessageGroup:
+        group = MessageGroup(name, pattern, topic, cursor, self._effects)
         topic.add(group)
         if name is not None:
             self._groups[name] = group
-            self._note(Begun(name, topic.settings.name, pattern.text, cursor))
+            self._note(GroupBegun(name, topic.settings.name, pattern.text, cursor))
             self._left(group, now)
         return group
 
@@ -290,11 +292,11 @@ class BrokerCore:
             )
             self._remove(group)
 
-    def roused(self) -> list[Group]:
+    def roused(self) -> list[MessageGroup]:
         """Return the groups that may have messages since the last look, and those that were removed."""
         groups = list(self._effects.roused)
         self._effects.roused.clear()
-        return cast(list[Group], groups)
+        return cast(list[MessageGroup], groups)
 
     # For operators
 
@@ -302,7 +304,7 @@ class BrokerCore:
         """Return all groups but broadcasts, sorted by name."""
         return [_state(name, group, now) for name, group in sorted(self._groups.items())]
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> MessageGroup:
         """Return a group. BrokerError: NOT_FOUND."""
         group = self._groups.get(name)
         if group is None:
@@ -330,19 +332,19 @@ class BrokerCore:
         """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND."""
         return [death.letter() for death in self.group(name).dead.all()]
 
-    def _remove(self, group: Group) -> None:
+    def _remove(self, group: MessageGroup) -> None:
         assert group.name is not None
         del self._groups[group.name]
         self._vacant.cancel(group)
         group.end()
-        self._note(Removed(group.name))
+        self._note(GroupRemoved(group.name))
 
     def _note(self, change: Change) -> None:
         if self._effects.note is not None:
             self._effects.note(change)
 
 
-def _cursor(topic: Topic, place: Place, now: float, wall: datetime) -> int:
+def _cursor(topic: KeptTopic, place: Place, now: float, wall: datetime) -> int:
     """Return the number after which the messages of a place come."""
     if isinstance(place, datetime):
         # By the broker's clock: the wall clock may have jumped since.
@@ -362,7 +364,7 @@ def _check_equal(settings: TopicSettings, present: TopicSettings) -> None:
             )
 
 
-def _state(name: str, group: Group, now: float) -> GroupState:
+def _state(name: str, group: MessageGroup, now: float) -> GroupState:
     oldest = group.oldest()
     return GroupState(
         name=name,

@@ -11,20 +11,20 @@ from fastrpc.brokers.local.dead_letters import DeadLetters
 from fastrpc.brokers.local.effects import Effects
 from fastrpc.brokers.local.key_lines import KeyLines
 from fastrpc.brokers.local.records import (
-    Counted,
-    Dead,
-    Discarded,
+    DeliveryCounted,
     Entry,
-    Member,
-    Moved,
+    GroupMember,
+    GroupMoved,
+    LetterDiscarded,
+    LetterReplayed,
+    MessageDied,
+    MessageSettled,
     Record,
-    Replayed,
     SavedGroup,
-    Settled,
 )
-from fastrpc.brokers.local.topic import Topic
+from fastrpc.brokers.local.topic import KeptTopic
 
-__all__ = ["Group"]
+__all__ = ["MessageGroup"]
 
 #: Numbers in a heap that no longer count stay beside as many that do.
 _SPARE: Final = 64
@@ -33,7 +33,7 @@ _SPARE: Final = 64
 _TOLD_SECONDS: Final = 60.0
 
 
-class Group:
+class MessageGroup:
     """Hands out the messages of its pattern.
 
     Messages up to the cursor are handled, but for those in `open`, which wait or are under way. Beyond the cursor
@@ -45,7 +45,7 @@ class Group:
     """
 
     def __init__(
-        self, name: str | None, pattern: TopicPattern, topic: Topic, cursor: int, effects: Effects
+        self, name: str | None, pattern: TopicPattern, topic: KeptTopic, cursor: int, effects: Effects
     ) -> None:
         self.name = name
         self.pattern = pattern
@@ -54,7 +54,7 @@ class Group:
         #: Whether one message of a key at a time is under way; its members say so.
         self.is_ordered = False
         self.is_removed = False
-        self.members: set[Member] = set()
+        self.members: set[GroupMember] = set()
         self.dead = DeadLetters()
         self.expired = 0
         self._untold, self._told_at = 0, float("-inf")
@@ -75,7 +75,7 @@ class Group:
         #: Messages beyond the cursor.
         self.behind = self.topic.count_after(cursor, self, self.is_whole)
 
-    # What it has
+    # Its content
 
     @property
     def lag(self) -> int:
@@ -109,7 +109,7 @@ class Group:
 
     # Messages to members
 
-    def take(self, member: Member, most: int, now: float) -> list[Delivery]:
+    def take(self, member: GroupMember, most: int, now: float) -> list[Delivery]:
         """Start at most so many messages, in the order in which they were kept."""
         if self._later and self._later[0][0] <= now:
             self.wake(now)
@@ -149,7 +149,7 @@ class Group:
         self._enter(entry)
         return entry
 
-    def _start(self, entry: Entry, member: Member) -> Delivery:
+    def _start(self, entry: Entry, member: GroupMember) -> Delivery:
         record = entry.record
         entry.member = member
         entry.deliveries += 1
@@ -157,7 +157,7 @@ class Group:
         if self.is_ordered and record.key is not None:
             self._lines.start(record.key)
         if self._note is not None:
-            self._note(Counted(self._label, record.sequence, entry.deliveries, entry.due))
+            self._note(DeliveryCounted(self._label, record.sequence, entry.deliveries, entry.due))
         return Delivery(
             record.topic,
             record.body,
@@ -246,7 +246,7 @@ class Group:
             was_stopped = self.is_stopped
             number, death = self.dead.add(entry.record, entry.deliveries, reason, error, died_at)
             if self._note is not None:
-                self._note(Dead(self.name, number, death))
+                self._note(MessageDied(self.name, number, death))
             if self.is_stopped and not was_stopped:
                 self._effects.tell(
                     f"the group {self.name} stops: its {len(self.dead)} dead letters have {self.dead.size} bytes, the "
@@ -255,7 +255,7 @@ class Group:
         self._end(entry, now)
         return True
 
-    def leave(self, member: Member, now: float) -> None:
+    def leave(self, member: GroupMember, now: float) -> None:
         """Remove a member; its messages are delivered to others at once."""
         self.members.remove(member)
         for entry in sorted(member.under_way, key=lambda entry: entry.record.sequence):
@@ -282,7 +282,7 @@ class Group:
         if entry.is_replay:
             self._replays[record.sequence] = fresh
         if self._note is not None:
-            self._note(Counted(self._label, record.sequence, deliveries, due))
+            self._note(DeliveryCounted(self._label, record.sequence, deliveries, due))
         if self.is_ordered and record.key is not None:
             self._free(record.key, now)
         else:
@@ -292,7 +292,7 @@ class Group:
         record = entry.record
         del self.open[record.sequence]
         if self._note is not None:
-            self._note(Settled(self._label, record.sequence))
+            self._note(MessageSettled(self._label, record.sequence))
         if entry.is_replay:
             del self._replays[record.sequence]
         else:
@@ -342,7 +342,7 @@ class Group:
         self._effects.alarms.cancel(self)
         self._effects.roused[self] = None
         if self._note is not None:
-            self._note(Moved(self._label, cursor))
+            self._note(GroupMoved(self._label, cursor))
 
     def end(self) -> None:
         """Be no group of the topic any more; its deliveries are lost."""
@@ -372,7 +372,7 @@ class Group:
             sequence = death.record.sequence
             is_held = sequence in self.open or (sequence > self.cursor and sequence in self.topic.log)
             if self._note is not None:
-                self._note((Discarded if is_held else Replayed)(self._label, number))
+                self._note((LetterDiscarded if is_held else LetterReplayed)(self._label, number))
             if not is_held:
                 self.revive(death.record, 0, now, now)
         # It may have been stopped.
@@ -415,6 +415,6 @@ class Group:
         taken = self.dead.take(ids)
         for number, _ in taken:
             if self._note is not None:
-                self._note(Discarded(self._label, number))
+                self._note(LetterDiscarded(self._label, number))
         self._effects.roused[self] = None
         return len(taken)

@@ -9,24 +9,24 @@ from fastrpc.brokers.base import DeadLetter, TopicSettings
 
 __all__ = [
     "RECORD_BYTES",
-    "Appended",
-    "Begun",
+    "MessageAppended",
+    "GroupBegun",
     "Change",
-    "Counted",
-    "Dead",
+    "DeliveryCounted",
+    "MessageDied",
     "Death",
-    "Declared",
-    "Discarded",
-    "Dropped",
+    "TopicDeclared",
+    "LetterDiscarded",
+    "MessageDropped",
     "Entry",
-    "Member",
-    "Moved",
+    "GroupMember",
+    "GroupMoved",
     "Record",
-    "Removed",
-    "Replayed",
+    "GroupRemoved",
+    "LetterReplayed",
     "SavedGroup",
     "SavedTopic",
-    "Settled",
+    "MessageSettled",
 ]
 
 #: Memory of a kept message beside its texts and bytes: the record, its places in the log, an entry in a few groups.
@@ -72,10 +72,10 @@ class Entry:
     is_replay: bool = False
 
     #: The member that has it; None: it waits, or is settled.
-    member: "Member | None" = None
+    member: "GroupMember | None" = None
 
 
-class Member:
+class GroupMember:
     """One member of a group, with the deliveries that it has to settle."""
 
     __slots__ = ("under_way",)
@@ -119,14 +119,14 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class TopicDeclared:
     """A topic was made, without its groups."""
 
     topic: TopicSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
+class MessageAppended:
     """A message was published; it is delivered only after `committed`."""
 
     topic: str
@@ -137,7 +137,7 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class MessageDropped:
     """A topic keeps a message no longer."""
 
     topic: str
@@ -145,7 +145,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class GroupBegun:
     """A group was made; it gets the messages after a number."""
 
     group: str
@@ -155,7 +155,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class GroupMoved:
     """A group was sought: it gets the messages after a number, and nothing else of it is left but dead letters."""
 
     group: str
@@ -163,14 +163,14 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class GroupRemoved:
     """A group was removed, with its dead letters."""
 
     group: str
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class DeliveryCounted:
     """So many deliveries of a message have started; no further one starts before `due`."""
 
     group: str
@@ -180,7 +180,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class MessageSettled:
     """A group has handled a message."""
 
     group: str
@@ -188,7 +188,7 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class MessageDied:
     """A group delivers a message no more; `number` names the dead letter in its group."""
 
     group: str
@@ -197,7 +197,7 @@ class Dead:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class LetterReplayed:
     """A dead letter is a message of its group again, counted from 1."""
 
     group: str
@@ -205,7 +205,7 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Discarded:
+class LetterDiscarded:
     """A dead letter was forgotten."""
 
     group: str
@@ -213,7 +213,17 @@ class Discarded:
 
 
 Change: TypeAlias = (
-    Declared | Appended | Dropped | Begun | Moved | Removed | Counted | Settled | Dead | Replayed | Discarded
+    TopicDeclared
+    | MessageAppended
+    | MessageDropped
+    | GroupBegun
+    | GroupMoved
+    | GroupRemoved
+    | DeliveryCounted
+    | MessageSettled
+    | MessageDied
+    | LetterReplayed
+    | LetterDiscarded
 )
 
 

@@ -10,11 +10,11 @@ from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.local.effects import Effects, Sleeper
 from fastrpc.brokers.local.ids import Ids
 from fastrpc.brokers.local.log import Log
-from fastrpc.brokers.local.records import Appended, Dropped, Record, SavedTopic
+from fastrpc.brokers.local.records import MessageAppended, MessageDropped, Record, SavedTopic
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 
-__all__ = ["Reader", "Topic"]
+__all__ = ["Reader", "KeptTopic"]
 
 #: Ids may fill as much as messages may, and at least this.
 _IDS_BYTES: Final = 64 * 1024 * 1024
@@ -42,7 +42,7 @@ class Reader(Sleeper, Protocol):
     def drop(self, record: Record, now: float) -> None: ...
 
 
-class Topic:
+class KeptTopic:
     """Keeps messages: a log until they are old or too many, a queue until each group has handled them."""
 
     def __init__(self, settings: TopicSettings, effects: Effects) -> None:
@@ -108,7 +108,7 @@ class Topic:
         if message.id is not None:
             self.ids.add(id, record.sequence, now)
         if self._effects.note is not None:
-            self._effects.note(Appended(self.settings.name, record, message.id is not None))
+            self._effects.note(MessageAppended(self.settings.name, record, message.id is not None))
         return record
 
     def reveal(self, record: Record, now: float) -> None:
@@ -174,7 +174,7 @@ class Topic:
     def _drop(self, record: Record) -> None:
         self.log.remove(record)
         if self._effects.note is not None:
-            self._effects.note(Dropped(self.settings.name, record.sequence))
+            self._effects.note(MessageDropped(self.settings.name, record.sequence))
 
     # Groups
 
