@@ -2,8 +2,11 @@
 
 ::
 
-    publish ──► KeptTopic: Log, Ids ──committed──► MessageGroup: open messages, KeyLines, DeadLetters ──take──► GroupMember
-                                                 └─► Effects: roused groups, alarms, changes for a journal
+    publish ──► KeptTopic ──committed──► MessageGroup ──take──► GroupMember
+                ├─ Log                   ├─ KeyLines
+                └─ Ids                   └─ DeadLetters
+                    └──────────┬──────────────┘
+                    Effects: roused groups, alarms, changes for a journal
 
 `now` is an instant in seconds of a clock that never decreases; `wall` is the time of day, in UTC.
 """

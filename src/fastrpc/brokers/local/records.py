@@ -9,24 +9,24 @@ from fastrpc.brokers.base import DeadLetter, TopicSettings
 
 __all__ = [
     "RECORD_BYTES",
-    "MessageAppended",
-    "GroupBegun",
     "Change",
-    "DeliveryCounted",
-    "MessageDied",
     "Death",
-    "TopicDeclared",
-    "LetterDiscarded",
-    "MessageDropped",
+    "DeliveryCounted",
     "Entry",
+    "GroupBegun",
     "GroupMember",
     "GroupMoved",
-    "Record",
     "GroupRemoved",
+    "LetterDiscarded",
     "LetterReplayed",
+    "MessageAppended",
+    "MessageDied",
+    "MessageDropped",
+    "MessageSettled",
+    "Record",
     "SavedGroup",
     "SavedTopic",
-    "MessageSettled",
+    "TopicDeclared",
 ]
 
 #: Memory of a kept message beside its texts and bytes: the record, its places in the log, an entry in a few groups.
