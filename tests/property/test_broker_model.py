@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fastrpc.brokers.base import Delivery, GroupSettings, Outgoing, Published, TopicSettings
+from fastrpc.brokers.base import Delivery, GroupSettings, OutgoingMessage, Published, TopicSettings
 from fastrpc.brokers.base.checks import check_outgoing
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.group import MessageGroup
@@ -115,8 +115,8 @@ class Run:
         self.journal.undo(self.uncommitted)
         self.uncommitted = []
 
-    def outgoing(self) -> Outgoing:
-        return Outgoing(
+    def outgoing(self) -> OutgoingMessage:
+        return OutgoingMessage(
             self.random.choice(self.names),
             b"x" * self.random.choice((10, 1000)),
             self.random.choice(KEYS),
@@ -124,7 +124,7 @@ class Run:
             self.random.choice((0.0, 0.0, 0.0, 5.0)),
         )
 
-    def expected(self, messages: list[Outgoing]) -> list[tuple[int, bool]] | None:
+    def expected(self, messages: list[OutgoingMessage]) -> list[tuple[int, bool]] | None:
         """Return number and duplicate of each message; None: the queue is full."""
         last, found, size = self.model.last, list[tuple[int, bool]](), self.model.size()
         fresh: dict[str, int] = {}
@@ -141,7 +141,7 @@ class Run:
             found.append((number or last, number is not None))
         return None if self.model.is_queue and size > self.settings.max_bytes else found
 
-    def kept(self, message: Outgoing, published: Published) -> Message:
+    def kept(self, message: OutgoingMessage, published: Published) -> Message:
         size = check_outgoing(message) + RECORD_BYTES
         due = self.now + message.delay
         return Message(published.sequence, message.topic, message.key, published.id, self.now, due, size)

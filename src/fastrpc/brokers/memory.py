@@ -21,7 +21,7 @@ from fastrpc.brokers.base import (
     GroupSettings,
     GroupState,
     Membership,
-    Outgoing,
+    OutgoingMessage,
     Place,
     Published,
     TopicSettings,
@@ -90,7 +90,7 @@ class MemoryBroker:
         """Return the declared topics, sorted by name."""
         return [topic.settings for _, topic in sorted(self._core.topics.items())]
 
-    async def publish(self, messages: Sequence[Outgoing]) -> Sequence[Published]:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep messages, all or none of them, in this order."""
         now = self.now()
         published, records = self._core.publish(messages, now, self._wall())

@@ -15,7 +15,14 @@ from dataclasses import replace
 
 import pytest
 
-from fastrpc.brokers.base import BrokerBackend, Delivery, GroupSettings, Membership, Outgoing, TopicSettings
+from fastrpc.brokers.base import (
+    BrokerBackend,
+    Delivery,
+    GroupSettings,
+    Membership,
+    OutgoingMessage,
+    TopicSettings,
+)
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
@@ -52,7 +59,7 @@ class BrokerContract:
 
     async def test_a_name_without_a_topic_is_not_found(self, broker: BrokerBackend) -> None:
         with pytest.raises(BrokerError) as caught:
-            await broker.publish([Outgoing("orders.new", b"")])
+            await broker.publish([OutgoingMessage("orders.new", b"")])
         assert (caught.value.status, caught.value.processed) == (Status.NOT_FOUND, "no")
 
     # Groups
@@ -72,7 +79,11 @@ class BrokerContract:
         await broker.declare(_LOG)
         member = await broker.join(GroupSettings("a", "orders.new"))
         (kept,) = await broker.publish(
-            [Outgoing("orders.new", b"\x00\xff", "key é", "id-1", headers={"a": "é"}, publisher="shop")]
+            [
+                OutgoingMessage(
+                    "orders.new", b"\x00\xff", "key é", "id-1", headers={"a": "é"}, publisher="shop"
+                )
+            ]
         )
         assert (kept.id, kept.is_duplicate) == ("id-1", False)
         (one,) = await member.take(5)
@@ -120,7 +131,7 @@ class BrokerContract:
         some = await broker.join(GroupSettings("some", "orders.*.paid"))
         every = await broker.join(GroupSettings("every", "orders.**"))
         names = ["orders.new", "orders.eu.paid", "orders.eu.sent"]
-        await broker.publish([Outgoing(name, name.encode()) for name in names])
+        await broker.publish([OutgoingMessage(name, name.encode()) for name in names])
         assert [one.topic for one in await some.take(5)] == ["orders.eu.paid"]
         assert [one.topic for one in await _taken(every, 3)] == names
 
@@ -186,7 +197,9 @@ class BrokerContract:
             pytest.skip("this broker has no delays")
         await broker.declare(_LOG)
         member = await broker.join(GroupSettings("a", "orders.new"))
-        await broker.publish([Outgoing("orders.new", b"later", delay=1.0), Outgoing("orders.new", b"now")])
+        await broker.publish(
+            [OutgoingMessage("orders.new", b"later", delay=1.0), OutgoingMessage("orders.new", b"now")]
+        )
         assert [one.body for one in await member.take(5)] == [b"now"]
         assert await _nothing(member)
         await self.pass_time(broker, 1.1)
@@ -200,7 +213,9 @@ class BrokerContract:
             await broker.join(GroupSettings("a", "orders.new", is_ordered=True)) for _ in range(2)
         ]
         keys = ["x", "x", "y", None, None]
-        await broker.publish([Outgoing("orders.new", str(n).encode(), key) for n, key in enumerate(keys)])
+        await broker.publish(
+            [OutgoingMessage("orders.new", str(n).encode(), key) for n, key in enumerate(keys)]
+        )
         taken = await _taken(member, 4)
         assert [one.body for one in taken] == [b"0", b"2", b"3", b"4"]
         assert await member.nack(taken[0].token, 1.0)
@@ -230,8 +245,8 @@ class BrokerContract:
     async def test_an_id_is_kept_once(self, broker: BrokerBackend) -> None:
         await broker.declare(_LOG)
         member = await broker.join(GroupSettings("a", "orders.new"))
-        first, second = await broker.publish([Outgoing("orders.new", b"1", id="x") for _ in range(2)])
-        (third,) = await broker.publish([Outgoing("orders.new", b"2", id="x")])
+        first, second = await broker.publish([OutgoingMessage("orders.new", b"1", id="x") for _ in range(2)])
+        (third,) = await broker.publish([OutgoingMessage("orders.new", b"2", id="x")])
         assert [one.is_duplicate for one in (first, second, third)] == [False, True, True]
         assert first.sequence == second.sequence == third.sequence
         assert [one.body for one in await member.take(5)] == [b"1"]
@@ -239,7 +254,7 @@ class BrokerContract:
     async def test_an_id_is_forgotten_after_its_window(self, broker: BrokerBackend) -> None:
         await broker.declare(replace(_LOG, dedupe_seconds=1.0))
         for _ in range(2):
-            (kept,) = await broker.publish([Outgoing("orders.new", b"1", id="x")])
+            (kept,) = await broker.publish([OutgoingMessage("orders.new", b"1", id="x")])
             assert not kept.is_duplicate
             await self.pass_time(broker, 1.1)
 
@@ -300,7 +315,7 @@ class BrokerContract:
     async def test_a_dead_letter_says_how_it_died(self, broker: BrokerBackend) -> None:
         await broker.declare(_LOG)
         member = await broker.join(GroupSettings("a", "orders.new"))
-        await broker.publish([Outgoing("orders.new", b"\x00", "k", "id-1", headers={"a": "b"})])
+        await broker.publish([OutgoingMessage("orders.new", b"\x00", "k", "id-1", headers={"a": "b"})])
         (one,) = await member.take(1)
         assert await member.reject(one.token, "deliveries", "ValueError: no")
         (letter,) = await broker.dead_letters("a")
@@ -402,7 +417,7 @@ class BrokerContract:
 
 
 async def _publish(broker: BrokerBackend, *bodies: bytes, topic: str = "orders.new") -> None:
-    await broker.publish([Outgoing(topic, body) for body in bodies])
+    await broker.publish([OutgoingMessage(topic, body) for body in bodies])
 
 
 async def _taken(member: Membership, count: int) -> Sequence[Delivery]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fastrpc.brokers.base import BrokerBackend, Delivery, GroupSettings, Outgoing, TopicSettings
+from fastrpc.brokers.base import BrokerBackend, Delivery, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.memory import MemoryBroker, open_memory
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.base.urls import RegistryURL
@@ -52,7 +52,7 @@ class TestContract(BrokerContract):
 
 
 async def publish(broker: BrokerBackend, *bodies: bytes) -> None:
-    await broker.publish([Outgoing("a", body) for body in bodies])
+    await broker.publish([OutgoingMessage("a", body) for body in bodies])
 
 
 async def turns() -> None:
@@ -125,14 +125,16 @@ async def test_the_loop_wakes_a_take_when_a_delay_ends() -> None:
     async with MemoryBroker() as broker:
         await broker.declare(LOG)
         member = await broker.join(GROUP)
-        await broker.publish([Outgoing("a", b"later", delay=0.02)])
+        await broker.publish([OutgoingMessage("a", b"later", delay=0.02)])
         assert [one.body for one in await member.take(1)] == [b"later"]
 
 
 async def test_a_timer_is_set_anew_for_what_is_due_before(broker: MemoryBroker, clock: FakeClock) -> None:
     await broker.declare(LOG)
     member = await broker.join(GROUP)
-    await broker.publish([Outgoing("a", b"day", delay=86_400.0), Outgoing("a", b"hour", delay=3600.0)])
+    await broker.publish(
+        [OutgoingMessage("a", b"day", delay=86_400.0), OutgoingMessage("a", b"hour", delay=3600.0)]
+    )
     taking = asyncio.ensure_future(member.take(2))
     await turns()
     for expected, seconds in ((b"hour", 3600.0), (b"day", 82_800.0)):
@@ -157,7 +159,7 @@ async def test_a_closed_broker_ends_its_takes() -> None:
         await turns()
     with pytest.raises(BrokerError, match="closed"):
         await taking
-    for verb in (broker.publish([Outgoing("a", b"")]), member.take(1), broker.groups()):
+    for verb in (broker.publish([OutgoingMessage("a", b"")]), member.take(1), broker.groups()):
         with pytest.raises(BrokerError, match="closed"):
             await verb
     await member.close()
@@ -250,7 +252,7 @@ def test_a_delivery_cannot_change_the_kept_headers() -> None:
             await broker.declare(LOG)
             member = await broker.join(GROUP)
             headers = {"a": "b"}
-            await broker.publish([Outgoing("a", b"", headers=headers)])
+            await broker.publish([OutgoingMessage("a", b"", headers=headers)])
             headers["a"] = "changed"
             return (await member.take(1))[0]
 

@@ -2,7 +2,7 @@
 
 ::
 
-    Outgoing ──publish──► topic: a log, or a queue ──► group ──take──► Delivery ──ack───────► settled
+    OutgoingMessage ──publish──► topic: a log, or a queue ──► group ──take──► Delivery ──ack───────► settled
                                                          ▲                │ ├──nack(delay)──► again, counted
                                                          └── hand_back ───┘ └──reject────► DeadLetter ──replay──► group
 
@@ -29,7 +29,7 @@ __all__ = [
     "GroupSettings",
     "GroupState",
     "Membership",
-    "Outgoing",
+    "OutgoingMessage",
     "Place",
     "Published",
     "TopicSettings",
@@ -64,7 +64,7 @@ class TopicSettings:
     dedupe_seconds: float = 120.0
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class OutgoingMessage(msgspec.Struct, frozen=True):
     """A message to be kept."""
 
     #: A name, never a pattern.
@@ -258,7 +258,7 @@ class BrokerBackend(Protocol):
     async def topics(self) -> Sequence[TopicSettings]:
         """Return the declared topics, sorted by name."""
 
-    async def publish(self, messages: Sequence[Outgoing]) -> Sequence[Published]:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep messages, all or none of them, in this order; return once they are kept.
 
         Raises:

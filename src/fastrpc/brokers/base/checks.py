@@ -5,7 +5,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Final
 
-from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Outgoing, Place, TopicSettings
+from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, OutgoingMessage, Place, TopicSettings
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
@@ -19,7 +19,7 @@ TEXT_BYTES: Final = 512
 _OBJECT_BYTES: Final = 100
 
 
-def check_outgoing(message: Outgoing) -> int:
+def check_outgoing(message: OutgoingMessage) -> int:
     """Check sizes and delay of a message; return the bytes of its parts, with room for an object for each text.
 
     Raises:
@@ -94,7 +94,7 @@ def _header_bytes(headers: Mapping[str, str]) -> int:
     return sum(_bytes_of(name) + _bytes_of(value) for name, value in headers.items())
 
 
-def _checked_bytes(message: Outgoing, name: str, text: str) -> int:
+def _checked_bytes(message: OutgoingMessage, name: str, text: str) -> int:
     size = _bytes_of(text)
     if size > TEXT_BYTES:
         raise _refused(message, f"has {size} bytes of its {name}, the limit is {TEXT_BYTES}")
@@ -105,7 +105,7 @@ def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _refused(message: Outgoing, fault: str) -> BrokerError:
+def _refused(message: OutgoingMessage, fault: str) -> BrokerError:
     return BrokerError(
         f"a message for {message.topic} {fault}", status=Status.INVALID_ARGUMENT, processed="no"
     )

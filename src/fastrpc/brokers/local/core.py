@@ -22,7 +22,7 @@ from fastrpc.brokers.base import (
     Delivery,
     GroupSettings,
     GroupState,
-    Outgoing,
+    OutgoingMessage,
     Place,
     Published,
     TopicSettings,
@@ -124,7 +124,7 @@ class BrokerCore:
     # Messages in
 
     def publish(
-        self, messages: Sequence[Outgoing], now: float, wall: datetime
+        self, messages: Sequence[OutgoingMessage], now: float, wall: datetime
     ) -> tuple[list[Published], list[Record]]:
         """Keep messages, all or none; return their numbers, and the new ones for `committed`.
 
@@ -157,7 +157,7 @@ class BrokerCore:
         for topic in self.topics.values():
             topic.undo()
 
-    def _check_room(self, plan: Sequence[tuple[KeptTopic, Outgoing, int]], now: float) -> None:
+    def _check_room(self, plan: Sequence[tuple[KeptTopic, OutgoingMessage, int]], now: float) -> None:
         needed: dict[KeptTopic, list[int]] = {}
         fresh: set[tuple[KeptTopic, str]] = set()
         for topic, message, size in plan:

@@ -5,7 +5,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from fastrpc.brokers.base import Outgoing, TopicSettings
+from fastrpc.brokers.base import OutgoingMessage, TopicSettings
 from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.local.effects import Effects, Sleeper
 from fastrpc.brokers.local.ids import Ids
@@ -89,7 +89,9 @@ class KeptTopic:
                 "lower dedupe_seconds",
             )
 
-    def append(self, message: Outgoing, id: str, size: int, now: float, published_at: datetime) -> Record:
+    def append(
+        self, message: OutgoingMessage, id: str, size: int, now: float, published_at: datetime
+    ) -> Record:
         """Keep a message; no group gets it before `reveal`."""
         record = Record(
             self.log.last + 1,
