@@ -2,7 +2,7 @@
 
 ::
 
-    OutgoingMessage ──publish──► topic: a log, or a queue ──► group ──take──► Delivery ──ack───────► settled
+    outgoing ──publish──► topic: a log, or a queue ──► group ──take──► Delivery ──ack───────► settled
                                                          ▲                │ ├──nack(delay)──► again, counted
                                                          └── hand_back ───┘ └──reject────► DeadLetter ──replay──► group
 
