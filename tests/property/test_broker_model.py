@@ -211,17 +211,17 @@ class Run:
         if verb == "ack":
             done = group.settle(entry, self.now)
         elif verb == "nack":
-            due = self.now + self.random.choice((0.0, 3.0, 30.0))
-            done = group.requeue(entry, delivery.delivery, due, self.now)
+            pause = self.random.choice((0.0, 3.0, 30.0))
+            done = group.retry(entry, pause, self.now)
         elif verb == "reject":
             done = group.reject(entry, "no", "", self.now, self.wall)
         else:
-            done = group.requeue(entry, delivery.delivery - 1, self.now, self.now)
+            done = group.hand_back(entry, self.now)
         assert done is is_current
         if is_current:
             held.member = None
             if verb == "nack":
-                self.model.again(joined.model, held, held.deliveries, due)
+                self.model.again(joined.model, held, held.deliveries, self.now + pause)
             elif verb == "hand_back":
                 self.model.again(joined.model, held, held.deliveries - 1, self.now)
             else:
@@ -364,12 +364,12 @@ def test_an_ack_before_the_return_is_found() -> None:
 
 
 def test_a_retry_that_is_not_counted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    again = MessageGroup.requeue
+    again = MessageGroup._again
 
-    def uncounted(self: MessageGroup, entry: Entry, deliveries: int, due: float, now: float) -> bool:
-        return again(self, entry, entry.deliveries - 1, due, now)
+    def uncounted(self: MessageGroup, entry: Entry, deliveries: int, due: float, now: float) -> None:
+        again(self, entry, deliveries - (due > now), due, now)
 
-    monkeypatch.setattr(MessageGroup, "requeue", uncounted)
+    monkeypatch.setattr(MessageGroup, "_again", uncounted)
     assert first_seed_that_fails() is not None
 
 

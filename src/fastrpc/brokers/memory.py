@@ -28,12 +28,15 @@ from fastrpc.brokers.base import (
 )
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.group import MessageGroup
-from fastrpc.brokers.local.records import Entry, GroupMember
+from fastrpc.brokers.local.records import GroupMember
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 
 __all__ = ["MemoryBroker", "open_memory"]
+
+#: Seconds after which a timer looks anew: loops take no instants that are very far.
+_LONGEST_TIMER: Final = 86_400.0
 
 _logger = getLogger(__name__)
 
@@ -169,7 +172,7 @@ class MemoryBroker:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_due = due
-            delay = max(0.0, due - self._clock())
+            delay = min(max(0.0, due - self._clock()), _LONGEST_TIMER)
             # Not in the context of the caller, which the timer would keep.
             self._timer = asyncio.get_running_loop().call_later(delay, self.catch_up, context=Context())
 
@@ -231,7 +234,7 @@ class _Take:
     async def result(self) -> list[Delivery]:
         """Wait for messages. BrokerError: none will come."""
         await self._ended
-        if self._error is not None and not self.found:
+        if self._error is not None:
             raise self._error
         return self.found
 
@@ -263,29 +266,31 @@ class _MemoryMembership:
 
     async def take(self, most: int) -> Sequence[Delivery]:
         """Wait for messages, and return at least one."""
-        now = self._broker.now()
-        if self._has_left:
-            raise _left()
-        found = self._core.take(self._group, self._member, most, now)
-        if found:
-            return found
+        found: list[Delivery] = []
+        while True:
+            now = self._broker.now()
+            if self._has_left:
+                raise _left()
+            # After a wait: the messages that came in the turns between.
+            found += self._core.take(self._group, self._member, most - len(found), now)
+            if found:
+                return found
+            found = [one for one in await self._wait(most) if not self._group.is_lost(one.token)]
+
+    async def _wait(self, most: int) -> list[Delivery]:
         take = _Take(self._member, most)
         self._takes.add(take)
         self._broker.wait(self._group, take)
         # The look for messages may have set an alarm for a delayed one.
         self._broker.dispatch()
         try:
-            found = await take.result()
+            return await take.result()
         except asyncio.CancelledError:
             self._return(take.found)
             raise
         finally:
             self._takes.discard(take)
             self._broker.give_up(self._group, take)
-        if len(found) < most and self._broker.is_open and not self._has_left and not self._group.is_removed:
-            # Messages that came in the turns between.
-            found += self._core.take(self._group, self._member, most - len(found), self._broker.now())
-        return found
 
     def is_lost(self, token: Any) -> bool:
         """Return whether another member may have the message by now."""
@@ -297,8 +302,7 @@ class _MemoryMembership:
 
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
-        now = self._broker.now()
-        return self._settled(self._group.requeue(token, token.deliveries, now + delay, now))
+        return self._settled(self._group.retry(token, delay, self._broker.now()))
 
     async def reject(self, token: Any, reason: str, error: str) -> bool:
         """Make a message a dead letter of the group."""
@@ -307,7 +311,7 @@ class _MemoryMembership:
 
     async def hand_back(self, token: Any) -> bool:
         """Deliver a message again at once, uncounted."""
-        return self._settled(self._hand_back(token, self._broker.now()))
+        return self._settled(self._group.hand_back(token, self._broker.now()))
 
     async def close(self) -> None:
         """Leave the group."""
@@ -324,15 +328,12 @@ class _MemoryMembership:
         self._broker.dispatch()
         return is_done
 
-    def _hand_back(self, entry: Entry, now: float) -> bool:
-        return self._group.requeue(entry, entry.deliveries - 1, now, now)
-
     def _return(self, found: Sequence[Delivery]) -> None:
         """Hand back the messages of a cancelled take."""
         if found and self._broker.is_open:
             now = self._broker.now()
             for delivery in found:
-                self._hand_back(delivery.token, now)
+                self._group.hand_back(delivery.token, now)
             self._broker.dispatch()
 
 

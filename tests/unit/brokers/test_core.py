@@ -54,7 +54,7 @@ class Scene:
         return [one.body.decode() for one in self.take(most)]
 
     def again(self, delivery: Delivery, pause: float) -> None:
-        assert self.group.requeue(delivery.token, delivery.delivery, self.now + pause, self.now)
+        assert self.group.retry(delivery.token, pause, self.now)
 
     def lag(self) -> list[int]:
         return [group.lag for group in self.core.groups(self.now)]
@@ -235,6 +235,30 @@ class TestOrder:
         scene.now += 5.0
         scene.core.advance(scene.now)
         assert scene.taken() == ["2"]
+
+
+class TestRetries:
+    @pytest.mark.parametrize("pause", [-1.0, float("nan"), float("inf")])
+    def test_a_pause_that_is_no_time_is_refused(self, pause: float) -> None:
+        scene = Scene()
+        scene.put("1")
+        (one,) = scene.take()
+        with pytest.raises(ValueError, match="the pause before a retry"):
+            scene.group.retry(one.token, pause, scene.now)
+        assert scene.group.settle(one.token, scene.now)
+
+    def test_a_handed_back_message_is_counted_by_its_retries_alone(self) -> None:
+        scene = Scene()
+        scene.put("1")
+        numbers = []
+        for step in ("retry", "back", "back", "retry", "back"):
+            (one,) = scene.take()
+            numbers.append(one.delivery)
+            if step == "retry":
+                scene.again(one, 0.0)
+            else:
+                assert scene.group.hand_back(one.token, scene.now)
+        assert numbers == [1, 2, 2, 2, 3]
 
 
 class TestGroups:

@@ -183,9 +183,19 @@ async def test_a_message_beside_the_end_of_its_member_goes_to_another(broker: Me
     await turns()
     await publish(broker, b"1")
     await first.close()
-    (lost,) = await taking
-    assert first.is_lost(lost.token)
+    with pytest.raises(BrokerError, match="left"):
+        await taking
     assert [(one.body, one.delivery) for one in await second.take(1)] == [(b"1", 2)]
+
+
+async def test_a_message_beside_a_seek_comes_once(broker: MemoryBroker) -> None:
+    await broker.declare(LOG)
+    member = await broker.join(GROUP)
+    taking = asyncio.ensure_future(member.take(5))
+    await turns()
+    await publish(broker, b"1", b"2")
+    await broker.seek("g", 2)
+    assert [(one.body, one.delivery) for one in await taking] == [(b"2", 1)]
 
 
 async def test_events_for_operators_are_errors_in_the_log(

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Final
 
 from fastrpc.brokers.base import Delivery
@@ -57,7 +58,7 @@ class MessageGroup:
         self.members: set[GroupMember] = set()
         self.dead = DeadLetters()
         self.expired = 0
-        self._untold, self._told_at = 0, float("-inf")
+        self._untold, self._told_at = 0, -inf
         self._effects = effects
         self._label, self._note = (name, effects.note) if name is not None else ("", None)
         self._begin(cursor)
@@ -231,11 +232,24 @@ class MessageGroup:
         self._end(entry, now)
         return True
 
-    def requeue(self, entry: Entry, deliveries: int, due: float, now: float) -> bool:
-        """Deliver a message that is under way again; False: the delivery was settled, or is lost."""
+    def retry(self, entry: Entry, pause: float, now: float) -> bool:
+        """Deliver a message that is under way again after a pause; False: the delivery was settled, or is lost.
+
+        Raises:
+            ValueError: the pause is negative or endless.
+        """
+        if not 0.0 <= pause < inf:
+            raise ValueError(f"the pause before a retry is {pause} seconds, it must be a number from 0")
         if not self._conclude(entry):
             return False
-        self._again(entry, deliveries, due, now)
+        self._again(entry, entry.deliveries, now + pause, now)
+        return True
+
+    def hand_back(self, entry: Entry, now: float) -> bool:
+        """Deliver a message that is under way again at once, uncounted; False: as in `retry`."""
+        if not self._conclude(entry):
+            return False
+        self._again(entry, entry.deliveries - 1, now, now)
         return True
 
     def reject(self, entry: Entry, reason: str, error: str, now: float, died_at: datetime) -> bool:

@@ -29,7 +29,7 @@ __all__ = [
     "TopicDeclared",
 ]
 
-#: Memory of a kept message beside its texts and bytes: the record, its places in the log, an entry in a few groups.
+#: Memory of a kept message beside its texts and bytes: the record, its places in the log, its entry in a group.
 RECORD_BYTES: Final = 800
 
 
