@@ -83,7 +83,7 @@ class OutgoingMessage(msgspec.Struct, frozen=True):
     publisher: str | None = None
 
 
-class Published(msgspec.Struct, frozen=True):
+class Published(msgspec.Struct, frozen=True, gc=False):
     """The broker has kept a message."""
 
     id: str

@@ -33,10 +33,12 @@ def check_outgoing(message: OutgoingMessage) -> int:
         if headers > HEADER_BYTES:
             raise _refused(message, f"has {headers} bytes of headers, the limit is {HEADER_BYTES}")
         size += headers + 2 * _OBJECT_BYTES * len(message.headers)
-    if message.key is not None:
-        size += _checked_bytes(message, "key", message.key)
-    if message.id is not None:
-        size += _checked_bytes(message, "id", message.id)
+    for name, text in (("key", message.key), ("id", message.id)):
+        if text is not None:
+            length = len(text) if text.isascii() else len(text.encode())
+            if length > TEXT_BYTES:
+                raise _refused(message, f"has {length} bytes of its {name}, the limit is {TEXT_BYTES}")
+            size += length + _OBJECT_BYTES
     if message.delay and not (isfinite(message.delay) and message.delay > 0):
         raise _refused(message, f"has a delay of {message.delay} seconds, it must be a number from 0")
     return size
@@ -92,13 +94,6 @@ def check_place(place: Place) -> None:
 
 def _header_bytes(headers: Mapping[str, str]) -> int:
     return sum(_bytes_of(name) + _bytes_of(value) for name, value in headers.items())
-
-
-def _checked_bytes(message: OutgoingMessage, name: str, text: str) -> int:
-    size = _bytes_of(text)
-    if size > TEXT_BYTES:
-        raise _refused(message, f"has {size} bytes of its {name}, the limit is {TEXT_BYTES}")
-    return size + _OBJECT_BYTES
 
 
 def _bytes_of(text: str) -> int:

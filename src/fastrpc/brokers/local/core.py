@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from fastrpc.brokers.base import (
     DeadLetter,
@@ -51,6 +51,9 @@ __all__ = ["BrokerCore"]
 
 #: Names of messages whose topics are remembered.
 _KNOWN_NAMES: Final = 10_000
+
+#: A message to be kept with its topic, its size, and the number of an earlier message of its id.
+_Planned: TypeAlias = tuple[KeptTopic, OutgoingMessage, int, int | None]
 
 
 class BrokerCore:
@@ -131,18 +134,21 @@ class BrokerCore:
         Raises:
             BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
         """
-        plan = [(self._topic_of(message.topic), message, check_outgoing(message)) for message in messages]
+        plan = [self._planned(message, now) for message in messages]
         self._check_room(plan, now)
         published: list[Published] = []
         records: list[Record] = []
-        for topic, message, size in plan:
+        for topic, message, size, number in plan:
             id = message.id
             if id is None:
                 id = f"{self._run}-{next(self._ids):x}"
-            elif (number := topic.ids.find(id, now)) is not None:
+            elif number is None and len(plan) > 1:
+                # One beside it may have the same id.
+                number = topic.ids.find(id, now)
+            if number is not None:
                 published.append(Published(id, number, True))
                 continue
-            record = topic.append(message, id, size + RECORD_BYTES, now, wall)
+            record = topic.append(message, id, size, now, wall)
             records.append(record)
             published.append(Published(id, record.sequence))
         return published, records
@@ -157,18 +163,27 @@ class BrokerCore:
         for topic in self.topics.values():
             topic.undo()
 
-    def _check_room(self, plan: Sequence[tuple[KeptTopic, OutgoingMessage, int]], now: float) -> None:
-        needed: dict[KeptTopic, list[int]] = {}
+    def _planned(self, message: OutgoingMessage, now: float) -> _Planned:
+        topic = self._topic_by_name.get(message.topic) or self._topic_of(message.topic)
+        size = RECORD_BYTES + check_outgoing(message)
+        return topic, message, size, None if message.id is None else topic.ids.find(message.id, now)
+
+    def _check_room(self, plan: Sequence[_Planned], now: float) -> None:
+        if len(plan) == 1:
+            topic, _, size, number = plan[0]
+            if number is None:
+                topic.check_room(1, size, size, now)
+            return
+        sizes: dict[KeptTopic, list[int]] = {}
         fresh: set[tuple[KeptTopic, str]] = set()
-        for topic, message, size in plan:
+        for topic, message, size, number in plan:
             id = message.id
-            if id is not None:
-                if topic.ids.find(id, now) is not None or (len(plan) > 1 and (topic, id) in fresh):
-                    continue
-                fresh.add((topic, id))
-            needed.setdefault(topic, []).append(size + RECORD_BYTES)
-        for topic, sizes in needed.items():
-            topic.check_room(sizes, now)
+            if number is None and (id is None or (topic, id) not in fresh):
+                sizes.setdefault(topic, []).append(size)
+                if id is not None:
+                    fresh.add((topic, id))
+        for topic, needed in sizes.items():
+            topic.check_room(len(needed), sum(needed), max(needed), now)
 
     def _topic_of(self, name: str) -> KeptTopic:
         topic = self._topic_by_name.get(name)

@@ -1,6 +1,6 @@
 """One topic: its messages, the bounds of their age and size, and the groups that get them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -58,17 +58,16 @@ class KeptTopic:
 
     # Publishing
 
-    def check_room(self, sizes: Sequence[int], now: float) -> None:
+    def check_room(self, count: int, total: int, largest: int, now: float) -> None:
         """Check that there is room for messages of these sizes, and for their ids.
 
         Raises:
             BrokerError: RESOURCE_EXHAUSTED: there will be; INVALID_ARGUMENT: never.
         """
         most = self.settings.max_bytes
-        total = sum(sizes)
-        if (total if self.is_queue else max(sizes)) > most:
+        if (total if self.is_queue else largest) > most:
             raise BrokerError(
-                f"{len(sizes)} messages for {self.settings.name} count for {total} bytes, the limit of the topic is "
+                f"{count} messages for {self.settings.name} count for {total} bytes, the limit of the topic is "
                 f"{most}",
                 status=Status.INVALID_ARGUMENT,
                 processed="no",
