@@ -235,8 +235,7 @@ class Run:
         self.model.advance(self.now)
 
     def advance(self) -> None:
-        due = self.core.next_due()
-        if due is not None and due <= self.now:
+        while (due := self.core.next_due()) is not None and due <= self.now:
             self.core.advance(self.now)
 
     def leave(self) -> None:

@@ -10,6 +10,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging import getLogger
+from math import inf
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -67,7 +68,7 @@ class MemoryBroker:
         # Takes that wait, by group, the longest one first. While there is one its group has no message that can start.
         self._waiting: dict[MessageGroup, OrderedDict[_Take, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_due = float("inf")
+        self._timer_due = inf
 
     async def __aenter__(self) -> Self:
         self.is_open = True
@@ -142,10 +143,10 @@ class MemoryBroker:
 
     def catch_up(self) -> None:
         """Do all that is due by now; the loop's timer does so as well."""
-        self._timer, self._timer_due = None, float("inf")
-        if self.is_open:
-            self._core.advance(self._clock())
-            self.dispatch()
+        now = self._clock()
+        while (due := self._core.next_due()) is not None and due <= now:
+            self._core.advance(now)
+        self.dispatch()
 
     # For the memberships
 
@@ -156,6 +157,7 @@ class MemoryBroker:
         now = self._clock()
         if now >= self._timer_due:
             self._core.advance(now)
+            self.dispatch()
         return now
 
     def died_at(self) -> datetime:
@@ -174,7 +176,12 @@ class MemoryBroker:
             self._timer_due = due
             delay = min(max(0.0, due - self._clock()), _LONGEST_TIMER)
             # Not in the context of the caller, which the timer would keep.
-            self._timer = asyncio.get_running_loop().call_later(delay, self.catch_up, context=Context())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer, context=Context())
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_due = None, inf
+        self._core.advance(self._clock())
+        self.dispatch()
 
     def wait(self, group: MessageGroup, take: "_Take") -> None:
         """Have a take wait for messages."""

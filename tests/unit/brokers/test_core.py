@@ -403,6 +403,17 @@ class TestBounds:
         assert len(scene.group._later) < 200
         assert len(scene.core._effects.alarms._heap) < 200
 
+    def test_many_messages_that_are_due_at_once_are_looked_at_in_slices(self) -> None:
+        scene = Scene(TopicSettings("a", keep_seconds=60.0))
+        scene.put(*["later"] * 2_500, delay=10.0)
+        assert scene.taken() == []
+        for seconds in (10.0, 50.0):
+            scene.now += seconds
+            for _ in range(3):
+                assert scene.core.next_due() == scene.now
+                scene.core.advance(scene.now)
+        assert scene.lag() == [0]
+
     def test_a_take_with_a_long_backlog_of_other_names_finds_its_own(self) -> None:
         scene = Scene(TopicSettings("**"))
         names: Sequence[str] = ["b"] * 500 + ["a"]

@@ -4,9 +4,12 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final, Generic, TypeVar
 
-__all__ = ["Alarms"]
+__all__ = ["WOKEN_AT_ONCE", "Alarms"]
 
 T = TypeVar("T")
+
+#: Messages that an object looks at when it is woken; it has itself woken again for more, so that others have a turn.
+WOKEN_AT_ONCE: Final = 1_000
 
 #: Alarms that no longer count stay in the heap beside as many that do.
 _SPARE: Final = 64

@@ -8,6 +8,7 @@ from typing import Final
 
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.names import TopicPattern
+from fastrpc.brokers.local.alarms import WOKEN_AT_ONCE
 from fastrpc.brokers.local.dead_letters import DeadLetters
 from fastrpc.brokers.local.effects import Effects
 from fastrpc.brokers.local.key_lines import KeyLines
@@ -211,8 +212,10 @@ class MessageGroup:
                 self._offer(self.open[following], now)
 
     def wake(self, now: float) -> None:
-        """Let the messages start that are due by now."""
-        while self._later and self._later[0][0] <= now:
+        """Let messages start that are due by now."""
+        for _ in range(WOKEN_AT_ONCE):
+            if not self._later or self._later[0][0] > now:
+                break
             entry = self.open.get(heappop(self._later)[1])
             if entry is not None and entry.due <= now:
                 self._offer(entry, now)

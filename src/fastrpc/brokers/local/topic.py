@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from fastrpc.brokers.base import OutgoingMessage, TopicSettings
 from fastrpc.brokers.base.names import TopicPattern
+from fastrpc.brokers.local.alarms import WOKEN_AT_ONCE
 from fastrpc.brokers.local.effects import Effects, Sleeper
 from fastrpc.brokers.local.ids import Ids
 from fastrpc.brokers.local.log import Log
@@ -164,13 +165,19 @@ class KeptTopic:
     def wake(self, now: float) -> None:
         """Drop what a log keeps no longer."""
         keep = self.settings.keep_seconds
-        while keep is not None and (record := self.log.first()) is not None:
+        if keep is None:
+            return
+        for _ in range(WOKEN_AT_ONCE):
+            record = self.log.first()
+            if record is None:
+                return
             if record.kept_at + keep > now and self.log.visible_size <= self.settings.max_bytes:
                 self._effects.alarms.set(self, record.kept_at + keep)
-                break
+                return
             self._drop(record)
             for group in self.groups_of(record.topic):
                 group.drop(record, now)
+        self._effects.alarms.set(self, now)
 
     def _drop(self, record: Record) -> None:
         self.log.remove(record)
