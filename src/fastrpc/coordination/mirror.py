@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from fastrpc.coordination.changes import ItemChanges
-from fastrpc.coordination.values import decode_value, loggable
+from fastrpc.coordination.values import decode_value
 from fastrpc.coordination.verbs import finish
 from fastrpc.errors import DecodeError, StoreError
 from fastrpc.hosted.verbs import pauses
+from fastrpc.rpc.json_values import loggable
 from fastrpc.stores.base import Item, StoreBackend
 
 __all__ = ["Mirror"]

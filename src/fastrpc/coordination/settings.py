@@ -13,11 +13,12 @@ from typing import Any, Generic, Self, TypeVar
 
 from fastrpc.coordination.snapshot_file import SnapshotFile
 from fastrpc.coordination.unknown_fields import unknown_fields
-from fastrpc.coordination.values import decode_value, loggable
+from fastrpc.coordination.values import decode_value
 from fastrpc.coordination.verbs import finish
 from fastrpc.errors import CompactedError, DecodeError, StoreError
 from fastrpc.gauges import count
 from fastrpc.hosted.verbs import is_away, pauses
+from fastrpc.rpc.json_values import loggable
 from fastrpc.status import Status
 from fastrpc.stores.base import Item, StoreBackend, check_key
 from fastrpc.user_code import contained

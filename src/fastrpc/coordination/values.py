@@ -1,24 +1,12 @@
 """Values of items: bytes as they are, all else as JSON that is decoded strictly to a type."""
 
-import re
-from collections.abc import Callable
-from functools import lru_cache, partial
 from typing import Any
 
-from fastrpc.codecs.json import JsonCodec
-from fastrpc.errors import ConfigError, DecodeError, EncodeError
-from fastrpc.rpc.coders import encoder_for
-from fastrpc.rpc.schema.annotation import type_text
-from fastrpc.rpc.schema.conversion import hooks_for
-from fastrpc.rpc.schema.defaults import filled
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.json_values import decode_json, encode_json, json_decoder
 from fastrpc.stores.base import Item, StoreLimits
 
-__all__ = ["decode_item", "decode_value", "encode_value_of", "loggable"]
-
-# Where msgspec says that a value does not fit; its text has the value, too, which no log may have.
-_PLACE = re.compile(r"at `(\$[^`]*)`")
-
-_encode = encoder_for(JsonCodec(), (Any,))
+__all__ = ["decode_item", "decode_value", "encode_value_of"]
 
 
 def encode_value_of(key: str, value: Any, limits: StoreLimits) -> bytes:
@@ -28,13 +16,8 @@ def encode_value_of(key: str, value: Any, limits: StoreLimits) -> bytes:
         EncodeError: it cannot be JSON.
         ConfigError: it is longer than the store takes.
     """
-    if isinstance(value, bytes | bytearray | memoryview):
-        encoded = bytes(value)
-    else:
-        try:
-            encoded = _encode(value)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise EncodeError(f"the value of {key!r} cannot be JSON: {error}") from error
+    is_bytes = isinstance(value, bytes | bytearray | memoryview)
+    encoded = bytes(value) if is_bytes else encode_json(value, f"the value of {key!r}")
     if len(encoded) > limits.most_value:
         raise ConfigError(f"the value of {key!r} has {len(encoded)} bytes, the limit is {limits.most_value}")
     return encoded
@@ -49,21 +32,8 @@ def decode_value(key: str, value: bytes, kind: Any) -> Any:
     """
     if kind is bytes:
         return value
-    try:
-        decode = _decoder(kind)
-    except TypeError:
-        decode = _decoder_of_unhashable(key, kind)
-    try:
-        return decode(value)
-    except Exception as error:
-        # A class may raise anything in its own checks, and a value may be nested too deeply.
-        raise DecodeError(f"the value of {key!r} is no {type_text(kind)}: {error}") from error
-
-
-def loggable(error: Exception) -> str:
-    """Return the place and the type of an error of a value, without the value."""
-    place = _PLACE.search(str(error))
-    return f"{f'at {place[1]}, ' if place else ''}{type(error).__name__}"
+    name = f"the value of {key!r}"
+    return decode_json(json_decoder(kind, name), value, kind, name)
 
 
 def decode_item(item: Item[bytes], kind: Any) -> Item[Any]:
@@ -72,26 +42,3 @@ def decode_item(item: Item[bytes], kind: Any) -> Item[Any]:
         return item
     value = decode_value(item.key, item.value, kind)
     return Item(item.key, value, item.revision, item.lease, item.created)
-
-
-def _decoder_of_unhashable(key: str, kind: Any) -> Callable[[bytes], Any]:
-    """Return the decoder of a type that cannot be a key of the cache.
-
-    Raises:
-        ConfigError: it is no type, or has no JSON.
-    """
-    try:
-        return _decoder.__wrapped__(kind)
-    except TypeError as error:
-        raise ConfigError(
-            f"the value of {key!r} cannot be decoded as {type_text(kind)}: {error}",
-            hint="name a type that JSON can have, such as a dataclass or dict[str, int]",
-        ) from error
-
-
-@lru_cache(maxsize=256)
-def _decoder(kind: Any) -> Callable[[bytes], Any]:
-    codec = JsonCodec()
-    hooks = hooks_for(codec.name, kind)
-    decode = partial(codec.hooked_decoder, kind)
-    return filled(decode(None, None) if hooks is None else decode(*hooks), (kind,), as_row=False)

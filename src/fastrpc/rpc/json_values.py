@@ -1,0 +1,81 @@
+"""Single values as JSON, decoded strictly to a type: the items of stores, the messages of brokers."""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache, partial
+from typing import Any
+
+from fastrpc.codecs.json import JsonCodec
+from fastrpc.errors import ConfigError, DecodeError, EncodeError
+from fastrpc.rpc.coders import encoder_for
+from fastrpc.rpc.schema.annotation import type_text
+from fastrpc.rpc.schema.conversion import hooks_for
+from fastrpc.rpc.schema.defaults import filled
+
+__all__ = ["decode_json", "encode_json", "json_decoder", "loggable"]
+
+# Where msgspec says that a value does not fit; its text has the value, too, which no log may have.
+_PLACE = re.compile(r"at `(\$[^`]*)`")
+
+_encode = encoder_for(JsonCodec(), (Any,))
+
+
+def encode_json(value: Any, name: str) -> bytes:
+    """Return a value as JSON.
+
+    Args:
+        name: names the value in errors, such as "the value of 'shop/limits'".
+
+    Raises:
+        EncodeError: it cannot be JSON.
+    """
+    try:
+        return _encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EncodeError(f"{name} cannot be JSON: {error}") from error
+
+
+def json_decoder(kind: Any, name: str) -> Callable[[bytes], Any]:
+    """Return the decoder of a type, which raises any exception where a value does not fit.
+
+    Raises:
+        ConfigError: it is no type, or has no JSON.
+    """
+    # Some types cannot be keys of the cache, and some values are no types.
+    with suppress(TypeError):
+        return _decoder(kind)
+    try:
+        return _decoder.__wrapped__(kind)
+    except TypeError as error:
+        raise ConfigError(
+            f"{name} cannot be decoded as {type_text(kind)}: {error}",
+            hint="name a type that JSON can have, such as a dataclass or dict[str, int]",
+        ) from error
+
+
+def decode_json(decode: Callable[[bytes], Any], value: bytes, kind: Any, name: str) -> Any:
+    """Return a value of a type, by its decoder.
+
+    Raises:
+        DecodeError: it does not fit.
+    """
+    try:
+        return decode(value)
+    except Exception as error:
+        # A class may raise anything in its own checks, and a value may be nested too deeply.
+        raise DecodeError(f"{name} is no {type_text(kind)}: {error}") from error
+
+
+def loggable(error: Exception) -> str:
+    """Return the place and the type of an error of a value, without the value."""
+    place = _PLACE.search(str(error))
+    return f"{f'at {place[1]}, ' if place else ''}{type(error).__name__}"
+
+
+@lru_cache(maxsize=256)
+def _decoder(kind: Any) -> Callable[[bytes], Any]:
+    codec = JsonCodec()
+    hooks = hooks_for(codec.name, kind)
+    decode = partial(codec.hooked_decoder, kind)
+    return filled(decode(None, None) if hooks is None else decode(*hooks), (kind,), as_row=False)
