@@ -29,6 +29,7 @@ from fastrpc.coordination.store_urls import Opening, open_backend
 from fastrpc.coordination.values import decode_item, encode_value_of
 from fastrpc.coordination.verbs import finish
 from fastrpc.errors import ConfigError, StoreError
+from fastrpc.hosted.opened import Opened
 from fastrpc.stores.base import Deletion, Item, StoreBackend, StoreLimits, Transacted, Unchanged, Write
 
 __all__ = ["Delete", "ItemList", "Outcome", "Put", "Store", "absent", "open_store", "unchanged"]
@@ -124,36 +125,25 @@ class Store:
     """
 
     def __init__(self, opening: Opening, *, clock: Callable[[], float] = boot_time) -> None:
-        self._opening = opening
+        self._opened = Opened(opening, "store", StoreError)
         # Of leases.
         self._clock = clock
-        self._backend: StoreBackend | None = None
-        self._was_entered = False
-        self._process = 0
         # Settings that follow a key until the store closes.
         self._followings = AsyncExitStack()
         self._revocations = Revocations()
 
     async def __aenter__(self) -> Self:
-        if self._backend is not None:
-            raise RuntimeError("the store is open already")
-        # A backend may open only once, even where that failed.
-        if self._was_entered:
-            raise RuntimeError("a store is entered once; open another one with open_store(…)")
-        self._was_entered = True
-        self._backend = await self._opening.__aenter__()
-        self._process = os.getpid()
+        await self._opened.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._backend is not None and self._process == os.getpid():
+        if self._opened.is_ours:
             try:
                 await self._close_parts()
             finally:
-                self._backend = None
-                await self._opening.__aexit__(kind, error, traceback)
+                await self._opened.leave(kind, error, traceback)
 
     async def _close_parts(self) -> None:
         try:
@@ -173,11 +163,7 @@ class Store:
             StoreError: it is not open.
             RuntimeError: this process was forked from the one that opened it.
         """
-        if self._backend is None:
-            raise StoreError("the store is not open", processed="no", hint="write async with open_store(…)")
-        if self._process != os.getpid():
-            raise RuntimeError("the store was opened before a fork; open it in each process")
-        return self._backend
+        return self._opened.backend
 
     @overload
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None: ...

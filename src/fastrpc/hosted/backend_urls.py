@@ -1,0 +1,143 @@
+"""Backends by their URL, such as `sqlite:///var/lib/shop`, and those in the memory of a process by their name.
+
+A backend with options takes those of registries with the same meaning: `tls=true` with its files, secrets by file.
+"""
+
+import asyncio
+import importlib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from fastrpc.client.credentials import CredentialSource
+from fastrpc.config import TLS
+from fastrpc.errors import ConfigError
+from fastrpc.escaping import without_secrets
+from fastrpc.registries.base.urls import RegistryURL
+
+__all__ = ["BackendURLs", "NamedBackends"]
+
+B = TypeVar("B")
+
+
+class BackendURLs(Generic[B]):
+    """The URLs of one kind of backend.
+
+    Args:
+        name: names the kind in errors: "store".
+        table: scheme -> "module:function" that makes a backend of a `RegistryURL`; imported on first use.
+        entry_points: the group of functions that other packages install.
+        form: shows URLs in hints.
+        with_credentials: the scheme with a function that takes the credentials, too; None: there is no such scheme.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        table: Mapping[str, str],
+        *,
+        entry_points: str,
+        form: str,
+        with_credentials: str | None = None,
+    ) -> None:
+        self._name = name
+        self._table = table
+        self._entry_points = entry_points
+        self._form = form
+        self._with_credentials = with_credentials
+
+    def open(
+        self, text: str, *, tls: TLS | None, credentials: CredentialSource | None
+    ) -> AbstractAsyncContextManager[B]:
+        """Return the backend at a URL, to be entered.
+
+        Raises:
+            ConfigError: the scheme is unknown, an option is wrong, or credentials are given to a backend without.
+        """
+        if not isinstance(text, str) or "://" not in text:
+            raise ConfigError(
+                f"{without_secrets(text) if isinstance(text, str) else text!r} is not the URL of a {self._name}",
+                hint=f"write it as {self._form}",
+            )
+        url = RegistryURL(text, tls)
+        opener = self._opener(url)
+        if url.scheme == self._with_credentials:
+            return cast(AbstractAsyncContextManager[B], opener(url, credentials))
+        if credentials is not None:
+            other = "" if self._with_credentials is None else f", or use {self._with_credentials}://"
+            raise ConfigError(f"{url} shows no credentials", hint=f"leave credentials out{other}")
+        return cast(AbstractAsyncContextManager[B], opener(url))
+
+    def known(self) -> list[str]:
+        """Return all schemes, installed ones included."""
+        from importlib.metadata import entry_points
+
+        return sorted({*self._table, *entry_points(group=self._entry_points).names})
+
+    def _opener(self, url: RegistryURL) -> Callable[..., Any]:
+        place = self._table.get(url.scheme)
+        if place is not None:
+            module, _, attribute = place.partition(":")
+            return cast(Callable[..., Any], getattr(importlib.import_module(module), attribute))
+        # Imported here: it loads parsers of package metadata.
+        from importlib.metadata import entry_points
+
+        for entry in entry_points(group=self._entry_points):
+            if entry.name == url.scheme:
+                return cast(Callable[..., Any], entry.load())
+        raise ConfigError(
+            f"{url}: no {self._name} has the scheme {url.scheme!r}",
+            hint=f"known are {', '.join(self.known())}",
+        )
+
+
+@dataclass(slots=True)
+class _Open(Generic[B]):
+    backend: B
+    opening: AbstractAsyncContextManager[B]
+    loop: asyncio.AbstractEventLoop
+    users: int = 0
+
+
+class NamedBackends(Generic[B]):
+    """Backends `memory://name`: one for all that open the name in this process, until the last of them closes it.
+
+    Args:
+        name: names the kind in errors: "store".
+        make: returns a new backend, to be entered.
+    """
+
+    def __init__(self, name: str, make: Callable[[], AbstractAsyncContextManager[B]]) -> None:
+        self._name = name
+        self._make = make
+        # By process and name.
+        self._open: dict[tuple[int, str], _Open[B]] = {}
+
+    def open(self, url: RegistryURL) -> AbstractAsyncContextManager[B]:
+        """Return the backend of a name, to be entered."""
+        if not url.place or url.path:
+            raise ConfigError(f"{url} is not the name of a {self._name}", hint="write memory://name")
+        url.refuse_unread()
+        return self._entered(url.place)
+
+    @asynccontextmanager
+    async def _entered(self, name: str) -> AsyncIterator[B]:
+        loop, place = asyncio.get_running_loop(), (os.getpid(), name)
+        found = self._open.get(place)
+        if found is None or found.loop.is_closed():
+            opening = self._make()
+            found = self._open[place] = _Open(await opening.__aenter__(), opening, loop)
+        if found.loop is not loop:
+            raise ConfigError(
+                f"memory://{name} is open in another event loop", hint="give this one a name of its own"
+            )
+        found.users += 1
+        try:
+            yield found.backend
+        finally:
+            found.users -= 1
+            if not found.users:
+                del self._open[place]
+                await found.opening.__aexit__(None, None, None)

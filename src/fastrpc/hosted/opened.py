@@ -1,0 +1,79 @@
+"""The time in which a backend is open: entered once, for the process that entered it."""
+
+import os
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from fastrpc.errors import FastRPCError
+
+__all__ = ["Opened"]
+
+B = TypeVar("B")
+
+
+class Opened(Generic[B]):
+    """A backend that an object with verbs enters and leaves.
+
+    Args:
+        opening: is entered, and gives the backend.
+        name: names the object in errors and in the function that opens it: "store" for `open_store`.
+        failure: the class of errors for an object that is not open.
+    """
+
+    def __init__(
+        self, opening: AbstractAsyncContextManager[B], name: str, failure: type[FastRPCError]
+    ) -> None:
+        self._opening = opening
+        self._name = name
+        self._failure = failure
+        self._backend: B | None = None
+        self._was_entered = False
+        self._process = 0
+
+    @property
+    def backend(self) -> B:
+        """The backend.
+
+        Raises:
+            FastRPCError: of the class of failures. It is not open.
+            RuntimeError: this process was forked from the one that entered it.
+        """
+        if self._backend is None:
+            raise self._failure(
+                f"the {self._name} is not open",
+                processed="no",
+                hint=f"write async with open_{self._name}(…)",
+            )
+        if self._process != os.getpid():
+            raise RuntimeError(f"the {self._name} was opened before a fork; open it in each process")
+        return self._backend
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is open, and this process entered it."""
+        return self._backend is not None and self._process == os.getpid()
+
+    async def enter(self) -> None:
+        """Enter the backend.
+
+        Raises:
+            RuntimeError: it was entered before.
+        """
+        if self._backend is not None:
+            raise RuntimeError(f"the {self._name} is open already")
+        # A backend may open only once, even where that failed.
+        if self._was_entered:
+            raise RuntimeError(
+                f"a {self._name} is entered once; open another one with open_{self._name}(…)"
+            )
+        self._was_entered = True
+        self._backend = await self._opening.__aenter__()
+        self._process = os.getpid()
+
+    async def leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the backend."""
+        self._backend = None
+        await self._opening.__aexit__(kind, error, traceback)
