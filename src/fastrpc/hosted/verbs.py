@@ -4,10 +4,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from fastrpc._core.calls.call import scope_deadline
-from fastrpc.errors import FastRPCError
+from fastrpc.errors import FastRPCError, copied_error
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
@@ -30,12 +30,19 @@ class Verbs:
         self._failure = failure
 
     async def finish(
-        self, verb: str, work: Callable[[], Awaitable[T]], *, writes: bool = False, ends_in_time: bool = False
+        self,
+        verb: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        writes: bool = False,
+        idempotent: bool = False,
+        ends_in_time: bool = False,
     ) -> T:
         """Return the result of a verb; a read is repeated, a write only if the backend did nothing.
 
         Args:
             verb: names it in the error.
+            idempotent: repeat a write that may have arrived, too: the backend does it once.
             ends_in_time: whether an attempt ends within the time by itself.
 
         Raises:
@@ -44,69 +51,99 @@ class Verbs:
         """
         left = seconds_left()
         seconds = PATIENCE_SECONDS if left is None else left
+        attempts = _Attempts(self._failure, verb, seconds, writes, idempotent)
         if not ends_in_time:
-            return await self._repeat(verb, work, writes, seconds, seconds, None)
+            return await attempts.run(work, seconds)
         # A timer of the loop takes longer than the other work of the client for a call.
         began = time.monotonic()
         try:
             return await work()
         except self._failure as error:
-            if not _may_repeat(error, writes):
-                self._check_overdue(verb, error, writes, seconds)
-                raise
-            failure = error
-        left = max(seconds - (time.monotonic() - began), 0.0)
-        return await self._repeat(verb, work, writes, seconds, left, failure)
+            left = max(seconds - (time.monotonic() - began), 0.0)
+            attempts.note(error, left)
+        return await attempts.run(work, left)
 
-    async def _repeat(
-        self,
-        verb: str,
-        work: Callable[[], Awaitable[T]],
-        writes: bool,
-        seconds: float,
-        left: float,
-        failure: FastRPCError | None,
-    ) -> T:
-        """Attempt a verb until its time is over: `left` of `seconds`; `failure` is the error of an earlier attempt."""
+
+class _Attempts:
+    """The attempts of one verb within its seconds; the arguments are those of `Verbs`."""
+
+    def __init__(
+        self, failure: type[FastRPCError], verb: str, seconds: float, writes: bool, idempotent: bool
+    ) -> None:
+        self._failure = failure
+        self._verb = verb
+        self._seconds = seconds
+        self._writes = writes
+        self._idempotent = idempotent
+        # The error of the latest attempt, and whether one of them may have reached the backend.
+        self._latest: FastRPCError | None = None
+        self._may_have_arrived = False
+
+    async def run(self, work: Callable[[], Awaitable[T]], left: float) -> T:
+        """Attempt the verb until its time is over: `left` of its seconds."""
         is_under_way = False
         wait = pauses()
+        now = asyncio.get_running_loop().time
+        end = now() + left
         try:
             async with time_limit(left) as limit:
                 while True:
-                    if failure is not None:
-                        await asyncio.sleep(wait())
+                    if self._latest is not None:
+                        await asyncio.sleep(max(wait(), _pause_asked_by(self._latest)))
                     try:
                         is_under_way = True
                         return await work()
                     except self._failure as error:
                         is_under_way = False
-                        if not _may_repeat(error, writes):
-                            self._check_overdue(verb, error, writes, seconds)
-                            raise
-                        failure = error
+                        self.note(error, end - now())
         except TimeoutError:
             if not limit.expired():
                 raise
-            reason = "" if failure is None else f": {failure.message}"
+            reason = "" if self._latest is None else f": {self._latest.message}"
             raise self._failure(
-                f"{verb} did not end within {seconds:.3g} s{reason}",
+                f"{self._verb} did not end within {self._seconds:.3g} s{reason}",
                 status=Status.DEADLINE_EXCEEDED,
-                processed="unknown" if writes and is_under_way else "no",
-            ) from failure
+                processed="unknown" if self._writes and (is_under_way or self._may_have_arrived) else "no",
+            ) from self._latest
 
-    def _check_overdue(self, verb: str, error: FastRPCError, writes: bool, seconds: float) -> None:
-        """Raise the error of a verb whose attempt ended by itself at its deadline; do nothing for other errors."""
+    def note(self, error: FastRPCError, left: float) -> None:
+        """Note the error of an attempt that another one may follow.
+
+        Raises:
+            FastRPCError: no other attempt may follow.
+        """
+        is_safe = not self._writes or self._idempotent or error.processed == "no"
+        if not (error.retryable and is_safe) or 0 < left < _pause_asked_by(error):
+            final = self._final(error)
+            if final is error:
+                raise error
+            raise final from error
+        self._latest = error
+        self._may_have_arrived = self._may_have_arrived or error.processed != "no"
+
+    def _final(self, error: FastRPCError) -> FastRPCError:
+        """Return the error of the verb, for the error of its last attempt."""
+        processed = error.processed
+        if self._writes and self._may_have_arrived and processed == "no":
+            processed = "unknown"
         if error.status is Status.DEADLINE_EXCEEDED:
-            raise self._failure(
-                f"{verb} did not end within {seconds:.3g} s: {error.message}",
+            # The attempt ended by itself at the deadline.
+            return self._failure(
+                f"{self._verb} did not end within {self._seconds:.3g} s: {error.message}",
                 status=Status.DEADLINE_EXCEEDED,
-                processed=error.processed if writes else "no",
+                processed=processed if self._writes else "no",
                 retryable=error.retryable,
-            ) from error
+            )
+        if processed == error.processed:
+            return error
+        told = cast(FastRPCError, copied_error(error))
+        told.processed = processed
+        return told
 
 
-def _may_repeat(error: FastRPCError, writes: bool) -> bool:
-    return error.retryable and (not writes or error.processed == "no")
+def _pause_asked_by(error: FastRPCError) -> float:
+    """Return the seconds after which the backend asks for the next attempt."""
+    return getattr(error, "retry_after", None) or 0.0
 
 
 def seconds_left() -> float | None:
