@@ -24,6 +24,7 @@ MODULES = (
     "fastrpc.selectors",
     "fastrpc.failmodes",
     "fastrpc.coordination",
+    "fastrpc.brokers",
     "fastrpc.files",
     "fastrpc.types",
     "fastrpc.metrics",

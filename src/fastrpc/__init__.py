@@ -80,6 +80,7 @@ __all__ = [
     "SyncServices",
     "SyncStream",
     "Timeouts",
+    "Topic",
     "UnavailableError",
     "Upload",
     "__version__",
@@ -103,6 +104,7 @@ _NAMES = {
     ),
     "_core.payload.metadata": ("Metadata",),
     "batcher": ("Batcher",),
+    "brokers.topic": ("Topic",),
     "peers.peer": ("Peer",),
     "peers.peer_client": ("PeerClient",),
     "peers.stream": ("Stream",),
@@ -182,6 +184,7 @@ _NAMES = {
 _MODULES = frozenset(
     {
         "auth",
+        "brokers",
         "codecs",
         "config",
         "coordination",
@@ -205,6 +208,7 @@ _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names
 
 if TYPE_CHECKING:
     from fastrpc import auth as auth
+    from fastrpc import brokers as brokers
     from fastrpc import codecs as codecs
     from fastrpc import config as config
     from fastrpc import coordination as coordination
@@ -224,6 +228,7 @@ if TYPE_CHECKING:
     from fastrpc._core.calls.call import Call, current_call
     from fastrpc._core.payload.metadata import Metadata
     from fastrpc.batcher import Batcher
+    from fastrpc.brokers.topic import Topic
     from fastrpc.client.blocking.client import SyncClient
     from fastrpc.client.blocking.stream import SyncStream
     from fastrpc.client.client import Client

@@ -1,1 +1,44 @@
-"""Publish and subscribe."""
+"""Publish and subscribe: topics with types, over a broker that a URL names.
+
+May import everything below `coordination`, which has the same rank, and nothing of it.
+
+A broker is a backend of `base`, of bytes, to which `broker.py` gives types, deadlines, repeats and subscriptions;
+`broker_urls.py` finds it.
+"""
+
+from typing import TYPE_CHECKING
+
+from fastrpc.first_use import names_on_first_use
+
+__all__ = [
+    "Broker",
+    "DeadLetter",
+    "GroupState",
+    "Message",
+    "Published",
+    "Subscription",
+    "Topic",
+    "open_broker",
+]
+
+if TYPE_CHECKING:
+    from fastrpc.brokers.base import DeadLetter, GroupState, Published
+    from fastrpc.brokers.broker import Broker, open_broker
+    from fastrpc.brokers.message import Message
+    from fastrpc.brokers.subscription import Subscription
+    from fastrpc.brokers.topic import Topic
+else:  # Type checkers would accept any attribute name.
+    __getattr__ = names_on_first_use(
+        __name__,
+        {
+            "base": "DeadLetter GroupState Published",
+            "broker": "Broker open_broker",
+            "message": "Message",
+            "subscription": "Subscription",
+            "topic": "Topic",
+        },
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -29,7 +29,7 @@ from fastrpc.coordination.store_urls import Opening, open_backend
 from fastrpc.coordination.values import decode_item, encode_value_of
 from fastrpc.coordination.verbs import finish
 from fastrpc.errors import ConfigError, StoreError
-from fastrpc.hosted.opened import Opened
+from fastrpc.hosted.opened import OpenedBackend
 from fastrpc.stores.base import Deletion, Item, StoreBackend, StoreLimits, Transacted, Unchanged, Write
 
 __all__ = ["Delete", "ItemList", "Outcome", "Put", "Store", "absent", "open_store", "unchanged"]
@@ -125,7 +125,7 @@ class Store:
     """
 
     def __init__(self, opening: Opening, *, clock: Callable[[], float] = boot_time) -> None:
-        self._opened = Opened(opening, "store", StoreError)
+        self._opened = OpenedBackend(opening, "store", StoreError)
         # Of leases.
         self._clock = clock
         # Settings that follow a key until the store closes.

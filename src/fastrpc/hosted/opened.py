@@ -7,12 +7,12 @@ from typing import Generic, TypeVar
 
 from fastrpc.errors import FastRPCError
 
-__all__ = ["Opened"]
+__all__ = ["OpenedBackend"]
 
 B = TypeVar("B")
 
 
-class Opened(Generic[B]):
+class OpenedBackend(Generic[B]):
     """A backend that an object with verbs enters and leaves.
 
     Args:
@@ -64,9 +64,7 @@ class Opened(Generic[B]):
             raise RuntimeError(f"the {self._name} is open already")
         # A backend may open only once, even where that failed.
         if self._was_entered:
-            raise RuntimeError(
-                f"a {self._name} is entered once; open another one with open_{self._name}(…)"
-            )
+            raise RuntimeError(f"a {self._name} is entered once; open another one with open_{self._name}(…)")
         self._was_entered = True
         self._backend = await self._opening.__aenter__()
         self._process = os.getpid()

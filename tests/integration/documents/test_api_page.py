@@ -27,7 +27,7 @@ WORDS = """
     ClientConfig ServerConfig FastRPCError DeadlineExceededError UnavailableError NoEndpointError CircuitOpenError
     OverloadedError ConnectError ConnectionLostError ProtocolError LocalProtocolError RemoteProtocolError CodecError
     EncodeError DecodeError StreamEndedError StoreError BrokerError
-    ConfigError __version__
+    ConfigError Topic __version__
 """
 NAMES = WORDS.split()
 

@@ -1,0 +1,402 @@
+"""A broker with types: what `open_broker` returns."""
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, overload
+
+from fastrpc.brokers.base import (
+    BrokerBackend,
+    BrokerLimits,
+    DeadLetter,
+    GroupSettings,
+    GroupState,
+    Membership,
+    Outgoing,
+    Place,
+    Published,
+)
+from fastrpc.brokers.base.names import check_group, check_name
+from fastrpc.brokers.broker_urls import Opening, open_backend
+from fastrpc.brokers.declared import DeclaredTopics, check_pattern
+from fastrpc.brokers.message import check_delay
+from fastrpc.brokers.subscription import Subscription
+from fastrpc.brokers.topic import Topic
+from fastrpc.brokers.values import bytes_of, decoder_of, encode_message
+from fastrpc.client.credentials import CredentialSource
+from fastrpc.config import TLS
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.hosted.opened import OpenedBackend
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, seconds_left
+from fastrpc.rpc.scope import timeout
+from fastrpc.status import Status
+
+__all__ = ["Broker", "open_broker"]
+
+T = TypeVar("T")
+
+#: Most bytes of the key or the id of a message.
+_NAME_BYTES: Final = 255
+
+_finish: Final = Verbs(BrokerError).finish
+
+
+def open_broker(url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None) -> "Broker":
+    """Return the broker at a URL, for one `async with`.
+
+    Args:
+        url: such as `memory://shop`.
+        tls: the certificates for a URL with `tls=true` that names none.
+        credentials: a token for a broker that asks for one, or a function that returns one.
+
+    Raises:
+        ConfigError: the scheme is unknown, or an option is wrong.
+    """
+    return Broker(open_backend(url, tls=tls, credentials=credentials))
+
+
+class Broker:
+    """Publishes messages to topics, subscribes to them, and looks after groups and dead letters.
+
+    Each verb ends within the deadline of the call or `fastrpc.timeout` around it, without one within 5 s. Until then
+    publications and reads are repeated while the broker is away, and other writes if they did not start.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        self._opened = OpenedBackend(opening, "broker", BrokerError)
+        self._topics = DeclaredTopics()
+        self._subscriptions: set[Subscription[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._opened.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._opened.is_ours:
+            try:
+                for subscription in list(self._subscriptions):
+                    await subscription.close()
+            finally:
+                await self._opened.leave(kind, error, traceback)
+
+    @property
+    def backend(self) -> BrokerBackend:
+        """The broker below, without types, deadlines and repeats.
+
+        Raises:
+            BrokerError: it is not open.
+            RuntimeError: this process was forked from the one that opened it.
+        """
+        return self._opened.backend
+
+    async def declare(self, topic: Topic[Any]) -> None:
+        """Make a topic, as its first use does; a pattern has to be there before a message for a name below it.
+
+        Raises:
+            ConfigError: the broker has it with other settings, or another topic that overlaps.
+        """
+        work = partial(self._topics.declare, self.backend, topic)
+        await _finish(f"the declaration of {topic.name!r}", work)
+
+    @overload
+    async def publish(
+        self,
+        topic: Topic[T],
+        value: T,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        delay: float = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Published: ...
+    @overload
+    async def publish(
+        self,
+        topic: str,
+        value: Any,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        delay: float = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Published: ...
+    async def publish(
+        self,
+        topic: Topic[Any] | str,
+        value: Any,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        delay: float = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Published:
+        """Keep a message; return once the broker has it.
+
+        Args:
+            topic: a text means the topic that covers it, else `Topic(text)`.
+            value: bytes and messages of protobuf as they are, all else as JSON.
+            key: messages of a key keep their order in a group that asks for it.
+            id: a message of the same id is kept once within `Topic.dedupe_seconds`. None: a random one.
+            delay: seconds before its first delivery.
+            headers: texts for subscribers, with the names of metadata.
+
+        Raises:
+            EncodeError: the value does not fit the topic, or cannot be JSON.
+            ConfigError: an argument is wrong, or the broker cannot do it.
+            BrokerError: the broker refuses it, or is away; `processed` is "unknown" if it may have kept it.
+        """
+        backend = self.backend
+        message = _outgoing(backend.limits, topic, value, key, id, delay, headers)
+        return (await self._publish(backend, topic, [message]))[0]
+
+    @overload
+    async def publish_many(
+        self,
+        topic: Topic[T],
+        values: Sequence[T],
+        *,
+        keys: Sequence[str | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+    ) -> Sequence[Published]: ...
+    @overload
+    async def publish_many(
+        self,
+        topic: str,
+        values: Sequence[Any],
+        *,
+        keys: Sequence[str | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+    ) -> Sequence[Published]: ...
+    async def publish_many(
+        self,
+        topic: Topic[Any] | str,
+        values: Sequence[Any],
+        *,
+        keys: Sequence[str | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+    ) -> Sequence[Published]:
+        """Keep messages, all or none of them, in their order. Arguments and errors as of `publish`.
+
+        Args:
+            keys: one for each value.
+            ids: one for each value.
+        """
+        backend = self.backend
+        all_keys, all_ids = _one_each("keys", keys, values), _one_each("ids", ids, values)
+        messages = [
+            _outgoing(backend.limits, topic, value, key, id, 0, None)
+            for value, key, id in zip(values, all_keys, all_ids, strict=True)
+        ]
+        return await self._publish(backend, topic, messages) if messages else ()
+
+    @overload
+    def subscribe(
+        self,
+        pattern: Topic[T],
+        type: None = None,
+        /,
+        *,
+        group: str | None = None,
+        start: Place = "new",
+        ordered: bool = False,
+        in_flight: int = 100,
+    ) -> Subscription[T]: ...
+    @overload
+    def subscribe(
+        self,
+        pattern: str,
+        type: type[T],
+        /,
+        *,
+        group: str | None = None,
+        start: Place = "new",
+        ordered: bool = False,
+        in_flight: int = 100,
+    ) -> Subscription[T]: ...
+    @overload
+    def subscribe(
+        self,
+        pattern: str,
+        type: None = None,
+        /,
+        *,
+        group: str | None = None,
+        start: Place = "new",
+        ordered: bool = False,
+        in_flight: int = 100,
+    ) -> Subscription[Any]: ...
+    def subscribe(
+        self,
+        pattern: Topic[Any] | str,
+        type: Any = None,
+        /,
+        *,
+        group: str | None = None,
+        start: Place = "new",
+        ordered: bool = False,
+        in_flight: int = 100,
+    ) -> Subscription[Any]:
+        """Return the messages of a group, for `async with` and then `async for`.
+
+        A message whose value does not decode becomes a dead letter, and does not come out.
+
+        Args:
+            pattern: a topic, or a name or pattern; a text means the topic that covers it, else `Topic(text)`.
+            type: the type of the values of a text, as of `Topic`.
+            group: its members share the messages. None: a broadcast, all messages from now on for this one.
+            start: the beginning of a group that does not exist: "oldest", "new", a datetime or a sequence.
+            ordered: one message of a key at a time is under way in the group.
+            in_flight: the most messages that are not settled; more stay with the broker.
+
+        Raises:
+            ConfigError: an argument is wrong, or the broker cannot do it.
+        """
+        backend = self.backend
+        name = _pattern_of(pattern, type)
+        check_pattern(name, backend.limits)
+        check_place("start", start)
+        _check_group_options(backend.limits, group, start, ordered)
+        if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
+            raise ConfigError(f"in_flight is {in_flight!r}, it must be a number from 1")
+        settings = GroupSettings(group, name, start, ordered)
+        join = partial(self._join, backend, pattern, settings)
+        decode = decoder_of(pattern.type if isinstance(pattern, Topic) else type)
+        return Subscription(name, join, decode, in_flight, self._subscriptions)
+
+    async def groups(self) -> Sequence[GroupState]:
+        """Return the states of all groups but broadcasts, sorted by name."""
+        return await _finish("the list of groups", self.backend.groups)
+
+    async def seek(self, group: str, to: Place) -> None:
+        """Let a group go on from "oldest", "new", a datetime or a sequence; messages under way count as lost.
+
+        Raises:
+            BrokerError: NOT_FOUND: there is no such group.
+        """
+        check_place("to", to)
+        await _finish(f"seek of {group!r}", partial(self.backend.seek, group, to), writes=True)
+
+    async def remove_group(self, group: str) -> None:
+        """Remove a group with its dead letters.
+
+        Raises:
+            BrokerError: NOT_FOUND: there is no such group. FAILED_PRECONDITION: a queue needs it.
+        """
+        await _finish(f"removal of {group!r}", partial(self.backend.remove_group, group), writes=True)
+
+    async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first. BrokerError as of `seek`."""
+        return await _finish(f"the dead letters of {group!r}", partial(self.backend.dead_letters, group))
+
+    async def replay(self, group: str, *ids: str) -> int:
+        """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+        return await _finish(f"replay to {group!r}", partial(self.backend.replay, group, ids), writes=True)
+
+    async def discard(self, group: str, *ids: str) -> int:
+        """Forget dead letters; no ids: all. Return how many."""
+        return await _finish(f"discard of {group!r}", partial(self.backend.discard, group, ids), writes=True)
+
+    async def _publish(
+        self, backend: BrokerBackend, topic: Topic[Any] | str, messages: Sequence[Outgoing]
+    ) -> Sequence[Published]:
+        verb = f"publication to {messages[0].topic!r}"
+        keep = partial(_finish, verb, partial(backend.publish, messages), writes=True, idempotent=True)
+        if self._topics.has(topic):
+            try:
+                return await keep()
+            except BrokerError as error:
+                if error.status is not Status.NOT_FOUND:
+                    raise
+            # The broker has lost the topic, as one in memory does by a restart.
+            self._topics.forget(topic)
+        # One time for both steps.
+        with timeout(PATIENCE_SECONDS if seconds_left() is None else None):
+            await _finish(verb, partial(self._topics.declare, backend, topic))
+            return await keep()
+
+    async def _join(
+        self, backend: BrokerBackend, pattern: Topic[Any] | str, group: GroupSettings
+    ) -> Membership:
+        # Each time, as a broker that was away may have lost the topic.
+        await self._topics.declare(backend, pattern)
+        return await backend.join(group)
+
+
+def _outgoing(
+    limits: BrokerLimits,
+    topic: Topic[Any] | str,
+    value: Any,
+    key: str | None,
+    id: str | None,
+    delay: float,
+    headers: Mapping[str, str] | None,
+) -> Outgoing:
+    """Return a checked message; one without an id gets a random one, to be repeated under."""
+    name, kind = (topic.name, topic.type) if isinstance(topic, Topic) else (topic, None)
+    check_name(name)
+    check_delay(delay)
+    if delay and not limits.has_delay:
+        raise ConfigError(
+            f"delay is {delay}, {limits.scheme}:// has no delays", hint="publish the message when it is due"
+        )
+    body, kept = encode_message(name, value, kind, headers)
+    _check_short("key", key)
+    _check_short("id", id)
+    return Outgoing(name, body, key, os.urandom(16).hex() if id is None else id, float(delay), kept)
+
+
+def _check_short(option: str, text: str | None) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise TypeError(f"the {option} of a message is {text!r}, it must be text")
+    if not 0 < len(bytes_of(text, f"the {option} of a message")) <= _NAME_BYTES:
+        raise ConfigError(
+            f"the {option} of a message has {len(text.encode())} bytes, it must have 1 to {_NAME_BYTES}"
+        )
+
+
+def _one_each(option: str, given: Sequence[str | None] | None, values: Sequence[Any]) -> Sequence[str | None]:
+    if given is None:
+        return [None] * len(values)
+    if isinstance(given, str) or len(given) != len(values):
+        raise ConfigError(f"{option} has {len(given)} items for {len(values)} values")
+    return given
+
+
+def _pattern_of(pattern: Topic[Any] | str, kind: Any) -> str:
+    if not isinstance(pattern, Topic):
+        return pattern
+    if kind is not None:
+        raise ConfigError(
+            f"a type is given beside the topic {pattern.name!r}", hint="the topic says the type of its values"
+        )
+    return pattern.name
+
+
+def check_place(option: str, place: Place) -> None:
+    """Refuse anything but a place of a group. ConfigError."""
+    is_sequence = isinstance(place, int) and not isinstance(place, bool) and place >= 0
+    is_instant = isinstance(place, datetime) and place.tzinfo is not None
+    if not (place in ("oldest", "new") or is_sequence or is_instant):
+        raise ConfigError(
+            f'{option} is {place!r}, it must be "oldest", "new", a datetime with a time zone, or a sequence'
+        )
+
+
+def _check_group_options(limits: BrokerLimits, group: str | None, start: Place, ordered: bool) -> None:
+    if group is not None:
+        check_group(group)
+    elif start != "new":
+        raise ConfigError(
+            f"start is {start!r}, and a broadcast begins now", hint="name a group, or leave start out"
+        )
+    if ordered and not limits.has_order:
+        raise ConfigError(
+            f"ordered=True is not for {limits.scheme}://, which has no order by key",
+            hint="leave ordered out, or use another broker",
+        )

@@ -1,0 +1,37 @@
+"""Find the backend of a broker by its URL, such as `memory://shop`."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Final, TypeAlias
+
+from fastrpc.brokers.base import BrokerBackend
+from fastrpc.client.credentials import CredentialSource
+from fastrpc.config import TLS
+from fastrpc.hosted.backend_urls import BackendURLs
+
+__all__ = ["Opening", "known_brokers", "open_backend"]
+
+#: A backend is one, and gives itself.
+Opening: TypeAlias = AbstractAsyncContextManager[BrokerBackend]
+
+_URLS: Final = BackendURLs[BrokerBackend](
+    "broker",
+    {"memory": "fastrpc.brokers.memory:open_memory"},
+    entry_points="fastrpc.brokers",
+    form="memory://name",
+)
+
+
+def open_backend(
+    text: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None
+) -> Opening:
+    """Return the backend at a URL, to be entered.
+
+    Raises:
+        ConfigError: the scheme is unknown, an option is wrong, or credentials are given where none are shown.
+    """
+    return _URLS.open(text, tls=tls, credentials=credentials)
+
+
+def known_brokers() -> list[str]:
+    """Return the schemes of all brokers, installed ones included."""
+    return _URLS.known()

@@ -1,0 +1,88 @@
+"""The topics that a program uses, each declared with its first use."""
+
+from typing import Any, Final
+
+from fastrpc.brokers.base import BrokerBackend, BrokerLimits
+from fastrpc.brokers.base.names import TopicPattern, is_below
+from fastrpc.brokers.topic import MAX_BYTES, Topic
+from fastrpc.errors import ConfigError
+
+__all__ = ["DeclaredTopics", "check_pattern"]
+
+#: Names that are remembered; a program may publish to any number of names below a pattern.
+_REMEMBERED_NAMES: Final = 10_000
+
+
+class DeclaredTopics:
+    """Declares topics at a broker, each once, and finds the topics that cover plain names."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, Topic[Any]] = {}
+        # Names and patterns given as text, which a topic of the broker covers.
+        self._covered: set[str] = set()
+
+    def has(self, topic: Topic[Any] | str) -> bool:
+        """Return whether a topic, or one that covers a text, is declared."""
+        if isinstance(topic, str):
+            return topic in self._covered
+        return self._topics.get(topic.name) == topic
+
+    def forget(self, topic: Topic[Any] | str) -> None:
+        """Declare a topic again with its next use: the broker may have lost it."""
+        if isinstance(topic, str):
+            self._covered.discard(topic)
+        else:
+            self._topics.pop(topic.name, None)
+
+    async def declare(self, backend: BrokerBackend, topic: Topic[Any] | str) -> None:
+        """Make a topic at the broker, for a text only where no other topic covers it.
+
+        Raises:
+            ConfigError: the backend cannot keep such a topic, or has another one of the name.
+        """
+        if isinstance(topic, str):
+            await self._cover(backend, topic)
+            return
+        _check_limits(topic, backend.limits)
+        await backend.declare(topic.settings)
+        self._topics[topic.name] = topic
+
+    async def _cover(self, backend: BrokerBackend, text: str) -> None:
+        check_pattern(text, backend.limits)
+        if not await _is_covered(backend, text):
+            try:
+                await backend.declare(Topic(text).settings)
+            except ConfigError:
+                # Another program may have declared a topic that covers it meanwhile.
+                if not await _is_covered(backend, text):
+                    raise
+        if len(self._covered) >= _REMEMBERED_NAMES:
+            self._covered.clear()
+        self._covered.add(text)
+
+
+async def _is_covered(backend: BrokerBackend, text: str) -> bool:
+    return any(is_below(text, topic.name) for topic in await backend.topics())
+
+
+def check_pattern(name: str, limits: BrokerLimits) -> None:
+    """Refuse anything but a name or a pattern, and a pattern where a broker has none. ConfigError."""
+    if not TopicPattern(name).is_name and not limits.has_patterns:
+        raise ConfigError(
+            f"{name!r} is a pattern, which {limits.scheme}:// does not have", hint="name each topic"
+        )
+
+
+def _check_limits(topic: Topic[Any], limits: BrokerLimits) -> None:
+    check_pattern(topic.name, limits)
+    if topic.max_bytes != MAX_BYTES and not limits.has_max_bytes:
+        raise ConfigError(
+            f"the topic {topic.name!r} has max_bytes, which {limits.scheme}:// does not keep to",
+            hint="leave max_bytes out, and set keep_seconds",
+        )
+    most = limits.queue_groups
+    if most is not None and len(topic.groups) > most:
+        raise ConfigError(
+            f"the topic {topic.name!r} has {len(topic.groups)} groups, a queue of {limits.scheme}:// has {most}",
+            hint="publish to a topic for each group, or keep a log: keep_seconds=…",
+        )

@@ -1,0 +1,143 @@
+"""A message as its subscriber sees it, to be settled once."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from math import isfinite
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from fastrpc.brokers.base import Delivery, Membership
+from fastrpc.brokers.values import readable_headers
+from fastrpc.errors import ConfigError
+
+__all__ = ["MessageHolder", "Message", "check_delay", "retry_pause"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+#: Seconds of the longest pause before another delivery, unless the subscriber names one.
+_LONGEST_PAUSE: Final = 300.0
+
+
+class MessageHolder(Protocol):
+    """The member of a group that holds a message."""
+
+    def is_lost(self, message: "Message[Any]") -> bool:
+        """Return whether another member may have a message that was not settled here."""
+
+    async def settle(
+        self, message: "Message[Any]", verb: str, work: Callable[[Membership], Awaitable[bool]]
+    ) -> bool:
+        """Settle a message by a verb of the membership; return whether it was still held."""
+
+
+class Message(Generic[T_co]):
+    """A message of a group, which its subscriber acknowledges, gives back or rejects, once.
+
+    These verbs return once the broker has kept it, True; False, and nothing is done, where the message was settled
+    before or another member may have it.
+
+    Attributes:
+        topic: the name to which it was published.
+        value: decoded to the type of the topic or of the subscription.
+        key: the key for the order; None without one.
+        id: by which the broker and idempotent handlers know it again.
+        sequence: its number in the topic.
+        headers: those of the publisher, and `content-type`.
+        publisher: the identity that published it, as the broker's server knew it; None without one.
+        published_at: in UTC.
+        delivery: 1 for its first delivery, and one more after each failure.
+    """
+
+    __slots__ = (
+        "_holder",
+        "_is_settled",
+        "delivery",
+        "headers",
+        "id",
+        "key",
+        "published_at",
+        "publisher",
+        "sequence",
+        "token",
+        "topic",
+        "value",
+    )
+
+    def __init__(self, delivery: Delivery, value: T_co, holder: MessageHolder) -> None:
+        self.topic: str = delivery.topic
+        self.value = value
+        self.key: str | None = delivery.key
+        self.id: str = delivery.id
+        self.sequence: int = delivery.sequence
+        self.headers: Mapping[str, str] = readable_headers(delivery.headers)
+        self.publisher: str | None = delivery.publisher
+        self.published_at: datetime = delivery.published_at
+        self.delivery: int = delivery.delivery
+        #: Names the delivery to the backend.
+        self.token = delivery.token
+        self._holder = holder
+        self._is_settled = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another member may have the message by now; False once this one has settled it."""
+        return not self._is_settled and self._holder.is_lost(self)
+
+    async def ack(self) -> bool:
+        """Acknowledge the message: the group has handled it.
+
+        Raises:
+            BrokerError: the broker is away; the message may be delivered again.
+        """
+        return await self._settle("ack", lambda membership: membership.ack(self.token))
+
+    async def nack(self, delay: float | None = None) -> bool:
+        """Have the message delivered again, with the next number of `delivery`.
+
+        Args:
+            delay: seconds until then; None: 1 after the first delivery, twice as many after each next one, at most 300.
+
+        Raises:
+            ConfigError: the delay is no number of seconds from 0.
+            BrokerError: the broker is away; the message is delivered again, perhaps earlier.
+        """
+        if delay is None:
+            delay = retry_pause(self.delivery)
+        check_delay(delay)
+        pause = float(delay)
+        return await self._settle("nack", lambda membership: membership.nack(self.token, pause))
+
+    async def reject(self, reason: str) -> bool:
+        """Make the message a dead letter: its group gets it again by a replay alone.
+
+        Args:
+            reason: is kept with the dead letter.
+
+        Raises:
+            BrokerError: the broker is away; the message may be delivered again.
+        """
+        if not isinstance(reason, str) or not reason:
+            raise ConfigError(f"the reason of a rejected message is {reason!r}, it must be a text")
+        return await self._settle("reject", lambda membership: membership.reject(self.token, reason, ""))
+
+    async def _settle(self, verb: str, work: Callable[[Membership], Awaitable[bool]]) -> bool:
+        if self._is_settled:
+            return False
+        # Another verb may have settled it meanwhile.
+        is_ours = await self._holder.settle(self, verb, work)
+        self._is_settled = self._is_settled or is_ours
+        return is_ours
+
+    def __repr__(self) -> str:
+        return f"<Message {self.id} of {self.topic}, delivery {self.delivery}>"
+
+
+def retry_pause(delivery: int) -> float:
+    """Return the seconds after a failed delivery of this number."""
+    # 2 to the power of 9 is above the longest pause.
+    return min(2.0 ** min(delivery - 1, 9), _LONGEST_PAUSE)
+
+
+def check_delay(delay: Any) -> None:
+    """Refuse anything but a number of seconds from 0. ConfigError."""
+    if not isinstance(delay, int | float) or isinstance(delay, bool) or not (isfinite(delay) and delay >= 0):
+        raise ConfigError(f"delay is {delay!r}, it must be a number of seconds from 0")

@@ -1,0 +1,229 @@
+"""A subscription: an asynchronous iterator of messages, which outlives the absence of its broker.
+
+One task takes messages from the membership as long as there is room. While the broker is away it joins again and
+again; messages of the former membership count as lost then.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar, cast
+
+from fastrpc.brokers.base import Delivery, Membership
+from fastrpc.brokers.message import Message
+from fastrpc.errors import BrokerError, DecodeError, copied_error
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pauses
+from fastrpc.rpc.json_values import loggable
+from fastrpc.time_limit import time_limit
+
+__all__ = ["UNREADABLE", "Subscription"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+T = TypeVar("T")
+
+#: The reason of a dead letter with a value that does not decode.
+UNREADABLE: Final = "the value does not decode"
+
+_finish: Final = Verbs(BrokerError).finish
+
+
+class Subscription(Generic[T]):
+    """The messages of a group: an asynchronous context manager, and an iterator inside.
+
+    Several tasks may iterate; each message comes to one of them. The end of the block hands back all messages that were
+    not settled, uncounted. Where an exception ends the block, messages that had come out of the iterator are counted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        join: Callable[[], Awaitable[Membership]],
+        decode: Callable[[Delivery], T],
+        in_flight: int,
+        is_open: set["Subscription[Any]"],
+    ) -> None:
+        self._name = name
+        self._join = join
+        self._decode = decode
+        self._in_flight = in_flight
+        # Of the broker, which ends those that are left open.
+        self._is_open = is_open
+        self._member: _Member | None = None
+        self._task: asyncio.Task[None] | None = None
+        # Messages that have not come out of the iterator.
+        self._ready: deque[Message[T]] = deque()
+        self._failure: Exception | None = None
+        self._is_left = False
+        # Something of the four above has changed; a message was settled.
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        if self._task is not None or self._is_left:
+            raise RuntimeError("a subscription is entered once; make another one with subscribe(…)")
+        membership = await _finish(f"the subscription to {self._name!r}", self._join)
+        self._member = _Member(membership, self._room.set)
+        self._is_open.add(self)
+        # It outlasts a deadline of the caller.
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._keep_taking(), context=contextvars.Context())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._leave(has_failed=isinstance(error, Exception))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message[T]:
+        """Return the next message; after a BrokerError that is retryable, the following call goes on.
+
+        Raises:
+            BrokerError: the broker has been away for 5 s, or the group was removed.
+        """
+        while not self._ready or self._is_left:
+            if self._is_left:
+                raise StopAsyncIteration
+            if self._task is None:
+                raise RuntimeError("a subscription is entered by `async with` first")
+            if (failure := self._failure) is not None:
+                if not self._task.done():
+                    self._failure = None
+                raise copied_error(failure)
+            self._news.clear()
+            await self._news.wait()
+        return self._ready.popleft()
+
+    async def close(self) -> None:
+        """Leave the group: hand back all messages that were not settled, and end the iteration."""
+        await self._leave()
+
+    aclose = close
+
+    async def _leave(self, *, has_failed: bool = False) -> None:
+        if self._is_left:
+            return
+        self._is_left = True
+        self._news.set()
+        self._is_open.discard(self)
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+        finally:
+            if self._member is not None:
+                await self._member.leave(list(self._ready) if has_failed else list(self._member.unsettled))
+            self._ready.clear()
+
+    async def _keep_taking(self) -> None:
+        """Take messages until the block ends; join again where the broker was away."""
+        clock = asyncio.get_running_loop().time
+        away_since: float | None = None
+        wait = pauses()
+        while True:
+            try:
+                if self._member is None:
+                    self._member = _Member(await self._join(), self._room.set)
+                    away_since, wait = None, pauses()
+                    self._failure = None
+                await self._take_from(self._member)
+            except Exception as error:
+                await self._lose_member()
+                if not isinstance(error, BrokerError) or not error.retryable:
+                    self._fail(error)
+                    return
+                away_since = clock() if away_since is None else away_since
+                if clock() - away_since > PATIENCE_SECONDS:
+                    self._fail(error)
+                await asyncio.sleep(wait())
+
+    async def _take_from(self, member: "_Member") -> None:
+        """Take messages until the membership ends with an error."""
+        while True:
+            while (room := self._in_flight - len(member.unsettled)) <= 0:
+                self._room.clear()
+                await self._room.wait()
+            for message, error in [self._read(one, member) for one in await member.membership.take(room)]:
+                if error is not None:
+                    logger.warning("%r is a dead letter of its group: %s", message, loggable(error))
+                    await member.bury(message, str(error))
+
+    def _read(self, delivery: Delivery, member: "_Member") -> tuple[Message[T], DecodeError | None]:
+        """Return the message of a delivery, ready for the iterator unless it does not decode."""
+        value, failure = cast(T, None), None
+        try:
+            value = self._decode(delivery)
+        except DecodeError as error:
+            failure = error
+        message = Message(delivery, value, member)
+        member.unsettled[message] = None
+        if failure is None:
+            self._ready.append(message)
+            self._news.set()
+        return message, failure
+
+    async def _lose_member(self) -> None:
+        """Give up a membership: the broker delivers its messages again, to this group's members."""
+        member, self._member = self._member, None
+        self._ready.clear()
+        if member is not None:
+            await member.leave(())
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._news.set()
+
+
+class _Member:
+    """A membership with the messages that are not settled, which it settles for their subscriber."""
+
+    def __init__(self, membership: Membership, on_room: Callable[[], None]) -> None:
+        self.membership = membership
+        #: In the order in which they were taken.
+        self.unsettled: dict[Message[Any], None] = {}
+        self._on_room = on_room
+        # Whether others may have all messages by now.
+        self._is_over = False
+
+    def is_lost(self, message: Message[Any]) -> bool:
+        is_held = not self._is_over and message in self.unsettled
+        return not is_held or self.membership.is_lost(message.token)
+
+    async def settle(
+        self, message: Message[Any], verb: str, work: Callable[[Membership], Awaitable[bool]]
+    ) -> bool:
+        async def attempt() -> bool:
+            return not self.is_lost(message) and await work(self.membership)
+
+        is_ours = await _finish(
+            f"{verb} of the message {message.id!r}", attempt, writes=True, idempotent=True
+        )
+        self._forget(message)
+        return is_ours
+
+    async def bury(self, message: Message[Any], error: str) -> None:
+        """Make a message that does not decode a dead letter, by one attempt."""
+        await self.membership.reject(message.token, UNREADABLE, error)
+        self._forget(message)
+
+    async def leave(self, handed_back: Sequence[Message[Any]]) -> None:
+        """Leave the group; the broker counts the deliveries of messages that are not handed back."""
+        self._is_over = True
+        try:
+            async with time_limit(PATIENCE_SECONDS):
+                for message in handed_back:
+                    await self.membership.hand_back(message.token)
+        except (BrokerError, TimeoutError) as error:
+            logger.warning("messages are delivered again later, as the broker is away: %s", error)
+        finally:
+            await self.membership.close()
+
+    def _forget(self, message: Message[Any]) -> None:
+        self.unsettled.pop(message, None)
+        self._on_room()

@@ -1,0 +1,140 @@
+"""A topic with the type of its messages, which publishers and subscribers import."""
+
+import builtins
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final, Generic, TypeVar, overload
+
+from fastrpc.brokers.base import TopicSettings
+from fastrpc.brokers.base.names import TopicPattern, check_group
+from fastrpc.errors import ConfigError
+
+__all__ = ["MAX_BYTES", "Topic"]
+
+T = TypeVar("T")
+
+#: Seconds of a week, for which a topic keeps messages unless told otherwise.
+_KEEP_SECONDS: Final = 604_800
+
+#: Bytes of the messages of a topic unless told otherwise.
+MAX_BYTES: Final = 1024 * 1024 * 1024
+
+_DEDUPE_SECONDS: Final = 120
+
+
+# Without slots, as `Topic[Order](…)` sets an attribute, which a frozen class with slots refuses with a wrong error.
+@dataclass(init=False, frozen=True)
+class Topic(Generic[T]):
+    """A named place for messages: a log, or a queue.
+
+    A log removes messages by age and size, handled or not. A queue keeps a message until each of its groups has handled
+    it, and refuses new ones when it is full. The first use of a topic declares it at the broker.
+
+    Args:
+        name: dotted, such as `orders.new`, or a pattern that holds all names below it: `*` is one word, `**` at the end
+            one or more. Topics do not overlap.
+        type: the type of the values, to which they are decoded strictly. None: JSON becomes plain data, and all else
+            stays bytes.
+        keep_seconds: seconds for which a log keeps a message. None: a queue.
+        groups: the groups of a queue.
+        max_bytes: bytes of all messages.
+        dedupe_seconds: seconds within which a second message of an id is a duplicate.
+
+    Raises:
+        ConfigError: a value is wrong, a queue has no groups, or a log has some.
+    """
+
+    name: str
+    type: Any
+    keep_seconds: float | None
+    groups: tuple[str, ...]
+    max_bytes: int
+    dedupe_seconds: float
+
+    @overload
+    def __init__(
+        self: "Topic[Any]",
+        name: str,
+        type: None = None,
+        *,
+        keep_seconds: float | None = _KEEP_SECONDS,
+        groups: Sequence[str] = (),
+        max_bytes: int = MAX_BYTES,
+        dedupe_seconds: float = _DEDUPE_SECONDS,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        name: str,
+        type: builtins.type[T],
+        *,
+        keep_seconds: float | None = _KEEP_SECONDS,
+        groups: Sequence[str] = (),
+        max_bytes: int = MAX_BYTES,
+        dedupe_seconds: float = _DEDUPE_SECONDS,
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        type: Any = None,
+        *,
+        keep_seconds: float | None = _KEEP_SECONDS,
+        groups: Sequence[str] = (),
+        max_bytes: int = MAX_BYTES,
+        dedupe_seconds: float = _DEDUPE_SECONDS,
+    ) -> None:
+        TopicPattern(name)
+        _check_groups(name, groups, is_queue=keep_seconds is None)
+        if keep_seconds is not None:
+            _check_seconds(name, "keep_seconds", keep_seconds, " or None")
+        _check_seconds(name, "dedupe_seconds", dedupe_seconds)
+        if not _is_number(max_bytes, int) or max_bytes <= 0:
+            raise _wrong(name, "max_bytes", max_bytes, "a number of bytes above 0")
+        self.__dict__.update(
+            name=name,
+            type=type,
+            keep_seconds=keep_seconds,
+            groups=tuple(groups),
+            max_bytes=max_bytes,
+            dedupe_seconds=dedupe_seconds,
+        )
+
+    @property
+    def settings(self) -> TopicSettings:
+        """The settings with which it is declared."""
+        keep = None if self.keep_seconds is None else float(self.keep_seconds)
+        groups = tuple(sorted(self.groups))
+        return TopicSettings(self.name, keep, groups, self.max_bytes, float(self.dedupe_seconds))
+
+
+def _check_groups(name: str, groups: Any, *, is_queue: bool) -> None:
+    if isinstance(groups, str) or not isinstance(groups, Sequence):
+        raise _wrong(name, "groups", groups, "a tuple of names")
+    for group in groups:
+        check_group(group)
+    if len(set(groups)) < len(groups):
+        raise _wrong(name, "groups", groups, "different names")
+    if is_queue and not groups:
+        raise ConfigError(
+            f"the topic {name!r} is a queue without groups",
+            hint='name the groups that have to handle each message: groups=("billing",); a log has keep_seconds',
+        )
+    if groups and not is_queue:
+        raise ConfigError(
+            f"the topic {name!r} is a log with groups, which a queue alone has",
+            hint="leave groups out, as groups join a log when they subscribe; or write keep_seconds=None",
+        )
+
+
+def _check_seconds(name: str, option: str, value: Any, also: str = "") -> None:
+    if not _is_number(value, int | float) or not isfinite(value) or value <= 0:
+        raise _wrong(name, option, value, f"a number of seconds above 0{also}")
+
+
+def _is_number(value: Any, kinds: Any) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _wrong(name: str, option: str, value: Any, allowed: str) -> ConfigError:
+    return ConfigError(f"{option} of the topic {name!r} is {value!r}, it must be {allowed}")

@@ -1,0 +1,153 @@
+"""Values and headers of messages: JSON that is decoded strictly to a type, bytes and protobuf messages as they are.
+
+The header `content-type` tells the three apart.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fastrpc._core.payload.metadata import check_entry
+from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Delivery
+from fastrpc.errors import ConfigError, DecodeError, EncodeError
+from fastrpc.rpc.coders import is_protobuf
+from fastrpc.rpc.json_values import decode_json, encode_json, json_decoder
+from fastrpc.rpc.schema.annotation import type_text
+
+__all__ = ["CONTENT_TYPE", "bytes_of", "decoder_of", "encode_message", "readable_headers"]
+
+#: The header that names the form of a value.
+CONTENT_TYPE: Final = "content-type"
+
+_BYTES: Final = "application/octet-stream"
+_JSON: Final = "application/json"
+#: As Connect names a message of protobuf.
+_PROTOBUF: Final = "application/proto"
+
+#: The headers of fastrpc itself.
+_OWN_PREFIX: Final = "frpc-"
+
+_BYTES_LIKE: Final = bytes | bytearray | memoryview
+
+
+def encode_message(
+    topic: str, value: Any, kind: Any, headers: Mapping[str, str] | None
+) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of a message.
+
+    Args:
+        kind: the type of the topic; None: the value decides.
+        headers: those of the publisher, which may name the form of a value of bytes.
+
+    Raises:
+        EncodeError: the value does not fit the type, or cannot be JSON.
+        ConfigError: body or headers are too long, or a header is not for publishers.
+    """
+    form, body = _encode(value, kind, f"the message for {topic!r}")
+    if len(body) > MESSAGE_BYTES:
+        raise ConfigError(
+            f"the message for {topic!r} has {len(body)} bytes, the limit is {MESSAGE_BYTES}",
+            hint="keep large values elsewhere, and publish their name",
+        )
+    kept = _checked_headers(headers)
+    if kept.setdefault(CONTENT_TYPE, form) != form and form != _BYTES:
+        raise ConfigError(
+            f"the header {CONTENT_TYPE} is {kept[CONTENT_TYPE]!r}, this value is {form}",
+            hint="leave it out, or publish bytes",
+        )
+    size = sum(len(name) + len(bytes_of(text, f"the header {name!r}")) for name, text in kept.items())
+    if size > HEADER_BYTES:
+        raise ConfigError(
+            f"the headers of the message for {topic!r} have {size} bytes, the limit is {HEADER_BYTES}"
+        )
+    return body, kept
+
+
+def decoder_of(kind: Any) -> Callable[[Delivery], Any]:
+    """Return the function that decodes the values of deliveries to a type.
+
+    Args:
+        kind: None: JSON becomes plain data, and all else stays bytes.
+
+    Raises:
+        ConfigError: values of this type cannot be decoded.
+    """
+    if kind is bytes:
+        return _body
+    if is_protobuf(kind):
+        return _strict(kind, _PROTOBUF, kind.FromString)
+    wanted = Any if kind is None else kind
+    decode = _strict(wanted, _JSON, json_decoder(wanted, "a message"))
+    if kind is not None:
+        return decode
+    return lambda delivery: decode(delivery) if _form(delivery) == _JSON else delivery.body
+
+
+def bytes_of(text: str, name: str) -> bytes:
+    """Return a text as UTF-8.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{name} is {text!a}, which is no UTF-8: {error.reason}") from None
+
+
+def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers without those of fastrpc itself."""
+    return {name: text for name, text in headers.items() if not name.startswith(_OWN_PREFIX)}
+
+
+def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
+    """Return the form and the bytes of a value."""
+    is_bytes = isinstance(value, _BYTES_LIKE)
+    is_message = not is_bytes and is_protobuf(type(value))
+    if kind is not None and (is_bytes or is_message or kind is bytes or is_protobuf(kind)):
+        # Subscribers would refuse these as well, where the publisher cannot mend them.
+        fits = is_bytes if kind is bytes else is_protobuf(kind) and isinstance(value, kind)
+        if not fits:
+            raise EncodeError(f"{name} is a {type(value).__name__}, the topic has {type_text(kind)}")
+    if is_bytes:
+        return _BYTES, bytes(value)
+    if is_message:
+        return _PROTOBUF, value.SerializeToString()
+    return _JSON, encode_json(value, name)
+
+
+def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a copy of the headers of a publisher, of the form of metadata."""
+    kept = dict(headers or ())
+    for name, text in kept.items():
+        if not isinstance(text, str):
+            raise TypeError(f"the header {name!r} is {type(text).__name__}, it must be text")
+        if name == "authorization":
+            raise ConfigError(
+                "the header 'authorization' is refused: a broker keeps headers, and all subscribers see them"
+            )
+        try:
+            check_entry(name, text)
+        except ValueError as error:
+            raise ConfigError(f"a header of the message: {error}") from None
+    return kept
+
+
+def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[Delivery], Any]:
+    """Return a decoder that refuses values of another form; a value without one may be of any."""
+
+    def decoded(delivery: Delivery) -> Any:
+        name = f"the message {delivery.id!r} of {delivery.topic!r}"
+        if (found := _form(delivery)) not in ("", form):
+            raise DecodeError(f"{name} is {found}, {form} is expected")
+        return decode_json(decode, delivery.body, kind, name)
+
+    return decoded
+
+
+def _body(delivery: Delivery) -> bytes:
+    return delivery.body
+
+
+def _form(delivery: Delivery) -> str:
+    """Return the form of a value, without parameters; "" where no header tells it."""
+    return delivery.headers.get(CONTENT_TYPE, "").partition(";")[0].strip().lower()

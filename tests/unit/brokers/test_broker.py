@@ -1,0 +1,318 @@
+"""The facade of brokers: publications, their repeats and refusals, and the verbs of operators."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import BrokerError, ConfigError, EncodeError, Status, Topic
+from fastrpc.brokers import Broker, Published, open_broker
+from fastrpc.brokers.base import BrokerLimits, TopicSettings
+from tests.support.forking import in_child
+from tests.support.small_broker import SmallBroker
+
+
+@dataclass
+class Order:
+    id: str
+
+
+ORDERS = Topic("orders.new", Order)
+
+
+@pytest.fixture
+def backend() -> SmallBroker:
+    return SmallBroker()
+
+
+@pytest.fixture
+async def broker(backend: SmallBroker) -> AsyncIterator[Broker]:
+    async with Broker(backend) as broker:
+        yield broker
+
+
+def away(processed: Any = "no", **options: Any) -> BrokerError:
+    return BrokerError("the broker is away", processed=processed, retryable=True, **options)
+
+
+async def test_publication_declares_its_topic_once(broker: Broker, backend: SmallBroker) -> None:
+    first = await broker.publish(ORDERS, Order("1"), key="k", id="order-1", delay=2, headers={"a": "b"})
+    await broker.publish(ORDERS, Order("2"))
+    assert first == Published("order-1", 1)
+    assert backend.declarations == ["orders.new"]
+    kept = backend.kept["order-1"]
+    assert (kept.topic, kept.body, kept.key, kept.delay) == ("orders.new", b'{"id":"1"}', "k", 2.0)
+    assert kept.headers == {"a": "b", "content-type": "application/json"}
+    assert kept.publisher is None
+
+
+async def test_publication_without_an_id_gets_a_random_one(broker: Broker, backend: SmallBroker) -> None:
+    first, second = await broker.publish(ORDERS, Order("1")), await broker.publish(ORDERS, Order("1"))
+    assert list(backend.kept) == [first.id, second.id]
+    assert first.id != second.id
+
+
+async def test_text_means_the_topic_that_covers_it_else_a_new_one(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    await broker.declare(Topic("orders.**", keep_seconds=60))
+    await broker.publish("orders.new", Order("1"))
+    assert list(backend.declared) == ["orders.**"]
+    await broker.publish("payments", 1)
+    assert backend.declared["payments"] == TopicSettings("payments")
+
+
+async def test_topic_of_another_program_may_come_to_cover_a_text_meanwhile(
+    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def declare(topic: TopicSettings) -> None:
+        backend.declared["orders.**"] = TopicSettings("orders.**")
+        raise ConfigError("'orders.new' overlaps with 'orders.**'")
+
+    monkeypatch.setattr(backend, "declare", declare)
+    await broker.publish("orders.new", 1)
+    assert len(backend.kept) == 1
+    with pytest.raises(ConfigError, match="overlaps"):
+        await broker.publish("payments", 1)
+
+
+async def test_topic_that_the_broker_has_lost_is_declared_again(broker: Broker, backend: SmallBroker) -> None:
+    await broker.publish(ORDERS, Order("1"))
+    await broker.publish("payments", 1)
+    backend.declared.clear()
+    await broker.publish(ORDERS, Order("2"))
+    await broker.publish("payments", 2)
+    assert backend.declarations == ["orders.new", "payments", "orders.new", "payments"]
+
+
+async def test_topic_with_other_settings_is_refused(broker: Broker, backend: SmallBroker) -> None:
+    await broker.publish(ORDERS, Order("1"))
+    with pytest.raises(ConfigError, match="other settings"):
+        await broker.publish(Topic("orders.new", keep_seconds=60), Order("1"))
+
+
+async def test_many_values_are_published_in_one_request(broker: Broker, backend: SmallBroker) -> None:
+    published = await broker.publish_many(
+        ORDERS, [Order("1"), Order("2")], keys=["a", None], ids=[None, "two"]
+    )
+    assert [one.sequence for one in published] == [1, 2]
+    assert [(one.key, one.body) for one in backend.kept.values()] == [
+        ("a", b'{"id":"1"}'),
+        (None, b'{"id":"2"}'),
+    ]
+    assert published[1].id == "two"
+    assert await broker.publish_many(ORDERS, []) == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"keys": ["a"]}, "keys has 1 items for 2 values"),
+        ({"ids": ["a", "b", "c"]}, "ids has 3 items for 2 values"),
+        ({"keys": "ab"}, "keys has 2 items"),
+    ],
+)
+async def test_many_values_have_as_many_keys_and_ids(
+    broker: Broker, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        await broker.publish_many("orders", [1, 2], **arguments)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("processed", ["no", "unknown"])
+async def test_publication_is_repeated_under_its_id(
+    broker: Broker, backend: SmallBroker, processed: str
+) -> None:
+    failures = backend.failures if processed == "no" else backend.late_failures
+    failures.extend(away(processed) for _ in range(3))
+    published = await broker.publish(ORDERS, Order("1"))
+    assert list(backend.kept) == [published.id]
+    assert published.is_duplicate == (processed == "unknown")
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("processed", ["no", "unknown"])
+async def test_repeats_end_after_five_seconds_and_tell_whether_it_may_be_kept(
+    broker: Broker, backend: SmallBroker, processed: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    await broker.publish(ORDERS, Order("0"))
+    backend.failures.append(away(processed))
+    backend.failures.extend(away() for _ in range(1_000))
+    began = loop.time()
+    with pytest.raises(BrokerError, match="publication to 'orders.new' did not end within 5 s") as caught:
+        await broker.publish(ORDERS, Order("1"))
+    assert loop.time() - began == pytest.approx(5)
+    assert (caught.value.status, caught.value.processed) == (Status.DEADLINE_EXCEEDED, processed)
+
+
+@pytest.mark.parametrize("processed", ["no", "unknown"])
+async def test_refusal_after_a_lost_answer_does_not_say_that_nothing_was_kept(
+    broker: Broker, backend: SmallBroker, processed: str
+) -> None:
+    await broker.publish(ORDERS, Order("0"))
+    refusal = BrokerError(
+        "the queue is full", status=Status.RESOURCE_EXHAUSTED, processed="no", retry_after=9
+    )
+    backend.failures.extend([away(processed), refusal])
+    with pytest.raises(BrokerError, match="the queue is full") as caught:
+        await broker.publish(ORDERS, Order("1"))
+    assert (caught.value.processed, caught.value.retry_after) == (processed, 9)
+    assert refusal.processed == "no"
+
+
+@pytest.mark.virtual_time
+async def test_repeat_waits_as_long_as_the_broker_asks(broker: Broker, backend: SmallBroker) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    backend.failures.append(away(retry_after=3))
+    await broker.publish(ORDERS, Order("1"))
+    assert loop.time() - began >= 3
+    backend.failures.append(away(retry_after=30))
+    with pytest.raises(BrokerError, match="away") as caught:
+        await broker.publish(ORDERS, Order("1"))
+    assert caught.value.retry_after == 30
+    assert loop.time() - began < 4
+
+
+async def test_deadline_of_the_caller_holds(
+    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*arguments: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    await broker.publish(ORDERS, Order("0"))
+    monkeypatch.setattr(backend, "publish", hang)
+    with fastrpc.timeout(0), pytest.raises(BrokerError, match="did not end") as caught:
+        await broker.publish(ORDERS, Order("1"))
+    assert (caught.value.status, caught.value.processed) == (Status.DEADLINE_EXCEEDED, "unknown")
+    monkeypatch.setattr(backend, "declare", hang)
+    with fastrpc.timeout(0), pytest.raises(BrokerError, match="did not end") as caught:
+        await broker.publish(Topic("payments"), 1)
+    assert caught.value.processed == "no"
+
+
+@pytest.mark.parametrize(
+    ("topic", "arguments", "kind", "words"),
+    [
+        (Topic("orders.*"), {}, ConfigError, "is a pattern"),
+        ("orders.**", {}, ConfigError, "is a pattern"),
+        ("orders..new", {}, ConfigError, "is no topic"),
+        (5, {}, TypeError, "must be text"),
+        ("orders", {"delay": -1}, ConfigError, "delay is -1"),
+        ("orders", {"delay": "1"}, ConfigError, "delay is '1'"),
+        ("orders", {"key": ""}, ConfigError, "the key of a message has 0 bytes, it must have 1 to 255"),
+        ("orders", {"id": "é" * 128}, ConfigError, "the id of a message has 256 bytes"),
+        ("orders", {"id": "\ud800"}, ConfigError, "no UTF-8"),
+        ("orders", {"id": 17}, TypeError, "the id of a message is 17"),
+        ("orders", {"headers": {"Authorization": "x"}}, ConfigError, "header"),
+    ],
+)
+async def test_wrong_publication_is_refused_before_anything_is_sent(
+    broker: Broker, backend: SmallBroker, topic: Any, arguments: dict[str, Any], kind: Any, words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        await broker.publish(topic, 1, **arguments)
+    with pytest.raises(EncodeError):
+        await broker.publish(ORDERS, b"bytes")  # type: ignore[arg-type]
+    assert (backend.declarations, backend.kept) == ([], {})
+
+
+LIMITED = BrokerLimits(
+    "weak", has_patterns=False, has_delay=False, has_order=False, has_max_bytes=False, queue_groups=1
+)
+QUEUE = Topic("jobs", keep_seconds=None, groups=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda broker: broker.publish("orders", 1, delay=1), "delay is 1, weak:// has no delays"),
+        (lambda broker: broker.declare(Topic("orders.*")), "'orders.*' is a pattern, which weak://"),
+        (lambda broker: broker.publish(Topic("orders", max_bytes=5), 1), "has max_bytes, which weak://"),
+        (lambda broker: broker.publish(QUEUE, 1), "has 2 groups, a queue of weak:// has 1"),
+        (lambda broker: broker.subscribe("orders.*", group="a"), "'orders.*' is a pattern, which weak://"),
+        (
+            lambda broker: broker.subscribe("orders", group="a", ordered=True),
+            "ordered=True is not for weak://",
+        ),
+    ],
+)
+async def test_option_that_the_backend_does_not_have_is_refused_with_a_way_out(use: Any, words: str) -> None:
+    backend = SmallBroker(LIMITED)
+    async with Broker(backend) as broker:
+        with pytest.raises(ConfigError) as caught:
+            await use(broker)
+        assert words in caught.value.message
+        assert caught.value.hint
+    assert backend.declarations == []
+
+
+async def test_verbs_of_operators_reach_the_backend(broker: Broker, backend: SmallBroker) -> None:
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    await broker.seek("audit", "oldest")
+    await broker.seek("audit", moment)
+    await broker.seek("audit", 17)
+    await broker.remove_group("audit")
+    assert await broker.dead_letters("audit") == ()
+    assert await broker.replay("audit") == 0
+    assert await broker.discard("audit", "a", "b") == 2
+    assert [state.name for state in await broker.groups()] == ["audit"]
+    assert backend.asked == [
+        ("seek", "audit", "oldest"),
+        ("seek", "audit", moment),
+        ("seek", "audit", 17),
+        ("remove_group", "audit"),
+        ("dead_letters", "audit"),
+        ("replay", "audit", ()),
+        ("discard", "audit", ("a", "b")),
+    ]
+
+
+@pytest.mark.parametrize("to", ["newest", -1, True, 1.5, datetime(2026, 1, 2)])  # noqa: DTZ001
+async def test_wrong_place_is_refused(broker: Broker, backend: SmallBroker, to: Any) -> None:
+    with pytest.raises(ConfigError, match="to is"):
+        await broker.seek("audit", to)
+    with pytest.raises(ConfigError, match="start is"):
+        broker.subscribe("orders", group="audit", start=to)
+    assert backend.asked == []
+
+
+async def test_broker_is_used_inside_its_block_alone(backend: SmallBroker) -> None:
+    broker = Broker(backend)
+    with pytest.raises(BrokerError, match="the broker is not open .write async with open_broker"):
+        await broker.publish("orders", 1)
+    async with broker:
+        states = [backend.is_open]
+        with pytest.raises(RuntimeError, match="open already"):
+            await broker.__aenter__()
+    assert [*states, backend.is_open] == [True, False]
+    with pytest.raises(BrokerError, match="not open"):
+        broker.subscribe("orders")
+    with pytest.raises(RuntimeError, match="entered once"):
+        await broker.__aenter__()
+
+
+async def test_broker_is_not_used_after_a_fork(broker: Broker) -> None:
+    def use() -> None:
+        with pytest.raises(RuntimeError, match="the broker was opened before a fork"):
+            broker.subscribe("orders")
+
+    in_child(use)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("kafka://host", "no broker has the scheme 'kafka' .known are memory"),
+        ("shop", "'shop' is not the URL of a broker .write it as memory://name"),
+    ],
+)
+def test_wrong_url_is_refused(url: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        open_broker(url)

@@ -1,0 +1,377 @@
+"""Subscriptions of the facade: messages, their settlement, room, leaving, and the absence of the broker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import BrokerError, ConfigError, Status, Topic
+from fastrpc.brokers import Broker, Message, Subscription
+from fastrpc.brokers.base import GroupSettings
+from tests.support.small_broker import PUBLISHED_AT, SmallBroker, SmallMembership
+from tests.support.waiting import eventually
+
+
+@dataclass
+class Order:
+    id: str
+
+
+ORDERS = Topic("orders.new", Order)
+
+
+@pytest.fixture
+def backend() -> SmallBroker:
+    return SmallBroker()
+
+
+@pytest.fixture
+async def broker(backend: SmallBroker) -> AsyncIterator[Broker]:
+    async with Broker(backend) as broker:
+        yield broker
+
+
+def away(**options: Any) -> BrokerError:
+    return BrokerError("the broker is away", processed="no", retryable=True, **options)
+
+
+async def settle_all(messages: Subscription[Any], count: int) -> list[Message[Any]]:
+    return [await anext(messages) for _ in range(count)]
+
+
+async def test_subscription_joins_its_group_and_declares_its_topic(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    async with broker.subscribe(ORDERS, group="audit", start="oldest", ordered=True):
+        assert backend.members[0].group == GroupSettings("audit", "orders.new", "oldest", True)
+        assert backend.declarations == ["orders.new"]
+    async with broker.subscribe("payments.*"):
+        assert backend.members[1].group == GroupSettings(None, "payments.*")
+        assert list(backend.declared) == ["orders.new", "payments.*"]
+
+
+async def test_message_has_value_and_fields(broker: Broker, backend: SmallBroker) -> None:
+    async with broker.subscribe(ORDERS, group="audit") as messages:
+        headers = {"content-type": "application/json", "tenant": "acme", "frpc-trace": "x"}
+        fields = {"key": "k", "publisher": "shop", "sequence": 7, "delivery": 3, "headers": headers}
+        backend.members[0].deliver(backend.delivery(1, b'{"id": "17"}', **fields))
+        async for message in messages:
+            assert (message.topic, message.value, message.key) == ("orders.new", Order("17"), "k")
+            assert (message.id, message.sequence, message.delivery) == ("id-1", 7, 3)
+            assert (message.publisher, message.published_at) == ("shop", PUBLISHED_AT)
+            assert message.headers == {"content-type": "application/json", "tenant": "acme"}
+            assert repr(message) == "<Message id-1 of orders.new, delivery 3>"
+            break
+
+
+async def test_text_takes_the_type_beside_it(broker: Broker, backend: SmallBroker) -> None:
+    async with (
+        broker.subscribe("orders.new", Order, group="a") as typed,
+        broker.subscribe("orders.new", group="b") as plain,
+    ):
+        for member in backend.members:
+            member.deliver(backend.delivery(1, b'{"id": "17"}'))
+        assert (await anext(typed)).value == Order("17")
+        assert (await anext(plain)).value == {"id": "17"}
+
+
+async def test_each_verb_settles_once(broker: Broker, backend: SmallBroker) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        member = backend.members[0]
+        member.deliver(*(backend.delivery(token, delivery=3) for token in range(4)))
+        first, second, third, fourth = await settle_all(messages, 4)
+        assert await first.ack()
+        assert await second.nack()
+        assert await third.nack(0)
+        assert await fourth.reject("no such customer")
+        assert not await first.ack()
+        assert not await first.nack()
+        assert not first.is_lost
+        assert member.settled == [
+            ("ack", 0),
+            ("nack", 1, 4.0),
+            ("nack", 2, 0.0),
+            ("reject", 3, "no such customer", ""),
+        ]
+
+
+async def test_pauses_of_retries_double_up_to_five_minutes(broker: Broker, backend: SmallBroker) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        numbers = [1, 2, 9, 10, 10_000]
+        backend.members[0].deliver(*(backend.delivery(number, delivery=number) for number in numbers))
+        for message in await settle_all(messages, len(numbers)):
+            await message.nack()
+        assert [pause for _, _, pause in backend.members[0].settled] == [1, 2, 256, 300, 300]
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "1", True])
+async def test_wrong_settlement_is_refused(broker: Broker, backend: SmallBroker, delay: Any) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        backend.members[0].deliver(backend.delivery(1))
+        message = await anext(messages)
+        with pytest.raises(ConfigError, match="delay is"):
+            await message.nack(delay)
+        with pytest.raises(ConfigError, match="the reason of a rejected message is ''"):
+            await message.reject("")
+
+
+async def test_message_that_another_member_has_is_lost(broker: Broker, backend: SmallBroker) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        member = backend.members[0]
+        member.deliver(backend.delivery(1))
+        message = await anext(messages)
+        states = [message.is_lost]
+        member.lost.add(1)
+        states.append(message.is_lost)
+        assert not await message.ack()
+        assert [*states, message.is_lost] == [False, True, True]
+
+
+async def test_subscriber_holds_no_more_messages_than_it_may(broker: Broker, backend: SmallBroker) -> None:
+    async with broker.subscribe("orders.new", group="audit", in_flight=2) as messages:
+        member = backend.members[0]
+        member.deliver(*(backend.delivery(token) for token in range(4)))
+        first, second = await settle_all(messages, 2)
+        waiting = asyncio.ensure_future(anext(messages))
+        await eventually(lambda: member.taken == [2])
+        assert len(member.waiting) == 2
+        await second.ack()
+        third = await waiting
+        assert member.taken == [2, 1]
+        assert (first.id, third.id) == ("id-0", "id-2")
+
+
+async def test_value_that_does_not_decode_is_dead_at_once(
+    broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with broker.subscribe(ORDERS, group="audit", in_flight=1) as messages:
+        member = backend.members[0]
+        member.deliver(
+            backend.delivery(1, b'{"id": 1, "note": "secret-word"}'),
+            backend.delivery(2, b'{"id": "17"}'),
+        )
+        message = await anext(messages)
+        assert message.id == "id-2"
+        ((verb, token, reason, error),) = member.settled
+        assert (verb, token, reason) == ("reject", 1, "the value does not decode")
+        assert "is no Order: Expected `str`, got `int`" in error
+    assert "<Message id-1 of orders.new, delivery 1> is a dead letter of its group: at $.id" in caplog.text
+    assert "secret-word" not in caplog.text
+
+
+async def test_end_of_the_block_hands_back_all_that_was_not_settled(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        member = backend.members[0]
+        member.deliver(*(backend.delivery(token) for token in range(4)))
+        first, second = await settle_all(messages, 2)
+        await first.ack()
+    assert member.settled == [("ack", 0), ("hand_back", 1), ("hand_back", 2), ("hand_back", 3)]
+    assert member.is_closed
+    assert second.is_lost
+    assert not await second.ack()
+
+
+async def test_message_in_the_hands_of_a_block_that_failed_is_counted(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    with pytest.raises(LookupError):
+        async with broker.subscribe("orders.new", group="audit") as messages:
+            backend.members[0].deliver(*(backend.delivery(token) for token in range(3)))
+            await anext(messages)
+            raise LookupError
+    # The backend counts the others at the end of the membership.
+    assert backend.members[0].settled == [("hand_back", 1), ("hand_back", 2)]
+    assert backend.members[0].is_closed
+
+
+async def test_cancelled_block_hands_back(broker: Broker, backend: SmallBroker) -> None:
+    async def handle() -> None:
+        async with broker.subscribe("orders.new", group="audit") as messages:
+            await anext(messages)
+            await anext(messages)
+
+    task = asyncio.create_task(handle())
+    await eventually(lambda: backend.members)
+    backend.members[0].deliver(backend.delivery(1))
+    await eventually(lambda: backend.members[0].taken)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert backend.members[0].settled == [("hand_back", 1)]
+
+
+async def test_tasks_share_the_messages_and_end_with_the_block(broker: Broker, backend: SmallBroker) -> None:
+    handled: list[str] = []
+
+    async def work(messages: Subscription[Any]) -> None:
+        async for message in messages:
+            handled.append(message.id)
+            await message.ack()
+
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        tasks = [asyncio.create_task(work(messages)) for _ in range(3)]
+        backend.members[0].deliver(*(backend.delivery(token) for token in range(9)))
+        await eventually(lambda: len(handled) == 9)
+    await asyncio.gather(*tasks)
+    assert sorted(handled) == [f"id-{token}" for token in range(9)]
+
+
+async def test_cancelled_wait_loses_no_message(broker: Broker, backend: SmallBroker) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        waiting = asyncio.ensure_future(anext(messages))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        backend.members[0].deliver(backend.delivery(1))
+        assert (await anext(messages)).id == "id-1"
+
+
+async def test_broker_that_closes_ends_its_subscriptions(backend: SmallBroker) -> None:
+    async with Broker(backend) as broker:
+        messages = broker.subscribe("orders.new", group="audit")
+        await messages.__aenter__()
+        backend.members[0].deliver(backend.delivery(1))
+        await anext(messages)
+    assert backend.members[0].settled == [("hand_back", 1)]
+    assert [message async for message in messages] == []
+    await messages.close()
+    await messages.aclose()
+
+
+@pytest.mark.virtual_time
+async def test_subscription_goes_on_when_the_broker_comes_back(broker: Broker, backend: SmallBroker) -> None:
+    async with broker.subscribe(ORDERS, group="audit") as messages:
+        member = backend.members[0]
+        member.deliver(backend.delivery(1, b'{"id": "1"}'), backend.delivery(2, b'{"id": "2"}'))
+        held = await anext(messages)
+        backend.join_failures.extend([away(), away()])
+        backend.declared.clear()
+        member.fail(away())
+        await eventually(lambda: len(backend.members) == 2)
+        assert held.is_lost
+        assert not await held.ack()
+        assert member.is_closed
+        assert list(backend.declared) == ["orders.new"]
+        backend.members[1].deliver(backend.delivery(1, b'{"id": "1"}', delivery=2))
+        again = await anext(messages)
+        assert (again.id, again.delivery) == (held.id, 2)
+        assert await again.ack()
+    assert member.settled == []
+
+
+@pytest.mark.virtual_time
+async def test_absence_of_five_seconds_is_raised_and_the_next_wait_goes_on(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        backend.join_failures.extend(away() for _ in range(20))
+        began = loop.time()
+        backend.members[0].fail(away())
+        with pytest.raises(BrokerError, match="the broker is away"):
+            await anext(messages)
+        assert 5 < loop.time() - began < 7
+        backend.join_failures.clear()
+        await eventually(lambda: len(backend.members) == 2)
+        backend.members[1].deliver(backend.delivery(1))
+        assert (await anext(messages)).id == "id-1"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BrokerError("the group was removed", status=Status.NOT_FOUND, processed="no"), LookupError("a fault")],
+)
+async def test_failure_that_lasts_is_raised_each_time(
+    broker: Broker, backend: SmallBroker, error: Any
+) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        backend.members[0].fail(error)
+        for _ in range(2):
+            with pytest.raises(type(error), match=str(error)):
+                await anext(messages)
+    assert len(backend.members) == 1
+
+
+@pytest.mark.virtual_time
+async def test_settlement_is_repeated_while_the_broker_is_away(broker: Broker, backend: SmallBroker) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        member = backend.members[0]
+        member.deliver(backend.delivery(1), backend.delivery(2))
+        first, second = await settle_all(messages, 2)
+        member.settle_failures.extend([away(), away()])
+        assert await first.ack()
+        member.settle_failures.extend(away() for _ in range(100))
+        with pytest.raises(BrokerError, match="ack of the message 'id-2' did not end within 5 s"):
+            await second.ack()
+        # It may be tried once more.
+        member.settle_failures.clear()
+        assert await second.ack()
+
+
+@pytest.mark.virtual_time
+async def test_block_ends_although_the_broker_is_away(
+    broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        member = backend.members[0]
+        member.deliver(backend.delivery(1))
+        await anext(messages)
+        member.settle_failures.append(away())
+    assert member.is_closed
+    assert "messages are delivered again later, as the broker is away" in caplog.text
+
+
+async def test_deadline_of_the_caller_does_not_end_a_subscription(
+    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float | None] = []
+    take = SmallMembership.take
+
+    async def noted(self: SmallMembership, most: int) -> Any:
+        from fastrpc.hosted.verbs import seconds_left
+
+        seen.append(seconds_left())
+        return await take(self, most)
+
+    monkeypatch.setattr(SmallMembership, "take", noted)
+    with fastrpc.timeout(60):
+        async with broker.subscribe("orders.new", group="audit") as messages:
+            backend.members[0].deliver(backend.delivery(1))
+            await anext(messages)
+    assert seen[0] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        ((ORDERS, int), {}, "a type is given beside the topic 'orders.new'"),
+        (("orders..new",), {}, "is no topic"),
+        (("orders",), {"group": "a b"}, "is no name of a group"),
+        (("orders",), {"start": "oldest"}, "start is 'oldest', and a broadcast begins now"),
+        (("orders",), {"in_flight": 0}, "in_flight is 0, it must be a number from 1"),
+        (("orders",), {"in_flight": True}, "in_flight is True"),
+        (("orders", 5), {}, "cannot be decoded|5"),
+    ],
+)
+async def test_wrong_subscription_is_refused_when_it_is_made(
+    broker: Broker, backend: SmallBroker, arguments: Any, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        broker.subscribe(*arguments, **options)
+    assert backend.declarations == []
+
+
+async def test_subscription_is_used_inside_its_block_alone(broker: Broker) -> None:
+    messages = broker.subscribe("orders.new", group="audit")
+    with pytest.raises(RuntimeError, match="entered by `async with` first"):
+        await anext(messages)
+    async with messages:
+        with pytest.raises(RuntimeError, match="entered once"):
+            await messages.__aenter__()
+    with pytest.raises(RuntimeError, match="entered once"):
+        await messages.__aenter__()
