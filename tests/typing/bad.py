@@ -321,3 +321,15 @@ async def many_services(services: fastrpc.Services, blocking: fastrpc.SyncServic
 
 @fastrpc.function  # error
 def without_name() -> None: ...
+
+
+async def messages(broker: fastrpc.brokers.Broker, user: User) -> None:
+    users = fastrpc.Topic("users.new", User)
+    await broker.publish(users, "ada")  # error
+    await broker.publish(users, user, delay="1")  # error
+    await broker.publish_many(users, [user, "ada"])  # error
+    broker.subscribe(users, start=1.5)  # error
+    users.name = "other"  # error
+    async for message in broker.subscribe(users):
+        number: int = message.value  # error
+        print(number)

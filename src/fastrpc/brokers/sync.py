@@ -1,0 +1,237 @@
+"""The blocking twin of brokers: the same verbs, over one thread with an event loop.
+
+::
+
+    from fastrpc.brokers.sync import open_broker
+
+    with open_broker("memory://shop") as broker:
+        broker.publish("orders.new", {"id": "17"})
+"""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+from fastrpc.brokers import broker as asynchronous
+from fastrpc.brokers.base import DeadLetter, GroupState, Place, Published
+from fastrpc.brokers.broker import Broker
+from fastrpc.brokers.message import Message
+from fastrpc.brokers.subscription import Subscription
+from fastrpc.brokers.topic import Topic
+from fastrpc.client.credentials import CredentialSource
+from fastrpc.config import TLS
+from fastrpc.errors import BrokerError
+from fastrpc.hosted.blocking import BlockingLife, BlockingThread
+
+__all__ = ["SyncBroker", "SyncMessage", "SyncSubscription", "open_broker"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+def open_broker(
+    url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None
+) -> "SyncBroker":
+    """Return the broker at a URL, for one `with`; the arguments are those of `fastrpc.brokers.open_broker`."""
+    return SyncBroker(asynchronous.open_broker(url, tls=tls, credentials=credentials))
+
+
+class SyncBroker:
+    """Publishes and subscribes for threads; its verbs are those of `Broker`."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._life = BlockingLife(broker, "broker", BrokerError)
+
+    def __enter__(self) -> Self:
+        self._life.enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._life.leave(kind, error, traceback)
+
+    def declare(self, topic: Topic[Any]) -> None:
+        """Make a topic, as its first use does."""
+        self._life.run(self._broker.declare(topic))
+
+    @overload
+    def publish(
+        self,
+        topic: Topic[T],
+        value: T,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        delay: float = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Published: ...
+    @overload
+    def publish(
+        self,
+        topic: str,
+        value: Any,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        delay: float = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Published: ...
+    def publish(self, topic: Any, value: Any, **options: Any) -> Published:
+        """Keep a message; return once the broker has it. The arguments are those of `Broker.publish`."""
+        return self._life.run(self._broker.publish(topic, value, **options))
+
+    @overload
+    def publish_many(
+        self,
+        topic: Topic[T],
+        values: Sequence[T],
+        *,
+        keys: Sequence[str | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+    ) -> Sequence[Published]: ...
+    @overload
+    def publish_many(
+        self,
+        topic: str,
+        values: Sequence[Any],
+        *,
+        keys: Sequence[str | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+    ) -> Sequence[Published]: ...
+    def publish_many(self, topic: Any, values: Sequence[Any], **options: Any) -> Sequence[Published]:
+        """Keep messages, all or none of them, in their order."""
+        return self._life.run(self._broker.publish_many(topic, values, **options))
+
+    @overload
+    def subscribe(
+        self,
+        pattern: Topic[T],
+        type: None = None,
+        /,
+        *,
+        group: str | None = None,
+        start: Place = "new",
+        ordered: bool = False,
+        in_flight: int = 100,
+    ) -> "SyncSubscription[T]": ...
+    @overload
+    def subscribe(
+        self,
+        pattern: str,
+        type: type[T],
+        /,
+        *,
+        group: str | None = None,
+        start: Place = "new",
+        ordered: bool = False,
+        in_flight: int = 100,
+    ) -> "SyncSubscription[T]": ...
+    @overload
+    def subscribe(
+        self,
+        pattern: str,
+        type: None = None,
+        /,
+        *,
+        group: str | None = None,
+        start: Place = "new",
+        ordered: bool = False,
+        in_flight: int = 100,
+    ) -> "SyncSubscription[Any]": ...
+    def subscribe(self, pattern: Any, type: Any = None, /, **options: Any) -> "SyncSubscription[Any]":
+        """Return the messages of a group, for `with` and then `for`; the arguments are those of `Broker.subscribe`."""
+        thread = self._life.thread
+        return SyncSubscription(thread, self._broker.subscribe(pattern, type, **options))
+
+    def groups(self) -> Sequence[GroupState]:
+        """Return the states of all groups but broadcasts, sorted by name."""
+        return self._life.run(self._broker.groups())
+
+    def seek(self, group: str, to: Place) -> None:
+        """Let a group go on from "oldest", "new", a datetime or a sequence; messages under way count as lost."""
+        self._life.run(self._broker.seek(group, to))
+
+    def remove_group(self, group: str) -> None:
+        """Remove a group with its dead letters."""
+        self._life.run(self._broker.remove_group(group))
+
+    def dead_letters(self, group: str) -> Sequence[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first."""
+        return self._life.run(self._broker.dead_letters(group))
+
+    def replay(self, group: str, *ids: str) -> int:
+        """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+        return self._life.run(self._broker.replay(group, *ids))
+
+    def discard(self, group: str, *ids: str) -> int:
+        """Forget dead letters; no ids: all. Return how many."""
+        return self._life.run(self._broker.discard(group, *ids))
+
+
+class SyncSubscription(Generic[T]):
+    """The messages of a group: a context manager, and an iterator inside, which threads may share."""
+
+    def __init__(self, thread: BlockingThread, subscription: Subscription[T]) -> None:
+        self._thread = thread
+        self._subscription = subscription
+
+    def __enter__(self) -> Self:
+        self._thread.run(self._subscription.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.run(self._subscription.__aexit__(kind, error, traceback))
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> "SyncMessage[T]":
+        try:
+            return SyncMessage(self._thread, self._thread.run(self._subscription.__anext__()))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Leave the group: hand back all messages that were not settled, and end the iteration."""
+        self._thread.run(self._subscription.close())
+
+
+class SyncMessage(Generic[T_co]):
+    """A message of a group for threads; its attributes and verbs are those of `Message`."""
+
+    def __init__(self, thread: BlockingThread, message: Message[T_co]) -> None:
+        self._thread = thread
+        self._message = message
+        self.topic = message.topic
+        self.value = message.value
+        self.key = message.key
+        self.id = message.id
+        self.sequence = message.sequence
+        self.headers = message.headers
+        self.publisher = message.publisher
+        self.published_at = message.published_at
+        self.delivery = message.delivery
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another member may have the message by now; False once this one has settled it."""
+        return self._message.is_lost
+
+    def ack(self) -> bool:
+        """Acknowledge the message: the group has handled it."""
+        return self._thread.run(self._message.ack())
+
+    def nack(self, delay: float | None = None) -> bool:
+        """Have the message delivered again, with the next number of `delivery`."""
+        return self._thread.run(self._message.nack(delay))
+
+    def reject(self, reason: str) -> bool:
+        """Make the message a dead letter: its group gets it again by a replay alone."""
+        return self._thread.run(self._message.reject(reason))
+
+    def __repr__(self) -> str:
+        return repr(self._message)
