@@ -8,7 +8,7 @@ import importlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from fastrpc.client.credentials import CredentialSource
@@ -95,10 +95,13 @@ class BackendURLs(Generic[B]):
 
 @dataclass(slots=True)
 class _Open(Generic[B]):
-    backend: B
     opening: AbstractAsyncContextManager[B]
     loop: asyncio.AbstractEventLoop
     users: int = 0
+
+    #: None until the first user has entered it; the others wait.
+    backend: B | None = None
+    entering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class NamedBackends(Generic[B]):
@@ -127,17 +130,20 @@ class NamedBackends(Generic[B]):
         loop, place = asyncio.get_running_loop(), (os.getpid(), name)
         found = self._open.get(place)
         if found is None or found.loop.is_closed():
-            opening = self._make()
-            found = self._open[place] = _Open(await opening.__aenter__(), opening, loop)
+            found = self._open[place] = _Open(self._make(), loop)
         if found.loop is not loop:
             raise ConfigError(
                 f"memory://{name} is open in another event loop", hint="give this one a name of its own"
             )
         found.users += 1
         try:
+            async with found.entering:
+                if found.backend is None:
+                    found.backend = await found.opening.__aenter__()
             yield found.backend
         finally:
             found.users -= 1
             if not found.users:
                 del self._open[place]
-                await found.opening.__aexit__(None, None, None)
+                if found.backend is not None:
+                    await found.opening.__aexit__(None, None, None)
