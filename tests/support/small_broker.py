@@ -3,10 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
+
+from msgspec.structs import replace
 
 from fastrpc.brokers.base import (
     BrokerLimits,

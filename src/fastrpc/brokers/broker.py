@@ -38,7 +38,7 @@ __all__ = ["Broker", "open_broker"]
 T = TypeVar("T")
 
 #: Most bytes of the key or the id of a message.
-_NAME_BYTES: Final = 255
+_NAME_BYTES: Final = 512
 
 _finish: Final = Verbs(BrokerError).finish
 
@@ -258,7 +258,7 @@ class Broker:
         backend = self.backend
         name = _pattern_of(pattern, type)
         check_pattern(name, backend.limits)
-        check_place("start", start)
+        _check_place("start", start)
         _check_group_options(backend.limits, group, start, ordered)
         if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
             raise ConfigError(f"in_flight is {in_flight!r}, it must be a number from 1")
@@ -277,7 +277,7 @@ class Broker:
         Raises:
             BrokerError: NOT_FOUND: there is no such group.
         """
-        check_place("to", to)
+        _check_place("to", to)
         await _finish(f"seek of {group!r}", partial(self.backend.seek, group, to), writes=True)
 
     async def remove_group(self, group: str) -> None:
@@ -378,7 +378,7 @@ def _pattern_of(pattern: Topic[Any] | str, kind: Any) -> str:
     return pattern.name
 
 
-def check_place(option: str, place: Place) -> None:
+def _check_place(option: str, place: Place) -> None:
     """Refuse anything but a place of a group. ConfigError."""
     is_sequence = isinstance(place, int) and not isinstance(place, bool) and place >= 0
     is_instant = isinstance(place, datetime) and place.tzinfo is not None

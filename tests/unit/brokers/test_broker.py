@@ -147,7 +147,7 @@ async def test_repeats_end_after_five_seconds_and_tell_whether_it_may_be_kept(
     began = loop.time()
     with pytest.raises(BrokerError, match="publication to 'orders.new' did not end within 5 s") as caught:
         await broker.publish(ORDERS, Order("1"))
-    assert loop.time() - began == pytest.approx(5)
+    assert loop.time() == pytest.approx(began + 5)
     assert (caught.value.status, caught.value.processed) == (Status.DEADLINE_EXCEEDED, processed)
 
 
@@ -172,12 +172,12 @@ async def test_repeat_waits_as_long_as_the_broker_asks(broker: Broker, backend: 
     began = loop.time()
     backend.failures.append(away(retry_after=3))
     await broker.publish(ORDERS, Order("1"))
-    assert loop.time() - began >= 3
+    assert loop.time() >= began + 3
     backend.failures.append(away(retry_after=30))
     with pytest.raises(BrokerError, match="away") as caught:
         await broker.publish(ORDERS, Order("1"))
     assert caught.value.retry_after == 30
-    assert loop.time() - began < 4
+    assert loop.time() < began + 4
 
 
 async def test_deadline_of_the_caller_holds(
@@ -206,8 +206,8 @@ async def test_deadline_of_the_caller_holds(
         (5, {}, TypeError, "must be text"),
         ("orders", {"delay": -1}, ConfigError, "delay is -1"),
         ("orders", {"delay": "1"}, ConfigError, "delay is '1'"),
-        ("orders", {"key": ""}, ConfigError, "the key of a message has 0 bytes, it must have 1 to 255"),
-        ("orders", {"id": "é" * 128}, ConfigError, "the id of a message has 256 bytes"),
+        ("orders", {"key": ""}, ConfigError, "the key of a message has 0 bytes, it must have 1 to 512"),
+        ("orders", {"id": "é" * 257}, ConfigError, "the id of a message has 514 bytes"),
         ("orders", {"id": "\ud800"}, ConfigError, "no UTF-8"),
         ("orders", {"id": 17}, TypeError, "the id of a message is 17"),
         ("orders", {"headers": {"Authorization": "x"}}, ConfigError, "header"),
