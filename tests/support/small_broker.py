@@ -132,10 +132,10 @@ class SmallBroker:
                 raise BrokerError("no topic", status=Status.NOT_FOUND, processed="no")
         published = []
         for message in messages:
-            assert message.id is not None
-            is_duplicate = message.id in self.kept
-            self.kept.setdefault(message.id, message)
-            published.append(Published(message.id, list(self.kept).index(message.id) + 1, is_duplicate))
+            id = message.id or f"made-{len(self.kept)}"
+            is_duplicate = id in self.kept
+            self.kept.setdefault(id, message)
+            published.append(Published(id, list(self.kept).index(id) + 1, is_duplicate))
         if self.late_failures:
             raise self.late_failures.popleft()
         return published

@@ -1,8 +1,6 @@
 """A broker with types: what `open_broker` returns."""
 
-import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
@@ -18,6 +16,7 @@ from fastrpc.brokers.base import (
     Place,
     Published,
 )
+from fastrpc.brokers.base.checks import TEXT_BYTES, check_place
 from fastrpc.brokers.base.names import check_group, check_name
 from fastrpc.brokers.broker_urls import Opening, open_backend
 from fastrpc.brokers.declared import DeclaredTopics, check_pattern
@@ -36,9 +35,6 @@ from fastrpc.status import Status
 __all__ = ["Broker", "open_broker"]
 
 T = TypeVar("T")
-
-#: Most bytes of the key or the id of a message.
-_NAME_BYTES: Final = 512
 
 _finish: Final = Verbs(BrokerError).finish
 
@@ -61,7 +57,7 @@ class Broker:
     """Publishes messages to topics, subscribes to them, and looks after groups and dead letters.
 
     Each verb ends within the deadline of the call or `fastrpc.timeout` around it, without one within 5 s. Until then
-    publications and reads are repeated while the broker is away, and other writes if they did not start.
+    reads and publications with an id are repeated while the broker is away, and other writes if they did not start.
     """
 
     def __init__(self, opening: Opening) -> None:
@@ -140,7 +136,8 @@ class Broker:
             topic: a text means the topic that covers it, else `Topic(text)`.
             value: bytes and messages of protobuf as they are, all else as JSON.
             key: messages of a key keep their order in a group that asks for it.
-            id: a message of the same id is kept once within `Topic.dedupe_seconds`. None: a random one.
+            id: a message of the same id is kept once within `Topic.dedupe_seconds`. None: the broker makes one, and the
+                publication is not repeated after an attempt that may have been kept.
             delay: seconds before its first delivery.
             headers: texts for subscribers, with the names of metadata.
 
@@ -258,7 +255,7 @@ class Broker:
         backend = self.backend
         name = _pattern_of(pattern, type)
         check_pattern(name, backend.limits)
-        _check_place("start", start)
+        check_place(start)
         _check_group_options(backend.limits, group, start, ordered)
         if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
             raise ConfigError(f"in_flight is {in_flight!r}, it must be a number from 1")
@@ -277,7 +274,7 @@ class Broker:
         Raises:
             BrokerError: NOT_FOUND: there is no such group.
         """
-        _check_place("to", to)
+        check_place(to)
         await _finish(f"seek of {group!r}", partial(self.backend.seek, group, to), writes=True)
 
     async def remove_group(self, group: str) -> None:
@@ -304,7 +301,9 @@ class Broker:
         self, backend: BrokerBackend, topic: Topic[Any] | str, messages: Sequence[Outgoing]
     ) -> Sequence[Published]:
         verb = f"publication to {messages[0].topic!r}"
-        keep = partial(_finish, verb, partial(backend.publish, messages), writes=True, idempotent=True)
+        # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
+        has_ids = all(message.id is not None for message in messages)
+        keep = partial(_finish, verb, partial(backend.publish, messages), writes=True, idempotent=has_ids)
         if self._topics.has(topic):
             try:
                 return await keep()
@@ -335,7 +334,7 @@ def _outgoing(
     delay: float,
     headers: Mapping[str, str] | None,
 ) -> Outgoing:
-    """Return a checked message; one without an id gets a random one, to be repeated under."""
+    """Return a checked message."""
     name, kind = (topic.name, topic.type) if isinstance(topic, Topic) else (topic, None)
     check_name(name)
     check_delay(delay)
@@ -346,7 +345,7 @@ def _outgoing(
     body, kept = encode_message(name, value, kind, headers)
     _check_short("key", key)
     _check_short("id", id)
-    return Outgoing(name, body, key, os.urandom(16).hex() if id is None else id, float(delay), kept)
+    return Outgoing(name, body, key, id, float(delay), kept)
 
 
 def _check_short(option: str, text: str | None) -> None:
@@ -354,9 +353,9 @@ def _check_short(option: str, text: str | None) -> None:
         return
     if not isinstance(text, str):
         raise TypeError(f"the {option} of a message is {text!r}, it must be text")
-    if not 0 < len(bytes_of(text, f"the {option} of a message")) <= _NAME_BYTES:
+    if not 0 < len(bytes_of(text, f"the {option} of a message")) <= TEXT_BYTES:
         raise ConfigError(
-            f"the {option} of a message has {len(text.encode())} bytes, it must have 1 to {_NAME_BYTES}"
+            f"the {option} of a message has {len(text.encode())} bytes, it must have 1 to {TEXT_BYTES}"
         )
 
 
@@ -376,16 +375,6 @@ def _pattern_of(pattern: Topic[Any] | str, kind: Any) -> str:
             f"a type is given beside the topic {pattern.name!r}", hint="the topic says the type of its values"
         )
     return pattern.name
-
-
-def _check_place(option: str, place: Place) -> None:
-    """Refuse anything but a place of a group. ConfigError."""
-    is_sequence = isinstance(place, int) and not isinstance(place, bool) and place >= 0
-    is_instant = isinstance(place, datetime) and place.tzinfo is not None
-    if not (place in ("oldest", "new") or is_sequence or is_instant):
-        raise ConfigError(
-            f'{option} is {place!r}, it must be "oldest", "new", a datetime with a time zone, or a sequence'
-        )
 
 
 def _check_group_options(limits: BrokerLimits, group: str | None, start: Place, ordered: bool) -> None:

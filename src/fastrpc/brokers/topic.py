@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, Final, Generic, TypeVar, overload
 
 from fastrpc.brokers.base import TopicSettings
-from fastrpc.brokers.base.names import TopicPattern, check_group
+from fastrpc.brokers.base.checks import check_topic
 from fastrpc.errors import ConfigError
 
 __all__ = ["MAX_BYTES", "Topic"]
@@ -84,13 +84,18 @@ class Topic(Generic[T]):
         max_bytes: int = MAX_BYTES,
         dedupe_seconds: float = _DEDUPE_SECONDS,
     ) -> None:
-        TopicPattern(name)
-        _check_groups(name, groups, is_queue=keep_seconds is None)
+        if isinstance(groups, str) or not isinstance(groups, Sequence):
+            raise _wrong(name, "groups", groups, "a tuple of names")
         if keep_seconds is not None:
             _check_seconds(name, "keep_seconds", keep_seconds, " or None")
         _check_seconds(name, "dedupe_seconds", dedupe_seconds)
         if not _is_number(max_bytes, int) or max_bytes <= 0:
             raise _wrong(name, "max_bytes", max_bytes, "a number of bytes above 0")
+        if groups and keep_seconds is not None:
+            raise ConfigError(
+                f"the topic {name!r} is a log with groups, which a queue alone has",
+                hint="leave groups out, as groups join a log when they subscribe; or write keep_seconds=None",
+            )
         self.__dict__.update(
             name=name,
             type=type,
@@ -99,6 +104,7 @@ class Topic(Generic[T]):
             max_bytes=max_bytes,
             dedupe_seconds=dedupe_seconds,
         )
+        check_topic(self.settings)
 
     @property
     def settings(self) -> TopicSettings:
@@ -106,25 +112,6 @@ class Topic(Generic[T]):
         keep = None if self.keep_seconds is None else float(self.keep_seconds)
         groups = tuple(sorted(self.groups))
         return TopicSettings(self.name, keep, groups, self.max_bytes, float(self.dedupe_seconds))
-
-
-def _check_groups(name: str, groups: Any, *, is_queue: bool) -> None:
-    if isinstance(groups, str) or not isinstance(groups, Sequence):
-        raise _wrong(name, "groups", groups, "a tuple of names")
-    for group in groups:
-        check_group(group)
-    if len(set(groups)) < len(groups):
-        raise _wrong(name, "groups", groups, "different names")
-    if is_queue and not groups:
-        raise ConfigError(
-            f"the topic {name!r} is a queue without groups",
-            hint='name the groups that have to handle each message: groups=("billing",); a log has keep_seconds',
-        )
-    if groups and not is_queue:
-        raise ConfigError(
-            f"the topic {name!r} is a log with groups, which a queue alone has",
-            hint="leave groups out, as groups join a log when they subscribe; or write keep_seconds=None",
-        )
 
 
 def _check_seconds(name: str, option: str, value: Any, also: str = "") -> None:

@@ -205,17 +205,17 @@ async def test_removed_group_ends_its_subscriptions(broker: Broker) -> None:
 async def test_queue_keeps_a_message_until_its_groups_have_handled_it_and_refuses_when_full(
     broker: Broker,
 ) -> None:
-    jobs = Topic("jobs", bytes, keep_seconds=None, groups=("mail",), max_bytes=4_000)
-    await broker.publish(jobs, bytes(3_000))
+    jobs = Topic("jobs", bytes, keep_seconds=None, groups=("mail",), max_bytes=40_000)
+    await broker.publish(jobs, bytes(30_000))
     with fastrpc.timeout(0.2), pytest.raises(BrokerError) as caught:
-        await broker.publish(jobs, bytes(3_000))
+        await broker.publish(jobs, bytes(30_000))
     assert caught.value.processed == "no"
     async with broker.subscribe(jobs, group="mail") as messages:
         (message,) = await taken(messages)
         await message.ack()
-        await broker.publish(jobs, bytes(3_000))
+        await broker.publish(jobs, bytes(30_000))
         (message,) = await taken(messages)
-        assert len(message.value) == 3_000
+        assert len(message.value) == 30_000
 
 
 async def test_topic_that_differs_or_overlaps_is_refused(broker: Broker) -> None:

@@ -49,10 +49,10 @@ def test_topic_is_a_value_that_is_hashed_and_compared_and_does_not_change() -> N
         ({"dedupe_seconds": None}, "dedupe_seconds"),
         ({"max_bytes": 0}, "max_bytes of the topic 'orders' is 0, it must be a number of bytes above 0"),
         ({"max_bytes": 1.5}, "max_bytes"),
-        ({"keep_seconds": None}, "is a queue without groups"),
+        ({"keep_seconds": None}, "the queue orders has no groups"),
         ({"groups": ("billing",)}, "is a log with groups, which a queue alone has"),
         ({"keep_seconds": None, "groups": "billing"}, "groups of the topic 'orders' is 'billing'"),
-        ({"keep_seconds": None, "groups": ("a", "a")}, "it must be different names"),
+        ({"keep_seconds": None, "groups": ("a", "a")}, "the topic orders names a group twice"),
         ({"keep_seconds": None, "groups": ("a b",)}, "is no name of a group"),
     ],
 )
