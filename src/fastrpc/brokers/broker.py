@@ -1,7 +1,7 @@
 """A broker with types: what `open_broker` returns."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
@@ -37,6 +37,9 @@ __all__ = ["Broker", "open_broker"]
 T = TypeVar("T")
 
 _finish: Final = Verbs(BrokerError).finish
+
+# A program publishes to the same names again and again.
+_check_name: Final = lru_cache(maxsize=1024)(check_name)
 
 
 def open_broker(url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None) -> "Broker":
@@ -336,7 +339,7 @@ def _outgoing(
 ) -> Outgoing:
     """Return a checked message."""
     name, kind = (topic.name, topic.type) if isinstance(topic, Topic) else (topic, None)
-    check_name(name)
+    _check_name(name)
     check_delay(delay)
     if delay and not limits.has_delay:
         raise ConfigError(

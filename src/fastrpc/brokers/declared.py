@@ -25,7 +25,8 @@ class DeclaredTopics:
         """Return whether a topic, or one that covers a text, is declared."""
         if isinstance(topic, str):
             return topic in self._covered
-        return self._topics.get(topic.name) == topic
+        found = self._topics.get(topic.name)
+        return found is topic or found == topic
 
     def forget(self, topic: Topic[Any] | str) -> None:
         """Declare a topic again with its next use: the broker may have lost it."""

@@ -4,6 +4,7 @@ The header `content-type` tells the three apart.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from fastrpc._core.payload.metadata import check_entry
@@ -25,6 +26,8 @@ _PROTOBUF: Final = "application/proto"
 
 #: The headers of fastrpc itself.
 _OWN_PREFIX: Final = "frpc-"
+
+_is_message_type: Final[Callable[[Any], bool]] = lru_cache(maxsize=256)(is_protobuf)
 
 _BYTES_LIKE: Final = bytes | bytearray | memoryview
 
@@ -48,6 +51,8 @@ def encode_message(
             f"the message for {topic!r} has {len(body)} bytes, the limit is {MESSAGE_BYTES}",
             hint="keep large values elsewhere, and publish their name",
         )
+    if not headers:
+        return body, {CONTENT_TYPE: form}
     kept = _checked_headers(headers)
     if kept.setdefault(CONTENT_TYPE, form) != form and form != _BYTES:
         raise ConfigError(
@@ -102,7 +107,7 @@ def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     """Return the form and the bytes of a value."""
     is_bytes = isinstance(value, _BYTES_LIKE)
-    is_message = not is_bytes and is_protobuf(type(value))
+    is_message = not is_bytes and _is_message_type(type(value))
     if kind is not None and (is_bytes or is_message or kind is bytes or is_protobuf(kind)):
         # Subscribers would refuse these as well, where the publisher cannot mend them.
         fits = is_bytes if kind is bytes else is_protobuf(kind) and isinstance(value, kind)
@@ -115,9 +120,9 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     return _JSON, encode_json(value, name)
 
 
-def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of the headers of a publisher, of the form of metadata."""
-    kept = dict(headers or ())
+    kept = dict(headers)
     for name, text in kept.items():
         if not isinstance(text, str):
             raise TypeError(f"the header {name!r} is {type(text).__name__}, it must be text")

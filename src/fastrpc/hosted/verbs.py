@@ -51,15 +51,15 @@ class Verbs:
         """
         left = seconds_left()
         seconds = PATIENCE_SECONDS if left is None else left
-        attempts = _Attempts(self._failure, verb, seconds, writes, idempotent)
         if not ends_in_time:
-            return await attempts.run(work, seconds)
+            return await _Attempts(self._failure, verb, seconds, writes, idempotent).run(work, seconds)
         # A timer of the loop takes longer than the other work of the client for a call.
         began = time.monotonic()
         try:
             return await work()
         except self._failure as error:
             left = max(seconds - (time.monotonic() - began), 0.0)
+            attempts = _Attempts(self._failure, verb, seconds, writes, idempotent)
             attempts.note(error, left)
         return await attempts.run(work, left)
 
