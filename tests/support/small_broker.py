@@ -15,7 +15,7 @@ from fastrpc.brokers.base import (
     Delivery,
     GroupSettings,
     GroupState,
-    Outgoing,
+    OutgoingMessage,
     Place,
     Published,
     TopicSettings,
@@ -95,7 +95,7 @@ class SmallBroker:
         self._limits = limits or BrokerLimits("small")
         self.declared: dict[str, TopicSettings] = {}
         self.declarations: list[str] = []
-        self.kept: dict[str, Outgoing] = {}
+        self.kept: dict[str, OutgoingMessage] = {}
         self.failures: deque[BrokerError] = deque()
         self.late_failures: deque[BrokerError] = deque()
         self.join_failures: deque[Exception] = deque()
@@ -124,7 +124,7 @@ class SmallBroker:
     async def topics(self) -> Sequence[TopicSettings]:
         return [self.declared[name] for name in sorted(self.declared)]
 
-    async def publish(self, messages: Sequence[Outgoing]) -> Sequence[Published]:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         if self.failures:
             raise self.failures.popleft()
         for message in messages:

@@ -12,7 +12,7 @@ from fastrpc.brokers.base import (
     GroupSettings,
     GroupState,
     Membership,
-    Outgoing,
+    OutgoingMessage,
     Place,
     Published,
 )
@@ -301,7 +301,7 @@ class Broker:
         return await _finish(f"discard of {group!r}", partial(self.backend.discard, group, ids), writes=True)
 
     async def _publish(
-        self, backend: BrokerBackend, topic: Topic[Any] | str, messages: Sequence[Outgoing]
+        self, backend: BrokerBackend, topic: Topic[Any] | str, messages: Sequence[OutgoingMessage]
     ) -> Sequence[Published]:
         verb = f"publication to {messages[0].topic!r}"
         # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
@@ -336,7 +336,7 @@ def _outgoing(
     id: str | None,
     delay: float,
     headers: Mapping[str, str] | None,
-) -> Outgoing:
+) -> OutgoingMessage:
     """Return a checked message."""
     name, kind = (topic.name, topic.type) if isinstance(topic, Topic) else (topic, None)
     _check_name(name)
@@ -348,7 +348,7 @@ def _outgoing(
     body, kept = encode_message(name, value, kind, headers)
     _check_short("key", key)
     _check_short("id", id)
-    return Outgoing(name, body, key, id, float(delay), kept)
+    return OutgoingMessage(name, body, key, id, float(delay), kept)
 
 
 def _check_short(option: str, text: str | None) -> None:
