@@ -1,13 +1,11 @@
 """The broker in memory, `memory://name`: one for all that open this name in the process, until the last closes it."""
 
 import asyncio
-import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import Context
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging import getLogger
 from math import inf
@@ -31,6 +29,7 @@ from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.records import GroupMember
 from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.hosted.backend_urls import NamedBackends
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 
@@ -39,7 +38,7 @@ __all__ = ["MemoryBroker", "open_memory"]
 #: Seconds after which a timer looks anew: loops take no instants that are very far.
 _LONGEST_TIMER: Final = 86_400.0
 
-_logger = getLogger(__name__)
+_logger = getLogger("fastrpc.broker")
 
 
 def _utc_now() -> datetime:
@@ -344,15 +343,7 @@ class _MemoryMembership:
             self._broker.dispatch()
 
 
-@dataclass(slots=True)
-class _OpenBroker:
-    broker: MemoryBroker
-    loop: asyncio.AbstractEventLoop
-    users: int = 0
-
-
-#: The brokers that are open, by process and name.
-_open: dict[tuple[int, str], _OpenBroker] = {}
+_NAMED: Final = NamedBackends[BrokerBackend]("broker", MemoryBroker)
 
 
 def open_memory(url: RegistryURL) -> AbstractAsyncContextManager[BrokerBackend]:
@@ -361,34 +352,11 @@ def open_memory(url: RegistryURL) -> AbstractAsyncContextManager[BrokerBackend]:
     Raises:
         ConfigError: the URL has no name, a path or an option.
     """
-    if not url.place or url.path:
-        raise ConfigError(f"{url} is not the name of a broker", hint="write memory://name")
     for sync in url.take_all("sync"):
         raise ConfigError(
-            f"{url} keeps nothing on a disk, sync={sync} is refused", hint="use sqlite:///folder?sync=full"
+            f"{url} keeps nothing on a disk, sync={sync} is refused", hint="leave the option sync out"
         )
-    url.refuse_unread()
-    return _shared(url.place)
-
-
-@asynccontextmanager
-async def _shared(name: str) -> AsyncIterator[BrokerBackend]:
-    loop, place = asyncio.get_running_loop(), (os.getpid(), name)
-    found = _open.get(place)
-    if found is None or found.loop.is_closed():
-        found = _open[place] = _OpenBroker(await MemoryBroker().__aenter__(), loop)
-    if found.loop is not loop:
-        raise ConfigError(
-            f"memory://{name} is open in another event loop", hint="give this one a name of its own"
-        )
-    found.users += 1
-    try:
-        yield found.broker
-    finally:
-        found.users -= 1
-        if not found.users:
-            del _open[place]
-            await found.broker.__aexit__(None, None, None)
+    return _NAMED.open(url)
 
 
 def _closed() -> BrokerError:

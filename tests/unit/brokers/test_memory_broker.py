@@ -238,7 +238,7 @@ class TestUrl:
         [
             ("memory://", "not the name"),
             ("memory://a/b", "not the name"),
-            ("memory://a?sync=full", "use sqlite:///folder"),
+            ("memory://a?sync=full", "leave the option sync out"),
             ("memory://a?lease=3", "no option lease"),
         ],
     )

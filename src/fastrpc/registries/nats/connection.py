@@ -30,7 +30,9 @@ Entered = TypeVar("Entered")
 T = TypeVar("T")
 
 #: Seconds for a connection, for an answer, and for the end of a connection.
-CONNECT_SECONDS, ANSWER_SECONDS, DROP_SECONDS = 2, 3.0, 0.5
+CONNECT_SECONDS = 2
+ANSWER_SECONDS = 3.0
+DROP_SECONDS = 0.5
 
 #: Seconds between two pings; a connection without answers to two of them is lost.
 PING_SECONDS = 2
