@@ -91,7 +91,12 @@ class MemoryBroker:
 
     async def topics(self) -> Sequence[TopicSettings]:
         """Return the declared topics, sorted by name."""
-        return [topic.settings for _, topic in sorted(self._core.topics.items())]
+        return sorted((topic.settings for topic in self._core.topics), key=lambda topic: topic.name)
+
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic that holds every name of a pattern; None without one."""
+        self.now()
+        return self._core.covering(pattern)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep messages, all or none of them, in this order."""

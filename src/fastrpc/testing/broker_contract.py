@@ -43,7 +43,7 @@ class BrokerContract:
     async def test_a_topic_may_be_declared_twice_alike(self, broker: BrokerBackend) -> None:
         await broker.declare(_LOG)
         await broker.declare(_LOG)
-        assert await broker.topics() == [_LOG]
+        assert list(await broker.topics()) == [_LOG]
 
     async def test_a_topic_with_other_settings_is_refused(self, broker: BrokerBackend) -> None:
         await broker.declare(_LOG)
@@ -56,6 +56,25 @@ class BrokerContract:
         await broker.declare(_LOG)
         with pytest.raises(ConfigError, match="overlaps"):
             await broker.declare(TopicSettings("orders.*"))
+
+    async def test_a_topic_covers_its_own_name_alone(self, broker: BrokerBackend) -> None:
+        await broker.declare(_LOG)
+        assert await broker.covering("orders.new") == _LOG
+        assert await broker.covering("orders") is None
+        assert await broker.covering("orders.new.paid") is None
+
+    async def test_a_pattern_covers_names_and_narrower_patterns(self, broker: BrokerBackend) -> None:
+        if not broker.limits.has_patterns:
+            pytest.skip("this broker has no patterns")
+        topic = TopicSettings("orders.**")
+        await broker.declare(TopicSettings("other"))
+        await broker.declare(topic)
+        for below in ("orders.new", "orders.eu.paid", "orders.*", "orders.eu.**", "orders.**"):
+            assert await broker.covering(below) == topic, below
+        for beyond in ("orders", "*.new", "**", "other.*"):
+            assert await broker.covering(beyond) is None, beyond
+        with pytest.raises(ConfigError, match="is no topic"):
+            await broker.covering("orders.")
 
     async def test_a_name_without_a_topic_is_not_found(self, broker: BrokerBackend) -> None:
         with pytest.raises(BrokerError) as caught:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from fastrpc.brokers.base import Delivery, GroupSettings, OutgoingMessage, Published, TopicSettings
+from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.records import Change, GroupMember, Record
@@ -60,6 +62,24 @@ class Scene:
         return [group.lag for group in self.core.groups(self.now)]
 
 
+def compared_patterns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the patterns that are compared from now on, each as often as it is."""
+    compared: list[str] = []
+
+    def count(name: str) -> None:
+        compare = getattr(TopicPattern, name)
+
+        def counted(self: TopicPattern, other: Any) -> bool:
+            compared.append(self.text)
+            return bool(compare(self, other))
+
+        monkeypatch.setattr(TopicPattern, name, counted)
+
+    for name in ("matches", "overlaps", "is_below"):
+        count(name)
+    return compared
+
+
 class TestTopics:
     @pytest.mark.parametrize(
         ("topic", "fault"),
@@ -79,6 +99,30 @@ class TestTopics:
     def test_wrong_settings_are_refused(self, topic: TopicSettings, fault: str) -> None:
         with pytest.raises(ConfigError, match=fault.replace("*", r"\*")):
             Scene().core.declare(topic, 0.0)
+
+    @pytest.mark.parametrize("patterns", [0, 3])
+    def test_a_name_is_compared_with_patterns_alone(
+        self, monkeypatch: pytest.MonkeyPatch, patterns: int
+    ) -> None:
+        scene = Scene()
+        for number in range(patterns):
+            scene.core.declare(TopicSettings(f"b{number}.*"), scene.now)
+        compared = compared_patterns(monkeypatch)
+        for number in range(100):
+            name = f"c.{number}"
+            scene.core.declare(TopicSettings(name), scene.now)
+            scene.publish(OutgoingMessage(name, b""))
+            scene.join(GroupSettings(None, name))
+            assert scene.core.covering(name) == TopicSettings(name)
+        # By the declaration alone: the topic that has the name itself is found first.
+        assert len(compared) == 100 * patterns
+
+    def test_a_message_goes_to_no_pattern_even_if_a_topic_has_it(self) -> None:
+        scene = Scene(TopicSettings("a"))
+        scene.core.declare(TopicSettings("b.*"), scene.now)
+        scene.publish(OutgoingMessage("b.c", b""))
+        with pytest.raises(ConfigError, match="is a pattern"):
+            scene.publish(OutgoingMessage("b.*", b""))
 
     def test_a_log_may_name_groups_that_begin_with_it(self) -> None:
         scene = Scene(TopicSettings("a", groups=("early",)))

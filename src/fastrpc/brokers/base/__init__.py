@@ -258,6 +258,13 @@ class BrokerBackend(Protocol):
     async def topics(self) -> Sequence[TopicSettings]:
         """Return the declared topics, sorted by name."""
 
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic that holds a name, or every name of a pattern; None without one.
+
+        Raises:
+            ConfigError: the pattern is malformed.
+        """
+
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep messages, all or none of them, in this order; return once they are kept.
 

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
-from typing import Final, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from fastrpc.brokers.base import (
     DeadLetter,
@@ -28,7 +28,7 @@ from fastrpc.brokers.base import (
     TopicSettings,
 )
 from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
-from fastrpc.brokers.base.names import TopicPattern, check_group, check_name
+from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.effects import Effects
 from fastrpc.brokers.local.group import MessageGroup
@@ -44,13 +44,11 @@ from fastrpc.brokers.local.records import (
     TopicDeclared,
 )
 from fastrpc.brokers.local.topic import KeptTopic
+from fastrpc.brokers.local.topics import Topics
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
 __all__ = ["BrokerCore"]
-
-#: Names of messages whose topics are remembered.
-_KNOWN_NAMES: Final = 10_000
 
 #: A message to be kept with its topic, its size, and the number of an earlier message of its id.
 _Planned: TypeAlias = tuple[KeptTopic, OutgoingMessage, int, int | None]
@@ -68,8 +66,7 @@ class BrokerCore:
         self, note: Callable[[Change], None] | None = None, tell: Callable[[str], None] = lambda text: None
     ) -> None:
         self._effects = Effects(note, tell)
-        self.topics: dict[str, KeptTopic] = {}
-        self._topic_by_name: dict[str, KeptTopic] = {}
+        self.topics = Topics()
         self._groups: dict[str, MessageGroup] = {}
         # Groups of logs that have no member, until they are removed.
         self._vacant: Alarms[MessageGroup] = Alarms()
@@ -90,29 +87,34 @@ class BrokerCore:
             _check_equal(settings, present.settings)
             return
         topic = KeptTopic(settings, self._effects)
-        for other in self.topics.values():
-            if topic.pattern.overlaps(other.pattern):
-                raise ConfigError(
-                    f"the topic {settings.name} overlaps with the topic {other.settings.name}",
-                    hint="topics share no names: publish to the topic that is there, or give this one another name",
-                )
+        other = self.topics.overlapping(topic.pattern)
+        if other is not None:
+            raise ConfigError(
+                f"the topic {settings.name} overlaps with the topic {other.settings.name}",
+                hint="topics share no names: publish to the topic that is there, or give this one another name",
+            )
         for name in settings.groups:
             if name in self._groups:
                 raise ConfigError(
                     f"the group {name} of {settings.name} is one of {self._groups[name].topic.settings.name}",
                     hint="a group has one topic: give this one another name",
                 )
-        self.topics[settings.name] = topic
-        self._topic_by_name.clear()
+        self.topics.add(topic)
         self._note(TopicDeclared(settings))
         for name in settings.groups:
             self._begin(name, topic.pattern, topic, 0, now)
 
+    def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic that holds every name of a pattern. ConfigError: the pattern is malformed."""
+        topic = self.topics.covering(TopicPattern(pattern))
+        return None if topic is None else topic.settings
+
     def restore(self, topics: Sequence[SavedTopic], groups: Sequence[SavedGroup], now: float) -> None:
         """Go on where a journal ended; nothing was declared yet."""
         for saved in topics:
-            topic = self.topics[saved.settings.name] = KeptTopic(saved.settings, self._effects)
+            topic = KeptTopic(saved.settings, self._effects)
             topic.restore(saved)
+            self.topics.add(topic)
         for one in groups:
             topic = self.topics[one.topic]
             group = self._groups[one.name] = MessageGroup(
@@ -121,7 +123,7 @@ class BrokerCore:
             group.restore(one, now)
             topic.add(group)
             self._left(group, now)
-        for topic in self.topics.values():
+        for topic in self.topics:
             topic.recount(now)
 
     # Messages in
@@ -160,11 +162,11 @@ class BrokerCore:
 
     def undo(self) -> None:
         """Forget the messages that are not committed, for the disk has no room for them."""
-        for topic in self.topics.values():
+        for topic in self.topics:
             topic.undo()
 
     def _planned(self, message: OutgoingMessage, now: float) -> _Planned:
-        topic = self._topic_by_name.get(message.topic) or self._topic_of(message.topic)
+        topic = self.topics.known.get(message.topic) or self._topic_of(message.topic)
         size = RECORD_BYTES + check_outgoing(message)
         return topic, message, size, None if message.id is None else topic.ids.find(message.id, now)
 
@@ -186,20 +188,14 @@ class BrokerCore:
             topic.check_room(len(needed), sum(needed), max(needed), now)
 
     def _topic_of(self, name: str) -> KeptTopic:
-        topic = self._topic_by_name.get(name)
+        topic = self.topics.holding(name)
         if topic is None:
-            check_name(name)
-            topic = next((one for one in self.topics.values() if one.pattern.matches(name)), None)
-            if topic is None:
-                raise BrokerError(
-                    f"no topic holds {name}",
-                    status=Status.NOT_FOUND,
-                    processed="no",
-                    hint="declare it before a message is published to it",
-                )
-            if len(self._topic_by_name) >= _KNOWN_NAMES:
-                self._topic_by_name.clear()
-            self._topic_by_name[name] = topic
+            raise BrokerError(
+                f"no topic holds {name}",
+                status=Status.NOT_FOUND,
+                processed="no",
+                hint="declare it before a message is published to it",
+            )
         return topic
 
     # Members
@@ -265,7 +261,7 @@ class BrokerCore:
 
     def _made(self, settings: GroupSettings, now: float, wall: datetime) -> MessageGroup:
         pattern = TopicPattern(settings.pattern)
-        topic = next((one for one in self.topics.values() if pattern.is_below(one.pattern)), None)
+        topic = self.topics.covering(pattern)
         if topic is None:
             raise ConfigError(
                 f"no topic covers {settings.pattern}",

@@ -1,0 +1,68 @@
+"""The topics of one broker, found by their names and patterns."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from fastrpc.brokers.base.names import TopicPattern, check_name
+from fastrpc.brokers.local.topic import KeptTopic
+
+__all__ = ["Topics"]
+
+#: Names of messages whose topics are remembered.
+_KNOWN_NAMES: Final = 10_000
+
+
+class Topics:
+    """Topics that share no names; none is ever removed. A name is compared with patterns alone."""
+
+    def __init__(self) -> None:
+        self._by_text: dict[str, KeptTopic] = {}
+        self._patterns: list[KeptTopic] = []
+        #: The topics of names to which messages were published; `holding` adds to them.
+        self.known: dict[str, KeptTopic] = {}
+
+    def __iter__(self) -> Iterator[KeptTopic]:
+        return iter(self._by_text.values())
+
+    def __getitem__(self, text: str) -> KeptTopic:
+        return self._by_text[text]
+
+    def get(self, text: str) -> KeptTopic | None:
+        """Return the topic that was declared with this name or pattern."""
+        return self._by_text.get(text)
+
+    def add(self, topic: KeptTopic) -> None:
+        """Add a topic that overlaps with no other one."""
+        self._by_text[topic.settings.name] = topic
+        if not topic.pattern.is_name:
+            self._patterns.append(topic)
+
+    def overlapping(self, pattern: TopicPattern) -> KeptTopic | None:
+        """Return a topic that shares a name with a pattern."""
+        if pattern.is_name:
+            return self.covering(pattern)
+        return next((topic for topic in self if topic.pattern.overlaps(pattern)), None)
+
+    def covering(self, pattern: TopicPattern) -> KeptTopic | None:
+        """Return the topic that holds every name of a pattern."""
+        found = self._by_text.get(pattern.text)
+        if found is None:
+            found = next((topic for topic in self._patterns if pattern.is_below(topic.pattern)), None)
+        return found
+
+    def holding(self, name: str) -> KeptTopic | None:
+        """Return the topic of messages of a name.
+
+        Raises:
+            TypeError: the name is not text.
+            ConfigError: the name is malformed, or a pattern.
+        """
+        found = self.known.get(name)
+        if found is None:
+            check_name(name)
+            found = self.covering(TopicPattern(name))
+            if found is not None:
+                if len(self.known) >= _KNOWN_NAMES:
+                    self.known.clear()
+                self.known[name] = found
+        return found
