@@ -1,6 +1,6 @@
 """The rules of the broker of this process, told the time by each test."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from fastrpc.brokers.base import Delivery, GroupSettings, OutgoingMessage, Publi
 from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.group import MessageGroup
+from fastrpc.brokers.local.log import Log
 from fastrpc.brokers.local.records import Change, GroupMember, Record
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
@@ -18,17 +19,22 @@ WALL = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Scene:
-    """A broker with one topic `a` and one member of its group `g`."""
+    """A broker with one topic, `a`, and one member of its group, `g`, unless told otherwise."""
 
     def __init__(
-        self, topic: TopicSettings | None = None, *, is_ordered: bool = False, start: str = "new"
+        self,
+        topic: TopicSettings | None = None,
+        *,
+        is_ordered: bool = False,
+        start: str = "new",
+        settings: GroupSettings | None = None,
     ) -> None:
         self.now = 100.0
         self.told: list[str] = []
         self.changes: list[Change] = []
         self.core = BrokerCore(self.changes.append, self.told.append)
         self.core.declare(topic or TopicSettings("a"), self.now)
-        self.settings = GroupSettings("g", "a", start, is_ordered)
+        self.settings = settings or GroupSettings("g", "a", start, is_ordered)
         self.group, self.member = self.join()
 
     @property
@@ -457,6 +463,40 @@ class TestBounds:
                 assert scene.core.next_due() == scene.now
                 scene.core.advance(scene.now)
         assert scene.lag() == [0]
+
+    def test_a_group_of_a_pattern_counts_its_messages_by_their_names(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scene = Scene(TopicSettings("a.**"), settings=GroupSettings(None, "a.**"))
+        for name in ("a.x", "a.y"):
+            scene.publish(*(OutgoingMessage(name, b"") for _ in range(1_000)))
+        seen: list[Record] = []
+        newer = Log.newer
+
+        def counted(self: Log, sequence: int) -> Iterator[Record]:
+            for record in newer(self, sequence):
+                seen.append(record)
+                yield record
+
+        monkeypatch.setattr(Log, "newer", counted)
+        compared = compared_patterns(monkeypatch)
+        for number in range(50):
+            scene.join(GroupSettings(f"g{number}", "a.*", "oldest"))
+        assert scene.lag() == [2_000] * 50
+        # A group asks for two names, each once, and for the topic of its pattern.
+        assert (seen, len(compared)) == ([], 50 * 3)
+
+    def test_a_group_that_begins_amid_the_log_compares_each_name_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scene = Scene(TopicSettings("a.**"), settings=GroupSettings("g", "a.x"))
+        scene.publish(*(OutgoingMessage(f"a.{'xy'[number % 2]}", b"") for number in range(1_000)))
+        compared = compared_patterns(monkeypatch)
+        for place, lag in ((501, 250), ("oldest", 500), (2, 499)):
+            scene.core.seek("g", place, scene.now, scene.wall)
+            assert scene.lag() == [lag]
+        assert len(scene.take(1_000)) == 499
+        assert len(compared) <= 2
 
     def test_a_take_with_a_long_backlog_of_other_names_finds_its_own(self) -> None:
         scene = Scene(TopicSettings("**"))

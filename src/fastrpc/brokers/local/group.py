@@ -31,6 +31,9 @@ __all__ = ["MessageGroup"]
 #: Numbers in a heap that no longer count stay beside as many that do.
 _SPARE: Final = 64
 
+#: Names of messages for which a group remembers whether it covers them.
+_KNOWN_NAMES: Final = 1_000
+
 #: Least seconds between two reports of messages that were lost to a group.
 _TOLD_SECONDS: Final = 60.0
 
@@ -62,6 +65,8 @@ class MessageGroup:
         self._untold, self._told_at = 0, -inf
         self._effects = effects
         self._label, self._note = (name, effects.note) if name is not None else ("", None)
+        # Whether it covers a name.
+        self._known_names: dict[str, bool] = {}
         self._begin(cursor)
 
     def _begin(self, cursor: int) -> None:
@@ -91,7 +96,14 @@ class MessageGroup:
 
     def covers(self, name: str) -> bool:
         """Return whether messages of a name are for this group."""
-        return self.is_whole or self.pattern.matches(name)
+        if self.is_whole:
+            return True
+        known = self._known_names.get(name)
+        if known is None:
+            if len(self._known_names) >= _KNOWN_NAMES:
+                self._known_names.clear()
+            known = self._known_names[name] = self.pattern.matches(name)
+        return known
 
     def holds(self, record: Record) -> bool:
         """Return whether it still has to handle a message of the log."""
@@ -144,7 +156,7 @@ class MessageGroup:
     def _pass(self, record: Record) -> Entry | None:
         """Move the cursor over a message; return its entry if it is for this group."""
         self.cursor = record.sequence
-        if not self.is_whole and not self.pattern.matches(record.topic):
+        if not self.is_whole and not self.covers(record.topic):
             return None
         self.behind -= 1
         entry = self.open[record.sequence] = Entry(record, 0, record.due)

@@ -1,7 +1,8 @@
 """The messages of one topic, in the order in which they were kept."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from fastrpc.brokers.local.records import Record
@@ -13,9 +14,13 @@ _SPARE: Final = 64
 
 
 class Log:
-    """Keeps records by number. Those after `visible` wait for their commit and are not delivered yet."""
+    """Keeps records by number. Those after `visible` wait for their commit and are not delivered yet.
 
-    def __init__(self) -> None:
+    Args:
+        counts_names: whether it has records of several names, and counts each.
+    """
+
+    def __init__(self, *, counts_names: bool = False) -> None:
         self._records: dict[int, Record] = {}
         # Ascending; from `_head` on every number of a kept record, and some of removed ones.
         self._numbers: list[int] = []
@@ -26,6 +31,8 @@ class Log:
         self.visible = 0
         #: Bytes of all records, and of committed ones.
         self.size = self.visible_size = 0
+        # Committed records of each name, without zeros.
+        self._by_name: Counter[str] | None = Counter() if counts_names else None
 
     def __len__(self) -> int:
         return len(self._records)
@@ -44,6 +51,8 @@ class Log:
         """Note that a record is committed, the first one that was not."""
         self.visible = record.sequence
         self.visible_size += record.size
+        if self._by_name is not None:
+            self._by_name[record.topic] += 1
 
     def first(self) -> Record | None:
         """Return the oldest committed record."""
@@ -85,6 +94,13 @@ class Log:
             - (self.last - self.visible)
         )
 
+    def names_after(self, sequence: int) -> Mapping[str, int]:
+        """Return the number of committed records of each name whose numbers are greater."""
+        first = self.first()
+        if self._by_name is not None and (first is None or sequence < first.sequence):
+            return self._by_name
+        return Counter(record.topic for record in self.newer(sequence))
+
     def newer(self, sequence: int) -> Iterator[Record]:
         """Yield the committed records whose numbers are greater."""
         for number in self._numbers[bisect_right(self._numbers, sequence, self._head) :]:
@@ -98,6 +114,10 @@ class Log:
         self.size -= record.size
         if record.sequence <= self.visible:
             self.visible_size -= record.size
+            if self._by_name is not None:
+                self._by_name[record.topic] -= 1
+                if not self._by_name[record.topic]:
+                    del self._by_name[record.topic]
         if len(self._numbers) > _SPARE + 2 * len(self._records):
             self._tidy()
 

@@ -50,7 +50,7 @@ class KeptTopic:
         self.settings = settings
         self.pattern = TopicPattern(settings.name)
         self.is_queue = settings.keep_seconds is None
-        self.log = Log()
+        self.log = Log(counts_names=not self.pattern.is_name)
         self.ids = Ids(settings.dedupe_seconds)
         self._effects = effects
         self._groups: list[Reader] = []
@@ -219,7 +219,7 @@ class KeptTopic:
         """Return how many messages a group has after a number."""
         if is_whole:
             return self.log.count_after(cursor)
-        return sum(group.covers(record.topic) for record in self.log.newer(cursor))
+        return sum(count for name, count in self.log.names_after(cursor).items() if group.covers(name))
 
 
 def _full(text: str, seconds: float, hint: str) -> BrokerError:
