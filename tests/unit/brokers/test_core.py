@@ -201,6 +201,20 @@ class TestPublishing:
         scene.now += 100.0
         scene.publish(OutgoingMessage("a", b"", id="more"))
 
+    def test_a_full_table_of_ids_refuses_no_message_without_one(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fastrpc.brokers.local.topic._IDS_BYTES", 1_000)
+        scene = Scene(TopicSettings("a", max_bytes=2_000))
+        for number in range(8):
+            scene.publish(OutgoingMessage("a", b"", id=str(number)))
+        scene.put("at once")
+        scene.put("at once", "beside another")
+        scene.publish(OutgoingMessage("a", b"", id="1"), OutgoingMessage("a", b""))
+        scene.now += 120.0
+        scene.put("long after")
+        assert scene.core.topics["a"].ids.size == 0
+
     def test_a_message_is_delivered_after_its_commit(self) -> None:
         scene = Scene()
         _, records = scene.keep(OutgoingMessage("a", b"1"), OutgoingMessage("a", b"2"))

@@ -172,20 +172,22 @@ class BrokerCore:
 
     def _check_room(self, plan: Sequence[_Planned], now: float) -> None:
         if len(plan) == 1:
-            topic, _, size, number = plan[0]
+            topic, message, size, number = plan[0]
             if number is None:
-                topic.check_room(1, size, size, now)
+                topic.check_room(1, size, size, now, adds_ids=message.id is not None)
             return
         sizes: dict[KeptTopic, list[int]] = {}
         fresh: set[tuple[KeptTopic, str]] = set()
+        with_ids: set[KeptTopic] = set()
         for topic, message, size, number in plan:
             id = message.id
             if number is None and (id is None or (topic, id) not in fresh):
                 sizes.setdefault(topic, []).append(size)
                 if id is not None:
                     fresh.add((topic, id))
+                    with_ids.add(topic)
         for topic, needed in sizes.items():
-            topic.check_room(len(needed), sum(needed), max(needed), now)
+            topic.check_room(len(needed), sum(needed), max(needed), now, adds_ids=topic in with_ids)
 
     def _topic_of(self, name: str) -> KeptTopic:
         topic = self.topics.holding(name)

@@ -26,12 +26,16 @@ class Ids:
 
     def find(self, id: str, now: float) -> int | None:
         """Return the number of the message that had this id."""
+        self.forget_old(now)
+        return self._numbers.get(id)
+
+    def forget_old(self, now: float) -> None:
+        """Forget the ids whose time is over."""
         ages, limit = self._ages, now - self._seconds
         while ages and ages[0][0] <= limit:
             _, old = ages.popleft()
             del self._numbers[old]
             self.size -= len(old) + ID_BYTES
-        return self._numbers.get(id)
 
     def add(self, id: str, sequence: int, kept_at: float) -> None:
         """Remember an id that `find` did not know."""

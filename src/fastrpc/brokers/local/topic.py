@@ -59,8 +59,11 @@ class KeptTopic:
 
     # Publishing
 
-    def check_room(self, count: int, total: int, largest: int, now: float) -> None:
+    def check_room(self, count: int, total: int, largest: int, now: float, *, adds_ids: bool) -> None:
         """Check that there is room for messages of these sizes, and for their ids.
+
+        Args:
+            adds_ids: whether one has an id from its publisher.
 
         Raises:
             BrokerError: RESOURCE_EXHAUSTED: there will be; INVALID_ARGUMENT: never.
@@ -80,7 +83,9 @@ class KeptTopic:
                 _FULL_SECONDS,
                 "its groups are too slow; raise max_bytes for longer bursts",
             )
-        if self.ids.size >= max(most, _IDS_BYTES):
+        if self.ids.size:
+            self.ids.forget_old(now)
+        if adds_ids and self.ids.size >= max(most, _IDS_BYTES):
             oldest = self.ids.oldest()
             assert oldest is not None
             raise _full(
