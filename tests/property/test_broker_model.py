@@ -27,7 +27,7 @@ TOPICS = (
     TopicSettings("t", max_bytes=40_000, keep_seconds=60.0, dedupe_seconds=20.0),
     TopicSettings("t.**", max_bytes=1_000_000, keep_seconds=100.0, dedupe_seconds=20.0),
     TopicSettings("t", keep_seconds=None, groups=("one", "two"), max_bytes=40_000, dedupe_seconds=20.0),
-    TopicSettings("t.*", keep_seconds=None, groups=("one", "two"), max_bytes=1_000_000, dedupe_seconds=0.0),
+    TopicSettings("t.*", keep_seconds=None, groups=("one", "two"), max_bytes=1_000_000, dedupe_seconds=20.0),
 )
 
 
@@ -135,8 +135,7 @@ class Run:
             if number is None:
                 last += 1
                 size += check_outgoing(message) + RECORD_BYTES
-                # Without a window the id is found only as long as the clock stands still, thus never.
-                if message.id is not None and self.settings.dedupe_seconds:
+                if message.id is not None:
                     fresh[message.id] = last
             found.append((number or last, number is not None))
         return None if self.model.is_queue and size > self.settings.max_bytes else found

@@ -224,6 +224,18 @@ class BrokerContract:
         await self.pass_time(broker, 1.1)
         assert [one.body for one in await member.take(5)] == [b"later"]
 
+    async def test_a_message_that_is_due_after_its_log_drops_it_is_refused(
+        self, broker: BrokerBackend
+    ) -> None:
+        if not broker.limits.has_delay:
+            pytest.skip("this broker has no delays")
+        await broker.declare(replace(_LOG, keep_seconds=60.0))
+        for delay in (60.0, 61.0, 1e300):
+            with pytest.raises(BrokerError, match="keep_seconds") as caught:
+                await broker.publish([OutgoingMessage("orders.new", b"", delay=delay)])
+            assert (caught.value.status, caught.value.processed) == (Status.INVALID_ARGUMENT, "no")
+        await broker.publish([OutgoingMessage("orders.new", b"", delay=59.0)])
+
     async def test_one_message_of_a_key_at_a_time(self, broker: BrokerBackend) -> None:
         if not broker.limits.has_order:
             pytest.skip("this broker has no order")

@@ -91,13 +91,24 @@ class TestTopics:
         ("topic", "fault"),
         [
             (TopicSettings("b", keep_seconds=None), "the queue b has no groups"),
-            (TopicSettings("b", keep_seconds=0.0), "keep_seconds of b is 0.0"),
-            (TopicSettings("b", keep_seconds=float("inf")), "keep_seconds of b is inf"),
-            (TopicSettings("b", max_bytes=0), "max_bytes of b is 0"),
-            (TopicSettings("b", dedupe_seconds=-1.0), "dedupe_seconds of b is -1.0"),
-            (TopicSettings("b", groups=("x", "x")), "names a group twice"),
-            (TopicSettings("b", groups=("x y",)), "no name of a group"),
-            (TopicSettings("b", groups=("g",)), "the group g of b is one of a"),
+            (TopicSettings("b", keep_seconds=0.0), "keep_seconds of the topic 'b' is 0.0"),
+            (TopicSettings("b", keep_seconds=float("inf")), "keep_seconds of the topic 'b' is inf"),
+            (
+                TopicSettings("b", keep_seconds=10**5000),
+                "keep_seconds of the topic 'b' is a number beyond all times",
+            ),
+            (TopicSettings("b", max_bytes=0), "max_bytes of the topic 'b' is 0"),
+            (TopicSettings("b", max_bytes=1.5), "max_bytes of the topic 'b' is 1.5"),  # type: ignore[arg-type]
+            (TopicSettings("b", dedupe_seconds=-1.0), "dedupe_seconds of the topic 'b' is -1.0"),
+            (TopicSettings("b", dedupe_seconds=0.0), "dedupe_seconds of the topic 'b' is 0.0"),
+            (
+                TopicSettings("b", dedupe_seconds=10**5000),
+                "dedupe_seconds of the topic 'b' is a number beyond all times",
+            ),
+            (TopicSettings("b", groups=("x",)), "the topic 'b' is a log with groups"),
+            (TopicSettings("b", None, ("x", "x")), "names a group twice"),
+            (TopicSettings("b", None, ("x y",)), "no name of a group"),
+            (TopicSettings("b", None, ("g",)), "the group g of b is one of a"),
             (TopicSettings("**"), "overlaps with the topic a"),
             (TopicSettings("a", max_bytes=5), "max_bytes=1073741824, not 5"),
         ],
@@ -130,8 +141,8 @@ class TestTopics:
         with pytest.raises(ConfigError, match="is a pattern"):
             scene.publish(OutgoingMessage("b.*", b""))
 
-    def test_a_log_may_name_groups_that_begin_with_it(self) -> None:
-        scene = Scene(TopicSettings("a", groups=("early",)))
+    def test_the_groups_of_a_queue_begin_with_it(self) -> None:
+        scene = Scene(TopicSettings("a", None, ("g", "early")))
         scene.put("1")
         scene.group, scene.member = scene.join(GroupSettings("early", "a", "new", is_ordered=True))
         assert scene.taken() == ["1"]
@@ -155,6 +166,11 @@ class TestPublishing:
             (OutgoingMessage("a", b"", delay=-1.0), "delay of -1.0"),
             (OutgoingMessage("a", b"", delay=float("nan")), "delay of nan"),
             (OutgoingMessage("a", b"", delay=float("inf")), "delay of inf"),
+            (OutgoingMessage("a", b"", delay=10**5000), "delay of a number beyond all times"),
+            (
+                OutgoingMessage("a", b"", delay=604_800.0),
+                "delay of 604800.0 seconds, and a keeps a message for 604800.0 seconds .raise keep_seconds",
+            ),
         ],
     )
     def test_a_message_out_of_bounds_is_refused_with_all_beside_it(
@@ -171,6 +187,12 @@ class TestPublishing:
         kept = scene.publish(*(OutgoingMessage("a", b"") for _ in range(3)))
         assert len({one.id for one in kept}) == 3
 
+    def test_a_queue_keeps_a_message_whatever_its_delay(self) -> None:
+        scene = Scene(TopicSettings("a", None, ("g",)))
+        scene.put("late", delay=1e9)
+        scene.now += 1e9
+        assert scene.taken() == ["late"]
+
     def test_a_full_queue_says_when_to_try_again_but_knows_duplicates(self) -> None:
         scene = Scene(TopicSettings("a", None, ("g",), max_bytes=5_000))
         scene.publish(OutgoingMessage("a", b"x" * 3_000, id="1"))
@@ -184,7 +206,8 @@ class TestPublishing:
 
     @pytest.mark.parametrize("keep_seconds", [None, 60.0])
     def test_a_message_above_the_bound_of_its_topic_never_fits(self, keep_seconds: float | None) -> None:
-        scene = Scene(TopicSettings("a", keep_seconds, ("g",), max_bytes=5_000))
+        groups = ("g",) if keep_seconds is None else ()
+        scene = Scene(TopicSettings("a", keep_seconds, groups, max_bytes=5_000))
         with pytest.raises(BrokerError, match="the limit of the topic is 5000") as caught:
             scene.put("x" * 5_000)
         assert caught.value.status is Status.INVALID_ARGUMENT
@@ -291,8 +314,8 @@ class TestOrder:
 
     def test_a_dropped_message_frees_its_key(self) -> None:
         scene = Scene(TopicSettings("a", keep_seconds=10.0), is_ordered=True)
-        scene.put("1", key="a", delay=100.0)
-        assert scene.taken() == []
+        scene.put("1", key="a")
+        scene.again(scene.take()[0], 100.0)
         scene.now += 5.0
         scene.put("2", key="a")
         assert scene.taken() == []
@@ -302,12 +325,16 @@ class TestOrder:
 
 
 class TestRetries:
-    @pytest.mark.parametrize("pause", [-1.0, float("nan"), float("inf")])
+    @pytest.mark.parametrize(
+        "pause",
+        [-1.0, float("nan"), float("inf"), 10**5000, -(10**5000)],
+        ids=["below 0", "nan", "inf", "long", "long, below 0"],
+    )
     def test_a_pause_that_is_no_time_is_refused(self, pause: float) -> None:
         scene = Scene()
         scene.put("1")
         (one,) = scene.take()
-        with pytest.raises(ValueError, match="the pause before a retry"):
+        with pytest.raises(ConfigError, match="the pause before a retry"):
             scene.group.retry(one.token, pause, scene.now)
         assert scene.group.settle(one.token, scene.now)
 

@@ -220,7 +220,11 @@ class Membership(Protocol):
         """Settle a message; return once that is kept."""
 
     async def nack(self, token: Any, delay: float) -> bool:
-        """Deliver a message again after `delay` seconds, counted."""
+        """Deliver a message again after `delay` seconds, counted.
+
+        Raises:
+            ConfigError: the delay is no number of seconds from 0.
+        """
 
     async def reject(self, token: Any, reason: str, error: str) -> bool:
         """Make a message a dead letter of the group."""
@@ -269,8 +273,9 @@ class BrokerBackend(Protocol):
         """Keep messages, all or none of them, in this order; return once they are kept.
 
         Raises:
-            BrokerError: NOT_FOUND: no topic holds a name; RESOURCE_EXHAUSTED: a queue or the disk is full, and
-                `retry_after` says when to try again.
+            BrokerError: NOT_FOUND: no topic holds a name; INVALID_ARGUMENT: a message is out of bounds, or due after
+                its log drops it; RESOURCE_EXHAUSTED: a queue or the disk is full, and `retry_after` says when to try
+                again.
         """
 
     async def join(self, group: GroupSettings) -> Membership:

@@ -1,8 +1,8 @@
 """The bounds of messages and topics, the same for every backend."""
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime
-from math import isfinite
 from typing import Final
 
 from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, OutgoingMessage, Place, TopicSettings
@@ -10,13 +10,16 @@ from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
-__all__ = ["TEXT_BYTES", "check_outgoing", "check_place", "check_topic"]
+__all__ = ["TEXT_BYTES", "check_due", "check_outgoing", "check_pause", "check_place", "check_topic"]
 
 #: Most bytes of a key, and of an id.
 TEXT_BYTES: Final = 512
 
 #: Memory of a text beside its characters, with its place in a dictionary.
 _OBJECT_BYTES: Final = 100
+
+#: Most seconds of a delay.
+_LONGEST: Final = sys.float_info.max
 
 
 def check_outgoing(message: OutgoingMessage) -> int:
@@ -39,9 +42,36 @@ def check_outgoing(message: OutgoingMessage) -> int:
             if length > TEXT_BYTES:
                 raise _refused(message, f"has {length} bytes of its {name}, the limit is {TEXT_BYTES}")
             size += length + _OBJECT_BYTES
-    if message.delay and not (isfinite(message.delay) and message.delay > 0):
-        raise _refused(message, f"has a delay of {message.delay} seconds, it must be a number from 0")
+    if message.delay and not _is_time(message.delay):
+        raise _refused(message, f"has a delay of {_shown(message.delay)} seconds, it must be a number from 0")
     return size
+
+
+def check_due(message: OutgoingMessage, topic: TopicSettings) -> None:
+    """Check that a delayed message is due while its topic has it.
+
+    Raises:
+        BrokerError: INVALID_ARGUMENT: a log would drop it before.
+    """
+    keep = topic.keep_seconds
+    if keep is not None and message.delay >= keep:
+        raise _refused(
+            message,
+            f"has a delay of {message.delay} seconds, and {topic.name} keeps a message for {keep} seconds",
+            hint="raise keep_seconds of the topic, or publish the message when it is due",
+        )
+
+
+def check_pause(seconds: float) -> None:
+    """Check the pause before a retry.
+
+    Raises:
+        ConfigError: it is no time.
+    """
+    if not _is_time(seconds):
+        raise ConfigError(
+            f"the pause before a retry is {_shown(seconds)} seconds, it must be a number from 0"
+        )
 
 
 def check_topic(topic: TopicSettings) -> None:
@@ -54,22 +84,26 @@ def check_topic(topic: TopicSettings) -> None:
     TopicPattern(topic.name)
     for group in topic.groups:
         check_group(group)
-    if topic.keep_seconds is None and not topic.groups:
+    keep = topic.keep_seconds
+    if keep is None and not topic.groups:
         raise ConfigError(
             f"the queue {topic.name} has no groups: nothing would say when a message is handled",
             hint="name them, groups=('billing',), or give keep_seconds",
         )
+    if keep is not None and topic.groups:
+        raise ConfigError(
+            f"the topic {topic.name!r} is a log with groups, which a queue alone has",
+            hint="leave groups out, as groups join a log when they subscribe; or write keep_seconds=None",
+        )
     if len(set(topic.groups)) < len(topic.groups):
         raise ConfigError(f"the topic {topic.name} names a group twice: {', '.join(topic.groups)}")
-    seconds = topic.keep_seconds
-    if seconds is not None and not (isfinite(seconds) and seconds > 0):
-        raise ConfigError(
-            f"keep_seconds of {topic.name} is {seconds}, it must be above 0, or None for a queue"
-        )
-    if topic.max_bytes <= 0:
-        raise ConfigError(f"max_bytes of {topic.name} is {topic.max_bytes}, it must be above 0")
-    if not (isfinite(topic.dedupe_seconds) and topic.dedupe_seconds >= 0):
-        raise ConfigError(f"dedupe_seconds of {topic.name} is {topic.dedupe_seconds}, it must be from 0")
+    if keep is not None and not (_is_time(keep) and keep > 0):
+        raise _wrong(topic, "keep_seconds", "a number of seconds above 0 or None")
+    if not (_is_time(topic.dedupe_seconds) and topic.dedupe_seconds > 0):
+        raise _wrong(topic, "dedupe_seconds", "a number of seconds above 0")
+    size = topic.max_bytes
+    if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
+        raise _wrong(topic, "max_bytes", "a number of bytes above 0")
 
 
 def check_place(place: Place) -> None:
@@ -100,7 +134,27 @@ def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _refused(message: OutgoingMessage, fault: str) -> BrokerError:
+def _is_time(seconds: object) -> bool:
+    """Return whether it is a number of seconds from 0 that can be added to an instant."""
+    # A comparison takes any whole number; arithmetic with one beyond the greatest float is an OverflowError.
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST
+
+
+def _shown(value: object) -> str:
+    # Python refuses to write the digits of a long number.
+    is_long = isinstance(value, int) and value.bit_length() > sys.float_info.max_exp
+    return "a number beyond all times" if is_long else repr(value)
+
+
+def _wrong(topic: TopicSettings, option: str, allowed: str) -> ConfigError:
+    value = _shown(getattr(topic, option))
+    return ConfigError(f"{option} of the topic {topic.name!r} is {value}, it must be {allowed}")
+
+
+def _refused(message: OutgoingMessage, fault: str, hint: str | None = None) -> BrokerError:
     return BrokerError(
-        f"a message for {message.topic} {fault}", status=Status.INVALID_ARGUMENT, processed="no"
+        f"a message for {message.topic} {fault}",
+        status=Status.INVALID_ARGUMENT,
+        processed="no",
+        hint=hint,
     )

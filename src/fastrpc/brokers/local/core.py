@@ -27,7 +27,7 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
-from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
+from fastrpc.brokers.base.checks import check_due, check_outgoing, check_place, check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.effects import Effects
@@ -168,6 +168,8 @@ class BrokerCore:
     def _planned(self, message: OutgoingMessage, now: float) -> _Planned:
         topic = self.topics.known.get(message.topic) or self._topic_of(message.topic)
         size = RECORD_BYTES + check_outgoing(message)
+        if message.delay:
+            check_due(message, topic.settings)
         return topic, message, size, None if message.id is None else topic.ids.find(message.id, now)
 
     def _check_room(self, plan: Sequence[_Planned], now: float) -> None:

@@ -7,6 +7,7 @@ from math import inf
 from typing import Final
 
 from fastrpc.brokers.base import Delivery
+from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.local.alarms import WOKEN_AT_ONCE
 from fastrpc.brokers.local.dead_letters import DeadLetters
@@ -251,10 +252,9 @@ class MessageGroup:
         """Deliver a message that is under way again after a pause; False: the delivery was settled, or is lost.
 
         Raises:
-            ValueError: the pause is negative or endless.
+            ConfigError: the pause is no time.
         """
-        if not 0.0 <= pause < inf:
-            raise ValueError(f"the pause before a retry is {pause} seconds, it must be a number from 0")
+        check_pause(pause)
         if not self._conclude(entry):
             return False
         self._again(entry, entry.deliveries, now + pause, now)
