@@ -63,4 +63,5 @@ def open_sqlite(url: RegistryURL) -> Opening:
         raise ConfigError(f"{url} has no absolute path of a folder", hint="write sqlite:///var/lib/name")
     sync = cast(Literal["full", "normal"], url.take("sync", "full", one_of("full", "normal")))
     url.refuse_unread()
+    url.refuse_tls()
     return LocalStore(SqliteJournal(Path("/", url.path), sync=sync))

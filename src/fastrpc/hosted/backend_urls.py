@@ -119,10 +119,15 @@ class NamedBackends(Generic[B]):
         self._open: dict[tuple[int, str], _Open[B]] = {}
 
     def open(self, url: RegistryURL) -> AbstractAsyncContextManager[B]:
-        """Return the backend of a name, to be entered."""
+        """Return the backend of a name, to be entered.
+
+        Raises:
+            ConfigError: the URL has no plain name, has an option, or certificates are given.
+        """
         if not url.place or url.path:
             raise ConfigError(f"{url} is not the name of a {self._name}", hint="write memory://name")
         url.refuse_unread()
+        url.refuse_tls()
         return self._entered(url.place)
 
     @asynccontextmanager

@@ -207,9 +207,9 @@ async def test_queue_keeps_a_message_until_its_groups_have_handled_it_and_refuse
 ) -> None:
     jobs = Topic("jobs", bytes, keep_seconds=None, groups=("mail",), max_bytes=40_000)
     await broker.publish(jobs, bytes(30_000))
-    with fastrpc.timeout(0.2), pytest.raises(BrokerError) as caught:
+    with fastrpc.timeout(0.9), pytest.raises(BrokerError) as caught:
         await broker.publish(jobs, bytes(30_000))
-    assert caught.value.processed == "no"
+    assert (caught.value.status, caught.value.processed) == (Status.RESOURCE_EXHAUSTED, "no")
     async with broker.subscribe(jobs, group="mail") as messages:
         (message,) = await taken(messages)
         await message.ack()
@@ -243,6 +243,8 @@ def test_blocking_twin_has_the_same_messages() -> None:
         assert next(messages).delivery == 2
 
 
-def test_url_with_credentials_is_refused() -> None:
+def test_credentials_and_certificates_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"memory://shop shows no credentials \(leave credentials out\)"):
         open_broker("memory://shop", credentials=lambda: "token")
+    with pytest.raises(ConfigError, match="leave tls out"):
+        open_broker("memory://shop", tls=fastrpc.TLS())

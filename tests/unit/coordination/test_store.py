@@ -425,3 +425,9 @@ async def test_followed_setting_ends_with_its_store() -> None:
     with pytest.raises(StopAsyncIteration):
         await anext(changes)
     assert limits.value == 8
+
+
+@pytest.mark.parametrize("url", ["memory://a", "sqlite:///a"])
+def test_certificates_are_refused_where_there_is_no_connection(url: str) -> None:
+    with pytest.raises(ConfigError, match="has no connection that tls could encrypt"):
+        open_store(url, tls=fastrpc.TLS())

@@ -6,7 +6,7 @@ from typing import Self
 
 import pytest
 
-from fastrpc import ConfigError
+from fastrpc import TLS, ConfigError
 from fastrpc.hosted.backend_urls import NamedBackends
 from fastrpc.registries.base.urls import RegistryURL
 
@@ -73,3 +73,8 @@ async def test_another_opening_follows_one_that_failed() -> None:
 def test_url_without_a_plain_name_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"is not the name of a store \(write memory://name\)"):
         NamedBackends("store", Slow).open(RegistryURL(text))
+
+
+def test_certificates_are_refused_where_there_is_no_connection() -> None:
+    with pytest.raises(ConfigError, match=r"memory://a has no connection .*leave tls out"):
+        NamedBackends("store", Slow).open(RegistryURL("memory://a", TLS()))

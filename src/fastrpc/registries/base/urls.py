@@ -221,6 +221,15 @@ class RegistryURL:
                 hint=f"there are {', '.join(sorted(self._known))}" if self._known else None,
             )
 
+    def refuse_tls(self) -> None:
+        """Refuse certificates beside a URL that leads to no connection.
+
+        Raises:
+            ConfigError: there are some.
+        """
+        if self._tls is not None:
+            raise ConfigError(f"{self} has no connection that tls could encrypt", hint="leave tls out")
+
     def __str__(self) -> str:
         return f"{self.scheme}://{self.place}{'/' if self.path else ''}{self.path}"
 
