@@ -54,7 +54,7 @@ class MemoryBroker:
         wall: returns the time of day, in UTC.
     """
 
-    limits: Final = BrokerLimits("memory", is_kept=False)
+    limits: Final = BrokerLimits("memory")
 
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, wall: Callable[[], datetime] = _utc_now

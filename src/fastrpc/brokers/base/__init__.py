@@ -193,9 +193,6 @@ class BrokerLimits:
     #: Most groups of a queue; None: any number.
     queue_groups: int | None = None
 
-    #: Whether an acknowledged message survives the end of the process that keeps it.
-    is_kept: bool = True
-
 
 class Membership(Protocol):
     """One member of one group. For one event loop.

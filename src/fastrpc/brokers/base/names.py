@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from fastrpc.errors import ConfigError
 from fastrpc.patterns import WordPattern
 
-__all__ = ["NAME_CHARACTERS", "TopicPattern", "check_group", "check_name", "covers", "is_below", "overlaps"]
+__all__ = ["NAME_CHARACTERS", "TopicPattern", "check_group", "check_name", "covers", "is_below"]
 
 #: Most characters of a name or a pattern: a label of metrics, and a part of subjects and keys of other brokers.
 NAME_CHARACTERS: Final = 255
@@ -100,11 +100,6 @@ def covers(pattern: str, name: str) -> bool:
 def is_below(pattern: str, topic: str) -> bool:
     """Return whether a topic covers every name of a pattern."""
     return TopicPattern(pattern).is_below(TopicPattern(topic))
-
-
-def overlaps(one: str, other: str) -> bool:
-    """Return whether there is a name that both patterns cover."""
-    return TopicPattern(one).overlaps(TopicPattern(other))
 
 
 def _is_word(word: str) -> bool:
