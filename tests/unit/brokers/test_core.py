@@ -1,89 +1,13 @@
 """The rules of the broker of this process, told the time by each test."""
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import pytest
 
-from fastrpc.brokers.base import Delivery, GroupSettings, OutgoingMessage, Published, TopicSettings
-from fastrpc.brokers.base.names import TopicPattern
-from fastrpc.brokers.local.core import BrokerCore
-from fastrpc.brokers.local.group import MessageGroup
-from fastrpc.brokers.local.log import Log
-from fastrpc.brokers.local.records import Change, GroupMember, Record
+from fastrpc.brokers.base import GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
-
-WALL = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Scene:
-    """A broker with one topic, `a`, and one member of its group, `g`, unless told otherwise."""
-
-    def __init__(
-        self,
-        topic: TopicSettings | None = None,
-        *,
-        is_ordered: bool = False,
-        start: str = "new",
-        settings: GroupSettings | None = None,
-    ) -> None:
-        self.now = 100.0
-        self.told: list[str] = []
-        self.changes: list[Change] = []
-        self.core = BrokerCore(self.changes.append, self.told.append)
-        self.core.declare(topic or TopicSettings("a"), self.now)
-        self.settings = settings or GroupSettings("g", "a", start, is_ordered)
-        self.group, self.member = self.join()
-
-    @property
-    def wall(self) -> datetime:
-        return WALL + timedelta(seconds=self.now)
-
-    def join(self, settings: GroupSettings | None = None) -> tuple[MessageGroup, GroupMember]:
-        return self.core.join(settings or self.settings, self.now, self.wall)
-
-    def keep(self, *messages: OutgoingMessage) -> tuple[list[Published], list[Record]]:
-        return self.core.publish(messages, self.now, self.wall)
-
-    def publish(self, *messages: OutgoingMessage) -> list[Published]:
-        published, records = self.keep(*messages)
-        self.core.committed(records, self.now)
-        return published
-
-    def put(self, *bodies: str, key: str | None = None, delay: float = 0.0) -> None:
-        self.publish(*(OutgoingMessage("a", body.encode(), key, delay=delay) for body in bodies))
-
-    def take(self, most: int = 10) -> list[Delivery]:
-        return self.core.take(self.group, self.member, most, self.now)
-
-    def taken(self, most: int = 10) -> list[str]:
-        return [one.body.decode() for one in self.take(most)]
-
-    def again(self, delivery: Delivery, pause: float) -> None:
-        assert self.group.retry(delivery.token, pause, self.now)
-
-    def lag(self) -> list[int]:
-        return [group.lag for group in self.core.groups(self.now)]
-
-
-def compared_patterns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the patterns that are compared from now on, each as often as it is."""
-    compared: list[str] = []
-
-    def count(name: str) -> None:
-        compare = getattr(TopicPattern, name)
-
-        def counted(self: TopicPattern, other: Any) -> bool:
-            compared.append(self.text)
-            return bool(compare(self, other))
-
-        monkeypatch.setattr(TopicPattern, name, counted)
-
-    for name in ("matches", "overlaps", "is_below"):
-        count(name)
-    return compared
+from tests.support.broker_scene import WALL, Scene
 
 
 class TestTopics:
@@ -116,23 +40,6 @@ class TestTopics:
     def test_wrong_settings_are_refused(self, topic: TopicSettings, fault: str) -> None:
         with pytest.raises(ConfigError, match=fault.replace("*", r"\*")):
             Scene().core.declare(topic, 0.0)
-
-    @pytest.mark.parametrize("patterns", [0, 3])
-    def test_a_name_is_compared_with_patterns_alone(
-        self, monkeypatch: pytest.MonkeyPatch, patterns: int
-    ) -> None:
-        scene = Scene()
-        for number in range(patterns):
-            scene.core.declare(TopicSettings(f"b{number}.*"), scene.now)
-        compared = compared_patterns(monkeypatch)
-        for number in range(100):
-            name = f"c.{number}"
-            scene.core.declare(TopicSettings(name), scene.now)
-            scene.publish(OutgoingMessage(name, b""))
-            scene.join(GroupSettings(None, name))
-            assert scene.core.covering(name) == TopicSettings(name)
-        # By the declaration alone: the topic that has the name itself is found first.
-        assert len(compared) == 100 * patterns
 
     def test_a_message_goes_to_no_pattern_even_if_a_topic_has_it(self) -> None:
         scene = Scene(TopicSettings("a"))
@@ -471,77 +378,3 @@ class TestDeadLetters:
         scene.core.seek("g", "oldest", scene.now, scene.wall)
         assert scene.group.replay([], scene.now) == 1
         assert scene.taken() == ["0", "1", "2"]
-
-
-class TestBounds:
-    def test_removed_messages_leave_no_numbers_behind(self) -> None:
-        scene = Scene(TopicSettings("a", None, ("g",)))
-        scene.put("stuck")
-        (stuck,) = scene.take()
-        for _ in range(1_000):
-            scene.put("next")
-            (one,) = scene.take()
-            scene.group.settle(one.token, scene.now)
-        assert len(scene.core.topics["a"].log._numbers) < 200
-        scene.again(stuck, 0.0)
-        assert scene.taken() == ["stuck"]
-
-    def test_delays_that_no_longer_count_leave_the_heaps(self) -> None:
-        scene = Scene(TopicSettings("a", max_bytes=20_000))
-        for number in range(1_000):
-            scene.put("later", delay=10_000.0 - number)
-            scene.take()
-        assert len(scene.group._later) < 200
-        assert len(scene.core._effects.alarms._heap) < 200
-
-    def test_many_messages_that_are_due_at_once_are_looked_at_in_slices(self) -> None:
-        scene = Scene(TopicSettings("a", keep_seconds=60.0))
-        scene.put(*["later"] * 2_500, delay=10.0)
-        assert scene.taken() == []
-        for seconds in (10.0, 50.0):
-            scene.now += seconds
-            for _ in range(3):
-                assert scene.core.next_due() == scene.now
-                scene.core.advance(scene.now)
-        assert scene.lag() == [0]
-
-    def test_a_group_of_a_pattern_counts_its_messages_by_their_names(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        scene = Scene(TopicSettings("a.**"), settings=GroupSettings(None, "a.**"))
-        for name in ("a.x", "a.y"):
-            scene.publish(*(OutgoingMessage(name, b"") for _ in range(1_000)))
-        seen: list[Record] = []
-        newer = Log.newer
-
-        def counted(self: Log, sequence: int) -> Iterator[Record]:
-            for record in newer(self, sequence):
-                seen.append(record)
-                yield record
-
-        monkeypatch.setattr(Log, "newer", counted)
-        compared = compared_patterns(monkeypatch)
-        for number in range(50):
-            scene.join(GroupSettings(f"g{number}", "a.*", "oldest"))
-        assert scene.lag() == [2_000] * 50
-        # A group asks for two names, each once, and for the topic of its pattern.
-        assert (seen, len(compared)) == ([], 50 * 3)
-
-    def test_a_group_that_begins_amid_the_log_compares_each_name_once(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        scene = Scene(TopicSettings("a.**"), settings=GroupSettings("g", "a.x"))
-        scene.publish(*(OutgoingMessage(f"a.{'xy'[number % 2]}", b"") for number in range(1_000)))
-        compared = compared_patterns(monkeypatch)
-        for place, lag in ((501, 250), ("oldest", 500), (2, 499)):
-            scene.core.seek("g", place, scene.now, scene.wall)
-            assert scene.lag() == [lag]
-        assert len(scene.take(1_000)) == 499
-        assert len(compared) <= 2
-
-    def test_a_take_with_a_long_backlog_of_other_names_finds_its_own(self) -> None:
-        scene = Scene(TopicSettings("**"))
-        names: Sequence[str] = ["b"] * 500 + ["a"]
-        scene.publish(*(OutgoingMessage(name, name.encode()) for name in names))
-        assert scene.taken() == ["a"]
-        assert scene.lag() == [1]
