@@ -10,6 +10,7 @@
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -174,7 +175,7 @@ class BrokerContract:
         await _publish(broker, b"1")
         (one,) = await member.take(5)
         assert not member.is_lost(one.token)
-        assert await _nothing(member)
+        assert await _sees_only_later_ones(broker, member)
         assert await member.ack(one.token)
         assert not await member.ack(one.token)
         assert not member.is_lost(one.token)
@@ -197,7 +198,7 @@ class BrokerContract:
         await _publish(broker, b"1")
         (one,) = await member.take(1)
         assert await member.nack(one.token, 1.0)
-        assert await _nothing(member)
+        assert await _sees_only_later_ones(broker, member)
         await self.pass_time(broker, 1.1)
         (again,) = await member.take(1)
         assert (again.id, again.delivery) == (one.id, 2)
@@ -220,7 +221,7 @@ class BrokerContract:
             [OutgoingMessage("orders.new", b"later", delay=1.0), OutgoingMessage("orders.new", b"now")]
         )
         assert [one.body for one in await member.take(5)] == [b"now"]
-        assert await _nothing(member)
+        assert await _sees_only_later_ones(broker, member)
         await self.pass_time(broker, 1.1)
         assert [one.body for one in await member.take(5)] == [b"later"]
 
@@ -250,7 +251,7 @@ class BrokerContract:
         taken = await _taken(member, 4)
         assert [one.body for one in taken] == [b"0", b"2", b"3", b"4"]
         assert await member.nack(taken[0].token, 1.0)
-        assert await _nothing(other)
+        assert await _sees_only_later_ones(broker, other)
         await self.pass_time(broker, 1.1)
         (again,) = await other.take(5)
         assert again.body == b"0"
@@ -368,7 +369,7 @@ class BrokerContract:
         assert await broker.replay("a", [dead[1].id]) == 1
         (again,) = await member.take(5)
         assert (again.id, again.delivery) == (dead[1].id, 1)
-        assert await _nothing(other)
+        assert await _sees_only_later_ones(broker, other)
         assert await broker.discard("a", []) == 1
         assert list(await broker.dead_letters("a")) == []
 
@@ -381,10 +382,16 @@ class BrokerContract:
             await _publish(broker, b"x" * 60_000)
             (one,) = await member.take(1)
             assert await member.reject(one.token, "no", "")
+        witness = await broker.join(GroupSettings("witness", "orders.new"))
+        taking = asyncio.ensure_future(member.take(5))
+        await asyncio.sleep(0)
         await _publish(broker, b"next")
-        assert await _nothing(member)
+        # The message has come to the other group by then.
+        assert [one.body for one in await witness.take(5)] == [b"next"]
+        stopped = next(group for group in await broker.groups() if group.name == "a")
+        assert (stopped.lag, stopped.under_way, taking.done()) == (1, 0, False)
         assert await broker.discard("a", []) == 2
-        assert [one.body for one in await member.take(5)] == [b"next"]
+        assert [one.body for one in await taking] == [b"next"]
 
     # Operators
 
@@ -400,7 +407,7 @@ class BrokerContract:
         await broker.seek("a", "new")
         assert member.is_lost(again[0].token)
         assert not await member.ack(again[0].token)
-        assert await _nothing(member)
+        assert await _sees_only_later_ones(broker, member)
         with pytest.raises(ConfigError, match="place"):
             await broker.seek("a", "middle")
 
@@ -428,12 +435,17 @@ class BrokerContract:
 
     async def test_a_group_of_a_log_ends_without_members(self, broker: BrokerBackend) -> None:
         await broker.declare(replace(_LOG, keep_seconds=2.0))
-        member = await broker.join(GroupSettings("a", "orders.new"))
-        await member.close()
+        staying, leaving = [await broker.join(GroupSettings(name, "orders.new")) for name in ("a", "b")]
+        began = time.monotonic()
+        await leaving.close()
         await self.pass_time(broker, 1.0)
-        assert [group.name for group in await broker.groups()] == ["a"]
+        names = [group.name for group in await broker.groups()]
+        # On a machine that stalls, the clock of the broker may be further.
+        if time.monotonic() < began + 2.0:
+            assert names == ["a", "b"]
         await self.pass_time(broker, 1.1)
-        assert list(await broker.groups()) == []
+        assert [group.name for group in await broker.groups()] == ["a"]
+        await staying.close()
 
     async def test_a_group_tells_its_state(self, broker: BrokerBackend) -> None:
         await broker.declare(_LOG)
@@ -459,11 +471,11 @@ async def _taken(member: Membership, count: int) -> Sequence[Delivery]:
     return found
 
 
-async def _nothing(member: Membership) -> bool:
-    """Return whether a member finds no message now."""
-    taking = asyncio.ensure_future(member.take(1))
-    for _ in range(10):
-        await asyncio.sleep(0)
-    taking.cancel()
-    await asyncio.gather(taking, return_exceptions=True)
-    return taking.cancelled()
+async def _sees_only_later_ones(broker: BrokerBackend, member: Membership) -> bool:
+    """Return whether a member finds no message but one that is published now, behind all others."""
+    await _publish(broker, b"marker")
+    found = await member.take(5)
+    for one in found:
+        if one.body == b"marker":
+            await member.ack(one.token)
+    return [one.body for one in found] == [b"marker"]
