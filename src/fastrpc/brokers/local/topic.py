@@ -83,9 +83,11 @@ class KeptTopic:
                 _FULL_SECONDS,
                 "its groups are too slow; raise max_bytes for longer bursts",
             )
-        if self.ids.size:
-            self.ids.forget_old(now)
-        if adds_ids and self.ids.size >= max(most, _IDS_BYTES):
+        if not adds_ids:
+            if self.ids.size:
+                # As the look for an id does.
+                self.ids.forget_old(now)
+        elif self.ids.size >= max(most, _IDS_BYTES):
             oldest = self.ids.oldest()
             assert oldest is not None
             raise _full(
