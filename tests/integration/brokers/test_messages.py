@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import fastrpc
-from fastrpc import BrokerError, ConfigError, Status, Topic
+from fastrpc import TLS, BrokerError, ConfigError, Status, Topic
 from fastrpc.brokers import Broker, Message, Subscription, open_broker, sync
+from fastrpc.brokers.base import OutgoingMessage
 
 pytestmark = pytest.mark.one_loop
 
@@ -207,8 +207,9 @@ async def test_queue_keeps_a_message_until_its_groups_have_handled_it_and_refuse
 ) -> None:
     jobs = Topic("jobs", bytes, keep_seconds=None, groups=("mail",), max_bytes=40_000)
     await broker.publish(jobs, bytes(30_000))
-    with fastrpc.timeout(0.9), pytest.raises(BrokerError) as caught:
-        await broker.publish(jobs, bytes(30_000))
+    # The backend itself: the broker above it repeats the publication until its deadline.
+    with pytest.raises(BrokerError) as caught:
+        await broker.backend.publish([OutgoingMessage("jobs", bytes(30_000))])
     assert (caught.value.status, caught.value.processed) == (Status.RESOURCE_EXHAUSTED, "no")
     async with broker.subscribe(jobs, group="mail") as messages:
         (message,) = await taken(messages)
@@ -247,4 +248,4 @@ def test_credentials_and_certificates_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"memory://shop shows no credentials \(leave credentials out\)"):
         open_broker("memory://shop", credentials=lambda: "token")
     with pytest.raises(ConfigError, match="leave tls out"):
-        open_broker("memory://shop", tls=fastrpc.TLS())
+        open_broker("memory://shop", tls=TLS())
