@@ -21,6 +21,7 @@ from fastrpc.brokers.base.names import check_group, check_name
 from fastrpc.brokers.broker_urls import Opening, open_backend
 from fastrpc.brokers.declared import DeclaredTopics, check_pattern
 from fastrpc.brokers.message import check_delay
+from fastrpc.brokers.seconds import shown
 from fastrpc.brokers.subscription import Subscription
 from fastrpc.brokers.topic import Topic
 from fastrpc.brokers.values import bytes_of, decoder_of, encode_message
@@ -261,7 +262,7 @@ class Broker:
         check_place(start)
         _check_group_options(backend.limits, group, start, ordered)
         if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
-            raise ConfigError(f"in_flight is {in_flight!r}, it must be a number from 1")
+            raise ConfigError(f"in_flight is {shown(in_flight)}, it must be a number from 1")
         settings = GroupSettings(group, name, start, ordered)
         join = partial(self._join, backend, pattern, settings)
         decode = decoder_of(pattern.type if isinstance(pattern, Topic) else type)

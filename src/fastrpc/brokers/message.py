@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from math import isfinite
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from fastrpc.brokers.base import Delivery, Membership
+from fastrpc.brokers.seconds import is_seconds, shown
 from fastrpc.brokers.values import readable_headers
 from fastrpc.errors import ConfigError
 
@@ -128,7 +128,7 @@ class Message(Generic[T_co]):
         return is_ours
 
     def __repr__(self) -> str:
-        return f"<Message {self.id} of {self.topic}, delivery {self.delivery}>"
+        return f"<Message {self.id!a} of {self.topic!a}, delivery {self.delivery}>"
 
 
 def retry_pause(delivery: int) -> float:
@@ -139,5 +139,5 @@ def retry_pause(delivery: int) -> float:
 
 def check_delay(delay: Any) -> None:
     """Refuse anything but a number of seconds from 0. ConfigError."""
-    if not isinstance(delay, int | float) or isinstance(delay, bool) or not (isfinite(delay) and delay >= 0):
-        raise ConfigError(f"delay is {delay!r}, it must be a number of seconds from 0")
+    if not is_seconds(delay) or delay < 0:
+        raise ConfigError(f"delay is {shown(delay)}, it must be a number of seconds from 0")

@@ -3,11 +3,11 @@
 import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Final, Generic, TypeVar, overload
 
 from fastrpc.brokers.base import TopicSettings
 from fastrpc.brokers.base.checks import check_topic
+from fastrpc.brokers.seconds import is_seconds, shown
 from fastrpc.errors import ConfigError
 
 __all__ = ["MAX_BYTES", "Topic"]
@@ -89,7 +89,7 @@ class Topic(Generic[T]):
         if keep_seconds is not None:
             _check_seconds(name, "keep_seconds", keep_seconds, " or None")
         _check_seconds(name, "dedupe_seconds", dedupe_seconds)
-        if not _is_number(max_bytes, int) or max_bytes <= 0:
+        if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes <= 0:
             raise _wrong(name, "max_bytes", max_bytes, "a number of bytes above 0")
         if groups and keep_seconds is not None:
             raise ConfigError(
@@ -115,13 +115,9 @@ class Topic(Generic[T]):
 
 
 def _check_seconds(name: str, option: str, value: Any, also: str = "") -> None:
-    if not _is_number(value, int | float) or not isfinite(value) or value <= 0:
+    if not is_seconds(value) or value <= 0:
         raise _wrong(name, option, value, f"a number of seconds above 0{also}")
 
 
-def _is_number(value: Any, kinds: Any) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
-
-
 def _wrong(name: str, option: str, value: Any, allowed: str) -> ConfigError:
-    return ConfigError(f"{option} of the topic {name!r} is {value!r}, it must be {allowed}")
+    return ConfigError(f"{option} of the topic {name!r} is {shown(value)}, it must be {allowed}")

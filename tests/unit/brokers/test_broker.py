@@ -219,6 +219,8 @@ async def test_deadline_of_the_caller_holds(
         (5, {}, TypeError, "must be text"),
         ("orders", {"delay": -1}, ConfigError, "delay is -1"),
         ("orders", {"delay": "1"}, ConfigError, "delay is '1'"),
+        ("orders", {"delay": 10**400}, ConfigError, "delay is a number of 1329 bits"),
+        ("orders", {"delay": -(10**5000)}, ConfigError, "delay is a number of 16610 bits"),
         ("orders", {"key": ""}, ConfigError, "the key of a message has 0 bytes, it must have 1 to 512"),
         ("orders", {"id": "é" * 257}, ConfigError, "the id of a message has 514 bytes"),
         ("orders", {"id": "\ud800"}, ConfigError, "no UTF-8"),

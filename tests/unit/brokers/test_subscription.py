@@ -63,7 +63,7 @@ async def test_message_has_value_and_fields(broker: Broker, backend: SmallBroker
             assert (message.id, message.sequence, message.delivery) == ("id-1", 7, 3)
             assert (message.publisher, message.published_at) == ("shop", PUBLISHED_AT)
             assert message.headers == {"content-type": "application/json", "tenant": "acme"}
-            assert repr(message) == "<Message id-1 of orders.new, delivery 3>"
+            assert repr(message) == "<Message 'id-1' of 'orders.new', delivery 3>"
             break
 
 
@@ -107,7 +107,9 @@ async def test_pauses_of_retries_double_up_to_five_minutes(broker: Broker, backe
         assert [pause for _, _, pause in backend.members[0].settled] == [1, 2, 256, 300, 300]
 
 
-@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "1", True])
+@pytest.mark.parametrize(
+    "delay", [-1, float("nan"), float("inf"), "1", True, 10**400, pytest.param(10**5000, id="long")]
+)
 async def test_wrong_settlement_is_refused(broker: Broker, backend: SmallBroker, delay: Any) -> None:
     async with broker.subscribe("orders.new", group="audit") as messages:
         backend.members[0].deliver(backend.delivery(1))
@@ -158,8 +160,25 @@ async def test_value_that_does_not_decode_is_dead_at_once(
         ((verb, token, reason, error),) = member.settled
         assert (verb, token, reason) == ("reject", 1, "the value does not decode")
         assert "is no Order: Expected `str`, got `int`" in error
-    assert "<Message id-1 of orders.new, delivery 1> is a dead letter of its group: at $.id" in caplog.text
+    assert (
+        "<Message 'id-1' of 'orders.new', delivery 1> is a dead letter of its group: at $.id" in caplog.text
+    )
     assert "secret-word" not in caplog.text
+
+
+async def test_log_of_a_dead_letter_is_one_line_whatever_its_id_and_topic(
+    broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with broker.subscribe(ORDERS, group="audit") as messages:
+        names = {"id": "a\nERROR é", "topic": "orders.\u2028new"}
+        backend.members[0].deliver(
+            backend.delivery(1, b"wrong", **names), backend.delivery(2, b'{"id": "17"}')
+        )
+        await anext(messages)
+    (record,) = caplog.records
+    assert "<Message 'a\\nERROR \\xe9' of 'orders.\\u2028new', delivery 1>" in record.getMessage()
+    assert record.getMessage().isascii()
+    assert record.getMessage().isprintable()
 
 
 async def test_end_of_the_block_hands_back_all_that_was_not_settled(
@@ -355,6 +374,7 @@ async def test_deadline_of_the_caller_does_not_end_a_subscription(
         (("orders",), {"start": "oldest"}, "start is 'oldest', and a broadcast begins now"),
         (("orders",), {"in_flight": 0}, "in_flight is 0, it must be a number from 1"),
         (("orders",), {"in_flight": True}, "in_flight is True"),
+        (("orders",), {"in_flight": -(10**5000)}, "in_flight is a number of 16610 bits"),
         (("orders", 5), {}, "cannot be decoded|5"),
     ],
 )

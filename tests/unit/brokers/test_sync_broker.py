@@ -54,7 +54,7 @@ def test_messages_are_settled_by_threads(broker: SyncBroker, backend: Prepared) 
         for message in messages:
             assert (message.value, message.topic, message.delivery) == (Order("17"), "orders.new", 1)
             break
-        assert repr(message) == "<Message id-0 of orders.new, delivery 1>"
+        assert repr(message) == "<Message 'id-0' of 'orders.new', delivery 1>"
         settled = [message.ack(), next(messages).nack(3), next(messages).reject("wrong"), message.ack()]
         assert (settled, message.is_lost) == ([True, True, True, False], False)
     assert backend.members[0].settled == [("ack", 0), ("nack", 1, 3.0), ("reject", 2, "wrong", "")]
