@@ -20,7 +20,7 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
-from fastrpc.brokers.base.names import covers
+from fastrpc.brokers.base.names import covers, is_below
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
@@ -100,6 +100,8 @@ class SmallBroker:
         self.late_failures: deque[BrokerError] = deque()
         self.join_failures: deque[Exception] = deque()
         self.members: list[SmallMembership] = []
+        #: The names and patterns of which a covering topic was asked.
+        self.covering_asked: list[str] = []
         self.asked: list[tuple[Any, ...]] = []
         self.is_open = False
 
@@ -123,6 +125,10 @@ class SmallBroker:
 
     async def topics(self) -> Sequence[TopicSettings]:
         return [self.declared[name] for name in sorted(self.declared)]
+
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        self.covering_asked.append(pattern)
+        return next((topic for name, topic in self.declared.items() if is_below(pattern, name)), None)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         if self.failures:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from fastrpc.brokers.base import BrokerBackend, BrokerLimits
-from fastrpc.brokers.base.names import TopicPattern, is_below
+from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.topic import MAX_BYTES, Topic
 from fastrpc.errors import ConfigError
 
@@ -50,20 +50,16 @@ class DeclaredTopics:
 
     async def _cover(self, backend: BrokerBackend, text: str) -> None:
         check_pattern(text, backend.limits)
-        if not await _is_covered(backend, text):
+        if await backend.covering(text) is None:
             try:
                 await backend.declare(Topic(text).settings)
             except ConfigError:
                 # Another program may have declared a topic that covers it meanwhile.
-                if not await _is_covered(backend, text):
+                if await backend.covering(text) is None:
                     raise
         if len(self._covered) >= _REMEMBERED_NAMES:
             self._covered.clear()
         self._covered.add(text)
-
-
-async def _is_covered(backend: BrokerBackend, text: str) -> bool:
-    return any(is_below(text, topic.name) for topic in await backend.topics())
 
 
 def check_pattern(name: str, limits: BrokerLimits) -> None:

@@ -66,6 +66,22 @@ async def test_text_means_the_topic_that_covers_it_else_a_new_one(
     assert backend.declared["payments"] == TopicSettings("payments")
 
 
+async def test_new_text_asks_the_broker_for_one_topic_and_not_for_all(
+    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def topics() -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(backend, "topics", topics)
+    await broker.declare(Topic("orders.**"))
+    for _ in range(2):
+        await broker.publish("orders.new", 1)
+        await broker.publish("payments", 1)
+    async with broker.subscribe("orders.*"):
+        assert backend.covering_asked == ["orders.new", "payments", "orders.*"]
+    assert list(backend.declared) == ["orders.**", "payments"]
+
+
 async def test_topic_of_another_program_may_come_to_cover_a_text_meanwhile(
     broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
