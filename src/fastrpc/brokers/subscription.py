@@ -5,6 +5,7 @@ again; messages of the former membership count as lost then.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections import deque
@@ -58,8 +59,9 @@ class Subscription(Generic[T]):
         self._ready: deque[Message[T]] = deque()
         self._failure: Exception | None = None
         self._is_left = False
-        # Something of the four above has changed; a message was settled.
-        self._news = asyncio.Event()
+        # Iterators that wait, the longest wait first; each message wakes one.
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        # A message was settled.
         self._room = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -87,7 +89,7 @@ class Subscription(Generic[T]):
         Raises:
             BrokerError: the broker has been away for 5 s, or the group was removed.
         """
-        while not self._ready or self._is_left:
+        while (message := self._next_ready()) is None:
             if self._is_left:
                 raise StopAsyncIteration
             if self._task is None:
@@ -96,9 +98,8 @@ class Subscription(Generic[T]):
                 if not self._task.done():
                     self._failure = None
                 raise copied_error(failure)
-            self._news.clear()
-            await self._news.wait()
-        return self._ready.popleft()
+            await self._wait()
+        return message
 
     async def close(self) -> None:
         """Leave the group: hand back all messages that were not settled, and end the iteration."""
@@ -110,7 +111,7 @@ class Subscription(Generic[T]):
         if self._is_left:
             return
         self._is_left = True
-        self._news.set()
+        self._wake(len(self._waiters))
         self._is_open.discard(self)
         try:
             if self._task is not None:
@@ -120,6 +121,40 @@ class Subscription(Generic[T]):
             if self._member is not None:
                 await self._member.leave(list(self._ready) if has_failed else list(self._member.unsettled))
             self._ready.clear()
+
+    def _next_ready(self) -> Message[T] | None:
+        """Return the next message that is still held; None: there is none now."""
+        while self._ready and not self._is_left:
+            message = self._ready.popleft()
+            if not message.is_lost:
+                return message
+            # Another member may have it by now.
+            if self._member is not None:
+                self._member.forget(message)
+        return None
+
+    async def _wait(self) -> None:
+        """Wait for a message, a failure or the end."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():
+                with contextlib.suppress(ValueError):
+                    self._waiters.remove(waiter)
+            else:
+                # It was woken, and does not take what it was woken for.
+                self._wake(1)
+            raise
+
+    def _wake(self, count: int) -> None:
+        """Wake iterators that wait; one that is cancelled already does not count."""
+        while count and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
 
     async def _keep_taking(self) -> None:
         """Take messages until the block ends; join again where the broker was away."""
@@ -165,7 +200,7 @@ class Subscription(Generic[T]):
         member.unsettled[message] = None
         if failure is None:
             self._ready.append(message)
-            self._news.set()
+            self._wake(1)
         return message, failure
 
     async def _lose_member(self) -> None:
@@ -177,7 +212,7 @@ class Subscription(Generic[T]):
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
-        self._news.set()
+        self._wake(len(self._waiters))
 
 
 class _Member:
@@ -204,13 +239,13 @@ class _Member:
         is_ours = await _finish(
             f"{verb} of the message {message.id!r}", attempt, writes=True, idempotent=True
         )
-        self._forget(message)
+        self.forget(message)
         return is_ours
 
     async def bury(self, message: Message[Any], error: str) -> None:
         """Make a message that does not decode a dead letter, by one attempt."""
         await self.membership.reject(message.token, UNREADABLE, error)
-        self._forget(message)
+        self.forget(message)
 
     async def leave(self, handed_back: Sequence[Message[Any]]) -> None:
         """Leave the group; the broker counts the deliveries of messages that are not handed back."""
@@ -224,6 +259,7 @@ class _Member:
         finally:
             await self.membership.close()
 
-    def _forget(self, message: Message[Any]) -> None:
+    def forget(self, message: Message[Any]) -> None:
+        """Make room: the message is settled or lost."""
         self.unsettled.pop(message, None)
         self._on_room()

@@ -181,6 +181,16 @@ async def test_group_that_was_sought_begins_again_and_held_messages_are_lost(bro
         assert again.value.id == "0"
 
 
+async def test_messages_that_a_seek_took_away_do_not_come_out(broker: Broker) -> None:
+    async with broker.subscribe(ORDERS, group="audit") as messages:
+        await broker.publish_many(ORDERS, [Order("0"), Order("1")])
+        (held,) = await taken(messages)
+        await broker.seek("audit", "oldest")
+        again = await taken(messages, 2)
+        assert [(message.value.id, message.is_lost) for message in again] == [("0", False), ("1", False)]
+        assert held.is_lost
+
+
 async def test_unknown_group_is_told(broker: Broker) -> None:
     for attempt in (
         broker.seek("nobody", "oldest"),

@@ -1,8 +1,9 @@
 """Subscriptions of the facade: messages, their settlement, room, leaving, and the absence of the broker."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from types import coroutine
 from typing import Any
 
 import pytest
@@ -248,6 +249,70 @@ async def test_cancelled_wait_loses_no_message(broker: Broker, backend: SmallBro
         await asyncio.wait([waiting])
         backend.members[0].deliver(backend.delivery(1))
         assert (await anext(messages)).id == "id-1"
+
+
+async def test_message_wakes_one_of_a_thousand_that_wait(broker: Broker, backend: SmallBroker) -> None:
+    resumed: list[None] = []
+
+    @coroutine
+    def counted(work: Awaitable[Any]) -> Any:
+        steps = work.__await__()
+        while True:
+            try:
+                yielded = next(steps)
+            except (StopIteration, StopAsyncIteration):
+                return
+            yield yielded
+            resumed.append(None)
+
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        tasks = [asyncio.create_task(counted(anext(messages))) for _ in range(1_000)]
+        await asyncio.sleep(0)
+        for number in range(1, 21):
+            backend.members[0].deliver(backend.delivery(number))
+            await eventually(lambda: sum(task.done() for task in tasks) == number)  # noqa: B023
+        assert len(resumed) == 20
+        assert [task.done() for task in tasks[:21]] == [*[True] * 20, False]
+    await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize("is_woken", [False, True])
+async def test_cancelled_wait_passes_its_message_on(
+    broker: Broker, backend: SmallBroker, is_woken: bool
+) -> None:
+    waiting: list[asyncio.Task[Any]] = []
+
+    @dataclass
+    class Cancelling:
+        """Cancels the first wait as a message comes for it: before or after it is woken."""
+
+        def __post_init__(self) -> None:
+            if is_woken:
+                asyncio.get_running_loop().call_soon(waiting[0].cancel)
+            else:
+                waiting[0].cancel()
+
+    async def wait(messages: Subscription[Any]) -> str:
+        return (await anext(messages)).id
+
+    async with broker.subscribe("orders.new", Cancelling, group="audit") as messages:
+        waiting += [asyncio.create_task(wait(messages)) for _ in range(2)]
+        await asyncio.sleep(0)
+        backend.members[0].deliver(backend.delivery(1, b"{}"))
+        assert await waiting[1] == "id-1"
+        assert waiting[0].cancelled()
+
+
+async def test_message_that_was_lost_before_its_turn_does_not_come_out(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    async with broker.subscribe("orders.new", group="audit", in_flight=2) as messages:
+        member = backend.members[0]
+        member.deliver(*(backend.delivery(token) for token in range(4)))
+        await eventually(lambda: member.taken == [2])
+        member.lost.update([0, 1])
+        # Their room is free again.
+        assert [message.id for message in await settle_all(messages, 2)] == ["id-2", "id-3"]
 
 
 async def test_broker_that_closes_ends_its_subscriptions(backend: SmallBroker) -> None:
