@@ -24,9 +24,14 @@ from fastrpc.brokers.base.names import covers, is_below
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
-__all__ = ["PUBLISHED_AT", "SmallBroker", "SmallMembership"]
+__all__ = ["PUBLISHED_AT", "SmallBroker", "SmallMembership", "away"]
 
 PUBLISHED_AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def away(processed: Any = "no", **options: Any) -> BrokerError:
+    """Return the error of a broker that is away for now."""
+    return BrokerError("the broker is away", processed=processed, retryable=True, **options)
 
 
 class SmallMembership:
@@ -41,6 +46,7 @@ class SmallMembership:
         #: The verbs that settled, with their arguments.
         self.settled: list[tuple[Any, ...]] = []
         self.settle_failures: deque[BrokerError] = deque()
+        self.close_failures: deque[Exception] = deque()
         self.is_closed = False
         self._news = asyncio.Event()
 
@@ -78,6 +84,8 @@ class SmallMembership:
 
     async def close(self) -> None:
         self.is_closed = True
+        if self.close_failures:
+            raise self.close_failures.popleft()
 
     def _settle(self, verb: str, token: Any, *arguments: Any) -> bool:
         if self.settle_failures:
@@ -100,6 +108,7 @@ class SmallBroker:
         self.late_failures: deque[BrokerError] = deque()
         self.join_failures: deque[Exception] = deque()
         self.members: list[SmallMembership] = []
+        self._joins = asyncio.Event()
         #: The names and patterns of which a covering topic was asked.
         self.covering_asked: list[str] = []
         self.asked: list[tuple[Any, ...]] = []
@@ -150,7 +159,15 @@ class SmallBroker:
         if self.join_failures:
             raise self.join_failures.popleft()
         self.members.append(SmallMembership(group))
+        self._joins.set()
         return self.members[-1]
+
+    async def joined(self, count: int) -> SmallMembership:
+        """Wait until so many members have joined; return the last of them."""
+        while len(self.members) < count:
+            self._joins.clear()
+            await self._joins.wait()
+        return self.members[count - 1]
 
     def delivery(self, token: Any, body: bytes = b"1", **fields: Any) -> Delivery:
         """Return a delivery of JSON; `fields` replace others."""

@@ -7,7 +7,7 @@ __all__ = ["is_seconds", "shown"]
 
 
 def is_seconds(value: Any) -> bool:
-    """Return whether a value is a finite number; an int that no float holds is none."""
+    """Return whether a value is a finite number, which a float can hold."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:

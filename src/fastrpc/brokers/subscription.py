@@ -9,16 +9,17 @@ import contextlib
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from fastrpc.brokers.base import Delivery, Membership
 from fastrpc.brokers.message import Message
 from fastrpc.errors import BrokerError, DecodeError, copied_error
-from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pauses
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pause_asked_by, pauses
 from fastrpc.rpc.json_values import loggable
 from fastrpc.time_limit import time_limit
+from fastrpc.user_code import as_error
 
 __all__ = ["UNREADABLE", "Subscription"]
 
@@ -73,6 +74,7 @@ class Subscription(Generic[T]):
         # It outlasts a deadline of the caller.
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._keep_taking(), context=contextvars.Context())
+        self._task.add_done_callback(self._on_end)
         return self
 
     async def __aexit__(
@@ -123,7 +125,7 @@ class Subscription(Generic[T]):
             self._ready.clear()
 
     def _next_ready(self) -> Message[T] | None:
-        """Return the next message that is still held; None: there is none now."""
+        """Return the next message that is still held; None without one."""
         while self._ready and not self._is_left:
             message = self._ready.popleft()
             if not message.is_lost:
@@ -158,27 +160,33 @@ class Subscription(Generic[T]):
 
     async def _keep_taking(self) -> None:
         """Take messages until the block ends; join again where the broker was away."""
-        clock = asyncio.get_running_loop().time
-        away_since: float | None = None
-        wait = pauses()
+        absence = _Absence()
         while True:
             try:
                 if self._member is None:
                     self._member = _Member(await self._join(), self._room.set)
-                    away_since, wait = None, pauses()
                     self._failure = None
-                await self._take_from(self._member)
+                    absence.interrupt()
+                await self._take_from(self._member, absence)
             except Exception as error:
                 await self._lose_member()
                 if not isinstance(error, BrokerError) or not error.retryable:
+                    raise
+                pause = absence.note(error)
+                if absence.is_long:
                     self._fail(error)
-                    return
-                away_since = clock() if away_since is None else away_since
-                if clock() - away_since > PATIENCE_SECONDS:
-                    self._fail(error)
-                await asyncio.sleep(wait())
+                await asyncio.sleep(pause)
 
-    async def _take_from(self, member: "_Member") -> None:
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """Tell iterators that no message will come, whatever has ended the task."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            error = BrokerError(
+                f"the subscription to {self._name!r} has ended, as its task was cancelled", processed="no"
+            )
+        self._fail(as_error(error, f"the subscription to {self._name!r}"))
+
+    async def _take_from(self, member: "_Member", absence: "_Absence") -> None:
         """Take messages until the membership ends with an error."""
         while True:
             while (room := self._in_flight - len(member.unsettled)) <= 0:
@@ -188,6 +196,7 @@ class Subscription(Generic[T]):
                 if error is not None:
                     logger.warning("%r is a dead letter of its group: %s", message, loggable(error))
                     await member.bury(message, str(error))
+            absence.end()
 
     def _read(self, delivery: Delivery, member: "_Member") -> tuple[Message[T], DecodeError | None]:
         """Return the message of a delivery, ready for the iterator unless it does not decode."""
@@ -213,6 +222,53 @@ class Subscription(Generic[T]):
     def _fail(self, error: Exception) -> None:
         self._failure = error
         self._wake(len(self._waiters))
+
+
+class _Absence:
+    """The time for which a broker has been away: since the first failure after which no message came.
+
+    A broker that lets a member join, and fails again, is still away; a membership that lasted for as long as a
+    subscriber waits ends the absence as a message does.
+    """
+
+    def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._joined_at: float | None = self._now()
+        self._since: float | None = None
+        self._pause = pauses()
+        #: Whether subscribers have waited long enough for an error.
+        self.is_long = False
+
+    def interrupt(self) -> None:
+        """Note a new membership."""
+        self._joined_at = self._now()
+
+    def end(self) -> None:
+        """Note messages."""
+        if self._since is not None:
+            self._since, self._pause = None, pauses()
+
+    def note(self, error: BrokerError) -> float:
+        """Note a failure; return the seconds until the next attempt, not less than the broker asks for."""
+        now = self._now()
+        if self._joined_at is not None and now - self._joined_at > PATIENCE_SECONDS:
+            self.end()
+        self._joined_at = None
+        if self._since is None:
+            self._since = now
+        asked = pause_asked_by(error)
+        self.is_long = now + asked - self._since > PATIENCE_SECONDS
+        return max(self._pause(), asked)
+
+
+@contextlib.asynccontextmanager
+async def _logged_absence() -> AsyncIterator[None]:
+    """Log where the broker is away, or does not answer in time, as a subscriber leaves it."""
+    try:
+        async with time_limit(PATIENCE_SECONDS):
+            yield
+    except (BrokerError, TimeoutError) as error:
+        logger.warning("messages are delivered again later, as the broker is away: %s", error)
 
 
 class _Member:
@@ -251,13 +307,12 @@ class _Member:
         """Leave the group; the broker counts the deliveries of messages that are not handed back."""
         self._is_over = True
         try:
-            async with time_limit(PATIENCE_SECONDS):
+            async with _logged_absence():
                 for message in handed_back:
                     await self.membership.hand_back(message.token)
-        except (BrokerError, TimeoutError) as error:
-            logger.warning("messages are delivered again later, as the broker is away: %s", error)
         finally:
-            await self.membership.close()
+            async with _logged_absence():
+                await self.membership.close()
 
     def forget(self, message: Message[Any]) -> None:
         """Make room: the message is settled or lost."""

@@ -11,7 +11,7 @@ from fastrpc.errors import FastRPCError, copied_error
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
-__all__ = ["PATIENCE_SECONDS", "Verbs", "is_away", "pauses", "seconds_left"]
+__all__ = ["PATIENCE_SECONDS", "Verbs", "is_away", "pause_asked_by", "pauses", "seconds_left"]
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class _Attempts:
             async with time_limit(left) as limit:
                 while True:
                     if self._latest is not None:
-                        await asyncio.sleep(max(wait(), _pause_asked_by(self._latest)))
+                        await asyncio.sleep(max(wait(), pause_asked_by(self._latest)))
                     try:
                         is_under_way = True
                         return await work()
@@ -113,7 +113,7 @@ class _Attempts:
             FastRPCError: no other attempt may follow.
         """
         is_safe = not self._writes or self._idempotent or error.processed == "no"
-        if not (error.retryable and is_safe) or 0 < left < _pause_asked_by(error):
+        if not (error.retryable and is_safe) or 0 < left < pause_asked_by(error):
             final = self._final(error)
             if final is error:
                 raise error
@@ -141,7 +141,7 @@ class _Attempts:
         return told
 
 
-def _pause_asked_by(error: FastRPCError) -> float:
+def pause_asked_by(error: FastRPCError) -> float:
     """Return the seconds after which the backend asks for the next attempt."""
     return getattr(error, "retry_after", None) or 0.0
 

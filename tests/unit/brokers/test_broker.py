@@ -1,7 +1,6 @@
 """The facade of brokers: publications, their repeats and refusals, and the verbs of operators."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,7 @@ from fastrpc import BrokerError, ConfigError, EncodeError, Status, Topic
 from fastrpc.brokers import Broker, Published, open_broker
 from fastrpc.brokers.base import BrokerLimits, TopicSettings
 from tests.support.forking import in_child
-from tests.support.small_broker import SmallBroker
+from tests.support.small_broker import SmallBroker, away
 
 
 @dataclass
@@ -22,21 +21,6 @@ class Order:
 
 
 ORDERS = Topic("orders.new", Order)
-
-
-@pytest.fixture
-def backend() -> SmallBroker:
-    return SmallBroker()
-
-
-@pytest.fixture
-async def broker(backend: SmallBroker) -> AsyncIterator[Broker]:
-    async with Broker(backend) as broker:
-        yield broker
-
-
-def away(processed: Any = "no", **options: Any) -> BrokerError:
-    return BrokerError("the broker is away", processed=processed, retryable=True, **options)
 
 
 async def test_publication_declares_its_topic_once(broker: Broker, backend: SmallBroker) -> None:

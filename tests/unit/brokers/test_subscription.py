@@ -1,18 +1,17 @@
 """Subscriptions of the facade: messages, their settlement, room, leaving, and the absence of the broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from types import coroutine
 from typing import Any
 
 import pytest
 
-import fastrpc
-from fastrpc import BrokerError, ConfigError, Status, Topic
+from fastrpc import ConfigError, Topic
 from fastrpc.brokers import Broker, Message, Subscription
 from fastrpc.brokers.base import GroupSettings
-from tests.support.small_broker import PUBLISHED_AT, SmallBroker, SmallMembership
+from tests.support.small_broker import PUBLISHED_AT, SmallBroker
 from tests.support.waiting import eventually
 
 
@@ -22,21 +21,6 @@ class Order:
 
 
 ORDERS = Topic("orders.new", Order)
-
-
-@pytest.fixture
-def backend() -> SmallBroker:
-    return SmallBroker()
-
-
-@pytest.fixture
-async def broker(backend: SmallBroker) -> AsyncIterator[Broker]:
-    async with Broker(backend) as broker:
-        yield broker
-
-
-def away(**options: Any) -> BrokerError:
-    return BrokerError("the broker is away", processed="no", retryable=True, **options)
 
 
 async def settle_all(messages: Subscription[Any], count: int) -> list[Message[Any]]:
@@ -325,109 +309,6 @@ async def test_broker_that_closes_ends_its_subscriptions(backend: SmallBroker) -
     assert [message async for message in messages] == []
     await messages.close()
     await messages.aclose()
-
-
-@pytest.mark.virtual_time
-async def test_subscription_goes_on_when_the_broker_comes_back(broker: Broker, backend: SmallBroker) -> None:
-    async with broker.subscribe(ORDERS, group="audit") as messages:
-        member = backend.members[0]
-        member.deliver(backend.delivery(1, b'{"id": "1"}'), backend.delivery(2, b'{"id": "2"}'))
-        held = await anext(messages)
-        backend.join_failures.extend([away(), away()])
-        backend.declared.clear()
-        member.fail(away())
-        await eventually(lambda: len(backend.members) == 2)
-        assert held.is_lost
-        assert not await held.ack()
-        assert member.is_closed
-        assert list(backend.declared) == ["orders.new"]
-        backend.members[1].deliver(backend.delivery(1, b'{"id": "1"}', delivery=2))
-        again = await anext(messages)
-        assert (again.id, again.delivery) == (held.id, 2)
-        assert await again.ack()
-    assert member.settled == []
-
-
-@pytest.mark.virtual_time
-async def test_absence_of_five_seconds_is_raised_and_the_next_wait_goes_on(
-    broker: Broker, backend: SmallBroker
-) -> None:
-    loop = asyncio.get_running_loop()
-    async with broker.subscribe("orders.new", group="audit") as messages:
-        backend.join_failures.extend(away() for _ in range(20))
-        began = loop.time()
-        backend.members[0].fail(away())
-        with pytest.raises(BrokerError, match="the broker is away"):
-            await anext(messages)
-        assert began + 5 < loop.time() < began + 7
-        backend.join_failures.clear()
-        await eventually(lambda: len(backend.members) == 2)
-        backend.members[1].deliver(backend.delivery(1))
-        assert (await anext(messages)).id == "id-1"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [BrokerError("the group was removed", status=Status.NOT_FOUND, processed="no"), LookupError("a fault")],
-)
-async def test_failure_that_lasts_is_raised_each_time(
-    broker: Broker, backend: SmallBroker, error: Any
-) -> None:
-    async with broker.subscribe("orders.new", group="audit") as messages:
-        backend.members[0].fail(error)
-        for _ in range(2):
-            with pytest.raises(type(error), match=str(error)):
-                await anext(messages)
-    assert len(backend.members) == 1
-
-
-@pytest.mark.virtual_time
-async def test_settlement_is_repeated_while_the_broker_is_away(broker: Broker, backend: SmallBroker) -> None:
-    async with broker.subscribe("orders.new", group="audit") as messages:
-        member = backend.members[0]
-        member.deliver(backend.delivery(1), backend.delivery(2))
-        first, second = await settle_all(messages, 2)
-        member.settle_failures.extend([away(), away()])
-        assert await first.ack()
-        member.settle_failures.extend(away() for _ in range(100))
-        with pytest.raises(BrokerError, match="ack of the message 'id-2' did not end within 5 s"):
-            await second.ack()
-        # It may be tried once more.
-        member.settle_failures.clear()
-        assert await second.ack()
-
-
-@pytest.mark.virtual_time
-async def test_block_ends_although_the_broker_is_away(
-    broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with broker.subscribe("orders.new", group="audit") as messages:
-        member = backend.members[0]
-        member.deliver(backend.delivery(1))
-        await anext(messages)
-        member.settle_failures.append(away())
-    assert member.is_closed
-    assert "messages are delivered again later, as the broker is away" in caplog.text
-
-
-async def test_deadline_of_the_caller_does_not_end_a_subscription(
-    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[float | None] = []
-    take = SmallMembership.take
-
-    async def noted(self: SmallMembership, most: int) -> Any:
-        from fastrpc.hosted.verbs import seconds_left
-
-        seen.append(seconds_left())
-        return await take(self, most)
-
-    monkeypatch.setattr(SmallMembership, "take", noted)
-    with fastrpc.timeout(60):
-        async with broker.subscribe("orders.new", group="audit") as messages:
-            backend.members[0].deliver(backend.delivery(1))
-            await anext(messages)
-    assert seen[0] is None
 
 
 @pytest.mark.parametrize(
