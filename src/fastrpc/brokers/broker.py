@@ -78,8 +78,7 @@ class Broker:
     ) -> None:
         if self._opened.is_ours:
             try:
-                for subscription in list(self._subscriptions):
-                    await subscription.close()
+                await self._close_subscriptions()
             finally:
                 await self._opened.leave(kind, error, traceback)
 
@@ -264,7 +263,7 @@ class Broker:
         if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
             raise ConfigError(f"in_flight is {shown(in_flight)}, it must be a number from 1")
         settings = GroupSettings(group, name, start, ordered)
-        join = partial(self._join, backend, pattern, settings)
+        join = partial(self._join, pattern, settings)
         decode = decoder_of(pattern.type if isinstance(pattern, Topic) else type)
         return Subscription(name, join, decode, in_flight, self._subscriptions)
 
@@ -321,12 +320,26 @@ class Broker:
             await _finish(verb, partial(self._topics.declare, backend, topic))
             return await keep()
 
-    async def _join(
-        self, backend: BrokerBackend, pattern: Topic[Any] | str, group: GroupSettings
-    ) -> Membership:
-        # Each time, as a broker that was away may have lost the topic.
+    async def _join(self, pattern: Topic[Any] | str, group: GroupSettings) -> Membership:
+        # Each time, as the broker may be closed by now, or have lost the topic while it was away.
+        backend = self.backend
         await self._topics.declare(backend, pattern)
-        return await backend.join(group)
+        membership = await backend.join(group)
+        if not self._opened.is_ours:
+            await membership.close()
+            raise BrokerError("the broker was closed meanwhile", processed="no")
+        return membership
+
+    async def _close_subscriptions(self) -> None:
+        """Close all subscriptions, whatever becomes of one; raise a cancellation last, else the first error."""
+        failures: list[BaseException] = []
+        while self._subscriptions:
+            try:
+                await self._subscriptions.pop().close()
+            except BaseException as failure:
+                failures.append(failure)
+        if failures:
+            raise min(failures, key=lambda failure: isinstance(failure, Exception))
 
 
 def _outgoing(

@@ -12,7 +12,8 @@ from fastrpc import BrokerError, ConfigError, EncodeError, Status, Topic
 from fastrpc.brokers import Broker, Published, open_broker
 from fastrpc.brokers.base import BrokerLimits, TopicSettings
 from tests.support.forking import in_child
-from tests.support.small_broker import SmallBroker, away
+from tests.support.small_broker import SmallBroker, SmallMembership, away
+from tests.support.waiting import eventually
 
 
 @dataclass
@@ -311,6 +312,75 @@ async def test_broker_is_used_inside_its_block_alone(backend: SmallBroker) -> No
         broker.subscribe("orders")
     with pytest.raises(RuntimeError, match="entered once"):
         await broker.__aenter__()
+
+
+async def test_broker_closes_each_subscription_although_one_fails(backend: SmallBroker) -> None:
+    with pytest.raises(LookupError, match="a fault"):
+        async with Broker(backend) as broker:
+            for _ in range(3):
+                await broker.subscribe("orders.new", group="audit").__aenter__()
+            for member in backend.members:
+                member.close_failures.append(LookupError("a fault"))
+    assert [member.is_closed for member in backend.members] == [True] * 3
+    assert not backend.is_open
+
+
+async def test_cancelled_end_of_a_broker_closes_each_subscription(
+    backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving: list[Any] = []
+
+    async def hand_back(self: SmallMembership, token: Any) -> bool:
+        leaving.append(token)
+        if len(leaving) == 1:
+            await asyncio.get_running_loop().create_future()
+        return True
+
+    async def use() -> None:
+        async with Broker(backend) as broker:
+            for number in range(3):
+                messages = await broker.subscribe("orders.new", group="audit").__aenter__()
+                backend.members[number].deliver(backend.delivery(number))
+                await anext(messages)
+
+    monkeypatch.setattr(SmallMembership, "hand_back", hand_back)
+    task = asyncio.create_task(use())
+    await eventually(lambda: leaving)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert sorted(leaving) == [0, 1, 2]
+    assert [member.is_closed for member in backend.members] == [True] * 3
+    assert not backend.is_open
+
+
+async def test_subscription_is_not_entered_after_its_broker_has_closed(backend: SmallBroker) -> None:
+    async with Broker(backend) as broker:
+        messages = broker.subscribe("orders.new", group="audit")
+    with pytest.raises(BrokerError, match="the broker is not open"):
+        await messages.__aenter__()
+    assert backend.members == []
+
+
+async def test_subscription_that_is_entered_while_its_broker_closes_leaves_its_group(
+    backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = asyncio.get_running_loop().create_future()
+    join = backend.join
+
+    async def joined(group: Any) -> SmallMembership:
+        membership = await join(group)
+        await answer
+        return membership
+
+    monkeypatch.setattr(backend, "join", joined)
+    async with Broker(backend) as broker:
+        entering = asyncio.create_task(broker.subscribe("orders.new", group="audit").__aenter__())
+        await eventually(lambda: backend.members)
+    answer.set_result(None)
+    with pytest.raises(BrokerError, match="the broker was closed meanwhile"):
+        await entering
+    assert backend.members[0].is_closed
 
 
 async def test_broker_is_not_used_after_a_fork(broker: Broker) -> None:
