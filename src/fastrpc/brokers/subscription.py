@@ -103,6 +103,12 @@ class Subscription(Generic[T]):
             await self._wait()
         return message
 
+    def put_back(self, message: Message[T]) -> None:
+        """Have a message come out again, before all others: its receiver was interrupted."""
+        if not self._is_left:
+            self._ready.appendleft(message)
+            self._wake(1)
+
     async def close(self) -> None:
         """Leave the group: hand back all messages that were not settled, and end the iteration."""
         await self._leave()

@@ -8,7 +8,7 @@
         broker.publish("orders.new", {"id": "17"})
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -184,20 +184,30 @@ class SyncSubscription(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._thread.run(self._subscription.__aexit__(kind, error, traceback))
+        self._leave(self._subscription.__aexit__(kind, error, traceback))
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> "SyncMessage[T]":
+        subscription = self._subscription
         try:
-            return SyncMessage(self._thread, self._thread.run(self._subscription.__anext__()))
+            message = self._thread.run(subscription.__anext__(), unwanted=subscription.put_back)
+            return SyncMessage(self._thread, message)
         except StopAsyncIteration:
             raise StopIteration from None
 
     def close(self) -> None:
         """Leave the group: hand back all messages that were not settled, and end the iteration."""
-        self._thread.run(self._subscription.close())
+        self._leave(self._subscription.close())
+
+    def _leave(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            self._thread.run(work)
+        except BrokerError:
+            # The end of the broker has left the group.
+            if not self._thread.is_closed:
+                raise
 
 
 class SyncMessage(Generic[T_co]):

@@ -5,10 +5,10 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastrpc.errors import FastRPCError
 from fastrpc.user_code import without_exit
@@ -37,24 +37,39 @@ class BlockingThread:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"fastrpc {name}", daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T], *, unwanted: Callable[[T], None] | None = None) -> T:
         """Return the result of a coroutine, which has the deadline of the calling thread.
+
+        An interrupt of the calling thread ends the coroutine, and is raised when that has ended.
+
+        Args:
+            unwanted: is called in the loop with a result that the coroutine had in spite of an interrupt.
 
         Raises:
             RuntimeError: this process was forked from the one that began the thread.
             FastRPCError: of the class of failures. Another thread has closed the object, also meanwhile.
         """
-        result = self.begin(work)
+        begun = self.begin(work)
         try:
-            return result.result()
+            return begun.result.result()
         except concurrent.futures.CancelledError:
             raise self._failure(f"the {self._name} was closed meanwhile", processed="unknown") from None
-        except BaseException:
-            # An interrupt of the waiting thread ends the coroutine, too.
-            result.cancel()
+        except BaseException as error:
+            if not begun.has_raised(error):
+                self._give_up(begun, unwanted)
             raise
 
-    def begin(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+    def _give_up(self, begun: "_Begun[T]", unwanted: Callable[[T], None] | None) -> None:
+        """End a coroutine whose waiting thread was interrupted, and wait for its end."""
+        is_over = threading.Event()
+        with self._lock:
+            # The end of the thread ends all coroutines.
+            if self._is_closed:
+                return
+            self._loop.call_soon_threadsafe(begun.give_up, unwanted, is_over)
+        is_over.wait()
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> "_Begun[T]":
         """Begin a coroutine without waiting for it. Errors as of `run`, but for an end meanwhile."""
         if self.is_of_parent:
             work.close()
@@ -64,7 +79,9 @@ class BlockingThread:
             if self._is_closed:
                 work.close()
                 raise self._failure(f"the {self._name} is closed", processed="no")
-            return asyncio.run_coroutine_threadsafe(without_exit(work, f"the {self._name}"), self._loop)
+            begun = _Begun(without_exit(work, f"the {self._name}"))
+            self._loop.call_soon_threadsafe(begun.start)
+            return begun
 
     def each(self, source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """Yield the values of an asynchronous generator. Errors as of `run`."""
@@ -84,6 +101,11 @@ class BlockingThread:
                 self.begin(end())
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it has ended, or ends now."""
+        return self._is_closed
+
+    @property
     def is_of_parent(self) -> bool:
         """Whether the thread stayed with the process from which this one was forked."""
         return self._process != os.getpid()
@@ -96,6 +118,46 @@ class BlockingThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class _Begun(Generic[T]):
+    """A coroutine in the loop of a thread, and its result for another one. The verbs run in the loop."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+        self.result: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def has_raised(self, error: BaseException) -> bool:
+        """Return whether an error is that of the coroutine; in any thread."""
+        return self.result.done() and not self.result.cancelled() and self.result.exception() is error
+
+    def start(self) -> None:
+        """Begin the coroutine."""
+        self._task = asyncio.get_running_loop().create_task(self._work)
+        self._task.add_done_callback(self._end)
+
+    def give_up(self, unwanted: Callable[[T], None] | None, is_over: threading.Event) -> None:
+        """End the coroutine, give a result that it has all the same to `unwanted`, and set `is_over`."""
+
+        def end(task: asyncio.Task[T]) -> None:
+            try:
+                if unwanted is not None and not task.cancelled() and task.exception() is None:
+                    unwanted(task.result())
+            finally:
+                is_over.set()
+
+        assert self._task is not None
+        self._task.cancel()
+        self._task.add_done_callback(end)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.result.cancel()
+        elif (error := task.exception()) is not None:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(task.result())
 
 
 async def _cancel_others() -> None:

@@ -11,6 +11,7 @@ from fastrpc import BrokerError, Topic
 from fastrpc.brokers import Broker
 from fastrpc.brokers.sync import SyncBroker
 from tests.support.forking import in_child
+from tests.support.interrupting import interrupt_waits
 from tests.support.small_broker import SmallBroker
 
 
@@ -59,6 +60,33 @@ def test_messages_are_settled_by_threads(broker: SyncBroker, backend: Prepared) 
         assert (settled, message.is_lost) == ([True, True, True, False], False)
     assert backend.members[0].settled == [("ack", 0), ("nack", 1, 3.0), ("reject", 2, "wrong", "")]
     assert list(messages) == []
+
+
+def test_message_that_an_interrupt_keeps_from_its_receiver_comes_first(
+    broker: SyncBroker, backend: Prepared
+) -> None:
+    with broker.subscribe(ORDERS, group="audit") as messages:
+        assert next(messages).id == "id-0"
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt_waits(patch, after_result=True)
+            with pytest.raises(KeyboardInterrupt):
+                next(messages)
+        assert next(messages).id == "id-1"
+        assert next(messages).id == "id-2"
+
+
+@pytest.mark.parametrize("is_left_by_its_block", [False, True])
+def test_subscription_is_left_silently_after_its_broker_has_closed(
+    backend: Prepared, is_left_by_its_block: bool
+) -> None:
+    with SyncBroker(Broker(backend)) as broker:
+        messages = broker.subscribe(ORDERS, group="audit")
+        messages.__enter__()
+    assert backend.members[0].is_closed
+    if is_left_by_its_block:
+        messages.__exit__(None, None, None)
+    else:
+        messages.close()
 
 
 def test_another_thread_ends_the_iteration(broker: SyncBroker, backend: Prepared) -> None:
