@@ -139,13 +139,16 @@ class Broker:
             topic: a text means the topic that covers it, else `Topic(text)`.
             value: bytes and messages of protobuf as they are, all else as JSON.
             key: messages of a key keep their order in a group that asks for it.
-            id: a message of the same id is kept once within `Topic.dedupe_seconds`. None: the broker makes one, and the
-                publication is not repeated after an attempt that may have been kept.
+            id: a message of the same id is kept once within `Topic.dedupe_seconds`, so the publication is repeated even
+                after an attempt that may have been kept. None: the broker makes an id for each attempt, and the
+                publication is repeated only where the broker did nothing.
             delay: seconds before its first delivery.
             headers: texts for subscribers, with the names of metadata.
 
         Raises:
-            EncodeError: the value does not fit the topic, or cannot be JSON.
+            EncodeError: the value cannot be JSON; or bytes or a message of protobuf meet a topic of another type, or a
+                topic of bytes or protobuf another value. Whether other values have the type of the topic is for type
+                checkers: subscribers check it as they decode.
             ConfigError: an argument is wrong, or the broker cannot do it.
             BrokerError: the broker refuses it, or is away; `processed` is "unknown" if it may have kept it.
         """

@@ -8,7 +8,7 @@ from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import TLS
 from fastrpc.hosted.backend_urls import BackendURLs
 
-__all__ = ["Opening", "known_brokers", "open_backend"]
+__all__ = ["Opening", "open_backend"]
 
 #: A backend is one, and gives itself.
 Opening: TypeAlias = AbstractAsyncContextManager[BrokerBackend]
@@ -30,8 +30,3 @@ def open_backend(
         ConfigError: the scheme is unknown, an option is wrong, or credentials are given where none are shown.
     """
     return _URLS.open(text, tls=tls, credentials=credentials)
-
-
-def known_brokers() -> list[str]:
-    """Return the schemes of all brokers, installed ones included."""
-    return _URLS.known()

@@ -42,7 +42,8 @@ def encode_message(
         headers: those of the publisher, which may name the form of a value of bytes.
 
     Raises:
-        EncodeError: the value does not fit the type, or cannot be JSON.
+        EncodeError: the value cannot be JSON; or one of value and type is bytes or of protobuf, and the other is not
+            the same. Of other types nothing is checked.
         ConfigError: body or headers are too long, or a header is not for publishers.
     """
     form, body = _encode(value, kind, f"the message for {topic!r}")
