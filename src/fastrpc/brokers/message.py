@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from fastrpc.brokers.base import Delivery, Membership
-from fastrpc.brokers.seconds import is_seconds, shown
+from fastrpc.brokers.base.seconds import is_seconds, shown
 from fastrpc.brokers.values import readable_headers
 from fastrpc.errors import ConfigError
 
@@ -139,5 +139,5 @@ def retry_pause(delivery: int) -> float:
 
 def check_delay(delay: Any) -> None:
     """Refuse anything but a number of seconds from 0. ConfigError."""
-    if not is_seconds(delay) or delay < 0:
+    if not is_seconds(delay):
         raise ConfigError(f"delay is {shown(delay)}, it must be a number of seconds from 0")

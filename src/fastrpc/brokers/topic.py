@@ -7,7 +7,6 @@ from typing import Any, Final, Generic, TypeVar, overload
 
 from fastrpc.brokers.base import TopicSettings
 from fastrpc.brokers.base.checks import check_topic
-from fastrpc.brokers.seconds import is_seconds, shown
 from fastrpc.errors import ConfigError
 
 __all__ = ["MAX_BYTES", "Topic"]
@@ -85,17 +84,8 @@ class Topic(Generic[T]):
         dedupe_seconds: float = _DEDUPE_SECONDS,
     ) -> None:
         if isinstance(groups, str) or not isinstance(groups, Sequence):
-            raise _wrong(name, "groups", groups, "a tuple of names")
-        if keep_seconds is not None:
-            _check_seconds(name, "keep_seconds", keep_seconds, " or None")
-        _check_seconds(name, "dedupe_seconds", dedupe_seconds)
-        if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes <= 0:
-            raise _wrong(name, "max_bytes", max_bytes, "a number of bytes above 0")
-        if groups and keep_seconds is not None:
-            raise ConfigError(
-                f"the topic {name!r} is a log with groups, which a queue alone has",
-                hint="leave groups out, as groups join a log when they subscribe; or write keep_seconds=None",
-            )
+            raise ConfigError(f"groups of the topic {name!r} is {groups!r}, it must be a tuple of names")
+        check_topic(TopicSettings(name, keep_seconds, tuple(groups), max_bytes, dedupe_seconds))
         self.__dict__.update(
             name=name,
             type=type,
@@ -104,7 +94,6 @@ class Topic(Generic[T]):
             max_bytes=max_bytes,
             dedupe_seconds=dedupe_seconds,
         )
-        check_topic(self.settings)
 
     @property
     def settings(self) -> TopicSettings:
@@ -112,12 +101,3 @@ class Topic(Generic[T]):
         keep = None if self.keep_seconds is None else float(self.keep_seconds)
         groups = tuple(sorted(self.groups))
         return TopicSettings(self.name, keep, groups, self.max_bytes, float(self.dedupe_seconds))
-
-
-def _check_seconds(name: str, option: str, value: Any, also: str = "") -> None:
-    if not is_seconds(value) or value <= 0:
-        raise _wrong(name, option, value, f"a number of seconds above 0{also}")
-
-
-def _wrong(name: str, option: str, value: Any, allowed: str) -> ConfigError:
-    return ConfigError(f"{option} of the topic {name!r} is {shown(value)}, it must be {allowed}")

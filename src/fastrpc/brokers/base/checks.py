@@ -1,12 +1,12 @@
 """The bounds of messages and topics, the same for every backend."""
 
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
 from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, OutgoingMessage, Place, TopicSettings
 from fastrpc.brokers.base.names import TopicPattern, check_group
+from fastrpc.brokers.base.seconds import is_seconds, shown
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
@@ -17,9 +17,6 @@ TEXT_BYTES: Final = 512
 
 #: Memory of a text beside its characters, with its place in a dictionary.
 _OBJECT_BYTES: Final = 100
-
-#: Most seconds of a delay.
-_LONGEST: Final = sys.float_info.max
 
 
 def check_outgoing(message: OutgoingMessage) -> int:
@@ -42,8 +39,8 @@ def check_outgoing(message: OutgoingMessage) -> int:
             if length > TEXT_BYTES:
                 raise _refused(message, f"has {length} bytes of its {name}, the limit is {TEXT_BYTES}")
             size += length + _OBJECT_BYTES
-    if message.delay and not _is_time(message.delay):
-        raise _refused(message, f"has a delay of {_shown(message.delay)} seconds, it must be a number from 0")
+    if message.delay and not is_seconds(message.delay):
+        raise _refused(message, f"has a delay of {shown(message.delay)} seconds, it must be a number from 0")
     return size
 
 
@@ -68,10 +65,8 @@ def check_pause(seconds: float) -> None:
     Raises:
         ConfigError: it is no time.
     """
-    if not _is_time(seconds):
-        raise ConfigError(
-            f"the pause before a retry is {_shown(seconds)} seconds, it must be a number from 0"
-        )
+    if not is_seconds(seconds):
+        raise ConfigError(f"the pause before a retry is {shown(seconds)} seconds, it must be a number from 0")
 
 
 def check_topic(topic: TopicSettings) -> None:
@@ -97,9 +92,9 @@ def check_topic(topic: TopicSettings) -> None:
         )
     if len(set(topic.groups)) < len(topic.groups):
         raise ConfigError(f"the topic {topic.name} names a group twice: {', '.join(topic.groups)}")
-    if keep is not None and not (_is_time(keep) and keep > 0):
+    if keep is not None and not (is_seconds(keep) and keep > 0):
         raise _wrong(topic, "keep_seconds", "a number of seconds above 0 or None")
-    if not (_is_time(topic.dedupe_seconds) and topic.dedupe_seconds > 0):
+    if not (is_seconds(topic.dedupe_seconds) and topic.dedupe_seconds > 0):
         raise _wrong(topic, "dedupe_seconds", "a number of seconds above 0")
     size = topic.max_bytes
     if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
@@ -134,20 +129,8 @@ def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _is_time(seconds: object) -> bool:
-    """Return whether it is a number of seconds from 0 that can be added to an instant."""
-    # A comparison takes any whole number; arithmetic with one beyond the greatest float is an OverflowError.
-    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST
-
-
-def _shown(value: object) -> str:
-    # Python refuses to write the digits of a long number.
-    is_long = isinstance(value, int) and value.bit_length() > sys.float_info.max_exp
-    return "a number beyond all times" if is_long else repr(value)
-
-
 def _wrong(topic: TopicSettings, option: str, allowed: str) -> ConfigError:
-    value = _shown(getattr(topic, option))
+    value = shown(getattr(topic, option))
     return ConfigError(f"{option} of the topic {topic.name!r} is {value}, it must be {allowed}")
 
 
