@@ -37,8 +37,12 @@ def python(code: str) -> list[str]:
 
 
 @pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_patience_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "START_SECONDS", 0.3)
+
+
+@pytest.fixture
+def no_patience_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "END_SECONDS", 0.3)
 
 
@@ -59,7 +63,7 @@ def test_a_server_ends_when_the_block_fails() -> None:
     assert not is_running(server.processes[0])
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_patience_at_the_end")
 def test_a_server_that_ignores_input_and_signals_is_killed() -> None:
     stubborn = "import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
     with running_server(python(stubborn + ANNOUNCE + "threading.Event().wait()"), CORE) as server:
@@ -67,7 +71,7 @@ def test_a_server_that_ignores_input_and_signals_is_killed() -> None:
     assert not is_running(server.processes[0])
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_patience_at_the_start", "no_patience_at_the_end")
 def test_a_silent_server_is_given_up_and_ended() -> None:
     silent = running_server(python("import threading; threading.Event().wait()"), CORE)
     with pytest.raises(ProcessFailedError, match="announced no address"), silent:
@@ -95,7 +99,7 @@ def test_a_client_that_fails_tells_why() -> None:
         run_client(python("raise ValueError('wrong answer')"), CORE, 1)
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_patience_at_the_start")
 def test_a_client_that_hangs_is_given_up_and_ended(tmp_path: Path) -> None:
     code = (
         f"import os, threading; open('{tmp_path}/id', 'w').write(str(os.getpid())); threading.Event().wait()"
