@@ -22,6 +22,7 @@ LOGGERS = (
     "fastrpc.server",
     "fastrpc.registry",
     "fastrpc.store",
+    "fastrpc.broker",
     "fastrpc.audit",
     "fastrpc.access",
     "fastrpc.grpc",

@@ -12,7 +12,7 @@ from fastrpc import BrokerError, FastRPCError, Status, StoreError
 
 pytest.importorskip("redis", reason="redis is not installed")
 
-from redis import exceptions
+from redis import connection, exceptions
 
 from fastrpc.registries.redis.server import RedisAccess, RedisClient
 
@@ -245,3 +245,17 @@ def test_close_interrupts_the_request_of_one_thread_and_refuses_the_waiting_one(
         assert isinstance(refused, StoreError)
     with pytest.raises(StoreError, match="the connection is closed"):
         client.ask(bytes, "ECHO", "later")
+
+
+def test_a_request_whose_parser_close_takes_away_is_told_that_the_connection_is_closed(
+    client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.ask(bytes, "ECHO", "first") == b"first"
+
+    def torn(*_: object, **__: object) -> None:
+        client.close()
+        raise AttributeError("the parser has no buffer")
+
+    monkeypatch.setattr(connection.AbstractConnection, "read_response", torn)
+    with pytest.raises(StoreError, match="the connection is closed"):
+        client.ask(bytes, "ECHO", "second")

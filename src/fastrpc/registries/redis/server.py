@@ -356,7 +356,12 @@ class RedisClient:
             except BaseException as error:
                 # The answers that are left must not be taken for those of the next request.
                 self.drop()
-                if isinstance(error, self._error) or not isinstance(error, _FAILURES):
+                if isinstance(error, self._error) or not isinstance(error, Exception):
+                    raise
+                if self._is_closed:
+                    # `close` takes the parser of redis-py away from a request that reads: any error may come of it.
+                    raise self._failure(ConnectionError("the connection is closed")) from error
+                if not isinstance(error, _FAILURES):
                     raise
                 raise self._failure(error) from error
             finally:
