@@ -105,7 +105,7 @@ def test_a_client_that_hangs_is_given_up_and_ended(tmp_path: Path) -> None:
         f"import os, threading; open('{tmp_path}/id', 'w').write(str(os.getpid())); threading.Event().wait()"
     )
     with pytest.raises(ProcessFailedError, match="no result after"):
-        run_client(python(code), CORE, 0.5)
+        run_client(python(code), CORE, 3)
     assert not is_running(int((tmp_path / "id").read_text()))
 
 
