@@ -163,7 +163,7 @@ class SmallBroker:
         return self.members[-1]
 
     async def joined(self, count: int) -> SmallMembership:
-        """Wait until so many members have joined; return the last of them."""
+        """Wait until `count` members have joined; return the last of them."""
         while len(self.members) < count:
             self._joins.clear()
             await self._joins.wait()

@@ -41,7 +41,7 @@ class Message(Generic[T_co]):
         key: the key for the order; None without one.
         id: by which the broker and idempotent handlers know it again.
         sequence: its number in the topic.
-        headers: those of the publisher, and `content-type`.
+        headers: the headers that the publisher gave, and `content-type`.
         publisher: the identity that published it, as the broker's server knew it; None without one.
         published_at: in UTC.
         delivery: 1 for its first delivery, and one more after each failure.

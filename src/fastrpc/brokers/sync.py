@@ -32,12 +32,12 @@ T_co = TypeVar("T_co", covariant=True)
 def open_broker(
     url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None
 ) -> "SyncBroker":
-    """Return the broker at a URL, for one `with`; the arguments are those of `fastrpc.brokers.open_broker`."""
+    """Return the broker at a URL, for one `with`. Arguments as of `fastrpc.brokers.open_broker`."""
     return SyncBroker(asynchronous.open_broker(url, tls=tls, credentials=credentials))
 
 
 class SyncBroker:
-    """Publishes and subscribes for threads; its verbs are those of `Broker`."""
+    """Publishes and subscribes for threads, with the verbs of `Broker`."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -79,7 +79,7 @@ class SyncBroker:
         headers: Mapping[str, str] | None = None,
     ) -> Published: ...
     def publish(self, topic: Any, value: Any, **options: Any) -> Published:
-        """Keep a message; return once the broker has it. The arguments are those of `Broker.publish`."""
+        """Keep a message; return once the broker has it. Arguments as of `Broker.publish`."""
         return self._life.run(self._broker.publish(topic, value, **options))
 
     @overload
@@ -141,7 +141,7 @@ class SyncBroker:
         in_flight: int = 100,
     ) -> "SyncSubscription[Any]": ...
     def subscribe(self, pattern: Any, type: Any = None, /, **options: Any) -> "SyncSubscription[Any]":
-        """Return the messages of a group, for `with` and then `for`; the arguments are those of `Broker.subscribe`."""
+        """Return the messages of a group, for `with` and then `for`. Arguments as of `Broker.subscribe`."""
         thread = self._life.thread
         return SyncSubscription(thread, self._broker.subscribe(pattern, type, **options))
 
@@ -211,7 +211,7 @@ class SyncSubscription(Generic[T]):
 
 
 class SyncMessage(Generic[T_co]):
-    """A message of a group for threads; its attributes and verbs are those of `Message`."""
+    """A message of a group for threads, with the attributes and verbs of `Message`."""
 
     def __init__(self, thread: BlockingThread, message: Message[T_co]) -> None:
         self._thread = thread

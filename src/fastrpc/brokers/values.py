@@ -39,7 +39,7 @@ def encode_message(
 
     Args:
         kind: the type of the topic; None: the value decides.
-        headers: those of the publisher, which may name the form of a value of bytes.
+        headers: the headers that the publisher gave, which may name the form of a value of bytes.
 
     Raises:
         EncodeError: the value cannot be JSON; or one of value and type is bytes or of protobuf, and the other is not
@@ -101,7 +101,7 @@ def bytes_of(text: str, name: str) -> bytes:
 
 
 def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers without those of fastrpc itself."""
+    """Return headers without the names that fastrpc keeps for itself."""
     return {name: text for name, text in headers.items() if not name.startswith(_OWN_PREFIX)}
 
 

@@ -1,6 +1,6 @@
 """Backends by their URL, such as `sqlite:///var/lib/shop`, and those in the memory of a process by their name.
 
-A backend with options takes those of registries with the same meaning: `tls=true` with its files, secrets by file.
+Options have the names and the meaning that they have for registries: `tls=true` with its files, secrets by file.
 """
 
 import asyncio
@@ -138,7 +138,7 @@ class NamedBackends(Generic[B]):
             found = self._open[place] = _Open(self._make(), loop)
         if found.loop is not loop:
             raise ConfigError(
-                f"memory://{name} is open in another event loop", hint="give this one a name of its own"
+                f"memory://{name} is open in another event loop", hint="give this one another name"
             )
         found.users += 1
         try:

@@ -129,7 +129,7 @@ class _Begun(Generic[T]):
         self.result: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def has_raised(self, error: BaseException) -> bool:
-        """Return whether an error is that of the coroutine; in any thread."""
+        """Return whether the coroutine has raised this error; in any thread."""
         return self.result.done() and not self.result.cancelled() and self.result.exception() is error
 
     def start(self) -> None:

@@ -65,7 +65,7 @@ class Verbs:
 
 
 class _Attempts:
-    """The attempts of one verb within its seconds; the arguments are those of `Verbs`."""
+    """The attempts of one verb within its seconds. Arguments as of `Verbs`."""
 
     def __init__(
         self, failure: type[FastRPCError], verb: str, seconds: float, writes: bool, idempotent: bool

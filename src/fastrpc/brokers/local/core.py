@@ -227,7 +227,7 @@ class BrokerCore:
         return group, member
 
     def take(self, group: MessageGroup, member: GroupMember, most: int, now: float) -> list[Delivery]:
-        """Start at most so many messages for a member.
+        """Start at most `most` messages for a member.
 
         Raises:
             BrokerError: NOT_FOUND: the group was removed.

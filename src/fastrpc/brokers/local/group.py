@@ -125,7 +125,7 @@ class MessageGroup:
     # Messages to members
 
     def take(self, member: GroupMember, most: int, now: float) -> list[Delivery]:
-        """Start at most so many messages, in the order in which they were kept."""
+        """Start at most `most` messages, in the order in which they were kept."""
         if self._later and self._later[0][0] <= now:
             self.wake(now)
         taken: list[Delivery] = []

@@ -171,7 +171,7 @@ class GroupRemoved:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCounted:
-    """So many deliveries of a message have started; no further one starts before `due`."""
+    """The number of started deliveries of a message; the next one starts at `due` at the earliest."""
 
     group: str
     sequence: int

@@ -56,7 +56,7 @@ class _Client(Client):  # type: ignore[misc]
         self._end = end
 
     async def _connect_to_server(self, server: Any) -> None:
-        # That of a place which was tried before.
+        # The connection to a place that was tried before.
         self.abort()
         await super()._connect_to_server(server)
 

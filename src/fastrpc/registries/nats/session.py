@@ -1,4 +1,4 @@
-"""A bucket of NATS, used in a thread with a loop of its own; keys mean nothing here."""
+"""A bucket of NATS, used in a thread with an event loop; keys mean nothing here."""
 
 import asyncio
 import contextlib

@@ -354,7 +354,7 @@ class RedisClient:
                     raise ConnectionError("the connection is closed")
                 yield
             except BaseException as error:
-                # The answers that are left must not be taken for those of the next request.
+                # The next request must not read the answers that are left.
                 self.drop()
                 if isinstance(error, self._error) or not isinstance(error, Exception):
                     raise

@@ -78,7 +78,7 @@ class Commits(Generic[Change, Kept]):
     """Hands changes to a journal, in its thread, and tells its owner of each outcome, in the loop.
 
     Args:
-        name: that of the thread.
+        name: names the thread.
         keep: called with the changes of a commit that was kept, in their order.
         undo: called with changes that were not kept as there is no room for them, in their order.
         fail: called with the error of a commit that may have been kept; no other one follows it.

@@ -44,7 +44,7 @@ _LOST_NUMBERS: Final = 1 << 20
 #: There is no room when the disk has less, so that deletions can still be written.
 _FREE_BYTES: Final = 64 * 1024 * 1024
 
-#: Bytes of the log after which its pages go into the file, and those of a commit beside its values: some six pages.
+#: Bytes of the log after which its pages go into the file, and bytes of a commit beside its values: some six pages.
 _LOG_BYTES: Final = 4 * 1024 * 1024
 _COMMIT_BYTES: Final = 6 * 4096
 

@@ -33,7 +33,7 @@ STORE: Final = FileKind(
     # As an item and in the history.
     copies=2,
     error=StoreError,
-    if_held="end it, or give each of them a folder of its own; fastrpc store check FOLDER reads a free one",
+    if_held="end it, or give each of them another folder; fastrpc store check FOLDER reads a free one",
     if_later="use the version of fastrpc that wrote it, or a later one; or restore a backup into a new folder: "
     "fastrpc store restore FILE FOLDER",
     if_damaged="restore a backup: fastrpc store restore FILE FOLDER",
