@@ -23,6 +23,8 @@ import msgspec
 import uvloop
 
 import fastrpc
+from bench.beside import in_flight
+from bench.beside.in_flight import together
 from bench.compare.measurement import ProcessorClocks
 from bench.promises.server import Promised
 from fastrpc.coordination import Store, open_store
@@ -31,42 +33,11 @@ __all__ = ["KINDS", "run"]
 
 #: As in the program of Go.
 VALUE = b"x" * 256
-IN_FLIGHT = 64
 WAITERS = 64
 WATCHERS = 1_000
-WARM_SECONDS = 0.3
 
 #: Of a lock that many wait for: none of them ends meanwhile.
 LONG_TTL = 60
-
-
-async def together(
-    operation: Callable[[int], Awaitable[object]], seconds: float, *, tasks: int | None = None
-) -> float:
-    """Return the time by the number of operations of tasks, 64 or as told, each of which does one after the other."""
-    done = 0
-    one_done = asyncio.Event()
-    running = True
-
-    async def repeat(number: int) -> None:
-        nonlocal done
-        while running:
-            await operation(number)
-            done += 1
-            one_done.set()
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(IN_FLIGHT if tasks is None else tasks):
-            group.create_task(repeat(number))
-        await asyncio.sleep(WARM_SECONDS)
-        one_done.clear()
-        first, started = done, time.perf_counter()
-        await asyncio.sleep(seconds)
-        # One of them may take longer than all that time.
-        await one_done.wait()
-        found = (time.perf_counter() - started) / (done - first)
-        running = False
-    return found
 
 
 async def get(store: Store, seconds: float, process: int) -> float:
@@ -181,7 +152,7 @@ def gateway(url: str, seconds: float) -> float:
         ask("lease/revoke", ID=lease)
 
     with contextlib.closing(connection):
-        until = time.perf_counter() + WARM_SECONDS
+        until = time.perf_counter() + in_flight.WARM_SECONDS
         while time.perf_counter() < until:
             hold()
         done, started = 0, time.perf_counter()

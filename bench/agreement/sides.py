@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.agreement.bars import BARS, Figures, Side
+from bench.agreement.bars import BARS
+from bench.beside.bars import Figures, Side, sides_of
 from bench.compare.compiled import BUILD_SECONDS, is_newer, toolchain
 from bench.compare.paths import BUILD, ROOT
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
@@ -31,7 +32,7 @@ def measure(rounds: int, seconds: float) -> Figures:
         subprocess.CalledProcessError: the program of etcd does not compile.
     """
     _build_etcd()
-    figures: dict[Side, list[float]] = {side: [] for bar in BARS for side in (bar.against, bar.side)}
+    figures: dict[Side, list[float]] = {side: [] for side in sides_of(BARS)}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}: measuring …", file=sys.stderr)
         for name in dict.fromkeys(side.server for side in figures):

@@ -1,0 +1,1 @@
+"""Sides that take turns in one run, with bars that compare the times of one operation."""
