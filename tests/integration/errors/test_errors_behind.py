@@ -343,9 +343,17 @@ async def test_a_deadline_of_the_inner_call_is_not_that_of_the_outer_one(front: 
     assert failed.value.message == "front.impatient: a call it made failed (UNAVAILABLE)"
 
 
-async def test_the_deadline_of_the_call_itself_stays_one(front: Client) -> None:
-    with pytest.raises(DeadlineExceededError):
-        await front.with_options(timeout=0.05).call(Front.patient)
+async def test_the_deadline_of_the_call_itself_stays_one(
+    front: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(20):
+        caplog.clear()
+        with pytest.raises(FastRPCError) as failed:
+            await front.with_options(timeout=0.05).call(Front.patient)
+        # Behind a stall of the machine the server behind counts from before it, and ends its call earlier.
+        if "deadline passed" not in caplog.text:
+            break
+    assert isinstance(failed.value, DeadlineExceededError)
 
 
 async def test_the_deadline_of_the_call_is_told_by_the_server_as_well() -> None:

@@ -90,6 +90,7 @@ class TestHandlers:
             quick = connection.call("shop.price", "apple", one_way=True)
             slow = connection.call("shop.pack", "apple", one_way=True)
             broken = connection.call("shop.crash", one_way=True)
+            await eventually(lambda: broken in connection.released)
             assert (connection.released, connection.listed) == ([quick, broken], [])
             connection.ends.clear()
             shop.go_on.set()
@@ -104,6 +105,8 @@ class TestHandlers:
             connection.call("shop.look", metadata={"tenant": "acme"})
             connection.identity = Identity("ada")
             connection.call("shop.look")
+            # Where the machine stalls in the first handler, the second call waits.
+            await eventually(lambda: len(connection.answers) == 2)
             names = [None if identity is None else identity.name for identity, *_ in shop.seen]
             assert names == [None, "ada"]
             assert shop.seen[0][1] == {"tenant": "acme"}
