@@ -8,10 +8,11 @@ from typing import Any, Final
 from fastrpc.coordination.deimos.answers import DialectError, KeyEvent, body_of
 from fastrpc.coordination.deimos.requests import FORM_BYTES, KeyRequest, clean_path, is_form, read_request
 from fastrpc.coordination.deimos.tree import KeyTree
-from fastrpc.coordination.remote.service import StoreService, draining
+from fastrpc.coordination.remote.service import StoreService
 from fastrpc.coordination.rights import READ_KEYS, WRITE_KEYS
 from fastrpc.coordination.store import Store
 from fastrpc.errors import CallError, ConfigError, StoreError
+from fastrpc.hosted.draining import draining
 from fastrpc.hosted.rights import Grant
 from fastrpc.patterns import KeyPattern
 from fastrpc.status import Status

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from fastrpc._core.calls.call import current_call
 from fastrpc.config import TLS, Limits, ServerConfig
 from fastrpc.coordination.latest_result import LatestResult
 from fastrpc.coordination.overview import overview
 from fastrpc.coordination.rights import READ_KEYS, WRITE_KEYS
 from fastrpc.errors import CallError, CompactedError, ConfigError, StoreConflictError, StoreError
 from fastrpc.gauges import Gauge, tells_gauges
+from fastrpc.hosted.draining import draining
 from fastrpc.hosted.rights import Grant, ServiceRights
 from fastrpc.patterns import KeyPattern
 from fastrpc.rpc.marking import method
@@ -50,7 +50,6 @@ __all__ = [
     "BackupPart",
     "ChangeBatch",
     "StoreService",
-    "draining",
     "store_config",
 ]
 
@@ -341,33 +340,6 @@ class StoreService(HealthSource):
             self._check(WRITE_KEYS, *keys)
         elif self._rights is not None:
             self._rights.check_any(WRITE_KEYS)
-
-
-def draining() -> "_Drain":
-    """Return a context manager that gives a future, done once the connection of the present call drains."""
-    return _Drain()
-
-
-class _Drain:
-    """Gives a future that is done once the connection of the present call drains."""
-
-    __slots__ = ("_drain", "_draining")
-
-    def __enter__(self) -> asyncio.Future[None]:
-        self._drain: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._draining = current_call().draining
-        self._draining.notify(self._end)
-        return self._drain
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._draining.forget(self._end)
-        self._drain.cancel()
-
-    def _end(self) -> None:
-        if not self._drain.done():
-            self._drain.set_result(None)
 
 
 class _Told:
