@@ -1,4 +1,6 @@
-"""Patterns of words that a separator joins: of methods, for limits and policies; of keys, for the rights at a store.
+"""Patterns of words that a separator joins.
+
+Of methods for limits and policies, of keys for the rights at a store, of topics and groups for brokers.
 
 `*` stands for any one word, `**` at the end for one or more. ::
 
@@ -11,6 +13,10 @@
     shop/*/limits  in a key any word may be `*`, in a method only the last one
     shop/**        every key below shop/
     **             every key
+
+    orders.new     this topic or group
+    orders.*       orders.new, not orders.new.paid; any word may be `*`
+    orders.**      both
 """
 
 import re
@@ -19,12 +25,29 @@ from typing import Any, ClassVar, Final
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["KeyPattern", "MethodPattern", "WordPattern", "method_patterns"]
+__all__ = [
+    "NAME_CHARACTERS",
+    "GroupPattern",
+    "KeyPattern",
+    "MethodPattern",
+    "TopicPattern",
+    "WordPattern",
+    "check_name_length",
+    "fault_of_word",
+    "method_patterns",
+]
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _METHOD_FORMS: Final = "write shop.pay, shop.*, shop.** or **"
 _KEY_FORMS: Final = "write shop/limits, shop/*, shop/** or **"
 _BUILT_IN: Final = "fastrpc."
+
+#: Most characters of the name of a topic or a group, or of their patterns: a label of metrics, and a part of subjects
+#: and keys of other brokers.
+NAME_CHARACTERS: Final = 255
+
+#: `*` is a pattern here, `>` one of NATS, where a message published to such a name would match too much.
+_OF_PATTERNS: Final = frozenset("*>")
 
 
 class WordPattern:
@@ -133,6 +156,77 @@ class KeyPattern(WordPattern):
         """Return whether every key of a prefix, "" or one that ends in `/`, fits."""
         words = prefix.split("/")[:-1]
         return self.has_rest and len(words) >= len(self.words) and self.fits(words)
+
+
+class TopicPattern(WordPattern):
+    """A topic's name, or a pattern of names.
+
+    Raises:
+        TypeError: the pattern is not text.
+        ConfigError: the pattern has another form.
+    """
+
+    __slots__ = ("is_name",)
+
+    _things, _separator = "topics", "."
+    _thing: ClassVar[str] = "topic"
+    _forms: ClassVar[str] = "write orders.new, orders.*, orders.** or **"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        faults = (fault_of_word(word) for word in self.words if word != "*")
+        if (fault := next(filter(None, faults), None)) is not None:
+            raise ConfigError(f"{text!a} is no {self._thing}: {fault}", hint=self._forms)
+        check_name_length(text, self._thing)
+        #: Whether it is one name.
+        self.is_name = not self.has_rest and "*" not in self.words
+
+    def is_below(self, other: "TopicPattern") -> bool:
+        """Return whether the other pattern covers every name of this one."""
+        if other.has_rest:
+            fits = len(self.words) + self.has_rest > len(other.words)
+        else:
+            fits = len(self.words) == len(other.words) and not self.has_rest
+        return fits and other.fits(self.words)
+
+    def overlaps(self, other: "TopicPattern") -> bool:
+        """Return whether there is a name that both cover."""
+        mine, its = len(self.words), len(other.words)
+        if (not self.has_rest and mine < its + other.has_rest) or (
+            not other.has_rest and its < mine + self.has_rest
+        ):
+            return False
+        pairs = zip(self.words, other.words, strict=False)
+        return all("*" in (one, another) or one == another for one, another in pairs)
+
+
+class GroupPattern(TopicPattern):
+    """The name of a group of subscribers, or a pattern of names."""
+
+    __slots__ = ()
+
+    _things, _thing = "groups", "group"
+    _forms = "write billing.bill, billing.*, billing.** or **"
+
+
+def fault_of_word(word: str) -> str | None:
+    """Return the fault of a word in the name of a topic or a group; None for a good one."""
+    if not word:
+        return "it has an empty word"
+    if not _OF_PATTERNS.isdisjoint(word):
+        return f"{word!a} has a mark of patterns; `*` is a whole word, and `**` the last one"
+    if not word.isprintable() or " " in word:
+        return f"{word!a} has a blank, or a character that cannot be printed"
+    return None
+
+
+def check_name_length(text: str, thing: str) -> None:
+    """Check the length of the name of a topic or a group. ConfigError."""
+    if len(text) > NAME_CHARACTERS:
+        raise ConfigError(
+            f"the {thing} {text[:32]!a}… has {len(text)} characters, the limit is {NAME_CHARACTERS}",
+            hint="put the rest into the key or the headers of the message",
+        )
 
 
 def method_patterns(given: Any) -> tuple[MethodPattern, ...]:

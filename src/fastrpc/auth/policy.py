@@ -9,12 +9,12 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from fastrpc.auth.name_patterns import ANONYMOUS, NamePattern
 from fastrpc.errors import ConfigError
-from fastrpc.patterns import KeyPattern, MethodPattern
+from fastrpc.patterns import GroupPattern, KeyPattern, MethodPattern, TopicPattern, WordPattern
 from fastrpc.rpc.identity import Identity
 from fastrpc.value_class import named_value_class, value_class
 from fastrpc.watched_file import WatchedFile
 
-__all__ = ["Decision", "Findings", "KeyRight", "Policy", "Right", "Route", "Rule", "Rules"]
+__all__ = ["Decision", "Findings", "KeyRight", "Policy", "Right", "Route", "Rule", "Rules", "TopicRight"]
 
 #: The rights that a rule may grant at an embedded registry.
 Right: TypeAlias = Literal["register", "read"]
@@ -22,10 +22,27 @@ Right: TypeAlias = Literal["register", "read"]
 #: The rights that a rule may grant at a store of keys; writing includes reading.
 KeyRight: TypeAlias = Literal["read_keys", "write_keys"]
 
+#: The rights that a rule may grant at a broker.
+TopicRight: TypeAlias = Literal["publish", "subscribe", "groups", "manage"]
+
 _HIGH: Final = 2
-_PATTERN_KEYS: Final = ("allow", "deny", "register", "read")
-_KEY_RIGHTS: Final = ("read_keys", "write_keys")
-_KEYS: Final = ("who", "priority", *_PATTERN_KEYS, *_KEY_RIGHTS)
+
+#: The keys of a rule that have patterns, with their kind.
+_KINDS: Final[Mapping[str, type[WordPattern]]] = {
+    **dict.fromkeys(("allow", "deny", "register", "read"), MethodPattern),
+    **dict.fromkeys(("read_keys", "write_keys"), KeyPattern),
+    **dict.fromkeys(("publish", "subscribe", "manage"), TopicPattern),
+    "groups": GroupPattern,
+}
+_KEYS: Final = ("who", "priority", *_KINDS)
+
+#: A pattern of each kind, for hints.
+_EXAMPLES: Final[Mapping[type[WordPattern], str]] = {
+    MethodPattern: "shop.*",
+    KeyPattern: "shop/**",
+    TopicPattern: "orders.**",
+    GroupPattern: "billing.*",
+}
 _HOW: Final = 'write [[rule]] with who = ["…"], allow = ["service.*"]'
 
 #: Most rules of a policy: each is compared with each caller's first call of a method.
@@ -84,12 +101,19 @@ class Rule:
     #: Keys of a store that the callers may read, and those that they may write and read.
     read_keys: tuple[KeyPattern, ...] = ()
     write_keys: tuple[KeyPattern, ...] = ()
+    #: Topics of a broker to which the callers may publish, and to which they may subscribe.
+    publish: tuple[TopicPattern, ...] = ()
+    subscribe: tuple[TopicPattern, ...] = ()
+    #: Groups of a broker that the callers may join and look after.
+    groups: tuple[GroupPattern, ...] = ()
+    #: Topics of a broker that the callers may declare, and whose groups they may look after.
+    manage: tuple[TopicPattern, ...] = ()
     priority: int = 0
 
     @property
     def grants_rights(self) -> bool:
-        """Whether it grants a right at an embedded registry or a store."""
-        return bool(self.register or self.read or self.read_keys or self.write_keys)
+        """Whether it grants a right at an embedded registry, a store or a broker."""
+        return any(getattr(self, key) for key in _KINDS if key not in ("allow", "deny"))
 
     def stands_for(self, identity: Identity | None) -> bool:
         """Return whether the rule concerns a caller."""
@@ -220,6 +244,12 @@ class Policy(Rules):
             for pattern in (rule.write_keys if right == "write_keys" else rule.read_keys + rule.write_keys)
         )
 
+    def topic_patterns(self, identity: Identity | None, right: TopicRight) -> tuple[TopicPattern, ...]:
+        """Return the patterns of the topics or groups to which a caller has a right at a broker."""
+        return tuple(
+            pattern for rule in self._rules if rule.stands_for(identity) for pattern in getattr(rule, right)
+        )
+
     def may_register(self, identity: Identity | None, service: str) -> bool:
         """Return whether a caller may register a service at an embedded registry."""
         return any(pattern.covers(service) for pattern in self.patterns(identity, "register"))
@@ -315,33 +345,28 @@ def _rule(entry: Any) -> Rule:
     if unknown := [name for name in entry if name not in _KEYS]:
         raise ConfigError(f"it has the unknown key {unknown[0]!r}", hint=f"there are {', '.join(_KEYS)}")
     who = _texts("who", entry.get("who"))
-    if not any(name in entry for name in (*_PATTERN_KEYS, *_KEY_RIGHTS)):
+    if not any(name in entry for name in _KINDS):
         raise ConfigError("it allows and denies nothing", hint=_HOW)
     patterns: dict[str, Any] = {
-        name: tuple(MethodPattern(text) for text in _texts(name, entry[name]))
-        for name in _PATTERN_KEYS
+        name: tuple(kind(text) for text in _texts(name, entry[name]))
+        for name, kind in _KINDS.items()
         if name in entry
     }
     for name in ("register", "read"):
         for pattern in patterns.get(name, ()):
             if not pattern.text.endswith("*"):
                 raise ConfigError(f"{name} has {pattern.text!r}", hint="write a service as shop.*")
-    keys: dict[str, Any] = {
-        name: tuple(KeyPattern(text) for text in _texts(name, entry[name]))
-        for name in _KEY_RIGHTS
-        if name in entry
-    }
     priority = entry.get("priority", 0)
     if isinstance(priority, bool) or priority not in (0, _HIGH):
         raise ConfigError(f"priority is {priority!r}, it must be {_HIGH}, or left out")
     if priority and "allow" not in entry:
         raise ConfigError("priority is given without allow: it would have no effect", hint="add allow")
-    return Rule(tuple(NamePattern(text) for text in who), priority=priority, **patterns, **keys)
+    return Rule(tuple(NamePattern(text) for text in who), priority=priority, **patterns)
 
 
 def _texts(name: str, given: Any) -> list[str]:
     if isinstance(given, str) or not isinstance(given, list | tuple) or not given:
-        form = ANONYMOUS if name == "who" else "shop/**" if name in _KEY_RIGHTS else "shop.*"
+        form = ANONYMOUS if name == "who" else _EXAMPLES[_KINDS[name]]
         example = f'["{form}"]'
         raise ConfigError(
             f"{name} is {given!r}, it must be a list of texts", hint=f"write {name} = {example}"
