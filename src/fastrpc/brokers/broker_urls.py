@@ -15,9 +15,13 @@ Opening: TypeAlias = AbstractAsyncContextManager[BrokerBackend]
 
 _URLS: Final = BackendURLs[BrokerBackend](
     "broker",
-    {"memory": "fastrpc.brokers.memory:open_memory"},
+    {
+        "broker": "fastrpc.brokers.remote.client:open_remote",
+        "memory": "fastrpc.brokers.memory:open_memory",
+    },
     entry_points="fastrpc.brokers",
-    form="memory://name",
+    form="broker://host:port or memory://name",
+    with_credentials="broker",
 )
 
 

@@ -14,7 +14,7 @@ from fastrpc.rpc.coders import is_protobuf
 from fastrpc.rpc.json_values import decode_json, encode_json, json_decoder
 from fastrpc.rpc.schema.annotation import type_text
 
-__all__ = ["CONTENT_TYPE", "bytes_of", "decoder_of", "encode_message", "readable_headers"]
+__all__ = ["CONTENT_TYPE", "bytes_of", "checked_headers", "decoder_of", "encode_message", "readable_headers"]
 
 #: The header that names the form of a value.
 CONTENT_TYPE: Final = "content-type"
@@ -54,7 +54,7 @@ def encode_message(
         )
     if not headers:
         return body, {CONTENT_TYPE: form}
-    kept = _checked_headers(headers)
+    kept = checked_headers(headers)
     if kept.setdefault(CONTENT_TYPE, form) != form and form != _BYTES:
         raise ConfigError(
             f"the header {CONTENT_TYPE} is {kept[CONTENT_TYPE]!r}, this value is {form}",
@@ -121,7 +121,7 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     return _JSON, encode_json(value, name)
 
 
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of the headers of a publisher, of the form of metadata."""
     kept = dict(headers)
     for name, text in kept.items():

@@ -111,7 +111,7 @@ class ServiceRights(Rules):
         Raises:
             CallError: PERMISSION_DENIED.
         """
-        patterns = self._patterns(grant)
+        patterns = self.patterns(grant)
         for name in names:
             if not any(grant.covers(pattern, name) for pattern in patterns):
                 raise self._refusal(f"may not {grant.verb} {name!r}")
@@ -122,15 +122,16 @@ class ServiceRights(Rules):
         Raises:
             CallError: PERMISSION_DENIED.
         """
-        if not self._patterns(grant):
+        if not self.patterns(grant):
             raise self._refusal(f"may {grant.verb} no {grant.noun}")
 
     def granted(self, grant: Grant[P], names: Iterable[str]) -> list[str]:
         """Return the names to which the caller of the running call has the right; no refusal is recorded."""
-        patterns = self._patterns(grant)
+        patterns = self.patterns(grant)
         return [name for name in names if any(grant.covers(pattern, name) for pattern in patterns)]
 
-    def _patterns(self, grant: Grant[P]) -> Sequence[P]:
+    def patterns(self, grant: Grant[P]) -> Sequence[P]:
+        """Return the patterns for which the caller of the running call has a right."""
         self._policy.look()
         return grant.patterns(self._policy, current_call().identity)
 

@@ -1,4 +1,4 @@
-"""Messages by hand over the broker in memory: publish, subscribe, groups, retries, dead letters."""
+"""Messages by hand over the brokers in memory and of a server: publish, subscribe, groups, retries, dead letters."""
 
 import asyncio
 import threading
@@ -11,6 +11,7 @@ import pytest
 from fastrpc import TLS, BrokerError, ConfigError, Status, Topic
 from fastrpc.brokers import Broker, Message, Subscription, open_broker, sync
 from fastrpc.brokers.base import OutgoingMessage
+from fastrpc.brokers.remote.server import BrokerServer
 
 pytestmark = pytest.mark.one_loop
 
@@ -24,10 +25,14 @@ class Order:
 ORDERS = Topic("orders.new", Order)
 
 
-@pytest.fixture
-async def broker() -> AsyncIterator[Broker]:
-    async with open_broker("memory://messages") as broker:
-        yield broker
+@pytest.fixture(params=["memory", "broker"])
+async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+    if request.param == "memory":
+        async with open_broker("memory://messages") as broker:
+            yield broker
+    else:
+        async with BrokerServer("tcp://127.0.0.1:0") as server, open_broker(server.url) as broker:
+            yield broker
 
 
 async def taken(messages: Subscription[Any], count: int = 1) -> list[Message[Any]]:
@@ -255,7 +260,7 @@ def test_blocking_twin_has_the_same_messages() -> None:
 
 
 def test_credentials_and_certificates_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"memory://shop shows no credentials \(leave credentials out\)"):
+    with pytest.raises(ConfigError, match=r"memory://shop shows no credentials \(leave credentials out, or"):
         open_broker("memory://shop", credentials=lambda: "token")
     with pytest.raises(ConfigError, match="leave tls out"):
         open_broker("memory://shop", tls=TLS())

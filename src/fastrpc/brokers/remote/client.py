@@ -1,0 +1,177 @@
+"""`broker://host:port`: the service `fastrpc.broker` as a backend."""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from fastrpc.brokers.base import (
+    BrokerLimits,
+    DeadLetter,
+    GroupSettings,
+    GroupState,
+    Membership,
+    OutgoingMessage,
+    Place,
+    Published,
+    TopicSettings,
+)
+from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
+from fastrpc.brokers.base.names import TopicPattern, check_group
+from fastrpc.brokers.base.places import text_of
+from fastrpc.brokers.remote.faults import BROKER_ERRORS
+from fastrpc.brokers.remote.membership import RemoteMembership
+from fastrpc.brokers.remote.messages import MESSAGE_BYTES, PublishedMessage
+from fastrpc.brokers.remote.service import BrokerService
+from fastrpc.client.client import Client
+from fastrpc.client.credentials import CredentialSource
+from fastrpc.config import Backoff, ClientConfig, Keepalive, Limits, Timeouts
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.hosted.verbs import PATIENCE_SECONDS
+from fastrpc.registries.base.secrets import check_carried, take_secret
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.rpc.token import checked_token
+
+__all__ = ["RemoteBroker", "open_remote"]
+
+
+def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -> "RemoteBroker":
+    """Return the broker at `broker://host:port`; options as those of `store://`.
+
+    Raises:
+        ConfigError: an option is wrong, or a token would travel in the clear.
+    """
+    tls = url.take_tls()
+    places = url.places(None)
+    if url.path:
+        raise ConfigError(f"{url} is more than a broker", hint=f"leave /{url.path} out")
+    if len(places) > 1:
+        raise ConfigError(
+            f"{url} names several brokers, and each has messages of its own", hint="name one of them"
+        )
+    token = take_secret(url, "token", checked_token)
+    if token is not None and credentials is not None:
+        raise ConfigError(f"{url} has a token, and credentials are given", hint="leave one out")
+    shown = token or credentials
+    check_carried(url, places, kind="token" if shown else "", is_encrypted=tls is not None)
+    url.refuse_unread()
+    addresses = [Address("tcp" if tls is None else "tls", host=host, port=port) for host, port in places]
+    config = ClientConfig(
+        timeouts=Timeouts(call=PATIENCE_SECONDS),
+        # Verbs have their own pauses; a second backoff must not add to them.
+        backoff=Backoff(first=0.05, longest=0.2),
+        keepalive=Keepalive(interval=2.0, timeout=2.0),
+        limits=Limits(message_bytes=MESSAGE_BYTES),
+        tls=tls,
+        # The URL has been judged already.
+        allow_insecure_credentials=True,
+    )
+    return RemoteBroker(Client(addresses, credentials=shown, fail_mode="failfast", config=config))
+
+
+class RemoteBroker:
+    """A `BrokerBackend`: the broker that a server of `fastrpc.broker` has."""
+
+    limits: Final = BrokerLimits("broker")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        # The tasks of open memberships.
+        self._members: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            for task in self._members:
+                task.cancel()
+            if self._members:
+                await asyncio.wait(self._members)
+        finally:
+            await self._client.__aexit__(kind, error, traceback)
+
+    async def declare(self, topic: TopicSettings) -> None:
+        """Make a topic, and its groups."""
+        check_topic(topic)
+        with BROKER_ERRORS:
+            await self._client.call(BrokerService.declare, topic)
+
+    async def topics(self) -> Sequence[TopicSettings]:
+        """Return the declared topics that the caller sees, sorted by name."""
+        with BROKER_ERRORS:
+            return await self._client.call(BrokerService.topics)
+
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic that holds every name of a pattern; None without one."""
+        TopicPattern(pattern)
+        with BROKER_ERRORS:
+            return await self._client.call(BrokerService.covering, pattern)
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+        """Keep messages, all or none of them, in this order."""
+        for message in messages:
+            check_outgoing(message)
+        with BROKER_ERRORS:
+            if len(messages) == 1:
+                (one,) = messages
+                headers = dict(one.headers) if one.headers else None
+                published = await self._client.call(
+                    BrokerService.publish, one.topic, one.body, one.key, one.id, one.delay, headers
+                )
+                return (published,)
+            return await self._client.call(BrokerService.publish_many, [_published(one) for one in messages])
+
+    async def join(self, group: GroupSettings) -> Membership:
+        """Become a member of a group."""
+        TopicPattern(group.pattern)
+        check_place(group.start)
+        if group.name is not None:
+            check_group(group.name)
+        membership = RemoteMembership(self._client, group)
+        self._members.add(membership.task)
+        membership.task.add_done_callback(self._members.discard)
+        await membership.join()
+        return membership
+
+    async def groups(self) -> Sequence[GroupState]:
+        """Return the groups that the caller sees, sorted by name."""
+        with BROKER_ERRORS:
+            return await self._client.call(BrokerService.groups)
+
+    async def seek(self, group: str, to: Place) -> None:
+        """Let a group go on from a place."""
+        check_place(to)
+        with BROKER_ERRORS:
+            await self._client.call(BrokerService.seek, group, text_of(to))
+
+    async def remove_group(self, group: str) -> None:
+        """Remove a group with its dead letters."""
+        with BROKER_ERRORS:
+            await self._client.call(BrokerService.remove_group, group)
+
+    async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first."""
+        with BROKER_ERRORS:
+            async with self._client.stream(BrokerService.dead_letters, group) as parts:
+                return [letter async for part in parts for letter in part]
+
+    async def replay(self, group: str, ids: Sequence[str]) -> int:
+        """Deliver dead letters to their group again; no ids: all."""
+        with BROKER_ERRORS:
+            return await self._client.call(BrokerService.replay, group, ids)
+
+    async def discard(self, group: str, ids: Sequence[str]) -> int:
+        """Forget dead letters; no ids: all."""
+        with BROKER_ERRORS:
+            return await self._client.call(BrokerService.discard, group, ids)
+
+
+def _published(message: OutgoingMessage) -> PublishedMessage:
+    return PublishedMessage(
+        message.topic, message.body, message.key, message.id, message.delay, message.headers
+    )

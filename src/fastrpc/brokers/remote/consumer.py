@@ -1,0 +1,277 @@
+"""One member of a group behind one stream of `consume`."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+
+from fastrpc.brokers.base import Delivery, Membership
+from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.remote.faults import call_error
+from fastrpc.brokers.remote.messages import (
+    ConsumeRequest,
+    ConsumeResult,
+    DeliveredMessage,
+    Settlement,
+    SettlementFailure,
+    delivered,
+)
+from fastrpc.brokers.remote.taking import BATCH_BYTES, BatchSize, ended
+from fastrpc.errors import BrokerError, CallError
+from fastrpc.server.wakeup import ended_by_drain
+from fastrpc.status import Status
+
+__all__ = ["MOST_UNDER_WAY", "Consumer"]
+
+#: Most messages that a consumer may hold unsettled.
+MOST_UNDER_WAY: Final = 100_000
+
+
+@dataclass(slots=True)
+class _News:
+    """What one result will tell."""
+
+    deliveries: list[DeliveredMessage] = field(default_factory=list)
+    has_more: bool = False
+    is_idle: bool = False
+    kept: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    failures: list[SettlementFailure] = field(default_factory=list)
+
+    def result(self) -> ConsumeResult:
+        return ConsumeResult(
+            self.deliveries, self.has_more, self.is_idle, self.kept, self.lost, self.failures
+        )
+
+    @property
+    def numbers(self) -> int:
+        """The settlements that it tells of."""
+        return len(self.kept) + len(self.lost) + len(self.failures)
+
+
+class Consumer:
+    """Takes and settles messages for a caller.
+
+    ::
+
+        ConsumeRequest ──► read ──► take, settle: tasks ──► news ──► ConsumeResult
+
+    There is at most one take, and none while deliveries wait to be sent: a slow reader holds no more.
+
+    Args:
+        membership: is closed at the end.
+        check: refuses a caller whose right has ended.
+    """
+
+    def __init__(self, membership: Membership, check: Callable[[], None]) -> None:
+        self._membership = membership
+        self._check = check
+        # The tokens of deliveries that are not settled.
+        self._under_way: dict[int, Any] = {}
+        self._numbers = count(1)
+        self._size = BatchSize()
+        self._wanted = 0
+        self._taking: asyncio.Task[Sequence[Delivery]] | None = None
+        # Whether the caller waits to hear that the take has ended.
+        self._is_withdrawn = False
+        self._settling: set[asyncio.Task[None]] = set()
+        self._news: deque[_News] = deque()
+        self._wake = asyncio.Event()
+        self._reading: asyncio.Future[None] | None = None
+        self._has_ended = False
+        self._failure: BaseException | None = None
+
+    def begin(self, requests: AsyncIterator[ConsumeRequest], drain: asyncio.Future[None]) -> None:
+        """Follow the requests of the caller."""
+        self._drain = drain
+        drain.add_done_callback(lambda _: self._wake.set())
+        self._reading = asyncio.ensure_future(self._read(requests))
+        self._reading.add_done_callback(self._on_read)
+
+    async def next(self) -> ConsumeResult | None:
+        """Wait for news; return None once the caller has sent its last request and all is settled.
+
+        Raises:
+            CallError: the broker or a request is at fault, or the connection drains.
+        """
+        while True:
+            self._wake.clear()
+            if self._news:
+                return self._news.popleft().result()
+            # The former deliveries were sent.
+            self._begin_take()
+            if self._failure is not None:
+                raise self._failure
+            if self._drain.done():
+                raise ended_by_drain()
+            if self._has_ended and not self._settling:
+                return None
+            await self._wake.wait()
+
+    def note_losses(self) -> None:
+        """Tell the caller of messages that others may have by now."""
+        lost = [number for number, token in self._under_way.items() if self._membership.is_lost(token)]
+        for number in lost:
+            del self._under_way[number]
+        if lost:
+            self._latest().lost += lost
+
+    async def _read(self, requests: AsyncIterator[ConsumeRequest]) -> None:
+        async for request in requests:
+            if self._news and self._news[-1].numbers > MOST_UNDER_WAY:
+                raise CallError(
+                    Status.RESOURCE_EXHAUSTED,
+                    f"more than {MOST_UNDER_WAY} settlements wait for the consumer to read their results",
+                )
+            if request.acks or request.settlements:
+                for settlement in request.settlements:
+                    check_pause(settlement.delay)
+                self._spawn(self._settle(request.acks, request.settlements))
+            if request.take is not None:
+                self._ask(request.take)
+
+    def _on_read(self, task: asyncio.Future[None]) -> None:
+        self._has_ended = True
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+        self._wake.set()
+
+    # Messages to the caller
+
+    def _ask(self, most: int) -> None:
+        if most < 0:
+            raise CallError(Status.INVALID_ARGUMENT, f"take is {most}, it must be a number from 0")
+        if most and len(self._under_way) >= MOST_UNDER_WAY:
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"the consumer has {len(self._under_way)} messages to settle, the limit is {MOST_UNDER_WAY}",
+            )
+        self._wanted = most
+        if most:
+            self._begin_take()
+        elif self._taking is None:
+            self._latest().is_idle = True
+        else:
+            self._is_withdrawn = True
+            self._taking.cancel()
+
+    def _begin_take(self) -> None:
+        if (
+            self._wanted
+            and self._taking is None
+            and self._failure is None
+            and not any(one.deliveries for one in self._news)
+        ):
+            most, self._wanted = min(self._wanted, self._size.messages), 0
+            self._taking = asyncio.ensure_future(self._membership.take(most))
+            self._taking.add_done_callback(self._on_taken)
+
+    def _on_taken(self, task: asyncio.Future[Sequence[Delivery]]) -> None:
+        self._taking = None
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                self._fail(error)
+            else:
+                self._deliver(task.result())
+        if self._is_withdrawn:
+            self._is_withdrawn = False
+            self._latest().is_idle = True
+        self._begin_take()
+
+    def _deliver(self, found: Sequence[Delivery]) -> None:
+        self._size.note(found)
+        numbered = [(next(self._numbers), one) for one in found]
+        self._under_way.update((number, one.token) for number, one in numbered)
+        try:
+            # Each time: a right may end before the stream does.
+            self._check()
+        except CallError as refusal:
+            self._fail(refusal)
+            self._spawn(self._hand_back([number for number, _ in numbered]))
+            return
+        news, size = self._latest(), 0
+        if news.is_idle:
+            # These came after it.
+            news = self._further()
+        for number, one in numbered:
+            if size + len(one.body) > BATCH_BYTES and news.deliveries:
+                news.has_more = True
+                news, size = self._further(), 0
+            size += len(one.body)
+            news.deliveries.append(delivered(number, one))
+
+    # The ends of deliveries
+
+    async def _settle(self, acks: Sequence[int], settlements: Sequence[Settlement]) -> None:
+        ends: list[tuple[int, Any, Awaitable[bool]]] = []
+        for number in acks:
+            if (token := self._under_way.pop(number, None)) is not None:
+                ends.append((number, token, self._membership.ack(token)))
+            else:
+                self._latest().lost.append(number)
+        for one in settlements:
+            if (token := self._under_way.pop(one.number, None)) is not None:
+                ends.append((one.number, token, ended(self._membership, token, one)))
+            else:
+                self._latest().lost.append(one.number)
+        outcomes = await asyncio.gather(*(end for _, _, end in ends), return_exceptions=True)
+        news = self._latest()
+        for (number, token, _), outcome in zip(ends, outcomes, strict=True):
+            if not isinstance(outcome, BaseException):
+                (news.kept if outcome else news.lost).append(number)
+            elif isinstance(outcome, BrokerError):
+                self._under_way[number] = token
+                news.failures.append(
+                    SettlementFailure(number, outcome.status.name, outcome.message, outcome.retryable)
+                )
+            else:
+                raise outcome
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._settling.add(task)
+        task.add_done_callback(self._on_settled)
+
+    def _on_settled(self, task: asyncio.Task[None]) -> None:
+        self._settling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+        self._wake.set()
+
+    async def _hand_back(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            if (token := self._under_way.pop(number, None)) is not None:
+                await self._membership.hand_back(token)
+
+    # The end
+
+    def _latest(self) -> _News:
+        """Return the news of the last result that is not sent."""
+        self._wake.set()
+        return self._news[-1] if self._news else self._further()
+
+    def _further(self) -> _News:
+        """Return the news of a further result."""
+        self._news.append(_News())
+        return self._news[-1]
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = call_error(error) or error
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Leave the group; messages that were not sent come again uncounted, the others counted."""
+        tasks = [task for task in (self._reading, self._taking) if task is not None]
+        self._wanted = 0
+        for task in tasks:
+            task.cancel()
+        try:
+            if tasks or self._settling:
+                await asyncio.wait([*tasks, *self._settling])
+            unsent = [one.number for news in self._news for one in news.deliveries]
+            await self._hand_back(unsent)
+        finally:
+            await self._membership.close()

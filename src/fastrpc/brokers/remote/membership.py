@@ -1,0 +1,354 @@
+"""A membership over a stream of `fastrpc.broker`."""
+
+import asyncio
+from collections.abc import Sequence
+from contextvars import Context
+from typing import Any
+
+from fastrpc.brokers.base import Delivery, GroupSettings
+from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.base.places import text_of
+from fastrpc.brokers.remote.faults import broker_error
+from fastrpc.brokers.remote.messages import (
+    ConsumeRequest,
+    ConsumeResult,
+    DeliveredMessage,
+    Settlement,
+    SettlementFailure,
+    Verb,
+)
+from fastrpc.brokers.remote.service import BrokerService
+from fastrpc.client.client import Client
+from fastrpc.errors import BrokerError, FastRPCError, StreamEndedError, copied_error
+from fastrpc.status import Status
+from fastrpc.user_code import as_error
+
+__all__ = ["RemoteMembership"]
+
+
+class _Held:
+    """A message to be settled, which names its delivery."""
+
+    __slots__ = ("answer", "is_lost", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_lost = False
+        #: Of the settlement; None before it.
+        self.answer: asyncio.Future[bool] | None = None
+
+
+class _Take:
+    """A take that waits, and its batch."""
+
+    __slots__ = ("answer", "found")
+
+    def __init__(self) -> None:
+        self.found: list[Delivery] = []
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class RemoteMembership:
+    """One member of a group.
+
+    ::
+
+        take, ack, … ──► requests of this turn of the loop ──► one ConsumeRequest
+        take, ack, … ◄── answers ◄── read ◄── ConsumeResult
+
+    One task opens the stream and reads it, another one sends.
+    """
+
+    def __init__(self, client: Client, settings: GroupSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._held: dict[int, _Held] = {}
+        # One take at a time is told to the server; further ones wait for their turn.
+        self._take_turn = asyncio.Lock()
+        self._take: _Take | None = None
+        # A take was given up, and its batch may be on its way.
+        self._is_withdrawing = False
+        self._idle = asyncio.Event()
+        # The next request.
+        self._wanted: int | None = None
+        self._acks: list[int] = []
+        self._settlements: list[Settlement] = []
+        self._has_requests = asyncio.Event()
+        self._is_leaving = False
+        self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failure: Exception | None = None
+        #: Ends with the membership; in a context without the deadline of the caller.
+        self.task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+        self.task.add_done_callback(self._on_end)
+
+    async def join(self) -> None:
+        """Wait until the server has let it join.
+
+        Raises:
+            ConfigError: the group has another pattern or order, or no topic covers the pattern.
+            BrokerError: the broker is away, or refuses it.
+        """
+        try:
+            await asyncio.shield(self._joined)
+        except asyncio.CancelledError:
+            self.task.cancel()
+            raise
+        self._check()
+
+    async def take(self, most: int) -> Sequence[Delivery]:
+        """Wait for messages, and return at least one."""
+        async with self._take_turn:
+            while True:
+                self._check()
+                found = await self._taken(most)
+                # A seek may have taken some away meanwhile.
+                found = [one for one in found if not one.token.is_lost]
+                if found:
+                    return found
+
+    async def _taken(self, most: int) -> Sequence[Delivery]:
+        while self._is_withdrawing:
+            self._idle.clear()
+            await self._idle.wait()
+            self._check()
+        take = self._take = _Take()
+        self._wanted = most
+        self._has_requests.set()
+        try:
+            await take.answer
+        except asyncio.CancelledError:
+            self._withdraw()
+            self._hand_back(take.found)
+            raise
+        finally:
+            self._take = None
+        return take.found
+
+    def is_lost(self, token: Any) -> bool:
+        """Return whether another member may have the message by now, as far as the broker has told."""
+        return bool(token.is_lost)
+
+    async def ack(self, token: Any) -> bool:
+        """Settle a message."""
+        if not self._holds(token):
+            return False
+        self._acks.append(token.number)
+        return await self._answer(token)
+
+    async def nack(self, token: Any, delay: float) -> bool:
+        """Deliver a message again after `delay` seconds, counted."""
+        check_pause(delay)
+        return await self._settled(token, "nack", delay)
+
+    async def reject(self, token: Any, reason: str, error: str) -> bool:
+        """Make a message a dead letter of the group."""
+        return await self._settled(token, "reject", 0.0, reason, error)
+
+    async def hand_back(self, token: Any) -> bool:
+        """Deliver a message again at once, uncounted."""
+        return await self._settled(token, "hand_back")
+
+    async def close(self) -> None:
+        """Leave the group, once all that was taken in vain is handed back."""
+        if not self._is_leaving:
+            self._is_leaving = True
+            if self._take is not None and not self._take.answer.done():
+                self._withdraw()
+                self._take.answer.set_exception(_left())
+            self._has_requests.set()
+        try:
+            await asyncio.wait([self.task])
+        finally:
+            self.task.cancel()
+
+    # Requests
+
+    def _holds(self, token: _Held) -> bool:
+        return token.answer is None and self._held.get(token.number) is token
+
+    async def _settled(
+        self, token: _Held, verb: Verb, delay: float = 0.0, reason: str = "", error: str = ""
+    ) -> bool:
+        if not self._holds(token):
+            return False
+        self._settlements.append(Settlement(token.number, verb, delay, _utf8(reason), _utf8(error)))
+        return await self._answer(token)
+
+    async def _answer(self, token: _Held) -> bool:
+        token.answer = asyncio.get_running_loop().create_future()
+        self._has_requests.set()
+        return await token.answer
+
+    def _hand_back(self, found: Sequence[Delivery]) -> None:
+        """Hand back messages that nobody saw."""
+        self._settlements += [Settlement(one.token.number, "hand_back") for one in found]
+        self._has_requests.set()
+
+    def _withdraw(self) -> None:
+        """Take no more messages, and hand back a batch that is on its way."""
+        if self._wanted is not None:
+            # The take was not sent.
+            self._wanted = None
+        elif self._failure is None:
+            self._is_withdrawing = True
+            self._wanted = 0
+            self._has_requests.set()
+
+    def _next_request(self) -> ConsumeRequest | None:
+        if self._wanted is None and not self._acks and not self._settlements:
+            return None
+        request = ConsumeRequest(self._wanted, self._acks, self._settlements)
+        self._wanted, self._acks, self._settlements = None, [], []
+        return request
+
+    # The stream
+
+    async def _run(self) -> None:
+        group = self._settings
+        arguments = (group.pattern, group.name, text_of(group.start), group.is_ordered)
+        async with self._client.open(BrokerService.consume, *arguments) as stream:
+            await stream.receive()
+            self._joined.set_result(None)
+            sending = asyncio.ensure_future(self._send(stream))
+            sending.add_done_callback(self._on_sent)
+            try:
+                while True:
+                    for result in await stream.receive_many():
+                        self._note(result)
+            except StreamEndedError:
+                # The server ends it after the last request.
+                return
+            finally:
+                sending.cancel()
+                await asyncio.wait([sending])
+
+    async def _send(self, stream: Any) -> None:
+        while True:
+            await self._has_requests.wait()
+            self._has_requests.clear()
+            # All of this turn of the loop.
+            while (request := self._next_request()) is not None:
+                await stream.send(request)
+            if self._is_leaving and not self._is_withdrawing:
+                await stream.end()
+                return
+
+    def _on_sent(self, task: asyncio.Future[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+            self.task.cancel()
+
+    def _note(self, result: ConsumeResult) -> None:
+        if result.deliveries:
+            self._receive(result.deliveries, has_more=result.has_more)
+        if result.is_idle:
+            self._is_withdrawing = False
+            self._idle.set()
+            self._has_requests.set()
+        for number in result.kept:
+            self._conclude(number, is_kept=True)
+        for number in result.lost:
+            self._conclude(number, is_kept=False)
+        for failure in result.failures:
+            self._refuse(failure)
+
+    def _receive(self, messages: Sequence[DeliveredMessage], *, has_more: bool) -> None:
+        found = []
+        for one in messages:
+            token = self._held[one.number] = _Held(one.number)
+            found.append(_delivery(one, token))
+        take = self._take
+        if self._is_withdrawing or take is None:
+            self._hand_back(found)
+            return
+        take.found += found
+        if not has_more and not take.answer.done():
+            take.answer.set_result(None)
+
+    def _conclude(self, number: int, *, is_kept: bool) -> None:
+        token = self._held.pop(number, None)
+        if token is not None:
+            token.is_lost = not is_kept
+            if token.answer is not None and not token.answer.done():
+                token.answer.set_result(is_kept)
+
+    def _refuse(self, failure: SettlementFailure) -> None:
+        token = self._held.get(failure.number)
+        if token is not None:
+            answer, token.answer = token.answer, None
+            if answer is not None and not answer.done():
+                answer.set_exception(
+                    BrokerError(
+                        failure.message,
+                        status=Status[failure.status],
+                        processed="no",
+                        retryable=failure.retryable,
+                    )
+                )
+
+    # The end
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise copied_error(self._failure)
+        if self._is_leaving:
+            raise _left()
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._fail(error)
+        elif self._is_leaving or task.cancelled():
+            self._fail(_left())
+        else:
+            self._fail(BrokerError("the broker has ended the membership", processed="no", retryable=True))
+        if not self._joined.done():
+            self._joined.set_result(None)
+        assert self._failure is not None
+        if self._take is not None and not self._take.answer.done():
+            self._take.answer.set_exception(copied_error(self._failure))
+        self._is_withdrawing = False
+        self._idle.set()
+        for token in self._held.values():
+            token.is_lost = True
+            if token.answer is not None and not token.answer.done():
+                token.answer.set_exception(_unanswered(self._failure))
+        self._held.clear()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            told = broker_error(error) if isinstance(error, FastRPCError) else error
+            self._failure = as_error(told, "the stream of a membership")
+
+
+def _delivery(one: DeliveredMessage, token: _Held) -> Delivery:
+    return Delivery(
+        one.topic,
+        one.body,
+        one.key,
+        one.id,
+        one.sequence,
+        one.headers,
+        one.publisher,
+        one.published_at,
+        one.delivery,
+        token,
+    )
+
+
+def _utf8(text: str) -> str:
+    """Return a text that UTF-8 can hold: errors may name files of any bytes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _unanswered(failure: Exception) -> BrokerError:
+    """Return the error of a settlement whose answer is lost."""
+    return BrokerError(
+        f"the broker has not confirmed the end of a message: {failure}",
+        processed="unknown",
+        retryable=getattr(failure, "retryable", False),
+    )
+
+
+def _left() -> BrokerError:
+    return BrokerError("the member has left its group", processed="no")

@@ -1,0 +1,191 @@
+"""The structs of `fastrpc.broker`: messages and settlements as they travel, and their checks."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from fastrpc.brokers.base import Delivery, OutgoingMessage
+from fastrpc.brokers.base.checks import TEXT_BYTES
+from fastrpc.brokers.values import bytes_of, checked_headers
+from fastrpc.errors import ConfigError
+
+__all__ = [
+    "MESSAGE_BYTES",
+    "BrokerFault",
+    "ConsumeRequest",
+    "ConsumeResult",
+    "DeliveredMessage",
+    "PublishedMessage",
+    "PulledMessage",
+    "PulledSettlement",
+    "Settlement",
+    "SettlementFailure",
+    "Verb",
+    "delivered",
+    "outgoing",
+]
+
+#: Most bytes of a message between client and server: sixteen of the longest values, in base64.
+MESSAGE_BYTES: Final = 24 * 1024 * 1024
+
+#: The end of a delivery.
+Verb = Literal["ack", "nack", "reject", "hand_back"]
+
+
+class PublishedMessage(msgspec.Struct, frozen=True):
+    """A message to be kept, as its publisher sends it."""
+
+    topic: str
+    body: bytes
+    key: str | None = None
+
+    #: Messages of an id are kept once; None: the broker makes one.
+    id: str | None = None
+
+    #: Seconds before the first delivery.
+    delay: float = 0.0
+    headers: Mapping[str, str] | None = None
+
+
+class DeliveredMessage(msgspec.Struct, frozen=True):
+    """A message that the caller has to settle by its number; `follow` has settled it already."""
+
+    number: int
+    topic: str
+    body: bytes
+    id: str
+    sequence: int
+    published_at: datetime
+
+    #: 1 for the first delivery; a delivery that was handed back is not counted.
+    delivery: int = 1
+    key: str | None = None
+    publisher: str | None = None
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class PulledMessage(msgspec.Struct, frozen=True):
+    """A message with a lease, which the caller has to settle by its token."""
+
+    token: str
+    message: DeliveredMessage
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """The end of a delivery of `consume`."""
+
+    number: int
+    verb: Verb
+
+    #: Of nack: seconds until the next delivery.
+    delay: float = 0.0
+
+    #: Of reject: both are kept with the dead letter.
+    reason: str = ""
+    error: str = ""
+
+
+class PulledSettlement(msgspec.Struct, frozen=True):
+    """The end of the delivery of a pulled message, or more time for it."""
+
+    token: str
+    verb: Literal["ack", "nack", "reject", "hand_back", "renew"] = "ack"
+
+    #: Of nack: seconds until the next delivery.
+    delay: float = 0.0
+
+    #: Of reject: both are kept with the dead letter.
+    reason: str = ""
+    error: str = ""
+
+    #: Of renew: seconds from now on.
+    lease_seconds: float = 30.0
+
+
+class ConsumeRequest(msgspec.Struct, frozen=True):
+    """A step of a consumer."""
+
+    #: Most messages of the next batch, of which there is one for each request; 0 takes the request before it back;
+    #: None leaves it as it is.
+    take: int | None = None
+
+    #: Numbers of messages that are handled.
+    acks: Sequence[int] = ()
+
+    #: Other ends of deliveries.
+    settlements: Sequence[Settlement] = ()
+
+
+class SettlementFailure(msgspec.Struct, frozen=True):
+    """The broker could not settle a message, which is still under way."""
+
+    number: int
+
+    #: The name of the status.
+    status: str
+    message: str
+    retryable: bool = False
+
+
+class ConsumeResult(msgspec.Struct, frozen=True):
+    """News for a consumer. The first one is empty: the caller is a member of the group."""
+
+    deliveries: Sequence[DeliveredMessage] = ()
+
+    #: Whether further results have messages of the same batch.
+    has_more: bool = False
+
+    #: Whether a request to take messages was taken back: no delivery follows until the next one.
+    is_idle: bool = False
+
+    #: Numbers of messages whose settlement is kept.
+    kept: Sequence[int] = ()
+
+    #: Numbers of messages that others may have by now.
+    lost: Sequence[int] = ()
+    failures: Sequence[SettlementFailure] = ()
+
+
+class BrokerFault(msgspec.Struct, frozen=True):
+    """The details of a refusal: whether an argument or the configuration is wrong, and a way out."""
+
+    is_config: bool = False
+    hint: str | None = None
+
+
+def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessage:
+    """Return a message for the backend.
+
+    Raises:
+        ConfigError: a text or a header is not allowed; the backend checks the rest.
+        TypeError: a header is not text.
+    """
+    _check_short("key", message.key)
+    _check_short("id", message.id)
+    headers = checked_headers(message.headers) if message.headers else {}
+    return OutgoingMessage(
+        message.topic, message.body, message.key, message.id, message.delay, headers, publisher
+    )
+
+
+def delivered(number: int, one: Delivery) -> DeliveredMessage:
+    """Return a delivery as it travels."""
+    return DeliveredMessage(
+        number,
+        one.topic,
+        one.body,
+        one.id,
+        one.sequence,
+        one.published_at,
+        one.delivery,
+        one.key,
+        one.publisher,
+        dict(one.headers),
+    )
+
+
+def _check_short(name: str, text: str | None) -> None:
+    if text is not None and not 0 < len(bytes_of(text, f"the {name} of a message")) <= TEXT_BYTES:
+        raise ConfigError(f"the {name} of a message must have 1 to {TEXT_BYTES} bytes")

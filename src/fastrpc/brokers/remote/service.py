@@ -1,0 +1,325 @@
+"""A broker as a service: topics in memory or in a folder, for many processes.
+
+`consume` carries messages and settlements of one member both ways. `pull` and `settle` are plain calls for languages
+with plain calls alone, and `follow` is for readers that settle nothing, such as server-sent events.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
+from fastrpc._core.calls.call import current_call
+from fastrpc.brokers.base import (
+    BrokerBackend,
+    DeadLetter,
+    GroupSettings,
+    GroupState,
+    Published,
+    TopicSettings,
+)
+from fastrpc.brokers.base.checks import check_topic
+from fastrpc.brokers.base.names import TopicPattern, check_group
+from fastrpc.brokers.base.places import place_of
+from fastrpc.brokers.memory import MemoryBroker
+from fastrpc.brokers.remote.consumer import Consumer
+from fastrpc.brokers.remote.faults import TOLD
+from fastrpc.brokers.remote.messages import (
+    MESSAGE_BYTES,
+    ConsumeRequest,
+    ConsumeResult,
+    DeliveredMessage,
+    PublishedMessage,
+    PulledMessage,
+    PulledSettlement,
+    outgoing,
+)
+from fastrpc.brokers.remote.pulled import LONGEST_WAIT_SECONDS, PulledMessages
+from fastrpc.brokers.remote.taking import followed
+from fastrpc.brokers.rights import BrokerRights
+from fastrpc.config import TLS, Limits, ServerConfig
+from fastrpc.errors import BrokerError
+from fastrpc.hosted.draining import draining
+from fastrpc.hosted.rights import ServiceRights
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
+from fastrpc.server.health import HealthSource
+
+__all__ = ["BrokerService", "broker_config"]
+
+#: Bytes of the dead letters in one message of their stream.
+_LETTERS_BYTES: Final = 1024 * 1024
+
+
+def broker_config(tls: TLS | None) -> ServerConfig:
+    """Return the settings of a server of the service."""
+    return ServerConfig(tls=tls, limits=Limits(message_bytes=MESSAGE_BYTES))
+
+
+@service("fastrpc.broker", version="1")
+class BrokerService(HealthSource):
+    """A broker for clients with `broker://host:port`.
+
+    Args:
+        opening: returns the backend, to be entered; it keeps messages in this process or in files of this machine.
+        rights: grant publishing and subscribing; None: every caller may do all.
+    """
+
+    def __init__(
+        self,
+        opening: Callable[[], AbstractAsyncContextManager[BrokerBackend]] = MemoryBroker,
+        *,
+        rights: ServiceRights | None = None,
+    ) -> None:
+        self._make = opening
+        self._rights = BrokerRights(rights)
+        self._opening: AbstractAsyncContextManager[BrokerBackend] | None = None
+        self._backend: BrokerBackend | None = None
+        self._pulled = PulledMessages()
+        # Of each group.
+        self._consumers: defaultdict[str, set[Consumer]] = defaultdict(set)
+
+    async def __aenter__(self) -> Self:
+        self._opening = self._make()
+        self._backend = await self._opening.__aenter__()
+        self.set_serving(True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        opening, self._opening, self._backend = self._opening, None, None
+        await self._pulled.close()
+        if opening is not None:
+            await opening.__aexit__(kind, error, traceback)
+
+    @property
+    def backend(self) -> BrokerBackend:
+        """The broker below, which has no rights. BrokerError: it is not open."""
+        if self._backend is None:
+            raise BrokerError("the broker is closed", processed="no", retryable=True)
+        return self._backend
+
+    # Messages in
+
+    @method
+    async def publish(
+        self,
+        topic: str,
+        body: bytes,
+        key: str | None = None,
+        id: str | None = None,
+        delay: float = 0.0,
+        headers: dict[str, str] | None = None,
+    ) -> Published:
+        """Keep a message, and return once the broker has it.
+
+        Without an id the broker makes one. NOT_FOUND: no topic holds the name; declare it first.
+        RESOURCE_EXHAUSTED: a queue or the disk is full.
+        """
+        with TOLD:
+            self._rights.check_publish((topic,))
+            message = PublishedMessage(topic, body, key, id, delay, headers)
+            return (await self.backend.publish([outgoing(message, _caller())]))[0]
+
+    @method
+    async def publish_many(self, messages: Sequence[PublishedMessage]) -> Sequence[Published]:
+        """Keep messages, all or none of them, in this order; a repetition is safe if all have an id."""
+        publisher = _caller()
+        with TOLD:
+            self._rights.check_publish([message.topic for message in messages])
+            return await self.backend.publish([outgoing(message, publisher) for message in messages])
+
+    # Messages out
+
+    @method
+    async def consume(
+        self,
+        requests: AsyncIterator[ConsumeRequest],
+        pattern: str,
+        group: str | None = None,
+        start: str = "new",
+        ordered: bool = False,
+    ) -> AsyncIterator[ConsumeResult]:
+        """Be a member of a group while the stream lasts; without a group of a broadcast.
+
+        Each request for messages is answered by one batch, which waits for a first message. The caller settles each
+        message by its number. At the end of the stream messages that are not settled are delivered to others.
+        `start` is "oldest", "new", an instant or a sequence number, for a group that does not exist.
+        """
+        check = self._checked(pattern, group)
+        with draining() as drain, TOLD:
+            membership = await self.backend.join(GroupSettings(group, pattern, place_of(start), ordered))
+            consumer = Consumer(membership, check)
+            consumers = self._consumers[group or ""]
+            consumers.add(consumer)
+            try:
+                yield ConsumeResult()
+                consumer.begin(requests, drain)
+                while (result := await consumer.next()) is not None:
+                    yield result
+            finally:
+                consumers.discard(consumer)
+                await consumer.close()
+                if group is not None and not consumers:
+                    self._consumers.pop(group, None)
+
+    @method
+    async def follow(
+        self, pattern: str, group: str | None = None, start: str = "new"
+    ) -> AsyncIterator[DeliveredMessage]:
+        """Yield messages, for readers that cannot settle them: a broadcast, or those of a group.
+
+        A message of a group is acknowledged once the connection has taken it. A message that was on its way when the
+        connection broke is lost to the group; all others come again.
+        """
+        check = self._checked(pattern, group)
+        with draining() as drain, TOLD:
+            membership = await self.backend.join(GroupSettings(group, pattern, place_of(start)))
+            async with aclosing(followed(membership, check, drain)) as messages:
+                async for one in messages:
+                    yield one
+
+    @method(timeout=LONGEST_WAIT_SECONDS + 10)
+    async def pull(
+        self,
+        pattern: str,
+        group: str,
+        most: int = 1,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = 30.0,
+        start: str = "new",
+        ordered: bool = False,
+    ) -> Sequence[PulledMessage]:
+        """Return messages of a group, which the caller settles within their lease; none if none comes in time.
+
+        A message whose lease ends is delivered again at once, counted, and so is one whose answer was lost. The verb
+        `renew` of `settle` gives it more time.
+        """
+        check = self._checked(pattern, group)
+        with draining() as drain, TOLD:
+            settings = GroupSettings(group, pattern, place_of(start), ordered)
+            seconds = (wait_seconds, lease_seconds)
+            found = await self._pulled.pull(self.backend, settings, most, seconds, _caller(), drain)
+        # A right may end during the wait: the leases give the messages to others.
+        check()
+        return found
+
+    @method
+    async def settle(self, settlements: Sequence[PulledSettlement]) -> Sequence[bool]:
+        """Settle pulled messages, or renew their leases; False: nothing is done, as the lease of one has ended."""
+        with TOLD:
+            return await self._pulled.settle(settlements, _caller())
+
+    # Topics
+
+    @method
+    async def declare(self, topic: TopicSettings) -> None:
+        """Make a topic, and the groups of a queue; do nothing if it exists with these settings."""
+        with TOLD:
+            check_topic(topic)
+            present = await self.backend.covering(topic.name)
+            self._rights.check_declare(topic, present)
+            await self.backend.declare(topic)
+
+    @method(idempotent=True)
+    async def topics(self) -> Sequence[TopicSettings]:
+        """Return the topics that the caller sees, sorted by name."""
+        with TOLD:
+            return [topic for topic in await self.backend.topics() if self._rights.sees(topic)]
+
+    @method(idempotent=True)
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic that holds a name, or every name of a pattern; null without one."""
+        with TOLD:
+            TopicPattern(pattern)
+            self._rights.check_covering(pattern)
+            return await self.backend.covering(pattern)
+
+    # For operators
+
+    @method(idempotent=True)
+    async def groups(self) -> Sequence[GroupState]:
+        """Return the groups that the caller sees, sorted by name, without broadcasts."""
+        with TOLD:
+            return [group for group in await self.backend.groups() if self._rights.sees_group(group)]
+
+    @method
+    async def seek(self, group: str, to: str) -> None:
+        """Let a group go on from "oldest", "new", an instant or a sequence number; what is under way is lost to it."""
+        with TOLD:
+            place = place_of(to)
+            await self._check_group(group)
+            await self.backend.seek(group, place)
+        await self._tell_losses(group)
+
+    @method
+    async def remove_group(self, group: str) -> None:
+        """Remove a group of a log with its dead letters."""
+        with TOLD:
+            await self._check_group(group)
+            await self.backend.remove_group(group)
+        await self._tell_losses(group)
+
+    @method(idempotent=True)
+    async def dead_letters(self, group: str) -> AsyncIterator[Sequence[DeadLetter]]:
+        """Yield the dead letters of a group at this moment, the oldest death first, in parts of about a megabyte."""
+        with TOLD:
+            await self._check_group(group)
+            found = await self.backend.dead_letters(group)
+            letters = [replace(letter, headers=dict(letter.headers)) for letter in found]
+        start = size = 0
+        for number, letter in enumerate(letters):
+            size += len(letter.body)
+            if size > _LETTERS_BYTES and number > start:
+                yield letters[start:number]
+                start, size = number, len(letter.body)
+        yield letters[start:]
+
+    @method
+    async def replay(self, group: str, ids: Sequence[str] = ()) -> int:
+        """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+        with TOLD:
+            await self._check_group(group)
+            return await self.backend.replay(group, ids)
+
+    @method
+    async def discard(self, group: str, ids: Sequence[str] = ()) -> int:
+        """Forget dead letters; no ids: all. Return how many."""
+        with TOLD:
+            await self._check_group(group)
+            return await self.backend.discard(group, ids)
+
+    def _checked(self, pattern: str, group: str | None) -> Callable[[], None]:
+        """Check a subscription; return the check, to be repeated."""
+        with TOLD:
+            TopicPattern(pattern)
+            if group is not None:
+                check_group(group)
+        check = partial(self._rights.check_subscribe, pattern, group)
+        check()
+        return check
+
+    async def _check_group(self, name: str) -> None:
+        """Refuse a caller that may not look after a group."""
+        check_group(name)
+        if not self._rights.is_free:
+            found = (group for group in await self.backend.groups() if group.name == name)
+            self._rights.check_group(name, next(found, None))
+
+    async def _tell_losses(self, group: str) -> None:
+        """Tell the members of a group of messages that others may have by now."""
+        for consumer in self._consumers.get(group, ()):
+            consumer.note_losses()
+        # They tell it before this call is answered, to members on the same connection at least.
+        await asyncio.sleep(0)
+
+
+def _caller() -> str | None:
+    """Return the name of the caller; None without an identity."""
+    identity = current_call().identity
+    return None if identity is None else identity.name

@@ -1,0 +1,96 @@
+"""Messages taken for callers: batches of bounded size, and the end of a wait."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Final
+
+from fastrpc.brokers.base import Delivery, Membership
+from fastrpc.brokers.remote.messages import DeliveredMessage, delivered
+from fastrpc.server.wakeup import ended_by_drain
+
+__all__ = ["BATCH_BYTES", "BatchSize", "ended", "followed", "taken"]
+
+#: Messages of the first batch, and the most of one.
+_FIRST_BATCH: Final = 8
+_LARGEST_BATCH: Final = 512
+
+#: Bytes of a batch, about.
+BATCH_BYTES: Final = 1024 * 1024
+
+
+class BatchSize:
+    """The number of messages to take at once, so that a batch has about a megabyte."""
+
+    def __init__(self) -> None:
+        self.messages = _FIRST_BATCH
+
+    def note(self, found: Sequence[Delivery]) -> None:
+        """Note the sizes of a batch."""
+        size = sum(len(one.body) for one in found) // len(found) + 1
+        self.messages = max(1, min(BATCH_BYTES // size, 2 * self.messages, _LARGEST_BATCH))
+
+
+async def taken(
+    membership: Membership, most: int, seconds: float | None, drain: asyncio.Future[None]
+) -> Sequence[Delivery]:
+    """Return messages; none after the seconds, or once the connection drains."""
+    taking = asyncio.ensure_future(membership.take(most))
+    try:
+        waited: list[asyncio.Future[Any]] = [taking, drain]
+        await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not taking.done():
+            taking.cancel()
+            await asyncio.wait([taking])
+    return () if taking.cancelled() else taking.result()
+
+
+async def followed(
+    membership: Membership, check: Callable[[], None], drain: asyncio.Future[None]
+) -> AsyncGenerator[DeliveredMessage, None]:
+    """Yield messages until the connection drains, and leave the group.
+
+    A message counts as handled once the reader has asked for the next one.
+
+    Args:
+        check: refuses a caller whose right has ended.
+    """
+    size = BatchSize()
+    waiting: deque[Delivery] = deque()
+    sent: list[Any] = []
+    try:
+        while found := await taken(membership, size.messages, None, drain):
+            size.note(found)
+            waiting.extend(found)
+            check()
+            while waiting:
+                yield delivered(0, waiting[0])
+                sent.append(waiting.popleft().token)
+            await _acknowledge(membership, sent)
+        raise ended_by_drain()
+    finally:
+        try:
+            await _acknowledge(membership, sent)
+            for one in waiting:
+                await membership.hand_back(one.token)
+        finally:
+            await membership.close()
+
+
+async def ended(membership: Membership, token: Any, end: Any) -> bool:
+    """Settle a message by the verb of a settlement other than `renew`."""
+    if end.verb == "ack":
+        return await membership.ack(token)
+    if end.verb == "nack":
+        return await membership.nack(token, end.delay)
+    if end.verb == "reject":
+        return await membership.reject(token, end.reason, end.error)
+    return await membership.hand_back(token)
+
+
+async def _acknowledge(membership: Membership, tokens: list[Any]) -> None:
+    """Acknowledge messages, and forget them."""
+    acks = [membership.ack(token) for token in tokens]
+    tokens.clear()
+    await asyncio.gather(*acks)

@@ -1,0 +1,115 @@
+"""Rights at a broker: to publish, to subscribe, to join groups, and to manage topics."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from fastrpc.auth.policy import Policy, TopicRight
+from fastrpc.brokers.base import GroupState, TopicSettings
+from fastrpc.hosted.rights import Grant, ServiceRights
+from fastrpc.patterns import TopicPattern
+from fastrpc.rpc.identity import Identity
+
+__all__ = ["GROUPS", "MANAGE", "PUBLISH", "SUBSCRIBE", "BrokerRights"]
+
+
+def _covers(pattern: TopicPattern, name: str) -> bool:
+    """Return whether a pattern grants a right to every name of a topic or of a pattern."""
+    return TopicPattern(name).is_below(pattern)
+
+
+def _patterns(right: TopicRight) -> Callable[[Policy, Identity | None], Sequence[TopicPattern]]:
+    return lambda policy, identity: policy.topic_patterns(identity, right)
+
+
+PUBLISH: Final[Grant[TopicPattern]] = Grant("publish to", "topic", _patterns("publish"), _covers)
+SUBSCRIBE: Final[Grant[TopicPattern]] = Grant("subscribe to", "topic", _patterns("subscribe"), _covers)
+GROUPS: Final[Grant[TopicPattern]] = Grant(
+    "use the group", "group", _patterns("groups"), TopicPattern.matches
+)
+MANAGE: Final[Grant[TopicPattern]] = Grant("manage", "topic", _patterns("manage"), _covers)
+
+_OF_TOPICS: Final = (PUBLISH, SUBSCRIBE, MANAGE)
+
+
+class BrokerRights:
+    """Decides about the running call of `fastrpc.broker`.
+
+    ======================================  =====================================================================
+    publish                                 `publish` for the name
+    consume, follow and pull                `subscribe` for the pattern; with a group `groups` for its name
+    declare a new topic                     `publish` or `manage` for all its names
+    see a topic                             any right to one of its names; `covering`: to all names of the pattern
+    see a group                             `groups` for its name, or `manage` for its pattern
+    seek, remove, replay, discard, read     `manage` for the pattern of the group; or `groups` for its name and
+    dead letters                            `subscribe` for its pattern
+    ======================================  =====================================================================
+
+    Args:
+        rights: None: every caller has all rights.
+    """
+
+    def __init__(self, rights: ServiceRights | None) -> None:
+        self._rights = rights
+
+    @property
+    def is_free(self) -> bool:
+        """Whether every caller has all rights."""
+        return self._rights is None
+
+    def check_publish(self, names: Sequence[str]) -> None:
+        """Refuse a publication. CallError: PERMISSION_DENIED, as from all checks."""
+        if self._rights is not None:
+            self._rights.check(PUBLISH, names)
+
+    def check_subscribe(self, pattern: str, group: str | None) -> None:
+        """Refuse a subscription."""
+        if self._rights is not None:
+            self._rights.check(SUBSCRIBE, [pattern])
+            if group is not None:
+                self._rights.check(GROUPS, [group])
+
+    def check_declare(self, topic: TopicSettings, present: TopicSettings | None) -> None:
+        """Refuse a declaration; every caller that sees a topic may declare it again alike."""
+        rights = self._rights
+        if rights is None or (present == topic and self.sees(topic)):
+            return
+        if not rights.granted(PUBLISH, [topic.name]):
+            rights.check(MANAGE, [topic.name])
+
+    def check_covering(self, pattern: str) -> None:
+        """Refuse a question for the topic that covers a pattern."""
+        if self._rights is not None and not self._has_any(pattern):
+            self._rights.check(SUBSCRIBE, [pattern])
+
+    def sees(self, topic: TopicSettings) -> bool:
+        """Return whether the caller sees a topic in lists."""
+        if self._rights is None:
+            return True
+        pattern = TopicPattern(topic.name)
+        return any(
+            pattern.overlaps(granted) for grant in _OF_TOPICS for granted in self._rights.patterns(grant)
+        )
+
+    def sees_group(self, group: GroupState) -> bool:
+        """Return whether the caller sees a group in lists."""
+        rights = self._rights
+        return (
+            rights is None
+            or bool(rights.granted(GROUPS, [group.name]))
+            or bool(rights.granted(MANAGE, [group.pattern]))
+        )
+
+    def check_group(self, name: str, present: GroupState | None) -> None:
+        """Refuse to look after a group; one that is absent is told to callers that could look after it."""
+        rights = self._rights
+        if rights is None:
+            return
+        pattern = "**" if present is None else present.pattern
+        if not rights.granted(MANAGE, [pattern]):
+            rights.check(GROUPS, [name])
+            if present is not None:
+                rights.check(SUBSCRIBE, [pattern])
+
+    def _has_any(self, pattern: str) -> bool:
+        rights = self._rights
+        return rights is None or any(rights.granted(grant, [pattern]) for grant in _OF_TOPICS)
