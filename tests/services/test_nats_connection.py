@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, PubAck
 from nats.js.errors import APIError
@@ -22,7 +23,8 @@ Connection = NatsConnection[JetStreamContext]
 async def connection(own_nats: NatsServer) -> AsyncIterator[Connection]:
     """A connection that has a stream of `orders` once it is open."""
 
-    async def enter(stream: JetStreamContext) -> JetStreamContext:
+    async def enter(client: Client) -> JetStreamContext:
+        stream = client.jetstream()
         await stream.add_stream(name="orders", subjects=["orders.*"])
         return stream
 
@@ -58,6 +60,31 @@ async def test_work_that_the_server_refuses_leaves_the_connection_to_others(conn
     with pytest.raises(BrokerError, match="consumer not found") as caught:
         await connection.run(lambda stream: stream.consumer_info("orders", "none"))
     assert isinstance(caught.value.__cause__, APIError)
+    assert (await connection.run(publishing(1))).seq == 1
+    assert connection.generation == 1
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+async def test_work_that_ends_by_itself_leaves_the_connection_to_others(
+    connection: Connection, end: str
+) -> None:
+    begun = asyncio.Event()
+
+    async def endless(stream: JetStreamContext) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def failing(stream: JetStreamContext) -> None:
+        raise KeyError("orders")
+
+    if end == "failed":
+        with pytest.raises(KeyError):
+            await connection.run(failing)
+    else:
+        waiting = asyncio.ensure_future(connection.run(endless))
+        await begun.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
     assert (await connection.run(publishing(1))).seq == 1
     assert connection.generation == 1
 

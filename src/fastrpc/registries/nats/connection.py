@@ -1,7 +1,8 @@
 """A connection to NATS for one event loop: client, options, error texts. Keys, buckets and streams mean nothing here.
 
-`take_access` reads the servers, the login and TLS from a URL. `NatsConnection` connects anew after each error. The
-owner gives the class of errors and enters JetStream: a registry opens its bucket there, a broker its streams.
+`take_access` reads the servers, the login and TLS from a URL. `NatsConnection` connects anew after each error of the
+connection. The owner gives the class of errors and enters the client: a registry opens its bucket there, a broker
+JetStream.
 """
 
 import asyncio
@@ -12,7 +13,6 @@ from typing import Any, Generic, TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error, MaxPayloadError, SecureConnWantedError
-from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from fastrpc.bounded_http import HttpError
@@ -124,7 +124,8 @@ class NatsAccess:
         if isinstance(error, MaxPayloadError):
             status = Status.RESOURCE_EXHAUSTED
         # HttpError makes the server's text one line that is safe to print.
-        return self._error(f"NATS at {','.join(self.hosts)}: {HttpError(text)}", status=status)
+        told = f"NATS at {','.join(self.hosts)}: {HttpError(text)}"
+        return self._error(told, status=status, retryable=status is Status.UNAVAILABLE or None)
 
 
 def take_access(url: RegistryURL, error: type[FastRPCError] = StoreError) -> NatsAccess:
@@ -160,14 +161,14 @@ class NatsConnection(Generic[Entered]):
     """A connection for one event loop, made anew after each error.
 
     Args:
-        enter: called with the JetStream of each new connection; all work on this connection gets what it returns.
+        enter: called with the client of each new connection; all work on this connection gets what it returns.
 
     Attributes:
         generation: grows with each connection, and with each loss of one.
         listeners: called in the loop when the connection is lost.
     """
 
-    def __init__(self, access: NatsAccess, enter: Callable[[JetStreamContext], Awaitable[Entered]]) -> None:
+    def __init__(self, access: NatsAccess, enter: Callable[[Client], Awaitable[Entered]]) -> None:
         self.generation = 0
         self.listeners: set[Callable[[], None]] = set()
         self._access, self._enter = access, enter
@@ -179,10 +180,15 @@ class NatsConnection(Generic[Entered]):
         # The last error that the server told, not as an answer.
         self._told = ""
 
+    async def entered(self) -> Entered:
+        """Return what `enter` returned for the present connection; connect before if need be. Errors as of `run`."""
+        return self._entered if self._entered is not None else await self.run(_itself)
+
     async def run(self, work: Callable[[Entered], Awaitable[T]], answer_seconds: float = ANSWER_SECONDS) -> T:
         """Return the result of work, which may be done beside other work; connect before if need be.
 
-        An error of the API of JetStream, which the server answers, leaves the connection as it is, any other ends it.
+        An error of the connection, or no answer in time, ends the connection for all work. It stays where the server
+        refuses this work, an answer of the API of JetStream, and where this work is cancelled or fails by itself.
 
         Raises:
             FastRPCError: of the class of the access: no server can be reached, or one refuses.
@@ -197,15 +203,14 @@ class NatsConnection(Generic[Entered]):
                     client = self._client
                 return await work(entered)
         except APIError as error:
-            # The server refused this work; the connection is sound.
             raise self.failure(error) from error
-        except BaseException as error:
+        except FAILURES as error:
             # Before other work opens a connection, which knows nothing of this refusal.
-            told = self.failure(error) if isinstance(error, FAILURES) else error
+            told = self.failure(error)
             # Not a newer one, which others have opened meanwhile.
             if client is not None and client is self._client:
                 await self.drop()
-            raise told from (None if told is error else error)
+            raise told from error
 
     def failure(self, error: BaseException) -> FastRPCError:
         """Return an error of this connection in words and with a status of ours."""
@@ -245,7 +250,7 @@ class NatsConnection(Generic[Entered]):
             **self._access.options(),
         )
         self.generation += 1
-        self._entered = entered = await self._enter(client.jetstream(timeout=ANSWER_SECONDS))
+        self._entered = entered = await self._enter(client)
         return entered
 
     async def _note(self, error: Exception) -> None:
@@ -259,3 +264,7 @@ class NatsConnection(Generic[Entered]):
         self.generation += 1
         for listener in list(self.listeners):
             listener()
+
+
+async def _itself(entered: Entered) -> Entered:
+    return entered

@@ -9,12 +9,18 @@ from concurrent.futures import CancelledError
 from datetime import datetime
 from typing import TypeVar
 
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
 from nats.js.errors import BucketNotFoundError
 from nats.js.kv import KeyValue
 
-from fastrpc.registries.nats.connection import DROP_SECONDS, FAILURES, NatsAccess, NatsConnection
+from fastrpc.registries.nats.connection import (
+    ANSWER_SECONDS,
+    DROP_SECONDS,
+    FAILURES,
+    NatsAccess,
+    NatsConnection,
+)
 
 __all__ = ["BucketSession"]
 
@@ -107,7 +113,8 @@ class BucketSession:
             self._loop, self._thread = loop, thread
         return self._loop
 
-    async def _open_bucket(self, stream: JetStreamContext) -> KeyValue:
+    async def _open_bucket(self, client: Client) -> KeyValue:
+        stream = client.jetstream(timeout=ANSWER_SECONDS)
         try:
             bucket = await stream.key_value(self._bucket_name)
             status = await bucket.status()
