@@ -203,10 +203,16 @@ class BlockingLife:
         if self._thread is not None:
             raise RuntimeError(f"the {self._name} is open already")
         thread = BlockingThread(self._name, self._failure)
+        is_entered = threading.Event()
         try:
-            thread.run(self._original.__aenter__())
-        except BaseException:
-            thread.close()
+            thread.run(self._original.__aenter__(), unwanted=lambda original: is_entered.set())
+        except BaseException as error:
+            # An interrupt may come behind the entrance.
+            try:
+                if is_entered.is_set():
+                    thread.run(self._original.__aexit__(type(error), error, error.__traceback__))
+            finally:
+                thread.close()
             raise
         self._thread = thread
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import concurrent.futures
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from fastrpc.errors import BrokerError
-from fastrpc.hosted.blocking import BlockingThread
+from fastrpc.hosted.blocking import BlockingLife, BlockingThread
 from tests.support.interrupting import interrupt_waits
 
 
@@ -90,3 +91,24 @@ def test_interrupt_of_a_closed_thread_waits_for_nothing(
     monkeypatch.setattr(concurrent.futures.Future, "result", closed)
     with pytest.raises(KeyboardInterrupt):
         thread.run(work())
+
+
+def test_interrupt_of_the_entrance_leaves_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def original() -> AsyncIterator[None]:
+        steps.append("entered")
+        try:
+            yield
+        except KeyboardInterrupt:
+            steps.append("left")
+            raise
+
+    life = BlockingLife(original(), "broker", BrokerError)
+    interrupt_waits(monkeypatch, after_result=True)
+    with pytest.raises(KeyboardInterrupt):
+        life.enter()
+    assert steps == ["entered", "left"]
+    with pytest.raises(BrokerError, match="not open"):
+        _ = life.thread
