@@ -193,6 +193,12 @@ class BrokerLimits:
     #: Most groups of a queue; None: any number.
     queue_groups: int | None = None
 
+    #: Most messages of an ordered group under way at once, whatever their keys; None: one of each key.
+    ordered_at_once: int | None = None
+
+    #: Whether a delivery that was handed back is not counted.
+    hands_back_uncounted: bool = True
+
 
 class Membership(Protocol):
     """One member of one group. For one event loop.

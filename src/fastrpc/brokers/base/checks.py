@@ -10,7 +10,15 @@ from fastrpc.brokers.base.seconds import is_seconds, shown
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
-__all__ = ["TEXT_BYTES", "check_due", "check_outgoing", "check_pause", "check_place", "check_topic"]
+__all__ = [
+    "TEXT_BYTES",
+    "check_due",
+    "check_outgoing",
+    "check_pause",
+    "check_place",
+    "check_same",
+    "check_topic",
+]
 
 #: Most bytes of a key, and of an id.
 TEXT_BYTES: Final = 512
@@ -99,6 +107,21 @@ def check_topic(topic: TopicSettings) -> None:
     size = topic.max_bytes
     if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
         raise _wrong(topic, "max_bytes", "a number of bytes above 0")
+
+
+def check_same(given: TopicSettings, kept: TopicSettings) -> None:
+    """Check that a declaration repeats the settings of a topic.
+
+    Raises:
+        ConfigError: one differs.
+    """
+    for name in ("keep_seconds", "groups", "max_bytes", "dedupe_seconds"):
+        wanted, present = getattr(given, name), getattr(kept, name)
+        if wanted != present:
+            raise ConfigError(
+                f"the topic {given.name} was declared with {name}={present!r}, not {wanted!r}",
+                hint="declare it everywhere by one Topic that all sides import",
+            )
 
 
 def check_place(place: Place) -> None:

@@ -27,7 +27,7 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
-from fastrpc.brokers.base.checks import check_due, check_outgoing, check_place, check_topic
+from fastrpc.brokers.base.checks import check_due, check_outgoing, check_place, check_same, check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.effects import Effects
@@ -84,7 +84,7 @@ class BrokerCore:
         check_topic(settings)
         present = self.topics.get(settings.name)
         if present is not None:
-            _check_equal(settings, present.settings)
+            check_same(settings, present.settings)
             return
         topic = KeptTopic(settings, self._effects)
         other = self.topics.overlapping(topic.pattern)
@@ -370,16 +370,6 @@ def _cursor(topic: KeptTopic, place: Place, now: float, wall: datetime) -> int:
     if isinstance(place, int):
         return max(0, place - 1)
     return topic.log.visible if place == "new" else 0
-
-
-def _check_equal(settings: TopicSettings, present: TopicSettings) -> None:
-    for name in ("keep_seconds", "groups", "max_bytes", "dedupe_seconds"):
-        given, kept = getattr(settings, name), getattr(present, name)
-        if given != kept:
-            raise ConfigError(
-                f"the topic {settings.name} was declared with {name}={kept!r}, not {given!r}",
-                hint="declare it everywhere by one Topic that all sides import",
-            )
 
 
 def _state(name: str, group: MessageGroup, now: float) -> GroupState:

@@ -1,0 +1,130 @@
+"""The broker over NATS: topics, groups and members of one base."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from fastrpc.brokers.base import (
+    BrokerLimits,
+    DeadLetter,
+    GroupSettings,
+    GroupState,
+    Membership,
+    OutgoingMessage,
+    Place,
+    Published,
+    TopicSettings,
+)
+from fastrpc.brokers.base.checks import check_place
+from fastrpc.brokers.base.names import check_group
+from fastrpc.brokers.nats.groups import Groups
+from fastrpc.brokers.nats.letters import DeadLetters
+from fastrpc.brokers.nats.link import JetStreamLink
+from fastrpc.brokers.nats.member import NatsMembership, removed
+from fastrpc.brokers.nats.options import NatsOptions
+from fastrpc.brokers.nats.publishing import Publishing
+from fastrpc.brokers.nats.topics import StreamTopics
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.registries.nats.connection import NatsAccess
+
+__all__ = ["NatsBroker"]
+
+
+class NatsBroker:
+    """Keeps messages in JetStream, for one event loop."""
+
+    def __init__(self, access: NatsAccess, options: NatsOptions) -> None:
+        self._link = JetStreamLink(access, options)
+        self._groups = Groups(self._link)
+        self._topics = StreamTopics(self._link, self._groups)
+        self._letters = DeadLetters(self._link)
+        self._publishing = Publishing(self._link, self._topics)
+        self._members: set[NatsMembership] = set()
+
+    @property
+    def limits(self) -> BrokerLimits:
+        """The abilities of the server, as far as it is known."""
+        return self._link.limits
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._link.connected()
+        except BrokerError as error:
+            # Verbs try again. A wrong setting ends the start.
+            if not error.retryable:
+                await self._link.close()
+                raise
+        except BaseException:
+            await self._link.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for member in list(self._members):
+            member.fail(BrokerError("the broker is closed", processed="no"))
+        await self._link.close()
+        for member in list(self._members):
+            await member.close()
+
+    async def declare(self, topic: TopicSettings) -> None:
+        """Make a topic, and its groups."""
+        await self._topics.declare(topic)
+
+    async def topics(self) -> Sequence[TopicSettings]:
+        """Return the declared topics, sorted by name."""
+        return await self._topics.all()
+
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic that holds every name of a pattern; None without one."""
+        return await self._topics.covering(pattern)
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+        """Keep messages, in this order."""
+        return await self._publishing.publish(messages)
+
+    async def join(self, group: GroupSettings) -> Membership:
+        """Become a member of a group."""
+        check_place(group.start)
+        if group.name is not None:
+            check_group(group.name)
+        topic = await self._topics.covering(group.pattern)
+        if topic is None:
+            raise ConfigError(
+                f"no topic covers {group.pattern}",
+                hint="declare one, or subscribe to a pattern below one topic",
+            )
+        found, info = await self._groups.join(group, topic)
+        return NatsMembership(self._link, self._groups, found, info, self._members)
+
+    async def groups(self) -> Sequence[GroupState]:
+        """Return all groups but broadcasts, sorted by name."""
+        return await self._groups.states(lambda name: len(self._members_of(name)))
+
+    async def seek(self, group: str, to: Place) -> None:
+        """Let a group go on from a place."""
+        info = await self._groups.seek(group, to)
+        for member in self._members_of(group):
+            member.move(info)
+
+    async def remove_group(self, group: str) -> None:
+        """Remove a group with its dead letters."""
+        await self._groups.remove(group)
+        for member in self._members_of(group):
+            member.fail(removed(group))
+
+    async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first."""
+        return await self._letters.all(await self._groups.present(group))
+
+    async def replay(self, group: str, ids: Sequence[str]) -> int:
+        """Deliver dead letters to their group again; no ids: all."""
+        return await self._letters.replay(await self._groups.present(group), ids)
+
+    async def discard(self, group: str, ids: Sequence[str]) -> int:
+        """Forget dead letters; no ids: all."""
+        return await self._letters.discard(await self._groups.present(group), ids)
+
+    def _members_of(self, name: str) -> list[NatsMembership]:
+        return [member for member in self._members if member.group.name == name]

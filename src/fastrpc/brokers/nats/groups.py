@@ -1,0 +1,338 @@
+"""Groups as durable pull consumers, each beside a stream of its dead letters.
+
+The stream is made first, and is the claim to the group's name: JetStream makes a stream of a name once. It tells topic
+and pattern in its metadata. A group whose consumer is gone has ended.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from fastrpc.brokers.base import GroupSettings, GroupState, Place, TopicSettings
+from fastrpc.brokers.base.checks import check_place
+from fastrpc.brokers.nats.link import JetStreamLink
+from fastrpc.brokers.nats.missed import MissedMessages
+from fastrpc.brokers.nats.names import word_of
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.status import Status
+
+__all__ = ["Group", "Groups", "nanoseconds"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+#: Metadata of a stream of dead letters, and of a consumer.
+_GROUP: Final = "frpc-group"
+_TOPIC: Final = "frpc-group-topic"
+_PATTERN: Final = "frpc-pattern"
+_ORDERED: Final = "frpc-ordered"
+
+#: Deliveries of a group that nobody has settled, messages that wait for their retry included.
+_UNDER_WAY: Final = 10_000
+
+#: Members that may wait at once.
+_WAITING: Final = 4_096
+
+#: Seconds after which a broadcast without its member ends, and a consumer that takes the place of another one.
+_SHORT_SECONDS: Final = 60
+
+#: Codes of refusals of a consumer that is there with another configuration.
+_IS_THERE: Final = frozenset({10013, 10148})
+
+
+class Group:
+    """A group, by its names.
+
+    Args:
+        name: None: a broadcast.
+    """
+
+    def __init__(self, link: JetStreamLink, name: str | None, topic: str, pattern: str) -> None:
+        self.name = name
+        self.topic = topic
+        self.pattern = pattern
+        self.stream = link.names.topic_stream(topic)
+        self.consumer = f"broadcast={secrets.token_hex(8)}" if name is None else word_of(name)
+
+    @property
+    def place(self) -> str:
+        """The end of the subjects of the API for its consumer."""
+        return f"{self.stream}.{self.consumer}"
+
+
+class Groups:
+    """The groups of one base."""
+
+    def __init__(self, link: JetStreamLink) -> None:
+        self._link = link
+        # Names that this process has joined: one that is gone has lost its place.
+        self._joined: set[str] = set()
+        # By group.
+        self._missed: dict[str, MissedMessages] = defaultdict(MissedMessages)
+
+    async def find(self, name: str) -> Group | None:
+        """Return the group that has a name, which may have ended; None without one."""
+        info = await self._link.find(f"STREAM.INFO.{self._link.names.dead_stream(name)}")
+        return None if info is None else self._group_in(info["config"]["metadata"])
+
+    async def present(self, name: str) -> Group:
+        """Return a group that is there. BrokerError: NOT_FOUND."""
+        group = await self.find(name)
+        if group is None or await self.info(group) is None:
+            raise BrokerError(f"there is no group {name}", status=Status.NOT_FOUND, processed="no")
+        return group
+
+    async def info(self, group: Group) -> dict[str, Any] | None:
+        """Return what JetStream tells of a group; None for one that has ended."""
+        return await self._link.find(f"CONSUMER.INFO.{group.place}")
+
+    async def declare(self, name: str, topic: TopicSettings) -> None:
+        """Make a group of a queue, which gets all its messages."""
+        group = await self.find(name) or await self._claimed(name, topic, topic.name)
+        if group.topic != topic.name:
+            raise ConfigError(
+                f"the group {name} of {topic.name} is one of {group.topic}",
+                hint="a group has one topic: give this one another name",
+            )
+        if await self.info(group) is None:
+            await self._begun(group, topic, "oldest", None)
+
+    async def join(self, settings: GroupSettings, topic: TopicSettings) -> tuple[Group, dict[str, Any]]:
+        """Return a group, which begins now if it is not there, and what JetStream tells of it."""
+        name, pattern = settings.name, settings.pattern
+        if name is None:
+            group = Group(self._link, None, topic.name, pattern)
+            return group, await self._begun(group, topic, "new", settings.is_ordered)
+        found = await self.find(name)
+        info = None if found is None else await self.info(found)
+        if found is not None and found.pattern != pattern:
+            if info is not None:
+                raise ConfigError(
+                    f"the group {name} has the pattern {found.pattern}, not {pattern}",
+                    hint="give the new pattern a group with another name, or remove the group that is there",
+                )
+            # It has ended, and its name is free.
+            await self._link.find(f"STREAM.DELETE.{self._link.names.dead_stream(name)}")
+            found = None
+        if topic.keep_seconds is None and name not in topic.groups:
+            raise ConfigError(
+                f"the queue {topic.name} has no group {name}",
+                hint=f"it has {', '.join(topic.groups)}; a queue names all its groups when it is declared",
+            )
+        group = found or await self._claimed(name, topic, pattern)
+        if info is None:
+            info = await self._begun(
+                group, topic, self._beginning(group, settings.start), settings.is_ordered
+            )
+        self._joined.add(name)
+        return group, await self._with_order(group, info, settings.is_ordered)
+
+    def missed(self, group: Group) -> MissedMessages | None:
+        """Return the count of messages that a group missed; None for a group that cannot tell."""
+        return None if group.name is None or group.pattern != group.topic else self._missed[group.name]
+
+    async def explain(self, group: Group) -> int:
+        """Find out which messages a group missed; return the number of its stream's first message."""
+        first = int((await self._link.api(f"STREAM.INFO.{group.stream}"))["state"]["first_seq"])
+        missed = self.missed(group)
+        if missed is not None:
+            missed.explain(group.name, first)
+        return first
+
+    async def seek(self, name: str, to: Place) -> dict[str, Any]:
+        """Let a group go on from a place; return what JetStream tells of it."""
+        check_place(to)
+        group = await self.present(name)
+        present = (await self._link.api(f"CONSUMER.INFO.{group.place}"))["config"]
+        kept = {
+            key: value for key, value in present.items() if key not in {"opt_start_seq", "opt_start_time"}
+        }
+        if "inactive_threshold" in kept:
+            return await self._again(group, {**kept, **_start(to)})
+        # A queue forgets messages that no group waits for, so another consumer waits for them meanwhile.
+        hold = f"{group.consumer}+hold"
+        config = {**kept, "deliver_policy": "all", "inactive_threshold": nanoseconds(_SHORT_SECONDS)}
+        await self._create(group.stream, {**config, "durable_name": hold, "name": hold})
+        begun = await self._again(group, {**kept, **_start(to)})
+        await self._link.find(f"CONSUMER.DELETE.{group.stream}.{hold}")
+        return begun
+
+    async def remove(self, name: str) -> None:
+        """Remove a group with its dead letters."""
+        group = await self.present(name)
+        info = await self.info(group)
+        if info is not None and "inactive_threshold" not in info["config"]:
+            raise BrokerError(
+                f"the group {name} belongs to the queue {group.topic}",
+                status=Status.FAILED_PRECONDITION,
+                processed="no",
+            )
+        # Without its claim a group has been removed; with it, it was lost.
+        await self._link.find(f"STREAM.DELETE.{self._link.names.dead_stream(name)}")
+        await self._link.find(f"CONSUMER.DELETE.{group.place}")
+        self._joined.discard(name)
+
+    async def states(self, members: Callable[[str], int]) -> Sequence[GroupState]:
+        """Return the states of all groups but broadcasts, sorted by name.
+
+        Args:
+            members: returns the members of a group in this process.
+        """
+
+        async def state(stream: Mapping[str, Any]) -> GroupState | None:
+            group = self._group_in(stream["config"]["metadata"])
+            info = await self.info(group)
+            if info is None or group.name is None:
+                return None
+            # The server knows those that wait.
+            known = max(members(group.name), int(info["num_waiting"]))
+            lag = info["num_pending"] + info["num_ack_pending"]
+            return GroupState(
+                name=group.name,
+                topic=group.topic,
+                pattern=group.pattern,
+                is_ordered=info["config"]["metadata"].get(_ORDERED) == "true",
+                members=known,
+                lag=lag,
+                oldest_seconds=await self._oldest(group, info) if lag else 0.0,
+                under_way=info["num_ack_pending"],
+                dead=stream["state"]["messages"],
+                expired=await self._expired(group, info),
+            )
+
+        streams = await self._link.listed(self._link.names.letters)
+        found = await asyncio.gather(*(state(one) for one in streams))
+        return sorted((one for one in found if one is not None), key=lambda one: one.name)
+
+    async def _expired(self, group: Group, info: Mapping[str, Any]) -> int:
+        missed = self.missed(group)
+        if missed is None or "inactive_threshold" not in info["config"]:
+            return 0
+        ahead = await self.explain(group) - 1 - int(info["delivered"]["stream_seq"])
+        return missed.count + max(ahead, 0)
+
+    async def _oldest(self, group: Group, info: Mapping[str, Any]) -> float:
+        """Return the age of the oldest message that is not settled, by the server's clock."""
+        found = await self._link.find(
+            f"STREAM.MSG.GET.{group.stream}",
+            seq=info["ack_floor"]["stream_seq"] + 1,
+            next_by_subj=self._link.names.subject(group.pattern),
+        )
+        if found is None:
+            return 0.0
+        age = datetime.fromisoformat(info["ts"]) - datetime.fromisoformat(found["message"]["time"])
+        return max(age.total_seconds(), 0.0)
+
+    def _beginning(self, group: Group, start: Place) -> Place:
+        if group.name not in self._joined:
+            return start
+        logger.error("the group %s is gone from NATS, and begins again at the oldest message", group.name)
+        return "oldest"
+
+    def _group_in(self, metadata: Mapping[str, str]) -> Group:
+        return Group(self._link, metadata[_GROUP], metadata[_TOPIC], metadata[_PATTERN])
+
+    async def _claimed(self, name: str, topic: TopicSettings, pattern: str) -> Group:
+        """Claim the name of a group, for the first pattern that comes."""
+        config = {
+            "name": self._link.names.dead_stream(name),
+            "subjects": [self._link.names.dead(name)],
+            # A letter that comes twice takes its own place.
+            "max_msgs_per_subject": 1,
+            "storage": "file",
+            "num_replicas": self._link.options.replicas,
+            "metadata": {_GROUP: name, _TOPIC: topic.name, _PATTERN: pattern},
+        }
+        if not self._link.options.is_manager:
+            raise _missing(f"stream {config['name']} of the group {name}", "nats stream add", config)
+        try:
+            await self._link.api(f"STREAM.CREATE.{config['name']}", **config)
+        except BrokerError:
+            # Another process may have claimed it meanwhile.
+            found = await self.find(name)
+            if found is None or found.pattern != pattern:
+                raise
+        return Group(self._link, name, topic.name, pattern)
+
+    async def _begun(
+        self, group: Group, topic: TopicSettings, start: Place, is_ordered: bool | None
+    ) -> dict[str, Any]:
+        """Make the consumer of a group; is_ordered None: its first member decides."""
+        config = self._config(group, topic, is_ordered) | _start(start)
+        if group.name is not None and not self._link.options.is_manager:
+            raise _missing(
+                f"consumer {group.consumer} of the group {group.name}", "nats consumer add", config
+            )
+        try:
+            return await self._create(group.stream, config)
+        except BrokerError as error:
+            if getattr(error.__cause__, "err_code", None) in _IS_THERE and (info := await self.info(group)):
+                return info
+            raise
+
+    def _config(self, group: Group, topic: TopicSettings, is_ordered: bool | None) -> dict[str, Any]:
+        keep, names = topic.keep_seconds, self._link.names
+        config: dict[str, Any] = {
+            "name": group.consumer,
+            "ack_policy": "explicit",
+            "ack_wait": nanoseconds(self._link.options.lease_seconds),
+            "max_deliver": -1,
+            "max_waiting": _WAITING,
+            "max_ack_pending": 1 if is_ordered else _UNDER_WAY,
+            "replay_policy": "instant",
+            "metadata": {} if is_ordered is None else {_ORDERED: str(is_ordered).lower()},
+        }
+        if group.name is None:
+            config |= {"filter_subject": names.subject(group.pattern), "mem_storage": True, "num_replicas": 1}
+            return config | {"inactive_threshold": nanoseconds(_SHORT_SECONDS)}
+        config |= {
+            "durable_name": group.consumer,
+            "filter_subjects": names.filters(group.topic, group.pattern, group.name),
+        }
+        return config if keep is None else config | {"inactive_threshold": nanoseconds(keep)}
+
+    async def _with_order(self, group: Group, info: dict[str, Any], is_ordered: bool) -> dict[str, Any]:
+        """Check that a group has this order; the first member of a queue's group decides it."""
+        kept = info["config"].get("metadata", {}).get(_ORDERED)
+        if kept is None:
+            order = self._config(group, TopicSettings(group.topic), is_ordered)
+            config = {**info["config"], **{name: order[name] for name in ("max_ack_pending", "metadata")}}
+            return await self._create(group.stream, config, action="update")
+        if (kept == "true") is not is_ordered:
+            raise ConfigError(
+                f"the group {group.name} has {'ordered' if kept == 'true' else 'unordered'} members",
+                hint="give all its members the same `ordered`, or remove the group",
+            )
+        return info
+
+    async def _again(self, group: Group, config: Mapping[str, Any]) -> dict[str, Any]:
+        await self._link.find(f"CONSUMER.DELETE.{group.place}")
+        return await self._create(group.stream, config)
+
+    async def _create(self, stream: str, config: Mapping[str, Any], action: str = "create") -> dict[str, Any]:
+        place = f"CONSUMER.CREATE.{stream}.{config['name']}"
+        return await self._link.api(place, stream_name=stream, config=config, action=action)
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return seconds as JetStream counts them."""
+    return int(seconds * 1e9)
+
+
+def _start(place: Place) -> dict[str, Any]:
+    """Return the options of a consumer that begins at a place."""
+    if isinstance(place, datetime):
+        return {"deliver_policy": "by_start_time", "opt_start_time": place.isoformat()}
+    if isinstance(place, int):
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": max(place, 1)}
+    return {"deliver_policy": "all" if place == "oldest" else "new"}
+
+
+def _missing(thing: str, command: str, config: Mapping[str, Any]) -> ConfigError:
+    return ConfigError(
+        f"nats://: manage=false, and the {thing} is missing",
+        hint=f"{command} --config FILE, with {config}",
+    )

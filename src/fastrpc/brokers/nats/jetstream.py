@@ -1,0 +1,188 @@
+"""One connection to JetStream: requests, whose answers all come to one inbox, and the errors that they tell.
+
+nats-py starts a timer and asks for random bytes for each request; here one timer looks after all of them.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Final, cast
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.js.errors import APIError
+
+from fastrpc.registries.nats.connection import ANSWER_SECONDS
+
+__all__ = ["NOT_FOUND", "JetStream", "UnsentError", "error_code", "status_of"]
+
+#: Codes of errors.
+NOT_FOUND: Final = frozenset({10059, 10014, 10037})
+
+_NO_RESPONDERS: Final = "503"
+
+
+class UnsentError(Exception):
+    """A request did not leave; its cause says why."""
+
+
+class JetStream:
+    """Asks the server, for one connection.
+
+    Args:
+        on_silence: is called when one request, and nothing since it was sent, was answered for too long.
+    """
+
+    def __init__(self, client: Client, on_silence: Callable[["JetStream"], None]) -> None:
+        self.client = client
+        self._on_silence = on_silence
+        self._inbox = client.new_inbox()
+        self._numbers = count(1)
+        # The oldest first.
+        self._waiting: OrderedDict[str, tuple[asyncio.Future[Msg], float]] = OrderedDict()
+        self._now = asyncio.get_running_loop().time
+        self._answered_at = self._now()
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: Exception | None = None
+
+    async def start(self) -> None:
+        """Subscribe to the inbox."""
+        await self.subscribe(f"{self._inbox}.*", self._on_answer)
+
+    async def subscribe(self, subject: str, receive: Callable[[Msg], Any]) -> Any:
+        """Subscribe to a subject; what comes is bounded by the requests for it."""
+        return await self.client.subscribe(subject, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
+
+    async def ask(self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Msg:
+        """Return the answer to a request.
+
+        Raises:
+            UnsentError: it did not leave.
+            nats.errors.NoRespondersError: nobody listens at the subject.
+            nats.errors.Error, OSError, TimeoutError: it may have arrived.
+        """
+        number = str(next(self._numbers))
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        try:
+            try:
+                if self._error is not None:
+                    raise self._error
+                await self.client.publish(subject, body, f"{self._inbox}.{number}", headers)
+            except Exception as error:
+                raise UnsentError from error
+            self._waiting[number] = future, self._now()
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(1.0, self._look)
+            answer = await future
+        finally:
+            self._waiting.pop(number, None)
+        if answer.headers is not None and status_of(answer) == _NO_RESPONDERS:
+            raise NoRespondersError
+        return answer
+
+    async def api(self, verb: str, **body: Any) -> dict[str, Any]:
+        """Return the answer of the API of JetStream.
+
+        Raises:
+            nats.js.errors.APIError: it refuses. Further errors as of `ask`.
+        """
+        return answer_in(await self.ask(f"$JS.API.{verb}", json.dumps(body).encode()))
+
+    async def find(self, verb: str, **body: Any) -> dict[str, Any] | None:
+        """Return the answer of the API; None where stream, consumer or message are not there."""
+        try:
+            return await self.api(verb, **body)
+        except APIError as error:
+            if error.err_code in NOT_FOUND:
+                return None
+            raise
+
+    async def listed(self, subject: str) -> list[dict[str, Any]]:
+        """Return the streams with subjects that another one covers."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = await self.api("STREAM.LIST", subject=subject, offset=len(found))
+            found += page["streams"] or ()
+            if not page["streams"] or len(found) >= page["total"]:
+                return found
+
+    async def read(self, stream: str) -> list[Msg]:
+        """Return all messages of a stream."""
+        found: list[Msg] = []
+        status: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        async def receive(message: Msg) -> None:
+            if (told := status_of(message)) is None:
+                found.append(message)
+            elif not status.done():
+                status.set_result(told)
+
+        config = {"ack_policy": "none", "mem_storage": True, "num_replicas": 1, "inactive_threshold": 10**10}
+        made = await self.api(f"CONSUMER.CREATE.{stream}", stream_name=stream, config=config)
+        place, inbox = f"{stream}.{made['name']}", self.client.new_inbox()
+        subscription = await self.subscribe(inbox, receive)
+        try:
+            # One more than there are: the server says that there are no more.
+            request = json.dumps({"batch": made["num_pending"] + 1, "no_wait": True}).encode()
+            await self.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{place}", request, inbox)
+            await status
+        finally:
+            await subscription.unsubscribe()
+        await self.find(f"CONSUMER.DELETE.{place}")
+        return found
+
+    def fail(self, error: Exception) -> None:
+        """End all requests: the connection is lost."""
+        self._error = self._error or error
+        if self._timer is not None:
+            self._timer.cancel()
+        for future, _ in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is lost."""
+        return self._error is not None or self.client.is_closed
+
+    async def _on_answer(self, message: Msg) -> None:
+        self._answered_at = self._now()
+        waiting = self._waiting.get(message.subject.rpartition(".")[2])
+        if waiting is not None and not waiting[0].done():
+            waiting[0].set_result(message)
+
+    def _look(self) -> None:
+        """End requests that wait for too long; the timer runs while there are any."""
+        self._timer = None
+        end = self._now() - ANSWER_SECONDS
+        for future, sent_at in list(self._waiting.values()):
+            if sent_at > end:
+                break
+            if not future.done():
+                future.set_exception(TimeoutError(f"no answer within {ANSWER_SECONDS:g} s"))
+            if self._answered_at < sent_at:
+                self._on_silence(self)
+        if self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(1.0, self._look)
+
+
+def answer_in(message: Msg) -> dict[str, Any]:
+    """Return the JSON of an answer. APIError: it is a refusal."""
+    found = cast(dict[str, Any], json.loads(message.data))
+    if (error := found.get("error")) is not None:
+        raise APIError(**error)
+    return found
+
+
+def status_of(message: Msg) -> str | None:
+    """Return the status of a message of the server itself; None for any other message."""
+    # A message of a stream has a subject for its acknowledgement.
+    return None if message.headers is None or message.reply else message.headers.get("Status")
+
+
+def error_code(error: BaseException) -> int | None:
+    """Return JetStream's code of a refusal."""
+    return error.err_code if isinstance(error, APIError) else None

@@ -1,0 +1,105 @@
+"""Dead letters: each group has a stream of them, a subject for each."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+
+from fastrpc.brokers.base import DeadLetter, Delivery
+from fastrpc.brokers.nats.groups import Group
+from fastrpc.brokers.nats.link import JetStreamLink
+from fastrpc.brokers.nats.messages import (
+    MESSAGE_ID,
+    Reply,
+    at_nanoseconds,
+    dead_headers,
+    letter_in,
+    replay_headers,
+)
+from fastrpc.errors import BrokerError
+from fastrpc.status import Status
+
+__all__ = ["DeadLetters"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+#: A consumer that is paused until then has stopped.
+_STOPPED_UNTIL: Final = "2200-01-01T00:00:00Z"
+
+
+class DeadLetters:
+    """The dead letters of groups."""
+
+    def __init__(self, link: JetStreamLink) -> None:
+        self._link = link
+
+    async def keep(self, group: Group, message: Msg, delivery: Delivery, reason: str, error: str) -> None:
+        """Keep a dead letter under a fixed id: a second one of the same message takes its place."""
+        assert group.name is not None
+        fixed = Reply.of(message)
+        subject = self._link.names.dead(group.name, str(fixed.sequence), delivery.id)
+        headers = dead_headers(message, delivery, reason, error)
+        headers[MESSAGE_ID] = f"{fixed.sequence}-{fixed.nanoseconds}"
+        try:
+            await self._link.kept(subject, message.data, headers)
+        except NoRespondersError as failure:
+            raise BrokerError(
+                f"the group {group.name} was removed", status=Status.NOT_FOUND, processed="no"
+            ) from failure
+        if await self._is_full(group):
+            await self._link.api(f"CONSUMER.PAUSE.{group.place}", pause_until=_STOPPED_UNTIL)
+            logger.error(
+                "the group %s stops: its dead letters fill max_bytes of %s; replay or discard some",
+                group.name,
+                group.topic,
+            )
+
+    async def all(self, group: Group) -> Sequence[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first."""
+        return [letter_in(one, at_nanoseconds(Reply.of(one).nanoseconds)) for one in await self._read(group)]
+
+    async def replay(self, group: Group, ids: Sequence[str]) -> int:
+        """Deliver dead letters to their group again; no ids: all."""
+        assert group.name is not None
+        count = 0
+        for message in await self._read(group):
+            fixed = Reply.of(message)
+            letter = letter_in(message, at_nanoseconds(fixed.nanoseconds))
+            if ids and letter.id not in ids:
+                continue
+            headers = replay_headers(message, f"{group.name}-{fixed.sequence}-{fixed.nanoseconds}")
+            await self._link.kept(self._link.names.again(group.topic, group.name), message.data, headers)
+            await self._link.find(
+                f"STREAM.MSG.DELETE.{self._stream(group)}", seq=fixed.sequence, no_erase=True
+            )
+            count += 1
+        await self._go_on(group)
+        return count
+
+    async def discard(self, group: Group, ids: Sequence[str]) -> int:
+        """Forget dead letters; no ids: all."""
+        assert group.name is not None
+        verb, count = f"STREAM.PURGE.{self._stream(group)}", 0
+        for subject in [self._link.names.dead(group.name, id=id) for id in ids or (None,)]:
+            count += (await self._link.api(verb, filter=subject))["purged"]
+        await self._go_on(group)
+        return count
+
+    async def _go_on(self, group: Group) -> None:
+        """Let a group that had stopped go on, once there is room."""
+        if not await self._is_full(group):
+            await self._link.find(f"CONSUMER.PAUSE.{group.place}")
+
+    async def _is_full(self, group: Group) -> bool:
+        topic = await self._link.api(f"STREAM.INFO.{group.stream}")
+        letters = await self._link.api(f"STREAM.INFO.{self._stream(group)}")
+        return bool(letters["state"]["bytes"] >= topic["config"]["max_bytes"])
+
+    async def _read(self, group: Group) -> list[Msg]:
+        return await self._link.read(self._stream(group))
+
+    def _stream(self, group: Group) -> str:
+        assert group.name is not None
+        return self._link.names.dead_stream(group.name)

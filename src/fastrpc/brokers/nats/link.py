@@ -1,0 +1,221 @@
+"""The connection of a broker to JetStream: what every verb asks through, with errors of the broker."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import BadHeaderError, ConnectionClosedError, MaxPayloadError, NoRespondersError
+from nats.js.errors import APIError
+
+from fastrpc.brokers.base import MESSAGE_BYTES, BrokerLimits
+from fastrpc.brokers.nats.jetstream import JetStream, UnsentError, answer_in
+from fastrpc.brokers.nats.names import Names
+from fastrpc.brokers.nats.options import NatsOptions
+from fastrpc.brokers.nats.sync import check_sync
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.registries.nats.connection import FAILURES, NatsAccess, NatsConnection
+from fastrpc.status import Status
+
+__all__ = ["LIMITS", "JetStreamLink"]
+
+T = TypeVar("T")
+
+#: The abilities with a server of 2.12 or later.
+LIMITS: Final = BrokerLimits("nats", ordered_at_once=1, hands_back_uncounted=False)
+
+#: The oldest server: consumers that pause, and batches of direct reads; the oldest with messages for later, and with
+#: batches that are kept as a whole.
+_OLDEST: Final = (2, 11)
+_WITH_LATER: Final = (2, 12)
+
+#: Codes of refusals for want of room: of a stream, of the account, of the disk.
+_FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10161})
+
+_UNAVAILABLE: Final = 503
+
+
+class JetStreamLink:
+    """Asks JetStream, over a connection that is made anew after each loss."""
+
+    def __init__(self, access: NatsAccess, options: NatsOptions) -> None:
+        self.options = options
+        self.names = Names(options.base)
+        self.limits = LIMITS
+        #: The longest message that the server takes, with its headers.
+        self.most_bytes = MESSAGE_BYTES
+        self._access = access
+        self._connection = NatsConnection(access, self._enter)
+        self._connection.listeners.add(self._on_loss)
+        self._present: JetStream | None = None
+        self._is_sync_checked = False
+        #: Whether no verb may ask any more.
+        self.is_closed = False
+        #: Called when the connection is lost.
+        self.listeners: set[Callable[[], None]] = set()
+        # Of drops that run.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Close the connection for good."""
+        self.is_closed = True
+        self._connection.end()
+        await self._connection.drop()
+        self._on_loss()
+
+    async def connected(self) -> JetStream:
+        """Return the present connection; connect before if need be.
+
+        Raises:
+            BrokerError: no server can be reached.
+            ConfigError: the server cannot do what the URL asks for.
+        """
+        if self.is_closed:
+            raise BrokerError("the broker is closed", processed="no")
+        try:
+            return await self._connection.entered()
+        except BrokerError as error:
+            error.processed = "no"
+            raise
+
+    async def ask(self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Msg:
+        """Return the answer to a request.
+
+        Raises:
+            BrokerError: the server is away; `processed` says whether the request may have arrived.
+            nats.errors.NoRespondersError: nobody listens at the subject.
+        """
+        try:
+            return await (await self.connected()).ask(subject, body, headers)
+        except UnsentError as error:
+            raise self.failure(error.__cause__ or error, processed="no") from error.__cause__
+        except NoRespondersError:
+            raise
+        except FAILURES as error:
+            raise self.failure(error) from error
+
+    async def api(self, verb: str, **body: Any) -> dict[str, Any]:
+        """Return the answer of the API of JetStream. BrokerError: it refuses or is away."""
+        return await self._managed(lambda stream: stream.api(verb, **body))
+
+    async def find(self, verb: str, **body: Any) -> dict[str, Any] | None:
+        """Return the answer of the API; None where what it is about is not there. BrokerError as of `api`."""
+        return await self._managed(lambda stream: stream.find(verb, **body))
+
+    async def listed(self, subject: str) -> list[dict[str, Any]]:
+        """Return the streams with subjects that another one covers. BrokerError as of `api`."""
+        return await self._managed(lambda stream: stream.listed(subject))
+
+    async def server_time(self, stream: str) -> datetime:
+        """Return the time of day of the server, or a slightly later one. BrokerError as of `api`."""
+        began = datetime.now(UTC)
+        # Each answer about a stream has it.
+        found = await self.api(f"STREAM.INFO.{stream}")
+        return datetime.fromisoformat(found["ts"]) + (datetime.now(UTC) - began)
+
+    async def read(self, stream: str) -> list[Msg]:
+        """Return all messages of a stream. BrokerError as of `api`."""
+        return await self._managed(lambda connection: connection.read(stream))
+
+    async def kept(self, subject: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the answer to a message for a stream. Errors as of `ask`, and BrokerError: it is refused."""
+        try:
+            return answer_in(await self.ask(subject, body, headers))
+        except APIError as error:
+            raise self.refused(error) from error
+
+    async def kept_batch(self, messages: Sequence[tuple[str, bytes, Mapping[str, str]]]) -> dict[str, Any]:
+        """Return the answer to the last message of a batch. Errors as of `kept`."""
+        first, *others = messages
+        stream = await self.connected()
+        try:
+            told = await stream.ask(*first)
+            if told.data:
+                answer_in(told)
+            for subject, body, headers in others[:-1]:
+                await stream.client.publish(subject, body, "", headers)
+            return answer_in(await stream.ask(*others[-1]) if others else told)
+        except APIError as error:
+            raise self.refused(error) from error
+        except UnsentError as error:
+            raise self.failure(error.__cause__ or error, processed="no") from error.__cause__
+        except NoRespondersError:
+            raise
+        except FAILURES as error:
+            raise self.failure(error) from error
+
+    def refused(self, error: APIError) -> BrokerError:
+        """Return an error of the broker for a refusal of JetStream."""
+        told = self._access.failure(error).message
+        if error.err_code in _FULL:
+            return BrokerError(
+                told,
+                status=Status.RESOURCE_EXHAUSTED,
+                processed="no",
+                retryable=True,
+                retry_after=1.0,
+                hint="raise max_bytes of the topic, or the limits of the account",
+            )
+        is_away = error.code == _UNAVAILABLE
+        status = Status.UNAVAILABLE if is_away else Status.FAILED_PRECONDITION
+        return BrokerError(told, status=status, processed="no", retryable=is_away)
+
+    def failure(self, error: BaseException, *, processed: Any = "unknown") -> BrokerError:
+        """Return an error of the broker for one of the connection."""
+        told = self._connection.failure(error)
+        assert isinstance(told, BrokerError)
+        if isinstance(error, MaxPayloadError | BadHeaderError):
+            told = BrokerError(told.message, status=Status.INVALID_ARGUMENT)
+        told.processed = processed
+        return told
+
+    async def _managed(self, work: Callable[[JetStream], Awaitable[T]]) -> T:
+        try:
+            return await work(await self.connected())
+        except APIError as error:
+            raise self.refused(error) from error
+        except UnsentError as error:
+            raise self.failure(error.__cause__ or error, processed="no") from error.__cause__
+        except NoRespondersError as error:
+            raise self.failure(error, processed="no") from error
+        except FAILURES as error:
+            raise self.failure(error) from error
+
+    async def _enter(self, client: Client) -> JetStream:
+        self._check(client)
+        if self.options.sync == "full" and not self._is_sync_checked:
+            await check_sync(self.options.monitors)
+            self._is_sync_checked = True
+        stream = JetStream(client, self._on_silence)
+        await stream.start()
+        self._present = stream
+        return stream
+
+    def _check(self, client: Client) -> None:
+        found = client.connected_server_version
+        version = (found.major, found.minor)
+        if version < _OLDEST:
+            raise ConfigError(
+                f"the server of nats:// at {','.join(self._access.hosts)} is {found}, 2.11 is needed",
+                hint="update nats-server, or use broker://",
+            )
+        self.limits = replace(LIMITS, has_delay=version >= _WITH_LATER)
+        self.most_bytes = client.max_payload
+
+    def _on_silence(self, stream: JetStream) -> None:
+        """Give up a connection on which the server says nothing."""
+        if stream is self._present:
+            self._on_loss()
+            task = asyncio.get_running_loop().create_task(self._connection.drop())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _on_loss(self) -> None:
+        stream, self._present = self._present, None
+        if stream is not None:
+            stream.fail(ConnectionClosedError())
+            for listener in list(self.listeners):
+                listener()

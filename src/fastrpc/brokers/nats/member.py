@@ -1,0 +1,402 @@
+"""A member of a group: pulls messages, renews their lease, settles them.
+
+::
+
+    take ──pull──► server ──messages──► _ready ──take──► _Held ──ack, nack, reject, hand_back──► settled
+                                           └─── leased from their arrival; renewed until they are settled
+
+One pull is open at a time. It asks for all that is there, and waits for one message if nothing is. The member outlives
+the loss of a connection: its next pull goes over the new one, and its messages are its own as long as their lease is.
+"""
+
+import asyncio
+import contextvars
+import json
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+
+from fastrpc.brokers.base import Delivery
+from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.nats.groups import Group, Groups, nanoseconds
+from fastrpc.brokers.nats.jetstream import JetStream, status_of
+from fastrpc.brokers.nats.letters import DeadLetters
+from fastrpc.brokers.nats.link import JetStreamLink
+from fastrpc.brokers.nats.messages import Reply, delivery_in
+from fastrpc.errors import BrokerError, copied_error
+from fastrpc.registries.nats.connection import FAILURES
+from fastrpc.status import Status
+
+__all__ = ["NatsMembership", "removed"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+#: Seconds for which a pull is open, between two signs of life of it, and without one until the group is looked at.
+_PULL_SECONDS: Final = 30.0
+_BEAT_SECONDS: Final = 2.0
+_SILENCE_SECONDS: Final = 5.0
+
+#: Seconds that a message which came for a cancelled take waits for the next one.
+_GRACE_SECONDS: Final = 0.5
+
+#: Part of a lease after which it is renewed, and part of it that counts here: the server counts from its sending.
+_RENEWED_AFTER: Final = 1 / 3
+_COUNTED: Final = 0.9
+
+#: Seconds in which a group that is sought comes back.
+_MOVE_SECONDS: Final = 1.0
+
+#: JetStream counts nanoseconds in 64 bits.
+_LONGEST_PAUSE: Final = 9e9
+
+_HEARTBEAT: Final = "100"
+
+#: Ends of a pull after which the group may be gone: it was deleted or moved, or nobody listens.
+_DOUBTS: Final = frozenset({"409", "503"})
+
+
+class _Held:
+    """A message that is leased to this member."""
+
+    __slots__ = ("delivery", "is_settled", "is_settling", "message", "until")
+
+    def __init__(self, message: Msg, delivery: Delivery | None, until: float) -> None:
+        self.message = message
+        self.delivery = delivery
+        #: The end of its lease, as far as the server has confirmed it.
+        self.until = until
+        self.is_settled = self.is_settling = False
+
+
+class NatsMembership:
+    """One member.
+
+    Args:
+        info: what JetStream tells of the group's consumer.
+        members: has this one until it leaves.
+    """
+
+    def __init__(
+        self,
+        link: JetStreamLink,
+        groups: Groups,
+        group: Group,
+        info: Mapping[str, Any],
+        members: set["NatsMembership"],
+    ) -> None:
+        self.group = group
+        self._link = link
+        self._groups = groups
+        self._letters = DeadLetters(link)
+        loop = asyncio.get_running_loop()
+        self._now = loop.time
+        self._created = info["created"]
+        self._missed = groups.missed(group)
+        if self._missed is not None:
+            self._missed.restart(info)
+        self._lease_seconds = info["config"]["ack_wait"] / 1e9 * _COUNTED
+        idle = info["config"].get("inactive_threshold")
+        self._idle_seconds = _PULL_SECONDS if idle is None else min(idle / 1e9 / 3, _PULL_SECONDS)
+        self._held: dict[_Held, None] = {}
+        # Those that no take has returned.
+        self._ready: deque[_Held] = deque()
+        self._takes = 0
+        self._woken = asyncio.Event()
+        # The connection with the inbox, and messages that the open pull may still bring; 0: there is no pull.
+        self._stream: JetStream | None = None
+        self._subscription: Any = None
+        self._inbox = ""
+        self._open = 0
+        self._pulled_at = self._heard_at = self._now()
+        # The server has said that the group, or its place in it, may be gone.
+        self._is_doubted = False
+        self._error: BrokerError | None = None
+        self._returning: set[asyncio.Task[None]] = set()
+        self._keeper = loop.create_task(self._keep(), context=contextvars.Context())
+        link.listeners.add(self._on_loss)
+        self._members = members
+        members.add(self)
+
+    # Messages
+
+    async def take(self, most: int) -> Sequence[Delivery]:
+        """Wait for messages, and return at least one."""
+        self._takes += 1
+        try:
+            while True:
+                if self._error is not None:
+                    raise copied_error(self._error)
+                if found := self._found(most):
+                    return found
+                await self._wait(most)
+        except asyncio.CancelledError:
+            if self._takes == 1:
+                self._stop_pull()
+            raise
+        finally:
+            self._takes -= 1
+
+    def is_lost(self, token: Any) -> bool:
+        """Return whether another member may have the message by now."""
+        return not token.is_settled and (token not in self._held or token.until <= self._now())
+
+    async def ack(self, token: Any) -> bool:
+        """Settle a message."""
+        return await self._settle(token, b"+ACK")
+
+    async def nack(self, token: Any, delay: float) -> bool:
+        """Deliver a message again after `delay` seconds, counted."""
+        check_pause(delay)
+        pause = json.dumps({"delay": nanoseconds(min(delay, _LONGEST_PAUSE))})
+        return await self._settle(token, b"-NAK " + pause.encode() if delay else b"-NAK")
+
+    async def hand_back(self, token: Any) -> bool:
+        """Deliver a message again at once; the server counts it."""
+        return await self._settle(token, b"-NAK")
+
+    async def reject(self, token: Any, reason: str, error: str) -> bool:
+        """Make a message a dead letter of the group."""
+        if token.is_settling or token.is_settled or self.is_lost(token):
+            return False
+        if self.group.name is None:
+            logger.warning("a broadcast drops %r of %s: %s", token.delivery.id, token.delivery.topic, reason)
+        else:
+            await self._letters.keep(self.group, token.message, token.delivery, reason, error)
+        return await self._settle(token, b"+TERM")
+
+    async def close(self) -> None:
+        """Leave the group."""
+        if self in self._members:
+            self._members.discard(self)
+            self._keeper.cancel()
+            self._link.listeners.discard(self._on_loss)
+            self.fail(BrokerError("the member has left its group", processed="no"))
+            for task in list(self._returning):
+                task.cancel()
+            if not self._link.is_closed:
+                await self._leave()
+            self._held.clear()
+
+    # For the broker
+
+    def fail(self, error: BrokerError) -> None:
+        """End all takes."""
+        self._error = self._error or error
+        self._wake()
+
+    def move(self, info: Mapping[str, Any]) -> None:
+        """Lose all messages if the group goes on from another place, as what JetStream tells of it shows."""
+        if info["created"] != self._created:
+            self._created = info["created"]
+            if self._missed is not None:
+                self._missed.restart(info)
+            self._held.clear()
+            self._ready.clear()
+            self._open = 0
+            self._wake()
+
+    # Pulls
+
+    def _found(self, most: int) -> list[Delivery]:
+        found: list[Delivery] = []
+        while self._ready and len(found) < most:
+            held = self._ready.popleft()
+            if self.is_lost(held):
+                self._held.pop(held, None)
+            elif held.delivery is not None:
+                found.append(held.delivery)
+        return found
+
+    async def _wait(self, most: int) -> None:
+        """Wait for a message, or for an event that asks for another look."""
+        if self._is_doubted:
+            await self._look()
+        self._woken.clear()
+        stream = await self._link.connected()
+        if stream is not self._stream:
+            await self._listen(stream)
+        if not self._open:
+            await self._pull(stream, most)
+        await self._woken.wait()
+
+    async def _listen(self, stream: JetStream) -> None:
+        inbox = stream.client.new_inbox()
+        subscription = await stream.subscribe(inbox, partial(self._receive, inbox))
+        self._stream, self._subscription, self._inbox, self._open = stream, subscription, inbox, 0
+
+    async def _pull(self, stream: JetStream, most: int) -> None:
+        request = {
+            "batch": most,
+            "no_wait": True,
+            "expires": nanoseconds(_PULL_SECONDS),
+            "idle_heartbeat": nanoseconds(_BEAT_SECONDS),
+        }
+        self._open, self._pulled_at = most, self._now()
+        self._heard_at = self._pulled_at
+        try:
+            await stream.client.publish(self._next, json.dumps(request).encode(), self._inbox)
+        except FAILURES as error:
+            self._open = 0
+            raise self._link.failure(error, processed="no") from error
+
+    @property
+    def _next(self) -> str:
+        return f"$JS.API.CONSUMER.MSG.NEXT.{self.group.place}"
+
+    async def _receive(self, inbox: str, message: Msg) -> None:
+        is_present = inbox == self._inbox
+        status = status_of(message)
+        if status is None:
+            if is_present:
+                self._open = max(self._open - 1, 0)
+            self._hold(message)
+        elif is_present and status != _HEARTBEAT:
+            self._open = 0
+            self._is_doubted = self._is_doubted or status in _DOUBTS
+        self._heard_at = self._now()
+        if status != _HEARTBEAT:
+            self._wake()
+
+    def _hold(self, message: Msg) -> None:
+        held = _Held(message, None, self._now() + self._lease_seconds)
+        reply = Reply.of(message)
+        if self._missed is not None:
+            self._missed.note(reply)
+        held.delivery = delivery_in(message, reply, self._link.names, held)
+        self._held[held] = None
+        self._ready.append(held)
+
+    def _stop_pull(self) -> None:
+        """End the open pull of a cancelled take; a message that it brings all the same goes to the next take."""
+        if self._open:
+            task = asyncio.get_running_loop().create_task(self._ended(self._subscription))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
+            self._stream, self._subscription, self._inbox, self._open = None, None, "", 0
+
+    async def _ended(self, subscription: Any) -> None:
+        """End a subscription, and return its messages unless another take comes for them."""
+        try:
+            await subscription.drain()
+            await asyncio.sleep(_GRACE_SECONDS)
+            while self._ready and not self._takes:
+                await self.hand_back(self._ready.popleft())
+        except (BrokerError, *FAILURES) as error:
+            logger.info("messages for a cancelled take are delivered again after their lease: %s", error)
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _on_loss(self) -> None:
+        self._stream, self._subscription, self._inbox, self._open = None, None, "", 0
+        self._wake()
+
+    # Settling
+
+    async def _settle(self, token: Any, verb: bytes) -> bool:
+        if token.is_settled or token.is_settling or self.is_lost(token):
+            return False
+        token.is_settling = True
+        try:
+            await self._link.ask(token.message.reply, verb)
+        except NoRespondersError as error:
+            await self._look()
+            if self.is_lost(token):
+                return False
+            raise self._link.failure(error, processed="no") from error
+        finally:
+            token.is_settling = False
+        if self._held.pop(token, self) is self:
+            # The group was sought meanwhile.
+            return False
+        token.is_settled = True
+        return True
+
+    async def _leave(self) -> None:
+        """Give all messages back, and end a broadcast."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and self._stream is not None and not self._stream.is_lost:
+            try:
+                await subscription.drain()
+            except FAILURES as error:
+                raise self._link.failure(error) from error
+        if self.group.name is None:
+            await self._link.find(f"CONSUMER.DELETE.{self.group.place}")
+        else:
+            held = [one for one in self._held if not (one.is_settling or self.is_lost(one))]
+            await asyncio.gather(*(self._link.ask(one.message.reply, b"-NAK") for one in held))
+
+    # The lease and the group
+
+    async def _keep(self) -> None:
+        """Renew leases, and see to it that the group does not end."""
+        tick = min(self._lease_seconds * _RENEWED_AFTER, self._idle_seconds, _BEAT_SECONDS)
+        while True:
+            await asyncio.sleep(tick)
+            try:
+                await self._renew()
+                if self._missed is not None and self._missed.has_gaps:
+                    await self._groups.explain(self.group)
+                if self._takes:
+                    self._watch()
+                elif self._now() - self._pulled_at > self._idle_seconds:
+                    await self._touch()
+            except (BrokerError, NoRespondersError) as error:
+                # A take tells it; messages whose lease ends count as lost.
+                logger.debug("the lease of messages of %s is not renewed: %s", self.group.name, error)
+
+    async def _renew(self) -> None:
+        now = self._now()
+        soon = now + self._lease_seconds * (1 - _RENEWED_AFTER)
+        due = [one for one in self._held if now < one.until <= soon and not one.is_settling]
+        await asyncio.gather(*(self._renewed(one, now) for one in due))
+
+    async def _renewed(self, held: _Held, now: float) -> None:
+        await self._link.ask(held.message.reply, b"+WPI")
+        held.until = now + self._lease_seconds
+
+    def _watch(self) -> None:
+        """Have a take look at the group where its pull is silent."""
+        if self._open and self._now() - self._heard_at > _SILENCE_SECONDS:
+            self._open, self._is_doubted = 0, True
+            self._wake()
+
+    async def _touch(self) -> None:
+        """Show the server that the group has a member, by a pull for which each message is too large."""
+        self._pulled_at = self._now()
+        await self._link.ask(self._next, b'{"batch": 1, "no_wait": true, "max_bytes": 1}')
+
+    async def _look(self) -> None:
+        """Look whether the group is there, and is the same one.
+
+        Raises:
+            BrokerError: it was removed, or was lost; the latter is retryable.
+        """
+        end = self._now() + _MOVE_SECONDS
+        while (info := await self._groups.info(self.group)) is None:
+            # One that is sought is gone for a moment.
+            if self._error is None and self._now() > end:
+                self.fail(await self._gone())
+            if self._error is not None:
+                raise copied_error(self._error)
+            await asyncio.sleep(0.05)
+        self._is_doubted = False
+        self.move(info)
+
+    async def _gone(self) -> BrokerError:
+        name = self.group.name
+        if name is not None and await self._groups.find(name) is None:
+            return removed(name)
+        text = f"NATS has lost the group {name or 'of a broadcast'} of {self.group.topic}"
+        logger.error("%s", text)
+        return BrokerError(text, processed="no", retryable=True)
+
+
+def removed(name: str) -> BrokerError:
+    """Return the error of a member whose group is no more."""
+    return BrokerError(f"the group {name} was removed", status=Status.NOT_FOUND, processed="no")

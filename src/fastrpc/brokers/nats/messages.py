@@ -1,0 +1,212 @@
+"""Messages as NATS has them: a body and headers.
+
+Headers of a publisher keep their names. The others are of fastrpc: `frpc-id`, `frpc-key`, `frpc-publisher`; `frpc-rest`
+is JSON of all that a header of NATS, which has no blanks around it and no line ends, could not carry. A dead letter has
+`frpc-dead`, and a message that a group gets again `frpc-again`, each JSON of the message that it was.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from nats.aio.msg import Msg
+
+from fastrpc.brokers.base import DeadLetter, Delivery, OutgoingMessage
+from fastrpc.brokers.nats.names import Names
+
+__all__ = [
+    "MESSAGE_ID",
+    "Reply",
+    "at_nanoseconds",
+    "dead_headers",
+    "delivery_in",
+    "headers_of",
+    "letter_in",
+    "replay_headers",
+]
+
+#: The header by which JetStream finds duplicates.
+MESSAGE_ID: Final = "Nats-Msg-Id"
+
+_ID: Final = "frpc-id"
+_KEY: Final = "frpc-key"
+_PUBLISHER: Final = "frpc-publisher"
+_REST: Final = "frpc-rest"
+_DEAD: Final = "frpc-dead"
+_AGAIN: Final = "frpc-again"
+
+#: Prefixes of headers that are not the publisher's: those above, and JetStream's.
+_OWN: Final = ("frpc-", "Nats-")
+
+#: Most characters of the reason of a dead letter, and of the text of its error.
+_REASON_CHARACTERS: Final = 512
+_ERROR_CHARACTERS: Final = 1024
+
+#: Words of the subject for an acknowledgement that tell of the delivery.
+_WORDS_WITH_DOMAIN: Final = 11
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def headers_of(message: OutgoingMessage, id: str) -> dict[str, str]:
+    """Return the headers of a message.
+
+    Args:
+        id: the id of the message, by which duplicates are found if the publisher gave it.
+    """
+    found = dict(message.headers)
+    if message.id is None:
+        found[_ID] = id
+    else:
+        # One that has to be quoted is never equal to another one.
+        found[MESSAGE_ID] = id if _is_plain(id) and id[0] != "%" else f"%{quote(id, safe='')}"
+    if message.key is not None:
+        found[_KEY] = message.key
+    if message.publisher is not None:
+        found[_PUBLISHER] = message.publisher
+    for name, text in found.items():
+        if not _is_plain(text) or name.startswith("Nats-") is not (name == MESSAGE_ID):
+            return _wrapped(message, id, found)
+    if message.id is not None and (message.delay or found[MESSAGE_ID] != id):
+        # JetStream removes its own header as it delivers a delayed message.
+        found[_ID] = id
+        if not _is_plain(id):
+            return _wrapped(message, id, found)
+    return found
+
+
+def _wrapped(message: OutgoingMessage, id: str, found: Mapping[str, str]) -> dict[str, str]:
+    rest = {"id": id, "key": message.key, "publisher": message.publisher, "headers": dict(message.headers)}
+    kept = {_REST: json.dumps(rest)}
+    return kept if message.id is None else {**kept, MESSAGE_ID: found[MESSAGE_ID]}
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and text == text.strip() != ""
+
+
+class _Parts(NamedTuple):
+    id: str
+    key: str | None
+    publisher: str | None
+    headers: Mapping[str, str]
+
+
+def _parts(given: Mapping[str, str] | None, default_id: str) -> _Parts:
+    """Return the parts of a message in its headers.
+
+    Args:
+        default_id: the id of a message that another program published without one.
+    """
+    found = given or {}
+    if (rest := found.get(_REST)) is not None:
+        return _Parts(**json.loads(rest))
+    headers = {name: text for name, text in found.items() if not name.startswith(_OWN)}
+    id = found.get(_ID) or found.get(MESSAGE_ID) or default_id
+    return _Parts(id, found.get(_KEY), found.get(_PUBLISHER), headers)
+
+
+class Reply(NamedTuple):
+    """What JetStream tells of a delivery, in the subject for its acknowledgement."""
+
+    deliveries: int
+    sequence: int
+
+    #: The number of the delivery in its consumer.
+    number: int
+
+    #: Since 1970, when the message was kept.
+    nanoseconds: int
+
+    @classmethod
+    def of(cls, message: Msg) -> "Reply":
+        """Return what the server tells of a message of a consumer."""
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<pending>; where the server has a
+        # domain, two more words before the stream and one at the end.
+        words = message.reply.split(".")[:_WORDS_WITH_DOMAIN]
+        return cls(int(words[-5]), int(words[-4]), int(words[-3]), int(words[-2]))
+
+
+def delivery_in(message: Msg, reply: Reply, names: Names, token: Any) -> Delivery:
+    """Return the delivery in a message of a consumer."""
+    parts = _parts(message.headers, f"{reply.sequence}-{reply.nanoseconds}")
+    topic, number, at = names.name_in(message.subject), reply.sequence, reply.nanoseconds
+    if message.headers is not None and (again := message.headers.get(_AGAIN)) is not None:
+        was = json.loads(again)
+        topic, number, at = was["topic"], was["sequence"], was["at"]
+    return Delivery(
+        topic=topic,
+        body=message.data,
+        key=parts.key,
+        id=parts.id,
+        sequence=number,
+        headers=parts.headers,
+        publisher=parts.publisher,
+        published_at=at_nanoseconds(at),
+        delivery=reply.deliveries,
+        token=token,
+    )
+
+
+def dead_headers(message: Msg, delivery: Delivery, reason: str, error: str) -> dict[str, str]:
+    """Return the headers of a dead letter."""
+    told = {
+        **_was(delivery),
+        "deliveries": delivery.delivery,
+        "reason": reason[:_REASON_CHARACTERS],
+        "error": error[:_ERROR_CHARACTERS],
+    }
+    return {**_kept(message.headers, delivery.id), _DEAD: json.dumps(told)}
+
+
+def _was(delivery: Delivery) -> dict[str, Any]:
+    at = (delivery.published_at - _EPOCH) // timedelta(microseconds=1) * 1000
+    return {"topic": delivery.topic, "sequence": delivery.sequence, "at": at}
+
+
+def _kept(given: Mapping[str, str] | None, id: str) -> dict[str, str]:
+    """Return the headers of a message for a copy, without JetStream's."""
+    own = ("Nats-", _AGAIN, _DEAD)
+    found = {name: text for name, text in (given or {}).items() if not name.startswith(own)}
+    if _REST not in found:
+        found[_ID] = id
+    return found
+
+
+def letter_in(message: Msg, died_at: datetime) -> DeadLetter:
+    """Return the dead letter in a message of a stream of dead letters."""
+    parts = _parts(message.headers, "")
+    was = json.loads((message.headers or {})[_DEAD])
+    return DeadLetter(
+        topic=was["topic"],
+        body=message.data,
+        key=parts.key,
+        id=parts.id,
+        sequence=was["sequence"],
+        headers=parts.headers,
+        publisher=parts.publisher,
+        published_at=at_nanoseconds(was["at"]),
+        deliveries=was["deliveries"],
+        reason=was["reason"],
+        error=was["error"],
+        died_at=died_at,
+    )
+
+
+def replay_headers(message: Msg, id: str) -> dict[str, str]:
+    """Return the headers with which a group gets a dead letter again.
+
+    Args:
+        id: by which JetStream finds a replay that was sent twice.
+    """
+    headers = message.headers or {}
+    letter = _parts(headers, "")
+    was = {name: json.loads(headers[_DEAD])[name] for name in ("topic", "sequence", "at")}
+    return {**_kept(headers, letter.id), _AGAIN: json.dumps(was), MESSAGE_ID: id}
+
+
+def at_nanoseconds(nanoseconds: int) -> datetime:
+    """Return the time of day, in UTC."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

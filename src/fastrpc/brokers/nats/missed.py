@@ -1,0 +1,62 @@
+"""Messages that a log dropped before a group had them: JetStream does not count them.
+
+JetStream numbers the deliveries of a consumer. Between two deliveries of consecutive numbers the stream has no message
+for the group, so the numbers in the stream that lie between them, and below its first message, were dropped. A process
+sees the deliveries to its own members, and only a group that has all messages of its topic can tell.
+"""
+
+import logging
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, Final
+
+from fastrpc.brokers.nats.messages import Reply
+
+__all__ = ["MissedMessages"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+#: Seconds between two errors about a group.
+_TELL_SECONDS: Final = 60.0
+
+
+class MissedMessages:
+    """The messages that one group missed, as members in this process saw it."""
+
+    def __init__(self) -> None:
+        #: Since the first member joined here.
+        self.count = 0
+        self._number = self._sequence = 0
+        self._gaps: list[tuple[int, int]] = []
+        self._told_at: float | None = None
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether there are gaps that the stream has to explain."""
+        return bool(self._gaps)
+
+    def restart(self, info: Mapping[str, Any]) -> None:
+        """Go on from the place of a consumer."""
+        delivered = info["delivered"]
+        if delivered["consumer_seq"] < self._number or not self._number:
+            self._number, self._sequence = delivered["consumer_seq"], delivered["stream_seq"]
+
+    def note(self, reply: Reply) -> None:
+        """Note a delivery."""
+        if reply.number == self._number + 1 and reply.sequence > self._sequence + 1:
+            self._gaps.append((self._sequence + 1, reply.sequence))
+        if reply.number > self._number:
+            self._number = reply.number
+            self._sequence = max(self._sequence, reply.sequence)
+
+    def explain(self, name: str | None, first: int) -> None:
+        """Count the messages in gaps that the stream dropped; it begins at `first`."""
+        # Of the others, those that a group gets again belong to another group.
+        lost = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
+        self._gaps.clear()
+        self.count += lost
+        if lost and (self._told_at is None or monotonic() - self._told_at > _TELL_SECONDS):
+            self._told_at = monotonic()
+            logger.error(
+                "the group %s is too slow: its log dropped %d messages before it had them", name, lost
+            )

@@ -1,0 +1,215 @@
+"""Publications: a message by itself, and several as one batch that JetStream keeps as a whole."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Final
+
+from nats.errors import NoRespondersError
+
+from fastrpc.brokers.base import OutgoingMessage, Published, TopicSettings
+from fastrpc.brokers.base.checks import check_due, check_outgoing
+from fastrpc.brokers.nats.link import JetStreamLink
+from fastrpc.brokers.nats.messages import headers_of
+from fastrpc.brokers.nats.topics import StreamTopics
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.status import Status
+
+__all__ = ["Publishing"]
+
+#: Names whose topics are remembered.
+_REMEMBERED: Final = 10_000
+
+#: Most messages of a batch, JetStream's limit.
+_BATCH: Final = 1_000
+
+#: Code of the refusal of a batch with a message that is there.
+_DUPLICATE: Final = 10201
+
+#: Bytes for the headers of a dead letter, and of its replay: nothing may be kept that could not die.
+_RESERVED_BYTES: Final = 10 * 1024
+
+#: Seconds for which the difference of two clocks is believed.
+_CLOCK_SECONDS: Final = 60.0
+
+
+class Publishing:
+    """Publishes messages to the topics of one base."""
+
+    def __init__(self, link: JetStreamLink, topics: StreamTopics) -> None:
+        self._link = link
+        self._topics = topics
+        self._of_names: dict[str, TopicSettings] = {}
+        self._run = secrets.token_hex(8)
+        self._numbers = count(1)
+        self._clock = ServerClock(link)
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+        """Keep messages, in this order: all or none of up to 1,000 of one topic without delays."""
+        if len(messages) == 1:
+            (message,) = messages
+            return [await self._alone(message, await self._checked(message))]
+        topics = [await self._checked(message) for message in messages]
+        is_plain = all(topic is topics[0] for topic in topics) and not any(one.delay for one in messages)
+        if not is_plain or not self._link.limits.has_delay:
+            return await self._one_by_one(messages, topics)
+        published: list[Published] = []
+        for start in range(0, len(messages), _BATCH):
+            part = messages[start : start + _BATCH]
+            try:
+                published += await self._batch(part, topics[0])
+            except BrokerError as error:
+                _note_part(error, published)
+                raise
+        return published
+
+    async def _checked(self, message: OutgoingMessage) -> TopicSettings:
+        """Return the topic of a message that is within all bounds."""
+        check_outgoing(message)
+        topic = self._of_names.get(message.topic)
+        if topic is None:
+            topic = await self._topics.covering(message.topic)
+            if topic is None:
+                raise _no_topic(message.topic)
+            if len(self._of_names) >= _REMEMBERED:
+                self._of_names.clear()
+            self._of_names[message.topic] = topic
+        if message.delay:
+            check_due(message, topic)
+            self._check_delay(message, topic)
+        return topic
+
+    def _check_delay(self, message: OutgoingMessage, topic: TopicSettings) -> None:
+        if not self._link.limits.has_delay:
+            fault, way_out = "needs nats-server 2.12", "update the servers"
+        elif topic.keep_seconds is None:
+            fault, way_out = f"is not for a queue, as {topic.name} is one", "give the topic keep_seconds"
+        else:
+            return
+        raise ConfigError(
+            f"delay is {message.delay}, which with nats:// {fault}",
+            hint=f"{way_out}, or publish the message when it is due",
+        )
+
+    async def _alone(self, message: OutgoingMessage, topic: TopicSettings) -> Published:
+        id, headers, subject = self._parts(message)
+        if message.delay:
+            at = await self._clock.now(self._link.names.topic_stream(topic.name)) + timedelta(
+                seconds=message.delay
+            )
+            headers |= {
+                "Nats-Schedule": f"@at {at.isoformat().replace('+00:00', 'Z')}",
+                "Nats-Schedule-Target": subject,
+            }
+            subject = self._link.names.later(topic.name, f"{self._run}-{next(self._numbers):x}")
+        try:
+            told = await self._link.kept(subject, message.body, headers)
+        except NoRespondersError:
+            raise await self._unheard(message.topic) from None
+        return Published(id, told["seq"], told.get("duplicate", False))
+
+    async def _one_by_one(
+        self, messages: Sequence[OutgoingMessage], topics: Sequence[TopicSettings]
+    ) -> list[Published]:
+        published: list[Published] = []
+        for message, topic in zip(messages, topics, strict=True):
+            try:
+                published.append(await self._alone(message, topic))
+            except BrokerError as error:
+                _note_part(error, published)
+                raise
+        return published
+
+    async def _batch(self, messages: Sequence[OutgoingMessage], topic: TopicSettings) -> list[Published]:
+        """Keep messages as a whole; a message whose id comes twice is left out."""
+        parts: dict[str, tuple[OutgoingMessage, dict[str, str], str]] = {}
+        ids = []
+        for message in messages:
+            id, headers, subject = self._parts(message)
+            parts.setdefault(id, (message, headers, subject))
+            ids.append(id)
+        batch = f"{self._run}-{next(self._numbers):x}"
+        asked = []
+        for number, (message, headers, subject) in enumerate(parts.values(), 1):
+            headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            if number == len(parts):
+                headers["Nats-Batch-Commit"] = "1"
+            asked.append((subject, message.body, headers))
+        try:
+            last = (await self._link.kept_batch(asked))["seq"]
+        except NoRespondersError:
+            raise await self._unheard(messages[0].topic) from None
+        except BrokerError as error:
+            if getattr(error.__cause__, "err_code", None) != _DUPLICATE:
+                raise
+            # Some are there already: each says by itself which one.
+            return await self._one_by_one(messages, [topic] * len(messages))
+        numbers = {id: last - len(parts) + number for number, id in enumerate(parts, 1)}
+        seen: set[str] = set()
+        published = []
+        for id in ids:
+            published.append(Published(id, numbers[id], id in seen))
+            seen.add(id)
+        return published
+
+    def _parts(self, message: OutgoingMessage) -> tuple[str, dict[str, str], str]:
+        """Return the id, the headers and the subject of a message."""
+        id = message.id if message.id is not None else f"{self._run}-{next(self._numbers):x}"
+        headers = headers_of(message, id)
+        most = self._link.most_bytes - _RESERVED_BYTES
+        if len(message.body) > most - _RESERVED_BYTES:
+            size = len(message.body) + sum(
+                len(name) + len(text.encode()) + 4 for name, text in headers.items()
+            )
+            if size > most:
+                raise BrokerError(
+                    f"a message for {message.topic} has {size} bytes with its headers, the server takes {most}",
+                    status=Status.INVALID_ARGUMENT,
+                    processed="no",
+                    hint="raise max_payload of nats-server to 2MB",
+                )
+        return id, headers, self._link.names.subject(message.topic)
+
+    async def _unheard(self, name: str) -> BrokerError:
+        """Return the error of a message for which no stream was there."""
+        self._of_names.clear()
+        if await self._topics.covering(name) is None:
+            return _no_topic(name)
+        return BrokerError(f"JetStream does not answer for {name}", processed="no", retryable=True)
+
+
+class ServerClock:
+    """The time of day of the server, which starts delayed messages.
+
+    A clock here that is behind would have them start early. The difference is asked for again after a minute.
+    """
+
+    def __init__(self, link: JetStreamLink) -> None:
+        self._link = link
+        self._ahead = timedelta(0)
+        self._asked_at: float | None = None
+
+    async def now(self, stream: str) -> datetime:
+        """Return the time of the server, or a later one by at most the time of a request."""
+        clock = asyncio.get_running_loop().time
+        if self._asked_at is None or clock() - self._asked_at > _CLOCK_SECONDS:
+            told = await self._link.server_time(stream)
+            self._ahead, self._asked_at = told - datetime.now(UTC), clock()
+        return datetime.now(UTC) + self._ahead
+
+
+def _note_part(error: BrokerError, published: Sequence[Published]) -> None:
+    """Have an error tell that messages before it are kept."""
+    if published and error.processed == "no":
+        error.processed = "unknown"
+
+
+def _no_topic(name: str) -> BrokerError:
+    return BrokerError(
+        f"no topic holds {name}",
+        status=Status.NOT_FOUND,
+        processed="no",
+        hint="declare it before a message is published to it",
+    )

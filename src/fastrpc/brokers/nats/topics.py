@@ -1,0 +1,184 @@
+"""Topics as streams: a log has limits, a queue has interest of its groups and refuses what it has no room for."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from fastrpc.brokers.base import TopicSettings
+from fastrpc.brokers.base.checks import check_same, check_topic
+from fastrpc.brokers.base.names import TopicPattern
+from fastrpc.brokers.nats.groups import Groups
+from fastrpc.brokers.nats.link import JetStreamLink
+from fastrpc.errors import BrokerError, ConfigError
+
+__all__ = ["StreamTopics"]
+
+#: Metadata of a stream: the settings of its topic, of which JetStream's own are a part.
+_TOPIC: Final = "frpc-topic"
+
+#: Codes of refusals: subjects of another stream, a stream of this name.
+_OVERLAPS: Final = 10065
+_IS_THERE: Final = 10058
+
+#: Seconds of JetStream's ages: it refuses less, and counts nanoseconds in 64 bits.
+_LEAST_SECONDS: Final = 0.1
+_MOST_SECONDS: Final = 9e9
+
+#: What a server of 2.12 does for a stream that asks for it.
+_FLAGS: Final = ("allow_msg_schedules", "allow_atomic")
+
+
+class StreamTopics:
+    """The topics of one base."""
+
+    def __init__(self, link: JetStreamLink, groups: Groups) -> None:
+        self._link = link
+        self._groups = groups
+
+    async def declare(self, topic: TopicSettings) -> None:
+        """Make a topic, with its groups; do nothing if it exists with these settings."""
+        check_topic(topic)
+        _check_seconds(topic)
+        # Flags depend on the version of the server.
+        await self._link.connected()
+        wanted = self._config(topic)
+        config = await self._found(topic.name) or await self._made(topic, wanted)
+        check_same(topic, settings_in(config))
+        for group in topic.groups:
+            await self._groups.declare(group, topic)
+        changes = {name: wanted[name] for name in ("retention", *_FLAGS) if wanted.get(name)}
+        if any(config.get(name) != value for name, value in changes.items()):
+            # A queue has interest from here on: no message came before its groups.
+            subjects = [*dict.fromkeys((*config["subjects"], *wanted["subjects"]))]
+            config = await self._changed(topic, {**config, **changes, "subjects": subjects})
+        self._check_kept(topic, config, wanted)
+
+    async def all(self) -> Sequence[TopicSettings]:
+        """Return the declared topics, sorted by name."""
+        found = await self._link.listed(self._link.names.topics)
+        return sorted((settings_in(one["config"]) for one in found), key=lambda topic: topic.name)
+
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic that holds a name, or every name of a pattern; None without one."""
+        wanted = TopicPattern(pattern)
+        found = await self._link.listed(self._link.names.subject(pattern))
+        # Topics do not overlap, so the one that covers the pattern is the only one that touches it.
+        settings = settings_in(found[0]["config"]) if len(found) == 1 else None
+        return settings if settings is not None and wanted.is_below(TopicPattern(settings.name)) else None
+
+    async def _found(self, name: str) -> dict[str, Any] | None:
+        info = await self._link.find(f"STREAM.INFO.{self._link.names.topic_stream(name)}")
+        return None if info is None else info["config"]
+
+    async def _made(self, topic: TopicSettings, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._link.options.is_manager:
+            raise self._missing(topic, wanted)
+        try:
+            # A queue without its groups would drop messages that nobody waits for.
+            made = {**wanted, "retention": "limits"}
+            return dict((await self._link.api(f"STREAM.CREATE.{wanted['name']}", **made))["config"])
+        except BrokerError as error:
+            code = getattr(error.__cause__, "err_code", None)
+            if code == _IS_THERE and (found := await self._found(topic.name)) is not None:
+                return found
+            if code != _OVERLAPS:
+                raise
+            others = await self._link.listed(self._link.names.subject(topic.name))
+            names = ", ".join(_name_of(one["config"]) for one in others)
+            raise ConfigError(
+                f"the topic {topic.name} overlaps with {names}",
+                hint="topics share no names: publish to the topic that is there, or give this one another name",
+            ) from error
+
+    async def _changed(self, topic: TopicSettings, config: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._link.options.is_manager:
+            return dict(config)
+        return dict((await self._link.api(f"STREAM.UPDATE.{config['name']}", **config))["config"])
+
+    def _config(self, topic: TopicSettings) -> dict[str, Any]:
+        """Return the configuration of a topic's stream."""
+        keep, limits, options = topic.keep_seconds, self._link.limits, self._link.options
+        # JetStream takes no messages for later where it refuses those that find no room.
+        has_later = limits.has_delay and keep is not None
+        window = topic.dedupe_seconds if keep is None else min(topic.dedupe_seconds, keep)
+        flags = {"allow_msg_schedules": has_later, "allow_atomic": limits.has_delay}
+        return {
+            "name": self._link.names.topic_stream(topic.name),
+            "subjects": self._link.names.subjects(topic.name, has_later=has_later),
+            "retention": "interest" if keep is None else "limits",
+            "discard": "new" if keep is None else "old",
+            "storage": "file",
+            "num_replicas": options.replicas,
+            "max_age": 0 if keep is None else int(keep * 1e9),
+            "max_bytes": topic.max_bytes,
+            "duplicate_window": int(max(window, _LEAST_SECONDS) * 1e9),
+            **{name: value for name, value in flags.items() if value},
+            "metadata": {_TOPIC: json.dumps(asdict(topic))},
+        }
+
+    def _check_kept(self, topic: TopicSettings, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        """Check that a stream keeps what a topic promises, whoever made it."""
+        for name in ("storage", "retention", "discard", "max_age", "max_bytes"):
+            if config.get(name, 0) != wanted[name]:
+                raise ConfigError(
+                    f"nats://: the stream {config['name']} of the topic {topic.name} has "
+                    f"{name}={config.get(name)!r}, it needs {wanted[name]!r}",
+                    hint=f"nats stream edit {config['name']}",
+                )
+        if config.get("persist_mode") == "async":
+            raise ConfigError(
+                f"nats://: the stream {config['name']} has persist_mode=async, which acknowledges messages that a "
+                "kill of the server loses",
+                hint="make the stream anew without persist_mode",
+            )
+        if config["num_replicas"] < wanted["num_replicas"]:
+            raise ConfigError(
+                f"nats://: replicas={wanted['num_replicas']} of the URL, the stream {config['name']} has "
+                f"{config['num_replicas']}",
+                hint=f"nats stream edit {config['name']} --replicas={wanted['num_replicas']}, or leave replicas out",
+            )
+
+    def _missing(self, topic: TopicSettings, wanted: Mapping[str, Any]) -> ConfigError:
+        return ConfigError(
+            f"nats://: manage=false, and the topic {topic.name} has no stream {wanted['name']}",
+            hint=f"nats stream add --config FILE, with {json.dumps(wanted)}",
+        )
+
+
+def settings_in(config: Mapping[str, Any]) -> TopicSettings:
+    """Return the topic of a stream.
+
+    Raises:
+        ConfigError: the stream is another program's.
+    """
+    try:
+        found = json.loads(config["metadata"][_TOPIC])
+        return TopicSettings(**{**found, "groups": tuple(found["groups"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"nats://: the stream {config['name']} has subjects of topics, and no metadata {_TOPIC}: it is of another "
+            "program",
+            hint="give this broker another base: nats://…?base=shop",
+        ) from error
+
+
+def _name_of(config: Mapping[str, Any]) -> str:
+    try:
+        return f"the topic {settings_in(config).name}"
+    except ConfigError:
+        return f"the stream {config['name']}"
+
+
+def _check_seconds(topic: TopicSettings) -> None:
+    for name in ("keep_seconds", "dedupe_seconds"):
+        value = getattr(topic, name)
+        if value is not None and value > _MOST_SECONDS:
+            raise ConfigError(
+                f"{name} of the topic {topic.name!r} is {value}, nats:// keeps to {_MOST_SECONDS:g}",
+                hint="write keep_seconds=None for a queue, which drops nothing" if name[0] == "k" else None,
+            )
+    if topic.keep_seconds is not None and topic.keep_seconds < _LEAST_SECONDS:
+        raise ConfigError(
+            f"keep_seconds of the topic {topic.name!r} is {topic.keep_seconds}, nats:// needs {_LEAST_SECONDS}"
+        )
