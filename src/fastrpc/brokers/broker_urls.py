@@ -19,6 +19,7 @@ _URLS: Final = BackendURLs[BrokerBackend](
         "broker": "fastrpc.brokers.remote.client:open_remote",
         "memory": "fastrpc.brokers.memory:open_memory",
         "nats": "fastrpc.brokers.nats:open_nats",
+        **dict.fromkeys(("redis", "rediss", "valkey"), "fastrpc.brokers.redis:open_redis"),
     },
     entry_points="fastrpc.brokers",
     form="broker://host:port or memory://name",

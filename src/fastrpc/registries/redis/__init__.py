@@ -8,12 +8,17 @@ sentinels, which the URL lists then), `user`, `password` or `password_file`, whi
 `allow_insecure`, and those of TLS (`registries/base/urls.py`).
 """
 
-from fastrpc.errors import ConfigError
+from typing import TYPE_CHECKING
+
+from fastrpc.errors import ConfigError, FastRPCError, StoreError
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.secrets import check_carried, take_login
 from fastrpc.registries.base.urls import RegistryURL, whole_seconds
 
-__all__ = ["open_redis"]
+if TYPE_CHECKING:
+    from fastrpc.registries.redis.server import RedisAccess
+
+__all__ = ["open_redis", "take_access"]
 
 
 def open_redis(url: RegistryURL) -> BackedRegistry:
@@ -24,8 +29,23 @@ def open_redis(url: RegistryURL) -> BackedRegistry:
     Raises:
         ConfigError: an option is wrong, or redis is not installed.
     """
-    url.package("redis", "redis")
+    access, _ = take_access(url, StoreError)
     from fastrpc.registries.redis.records import RedisRecords
+
+    backend = RedisRecords(access, url.take("base", "fastrpc", str), url.take("ttl", 10, whole_seconds))
+    return BackedRegistry(backend, str(url), **url.take_shared())
+
+
+def take_access(url: RegistryURL, error: type[FastRPCError]) -> "tuple[RedisAccess, bool]":
+    """Return the access to the server of a URL, and whether sentinels name it.
+
+    Args:
+        error: the class of the errors of its clients.
+
+    Raises:
+        ConfigError: an option is wrong, or redis is not installed.
+    """
+    url.package("redis", "redis")
     from fastrpc.registries.redis.server import RedisAccess
 
     master = url.take("master", None, str)
@@ -40,9 +60,8 @@ def open_redis(url: RegistryURL) -> BackedRegistry:
     # Sentinels may name a server anywhere.
     dialled = places if master is None else [*places, ("*", 0)]
     check_carried(url, dialled, kind="password" if login else "", is_encrypted=tls is not None)
-    access = RedisAccess(places, tls=tls, login=login, db=url.take("db", 0, _number), master=master)
-    backend = RedisRecords(access, url.take("base", "fastrpc", str), url.take("ttl", 10, whole_seconds))
-    return BackedRegistry(backend, str(url), **url.take_shared())
+    db = url.take("db", 0, _number)
+    return RedisAccess(places, tls=tls, login=login, db=db, master=master, error=error), master is not None
 
 
 def _number(text: str) -> int:

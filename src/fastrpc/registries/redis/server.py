@@ -19,7 +19,7 @@ from redis.credentials import CredentialProvider
 
 from fastrpc.bounded_http import ANSWER_BYTES, PIECE_BYTES, HttpError, TimedSocket
 from fastrpc.config import TLS
-from fastrpc.errors import FastRPCError, StoreError, copied_error
+from fastrpc.errors import FastRPCError, Processed, StoreError, copied_error
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
@@ -205,7 +205,8 @@ def _told(place: tuple[str, int]) -> str:
 class RedisClient:
     """A connection. Several threads may use it: each request has the connection and its time alone.
 
-    Errors that its methods name are of the class of its access. `close` interrupts a request of another thread.
+    Errors that its methods name are of the class of its access, `processed` "no" where nothing was sent. `close`
+    interrupts a request of another thread.
     """
 
     def __init__(self, name: str, connection: Any, error: type[FastRPCError] = StoreError) -> None:
@@ -213,6 +214,8 @@ class RedisClient:
         # Held for a request and its answers. Re-entrant: a failed request drops the connection.
         self._turn = threading.RLock()
         self._is_closed = False
+        # Whether the server may have got the request.
+        self._is_sent = False
         self._may_ask_run = True
 
     def ask(self, kind: Any, *command: Word) -> Any:
@@ -263,13 +266,14 @@ class RedisClient:
 
     def _send(self, commands: Sequence[Sequence[Word]]) -> None:
         self._connection.allow(ANSWER_SECONDS)
+        self._is_sent = True
         self._connection.send_packed_command([b"".join(map(_packed, commands))])
 
     def _answer(self, kind: Any, *, takes_refusals: bool = False) -> Any:
         self._connection.bounded.allow_next()
         try:
             return msgspec.convert(self._connection.read_response(), kind)
-        except exceptions.ResponseError as error:
+        except (exceptions.ResponseError, exceptions.BusyLoadingError) as error:
             # WRONGTYPE: another program has written the key.
             if not takes_refusals and not str(error).startswith("WRONGTYPE"):
                 raise
@@ -283,7 +287,8 @@ class RedisClient:
         text = str(HttpError(str(error))) or type(error).__name__
         if _TOO_LONG in text:
             status = Status.UNAUTHENTICATED
-        return self._error(f"Redis at {self._name}: {text}", status=status)
+        processed: Processed | None = None if self._is_sent else "no"
+        return self._error(f"Redis at {self._name}: {text}", status=status, processed=processed)
 
     def run_id(self) -> str:
         """Return the id of this run of the server; "" where the login has no right to it.
@@ -320,7 +325,11 @@ class RedisClient:
 
     def receive(self, wait_seconds: float) -> set[bytes]:
         """Wait for messages of the subscribed channels; return the channels of the first ones that have come."""
-        found: set[bytes] = set()
+        return {channel for channel, _ in self.messages(wait_seconds)}
+
+    def messages(self, wait_seconds: float) -> set[tuple[bytes, bytes]]:
+        """Wait for messages of the subscribed channels; return channel and content of the first ones that have come."""
+        found: set[tuple[bytes, bytes]] = set()
         until = time.monotonic() + wait_seconds + ANSWER_SECONDS
         with self._request():
             for number in range(MOST_MESSAGES):
@@ -328,7 +337,8 @@ class RedisClient:
                 if time.monotonic() > until or not self._connection.can_read(0.0):
                     break
                 self._connection.allow(ANSWER_SECONDS)
-                found.add(self._message()[1])
+                _, channel, content = self._message()
+                found.add((channel, content if isinstance(content, bytes) else b""))
         return found
 
     def _message(self) -> tuple[bytes, bytes, bytes | int]:
@@ -349,6 +359,7 @@ class RedisClient:
     def _request(self) -> Iterator[None]:
         """Have the connection for the block and turn its errors into ours; the connection is closed after one."""
         with self._turn:
+            self._is_sent = False
             try:
                 if self._is_closed:
                     raise ConnectionError("the connection is closed")

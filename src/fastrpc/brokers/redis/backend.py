@@ -1,0 +1,383 @@
+"""The broker over streams of Redis."""
+
+import asyncio
+import itertools
+import logging
+import secrets
+from collections.abc import Awaitable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from fastrpc.brokers.base import (
+    BrokerLimits,
+    DeadLetter,
+    GroupSettings,
+    GroupState,
+    Membership,
+    OutgoingMessage,
+    Place,
+    Published,
+    TopicSettings,
+)
+from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
+from fastrpc.brokers.base.names import TopicPattern, check_group, check_name
+from fastrpc.brokers.redis.bells import Bells
+from fastrpc.brokers.redis.broadcast import Broadcast
+from fastrpc.brokers.redis.durability import check_durability
+from fastrpc.brokers.redis.entries import words_of
+from fastrpc.brokers.redis.groups import RedisGroups
+from fastrpc.brokers.redis.keys import entry_before, milliseconds, sequence_of, topic_key
+from fastrpc.brokers.redis.link import RedisLink
+from fastrpc.brokers.redis.lua import Script
+from fastrpc.brokers.redis.member_scripts import BEGIN
+from fastrpc.brokers.redis.membership import RedisMembership
+from fastrpc.brokers.redis.options import RedisOptions
+from fastrpc.brokers.redis.topic_scripts import DECLARE, PUBLISH, TEND
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.registries.redis.server import RedisAccess, Word
+from fastrpc.status import Status
+
+__all__ = ["RedisBroker"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+_decode_topic: Final = msgspec.json.Decoder(TopicSettings).decode
+_encode_topic: Final = msgspec.json.Encoder().encode
+
+
+class RedisBroker:
+    """Keeps messages in streams, for one event loop."""
+
+    link: RedisLink
+    _groups: RedisGroups
+    _bells: Bells
+    _tending: asyncio.Task[None]
+
+    def __init__(self, access: RedisAccess, options: RedisOptions) -> None:
+        self.limits = BrokerLimits(
+            options.scheme,
+            has_patterns=False,
+            has_delay=False,
+            has_order=False,
+            has_max_bytes=False,
+            queue_groups=1,
+        )
+        self.lease = options.lease
+        self._options = options
+        self._access = access
+        self._base = options.base
+        self._process = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+        self.channel = f"{self._base}:bell:{self._process}"
+        # The topics that this process uses, which it tends.
+        self._topics: dict[str, TopicSettings] = {}
+        self._members: set[RedisMembership | Broadcast] = set()
+
+    async def __aenter__(self) -> Self:
+        options = self._options
+        self.link = RedisLink(self._access.connect())
+        try:
+            await check_durability(
+                self.link,
+                options.url,
+                sync=options.sync,
+                stated=options.appendfsync,
+                has_sentinels=options.has_sentinels,
+            )
+        except BaseException:
+            await self.link.close()
+            raise
+        self._groups = RedisGroups(self.link, self._base)
+        self._bells = Bells(self._access.connect(), self.channel, self._on_messages)
+        self._tending = asyncio.create_task(self._tend_on(), name="fastrpc-redis")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._tending.cancel()
+        for member in self._members:
+            member.bell.ring()
+        await asyncio.wait([self._tending])
+        await self.link.close()
+        await self._bells.close()
+
+    # Topics
+
+    async def declare(self, topic: TopicSettings) -> None:
+        """Make a topic, and the groups of a queue."""
+        check_topic(topic)
+        if not self._options.may_create:
+            present = await self.covering(topic.name)
+            if present is None:
+                raise ConfigError(
+                    f"there is no topic {topic.name}, and manage=false lets none be made",
+                    hint="declare it by a program without manage=false",
+                )
+            _check_equal(topic, present)
+            return
+        for name in topic.groups:
+            await self._groups.claim(name, topic.name)
+        keep = "" if topic.keep_seconds is None else milliseconds(topic.keep_seconds)
+        told = _encode_topic(topic)
+        words = told, milliseconds(topic.dedupe_seconds), keep
+        kept = await self._run(bytes, DECLARE, topic.name, *words)
+        _check_equal(topic, _decode_topic(kept))
+        await self.link.ask(int, "HSET", f"{self._base}:topics", topic.name, kept)
+        for name in topic.groups:
+            await self._run(list, BEGIN, topic.name, name, "", "0", 0, "1")
+        self._topics[topic.name] = topic
+
+    async def topics(self) -> Sequence[TopicSettings]:
+        """Return the declared topics, sorted by name."""
+        kept = await self.link.ask(list[bytes], "HVALS", f"{self._base}:topics")
+        return sorted((_decode_topic(one) for one in kept), key=lambda topic: topic.name)
+
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic of a name; None without one."""
+        if not TopicPattern(pattern).is_name:
+            return None
+        kept = await self.link.ask(bytes | None, "HGET", topic_key(self._base, pattern), "settings")
+        if kept is None:
+            return None
+        topic = self._topics[pattern] = _decode_topic(kept)
+        return topic
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+        """Keep messages of one topic, all or none of them, in this order."""
+        if not messages:
+            return ()
+        name = messages[0].topic
+        key = topic_key(self._base, name)
+        keys, words, ids = [key], list[Word](), list[str]()
+        for message in messages:
+            check_outgoing(message)
+            self._check(message, name)
+            id = message.id
+            if id is None:
+                id = f"{self._process}-{next(self._numbers):x}"
+            else:
+                keys.append(f"{key}:id:{id}")
+            fields = words_of(message, id)
+            words += ("0" if message.id is None else "1", len(fields), *fields)
+            ids.append(id)
+        kept = await self.link.run(list[bytes | int], PUBLISH, keys, words)
+        if not kept:
+            check_name(name)
+            self._topics.pop(name, None)
+            raise BrokerError(
+                f"no topic holds {name}",
+                status=Status.NOT_FOUND,
+                processed="no",
+                hint="declare it before a message is published to it",
+            )
+        return [
+            Published(id, sequence_of(entry), bool(is_duplicate))
+            for id, entry, is_duplicate in zip(ids, kept[::2], kept[1::2], strict=True)
+        ]
+
+    def _check(self, message: OutgoingMessage, name: str) -> None:
+        if message.topic != name:
+            raise BrokerError(
+                f"messages for {name} and {message.topic} are published together, which no script can do",
+                status=Status.INVALID_ARGUMENT,
+                processed="no",
+                hint="publish the messages of each topic by themselves",
+            )
+        if message.delay:
+            raise BrokerError(
+                f"a message for {name} has a delay, which {self.limits.scheme}:// does not have",
+                status=Status.INVALID_ARGUMENT,
+                processed="no",
+                hint="publish the message when it is due",
+            )
+
+    # Groups
+
+    async def join(self, group: GroupSettings) -> Membership:
+        """Become a member of a group."""
+        check_place(group.start)
+        name = group.name
+        if name is not None:
+            check_group(name)
+            await self._groups.check_topic(name, group.pattern)
+        topic = await self.covering(group.pattern)
+        if topic is None:
+            raise ConfigError(
+                f"no topic covers {group.pattern}", hint="declare one, or subscribe to a name of a topic"
+            )
+        await self._bells.hear()
+        key = topic_key(self._base, topic.name)
+        if name is None:
+            broadcast = Broadcast(self, topic, key, group)
+            await broadcast.begin()
+            self._members.add(broadcast)
+            return broadcast
+        if topic.keep_seconds is None and name not in topic.groups:
+            raise ConfigError(
+                f"the queue {topic.name} has no group other than {', '.join(topic.groups)}",
+                hint="a queue names all its groups when it is declared",
+            )
+        member = f"{self._process}.{next(self._numbers)}"
+        epoch = await self._begin(topic, name, member, entry_before(group.start))
+        membership = RedisMembership(self, topic, key, group, member, epoch)
+        self._members.add(membership)
+        return membership
+
+    async def _begin(self, topic: TopicSettings, name: str, member: str, start: str) -> bytes:
+        may_create = "1" if self._options.may_create else "0"
+        if self._options.may_create:
+            await self._groups.claim(name, topic.name)
+        lease = milliseconds(self.lease)
+        told = await self._run(list[bytes], BEGIN, topic.name, name, member, start, lease, may_create)
+        if not told:
+            raise ConfigError(
+                f"the topic {topic.name} has no group {name}, and manage=false lets none be made",
+                hint="let a program without manage=false join it first",
+            )
+        if told[1] == b"lost":
+            self._tell_lost(name)
+        return bytes(told[0])
+
+    def _tell_lost(self, name: str) -> None:
+        logger.error("the group %s was lost at the server: it begins at the oldest message", name)
+
+    async def restore(self, topic: TopicSettings, group: GroupSettings, member: str) -> bytes:
+        """Make a group that the server has lost; return its epoch."""
+        name = group.name or ""
+        if not self._options.may_create:
+            raise BrokerError(
+                f"the group {name} was lost at the server, and manage=false lets none be made",
+                status=Status.NOT_FOUND,
+                processed="no",
+            )
+        await self.declare(topic)
+        told = await self._run(
+            list[bytes], BEGIN, topic.name, name, member, "0", milliseconds(self.lease), "1"
+        )
+        await self._groups.claim(name, topic.name)
+        if told[1] != b"kept":
+            self._tell_lost(name)
+        return bytes(told[0])
+
+    async def groups(self) -> Sequence[GroupState]:
+        """Return all groups but broadcasts, sorted by name."""
+        for topic in set((await self._groups.topics()).values()):
+            await self._tend(topic)
+        return await self._groups.states(await self._groups.topics())
+
+    async def seek(self, group: str, to: Place) -> None:
+        """Let a group go on from a place."""
+        await self._groups.seek(group, to)
+        self._lose(group)
+
+    async def remove_group(self, group: str) -> None:
+        """Remove a group with its dead letters."""
+        topic = await self._groups.topic_of(group)
+        settings = await self.covering(topic)
+        if settings is not None and settings.keep_seconds is None:
+            raise BrokerError(
+                f"the group {group} is one of the queue {topic}, which needs it",
+                status=Status.FAILED_PRECONDITION,
+                processed="no",
+            )
+        await self._groups.remove(group, topic)
+        self._lose(group)
+
+    async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first."""
+        return await self._groups.dead_letters(group)
+
+    async def replay(self, group: str, ids: Sequence[str]) -> int:
+        """Deliver dead letters to their group again; no ids: all."""
+        return await self._groups.replay(group, ids)
+
+    async def discard(self, group: str, ids: Sequence[str]) -> int:
+        """Forget dead letters; no ids: all."""
+        return await self._groups.discard(group, ids)
+
+    # Time
+
+    def report(self, topic: TopicSettings, reports: Iterable[Sequence[Any]]) -> None:
+        """Tell operators of events."""
+        for name, event, number in reports:
+            group = name.decode()
+            if event == b"expired":
+                logger.error(
+                    "the group %s is too slow: %d messages of %s were dropped before it handled them",
+                    group,
+                    number,
+                    topic.name,
+                )
+            else:
+                logger.error(
+                    "the group %s is removed: it had no member for %s seconds", group, topic.keep_seconds
+                )
+
+    def forget(self, membership: RedisMembership | Broadcast) -> None:
+        """Renew the leases of a membership no longer."""
+        self._members.discard(membership)
+
+    async def _tend_on(self) -> None:
+        is_away = False
+        while True:
+            await asyncio.sleep(self.lease / 3)
+            try:
+                await _all(member.renew() for member in list(self._members))
+                await _all(self._tend(topic) for topic in list(self._topics))
+                is_away = False
+            except BrokerError as error:
+                if not is_away:
+                    logger.warning("leases of messages are not renewed: %s", error)
+                is_away = True
+
+    async def _tend(self, topic: str) -> None:
+        """Drop what is too old: messages, members, groups without members."""
+        may_remove = "1" if self._options.may_create else "0"
+        reports = await self._run(list, TEND, topic, "", may_remove)
+        if reports:
+            settings = self._topics.get(topic) or await self.covering(topic)
+            if settings is not None:
+                self.report(settings, reports)
+            for name, event, _ in reports:
+                if event == b"removed":
+                    await self._groups.forget(name.decode(), topic)
+
+    def _on_messages(self, contents: set[bytes] | None) -> None:
+        changed = None if contents is None else {content.decode() for content in contents}
+        for member in list(self._members):
+            if changed is None or member.key in changed:
+                member.bell.ring()
+            elif f"{member.key}\n{member.group.name}" in changed:
+                member.lose_all()
+                member.bell.ring()
+
+    def _lose(self, group: str) -> None:
+        for member in self._members:
+            if member.group.name == group:
+                member.lose_all()
+                member.bell.ring()
+
+    def _run(self, kind: Any, script: Script, topic: str, *words: Word) -> "asyncio.Future[Any]":
+        return self.link.run(kind, script, (topic_key(self._base, topic),), words)
+
+
+async def _all(works: Iterable[Awaitable[None]]) -> None:
+    """Do works at once; raise the first error after the last of them."""
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _check_equal(topic: TopicSettings, present: TopicSettings) -> None:
+    """Refuse settings that differ from those that the server has. ConfigError."""
+    for option in ("keep_seconds", "groups", "max_bytes", "dedupe_seconds"):
+        wanted, kept = getattr(topic, option), getattr(present, option)
+        if wanted != kept:
+            raise ConfigError(
+                f"the topic {topic.name} is there with {option} {kept!r}, not {wanted!r}",
+                hint="give the topic the same settings everywhere, or another name",
+            )

@@ -1,0 +1,110 @@
+"""Wake takes when a topic has changed: a thread that hears the messages of one channel."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from fastrpc.errors import BrokerError
+from fastrpc.registries.redis.server import RedisClient
+
+__all__ = ["Bell", "Bells"]
+
+#: Seconds of silence after which a subscription has to prove that its connection lives.
+_QUIET_SECONDS: Final = 10.0
+
+#: Seconds between attempts to reach the server.
+_PAUSE_SECONDS: Final = 0.5
+
+
+class Bell:
+    """Ends waits. For one event loop."""
+
+    def __init__(self) -> None:
+        #: How often it rang.
+        self.count = 0
+        self._waits: set[asyncio.Future[None]] = set()
+
+    def ring(self) -> None:
+        """End all waits."""
+        self.count += 1
+        for wait in self._waits:
+            if not wait.done():
+                wait.set_result(None)
+
+    async def wait(self, since: int, seconds: float) -> None:
+        """Return once it rang after it had rung `since` times, at the latest after some seconds."""
+        if self.count != since:
+            return
+        loop = asyncio.get_running_loop()
+        wait = loop.create_future()
+        self._waits.add(wait)
+        timer = loop.call_later(seconds, _end, wait)
+        try:
+            await wait
+        finally:
+            timer.cancel()
+            self._waits.discard(wait)
+
+
+class Bells:
+    """Hears one channel in a thread. Made inside the event loop.
+
+    Args:
+        heard: is called in the loop with the contents of messages; with None where some may have been lost.
+    """
+
+    def __init__(self, client: RedisClient, channel: str, heard: Callable[[set[bytes] | None], None]) -> None:
+        self._client = client
+        self._channel = channel
+        self._heard = heard
+        self._loop = asyncio.get_running_loop()
+        self._is_over = threading.Event()
+        self._hears: asyncio.Future[None] | None = None
+        self._thread = threading.Thread(target=self._work, name="fastrpc-redis-bells", daemon=True)
+
+    async def hear(self) -> None:
+        """Return once it hears the channel, or has failed to; then it goes on trying."""
+        if self._hears is None:
+            self._hears = self._loop.create_future()
+            self._thread.start()
+        await asyncio.shield(self._hears)
+
+    async def close(self) -> None:
+        """End the thread."""
+        self._is_over.set()
+        self._client.close()
+        if self._thread.is_alive():
+            await self._loop.run_in_executor(None, self._thread.join)
+
+    def _work(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                # Each time: a connection that was cut without a word fails then.
+                self._client.subscribe("SUBSCRIBE", [self._channel])
+                self._tell(None)
+                while messages := self._client.messages(_QUIET_SECONDS):
+                    self._tell({content for _, content in messages})
+            except BrokerError:
+                # Takes tell their callers that the server is away.
+                self._tell(None)
+                self._is_over.wait(_PAUSE_SECONDS)
+
+    def _tell(self, contents: set[bytes] | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._on_messages, contents)
+        except RuntimeError:
+            # The loop was closed, and with it all that waits.
+            if not self._loop.is_closed():
+                raise
+
+    def _on_messages(self, contents: set[bytes] | None) -> None:
+        if self._hears is not None and not self._hears.done():
+            self._hears.set_result(None)
+        if not self._is_over.is_set():
+            self._heard(contents)
+
+
+def _end(wait: "asyncio.Future[None]") -> None:
+    if not wait.done():
+        wait.set_result(None)

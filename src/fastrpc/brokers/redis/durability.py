@@ -1,0 +1,103 @@
+"""The settings that a server needs, asked at the start: a broker that cannot keep a promise does not start."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastrpc.brokers.redis.link import RedisLink
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.status import Status
+
+__all__ = ["check_durability", "check_settings"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+#: The oldest server with all commands of the scripts.
+_OLDEST: Final = (6, 2)
+
+_SETTINGS: Final = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+
+_VERSION: Final = re.compile(rb"^redis_version:(\d+)\.(\d+)", re.MULTILINE)
+
+
+async def check_durability(
+    link: RedisLink, url: str, *, sync: str, stated: str | None, has_sentinels: bool
+) -> None:
+    """Refuse a server that cannot keep messages as `sync` says, and warn where a fail-over may lose some.
+
+    Args:
+        stated: the option `appendfsync`, for servers that do not show their settings.
+
+    Raises:
+        ConfigError: it keeps less.
+        BrokerError: it is away.
+    """
+    version = _VERSION.search(await _allowed(link, b"", bytes, "INFO", "server"))
+    if version is not None and (int(version[1]), int(version[2])) < _OLDEST:
+        raise ConfigError(
+            f"{url} is a server of version {int(version[1])}.{int(version[2])}, the oldest one that works is 6.2",
+            hint="use a newer server",
+        )
+    shown: dict[str, str] = {}
+    for name in _SETTINGS:
+        pair = await _allowed(link, [], list[bytes], "CONFIG", "GET", name)
+        if pair:
+            shown[name] = pair[1].decode()
+    check_settings(shown, url, sync=sync, stated=stated)
+    role: Sequence[Any] = await _allowed(link, [], list, "ROLE")
+    has_replicas = len(role) > 2 and bool(role[2])
+    if has_sentinels or has_replicas:
+        logger.warning(
+            "%s has %s: a fail-over may lose kept messages, as replication is asynchronous",
+            url,
+            "sentinels" if has_sentinels else "replicas",
+        )
+
+
+def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str | None) -> None:
+    """Refuse settings that keep less than `sync` says. ConfigError.
+
+    Args:
+        shown: the settings; empty where the server does not show them.
+    """
+    if "appendonly" not in shown:
+        if stated is None:
+            raise ConfigError(
+                f"{url} does not show whether it keeps messages: CONFIG GET is refused",
+                hint="give the login a right to CONFIG GET, or state the setting of the host: ?appendfsync=everysec",
+            )
+        fsync = stated
+    elif shown["appendonly"] != "yes":
+        raise ConfigError(
+            f"{url} has appendonly {shown['appendonly']}: kept messages would not survive its end",
+            hint="set appendonly yes in the settings of the server, or use another broker",
+        )
+    else:
+        fsync = shown.get("appendfsync", "")
+        if stated not in (None, fsync):
+            raise ConfigError(
+                f"{url} has appendfsync {fsync}, the option appendfsync says {stated}",
+                hint="leave the option out where the server shows its settings",
+            )
+    if sync == "full" and fsync != "always":
+        raise ConfigError(
+            f"{url} has appendfsync {fsync}: with sync=full each message has to survive a power cut",
+            hint="set appendfsync always in the settings of the server, or write sync=normal",
+        )
+    policy = shown.get("maxmemory-policy", "noeviction")
+    if shown.get("maxmemory", "0") != "0" and policy != "noeviction":
+        raise ConfigError(
+            f"{url} has maxmemory-policy {policy}: it would drop messages where its memory is full",
+            hint="set maxmemory-policy noeviction: publications are refused then",
+        )
+
+
+async def _allowed(link: RedisLink, default: Any, kind: Any, *words: str) -> Any:
+    """Return the answer to a question; the default where the server refuses it."""
+    try:
+        return await link.ask(kind, *words)
+    except BrokerError as error:
+        if error.retryable or error.status is Status.UNAUTHENTICATED:
+            raise
+        return default

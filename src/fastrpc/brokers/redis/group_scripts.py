@@ -1,0 +1,129 @@
+"""Scripts for operators: states, places, dead letters. Invariants as of `lua.py`."""
+
+from typing import Final
+
+from fastrpc.brokers.redis.lua import ON_GROUP, ON_TOPIC, Script
+
+__all__ = ["DISCARD", "FORGET", "REMOVE", "REPLAY", "SEEK", "STATE"]
+
+#: ARGV: group. Returns members, pending entries of the log, entries of both streams that are under way, messages beyond
+#: the last delivered one, replays, dead letters, expired messages, the oldest entry that is not settled ("": none), and
+#: the time in milliseconds; nothing without the group.
+STATE: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    """
+if redis.call('EXISTS', key('group')) == 0 then
+    return {}
+end
+local pending, under_way, oldest = 0, 0, ''
+local replays = key('replays')
+for _, source in ipairs({log, replays}) do
+    local all = try('XPENDING', source, group)
+    if all and all[1] > 0 then
+        if source == log then
+            pending, oldest = all[1], all[2]
+        end
+        under_way = under_way + all[1]
+        for _, one in ipairs(all[4]) do
+            under_way = under_way - (one[1] == '-' and one[2] or 0)
+        end
+    end
+end
+local beyond = 0
+for _, info in ipairs(try('XINFO', 'GROUPS', log) or {}) do
+    if info[2] == group then
+        local first = redis.call('XRANGE', log, '(' .. info[8], '+', 'COUNT', 1)[1]
+        if first then
+            beyond = redis.call('HGET', topic, 'count') + 1 - number_of(first)
+            oldest = oldest == '' and first[1] or oldest
+        end
+    end
+end
+if redis.call('HGET', topic, 'keep') == '' then
+    -- A queue that was sought has gaps.
+    beyond = redis.call('XLEN', log) - pending
+end
+local replay = redis.call('XRANGE', replays, '-', '+', 'COUNT', 1)[1]
+return {
+    redis.call('ZCOUNT', key('members'), '(' .. now, '+inf'), pending, under_way, math.max(beyond, 0),
+    redis.call('XLEN', replays), redis.call('XLEN', key('dead')),
+    tonumber(redis.call('HGET', key('group'), 'expired') or 0),
+    oldest ~= '' and oldest or replay and replay[2][2] or '', now
+}
+""",
+)
+
+#: ARGV: group, the first part of the channels of processes, the entry before its next message. As `REMOVE`.
+#: All that is pending or replayed is lost; dead letters stay.
+SEEK: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    """
+if redis.call('EXISTS', key('group')) == 0 then
+    return 0
+end
+try('XGROUP', 'DESTROY', log, group)
+redis.call('XGROUP', 'CREATE', log, group, ARGV[3], 'MKSTREAM')
+redis.call('DEL', key('leases'), key('replays'), key('again'))
+redis.call('HSET', key('group'), 'epoch', time[1] .. '.' .. time[2])
+ring_members(ARGV[2])
+return 1
+""",
+)
+
+#: ARGV: group, the first part of the channels of processes. Returns whether the group was there.
+REMOVE: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    """
+local is_there = redis.call('EXISTS', key('group'))
+if is_there == 1 then
+    ring_members(ARGV[2])
+    remove()
+end
+return is_there
+""",
+)
+
+#: ARGV: group, entries of dead letters. Returns how many of them are messages of their group again.
+#: A letter leaves the dead ones and enters the replays, which no other group reads, in the same step.
+REPLAY: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    """
+local count = 0
+for index = 2, #ARGV do
+    local letter = redis.call('XRANGE', key('dead'), ARGV[index], ARGV[index])[1]
+    if letter then
+        local words = {'entry', letter[2][2]}
+        for at = 9, #letter[2] do
+            table.insert(words, letter[2][at])
+        end
+        redis.call('XADD', key('replays'), '*', unpack(words))
+        redis.call('XDEL', key('dead'), ARGV[index])
+        count = count + 1
+    end
+end
+try('XGROUP', 'CREATE', key('replays'), group, '0', 'MKSTREAM')
+ring()
+return count
+""",
+)
+
+#: ARGV: group, entries of dead letters. Returns how many of them were there.
+DISCARD: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    "return redis.call('XDEL', key('dead'), unpack(ARGV, 2))",
+)
+
+#: KEYS[1]: the hash of all groups. ARGV: group, topic. Forgets the topic of a group, unless it has another one by now.
+FORGET: Final = Script(
+    """
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
+    return redis.call('HDEL', KEYS[1], ARGV[1])
+end
+return 0
+"""
+)

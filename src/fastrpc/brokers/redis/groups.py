@@ -1,0 +1,145 @@
+"""The groups of all topics, by name, for joins and for operators."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastrpc.brokers.base import DeadLetter, GroupState, Place
+from fastrpc.brokers.base.checks import check_place
+from fastrpc.brokers.redis.entries import Fields, fields_of, letter_of
+from fastrpc.brokers.redis.group_scripts import DISCARD, FORGET, REMOVE, REPLAY, SEEK, STATE
+from fastrpc.brokers.redis.keys import entry_before, published_at, topic_key
+from fastrpc.brokers.redis.link import RedisLink
+from fastrpc.brokers.redis.lua import Script
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.registries.redis.server import Word
+from fastrpc.status import Status
+
+__all__ = ["RedisGroups"]
+
+#: Dead letters of one answer: the longest ones fit.
+_PAGE: Final = 8
+
+
+class RedisGroups:
+    """The groups below a base. A group has one topic, which the hash of all groups names."""
+
+    def __init__(self, link: RedisLink, base: str) -> None:
+        self._link = link
+        self._base = base
+        self._index = f"{base}:groups"
+
+    async def check_topic(self, name: str, topic: str) -> None:
+        """Refuse a group that has another topic. ConfigError."""
+        kept = await self._link.ask(bytes | None, "HGET", self._index, name)
+        other = topic if kept is None else kept.decode()
+        if other != topic and await self._is_there(other, name):
+            raise ConfigError(
+                f"the group {name} has the pattern {other}, not {topic}",
+                hint="give the new pattern a group with another name, or remove the group that is there",
+            )
+
+    async def claim(self, name: str, topic: str) -> None:
+        """Note the topic of a group; its name is free where the topic that is noted has no such group. ConfigError."""
+        if not await self._link.ask(int, "HSETNX", self._index, name, topic):
+            await self.check_topic(name, topic)
+            await self._link.ask(int, "HSET", self._index, name, topic)
+
+    async def forget(self, name: str, topic: str) -> None:
+        """Note that a topic has a group no longer."""
+        await self._link.run(int, FORGET, (self._index,), (name, topic))
+
+    async def topics(self) -> dict[str, str]:
+        """Return the topic of each group."""
+        kept = [one.decode() for one in await self._link.ask(list[bytes], "HGETALL", self._index)]
+        return dict(zip(kept[::2], kept[1::2], strict=True))
+
+    async def topic_of(self, name: str) -> str:
+        """Return the topic of a group. BrokerError: NOT_FOUND."""
+        kept = await self._link.ask(bytes | None, "HGET", self._index, name)
+        topic = "" if kept is None else str(kept, "utf-8")
+        if kept is None or not await self._is_there(topic, name):
+            raise _no_group(name)
+        return topic
+
+    async def states(self, topics: dict[str, str]) -> list[GroupState]:
+        """Return the states of groups with their topics, sorted by name."""
+        names = sorted(topics)
+        found = await asyncio.gather(
+            *[self._run(list[int | bytes], STATE, topics[name], name) for name in names]
+        )
+        return [_state(name, topics[name], told) for name, told in zip(names, found, strict=True) if told]
+
+    async def seek(self, name: str, to: Place) -> None:
+        """Let a group go on from a place."""
+        check_place(to)
+        topic = await self.topic_of(name)
+        if not await self._run(int, SEEK, topic, name, f"{self._base}:bell:", entry_before(to)):
+            raise _no_group(name)
+
+    async def remove(self, name: str, topic: str) -> None:
+        """Remove a group with its dead letters."""
+        if not await self._run(int, REMOVE, topic, name, f"{self._base}:bell:"):
+            raise _no_group(name)
+        await self.forget(name, topic)
+
+    async def dead_letters(self, name: str) -> list[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first."""
+        topic = await self.topic_of(name)
+        return [letter_of(topic, death, fields) for death, fields in await self._letters(topic, name)]
+
+    async def replay(self, name: str, ids: Sequence[str]) -> int:
+        """Deliver dead letters to their group again; no ids: all. Return how many."""
+        return await self._with_letters(REPLAY, name, ids)
+
+    async def discard(self, name: str, ids: Sequence[str]) -> int:
+        """Forget dead letters; no ids: all. Return how many."""
+        return await self._with_letters(DISCARD, name, ids)
+
+    async def _with_letters(self, script: Script, name: str, ids: Sequence[str]) -> int:
+        topic = await self.topic_of(name)
+        wanted = set(ids)
+        chosen = [
+            death
+            for death, fields in await self._letters(topic, name)
+            if not ids or letter_of(topic, death, fields).id in wanted
+        ]
+        count = 0
+        for start in range(0, len(chosen), _PAGE):
+            count += await self._run(int, script, topic, name, *chosen[start : start + _PAGE])
+        return count
+
+    async def _letters(self, topic: str, name: str) -> list[tuple[bytes, Fields]]:
+        found: list[tuple[bytes, Fields]] = []
+        key, after = f"{topic_key(self._base, topic)}:dead:{name}", "-"
+        while page := await self._link.ask(list, "XRANGE", key, after, "+", "COUNT", _PAGE):
+            found += [(death, fields_of(words)) for death, words in page]
+            after = f"({found[-1][0].decode()}"
+        return found
+
+    async def _is_there(self, topic: str, name: str) -> bool:
+        return bool(await self._link.ask(int, "EXISTS", f"{topic_key(self._base, topic)}:group:{name}"))
+
+    def _run(self, kind: Any, script: Script, topic: str, *words: Word) -> "asyncio.Future[Any]":
+        return self._link.run(kind, script, (topic_key(self._base, topic),), words)
+
+
+def _state(name: str, topic: str, told: Sequence[Any]) -> GroupState:
+    members, pending, under_way, beyond, replays, dead, expired, oldest, now = told
+    age = now / 1000 - published_at(oldest).timestamp() if oldest else 0.0
+    return GroupState(
+        name=name,
+        topic=topic,
+        pattern=topic,
+        is_ordered=False,
+        members=members,
+        lag=pending + beyond + replays,
+        oldest_seconds=max(age, 0.0),
+        under_way=under_way,
+        dead=dead,
+        expired=expired,
+    )
+
+
+def _no_group(name: str) -> BrokerError:
+    return BrokerError(f"there is no group {name}", status=Status.NOT_FOUND, processed="no")

@@ -1,0 +1,199 @@
+"""Commands of one event loop, which a thread sends: those that come meanwhile leave in one write.
+
+::
+
+    coroutines ──ask──► commands of this turn ──► queue ──► thread ──pipeline──► server
+               ◄────────────── one call of the loop for all answers ◄──┘
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from redis import exceptions
+
+from fastrpc.brokers.redis.lua import Script
+from fastrpc.errors import BrokerError, copied_error
+from fastrpc.registries.redis.server import RedisClient, Word
+from fastrpc.status import Status
+
+__all__ = ["ANSWER_ROOM", "RedisLink"]
+
+#: Most bytes that a command may ask for, and that its words may have together with all others of one write.
+ANSWER_ROOM: Final = 4 * 1024 * 1024
+
+#: Commands of one write, and those of them with long answers: the client has a bound for all answers together.
+_MOST_COMMANDS: Final = 512
+_MOST_LONG: Final = 4
+
+#: Seconds after which a server without memory may have some.
+_FULL_SECONDS: Final = 1.0
+
+#: Refusals before anything is done, in a script before its first write; the same command may succeed within seconds.
+_PASSING: Final = (
+    exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.ReadOnlyError,
+    exceptions.TryAgainError,
+)
+_PASSING_WORDS: Final = re.compile(r"\b(BUSY|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY)\b")
+
+
+class _Command:
+    __slots__ = ("answer", "kind", "script", "size", "words")
+
+    def __init__(
+        self, kind: Any, words: Sequence[Word], script: Script | None, answer: "asyncio.Future[Any]"
+    ) -> None:
+        self.kind = kind
+        self.words = words
+        self.script = script
+        self.answer = answer
+        self.size = sum([len(word) for word in words if not isinstance(word, int | float)])
+
+
+class RedisLink:
+    """A connection for the coroutines of one event loop; made inside it."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        # Commands of this turn of the loop.
+        self._fresh: list[_Command] = []
+        self._queue: SimpleQueue[list[_Command] | None] = SimpleQueue()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._work, name="fastrpc-redis", daemon=True)
+        self._thread.start()
+
+    async def ask(self, kind: Any, *words: Word) -> Any:
+        """Return the answer to a command.
+
+        Raises:
+            BrokerError: the server is away, or refuses; `processed` tells whether it may have done it.
+        """
+        return await self._send(kind, words, None)
+
+    def run(
+        self, kind: Any, script: Script, keys: Sequence[str], words: Sequence[Word]
+    ) -> "asyncio.Future[Any]":
+        """Return the future answer of a script. Errors as of `ask`."""
+        return self._send(kind, ("EVALSHA", script.digest, len(keys), *keys, *words), script)
+
+    async def close(self) -> None:
+        """Send all commands that were given, and end the thread."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._hand_over()
+            self._queue.put(None)
+            await self._loop.run_in_executor(None, self._thread.join)
+            self._client.close()
+
+    def _send(self, kind: Any, words: Sequence[Word], script: Script | None) -> "asyncio.Future[Any]":
+        if self._is_closed:
+            raise BrokerError("the broker is closed", processed="no")
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        if not self._fresh:
+            self._loop.call_soon(self._hand_over)
+        self._fresh.append(_Command(kind, words, script, answer))
+        return answer
+
+    def _hand_over(self) -> None:
+        if self._fresh:
+            self._queue.put(self._fresh)
+            self._fresh = []
+
+    # In the thread
+
+    def _work(self) -> None:
+        waiting: list[_Command] = []
+        is_over = False
+        while waiting or not is_over:
+            if not waiting:
+                is_over = self._receive(waiting, is_over, self._queue.get)
+            while not is_over and len(waiting) < _MOST_COMMANDS:
+                try:
+                    is_over = self._receive(waiting, is_over, self._queue.get_nowait)
+                except Empty:
+                    break
+            count = _of_one_write(waiting)
+            # A caller that has given up: nothing was sent.
+            commands = [one for one in waiting[:count] if not one.answer.cancelled()]
+            del waiting[:count]
+            if commands:
+                self._tell(commands, self._answers(commands))
+
+    @staticmethod
+    def _receive(waiting: list[_Command], is_over: bool, get: Callable[[], list[_Command] | None]) -> bool:
+        found = get()
+        waiting += found or ()
+        return is_over or found is None
+
+    def _answers(self, commands: Sequence[_Command]) -> list[Any]:
+        answers = self._client.pipeline([(one.kind, one.words) for one in commands])
+        unknown = [index for index, one in enumerate(answers) if _has_cause(one, exceptions.NoScriptError)]
+        if unknown:
+            # A server that was started anew. Scripts of one kind run in their order.
+            texts = {
+                one.script.text for one in (commands[index] for index in unknown) if one.script is not None
+            }
+            loads = [(bytes, ("SCRIPT", "LOAD", text)) for text in texts]
+            again = [(commands[index].kind, commands[index].words) for index in unknown]
+            found = self._client.pipeline([*loads, *again])[len(loads) :]
+            for index, answer in zip(unknown, found, strict=True):
+                answers[index] = answer
+        return [_told(one) if isinstance(one, BrokerError) else one for one in answers]
+
+    def _tell(self, commands: Sequence[_Command], answers: Sequence[Any]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_settle, commands, answers)
+        except RuntimeError:
+            # The loop was closed, and with it all that waits.
+            if not self._loop.is_closed():
+                raise
+
+
+def _of_one_write(commands: Sequence[_Command]) -> int:
+    """Return how many of the first commands fit into one write and the bound of its answers."""
+    size = long = 0
+    for index, command in enumerate(commands):
+        size += command.size
+        long += command.kind is list
+        if index and (index >= _MOST_COMMANDS or size > ANSWER_ROOM or long > _MOST_LONG):
+            return index
+    return len(commands)
+
+
+def _settle(commands: Sequence[_Command], answers: Sequence[Any]) -> None:
+    for command, answer in zip(commands, answers, strict=True):
+        if command.answer.done():
+            continue
+        if isinstance(answer, BrokerError):
+            command.answer.set_exception(answer)
+        else:
+            command.answer.set_result(answer)
+
+
+def _has_cause(answer: Any, kind: type[Exception]) -> bool:
+    return isinstance(answer, BrokerError) and isinstance(answer.__cause__, kind)
+
+
+def _told(error: BrokerError) -> BrokerError:
+    """Return an error with the facts that decide whether its command is repeated."""
+    told = copied_error(error)
+    assert isinstance(told, BrokerError)
+    cause = error.__cause__
+    if error.status in (Status.PERMISSION_DENIED, Status.UNAUTHENTICATED):
+        told.processed = "no"
+    elif isinstance(cause, exceptions.OutOfMemoryError) or "OOM command" in error.message:
+        told.status, told.retry_after = Status.RESOURCE_EXHAUSTED, _FULL_SECONDS
+        told.processed, told.retryable = "no", True
+    elif isinstance(cause, _PASSING) or _PASSING_WORDS.search(error.message):
+        told.processed, told.retryable = "no", True
+    elif not isinstance(cause, exceptions.ResponseError):
+        # The server is away, or its answer was lost.
+        told.retryable = True
+    return told

@@ -1,0 +1,150 @@
+"""The scripts: each change of a topic or a group is one of them, so it is made whole or not at all.
+
+KEYS[1] is the hash of a topic, whose name begins all other keys (`keys.py`). Invariants that hold between scripts:
+
+- An entry is pending in the stream's group exactly while it is in `leases`: its score is the instant from which another
+  member may start it. For replays the same holds of `replays` and `again`.
+- The consumer of a pending entry is the member that may settle it; `-` is the consumer of entries that wait.
+- `epoch` changes with each beginning and each move of a group, so a member knows that its messages are lost.
+- A message is in one place of a group: beyond its last delivered entry, pending, dead, or handled.
+"""
+
+import hashlib
+from typing import Final
+
+__all__ = ["ON_GROUP", "ON_TOPIC", "TRIMMING", "Script"]
+
+
+class Script:
+    """A script and its digest, by which a server that has it runs it."""
+
+    __slots__ = ("digest", "text")
+
+    def __init__(self, *parts: str) -> None:
+        self.text = "".join(parts)
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+ON_TOPIC: Final = """
+local topic, log = KEYS[1], KEYS[1] .. ':log'
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Returns the field `n` of an entry; another program may have written one without.
+local function number_of(entry)
+    return entry[2][1] == 'n' and tonumber(entry[2][2]) or 0
+end
+
+-- Wakes the takes that wait. Without a right to channels the change holds all the same: takes look by themselves.
+local function ring()
+    local waiting = redis.call('SMEMBERS', topic .. ':waiting')
+    if #waiting > 0 then
+        redis.call('DEL', topic .. ':waiting')
+        for _, channel in ipairs(waiting) do
+            redis.pcall('PUBLISH', channel, topic)
+        end
+    end
+end
+"""
+
+ON_GROUP: Final = """
+local group = ARGV[1]
+local function key(name, of)
+    return topic .. ':' .. name .. ':' .. (of or group)
+end
+local function leases_of(source)
+    return key(source == log and 'leases' or 'again')
+end
+
+-- Returns the answer to a command; nothing where the server has no such group or stream, or has the group already.
+local function try(...)
+    local answer = redis.pcall(...)
+    local fault = type(answer) == 'table' and answer.err
+    if not fault then
+        return answer
+    end
+    for _, known in ipairs({'NOGROUP', 'BUSYGROUP', 'no such key', 'key to exist'}) do
+        if fault:find(known, 1, true) then
+            return nil
+        end
+    end
+    error(fault)
+end
+
+-- Leaves a pending entry to all members from an instant on, with a number of deliveries.
+local function leave_to_all(source, entry, count, due)
+    redis.call('XCLAIM', source, group, '-', 0, entry, 'RETRYCOUNT', count, 'JUSTID')
+    redis.call('ZADD', leases_of(source), due, entry)
+end
+
+-- Removes a member; others may start its messages now, counted.
+local function release(consumer)
+    for _, source in ipairs({log, key('replays')}) do
+        local held
+        repeat
+            held = try('XPENDING', source, group, '-', '+', 100, consumer) or {}
+            for _, one in ipairs(held) do
+                leave_to_all(source, one[1], one[4], now)
+            end
+        until #held == 0
+        try('XGROUP', 'DELCONSUMER', source, group, consumer)
+    end
+    redis.call('ZREM', key('members'), consumer)
+end
+
+-- Removes the group with its dead letters; a member that takes finds out.
+local function remove()
+    try('XGROUP', 'DESTROY', log, group)
+    redis.call('DEL', key('group'), key('members'), key('leases'), key('replays'), key('again'), key('dead'))
+    redis.call('SREM', topic .. ':names', group)
+    redis.call('SET', key('removed'), '1', 'EX', 86400)
+    ring()
+end
+
+-- Tells all members that their messages are lost.
+local function ring_members(channels)
+    for _, consumer in ipairs(redis.call('ZRANGE', key('members'), 0, -1)) do
+        redis.pcall('PUBLISH', channels .. consumer:match('^%w+'), topic .. '\\n' .. group)
+    end
+end
+"""
+
+#: `reports` are events for operators: group, event, number.
+TRIMMING: Final = """
+local reports = {}
+local function lose(of, count)
+    local hash = key('group', of)
+    redis.call('HINCRBY', hash, 'expired', count)
+    local untold = redis.call('HINCRBY', hash, 'untold', count)
+    if now >= (redis.call('HGET', hash, 'told') or 0) + 60000 then
+        redis.call('HSET', hash, 'told', now, 'untold', 0)
+        table.insert(reports, {of, 'expired', untold})
+    end
+end
+
+-- Drops the messages of a log that are too old, and counts for each group the ones that it has not started. By age
+-- alone: a bound of the length would drop messages that are young.
+local function trim()
+    local keep = redis.call('HGET', topic, 'keep')
+    if not keep or keep == '' or tonumber(keep) >= now then
+        return
+    end
+    local limit = string.format('%.0f-0', now - keep)
+    if #redis.call('XRANGE', log, '-', '(' .. limit, 'COUNT', 1) == 0 then
+        return
+    end
+    local lost = {}
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', log)) do
+        local first = redis.call('XRANGE', log, '(' .. info[8], '(' .. limit, 'COUNT', 1)[1]
+        if first then
+            lost[info[2]] = number_of(first)
+        end
+    end
+    redis.call('XTRIM', log, 'MINID', '=', limit)
+    local left = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+    left = left and number_of(left) or redis.call('HGET', topic, 'count') + 1
+    for of, first in pairs(lost) do
+        lose(of, math.max(left - first, 0))
+    end
+end
+"""

@@ -1,0 +1,278 @@
+"""Scripts of members: each delivery from its beginning to its end. Invariants as of `lua.py`."""
+
+from typing import Final
+
+from fastrpc.brokers.redis.lua import ON_GROUP, ON_TOPIC, TRIMMING, Script
+
+__all__ = ["ACK", "BEGIN", "LEAVE", "LOOK", "NACK", "REJECT", "RENEW", "TAKE"]
+
+#: ARGV: group, member ("": none), the entry before its first message, milliseconds of a lease, "1" if it may be made.
+#: Returns its epoch and "made", "lost" or "kept"; nothing without the topic, or where it may not be made.
+#: A group that the server lost while its hash is there begins at the oldest message; nothing of it is pending then.
+BEGIN: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    """
+if redis.call('EXISTS', topic) == 0 then
+    return {}
+end
+local epoch, outcome = redis.call('HGET', key('group'), 'epoch'), 'kept'
+local is_there = try('XPENDING', log, group)
+if not epoch or not is_there then
+    if ARGV[5] ~= '1' then
+        return {}
+    end
+    outcome = epoch and 'lost' or 'made'
+    if not is_there then
+        redis.call('XGROUP', 'CREATE', log, group, epoch and '0' or ARGV[3], 'MKSTREAM')
+    end
+    redis.call('DEL', key('leases'), key('removed'))
+    epoch = time[1] .. '.' .. time[2]
+    redis.call('HSET', key('group'), 'epoch', epoch, 'empty', now)
+    redis.call('SADD', topic .. ':names', group)
+end
+if ARGV[2] ~= '' then
+    redis.call('ZADD', key('members'), now + ARGV[4], ARGV[2])
+    redis.call('HDEL', key('group'), 'empty')
+end
+return {epoch, outcome}
+""",
+)
+
+#: ARGV: group, member, most messages, milliseconds of a lease, the channel to wake, most bytes.
+#: Returns -1 if the group was removed, -2 if the server lost it; else its epoch, milliseconds until the next entry that
+#: waits (-1 without one), reports, and for each message entry, words, number of the delivery, and 1 for a replay.
+#: Each message that it returns is pending for this member alone, under a lease; if it returns none, the channel is told
+#: of the next change. The one script decides who claims a message, so no lock is needed.
+TAKE: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    TRIMMING,
+    """
+local consumer, most, most_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6])
+local epoch = redis.call('HGET', key('group'), 'epoch')
+if not epoch then
+    return redis.call('EXISTS', key('removed')) == 1 and -1 or -2
+end
+if not try('XPENDING', log, group) then
+    return -2
+end
+trim()
+local lease, found, size = now + ARGV[4], {}, 0
+local function add(source, entry, count)
+    table.insert(found, {entry[1], entry[2], count, source == log and 0 or 1})
+    for _, word in ipairs(entry[2]) do
+        size = size + #word
+    end
+end
+local function is_full()
+    return #found >= most or size >= most_bytes
+end
+local function take_due(source)
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases_of(source), '-inf', now, 'LIMIT', 0, most - #found)) do
+        if is_full() then
+            return
+        end
+        local entry = redis.call('XCLAIM', source, group, consumer, 0, id)[1]
+        if entry then
+            redis.call('ZADD', leases_of(source), lease, id)
+            add(source, entry, redis.call('XPENDING', source, group, id, id, 1)[1][4])
+        else
+            -- The log has dropped it.
+            redis.call('XACK', source, group, id)
+            redis.call('ZREM', leases_of(source), id)
+            lose(group, 1)
+        end
+    end
+end
+local function take_new(source)
+    while not is_full() do
+        -- Few at once, as they may be long.
+        local count = math.min(most - #found, 8)
+        local read = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', source, '>')
+        if not read then
+            return
+        end
+        for _, entry in ipairs(read[1][2]) do
+            redis.call('ZADD', leases_of(source), lease, entry[1])
+            add(source, entry, 1)
+        end
+    end
+end
+local replays = key('replays')
+if redis.call('EXISTS', replays) == 1 then
+    take_due(replays)
+    take_new(replays)
+end
+take_due(log)
+take_new(log)
+redis.call('ZADD', key('members'), lease, consumer)
+local wait = -1
+if #found == 0 then
+    redis.call('SADD', topic .. ':waiting', ARGV[5])
+    for _, source in ipairs({log, replays}) do
+        local due = redis.call('ZRANGE', leases_of(source), 0, 0, 'WITHSCORES')[2]
+        if due then
+            due = math.max(due - now, 0)
+            wait = wait < 0 and due or math.min(wait, due)
+        end
+    end
+end
+return {epoch, wait, reports, found}
+""",
+)
+
+#: ARGV: the entry after which to look, most messages, the channel to wake, most bytes. Returns the last entry that was
+#: kept where the first argument is "$", else as `TAKE`; nothing without the topic. For broadcasts: it changes no group.
+LOOK: Final = Script(
+    ON_TOPIC,
+    """
+if redis.call('EXISTS', topic) == 0 then
+    return {}
+end
+if ARGV[1] == '$' then
+    if redis.call('EXISTS', log) == 0 then
+        return {'0-0'}
+    end
+    return {redis.call('XINFO', 'STREAM', log)[8]}
+end
+local after, most, most_bytes, found, size = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4]), {}, 0
+while #found < most and size < most_bytes do
+    local read = redis.call('XREAD', 'COUNT', math.min(most - #found, 8), 'STREAMS', log, after)
+    if not read then
+        break
+    end
+    for _, entry in ipairs(read[1][2]) do
+        after = entry[1]
+        table.insert(found, {entry[1], entry[2], 1, 0})
+        for _, word in ipairs(entry[2]) do
+            size = size + #word
+        end
+    end
+end
+if #found == 0 then
+    redis.call('SADD', topic .. ':waiting', ARGV[3])
+end
+return {'', -1, {}, found}
+""",
+)
+
+#: ARGV of those that settle: group, member, epoch, stream, and the entry. They return 1; 0 if the message is not the
+#: member's, -1 if the group is another one.
+_SETTLING: Final = """
+local consumer, source = ARGV[2], key(ARGV[4])
+if ARGV[4] == 'log' then
+    source = log
+end
+local is_same = redis.call('HGET', key('group'), 'epoch') == ARGV[3]
+local is_queue = source ~= log or redis.call('HGET', topic, 'keep') == ''
+
+-- Returns the deliveries of an entry if the member may settle it.
+local function deliveries(entry)
+    local held = is_same and try('XPENDING', source, group, entry, entry, 1, consumer)
+    return held and held[1] and held[1][4]
+end
+
+-- Ends a pending entry: a log keeps its message, a queue has no other group.
+local function finish(entry)
+    redis.call('XACK', source, group, entry)
+    redis.call('ZREM', leases_of(source), entry)
+    if is_queue then
+        redis.call('XDEL', source, entry)
+    end
+end
+"""
+
+#: ARGV: as above, with any number of entries. Returns an outcome for each.
+ACK: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    _SETTLING,
+    """
+local outcomes = {}
+for index = 5, #ARGV do
+    local is_held = deliveries(ARGV[index])
+    if is_held then
+        finish(ARGV[index])
+    end
+    outcomes[index - 4] = is_held and 1 or is_same and 0 or -1
+end
+return outcomes
+""",
+)
+
+#: ARGV: as above; milliseconds of the pause, and what is added to the number of deliveries: -1 hands a message back.
+#: A pause may be longer than a lease, and an idle time cannot lie ahead: `leases` has its end.
+NACK: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    _SETTLING,
+    """
+local count = deliveries(ARGV[5])
+if not count then
+    return is_same and 0 or -1
+end
+leave_to_all(source, ARGV[5], math.max(count + ARGV[7], 0), now + ARGV[6])
+ring()
+return 1
+""",
+)
+
+#: ARGV: as above; the entry in the log, reason, error, and the words of the message.
+#: The message leaves its place and is a dead letter in the same step.
+REJECT: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    _SETTLING,
+    """
+local count = deliveries(ARGV[5])
+if not count then
+    return is_same and 0 or -1
+end
+local told = {'entry', ARGV[6], 'deliveries', count, 'reason', ARGV[7], 'error', ARGV[8]}
+for index = 9, #ARGV do
+    table.insert(told, ARGV[index])
+end
+redis.call('XADD', key('dead'), '*', unpack(told))
+finish(ARGV[5])
+return 1
+""",
+)
+
+#: ARGV: group, member, epoch, milliseconds of a lease, the number of entries of the log, these, entries of replays.
+#: Returns 1 for each that is still the member's, else 0; nothing if the group is another one.
+RENEW: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    """
+if redis.call('HGET', key('group'), 'epoch') ~= ARGV[3] then
+    return {}
+end
+redis.call('ZADD', key('members'), now + ARGV[4], ARGV[2])
+local outcomes = {1}
+for index = 6, #ARGV do
+    local source = index - 5 <= tonumber(ARGV[5]) and log or key('replays')
+    local held = try('XPENDING', source, group, ARGV[index], ARGV[index], 1, ARGV[2])
+    local is_held = held and held[1]
+    if is_held then
+        redis.call('ZADD', leases_of(source), now + ARGV[4], ARGV[index])
+    end
+    table.insert(outcomes, is_held and 1 or 0)
+end
+return outcomes
+""",
+)
+
+#: ARGV: group, member.
+LEAVE: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    """
+release(ARGV[2])
+if redis.call('EXISTS', key('group')) == 1 and redis.call('ZCARD', key('members')) == 0 then
+    redis.call('HSET', key('group'), 'empty', now)
+end
+ring()
+return 1
+""",
+)

@@ -1,0 +1,325 @@
+"""One member of a group: takes messages under leases, renews these, and settles the messages."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from fastrpc.brokers.base import Delivery, GroupSettings, TopicSettings
+from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.redis.bells import Bell
+from fastrpc.brokers.redis.entries import Fields, delivery_of, fields_of
+from fastrpc.brokers.redis.keys import milliseconds
+from fastrpc.brokers.redis.link import ANSWER_ROOM, RedisLink
+from fastrpc.brokers.redis.member_scripts import ACK, LEAVE, NACK, REJECT, RENEW, TAKE
+from fastrpc.errors import BrokerError, FastRPCError, copied_error
+from fastrpc.registries.redis.server import Word
+from fastrpc.status import Status
+
+__all__ = ["GroupOwner", "HeldMessage", "RedisMembership", "left"]
+
+#: Answers of `TAKE`.
+_REMOVED: Final = -1
+
+#: The fields that are no part of a message.
+_OWN_FIELDS: Final = {b"n", b"entry"}
+
+
+class GroupOwner(Protocol):
+    """The broker of a membership."""
+
+    link: RedisLink
+
+    #: Seconds of a lease.
+    lease: float
+
+    #: The channel that wakes its takes.
+    channel: str
+
+    async def restore(self, topic: TopicSettings, group: GroupSettings, member: str) -> bytes:
+        """Make a group that the server has lost; return its epoch."""
+
+    def report(self, topic: TopicSettings, reports: Sequence[Sequence[Any]]) -> None:
+        """Tell operators of events."""
+
+    def forget(self, membership: Any) -> None:
+        """Renew the leases of a membership no longer."""
+
+
+@dataclass(slots=True, eq=False)
+class HeldMessage:
+    """The token of a delivery."""
+
+    #: The entry in its stream: "log" or "replays".
+    entry: bytes
+    stream: str
+
+    #: The entry in the log.
+    origin: bytes
+    fields: Fields
+    epoch: bytes
+
+    #: The instant at which its lease ends, by this process's clock.
+    until: float
+    is_lost: bool = False
+
+    #: Whether a verb settles it, or has done so.
+    is_claimed: bool = False
+
+    #: Whether an attempt to settle it has an unknown outcome.
+    may_be_settled: bool = False
+
+
+class RedisMembership:
+    """A member. Its name is that of a consumer of the stream's group."""
+
+    def __init__(
+        self,
+        owner: GroupOwner,
+        topic: TopicSettings,
+        key: str,
+        group: GroupSettings,
+        member: str,
+        epoch: bytes,
+    ) -> None:
+        self.key, self.group = key, group
+        #: Rung when the group may have messages.
+        self.bell = Bell()
+        self._owner = owner
+        self._topic = topic
+        self._name = group.name or ""
+        self._member = member
+        self._epoch = epoch
+        self._held: dict[tuple[str, bytes], HeldMessage] = {}
+        # Answers of takes that are under way.
+        self._asking: set[asyncio.Future[Any]] = set()
+        # Messages that this turn of the loop acknowledges.
+        self._acks: list[tuple[HeldMessage, asyncio.Future[int]]] = []
+        self._has_left = False
+
+    async def take(self, most: int) -> Sequence[Delivery]:
+        """Wait for messages, and return at least one."""
+        while True:
+            if self._has_left:
+                raise left()
+            since = self.bell.count
+            wait, found = await self._claim(most)
+            if self._has_left:
+                raise left()
+            if found:
+                return found
+            # A message of the bell may be lost.
+            longest = self._owner.lease / 3
+            await self.bell.wait(since, longest if wait < 0 else min(wait / 1000, longest))
+
+    async def _claim(self, most: int) -> tuple[int, list[Delivery]]:
+        """Return the messages that the group has now, and milliseconds until the next one is due."""
+        until = time.monotonic() + self._owner.lease
+        lease, channel = milliseconds(self._owner.lease), self._owner.channel
+        answer = self._run(list, TAKE, self._member, most, lease, channel, ANSWER_ROOM)
+        self._asking.add(answer)
+        answer.add_done_callback(self._asking.discard)
+        try:
+            told = await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            answer.add_done_callback(lambda done: self._return(done, until))
+            raise
+        if isinstance(told, int):
+            self.lose_all()
+            if told == _REMOVED:
+                raise BrokerError(
+                    f"the group {self._name} was removed", status=Status.NOT_FOUND, processed="no"
+                )
+            self._epoch = await self._owner.restore(self._topic, self.group, self._member)
+            return 0, []
+        return told[1], self._started(told, until)
+
+    def _started(self, told: Sequence[Any], until: float) -> list[Delivery]:
+        epoch, _, reports, found = told
+        if epoch != self._epoch:
+            self.lose_all()
+            self._epoch = epoch
+        if reports:
+            self._owner.report(self._topic, reports)
+        return [self._delivery(one, until) for one in found]
+
+    def _delivery(self, told: Sequence[Any], until: float) -> Delivery:
+        entry, words, number, is_replay = told
+        fields = fields_of(words)
+        origin = fields.get(b"entry", entry) if is_replay else entry
+        stream = "replays" if is_replay else "log"
+        token = HeldMessage(entry, stream, origin, fields, self._epoch, until)
+        earlier = self._held.get((stream, entry))
+        if earlier is not None:
+            # Its lease had ended.
+            earlier.is_lost = True
+        self._held[stream, entry] = token
+        return delivery_of(self._topic.name, origin, fields, number, token)
+
+    def _return(self, answer: "asyncio.Future[Any]", until: float) -> None:
+        """Hand back the messages of a take that was cancelled."""
+        if answer.exception() is None and isinstance(answer.result(), list):
+            for one in self._started(answer.result(), until):
+                token = one.token
+                token.is_claimed = True
+                self._held.pop((token.stream, token.entry), None)
+                # Without an answer, or after the end of the broker, its lease ends.
+                with contextlib.suppress(BrokerError):
+                    self._settle_by(NACK, token, 0, -1).add_done_callback(_leave_to_lease)
+
+    # The end of a delivery
+
+    def is_lost(self, token: HeldMessage) -> bool:
+        """Return whether another member may have the message by now."""
+        if not token.is_lost and not token.is_claimed and time.monotonic() >= token.until:
+            # For good: its lease is not renewed any more.
+            self._lose(token)
+        return token.is_lost
+
+    async def ack(self, token: HeldMessage) -> bool:
+        """Settle a message."""
+        return await self._settle(token, self._ack)
+
+    async def nack(self, token: HeldMessage, delay: float) -> bool:
+        """Deliver a message again after `delay` seconds, counted."""
+        check_pause(delay)
+        # Never early.
+        pause = milliseconds(delay) if delay else 0
+        return await self._settle(token, lambda one: self._settle_by(NACK, one, pause, 0))
+
+    async def reject(self, token: HeldMessage, reason: str, error: str) -> bool:
+        """Make a message a dead letter of the group."""
+        words = [word for pair in token.fields.items() if pair[0] not in _OWN_FIELDS for word in pair]
+        return await self._settle(
+            token, lambda one: self._settle_by(REJECT, one, one.origin, reason, error, *words)
+        )
+
+    async def hand_back(self, token: HeldMessage) -> bool:
+        """Deliver a message again at once, uncounted."""
+        return await self._settle(token, lambda one: self._settle_by(NACK, one, 0, -1))
+
+    async def _settle(self, token: HeldMessage, ask: Callable[[HeldMessage], "asyncio.Future[int]"]) -> bool:
+        if token.is_claimed or self.is_lost(token):
+            return False
+        token.is_claimed = True
+        try:
+            outcome = await ask(token)
+        except BaseException as error:
+            token.is_claimed = False
+            token.may_be_settled |= not isinstance(error, FastRPCError) or error.processed != "no"
+            raise
+        self._held.pop((token.stream, token.entry), None)
+        # An earlier attempt has done it: while the lease holds no other member could.
+        is_ours = outcome == 1 or (outcome == 0 and token.may_be_settled and time.monotonic() < token.until)
+        token.is_lost = not is_ours
+        return is_ours
+
+    def _settle_by(self, script: Any, token: HeldMessage, *words: Word) -> "asyncio.Future[int]":
+        return self._run(int, script, self._member, token.epoch, token.stream, token.entry, *words)
+
+    def _ack(self, token: HeldMessage) -> "asyncio.Future[int]":
+        """Acknowledge a message together with the others of this turn of the loop."""
+        outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if not self._acks:
+            asyncio.get_running_loop().call_soon(self._send_acks)
+        self._acks.append((token, outcome))
+        return outcome
+
+    def _send_acks(self) -> None:
+        acks, self._acks = self._acks, []
+        parts: dict[tuple[str, bytes], list[tuple[HeldMessage, asyncio.Future[int]]]] = {}
+        for token, outcome in acks:
+            if not outcome.done():
+                parts.setdefault((token.stream, token.epoch), []).append((token, outcome))
+        for (stream, epoch), part in parts.items():
+            try:
+                answer = self._run(
+                    list[int], ACK, self._member, epoch, stream, *[one.entry for one, _ in part]
+                )
+            except BrokerError as error:
+                _share([outcome for _, outcome in part], error)
+            else:
+                answer.add_done_callback(_Shared([outcome for _, outcome in part]))
+
+    # Leases
+
+    async def renew(self) -> None:
+        """Renew the leases of all messages that are held; those that others may have are lost from then on."""
+        now = time.monotonic()
+        held = [one for one in self._held.values() if not self.is_lost(one)]
+        logged, replays = [[one for one in held if one.stream == name] for name in ("log", "replays")]
+        until = now + self._owner.lease
+        lease = milliseconds(self._owner.lease)
+        entries = [one.entry for one in (*logged, *replays)]
+        outcomes = await self._run(list[int], RENEW, self._member, self._epoch, lease, len(logged), *entries)
+        if not outcomes:
+            # The next take finds out why.
+            self.lose_all()
+            self.bell.ring()
+            return
+        for one, is_held in zip((*logged, *replays), outcomes[1:], strict=True):
+            if is_held:
+                one.until = until
+            elif not one.is_claimed:
+                self._lose(one)
+
+    def lose_all(self) -> None:
+        """Lose all messages: the group was sought, removed or lost."""
+        for one in list(self._held.values()):
+            self._lose(one)
+
+    def _lose(self, token: HeldMessage) -> None:
+        token.is_lost = True
+        if self._held.get((token.stream, token.entry)) is token:
+            del self._held[token.stream, token.entry]
+
+    async def close(self) -> None:
+        """Leave the group."""
+        if self._has_left:
+            return
+        self._has_left = True
+        self._owner.forget(self)
+        self.bell.ring()
+        if self._asking:
+            # So that messages of cancelled takes are handed back first.
+            await asyncio.wait(list(self._asking))
+            await asyncio.sleep(0)
+        self.lose_all()
+        await self._run(int, LEAVE, self._member)
+
+    def _run(self, kind: Any, script: Any, *words: Word) -> "asyncio.Future[Any]":
+        return self._owner.link.run(kind, script, (self.key,), (self._name, *words))
+
+
+class _Shared:
+    """Gives the answers of one command to those that wait for them."""
+
+    def __init__(self, outcomes: Sequence["asyncio.Future[int]"]) -> None:
+        self._outcomes = outcomes
+
+    def __call__(self, answer: "asyncio.Future[list[int]]") -> None:
+        error = answer.exception()
+        if isinstance(error, Exception):
+            _share(self._outcomes, error)
+            return
+        for outcome, found in zip(self._outcomes, answer.result(), strict=True):
+            if not outcome.done():
+                outcome.set_result(found)
+
+
+def _share(outcomes: Sequence["asyncio.Future[int]"], error: Exception) -> None:
+    for outcome in outcomes:
+        if not outcome.done():
+            outcome.set_exception(copied_error(error))
+
+
+def _leave_to_lease(answer: "asyncio.Future[int]") -> None:
+    with contextlib.suppress(BrokerError):
+        answer.result()
+
+
+def left() -> BrokerError:
+    """Return the error of a take of a member that has left."""
+    return BrokerError("the member has left its group", processed="no")

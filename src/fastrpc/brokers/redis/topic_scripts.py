@@ -1,0 +1,91 @@
+"""Scripts of topics: declaration, publication, age. Invariants as of `lua.py`."""
+
+from typing import Final
+
+from fastrpc.brokers.redis.lua import ON_GROUP, ON_TOPIC, TRIMMING, Script
+
+__all__ = ["DECLARE", "PUBLISH", "TEND"]
+
+#: ARGV: settings, milliseconds of dedupe and of keep ("" for a queue). Returns the settings that hold.
+#: The settings of a topic never change: the first declaration counts.
+DECLARE: Final = Script(
+    ON_TOPIC,
+    """
+local kept = redis.call('HGET', topic, 'settings')
+if kept then
+    return kept
+end
+redis.call('HSET', topic, 'settings', ARGV[1], 'dedupe', ARGV[2], 'keep', ARGV[3])
+return ARGV[1]
+""",
+)
+
+#: ARGV: for each message "1" if its id was given, the number of its words, and the words. KEYS[2…]: the keys of the ids
+#: that were given. Returns an entry, and 1 for a duplicate, for each message; nothing without the topic.
+#: An id and its entry are kept together: there is no id without a message, and no second message of an id. The field
+#: `n` of an entry counts the messages of the topic without a gap.
+PUBLISH: Final = Script(
+    ON_TOPIC,
+    """
+local dedupe = redis.call('HGET', topic, 'dedupe')
+if not dedupe then
+    return {}
+end
+local kept, at, ids = {}, 1, 1
+while at <= #ARGV do
+    local has_id, last = ARGV[at] == '1', at + 1 + ARGV[at + 1]
+    ids = has_id and ids + 1 or ids
+    local entry = has_id and redis.call('GET', KEYS[ids])
+    table.insert(kept, entry or '')
+    table.insert(kept, entry and 1 or 0)
+    if not entry then
+        local count = redis.call('HINCRBY', topic, 'count', 1)
+        entry = redis.call('XADD', log, '*', 'n', count, unpack(ARGV, at + 2, last))
+        local instant, number = entry:match('(%d+)-(%d+)')
+        if #number > 6 and tonumber(number) >= 1048576 then
+            -- The clock stands still, or is behind; the number has to fit into a sequence.
+            redis.call('XDEL', log, entry)
+            entry = string.format('%.0f-0', instant + 1)
+            redis.call('XADD', log, entry, 'n', count, unpack(ARGV, at + 2, last))
+        end
+        if has_id then
+            redis.call('SET', KEYS[ids], entry, 'NX', 'PX', dedupe)
+        end
+        kept[#kept - 1] = entry
+    end
+    at = last + 1
+end
+ring()
+return kept
+""",
+)
+
+#: ARGV: "", "1" if groups may be removed. Drops old messages, members whose leases have ended, and groups of a log that
+#: had no member for as long as it keeps messages. Returns reports.
+TEND: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    TRIMMING,
+    """
+trim()
+local keep = redis.call('HGET', topic, 'keep')
+for _, name in ipairs(redis.call('SMEMBERS', topic .. ':names')) do
+    group = name
+    local gone = redis.call('ZRANGEBYSCORE', key('members'), '-inf', now, 'WITHSCORES')
+    for index = 1, #gone, 2 do
+        release(gone[index])
+    end
+    if #gone > 0 and redis.call('ZCARD', key('members')) == 0 then
+        redis.call('HSET', key('group'), 'empty', gone[#gone])
+    end
+    local empty = redis.call('HGET', key('group'), 'empty')
+    if keep and keep ~= '' and empty and empty + keep <= now and ARGV[2] == '1' then
+        remove()
+        table.insert(reports, {name, 'removed', 0})
+    elseif #gone > 0 then
+        ring()
+    end
+end
+return reports
+""",
+)
