@@ -91,6 +91,10 @@ class _BoundedSocket:
         place = bytearray(min(size, PIECE_BYTES))
         return bytes(place[: self._timed.receive_into(memoryview(place))])
 
+    def recv_into(self, place: bytearray) -> int:
+        """Receive as `recv` does, for the parser that redis-py has with the package hiredis."""
+        return self._timed.receive_into(memoryview(place)[:PIECE_BYTES])
+
 
 class _Bounded(Connection):
     """A connection whose answers have bounds, with the TLS of all registries.
