@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("forgotten_trees")
 # What the implementations of a folder may import beside its `base`.
 SHARED_BY_IMPLEMENTATIONS = {"protocols": {"native_client"}, "transports": {"early_bytes", "edge", "sockets"}}
 SHARED_BY_IMPLEMENTATIONS["stores"] = {"expiring", "remote"}
-SHARED_BY_IMPLEMENTATIONS["brokers"] = {"local"}
+SHARED_BY_IMPLEMENTATIONS["brokers"] = {"embedded", "local"}
 
 # Modules that are no implementations: they use one through its `base`, and no implementation imports them.
 FACADES = {

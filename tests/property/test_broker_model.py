@@ -58,7 +58,9 @@ class Run:
         self.settings = TOPICS[self.seed % len(TOPICS)]
         self.names = [self.settings.name] if self.settings.name == "t" else ["t.x", "t.y"]
         self.journal = BrokerJournal()
-        self.core = self.core_class(self.journal)
+        # At times no message stays in memory.
+        self.cache_bytes = (0, 5_000, 1_000_000)[self.seed % 5 % 3]
+        self.core = self.core_class(self.journal, cache_bytes=self.cache_bytes)
         self.core.declare(self.settings, self.now)
         self.model = ModelBroker(self.settings)
         # Ordered or not, for as long as a group has members.
@@ -185,6 +187,8 @@ class Run:
         if self.joined:
             joined, most = self.random.choice(self.joined), self.random.choice((1, 2, 5))
             found = self.core.take(joined.group, joined.member, most, self.now)
+            while len(found) < most and self.read():
+                found += self.core.take(joined.group, joined.member, most - len(found), self.now)
             expected = self.model.take(joined.model, joined.member, most)
             assert [(one.sequence, one.topic, one.key, one.id, one.delivery) for one in found] == [
                 (one.message.sequence, one.message.name, one.message.key, one.message.id, one.deliveries)
@@ -193,6 +197,13 @@ class Run:
             self.tokens += [(joined, one, held) for one, held in zip(found, expected, strict=True)]
             if len(found) < most:
                 self.idle.add(joined.group)
+
+    def read(self) -> bool:
+        """Read messages that are not in memory; return whether there were any."""
+        wanted = self.core.wanted()
+        for topic, numbers in wanted:
+            self.core.feed(topic, self.journal.read(topic, numbers), (), self.now)
+        return bool(wanted)
 
     def settle(self) -> None:
         if not self.tokens:
@@ -282,13 +293,14 @@ class Run:
     def restart(self) -> None:
         """End without a word to the members, and begin with what the journal kept."""
         self.undo()
+        self.core.note_progress()
         for joined in self.joined:
             self.model.leave(joined.model, joined.member)
         self.joined, self.tokens, self.idle = [], [], set()
         for group in self.model.groups:
             group.empty_since, group.expired, group.is_ordered = self.now, 0, False
             # A message that was dropped while it was under way is gone with its delivery.
-        self.core = self.core_class(self.journal)
+        self.core = self.core_class(self.journal, cache_bytes=self.cache_bytes)
         self.core.restore(*self.journal.saved(), self.now)
         self.model.trim()
 

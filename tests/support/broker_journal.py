@@ -1,6 +1,7 @@
 """A journal of a broker that keeps rows in dictionaries, and gives them back after a restart."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from fastrpc.brokers.base import TopicSettings
 from fastrpc.brokers.local.records import (
@@ -9,13 +10,16 @@ from fastrpc.brokers.local.records import (
     DeliveryCounted,
     GroupBegun,
     GroupMoved,
+    GroupProgressed,
     GroupRemoved,
     LetterDiscarded,
     LetterReplayed,
     MessageAppended,
+    MessageDamaged,
     MessageDied,
     MessageDropped,
     MessageSettled,
+    Place,
     Record,
     SavedGroup,
     SavedTopic,
@@ -42,22 +46,35 @@ class GroupRows:
     topic: str
     pattern: str
     position: int
+    passed: int
     settled: set[int] = field(default_factory=set)
     counted: dict[int, tuple[int, float]] = field(default_factory=dict)
     dead: dict[int, Death] = field(default_factory=dict)
     replayed: dict[int, tuple[Record, int, float]] = field(default_factory=dict)
 
     def write(
-        self, change: DeliveryCounted | MessageSettled | MessageDied | LetterReplayed | LetterDiscarded
+        self,
+        change: GroupProgressed
+        | DeliveryCounted
+        | MessageSettled
+        | MessageDied
+        | LetterReplayed
+        | LetterDiscarded,
     ) -> None:
-        if isinstance(change, DeliveryCounted):
-            if change.sequence in self.replayed:
+        if isinstance(change, GroupProgressed):
+            self.position, self.passed = change.position, change.passed
+            self.settled = {number for number in self.settled if number > self.position}
+            self.counted = {number: row for number, row in self.counted.items() if number > self.position}
+        elif isinstance(change, DeliveryCounted):
+            if change.is_replay:
                 record = self.replayed[change.sequence][0]
                 self.replayed[change.sequence] = record, change.deliveries, change.due
             else:
                 self.counted[change.sequence] = change.deliveries, change.due
         elif isinstance(change, MessageSettled):
-            if self.replayed.pop(change.sequence, None) is None:
+            if change.is_replay:
+                del self.replayed[change.sequence]
+            else:
                 self.counted.pop(change.sequence, None)
                 self.settled.add(change.sequence)
         elif isinstance(change, MessageDied):
@@ -86,13 +103,15 @@ class BrokerJournal:
                 if change.has_own_id:
                     rows.ids.pop(change.record.id, None)
                     rows.ids[change.record.id] = rows.last, change.record.kept_at
+            case MessageDamaged():
+                pass
             case MessageDropped():
                 del self._topics[change.topic].records[change.sequence]
             case GroupBegun():
-                self._groups[change.group] = GroupRows(change.topic, change.pattern, change.position)
+                self._groups[change.group] = GroupRows(change.topic, change.pattern, change.position, 0)
             case GroupMoved():
                 old = self._groups[change.group]
-                self._groups[change.group] = GroupRows(old.topic, old.pattern, change.position, dead=old.dead)
+                self._groups[change.group] = GroupRows(old.topic, old.pattern, change.position, 0, dead=old.dead)
             case GroupRemoved():
                 del self._groups[change.group]
             case _:
@@ -107,13 +126,19 @@ class BrokerJournal:
             numbers = {record.sequence for record in lost}
             rows.ids = {id: row for id, row in rows.ids.items() if row[0] not in numbers}
 
+    def read(self, topic: str, numbers: Sequence[int]) -> list[Record]:
+        """Return the messages of numbers that are kept."""
+        records = self._topics[topic].records
+        kept = [records[number] for number in numbers if number in records]
+        return [replace(one, kept_at=0.0, due=one.due - one.kept_at) for one in kept]
+
     def saved(self) -> tuple[list[SavedTopic], list[SavedGroup]]:
         """Return all rows."""
         topics = [
             SavedTopic(
                 rows.settings,
                 rows.last,
-                list(rows.records.values()),
+                [Place(one.sequence, one.size, one.kept_at, one.topic) for one in rows.records.values()],
                 [(id, *row) for id, row in rows.ids.items()],
             )
             for rows in self._topics.values()
@@ -124,6 +149,7 @@ class BrokerJournal:
                 rows.topic,
                 rows.pattern,
                 rows.position,
+                rows.passed,
                 rows.settled,
                 rows.counted,
                 list(rows.dead.items()),

@@ -12,7 +12,7 @@
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from itertools import count
 from typing import TypeAlias, cast
@@ -30,6 +30,7 @@ from fastrpc.brokers.base import (
 from fastrpc.brokers.base.checks import check_due, check_outgoing, check_place, check_same, check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.local.alarms import Alarms
+from fastrpc.brokers.local.cache import RecordCache
 from fastrpc.brokers.local.effects import Effects
 from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.records import (
@@ -60,12 +61,18 @@ class BrokerCore:
     Args:
         note: is called with each change, in order, but not with changes of broadcasts; None: there is no journal.
         tell: is called with the text of each event that an operator has to know.
+        cache_bytes: bounds the messages in memory that a journal has, too; None: all stay.
     """
 
     def __init__(
-        self, note: Callable[[Change], None] | None = None, tell: Callable[[str], None] = lambda text: None
+        self,
+        note: Callable[[Change], None] | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+        *,
+        cache_bytes: int | None = None,
     ) -> None:
-        self._effects = Effects(note, tell)
+        cache = None if cache_bytes is None else RecordCache(cache_bytes)
+        self._effects = Effects(note, tell, cache=cache)
         self.topics = Topics()
         self._groups: dict[str, MessageGroup] = {}
         # Groups of logs that have no member, until they are removed.
@@ -201,6 +208,29 @@ class BrokerCore:
                 hint="declare it before a message is published to it",
             )
         return topic
+
+    # Messages that are not in memory
+
+    def wanted(self) -> list[tuple[str, Sequence[int]]]:
+        """Return topics with the numbers of messages that groups need now, in order; `feed` goes on with them."""
+        found = [(cast(KeptTopic, topic), topic.wanted()) for topic in self._effects.reading]
+        self._effects.reading.clear()
+        return [(topic.settings.name, numbers) for topic, numbers in found]
+
+    def feed(self, topic: str, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
+        """Go on with messages that were read; damaged ones are not delivered, and kept."""
+        self.topics[topic].feed(records, damaged, now)
+
+    def note_progress(self) -> None:
+        """Note the places of all groups that have moved on since the last time."""
+        for group in self._effects.moved:
+            group.note_progress()
+        self._effects.moved.clear()
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether `note_progress` has something to note."""
+        return bool(self._effects.moved)
 
     # Members
 
@@ -381,7 +411,7 @@ def _state(name: str, group: MessageGroup, now: float) -> GroupState:
         is_ordered=group.is_ordered,
         members=len(group.members),
         lag=group.lag,
-        oldest_seconds=0.0 if oldest is None else now - oldest.kept_at,
+        oldest_seconds=0.0 if oldest is None else now - oldest,
         under_way=sum(len(member.under_way) for member in group.members),
         dead=len(group.dead),
         expired=group.expired,

@@ -1,13 +1,28 @@
 """The effects of a step of the broker beyond its own state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastrpc.brokers.local.alarms import Alarms
+from fastrpc.brokers.local.cache import RecordCache
 from fastrpc.brokers.local.records import Change
 
-__all__ = ["Effects", "Sleeper"]
+__all__ = ["Effects", "Mover", "Reading", "Sleeper"]
+
+
+class Mover(Protocol):
+    """Moves on in a topic."""
+
+    def note_progress(self) -> None:
+        """Note the place that it has now."""
+
+
+class Reading(Protocol):
+    """Has messages that are not in memory."""
+
+    def wanted(self) -> Sequence[int]:
+        """Return the numbers of messages to be read next, in order."""
 
 
 class Sleeper(Protocol):
@@ -27,8 +42,17 @@ class Effects:
     #: Is called with the text of each event that an operator has to know.
     tell: Callable[[str], None]
 
+    #: Groups that have moved on since the journal was told their places.
+    moved: dict[Mover, None] = field(default_factory=dict)
+
+    #: Topics some of whose messages have to be read.
+    reading: dict[Reading, None] = field(default_factory=dict)
+
     #: Groups that may have a message for a member that found none, or were removed.
     roused: dict[Sleeper, None] = field(default_factory=dict)
+
+    #: Bounds the records in memory that a journal has, too; None: all stay.
+    cache: RecordCache | None = None
 
     #: Delayed messages of groups, and old ones of topics.
     alarms: Alarms[Sleeper] = field(default_factory=Alarms)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
 from math import inf
 from typing import Final
 
@@ -18,6 +18,7 @@ from fastrpc.brokers.local.records import (
     Entry,
     GroupMember,
     GroupMoved,
+    GroupProgressed,
     LetterDiscarded,
     LetterReplayed,
     MessageDied,
@@ -32,6 +33,9 @@ __all__ = ["MessageGroup"]
 #: Numbers in a heap that no longer count stay beside as many that do.
 _SPARE: Final = 64
 
+#: Waiting messages that are read at once.
+_READ_AT_ONCE: Final = 64
+
 #: Names of messages for which a group remembers whether it covers them.
 _KNOWN_NAMES: Final = 1_000
 
@@ -42,8 +46,8 @@ _TOLD_SECONDS: Final = 60.0
 class MessageGroup:
     """Hands out the messages of its pattern.
 
-    Messages up to the cursor are handled, but for those in `open`, which wait or are under way. Beyond the cursor
-    nothing has started.
+    Messages up to the cursor are handled, but for the entries in `open`, which wait or are under way. Beyond the cursor
+    nothing has started since the broker did; a journal may have told what had before.
 
     Args:
         name: None: a broadcast, which keeps no dead letters.
@@ -72,10 +76,17 @@ class MessageGroup:
 
     def _begin(self, cursor: int) -> None:
         self.cursor = cursor
-        # Messages up to here are handled, replayed ones aside; `oldest` moves it on.
-        self._position = cursor
+        # From the cursor up to here no message is left; `oldest` moves it on.
+        self._empty_to = cursor
         self.open: dict[int, Entry] = {}
         self._replays: dict[int, Entry] = {}
+        # Numbers of replayed messages beyond the cursor, which come in their place.
+        self._coming: list[int] = []
+        # As a journal told: settled messages beyond the cursor, counted ones, and the number up to which each other one
+        # was started once.
+        self._settled: set[int] = set()
+        self._counted: dict[int, tuple[int, float]] = {}
+        self._passed = 0
         # Numbers of open messages that can start, and of delayed ones by instant; some no longer count.
         self._ready: list[int] = []
         self._later: list[tuple[float, int]] = []
@@ -106,21 +117,34 @@ class MessageGroup:
             known = self._known_names[name] = self.pattern.matches(name)
         return known
 
-    def holds(self, record: Record) -> bool:
+    def holds(self, sequence: int) -> bool:
         """Return whether it still has to handle a message of the log."""
-        if record.sequence > self.cursor:
-            return self.covers(record.topic)
-        entry = self.open.get(record.sequence)
+        if sequence > self.cursor:
+            return sequence not in self._settled and (self.is_whole or self.covers(self.topic.name_of(sequence)))
+        entry = self.open.get(sequence)
         return entry is not None and not entry.is_replay
 
-    def oldest(self) -> Record | None:
-        """Return the first message that is neither settled nor dead."""
-        while (record := self.topic.log.after(self._position)) is not None and not self.holds(record):
-            self._position = record.sequence
+    def oldest(self) -> float | None:
+        """Return the instant of the first message that is neither settled nor dead; None without one."""
+        log = self.topic.log
+        found = next((number for number, one in self.open.items() if not one.is_replay and number in log), None)
+        if found is None:
+            self._empty_to = max(self._empty_to, self.cursor)
+            while (found := log.after(self._empty_to)) is not None and not self.holds(found):
+                self._empty_to = found
         replayed = min(self._replays, default=None)
-        if replayed is not None and (record is None or replayed < record.sequence):
-            return self._replays[replayed].record
-        return record
+        if replayed is not None and (found is None or replayed < found):
+            record = self._replays[replayed].record
+            assert record is not None
+            return record.kept_at
+        return None if found is None else log.kept_at(found)
+
+    def note_progress(self) -> None:
+        """Note its place for the journal."""
+        if self._note is not None and not self.is_removed:
+            first = next((number for number, one in self.open.items() if not one.is_replay), None)
+            position = self.cursor if first is None else first - 1
+            self._note(GroupProgressed(self._label, position, max(self.cursor, self._passed)))
 
     # Messages to members
 
@@ -130,49 +154,94 @@ class MessageGroup:
             self.wake(now)
         taken: list[Delivery] = []
         while len(taken) < most and not self.is_stopped:
-            entry = self._next_ready(now) or self._scan(now)
+            entry = self._next_ready(now)
+            if entry is None and not self._ready:
+                entry = self._scan(now)
             if entry is None:
                 break
             taken.append(self._start(entry, member))
         return taken
 
     def _next_ready(self, now: float) -> Entry | None:
+        """Return the first waiting message that can start, with its record; if one is left, it has to be read."""
         while self._ready:
-            entry = self.open.get(heappop(self._ready))
+            sequence = self._ready[0]
+            entry = self.open.get(sequence)
             if entry is not None and self._may_start(entry, now):
+                if entry.record is None:
+                    entry.record = self.topic.log.record(sequence)
+                    if entry.record is None:
+                        self.topic.want(self, nsmallest(_READ_AT_ONCE, self._ready))
+                        return None
+                heappop(self._ready)
                 return entry
+            heappop(self._ready)
         return None
 
     def _scan(self, now: float) -> Entry | None:
-        """Move the cursor to the next message that can start."""
+        """Move the cursor to the next message that can start; return it with its record."""
         log = self.topic.log
-        while (record := log.after(self.cursor)) is not None:
-            entry = self._pass(record)
-            if entry is not None:
-                if self._may_start(entry, now):
-                    return entry
-                self._offer(entry, now)
-        return None
+        while True:
+            sequence = log.after(self.cursor)
+            if self._coming and (sequence is None or self._coming[0] <= sequence):
+                entry = self._enter(self.open[heappop(self._coming)])
+            elif sequence is None:
+                return None
+            elif not self.holds(sequence):
+                self.cursor = sequence
+                self._settled.discard(sequence)
+                continue
+            else:
+                record = log.record(sequence)
+                if record is None:
+                    self.topic.want(self, log.absent(sequence))
+                    return None
+                entry = self._pass(record)
+            if self._may_start(entry, now):
+                return entry
+            self._defer(entry, now)
 
-    def _pass(self, record: Record) -> Entry | None:
-        """Move the cursor over a message; return its entry if it is for this group."""
-        self.cursor = record.sequence
-        if not self.is_whole and not self.covers(record.topic):
-            return None
+    def _pass(self, record: Record) -> Entry:
+        """Move the cursor over a message of this group; return its entry."""
+        sequence = self.cursor = record.sequence
         self.behind -= 1
-        entry = self.open[record.sequence] = Entry(record, 0, record.due)
-        self._enter(entry)
-        return entry
+        entry = self.open[sequence] = Entry(sequence, record.key, 0, record.due)
+        if sequence <= self._passed:
+            counted = self._counted.pop(sequence, None)
+            entry.deliveries, entry.due = (1, record.due) if counted is None else counted
+            entry.is_counted = counted is not None
+        entry.record = record
+        return self._enter(entry)
+
+    def _defer(self, entry: Entry, now: float) -> None:
+        """Let a message wait that the cursor has passed."""
+        if not entry.is_replay:
+            entry.record = None
+        if self._note is not None and not entry.is_counted:
+            # A message that was passed without a count counts as started.
+            entry.is_counted = True
+            self._note(
+                DeliveryCounted(self._label, entry.sequence, entry.deliveries, entry.due, entry.is_replay)
+            )
+        self._offer(entry, now)
 
     def _start(self, entry: Entry, member: GroupMember) -> Delivery:
         record = entry.record
+        assert record is not None
         entry.member = member
         entry.deliveries += 1
         member.under_way.add(entry)
         if self.is_ordered and record.key is not None:
             self._lines.start(record.key)
         if self._note is not None:
-            self._note(DeliveryCounted(self._label, record.sequence, entry.deliveries, entry.due))
+            if entry.is_counted or entry.deliveries > 1:
+                entry.is_counted = True
+                self._note(
+                    DeliveryCounted(
+                        self._label, entry.sequence, entry.deliveries, entry.due, entry.is_replay
+                    )
+                )
+            self._effects.moved[self] = None
         return Delivery(
             record.topic,
             record.body,
@@ -188,25 +257,25 @@ class MessageGroup:
 
     # Which message may start
 
-    def _enter(self, entry: Entry) -> None:
-        if self.is_ordered and entry.record.key is not None:
-            self._lines.enter(entry.record.key, entry.record.sequence)
+    def _enter(self, entry: Entry) -> Entry:
+        if self.is_ordered and entry.key is not None:
+            self._lines.enter(entry.key, entry.sequence)
+        return entry
 
     def _may_start(self, entry: Entry, now: float) -> bool:
-        record = entry.record
         return (
             entry.member is None
             and entry.due <= now
             and (
                 not self.is_ordered
-                or record.key is None
-                or self._lines.may_start(record.key, record.sequence)
+                or entry.key is None
+                or self._lines.may_start(entry.key, entry.sequence)
             )
         )
 
     def _offer(self, entry: Entry, now: float) -> None:
         """Let a waiting message start as soon as it is due and, if ordered, the first of its key."""
-        sequence = entry.record.sequence
+        sequence = entry.sequence
         if entry.due > now:
             heappush(self._later, (entry.due, sequence))
             self._effects.alarms.set(self, entry.due)
@@ -239,12 +308,13 @@ class MessageGroup:
 
     def is_lost(self, entry: Entry) -> bool:
         """Return whether another member may have the message of a delivery by now."""
-        return entry.member is not None and self.open.get(entry.record.sequence) is not entry
+        return entry.member is not None and self.open.get(entry.sequence) is not entry
 
     def settle(self, entry: Entry, now: float) -> bool:
         """End a message that is under way; False: the delivery was settled, or is lost."""
         if not self._conclude(entry):
             return False
+        self.topic.counts.acked += 1
         self._end(entry, now)
         return True
 
@@ -257,6 +327,7 @@ class MessageGroup:
         check_pause(pause)
         if not self._conclude(entry):
             return False
+        self.topic.counts.retried += 1
         self._again(entry, entry.deliveries, now + pause, now)
         return True
 
@@ -271,8 +342,10 @@ class MessageGroup:
         """Make a message that is under way a dead letter; False: the delivery was settled, or is lost."""
         if not self._conclude(entry):
             return False
+        self.topic.counts.dead += 1
         if self.name is not None:
             was_stopped = self.is_stopped
+            assert entry.record is not None
             number, death = self.dead.add(entry.record, entry.deliveries, reason, error, died_at)
             if self._note is not None:
                 self._note(MessageDied(self.name, number, death))
@@ -287,48 +360,49 @@ class MessageGroup:
     def leave(self, member: GroupMember, now: float) -> None:
         """Remove a member; its messages are delivered to others at once."""
         self.members.remove(member)
-        for entry in sorted(member.under_way, key=lambda entry: entry.record.sequence):
+        for entry in sorted(member.under_way, key=lambda entry: entry.sequence):
             # The entry keeps its member: the delivery is lost, not settled.
             self._again(entry, entry.deliveries, now, now)
         member.under_way.clear()
 
     def _conclude(self, entry: Entry) -> bool:
         member = entry.member
-        if member is None or self.open.get(entry.record.sequence) is not entry:
+        if member is None or self.open.get(entry.sequence) is not entry:
             return False
         entry.member = None
         member.under_way.discard(entry)
         return True
 
     def _again(self, entry: Entry, deliveries: int, due: float, now: float) -> None:
-        record = entry.record
-        if record.key is not None:
-            self._lines.end(record.key)
-        if not entry.is_replay and record.sequence not in self.topic.log:
+        sequence, key = entry.sequence, entry.key
+        if key is not None:
+            self._lines.end(key)
+        if not entry.is_replay and sequence not in self.topic.log:
             self._expire(entry, now)
             return
-        fresh = self.open[record.sequence] = Entry(record, deliveries, due, entry.is_replay)
+        fresh = self.open[sequence] = Entry(sequence, key, deliveries, due, entry.is_replay, True)
         if entry.is_replay:
-            self._replays[record.sequence] = fresh
+            fresh.record = entry.record
+            self._replays[sequence] = fresh
         if self._note is not None:
-            self._note(DeliveryCounted(self._label, record.sequence, deliveries, due))
-        if self.is_ordered and record.key is not None:
-            self._free(record.key, now)
+            self._note(DeliveryCounted(self._label, sequence, deliveries, due, entry.is_replay))
+        if self.is_ordered and key is not None:
+            self._free(key, now)
         else:
             self._offer(fresh, now)
 
     def _end(self, entry: Entry, now: float) -> None:
-        record = entry.record
-        del self.open[record.sequence]
+        del self.open[entry.sequence]
         if self._note is not None:
-            self._note(MessageSettled(self._label, record.sequence))
+            self._note(MessageSettled(self._label, entry.sequence, entry.is_replay))
+            self._effects.moved[self] = None
         if entry.is_replay:
-            del self._replays[record.sequence]
+            del self._replays[entry.sequence]
         else:
-            self.topic.handled(record)
-        if self.is_ordered and record.key is not None:
-            self._lines.end(record.key)
-            self._free(record.key, now)
+            self.topic.handled(entry.sequence)
+        if self.is_ordered and entry.key is not None:
+            self._lines.end(entry.key)
+            self._free(entry.key, now)
 
     def _lose_all(self) -> None:
         for member in self.members:
@@ -336,23 +410,43 @@ class MessageGroup:
 
     # Messages that go without a delivery
 
-    def drop(self, record: Record, now: float) -> None:
+    def drop(self, sequence: int, now: float) -> None:
         """Do without a message that the log keeps no longer; if it is under way, its delivery may still end."""
-        if record.sequence > self.cursor:
-            self.behind -= 1
+        if self._misses(sequence, now):
             self._count_expired(now)
-            return
-        entry = self.open.get(record.sequence)
-        if entry is not None and not entry.is_replay and entry.member is None:
-            self._expire(entry, now)
+
+    def lose(self, sequence: int, now: float) -> None:
+        """Do without a message whose content is damaged."""
+        self._misses(sequence, now)
+
+    def _misses(self, sequence: int, now: float) -> bool:
+        """Forget a message of the log unless it is under way; return whether it had to be handled."""
+        if sequence > self.cursor:
+            if sequence in self._settled:
+                self._settled.discard(sequence)
+                return False
+            self._counted.pop(sequence, None)
+            self.behind -= 1
+            return True
+        entry = self.open.get(sequence)
+        if entry is None or entry.is_replay or entry.member is not None:
+            return False
+        self._forget(entry, now)
+        return True
+
+    def _forget(self, entry: Entry, now: float) -> None:
+        del self.open[entry.sequence]
+        if self._note is not None:
+            self._effects.moved[self] = None
+        self._free(entry.key, now)
 
     def _expire(self, entry: Entry, now: float) -> None:
-        del self.open[entry.record.sequence]
+        self._forget(entry, now)
         self._count_expired(now)
-        self._free(entry.record.key, now)
 
     def _count_expired(self, now: float) -> None:
         self.expired += 1
+        self.topic.counts.expired += 1
         self._untold += 1
         if self.name is not None and now >= self._told_at + _TOLD_SECONDS:
             self._effects.tell(
@@ -388,9 +482,11 @@ class MessageGroup:
         if self.is_ordered is not is_ordered:
             self.is_ordered = is_ordered
             self._ready, self._later, self._lines = [], [], KeyLines()
-            for entry in self.open.values():
+            coming = set(self._coming)
+            passed = [entry for entry in self.open.values() if entry.sequence not in coming]
+            for entry in passed:
                 self._enter(entry)
-            for entry in self.open.values():
+            for entry in passed:
                 self._offer(entry, now)
 
     def replay(self, ids: Collection[str], now: float) -> int:
@@ -399,7 +495,7 @@ class MessageGroup:
         for number, death in taken:
             # Since a seek the group may have it before it anyway.
             sequence = death.record.sequence
-            is_held = sequence in self.open or (sequence > self.cursor and sequence in self.topic.log)
+            is_held = sequence in self.open or (sequence in self.topic.log and self.holds(sequence))
             if self._note is not None:
                 self._note((LetterDiscarded if is_held else LetterReplayed)(self._label, number))
             if not is_held:
@@ -410,30 +506,27 @@ class MessageGroup:
 
     def revive(self, record: Record, deliveries: int, due: float, now: float) -> None:
         """Add a message that is of this group alone."""
-        while (before := self.topic.log.after(self.cursor)) is not None and before.sequence < record.sequence:
-            # After a seek the cursor is behind it.
-            passed = self._pass(before)
-            if passed is not None:
-                self._offer(passed, now)
-        entry = self.open[record.sequence] = Entry(record, deliveries, due, is_replay=True)
-        self._replays[record.sequence] = entry
-        self._enter(entry)
-        self._offer(entry, now)
+        sequence = record.sequence
+        entry = self.open[sequence] = Entry(sequence, record.key, deliveries, due, True, True, record)
+        self._replays[sequence] = entry
+        if sequence > self.cursor:
+            # After a seek, or a restart.
+            heappush(self._coming, sequence)
+            self._effects.roused[self] = None
+        else:
+            self._offer(self._enter(entry), now)
 
     def restore(self, saved: SavedGroup, now: float) -> None:
         """Go on where a journal ended, before there is a member."""
-        known = {*saved.settled, *saved.counted}
-        self._begin(max(known, default=saved.position))
-        for record in self.topic.log.newer(saved.position):
-            if (
-                record.sequence <= self.cursor
-                and record.sequence not in saved.settled
-                and self.covers(record.topic)
-            ):
-                deliveries, due = saved.counted.get(record.sequence, (0, record.due))
-                entry = self.open[record.sequence] = Entry(record, deliveries, due)
-                self._offer(entry, now)
-        self._position = saved.position
+        log = self.topic.log
+        self._passed = saved.passed
+        self._settled = {
+            number
+            for number in saved.settled
+            if number > self.cursor and number in log and self.covers(self.topic.name_of(number))
+        }
+        self._counted = {number: counted for number, counted in saved.counted.items() if number in log}
+        self.behind -= len(self._settled)
         for number, death in saved.dead:
             self.dead.restore(number, death)
         for record, deliveries, due in saved.replayed:

@@ -1,92 +1,189 @@
 """The messages of one topic, in the order in which they were kept."""
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from fastrpc.brokers.local.records import Record
+from fastrpc.brokers.local.cache import RecordCache
+from fastrpc.brokers.local.records import Place, Record
 
 __all__ = ["Log"]
 
-#: Numbers of removed messages that stay in the list beside as many of kept ones.
+#: Places of removed messages that stay beside as many of kept ones.
 _SPARE: Final = 64
+
+#: Messages that are read at once, and their bytes.
+_READ_MESSAGES: Final = 256
+_READ_BYTES: Final = 1024 * 1024
 
 
 class Log:
-    """Keeps records by number. Those after `visible` wait for their commit and are not delivered yet.
+    """Knows the place of each kept message, and has the records that are in memory: without a journal all of them.
+
+    Messages after `visible` wait for their commit and are not delivered yet.
 
     Args:
-        counts_names: whether it has records of several names, and counts each.
+        counts_names: whether it has messages of several names, and counts each.
+        cache: bounds the committed records in memory; None: all stay.
     """
 
-    def __init__(self, *, counts_names: bool = False) -> None:
+    def __init__(self, *, counts_names: bool = False, cache: RecordCache | None = None) -> None:
+        self._cache = cache
         self._records: dict[int, Record] = {}
-        # Ascending; from `_head` on every number of a kept record, and some of removed ones.
-        self._numbers: list[int] = []
+        # A row for each message, by number; from `_head` on those of all kept ones, and some of removed ones. A removed
+        # one has no size.
+        self._numbers = array("q")
+        self._sizes = array("I")
+        self._instants = array("d")
+        self._left = array("I")
+        self._name_numbers = array("I")
         self._head = 0
-        #: The number of the latest record; 0: there was none.
+        self._count = 0
+        #: The number of the latest message; 0: there was none.
         self.last = 0
-        #: The number of the latest committed record.
+        #: The number of the latest committed message.
         self.visible = 0
-        #: Bytes of all records, and of committed ones.
+        #: Bytes of all messages, and of committed ones.
         self.size = self.visible_size = 0
-        # Committed records of each name, without zeros.
-        self._by_name: Counter[str] | None = Counter() if counts_names else None
+        # The names, each by its number, and how many committed messages each has; of one name nothing is counted.
+        self._names: list[str] = []
+        self._numbers_of_names: dict[str, int] = {}
+        self._by_name: Counter[int] | None = Counter() if counts_names else None
 
     def __len__(self) -> int:
-        return len(self._records)
+        return self._count
 
     def __contains__(self, sequence: int) -> bool:
-        return sequence in self._records
+        return self._place(sequence) >= 0
 
     def append(self, record: Record) -> None:
         """Keep a record with a number beyond the latest one."""
-        self.last = record.sequence
+        self.add(Place(record.sequence, record.size, record.kept_at, record.topic))
         self._records[record.sequence] = record
-        self._numbers.append(record.sequence)
-        self.size += record.size
 
-    def reveal(self, record: Record) -> None:
-        """Note that a record is committed, the first one that was not."""
-        self.visible = record.sequence
-        self.visible_size += record.size
+    def add(self, place: Place) -> None:
+        """Keep a message with a number beyond the latest one, whose record is not in memory."""
+        self.last = place.sequence
+        self._numbers.append(place.sequence)
+        self._sizes.append(place.size)
+        self._instants.append(place.kept_at)
+        self._left.append(0)
         if self._by_name is not None:
-            self._by_name[record.topic] += 1
+            number = self._numbers_of_names.setdefault(place.topic, len(self._names))
+            if number == len(self._names):
+                self._names.append(place.topic)
+            self._name_numbers.append(number)
+        self._count += 1
+        self.size += place.size
 
-    def first(self) -> Record | None:
-        """Return the oldest committed record."""
-        numbers, records = self._numbers, self._records
-        while self._head < len(numbers) and numbers[self._head] not in records:
+    def reveal(self, sequence: int) -> None:
+        """Note that a message is committed, the first one that was not."""
+        at = self._place(sequence)
+        self.visible = sequence
+        self.visible_size += self._sizes[at]
+        if self._by_name is not None:
+            self._by_name[self._name_numbers[at]] += 1
+        if self._cache is not None and sequence in self._records:
+            self._cache.add(self, sequence, self._sizes[at])
+
+    # One message
+
+    def record(self, sequence: int) -> Record | None:
+        """Return the record of a message if it is in memory."""
+        return self._records.get(sequence)
+
+    def hold(self, record: Record) -> None:
+        """Have the record of a message in memory, if the message is kept.
+
+        A journal gave it: its times count from the instant at which the message was kept.
+        """
+        place = self._place(record.sequence)
+        if self._cache is not None and record.sequence not in self._records and place >= 0:
+            record.kept_at = self._instants[place]
+            record.due += record.kept_at
+            self._records[record.sequence] = record
+            self._cache.add(self, record.sequence, record.size)
+
+    def is_held(self, sequence: int) -> bool:
+        """Return whether the record of a message is in memory."""
+        return sequence in self._records
+
+    def forget(self, sequence: int) -> None:
+        """Have the record of a message in memory no longer."""
+        record = self._records.pop(sequence, None)
+        if record is not None and self._cache is not None:
+            self._cache.remove(record.size)
+
+    def kept_at(self, sequence: int) -> float:
+        """Return the instant of a kept message."""
+        return self._instants[self._place(sequence)]
+
+    def name(self, sequence: int) -> str | None:
+        """Return the name of a kept message; None: the name of the topic."""
+        return None if self._by_name is None else self._names[self._name_numbers[self._place(sequence)]]
+
+    def wait_for(self, sequence: int, groups: int) -> None:
+        """Note how many groups have to handle a kept message."""
+        self._left[self._place(sequence)] = groups
+
+    def left(self, sequence: int) -> int:
+        """Return how many groups have to handle a kept message."""
+        return self._left[self._place(sequence)]
+
+    # Where messages are
+
+    def first(self) -> int | None:
+        """Return the number of the oldest committed message."""
+        numbers, sizes = self._numbers, self._sizes
+        while self._head < len(numbers) and not sizes[self._head]:
             self._head += 1
-        if len(numbers) > _SPARE + 2 * len(records):
-            self._tidy()
-        return self._visible(self._head)
+        self._tidy_spare()
+        if self._head < len(self._numbers) and self._numbers[self._head] <= self.visible:
+            return self._numbers[self._head]
+        return None
 
-    def after(self, sequence: int) -> Record | None:
-        """Return the first committed record whose number is greater."""
+    def after(self, sequence: int) -> int | None:
+        """Return the number of the first committed message that is greater."""
         if sequence >= self.visible:
             return None
-        record = self._records.get(sequence + 1)
-        if record is None:
-            place = bisect_right(self._numbers, sequence, self._head)
-            while place < len(self._numbers) and self._numbers[place] not in self._records:
+        numbers, sizes = self._numbers, self._sizes
+        place = self._place(sequence + 1)
+        if place < 0:
+            place = bisect_right(numbers, sequence, self._head)
+            while place < len(numbers) and not sizes[place]:
                 place += 1
-            record = self._visible(place)
-        return record
+        if place < len(numbers) and numbers[place] <= self.visible:
+            return numbers[place]
+        return None
+
+    def absent(self, sequence: int) -> Sequence[int]:
+        """Return the next messages from a number on that are not in memory, as many as are read at once."""
+        found: list[int] = []
+        size = 0
+        for place in range(bisect_left(self._numbers, sequence, self._head), len(self._numbers)):
+            number = self._numbers[place]
+            if number > self.visible or len(found) >= _READ_MESSAGES or size >= _READ_BYTES:
+                break
+            if self._sizes[place] and number not in self._records:
+                found.append(number)
+                size += self._sizes[place]
+        return found
 
     def since(self, instant: float) -> int:
-        """Return the number after which the committed records since an instant come."""
+        """Return the number after which the committed messages since an instant come."""
         self._tidy()
-        place = bisect_left(self._numbers, instant, key=lambda number: self._records[number].kept_at)
-        record = self._visible(place)
-        return self.visible if record is None else record.sequence - 1
+        place = bisect_left(self._instants, instant)
+        if place < len(self._numbers) and self._numbers[place] <= self.visible:
+            return self._numbers[place] - 1
+        return self.visible
 
     def count_after(self, sequence: int) -> int:
-        """Return the number of committed records whose numbers are greater."""
+        """Return the number of committed messages whose numbers are greater."""
         if sequence >= self.visible:
             return 0
-        if len(self._numbers) - self._head != len(self._records):
+        if len(self._numbers) - self._head != self._count:
             self._tidy()
         return (
             len(self._numbers)
@@ -95,47 +192,94 @@ class Log:
         )
 
     def names_after(self, sequence: int) -> Mapping[str, int]:
-        """Return the number of committed records of each name whose numbers are greater."""
+        """Return the number of committed messages of each name whose numbers are greater."""
+        counts = self._by_name
+        assert counts is not None
         first = self.first()
-        if self._by_name is not None and (first is None or sequence < first.sequence):
-            return self._by_name
-        return Counter(record.topic for record in self.newer(sequence))
+        if first is not None and sequence >= first:
+            self._tidy()
+            end = bisect_right(self._numbers, self.visible)
+            counts = Counter(self._name_numbers[bisect_right(self._numbers, sequence) : end])
+        return {self._names[number]: count for number, count in counts.items()}
 
-    def newer(self, sequence: int) -> Iterator[Record]:
-        """Yield the committed records whose numbers are greater."""
-        for number in self._numbers[bisect_right(self._numbers, sequence, self._head) :]:
-            record = self._records.get(number)
-            if record is not None and number <= self.visible:
-                yield record
+    def newer(self, sequence: int) -> Iterator[int]:
+        """Yield the numbers of the committed messages that are greater."""
+        self._tidy()
+        end = bisect_right(self._numbers, self.visible)
+        yield from self._numbers[bisect_right(self._numbers, sequence) : end]
 
-    def remove(self, record: Record) -> None:
-        """Remove a record that is here."""
-        del self._records[record.sequence]
-        self.size -= record.size
-        if record.sequence <= self.visible:
-            self.visible_size -= record.size
+    # The end of messages
+
+    def remove(self, sequence: int) -> None:
+        """Remove a message that is here."""
+        place = self._place(sequence)
+        size = self._sizes[place]
+        self.size -= size
+        if sequence <= self.visible:
+            self.visible_size -= size
+            self.forget(sequence)
             if self._by_name is not None:
-                self._by_name[record.topic] -= 1
-                if not self._by_name[record.topic]:
-                    del self._by_name[record.topic]
-        if len(self._numbers) > _SPARE + 2 * len(self._records):
+                self._count_out(self._name_numbers[place])
+        self._sizes[place] = 0
+        self._count -= 1
+        self._tidy_spare()
+
+    def undo(self) -> None:
+        """Remove all messages that are not committed."""
+        self._tidy()
+        end = bisect_right(self._numbers, self.visible)
+        for place in range(end, len(self._numbers)):
+            del self._records[self._numbers[place]]
+            self.size -= self._sizes[place]
+            self._count -= 1
+        for column in (self._numbers, self._sizes, self._instants, self._left, self._name_numbers):
+            del column[end:]
+        self.last = self.visible
+
+    def _place(self, sequence: int) -> int:
+        """Return the row of a kept message; -1: it is not kept."""
+        numbers, head = self._numbers, self._head
+        if head >= len(numbers):
+            return -1
+        # Most numbers follow each other.
+        place = head + sequence - numbers[head]
+        if not head <= place < len(numbers) or numbers[place] != sequence:
+            place = bisect_left(numbers, sequence, head)
+            if place == len(numbers) or numbers[place] != sequence:
+                return -1
+        return place if self._sizes[place] else -1
+
+    def _count_out(self, name: int) -> None:
+        assert self._by_name is not None
+        self._by_name[name] -= 1
+        if not self._by_name[name]:
+            del self._by_name[name]
+
+    def _tidy_spare(self) -> None:
+        if len(self._numbers) > _SPARE + 2 * self._count:
             self._tidy()
 
-    def undo(self) -> list[Record]:
-        """Remove all records that are not committed, and return them."""
-        lost = [self._records[number] for number in range(self.visible + 1, self.last + 1)]
-        for record in lost:
-            self.remove(record)
-        self._tidy()
-        self.last = self.visible
-        return lost
-
-    def _visible(self, place: int) -> Record | None:
-        if place < len(self._numbers) and self._numbers[place] <= self.visible:
-            return self._records[self._numbers[place]]
-        return None
-
     def _tidy(self) -> None:
-        """Forget the numbers of removed records."""
-        self._numbers = [number for number in self._numbers[self._head :] if number in self._records]
+        """Forget the rows of removed messages."""
+        if len(self._numbers) == self._count:
+            self._head = 0
+            return
+        kept = [place for place in range(self._head, len(self._numbers)) if self._sizes[place]]
+        self._numbers = array("q", (self._numbers[place] for place in kept))
+        self._sizes = array("I", (self._sizes[place] for place in kept))
+        self._instants = array("d", (self._instants[place] for place in kept))
+        self._left = array("I", (self._left[place] for place in kept))
+        if self._by_name is not None:
+            self._name_numbers = array("I", (self._name_numbers[place] for place in kept))
+            self._tidy_names(self._by_name)
         self._head = 0
+
+    def _tidy_names(self, counts: Counter[int]) -> None:
+        """Forget the names of removed messages."""
+        present = sorted(set(self._name_numbers))
+        if len(self._names) > _SPARE + 2 * len(present):
+            numbers = {old: new for new, old in enumerate(present)}
+            self._name_numbers = array("I", (numbers[old] for old in self._name_numbers))
+            self._by_name = Counter({numbers[old]: count for old, count in counts.items()})
+            self._names = [self._names[old] for old in present]
+            self._numbers_of_names = {name: number for number, name in enumerate(self._names)}

@@ -1,9 +1,11 @@
 """Messages as a broker of this process keeps them, and what a journal writes of each change."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
+
+import msgspec
 
 from fastrpc.brokers.base import DeadLetter, TopicSettings
 
@@ -16,13 +18,16 @@ __all__ = [
     "GroupBegun",
     "GroupMember",
     "GroupMoved",
+    "GroupProgressed",
     "GroupRemoved",
     "LetterDiscarded",
     "LetterReplayed",
     "MessageAppended",
+    "MessageDamaged",
     "MessageDied",
     "MessageDropped",
     "MessageSettled",
+    "Place",
     "Record",
     "SavedGroup",
     "SavedTopic",
@@ -53,8 +58,16 @@ class Record:
     #: Bytes that it counts for.
     size: int
 
-    #: In a queue: the groups that have not handled it.
-    groups_left: int = 0
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """A kept message whose record need not be in memory."""
+
+    sequence: int
+    size: int
+    kept_at: float
+
+    #: The name of the message.
+    topic: str
 
 
 @dataclass(slots=True, eq=False)
@@ -64,12 +77,19 @@ class Entry:
     It is the token of its delivery: the message is under way by it while the group's entry is this one.
     """
 
-    record: Record
+    sequence: int
+    key: str | None
     deliveries: int
     due: float
 
     #: A replayed message is of its group alone, and does not need the log.
     is_replay: bool = False
+
+    #: Whether a journal has its number of deliveries; without it, a message that the group has passed was started once.
+    is_counted: bool = False
+
+    #: There from the start of its delivery on; the record of a replayed message is always there.
+    record: Record | None = None
 
     #: The member that has it; None: it waits, or is settled.
     member: "GroupMember | None" = None
@@ -118,15 +138,13 @@ class Death:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class TopicDeclared:
+class TopicDeclared(msgspec.Struct, frozen=True, eq=False):
     """A topic was made, without its groups."""
 
     topic: TopicSettings
 
 
-@dataclass(frozen=True, slots=True)
-class MessageAppended:
+class MessageAppended(msgspec.Struct, frozen=True, eq=False):
     """A message was published; it is delivered only after `committed`."""
 
     topic: str
@@ -136,16 +154,21 @@ class MessageAppended:
     has_own_id: bool
 
 
-@dataclass(frozen=True, slots=True)
-class MessageDropped:
+class MessageDamaged(msgspec.Struct, frozen=True, eq=False):
+    """A journal keeps a message that cannot be delivered: its content is damaged."""
+
+    topic: str
+    sequence: int
+
+
+class MessageDropped(msgspec.Struct, frozen=True, eq=False):
     """A topic keeps a message no longer."""
 
     topic: str
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class GroupBegun:
+class GroupBegun(msgspec.Struct, frozen=True, eq=False):
     """A group was made; it gets the messages after a number."""
 
     group: str
@@ -154,41 +177,54 @@ class GroupBegun:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMoved:
+class GroupMoved(msgspec.Struct, frozen=True, eq=False):
     """A group was sought: it gets the messages after a number, and nothing else of it is left but dead letters."""
 
     group: str
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRemoved:
+class GroupRemoved(msgspec.Struct, frozen=True, eq=False):
     """A group was removed, with its dead letters."""
 
     group: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryCounted:
-    """The number of started deliveries of a message; the next one starts at `due` at the earliest."""
+class DeliveryCounted(msgspec.Struct, frozen=True, eq=False):
+    """The number of started deliveries of a message; the next one starts at `due` at the earliest.
+
+    The first delivery of a message that was not counted before is told by `GroupProgressed` alone.
+    """
 
     group: str
     sequence: int
     deliveries: int
     due: float
+    is_replay: bool
 
 
-@dataclass(frozen=True, slots=True)
-class MessageSettled:
+class MessageSettled(msgspec.Struct, frozen=True, eq=False):
     """A group has handled a message."""
 
     group: str
     sequence: int
+    is_replay: bool
 
 
-@dataclass(frozen=True, slots=True)
-class MessageDied:
+class GroupProgressed(msgspec.Struct, frozen=True, eq=False):
+    """The place of a group after all changes before this one.
+
+    Attributes:
+        position: all messages up to it are handled.
+        passed: each message beyond, up to this number, is settled, counted, or was started once.
+    """
+
+    group: str
+    position: int
+    passed: int
+
+
+class MessageDied(msgspec.Struct, frozen=True, eq=False):
     """A group delivers a message no more; `number` names the dead letter in its group."""
 
     group: str
@@ -196,16 +232,14 @@ class MessageDied:
     death: Death
 
 
-@dataclass(frozen=True, slots=True)
-class LetterReplayed:
+class LetterReplayed(msgspec.Struct, frozen=True, eq=False):
     """A dead letter is a message of its group again, counted from 1."""
 
     group: str
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class LetterDiscarded:
+class LetterDiscarded(msgspec.Struct, frozen=True, eq=False):
     """A dead letter was forgotten."""
 
     group: str
@@ -215,10 +249,12 @@ class LetterDiscarded:
 Change: TypeAlias = (
     TopicDeclared
     | MessageAppended
+    | MessageDamaged
     | MessageDropped
     | GroupBegun
     | GroupMoved
     | GroupRemoved
+    | GroupProgressed
     | DeliveryCounted
     | MessageSettled
     | MessageDied
@@ -233,13 +269,13 @@ class SavedTopic:
 
     Attributes:
         last: the number of its latest message, kept or not.
-        records: by number.
+        places: by number.
         ids: each id that publishers gave, with number and instant of its latest message, by instant.
     """
 
     settings: TopicSettings
     last: int
-    records: Sequence[Record]
+    places: Iterable[Place]
     ids: Sequence[tuple[str, int, float]]
 
 
@@ -249,7 +285,8 @@ class SavedGroup:
 
     Attributes:
         position: all messages up to it are handled.
-        settled: the handled messages beyond.
+        passed: each message beyond, up to this number, is settled, counted, or was started once.
+        settled: the handled messages beyond the position.
         counted: deliveries of messages that are not settled, with the instant before which no other one starts.
         replayed: messages of this group alone, as counted ones.
     """
@@ -258,6 +295,7 @@ class SavedGroup:
     topic: str
     pattern: str
     position: int
+    passed: int
     settled: Set[int]
     counted: Mapping[int, tuple[int, float]]
     dead: Sequence[tuple[int, Death]]

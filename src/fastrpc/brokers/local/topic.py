@@ -1,6 +1,6 @@
 """One topic: its messages, the bounds of their age and size, and the groups that get them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -8,10 +8,17 @@ from typing import Final, Protocol
 from fastrpc.brokers.base import OutgoingMessage, TopicSettings
 from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.local.alarms import WOKEN_AT_ONCE
+from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.local.effects import Effects, Sleeper
 from fastrpc.brokers.local.ids import Ids
 from fastrpc.brokers.local.log import Log
-from fastrpc.brokers.local.records import MessageAppended, MessageDropped, Record, SavedTopic
+from fastrpc.brokers.local.records import (
+    MessageAppended,
+    MessageDamaged,
+    MessageDropped,
+    Record,
+    SavedTopic,
+)
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 
@@ -38,9 +45,11 @@ class Reader(Sleeper, Protocol):
 
     def covers(self, name: str) -> bool: ...
 
-    def holds(self, record: Record) -> bool: ...
+    def holds(self, sequence: int) -> bool: ...
 
-    def drop(self, record: Record, now: float) -> None: ...
+    def drop(self, sequence: int, now: float) -> None: ...
+
+    def lose(self, sequence: int, now: float) -> None: ...
 
 
 class KeptTopic:
@@ -50,8 +59,14 @@ class KeptTopic:
         self.settings = settings
         self.pattern = TopicPattern(settings.name)
         self.is_queue = settings.keep_seconds is None
-        self.log = Log(counts_names=not self.pattern.is_name)
+        self.log = Log(counts_names=not self.pattern.is_name, cache=effects.cache)
         self.ids = Ids(settings.dedupe_seconds)
+        self.counts = TopicCounts()
+        # Numbers of messages that groups need and that are not in memory, and these groups. One reading is under way
+        # at a time.
+        self._is_reading = False
+        self._wanted: set[int] = set()
+        self._hungry: dict[Reader, None] = {}
         self._effects = effects
         self._groups: list[Reader] = []
         # The groups that cover a name.
@@ -123,16 +138,19 @@ class KeptTopic:
     def reveal(self, record: Record, now: float) -> None:
         """Give a committed message, the next one, to its groups."""
         sequence = record.sequence
-        self.log.reveal(record)
+        self.log.reveal(sequence)
+        self.counts.published += 1
         roused = self._effects.roused
+        left = 0
         for group in self.groups_of(record.topic):
             if sequence > group.cursor:
                 group.behind += 1
-                record.groups_left += 1
+                left += 1
             roused[group] = None
         if self.is_queue:
-            if not record.groups_left:
-                self._drop(record)
+            self.log.wait_for(sequence, left)
+            if not left:
+                self._drop(sequence)
         elif self.log.visible_size > self.settings.max_bytes:
             self.wake(now)
         elif self.settings.keep_seconds is not None:
@@ -145,29 +163,79 @@ class KeptTopic:
 
     def restore(self, saved: SavedTopic) -> None:
         """Begin with the messages that a journal kept."""
-        for record in saved.records:
-            self.log.append(record)
-            self.log.reveal(record)
+        for place in saved.places:
+            self.log.add(place)
+            self.log.reveal(place.sequence)
         self.log.last = self.log.visible = saved.last
         for id, sequence, kept_at in saved.ids:
             self.ids.add(id, sequence, kept_at)
 
     def recount(self, now: float) -> None:
         """Count the groups that have to handle each message, once all groups are here."""
-        for record in self.log.newer(0):
-            record.groups_left = sum(group.holds(record) for group in self._groups)
-            if self.is_queue and not record.groups_left:
-                # A broadcast had it, which did not outlive the restart.
-                self._drop(record)
+        if self.is_queue:
+            for sequence in self.log.newer(0):
+                left = sum(group.holds(sequence) for group in self._groups)
+                self.log.wait_for(sequence, left)
+                if not left:
+                    # A broadcast had it, which did not outlive the restart.
+                    self._drop(sequence)
         self.wake(now)
+
+    # Messages that are not in memory
+
+    def want(self, group: Reader, numbers: Sequence[int]) -> None:
+        """Have messages read, for a group that goes on with them."""
+        self._wanted.update(numbers)
+        self._hungry[group] = None
+        if not self._is_reading:
+            self._is_reading = True
+            self._effects.reading[self] = None
+
+    def wanted(self) -> Sequence[int]:
+        """Return the numbers of messages to be read next, in order."""
+        return sorted(self._wanted)
+
+    def feed(self, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
+        """Go on with messages that were read; damaged ones are not delivered, and kept."""
+        for record in reversed(records):
+            # The first one is needed first, and leaves last.
+            self.log.hold(record)
+        for sequence in damaged:
+            if sequence in self.log:
+                self._lose(sequence, now)
+        self._is_reading = False
+        self._wanted.clear()
+        for group in self._hungry:
+            self._effects.roused[group] = None
+        self._hungry.clear()
+
+    def _lose(self, sequence: int, now: float) -> None:
+        self.counts.damaged += 1
+        self._effects.tell(
+            f"the message {sequence} of {self.settings.name} is damaged: it is not delivered, and kept in the file"
+        )
+        for group in self.groups_of(self.name_of(sequence)):
+            group.lose(sequence, now)
+        self.log.remove(sequence)
+        if self._effects.note is not None:
+            self._effects.note(MessageDamaged(self.settings.name, sequence))
+
+    def name_of(self, sequence: int) -> str:
+        """Return the name of a kept message."""
+        name = self.log.name(sequence)
+        return self.settings.name if name is None else name
 
     # The end of messages
 
-    def handled(self, record: Record) -> None:
+    def handled(self, sequence: int) -> None:
         """Note that one more group has handled a message; a queue keeps it until all have."""
-        record.groups_left -= 1
-        if self.is_queue and not record.groups_left:
-            self._drop(record)
+        if self.is_queue and sequence in self.log:
+            self._wait_for(sequence, self.log.left(sequence) - 1)
+
+    def _wait_for(self, sequence: int, groups: int) -> None:
+        self.log.wait_for(sequence, groups)
+        if not groups:
+            self._drop(sequence)
 
     def wake(self, now: float) -> None:
         """Drop what a log keeps no longer."""
@@ -175,21 +243,23 @@ class KeptTopic:
         if keep is None:
             return
         for _ in range(WOKEN_AT_ONCE):
-            record = self.log.first()
-            if record is None:
+            sequence = self.log.first()
+            if sequence is None:
                 return
-            if record.kept_at + keep > now and self.log.visible_size <= self.settings.max_bytes:
-                self._effects.alarms.set(self, record.kept_at + keep)
+            due = self.log.kept_at(sequence) + keep
+            if due > now and self.log.visible_size <= self.settings.max_bytes:
+                self._effects.alarms.set(self, due)
                 return
-            self._drop(record)
-            for group in self.groups_of(record.topic):
-                group.drop(record, now)
+            name = self.name_of(sequence)
+            self._drop(sequence)
+            for group in self.groups_of(name):
+                group.drop(sequence, now)
         self._effects.alarms.set(self, now)
 
-    def _drop(self, record: Record) -> None:
-        self.log.remove(record)
+    def _drop(self, sequence: int) -> None:
+        self.log.remove(sequence)
         if self._effects.note is not None:
-            self._effects.note(MessageDropped(self.settings.name, record.sequence))
+            self._effects.note(MessageDropped(self.settings.name, sequence))
 
     # Groups
 
@@ -216,11 +286,9 @@ class KeptTopic:
     def move(self, group: Reader, cursor: int) -> None:
         """Note in a queue that the messages of a group will be all those after a number."""
         if self.is_queue:
-            for record in self.log.newer(0):
-                is_after = record.sequence > cursor and group.covers(record.topic)
-                record.groups_left += is_after - group.holds(record)
-                if not record.groups_left:
-                    self._drop(record)
+            for sequence in self.log.newer(0):
+                is_after = sequence > cursor and group.covers(self.name_of(sequence))
+                self._wait_for(sequence, self.log.left(sequence) + is_after - group.holds(sequence))
 
     def count_after(self, cursor: int, group: Reader, is_whole: bool) -> int:
         """Return how many messages a group has after a number."""

@@ -27,6 +27,7 @@ Change = TypeVar("Change", bound=PendingChange)
 Change_contra = TypeVar("Change_contra", bound=PendingChange, contravariant=True)
 Kept = TypeVar("Kept")
 Kept_co = TypeVar("Kept_co", covariant=True)
+Found = TypeVar("Found")
 
 
 class CommitJournal(Protocol[Change_contra, Kept_co]):
@@ -82,6 +83,7 @@ class Commits(Generic[Change, Kept]):
         keep: called with the changes of a commit that was kept, in their order.
         undo: called with changes that were not kept as there is no room for them, in their order.
         fail: called with the error of a commit that may have been kept; no other one follows it.
+        complete: called in the loop with the changes of the next commit; returns the changes for the journal.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class Commits(Generic[Change, Kept]):
         keep: Callable[[Sequence[Change]], None],
         undo: Callable[[Sequence[Change]], None],
         fail: Callable[[Exception], None],
+        complete: Callable[[Sequence[Change]], Sequence[Change]] = lambda changes: changes,
     ) -> None:
         self._journal = journal
         self._keep = keep
         self._undo = undo
         self._fail = fail
+        self._complete = complete
         self._thread = ThreadPoolExecutor(1, name)
         # Changes that no commit has taken yet, and the result of the latest commit that is under way or due: whether
         # they are kept.
@@ -131,6 +135,10 @@ class Commits(Generic[Change, Kept]):
         closing = asyncio.get_running_loop().run_in_executor(self._thread, self._journal.close)
         self._thread.shutdown(wait=False)
         return closing
+
+    async def read(self, look: Callable[[], Found]) -> Found:
+        """Return what a function finds, called in the journal's thread between two commits."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, look)
 
     def is_full(self, size: int) -> bool:
         """Return whether there is no room for so many bytes beside those that wait for their commit.
@@ -167,28 +175,29 @@ class Commits(Generic[Change, Kept]):
 
     async def _keep_committing(self) -> None:
         while self._pending:
-            batch, self._pending, commit = self._pending, [], self._commit
-            is_kept = not self._is_over and await self._is_kept(batch)
+            batch, self._pending, commit = self._complete(self._pending), [], self._commit
+            is_kept, later = (False, None) if self._is_over else await self._kept(batch)
             self._bytes -= sum(one.size for one in batch)
             self._room = None
-            # Those of the next commit end with this one if they were undone with it.
-            for ended in (commit, None if self._pending else self._commit):
+            # Waits for the next commit end with this one if its changes were undone.
+            for ended in (commit, later):
                 if ended is not None:
                     ended.end(is_kept)
         self._commit = self._task = None
 
-    async def _is_kept(self, batch: Sequence[Change]) -> bool:
+    async def _kept(self, batch: Sequence[Change]) -> tuple[bool, _Commit | None]:
+        """Commit changes; return whether they are kept, and the next commit if its changes were undone."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.commit, batch)
         except Exception as error:
             if isinstance(error, FastRPCError) and error.status is Status.RESOURCE_EXHAUSTED:
                 # Later ones were judged by what these had changed.
-                later, self._pending = self._pending, []
+                later, self._pending, undone = self._pending, [], self._commit
                 self._bytes -= sum(one.size for one in later)
                 self._undo([*batch, *later])
-            else:
-                self._is_over = True
-                self._fail(error)
-            return False
+                return False, undone
+            self._is_over = True
+            self._fail(error)
+            return False, None
         self._keep(batch)
-        return True
+        return True, None

@@ -1,0 +1,380 @@
+"""The broker of a process: it keeps messages in memory, or by group commits in a journal."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
+from datetime import UTC, datetime
+from functools import partial
+from logging import getLogger
+from math import inf
+from types import TracebackType
+from typing import Final, Self
+
+from fastrpc.brokers.base import (
+    BrokerLimits,
+    DeadLetter,
+    GroupSettings,
+    GroupState,
+    Membership,
+    OutgoingMessage,
+    Place,
+    Published,
+    TopicSettings,
+)
+from fastrpc.brokers.embedded.keeping import BrokerKeeping, KeptBroker, KeptChanges
+from fastrpc.brokers.embedded.membership import EmbeddedMembership
+from fastrpc.brokers.embedded.takes import Takes
+from fastrpc.brokers.local.core import BrokerCore
+from fastrpc.brokers.local.counts import TopicCounts
+from fastrpc.brokers.local.records import Change, MessageAppended
+from fastrpc.errors import BrokerError
+from fastrpc.status import Status
+from fastrpc.stores.local.commits import Commits
+
+__all__ = ["EmbeddedBroker", "utc_now"]
+
+#: Seconds after which a timer looks anew: loops take no instants that are very far.
+_LONGEST_TIMER: Final = 86_400.0
+
+#: Seconds after which a disk that was full may have room.
+_FULL_SECONDS: Final = 5.0
+
+#: Messages in memory that the journal has, too.
+_CACHE_BYTES: Final = 64 * 1024 * 1024
+
+#: Seconds after which a started delivery is counted in the journal, if no other change is kept before.
+_PROGRESS_SECONDS: Final = 0.01
+
+#: Bytes of a message in a journal beside its parts.
+_ROW_BYTES: Final = 200
+
+_logger = getLogger("fastrpc.broker")
+
+
+def utc_now() -> datetime:
+    """Return the time of day."""
+    return datetime.now(UTC)
+
+
+class EmbeddedBroker:
+    """Keeps messages of one process, for one event loop.
+
+    All changes that arrive during a commit form the next one. If the journal has no room for a commit, its messages
+    are refused, and the rest is kept. Any other failed commit ends the broker.
+
+    Args:
+        journal: None keeps nothing across restarts.
+        clock: returns an instant in seconds that never decreases. One that does not follow the loop's time needs
+            `catch_up` after each move.
+        wall: returns the time of day, in UTC.
+        on_failed: called with the error of the commit that ended the broker.
+        cache_bytes: messages of a journal that stay in memory.
+    """
+
+    def __init__(
+        self,
+        limits: BrokerLimits,
+        journal: BrokerKeeping | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = utc_now,
+        on_failed: Callable[[BrokerError], None] = lambda error: None,
+        cache_bytes: int = _CACHE_BYTES,
+    ) -> None:
+        self.limits = limits
+        self.wall = wall
+        #: Whether it takes requests.
+        self.is_open = False
+        self._clock = clock
+        self._noted: list[Change] = []
+        is_kept = journal is not None
+        self.core = BrokerCore(
+            self._noted.append if is_kept else None,
+            _logger.error,
+            cache_bytes=cache_bytes if is_kept else None,
+        )
+        self.takes = Takes(self.core, clock)
+        self._journal = journal
+        self._commits: Commits[KeptChanges, KeptBroker] | None = None
+        if journal is not None:
+            self._commits = Commits(
+                journal,
+                "fastrpc broker",
+                keep=self._keep,
+                undo=self._undo,
+                fail=self._fail,
+                complete=self._complete,
+            )
+        self._on_failed = on_failed
+        self._failure: BrokerError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = inf
+        self._progress: asyncio.TimerHandle | None = None
+        self._readings: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        if self._commits is not None:
+            kept = await self._commits.open()
+            self.core.restore(kept.topics, kept.groups, self._clock())
+        self.is_open = True
+        self.dispatch()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.is_open = False
+        for timer in (self._timer, self._progress):
+            if timer is not None:
+                timer.cancel()
+        self.takes.fail(_closed())
+        if self._commits is None or self._journal is None:
+            return
+        self._journal.stop_waiting()
+        try:
+            if self.core.has_progress:
+                self._keep_progress()
+            await self._commits.finish()
+        finally:
+            closing = self._commits.close()
+        await closing
+
+    async def declare(self, topic: TopicSettings) -> None:
+        """Make a topic, and its groups."""
+        self.core.declare(topic, self.now())
+        await self._done()
+
+    async def topics(self) -> Sequence[TopicSettings]:
+        """Return the declared topics, sorted by name."""
+        return sorted((topic.settings for topic in self.core.topics), key=lambda topic: topic.name)
+
+    async def covering(self, pattern: str) -> TopicSettings | None:
+        """Return the topic that holds every name of a pattern; None without one."""
+        self.now()
+        return self.core.covering(pattern)
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+        """Keep messages, all or none of them, in this order."""
+        while True:
+            now = self.now()
+            if self._commits is not None:
+                self._check_disk(self._commits, messages)
+            published, records = self.core.publish(messages, now, self.wall())
+            if self._commits is None:
+                self.core.committed(records, now)
+            self.dispatch()
+            if await self._is_kept():
+                return published
+            if records:
+                raise _full_disk()
+            # The earlier messages of their ids may not have been kept.
+
+    async def join(self, group: GroupSettings) -> Membership:
+        """Become a member of a group."""
+        found, member = self.core.join(group, self.now(), self.wall())
+        membership = EmbeddedMembership(self, found, member)
+        try:
+            await self._done()
+        except BaseException:
+            await membership.close()
+            raise
+        return membership
+
+    async def groups(self) -> Sequence[GroupState]:
+        """Return all groups but broadcasts, sorted by name."""
+        return self.core.groups(self.now())
+
+    async def seek(self, group: str, to: Place) -> None:
+        """Let a group go on from a place."""
+        self.core.seek(group, to, self.now(), self.wall())
+        await self._done()
+
+    async def remove_group(self, group: str) -> None:
+        """Remove a group with its dead letters."""
+        self.now()
+        self.core.remove_group(group)
+        await self._done()
+
+    async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first."""
+        self.now()
+        return self.core.dead_letters(group)
+
+    async def replay(self, group: str, ids: Sequence[str]) -> int:
+        """Deliver dead letters to their group again; no ids: all."""
+        count = self.core.group(group).replay(ids, self.now())
+        await self._done()
+        return count
+
+    async def discard(self, group: str, ids: Sequence[str]) -> int:
+        """Forget dead letters; no ids: all."""
+        self.now()
+        count = self.core.group(group).discard(ids)
+        await self._done()
+        return count
+
+    def counts(self) -> Mapping[str, TopicCounts]:
+        """Return the numbers of messages of each topic since the start, by outcome."""
+        return {topic.settings.name: topic.counts for topic in self.core.topics}
+
+    def file_bytes(self) -> int:
+        """Return the bytes on the disk; 0 in memory."""
+        return 0 if self._journal is None else self._journal.file_bytes()
+
+    def catch_up(self) -> None:
+        """Do all that is due by now; the loop's timer does so as well."""
+        now = self._clock()
+        while (due := self.core.next_due()) is not None and due <= now:
+            self.core.advance(now)
+        self.dispatch()
+
+    # For the memberships
+
+    def now(self) -> float:
+        """Return the instant, with all done that is due by then. BrokerError: the broker is closed, or failed."""
+        if not self.is_open or self._failure is not None:
+            raise self._ended()
+        now = self._clock()
+        if now >= self._timer_due:
+            self.core.advance(now)
+            self.dispatch()
+        return now
+
+    def dispatch(self) -> bool:
+        """Serve takes that wait, set the timer, and hand changes to the next commit; return whether there were any."""
+        self.takes.serve()
+        due = self.core.next_due()
+        if due is not None and due < self._timer_due and self.is_open:
+            self._set_timer(due)
+        for topic, numbers in self.core.wanted():
+            reading = asyncio.create_task(self._read(topic, numbers), context=Context())
+            self._readings.add(reading)
+            reading.add_done_callback(self._readings.discard)
+        return self._commit()
+
+    async def kept(self) -> None:
+        """Return once all changes so far are kept, but for messages without room. BrokerError: that is unknown."""
+        while not await self._is_kept():
+            pass
+
+    async def _done(self) -> None:
+        if self.dispatch():
+            await self.kept()
+
+    def _ended(self) -> BrokerError:
+        failure = self._failure
+        return _closed() if failure is None else BrokerError(failure.message, processed=failure.processed)
+
+    def _set_timer(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        delay = min(max(0.0, due - self._clock()), _LONGEST_TIMER)
+        # Not in the context of the caller, which the timer would keep.
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer, context=Context())
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_due = None, inf
+        self.core.advance(self._clock())
+        self.dispatch()
+
+    # Commits
+
+    def _commit(self) -> bool:
+        if self._noted:
+            if self._commits is not None and self._failure is None:
+                self._commits.add((self._taken(),))
+                return True
+        elif self._progress is None and self.core.has_progress and self.is_open:
+            loop = asyncio.get_running_loop()
+            self._progress = loop.call_later(_PROGRESS_SECONDS, self._keep_progress, context=Context())
+        return False
+
+    def _keep_progress(self) -> None:
+        self._progress = None
+        self.core.note_progress()
+        self._commit()
+
+    def _taken(self) -> KeptChanges:
+        changes = self._noted.copy()
+        self._noted.clear()
+        size = 0
+        for change in changes:
+            if type(change) is MessageAppended:
+                size += change.record.size
+        return KeptChanges(changes, size)
+
+    def _complete(self, batch: Sequence[KeptChanges]) -> Sequence[KeptChanges]:
+        """Add how far the groups are, for the changes so far."""
+        self.core.note_progress()
+        return [*batch, self._taken()]
+
+    async def _is_kept(self) -> bool:
+        """Return whether all changes so far are kept; False: there was no room for messages among them."""
+        commits = self._commits
+        if commits is None or not commits.is_waiting:
+            return True
+        is_kept = await commits.settled()
+        if self._failure is not None:
+            raise self._ended()
+        return is_kept
+
+    def _keep(self, batch: Sequence[KeptChanges]) -> None:
+        records = [
+            change.record for one in batch for change in one.changes if type(change) is MessageAppended
+        ]
+        if records:
+            self.core.committed(records, self._clock())
+        self.dispatch()
+
+    def _undo(self, lost: Sequence[KeptChanges]) -> None:
+        """Forget messages. The journal has kept all other changes of its commit, and gets later ones again."""
+        self.core.undo()
+        later = [one for one in lost if not one.has_rest]
+        rest = [change for one in later for change in one.changes if type(change) is not MessageAppended]
+        if self.is_open:
+            self._noted[:0] = rest
+            self.dispatch()
+
+    async def _read(self, topic: str, numbers: Sequence[int]) -> None:
+        """Have messages in memory that groups go on with."""
+        assert self._commits is not None and self._journal is not None
+        try:
+            records, damaged = await self._commits.read(partial(self._journal.read, topic, numbers))
+        except Exception as error:
+            if self.is_open:
+                self._fail(error)
+            return
+        if self.is_open and self._failure is None:
+            self.core.feed(topic, records, damaged, self._clock())
+            self.dispatch()
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = failure = BrokerError(f"the broker cannot be written: {error}")
+        self.takes.fail(failure)
+        self._on_failed(failure)
+
+    def _check_disk(
+        self, commits: Commits[KeptChanges, KeptBroker], messages: Sequence[OutgoingMessage]
+    ) -> None:
+        try:
+            is_full = commits.is_full(sum(len(one.body) + _ROW_BYTES for one in messages))
+        except OSError as error:
+            raise BrokerError(f"the disk of the broker does not answer: {error}", processed="no") from error
+        if is_full:
+            raise _full_disk()
+
+
+def _closed() -> BrokerError:
+    return BrokerError("the broker is closed", processed="no")
+
+
+def _full_disk() -> BrokerError:
+    return BrokerError(
+        "the disk of the broker is full",
+        status=Status.RESOURCE_EXHAUSTED,
+        processed="no",
+        retryable=True,
+        retry_after=_FULL_SECONDS,
+    )

@@ -1,0 +1,47 @@
+"""The journal of a broker of this process, and the changes that wait for their commit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastrpc.brokers.local.records import Change, Record, SavedGroup, SavedTopic
+from fastrpc.stores.local.commits import CommitJournal
+
+__all__ = ["BrokerKeeping", "KeptBroker", "KeptChanges"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBroker:
+    """All that a journal kept."""
+
+    topics: Sequence[SavedTopic] = ()
+    groups: Sequence[SavedGroup] = ()
+
+
+@dataclass(slots=True)
+class KeptChanges:
+    """The changes of one step, in their order."""
+
+    changes: Sequence[Change]
+
+    #: Bytes of its messages.
+    size: int
+
+    #: Whether a commit without room has kept all of them but messages.
+    has_rest: bool = False
+
+
+class BrokerKeeping(CommitJournal[KeptChanges, KeptBroker], Protocol):
+    """A journal of a broker. A commit without room refuses its messages alone: it keeps all other changes."""
+
+    def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
+        """Return messages of a topic that are there, in order, and the numbers of damaged ones.
+
+        Their times count from the instant at which each was kept. It is called between two commits.
+        """
+
+    def stop_waiting(self) -> None:
+        """Wait for room no longer: the broker closes. Any thread may call it."""
+
+    def file_bytes(self) -> int:
+        """Return the bytes on the disk. Any thread may ask."""

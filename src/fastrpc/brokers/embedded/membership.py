@@ -1,0 +1,119 @@
+"""One member of a group of a broker of this process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from fastrpc.brokers.base import Delivery
+from fastrpc.brokers.embedded.takes import Take, Takes
+from fastrpc.brokers.local.core import BrokerCore
+from fastrpc.brokers.local.group import MessageGroup
+from fastrpc.brokers.local.records import GroupMember
+from fastrpc.errors import BrokerError
+
+__all__ = ["EmbeddedMembership", "Home"]
+
+
+class Home(Protocol):
+    """The broker, as its members need it."""
+
+    core: BrokerCore
+    takes: Takes
+    is_open: bool
+    wall: Callable[[], datetime]
+
+    def now(self) -> float: ...
+
+    def dispatch(self) -> bool: ...
+
+    def kept(self) -> Awaitable[None]: ...
+
+
+class EmbeddedMembership:
+    """One member."""
+
+    def __init__(self, broker: Home, group: MessageGroup, member: GroupMember) -> None:
+        self._broker = broker
+        self._group = group
+        self._member = member
+        self._takes: set[Take] = set()
+        self._has_left = False
+
+    async def take(self, most: int) -> Sequence[Delivery]:
+        """Wait for messages, and return at least one."""
+        found: list[Delivery] = []
+        while True:
+            now = self._broker.now()
+            if self._has_left:
+                raise _left()
+            # After a wait: the messages that came in the turns between.
+            found += self._broker.core.take(self._group, self._member, most - len(found), now)
+            if found:
+                self._broker.dispatch()
+                return found
+            found = [one for one in await self._wait(most) if not self._group.is_lost(one.token)]
+
+    async def _wait(self, most: int) -> list[Delivery]:
+        take = Take(self._member, most)
+        self._takes.add(take)
+        self._broker.takes.add(self._group, take)
+        # The look for messages may have set an alarm for a delayed one.
+        self._broker.dispatch()
+        try:
+            return await take.result()
+        except asyncio.CancelledError:
+            self._return(take.found)
+            raise
+        finally:
+            self._takes.discard(take)
+            self._broker.takes.remove(self._group, take)
+
+    def is_lost(self, token: Any) -> bool:
+        """Return whether another member may have the message by now."""
+        return self._group.is_lost(token)
+
+    async def ack(self, token: Any) -> bool:
+        """Settle a message."""
+        return await self._settled(self._group.settle(token, self._broker.now()))
+
+    async def nack(self, token: Any, delay: float) -> bool:
+        """Deliver a message again after `delay` seconds, counted."""
+        return await self._settled(self._group.retry(token, delay, self._broker.now()))
+
+    async def reject(self, token: Any, reason: str, error: str) -> bool:
+        """Make a message a dead letter of the group."""
+        now = self._broker.now()
+        return await self._settled(self._group.reject(token, reason, error, now, self._broker.wall()))
+
+    async def hand_back(self, token: Any) -> bool:
+        """Deliver a message again at once, uncounted."""
+        return await self._settled(self._group.hand_back(token, self._broker.now()))
+
+    async def close(self) -> None:
+        """Leave the group."""
+        if not self._has_left:
+            self._has_left = True
+            for take in self._takes:
+                take.fail(_left())
+                self._broker.takes.remove(self._group, take)
+            if self._broker.is_open:
+                self._broker.core.leave(self._group, self._member, self._broker.now())
+                self._broker.dispatch()
+
+    async def _settled(self, is_done: bool) -> bool:
+        if self._broker.dispatch() and is_done:
+            await self._broker.kept()
+        return is_done
+
+    def _return(self, found: Sequence[Delivery]) -> None:
+        """Hand back the messages of a cancelled take."""
+        if found and self._broker.is_open:
+            now = self._broker.now()
+            for delivery in found:
+                self._group.hand_back(delivery.token, now)
+            self._broker.dispatch()
+
+
+def _left() -> BrokerError:
+    return BrokerError("the member has left its group", processed="no")

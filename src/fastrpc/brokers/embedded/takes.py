@@ -1,0 +1,111 @@
+"""Takes that wait for messages, by group; the longest wait gets the next message."""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+
+from fastrpc.brokers.base import Delivery
+from fastrpc.brokers.local.core import BrokerCore
+from fastrpc.brokers.local.group import MessageGroup
+from fastrpc.brokers.local.records import GroupMember
+from fastrpc.errors import BrokerError
+from fastrpc.status import Status
+
+__all__ = ["Take", "Takes"]
+
+
+class Take:
+    """A take that waits."""
+
+    __slots__ = ("_ended", "_error", "found", "member", "most")
+
+    def __init__(self, member: GroupMember, most: int) -> None:
+        self.member = member
+        self.most = most
+        self.found: list[Delivery] = []
+        self._error: BrokerError | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its task has been cancelled, and will find out."""
+        return self._ended.cancelled()
+
+    async def result(self) -> list[Delivery]:
+        """Wait for messages. BrokerError: none will come."""
+        await self._ended
+        if self._error is not None:
+            raise self._error
+        return self.found
+
+    def give(self, found: Sequence[Delivery]) -> None:
+        """End the wait with messages, or add more of them."""
+        self.found += found
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def fail(self, error: BrokerError) -> None:
+        """End the wait without messages."""
+        self._error = error
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+class Takes:
+    """All takes that wait. While a group has one, it has no message that can start."""
+
+    def __init__(self, core: BrokerCore, clock: Callable[[], float]) -> None:
+        self._core = core
+        self._clock = clock
+        # Of each group the longest wait first.
+        self._waiting: dict[MessageGroup, OrderedDict[Take, None]] = {}
+
+    def add(self, group: MessageGroup, take: Take) -> None:
+        """Have a take wait for messages."""
+        self._waiting.setdefault(group, OrderedDict())[take] = None
+
+    def remove(self, group: MessageGroup, take: Take) -> None:
+        """Have a take wait no longer."""
+        takes = self._waiting.get(group)
+        if takes is not None:
+            takes.pop(take, None)
+            if not takes:
+                del self._waiting[group]
+
+    def fail(self, error: BrokerError) -> None:
+        """End all waits."""
+        for takes in self._waiting.values():
+            for take in takes:
+                take.fail(error)
+        self._waiting.clear()
+
+    def serve(self) -> None:
+        """Give messages to takes of the groups that may have some."""
+        for group in self._core.roused():
+            if group in self._waiting:
+                self._serve(group, self._waiting[group])
+
+    def _serve(self, group: MessageGroup, takes: OrderedDict[Take, None]) -> None:
+        """Give one message to each take in turn, the longest wait first, then more to those that want more."""
+        if group.is_removed:
+            for take in takes:
+                take.fail(
+                    BrokerError(
+                        f"the group {group.name} was removed", status=Status.NOT_FOUND, processed="no"
+                    )
+                )
+            takes.clear()
+        now = self._clock()
+        hungry: deque[Take] = deque()
+        while takes or hungry:
+            take = next(iter(takes)) if takes else hungry.popleft()
+            if not take.is_cancelled:
+                found = self._core.take(group, take.member, 1, now)
+                if not found:
+                    break
+                take.give(found)
+                if len(take.found) < take.most:
+                    hungry.append(take)
+            takes.pop(take, None)
+        if not takes:
+            del self._waiting[group]

@@ -1,0 +1,19 @@
+"""The numbers of messages of one topic since the broker started, by outcome."""
+
+from dataclasses import dataclass
+
+__all__ = ["TopicCounts"]
+
+
+@dataclass(slots=True)
+class TopicCounts:
+    """Counted at the events: published once, the others once for each group."""
+
+    published: int = 0
+    acked: int = 0
+    retried: int = 0
+    dead: int = 0
+    expired: int = 0
+
+    #: Messages whose content cannot be delivered.
+    damaged: int = 0
