@@ -20,9 +20,10 @@ _URLS: Final = BackendURLs[BrokerBackend](
         "memory": "fastrpc.brokers.memory:open_memory",
         "nats": "fastrpc.brokers.nats:open_nats",
         **dict.fromkeys(("redis", "rediss", "valkey"), "fastrpc.brokers.redis:open_redis"),
+        "sqlite": "fastrpc.brokers.sqlite:open_sqlite",
     },
     entry_points="fastrpc.brokers",
-    form="broker://host:port or memory://name",
+    form="broker://host:port, sqlite:///folder or memory://name",
     with_credentials="broker",
 )
 

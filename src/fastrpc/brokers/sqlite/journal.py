@@ -1,0 +1,119 @@
+"""The journal of a broker in a folder."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from fastrpc.brokers.embedded import KeptBroker, KeptChanges
+from fastrpc.brokers.local.records import Change, MessageAppended, Record
+from fastrpc.brokers.sqlite.reading import BrokerReader, read_records
+from fastrpc.brokers.sqlite.tables import BrokerTables
+from fastrpc.brokers.sqlite.writing import BrokerWriter
+from fastrpc.errors import BrokerError
+from fastrpc.status import Status
+from fastrpc.stores.sqlite.folder import SqliteFolder, Sync
+
+__all__ = ["SqliteBrokerJournal"]
+
+#: Seconds after which changes without messages are written again to a disk that was full.
+_AGAIN_SECONDS: Final = 1.0
+
+
+class SqliteBrokerJournal:
+    """Keeps the changes of a broker in a folder that belongs to one process at a time. One thread calls it.
+
+    Args:
+        place: the folder; made if it is missing, with the mode 0700. Others must not be able to enter it.
+        sync: "full" keeps commits across a power loss, "normal" across the end of the process only.
+        clock: the broker's.
+        wall: seconds of the wall clock.
+
+    Raises:
+        ConfigError: `sync` is unknown, or SQLite is older than 3.35.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        *,
+        sync: Sync = "full",
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder = SqliteFolder(place, BrokerTables(), sync=sync)
+        self._clock = clock
+        self._wall = wall
+        self._writer = BrokerWriter(clock, wall)
+        self._closes = threading.Event()
+
+    def open(self) -> KeptBroker:
+        """Open the file; return all that it keeps but the messages."""
+        kept = self.folder.open(lambda connection: BrokerReader(connection, self._clock(), self._wall()).read())
+        self._writer.open(self.folder.connection)
+        return kept
+
+    def commit(self, batch: Sequence[KeptChanges]) -> None:
+        """Keep changes.
+
+        Raises:
+            BrokerError: RESOURCE_EXHAUSTED: there is no room, and the messages are not kept; all else is.
+        """
+        size = sum(one.size for one in batch)
+        try:
+            self._commit(list(itertools.chain.from_iterable(one.changes for one in batch)), size)
+        except BrokerError as error:
+            if error.status is not Status.RESOURCE_EXHAUSTED:
+                raise
+            self._keep_rest(batch)
+            raise
+
+    def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
+        """Return messages of a topic that are there, in order, and the numbers of damaged ones."""
+        return read_records(self.folder.connection, self._writer.topic(topic), numbers)
+
+    def stop_waiting(self) -> None:
+        """Wait for room no longer. Any thread may call it."""
+        self._closes.set()
+
+    def close(self) -> None:
+        """Close the file; closing it twice is fine."""
+        self.folder.close()
+
+    def room(self) -> int:
+        """Return for how many bytes there is room. Any thread may ask."""
+        return self.folder.room()
+
+    def file_bytes(self) -> int:
+        """Return the size of the file and its log. Any thread may ask."""
+        return self.folder.file_bytes()
+
+    def _commit(self, changes: Sequence[Change], size: int) -> None:
+        writer = self._writer
+        count = sum(type(change) is MessageAppended for change in changes)
+        try:
+            self.folder.commit(
+                lambda connection: writer.write(connection, changes), number=writer.latest + count, size=size
+            )
+        except BrokerError:
+            # The changes were undone, and the writer knows them as done.
+            writer.open(self.folder.connection)
+            raise
+        writer.latest += count
+
+    def _keep_rest(self, batch: Sequence[KeptChanges]) -> None:
+        """Keep all changes but messages, as soon as there is room for them."""
+        changes = [change for one in batch for change in one.changes if type(change) is not MessageAppended]
+        while not self._closes.is_set():
+            try:
+                self._commit(changes, 0)
+            except BrokerError as error:
+                if error.status is not Status.RESOURCE_EXHAUSTED:
+                    raise
+                self._closes.wait(_AGAIN_SECONDS)
+            else:
+                for one in batch:
+                    one.has_rest = True
+                return

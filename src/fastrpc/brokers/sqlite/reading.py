@@ -1,0 +1,166 @@
+"""What the file of a broker keeps, as the broker goes on with it, and its messages one batch at a time."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from fastrpc.brokers.base import TopicSettings
+from fastrpc.brokers.embedded import KeptBroker
+from fastrpc.brokers.local.records import Death, Record, SavedGroup, SavedTopic
+from fastrpc.brokers.sqlite.rows import Places, death_of, record_of, sum_of
+
+__all__ = ["BrokerReader", "read_records", "settings_of"]
+
+_RECORD: Final = "SELECT sequence, sum, head, body FROM messages INDEXED BY places WHERE topic = ? AND sequence "
+
+_PLACES: Final = """SELECT sequence, size, kept, name FROM messages INDEXED BY places WHERE topic = ?1 AND sequence NOT IN
+    (SELECT sequence FROM damaged WHERE topic = ?1) ORDER BY sequence"""
+
+_logger = logging.getLogger("fastrpc.broker")
+
+
+def settings_of(content: bytes) -> TopicSettings:
+    """Return the settings of a topic."""
+    return msgspec.msgpack.decode(content, type=TopicSettings)
+
+
+def read_records(
+    connection: sqlite3.Connection, topic: int, numbers: Sequence[int]
+) -> tuple[list[Record], list[int]]:
+    """Return the messages of numbers that are there, in order, and the numbers of damaged ones."""
+    wanted = set(numbers)
+    if numbers[-1] - numbers[0] < 2 * len(numbers):
+        try:
+            rows = connection.execute(f"{_RECORD} BETWEEN ? AND ? ORDER BY sequence", (topic, numbers[0], numbers[-1]))
+            return _checked(row for row in rows if row[0] in wanted)
+        except sqlite3.DatabaseError as error:
+            _logger.error("messages from %d on cannot be read at once: %s", numbers[0], error)
+    return _read_one_by_one(connection, topic, numbers)
+
+
+def _read_one_by_one(
+    connection: sqlite3.Connection, topic: int, numbers: Sequence[int]
+) -> tuple[list[Record], list[int]]:
+    records: list[Record] = []
+    damaged: list[int] = []
+    for number in numbers:
+        try:
+            rows = connection.execute(f"{_RECORD} = ?", (topic, number)).fetchall()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            # A damaged page; others are whole.
+            damaged.append(number)
+        else:
+            found = _checked(iter(rows))
+            records += found[0]
+            damaged += found[1]
+    return records, damaged
+
+
+def _checked(rows: Iterator[tuple[int, int, bytes, bytes]]) -> tuple[list[Record], list[int]]:
+    records: list[Record] = []
+    damaged: list[int] = []
+    for number, told, head, body in rows:
+        record = _whole(told, head, body)
+        if record is None or record.sequence != number:
+            damaged.append(number)
+        else:
+            records.append(record)
+    return records, damaged
+
+
+def _whole(told: Any, head: Any, body: Any) -> Record | None:
+    """Return the message of a row; None: it is damaged."""
+    if not isinstance(head, bytes) or not isinstance(body, bytes) or sum_of(head, body) != told:
+        return None
+    return record_of(head, body)
+
+
+class BrokerReader:
+    """Reads what a file keeps.
+
+    Args:
+        now: the instant of the broker's clock.
+        wall: the same instant of the wall clock, in seconds.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, now: float, wall: float) -> None:
+        self._connection = connection
+        self._now = now
+        self._wall = wall
+        self._topics: dict[int, str] = {}
+
+    def read(self) -> KeptBroker:
+        """Return all but the messages."""
+        return KeptBroker(self._read_topics(), self._read_groups())
+
+    def _instant(self, wall: float) -> float:
+        """Return a time of day as an instant of the clock: across restarts both go on alike."""
+        return self._now + wall - self._wall
+
+    def _kept_at(self, wall: float) -> float:
+        # The wall clock may have been set back.
+        return min(self._now, self._instant(wall))
+
+    def _read_topics(self) -> list[SavedTopic]:
+        found = []
+        for number, name, content, last in self._connection.execute("SELECT * FROM topics ORDER BY number").fetchall():
+            self._topics[number] = name
+            places = Places(name)
+            for sequence, size, kept, message in self._connection.execute(_PLACES, (number,)):
+                places.add(sequence, size, self._kept_at(kept), message)
+            ids = self._connection.execute(
+                "SELECT id, sequence, kept FROM ids WHERE topic = ? ORDER BY sequence", (number,)
+            )
+            settings = settings_of(content)
+            fresh = {id: (id, sequence, self._kept_at(kept)) for id, sequence, kept in ids
+                     if kept > self._wall - settings.dedupe_seconds}
+            found.append(SavedTopic(settings, last, places, sorted(fresh.values(), key=lambda one: one[1])))
+        return found
+
+    def _read_groups(self) -> list[SavedGroup]:
+        groups = self._connection.execute("SELECT * FROM positions ORDER BY number").fetchall()
+        return [self._read_group(*row) for row in groups]
+
+    def _read_group(
+        self, number: int, name: str, topic: int, pattern: str, position: int, passed: int
+    ) -> SavedGroup:
+        execute = self._connection.execute
+        settled = execute("SELECT sequence FROM settled WHERE reader = ?", (number,))
+        counted = execute("SELECT sequence, deliveries, due FROM counted WHERE reader = ?", (number,))
+        dead: list[tuple[int, Death]] = []
+        replayed: list[tuple[Record, int, float]] = []
+        for letter, is_replayed, deliveries, due, death in self._letters(number, name):
+            if is_replayed:
+                replayed.append((death.record, deliveries, self._instant(due)))
+            else:
+                dead.append((letter, death))
+        return SavedGroup(
+            name,
+            self._topics[topic],
+            pattern,
+            position,
+            passed,
+            {sequence for (sequence,) in settled},
+            {sequence: (deliveries, self._instant(due)) for sequence, deliveries, due in counted},
+            dead,
+            replayed,
+        )
+
+    def _letters(self, group: int, name: str) -> Iterator[tuple[int, int, int, float, Death]]:
+        rows = self._connection.execute(
+            "SELECT number, is_replayed, deliveries, due, sum, head, body FROM letters INDEXED BY letters_of"
+            " WHERE reader = ? ORDER BY number",
+            (group,),
+        )
+        for number, is_replayed, deliveries, due, told, head, body in rows:
+            if sum_of(head, body) != told:
+                _logger.error("the dead letter %d of %s is damaged: it is kept in the file alone", number, name)
+                continue
+            death, kept = death_of(head, body)
+            death.record.kept_at = self._kept_at(kept)
+            yield number, is_replayed, deliveries, due, death

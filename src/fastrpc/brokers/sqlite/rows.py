@@ -1,0 +1,128 @@
+"""The content of rows: messages and dead letters as bytes, with a sum over them."""
+
+import zlib
+from array import array
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from fastrpc.brokers.local.records import Death, Place, Record
+
+__all__ = ["Places", "death_of", "head_of", "letter_of", "record_of", "sum_of"]
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A message without its body."""
+
+    sequence: int
+    topic: str
+    key: str | None
+    id: str
+    headers: dict[str, str]
+    publisher: str | None
+    published_at: datetime
+
+    #: Seconds before its first delivery.
+    delay: float
+    size: int
+
+
+class _Letter(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A dead letter without the body of its message."""
+
+    head: _Head
+
+    #: The instant at which the message was kept, in seconds of the wall clock.
+    kept: float
+    deliveries: int
+    reason: str
+    error: str
+    died_at: datetime
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_head: Final = msgspec.msgpack.Decoder(_Head).decode
+_decode_letter: Final = msgspec.msgpack.Decoder(_Letter).decode
+
+
+def sum_of(head: bytes, body: bytes) -> int:
+    """Return the CRC-32 of a row."""
+    return zlib.crc32(body, zlib.crc32(head))
+
+
+def head_of(record: Record) -> bytes:
+    """Return a message without its body as bytes."""
+    return _encode(_as_head(record))
+
+
+def record_of(head: bytes, body: bytes) -> Record:
+    """Return the message of a row; its times count from the instant at which it was kept."""
+    return _as_record(_decode_head(head), body)
+
+
+def letter_of(death: Death, kept: float) -> bytes:
+    """Return a dead letter without the body of its message as bytes."""
+    head = _as_head(death.record)
+    return _encode(_Letter(head, kept, death.deliveries, death.reason, death.error, death.died_at))
+
+
+def death_of(head: bytes, body: bytes) -> tuple[Death, float]:
+    """Return the dead letter of a row, and the instant at which its message was kept, of the wall clock."""
+    letter = _decode_letter(head)
+    record = _as_record(letter.head, body)
+    return Death(record, letter.deliveries, letter.reason, letter.error, letter.died_at), letter.kept
+
+
+def _as_head(record: Record) -> _Head:
+    return _Head(
+        record.sequence,
+        record.topic,
+        record.key,
+        record.id,
+        dict(record.headers) if record.headers else {},
+        record.publisher,
+        record.published_at,
+        record.due - record.kept_at,
+        record.size,
+    )
+
+
+def _as_record(head: _Head, body: bytes) -> Record:
+    return Record(
+        head.sequence,
+        head.topic,
+        body,
+        head.key,
+        head.id,
+        MappingProxyType(head.headers) if head.headers else _NO_HEADERS,
+        head.publisher,
+        head.published_at,
+        0.0,
+        head.delay,
+        head.size,
+    )
+
+
+class Places:
+    """The places of the messages of a topic: a million takes some megabytes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._numbers, self._sizes, self._instants = array("q"), array("I"), array("d")
+        self._names: list[str | None] = []
+
+    def add(self, sequence: int, size: int, kept_at: float, name: str | None) -> None:
+        """Add the next one; without a name it has the name of the topic."""
+        self._numbers.append(sequence)
+        self._sizes.append(size)
+        self._instants.append(kept_at)
+        self._names.append(name)
+
+    def __iter__(self) -> Iterator[Place]:
+        rows = zip(self._numbers, self._sizes, self._instants, self._names, strict=True)
+        return (Place(number, size, kept_at, name or self._name) for number, size, kept_at, name in rows)

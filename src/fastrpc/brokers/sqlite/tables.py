@@ -1,0 +1,84 @@
+"""The tables of a broker: topics, messages, their ids, groups with what they settled and counted, dead letters."""
+
+import sqlite3
+from typing import Final
+
+from fastrpc.errors import BrokerError
+from fastrpc.stores.sqlite.file import FileKind
+
+__all__ = ["BROKER", "BrokerTables"]
+
+# `messages.number` counts the messages of all topics, in the order of their commits; `sequence` is the number that a
+# user sees. `kept` are seconds of the wall clock that never decrease. `name` is NULL for the name of the topic.
+_SCRIPT: Final = """
+BEGIN;
+CREATE TABLE topics (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, settings BLOB NOT NULL,
+    last INTEGER NOT NULL);
+CREATE TABLE messages (number INTEGER PRIMARY KEY, topic INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    size INTEGER NOT NULL, kept REAL NOT NULL, name TEXT, sum INTEGER NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL);
+CREATE INDEX places ON messages (topic, sequence, size, kept, name);
+CREATE TABLE damaged (topic INTEGER NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (topic, sequence)) WITHOUT ROWID;
+CREATE TABLE ids (topic INTEGER NOT NULL, sequence INTEGER NOT NULL, kept REAL NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (topic, sequence)) WITHOUT ROWID;
+CREATE TABLE positions (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, topic INTEGER NOT NULL,
+    pattern TEXT NOT NULL, position INTEGER NOT NULL, passed INTEGER NOT NULL);
+CREATE TABLE settled (reader INTEGER NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (reader, sequence)) WITHOUT ROWID;
+CREATE TABLE counted (reader INTEGER NOT NULL, sequence INTEGER NOT NULL, deliveries INTEGER NOT NULL, due REAL NOT NULL,
+    PRIMARY KEY (reader, sequence)) WITHOUT ROWID;
+CREATE TABLE letters (reader INTEGER NOT NULL, number INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    is_replayed INTEGER NOT NULL, deliveries INTEGER NOT NULL, due REAL NOT NULL, sum INTEGER NOT NULL,
+    head BLOB NOT NULL, body BLOB NOT NULL);
+CREATE INDEX letters_of ON letters (reader, number);
+CREATE TABLE numbers (latest INTEGER NOT NULL);
+INSERT INTO numbers VALUES (0);
+COMMIT;
+"""
+
+_TABLES: Final = frozenset(
+    ("topics", "messages", "damaged", "ids", "positions", "settled", "counted", "letters", "numbers")
+)
+
+_COPY: Final = "fastrpc broker copy FOLDER NEW writes all that is readable into a new folder"
+
+BROKER: Final = FileKind(
+    name="broker",
+    number="number",
+    # "frpm".
+    application=0x6672706D,
+    schema=1,
+    script=_SCRIPT,
+    copies=1,
+    error=BrokerError,
+    if_held="end it, or let it serve the others: fastrpc broker --data-dir FOLDER; of a free folder "
+    "fastrpc broker copy FOLDER NEW makes a copy",
+    if_later="use the version of fastrpc that wrote it, or a later one; its fastrpc broker copy FOLDER NEW makes a copy",
+    if_damaged=_COPY,
+)
+
+
+class BrokerTables:
+    """The `Tables` of a broker."""
+
+    kind: Final = BROKER
+
+    def damage_in(self, connection: sqlite3.Connection) -> str | None:
+        # No look at the rows, of which there may be gigabytes: each message has a sum.
+        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if missing := _TABLES - found:
+            return f"it has no table {', '.join(sorted(missing))}"
+        if connection.execute("SELECT latest FROM numbers").fetchone() is None:
+            return "it has no number"
+        return None
+
+    def latest(self, connection: sqlite3.Connection) -> int:
+        (latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
+        return int(latest)
+
+    def was_unsynced(self, connection: sqlite3.Connection) -> bool:
+        return False
+
+    def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
+        # Each lost message had a number of its own, and may have been one of any topic.
+        lost = number - self.latest(connection)
+        connection.execute("UPDATE topics SET last = last + ?", (lost,))
+        connection.execute("UPDATE numbers SET latest = ?", (number,))

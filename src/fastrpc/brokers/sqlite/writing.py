@@ -1,0 +1,301 @@
+"""The changes of a broker as rows, all of one commit at once."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from fastrpc.brokers.local.records import (
+    Change,
+    DeliveryCounted,
+    GroupBegun,
+    GroupMoved,
+    GroupProgressed,
+    GroupRemoved,
+    LetterDiscarded,
+    LetterReplayed,
+    MessageAppended,
+    MessageDamaged,
+    MessageDied,
+    MessageDropped,
+    MessageSettled,
+    TopicDeclared,
+)
+from fastrpc.brokers.sqlite.rows import head_of, letter_of, sum_of
+
+__all__ = ["BrokerWriter"]
+
+#: Ids of a topic after which old ones are removed, and most that are removed at once.
+_IDS_BETWEEN: Final = 500
+_IDS_AT_ONCE: Final = 1_000
+
+_OLD_IDS: Final = """DELETE FROM ids WHERE topic = ?1 AND sequence IN (SELECT sequence FROM
+    (SELECT sequence, kept FROM ids WHERE topic = ?1 ORDER BY sequence LIMIT ?2) WHERE kept <= ?3)"""
+
+
+@dataclass(slots=True)
+class _KnownTopic:
+    number: int
+    dedupe_seconds: float
+    ids: int = 0
+
+
+@dataclass(slots=True)
+class _Step:
+    """The rows of one commit that are written together, at its end."""
+
+    connection: sqlite3.Connection
+    messages: list[tuple[Any, ...]] = field(default_factory=list)
+    ids: list[tuple[Any, ...]] = field(default_factory=list)
+    last: dict[int, int] = field(default_factory=dict)
+    dropped: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    # Of each group.
+    places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    settled: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    counted: defaultdict[int, dict[int, tuple[int, float]]] = field(default_factory=lambda: defaultdict(dict))
+
+
+class BrokerWriter:
+    """Writes changes. It knows the numbers of topics and groups, which groups have rows, and the latest numbers.
+
+    Args:
+        clock: the broker's.
+        wall: seconds of the wall clock.
+    """
+
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._clock = clock
+        self._wall = wall
+        #: The number of the latest message of all topics.
+        self.latest = 0
+        # The latest instant at which a message was kept, of the wall clock: later ones are never before it.
+        self._kept = 0.0
+        self._topics: dict[str, _KnownTopic] = {}
+        self._groups: dict[str, int] = {}
+        # Groups that have rows of messages settled out of order, and the counted messages of each.
+        self._with_settled: set[int] = set()
+        self._with_counted: set[int] = set()
+        self._writers: Final[Mapping[type, Callable[[_Step, Any], None]]] = {
+            TopicDeclared: self._declare,
+            MessageAppended: self._append,
+            MessageDamaged: self._damage,
+            MessageDropped: self._drop,
+            GroupBegun: self._begin,
+            GroupMoved: self._move,
+            GroupRemoved: self._remove,
+            GroupProgressed: self._progress,
+            DeliveryCounted: self._count,
+            MessageSettled: self._settle,
+            MessageDied: self._die,
+            LetterReplayed: self._replay,
+            LetterDiscarded: self._discard,
+        }
+
+    def open(self, connection: sqlite3.Connection) -> None:
+        """Learn what a file has."""
+        (self.latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
+        (kept,) = connection.execute(
+            "SELECT kept FROM messages ORDER BY number DESC LIMIT 1"
+        ).fetchone() or (0.0,)
+        self._kept = kept
+        for number, name, settings in connection.execute("SELECT number, name, settings FROM topics"):
+            self._topics[name] = _KnownTopic(number, msgspec.msgpack.decode(settings)["dedupe_seconds"])
+        self._groups = dict(connection.execute("SELECT name, number FROM positions"))
+        self._with_settled = set(self._groups.values())
+        self._with_counted = set(self._groups.values())
+
+    def topic(self, name: str) -> int:
+        """Return the number of a topic."""
+        return self._topics[name].number
+
+    def write(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+        """Write changes, within a transaction."""
+        step = _Step(connection)
+        writers = self._writers
+        for change in changes:
+            writers[type(change)](step, change)
+        many = connection.executemany
+        if step.messages:
+            many("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", step.messages)
+            many("UPDATE topics SET last = ?2 WHERE number = ?1", step.last.items())
+            connection.execute("UPDATE numbers SET latest = ?", (step.messages[-1][0],))
+        if step.ids:
+            many("INSERT INTO ids VALUES (?, ?, ?, ?)", step.ids)
+            self._remove_old_ids(step)
+        for topic, numbers in step.dropped.items():
+            rows = ((topic, first, last) for first, last in _runs(numbers))
+            many("DELETE FROM messages WHERE topic = ? AND sequence BETWEEN ? AND ?", rows)
+        for group in {*step.places, *step.settled, *step.counted}:
+            self._write_group(step, group)
+
+    # Topics and messages
+
+    def _declare(self, step: _Step, change: TopicDeclared) -> None:
+        settings = change.topic
+        row = settings.name, msgspec.msgpack.encode(settings)
+        number = step.connection.execute("INSERT INTO topics VALUES (NULL, ?, ?, 0)", row).lastrowid
+        assert number is not None
+        self._topics[settings.name] = _KnownTopic(number, settings.dedupe_seconds)
+
+    def _append(self, step: _Step, change: MessageAppended) -> None:
+        record = change.record
+        topic = self._topics[change.topic]
+        kept = self._kept = max(self._kept, record.published_at.timestamp())
+        head = head_of(record)
+        step.messages.append(
+            (
+                self.latest + len(step.messages) + 1,
+                topic.number,
+                record.sequence,
+                record.size,
+                kept,
+                None if record.topic == change.topic else record.topic,
+                sum_of(head, record.body),
+                head,
+                record.body,
+            )
+        )
+        step.last[topic.number] = record.sequence
+        if change.has_own_id:
+            topic.ids += 1
+            step.ids.append((topic.number, record.sequence, kept, record.id))
+
+    def _damage(self, step: _Step, change: MessageDamaged) -> None:
+        row = self.topic(change.topic), change.sequence
+        step.connection.execute("INSERT OR IGNORE INTO damaged VALUES (?, ?)", row)
+
+    def _drop(self, step: _Step, change: MessageDropped) -> None:
+        step.dropped[self._topics[change.topic].number].append(change.sequence)
+
+    def _remove_old_ids(self, step: _Step) -> None:
+        for topic in self._topics.values():
+            if topic.ids >= _IDS_BETWEEN:
+                topic.ids = 0
+                row = topic.number, _IDS_AT_ONCE, self._wall() - topic.dedupe_seconds
+                step.connection.execute(_OLD_IDS, row)
+
+    # Groups
+
+    def _begin(self, step: _Step, change: GroupBegun) -> None:
+        row = change.group, self.topic(change.topic), change.pattern, change.position
+        number = step.connection.execute("INSERT INTO positions VALUES (NULL, ?, ?, ?, ?, 0)", row).lastrowid
+        assert number is not None
+        self._groups[change.group] = number
+
+    def _move(self, step: _Step, change: GroupMoved) -> None:
+        group = self._groups[change.group]
+        self._clear(step, group)
+        step.connection.execute("DELETE FROM letters WHERE reader = ? AND is_replayed", (group,))
+        row = change.position, group
+        step.connection.execute("UPDATE positions SET position = ?, passed = 0 WHERE number = ?", row)
+
+    def _remove(self, step: _Step, change: GroupRemoved) -> None:
+        group = self._groups.pop(change.group)
+        self._clear(step, group)
+        step.connection.execute("DELETE FROM letters WHERE reader = ?", (group,))
+        step.connection.execute("DELETE FROM positions WHERE number = ?", (group,))
+
+    def _clear(self, step: _Step, group: int) -> None:
+        for rows in (step.places, step.settled, step.counted):
+            rows.pop(group, None)
+        step.connection.execute("DELETE FROM settled WHERE reader = ?", (group,))
+        step.connection.execute("DELETE FROM counted WHERE reader = ?", (group,))
+
+    def _progress(self, step: _Step, change: GroupProgressed) -> None:
+        step.places[self._groups[change.group]] = change.position, change.passed
+
+    def _count(self, step: _Step, change: DeliveryCounted) -> None:
+        group, due = self._groups[change.group], self._on_wall(change.due)
+        if change.is_replay:
+            row = change.deliveries, due, group, change.sequence
+            step.connection.execute(
+                "UPDATE letters SET deliveries = ?, due = ? WHERE reader = ? AND sequence = ? AND is_replayed", row
+            )
+        else:
+            step.counted[group][change.sequence] = change.deliveries, due
+
+    def _settle(self, step: _Step, change: MessageSettled) -> None:
+        group = self._groups[change.group]
+        if change.is_replay:
+            row = group, change.sequence
+            step.connection.execute(
+                "DELETE FROM letters WHERE reader = ? AND sequence = ? AND is_replayed", row
+            )
+        else:
+            step.settled[group].append(change.sequence)
+
+    def _write_group(self, step: _Step, group: int) -> None:
+        connection = step.connection
+        settled, counted = step.settled.get(group, []), step.counted.get(group, {})
+        place = step.places.get(group)
+        position = 0 if place is None else place[0]
+        if group in self._with_counted and settled:
+            rows = ((group, sequence) for sequence in settled)
+            connection.executemany("DELETE FROM counted WHERE reader = ? AND sequence = ?", rows)
+        for sequence in settled:
+            counted.pop(sequence, None)
+        if counted:
+            self._with_counted.add(group)
+            counts = ((group, sequence, *row) for sequence, row in sorted(counted.items()))
+            connection.executemany("INSERT OR REPLACE INTO counted VALUES (?, ?, ?, ?)", counts)
+        beyond = sorted(sequence for sequence in settled if sequence > position)
+        if beyond:
+            self._with_settled.add(group)
+            rows = ((group, sequence) for sequence in beyond)
+            connection.executemany("INSERT OR IGNORE INTO settled VALUES (?, ?)", rows)
+        if place is None:
+            return
+        row = (*place, group)
+        connection.execute("UPDATE positions SET position = ?, passed = ? WHERE number = ?", row)
+        for table, groups in (("settled", self._with_settled), ("counted", self._with_counted)):
+            if group in groups:
+                connection.execute(f"DELETE FROM {table} WHERE reader = ? AND sequence <= ?", (group, position))
+                if place[0] == place[1]:
+                    groups.discard(group)
+
+    # Dead letters
+
+    def _die(self, step: _Step, change: MessageDied) -> None:
+        death, record = change.death, change.death.record
+        head = letter_of(death, self._on_wall(record.kept_at))
+        row = (
+            self._groups[change.group],
+            change.number,
+            record.sequence,
+            0,
+            death.deliveries,
+            0.0,
+            sum_of(head, record.body),
+            head,
+            record.body,
+        )
+        step.connection.execute("INSERT INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def _replay(self, step: _Step, change: LetterReplayed) -> None:
+        row = self._groups[change.group], change.number
+        step.connection.execute(
+            "UPDATE letters SET is_replayed = 1, deliveries = 0 WHERE reader = ? AND number = ? AND NOT is_replayed", row
+        )
+
+    def _discard(self, step: _Step, change: LetterDiscarded) -> None:
+        row = self._groups[change.group], change.number
+        step.connection.execute("DELETE FROM letters WHERE reader = ? AND number = ? AND NOT is_replayed", row)
+
+    def _on_wall(self, instant: float) -> float:
+        """Return the time of day of an instant, in seconds."""
+        return self._wall() + instant - self._clock()
+
+
+def _runs(numbers: Sequence[int]) -> Iterable[tuple[int, int]]:
+    """Yield first and last number of each run."""
+    ordered = sorted(numbers)
+    first = last = ordered[0]
+    for number in ordered[1:]:
+        if number != last + 1:
+            yield first, last
+            first = number
+        last = number
+    yield first, last
