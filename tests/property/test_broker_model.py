@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from fastrpc.status import Status
 from tests.conftest import Scale
 from tests.support.broker_journal import BrokerJournal
 from tests.support.broker_model import Held, Message, ModelBroker, ModelGroup
+from tests.support.sqlite_journal import SqliteHistory
 
 STEPS = 500
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,6 +48,8 @@ class Run:
 
     seed: int
     core_class: type[BrokerCore]
+    #: For the file of the broker; None: its journal is in memory.
+    folder: Path | None = None
     now: float = 0.0
     joined: list[Joined] = field(default_factory=list)
     tokens: list[tuple[Joined, Delivery, Held]] = field(default_factory=list)
@@ -57,7 +61,9 @@ class Run:
         self.random = random.Random(self.seed)
         self.settings = TOPICS[self.seed % len(TOPICS)]
         self.names = [self.settings.name] if self.settings.name == "t" else ["t.x", "t.y"]
-        self.journal = BrokerJournal()
+        self.journal: BrokerJournal | SqliteHistory = BrokerJournal()
+        if self.folder is not None:
+            self.journal = SqliteHistory(self.folder, lambda: self.now, lambda: self.wall.timestamp())
         # At times no message stays in memory.
         self.cache_bytes = (0, 5_000, 1_000_000)[self.seed % 5 % 3]
         self.core = self.core_class(self.journal, cache_bytes=self.cache_bytes)
@@ -201,6 +207,8 @@ class Run:
     def read(self) -> bool:
         """Read messages that are not in memory; return whether there were any."""
         wanted = self.core.wanted()
+        if wanted:
+            self.journal.commit(self.uncommitted)
         for topic, numbers in wanted:
             self.core.feed(topic, self.journal.read(topic, numbers), (), self.now)
         return bool(wanted)
@@ -341,6 +349,14 @@ class Run:
 def test_broker_does_as_the_model(scale: Scale) -> None:
     for seed in scale.seeds(200):
         Run(seed, BrokerCore).run()
+
+
+def test_broker_in_a_folder_does_as_the_model(scale: Scale, tmp_path: Path) -> None:
+    for seed in scale.seeds(15):
+        run = Run(seed, BrokerCore, tmp_path / str(seed))
+        run.run()
+        assert isinstance(run.journal, SqliteHistory)
+        run.journal.close()
 
 
 def first_seed_that_fails(core_class: type[BrokerCore] = BrokerCore) -> int | None:

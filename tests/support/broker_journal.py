@@ -117,7 +117,10 @@ class BrokerJournal:
             case _:
                 self._groups[change.group].write(change)
 
-    def undo(self, lost: list[Record]) -> None:
+    def commit(self, uncommitted: Sequence[Record]) -> None:
+        """Keep all changes but messages that wait; here they are kept at once."""
+
+    def undo(self, lost: Sequence[Record]) -> None:
         """Forget messages for which there was no room."""
         for rows in self._topics.values():
             for record in lost:

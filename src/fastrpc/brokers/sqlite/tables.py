@@ -10,6 +10,7 @@ __all__ = ["BROKER", "BrokerTables"]
 
 # `messages.number` counts the messages of all topics, in the order of their commits; `sequence` is the number that a
 # user sees. `kept` are seconds of the wall clock that never decrease. `name` is NULL for the name of the topic.
+# `numbers.commits` differs after each commit, which may change nothing else.
 _SCRIPT: Final = """
 BEGIN;
 CREATE TABLE topics (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, settings BLOB NOT NULL,
@@ -29,8 +30,8 @@ CREATE TABLE letters (reader INTEGER NOT NULL, number INTEGER NOT NULL, sequence
     is_replayed INTEGER NOT NULL, deliveries INTEGER NOT NULL, due REAL NOT NULL, sum INTEGER NOT NULL,
     head BLOB NOT NULL, body BLOB NOT NULL);
 CREATE INDEX letters_of ON letters (reader, number);
-CREATE TABLE numbers (latest INTEGER NOT NULL);
-INSERT INTO numbers VALUES (0);
+CREATE TABLE numbers (latest INTEGER NOT NULL, commits INTEGER NOT NULL);
+INSERT INTO numbers VALUES (0, 0);
 COMMIT;
 """
 
@@ -43,8 +44,8 @@ _COPY: Final = "fastrpc broker copy FOLDER NEW writes all that is readable into 
 BROKER: Final = FileKind(
     name="broker",
     number="number",
-    # "frpm".
-    application=0x6672706D,
+    # "frpb".
+    application=0x66727062,
     schema=1,
     script=_SCRIPT,
     copies=1,

@@ -121,7 +121,8 @@ class BrokerWriter:
         if step.messages:
             many("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", step.messages)
             many("UPDATE topics SET last = ?2 WHERE number = ?1", step.last.items())
-            connection.execute("UPDATE numbers SET latest = ?", (step.messages[-1][0],))
+        latest = self.latest + len(step.messages)
+        connection.execute("UPDATE numbers SET latest = ?, commits = commits + 1", (latest,))
         if step.ids:
             many("INSERT INTO ids VALUES (?, ?, ?, ?)", step.ids)
             self._remove_old_ids(step)

@@ -124,6 +124,8 @@ class SqliteFolder:
     def commit(self, write: Callable[[sqlite3.Connection], None], *, number: int, size: int) -> None:
         """Keep what a function writes, all or nothing of it.
 
+        It has to change the file: SQLite adds no commit to its log for rows that stay as they were.
+
         Args:
             number: the greatest number that it gives; 0 for none.
             size: bytes of the values that it writes, each once.
