@@ -1,7 +1,8 @@
 """The connection of a broker to JetStream: what every verb asks through, with errors of the broker."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -23,6 +24,8 @@ from fastrpc.status import Status
 __all__ = ["LIMITS", "JetStreamLink"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("fastrpc.broker")
 
 #: The abilities with a server of 2.12 or later.
 LIMITS: Final = BrokerLimits("nats", ordered_at_once=1, hands_back_uncounted=False)
@@ -56,8 +59,8 @@ class JetStreamLink:
         self.is_closed = False
         #: Called when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()
-        # Of drops that run.
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Work that nobody cancels.
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
         """Close the connection for good."""
@@ -65,6 +68,8 @@ class JetStreamLink:
         self._connection.end()
         await self._connection.drop()
         self._on_loss()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def connected(self) -> JetStream:
         """Return the present connection; connect before if need be.
@@ -172,6 +177,26 @@ class JetStreamLink:
         told.processed = processed
         return told
 
+    async def drained(self, subscription: Any) -> None:
+        """End a subscription, once all its messages were received. Errors as of `ask`."""
+        # After a cancelled drain nats-py reads nothing more from the connection: it sets the result of a future that
+        # was cancelled, in its reader.
+        try:
+            await asyncio.shield(self._begun(subscription.drain()))
+        except FAILURES as error:
+            raise self.failure(error) from error
+
+    def _begun(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_end)
+        return task
+
+    def _on_end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.debug("the connection to NATS ended meanwhile: %s", error)
+
     async def _managed(self, work: Callable[[JetStream], Awaitable[T]]) -> T:
         try:
             return await work(await self.connected())
@@ -209,9 +234,7 @@ class JetStreamLink:
         """Give up a connection on which the server says nothing."""
         if stream is self._present:
             self._on_loss()
-            task = asyncio.get_running_loop().create_task(self._connection.drop())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begun(self._connection.drop())
 
     def _on_loss(self) -> None:
         stream, self._present = self._present, None

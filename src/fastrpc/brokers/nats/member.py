@@ -282,11 +282,11 @@ class NatsMembership:
     async def _ended(self, subscription: Any) -> None:
         """End a subscription, and return its messages unless another take comes for them."""
         try:
-            await subscription.drain()
+            await self._link.drained(subscription)
             await asyncio.sleep(_GRACE_SECONDS)
             while self._ready and not self._takes:
                 await self.hand_back(self._ready.popleft())
-        except (BrokerError, *FAILURES) as error:
+        except BrokerError as error:
             logger.info("messages for a cancelled take are delivered again after their lease: %s", error)
 
     def _wake(self) -> None:
@@ -321,10 +321,7 @@ class NatsMembership:
         """Give all messages back, and end a broadcast."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None and self._stream is not None and not self._stream.is_lost:
-            try:
-                await subscription.drain()
-            except FAILURES as error:
-                raise self._link.failure(error) from error
+            await self._link.drained(subscription)
         if self.group.name is None:
             await self._link.find(f"CONSUMER.DELETE.{self.group.place}")
         else:
