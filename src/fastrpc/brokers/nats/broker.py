@@ -78,7 +78,8 @@ class NatsBroker:
 
     async def covering(self, pattern: str) -> TopicSettings | None:
         """Return the topic that holds every name of a pattern; None without one."""
-        return await self._topics.covering(pattern)
+        topic = await self._topics.covering(pattern)
+        return None if topic is None else topic.settings
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep messages, in this order."""
@@ -95,8 +96,8 @@ class NatsBroker:
                 f"no topic covers {group.pattern}",
                 hint="declare one, or subscribe to a pattern below one topic",
             )
-        found, info = await self._groups.join(group, topic)
-        return NatsMembership(self._link, self._groups, found, info, self._members)
+        found, info = await self._groups.join(group, topic.settings)
+        return NatsMembership(self._link, self._groups, found, topic.run, info, self._members)
 
     async def groups(self) -> Sequence[GroupState]:
         """Return all groups but broadcasts, sorted by name."""

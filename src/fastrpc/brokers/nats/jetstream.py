@@ -5,11 +5,11 @@ nats-py starts a timer and asks for random bytes for each request; here one time
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from itertools import count
-from typing import Any, Final, cast
+from itertools import count, takewhile
+from typing import Any, Final
 
+import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
@@ -23,6 +23,8 @@ __all__ = ["NOT_FOUND", "JetStream", "UnsentError", "error_code", "status_of"]
 NOT_FOUND: Final = frozenset({10059, 10014, 10037})
 
 _NO_RESPONDERS: Final = "503"
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class UnsentError(Exception):
@@ -39,18 +41,19 @@ class JetStream:
     def __init__(self, client: Client, on_silence: Callable[["JetStream"], None]) -> None:
         self.client = client
         self._on_silence = on_silence
-        self._inbox = client.new_inbox()
+        self._prefix = f"{client.new_inbox()}."
         self._numbers = count(1)
-        # The oldest first.
-        self._waiting: OrderedDict[str, tuple[asyncio.Future[Msg], float]] = OrderedDict()
-        self._now = asyncio.get_running_loop().time
+        # By number, the oldest first. One whose caller has gone stays until its answer, or until it is looked at.
+        self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._answered_at = self._now()
         self._timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
 
     async def start(self) -> None:
         """Subscribe to the inbox."""
-        await self.subscribe(f"{self._inbox}.*", self._on_answer)
+        await self.subscribe(f"{self._prefix}*", self._on_answer)
 
     async def subscribe(self, subject: str, receive: Callable[[Msg], Any]) -> Any:
         """Subscribe to a subject; what comes is bounded by the requests for it."""
@@ -64,21 +67,18 @@ class JetStream:
             nats.errors.NoRespondersError: nobody listens at the subject.
             nats.errors.Error, OSError, TimeoutError: it may have arrived.
         """
-        number = str(next(self._numbers))
-        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        number = f"{next(self._numbers):x}"
         try:
-            try:
-                if self._error is not None:
-                    raise self._error
-                await self.client.publish(subject, body, f"{self._inbox}.{number}", headers)
-            except Exception as error:
-                raise UnsentError from error
-            self._waiting[number] = future, self._now()
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(1.0, self._look)
-            answer = await future
-        finally:
-            self._waiting.pop(number, None)
+            if self._error is not None:
+                raise self._error
+            await self.client.publish(subject, body, self._prefix + number, headers)
+        except Exception as error:
+            raise UnsentError from error
+        future: asyncio.Future[Msg] = self._loop.create_future()
+        self._waiting[number] = future, self._now()
+        if self._timer is None:
+            self._timer = self._loop.call_later(1.0, self._look)
+        answer = await future
         if answer.headers is not None and status_of(answer) == _NO_RESPONDERS:
             raise NoRespondersError
         return answer
@@ -142,6 +142,7 @@ class JetStream:
         for future, _ in self._waiting.values():
             if not future.done():
                 future.set_exception(error)
+        self._waiting.clear()
 
     @property
     def is_lost(self) -> bool:
@@ -150,7 +151,7 @@ class JetStream:
 
     async def _on_answer(self, message: Msg) -> None:
         self._answered_at = self._now()
-        waiting = self._waiting.get(message.subject.rpartition(".")[2])
+        waiting = self._waiting.pop(message.subject[len(self._prefix) :], None)
         if waiting is not None and not waiting[0].done():
             waiting[0].set_result(message)
 
@@ -158,20 +159,20 @@ class JetStream:
         """End requests that wait for too long; the timer runs while there are any."""
         self._timer = None
         end = self._now() - ANSWER_SECONDS
-        for future, sent_at in list(self._waiting.values()):
-            if sent_at > end:
-                break
+        late = list(takewhile(lambda one: one[1][1] <= end, self._waiting.items()))
+        for number, (future, sent_at) in late:
+            del self._waiting[number]
             if not future.done():
                 future.set_exception(TimeoutError(f"no answer within {ANSWER_SECONDS:g} s"))
-            if self._answered_at < sent_at:
-                self._on_silence(self)
-        if self._waiting:
-            self._timer = asyncio.get_running_loop().call_later(1.0, self._look)
+                if self._answered_at < sent_at:
+                    self._on_silence(self)
+        if self._waiting and self._error is None:
+            self._timer = self._loop.call_later(1.0, self._look)
 
 
 def answer_in(message: Msg) -> dict[str, Any]:
     """Return the JSON of an answer. APIError: it is a refusal."""
-    found = cast(dict[str, Any], json.loads(message.data))
+    found = _decode(message.data)
     if (error := found.get("error")) is not None:
         raise APIError(**error)
     return found

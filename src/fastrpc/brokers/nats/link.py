@@ -93,8 +93,11 @@ class JetStreamLink:
             BrokerError: the server is away; `processed` says whether the request may have arrived.
             nats.errors.NoRespondersError: nobody listens at the subject.
         """
+        stream = self._present
+        if stream is None:
+            stream = await self.connected()
         try:
-            return await (await self.connected()).ask(subject, body, headers)
+            return await stream.ask(subject, body, headers)
         except UnsentError as error:
             raise self.failure(error.__cause__ or error, processed="no") from error.__cause__
         except NoRespondersError:

@@ -77,6 +77,7 @@ class NatsMembership:
     """One member.
 
     Args:
+        run: names the stream, as for `id_of`.
         info: what JetStream tells of the group's consumer.
         members: has this one until it leaves.
     """
@@ -86,10 +87,12 @@ class NatsMembership:
         link: JetStreamLink,
         groups: Groups,
         group: Group,
+        run: str,
         info: Mapping[str, Any],
         members: set["NatsMembership"],
     ) -> None:
         self.group = group
+        self._run = run
         self._link = link
         self._groups = groups
         self._letters = DeadLetters(link)
@@ -267,7 +270,7 @@ class NatsMembership:
         reply = Reply.of(message)
         if self._missed is not None:
             self._missed.note(reply)
-        held.delivery = delivery_in(message, reply, self._link.names, held)
+        held.delivery = delivery_in(message, reply, self._link.names, self._run, held)
         self._held[held] = None
         self._ready.append(held)
 

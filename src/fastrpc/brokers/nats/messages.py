@@ -23,6 +23,7 @@ __all__ = [
     "dead_headers",
     "delivery_in",
     "headers_of",
+    "id_of",
     "letter_in",
     "replay_headers",
 ]
@@ -39,6 +40,7 @@ _AGAIN: Final = "frpc-again"
 
 #: Prefixes of headers that are not the publisher's: those above, and JetStream's.
 _OWN: Final = ("frpc-", "Nats-")
+_KNOWN: Final = frozenset({MESSAGE_ID, _ID, _KEY, _PUBLISHER})
 
 #: Most characters of the reason of a dead letter, and of the text of its error.
 _REASON_CHARACTERS: Final = 512
@@ -50,34 +52,32 @@ _WORDS_WITH_DOMAIN: Final = 11
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def headers_of(message: OutgoingMessage, id: str) -> dict[str, str]:
+def headers_of(message: OutgoingMessage, *, id: str | None = None) -> dict[str, str]:
     """Return the headers of a message.
 
     Args:
-        id: the id of the message, by which duplicates are found if the publisher gave it.
+        id: for a message that gets its number later, as JetStream removes its own headers by then.
     """
     found = dict(message.headers)
-    if message.id is None:
-        found[_ID] = id
-    else:
+    if (given := message.id) is not None:
         # One that has to be quoted is never equal to another one.
-        found[MESSAGE_ID] = id if _is_plain(id) and id[0] != "%" else f"%{quote(id, safe='')}"
+        found[MESSAGE_ID] = given if _is_plain(given) and given[0] != "%" else f"%{quote(given, safe='')}"
+        if found[MESSAGE_ID] != given:
+            id = given
+    if id is not None:
+        found[_ID] = id
     if message.key is not None:
         found[_KEY] = message.key
     if message.publisher is not None:
         found[_PUBLISHER] = message.publisher
     for name, text in found.items():
-        if not _is_plain(text) or name.startswith("Nats-") is not (name == MESSAGE_ID):
-            return _wrapped(message, id, found)
-    if message.id is not None and (message.delay or found[MESSAGE_ID] != id):
-        # JetStream removes its own header as it delivers a delayed message.
-        found[_ID] = id
-        if not _is_plain(id):
+        if not _is_plain(text) or (name.startswith(_OWN) and name not in _KNOWN):
             return _wrapped(message, id, found)
     return found
 
 
-def _wrapped(message: OutgoingMessage, id: str, found: Mapping[str, str]) -> dict[str, str]:
+def _wrapped(message: OutgoingMessage, id: str | None, found: Mapping[str, str]) -> dict[str, str]:
+    id = message.id if message.id is not None else id
     rest = {"id": id, "key": message.key, "publisher": message.publisher, "headers": dict(message.headers)}
     kept = {_REST: json.dumps(rest)}
     return kept if message.id is None else {**kept, MESSAGE_ID: found[MESSAGE_ID]}
@@ -102,7 +102,8 @@ def _parts(given: Mapping[str, str] | None, default_id: str) -> _Parts:
     """
     found = given or {}
     if (rest := found.get(_REST)) is not None:
-        return _Parts(**json.loads(rest))
+        parts = _Parts(**json.loads(rest))
+        return parts if parts.id is not None else parts._replace(id=default_id)
     headers = {name: text for name, text in found.items() if not name.startswith(_OWN)}
     id = found.get(_ID) or found.get(MESSAGE_ID) or default_id
     return _Parts(id, found.get(_KEY), found.get(_PUBLISHER), headers)
@@ -129,9 +130,18 @@ class Reply(NamedTuple):
         return cls(int(words[-5]), int(words[-4]), int(words[-3]), int(words[-2]))
 
 
-def delivery_in(message: Msg, reply: Reply, names: Names, token: Any) -> Delivery:
-    """Return the delivery in a message of a consumer."""
-    parts = _parts(message.headers, f"{reply.sequence}-{reply.nanoseconds}")
+def id_of(run: str, sequence: int) -> str:
+    """Return the id of a message without one of its publisher.
+
+    Args:
+        run: names the stream, which another one of its name is not.
+    """
+    return f"{run}-{sequence:x}"
+
+
+def delivery_in(message: Msg, reply: Reply, names: Names, run: str, token: Any) -> Delivery:
+    """Return the delivery in a message of a consumer. Arguments as of `id_of`."""
+    parts = _parts(message.headers, id_of(run, reply.sequence))
     topic, number, at = names.name_in(message.subject), reply.sequence, reply.nanoseconds
     if message.headers is not None and (again := message.headers.get(_AGAIN)) is not None:
         was = json.loads(again)

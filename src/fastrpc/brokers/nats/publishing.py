@@ -2,18 +2,18 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final
 
 from nats.errors import NoRespondersError
 
-from fastrpc.brokers.base import OutgoingMessage, Published, TopicSettings
+from fastrpc.brokers.base import OutgoingMessage, Published
 from fastrpc.brokers.base.checks import check_due, check_outgoing
 from fastrpc.brokers.nats.link import JetStreamLink
-from fastrpc.brokers.nats.messages import headers_of
-from fastrpc.brokers.nats.topics import StreamTopics
+from fastrpc.brokers.nats.messages import headers_of, id_of
+from fastrpc.brokers.nats.topics import KeptTopic, StreamTopics
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
@@ -41,7 +41,7 @@ class Publishing:
     def __init__(self, link: JetStreamLink, topics: StreamTopics) -> None:
         self._link = link
         self._topics = topics
-        self._of_names: dict[str, TopicSettings] = {}
+        self._of_names: dict[str, KeptTopic] = {}
         self._run = secrets.token_hex(8)
         self._numbers = count(1)
         self._clock = ServerClock(link)
@@ -50,7 +50,11 @@ class Publishing:
         """Keep messages, in this order: all or none of up to 1,000 of one topic without delays."""
         if len(messages) == 1:
             (message,) = messages
-            return [await self._alone(message, await self._checked(message))]
+            check_outgoing(message)
+            topic = self._of_names.get(message.topic)
+            if topic is None or message.delay:
+                topic = await self._checked(message)
+            return [await self._alone(message, topic)]
         topics = [await self._checked(message) for message in messages]
         is_plain = all(topic is topics[0] for topic in topics) and not any(one.delay for one in messages)
         if not is_plain or not self._link.limits.has_delay:
@@ -65,7 +69,7 @@ class Publishing:
                 raise
         return published
 
-    async def _checked(self, message: OutgoingMessage) -> TopicSettings:
+    async def _checked(self, message: OutgoingMessage) -> KeptTopic:
         """Return the topic of a message that is within all bounds."""
         check_outgoing(message)
         topic = self._of_names.get(message.topic)
@@ -77,15 +81,18 @@ class Publishing:
                 self._of_names.clear()
             self._of_names[message.topic] = topic
         if message.delay:
-            check_due(message, topic)
+            check_due(message, topic.settings)
             self._check_delay(message, topic)
         return topic
 
-    def _check_delay(self, message: OutgoingMessage, topic: TopicSettings) -> None:
+    def _check_delay(self, message: OutgoingMessage, topic: KeptTopic) -> None:
         if not self._link.limits.has_delay:
             fault, way_out = "needs nats-server 2.12", "update the servers"
-        elif topic.keep_seconds is None:
-            fault, way_out = f"is not for a queue, as {topic.name} is one", "give the topic keep_seconds"
+        elif topic.settings.keep_seconds is None:
+            fault, way_out = (
+                f"is not for a queue, as {topic.settings.name} is one",
+                "give the topic keep_seconds",
+            )
         else:
             return
         raise ConfigError(
@@ -93,25 +100,36 @@ class Publishing:
             hint=f"{way_out}, or publish the message when it is due",
         )
 
-    async def _alone(self, message: OutgoingMessage, topic: TopicSettings) -> Published:
-        id, headers, subject = self._parts(message)
+    async def _alone(self, message: OutgoingMessage, topic: KeptTopic) -> Published:
         if message.delay:
-            at = await self._clock.now(self._link.names.topic_stream(topic.name)) + timedelta(
-                seconds=message.delay
-            )
-            headers |= {
-                "Nats-Schedule": f"@at {at.isoformat().replace('+00:00', 'Z')}",
-                "Nats-Schedule-Target": subject,
-            }
-            subject = self._link.names.later(topic.name, f"{self._run}-{next(self._numbers):x}")
+            return await self._later(message, topic)
+        headers = headers_of(message)
+        self._check_size(message, headers)
         try:
-            told = await self._link.kept(subject, message.body, headers)
+            told = await self._link.kept(self._link.names.subject(message.topic), message.body, headers)
+        except NoRespondersError:
+            raise await self._unheard(message.topic) from None
+        number = told["seq"]
+        return Published(message.id or id_of(topic.run, number), number, told.get("duplicate", False))
+
+    async def _later(self, message: OutgoingMessage, topic: KeptTopic) -> Published:
+        """Keep a message that is delivered later, then with a number and a copy of its own."""
+        name, number = topic.settings.name, f"{self._run}-{next(self._numbers):x}"
+        id = message.id or number
+        at = await self._clock.now(self._link.names.topic_stream(name)) + timedelta(seconds=message.delay)
+        headers = headers_of(message, id=id) | {
+            "Nats-Schedule": f"@at {at.isoformat().replace('+00:00', 'Z')}",
+            "Nats-Schedule-Target": self._link.names.subject(message.topic),
+        }
+        self._check_size(message, headers)
+        try:
+            told = await self._link.kept(self._link.names.later(name, number), message.body, headers)
         except NoRespondersError:
             raise await self._unheard(message.topic) from None
         return Published(id, told["seq"], told.get("duplicate", False))
 
     async def _one_by_one(
-        self, messages: Sequence[OutgoingMessage], topics: Sequence[TopicSettings]
+        self, messages: Sequence[OutgoingMessage], topics: Sequence[KeptTopic]
     ) -> list[Published]:
         published: list[Published] = []
         for message, topic in zip(messages, topics, strict=True):
@@ -122,21 +140,25 @@ class Publishing:
                 raise
         return published
 
-    async def _batch(self, messages: Sequence[OutgoingMessage], topic: TopicSettings) -> list[Published]:
+    async def _batch(self, messages: Sequence[OutgoingMessage], topic: KeptTopic) -> list[Published]:
         """Keep messages as a whole; a message whose id comes twice is left out."""
-        parts: dict[str, tuple[OutgoingMessage, dict[str, str], str]] = {}
-        ids = []
-        for message in messages:
-            id, headers, subject = self._parts(message)
-            parts.setdefault(id, (message, headers, subject))
-            ids.append(id)
         batch = f"{self._run}-{next(self._numbers):x}"
-        asked = []
-        for number, (message, headers, subject) in enumerate(parts.values(), 1):
-            headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-            if number == len(parts):
-                headers["Nats-Batch-Commit"] = "1"
-            asked.append((subject, message.body, headers))
+        asked: list[tuple[str, bytes, dict[str, str]]] = []
+        # The place in the batch of each message, and of each id.
+        places: list[int] = []
+        of_ids: dict[str, int] = {}
+        for message in messages:
+            if message.id is not None and message.id in of_ids:
+                places.append(of_ids[message.id])
+                continue
+            headers = headers_of(message)
+            self._check_size(message, headers)
+            asked.append((self._link.names.subject(message.topic), message.body, headers))
+            headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(len(asked))}
+            places.append(len(asked))
+            if message.id is not None:
+                of_ids[message.id] = len(asked)
+        asked[-1][2]["Nats-Batch-Commit"] = "1"
         try:
             last = (await self._link.kept_batch(asked))["seq"]
         except NoRespondersError:
@@ -144,33 +166,29 @@ class Publishing:
         except BrokerError as error:
             if getattr(error.__cause__, "err_code", None) != _DUPLICATE:
                 raise
-            # Some are there already: each says by itself which one.
+            # Some are there already: each says by itself whether it is one.
             return await self._one_by_one(messages, [topic] * len(messages))
-        numbers = {id: last - len(parts) + number for number, id in enumerate(parts, 1)}
-        seen: set[str] = set()
-        published = []
-        for id in ids:
-            published.append(Published(id, numbers[id], id in seen))
-            seen.add(id)
+        published, before = [], 0
+        for message, place in zip(messages, places, strict=True):
+            number = last - len(asked) + place
+            published.append(Published(message.id or id_of(topic.run, number), number, place <= before))
+            before = max(before, place)
         return published
 
-    def _parts(self, message: OutgoingMessage) -> tuple[str, dict[str, str], str]:
-        """Return the id, the headers and the subject of a message."""
-        id = message.id if message.id is not None else f"{self._run}-{next(self._numbers):x}"
-        headers = headers_of(message, id)
+    def _check_size(self, message: OutgoingMessage, headers: Mapping[str, str]) -> None:
+        """Check that the server takes a message, and its dead letter."""
         most = self._link.most_bytes - _RESERVED_BYTES
-        if len(message.body) > most - _RESERVED_BYTES:
-            size = len(message.body) + sum(
-                len(name) + len(text.encode()) + 4 for name, text in headers.items()
+        # Headers have less than what is reserved beside them.
+        if len(message.body) <= most - _RESERVED_BYTES:
+            return
+        size = len(message.body) + sum(len(name) + len(text.encode()) + 4 for name, text in headers.items())
+        if size > most:
+            raise BrokerError(
+                f"a message for {message.topic} has {size} bytes with its headers, the server takes {most}",
+                status=Status.INVALID_ARGUMENT,
+                processed="no",
+                hint="raise max_payload of nats-server to 2MB",
             )
-            if size > most:
-                raise BrokerError(
-                    f"a message for {message.topic} has {size} bytes with its headers, the server takes {most}",
-                    status=Status.INVALID_ARGUMENT,
-                    processed="no",
-                    hint="raise max_payload of nats-server to 2MB",
-                )
-        return id, headers, self._link.names.subject(message.topic)
 
     async def _unheard(self, name: str) -> BrokerError:
         """Return the error of a message for which no stream was there."""

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from fastrpc.brokers.base import TopicSettings
 from fastrpc.brokers.base.checks import check_same, check_topic
@@ -12,7 +13,7 @@ from fastrpc.brokers.nats.groups import Groups
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.errors import BrokerError, ConfigError
 
-__all__ = ["StreamTopics"]
+__all__ = ["KeptTopic", "StreamTopics"]
 
 #: Metadata of a stream: the settings of its topic, of which JetStream's own are a part.
 _TOPIC: Final = "frpc-topic"
@@ -27,6 +28,15 @@ _MOST_SECONDS: Final = 9e9
 
 #: What a server of 2.12 does for a stream that asks for it.
 _FLAGS: Final = ("allow_msg_schedules", "allow_atomic")
+
+
+class KeptTopic(NamedTuple):
+    """A topic that is there."""
+
+    settings: TopicSettings
+
+    #: Names its stream, which another one of the name is not.
+    run: str
 
 
 class StreamTopics:
@@ -59,13 +69,16 @@ class StreamTopics:
         found = await self._link.listed(self._link.names.topics)
         return sorted((settings_in(one["config"]) for one in found), key=lambda topic: topic.name)
 
-    async def covering(self, pattern: str) -> TopicSettings | None:
+    async def covering(self, pattern: str) -> KeptTopic | None:
         """Return the topic that holds a name, or every name of a pattern; None without one."""
         wanted = TopicPattern(pattern)
         found = await self._link.listed(self._link.names.subject(pattern))
-        # Topics do not overlap, so the one that covers the pattern is the only one that touches it.
-        settings = settings_in(found[0]["config"]) if len(found) == 1 else None
-        return settings if settings is not None and wanted.is_below(TopicPattern(settings.name)) else None
+        if len(found) != 1:
+            # Topics do not overlap, so one that covers the pattern is the only one that touches it.
+            return None
+        settings, made_at = settings_in(found[0]["config"]), datetime.fromisoformat(found[0]["created"])
+        run = f"{int(made_at.timestamp() * 1e6):x}"
+        return KeptTopic(settings, run) if wanted.is_below(TopicPattern(settings.name)) else None
 
     async def _found(self, name: str) -> dict[str, Any] | None:
         info = await self._link.find(f"STREAM.INFO.{self._link.names.topic_stream(name)}")
