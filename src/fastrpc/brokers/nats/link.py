@@ -165,7 +165,8 @@ class JetStreamLink:
                 processed="no",
                 retryable=True,
                 retry_after=1.0,
-                hint="raise max_bytes of the topic, or the limits of the account",
+                hint="raise max_bytes of the topic, or the limits of server and account: JetStream reserves max_bytes of "
+                "each topic",
             )
         is_away = error.code == _UNAVAILABLE
         status = Status.UNAVAILABLE if is_away else Status.FAILED_PRECONDITION

@@ -105,6 +105,8 @@ class NatsMembership:
         self._lease_seconds = info["config"]["ack_wait"] / 1e9 * _COUNTED
         idle = info["config"].get("inactive_threshold")
         self._idle_seconds = _PULL_SECONDS if idle is None else min(idle / 1e9 / 3, _PULL_SECONDS)
+        # The pull of an ordered group ends with its message: an open one would get the retry.
+        self._most_pulled = info["config"]["max_ack_pending"]
         self._held: dict[_Held, None] = {}
         # Those that no take has returned.
         self._ready: deque[_Held] = deque()
@@ -233,13 +235,14 @@ class NatsMembership:
         self._stream, self._subscription, self._inbox, self._open = stream, subscription, inbox, 0
 
     async def _pull(self, stream: JetStream, most: int) -> None:
+        batch = min(most, self._most_pulled)
         request = {
-            "batch": most,
+            "batch": batch,
             "no_wait": True,
             "expires": nanoseconds(_PULL_SECONDS),
             "idle_heartbeat": nanoseconds(_BEAT_SECONDS),
         }
-        self._open, self._pulled_at = most, self._now()
+        self._open, self._pulled_at = batch, self._now()
         self._heard_at = self._pulled_at
         try:
             await stream.client.publish(self._next, json.dumps(request).encode(), self._inbox)

@@ -58,11 +58,15 @@ class StreamTopics:
         for group in topic.groups:
             await self._groups.declare(group, topic)
         changes = {name: wanted[name] for name in ("retention", *_FLAGS) if wanted.get(name)}
+        if not self._link.options.is_manager:
+            changes = {}
+        self._check_kept(topic, {**config, **changes}, wanted)
         if any(config.get(name) != value for name, value in changes.items()):
             # A queue has interest from here on: no message came before its groups.
             subjects = [*dict.fromkeys((*config["subjects"], *wanted["subjects"]))]
-            config = await self._changed(topic, {**config, **changes, "subjects": subjects})
-        self._check_kept(topic, config, wanted)
+            await self._link.api(
+                f"STREAM.UPDATE.{config['name']}", **{**config, **changes, "subjects": subjects}
+            )
 
     async def all(self) -> Sequence[TopicSettings]:
         """Return the declared topics, sorted by name."""
@@ -103,11 +107,6 @@ class StreamTopics:
                 f"the topic {topic.name} overlaps with {names}",
                 hint="topics share no names: publish to the topic that is there, or give this one another name",
             ) from error
-
-    async def _changed(self, topic: TopicSettings, config: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._link.options.is_manager:
-            return dict(config)
-        return dict((await self._link.api(f"STREAM.UPDATE.{config['name']}", **config))["config"])
 
     def _config(self, topic: TopicSettings) -> dict[str, Any]:
         """Return the configuration of a topic's stream."""
