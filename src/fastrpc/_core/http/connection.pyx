@@ -163,7 +163,7 @@ cdef class GatewayConnection(HttpConnection):
         if terms_of(call).rpcx is not None and self.connection.answers_at_once(call, payload):
             return 0
         if terms_of(call).mount is not None:
-            self.gate.pass_application(call, payload)
+            self.gate.pass_unjudged(call, payload)
         else:
             self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if call.charge and not call.is_held and call.waiting_payload is None:

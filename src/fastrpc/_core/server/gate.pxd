@@ -26,6 +26,7 @@ cdef class Gate(Guards):
         # An ended call that can be reused.
         ServerCall spare
 
+    cdef ServerCall _new_call(self, ServedConnection connection, object metadata)
     cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1
     cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1
     cdef uint64_t timeout_of(self, uint64_t stated_us, int flags) noexcept
@@ -34,7 +35,7 @@ cdef class Gate(Guards):
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1
     cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1
     cdef int pass_known(self, ServerCall call, bytes payload) except -1
-    cdef int pass_application(self, ServerCall call, bytes payload) except -1
+    cdef int pass_unjudged(self, ServerCall call, bytes payload) except -1
     cdef int cancel(self, ServerCall call, bint is_late) except -1
     cdef int end_call(self, ServerCall call, str text) except -1
     cdef int note_answered(self, ServerCall call, int status, str text) except -1

@@ -2,7 +2,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Container, Mapping
 from typing import Any, final
 
-from fastrpc._core.calls.call import RouteTable
+from fastrpc._core.calls.call import MethodRoute, RouteTable
 from fastrpc._core.server.guards import Guards
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_connection import ServedConnection
@@ -67,6 +67,25 @@ class Gate(Guards):
 
         Raises:
             ValueError: the server does not accept the codec, or the timeout is negative.
+        """
+
+    def delivery(
+        self,
+        connection: ServedConnection,
+        route: MethodRoute,
+        metadata: Mapping[str, str | bytes] | None = None,
+    ) -> ServerCall:
+        """Return the call that a message of a broker is, for `deliver`. No name of a method leads to its route.
+
+        Raises:
+            TypeError, ValueError: the metadata is malformed.
+        """
+
+    def deliver(self, call: ServerCall, payload: bytes) -> None:
+        """Serve a message: without the steps about callers. It may be answered before this returns.
+
+        Raises:
+            ValueError: the connection of the call does not deliver.
         """
 
     def cancel_call(self, call: ServerCall, *, is_late: bool = False) -> None:

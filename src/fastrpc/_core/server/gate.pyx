@@ -157,17 +157,9 @@ cdef class Gate(Guards):
             raise ValueError(f"codec {codec!r} is not taken here, only {', '.join(self.codecs.values())}")
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout is {timeout!r}, it must be a number of seconds from 0 on")
-        # Never a reused one: fields that a REQUEST of the native protocol sets would stay.
-        call = ServerCall.__new__(ServerCall)
-        call.connection = connection
-        if metadata:
-            call.received_metadata = encode_metadata(metadata)
-        connection.begun += 1
-        call.id = connection.begun
+        call = self._new_call(connection, metadata)
         call.codec = numbers[0]
         call.flags = ONE_WAY if one_way else 0
-        connection.now = connection.received_ns = now_ns()
-        call.started_ns = connection.dated_ns if connection.holding & HOLD_LATE else connection.now
         if timeout is not None:
             call.stated_timeout_us = max(1, int(timeout * 1e6)) if timeout < LONGEST_SECONDS else TIMEOUT_NONE
             if timeout == 0:
@@ -176,12 +168,41 @@ cdef class Gate(Guards):
             self.pass_in_alone(call, name, payload)
         return call
 
+    def delivery(self, ServedConnection connection not None, MethodRoute route not None, metadata=None):
+        """Return the call that a message of a broker is, for `deliver`. No name of a method leads to its route."""
+        cdef ServerCall call = self._new_call(connection, metadata)
+        call.route = route
+        call.codec = route.marshal.codec_id
+        call.stated_timeout_us = TIMEOUT_NONE
+        return call
+
+    def deliver(self, ServerCall call not None, bytes payload not None):
+        """Serve a message: without the steps about callers."""
+        if not call.connection.delivers:
+            raise ValueError("a message comes by a connection that delivers")
+        if not self.refuses_early(call, b"", PyBytes_GET_SIZE(payload)):
+            self.pass_in_alone(call, b"", payload)
+
+    cdef ServerCall _new_call(self, ServedConnection connection, object metadata):
+        """Return a call of an engine in Python, that begins now."""
+        # Never a reused one: fields that a REQUEST of the native protocol sets would stay.
+        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        call.connection = connection
+        if metadata:
+            call.received_metadata = encode_metadata(metadata)
+        connection.begun += 1
+        call.id = connection.begun
+        connection.now = connection.received_ns = now_ns()
+        call.started_ns = connection.dated_ns if connection.holding & HOLD_LATE else connection.now
+        return call
+
     cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1:
         """Refuse a call over a limit of its connection, as `CalleeStates` does. A call of a lost peer is only counted."""
         cdef ServedConnection connection = call.connection
         cdef Py_ssize_t calls = connection.calls_under_way()
         cdef bytes metadata = call.received_metadata
-        call.route = self.routes.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        if not connection.delivers:
+            call.route = self.routes.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
         if connection.is_closed:
             self.count_refused(call, CANCELLED, f"{call.method} came after its connection was lost")
         elif calls >= self.concurrent_calls:
@@ -212,6 +233,8 @@ cdef class Gate(Guards):
         if task is not None:
             tasks._leave_task(loop, task)
         try:
+            if call.connection.delivers:
+                return self.pass_unjudged(call, payload)
             if name.startswith(b"."):
                 # A bare function, which counts as one only for callers from Go.
                 call.route = None
@@ -325,8 +348,8 @@ cdef class Gate(Guards):
         """Run the steps of a call whose route its engine has found."""
         return pass_routed(self, call, 0, payload)
 
-    cdef int pass_application(self, ServerCall call, bytes payload) except -1:
-        """Run the steps of a request to a mounted application. Its sender is known already, and no rule is about it."""
+    cdef int pass_unjudged(self, ServerCall call, bytes payload) except -1:
+        """Run the steps of a call about which no rule is: to a mounted application, or a message of a broker."""
         call.counters = self.counters_of(call, call.route)
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
         call.moved_bytes = PyBytes_GET_SIZE(payload)
@@ -401,8 +424,8 @@ cdef class Gate(Guards):
 
     cdef bint _may_answer(self, ServerCall call) except -1:
         """Return whether the answer may be in the codec of the request; refuse the call if not."""
-        if call.route.is_application:
-            # A mounted application has no codec.
+        if call.route.is_application or call.connection.delivers:
+            # A mounted application has no codec, and a message has no answer.
             return True
         if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.connection.takes_codec(call):
             return True

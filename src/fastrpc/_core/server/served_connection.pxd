@@ -89,6 +89,9 @@ cdef class ServedConnection:
         public bint reveals_services
         bint has_marshals
 
+        # Whether its calls are messages of a broker: they have no caller, whose rights and codecs would count.
+        bint delivers
+
         # The peer, for handlers and logs; None until an engine knows it.
         public object peer_info
 
