@@ -328,10 +328,10 @@ class ServiceDefinition:
         stream. ConfigError names the methods that a contract promises and the class does not have, or says that it has
         none at all.
         """
-        # Imported here: marks of schedules are read by few.
-        from fastrpc.rpc.background.scheduling import schedules_of
+        # Imported here: few services have no method.
+        from fastrpc.rpc.background.marks import has_background_mark
 
-        if not self.methods and not schedules_of(self.owner):
+        if not self.methods and not has_background_mark(self.owner):
             raise ConfigError(
                 f"{self.owner.__qualname__} serves {self.name!r} without a method",
                 hint=f"put @fastrpc.method above {_candidates(self.owner) or 'each function that is to be called'}",

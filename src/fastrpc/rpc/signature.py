@@ -124,6 +124,14 @@ class HandlerSignature(NamedTuple):
             result_scope=scope,
         )
 
+    def untyped(self) -> "HandlerSignature":
+        """Return the same signature with parameters and a result of any type, and without a stream."""
+        return self._replace(
+            parameters=tuple(parameter._replace(annotation=Any) for parameter in self.received()),
+            stream=None,
+            result=Any,
+        )
+
     def filled_from(self, inherited: "HandlerSignature") -> "HandlerSignature":
         """Return the same signature with missing annotations taken from `inherited`, by name."""
         known = {parameter.name: parameter for parameter in inherited.parameters}

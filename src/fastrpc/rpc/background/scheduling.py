@@ -1,6 +1,5 @@
 """`@scheduled`: the mark of a method that servers run at instants of the clock."""
 
-import inspect
 import math
 import time
 from collections.abc import Callable
@@ -11,15 +10,12 @@ from typing import Any, Final, Literal, TypeVar
 from fastrpc.config.validation import is_duration
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.background.cron import CronText
-from fastrpc.rpc.marking import name_of
+from fastrpc.rpc.background.marks import SCHEDULE_MARK, marks_of, set_mark
 from fastrpc.rpc.refused_arguments import explain_arguments
-from fastrpc.rpc.signature import form_of
 
 __all__ = ["MethodSchedule", "scheduled", "schedules_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_MARK: Final = "__fastrpc_schedule__"
 
 #: Shorter pauses are the work of a loop.
 _SHORTEST_SECONDS: Final = 0.1
@@ -102,22 +98,16 @@ def scheduled(
     schedule.after(time.time())
 
     def mark(handler: F) -> F:
-        if not inspect.isfunction(handler) or len(inspect.signature(handler).parameters) != 1:
-            raise TypeError(f"{name_of(handler)} is scheduled, so it takes no parameters: write (self)")
-        if form_of(handler) in ("generator", "async_generator"):
-            raise TypeError(f"{name_of(handler)} is scheduled, so it yields nothing: no caller would read it")
-        setattr(handler, _MARK, schedule)
-        return handler
+        return set_mark(
+            handler, SCHEDULE_MARK, schedule, 1, "is scheduled, so it takes no parameters: write (self)"
+        )
 
     return mark
 
 
 def schedules_of(cls: type[Any]) -> dict[str, MethodSchedule]:
     """Return the schedules of a class by the names of their methods."""
-    # A later entry overrides one of a base.
-    marks = (vars(base).items() for base in reversed(cls.__mro__))
-    found = {name: getattr(value, _MARK, None) for names in marks for name, value in names}
-    return {name: schedule for name, schedule in found.items() if isinstance(schedule, MethodSchedule)}
+    return marks_of(cls, SCHEDULE_MARK, MethodSchedule)
 
 
 def _zone(name: str) -> tzinfo:

@@ -1,0 +1,48 @@
+"""The marks of methods that servers start by themselves: each an attribute of the function."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from fastrpc.rpc.marking import name_of
+from fastrpc.rpc.signature import form_of
+
+__all__ = ["SCHEDULE_MARK", "SUBSCRIBER_MARK", "has_background_mark", "marks_of", "set_mark"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M")
+
+SCHEDULE_MARK: Final = "__fastrpc_schedule__"
+SUBSCRIBER_MARK: Final = "__fastrpc_subscriber__"
+
+
+def set_mark(handler: F, mark: str, value: Any, parameters: int, shape: str) -> F:
+    """Mark a function of a class.
+
+    Args:
+        parameters: the number of its parameters, `self` included.
+        shape: says in errors how it is written, such as "is scheduled, so it takes no parameters: write (self)".
+
+    Raises:
+        TypeError: it has other parameters, or it is a generator.
+    """
+    if not inspect.isfunction(handler) or len(inspect.signature(handler).parameters) != parameters:
+        raise TypeError(f"{name_of(handler)} {shape}")
+    if form_of(handler) in ("generator", "async_generator"):
+        reason = shape.partition(",")[0]
+        raise TypeError(f"{name_of(handler)} {reason}, so it yields nothing: no caller would read it")
+    setattr(handler, mark, value)
+    return handler
+
+
+def marks_of(cls: type[Any], mark: str, kind: type[M]) -> dict[str, M]:
+    """Return the values of a mark in a class, by the names of the methods."""
+    # A later entry overrides one of a base.
+    names = (vars(base).items() for base in reversed(cls.__mro__))
+    found = {name: getattr(value, mark, None) for items in names for name, value in items}
+    return {name: value for name, value in found.items() if isinstance(value, kind)}
+
+
+def has_background_mark(cls: type[Any]) -> bool:
+    """Return whether a class has a method that servers start by themselves."""
+    return bool(marks_of(cls, SCHEDULE_MARK, object) or marks_of(cls, SUBSCRIBER_MARK, object))
