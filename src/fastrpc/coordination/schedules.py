@@ -11,13 +11,13 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from fastrpc._core.calls.call import current_call
 from fastrpc.coordination.locks import Lock
 from fastrpc.coordination.store import Put, Store, absent, unchanged
 from fastrpc.errors import ConfigError, FastRPCError, StoreError
 from fastrpc.gauges import count
+from fastrpc.hosted.resources import resource_here, run_with
 from fastrpc.hosted.verbs import pauses
 from fastrpc.rpc.background.scheduling import MethodSchedule, schedules_of
 from fastrpc.rpc.signature import form_of
@@ -35,8 +35,6 @@ _LATE_SECONDS: Final = 15.0
 #: Seconds between two looks at the wall clock, which may be set.
 _LOOK_SECONDS: Final = 10.0
 
-_store_of_run: contextvars.ContextVar[Store | None] = contextvars.ContextVar("store", default=None)
-
 
 def current_store() -> Store:
     """Return the store of the server whose handler or scheduled method runs here.
@@ -44,21 +42,22 @@ def current_store() -> Store:
     Raises:
         LookupError: the server has no store, or no handler runs here.
     """
-    store: Store | None = _store_of_run.get()
-    if store is None:
-        connection: Any = getattr(current_call(), "connection", None)
-        store = None if connection is None else connection.gate.dispatcher.store
-    if store is None:
-        raise LookupError("this server has no store: give it one, Server(…, store=URL)")
-    return store
+    return cast(Store, resource_here("store"))
 
 
 class Schedules:
-    """The scheduled methods of the services of one server."""
+    """The scheduled methods of the services of one server.
 
-    def __init__(self, store: Store | None, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        broker: that of the server, for its runs.
+    """
+
+    def __init__(
+        self, store: Store | None, clock: Callable[[], float] = time.time, *, broker: Any = None
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._broker = broker
         self._jobs: dict[str, list[_Job]] = {}
 
     def add(self, service_name: str, service: Any) -> None:
@@ -74,7 +73,8 @@ class Schedules:
                     f"{name} is scheduled on the leader, and the server has no store",
                     hint="give the URL of one, store=…, or write on='each'",
                 )
-            job = _Job(name, getattr(service, method), schedule, self._store, self._clock)
+            function = getattr(service, method)
+            job = _Job(name, function, schedule, self._store, self._clock, self._broker)
             self._jobs.setdefault(service_name, []).append(job)
 
     async def stop(self, service_name: str | None = None, seconds: float | None = 0) -> bool:
@@ -92,8 +92,10 @@ class _Job:
         schedule: MethodSchedule,
         store: Store | None,
         clock: Callable[[], float],
+        broker: Any,
     ) -> None:
         self._name = name
+        self._broker = broker
         self._function = function
         self._schedule = schedule
         self._store = store
@@ -122,7 +124,7 @@ class _Job:
         return not late
 
     async def _keep(self) -> None:
-        _store_of_run.set(self._store)
+        run_with({"store": self._store, "broker": self._broker})
         pause = pauses()
         while not self._is_leaving:
             try:

@@ -68,6 +68,9 @@ class Dispatcher:
     #: The store of the server, for `current_store`; None without one.
     store: Any = None
 
+    #: The broker of the server, for `current_broker`; None without one.
+    broker: Any = None
+
     def __init__(
         self,
         interceptors: Sequence[Interceptor],
