@@ -1,14 +1,16 @@
 """A broker with types: what `open_broker` returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
 from fastrpc.brokers.base import (
+    HEADER_BYTES,
     BrokerBackend,
     BrokerLimits,
     DeadLetter,
+    Delivery,
     GroupSettings,
     GroupState,
     Membership,
@@ -24,6 +26,7 @@ from fastrpc.brokers.declared import DeclaredTopics, check_pattern
 from fastrpc.brokers.message import check_delay
 from fastrpc.brokers.subscription import Subscription
 from fastrpc.brokers.topic import Topic
+from fastrpc.brokers.traces import with_trace
 from fastrpc.brokers.values import bytes_of, decoder_of, encode_message
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import TLS
@@ -68,6 +71,8 @@ class Broker:
         self._opened = OpenedBackend(opening, "broker", BrokerError)
         self._topics = DeclaredTopics()
         self._subscriptions: set[Subscription[Any]] = set()
+        #: The subscribers of servers that use it.
+        self.subscribers: set[Any] = set()
 
     async def __aenter__(self) -> Self:
         await self._opened.enter()
@@ -154,7 +159,7 @@ class Broker:
         """
         backend = self.backend
         message = _outgoing(backend.limits, topic, value, key, id, delay, headers)
-        return (await self._publish(backend, topic, [message]))[0]
+        return (await self.keep(topic, [message]))[0]
 
     @overload
     async def publish_many(
@@ -194,7 +199,7 @@ class Broker:
             _outgoing(backend.limits, topic, value, key, id, 0, None)
             for value, key, id in zip(values, all_keys, all_ids, strict=True)
         ]
-        return await self._publish(backend, topic, messages) if messages else ()
+        return await self.keep(topic, messages) if messages else ()
 
     @overload
     def subscribe(
@@ -258,16 +263,36 @@ class Broker:
         Raises:
             ConfigError: an argument is wrong, or the broker cannot do it.
         """
+        if isinstance(pattern, Topic) and type is not None:
+            raise ConfigError(
+                f"a type is given beside the topic {pattern.name!r}",
+                hint="the topic says the type of its values",
+            )
+        decode = decoder_of(pattern.type if isinstance(pattern, Topic) else type)
+        return self.subscription(pattern, decode, group, start, ordered, in_flight)
+
+    def subscription(
+        self,
+        pattern: Topic[Any] | str,
+        decode: Callable[[Delivery], Any],
+        group: str | None,
+        start: Place,
+        ordered: bool,
+        in_flight: int,
+    ) -> Subscription[Any]:
+        """Return a subscription as `subscribe` does, whose values another function decodes.
+
+        Raises:
+            ConfigError: an argument is wrong, or the broker cannot do it.
+        """
         backend = self.backend
-        name = _pattern_of(pattern, type)
+        name = pattern.name if isinstance(pattern, Topic) else pattern
         check_pattern(name, backend.limits)
         check_place(start)
         _check_group_options(backend.limits, group, start, ordered)
         if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
             raise ConfigError(f"in_flight is {shown(in_flight)}, it must be a number from 1")
-        settings = GroupSettings(group, name, start, ordered)
-        join = partial(self._join, pattern, settings)
-        decode = decoder_of(pattern.type if isinstance(pattern, Topic) else type)
+        join = partial(self._join, pattern, GroupSettings(group, name, start, ordered))
         return Subscription(name, join, decode, in_flight, self._subscriptions)
 
     async def groups(self) -> Sequence[GroupState]:
@@ -303,9 +328,9 @@ class Broker:
         """Forget dead letters; no ids: all. Return how many."""
         return await _finish(f"discard of {group!r}", partial(self.backend.discard, group, ids), writes=True)
 
-    async def _publish(
-        self, backend: BrokerBackend, topic: Topic[Any] | str, messages: Sequence[OutgoingMessage]
-    ) -> Sequence[Published]:
+    async def keep(self, topic: Topic[Any] | str, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+        """Keep checked messages of one topic, all or none of them. BrokerError as of `publish`."""
+        backend = self.backend
         verb = f"publication to {messages[0].topic!r}"
         # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
         has_ids = all(message.id is not None for message in messages)
@@ -365,7 +390,7 @@ def _outgoing(
     body, kept = encode_message(name, value, kind, headers)
     _check_short("key", key)
     _check_short("id", id)
-    return OutgoingMessage(name, body, key, id, float(delay), kept)
+    return OutgoingMessage(name, body, key, id, float(delay), with_trace(kept, HEADER_BYTES))
 
 
 def _check_short(option: str, text: str | None) -> None:
@@ -385,16 +410,6 @@ def _one_each(option: str, given: Sequence[str | None] | None, values: Sequence[
     if isinstance(given, str) or len(given) != len(values):
         raise ConfigError(f"{option} has {len(given)} items for {len(values)} values")
     return given
-
-
-def _pattern_of(pattern: Topic[Any] | str, kind: Any) -> str:
-    if not isinstance(pattern, Topic):
-        return pattern
-    if kind is not None:
-        raise ConfigError(
-            f"a type is given beside the topic {pattern.name!r}", hint="the topic says the type of its values"
-        )
-    return pattern.name
 
 
 def _check_group_options(limits: BrokerLimits, group: str | None, start: Place, ordered: bool) -> None:

@@ -106,18 +106,27 @@ class Message(Generic[T_co]):
         pause = float(delay)
         return await self._settle("nack", lambda membership: membership.nack(self.token, pause))
 
-    async def reject(self, reason: str) -> bool:
+    async def reject(self, reason: str, error: str = "") -> bool:
         """Make the message a dead letter: its group gets it again by a replay alone.
 
         Args:
             reason: is kept with the dead letter.
+            error: the text of the error behind it, which is kept as well.
 
         Raises:
             BrokerError: the broker is away; the message may be delivered again.
         """
         if not isinstance(reason, str) or not reason:
             raise ConfigError(f"the reason of a rejected message is {reason!r}, it must be a text")
-        return await self._settle("reject", lambda membership: membership.reject(self.token, reason, ""))
+        return await self._settle("reject", lambda membership: membership.reject(self.token, reason, error))
+
+    async def hand_back(self) -> bool:
+        """Have the message delivered again at once, to any member of the group; this delivery does not count.
+
+        Raises:
+            BrokerError: the broker is away; the message may be delivered again.
+        """
+        return await self._settle("hand back", lambda membership: membership.hand_back(self.token))
 
     async def _settle(self, verb: str, work: Callable[[Membership], Awaitable[bool]]) -> bool:
         if self._is_settled:

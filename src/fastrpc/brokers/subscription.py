@@ -64,18 +64,46 @@ class Subscription(Generic[T]):
         self._waiters: deque[asyncio.Future[None]] = deque()
         # A message was settled.
         self._room = asyncio.Event()
+        #: Is called when all messages that came out so far count as lost: the broker was away.
+        self.on_lost: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
+        self._check_unused()
+        self._begin(await _finish(f"the subscription to {self._name!r}", self._join))
+        return self
+
+    async def begin(self) -> None:
+        """Enter it, in place of `async with`; where the broker is away it joins the group once that is back.
+
+        Raises:
+            ConfigError: the broker cannot do it.
+            BrokerError: the broker refuses it.
+        """
+        self._check_unused()
+        membership: Membership | None = None
+        try:
+            async with time_limit(PATIENCE_SECONDS):
+                membership = await self._join()
+        except (BrokerError, TimeoutError) as error:
+            if isinstance(error, BrokerError) and not error.retryable:
+                raise
+            logger.warning(
+                "the subscription to %r begins later, as the broker is away: %s", self._name, error
+            )
+        self._begin(membership)
+
+    def _check_unused(self) -> None:
         if self._task is not None or self._is_left:
             raise RuntimeError("a subscription is entered once; make another one with subscribe(…)")
-        membership = await _finish(f"the subscription to {self._name!r}", self._join)
-        self._member = _Member(membership, self._room.set)
+
+    def _begin(self, membership: Membership | None) -> None:
+        """Take messages from now on; without a membership it joins first."""
+        self._member = None if membership is None else _Member(membership, self._room.set)
         self._is_open.add(self)
         # It outlasts a deadline of the caller.
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._keep_taking(), context=contextvars.Context())
         self._task.add_done_callback(self._on_end)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -108,6 +136,16 @@ class Subscription(Generic[T]):
         if not self._is_left:
             self._ready.appendleft(message)
             self._wake(1)
+
+    async def stop_taking(self) -> None:
+        """Take no more messages, and hand back those that did not come out; the others are settled as before."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        ready = list(self._ready)
+        self._ready.clear()
+        if self._member is not None and ready:
+            await self._member.hand_back(ready)
 
     async def close(self) -> None:
         """Leave the group: hand back all messages that were not settled, and end the iteration."""
@@ -223,6 +261,7 @@ class Subscription(Generic[T]):
         member, self._member = self._member, None
         self._ready.clear()
         if member is not None:
+            self.on_lost()
             await member.leave(())
 
     def _fail(self, error: Exception) -> None:
@@ -313,12 +352,17 @@ class _Member:
         """Leave the group; the broker counts the deliveries of messages that are not handed back."""
         self._is_over = True
         try:
-            async with _logged_absence():
-                for message in handed_back:
-                    await self.membership.hand_back(message.token)
+            await self.hand_back(handed_back)
         finally:
             async with _logged_absence():
                 await self.membership.close()
+
+    async def hand_back(self, messages: Sequence[Message[Any]]) -> None:
+        """Have messages delivered to others, uncounted."""
+        async with _logged_absence():
+            for message in messages:
+                await self.membership.hand_back(message.token)
+                self.unsettled.pop(message, None)
 
     def forget(self, message: Message[Any]) -> None:
         """Make room: the message is settled or lost."""

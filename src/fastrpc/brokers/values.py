@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fastrpc._core.payload.metadata import check_entry
 from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Delivery
+from fastrpc.brokers.traces import OWN_PREFIX
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
 from fastrpc.rpc.coders import is_protobuf
 from fastrpc.rpc.json_values import decode_json, encode_json, json_decoder
@@ -23,9 +24,6 @@ _BYTES: Final = "application/octet-stream"
 _JSON: Final = "application/json"
 #: As Connect names a message of protobuf.
 _PROTOBUF: Final = "application/proto"
-
-#: The headers of fastrpc itself.
-_OWN_PREFIX: Final = "frpc-"
 
 _is_message_type: Final[Callable[[Any], bool]] = lru_cache(maxsize=256)(is_protobuf)
 
@@ -102,7 +100,7 @@ def bytes_of(text: str, name: str) -> bytes:
 
 def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers without the names that fastrpc keeps for itself."""
-    return {name: text for name, text in headers.items() if not name.startswith(_OWN_PREFIX)}
+    return {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
 
 
 def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:

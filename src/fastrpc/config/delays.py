@@ -1,16 +1,28 @@
 """Times derived from settings: pauses between attempts, the silence after which a peer is dropped."""
 
+import math
 import random
 from collections.abc import Callable
 
 from fastrpc.config import Backoff, Keepalive
 
-__all__ = ["Delays", "silence_seconds"]
+__all__ = ["Delays", "pause_after", "silence_seconds"]
 
 
 def silence_seconds(keepalive: Keepalive) -> float:
     """Return the seconds of silence after which a peer is dropped."""
     return (keepalive.interval or 0.0) + keepalive.timeout
+
+
+def pause_after(
+    backoff: Backoff, failures: int, uniform: Callable[[float, float], float] = random.uniform
+) -> float:
+    """Return the seconds to wait after so many failures, from 1 on."""
+    times = failures - 1
+    # The power of a large number is beyond all floats.
+    is_longest = times * math.log(backoff.factor) >= math.log(max(backoff.longest / backoff.first, 1.0))
+    pause = backoff.longest if is_longest else backoff.first * backoff.factor**times
+    return pause * uniform(1 - backoff.jitter, 1 + backoff.jitter)
 
 
 class Delays:

@@ -229,6 +229,10 @@ class EmbeddedBroker:
             self.core.advance(now)
         self.dispatch()
 
+    def next_due(self) -> float | None:
+        """Return the instant at which something is due next; None: never."""
+        return self.core.next_due()
+
     # For the memberships
 
     def now(self) -> float:

@@ -1,0 +1,40 @@
+"""The trace of a publisher in the headers of its message, which make publisher and handler one trace.
+
+It travels under names with the prefix `frpc-`, as the global propagator of OpenTelemetry writes it.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["OWN_PREFIX", "metadata_of", "with_trace"]
+
+#: The prefix of the headers of fastrpc itself.
+OWN_PREFIX: Final = "frpc-"
+
+
+def with_trace(headers: dict[str, str], most_bytes: int) -> dict[str, str]:
+    """Return headers with the trace of the code that runs here, unless they would be longer than allowed."""
+    # Loaded by programs that trace: there is no trace without it.
+    propagate: Any = sys.modules.get("opentelemetry.propagate")
+    if propagate is None:
+        return headers
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    if not carrier:
+        return headers
+    traced = headers | {f"{OWN_PREFIX}{name.lower()}": text for name, text in carrier.items()}
+    size = sum(len(name) + len(text.encode()) for name, text in traced.items())
+    return traced if size <= most_bytes else headers
+
+
+def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata of a delivery: the headers, with the trace by its own names."""
+    metadata = {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
+    propagate: Any = sys.modules.get("opentelemetry.propagate")
+    if propagate is not None and len(metadata) < len(headers):
+        for field in propagate.get_global_textmap().fields:
+            text = headers.get(f"{OWN_PREFIX}{field.lower()}")
+            if text is not None:
+                metadata[field.lower()] = text
+    return metadata
