@@ -35,11 +35,14 @@ FACADES = {
     "brokers": {
         "broker",
         "broker_urls",
+        "current",
         "declared",
         "message",
+        "subscribers",
         "subscription",
         "sync",
         "topic",
+        "traces",
         "values",
     }
 }
@@ -54,8 +57,10 @@ OF_EVERY_PROTOCOL = {"gate", "served_connection", "admission", "served_call", "h
 FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
 FUNCTION_LINES, ARGUMENTS, CONSTRUCTOR_ARGUMENTS = 40, 7, 8
 CONSTRUCTORS = {"__init__", "__cinit__", "__new__"}
-OPTION_TAKERS = {"with_options", "method", "function", "serve", "server"}  # Their arguments are settings.
+# Their arguments are settings.
+OPTION_TAKERS = {"with_options", "method", "function", "subscriber", "serve", "server", "connected"}
 SETTINGS_BY_NAME = {PACKAGE / "auth" / "json_web_tokens.py", PACKAGE / "server" / "server.py"}
+SETTINGS_BY_NAME |= {PACKAGE / "testing" / "fixture_types.py"}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
 # Abbreviations, and words for which the glossary has another.
@@ -250,7 +255,7 @@ class TestSizes:
                 for item in functions(path)
                 if item.name not in OPTION_TAKERS
                 and not _is_command(path, item.name)
-                and not (item.name in CONSTRUCTORS and path in SETTINGS_BY_NAME)
+                and not (item.name in {*CONSTRUCTORS, "__call__"} and path in SETTINGS_BY_NAME)
                 and len(item.parameters) > (CONSTRUCTOR_ARGUMENTS if item.name in CONSTRUCTORS else ARGUMENTS)
             ],
         )

@@ -42,7 +42,8 @@ WIDER = {
     "ClientCall": 107,
     "Http2Connection": 104,
     "CalledStream": 99,
-    "Gate": 98,
+    # With `delivery` and `deliver`, which take messages of brokers.
+    "Gate": 101,
     # With `note_http`, which a gateway calls for the server behind it.
     "GrpcCall": 92,
     "HttpServedConnection": 91,
@@ -97,10 +98,14 @@ NAMED_UPWARDS = {
     ("first_use.py", "fastrpc.client.blocking.parts"),
     ("first_use.py", "fastrpc.server.server"),
     ("first_use.py", "fastrpc.server.parts"),
-    # Three arrows up, which are to become registrations.
+    # Arrows up, which are to become registrations.
     ("registries/base/urls.py", "fastrpc.coordination.registry.client"),
     ("server/accepting.py", "fastrpc.hosting.mounts"),
-    ("server/background/scheduling.py", "fastrpc.coordination"),
+    ("server/background/scheduling.py", "fastrpc.coordination.store"),
+    ("server/background/scheduling.py", "fastrpc.coordination.overview"),
+    ("server/background/scheduling.py", "fastrpc.coordination.schedules"),
+    ("server/background/subscribing.py", "fastrpc.brokers.broker"),
+    ("server/background/subscribing.py", "fastrpc.brokers.subscribers.subscribers"),
 }
 
 #: A limit is crowded when more than CROWD files have 97 % of it. Only these are, each with its count of files.

@@ -57,6 +57,7 @@ __all__ = [
     "LockHeldError",
     "LockLostError",
     "Memory",
+    "Message",
     "Metadata",
     "NoEndpointError",
     "OverloadedError",
@@ -92,6 +93,7 @@ __all__ = [
     "scheduled",
     "serve",
     "service",
+    "subscriber",
     "timeout",
 ]
 
@@ -104,6 +106,7 @@ _NAMES = {
     ),
     "_core.payload.metadata": ("Metadata",),
     "batcher": ("Batcher",),
+    "brokers.message": ("Message",),
     "brokers.topic": ("Topic",),
     "peers.peer": ("Peer",),
     "peers.peer_client": ("PeerClient",),
@@ -166,6 +169,7 @@ _NAMES = {
     "rpc.protobuf.field": ("Field",),
     "rpc.reply": ("Reply",),
     "rpc.background.scheduling": ("scheduled",),
+    "rpc.background.subscribing": ("subscriber",),
     "rpc.scope": (
         "detached",
         "timeout",
@@ -228,6 +232,7 @@ if TYPE_CHECKING:
     from fastrpc._core.calls.call import Call, current_call
     from fastrpc._core.payload.metadata import Metadata
     from fastrpc.batcher import Batcher
+    from fastrpc.brokers.message import Message
     from fastrpc.brokers.topic import Topic
     from fastrpc.client.blocking.client import SyncClient
     from fastrpc.client.blocking.stream import SyncStream
@@ -280,6 +285,7 @@ if TYPE_CHECKING:
     from fastrpc.peers.stream import Stream
     from fastrpc.place import Place
     from fastrpc.rpc.background.scheduling import scheduled
+    from fastrpc.rpc.background.subscribing import subscriber
     from fastrpc.rpc.functions import function
     from fastrpc.rpc.identity import Identity
     from fastrpc.rpc.interceptor import Interceptor, Proceed

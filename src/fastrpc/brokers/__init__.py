@@ -18,12 +18,14 @@ __all__ = [
     "Published",
     "Subscription",
     "Topic",
+    "current_broker",
     "open_broker",
 ]
 
 if TYPE_CHECKING:
     from fastrpc.brokers.base import DeadLetter, GroupState, Published
     from fastrpc.brokers.broker import Broker, open_broker
+    from fastrpc.brokers.current import current_broker
     from fastrpc.brokers.message import Message
     from fastrpc.brokers.subscription import Subscription
     from fastrpc.brokers.topic import Topic
@@ -33,6 +35,7 @@ else:  # Type checkers would accept any attribute name.
         {
             "base": "DeadLetter GroupState Published",
             "broker": "Broker open_broker",
+            "current": "current_broker",
             "message": "Message",
             "subscription": "Subscription",
             "topic": "Topic",

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from fastrpc.handlers.thread_pool import ThreadPool
 from fastrpc.limits import CallLimit, Limit
 from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.protocols.base import PeerConnection
+from fastrpc.rpc.background.subscribing import subscriptions_of
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.functions import Functions, functions_of, is_function, take_function, with_function
 from fastrpc.rpc.interceptor import Interceptor, split_call_log
@@ -135,7 +136,9 @@ class ServiceTable:
             self.add(service, scope)
         if self.definitions:
             # Without sources the services come later.
-            check_patterns(self._call_limits, [route.method for route in self.gate.routes])
+            check_patterns(
+                self._call_limits, [*self._subscribed(), *(route.method for route in self.gate.routes)]
+            )
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
         """Enter a context; it is left before the sources."""
@@ -201,6 +204,11 @@ class ServiceTable:
                 hint=f'give one another name, or mark each as a part: @fastrpc.service("{given.name}", part=True)',
             )
         return given, tuple(given.methods)
+
+    def _subscribed(self) -> Iterator[str]:
+        """Yield the names of the methods that run for messages, whose deliveries limits count as well."""
+        for name, service in self.instances():
+            yield from (f"{name}.{method}" for method in subscriptions_of(type(service)))
 
     def _route(self, method: MethodDefinition, handler: Callable[..., Any]) -> MethodRoute:
         codec = codec_for(method, "msgpack")

@@ -48,6 +48,7 @@ class Ending:
         """Withdraw the records, stop accepting, and let the calls in flight finish; return whether all did."""
         self._offer.health.drain()
         self._life.draining(gate.running)
+        await self._offer.background.stop_taking()
         if self._offer.advertising is not None:
             await self._offer.advertising.retire()
         if self._config.timeouts.announce:
@@ -57,7 +58,7 @@ class Ending:
         await self._listening.drain()
         limit = self._config.timeouts.drain if timeout is None else timeout
         drained = drain_connections(gate, self._accepting, self._life, limit)
-        return await self._offer.scheduling.stop_beside(drained, limit)
+        return await self._offer.background.stop_beside(drained, limit)
 
     async def close(self, gate: Gate | None) -> None:
         """Close listeners and connections at once, and leave the sources; calls in flight are cancelled."""

@@ -15,7 +15,7 @@ from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.service import is_service
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
-from fastrpc.server.background.scheduling import Scheduling
+from fastrpc.server.background.work import BackgroundWork, ServerResources
 from fastrpc.server.builtin import BUILTIN_PREFIX, reflection_for
 from fastrpc.server.health import GRPC_HEALTH, GrpcHealth, Health, HealthSource, ServingState
 from fastrpc.server.removal import end_calls
@@ -36,7 +36,7 @@ class Offer:
         served: ServiceTable,
         access: ServerAccess,
         accepting: Accepting,
-        store: str | None,
+        resources: ServerResources,
     ) -> None:
         self._config = config
         self._served = served
@@ -45,7 +45,7 @@ class Offer:
         self.health = ServingState(lambda: served.definitions)
         #: The records; None without a registry.
         self.advertising: Advertising | None = None
-        self.scheduling = Scheduling(served, store)
+        self.background = BackgroundWork(served, resources, config)
         #: Whether the server is closed.
         self.is_closed = False
 
@@ -71,7 +71,7 @@ class Offer:
         Raises:
             ConfigError: a source has an unknown kind, or a service cannot be offered.
         """
-        await self.scheduling.open()
+        await self.background.open()
         await self._served.enter(sources)
         entered = self._served.instances()
         for name, source in entered:
@@ -84,7 +84,7 @@ class Offer:
         self._access.check(services)
         self._accepting.check_services(services)
         self._served.gate.dispatcher.index_methods()
-        await self.scheduling.begin()
+        await self.background.begin()
 
     def _follow(self, source: Any, *names: str) -> None:
         """Take over the health of a source that knows it."""
@@ -136,7 +136,7 @@ class Offer:
             self._access.check([*others, definition])
             self._served.add(source)
             self._follow(source, definition.name)
-            self.scheduling.add(definition.name, source)
+            self.background.add(definition.name, source)
         self._served.gate.dispatcher.index_methods()
         self.health.watchers.wake()
         self.advertise_again()
@@ -161,7 +161,7 @@ class Offer:
         routes = frozenset(route for part in parts for route in part.routes)
         try:
             ended = end_calls(self._served.gate, routes, seconds, lambda: self.is_closed or life.has_cut_off)
-            return await self.scheduling.stop_beside(ended, seconds, service)
+            return await self.background.stop_beside(ended, seconds, service)
         finally:
             for route in routes:
                 route.release()

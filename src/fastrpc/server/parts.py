@@ -19,6 +19,7 @@ from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
 from fastrpc.server.admin.opening import Admin
+from fastrpc.server.background.work import ServerResources
 from fastrpc.server.ending import Ending
 from fastrpc.server.listening import Listening
 from fastrpc.server.offer import Offer
@@ -45,7 +46,7 @@ class ServerAssembly:
         authorize: Authorize | None,
         limits: Sequence[Limit],
         place: Place | None,
-        store: str | None,
+        resources: ServerResources,
     ) -> None:
         self.access = ServerAccess(authenticate, authorize)
         self.config = config = checked_config(config)
@@ -60,7 +61,7 @@ class ServerAssembly:
         )
         spin = allowed_spin(config.spin_microseconds, stacklevel=_STACK_LEVEL)
         self.accepting = Accepting(config, numbers, self.access.schemes, spin)
-        self.offer = Offer(config, self.served, self.access, self.accepting, store)
+        self.offer = Offer(config, self.served, self.access, self.accepting, resources)
         self.listening = Listening(config, self.accepting, self.offer)
         self.ending = Ending(
             config, self.served, self.offer, self.accepting, self.listening, self.access, self.admin

@@ -52,6 +52,8 @@ class Server:
         limits: the limits of callers, see `fastrpc.limits`.
         place: where the server runs, for its records in the registry; None: as the environment says.
         store: the URL of a store for scheduled methods and `current_store()`, which the server opens and closes.
+        broker: the broker for subscribers and `current_broker()`: a URL, which the server opens and closes, or an open
+            Broker, which its owner closes.
     """
 
     @explain_arguments("Server")
@@ -66,12 +68,21 @@ class Server:
         limits: "Sequence[Limit]" = (),
         place: "Place | None" = None,
         store: str | None = None,
+        broker: str | AbstractAsyncContextManager[Any] | None = None,
     ) -> None:
         with PARTS:  # The first server imports most of its modules.
+            from fastrpc.server.background.work import ServerResources
             from fastrpc.server.parts import ServerAssembly
 
             parts = ServerAssembly(
-                config, interceptors, registry, authenticate, authorize, limits, place, store
+                config,
+                interceptors,
+                registry,
+                authenticate,
+                authorize,
+                limits,
+                place,
+                ServerResources(store, broker),
             )
         self._sources = list(sources)
         self._config = parts.config

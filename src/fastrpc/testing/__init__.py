@@ -1,7 +1,7 @@
 """Help for the tests of programs that use fastrpc: no sockets, no ports, no waiting.
 
-pytest finds the fixtures `fastrpc_connected`, `fastrpc_serving` and `fastrpc_store` by itself; the types of the first
-two are `ConnectedFixture` and `ServingFixture`. Depends on clients, servers and stores.
+pytest finds the fixtures `fastrpc_connected`, `fastrpc_serving`, `fastrpc_store` and `fastrpc_broker` by itself; the
+types of the first two are `ConnectedFixture` and `ServingFixture`. Depends on clients, servers, stores and brokers.
 """
 
 from typing import TYPE_CHECKING
@@ -17,8 +17,11 @@ __all__ = [
     "ConnectedFixture",
     "FakeClock",
     "FaultyTransport",
+    "KeptMessage",
     "ServingFixture",
+    "SteeredBroker",
     "SteeredStore",
+    "broker",
     "connected",
     "handling",
     "serving",
@@ -26,6 +29,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from fastrpc.testing.brokers import KeptMessage, SteeredBroker, broker
     from fastrpc.testing.stores import SteeredStore, store
-else:  # Type checkers would accept any attribute name. Most tests need no store.
-    __getattr__ = names_on_first_use(__name__, {"stores": "SteeredStore store"})
+else:  # Type checkers would accept any attribute name. Most tests need neither store nor broker.
+    __getattr__ = names_on_first_use(
+        __name__, {"brokers": "KeptMessage SteeredBroker broker", "stores": "SteeredStore store"}
+    )

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.server.served_call import ServerCall, detached_call
@@ -18,6 +18,9 @@ from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.server.server import Server
 from fastrpc.server.settings import checked_config
+
+if TYPE_CHECKING:
+    from fastrpc.brokers import Broker
 
 __all__ = ["connected", "handling"]
 
@@ -36,6 +39,7 @@ async def connected(
     identity: Identity | None = None,
     config: ServerConfig | None = None,
     client_config: ClientConfig | None = None,
+    broker: "str | Broker | None" = None,
 ) -> AsyncIterator[Client]:
     """Serve `sources` in memory and yield a client of them.
 
@@ -48,6 +52,7 @@ async def connected(
         services: the client's services: handlers of `sources` call them by `current_call().peer.client`.
         identity: the client's identity for the server. Services whose methods have roles need one.
         config: the server's; without one errors of the client have the text of a handler's exception.
+        broker: the server's, such as one of `fastrpc.testing.broker`.
     """
     config = replace(
         checked_config(ServerConfig(expose_errors=True) if config is None else config), check_results=True
@@ -57,6 +62,7 @@ async def connected(
         interceptors=interceptors,
         authenticate=None if identity is None else _known_as(identity),
         config=config,
+        broker=broker,
     )
     async with server:
         address = await server.listen(f"memory://fastrpc-testing-{next(_numbers)}")

@@ -16,6 +16,9 @@ from fastrpc.testing.connected import connected
 
 __all__ = ["ConnectedFixture", "Connecting", "ServedAddress", "ServingFixture"]
 
+if TYPE_CHECKING:
+    from fastrpc.brokers import Broker
+
 _WHOLE: Final = "a server and its client that are not connected yet"
 _HOW_TO_ENTER: Final = (
     "write `async with fastrpc_connected(…) as client:` or `client = await fastrpc_connected(…)`"
@@ -108,6 +111,7 @@ class ConnectedFixture(Protocol):
         identity: Identity | None = None,
         config: ServerConfig | None = None,
         client_config: ClientConfig | None = None,
+        broker: "str | Broker | None" = None,
     ) -> Connecting: ...
 
 

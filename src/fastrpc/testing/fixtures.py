@@ -1,4 +1,4 @@
-"""Fixtures that pytest finds wherever fastrpc is installed: `fastrpc_connected`, `fastrpc_serving`, `fastrpc_store`."""
+"""Fixtures that pytest finds wherever fastrpc is installed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack
@@ -10,9 +10,10 @@ from fastrpc.testing.fixture_types import ConnectedFixture, Connecting, ServedAd
 from fastrpc.testing.serving import serving
 
 if TYPE_CHECKING:
+    from fastrpc.testing.brokers import SteeredBroker
     from fastrpc.testing.stores import SteeredStore
 
-__all__ = ["fastrpc_connected", "fastrpc_serving", "fastrpc_store"]
+__all__ = ["fastrpc_broker", "fastrpc_connected", "fastrpc_serving", "fastrpc_store"]
 
 
 @pytest.fixture
@@ -76,3 +77,20 @@ def fastrpc_store() -> "Callable[..., AbstractAsyncContextManager[SteeredStore]]
     from fastrpc.testing.stores import store
 
     return store
+
+
+@pytest.fixture
+def fastrpc_broker() -> "Callable[..., AbstractAsyncContextManager[SteeredBroker]]":
+    """`fastrpc.testing.broker`.
+
+    ::
+
+        async def test_bill(fastrpc_broker) -> None:
+            async with fastrpc_broker() as broker, fastrpc.testing.connected(Billing(), broker=broker):
+                await broker.publish("orders.new", {"id": "17"})
+                await broker.settled()
+    """
+    # Imported on first use: most tests need no broker.
+    from fastrpc.testing.brokers import broker
+
+    return broker

@@ -203,7 +203,7 @@ class ServerState:
     def store(self) -> dict[str, Any]:
         """Return the store of this process: that of the hosted service, else that of `Server(store=…)`."""
         hosted = dict(self._server._served.instances()).get("fastrpc.store")
-        source = self._server._offer.scheduling if hosted is None else hosted
+        source = self._server._offer.background.scheduling if hosted is None else hosted
         return source.shown(MOST_ROWS) or {"store": []}
 
     def config(self) -> dict[str, Any]:

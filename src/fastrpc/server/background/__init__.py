@@ -1,1 +1,4 @@
-"""Runs of methods that a server starts by itself. `rpc/background/` has their marks."""
+"""The work that a server starts by itself: schedules and subscribers. `rpc/background/` has their marks.
+
+The parts that run them, in `coordination` and `brokers`, rank above servers: they are named as text.
+"""

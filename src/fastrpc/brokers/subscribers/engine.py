@@ -1,0 +1,195 @@
+"""The engine of deliveries: each message is a call of its method, begun at the gate.
+
+It has no byte stream: messages come from a subscription, and the outcome of a call settles its message.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastrpc._core.calls.call import current_call
+from fastrpc._core.payload.marshal import Marshal
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.server.served_engine import ServedEngine
+from fastrpc.brokers.base import Delivery
+from fastrpc.brokers.message import Message
+from fastrpc.brokers.subscribers.method import PROTOCOL, SubscribedMethod
+from fastrpc.brokers.traces import metadata_of
+from fastrpc.brokers.values import decoder_of
+from fastrpc.endpoint import Address
+from fastrpc.peers.peer import Peer
+
+__all__ = ["DeliveryEngine", "Settling"]
+
+
+class Settling(Protocol):
+    """The part that settles a message by the outcome of its call."""
+
+    def handled(self, message: Message[Any]) -> None:
+        """The handler has returned."""
+
+    def failed(self, message: Message[Any], failure: Failure) -> None:
+        """The handler, or an interceptor around it, raised, or its time was over."""
+
+    def refused(
+        self, message: Message[Any], status: int, text: str, pushback_ms: int, is_faulty: bool
+    ) -> None:
+        """The call was not started; faulty: it never can be."""
+
+    def left(self) -> None:
+        """A call has ended, whose message is not to be settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    gate: Gate
+    reveals_services: bool = False
+
+
+class _Started:
+    """A message whose call is under way."""
+
+    __slots__ = ("failure", "has_returned", "is_cancelled", "message")
+
+    def __init__(self, message: Message[Any]) -> None:
+        self.message = message
+        self.is_cancelled = False
+        #: The failure of a call whose thread goes on after its deadline, and whether that thread has returned.
+        self.failure: Failure | None = None
+        self.has_returned = False
+
+
+class DeliveryEngine(ServedEngine):
+    """Starts the messages of one method.
+
+    Args:
+        handler: the method of the instance.
+        limits: the depth and the items of values, for the route.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        method: SubscribedMethod,
+        handler: Callable[..., Any],
+        settling: Settling,
+        **limits: int,
+    ) -> None:
+        super().__init__(_Parts(gate), PROTOCOL, has_rules=False, delivers=True)
+        topic = method.subscription.topic
+        address = Address("memory", path=topic if isinstance(topic, str) else topic.name)
+        self.connection.peer_info = Peer(address, protocol=PROTOCOL)
+        self._settling = settling
+        self._takes_message = method.takes_message
+        self._decode_value = decoder_of(method.type)
+        self._loop = asyncio.get_running_loop()
+        self._started: dict[ServerCall, _Started] = {}
+        # The message whose body is decoded next.
+        self._decoding: Message[Any] | None = None
+        run = self._in_thread(handler) if method.runs_in_thread else handler
+        self._route = method.route(run, self._decode, **limits)
+
+    @property
+    def under_way(self) -> int:
+        """The number of messages that are started and not ended."""
+        return len(self._started)
+
+    def start(self, message: Message[Any]) -> None:
+        """Start a message, whose value is its `Delivery`.
+
+        Raises:
+            TypeError, ValueError: its headers are no metadata.
+        """
+        delivery: Delivery = message.value
+        call = self.gate.delivery(self.connection, self._route, metadata_of(delivery.headers))
+        self._started[call] = _Started(message)
+        self.gate.deliver(call, delivery.body)
+
+    def cancel(self) -> None:
+        """Cancel all handlers; none of their messages is settled."""
+        for call, started in list(self._started.items()):
+            started.is_cancelled = True
+            if started.failure is None:
+                self.gate.cancel_call(call)
+
+    def end(self) -> None:
+        """Start nothing more, and be told of no end."""
+        self._started.clear()
+        self.gate.connection_lost(self.connection)
+
+    # The interface for the gate
+
+    def marshal_of(self, call: ServerCall) -> Marshal:
+        started = self._started.get(call)
+        self._decoding = None if started is None else started.message
+        return self._route.marshal
+
+    def answer(self, call: ServerCall, payload: bytes) -> None:
+        started = self._started.pop(call, None)
+        if started is None or started.is_cancelled:
+            self._settling.left()
+        else:
+            self._settling.handled(started.message)
+
+    def fail(self, call: ServerCall, failure: Failure) -> None:
+        started = self._started.get(call)
+        if started is not None and not started.is_cancelled and failure.goes_on:
+            # The message stays taken until the thread has returned.
+            started.failure = failure
+            if not started.has_returned:
+                return
+        self._fail(call, failure)
+
+    def _fail(self, call: ServerCall, failure: Failure) -> None:
+        started = self._started.pop(call, None)
+        if started is None or started.is_cancelled:
+            self._settling.left()
+        else:
+            self._settling.failed(started.message, failure)
+
+    def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
+        started = self._started.pop(call, None)
+        if started is None or started.is_cancelled:
+            self._settling.left()
+        else:
+            self._settling.refused(started.message, status, text, call.pushback_ms, is_faulty)
+
+    # Values and threads
+
+    def _decode(self, body: bytes) -> Any:
+        """Return the argument of the handler."""
+        message = self._decoding
+        if message is None:
+            raise ValueError("the message has ended")
+        value = self._decode_value(message.value)
+        if not self._takes_message:
+            return value
+        message.value = value
+        return message
+
+    def _in_thread(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any, **named: Any) -> Any:
+            try:
+                return handler(*given, **named)
+            finally:
+                self._returned(current_call())
+
+        return run
+
+    def _returned(self, call: Any) -> None:
+        """Note the end of a handler; in its thread."""
+        started = self._started.get(call)
+        if started is None:
+            return
+        # Before the look at the failure, and `fail` the other way round: at least one side sees the other.
+        started.has_returned = True
+        if started.failure is not None:
+            self._loop.call_soon_threadsafe(self._end_late, call)
+
+    def _end_late(self, call: ServerCall) -> None:
+        started = self._started.get(call)
+        if started is not None and started.failure is not None:
+            self._fail(call, started.failure)

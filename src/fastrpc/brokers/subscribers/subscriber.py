@@ -1,0 +1,271 @@
+"""The deliveries of one method in one process: from its subscription to the gate, and the ends of its messages."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.served_connection import Failure
+from fastrpc.brokers.base import Delivery
+from fastrpc.brokers.broker import Broker
+from fastrpc.brokers.message import Message
+from fastrpc.brokers.subscribers.engine import DeliveryEngine
+from fastrpc.brokers.subscribers.method import SubscribedMethod
+from fastrpc.brokers.subscription import UNREADABLE, Subscription
+from fastrpc.brokers.topic import Topic
+from fastrpc.config.delays import pause_after
+from fastrpc.errors import BrokerError
+from fastrpc.hosted.verbs import pauses
+from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
+
+__all__ = ["Subscriber"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+#: The reason of a dead letter after its last delivery, and of one that is over a limit of the server.
+EXHAUSTED: Final = "deliveries"
+TOO_LARGE: Final = "the message is over a limit of the server"
+
+#: Characters of an error that are kept with a dead letter.
+_ERROR_CHARACTERS: Final = 2_000
+
+#: The push-back that forbids a retry, which means callers alone.
+_NO_PUSHBACK: Final = 0xFFFFFFFF
+
+#: Statuses of a call that did not start because the server has too much to do, or ends.
+_OF_LOAD: Final = frozenset(
+    {Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED}
+)
+
+#: Seconds for cancelled handlers to end before their messages are handed back.
+_CLEANUP_SECONDS: Final = 1.0
+
+
+class Subscriber:
+    """Runs one method for the messages of its group.
+
+    Args:
+        handler: the method of the instance.
+        limits: the depth and the items of values.
+
+    Raises:
+        ConfigError: the broker cannot do what an option asks for, or the values of the topic cannot be decoded.
+    """
+
+    def __init__(
+        self, broker: Broker, gate: Gate, method: SubscribedMethod, handler: Callable[..., Any], **limits: int
+    ) -> None:
+        self._broker = broker
+        self._method = method
+        self._rules = method.subscription
+        self._engine = DeliveryEngine(gate, method, handler, self, **limits)
+        self._subscription = self._subscribe()
+        self._pause = pauses()
+        self._task: asyncio.Task[None] | None = None
+        # The tasks that settle messages, and those that hold refused ones for a moment first.
+        self._settling: set[asyncio.Task[None]] = set()
+        self._holding: set[asyncio.Task[None]] = set()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_leaving = False
+        broker.subscribers.add(self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message is under way here."""
+        return not (self._engine.under_way or self._settling or self._holding)
+
+    async def begin(self) -> None:
+        """Join the group, now or once the broker is there, and start messages from then on.
+
+        Raises:
+            ConfigError: the broker cannot do it, or has the group with other settings.
+            BrokerError: the broker refuses it.
+        """
+        await self._subscription.begin()
+        if self._is_leaving:
+            await self._subscription.close()
+            return
+        self._task = asyncio.get_running_loop().create_task(
+            self._keep(), name=f"subscriber {self._method.name}", context=contextvars.Context()
+        )
+
+    async def stop_taking(self) -> None:
+        """Take no more messages."""
+        self._is_leaving = True
+        await _cancelled(self._task)
+        self._task = None
+        self._engine.connection.note_drain()
+        # Refused messages go to others at once.
+        for task in self._holding:
+            task.cancel()
+        await self._subscription.stop_taking()
+
+    async def stop(self, seconds: float | None) -> bool:
+        """Let handlers end, cancel the rest, hand back their messages; return whether each one ended by itself."""
+        is_clean = True
+        try:
+            await self.stop_taking()
+            is_clean = await self._rests(seconds)
+            if not is_clean:
+                self._engine.cancel()
+                await self._rests(_CLEANUP_SECONDS)
+        finally:
+            self._broker.subscribers.discard(self)
+            self._engine.end()
+            for task in self._settling:
+                task.cancel()
+            await self._subscription.close()
+        return is_clean
+
+    # Messages
+
+    def _subscribe(self) -> Subscription[Any]:
+        rules, topic = self._rules, self._rules.topic
+        # The value of each message is its delivery, which the gate decodes.
+        subscription = self._broker.subscription(
+            topic if isinstance(topic, Topic | str) else topic.name,
+            _as_it_is,
+            self._method.group,
+            rules.start,
+            rules.is_ordered,
+            rules.concurrency,
+        )
+        subscription.on_lost = self._engine.cancel
+        return subscription
+
+    async def _keep(self) -> None:
+        """Start messages; begin anew where the subscription ends by an error."""
+        pause = pauses()
+        while True:
+            try:
+                async for message in self._subscription:
+                    pause = pauses()
+                    self._start(message)
+            except BrokerError as error:
+                if error.retryable:
+                    logger.warning("%s gets no messages: %s", self._method.name, error)
+                    continue
+                logger.error("%s begins anew, as its subscription has ended: %s", self._method.name, error)
+            except Exception as error:
+                text = "%s begins anew, as its subscription has ended"
+                logger.error(text, self._method.name, exc_info=error)
+            await self._renew(pause)
+
+    async def _renew(self, pause: Callable[[], float]) -> None:
+        """Subscribe again, however often that takes."""
+        self._engine.cancel()
+        while True:
+            await self._subscription.close()
+            await asyncio.sleep(pause())
+            try:
+                self._subscription = self._subscribe()
+                await self._subscription.begin()
+                return
+            except Exception as error:
+                logger.error("%s cannot subscribe: %s", self._method.name, error)
+
+    def _start(self, message: Message[Any]) -> None:
+        try:
+            self._engine.start(message)
+        except (TypeError, ValueError) as error:
+            self._bury(message, UNREADABLE, f"its headers are no metadata: {error}")
+
+    # The ends of their calls
+
+    def handled(self, message: Message[Any]) -> None:
+        """Acknowledge a message."""
+        self._pause = pauses()
+        self._settle(message, message.ack)
+
+    def failed(self, message: Message[Any], failure: Failure) -> None:
+        """Have a message delivered again, or make it a dead letter."""
+        rules, pushback_ms = self._rules, failure.pushback_ms
+        has_pushback = 0 < pushback_ms < _NO_PUSHBACK
+        if not failure.has_run and failure.status in _OF_LOAD:
+            self._hand_back(message, pushback_ms if has_pushback else 0)
+        elif failure.status == Status.INVALID_ARGUMENT and not has_pushback:
+            self._bury(message, failure.text, failure.text)
+        elif rules.deliveries is not None and message.delivery >= rules.deliveries:
+            self._bury(message, EXHAUSTED, failure.text)
+        else:
+            delay = pushback_ms / 1000 if has_pushback else pause_after(rules.backoff, message.delivery)
+            self._settle(message, lambda: message.nack(delay))
+
+    def refused(
+        self, message: Message[Any], status: int, text: str, pushback_ms: int, is_faulty: bool
+    ) -> None:
+        """Hand back a message that could not start now; make one that never can a dead letter."""
+        if is_faulty:
+            self._bury(message, TOO_LARGE if status == Status.RESOURCE_EXHAUSTED else UNREADABLE, text)
+        else:
+            self._hand_back(message, pushback_ms)
+
+    def left(self) -> None:
+        """Note the end of a call whose message is lost, or handed back with the subscription."""
+        self._wake()
+
+    def _bury(self, message: Message[Any], reason: str, error: str) -> None:
+        logger.warning("%r is a dead letter of %s: %.200s", message, self._method.name, reason)
+        reason, error = reason[:_ERROR_CHARACTERS] or EXHAUSTED, error[:_ERROR_CHARACTERS]
+        self._settle(message, lambda: message.reject(reason, error))
+
+    def _hand_back(self, message: Message[Any], pushback_ms: int) -> None:
+        """Hand a message back after a moment, for which it keeps its place: it would come again at once."""
+
+        async def hand_back() -> None:
+            await asyncio.sleep(max(self._pause(), pushback_ms / 1000))
+            self._settle(message, message.hand_back)
+
+        self._spawn(hand_back(), self._holding)
+
+    def _settle(self, message: Message[Any], settle: Callable[[], Awaitable[bool]]) -> None:
+        self._spawn(self._settled(message, settle), self._settling)
+
+    async def _settled(self, message: Message[Any], settle: Callable[[], Awaitable[bool]]) -> None:
+        """Settle a message, however often that takes while it is held."""
+        pause = pauses()
+        while not message.is_lost:
+            try:
+                await settle()
+                return
+            except BrokerError as error:
+                logger.warning("the end of %r is not kept yet: %s", message, error)
+            await asyncio.sleep(pause())
+
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        # Without the deadline of the handler in whose step this may run.
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._wake)
+
+    # The end
+
+    async def _rests(self, seconds: float | None) -> bool:
+        """Wait until no call is under way and all ends are kept; return False if that takes too long."""
+        try:
+            async with time_limit(seconds):
+                while self._engine.under_way or self._settling:
+                    self._waiter = asyncio.get_running_loop().create_future()
+                    await self._waiter
+        except TimeoutError:
+            return False
+        return True
+
+    def _wake(self, _: Any = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _as_it_is(delivery: Delivery) -> Delivery:
+    return delivery
+
+
+async def _cancelled(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task, and wait for its end."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])

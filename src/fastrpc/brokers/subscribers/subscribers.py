@@ -1,0 +1,82 @@
+"""All subscribers of one server."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from fastrpc._core.server.gate import Gate
+from fastrpc.brokers.broker import Broker
+from fastrpc.brokers.subscribers.method import SubscribedMethod
+from fastrpc.brokers.subscribers.subscriber import Subscriber
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.aliases import ServiceNames
+from fastrpc.rpc.background.subscribing import subscriptions_of
+
+__all__ = ["Subscribers"]
+
+logger = logging.getLogger("fastrpc.broker")
+
+
+class Subscribers:
+    """The subscribers of the services of a server.
+
+    Args:
+        broker: the open broker; None if the server has none.
+        depth, items: the bounds of values.
+    """
+
+    def __init__(self, broker: Broker | None, gate: Gate, *, depth: int, items: int) -> None:
+        self._broker = broker
+        self._gate = gate
+        self._limits = {"depth": depth, "items": items}
+        self._by_service: dict[str, list[Subscriber]] = {}
+        self._beginning: set[asyncio.Task[None]] = set()
+
+    def add(self, names: ServiceNames, service: Any) -> list[Subscriber]:
+        """Make the subscribers of a service, which take no message yet.
+
+        Raises:
+            ConfigError: there is no broker, or it cannot do what an option asks for.
+        """
+        cls, made = type(service), []
+        for attribute, subscription in subscriptions_of(cls).items():
+            method = SubscribedMethod(cls, names, attribute, subscription)
+            if self._broker is None:
+                raise ConfigError(
+                    f"{method.name} is a subscriber, and the server has no broker",
+                    hint="give the URL of one, broker='broker://127.0.0.1:8971', which fastrpc broker serves",
+                )
+            handler = getattr(service, attribute)
+            made.append(Subscriber(self._broker, self._gate, method, handler, **self._limits))
+        self._by_service.setdefault(names.name, []).extend(made)
+        return made
+
+    async def begin(self, subscribers: Iterable[Subscriber]) -> None:
+        """Take messages from now on. Errors as of `Subscriber.begin`."""
+        await asyncio.gather(*(one.begin() for one in subscribers))
+
+    def begin_soon(self, subscribers: Iterable[Subscriber]) -> None:
+        """Take messages from one of the next turns on; the log has what keeps a subscriber from that."""
+        task = asyncio.get_running_loop().create_task(
+            self._begin_logged(subscribers), context=contextvars.Context()
+        )
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def stop_taking(self) -> None:
+        """Take no more messages."""
+        await asyncio.gather(*(one.stop_taking() for made in self._by_service.values() for one in made))
+
+    async def stop(self, service: str | None, seconds: float | None) -> bool:
+        """End the subscribers of one service or of all; return whether each handler ended by itself."""
+        names = list(self._by_service) if service is None else [service]
+        made = [one for name in names for one in self._by_service.pop(name, ())]
+        return all(await asyncio.gather(*(one.stop(seconds) for one in made)))
+
+    async def _begin_logged(self, subscribers: Iterable[Subscriber]) -> None:
+        try:
+            await self.begin(subscribers)
+        except Exception as error:
+            logger.error("a subscriber that was added cannot begin: %s", error)

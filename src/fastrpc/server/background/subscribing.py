@@ -1,0 +1,90 @@
+"""The broker of a server, and its subscribers."""
+
+from importlib import import_module
+from typing import Any
+
+from fastrpc.config import ServerConfig
+from fastrpc.errors import ConfigError
+from fastrpc.handlers.services import ServiceTable
+from fastrpc.rpc.aliases import ServiceNames
+from fastrpc.rpc.background.subscribing import subscriptions_of
+
+__all__ = ["Subscribing", "check_broker"]
+
+
+class Subscribing:
+    """Opens the broker, and runs the subscribers of services while they are served.
+
+    Args:
+        broker: its URL, or a broker that its owner opens and closes.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+
+    def __init__(self, served: ServiceTable, broker: Any, config: ServerConfig) -> None:
+        self._served = served
+        self._broker = broker
+        self._bounds = {"depth": config.limits.depth, "items": config.memory.items}
+        # Made for the first subscriber.
+        self._subscribers: Any = None
+        if broker is not None:
+            check_broker(broker)
+
+    async def open(self) -> None:
+        """Open the broker; it is closed after the sources are left."""
+        if self._broker is not None:
+            opened = self._broker
+            if isinstance(opened, str):
+                opened = import_module("fastrpc.brokers.broker").open_broker(opened)
+                await self._served.hold(opened)
+            self._served.gate.dispatcher.broker = opened
+
+    def made_for(self, names: ServiceNames, service: Any) -> list[Any]:
+        """Return the subscribers of a service, which take no message yet.
+
+        Raises:
+            ConfigError: there is no broker, or it cannot do what an option asks for.
+        """
+        if not subscriptions_of(type(service)):
+            return []
+        if self._subscribers is None:
+            subscribers, gate = import_module("fastrpc.brokers.subscribers.subscribers"), self._served.gate
+            self._subscribers = subscribers.Subscribers(gate.dispatcher.broker, gate, **self._bounds)
+        made: list[Any] = self._subscribers.add(names, service)
+        return made
+
+    async def begin(self, made: list[Any]) -> None:
+        """Take messages from now on. ConfigError: the broker cannot do it."""
+        if made:
+            await self._subscribers.begin(made)
+
+    def begin_soon(self, made: list[Any]) -> None:
+        """Take messages from one of the next turns of the loop on."""
+        if made:
+            self._subscribers.begin_soon(made)
+
+    async def stop_taking(self) -> None:
+        """Take no more messages."""
+        if self._subscribers is not None:
+            await self._subscribers.stop_taking()
+
+    async def stop(self, seconds: float | None, name: str | None = None) -> bool:
+        """End the subscribers of one service or of all; return whether each handler ended in time."""
+        return self._subscribers is None or bool(await self._subscribers.stop(name, seconds))
+
+    def forget(self) -> None:
+        """Begin anew with the next service."""
+        self._subscribers = None
+
+
+def check_broker(broker: Any) -> None:
+    """Raise ConfigError for anything but a broker or its URL: each process opens it, where the error comes late."""
+    module = import_module("fastrpc.brokers.broker")
+    if isinstance(broker, str):
+        module.open_broker(broker)
+    elif not isinstance(broker, module.Broker):
+        raise ConfigError(
+            f"broker is a {type(broker).__name__}, it must be a URL or a Broker",
+            hint="write broker='broker://127.0.0.1:8971'",
+        )

@@ -1,0 +1,89 @@
+"""The work that a server starts by itself: runs of scheduled methods, deliveries of messages."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, NamedTuple
+
+from fastrpc.config import ServerConfig
+from fastrpc.handlers.services import ServiceTable
+from fastrpc.rpc.service import service_definition
+from fastrpc.server.background.scheduling import Scheduling
+from fastrpc.server.background.subscribing import Subscribing
+
+__all__ = ["BackgroundWork", "ServerResources"]
+
+
+class ServerResources(NamedTuple):
+    """The URL of a server's store; that of its broker, or an open broker."""
+
+    store: str | None
+    broker: Any
+
+
+class BackgroundWork:
+    """Opens store and broker, and runs schedules and subscribers of services while they are served.
+
+    Raises:
+        ConfigError: the URL is not that of a store or a broker.
+    """
+
+    def __init__(self, served: ServiceTable, resources: ServerResources, config: ServerConfig) -> None:
+        self._served = served
+        self.scheduling = Scheduling(served, resources.store)
+        self._subscribing = Subscribing(served, resources.broker, config)
+
+    async def open(self) -> None:
+        """Open store and broker; they are closed after the sources are left."""
+        await self.scheduling.open()
+        await self._subscribing.open()
+
+    async def begin(self) -> None:
+        """Run what the services of all sources ask for, until these are left.
+
+        Raises:
+            ConfigError: a store or a broker is missing, or cannot do what an option asks for.
+        """
+        await self._served.hold(self)
+        made = []
+        for name, service in self._served.instances():
+            self.scheduling.add(name, service)
+            made += self._made_for(service)
+        await self._subscribing.begin(made)
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop(0)
+        self.scheduling.forget()
+        self._subscribing.forget()
+
+    def add(self, name: str, service: Any) -> None:
+        """Run what a service asks for from now on. ConfigError as in `begin`."""
+        self.scheduling.add(name, service)
+        self._subscribing.begin_soon(self._made_for(service))
+
+    async def stop_taking(self) -> None:
+        """Take no more messages."""
+        await self._subscribing.stop_taking()
+
+    async def stop(self, seconds: float | None, name: str | None = None) -> bool:
+        """Start nothing more, of one service or of all; return whether all that runs ended in time."""
+        ended = await asyncio.gather(
+            self.scheduling.stop(seconds, name), self._subscribing.stop(seconds, name)
+        )
+        return all(ended)
+
+    async def stop_beside(
+        self, work: Awaitable[bool], seconds: float | None, name: str | None = None
+    ) -> bool:
+        """Stop while other work ends in the same time; return whether all of it ended by itself."""
+        stopping = asyncio.ensure_future(self.stop(seconds, name))
+        try:
+            is_clean = await work
+        except BaseException:
+            stopping.cancel()
+            raise
+        return await stopping and is_clean
+
+    def _made_for(self, service: Any) -> list[Any]:
+        return self._subscribing.made_for(service_definition(service).names, service)
