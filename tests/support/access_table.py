@@ -11,6 +11,7 @@ from typing import Any
 from fastrpc import Call, Proceed, Server, ServerConfig
 from fastrpc.auth import Identity, Policy
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
+from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.coordination.registry.service import RegistryService
 from fastrpc.coordination.remote.service import StoreService
 from fastrpc.files import FileService
@@ -70,6 +71,7 @@ class Counted:
             RpcxFiles(folder, writable=True),
             RegistryService(),
             StoreService(),
+            BrokerService(),
             authenticate=Credentials(),
             authorize=policy,
             interceptors=[self.count],
