@@ -143,14 +143,18 @@ def frames(kind: Kind, method: str, flags: int, metadata: bytes, first: int = 1)
 #: Kinds of which many may come on one connection; the others have a budget, or end it.
 MANY = frozenset({Kind.REQUEST, Kind.DATA, Kind.END, Kind.CANCEL, Kind.CREDIT})
 
+#: Methods of one connection: each gets two frames of credit, and a connection may send a hundred for nothing.
+AT_ONCE = 40
+
 #: Kinds that end the connection: by a violation, or a credential that is refused.
 ENDING = frozenset({Kind.RESPONSE, Kind.HEAD, Kind.AUTH})
 
 
 def batches(kind: Kind, table: dict[str, str]) -> list[dict[str, str]]:
-    """Return the methods for one connection after the other: all for frames of calls, else one of each service."""
+    """Return the methods for one connection after the other: many for frames of calls, else one of each service."""
     if kind in MANY:
-        return [table]
+        methods = list(table.items())
+        return [dict(methods[start : start + AT_ONCE]) for start in range(0, len(methods), AT_ONCE)]
     firsts = {method.rpartition(".")[0]: (method, shape) for method, shape in reversed(table.items())}
     return [{method: shape} for method, shape in firsts.values()]
 
