@@ -17,7 +17,6 @@ import fastrpc
 from fastrpc import HTTP, Client, Server, ServerConfig, Status
 from fastrpc.auth import Identity, Policy, StaticTokens
 from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
-from fastrpc.brokers.memory import MemoryBroker
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.handlers.auth import failed_logins
 from fastrpc.hosted.rights import rights_of
@@ -138,19 +137,18 @@ async def content(broker: BrokerBackend) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def served(**settings: Any) -> AsyncIterator[tuple[MemoryBroker, Server]]:
+async def served(**settings: Any) -> AsyncIterator[tuple[BrokerBackend, Server]]:
     """Serve `fastrpc.broker` with rights over a broker with planted messages."""
-    backend = MemoryBroker()
     rights = rights_of(TOKENS, Policy(RULES), command="broker")
-    service = BrokerService(lambda: backend, rights=rights)
+    service = BrokerService(rights=rights)
     config = ServerConfig(**settings)
     async with Server(service, authenticate=TOKENS, authorize=rights, config=config) as server:
-        await plant(backend)
-        yield backend, server
+        await plant(service.backend)
+        yield service.backend, server
 
 
 @contextlib.asynccontextmanager
-async def hosted(**settings: Any) -> AsyncIterator[tuple[MemoryBroker, fastrpc.Address]]:
+async def hosted(**settings: Any) -> AsyncIterator[tuple[BrokerBackend, fastrpc.Address]]:
     """Serve it at an address."""
     async with served(**settings) as (backend, server):
         yield backend, await server.listen("tcp://127.0.0.1:0")
@@ -283,10 +281,10 @@ async def test_right_that_ends_stops_a_consumer_before_its_next_message() -> Non
     rules = [dict(rule) for rule in RULES]
     policy = Policy(rules)
     rights = rights_of(TOKENS, policy, command="broker")
-    backend = MemoryBroker()
-    service = BrokerService(lambda: backend, rights=rights)
+    service = BrokerService(rights=rights)
     async with Server(service, authenticate=TOKENS, authorize=rights) as server:
         address = await server.listen("tcp://127.0.0.1:0")
+        backend = service.backend
         await plant(backend)
         async with Client(address, credentials="token-of-billing") as client:
             async with client.open(BrokerService.consume, "orders.new", "billing.a") as messages:

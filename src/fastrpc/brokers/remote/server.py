@@ -1,11 +1,9 @@
 """A broker inside a program: for tests, and for programs that host it."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import os
+from typing import Literal
 
 from fastrpc.auth.policy import Policy
-from fastrpc.brokers.base import BrokerBackend
-from fastrpc.brokers.memory import MemoryBroker
 from fastrpc.brokers.remote.service import BrokerService, broker_config
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address
@@ -23,7 +21,8 @@ class BrokerServer(HostedServer):
 
     Args:
         address: where it listens; port 0 takes a free one.
-        opening: returns the backend, to be entered; without it messages are in the memory of this process.
+        data_dir: a folder that keeps messages across restarts; None keeps them in memory only.
+        sync: "full" keeps them across a power loss, "normal" across the end of the process only.
         tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
         authenticate: identifies callers, see `Server`; without it every client that can connect may do all.
         policy: the rules, whose keys `publish`, `subscribe`, `groups` and `manage` grant these rights; without it every
@@ -40,11 +39,12 @@ class BrokerServer(HostedServer):
         self,
         address: str | Address = DEFAULT_BROKER_ADDRESS,
         *,
-        opening: Callable[[], AbstractAsyncContextManager[BrokerBackend]] = MemoryBroker,
+        data_dir: str | os.PathLike[str] | None = None,
+        sync: Literal["full", "normal"] = "full",
         tls: TLS | None = None,
         authenticate: Authenticate | None = None,
         policy: Policy | None = None,
     ) -> None:
         rights = rights_of(authenticate, policy, command="broker")
-        service = BrokerService(opening, rights=rights)
+        service = BrokerService(data_dir, sync=sync, rights=rights)
         super().__init__(service, address, broker_config(tls), authenticate=authenticate, rights=rights)

@@ -5,26 +5,25 @@ with plain calls alone, and `follow` is for readers that settle nothing, such as
 """
 
 import asyncio
+import logging
+import os
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import aclosing
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from fastrpc._core.calls.call import current_call
-from fastrpc.brokers.base import (
-    BrokerBackend,
-    DeadLetter,
-    GroupSettings,
-    GroupState,
-    Published,
-    TopicSettings,
-)
+from fastrpc.brokers.base import DeadLetter, GroupSettings, GroupState, Published, TopicSettings
 from fastrpc.brokers.base.checks import check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.base.places import place_of
+from fastrpc.brokers.embedded import EmbeddedBroker, utc_now
 from fastrpc.brokers.memory import MemoryBroker
 from fastrpc.brokers.remote.consumer import Consumer
 from fastrpc.brokers.remote.faults import TOLD
@@ -42,7 +41,7 @@ from fastrpc.brokers.remote.pulled import LONGEST_WAIT_SECONDS, PulledMessages
 from fastrpc.brokers.remote.taking import followed
 from fastrpc.brokers.rights import BrokerRights
 from fastrpc.config import TLS, Limits, ServerConfig
-from fastrpc.errors import BrokerError
+from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.hosted.draining import draining
 from fastrpc.hosted.rights import ServiceRights
 from fastrpc.rpc.marking import method
@@ -50,6 +49,8 @@ from fastrpc.rpc.service import service
 from fastrpc.server.health import HealthSource
 
 __all__ = ["BrokerService", "broker_config"]
+
+logger = logging.getLogger("fastrpc.broker")
 
 #: Bytes of the dead letters in one message of their stream.
 _LETTERS_BYTES: Final = 1024 * 1024
@@ -64,41 +65,66 @@ def broker_config(tls: TLS | None) -> ServerConfig:
 class BrokerService(HealthSource):
     """A broker for clients with `broker://host:port`.
 
+    After a commit that may have been kept or not every call fails, and the health of the service is NOT_SERVING.
+
     Args:
-        opening: returns the backend, to be entered; it keeps messages in this process or in files of this machine.
+        data_dir: a folder that keeps messages across restarts; None keeps them in memory only.
+        sync: "full" keeps them across a power loss, "normal" across the end of the process only.
         rights: grant publishing and subscribing; None: every caller may do all.
+        clock: returns an instant in seconds that never decreases.
+        wall: returns the time of day, in UTC.
+
+    Attributes:
+        failure: the error that ended the broker, until it is entered again; None while it serves.
     """
 
     def __init__(
         self,
-        opening: Callable[[], AbstractAsyncContextManager[BrokerBackend]] = MemoryBroker,
+        data_dir: str | os.PathLike[str] | None = None,
         *,
+        sync: Literal["full", "normal"] = "full",
         rights: ServiceRights | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._make = opening
+        if sync not in ("full", "normal"):
+            raise ConfigError(f"sync is {sync!r}, it must be full or normal")
+        self._folder = None if data_dir is None else Path(data_dir)
+        self._sync: Literal["full", "normal"] = sync
+        self._clock, self._wall = clock, wall
         self._rights = BrokerRights(rights)
-        self._opening: AbstractAsyncContextManager[BrokerBackend] | None = None
-        self._backend: BrokerBackend | None = None
+        self._backend: EmbeddedBroker | None = None
+        self.failure: BrokerError | None = None
+        self._failed = asyncio.Event()
         self._pulled = PulledMessages()
         # Of each group.
         self._consumers: defaultdict[str, set[Consumer]] = defaultdict(set)
 
     async def __aenter__(self) -> Self:
-        self._opening = self._make()
-        self._backend = await self._opening.__aenter__()
+        backend = self._made()
+        # The failure of an earlier broker is over.
+        self.failure = None
+        self._failed.clear()
+        self._backend = await backend.__aenter__()
         self.set_serving(True)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        opening, self._opening, self._backend = self._opening, None, None
+        backend, self._backend = self._backend, None
         await self._pulled.close()
-        if opening is not None:
-            await opening.__aexit__(kind, error, traceback)
+        if backend is not None:
+            await backend.__aexit__(kind, error, traceback)
+
+    async def failed(self) -> BrokerError:
+        """Wait for the error that ends the broker before it is closed."""
+        await self._failed.wait()
+        assert self.failure is not None
+        return self.failure
 
     @property
-    def backend(self) -> BrokerBackend:
+    def backend(self) -> EmbeddedBroker:
         """The broker below, which has no rights. BrokerError: it is not open."""
         if self._backend is None:
             raise BrokerError("the broker is closed", processed="no", retryable=True)
@@ -293,6 +319,22 @@ class BrokerService(HealthSource):
         with TOLD:
             await self._check_group(group)
             return await self.backend.discard(group, ids)
+
+    def _made(self) -> EmbeddedBroker:
+        if self._folder is None:
+            return MemoryBroker(clock=self._clock, wall=self._wall)
+        # Imported here: a broker in memory needs no SQLite.
+        from fastrpc.brokers.sqlite import sqlite_broker
+
+        return sqlite_broker(
+            self._folder, sync=self._sync, clock=self._clock, wall=self._wall, on_failed=self._fail
+        )
+
+    def _fail(self, error: BrokerError) -> None:
+        logger.error("the broker has ended: %s", error)
+        self.failure = error
+        self._failed.set()
+        self.set_serving(False)
 
     def _checked(self, pattern: str, group: str | None) -> Callable[[], None]:
         """Check a subscription; return the check, to be repeated."""
