@@ -1,0 +1,116 @@
+"""The ledger of messages: files of events that outlive the processes which write them, and the promises about them.
+
+Each event is a line `instant event id key number`. The instants are of one clock of the machine, so that events of all
+processes have one order.
+"""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+__all__ = ["Event", "EventLog", "problems", "read_events"]
+
+Kind = Literal["sent", "kept", "start", "done", "acked"]
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Event:
+    """One event of one message."""
+
+    instant: int
+
+    #: sent and kept by a publisher; start, done and acked by a subscriber: kept and acked are answers of the broker.
+    kind: str
+    id: str
+    key: str
+
+    #: Of the messages of the key, in the order in which they were published.
+    number: int
+
+    @classmethod
+    def parse(cls, line: str) -> Self:
+        instant, kind, id, key, number = line.split()
+        return cls(int(instant), kind, id, key, int(number))
+
+
+class EventLog:
+    """A file to which one process appends; each line is with the kernel once it is noted."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._file = os.open(folder / f"{name}.events", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def note(self, kind: Kind, id: str, key: str, number: int) -> None:
+        """Append an event."""
+        os.write(self._file, f"{time.monotonic_ns()} {kind} {id} {key} {number}\n".encode("ascii"))
+
+
+def read_events(folder: Path) -> list[Event]:
+    """Return all events in the files of a folder, in their order."""
+    lines = (
+        line for file in folder.glob("*.events") for line in file.read_text(encoding="ascii").splitlines()
+    )
+    return sorted(Event.parse(line) for line in lines)
+
+
+def problems(
+    events: Iterable[Event],
+    *,
+    dead: Collection[str] = (),
+    is_ordered: bool = False,
+    lost_acks_at: Sequence[int] = (),
+) -> list[str]:
+    """Return each broken promise as a line.
+
+    Args:
+        dead: the ids of dead letters.
+        is_ordered: whether the messages of a key were to be handled one after the other.
+        lost_acks_at: instants at which the broker may have lost acks that it had kept.
+    """
+    of: dict[str, list[Event]] = defaultdict(list)
+    for event in sorted(events):
+        of[event.id].append(event)
+    found = [line for id, history in of.items() for line in _problems_of(history, id in dead, lost_acks_at)]
+    return found + (list(_out_of_order(of, dead)) if is_ordered else [])
+
+
+def unhandled(events: Iterable[Event], dead: Collection[str] = ()) -> set[str]:
+    """Return the ids of messages that the broker kept, and no subscriber has settled."""
+    events = list(events)
+    kept = {event.id for event in events if event.kind == "kept"}
+    return kept - {event.id for event in events if event.kind == "acked"} - set(dead)
+
+
+def _problems_of(history: list[Event], is_dead: bool, lost_acks_at: Sequence[int]) -> Iterator[str]:
+    """Yield the broken promises of one message."""
+    kinds = [event.kind for event in history]
+    id = history[0].id
+    if "start" in kinds and "sent" not in kinds:
+        yield f"{id}: it was delivered and never published"
+    if "kept" in kinds and "done" not in kinds and not is_dead:
+        yield f"{id}: the broker kept it, and it was never handled"
+    if "acked" in kinds:
+        acked, *later = history[kinds.index("acked") :]
+        for event in later:
+            is_lost = any(acked.instant < instant < event.instant for instant in lost_acks_at)
+            if event.kind == "start" and not is_lost:
+                yield f"{id}: it was delivered again behind an ack that the broker kept"
+
+
+def _out_of_order(of: dict[str, list[Event]], dead: Collection[str]) -> Iterator[str]:
+    """Yield the messages that started before an earlier one of their key was handled."""
+    by_key: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for id, history in of.items():
+        by_key[history[0].key].append((history[0].number, id))
+    for key, messages in by_key.items():
+        latest: tuple[int, str] | None = None
+        for _, id in sorted(messages):
+            starts = [event.instant for event in of[id] if event.kind == "start"]
+            if starts and latest is not None and starts[0] < latest[0]:
+                yield f"{key}: {id} started before {latest[1]} was handled"
+            ends = [event.instant for event in of[id] if event.kind == "done"]
+            if ends and id not in dead:
+                latest = max(latest or (0, ""), (ends[0], id))

@@ -1,0 +1,49 @@
+"""Handle messages until it is killed: `python -m tests.support.messages.subscriber URL FOLDER NAME [ordered]`."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastrpc.brokers import Message, open_broker
+from fastrpc.errors import BrokerError
+from tests.support.messages.ledger import EventLog
+from tests.support.messages.publisher import TOPIC
+
+__all__ = ["GROUP"]
+
+GROUP = "ledger"
+
+
+async def handle(url: str, folder: Path, name: str, *, ordered: bool) -> None:
+    """Handle messages of the group, some at a time."""
+    log = EventLog(folder, name)
+
+    async def one(message: Message[Any]) -> None:
+        event = (message.id, message.value["key"], message.value["number"])
+        log.note("start", *event)
+        await asyncio.sleep(0.001)
+        log.note("done", *event)
+        try:
+            if await message.ack():
+                log.note("acked", *event)
+        except BrokerError:
+            # Whether it is kept is unknown: the broker may deliver it again.
+            return
+
+    async with (
+        open_broker(url) as broker,
+        broker.subscribe(TOPIC, group=GROUP, start="oldest", ordered=ordered, in_flight=50) as messages,
+        asyncio.TaskGroup() as group,
+    ):
+        while True:
+            try:
+                async for message in messages:
+                    group.create_task(one(message))
+            except BrokerError as error:
+                if not error.retryable:
+                    raise
+
+
+if __name__ == "__main__":
+    asyncio.run(handle(sys.argv[1], Path(sys.argv[2]), sys.argv[3], ordered="ordered" in sys.argv[4:]))
