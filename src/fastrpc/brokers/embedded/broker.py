@@ -163,7 +163,9 @@ class EmbeddedBroker:
             published, records = self.core.publish(messages, now, self.wall())
             if self._commits is None:
                 self.core.committed(records, now)
-            self.dispatch()
+                self.dispatch()
+                return published
+            self._commit()
             if await self._is_kept():
                 return published
             if records:
@@ -251,10 +253,8 @@ class EmbeddedBroker:
         due = self.core.next_due()
         if due is not None and due < self._timer_due and self.is_open:
             self._set_timer(due)
-        for topic, numbers in self.core.wanted():
-            reading = asyncio.create_task(self._read(topic, numbers), context=Context())
-            self._readings.add(reading)
-            reading.add_done_callback(self._readings.discard)
+        if self.core.has_wanted:
+            self._begin_reading()
         return self._commit()
 
     async def kept(self) -> None:
@@ -288,7 +288,7 @@ class EmbeddedBroker:
     def _commit(self) -> bool:
         if self._noted:
             if self._commits is not None and self._failure is None:
-                self._commits.add((self._taken(),))
+                self._commits.add_one(self._taken())
                 return True
         elif self._progress is None and self.core.has_progress and self.is_open:
             loop = asyncio.get_running_loop()
@@ -306,7 +306,7 @@ class EmbeddedBroker:
         size = 0
         for change in changes:
             if type(change) is MessageAppended:
-                size += change.record.size
+                size += len(change.record.body) + _ROW_BYTES
         return KeptChanges(changes, size)
 
     def _complete(self, batch: Sequence[KeptChanges]) -> Sequence[KeptChanges]:
@@ -341,6 +341,12 @@ class EmbeddedBroker:
             self._noted[:0] = rest
             self.dispatch()
 
+    def _begin_reading(self) -> None:
+        for topic, numbers in self.core.wanted():
+            reading = asyncio.create_task(self._read(topic, numbers), context=Context())
+            self._readings.add(reading)
+            reading.add_done_callback(self._readings.discard)
+
     async def _read(self, topic: str, numbers: Sequence[int]) -> None:
         """Have messages in memory that groups go on with."""
         assert self._commits is not None and self._journal is not None
@@ -363,7 +369,10 @@ class EmbeddedBroker:
         self, commits: Commits[KeptChanges, KeptBroker], messages: Sequence[OutgoingMessage]
     ) -> None:
         try:
-            is_full = commits.is_full(sum(len(one.body) + _ROW_BYTES for one in messages))
+            size = 0
+            for one in messages:
+                size += len(one.body) + _ROW_BYTES
+            is_full = commits.is_full(size)
         except OSError as error:
             raise BrokerError(f"the disk of the broker does not answer: {error}", processed="no") from error
         if is_full:

@@ -217,6 +217,11 @@ class BrokerCore:
         self._effects.reading.clear()
         return [(topic.settings.name, numbers) for topic, numbers in found]
 
+    @property
+    def has_wanted(self) -> bool:
+        """Whether `wanted` has something to return."""
+        return bool(self._effects.reading)
+
     def feed(self, topic: str, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
         """Go on with messages that were read; damaged ones are not delivered, and kept."""
         self.topics[topic].feed(records, damaged, now)
@@ -325,10 +330,10 @@ class BrokerCore:
 
     def next_due(self) -> float | None:
         """Return the instant at which `advance` has something to do."""
-        return min(
-            (due for due in (self._effects.alarms.next(), self._vacant.next()) if due is not None),
-            default=None,
-        )
+        due, other = self._effects.alarms.next(), self._vacant.next()
+        if due is None or other is None:
+            return other if due is None else due
+        return min(due, other)
 
     def advance(self, now: float) -> None:
         """Do all that is due by now."""
@@ -342,6 +347,8 @@ class BrokerCore:
 
     def roused(self) -> list[MessageGroup]:
         """Return the groups that may have messages since the last look, and those that were removed."""
+        if not self._effects.roused:
+            return []
         groups = list(self._effects.roused)
         self._effects.roused.clear()
         return cast(list[MessageGroup], groups)

@@ -60,14 +60,15 @@ class Log:
 
     def append(self, record: Record) -> None:
         """Keep a record with a number beyond the latest one."""
-        self.add(Place(record.sequence, record.size, record.kept_at, record.topic))
+        self.add(record)
         self._records[record.sequence] = record
 
-    def add(self, place: Place) -> None:
+    def add(self, place: Place | Record) -> None:
         """Keep a message with a number beyond the latest one, whose record is not in memory."""
-        self.last = place.sequence
-        self._numbers.append(place.sequence)
-        self._sizes.append(place.size)
+        self.last = sequence = place.sequence
+        size = place.size
+        self._numbers.append(sequence)
+        self._sizes.append(size)
         self._instants.append(place.kept_at)
         self._left.append(0)
         if self._by_name is not None:
@@ -76,17 +77,18 @@ class Log:
                 self._names.append(place.topic)
             self._name_numbers.append(number)
         self._count += 1
-        self.size += place.size
+        self.size += size
 
     def reveal(self, sequence: int) -> None:
         """Note that a message is committed, the first one that was not."""
         at = self._place(sequence)
+        size = self._sizes[at]
         self.visible = sequence
-        self.visible_size += self._sizes[at]
+        self.visible_size += size
         if self._by_name is not None:
             self._by_name[self._name_numbers[at]] += 1
         if self._cache is not None and sequence in self._records:
-            self._cache.add(self, sequence, self._sizes[at])
+            self._cache.add(self, sequence, size)
 
     # One message
 

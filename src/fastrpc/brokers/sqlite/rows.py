@@ -13,6 +13,7 @@ from fastrpc.brokers.local.records import Death, Place, Record
 
 __all__ = ["Places", "death_of", "head_of", "letter_of", "record_of", "sum_of"]
 
+_NO_ENTRIES: Final[dict[str, str]] = {}
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -57,7 +58,19 @@ def sum_of(head: bytes, body: bytes) -> int:
 
 def head_of(record: Record) -> bytes:
     """Return a message without its body as bytes."""
-    return _encode(_as_head(record))
+    return _encode(
+        (
+            record.sequence,
+            record.topic,
+            record.key,
+            record.id,
+            dict(record.headers) if record.headers else _NO_ENTRIES,
+            record.publisher,
+            record.published_at,
+            record.due - record.kept_at,
+            record.size,
+        )
+    )
 
 
 def record_of(head: bytes, body: bytes) -> Record:
@@ -67,8 +80,8 @@ def record_of(head: bytes, body: bytes) -> Record:
 
 def letter_of(death: Death, kept: float) -> bytes:
     """Return a dead letter without the body of its message as bytes."""
-    head = _as_head(death.record)
-    return _encode(_Letter(head, kept, death.deliveries, death.reason, death.error, death.died_at))
+    head = msgspec.Raw(head_of(death.record))
+    return _encode((head, kept, death.deliveries, death.reason, death.error, death.died_at))
 
 
 def death_of(head: bytes, body: bytes) -> tuple[Death, float]:
@@ -76,20 +89,6 @@ def death_of(head: bytes, body: bytes) -> tuple[Death, float]:
     letter = _decode_letter(head)
     record = _as_record(letter.head, body)
     return Death(record, letter.deliveries, letter.reason, letter.error, letter.died_at), letter.kept
-
-
-def _as_head(record: Record) -> _Head:
-    return _Head(
-        record.sequence,
-        record.topic,
-        record.key,
-        record.id,
-        dict(record.headers) if record.headers else {},
-        record.publisher,
-        record.published_at,
-        record.due - record.kept_at,
-        record.size,
-    )
 
 
 def _as_record(head: _Head, body: bytes) -> Record:

@@ -155,13 +155,17 @@ class Commits(Generic[Change, Kept]):
 
     def add(self, changes: Iterable[Change]) -> None:
         """Hand changes to the next commit."""
+        for one in changes:
+            self.add_one(one)
+
+    def add_one(self, change: Change) -> None:
+        """Hand a change to the next commit."""
         if not self._pending:
             self._commit = _Commit()
-        before = len(self._pending)
-        self._pending.extend(changes)
-        self._bytes += sum(one.size for one in self._pending[before:])
-        if self._task is None:
-            self._task = asyncio.create_task(self._keep_committing())
+            if self._task is None:
+                self._task = asyncio.create_task(self._keep_committing())
+        self._pending.append(change)
+        self._bytes += change.size
 
     @property
     def is_waiting(self) -> bool:
