@@ -58,6 +58,18 @@ _COMMANDS = {
     ),
     "store": _Command("stores.storing", "store", "store --data-dir /var/lib/fastrpc-store"),
     "kv": _Command("stores.keys", "kv", "kv get store://127.0.0.1:8969 shop/limits"),
+    "broker": _Command("brokers.hosting", "broker", "broker --data-dir /var/lib/fastrpc-broker"),
+    "topics": _Command("brokers.topics", "topics", "topics broker://127.0.0.1:8971"),
+    "publish": _Command(
+        "brokers.messages",
+        "publish",
+        "publish broker://127.0.0.1:8971 orders.new '{\"id\": 17}'",
+        takes_values=True,
+    ),
+    "subscribe": _Command(
+        "brokers.messages", "subscribe", "subscribe broker://127.0.0.1:8971 'orders.**' --group audit"
+    ),
+    "dead": _Command("brokers.dead", "dead", "dead broker://127.0.0.1:8971 list billing.bill"),
     "gateway": _Command(
         "gateway.command",
         "gateway",

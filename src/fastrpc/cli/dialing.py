@@ -18,6 +18,7 @@ from fastrpc.registries.base.urls import open_registry
 from fastrpc.rpc.token import checked_token
 
 if TYPE_CHECKING:
+    from fastrpc.brokers.broker import Broker
     from fastrpc.coordination.store import Store
 
 __all__ = [
@@ -58,16 +59,16 @@ TokenPath = Annotated[
     typer.Option(
         "--token-file",
         metavar="FILE",
-        help="A file with the token to show to the server, and to a registry:// or store:// whose URL has no "
-        f"token_file=. {TOKEN_VARIABLE} may hold the token instead.",
+        help="A file with the token to show to the server, and to a registry://, store:// or broker:// whose URL has "
+        f"no token_file=. {TOKEN_VARIABLE} may hold the token instead.",
     ),
 ]
 
 #: Names of these options, for values of a call that look like options.
 DIAL_OPTIONS = ("--ca", "--cert", "--key", "--server-name", "--token-file")
 
-#: The schemes of registries and stores that take tokens from here.
-_EMBEDDED = frozenset({"registry", "store"})
+#: The schemes of hosted services that take tokens from here.
+_HOSTED = frozenset({"registry", "store", "broker"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +118,22 @@ class Dialing:
 
         return open_store(self.with_token(url), tls=self.config.tls)
 
+    def broker(self, url: str) -> "Broker":
+        """Open a broker.
+
+        Raises:
+            ConfigError: the URL or the token cannot be used.
+        """
+        # Imported here: most commands have no broker.
+        from fastrpc.brokers.broker import open_broker
+
+        return open_broker(self.with_token(url), tls=self.config.tls)
+
     def with_token(self, target: str) -> str:
-        """Return a target; one of an embedded registry or store with the token for that, unless it names one."""
+        """Return a target; one of a hosted service with the token for that, unless it names one."""
         place, _, options = target.partition("?")
         names = {name for name, _ in parse_qsl(options, keep_blank_values=True)}
-        if place.partition("://")[0].lower() not in _EMBEDDED or names & {"token", "token_file"}:
+        if place.partition("://")[0].lower() not in _HOSTED or names & {"token", "token_file"}:
             return target
         if self.token_path is not None:
             option = f"token_file={quote(str(self.token_path), safe='')}"

@@ -1,7 +1,9 @@
-"""The common part of `fastrpc registry` and `fastrpc store`: one service as a program of its own."""
+"""The common part of `fastrpc registry`, `fastrpc store` and `fastrpc broker`: one service as a program of its own."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -21,16 +23,17 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.hosted.rights import ServiceRights, rights_of
 from fastrpc.hosted.server import check_hosted, url_of
+from fastrpc.server.server import Server
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.serve import addresses_of
 from fastrpc.workers.serve import run as run_plan
 
-__all__ = ["HostedAccess", "HostedOptions", "HostedParts", "serve_hosted"]
+__all__ = ["HostedAccess", "HostedOptions", "HostedParts", "ending_with", "serve_hosted"]
 
 
 @dataclass(frozen=True, slots=True)
 class HostedOptions:
-    """The options that both commands have."""
+    """The options that all these commands have."""
 
     addresses: Sequence[str]
     tls_cert: Path | None
@@ -74,7 +77,7 @@ class HostedParts:
 
 
 def serve_hosted(
-    name: Literal["registry", "store"],
+    name: Literal["registry", "store", "broker"],
     options: HostedOptions,
     prepare: Callable[[HostedAccess], HostedParts],
 ) -> NoReturn:
@@ -112,6 +115,27 @@ def serve_hosted(
         if failure is not None:
             raise failure
     raise typer.Exit(code)
+
+
+@asynccontextmanager
+async def ending_with(failed: Callable[[], Awaitable[Any]], server: Server) -> AsyncIterator[None]:
+    """Drain a server inside the block once its service has ended by itself.
+
+    Args:
+        failed: waits for that.
+    """
+
+    async def end() -> None:
+        await failed()
+        if not server.is_draining:
+            signal.raise_signal(signal.SIGTERM)
+
+    ending = asyncio.create_task(end())
+    try:
+        yield
+    finally:
+        ending.cancel()
+        await asyncio.wait([ending])
 
 
 def _access(name: str, options: HostedOptions) -> HostedAccess:

@@ -32,6 +32,7 @@ __all__ = [
     "describe_error",
     "json_text",
     "line_of",
+    "plain_value",
     "print_error",
     "print_json",
     "print_note",
@@ -150,6 +151,20 @@ def _printed(value: Any) -> Any:
 
             return array_in(memoryview(value.data)).tolist()
     return repr(value)
+
+
+def plain_value(value: bytes) -> dict[str, Any]:
+    """Return kept bytes for a line of JSON: as JSON, else as text, else in base64 under that name.
+
+    JSON that is nested too deeply counts as text.
+    """
+    try:
+        return {"value": msgspec.json.decode(value)}
+    except (ValueError, RecursionError):
+        try:
+            return {"value": value.decode()}
+        except ValueError:
+            return {"base64": value}
 
 
 def print_json(value: Any) -> None:

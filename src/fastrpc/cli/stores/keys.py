@@ -5,14 +5,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
-import msgspec
 import typer
 
 from fastrpc.cli.calling.command import AsJson, run_async
 from fastrpc.cli.dialing import Authorities, Certificate, Dialing, ServerName, TokenPath, dialing
 from fastrpc.cli.dialing import Key as KeyFile
 from fastrpc.cli.output import stdout
-from fastrpc.cli.printing import line_of, print_json, print_note, reported
+from fastrpc.cli.printing import line_of, plain_value, print_json, print_note, reported
 from fastrpc.coordination.changes import Change
 from fastrpc.coordination.store import Store
 from fastrpc.coordination.values import decode_value
@@ -179,17 +178,9 @@ def _print_change(change: Change[bytes], *, as_json: bool) -> None:
 
 
 def _shown(item: Item[bytes]) -> dict[str, Any]:
-    """Return an item as plain values; JSON nested too deeply counts as text, and what is no text has base64."""
-    value: dict[str, Any]
-    try:
-        value = {"value": msgspec.json.decode(item.value)}
-    except (ValueError, RecursionError):
-        try:
-            value = {"value": item.value.decode()}
-        except ValueError:
-            value = {"base64": item.value}
+    """Return an item as plain values."""
     place = {"revision": item.revision, "created": item.created, "lease": item.lease}
-    return {"key": item.key} | value | place
+    return {"key": item.key} | plain_value(item.value) | place
 
 
 def _run(url: str, dial: Callable[[], Dialing], work: Callable[[Store], Awaitable[T]], *, as_json: bool) -> T:

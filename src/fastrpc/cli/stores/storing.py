@@ -1,7 +1,5 @@
 """`fastrpc store`: a store of keys as a program of its own, and copies of it."""
 
-import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -13,7 +11,7 @@ import typer
 
 from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
-from fastrpc.cli.hosted import HostedAccess, HostedOptions, HostedParts, serve_hosted
+from fastrpc.cli.hosted import HostedAccess, HostedOptions, HostedParts, ending_with, serve_hosted
 from fastrpc.cli.listening import (
     AddressesAsJson,
     ClientAuthorities,
@@ -166,19 +164,8 @@ def _further(admin_address: str | None, deimos: str | None) -> Iterator[Address]
 @asynccontextmanager
 async def _beside(service: StoreService, port: DeimosPort | None, server: Server) -> AsyncIterator[None]:
     """Serve Deimos's port, if there is one; drain the server once the store has ended."""
-
-    async def end() -> None:
-        await service.failed()
-        if not server.is_draining:
-            signal.raise_signal(signal.SIGTERM)
-
-    ending = asyncio.create_task(end())
-    try:
-        async with port or nullcontext():
-            yield
-    finally:
-        ending.cancel()
-        await asyncio.wait([ending])
+    async with ending_with(service.failed, server), port or nullcontext():
+        yield
 
 
 @store.command("backup", epilog="Example: fastrpc store backup store://127.0.0.1:8969 may.store")

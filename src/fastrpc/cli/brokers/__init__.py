@@ -1,0 +1,1 @@
+"""The commands of brokers: `fastrpc broker`, `topics`, `publish`, `subscribe` and `dead`."""
