@@ -81,7 +81,12 @@ class JetStreamLink:
         if self.is_closed:
             raise BrokerError("the broker is closed", processed="no")
         try:
-            return await self._connection.entered()
+            stream = await self._connection.entered()
+            if stream.is_lost:
+                # Given up, and not closed yet.
+                await self._connection.drop()
+                stream = await self._connection.entered()
+            return stream
         except BrokerError as error:
             error.processed = "no"
             raise

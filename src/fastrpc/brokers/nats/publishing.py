@@ -74,7 +74,11 @@ class Publishing:
         check_outgoing(message)
         topic = self._of_names.get(message.topic)
         if topic is None:
-            topic = await self._topics.covering(message.topic)
+            try:
+                topic = await self._topics.covering(message.topic)
+            except BrokerError as error:
+                error.processed = "no"
+                raise
             if topic is None:
                 raise _no_topic(message.topic)
             if len(self._of_names) >= _REMEMBERED:

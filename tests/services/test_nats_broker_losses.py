@@ -1,0 +1,229 @@
+"""The broker over NATS where servers are killed and connections are cut."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+import fastrpc
+from fastrpc.brokers import Broker, Topic, open_broker
+from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
+from fastrpc.brokers.broker_urls import open_backend
+from fastrpc.errors import BrokerError
+from tests.support.proxy import FaultProxy
+from tests.support.registry_servers import NatsServer
+
+pytestmark = pytest.mark.one_loop
+
+LOG = TopicSettings("orders.new")
+GROUP = GroupSettings("a", "orders.new")
+ORDERS = Topic("orders.new", int)
+
+#: Messages between two kills.
+ROUND = 150
+
+
+class Ledger:
+    """The messages that were acknowledged to their publisher, and those that were handled."""
+
+    def __init__(self) -> None:
+        self.acknowledged: set[int] = set()
+        self.handled: Counter[int] = Counter()
+        self._changed = asyncio.Condition()
+
+    async def note_kept(self, number: int) -> None:
+        self.acknowledged.add(number)
+        await self._tell()
+
+    async def note_handled(self, number: int) -> None:
+        self.handled[number] += 1
+        await self._tell()
+
+    async def until_kept(self, count: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.acknowledged) >= count)
+
+    async def until_handled(self) -> None:
+        """Wait until each message that was acknowledged is handled."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.acknowledged <= self.handled.keys())
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+async def publish_all(broker: Broker, ledger: Ledger, count: int) -> None:
+    numbers = iter(range(count))
+
+    async def some() -> None:
+        for number in numbers:
+            with fastrpc.timeout(60):
+                await broker.publish(ORDERS, number, id=f"order-{number}")
+            await ledger.note_kept(number)
+
+    await asyncio.gather(*(some() for _ in range(8)))
+
+
+async def handle_all(broker: Broker, ledger: Ledger) -> None:
+    async with broker.subscribe(ORDERS, group="a", start="oldest") as messages:
+        while True:
+            # A server that was away for long is an error, after which the iterator goes on.
+            with contextlib.suppress(BrokerError):
+                message = await anext(messages)
+                await ledger.note_handled(message.value)
+                await message.ack()
+
+
+async def test_no_acknowledged_message_is_lost_by_kills_of_the_server(own_nats: NatsServer) -> None:
+    ledger, count = Ledger(), 4 * ROUND
+    async with open_broker(f"{own_nats.url}?lease=2") as broker:
+        await broker.declare(ORDERS)
+        publishing = asyncio.ensure_future(publish_all(broker, ledger, count))
+        handling = asyncio.ensure_future(handle_all(broker, ledger))
+        for kill in (1, 2, 3):
+            await ledger.until_kept(kill * ROUND)
+            own_nats.kill()
+            await asyncio.to_thread(own_nats.start)
+        await publishing
+        async with asyncio.timeout(60):
+            await ledger.until_handled()
+        assert len(ledger.acknowledged) == count
+        # Each id is kept once, so a message comes again by its lease alone.
+        assert ledger.handled.total() < 2 * count
+        handling.cancel()
+        await asyncio.wait([handling])
+
+
+@pytest.fixture
+async def proxy(nats: NatsServer) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(f"tcp://127.0.0.1:{nats.port}") as proxy:
+        yield proxy
+
+
+def through(proxy: FaultProxy, base: str) -> str:
+    return f"nats{proxy.address.removeprefix('tcp')}?lease=2&base={base}"
+
+
+async def test_cut_connections_lose_no_message(proxy: FaultProxy) -> None:
+    ledger, count = Ledger(), 4 * ROUND
+    async with open_broker(through(proxy, "cut")) as broker:
+        await broker.declare(ORDERS)
+        handling = asyncio.ensure_future(handle_all(broker, ledger))
+        publishing = asyncio.ensure_future(publish_all(broker, ledger, count))
+        for cut in (1, 2, 3):
+            await ledger.until_kept(cut * ROUND)
+            proxy.reset_all()
+        await publishing
+        async with asyncio.timeout(60):
+            await ledger.until_handled()
+        handling.cancel()
+        await asyncio.wait([handling])
+
+
+async def test_a_publication_whose_acknowledgement_is_lost_is_kept_once_under_its_id(
+    proxy: FaultProxy,
+) -> None:
+    message = OutgoingMessage("orders.new", b"1", id="order-1")
+    async with open_backend(through(proxy, "acknowledged")) as broker:
+        await broker.declare(LOG)
+        await broker.publish([OutgoingMessage("orders.new", b"0")])
+        proxy.downstream.hold()
+        with pytest.raises(BrokerError) as caught:
+            await broker.publish([message])
+        assert (caught.value.processed, caught.value.retryable) == ("unknown", True)
+        proxy.downstream.resume()
+        (kept,) = await broker.publish([message])
+        assert kept.is_duplicate
+
+
+async def test_a_message_of_a_member_that_is_cut_off_goes_to_another_after_its_lease(
+    nats: NatsServer, proxy: FaultProxy
+) -> None:
+    direct = f"{nats.url}?lease=2&base=leased"
+    async with open_backend(through(proxy, "leased")) as far, open_backend(direct) as near:
+        await near.declare(LOG)
+        cut_off, other = await far.join(GROUP), await near.join(GROUP)
+        await near.publish([OutgoingMessage("orders.new", b"1")])
+        (one,) = await cut_off.take(1)
+        proxy.hold()
+        (again,) = await other.take(1)
+        assert (again.id, again.delivery) == (one.id, 2)
+        assert cut_off.is_lost(one.token)
+        assert not await cut_off.ack(one.token)
+        proxy.resume()
+        assert await other.ack(again.token)
+
+
+async def test_the_lease_is_renewed_while_a_handler_runs(nats: NatsServer) -> None:
+    async with open_backend(f"{nats.url}?lease=2&base=renewed") as broker:
+        await broker.declare(LOG)
+        busy, other = await broker.join(GROUP), await broker.join(GROUP)
+        await broker.publish([OutgoingMessage("orders.new", b"1")])
+        (one,) = await busy.take(1)
+        waiting = asyncio.ensure_future(other.take(1))
+        # The handler takes more than twice the lease.
+        await asyncio.sleep(5)
+        assert not waiting.done()
+        assert await busy.ack(one.token)
+        await broker.publish([OutgoingMessage("orders.new", b"2")])
+        assert [one.body for one in await waiting] == [b"2"]
+
+
+async def test_a_member_outlives_a_cut_with_its_messages(proxy: FaultProxy) -> None:
+    async with open_backend(through(proxy, "outlived")) as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        await broker.publish([OutgoingMessage("orders.new", b"%d" % number) for number in (1, 2)])
+        (one,) = await member.take(1)
+        proxy.reset_all()
+        (two,) = await member.take(1)
+        assert [(found.body, found.delivery) for found in (one, two)] == [(b"1", 1), (b"2", 1)]
+        assert not member.is_lost(one.token)
+        assert await member.ack(one.token)
+
+
+async def failure_of(broker: BrokerBackend, verb: str) -> BrokerError:
+    work = {
+        "publish": lambda: broker.publish([OutgoingMessage("orders.new", b"")]),
+        "join": lambda: broker.join(GROUP),
+        "declare": lambda: broker.declare(LOG),
+        "groups": broker.groups,
+    }
+    with pytest.raises(BrokerError) as caught:
+        await work[verb]()
+    return caught.value
+
+
+@pytest.mark.parametrize("verb", ["publish", "join", "declare", "groups"])
+async def test_a_verb_may_be_repeated_where_the_server_is_away(own_nats: NatsServer, verb: str) -> None:
+    async with open_backend(own_nats.url) as broker:
+        await broker.declare(LOG)
+        await broker.publish([OutgoingMessage("orders.new", b"")])
+        own_nats.kill()
+        error = await failure_of(broker, verb)
+        while error.processed == "unknown":
+            # The loss of the connection was not seen yet.
+            error = await failure_of(broker, verb)
+        assert (error.processed, error.retryable) == ("no", True)
+
+
+async def test_a_take_ends_where_the_server_is_away(own_nats: NatsServer) -> None:
+    async with open_backend(own_nats.url) as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        taking = asyncio.ensure_future(member.take(1))
+        await asyncio.sleep(0)
+        own_nats.kill()
+        with pytest.raises(BrokerError) as caught:
+            await taking
+        assert caught.value.retryable
+
+
+async def test_a_broker_may_be_opened_before_its_server_is_there(own_nats: NatsServer) -> None:
+    own_nats.kill()
+    async with open_backend(own_nats.url) as broker:
+        own_nats.start()
+        await broker.declare(LOG)
