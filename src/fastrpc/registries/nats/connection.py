@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from nats.aio.client import Client
-from nats.errors import Error, MaxPayloadError, SecureConnWantedError
+from nats.errors import Error, MaxPayloadError, NoServersError, SecureConnWantedError
 from nats.js.errors import APIError
 
 from fastrpc.bounded_http import HttpError
@@ -119,6 +119,9 @@ class NatsAccess:
         """
         # NATS reports a refused subject to the error callback, and the request just times out.
         text = str(error) or told or "no answer"
+        if isinstance(error, NoServersError):
+            # It does not say why.
+            text = told or text
         both = f"{text} {told}".lower()
         status = next((status for part, status in _REFUSALS if part in both), Status.UNAVAILABLE)
         if isinstance(error, MaxPayloadError):
@@ -243,6 +246,9 @@ class NatsConnection(Generic[Entered]):
         self._client = client = self._access.client()
         await client.connect(
             allow_reconnect=False,
+            # Otherwise it waits between attempts until all time is over, although the owner tries again anyway.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=CONNECT_SECONDS,
             ping_interval=PING_SECONDS,
             error_cb=self._note,
