@@ -122,6 +122,11 @@ class _Bounded(Connection):
         """Connect if need be, and allow so much time for what comes next."""
         is_new = not self.is_connected
         self.connect()  # type: ignore[no-untyped-call]
+        if is_new:
+            # A server that still loads its data refuses here, before a request is sent.
+            self.send_command("PING")  # type: ignore[no-untyped-call]
+            with contextlib.suppress(exceptions.NoPermissionError):
+                self.read_response()
         if is_new and self._role:
             self.send_command("ROLE")  # type: ignore[no-untyped-call]
             answer = self.read_response()
@@ -277,7 +282,7 @@ class RedisClient:
         self._connection.bounded.allow_next()
         try:
             return msgspec.convert(self._connection.read_response(), kind)
-        except (exceptions.ResponseError, exceptions.BusyLoadingError) as error:
+        except exceptions.ResponseError as error:
             # WRONGTYPE: another program has written the key.
             if not takes_refusals and not str(error).startswith("WRONGTYPE"):
                 raise
