@@ -1,29 +1,51 @@
-"""The broker in Redis: the contract, each cell of the table of backends, and what only this one does."""
+"""The broker in Redis: the contract, and each cell of the table of backends."""
 
+import asyncio
+import contextlib
+import logging
+import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fastrpc.brokers.base import BrokerBackend
-from fastrpc.brokers.broker_urls import open_backend
+from fastrpc import BrokerError, ConfigError
+from fastrpc.brokers import Message, Subscription, Topic, open_broker
+from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
+from fastrpc.brokers.redis.backend import RedisBroker
+from fastrpc.status import Status
 from fastrpc.testing.broker_contract import BrokerContract
-from tests.support.registry_servers import RedisServer
+from tests.support.cluster import in_thread, until
+from tests.support.kept_redis import LOG, bodies, kept_server, opened_redis, publish, taken
+from tests.support.registry_servers import RedisSentinel, RedisServer
 
 pytestmark = pytest.mark.one_loop
 
+GROUP = GroupSettings("billing", LOG.name, "oldest")
+KEY = "fastrpc:{orders.new}"
+PASSWORD = "pl4nted-password"
+
 
 @pytest.fixture(scope="module")
-def kept_redis(redis_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A server that keeps its data, for all tests."""
-    folder = tmp_path_factory.mktemp("kept_redis")
-    with RedisServer(redis_path, folder, options=["--appendonly", "yes"]).running() as server:
+def all_redis(redis_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with kept_server(redis_path, tmp_path_factory.mktemp("kept_redis")).running() as server:
         yield server
 
 
 @pytest.fixture
-def server(kept_redis: RedisServer) -> RedisServer:
-    kept_redis.ask("FLUSHALL")
-    return kept_redis
+def server(all_redis: RedisServer) -> RedisServer:
+    """A server that keeps its data, without any."""
+    all_redis.ask("FLUSHALL")
+    return all_redis
+
+
+@pytest.fixture
+async def broker(server: RedisServer) -> AsyncIterator[RedisBroker]:
+    async with opened_redis(server) as broker:
+        await broker.declare(LOG)
+        yield broker
 
 
 class TestContract(BrokerContract):
@@ -31,5 +53,397 @@ class TestContract(BrokerContract):
 
     @pytest.fixture
     async def broker(self, server: RedisServer) -> AsyncIterator[BrokerBackend]:
-        async with open_backend(server.url) as broker:
+        async with opened_redis(server) as broker:
             yield broker
+
+
+# A kept message survives kill -9
+
+
+async def test_kept_messages_groups_and_ids_survive_a_kill_of_the_server(
+    redis_path: str, tmp_path: Path
+) -> None:
+    with kept_server(redis_path, tmp_path).running() as server:
+        async with opened_redis(server) as broker:
+            await broker.declare(LOG)
+            member = await broker.join(GROUP)
+            await broker.publish([OutgoingMessage(LOG.name, b"\x00\r\n\xff", id="one")])
+            await publish(broker, b"2", b"3")
+            first, second, third = await taken(member, 3)
+            assert await member.ack(first.token)
+            assert await member.reject(second.token, "no", "")
+            assert await member.nack(third.token, 0.0)
+        await in_thread(server.kill)
+        await in_thread(server.start)
+        async with opened_redis(server) as broker:
+            assert list(await broker.topics()) == [LOG]
+            (again,) = await broker.publish([OutgoingMessage(LOG.name, b"", id="one")])
+            assert (again.is_duplicate, again.sequence) == (True, first.sequence)
+            member = await broker.join(GROUP)
+            (found,) = await taken(member, 1)
+            assert (found.body, found.delivery) == (b"3", 2)
+            assert [one.body for one in await broker.dead_letters("billing")] == [b"2"]
+
+
+async def test_a_server_that_keeps_nothing_is_refused(own_redis: RedisServer) -> None:
+    with pytest.raises(ConfigError, match=r"redis://127.0.0.1:\d+ has appendonly no.*set appendonly yes"):
+        async with opened_redis(own_redis):
+            pass
+
+
+async def test_a_server_that_shows_no_settings_needs_them_stated(redis_path: str, tmp_path: Path) -> None:
+    rights = tmp_path / "users.acl"
+    rights.write_text(f"user default on >{PASSWORD} ~fastrpc:* &fastrpc:* +@all -config\n")
+    with kept_server(redis_path, tmp_path, options=["--aclfile", str(rights)]).running() as server:
+        login = f"password={PASSWORD}"
+        with pytest.raises(ConfigError, match=r"CONFIG GET is refused.*appendfsync=everysec"):
+            async with opened_redis(server, login):
+                pass
+        with pytest.raises(ConfigError, match="appendfsync everysec: with sync=full"):
+            async with opened_redis(server, f"{login}&appendfsync=everysec&sync=full"):
+                pass
+        async with opened_redis(server, f"{login}&appendfsync=always&sync=full") as broker:
+            await broker.declare(LOG)
+
+
+async def test_a_stated_setting_that_is_wrong_is_refused(server: RedisServer) -> None:
+    with pytest.raises(ConfigError, match="has appendfsync everysec, the option appendfsync says always"):
+        async with opened_redis(server, "appendfsync=always"):
+            pass
+
+
+async def test_a_server_that_drops_keys_where_its_memory_is_full_is_refused(
+    redis_path: str, tmp_path: Path
+) -> None:
+    full = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]
+    with kept_server(redis_path, tmp_path, options=full).running() as server:
+        with pytest.raises(ConfigError, match="allkeys-lru.*noeviction"):
+            async with opened_redis(server):
+                pass
+
+
+# sync=full
+
+
+async def test_full_sync_needs_a_server_that_syncs_always(
+    server: RedisServer, redis_path: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="appendfsync everysec: with sync=full.*appendfsync always"):
+        async with opened_redis(server, "sync=full"):
+            pass
+    with kept_server(redis_path, tmp_path, fsync="always").running() as always:
+        async with opened_redis(always, "sync=full") as broker:
+            await broker.declare(LOG)
+
+
+# A machine is lost
+
+
+async def test_replicas_are_told_at_each_start(
+    redis_path: str, tmp_path: Path, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    replica = RedisServer(redis_path, tmp_path, options=("--replicaof", "127.0.0.1", str(server.port)))
+    with replica.running():
+        await until(lambda: server.ask("ROLE")[2])
+        async with opened_redis(server):
+            pass
+        assert "has replicas: a fail-over may lose kept messages" in caplog.text
+    await until(lambda: not server.ask("ROLE")[2])
+    caplog.clear()
+    async with opened_redis(server):
+        pass
+    assert caplog.text == ""
+
+
+async def test_the_master_that_sentinels_name_is_followed(
+    redis_path: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    with kept_server(redis_path, folders[0]).running() as first:
+        options = ("--replicaof", "127.0.0.1", str(first.port))
+        with kept_server(redis_path, folders[1], options=options).running() as second:
+            await until(lambda: first.ask("ROLE")[2])
+            with RedisSentinel(redis_path, tmp_path, first).running() as sentinel:
+                await until(lambda: sentinel.ask("SENTINEL", "REPLICAS", "records"))
+                async with open_broker(sentinel.url) as broker:
+                    assert "has sentinels: a fail-over may lose kept messages" in caplog.text
+                    async with broker.subscribe("orders.new", group="billing") as messages:
+                        await broker.publish("orders.new", 1, id="1")
+                        assert await (await anext(messages)).ack()
+                        await until(lambda: second.ask("XLEN", f"{KEY}:log") == 1)
+                        await in_thread(first.kill)
+                        await until(lambda: second.ask("ROLE")[0] == b"master", 20)
+                        await broker.publish("orders.new", 2, id="2")
+                        while (message := await next_of(messages)).value != 2:
+                            pass
+                        assert await message.ack()
+
+
+async def next_of(messages: Subscription[Any]) -> Message[Any]:
+    """Return the next message; the broker may be away for longer than a subscriber waits."""
+    while True:
+        with contextlib.suppress(BrokerError):
+            return await anext(messages)
+
+
+# Refused options
+
+
+async def test_order_delays_patterns_queues_of_two_groups_and_max_bytes_are_refused(
+    server: RedisServer,
+) -> None:
+    async with open_broker(server.url) as broker:
+        with pytest.raises(ConfigError, match=r"ordered=True is not for redis://.*leave ordered out"):
+            broker.subscribe("orders.new", group="a", ordered=True)
+        with pytest.raises(ConfigError, match=r"delay is 1, redis:// has no delays.*when it is due"):
+            await broker.publish("orders.new", 1, delay=1)
+        with pytest.raises(
+            ConfigError, match=r"'orders.\*' is a pattern, which redis:// does not have.*name each"
+        ):
+            broker.subscribe("orders.*")
+        with pytest.raises(
+            ConfigError, match=r"has 2 groups, a queue of redis:// has 1.*topic for each group"
+        ):
+            await broker.declare(Topic("jobs", keep_seconds=None, groups=("a", "b")))
+        with pytest.raises(
+            ConfigError, match=r"has max_bytes, which redis:// does not keep to.*leave max_bytes out"
+        ):
+            await broker.declare(Topic("jobs", max_bytes=1_000))
+    assert server.ask("KEYS", "*") == []
+
+
+async def test_messages_of_two_topics_and_delays_are_refused_below_types(broker: RedisBroker) -> None:
+    both = [OutgoingMessage(LOG.name, b""), OutgoingMessage("other", b"")]
+    for messages, text in (
+        (both, "published together"),
+        ([OutgoingMessage(LOG.name, b"", delay=1.0)], "a delay"),
+    ):
+        with pytest.raises(BrokerError, match=text) as caught:
+            await broker.publish(messages)
+        assert (caught.value.status, caught.value.processed) == (Status.INVALID_ARGUMENT, "no")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis://127.0.0.1?sync=some", "the option sync is 'some': it must be one of normal, full"),
+        ("redis://127.0.0.1?appendfsync=2", "the option appendfsync is '2'"),
+        ("redis://127.0.0.1?lease=1", "from 2 to 86400"),
+        ("redis://127.0.0.1?manage=maybe", "true or false"),
+        ("redis://127.0.0.1?base=/", "the option base is empty"),
+        ("redis://127.0.0.1?replicas=3", "has no option replicas"),
+        ("redis://127.0.0.1/orders", "is more than a broker"),
+        ("redis://127.0.0.1,127.0.0.2", "names 2 servers"),
+        ("rediss://10.0.0.1?tls=true", "has no option tls"),
+        ("valkey://10.0.0.1?password=a", "travel in the clear"),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_broker(url)
+
+
+async def test_without_manage_nothing_is_made(server: RedisServer) -> None:
+    async with opened_redis(server, "manage=false") as reader, opened_redis(server) as maker:
+        with pytest.raises(ConfigError, match="no topic orders.new, and manage=false"):
+            await reader.declare(LOG)
+        assert server.ask("KEYS", "*") == []
+        await maker.declare(LOG)
+        await reader.declare(LOG)
+        with pytest.raises(ConfigError, match="other settings|with keep_seconds"):
+            await reader.declare(replace(LOG, keep_seconds=1.0))
+        with pytest.raises(ConfigError, match="no group billing, and manage=false"):
+            await reader.join(GROUP)
+        await (await maker.join(GROUP)).close()
+        member = await reader.join(GROUP)
+        await publish(reader, b"1")
+        assert bodies(await taken(member, 1)) == [b"1"]
+
+
+# Ids, retries, dead letters
+
+
+async def test_a_retry_waits_for_longer_than_a_lease(server: RedisServer) -> None:
+    async with opened_redis(server, "lease=2") as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        await publish(broker, b"1")
+        (one,) = await taken(member, 1)
+        began = asyncio.get_running_loop().time()
+        assert await member.nack(one.token, 3.0)
+        (again,) = await taken(member, 1)
+        assert asyncio.get_running_loop().time() - began >= 3.0
+        assert again.delivery == 2
+
+
+async def test_a_dead_letter_is_in_one_place(server: RedisServer, broker: RedisBroker) -> None:
+    member = await broker.join(GROUP)
+    await publish(broker, b"1")
+    (one,) = await taken(member, 1)
+    assert await member.reject(one.token, "no", "ValueError: \u00e9")
+    assert server.ask("XPENDING", f"{KEY}:log", "billing")["pending"] == 0
+    assert server.ask("ZCARD", f"{KEY}:leases:billing") == 0
+    assert server.ask("XLEN", f"{KEY}:dead:billing") == 1
+    assert await broker.replay("billing", ["unknown"]) == 0
+    assert await broker.replay("billing", []) == 1
+    assert server.ask("XLEN", f"{KEY}:dead:billing") == 0
+    (again,) = await taken(member, 1)
+    assert (again.id, again.sequence, again.published_at) == (one.id, one.sequence, one.published_at)
+    # A dead letter that dies again is itself.
+    assert await member.reject(again.token, "again", "")
+    (letter,) = await broker.dead_letters("billing")
+    assert (letter.id, letter.sequence, letter.reason, letter.deliveries) == (
+        one.id,
+        one.sequence,
+        "again",
+        1,
+    )
+    assert server.ask("XLEN", f"{KEY}:replays:billing") == 0
+
+
+async def test_a_replay_outlives_its_message(server: RedisServer) -> None:
+    async with opened_redis(server) as broker:
+        await broker.declare(TopicSettings("jobs", None, ("work",)))
+        member = await broker.join(GroupSettings("work", "jobs"))
+        await publish(broker, b"1", topic="jobs")
+        (one,) = await taken(member, 1)
+        assert await member.reject(one.token, "no", "")
+        assert server.ask("XLEN", "fastrpc:{jobs}:log") == 0
+        assert await broker.replay("work", []) == 1
+        (again,) = await taken(member, 1)
+        assert await member.nack(again.token, 0.0)
+        (last,) = await taken(member, 1)
+        assert (last.body, last.id, last.delivery) == (b"1", one.id, 2)
+        assert await member.ack(last.token)
+
+
+# Logs and queues
+
+
+async def test_a_log_is_trimmed_by_age_alone(server: RedisServer, broker: RedisBroker) -> None:
+    for _ in range(10):
+        await broker.publish([OutgoingMessage(LOG.name, b"x" * 100)] * 300)
+    assert server.ask("XLEN", f"{KEY}:log") == 3_000
+    member = await broker.join(GROUP)
+    assert len(await taken(member, 3_000)) == 3_000
+
+
+async def test_a_queue_deletes_a_message_when_its_group_has_handled_it(server: RedisServer) -> None:
+    async with opened_redis(server) as broker:
+        await broker.declare(TopicSettings("jobs", None, ("work",)))
+        await publish(broker, b"1", b"2", topic="jobs")
+        member = await broker.join(GroupSettings("work", "jobs"))
+        first, _ = await taken(member, 2)
+        assert server.ask("XLEN", "fastrpc:{jobs}:log") == 2
+        assert await member.ack(first.token)
+        assert server.ask("XLEN", "fastrpc:{jobs}:log") == 1
+        (state,) = await broker.groups()
+        assert (state.lag, state.under_way) == (1, 1)
+
+
+async def test_a_full_server_refuses_messages_and_keeps_acknowledgements(
+    redis_path: str, tmp_path: Path
+) -> None:
+    with kept_server(redis_path, tmp_path, options=["--maxmemory", "3mb"]).running() as server:
+        async with opened_redis(server) as broker:
+            await broker.declare(TopicSettings("jobs", None, ("work",)))
+            member = await broker.join(GroupSettings("work", "jobs"))
+            with pytest.raises(BrokerError) as caught:
+                while True:
+                    await publish(broker, b"x" * 100_000, topic="jobs")
+            told = caught.value
+            assert (told.status, told.processed, told.retryable) == (Status.RESOURCE_EXHAUSTED, "no", True)
+            assert told.retry_after
+            for one in await member.take(100):
+                assert await member.ack(one.token)
+            await publish(broker, b"x" * 100_000, topic="jobs")
+
+
+async def test_long_messages_come_in_parts(broker: RedisBroker) -> None:
+    for number in range(30):
+        await publish(broker, bytes([number]) * 1_000_000)
+    members = [await broker.join(GroupSettings(f"group-{number}", LOG.name, "oldest")) for number in range(4)]
+    found = await asyncio.gather(*[taken(member, 30) for member in members])
+    assert [[one.body[0] for one in part] for part in found] == [list(range(30))] * 4
+
+
+# Keys
+
+
+async def test_keys_begin_with_the_base_and_those_of_a_topic_share_a_hash_tag(server: RedisServer) -> None:
+    async with opened_redis(server, "base=shop") as broker:
+        await broker.declare(replace(LOG, name="a{b}c"))
+        member = await broker.join(GroupSettings("billing", "a{b}c"))
+        await broker.publish([OutgoingMessage("a{b}c", b"1", id="{x}")])
+        (one,) = await taken(member, 1)
+        assert await member.reject(one.token, "no", "")
+        await broker.replay("billing", [])
+    keys = {key.decode() for key in server.ask("KEYS", "*")}
+    own = {key for key in keys if key.startswith("shop:{")}
+    assert keys - own == {"shop:topics", "shop:groups"}
+    # The server hashes the text between the first brace and the next one that closes.
+    assert {re.findall(r"{(.*?)}", key)[0] for key in own} == {"a{b%7Dc"}
+    assert len(own) >= 6
+
+
+async def test_a_sequence_is_a_place_to_begin(broker: RedisBroker) -> None:
+    kept = await broker.publish([OutgoingMessage(LOG.name, bytes([number])) for number in range(3)])
+    for number, one in enumerate(kept):
+        member = await broker.join(GroupSettings(f"from-{number}", LOG.name, one.sequence))
+        assert bodies(await taken(member, 3 - number)) == [bytes([each]) for each in range(number, 3)]
+
+
+# Groups
+
+
+async def test_a_group_that_the_server_has_lost_begins_at_the_oldest_message(
+    server: RedisServer, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    member = await broker.join(GroupSettings("billing", LOG.name))
+    await publish(broker, b"1", b"2")
+    first, second = await taken(member, 2)
+    assert await member.ack(first.token)
+    server.ask("XGROUP", "DESTROY", f"{KEY}:log", "billing")
+    assert bodies(await taken(member, 2)) == [b"1", b"2"]
+    assert member.is_lost(second.token)
+    assert not await member.ack(second.token)
+    errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
+    assert errors == ["the group billing was lost at the server: it begins at the oldest message"]
+
+
+async def test_a_member_goes_on_at_a_server_that_has_lost_everything(
+    server: RedisServer, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    member = await broker.join(GROUP)
+    waiting = asyncio.ensure_future(member.take(5))
+    await asyncio.sleep(0)
+    server.ask("FLUSHALL")
+    async with opened_redis(server) as other:
+        await other.declare(LOG)
+        await publish(other, b"1")
+        # Its bell was lost with the rest.
+        member.bell.ring()  # type: ignore[attr-defined]
+        assert bodies(await waiting) == [b"1"]
+    assert "the group billing was lost" in caplog.text
+
+
+async def test_a_seek_of_another_process_takes_messages_away_at_once(
+    server: RedisServer, broker: RedisBroker
+) -> None:
+    member = await broker.join(GROUP)
+    await publish(broker, b"1")
+    (one,) = await taken(member, 1)
+    async with opened_redis(server) as other:
+        await other.seek("billing", "oldest")
+        await until(lambda: member.is_lost(one.token))
+        assert not await member.ack(one.token)
+        (again,) = await taken(member, 1)
+        assert again.delivery == 1
+        waiting = asyncio.ensure_future(member.take(1))
+        await asyncio.sleep(0)
+        await other.remove_group("billing")
+        with pytest.raises(BrokerError, match="was removed") as caught:
+            await waiting
+        assert (caught.value.status, caught.value.retryable) == (Status.NOT_FOUND, False)

@@ -34,13 +34,12 @@ _FULL_SECONDS: Final = 1.0
 
 #: Refusals before anything is done, in a script before its first write; the same command may succeed within seconds.
 _PASSING: Final = (
-    exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
 )
-_PASSING_WORDS: Final = re.compile(r"\b(BUSY|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY)\b")
+_PASSING_WORDS: Final = re.compile(r"\b(BUSY|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY)\b")
 
 
 class _Command:
@@ -124,13 +123,22 @@ class RedisLink:
             commands = [one for one in waiting[:count] if not one.answer.cancelled()]
             del waiting[:count]
             if commands:
-                self._tell(commands, self._answers(commands))
+                self._tell(commands, self._answers_or_fault(commands))
 
     @staticmethod
     def _receive(waiting: list[_Command], is_over: bool, get: Callable[[], list[_Command] | None]) -> bool:
         found = get()
         waiting += found or ()
         return is_over or found is None
+
+    def _answers_or_fault(self, commands: Sequence[_Command]) -> list[Any]:
+        try:
+            return self._answers(commands)
+        except Exception as error:
+            # A fault of the client: the thread goes on, and its callers hear of it.
+            fault = BrokerError(f"Redis: {error!r}", status=Status.INTERNAL)
+            fault.__cause__ = error
+            return [copied_error(fault) for _ in commands]
 
     def _answers(self, commands: Sequence[_Command]) -> list[Any]:
         answers = self._client.pipeline([(one.kind, one.words) for one in commands])

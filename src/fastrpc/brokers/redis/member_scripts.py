@@ -52,10 +52,10 @@ TAKE: Final = Script(
 local consumer, most, most_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6])
 local epoch = redis.call('HGET', key('group'), 'epoch')
 if not epoch then
-    return redis.call('EXISTS', key('removed')) == 1 and -1 or -2
+    return {redis.call('EXISTS', key('removed')) == 1 and -1 or -2}
 end
 if not try('XPENDING', log, group) then
-    return -2
+    return {-2}
 end
 trim()
 local lease, found, size = now + ARGV[4], {}, 0

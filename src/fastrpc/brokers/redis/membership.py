@@ -126,9 +126,9 @@ class RedisMembership:
         except asyncio.CancelledError:
             answer.add_done_callback(lambda done: self._return(done, until))
             raise
-        if isinstance(told, int):
+        if len(told) == 1:
             self.lose_all()
-            if told == _REMOVED:
+            if told[0] == _REMOVED:
                 raise BrokerError(
                     f"the group {self._name} was removed", status=Status.NOT_FOUND, processed="no"
                 )

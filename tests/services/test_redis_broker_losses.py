@@ -1,0 +1,314 @@
+"""The broker in Redis while members die, links are cut and the server is killed."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastrpc import BrokerError
+from fastrpc.brokers import open_broker
+from fastrpc.brokers.base import GroupSettings, OutgoingMessage
+from fastrpc.brokers.broker_urls import open_backend
+from fastrpc.status import Status
+from tests.support.cluster import in_thread, until
+from tests.support.kept_process import ROOT
+from tests.support.kept_redis import LOG, bodies, kept_server, opened_redis, publish, taken
+from tests.support.proxy import FaultProxy
+from tests.support.registry_servers import RedisServer
+
+pytestmark = pytest.mark.one_loop
+
+GROUP = GroupSettings("billing", LOG.name, "oldest")
+
+#: Takes one message, writes its delivery, and then what becomes of it for each line of input.
+MEMBER = """
+import asyncio, sys
+from fastrpc.brokers.base import GroupSettings
+from fastrpc.brokers.broker_urls import open_backend
+
+async def main():
+    async with open_backend(sys.argv[1]) as broker:
+        member = await broker.join(GroupSettings("billing", "orders.new"))
+        (one,) = await member.take(1)
+        print(one.delivery, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        print(member.is_lost(one.token), await member.ack(one.token), flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def all_redis(redis_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with kept_server(redis_path, tmp_path_factory.mktemp("kept_redis")).running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(all_redis: RedisServer) -> RedisServer:
+    """A server that keeps its data, without any."""
+    all_redis.ask("FLUSHALL")
+    return all_redis
+
+
+@contextlib.asynccontextmanager
+async def member_process(server: RedisServer) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that has taken one message, under a lease of two seconds."""
+    url = f"{server.url}?lease=2"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MEMBER, url, stdin=pipe, stdout=pipe, cwd=ROOT
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def line_of(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    return (await process.stdout.readline()).decode().strip()
+
+
+# Leases
+
+
+async def test_messages_of_a_killed_member_are_claimed_after_its_lease(server: RedisServer) -> None:
+    async with opened_redis(server, "lease=2") as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        async with member_process(server) as process:
+            await until(lambda: server.ask("ZCARD", "fastrpc:{orders.new}:members:billing") == 2)
+            await publish(broker, b"1")
+            assert await line_of(process) == "1"
+            process.kill()
+            (again,) = await taken(member, 1)
+            assert again.delivery == 2
+            assert await member.ack(again.token)
+        # Its name goes with it.
+        await until(
+            lambda: len(server.ask("XINFO", "CONSUMERS", "fastrpc:{orders.new}:log", "billing")) <= 2, 10
+        )
+
+
+async def test_a_member_that_was_stopped_for_twice_its_lease_has_lost_its_message(
+    server: RedisServer,
+) -> None:
+    async with opened_redis(server, "lease=2") as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        async with member_process(server) as process:
+            await until(lambda: server.ask("ZCARD", "fastrpc:{orders.new}:members:billing") == 2)
+            await publish(broker, b"1")
+            assert await line_of(process) == "1"
+            process.send_signal(signal.SIGSTOP)
+            (again,) = await taken(member, 1)
+            assert again.delivery == 2
+            process.send_signal(signal.SIGCONT)
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            assert await line_of(process) == "True False"
+            assert not member.is_lost(again.token)
+            assert await member.ack(again.token)
+
+
+async def test_a_lease_is_renewed_while_its_message_is_held(server: RedisServer) -> None:
+    async with opened_redis(server, "lease=2") as broker, opened_redis(server, "lease=2") as other:
+        await broker.declare(LOG)
+        member, second = await broker.join(GROUP), await other.join(GROUP)
+        await publish(broker, b"1")
+        (one,) = await taken(member, 1)
+        waiting = asyncio.ensure_future(second.take(1))
+        done, _ = await asyncio.wait([waiting], timeout=5.0)
+        assert not done
+        assert await member.ack(one.token)
+        await publish(broker, b"2")
+        assert bodies(await waiting) == [b"2"]
+
+
+async def test_a_broker_that_closes_leaves_its_messages_to_others_at_once(server: RedisServer) -> None:
+    async with open_broker(server.url) as broker:
+        async with open_broker(server.url) as leaving:
+            messages = leaving.subscribe("orders.new", group="billing", start="oldest")
+            await messages.__aenter__()
+            await broker.publish("orders.new", 1)
+            assert (await anext(messages)).delivery == 1
+        async with broker.subscribe("orders.new", group="billing") as others:
+            # Well before the end of a lease.
+            async with asyncio.timeout(10):
+                assert (await anext(others)).delivery == 1
+
+
+async def test_a_group_whose_members_died_is_removed_with_an_error(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened_redis(server, "lease=2") as broker:
+        await broker.declare(replace(LOG, keep_seconds=1.0))
+        async with member_process(server) as process:
+            await until(lambda: server.ask("ZCARD", "fastrpc:{orders.new}:members:billing") == 1)
+            process.kill()
+        await until(lambda: server.ask("HLEN", "fastrpc:groups") == 0, 15)
+        assert "the group billing is removed: it had no member for 1.0 seconds" in caplog.text
+        assert list(await broker.groups()) == []
+
+
+# Links
+
+
+@contextlib.asynccontextmanager
+async def through_proxy(server: RedisServer) -> AsyncIterator[tuple[FaultProxy, str]]:
+    async with FaultProxy(f"tcp://127.0.0.1:{server.port}") as proxy:
+        yield proxy, proxy.address.replace("tcp", "redis")
+
+
+async def cut(proxy: FaultProxy) -> None:
+    """Reset all connections of now, with what they hold."""
+    relays = list(proxy.relays)
+    proxy.reset_all()
+    await until(lambda: not any(one in proxy.relays for one in relays))
+
+
+async def test_a_server_that_is_away_is_an_error_that_may_be_repeated(server: RedisServer) -> None:
+    async with through_proxy(server) as (proxy, url):
+        async with open_backend(url) as broker:
+            await broker.declare(LOG)
+            proxy.refuses = True
+            proxy.reset_all()
+            outcomes = []
+            for _ in range(3):
+                with pytest.raises(BrokerError) as caught:
+                    await broker.publish([OutgoingMessage(LOG.name, b"1")])
+                outcomes.append((caught.value.status, caught.value.retryable, caught.value.processed))
+            # The first one may have been sent; then there is no connection.
+            assert outcomes[1:] == [(Status.UNAVAILABLE, True, "no")] * 2
+            proxy.refuses = False
+            await broker.publish([OutgoingMessage(LOG.name, b"2")])
+
+
+async def test_a_lost_answer_leaves_a_publication_unknown(server: RedisServer) -> None:
+    async with through_proxy(server) as (proxy, url):
+        async with open_backend(url) as broker:
+            await broker.declare(LOG)
+            # The server has the script from now on.
+            await publish(broker, b"1")
+            proxy.downstream.hold()
+            publishing = asyncio.ensure_future(publish(broker, b"2"))
+            await until(lambda: server.ask("XLEN", "fastrpc:{orders.new}:log") == 2)
+            proxy.reset_all()
+            with pytest.raises(BrokerError) as caught:
+                await publishing
+            assert (caught.value.processed, caught.value.retryable) == ("unknown", True)
+            proxy.downstream.resume()
+
+
+async def test_a_publication_with_an_id_is_repeated_and_kept_once(server: RedisServer) -> None:
+    async with through_proxy(server) as (proxy, url):
+        async with open_broker(url) as broker:
+            await broker.publish("orders.new", 1)
+            proxy.downstream.hold()
+            publishing = asyncio.ensure_future(broker.publish("orders.new", 2, id="two"))
+            await until(lambda: server.ask("XLEN", "fastrpc:{orders.new}:log") == 2)
+            await cut(proxy)
+            proxy.downstream.resume()
+            assert (await publishing).is_duplicate
+            assert server.ask("XLEN", "fastrpc:{orders.new}:log") == 2
+
+
+async def test_an_acknowledgement_whose_answer_is_lost_is_repeated(server: RedisServer) -> None:
+    async with through_proxy(server) as (proxy, url):
+        async with open_broker(url) as broker, broker.subscribe("orders.new", group="billing") as messages:
+            for number in range(2):
+                await broker.publish("orders.new", number)
+            # The server has the script from now on.
+            assert await (await anext(messages)).ack()
+            message = await anext(messages)
+            proxy.downstream.hold()
+            settling = asyncio.ensure_future(message.ack())
+            await until(lambda: server.ask("XPENDING", "fastrpc:{orders.new}:log", "billing")["pending"] == 0)
+            await cut(proxy)
+            proxy.downstream.resume()
+            assert await settling
+
+
+async def test_a_subscription_outlives_cut_links(server: RedisServer) -> None:
+    async with through_proxy(server) as (proxy, url):
+        async with open_broker(url) as broker, broker.subscribe("orders.new", group="billing") as messages:
+            for number in range(5):
+                proxy.reset_all()
+                await broker.publish("orders.new", number, id=str(number))
+                message = await anext(messages)
+                # One that was taken by a link that was cut comes again after its lease.
+                assert message.value == number
+                assert await message.ack()
+
+
+# Kills of the server
+
+
+class Ledger:
+    """Publishes numbers under their ids, handles them, and notes both."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.kept: set[int] = set()
+        self.handled: Counter[int] = Counter()
+        self.is_over = False
+
+    async def publish(self, first: int, step: int) -> None:
+        """Publish each `step`-th number until the end."""
+        async with open_broker(self._url) as broker:
+            number = first
+            while not self.is_over:
+                with contextlib.suppress(BrokerError):
+                    await broker.publish("orders.new", number, id=str(number))
+                    self.kept.add(number)
+                number += step
+
+    async def handle(self) -> None:
+        """Handle messages until all that were kept are handled."""
+        async with open_broker(self._url) as broker:
+            async with broker.subscribe("orders.new", group="billing", start="oldest") as messages:
+                while not self.is_over or not self.kept <= self.handled.keys():
+                    with contextlib.suppress(BrokerError):
+                        message = await anext(messages)
+                        self.handled[message.value] += 1
+                        await message.ack()
+
+
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+async def test_no_acknowledged_message_is_lost_where_the_server_is_killed(
+    redis_path: str, tmp_path: Path, fsync: str
+) -> None:
+    sync = "full" if fsync == "always" else "normal"
+    draw = random.Random(fsync)
+    with kept_server(redis_path, tmp_path, fsync=fsync).running() as server:
+        ledger = Ledger(f"{server.url}?lease=2&sync={sync}")
+        async with opened_redis(server) as broker:
+            await broker.declare(LOG)
+        publishing = [asyncio.create_task(ledger.publish(first, 8)) for first in range(8)]
+        handling = asyncio.create_task(ledger.handle())
+        for number in range(3):
+            await until(lambda least=200 * (number + 1): len(ledger.kept) > least, 30)  # type: ignore[misc]
+            await asyncio.sleep(draw.uniform(0.0, 0.2))
+            await in_thread(server.kill)
+            await in_thread(server.start)
+        ledger.is_over = True
+        await asyncio.gather(*publishing)
+        async with opened_redis(server) as broker:
+            # Ends the wait of the last take.
+            await broker.publish(
+                [OutgoingMessage(LOG.name, b"-1", headers={"content-type": "application/json"})]
+            )
+        async with asyncio.timeout(30):
+            await handling
+        assert len(ledger.kept) > 600
+        assert ledger.kept <= ledger.handled.keys()

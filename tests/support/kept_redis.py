@@ -1,0 +1,46 @@
+"""Servers of Redis that keep messages, and brokers over them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastrpc.brokers.base import Delivery, Membership, OutgoingMessage, TopicSettings
+from fastrpc.brokers.broker_urls import open_backend
+from fastrpc.brokers.redis.backend import RedisBroker
+from tests.support.registry_servers import RedisServer
+
+__all__ = ["LOG", "bodies", "kept_server", "opened_redis", "publish", "taken"]
+
+LOG = TopicSettings("orders.new")
+
+
+def kept_server(
+    program: str, folder: Path, *, fsync: str = "everysec", options: Sequence[str] = ()
+) -> RedisServer:
+    """Return a server that keeps its data over kill and start."""
+    kept = ["--appendonly", "yes", "--appendfsync", fsync, "--repl-diskless-sync-delay", "0", *options]
+    return RedisServer(program, folder, options=kept)
+
+
+def opened_redis(server: RedisServer, options: str = "") -> RedisBroker:
+    """Return a broker over a server, to be entered; `options` is the query of its URL."""
+    broker = open_backend(f"{server.url}?{options}")
+    assert isinstance(broker, RedisBroker)
+    return broker
+
+
+async def publish(broker: RedisBroker, *values: bytes, topic: str = LOG.name) -> None:
+    """Publish messages without ids."""
+    await broker.publish([OutgoingMessage(topic, value) for value in values])
+
+
+async def taken(member: Membership, count: int) -> list[Delivery]:
+    """Return the next messages of a member."""
+    found: list[Delivery] = []
+    while len(found) < count:
+        found += await member.take(count - len(found))
+    return found
+
+
+def bodies(found: Sequence[Delivery]) -> list[bytes]:
+    """Return the values of messages."""
+    return [one.body for one in found]
