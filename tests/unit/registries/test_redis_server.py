@@ -33,10 +33,11 @@ class SmallServer:
         together: commands that have to come before the first of them is answered.
         may_answer: answers wait for it.
         asked: set by each command.
+        is_loading: it refuses new connections, as it still loads its data.
     """
 
     def __init__(self, listener: socket.socket) -> None:
-        self.connections, self.together = 0, 1
+        self.connections, self.together, self.is_loading = 0, 1, False
         self.may_answer, self.asked = threading.Event(), threading.Event()
         self.may_answer.set()
         self._listener = listener
@@ -72,8 +73,8 @@ class SmallServer:
         with served, served.makefile("rb") as file:
             waiting: list[bytes] = []
             while (words := _command(file)) is not None:
-                if words[0] == b"CLIENT":
-                    served.sendall(b"+OK\r\n")
+                if words[0] in (b"CLIENT", b"PING"):
+                    served.sendall(b"-LOADING not yet\r\n" if self.is_loading else b"+OK\r\n")
                     continue
                 waiting.append(_answer(words))
                 self.asked.set()
@@ -161,6 +162,19 @@ def test_each_command_of_a_pipeline_has_its_answer_or_its_own_refusal(
     assert isinstance(found[1].__cause__, exceptions.NoScriptError)
     assert found[2].status is Status.PERMISSION_DENIED
     assert "WRONGTYPE" in found[3].message
+
+
+def test_a_request_that_was_not_sent_is_told_from_one_without_an_answer(
+    server: SmallServer, client: RedisClient
+) -> None:
+    server.is_loading = True
+    found = client.pipeline([echoed(1), echoed(2)])
+    assert [("not yet" in one.message, one.processed) for one in found] == [(True, "no")] * 2
+    server.is_loading = False
+    assert client.pipeline([echoed(3)]) == [b"word 3"]
+    found = client.pipeline([echoed(1), (bytes, ["CUT"]), echoed(2)])
+    assert found[0] == b"word 1"
+    assert [one.processed for one in found[1:]] == ["unknown", "unknown"]
 
 
 def test_an_answer_of_another_type_ends_the_pipeline_and_its_connection(

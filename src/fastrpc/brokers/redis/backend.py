@@ -1,6 +1,7 @@
 """The broker over streams of Redis."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import secrets
@@ -98,9 +99,10 @@ class RedisBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._tending.cancel()
-        for member in self._members:
-            member.bell.ring()
         await asyncio.wait([self._tending])
+        # Where the server is away their leases end.
+        with contextlib.suppress(BrokerError):
+            await _all(member.close() for member in list(self._members))
         await self.link.close()
         await self._bells.close()
 
@@ -332,6 +334,8 @@ class RedisBroker:
                 if not is_away:
                     logger.warning("leases of messages are not renewed: %s", error)
                 is_away = True
+            except Exception:
+                logger.exception("leases of messages are not renewed")
 
     async def _tend(self, topic: str) -> None:
         """Drop what is too old: messages, members, groups without members."""

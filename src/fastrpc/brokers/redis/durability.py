@@ -16,7 +16,13 @@ logger = logging.getLogger("fastrpc.broker")
 #: The oldest server with all commands of the scripts.
 _OLDEST: Final = (6, 2)
 
-_SETTINGS: Final = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+_SETTINGS: Final = (
+    "appendonly",
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+    "maxmemory",
+    "maxmemory-policy",
+)
 
 _VERSION: Final = re.compile(rb"^redis_version:(\d+)\.(\d+)", re.MULTILINE)
 
@@ -84,6 +90,11 @@ def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str
         raise ConfigError(
             f"{url} has appendfsync {fsync}: with sync=full each message has to survive a power cut",
             hint="set appendfsync always in the settings of the server, or write sync=normal",
+        )
+    if sync == "full" and shown.get("no-appendfsync-on-rewrite") == "yes":
+        raise ConfigError(
+            f"{url} has no-appendfsync-on-rewrite yes: a power cut while it rewrites its file may lose messages",
+            hint="set no-appendfsync-on-rewrite no in the settings of the server, or write sync=normal",
         )
     policy = shown.get("maxmemory-policy", "noeviction")
     if shown.get("maxmemory", "0") != "0" and policy != "noeviction":

@@ -75,7 +75,10 @@ for _, name in ipairs(redis.call('SMEMBERS', topic .. ':names')) do
     for index = 1, #gone, 2 do
         release(gone[index])
     end
-    if #gone > 0 and redis.call('ZCARD', key('members')) == 0 then
+    if redis.call('ZCARD', key('members')) > 0 then
+        -- One that was thought dead may have come back.
+        redis.call('HDEL', key('group'), 'empty')
+    elseif #gone > 0 then
         redis.call('HSET', key('group'), 'empty', gone[#gone])
     end
     local empty = redis.call('HGET', key('group'), 'empty')

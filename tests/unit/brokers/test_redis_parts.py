@@ -1,0 +1,262 @@
+"""Parts of the broker in Redis that need no server."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fastrpc import BrokerError, ConfigError
+from fastrpc.brokers.base import OutgoingMessage
+from fastrpc.brokers.redis.bells import Bell
+from fastrpc.brokers.redis.durability import check_settings
+from fastrpc.brokers.redis.entries import delivery_of, fields_of, words_of
+from fastrpc.brokers.redis.keys import entry_before, milliseconds, published_at, sequence_of, topic_key
+from fastrpc.brokers.redis.link import RedisLink
+from fastrpc.status import Status
+
+LAST = 2**64 - 1
+KEPT = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory": "0", "maxmemory-policy": "allkeys-lru"}
+
+
+# Places
+
+
+def test_a_sequence_has_both_parts_of_an_entry() -> None:
+    assert sequence_of(b"1764357600123-7") == (1764357600123 << 20) + 7
+    assert sequence_of(b"1-1048575") + 1 == sequence_of(b"2-0")
+    # Databases and other protocols have 64 bits; this is the year 2200.
+    assert sequence_of(b"7258118400000-1048575") < 2**63
+
+
+@pytest.mark.parametrize(
+    ("place", "entry"),
+    [
+        ("oldest", "0"),
+        ("new", "$"),
+        (0, "0"),
+        ((5 << 20) + 3, "5-2"),
+        (5 << 20, f"4-{LAST}"),
+        (datetime(1970, 1, 1, 0, 0, 5, 3000, UTC), f"5002-{LAST}"),
+        # A message of the same millisecond is older than an instant within.
+        (datetime(1970, 1, 1, 0, 0, 5, 3001, UTC), f"5003-{LAST}"),
+        (datetime(1960, 1, 1, tzinfo=UTC), "0"),
+    ],
+)
+def test_a_group_begins_after_the_entry_before_its_place(place: str | int | datetime, entry: str) -> None:
+    assert entry_before(place) == entry
+
+
+def test_the_time_of_an_entry_is_the_place_of_it() -> None:
+    for instant in (1764357600123, 1764357600999, 1, 4102444800001):
+        at = published_at(f"{instant}-5".encode())
+        assert at - datetime(1970, 1, 1, tzinfo=UTC) == timedelta(milliseconds=instant)
+        assert entry_before(at) == f"{instant - 1}-{LAST}"
+
+
+def test_times_have_whole_milliseconds_that_the_server_can_count() -> None:
+    assert [milliseconds(one) for one in (0.0001, 1.0, 1.0004, 1e300)] == [1, 1000, 1001, 3_155_760_000_000]
+
+
+@pytest.mark.parametrize("name", ["orders.new", "}", "a}b", "{x}", "%7D"])
+def test_keys_of_a_topic_have_one_hash_tag(name: str) -> None:
+    key = topic_key("fastrpc", name)
+    tag = key[key.index("{") + 1 : key.index("}")]
+    assert tag
+    assert f"{key}:log"[: len(key)] == f"fastrpc:{{{tag}}}"
+
+
+def test_names_of_topics_have_keys_of_their_own() -> None:
+    names = ["a}", "a%7D", "a%257D", "a"]
+    assert len({topic_key("fastrpc", name) for name in names}) == len(names)
+
+
+# Entries
+
+
+def test_a_message_comes_out_of_its_entry() -> None:
+    message = OutgoingMessage("a", b"\x00\xff\r\n", "k\u00e9", "1", headers={"x": "\u00e9"}, publisher="shop")
+    words = [word if isinstance(word, bytes) else word.encode() for word in words_of(message, "1")]
+    one = delivery_of("a", b"5-1", fields_of(words), 3, None)
+    assert (one.body, one.key, one.id, dict(one.headers), one.publisher, one.delivery) == (
+        message.body,
+        message.key,
+        "1",
+        {"x": "\u00e9"},
+        "shop",
+        3,
+    )
+
+
+def test_an_entry_of_another_program_is_a_message_as_well() -> None:
+    one = delivery_of("a", b"5-1", {b"id": b"\xff", b"headers": b"[", b"else": b"1"}, 1, None)
+    assert (one.body, one.key, one.id, dict(one.headers)) == (b"", None, "\ufffd", {})
+    assert delivery_of("a", b"5-1", {}, 1, None).id == "5-1"
+
+
+# Settings of servers
+
+
+def check(shown: dict[str, str], *, sync: str = "normal", stated: str | None = None) -> None:
+    check_settings(shown, "redis://a", sync=sync, stated=stated)
+
+
+@pytest.mark.parametrize(
+    ("shown", "options"),
+    [
+        (KEPT, {}),
+        (KEPT | {"appendfsync": "no"}, {}),
+        (KEPT | {"appendfsync": "always"}, {"sync": "full"}),
+        (KEPT, {"stated": "everysec"}),
+        ({}, {"stated": "everysec"}),
+        ({}, {"stated": "always", "sync": "full"}),
+        (KEPT | {"maxmemory": "1", "maxmemory-policy": "noeviction"}, {}),
+    ],
+)
+def test_a_server_that_keeps_messages_is_taken(shown: dict[str, str], options: dict[str, str]) -> None:
+    check(shown, **options)
+
+
+@pytest.mark.parametrize(
+    ("shown", "options", "text"),
+    [
+        (KEPT | {"appendonly": "no"}, {}, r"redis://a has appendonly no.*set appendonly yes"),
+        ({}, {}, r"CONFIG GET is refused.*\?appendfsync=everysec"),
+        ({}, {"stated": "everysec", "sync": "full"}, "appendfsync everysec: with sync=full"),
+        (KEPT, {"sync": "full"}, "set appendfsync always"),
+        (
+            KEPT | {"appendfsync": "always", "no-appendfsync-on-rewrite": "yes"},
+            {"sync": "full"},
+            "set no-appendfsync-on-rewrite no",
+        ),
+        (KEPT, {"stated": "always"}, "the option appendfsync says always"),
+        (KEPT | {"maxmemory": "1"}, {}, "set maxmemory-policy noeviction"),
+        (KEPT | {"maxmemory": "1", "maxmemory-policy": "volatile-ttl"}, {}, "volatile-ttl"),
+    ],
+)
+def test_a_server_that_keeps_less_is_refused(
+    shown: dict[str, str], options: dict[str, str], text: str
+) -> None:
+    with pytest.raises(ConfigError, match=text):
+        check(shown, **options)
+
+
+# Bells
+
+
+async def test_a_bell_that_rang_before_the_wait_ends_it() -> None:
+    bell = Bell()
+    since = bell.count
+    bell.ring()
+    async with asyncio.timeout(60):
+        await bell.wait(since, 3600.0)
+
+
+async def test_a_bell_ends_all_waits_and_time_ends_one() -> None:
+    bell = Bell()
+    waits = [asyncio.ensure_future(bell.wait(bell.count, 3600.0)) for _ in range(3)]
+    await asyncio.sleep(0)
+    bell.ring()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*waits)
+        await bell.wait(bell.count, 0.0)
+
+
+# The thread of commands
+
+
+class Client:
+    """Notes the commands of each write, once it may; answers with their numbers."""
+
+    def __init__(self, answer: Callable[[Sequence[Any]], Any] = lambda words: int(words[-1])) -> None:
+        self.writes: list[list[Any]] = []
+        self.may_write = threading.Event()
+        self.may_write.set()
+        self._is_writing = threading.Event()
+        self.is_closed = False
+        self._answer = answer
+
+    def pipeline(self, commands: Sequence[tuple[Any, Sequence[Any]]]) -> list[Any]:
+        self._is_writing.set()
+        self.may_write.wait(60)
+        self.writes.append([words[-1] for _, words in commands])
+        return [self._answer(words) for _, words in commands]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    async def writes_now(self) -> None:
+        """Return once a write has begun."""
+        assert await asyncio.to_thread(self._is_writing.wait, 60)
+
+
+async def turns() -> None:
+    """Let the loop hand over commands."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def linked(client: Any) -> RedisLink:
+    return RedisLink(client)
+
+
+async def test_commands_that_come_during_a_write_leave_in_the_next_one() -> None:
+    client = Client()
+    link = linked(client)
+    client.may_write.clear()
+    first = asyncio.ensure_future(link.ask(int, "GET", 0))
+    await client.writes_now()
+    others = [asyncio.ensure_future(link.ask(int, "GET", number)) for number in range(1, 40)]
+    await turns()
+    client.may_write.set()
+    assert await asyncio.gather(first, *others) == list(range(40))
+    assert client.writes == [[0], list(range(1, 40))]
+    await link.close()
+    assert client.is_closed
+    with pytest.raises(BrokerError, match="is closed"):
+        await link.ask(int, "GET", 1)
+
+
+async def test_a_write_has_a_bound_of_bytes_and_of_long_answers() -> None:
+    client = Client()
+    link = linked(client)
+    client.may_write.clear()
+    long = [asyncio.ensure_future(link.ask(list, "TAKE", number)) for number in range(10)]
+    large = [asyncio.ensure_future(link.ask(int, b"x" * 3_000_000, number)) for number in range(10, 13)]
+    await turns()
+    client.may_write.set()
+    await asyncio.gather(*long, *large)
+    assert client.writes == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10], [11], [12]]
+    await link.close()
+
+
+async def test_a_command_whose_caller_has_given_up_is_not_sent() -> None:
+    client = Client()
+    link = linked(client)
+    client.may_write.clear()
+    first = asyncio.ensure_future(link.ask(int, "GET", 0))
+    await client.writes_now()
+    second, third = [asyncio.ensure_future(link.ask(int, "GET", number)) for number in (1, 2)]
+    await turns()
+    second.cancel()
+    await turns()
+    client.may_write.set()
+    assert [await first, await third] == [0, 2]
+    assert [number for write in client.writes for number in write] == [0, 2]
+    await link.close()
+
+
+async def test_a_fault_of_the_client_is_told_and_ends_nothing() -> None:
+    def answer(words: Sequence[Any]) -> int:
+        if words[-1] == 0:
+            raise ZeroDivisionError("planted")
+        return int(words[-1])
+
+    link = linked(Client(answer))
+    with pytest.raises(BrokerError, match="planted") as caught:
+        await link.ask(int, "GET", 0)
+    assert (caught.value.status, caught.value.processed) == (Status.INTERNAL, "unknown")
+    assert await link.ask(int, "GET", 1) == 1
+    await link.close()
