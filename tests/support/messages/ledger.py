@@ -78,10 +78,10 @@ def problems(
 
 
 def unhandled(events: Iterable[Event], dead: Collection[str] = ()) -> set[str]:
-    """Return the ids of messages that the broker kept, and no subscriber has settled."""
+    """Return the ids of messages that the broker kept, and no subscriber has handled."""
     events = list(events)
     kept = {event.id for event in events if event.kind == "kept"}
-    return kept - {event.id for event in events if event.kind == "acked"} - set(dead)
+    return kept - {event.id for event in events if event.kind == "done"} - set(dead)
 
 
 def _problems_of(history: list[Event], is_dead: bool, lost_acks_at: Sequence[int]) -> Iterator[str]:
