@@ -133,6 +133,8 @@ class TestPlaces:
             connection = KeptConnection(gate)
             for _ in range(5):
                 connection.call(method, 7)
+                # As above: calls that wait hold their places.
+                await eventually(lambda: gate.running == 0 and gate.waiting == 0)
             assert not any("in progress" in text for _, text, _ in connection.refusals)
             await self.end(gate, connection)
 
@@ -190,7 +192,8 @@ class TestPlaces:
             connection = KeptConnection(gate)
             for _ in range(3):
                 connection.call("shop.price", "apple")
-            await eventually(lambda: len(connection.failures) == 3)
+                await eventually(lambda: gate.running == 0 and gate.waiting == 0)
+            assert len(connection.failures) == 3
 
 
 class TestKeys:
