@@ -111,7 +111,9 @@ class BrokerJournal:
                 self._groups[change.group] = GroupRows(change.topic, change.pattern, change.position, 0)
             case GroupMoved():
                 old = self._groups[change.group]
-                self._groups[change.group] = GroupRows(old.topic, old.pattern, change.position, 0, dead=old.dead)
+                self._groups[change.group] = GroupRows(
+                    old.topic, old.pattern, change.position, 0, dead=old.dead
+                )
             case GroupRemoved():
                 del self._groups[change.group]
             case _:

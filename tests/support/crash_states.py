@@ -8,12 +8,15 @@ import os
 import random
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ACKNOWLEDGED", "Disk", "Record", "build_recorder", "note", "read_records", "recording"]
+from tests.support.source_tree import ROOT
+
+__all__ = ["Disk", "Record", "build_recorder", "cut_states", "note", "recorded", "write_files"]
 
 SECTOR_BYTES: Final = 512
 
@@ -66,6 +69,61 @@ def read_records(log: Path) -> Sequence[Record]:
         found.append(Record(kind.decode(), path, offset, content[at + path_size : at + path_size + size]))
         at += path_size + size
     return found
+
+
+def recorded(
+    library: Path, folder: Path, files: Mapping[str, bytes], module: str, *options: str
+) -> Sequence[Record]:
+    """Run a program in a new folder with files, and return how it changed them.
+
+    Args:
+        options: of the program, after the folder and the log of its notes.
+    """
+    log = folder.with_name(f"{folder.name}.log")
+    write_files(folder, files)
+    command = [sys.executable, "-m", module, str(folder), str(log), *options]
+    subprocess.run(command, check=True, cwd=ROOT, env=recording(library, folder, log))
+    records, disk = read_records(log), Disk(files)
+    for record in records:
+        disk.apply(record)
+    assert disk.seen() == {path.name: path.read_bytes() for path in folder.iterdir()}
+    return records
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder with files."""
+    folder.mkdir(0o700, parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def cut_states(
+    records: Sequence[Record],
+    files: Mapping[str, bytes],
+    take: Callable[[Record], None],
+    count: int,
+    chance: random.Random,
+) -> Iterator[dict[str, bytes]]:
+    """Yield what cuts of the power leave of files that change, after what was acknowledged before each was taken.
+
+    Half of the cuts are anywhere, the others where files other than that of the commits change.
+    """
+    disk = Disk(files)
+    rare = [
+        at for at, one in enumerate(records) if not one.path.endswith("-wal") and one.kind != ACKNOWLEDGED
+    ]
+    places = [
+        chance.choice(rare) if number % 2 else chance.randrange(len(records)) for number in range(count)
+    ]
+    at = 0
+    for place in sorted(places):
+        for record in records[at:place]:
+            if record.kind == ACKNOWLEDGED:
+                take(record)
+            else:
+                disk.apply(record)
+        at = place
+        yield disk.after_cut(chance)
 
 
 class _File:

@@ -34,7 +34,9 @@ class SqliteHistory:
     def commit(self, uncommitted: Sequence[Record]) -> None:
         """Keep all changes but messages that wait."""
         waiting = {id(record) for record in uncommitted}
-        later = [one for one in self._pending if isinstance(one, MessageAppended) and id(one.record) in waiting]
+        later = [
+            one for one in self._pending if isinstance(one, MessageAppended) and id(one.record) in waiting
+        ]
         self._journal.commit([KeptChanges([one for one in self._pending if one not in later], 0)])
         self._pending = list[Change](later)
 

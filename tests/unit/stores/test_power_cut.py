@@ -3,8 +3,6 @@
 import copy
 import json
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -16,16 +14,8 @@ from fastrpc import StoreError
 from fastrpc.stores.base import Saved
 from fastrpc.stores.sqlite import SqliteJournal
 from tests.conftest import Scale
-from tests.support.crash_states import (
-    ACKNOWLEDGED,
-    Disk,
-    Record,
-    build_recorder,
-    read_records,
-    recording,
-)
+from tests.support.crash_states import Record, build_recorder, cut_states, recorded, write_files
 from tests.support.recorded_store import TASKS, number_in, step_of
-from tests.support.source_tree import ROOT
 
 #: More revisions than any program of these tests makes.
 _LEAST_JUMP = 10_000
@@ -117,34 +107,6 @@ def left_in(saved: Saved) -> list[Numbers]:
     return [(numbers.get(f"k/{task}"), numbers.get(f"pair/{task}")) for task in range(TASKS)]
 
 
-def recorded(
-    library: Path, place: Path, files: Mapping[str, bytes], sync: str, first: int
-) -> Sequence[Record]:
-    """Run the program in a folder that has files already, and return how it changed them."""
-    folder, log = place / "store", place / "log"
-    place.mkdir()
-    write_files(folder, files)
-    options = [str(folder), str(log), sync, str(first), "40"]
-    subprocess.run(
-        [sys.executable, "-m", "tests.support.recorded_store", *options],
-        check=True,
-        cwd=ROOT,
-        env=recording(library, folder, log),
-    )
-    records = read_records(log)
-    disk = Disk(files)
-    for record in records:
-        disk.apply(record)
-    assert disk.seen() == {path.name: path.read_bytes() for path in folder.iterdir()}
-    return records
-
-
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.mkdir(0o700)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-
-
 def opened(files: Mapping[str, bytes]) -> Saved:
     """Return what a store finds in files."""
     memory = Path("/dev/shm")
@@ -156,30 +118,6 @@ def opened(files: Mapping[str, bytes]) -> Saved:
             return journal.open()
         finally:
             journal.close()
-
-
-def states(
-    records: Sequence[Record], disk: Disk, expected: Expected, count: int, chance: random.Random
-) -> Iterator[dict[str, bytes]]:
-    """Yield what cuts of the power leave, after what was acknowledged before each went to `expected`.
-
-    Half of the cuts are anywhere, the others where files other than that of the commits change.
-    """
-    rare = [
-        at for at, one in enumerate(records) if not one.path.endswith("-wal") and one.kind != ACKNOWLEDGED
-    ]
-    places = [
-        chance.choice(rare) if number % 2 else chance.randrange(len(records)) for number in range(count)
-    ]
-    at = 0
-    for place in sorted(places):
-        for record in records[at:place]:
-            if record.kind == ACKNOWLEDGED:
-                expected.take(record)
-            else:
-                disk.apply(record)
-        at = place
-        yield disk.after_cut(chance)
 
 
 def tried(
@@ -199,10 +137,11 @@ def tried(
     expected = Expected()
     faults: list[str] = []
     for first in firsts:
-        records = recorded(library, place / str(first), files, sync, first)
+        options = sync, str(first), "40"
+        records = recorded(library, place / str(first), files, "tests.support.recorded_store", *options)
         going_on = files, expected
         end = chance.randrange(count)
-        for number, left in enumerate(states(records, Disk(files), expected, count, chance)):
+        for number, left in enumerate(cut_states(records, files, expected.take, count, chance)):
             try:
                 saved = opened(left)
             except StoreError as error:

@@ -349,7 +349,8 @@ class EmbeddedBroker:
 
     async def _read(self, topic: str, numbers: Sequence[int]) -> None:
         """Have messages in memory that groups go on with."""
-        assert self._commits is not None and self._journal is not None
+        assert self._commits is not None
+        assert self._journal is not None
         try:
             records, damaged = await self._commits.read(partial(self._journal.read, topic, numbers))
         except Exception as error:
@@ -357,6 +358,9 @@ class EmbeddedBroker:
                 self._fail(error)
             return
         if self.is_open and self._failure is None:
+            for record in records:
+                # The thread's memory is apart: the copy takes the place of messages that have left the cache.
+                record.body = bytes(memoryview(record.body))
             self.core.feed(topic, records, damaged, self._clock())
             self.dispatch()
 

@@ -1,4 +1,4 @@
-"""The records that are in memory although a journal has them, up to a number of bytes; the earliest to come leave first."""
+"""The records in memory that a journal has, too, up to a number of bytes; the earliest to come leave first."""
 
 from collections import deque
 from typing import Final, Protocol

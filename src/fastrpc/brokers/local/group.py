@@ -120,14 +120,18 @@ class MessageGroup:
     def holds(self, sequence: int) -> bool:
         """Return whether it still has to handle a message of the log."""
         if sequence > self.cursor:
-            return sequence not in self._settled and (self.is_whole or self.covers(self.topic.name_of(sequence)))
+            return sequence not in self._settled and (
+                self.is_whole or self.covers(self.topic.name_of(sequence))
+            )
         entry = self.open.get(sequence)
         return entry is not None and not entry.is_replay
 
     def oldest(self) -> float | None:
         """Return the instant of the first message that is neither settled nor dead; None without one."""
         log = self.topic.log
-        found = next((number for number, one in self.open.items() if not one.is_replay and number in log), None)
+        found = next(
+            (number for number, one in self.open.items() if not one.is_replay and number in log), None
+        )
         if found is None:
             self._empty_to = max(self._empty_to, self.cursor)
             while (found := log.after(self._empty_to)) is not None and not self.holds(found):
@@ -237,9 +241,7 @@ class MessageGroup:
             if entry.is_counted or entry.deliveries > 1:
                 entry.is_counted = True
                 self._note(
-                    DeliveryCounted(
-                        self._label, entry.sequence, entry.deliveries, entry.due, entry.is_replay
-                    )
+                    DeliveryCounted(self._label, entry.sequence, entry.deliveries, entry.due, entry.is_replay)
                 )
             self._effects.moved[self] = None
         return Delivery(
@@ -266,11 +268,7 @@ class MessageGroup:
         return (
             entry.member is None
             and entry.due <= now
-            and (
-                not self.is_ordered
-                or entry.key is None
-                or self._lines.may_start(entry.key, entry.sequence)
-            )
+            and (not self.is_ordered or entry.key is None or self._lines.may_start(entry.key, entry.sequence))
         )
 
     def _offer(self, entry: Entry, now: float) -> None:

@@ -1,11 +1,11 @@
 """The broker in a folder of one process, `sqlite:///folder`: a file of SQLite, and all that is delivered in memory.
 
-    tables    the schema
-    rows      messages and dead letters as bytes, with their sums
-    writing   changes as rows
-    reading   rows as the broker goes on with them
-    journal   commits, without room as well
-    copying   a copy of all that is readable
+tables    the schema
+rows      messages and dead letters as bytes, with their sums
+writing   changes as rows
+reading   rows as the broker goes on with them
+journal   commits, without room as well
+copying   a copy of all that is readable
 """
 
 import time

@@ -51,7 +51,9 @@ class SqliteBrokerJournal:
 
     def open(self) -> KeptBroker:
         """Open the file; return all that it keeps but the messages."""
-        kept = self.folder.open(lambda connection: BrokerReader(connection, self._clock(), self._wall()).read())
+        kept = self.folder.open(
+            lambda connection: BrokerReader(connection, self._clock(), self._wall()).read()
+        )
         self._writer.open(self.folder.connection)
         return kept
 

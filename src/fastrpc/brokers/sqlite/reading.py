@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +14,12 @@ from fastrpc.brokers.sqlite.rows import Places, death_of, record_of, sum_of
 
 __all__ = ["BrokerReader", "read_records", "settings_of"]
 
-_RECORD: Final = "SELECT sequence, sum, head, body FROM messages INDEXED BY places WHERE topic = ? AND sequence "
+_RECORD: Final = (
+    "SELECT sequence, sum, head, body FROM messages INDEXED BY places WHERE topic = ? AND sequence "
+)
 
-_PLACES: Final = """SELECT sequence, size, kept, name FROM messages INDEXED BY places WHERE topic = ?1 AND sequence NOT IN
-    (SELECT sequence FROM damaged WHERE topic = ?1) ORDER BY sequence"""
+_PLACES: Final = """SELECT sequence, size, kept, name FROM messages INDEXED BY places WHERE topic = ?1
+    AND sequence NOT IN (SELECT sequence FROM damaged WHERE topic = ?1) ORDER BY sequence"""
 
 _logger = logging.getLogger("fastrpc.broker")
 
@@ -34,7 +36,9 @@ def read_records(
     wanted = set(numbers)
     if numbers[-1] - numbers[0] < 2 * len(numbers):
         try:
-            rows = connection.execute(f"{_RECORD} BETWEEN ? AND ? ORDER BY sequence", (topic, numbers[0], numbers[-1]))
+            rows = connection.execute(
+                f"{_RECORD} BETWEEN ? AND ? ORDER BY sequence", (topic, numbers[0], numbers[-1])
+            )
             return _checked(row for row in rows if row[0] in wanted)
         except sqlite3.DatabaseError as error:
             _logger.error("messages from %d on cannot be read at once: %s", numbers[0], error)
@@ -108,7 +112,9 @@ class BrokerReader:
 
     def _read_topics(self) -> list[SavedTopic]:
         found = []
-        for number, name, content, last in self._connection.execute("SELECT * FROM topics ORDER BY number").fetchall():
+        for number, name, content, last in self._connection.execute(
+            "SELECT * FROM topics ORDER BY number"
+        ).fetchall():
             self._topics[number] = name
             places = Places(name)
             for sequence, size, kept, message in self._connection.execute(_PLACES, (number,)):
@@ -117,8 +123,11 @@ class BrokerReader:
                 "SELECT id, sequence, kept FROM ids WHERE topic = ? ORDER BY sequence", (number,)
             )
             settings = settings_of(content)
-            fresh = {id: (id, sequence, self._kept_at(kept)) for id, sequence, kept in ids
-                     if kept > self._wall - settings.dedupe_seconds}
+            fresh = {
+                id: (id, sequence, self._kept_at(kept))
+                for id, sequence, kept in ids
+                if kept > self._wall - settings.dedupe_seconds
+            }
             found.append(SavedTopic(settings, last, places, sorted(fresh.values(), key=lambda one: one[1])))
         return found
 
@@ -159,7 +168,9 @@ class BrokerReader:
         )
         for number, is_replayed, deliveries, due, told, head, body in rows:
             if sum_of(head, body) != told:
-                _logger.error("the dead letter %d of %s is damaged: it is kept in the file alone", number, name)
+                _logger.error(
+                    "the dead letter %d of %s is damaged: it is kept in the file alone", number, name
+                )
                 continue
             death, kept = death_of(head, body)
             death.record.kept_at = self._kept_at(kept)

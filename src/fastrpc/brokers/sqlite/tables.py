@@ -24,8 +24,8 @@ CREATE TABLE ids (topic INTEGER NOT NULL, sequence INTEGER NOT NULL, kept REAL N
 CREATE TABLE positions (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, topic INTEGER NOT NULL,
     pattern TEXT NOT NULL, position INTEGER NOT NULL, passed INTEGER NOT NULL);
 CREATE TABLE settled (reader INTEGER NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (reader, sequence)) WITHOUT ROWID;
-CREATE TABLE counted (reader INTEGER NOT NULL, sequence INTEGER NOT NULL, deliveries INTEGER NOT NULL, due REAL NOT NULL,
-    PRIMARY KEY (reader, sequence)) WITHOUT ROWID;
+CREATE TABLE counted (reader INTEGER NOT NULL, sequence INTEGER NOT NULL, deliveries INTEGER NOT NULL,
+    due REAL NOT NULL, PRIMARY KEY (reader, sequence)) WITHOUT ROWID;
 CREATE TABLE letters (reader INTEGER NOT NULL, number INTEGER NOT NULL, sequence INTEGER NOT NULL,
     is_replayed INTEGER NOT NULL, deliveries INTEGER NOT NULL, due REAL NOT NULL, sum INTEGER NOT NULL,
     head BLOB NOT NULL, body BLOB NOT NULL);
@@ -52,7 +52,8 @@ BROKER: Final = FileKind(
     error=BrokerError,
     if_held="end it, or let it serve the others: fastrpc broker --data-dir FOLDER; of a free folder "
     "fastrpc broker copy FOLDER NEW makes a copy",
-    if_later="use the version of fastrpc that wrote it, or a later one; its fastrpc broker copy FOLDER NEW makes a copy",
+    if_later="use the version of fastrpc that wrote it, or a later one; its command fastrpc broker copy FOLDER NEW "
+    "makes a copy",
     if_damaged=_COPY,
 )
 
@@ -64,7 +65,9 @@ class BrokerTables:
 
     def damage_in(self, connection: sqlite3.Connection) -> str | None:
         # No look at the rows, of which there may be gigabytes: each message has a sum.
-        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        found = {
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         if missing := _TABLES - found:
             return f"it has no table {', '.join(sorted(missing))}"
         if connection.execute("SELECT latest FROM numbers").fetchone() is None:

@@ -97,9 +97,9 @@ class BrokerWriter:
     def open(self, connection: sqlite3.Connection) -> None:
         """Learn what a file has."""
         (self.latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
-        (kept,) = connection.execute(
-            "SELECT kept FROM messages ORDER BY number DESC LIMIT 1"
-        ).fetchone() or (0.0,)
+        (kept,) = connection.execute("SELECT kept FROM messages ORDER BY number DESC LIMIT 1").fetchone() or (
+            0.0,
+        )
         self._kept = kept
         for number, name, settings in connection.execute("SELECT number, name, settings FROM topics"):
             self._topics[name] = _KnownTopic(number, msgspec.msgpack.decode(settings)["dedupe_seconds"])
@@ -213,7 +213,8 @@ class BrokerWriter:
         if change.is_replay:
             row = change.deliveries, due, group, change.sequence
             step.connection.execute(
-                "UPDATE letters SET deliveries = ?, due = ? WHERE reader = ? AND sequence = ? AND is_replayed", row
+                "UPDATE letters SET deliveries = ?, due = ? WHERE reader = ? AND sequence = ? AND is_replayed",
+                row,
             )
         else:
             step.counted[group][change.sequence] = change.deliveries, due
@@ -249,13 +250,15 @@ class BrokerWriter:
             connection.executemany("INSERT OR IGNORE INTO settled VALUES (?, ?)", rows)
         if place is None:
             return
-        row = (*place, group)
-        connection.execute("UPDATE positions SET position = ?, passed = ? WHERE number = ?", row)
-        for table, groups in (("settled", self._with_settled), ("counted", self._with_counted)):
-            if group in groups:
-                connection.execute(f"DELETE FROM {table} WHERE reader = ? AND sequence <= ?", (group, position))
-                if place[0] == place[1]:
-                    groups.discard(group)
+        connection.execute("UPDATE positions SET position = ?, passed = ? WHERE number = ?", (*place, group))
+        row = group, position
+        if group in self._with_settled:
+            connection.execute("DELETE FROM settled WHERE reader = ? AND sequence <= ?", row)
+        if group in self._with_counted:
+            connection.execute("DELETE FROM counted WHERE reader = ? AND sequence <= ?", row)
+        if position == place[1]:
+            self._with_settled.discard(group)
+            self._with_counted.discard(group)
 
     # Dead letters
 
@@ -278,12 +281,15 @@ class BrokerWriter:
     def _replay(self, step: _Step, change: LetterReplayed) -> None:
         row = self._groups[change.group], change.number
         step.connection.execute(
-            "UPDATE letters SET is_replayed = 1, deliveries = 0 WHERE reader = ? AND number = ? AND NOT is_replayed", row
+            "UPDATE letters SET is_replayed = 1, deliveries = 0 WHERE reader = ? AND number = ? AND NOT is_replayed",
+            row,
         )
 
     def _discard(self, step: _Step, change: LetterDiscarded) -> None:
         row = self._groups[change.group], change.number
-        step.connection.execute("DELETE FROM letters WHERE reader = ? AND number = ? AND NOT is_replayed", row)
+        step.connection.execute(
+            "DELETE FROM letters WHERE reader = ? AND number = ? AND NOT is_replayed", row
+        )
 
     def _on_wall(self, instant: float) -> float:
         """Return the time of day of an instant, in seconds."""

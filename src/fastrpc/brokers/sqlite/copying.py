@@ -1,0 +1,181 @@
+"""A copy of all that is readable in the folder of a broker: a backup of a stopped one, a repair, a compaction."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fastrpc.brokers.sqlite.rows import sum_of
+from fastrpc.brokers.sqlite.tables import BROKER
+from fastrpc.errors import BrokerError
+from fastrpc.status import Status
+from fastrpc.stores.sqlite.claim import FolderClaim
+from fastrpc.stores.sqlite.file import make_file, read_only, sync_path
+from fastrpc.stores.sqlite.numbers import NumbersFile
+
+__all__ = ["CopyReport", "copy_broker"]
+
+#: Numbers that are looked for one by one behind a damaged place, before the rest of a table is given up.
+_LOOKED_AT: Final = 100_000
+
+#: Added to the numbers of topics: a damaged file may lack messages whose numbers were given.
+_LOST_NUMBERS: Final = 1 << 20
+
+#: The tables whose rows have a number, and the columns of all that are copied; damaged messages are left out.
+_WITH_NUMBERS: Final = frozenset(("topics", "positions", "messages", "letters"))
+_COLUMNS: Final = {
+    "topics": 4,
+    "positions": 6,
+    "ids": 4,
+    "settled": 2,
+    "counted": 4,
+    "messages": 9,
+    "letters": 9,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """The content of a copy.
+
+    Attributes:
+        topics: how many it has.
+        groups: how many it has.
+        messages: how many it has.
+        dead: dead letters that it has.
+        damaged: rows that cannot be read, or whose sum is wrong; the copy lacks them.
+    """
+
+    topics: int
+    groups: int
+    messages: int
+    dead: int
+    damaged: int
+
+
+def copy_broker(folder: Path, new: Path) -> CopyReport:
+    """Copy all that is readable in the folder of a broker into a new folder, which appears once it is whole.
+
+    Raises:
+        BrokerError: NOT_FOUND: the folder has no broker; ALREADY_EXISTS: the new folder exists; FAILED_PRECONDITION:
+            another process holds the folder, or the file is of a later version; DATA_LOSS: no table is readable.
+    """
+    path = folder / BROKER.file
+    if not path.exists():
+        raise BrokerError(f"{folder} has no broker", status=Status.NOT_FOUND)
+    if new.exists():
+        raise BrokerError(
+            f"{new} exists", status=Status.ALREADY_EXISTS, hint="name a folder that does not exist"
+        )
+    claim = FolderClaim(folder, BROKER)
+    claim.take()
+    try:
+        new.mkdir(mode=0o700, parents=True)
+        made = new / f"{BROKER.file}.part"
+        make_file(new / f"{BROKER.file}.new", made, BROKER)
+        with (
+            closing(read_only(path)) as source,
+            closing(sqlite3.connect(made, isolation_level=None)) as target,
+        ):
+            _check_version(source, path)
+            report = _copied(source, target, _is_clean(folder))
+        sync_path(made)
+        made.rename(new / BROKER.file)
+        sync_path(new)
+        sync_path(new.parent)
+        return report
+    finally:
+        claim.release()
+
+
+def _is_clean(folder: Path) -> bool:
+    """Return whether the broker was closed: no number was given that its file does not have."""
+    numbers = NumbersFile(folder, BROKER)
+    try:
+        return numbers.read() and numbers.is_clean
+    except BrokerError:
+        return False
+
+
+def _copied(source: sqlite3.Connection, target: sqlite3.Connection, is_clean: bool) -> CopyReport:
+    copy = _Copy(source, target)
+    target.execute("BEGIN")
+    for table, columns in _COLUMNS.items():
+        copy.add(table, columns)
+    target.execute("UPDATE numbers SET latest = (SELECT coalesce(max(number), 0) FROM messages)")
+    # A topic that is not readable is missing with its messages.
+    target.execute("DELETE FROM messages WHERE topic NOT IN (SELECT number FROM topics)")
+    if copy.damaged or not is_clean:
+        target.execute("UPDATE topics SET last = last + ?", (_LOST_NUMBERS,))
+    target.execute("COMMIT")
+    counts = [
+        target.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+        for table in ("topics", "positions", "messages", "letters")
+    ]
+    return CopyReport(*counts, damaged=copy.damaged)
+
+
+def _check_version(source: sqlite3.Connection, path: Path) -> None:
+    try:
+        (application,) = source.execute("PRAGMA application_id").fetchone()
+        (version,) = source.execute("PRAGMA user_version").fetchone()
+        source.execute("SELECT name FROM sqlite_master").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise BrokerError(f"nothing in {path} can be read: {error}", status=Status.DATA_LOSS) from error
+    if application != BROKER.application or not 1 <= version <= BROKER.schema:
+        raise BrokerError(
+            f"{path} has schema {version} of application {application:x}, this fastrpc knows {BROKER.schema} of "
+            f"{BROKER.application:x}",
+            status=Status.FAILED_PRECONDITION,
+            hint=BROKER.if_later,
+        )
+
+
+class _Copy:
+    """Copies rows, and counts the damaged ones."""
+
+    def __init__(self, source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+        self._source = source
+        self._target = target
+        self.damaged = 0
+
+    def add(self, table: str, columns: int) -> None:
+        """Copy all rows of a table that are readable and whole."""
+        rows = self._by_number(table) if table in _WITH_NUMBERS else self._in_order(table)
+        marks = ", ".join("?" * columns)
+        self._target.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", self._whole(table, rows))  # noqa: S608
+
+    def _whole(self, table: str, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        for row in rows:
+            if table in ("messages", "letters"):
+                told, head, body = row[-3:]
+                if not isinstance(head, bytes) or not isinstance(body, bytes) or sum_of(head, body) != told:
+                    self.damaged += 1
+                    continue
+            yield row
+
+    def _in_order(self, table: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._source.execute(f"SELECT * FROM {table}")  # noqa: S608
+        except sqlite3.DatabaseError:
+            self.damaged += 1
+
+    def _by_number(self, table: str) -> Iterator[tuple[Any, ...]]:
+        """Yield rows by their numbers; behind a damaged page it goes on with the next number that can be read."""
+        number, misses = -1, 0
+        while misses < _LOOKED_AT:
+            try:
+                rows = self._source.execute(
+                    f"SELECT rowid, * FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid",  # noqa: S608
+                    (number,),
+                )
+                for row in rows:
+                    number, misses = row[0], 0
+                    yield row[1:]
+                return
+            except sqlite3.DatabaseError:
+                self.damaged += not misses
+                number += 1
+                misses += 1

@@ -1,0 +1,174 @@
+"""Power cuts: each content that the disk may have afterwards opens, and has every acknowledged message once."""
+
+import copy
+import json
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fastrpc import BrokerError
+from fastrpc.brokers.sqlite import SqliteBrokerJournal
+from tests.conftest import Scale
+from tests.support.crash_states import Record, build_recorder, cut_states, recorded, write_files
+from tests.support.recorded_broker import GROUP, TOPICS, label_of
+
+#: A message by topic and number.
+Place = tuple[str, int]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_recorder(tmp_path_factory.mktemp("recorder"))
+
+
+@dataclass
+class Found:
+    """What a broker finds in its folder."""
+
+    messages: dict[Place, str] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    damaged: list[Place] = field(default_factory=list)
+    last: dict[str, int] = field(default_factory=dict)
+    settled: set[int] = field(default_factory=set)
+    dead: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Expected:
+    """The acknowledged messages up to an instant."""
+
+    messages: dict[Place, str] = field(default_factory=dict)
+    #: All numbers that were ever given, and those that came twice.
+    given: set[Place] = field(default_factory=set)
+    repeated: set[Place] = field(default_factory=set)
+    settled: set[int] = field(default_factory=set)
+    dead: set[int] = field(default_factory=set)
+
+    def take(self, record: Record) -> None:
+        """Take an acknowledgement."""
+        told = json.loads(record.data)
+        if "acked" in told:
+            self.settled.add(told["acked"])
+        elif "dead" in told:
+            self.dead.add(told["dead"])
+        else:
+            place = told["topic"], told["sequence"]
+            if place in self.given:
+                self.repeated.add(place)
+            self.given.add(place)
+            self.messages[place] = told["label"]
+
+    def go_on(self, found: Found) -> "Expected":
+        """Return what is expected of the next program, which begins with what a cut left."""
+        after = copy.deepcopy(self)
+        after.messages = dict(found.messages)
+        after.settled &= found.settled
+        after.dead &= set(found.dead)
+        return after
+
+    def faults(self, found: Found, sync: str) -> Iterator[str]:
+        """Return how the content of a folder differs from what is expected."""
+        if self.repeated:
+            yield f"the numbers {self.repeated} came twice"
+        if found.damaged:
+            yield f"{found.damaged} are damaged"
+        if len(set(found.messages.values())) < len(found.messages) or len(set(found.ids)) < len(found.ids):
+            yield "a message is there twice"
+        missing = {place for place in self.messages.items() if place not in found.messages.items()}
+        if sync == "normal":
+            ends = {
+                topic: max((number for of, number in found.messages if of == topic), default=0)
+                for topic in TOPICS
+            }
+            missing = {one for one in missing if one[0][1] < ends[one[0][0]]}
+        elif not self.settled <= found.settled | set(found.dead):
+            yield f"{self.settled - found.settled} were acknowledged"
+        elif not self.dead <= set(found.dead):
+            yield f"{self.dead - set(found.dead)} are no dead letters"
+        if missing:
+            yield f"{missing} are missing"
+        if len(set(found.dead)) < len(found.dead):
+            yield "a dead letter is there twice"
+        if not set(found.dead) <= found.settled:
+            yield "a dead letter is delivered, too"
+
+
+def opened(files: Mapping[str, bytes]) -> Found:
+    """Return what a broker finds in files."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
+        folder = Path(place, "broker")
+        write_files(folder, files)
+        journal = SqliteBrokerJournal(folder)
+        try:
+            kept = journal.open()
+            found = Found()
+            for topic in kept.topics:
+                name = topic.settings.name
+                numbers = [one.sequence for one in topic.places]
+                records, damaged = journal.read(name, numbers) if numbers else ((), ())
+                found.messages |= {(name, one.sequence): label_of(one.body) for one in records}
+                found.ids += [one.id for one in records]
+                found.damaged += [(name, number) for number in damaged]
+                found.last[name] = topic.last
+            for group in kept.groups:
+                assert group.name == GROUP
+                found.settled = {*range(group.position + 1), *group.settled}
+                found.dead = [death.record.sequence for _, death in group.dead]
+            return found
+        finally:
+            journal.close()
+
+
+def tried(
+    library: Path,
+    place: Path,
+    sync: str,
+    count: int,
+    chance: random.Random,
+    firsts: Sequence[int] = (0, 1000),
+) -> list[str]:
+    """Cut the power of programs that each go on with what a cut of the one before left; return the faults.
+
+    Args:
+        firsts: the first number of each.
+    """
+    files: Mapping[str, bytes] = {}
+    expected = Expected()
+    faults: list[str] = []
+    for first in firsts:
+        options = sync, str(first), "40"
+        records = recorded(library, place / str(first), files, "tests.support.recorded_broker", *options)
+        going_on = files, expected
+        end = chance.randrange(count)
+        for number, left in enumerate(cut_states(records, files, expected.take, count, chance)):
+            try:
+                found = opened(left)
+            except BrokerError as error:
+                faults.append(f"state {number}: {error}")
+                continue
+            faults += (f"state {number}: {fault}" for fault in expected.faults(found, sync))
+            if number <= end:
+                going_on = left, expected.go_on(found)
+        files, expected = going_on
+    return faults
+
+
+def test_acknowledged_messages_survive_a_power_cut(library: Path, tmp_path: Path, scale: Scale) -> None:
+    assert tried(library, tmp_path, "full", 75 if scale.factor <= 1 else scale(75), scale.random(1)) == []
+
+
+def test_broker_that_may_lose_commits_keeps_a_prefix_and_gives_no_number_twice(
+    library: Path, tmp_path: Path, scale: Scale
+) -> None:
+    assert tried(library, tmp_path, "normal", 25 if scale.factor <= 1 else scale(25), scale.random(2)) == []
+
+
+def test_commit_without_a_sync_is_found(library: Path, tmp_path: Path, scale: Scale) -> None:
+    faults = tried(library, tmp_path, "unsynced", 20, scale.random(3), [0])
+    # The log tells of a bad frame before later commits; otherwise what is missing tells.
+    assert any("missing" in fault or "acknowledged" in fault or "is damaged" in fault for fault in faults)
