@@ -16,7 +16,16 @@ from typing import Final
 
 from tests.support.source_tree import ROOT
 
-__all__ = ["Disk", "Record", "build_recorder", "cut_states", "note", "recorded", "write_files"]
+__all__ = [
+    "Disk",
+    "Record",
+    "build_recorder",
+    "cut_states",
+    "note",
+    "read_records",
+    "recorded",
+    "write_files",
+]
 
 SECTOR_BYTES: Final = 512
 

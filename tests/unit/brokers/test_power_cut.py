@@ -3,9 +3,12 @@
 import copy
 import json
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,17 @@ import pytest
 from fastrpc import BrokerError
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
 from tests.conftest import Scale
-from tests.support.crash_states import Record, build_recorder, cut_states, recorded, write_files
+from tests.support.crash_states import (
+    Record,
+    build_recorder,
+    cut_states,
+    read_records,
+    recorded,
+    write_files,
+)
 from tests.support.recorded_broker import GROUP, TOPICS, label_of
+from tests.support.source_tree import ROOT
+from tests.support.waiting import eventually
 
 #: A message by topic and number.
 Place = tuple[str, int]
@@ -97,6 +109,10 @@ class Expected:
             yield "a dead letter is delivered, too"
 
 
+def _is_longer(path: Path, least: int) -> bool:
+    return path.exists() and path.stat().st_size > least
+
+
 def opened(files: Mapping[str, bytes]) -> Found:
     """Return what a broker finds in files."""
     memory = Path("/dev/shm")
@@ -166,6 +182,28 @@ def test_broker_that_may_lose_commits_keeps_a_prefix_and_gives_no_number_twice(
     library: Path, tmp_path: Path, scale: Scale
 ) -> None:
     assert tried(library, tmp_path, "normal", 25 if scale.factor <= 1 else scale(25), scale.random(2)) == []
+
+
+@pytest.mark.parametrize("sync", ["full", "normal"])
+async def test_acknowledged_messages_survive_kill_9_while_commits_come(
+    tmp_path: Path, scale: Scale, sync: str
+) -> None:
+    chance, expected = scale.random(4), Expected()
+    folder, files = tmp_path / "broker", dict[str, bytes]()
+    for run in range(3):
+        log = tmp_path / f"{run}.log"
+        command = [sys.executable, "-m", "tests.support.recorded_broker", str(folder), str(log), sync]
+        with subprocess.Popen([*command, str(run * 100_000), "100000"], cwd=ROOT) as program:
+            least = chance.randrange(20_000, 100_000)
+            await eventually(partial(_is_longer, log, least))
+            program.kill()
+        for record in read_records(log):
+            expected.take(record)
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        # Nothing is lost: the system has all that was written.
+        found = opened(files)
+        assert list(expected.faults(found, "full")) == []
+        expected = expected.go_on(found)
 
 
 def test_commit_without_a_sync_is_found(library: Path, tmp_path: Path, scale: Scale) -> None:

@@ -18,6 +18,7 @@ from fastrpc.brokers.base import (
     GroupSettings,
     Membership,
     OutgoingMessage,
+    Published,
     TopicSettings,
 )
 from fastrpc.brokers.embedded import EmbeddedBroker
@@ -148,7 +149,7 @@ async def test_retries_and_dead_letters_survive_a_restart(folder: Path, times: T
 
 async def test_an_id_is_kept_once_across_restarts(folder: Path, times: Times) -> None:
     message = OutgoingMessage("a", b"1", id="x")
-    kept = []
+    kept: list[Published] = []
     for _ in range(3):
         async with stopped(folder, times) as broker:
             await broker.declare(LOG)

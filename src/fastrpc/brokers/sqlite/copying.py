@@ -110,11 +110,11 @@ def _copied(source: sqlite3.Connection, target: sqlite3.Connection, is_clean: bo
     if copy.damaged or not is_clean:
         target.execute("UPDATE topics SET last = last + ?", (_LOST_NUMBERS,))
     target.execute("COMMIT")
-    counts = [
+    topics, groups, messages, dead = [
         target.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
         for table in ("topics", "positions", "messages", "letters")
     ]
-    return CopyReport(*counts, damaged=copy.damaged)
+    return CopyReport(topics, groups, messages, dead, copy.damaged)
 
 
 def _check_version(source: sqlite3.Connection, path: Path) -> None:
