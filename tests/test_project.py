@@ -30,6 +30,9 @@ SHARED_BY_IMPLEMENTATIONS = {"protocols": {"native_client"}, "transports": {"ear
 SHARED_BY_IMPLEMENTATIONS["stores"] = {"expiring", "remote"}
 SHARED_BY_IMPLEMENTATIONS["brokers"] = {"embedded", "local"}
 
+# A service serves these implementations, and its client is another one.
+SERVED_BY = {"brokers": {"remote": {"memory", "sqlite"}}}
+
 # Modules that are no implementations: they use one through its `base`, and no implementation imports them.
 FACADES = {
     "brokers": {
@@ -185,7 +188,8 @@ class TestLayers:
             if folder == "_core" or not has_base or {"base", *facade}.issuperset(implementation):
                 return set()
             inside = [item.module.split(".") for item in imports(path) if part_of(item.module) == folder]
-            shared = SHARED_BY_IMPLEMENTATIONS.get(folder, set())
+            served = SERVED_BY.get(folder, {}).get("".join(implementation), set())
+            shared = SHARED_BY_IMPLEMENTATIONS.get(folder, set()) | served
             return {".".join(parts[2:3]) for parts in inside} - {"base", *shared, *implementation}
 
         assert offenders(PACKAGE_CODE, wrong_in) == []

@@ -21,13 +21,14 @@ from fastrpc.brokers.base import (
 from fastrpc.brokers.base.checks import TEXT_BYTES, check_place
 from fastrpc.brokers.base.names import check_group, check_name
 from fastrpc.brokers.base.seconds import shown
+from fastrpc.brokers.base.texts import bytes_of
 from fastrpc.brokers.broker_urls import Opening, open_backend
 from fastrpc.brokers.declared import DeclaredTopics, check_pattern
 from fastrpc.brokers.message import check_delay
 from fastrpc.brokers.subscription import Subscription
 from fastrpc.brokers.topic import Topic
 from fastrpc.brokers.traces import with_trace
-from fastrpc.brokers.values import bytes_of, decoder_of, encode_message
+from fastrpc.brokers.values import decoder_of, encode_message
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import TLS
 from fastrpc.errors import BrokerError, ConfigError

@@ -5,12 +5,11 @@ It travels under names with the prefix `frpc-`, as the global propagator of Open
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-__all__ = ["OWN_PREFIX", "metadata_of", "with_trace"]
+from fastrpc.brokers.base.texts import OWN_PREFIX
 
-#: The prefix of the headers of fastrpc itself.
-OWN_PREFIX: Final = "frpc-"
+__all__ = ["metadata_of", "with_trace"]
 
 
 def with_trace(headers: dict[str, str], most_bytes: int) -> dict[str, str]:

@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from fastrpc._core.payload.metadata import check_entry
 from fastrpc.brokers.base import HEADER_BYTES, MESSAGE_BYTES, Delivery
-from fastrpc.brokers.traces import OWN_PREFIX
+from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
 from fastrpc.rpc.coders import is_protobuf
 from fastrpc.rpc.json_values import decode_json, encode_json, json_decoder
 from fastrpc.rpc.schema.annotation import type_text
 
-__all__ = ["CONTENT_TYPE", "bytes_of", "checked_headers", "decoder_of", "encode_message", "readable_headers"]
+__all__ = ["CONTENT_TYPE", "decoder_of", "encode_message", "readable_headers"]
 
 #: The header that names the form of a value.
 CONTENT_TYPE: Final = "content-type"
@@ -86,18 +85,6 @@ def decoder_of(kind: Any) -> Callable[[Delivery], Any]:
     return lambda delivery: decode(delivery) if _form(delivery) == _JSON else delivery.body
 
 
-def bytes_of(text: str, name: str) -> bytes:
-    """Return a text as UTF-8.
-
-    Raises:
-        ConfigError: it has none.
-    """
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{name} is {text!a}, which is no UTF-8: {error.reason}") from None
-
-
 def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers without the names that fastrpc keeps for itself."""
     return {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
@@ -117,23 +104,6 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     if is_message:
         return _PROTOBUF, value.SerializeToString()
     return _JSON, encode_json(value, name)
-
-
-def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return a copy of the headers of a publisher, of the form of metadata."""
-    kept = dict(headers)
-    for name, text in kept.items():
-        if not isinstance(text, str):
-            raise TypeError(f"the header {name!r} is {type(text).__name__}, it must be text")
-        if name == "authorization":
-            raise ConfigError(
-                "the header 'authorization' is refused: a broker keeps headers, and all subscribers see them"
-            )
-        try:
-            check_entry(name, text)
-        except ValueError as error:
-            raise ConfigError(f"a header of the message: {error}") from None
-    return kept
 
 
 def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[Delivery], Any]:

@@ -394,8 +394,8 @@ async def test_broker_is_not_used_after_a_fork(broker: Broker) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("kafka://host", "no broker has the scheme 'kafka' .known are memory"),
-        ("shop", "'shop' is not the URL of a broker .write it as memory://name"),
+        ("kafka://host", "no broker has the scheme 'kafka' .known are broker, memory"),
+        ("shop", "'shop' is not the URL of a broker .write it as broker://host:port"),
     ],
 )
 def test_wrong_url_is_refused(url: str, words: str) -> None:

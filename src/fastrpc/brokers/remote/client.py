@@ -21,7 +21,7 @@ from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.base.places import text_of
 from fastrpc.brokers.remote.faults import BROKER_ERRORS
 from fastrpc.brokers.remote.membership import RemoteMembership
-from fastrpc.brokers.remote.messages import MESSAGE_BYTES, PublishedMessage
+from fastrpc.brokers.remote.messages import MESSAGE_BYTES, sent
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
@@ -118,13 +118,19 @@ class RemoteBroker:
             check_outgoing(message)
         with BROKER_ERRORS:
             if len(messages) == 1:
-                (one,) = messages
-                headers = dict(one.headers) if one.headers else None
+                one = sent(messages[0])
                 published = await self._client.call(
-                    BrokerService.publish, one.topic, one.body, one.key, one.id, one.delay, headers
+                    BrokerService.publish,
+                    one.topic,
+                    one.body,
+                    one.key,
+                    one.id,
+                    one.delay,
+                    one.headers,
+                    one.trace,
                 )
                 return (published,)
-            return await self._client.call(BrokerService.publish_many, [_published(one) for one in messages])
+            return await self._client.call(BrokerService.publish_many, list(map(sent, messages)))
 
     async def join(self, group: GroupSettings) -> Membership:
         """Become a member of a group."""
@@ -169,9 +175,3 @@ class RemoteBroker:
         """Forget dead letters; no ids: all."""
         with BROKER_ERRORS:
             return await self._client.call(BrokerService.discard, group, ids)
-
-
-def _published(message: OutgoingMessage) -> PublishedMessage:
-    return PublishedMessage(
-        message.topic, message.body, message.key, message.id, message.delay, message.headers
-    )

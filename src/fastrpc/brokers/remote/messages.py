@@ -8,7 +8,7 @@ import msgspec
 
 from fastrpc.brokers.base import Delivery, OutgoingMessage
 from fastrpc.brokers.base.checks import TEXT_BYTES
-from fastrpc.brokers.values import bytes_of, checked_headers
+from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers
 from fastrpc.errors import ConfigError
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Verb",
     "delivered",
     "outgoing",
+    "sent",
 ]
 
 #: Most bytes of a message between client and server: sixteen of the longest values, in base64.
@@ -47,6 +48,9 @@ class PublishedMessage(msgspec.Struct, frozen=True):
     #: Seconds before the first delivery.
     delay: float = 0.0
     headers: Mapping[str, str] | None = None
+
+    #: The trace of the publisher, by the names of its propagator, such as traceparent.
+    trace: Mapping[str, str] | None = None
 
 
 class DeliveredMessage(msgspec.Struct, frozen=True):
@@ -165,8 +169,25 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
     _check_short("key", message.key)
     _check_short("id", message.id)
     headers = checked_headers(message.headers) if message.headers else {}
+    if message.trace:
+        headers |= {f"{OWN_PREFIX}{name}": text for name, text in checked_headers(message.trace).items()}
     return OutgoingMessage(
         message.topic, message.body, message.key, message.id, message.delay, headers, publisher
+    )
+
+
+def sent(message: OutgoingMessage) -> PublishedMessage:
+    """Return a message as its publisher sends it."""
+    headers, trace = message.headers or None, None
+    if headers is not None and any(name.startswith(OWN_PREFIX) for name in headers):
+        trace = {
+            name.removeprefix(OWN_PREFIX): text
+            for name, text in headers.items()
+            if name.startswith(OWN_PREFIX)
+        }
+        headers = {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
+    return PublishedMessage(
+        message.topic, message.body, message.key, message.id, message.delay, headers, trace
     )
 
 

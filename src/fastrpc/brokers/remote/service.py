@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -38,8 +38,8 @@ from fastrpc.brokers.remote.messages import (
     outgoing,
 )
 from fastrpc.brokers.remote.pulled import LONGEST_WAIT_SECONDS, PulledMessages
+from fastrpc.brokers.remote.rights import BrokerRights
 from fastrpc.brokers.remote.taking import followed
-from fastrpc.brokers.rights import BrokerRights
 from fastrpc.config import TLS, Limits, ServerConfig
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.hosted.draining import draining
@@ -140,7 +140,8 @@ class BrokerService(HealthSource):
         key: str | None = None,
         id: str | None = None,
         delay: float = 0.0,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> Published:
         """Keep a message, and return once the broker has it.
 
@@ -149,7 +150,7 @@ class BrokerService(HealthSource):
         """
         with TOLD:
             self._rights.check_publish((topic,))
-            message = PublishedMessage(topic, body, key, id, delay, headers)
+            message = PublishedMessage(topic, body, key, id, delay, headers, trace)
             return (await self.backend.publish([outgoing(message, _caller())]))[0]
 
     @method

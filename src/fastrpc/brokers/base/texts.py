@@ -1,0 +1,41 @@
+"""Texts of messages that travel and are kept: headers, keys and ids."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastrpc._core.payload.metadata import check_entry
+from fastrpc.errors import ConfigError
+
+__all__ = ["OWN_PREFIX", "bytes_of", "checked_headers"]
+
+#: The prefix of the headers of fastrpc itself.
+OWN_PREFIX: Final = "frpc-"
+
+
+def bytes_of(text: str, name: str) -> bytes:
+    """Return a text as UTF-8.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{name} is {text!a}, which is no UTF-8: {error.reason}") from None
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of the headers of a publisher, of the form of metadata."""
+    kept = dict(headers)
+    for name, text in kept.items():
+        if not isinstance(text, str):
+            raise TypeError(f"the header {name!r} is {type(text).__name__}, it must be text")
+        if name == "authorization":
+            raise ConfigError(
+                "the header 'authorization' is refused: a broker keeps headers, and all subscribers see them"
+            )
+        try:
+            check_entry(name, text)
+        except ValueError as error:
+            raise ConfigError(f"a header of the message: {error}") from None
+    return kept
