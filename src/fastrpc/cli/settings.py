@@ -1,7 +1,7 @@
 """Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
 
 The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `control`, `registry`, `store`,
-`advertise`, `zone`, `region`, `latitude`, `longitude`, `label`, `weight`, `tokens`, `policy`, `log_level`,
+`broker`, `advertise`, `zone`, `region`, `latitude`, `longitude`, `label`, `weight`, `tokens`, `policy`, `log_level`,
 `log_format`, `otel`; each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
 `[addresses]` and `[connection_rate]` are two of the limits of `fastrpc.limits`.
 """
@@ -32,7 +32,7 @@ PREFIX = "FASTRPC_"
 _NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE", "TRACEBACKS"}
 
 #: Settings whose values errors do not show: secrets, and URLs that may hold one.
-_HIDDEN = SECRETS | {"registry", "store"}
+_HIDDEN = SECRETS | {"registry", "store", "broker"}
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat = Literal["text", "json"]
@@ -49,6 +49,7 @@ _OWN_KEYS: dict[str, Any] = {
     "control": str | None,
     "registry": str | list[str] | None,
     "store": str | None,
+    "broker": str | None,
     "advertise": str | list[str],
     "zone": str,
     "region": str,
@@ -96,6 +97,7 @@ class RunSettings:
     takeover: bool = False
     registry: tuple[str, ...] = ()
     store: str | None = None
+    broker: str | None = None
     advertise: tuple[str, ...] = ()
     #: The given fields of a `Place`, with the labels as pairs under "label".
     placed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -159,6 +161,7 @@ def read_settings(
         control=values.get("control"),
         registry=_several(values.get("registry") or ()),
         store=values.get("store"),
+        broker=values.get("broker"),
         advertise=_several(values.get("advertise", ())),
         placed=_placed(values),
         limits=tuple(_limits(values, places)),

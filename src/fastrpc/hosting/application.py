@@ -116,6 +116,7 @@ class ASGIApplication:
             authorize=plan.authorize,
             limits=plan.limits,
             store=plan.store,
+            broker=plan.broker,
         )
         # Made here, so that wrong arguments raise in this call; replaced after a lifespan, as a server starts once.
         self._server = self._make()

@@ -57,11 +57,12 @@ class App:
         registry: the registry for every service, as for `serve`; `fastrpc dev` registers nothing.
         place: where the program runs, as for `serve`.
         store: the URL of a store for scheduled methods, as for `serve`.
+        broker: the URL of a broker for subscribers, as for `serve`.
         config: the settings; None: the defaults.
 
     The command line, the environment and the settings file override `authenticate` (`--tokens`), `authorize`
-    (`--policy`), `registry`, `place` (`--zone` and others, field by field), `store` and `config`; `[addresses]` and
-    `[connection_rate]` of the file add to `limits`.
+    (`--policy`), `registry`, `place` (`--zone` and others, field by field), `store`, `broker` and `config`;
+    `[addresses]` and `[connection_rate]` of the file add to `limits`.
 
     Raises:
         ConfigError: interceptors, limits, registry or config are invalid.
@@ -81,6 +82,7 @@ class App:
     registry: "RegistryOption | None" = field(default=None, kw_only=True, repr=False)
     place: Place | None = field(default=None, kw_only=True)
     store: str | None = field(default=None, kw_only=True, repr=False)
+    broker: str | None = field(default=None, kw_only=True, repr=False)
     #: Never None once it is made.
     config: ServerConfig | None = field(default=None, kw_only=True)
 
@@ -106,6 +108,11 @@ class App:
             from fastrpc.server.background.scheduling import check_store
 
             check_store(self.store)
+        if self.broker is not None:
+            # Imported on first use: most servers have no broker.
+            from fastrpc.server.background.subscribing import check_broker
+
+            check_broker(self.broker)
 
 
 def _check_registry(registry: Any, config: ServerConfig) -> None:
@@ -150,6 +157,7 @@ def loaded(plan: Plan) -> Plan:
         registry=app.registry if plan.registry is None and plan.registers else plan.registry,
         place=_place(plan, app.place),
         store=app.store if plan.store is None else plan.store,
+        broker=app.broker if plan.broker is None else plan.broker,
         config=config if plan.configure is None else plan.configure(config),
     )
 
@@ -211,6 +219,7 @@ def _check_given_once(plan: Plan, app: App) -> None:
         "registry": plan.registry is not None and app.registry is not None,
         "place": plan.place is not None and app.place is not None,
         "store": plan.store is not None and app.store is not None,
+        "broker": plan.broker is not None and app.broker is not None,
         "config": plan.config != _DEFAULT_CONFIG,
     }
     for name, is_given in given.items():

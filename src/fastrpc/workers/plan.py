@@ -34,6 +34,9 @@ __all__ = [
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:8972"
 
+#: The schemes of stores and brokers that one process holds.
+_OF_ONE_PROCESS = frozenset({"memory", "sqlite"})
+
 
 class ExitCode(IntEnum):
     """The exit codes of programs that serve or call."""
@@ -108,6 +111,7 @@ class Plan:
     registers: bool = True
     #: Each process opens it. It may name a file of secrets.
     store: str | None = field(default=None, repr=False)
+    broker: str | None = field(default=None, repr=False)
     #: The advertised addresses, one for each address from the first on; empty advertises the bound ones.
     advertise: "tuple[Advertise, ...]" = ()
     #: Where the program runs; None: as the environment says. Fields of the command line, which override it.
@@ -135,12 +139,8 @@ class Plan:
                 f"max_calls is {self.max_calls}, and workers is {self.workers}: it replaces one of several workers",
                 hint="give a number from 1, and at least 2 workers",
             )
-        scheme = (self.store or "").partition("://")[0]
-        if self.workers > 1 and scheme in ("memory", "sqlite"):
-            raise ConfigError(
-                f"the store is {scheme}://, which one process holds, and workers is {self.workers}",
-                hint="use store://host:port, which fastrpc store serves, or one worker",
-            )
+        self._check_shared("store", self.store, "store://host:port")
+        self._check_shared("broker", self.broker, "broker://host:port")
         if self.worker_timeout is not None and not 1 <= self.worker_timeout <= 86_400:
             raise ConfigError(
                 f"worker_timeout is {self.worker_timeout!r}, it must be between 1 and 86400 seconds, or None"
@@ -156,6 +156,15 @@ class Plan:
             raise ConfigError(
                 f"advertise has {len(self.advertise)} addresses, the server listens at {len(self.addresses)}",
                 hint="give one for each, in the same order",
+            )
+
+    def _check_shared(self, name: str, url: str | None, shared: str) -> None:
+        """Refuse a store or a broker of one process for several workers."""
+        scheme = (url or "").partition("://")[0]
+        if self.workers > 1 and scheme in _OF_ONE_PROCESS:
+            raise ConfigError(
+                f"the {name} is {scheme}://, which one process holds, and workers is {self.workers}",
+                hint=f"use {shared}, which fastrpc {name} serves, or one worker",
             )
 
     def advertised(self) -> "list[Advertise]":

@@ -91,6 +91,7 @@ class ServingProcess:
             limits=plan.limits,
             place=plan.place,
             store=plan.store,
+            broker=plan.broker,
         )
         self._server = server
         if plan.shared_limits:

@@ -64,6 +64,7 @@ def serve(
     limits: Sequence[Limit] = (),
     place: Place | None = None,
     store: str | None = None,
+    broker: str | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
@@ -88,6 +89,7 @@ def serve(
         limits: how much callers may ask for, see `fastrpc.limits`.
         place: where the program runs, for its records in the registry; None: as the environment says.
         store: the URL of a store for scheduled methods, see `Server`; each worker opens it.
+        broker: the URL of a broker for subscribers, see `Server`; each worker opens it.
 
     Raises:
         OSError: an address is not available; the message names it.
@@ -111,6 +113,7 @@ def serve(
             advertise=_several(advertise),
             place=None if place is None else checked_place(place),
             store=store,
+            broker=broker,
         )
         with fallback_logging():
             try:
@@ -158,6 +161,7 @@ def run(
         if supervise is None:
             plan = loaded(plan)
             on_loaded(plan)
+            _warn_of_memory(plan)
             # A program that is replaced serves and drains at once: its supervisor sees to both.
             is_supervised = plan.workers > 1 or plan.control is not None
             supervise = partial(_run_workers if is_supervised else _run_here, plan)
@@ -250,6 +254,15 @@ def _check_place() -> None:
     except RuntimeError:
         return
     raise RuntimeError("serve() blocks and makes its own event loop; inside a running one use Server")
+
+
+def _warn_of_memory(plan: Plan) -> None:
+    """Warn of a broker that ends with this process."""
+    if plan.broker is not None and plan.broker.startswith("memory://"):
+        logger.warning(
+            "the broker is in the memory of this process: its messages end with it, and no other process can publish "
+            "to it; `fastrpc broker` serves one at broker://host:port"
+        )
 
 
 def _holds_threads(before: set[threading.Thread]) -> bool:

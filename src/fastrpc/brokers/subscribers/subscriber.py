@@ -74,8 +74,9 @@ class Subscriber:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no message is under way here."""
-        return not (self._engine.under_way or self._settling or self._holding)
+        """Whether it has joined its group, and no message is under way here."""
+        is_joining = self._task is None and not self._is_leaving
+        return not (is_joining or self._engine.under_way or self._settling or self._holding)
 
     async def begin(self) -> None:
         """Join the group, now or once the broker is there, and start messages from then on.
@@ -84,7 +85,11 @@ class Subscriber:
             ConfigError: the broker cannot do it, or has the group with other settings.
             BrokerError: the broker refuses it.
         """
-        await self._subscription.begin()
+        try:
+            await self._subscription.begin()
+        except BaseException:
+            self._broker.subscribers.discard(self)
+            raise
         if self._is_leaving:
             await self._subscription.close()
             return

@@ -117,6 +117,14 @@ StoreURL = Annotated[
         metavar="URL",
     ),
 ]
+BrokerURL = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        help="The broker for subscribers and handlers, such as broker://host:port.",
+        metavar="URL",
+    ),
+]
 Advertised = Annotated[
     list[str] | None,
     typer.Option(
@@ -151,6 +159,7 @@ def run(
     reflection: ShowsServices = None,
     registry: RegistryURL = None,
     store: StoreURL = None,
+    broker: BrokerURL = None,
     advertise: Advertised = None,
     zone: Zone = None,
     region: Region = None,
@@ -183,6 +192,7 @@ def run(
             "reflection": reflection,
             "registry": registry or None,
             "store": store,
+            "broker": broker,
             "advertise": advertise or None,
             **place_settings(zone, region, label, weight),
             "tokens": tokens and str(tokens),

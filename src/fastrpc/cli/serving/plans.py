@@ -53,6 +53,7 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
             configure=settings.over,
             registry=_registry(settings),
             store=_store(settings),
+            broker=_broker(settings),
             advertise=advertise,
             placed=placed(settings),
             limits=settings.limits,
@@ -95,6 +96,16 @@ def _store(settings: RunSettings) -> str | None:
 
             open_store(settings.store)
     return settings.store
+
+
+def _broker(settings: RunSettings) -> str | None:
+    """Return the URL of the broker, checked: each process opens its own."""
+    with settings.places.naming("broker"):
+        if settings.broker is not None:
+            from fastrpc.brokers.broker import open_broker
+
+            open_broker(settings.broker)
+    return settings.broker
 
 
 def _access(settings: RunSettings) -> dict[str, Any]:
