@@ -40,7 +40,9 @@ class Subscribers:
         Raises:
             ConfigError: there is no broker, or it cannot do what an option asks for.
         """
-        cls, made = type(service), []
+        cls = type(service)
+        made: list[Subscriber] = []
+        known = self._by_service.setdefault(names.name, [])
         for attribute, subscription in subscriptions_of(cls).items():
             method = SubscribedMethod(cls, names, attribute, subscription)
             if self._broker is None:
@@ -50,7 +52,7 @@ class Subscribers:
                 )
             handler = getattr(service, attribute)
             made.append(Subscriber(self._broker, self._gate, method, handler, **self._limits))
-        self._by_service.setdefault(names.name, []).extend(made)
+            known.append(made[-1])
         return made
 
     async def begin(self, subscribers: Iterable[Subscriber]) -> None:

@@ -1,0 +1,232 @@
+"""Subscribers of a server while their broker is away, refuses, or is slow; limits of backends at start-up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import BrokerError, ConfigError, Server, Status, Topic
+from fastrpc.brokers import Broker
+from fastrpc.brokers.base import BrokerLimits
+from fastrpc.config import Backoff
+from fastrpc.config.delays import pause_after
+from tests.support.small_broker import SmallBroker, away
+from tests.support.waiting import eventually
+
+ORDERS = Topic("orders.new", int)
+
+
+class Handled:
+    """A service with one subscriber, whose handlers wait until they may end."""
+
+    def __init__(self, **options: Any) -> None:
+        self.began: list[int] = []
+        self.ended: list[str] = []
+        self.may_end = asyncio.Event()
+        handled = self
+
+        @fastrpc.service("billing")
+        class Billing:
+            @fastrpc.subscriber(ORDERS, **options)
+            async def bill(self, number: int) -> None:
+                handled.began.append(number)
+                try:
+                    await handled.may_end.wait()
+                    handled.ended.append("ended")
+                except asyncio.CancelledError:
+                    handled.ended.append("cancelled")
+                    raise
+
+        self.service = Billing()
+
+
+@pytest.fixture
+async def handled(broker: Broker) -> AsyncIterator[Handled]:
+    found = Handled()
+    async with Server(found.service, broker=broker):
+        yield found
+
+
+@pytest.mark.virtual_time
+async def test_handlers_are_cancelled_when_the_broker_is_away_and_settle_nothing(
+    handled: Handled, backend: SmallBroker
+) -> None:
+    backend.members[0].deliver(backend.delivery(1, b"1"))
+    await eventually(lambda: handled.began == [1])
+    backend.members[0].fail(away())
+    await backend.joined(2)
+    await eventually(lambda: handled.ended == ["cancelled"])
+    assert backend.members[0].settled == []
+    handled.may_end.set()
+    backend.members[1].deliver(backend.delivery(2, b"1", delivery=2))
+    await eventually(lambda: backend.members[1].settled == [("ack", 2)])
+
+
+@pytest.mark.virtual_time
+async def test_server_starts_while_its_broker_is_away(
+    broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.join_failures.extend(away() for _ in range(20))
+    handled = Handled()
+    handled.may_end.set()
+    async with Server(handled.service, broker=broker):
+        assert "begins later, as the broker is away" in caplog.text
+        (await backend.joined(1)).deliver(backend.delivery(1, b"1"))
+        await eventually(lambda: backend.members[0].settled == [("ack", 1)])
+
+
+@pytest.mark.virtual_time
+async def test_acknowledgement_is_repeated_until_it_is_kept(handled: Handled, backend: SmallBroker) -> None:
+    member = backend.members[0]
+    # More than one verb of the facade waits for.
+    member.settle_failures.extend(away() for _ in range(30))
+    handled.may_end.set()
+    member.deliver(backend.delivery(1, b"1"))
+    await eventually(lambda: member.settled == [("ack", 1)])
+    assert handled.began == [1]
+
+
+@pytest.mark.virtual_time
+async def test_acknowledgement_ends_with_a_message_that_is_lost(
+    handled: Handled, backend: SmallBroker
+) -> None:
+    member = backend.members[0]
+    member.settle_failures.extend(away() for _ in range(3))
+    handled.may_end.set()
+    member.lost.add(1)
+    member.deliver(backend.delivery(1, b"1"), backend.delivery(2, b"2"))
+    await eventually(lambda: member.settled == [("ack", 2)])
+
+
+@pytest.mark.virtual_time
+async def test_removed_group_is_an_error_and_begins_anew_after_pauses(
+    handled: Handled, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = BrokerError("the group billing.bill was removed", status=Status.NOT_FOUND, processed="no")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number in range(1, 11):
+        (await backend.joined(number)).fail(gone)
+    await backend.joined(11)
+    # It does not spin: pauses grow to a second.
+    assert loop.time() - began > 3
+    assert all(member.is_closed for member in backend.members[:10])
+    handled.may_end.set()
+    backend.members[10].deliver(backend.delivery(1, b"1"))
+    await eventually(lambda: backend.members[10].settled == [("ack", 1)])
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 10
+    assert "billing.bill begins anew" in caplog.text
+
+
+@pytest.mark.virtual_time
+async def test_subscription_that_cannot_begin_anew_is_tried_again(
+    handled: Handled, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.join_failures.append(ConfigError("the group has another order"))
+    backend.members[0].fail(BrokerError("removed", status=Status.NOT_FOUND, processed="no"))
+    handled.may_end.set()
+    (await backend.joined(2)).deliver(backend.delivery(1, b"1"))
+    await eventually(lambda: backend.members[1].settled == [("ack", 1)])
+    assert "billing.bill cannot subscribe: the group has another order" in caplog.text
+
+
+async def test_headers_that_are_no_metadata_make_a_dead_letter(
+    handled: Handled, backend: SmallBroker
+) -> None:
+    headers = {"Bad Name": "x"}
+    backend.members[0].deliver(backend.delivery(1, b"1", headers=headers))
+    await eventually(lambda: bool(backend.members[0].settled))
+    [(verb, token, reason, error)] = backend.members[0].settled
+    assert (verb, token, reason) == ("reject", 1, "the value does not decode")
+    assert error.startswith("its headers are no metadata")
+
+
+async def test_subscriber_takes_as_many_messages_as_it_can_start(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    handled = Handled(concurrency=4)
+    async with Server(handled.service, broker=broker):
+        member = backend.members[0]
+        member.deliver(*(backend.delivery(number, b"1") for number in range(1000)))
+        await eventually(lambda: len(handled.began) == 4)
+        assert (member.taken, len(member.waiting)) == ([4], 996)
+        handled.may_end.set()
+        await eventually(lambda: len(member.settled) == 1000)
+        assert max(member.taken) == 4
+
+
+@pytest.mark.parametrize(
+    ("limits", "mark", "text"),
+    [
+        (
+            BrokerLimits("small", has_order=False),
+            {"topic": ORDERS, "ordered": True},
+            r"ordered=True is not for small://.*leave ordered out, or use another broker",
+        ),
+        (
+            BrokerLimits("small", has_patterns=False),
+            {"topic": "orders.*"},
+            r"'orders\.\*' is a pattern, which small:// does not have.*name each topic",
+        ),
+        (
+            BrokerLimits("small", has_max_bytes=False),
+            {"topic": Topic("orders", max_bytes=10)},
+            r"max_bytes, which small:// does not keep to.*leave max_bytes out",
+        ),
+        (
+            BrokerLimits("small", queue_groups=1),
+            {"topic": Topic("orders", keep_seconds=None, groups=("a", "b"))},
+            r"has 2 groups, a queue of small:// has 1",
+        ),
+        (
+            BrokerLimits("small"),
+            {"topic": ORDERS, "start": "yesterday"},
+            r"'yesterday' is no place in a topic",
+        ),
+        (BrokerLimits("small"), {"topic": ORDERS, "group": "a b"}, r"'a b' is no name of a group"),
+    ],
+)
+async def test_option_that_the_broker_cannot_do_is_refused_at_start_up(
+    limits: BrokerLimits, mark: dict[str, Any], text: str
+) -> None:
+    @fastrpc.service("billing")
+    class Billing:
+        @fastrpc.subscriber(**mark)
+        async def bill(self, order: Any) -> None: ...
+
+    async with Broker(SmallBroker(limits)) as broker:
+        with pytest.raises(ConfigError) as caught:
+            await Server(Billing, broker=broker).start()
+        assert not broker.subscribers
+    import re
+
+    assert re.search(text, str(caught.value), re.DOTALL)
+
+
+async def test_failed_start_of_one_subscriber_leaves_the_group_of_another(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    @fastrpc.service("two")
+    class Two:
+        @fastrpc.subscriber(ORDERS)
+        async def first(self, order: int) -> None: ...
+
+        @fastrpc.subscriber("other", start="never")
+        async def second(self, order: int) -> None: ...
+
+    with pytest.raises(ConfigError, match="no place in a topic"):
+        await Server(Two, broker=broker).start()
+    assert all(member.is_closed for member in backend.members)
+    assert not broker.subscribers
+
+
+def test_pauses_of_retries_grow_to_the_longest() -> None:
+    backoff = Backoff(first=1, factor=2, longest=300, jitter=0)
+    assert [pause_after(backoff, number) for number in (1, 2, 9, 10, 10_000)] == [1, 2, 256, 300, 300]
+    assert pause_after(Backoff(first=5, factor=1, longest=60, jitter=0), 50) == 5
+    jittered = Backoff(first=1, factor=2, longest=300, jitter=0.5)
+    assert pause_after(jittered, 3, lambda low, high: low) == 2
+    assert pause_after(jittered, 3, lambda low, high: high) == 6
