@@ -233,7 +233,8 @@ class JetStreamLink:
         version = (found.major, found.minor)
         if version < _OLDEST:
             raise ConfigError(
-                f"the server of nats:// at {','.join(self._access.hosts)} is {found}, 2.11 is needed",
+                f"the server of nats:// at {','.join(self._access.hosts)} is "
+                f"{found.major}.{found.minor}.{found.patch}, 2.11 is needed",
                 hint="update nats-server, or use broker://",
             )
         self.limits = replace(LIMITS, has_delay=version >= _WITH_LATER)

@@ -1,0 +1,147 @@
+"""The broker over NATS without a server: names, headers, versions, messages that a log dropped."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nats.aio.client import Client, ServerVersion
+from nats.aio.msg import Msg
+
+from fastrpc.brokers.base import OutgoingMessage
+from fastrpc.brokers.nats.link import JetStreamLink
+from fastrpc.brokers.nats.messages import Reply, delivery_in, headers_of
+from fastrpc.brokers.nats.missed import MissedMessages
+from fastrpc.brokers.nats.names import Names, word_of
+from fastrpc.brokers.nats.options import NatsOptions
+from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.registries.nats.connection import take_access
+
+NAMES = Names("fastrpc")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject"),
+    [
+        ("orders.new", "fastrpc.topic.orders.new"),
+        ("orders.*", "fastrpc.topic.orders.*"),
+        ("orders.*.paid", "fastrpc.topic.orders.*.paid"),
+        ("orders.**", "fastrpc.topic.orders.>"),
+        ("*.**", "fastrpc.topic.*.>"),
+        ("**", "fastrpc.topic.>"),
+    ],
+)
+def test_a_pattern_is_a_subject_of_nats(pattern: str, subject: str) -> None:
+    assert NAMES.subject(pattern) == subject
+
+
+def test_different_names_are_different_words() -> None:
+    long = ["a" * length for length in (99, 100, 101, 255)]
+    names = ["a.b", "a-b", "a=b", "a_b", "a.*", "a.**", "é", "c3a9", "=c3a9=", "a.b.c", "a.b-c", *long]
+    words = {word_of(name) for name in names}
+    assert len(words) == len(names)
+    # Streams are folders, and their names are words of subjects.
+    assert all(word.isascii() and word.isprintable() and len(word) <= 100 for word in words)
+    assert not any(set(word) & set(" .*>/\\") for word in words)
+
+
+def message_of(subject: str, reply: str, headers: dict[str, str] | None = None) -> Msg:
+    return Msg(_client=Client(), subject=subject, reply=reply, data=b"body", headers=headers)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "$JS.ACK.fastrpc+orders-new.a.2.7.9.1700000000000000000.3",
+        "$JS.ACK.hub.hash.fastrpc+orders-new.a.2.7.9.1700000000000000000.3.token",
+    ],
+)
+def test_a_delivery_is_read_from_the_subject_of_its_acknowledgement(reply: str) -> None:
+    assert Reply.of(message_of("a", reply)) == Reply(2, 7, 9, 1_700_000_000_000_000_000)
+
+
+@pytest.mark.parametrize("id", ["order-17", " ", "%20", "a\r\nb", "é", "x" * 512, None])
+@pytest.mark.parametrize("name", ["tenant", "nats-msg-id", "Nats-Schedule", "frpc-id"])
+def test_any_message_fits_into_headers_of_nats(id: str | None, name: str) -> None:
+    message = OutgoingMessage("orders.new", b"body", " k ", id, headers={name: "acme"})
+    headers = headers_of(message)
+    for header, text in headers.items():
+        assert text.strip() == text, header
+        assert text.isprintable(), header
+    reply = Reply(1, 7, 9, 0)
+    found = delivery_in(message_of(NAMES.subject("orders.new"), "", headers), reply, NAMES, "run", None)
+    assert (found.id, found.key, dict(found.headers)) == (id or "run-7", " k ", {name: "acme"})
+
+
+def test_ids_that_have_to_be_quoted_are_not_equal_to_others() -> None:
+    ids = [" ", "%20", "%%20", "%2520", "a", "%a"]
+    sent = {headers_of(OutgoingMessage("a", b"", id=id))["Nats-Msg-Id"] for id in ids}
+    assert len(sent) == len(ids)
+
+
+def link() -> JetStreamLink:
+    return JetStreamLink(take_access(RegistryURL("nats://127.0.0.1:4222"), BrokerError), NatsOptions())
+
+
+def server(version: str) -> Any:
+    return SimpleNamespace(connected_server_version=ServerVersion(version), max_payload=1024)
+
+
+def test_a_server_before_2_11_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"nats://.* is 2\.10\.29.*, 2\.11 is needed.*broker://"):
+        link()._check(server("2.10.29"))
+
+
+@pytest.mark.parametrize(("version", "has_delay"), [("2.11.3", False), ("2.12.0", True), ("2.15.1", True)])
+def test_delays_need_a_server_of_2_12(version: str, has_delay: bool) -> None:
+    made = link()
+    made._check(server(version))
+    assert made.limits.has_delay is has_delay
+
+
+def noted(missed: MissedMessages, number: int, sequence: int) -> None:
+    missed.note(Reply(1, sequence, number, 0))
+
+
+@pytest.fixture
+def missed() -> MissedMessages:
+    """Of a group that has had the message 5 as its delivery 3."""
+    made = MissedMessages()
+    made.restart({"delivered": {"consumer_seq": 3, "stream_seq": 5}})
+    return made
+
+
+def test_messages_that_a_log_dropped_are_counted(
+    missed: MissedMessages, caplog: pytest.LogCaptureFixture
+) -> None:
+    noted(missed, 4, 10)
+    assert missed.has_gaps
+    missed.explain("a", 10)
+    assert (missed.count, missed.has_gaps) == (4, False)
+    (told,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert "dropped 4 messages" in told.getMessage()
+
+
+def test_messages_of_other_groups_are_not_counted(missed: MissedMessages) -> None:
+    # The stream has them still.
+    noted(missed, 4, 10)
+    missed.explain("a", 3)
+    assert missed.count == 0
+
+
+def test_deliveries_to_other_processes_are_not_counted(missed: MissedMessages) -> None:
+    noted(missed, 6, 10)
+    assert not missed.has_gaps
+
+
+def test_retries_are_not_counted(missed: MissedMessages) -> None:
+    noted(missed, 4, 2)
+    noted(missed, 5, 6)
+    assert not missed.has_gaps
+
+
+def test_a_group_that_is_sought_counts_from_its_place(missed: MissedMessages) -> None:
+    missed.restart({"delivered": {"consumer_seq": 0, "stream_seq": 0}})
+    noted(missed, 1, 1)
+    assert not missed.has_gaps
