@@ -106,6 +106,29 @@ async def test_a_server_that_shows_no_settings_needs_them_stated(redis_path: str
             await broker.declare(LOG)
 
 
+async def test_a_wrong_login_is_refused_without_its_password(redis_path: str, tmp_path: Path) -> None:
+    with kept_server(redis_path, tmp_path, options=["--requirepass", "right"]).running() as server:
+        for login in ("", f"password={PASSWORD}"):
+            with pytest.raises(BrokerError) as caught:
+                async with opened_redis(server, login):
+                    pass
+            assert (caught.value.status, caught.value.retryable) == (Status.UNAUTHENTICATED, False)
+            assert PASSWORD not in str(caught.value)
+
+
+async def test_a_member_without_a_right_to_channels_looks_by_itself(redis_path: str, tmp_path: Path) -> None:
+    rights = tmp_path / "users.acl"
+    rights.write_text(f"user default on >{PASSWORD} ~fastrpc:* resetchannels +@all\n")
+    with kept_server(redis_path, tmp_path, options=["--aclfile", str(rights)]).running() as server:
+        async with opened_redis(server, f"password={PASSWORD}&lease=2") as broker:
+            await broker.declare(LOG)
+            member = await broker.join(GROUP)
+            waiting = asyncio.ensure_future(member.take(1))
+            await asyncio.sleep(0)
+            await publish(broker, b"1")
+            assert bodies(await waiting) == [b"1"]
+
+
 async def test_a_stated_setting_that_is_wrong_is_refused(server: RedisServer) -> None:
     with pytest.raises(ConfigError, match="has appendfsync everysec, the option appendfsync says always"):
         async with opened_redis(server, "appendfsync=always"):
@@ -341,6 +364,11 @@ async def test_a_queue_deletes_a_message_when_its_group_has_handled_it(server: R
         assert server.ask("XLEN", "fastrpc:{jobs}:log") == 1
         (state,) = await broker.groups()
         assert (state.lag, state.under_way) == (1, 1)
+        await broker.seek("work", "oldest")
+        assert bodies(await taken(member, 1)) == [b"2"]
+        await broker.seek("work", "new")
+        assert server.ask("XLEN", "fastrpc:{jobs}:log") == 0
+        assert [one.lag for one in await broker.groups()] == [0]
 
 
 async def test_a_full_server_refuses_messages_and_keeps_acknowledgements(

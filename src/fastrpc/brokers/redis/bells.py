@@ -13,8 +13,9 @@ __all__ = ["Bell", "Bells"]
 #: Seconds of silence after which a subscription has to prove that its connection lives.
 _QUIET_SECONDS: Final = 10.0
 
-#: Seconds between attempts to reach the server.
-_PAUSE_SECONDS: Final = 0.5
+#: Seconds after the first failure to hear the channel, and the most after later ones: takes look by themselves.
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
 class Bell:
@@ -78,17 +79,20 @@ class Bells:
             await self._loop.run_in_executor(None, self._thread.join)
 
     def _work(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
         while not self._is_over.is_set():
             try:
                 # Each time: a connection that was cut without a word fails then.
                 self._client.subscribe("SUBSCRIBE", [self._channel])
+                pause = _FIRST_PAUSE_SECONDS
                 self._tell(None)
                 while messages := self._client.messages(_QUIET_SECONDS):
                     self._tell({content for _, content in messages})
             except BrokerError:
                 # Takes tell their callers that the server is away.
                 self._tell(None)
-                self._is_over.wait(_PAUSE_SECONDS)
+                self._is_over.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _tell(self, contents: set[bytes] | None) -> None:
         try:

@@ -46,7 +46,9 @@ if redis.call('HGET', topic, 'keep') == '' then
 end
 local replay = redis.call('XRANGE', replays, '-', '+', 'COUNT', 1)[1]
 return {
-    redis.call('ZCOUNT', key('members'), '(' .. now, '+inf'), pending, under_way, math.max(beyond, 0),
+    redis.call('ZCOUNT', key('members'), '(' .. now, '+inf'), pending, under_way,
+    -- The number of an entry of another program is unknown.
+    math.min(math.max(beyond, 0), redis.call('XLEN', log)),
     redis.call('XLEN', replays), redis.call('XLEN', key('dead')),
     tonumber(redis.call('HGET', key('group'), 'expired') or 0),
     oldest ~= '' and oldest or replay and replay[2][2] or '', now
@@ -67,6 +69,12 @@ try('XGROUP', 'DESTROY', log, group)
 redis.call('XGROUP', 'CREATE', log, group, ARGV[3], 'MKSTREAM')
 redis.call('DEL', key('leases'), key('replays'), key('again'))
 redis.call('HSET', key('group'), 'epoch', time[1] .. '.' .. time[2])
+if redis.call('HGET', topic, 'keep') == '' then
+    -- A queue has no other group that could need the messages before.
+    local last = redis.call('XINFO', 'GROUPS', log)[1][8]
+    redis.call('XTRIM', log, 'MINID', '=', last)
+    redis.call('XDEL', log, last)
+end
 ring_members(ARGV[2])
 return 1
 """,

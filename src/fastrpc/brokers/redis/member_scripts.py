@@ -41,9 +41,10 @@ return {epoch, outcome}
 
 #: ARGV: group, member, most messages, milliseconds of a lease, the channel to wake, most bytes.
 #: Returns -1 if the group was removed, -2 if the server lost it; else its epoch, milliseconds until the next entry that
-#: waits (-1 without one), reports, and for each message entry, words, number of the delivery, and 1 for a replay.
-#: Each message that it returns is pending for this member alone, under a lease; if it returns none, the channel is told
-#: of the next change. The one script decides who claims a message, so no lock is needed.
+#: waits (-1 without one, -2 if there may be more now), reports, and for each message entry, words, number of the
+#: delivery, and 1 for a replay.
+#: Each message that it returns is pending for this member alone, under a lease; if it returns fewer than the most, the
+#: channel is told of the next change. The one script decides who claims a message, so no lock is needed.
 TAKE: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -107,8 +108,8 @@ end
 take_due(log)
 take_new(log)
 redis.call('ZADD', key('members'), lease, consumer)
-local wait = -1
-if #found == 0 then
+local wait = is_full() and -2 or -1
+if wait == -1 then
     redis.call('SADD', topic .. ':waiting', ARGV[5])
     for _, source in ipairs({log, replays}) do
         local due = redis.call('ZRANGE', leases_of(source), 0, 0, 'WITHSCORES')[2]

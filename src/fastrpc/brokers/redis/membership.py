@@ -20,8 +20,9 @@ from fastrpc.status import Status
 
 __all__ = ["GroupOwner", "HeldMessage", "RedisMembership", "left"]
 
-#: Answers of `TAKE`.
+#: Answers of `TAKE`: the group was removed; there may be more messages now.
 _REMOVED: Final = -1
+_FULL: Final = -2
 
 #: The fields that are no part of a message.
 _OWN_FIELDS: Final = {b"n", b"entry"}
@@ -97,6 +98,8 @@ class RedisMembership:
         self._asking: set[asyncio.Future[Any]] = set()
         # Messages that this turn of the loop acknowledges.
         self._acks: list[tuple[HeldMessage, asyncio.Future[int]]] = []
+        # After an answer that was not full: how often the bell had rung before, and when to look all the same.
+        self._idle: tuple[int, float] | None = None
         self._has_left = False
 
     async def take(self, most: int) -> Sequence[Delivery]:
@@ -104,18 +107,21 @@ class RedisMembership:
         while True:
             if self._has_left:
                 raise left()
-            since = self.bell.count
+            if self._idle is not None:
+                (rang, until), self._idle = self._idle, None
+                await self.bell.wait(rang, max(until - time.monotonic(), 0.0))
+                continue
+            rang = self.bell.count
             wait, found = await self._claim(most)
             if self._has_left:
                 raise left()
+            if wait is not None:
+                self._idle = rang, time.monotonic() + wait
             if found:
                 return found
-            # A message of the bell may be lost.
-            longest = self._owner.lease / 3
-            await self.bell.wait(since, longest if wait < 0 else min(wait / 1000, longest))
 
-    async def _claim(self, most: int) -> tuple[int, list[Delivery]]:
-        """Return the messages that the group has now, and milliseconds until the next one is due."""
+    async def _claim(self, most: int) -> tuple[float | None, list[Delivery]]:
+        """Return the seconds until the group may have more messages, None for at once, and those that it has now."""
         until = time.monotonic() + self._owner.lease
         lease, channel = milliseconds(self._owner.lease), self._owner.channel
         answer = self._run(list, TAKE, self._member, most, lease, channel, ANSWER_ROOM)
@@ -133,8 +139,12 @@ class RedisMembership:
                     f"the group {self._name} was removed", status=Status.NOT_FOUND, processed="no"
                 )
             self._epoch = await self._owner.restore(self._topic, self.group, self._member)
-            return 0, []
-        return told[1], self._started(told, until)
+            return None, []
+        found = self._started(told, until)
+        # Full answers are no reason to wait. The bell may miss a message.
+        is_full = told[1] == _FULL
+        longest = self._owner.lease / 3
+        return None if is_full else longest if told[1] < 0 else min(told[1] / 1000, longest), found
 
     def _started(self, told: Sequence[Any], until: float) -> list[Delivery]:
         epoch, _, reports, found = told
@@ -187,7 +197,7 @@ class RedisMembership:
         check_pause(delay)
         # Never early.
         pause = milliseconds(delay) if delay else 0
-        return await self._settle(token, lambda one: self._settle_by(NACK, one, pause, 0))
+        return await self._again(token, pause, 0)
 
     async def reject(self, token: HeldMessage, reason: str, error: str) -> bool:
         """Make a message a dead letter of the group."""
@@ -198,7 +208,13 @@ class RedisMembership:
 
     async def hand_back(self, token: HeldMessage) -> bool:
         """Deliver a message again at once, uncounted."""
-        return await self._settle(token, lambda one: self._settle_by(NACK, one, 0, -1))
+        return await self._again(token, 0, -1)
+
+    async def _again(self, token: HeldMessage, pause: int, added: int) -> bool:
+        is_ours = await self._settle(token, lambda one: self._settle_by(NACK, one, pause, added))
+        # This member may take it again.
+        self.bell.ring()
+        return is_ours
 
     async def _settle(self, token: HeldMessage, ask: Callable[[HeldMessage], "asyncio.Future[int]"]) -> bool:
         if token.is_claimed or self.is_lost(token):
