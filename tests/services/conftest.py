@@ -4,12 +4,15 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fastrpc.brokers.base import BrokerBackend
+from fastrpc.brokers.broker_urls import open_backend
 from tests.support.cache_folder import CACHE, alone
 from tests.support.go_programs import FIRST, GO, PROGRAMS
 from tests.support.registry_servers import (
@@ -210,3 +213,28 @@ def nginx() -> str:
     if found is None:
         pytest.skip("nginx is not installed; `make services` fetches it")
     return found
+
+
+_nats_bases = count(1)
+
+
+@pytest.fixture
+def nats_base() -> str:
+    """Names of a test, on the server that all share."""
+    return f"broker-{next(_nats_bases)}"
+
+
+@pytest.fixture
+async def nats_url(nats: NatsServer, nats_base: str) -> AsyncIterator[str]:
+    """The URL of a broker with the names of a test."""
+    from tests.support.nats_streams import remove_streams
+
+    yield f"{nats.url}?base={nats_base}"
+    await remove_streams(nats, nats_base)
+
+
+@pytest.fixture
+async def nats_broker(nats_url: str) -> AsyncIterator[BrokerBackend]:
+    """A broker with the names of a test, entered."""
+    async with open_backend(nats_url) as broker:
+        yield broker

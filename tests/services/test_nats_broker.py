@@ -3,20 +3,19 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, PersistMode, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, PersistMode, StorageType
 
 from fastrpc.brokers import Topic, open_broker
 from fastrpc.brokers.base import (
     BrokerBackend,
+    Delivery,
     GroupSettings,
     Membership,
     OutgoingMessage,
@@ -26,6 +25,7 @@ from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 from fastrpc.testing.broker_contract import BrokerContract
+from tests.support.nats_streams import on_streams
 from tests.support.ports import free_ports
 from tests.support.registry_servers import NatsServer
 
@@ -33,43 +33,6 @@ pytestmark = pytest.mark.one_loop
 
 LOG = TopicSettings("orders.new")
 QUEUE = TopicSettings("jobs", None, ("one", "two"))
-
-_bases = count(1)
-
-
-@pytest.fixture
-def base() -> str:
-    """Names of a test's own, on the server that all share."""
-    return f"broker-{next(_bases)}"
-
-
-@pytest.fixture
-async def url(nats: NatsServer, base: str) -> AsyncIterator[str]:
-    yield f"{nats.url}?base={base}"
-
-    async def remove(streams: JetStreamContext) -> None:
-        # The server reserves max_bytes of each.
-        for info in await streams.streams_info():
-            if str(info.config.name).startswith(base):
-                await streams.delete_stream(info.config.name)
-
-    await on_server(nats, remove)
-
-
-@pytest.fixture
-async def broker(url: str) -> AsyncIterator[BrokerBackend]:
-    async with open_backend(url) as broker:
-        yield broker
-
-
-async def on_server(server: NatsServer, work: Callable[[JetStreamContext], Awaitable[Any]]) -> Any:
-    """Do work as another program."""
-    client = Client()
-    await client.connect(server.url)
-    try:
-        return await work(client.jetstream())
-    finally:
-        await client.close()
 
 
 async def publish(broker: BrokerBackend, *bodies: bytes, topic: str = "orders.new") -> None:
@@ -81,6 +44,11 @@ async def joined(
     broker: BrokerBackend, group: str = "a", topic: str = "orders.new", **more: Any
 ) -> Membership:
     return await broker.join(GroupSettings(group, topic, **more))
+
+
+@pytest.fixture
+def broker(nats_broker: BrokerBackend) -> BrokerBackend:
+    return nats_broker
 
 
 class TestContract(BrokerContract):
@@ -106,9 +74,9 @@ async def test_a_kept_message_survives_a_kill_of_the_server(own_nats: NatsServer
     assert (one.body, one.delivery) == (b"1", 1)
 
 
-async def test_messages_are_in_files(broker: BrokerBackend, nats: NatsServer, base: str) -> None:
+async def test_messages_are_in_files(broker: BrokerBackend, nats: NatsServer, nats_base: str) -> None:
     await broker.declare(LOG)
-    info = await on_server(nats, lambda streams: streams.stream_info(f"{base}+orders-new"))
+    info = await on_streams(nats, lambda streams: streams.stream_info(f"{nats_base}+orders-new"))
     assert (info.config.storage, info.config.persist_mode) == ("file", None)
 
 
@@ -121,18 +89,18 @@ async def test_messages_are_in_files(broker: BrokerBackend, nats: NatsServer, ba
     ],
 )
 async def test_a_stream_of_others_that_keeps_less_is_refused(
-    broker: BrokerBackend, nats: NatsServer, base: str, changes: dict[str, Any], told: str
+    broker: BrokerBackend, nats: NatsServer, nats_base: str, changes: dict[str, Any], told: str
 ) -> None:
     await broker.declare(LOG)
 
     async def make_anew(streams: JetStreamContext) -> None:
-        name = f"{base}+orders-new"
+        name = f"{nats_base}+orders-new"
         config = (await streams.stream_info(name)).config
         await streams.delete_stream(name)
         # A batch needs messages that are written at once.
         await streams.add_stream(replace(config, allow_atomic=None, allow_msg_schedules=None, **changes))
 
-    await on_server(nats, make_anew)
+    await on_streams(nats, make_anew)
     with pytest.raises(ConfigError, match=told):
         await broker.declare(LOG)
 
@@ -141,49 +109,47 @@ async def test_a_stream_of_others_that_keeps_less_is_refused(
 
 
 @pytest.fixture
-def synced(
-    nats_path: str, tmp_path: Path
-) -> Callable[[str], contextlib.AbstractContextManager[tuple[Any, str]]]:
-    """Return a server with a monitoring port, by the configuration of its JetStream."""
+def synced(nats_path: str, tmp_path: Path) -> Callable[[str], contextlib.AbstractContextManager[str]]:
+    """Return the URL of a server with a monitoring port, by the configuration of its JetStream."""
 
     @contextlib.contextmanager
-    def running(configuration: str) -> Iterator[tuple[NatsServer, str]]:
+    def running(configuration: str) -> Iterator[str]:
         (port,) = free_ports(1)
         file = tmp_path / "nats.conf"
         file.write_text(f"jetstream {{ {configuration} }}\n")
         options = ["-c", str(file), "-m", str(port)]
         with NatsServer(nats_path, tmp_path, options=options).running() as server:
-            yield server, f"{server.url}?sync=full&monitor=http://127.0.0.1:{port}"
+            yield f"{server.url}?sync=full&monitor=http://127.0.0.1:{port}"
 
     return running
 
 
 async def test_sync_full_is_believed_where_the_monitor_shows_it(synced: Any) -> None:
-    with synced("sync_interval: always") as (_, url):
-        async with open_backend(url) as broker:
+    with synced("sync_interval: always") as synced_url:
+        async with open_backend(synced_url) as broker:
             await broker.declare(LOG)
             await publish(broker, b"1")
 
 
 async def test_sync_full_is_refused_where_the_server_syncs_later(synced: Any) -> None:
-    with synced("sync_interval: 2m") as (_, url):
+    with synced("sync_interval: 2m") as synced_url:
         with pytest.raises(ConfigError, match="sync=full of nats://.*sync_interval: always"):
-            async with open_backend(url):
+            async with open_backend(synced_url):
                 pass
 
 
 # replicas
 
 
-async def test_replicas_of_a_server_alone_are_refused_by_it(url: str) -> None:
-    async with open_backend(f"{url}&replicas=3") as broker:
+async def test_replicas_of_a_server_alone_are_refused_by_it(nats_url: str) -> None:
+    async with open_backend(f"{nats_url}&replicas=3") as broker:
         with pytest.raises(BrokerError, match="replicas"):
             await broker.declare(LOG)
 
 
-async def test_a_stream_with_fewer_replicas_is_refused(broker: BrokerBackend, url: str) -> None:
+async def test_a_stream_with_fewer_replicas_is_refused(broker: BrokerBackend, nats_url: str) -> None:
     await broker.declare(LOG)
-    async with open_backend(f"{url}&replicas=3") as other:
+    async with open_backend(f"{nats_url}&replicas=3") as other:
         with pytest.raises(ConfigError, match=r"replicas=3 .* has 1.*--replicas=3"):
             await other.declare(LOG)
 
@@ -211,11 +177,11 @@ async def test_an_ordered_group_has_one_message_under_way(broker: BrokerBackend)
 
 
 async def test_an_id_is_found_by_the_header_of_jetstream(
-    broker: BrokerBackend, nats: NatsServer, base: str
+    broker: BrokerBackend, nats: NatsServer, nats_base: str
 ) -> None:
     await broker.declare(LOG)
     await broker.publish([OutgoingMessage("orders.new", b"", id="order-17")])
-    kept = await on_server(nats, lambda streams: streams.get_msg(f"{base}+orders-new", 1))
+    kept = await on_streams(nats, lambda streams: streams.get_msg(f"{nats_base}+orders-new", 1))
     assert kept.headers == {"Nats-Msg-Id": "order-17"}
 
 
@@ -235,7 +201,7 @@ async def test_the_broker_tells_the_id_that_it_made(broker: BrokerBackend) -> No
     (now,) = await broker.publish([OutgoingMessage("orders.new", b"now")])
     many = await broker.publish([OutgoingMessage("orders.new", b"")] * 3)
     (later,) = await broker.publish([OutgoingMessage("orders.new", b"later", delay=0.5)])
-    found = []
+    found: list[Delivery] = []
     while len(found) < 5:
         found += await member.take(5)
     ids = [now.id, *(one.id for one in many), later.id]
@@ -263,11 +229,11 @@ async def test_any_text_is_an_id_a_key_and_a_header(broker: BrokerBackend, id: s
 
 
 async def test_messages_of_other_programs_come_out(
-    broker: BrokerBackend, nats: NatsServer, base: str
+    broker: BrokerBackend, nats: NatsServer, nats_base: str
 ) -> None:
     await broker.declare(LOG)
     member = await joined(broker)
-    await on_server(nats, lambda streams: streams.publish(f"{base}.topic.orders.new", b"plain"))
+    await on_streams(nats, lambda streams: streams.publish(f"{nats_base}.topic.orders.new", b"plain"))
     (one,) = await member.take(5)
     assert (one.topic, one.body, one.key, dict(one.headers)) == ("orders.new", b"plain", None, {})
     assert one.id
@@ -311,10 +277,10 @@ async def test_many_messages_of_which_some_are_there_are_told_apart(broker: Brok
 
 
 async def test_a_queue_has_interest_of_its_groups_and_refuses_what_finds_no_room(
-    broker: BrokerBackend, nats: NatsServer, base: str
+    broker: BrokerBackend, nats: NatsServer, nats_base: str
 ) -> None:
     await broker.declare(QUEUE)
-    info = await on_server(nats, lambda streams: streams.stream_info(f"{base}+jobs"))
+    info = await on_streams(nats, lambda streams: streams.stream_info(f"{nats_base}+jobs"))
     assert (info.config.retention, info.config.discard) == ("interest", "new")
     assert {group.name for group in await broker.groups()} == {"one", "two"}
     await publish(broker, b"1", topic="jobs")
@@ -322,15 +288,15 @@ async def test_a_queue_has_interest_of_its_groups_and_refuses_what_finds_no_room
         member = await joined(broker, name, "jobs")
         (one,) = await member.take(1)
         assert await member.ack(one.token)
-    info = await on_server(nats, lambda streams: streams.stream_info(f"{base}+jobs"))
+    info = await on_streams(nats, lambda streams: streams.stream_info(f"{nats_base}+jobs"))
     assert info.state.messages == 0
 
 
 async def test_a_queue_that_was_made_in_part_is_completed(
-    broker: BrokerBackend, nats: NatsServer, base: str
+    broker: BrokerBackend, nats: NatsServer, nats_base: str
 ) -> None:
     await broker.declare(QUEUE)
-    await on_server(nats, lambda streams: streams.delete_consumer(f"{base}+jobs", "two"))
+    await on_streams(nats, lambda streams: streams.delete_consumer(f"{nats_base}+jobs", "two"))
     await broker.declare(QUEUE)
     assert {group.name for group in await broker.groups()} == {"one", "two"}
 
@@ -341,7 +307,7 @@ async def test_a_group_of_a_queue_that_is_sought_loses_nothing(broker: BrokerBac
     await publish(broker, b"1", b"2", topic="jobs")
     await member.take(1)
     await broker.seek("one", "oldest")
-    found = []
+    found: list[Delivery] = []
     while len(found) < 2:
         found += await member.take(2)
     assert [(one.body, one.delivery) for one in found] == [(b"1", 1), (b"2", 1)]
@@ -367,8 +333,8 @@ async def test_a_retry_takes_a_place_of_those_under_way(broker: BrokerBackend) -
     assert [(group.under_way, group.lag) for group in await broker.groups()] == [(1, 1)]
 
 
-async def test_a_message_that_dies_twice_is_one_dead_letter(url: str) -> None:
-    async with open_backend(f"{url}&lease=2") as broker:
+async def test_a_message_that_dies_twice_is_one_dead_letter(nats_url: str) -> None:
+    async with open_backend(f"{nats_url}&lease=2") as broker:
         await broker.declare(LOG)
         member = await joined(broker)
         await publish(broker, b"1")
@@ -400,101 +366,18 @@ async def test_a_message_that_is_handed_back_is_counted_by_the_server(broker: Br
     assert again.delivery == 2
 
 
-# Options
-
-
-async def test_bases_share_a_server_and_nothing_else(broker: BrokerBackend, url: str) -> None:
-    await broker.declare(LOG)
-    async with open_backend(f"{url}-other") as other:
-        assert list(await other.topics()) == []
-        await other.declare(TopicSettings("orders.*"))
-
-
-async def test_nothing_is_made_where_others_manage_it(broker: BrokerBackend, url: str, base: str) -> None:
-    async with open_backend(f"{url}&manage=false") as other:
-        with pytest.raises(
-            ConfigError, match=rf"manage=false.*{base}\+orders-new .*nats stream add.*max_age"
-        ):
-            await other.declare(LOG)
-        await broker.declare(LOG)
-        await other.declare(LOG)
-        with pytest.raises(ConfigError, match=rf"manage=false.*stream {base}\+dead\+a .*nats stream add"):
-            await joined(other)
-        await joined(broker)
-        member = await joined(other)
-        await publish(other, b"1")
-        assert [one.body for one in await member.take(1)] == [b"1"]
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ("sync=full", "sync=full.*monitor=http://host:8222"),
-        ("monitor=http://127.0.0.1:8222", "monitor has no effect.*sync=full"),
-        ("sync=full&monitor=nats://127.0.0.1", "monitor is 'nats://127.0.0.1'.*http://host:8222"),
-        ("sync=always", "sync is 'always'.*normal, full"),
-        ("replicas=9", "replicas is '9'.*1 to 5"),
-        ("base=a.b", "base is 'a.b'.*letters"),
-        ("lease=1", "lease is '1'.*seconds"),
-        ("ttl=5", "no option ttl.*lease"),
-    ],
-)
-def test_a_wrong_option_names_the_backend_and_the_way_out(options: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=f"nats://.*{told}"):
-        open_backend(f"nats://127.0.0.1:4222?{options}")
-
-
-def test_a_path_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"path.*\?base="):
-        open_backend("nats://127.0.0.1:4222/shop")
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"keep_seconds": 1e12}, "keep_seconds .* nats:// keeps to 9e\\+09.*keep_seconds=None"),
-        ({"keep_seconds": 0.01}, "keep_seconds .* nats:// needs 0.1"),
-        ({"dedupe_seconds": 1e12}, "dedupe_seconds"),
-    ],
-)
-async def test_seconds_beyond_those_of_jetstream_are_refused(
-    broker: BrokerBackend, changes: dict[str, Any], told: str
-) -> None:
-    with pytest.raises(ConfigError, match=told):
-        await broker.declare(replace(LOG, **changes))
-
-
-async def test_a_stream_of_another_program_is_named(
-    broker: BrokerBackend, nats: NatsServer, base: str
-) -> None:
-    config = StreamConfig(name=f"{base}-mine", subjects=[f"{base}.topic.orders.*"])
-    await on_server(nats, lambda streams: streams.add_stream(config))
-    with pytest.raises(ConfigError, match=f"overlaps with the stream {base}-mine"):
-        await broker.declare(LOG)
-    with pytest.raises(ConfigError, match=f"{base}-mine.*another program.*base="):
-        await broker.topics()
-
-
-async def test_a_message_above_the_limit_of_the_server_is_refused(broker: BrokerBackend) -> None:
-    await broker.declare(LOG)
-    with pytest.raises(BrokerError, match="max_payload") as caught:
-        await broker.publish([OutgoingMessage("orders.new", b"x" * 1024 * 1024)])
-    assert (caught.value.status, caught.value.processed) == (Status.INVALID_ARGUMENT, "no")
-    await publish(broker, b"x" * 1_020_000)
-
-
 # Groups that end
 
 
 async def test_members_of_a_group_that_the_server_lost_begin_again_at_the_oldest_message(
-    nats: NatsServer, url: str, base: str, caplog: pytest.LogCaptureFixture
+    nats: NatsServer, nats_url: str, nats_base: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = Topic("orders.new", bytes)
-    async with open_broker(url) as broker:
+    async with open_broker(nats_url) as broker:
         async with broker.subscribe(topic, group="a") as messages:
             await broker.publish(topic, b"1")
             await (await anext(messages)).ack()
-            await on_server(nats, lambda streams: streams.delete_consumer(f"{base}+orders-new", "a"))
+            await on_streams(nats, lambda streams: streams.delete_consumer(f"{nats_base}+orders-new", "a"))
             await broker.publish(topic, b"2")
             found = [await anext(messages), await anext(messages)]
             assert [one.value for one in found] == [b"1", b"2"]
@@ -503,8 +386,8 @@ async def test_members_of_a_group_that_the_server_lost_begin_again_at_the_oldest
     assert "begins again at the oldest message" in told[1]
 
 
-async def test_members_in_another_process_see_that_their_group_is_removed(url: str) -> None:
-    async with open_backend(url) as broker, open_backend(url) as other:
+async def test_members_in_another_process_see_that_their_group_is_removed(nats_url: str) -> None:
+    async with open_backend(nats_url) as broker, open_backend(nats_url) as other:
         await broker.declare(LOG)
         member = await joined(broker)
         taking = asyncio.ensure_future(member.take(1))
@@ -516,8 +399,8 @@ async def test_members_in_another_process_see_that_their_group_is_removed(url: s
         assert caught.value.status is Status.NOT_FOUND
 
 
-async def test_members_in_another_process_follow_their_group_to_its_place(url: str) -> None:
-    async with open_backend(url) as broker, open_backend(url) as other:
+async def test_members_in_another_process_follow_their_group_to_its_place(nats_url: str) -> None:
+    async with open_backend(nats_url) as broker, open_backend(nats_url) as other:
         await broker.declare(LOG)
         member = await joined(broker)
         await publish(broker, b"1")
@@ -529,7 +412,9 @@ async def test_members_in_another_process_follow_their_group_to_its_place(url: s
         assert [one.body for one in await taking] == [b"1"]
 
 
-async def test_a_broadcast_ends_with_its_member(broker: BrokerBackend, nats: NatsServer, base: str) -> None:
+async def test_a_broadcast_ends_with_its_member(
+    broker: BrokerBackend, nats: NatsServer, nats_base: str
+) -> None:
     await broker.declare(LOG)
     member = await broker.join(GroupSettings(None, "orders.new"))
     await publish(broker, b"1")
@@ -539,14 +424,14 @@ async def test_a_broadcast_ends_with_its_member(broker: BrokerBackend, nats: Nat
     assert again.delivery == 2
     assert await member.reject(again.token, "no", "")
     await member.close()
-    info = await on_server(nats, lambda streams: streams.stream_info(f"{base}+orders-new"))
+    info = await on_streams(nats, lambda streams: streams.stream_info(f"{nats_base}+orders-new"))
     assert info.state.consumer_count == 0
 
 
 async def test_consumers_of_other_programs_are_left_alone(
-    broker: BrokerBackend, nats: NatsServer, base: str
+    broker: BrokerBackend, nats: NatsServer, nats_base: str
 ) -> None:
     await broker.declare(LOG)
     config = ConsumerConfig(durable_name="audit", ack_policy=AckPolicy.EXPLICIT)
-    await on_server(nats, lambda streams: streams.add_consumer(f"{base}+orders-new", config))
+    await on_streams(nats, lambda streams: streams.add_consumer(f"{nats_base}+orders-new", config))
     assert list(await broker.groups()) == []

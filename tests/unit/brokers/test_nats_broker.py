@@ -10,15 +10,15 @@ from nats.aio.msg import Msg
 
 from fastrpc.brokers.base import OutgoingMessage
 from fastrpc.brokers.nats.link import JetStreamLink
-from fastrpc.brokers.nats.messages import Reply, delivery_in, headers_of
+from fastrpc.brokers.nats.messages import DeliveryNumbers, delivery_in, headers_of
 from fastrpc.brokers.nats.missed import MissedMessages
-from fastrpc.brokers.nats.names import Names, word_of
+from fastrpc.brokers.nats.names import SubjectNames, word_of
 from fastrpc.brokers.nats.options import NatsOptions
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.nats.connection import take_access
 
-NAMES = Names("fastrpc")
+NAMES = SubjectNames("fastrpc")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def message_of(subject: str, reply: str, headers: dict[str, str] | None = None) 
     ],
 )
 def test_a_delivery_is_read_from_the_subject_of_its_acknowledgement(reply: str) -> None:
-    assert Reply.of(message_of("a", reply)) == Reply(2, 7, 9, 1_700_000_000_000_000_000)
+    assert DeliveryNumbers.of(message_of("a", reply)) == DeliveryNumbers(2, 7, 9, 1_700_000_000_000_000_000)
 
 
 @pytest.mark.parametrize("id", ["order-17", " ", "%20", "a\r\nb", "é", "x" * 512, None])
@@ -69,7 +69,7 @@ def test_any_message_fits_into_headers_of_nats(id: str | None, name: str) -> Non
     for header, text in headers.items():
         assert text.strip() == text, header
         assert text.isprintable(), header
-    reply = Reply(1, 7, 9, 0)
+    reply = DeliveryNumbers(1, 7, 9, 0)
     found = delivery_in(message_of(NAMES.subject("orders.new"), "", headers), reply, NAMES, "run", None)
     assert (found.id, found.key, dict(found.headers)) == (id or "run-7", " k ", {name: "acme"})
 
@@ -101,7 +101,7 @@ def test_delays_need_a_server_of_2_12(version: str, has_delay: bool) -> None:
 
 
 def noted(missed: MissedMessages, number: int, sequence: int) -> None:
-    missed.note(Reply(1, sequence, number, 0))
+    missed.note(DeliveryNumbers(1, sequence, number, 0))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def open_nats(url: RegistryURL) -> BrokerBackend:
     _check_sync_options(url, sync, monitors)
     options = NatsOptions(
         base=url.take("base", "fastrpc", _base),
-        is_manager=url.take("manage", True, truth),
+        manages=url.take("manage", True, truth),
         replicas=url.take("replicas", 1, _replicas),
         lease_seconds=url.take("lease", 30, whole_seconds),
         sync=sync,

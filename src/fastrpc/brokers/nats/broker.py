@@ -18,7 +18,7 @@ from fastrpc.brokers.base import (
 from fastrpc.brokers.base.checks import check_place
 from fastrpc.brokers.base.names import check_group
 from fastrpc.brokers.nats.groups import Groups
-from fastrpc.brokers.nats.letters import DeadLetters
+from fastrpc.brokers.nats.letters import LetterStreams
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.member import NatsMembership, removed
 from fastrpc.brokers.nats.options import NatsOptions
@@ -37,7 +37,7 @@ class NatsBroker:
         self._link = JetStreamLink(access, options)
         self._groups = Groups(self._link)
         self._topics = StreamTopics(self._link, self._groups)
-        self._letters = DeadLetters(self._link)
+        self._letters = LetterStreams(self._link)
         self._publishing = Publishing(self._link, self._topics)
         self._members: set[NatsMembership] = set()
 

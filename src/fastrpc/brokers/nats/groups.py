@@ -20,7 +20,7 @@ from fastrpc.brokers.nats.names import word_of
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
-__all__ = ["Group", "Groups", "nanoseconds"]
+__all__ = ["ConsumerGroup", "Groups", "nanoseconds"]
 
 logger = logging.getLogger("fastrpc.broker")
 
@@ -30,7 +30,7 @@ _TOPIC: Final = "frpc-group-topic"
 _PATTERN: Final = "frpc-pattern"
 _ORDERED: Final = "frpc-ordered"
 
-#: Deliveries of a group that nobody has settled, messages that wait for their retry included.
+#: Most deliveries of a group that are not settled, messages that wait for their retry included.
 _UNDER_WAY: Final = 10_000
 
 #: Members that may wait at once.
@@ -43,7 +43,7 @@ _SHORT_SECONDS: Final = 60
 _IS_THERE: Final = frozenset({10013, 10148})
 
 
-class Group:
+class ConsumerGroup:
     """A group, by its names.
 
     Args:
@@ -68,25 +68,25 @@ class Groups:
 
     def __init__(self, link: JetStreamLink) -> None:
         self._link = link
-        # Names that this process has joined: one that is gone has lost its place.
+        # SubjectNames that this process has joined: one that is gone has lost its place.
         self._joined: set[str] = set()
         # By group.
         self._missed: dict[str, MissedMessages] = defaultdict(MissedMessages)
 
-    async def find(self, name: str) -> Group | None:
+    async def find(self, name: str) -> ConsumerGroup | None:
         """Return the group that has a name, which may have ended; None without one."""
         info = await self._link.find(f"STREAM.INFO.{self._link.names.dead_stream(name)}")
         return None if info is None else self._group_in(info["config"]["metadata"])
 
-    async def present(self, name: str) -> Group:
+    async def present(self, name: str) -> ConsumerGroup:
         """Return a group that is there. BrokerError: NOT_FOUND."""
         group = await self.find(name)
         if group is None or await self.info(group) is None:
             raise BrokerError(f"there is no group {name}", status=Status.NOT_FOUND, processed="no")
         return group
 
-    async def info(self, group: Group) -> dict[str, Any] | None:
-        """Return what JetStream tells of a group; None for one that has ended."""
+    async def info(self, group: ConsumerGroup) -> dict[str, Any] | None:
+        """Return the answer of JetStream about a group; None for one that has ended."""
         return await self._link.find(f"CONSUMER.INFO.{group.place}")
 
     async def declare(self, name: str, topic: TopicSettings) -> None:
@@ -100,11 +100,13 @@ class Groups:
         if await self.info(group) is None:
             await self._begun(group, topic, "oldest", None)
 
-    async def join(self, settings: GroupSettings, topic: TopicSettings) -> tuple[Group, dict[str, Any]]:
-        """Return a group, which begins now if it is not there, and what JetStream tells of it."""
+    async def join(
+        self, settings: GroupSettings, topic: TopicSettings
+    ) -> tuple[ConsumerGroup, dict[str, Any]]:
+        """Return a group, which begins now if it is not there, and the answer of JetStream about it."""
         name, pattern = settings.name, settings.pattern
         if name is None:
-            group = Group(self._link, None, topic.name, pattern)
+            group = ConsumerGroup(self._link, None, topic.name, pattern)
             return group, await self._begun(group, topic, "new", settings.is_ordered)
         found = await self.find(name)
         info = None if found is None else await self.info(found)
@@ -130,11 +132,11 @@ class Groups:
         self._joined.add(name)
         return group, await self._with_order(group, info, settings.is_ordered)
 
-    def missed(self, group: Group) -> MissedMessages | None:
+    def missed(self, group: ConsumerGroup) -> MissedMessages | None:
         """Return the count of messages that a group missed; None for a group that cannot tell."""
         return None if group.name is None or group.pattern != group.topic else self._missed[group.name]
 
-    async def explain(self, group: Group) -> int:
+    async def explain(self, group: ConsumerGroup) -> int:
         """Find out which messages a group missed; return the number of its stream's first message."""
         first = int((await self._link.api(f"STREAM.INFO.{group.stream}"))["state"]["first_seq"])
         missed = self.missed(group)
@@ -143,7 +145,7 @@ class Groups:
         return first
 
     async def seek(self, name: str, to: Place) -> dict[str, Any]:
-        """Let a group go on from a place; return what JetStream tells of it."""
+        """Let a group go on from a place; return the answer of JetStream about it."""
         check_place(to)
         group = await self.present(name)
         present = (await self._link.api(f"CONSUMER.INFO.{group.place}"))["config"]
@@ -207,14 +209,14 @@ class Groups:
         found = await asyncio.gather(*(state(one) for one in streams))
         return sorted((one for one in found if one is not None), key=lambda one: one.name)
 
-    async def _expired(self, group: Group, info: Mapping[str, Any]) -> int:
+    async def _expired(self, group: ConsumerGroup, info: Mapping[str, Any]) -> int:
         missed = self.missed(group)
         if missed is None or "inactive_threshold" not in info["config"]:
             return 0
         ahead = await self.explain(group) - 1 - int(info["delivered"]["stream_seq"])
         return missed.count + max(ahead, 0)
 
-    async def _oldest(self, group: Group, info: Mapping[str, Any]) -> float:
+    async def _oldest(self, group: ConsumerGroup, info: Mapping[str, Any]) -> float:
         """Return the age of the oldest message that is not settled, by the server's clock."""
         found = await self._link.find(
             f"STREAM.MSG.GET.{group.stream}",
@@ -226,16 +228,16 @@ class Groups:
         age = datetime.fromisoformat(info["ts"]) - datetime.fromisoformat(found["message"]["time"])
         return max(age.total_seconds(), 0.0)
 
-    def _beginning(self, group: Group, start: Place) -> Place:
+    def _beginning(self, group: ConsumerGroup, start: Place) -> Place:
         if group.name not in self._joined:
             return start
         logger.error("the group %s is gone from NATS, and begins again at the oldest message", group.name)
         return "oldest"
 
-    def _group_in(self, metadata: Mapping[str, str]) -> Group:
-        return Group(self._link, metadata[_GROUP], metadata[_TOPIC], metadata[_PATTERN])
+    def _group_in(self, metadata: Mapping[str, str]) -> ConsumerGroup:
+        return ConsumerGroup(self._link, metadata[_GROUP], metadata[_TOPIC], metadata[_PATTERN])
 
-    async def _claimed(self, name: str, topic: TopicSettings, pattern: str) -> Group:
+    async def _claimed(self, name: str, topic: TopicSettings, pattern: str) -> ConsumerGroup:
         """Claim the name of a group, for the first pattern that comes."""
         config = {
             "name": self._link.names.dead_stream(name),
@@ -246,7 +248,7 @@ class Groups:
             "num_replicas": self._link.options.replicas,
             "metadata": {_GROUP: name, _TOPIC: topic.name, _PATTERN: pattern},
         }
-        if not self._link.options.is_manager:
+        if not self._link.options.manages:
             raise _missing(f"stream {config['name']} of the group {name}", "nats stream add", config)
         try:
             await self._link.api(f"STREAM.CREATE.{config['name']}", **config)
@@ -255,14 +257,14 @@ class Groups:
             found = await self.find(name)
             if found is None or found.pattern != pattern:
                 raise
-        return Group(self._link, name, topic.name, pattern)
+        return ConsumerGroup(self._link, name, topic.name, pattern)
 
     async def _begun(
-        self, group: Group, topic: TopicSettings, start: Place, is_ordered: bool | None
+        self, group: ConsumerGroup, topic: TopicSettings, start: Place, is_ordered: bool | None
     ) -> dict[str, Any]:
         """Make the consumer of a group; is_ordered None: its first member decides."""
         config = self._config(group, topic, is_ordered) | _start(start)
-        if group.name is not None and not self._link.options.is_manager:
+        if group.name is not None and not self._link.options.manages:
             raise _missing(
                 f"consumer {group.consumer} of the group {group.name}", "nats consumer add", config
             )
@@ -273,7 +275,7 @@ class Groups:
                 return info
             raise
 
-    def _config(self, group: Group, topic: TopicSettings, is_ordered: bool | None) -> dict[str, Any]:
+    def _config(self, group: ConsumerGroup, topic: TopicSettings, is_ordered: bool | None) -> dict[str, Any]:
         keep, names = topic.keep_seconds, self._link.names
         config: dict[str, Any] = {
             "name": group.consumer,
@@ -294,7 +296,9 @@ class Groups:
         }
         return config if keep is None else config | {"inactive_threshold": nanoseconds(keep)}
 
-    async def _with_order(self, group: Group, info: dict[str, Any], is_ordered: bool) -> dict[str, Any]:
+    async def _with_order(
+        self, group: ConsumerGroup, info: dict[str, Any], is_ordered: bool
+    ) -> dict[str, Any]:
         """Check that a group has this order; the first member of a queue's group decides it."""
         kept = info["config"].get("metadata", {}).get(_ORDERED)
         if kept is None:
@@ -308,7 +312,7 @@ class Groups:
             )
         return info
 
-    async def _again(self, group: Group, config: Mapping[str, Any]) -> dict[str, Any]:
+    async def _again(self, group: ConsumerGroup, config: Mapping[str, Any]) -> dict[str, Any]:
         await self._link.find(f"CONSUMER.DELETE.{group.place}")
         return await self._create(group.stream, config)
 

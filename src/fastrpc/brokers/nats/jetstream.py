@@ -17,7 +17,7 @@ from nats.js.errors import APIError
 
 from fastrpc.registries.nats.connection import ANSWER_SECONDS
 
-__all__ = ["NOT_FOUND", "JetStream", "UnsentError", "error_code", "status_of"]
+__all__ = ["NOT_FOUND", "JetStream", "UnsentError", "answer_in", "status_of"]
 
 #: Codes of errors.
 NOT_FOUND: Final = frozenset({10059, 10014, 10037})
@@ -64,7 +64,7 @@ class JetStream:
 
         Raises:
             UnsentError: it did not leave.
-            nats.errors.NoRespondersError: nobody listens at the subject.
+            nats.errors.NoRespondersError: no stream or consumer listens at the subject.
             nats.errors.Error, OSError, TimeoutError: it may have arrived.
         """
         number = f"{next(self._numbers):x}"
@@ -182,8 +182,3 @@ def status_of(message: Msg) -> str | None:
     """Return the status of a message of the server itself; None for any other message."""
     # A message of a stream has a subject for its acknowledgement.
     return None if message.headers is None or message.reply else message.headers.get("Status")
-
-
-def error_code(error: BaseException) -> int | None:
-    """Return JetStream's code of a refusal."""
-    return error.err_code if isinstance(error, APIError) else None

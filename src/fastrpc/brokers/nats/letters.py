@@ -8,11 +8,11 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from fastrpc.brokers.base import DeadLetter, Delivery
-from fastrpc.brokers.nats.groups import Group
+from fastrpc.brokers.nats.groups import ConsumerGroup
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.messages import (
     MESSAGE_ID,
-    Reply,
+    DeliveryNumbers,
     at_nanoseconds,
     dead_headers,
     letter_in,
@@ -21,7 +21,7 @@ from fastrpc.brokers.nats.messages import (
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 
-__all__ = ["DeadLetters"]
+__all__ = ["LetterStreams"]
 
 logger = logging.getLogger("fastrpc.broker")
 
@@ -29,16 +29,18 @@ logger = logging.getLogger("fastrpc.broker")
 _STOPPED_UNTIL: Final = "2200-01-01T00:00:00Z"
 
 
-class DeadLetters:
+class LetterStreams:
     """The dead letters of groups."""
 
     def __init__(self, link: JetStreamLink) -> None:
         self._link = link
 
-    async def keep(self, group: Group, message: Msg, delivery: Delivery, reason: str, error: str) -> None:
+    async def keep(
+        self, group: ConsumerGroup, message: Msg, delivery: Delivery, reason: str, error: str
+    ) -> None:
         """Keep a dead letter under a fixed id: a second one of the same message takes its place."""
         assert group.name is not None
-        fixed = Reply.of(message)
+        fixed = DeliveryNumbers.of(message)
         subject = self._link.names.dead(group.name, str(fixed.sequence), delivery.id)
         headers = dead_headers(message, delivery, reason, error)
         headers[MESSAGE_ID] = f"{fixed.sequence}-{fixed.nanoseconds}"
@@ -56,16 +58,19 @@ class DeadLetters:
                 group.topic,
             )
 
-    async def all(self, group: Group) -> Sequence[DeadLetter]:
+    async def all(self, group: ConsumerGroup) -> Sequence[DeadLetter]:
         """Return the dead letters of a group, the oldest death first."""
-        return [letter_in(one, at_nanoseconds(Reply.of(one).nanoseconds)) for one in await self._read(group)]
+        return [
+            letter_in(one, at_nanoseconds(DeliveryNumbers.of(one).nanoseconds))
+            for one in await self._read(group)
+        ]
 
-    async def replay(self, group: Group, ids: Sequence[str]) -> int:
+    async def replay(self, group: ConsumerGroup, ids: Sequence[str]) -> int:
         """Deliver dead letters to their group again; no ids: all."""
         assert group.name is not None
         count = 0
         for message in await self._read(group):
-            fixed = Reply.of(message)
+            fixed = DeliveryNumbers.of(message)
             letter = letter_in(message, at_nanoseconds(fixed.nanoseconds))
             if ids and letter.id not in ids:
                 continue
@@ -78,7 +83,7 @@ class DeadLetters:
         await self._go_on(group)
         return count
 
-    async def discard(self, group: Group, ids: Sequence[str]) -> int:
+    async def discard(self, group: ConsumerGroup, ids: Sequence[str]) -> int:
         """Forget dead letters; no ids: all."""
         assert group.name is not None
         verb, count = f"STREAM.PURGE.{self._stream(group)}", 0
@@ -87,19 +92,19 @@ class DeadLetters:
         await self._go_on(group)
         return count
 
-    async def _go_on(self, group: Group) -> None:
+    async def _go_on(self, group: ConsumerGroup) -> None:
         """Let a group that had stopped go on, once there is room."""
         if not await self._is_full(group):
             await self._link.find(f"CONSUMER.PAUSE.{group.place}")
 
-    async def _is_full(self, group: Group) -> bool:
+    async def _is_full(self, group: ConsumerGroup) -> bool:
         topic = await self._link.api(f"STREAM.INFO.{group.stream}")
         letters = await self._link.api(f"STREAM.INFO.{self._stream(group)}")
         return bool(letters["state"]["bytes"] >= topic["config"]["max_bytes"])
 
-    async def _read(self, group: Group) -> list[Msg]:
+    async def _read(self, group: ConsumerGroup) -> list[Msg]:
         return await self._link.read(self._stream(group))
 
-    def _stream(self, group: Group) -> str:
+    def _stream(self, group: ConsumerGroup) -> str:
         assert group.name is not None
         return self._link.names.dead_stream(group.name)

@@ -14,7 +14,7 @@ from nats.js.errors import APIError
 
 from fastrpc.brokers.base import MESSAGE_BYTES, BrokerLimits
 from fastrpc.brokers.nats.jetstream import JetStream, UnsentError, answer_in
-from fastrpc.brokers.nats.names import Names
+from fastrpc.brokers.nats.names import SubjectNames
 from fastrpc.brokers.nats.options import NatsOptions
 from fastrpc.brokers.nats.sync import check_sync
 from fastrpc.errors import BrokerError, ConfigError
@@ -46,7 +46,7 @@ class JetStreamLink:
 
     def __init__(self, access: NatsAccess, options: NatsOptions) -> None:
         self.options = options
-        self.names = Names(options.base)
+        self.names = SubjectNames(options.base)
         self.limits = LIMITS
         #: The longest message that the server takes, with its headers.
         self.most_bytes = MESSAGE_BYTES
@@ -59,7 +59,7 @@ class JetStreamLink:
         self.is_closed = False
         #: Called when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()
-        # Work that nobody cancels.
+        # Work that is not cancelled.
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
@@ -96,7 +96,7 @@ class JetStreamLink:
 
         Raises:
             BrokerError: the server is away; `processed` says whether the request may have arrived.
-            nats.errors.NoRespondersError: nobody listens at the subject.
+            nats.errors.NoRespondersError: no stream or consumer listens at the subject.
         """
         stream = self._present
         if stream is None:
@@ -170,7 +170,7 @@ class JetStreamLink:
                 processed="no",
                 retryable=True,
                 retry_after=1.0,
-                hint="raise max_bytes of the topic, or the limits of server and account: JetStream reserves max_bytes of "
+                hint="raise max_bytes of the topic, or the limits of server and account, which reserve max_bytes of "
                 "each topic",
             )
         is_away = error.code == _UNAVAILABLE

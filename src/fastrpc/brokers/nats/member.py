@@ -16,18 +16,18 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.checks import check_pause
-from fastrpc.brokers.nats.groups import Group, Groups, nanoseconds
+from fastrpc.brokers.nats.groups import ConsumerGroup, Groups, nanoseconds
 from fastrpc.brokers.nats.jetstream import JetStream, status_of
-from fastrpc.brokers.nats.letters import DeadLetters
+from fastrpc.brokers.nats.letters import LetterStreams
 from fastrpc.brokers.nats.link import JetStreamLink
-from fastrpc.brokers.nats.messages import Reply, delivery_in
+from fastrpc.brokers.nats.messages import DeliveryNumbers, delivery_in
 from fastrpc.errors import BrokerError, copied_error
 from fastrpc.registries.nats.connection import FAILURES
 from fastrpc.status import Status
@@ -54,9 +54,9 @@ _MOVE_SECONDS: Final = 1.0
 #: JetStream counts nanoseconds in 64 bits.
 _LONGEST_PAUSE: Final = 9e9
 
-_HEARTBEAT: Final = "100"
+_SIGN_OF_LIFE: Final = "100"
 
-#: Ends of a pull after which the group may be gone: it was deleted or moved, or nobody listens.
+#: Ends of a pull after which the group may be gone: it was deleted or moved, or no server answers for it.
 _DOUBTS: Final = frozenset({"409", "503"})
 
 
@@ -73,12 +73,31 @@ class _Held:
         self.is_settled = self.is_settling = False
 
 
+class _Terms(NamedTuple):
+    """The demands of a consumer on its members, in its configuration."""
+
+    lease_seconds: float
+
+    #: Seconds without a pull after which the server is shown that there is a member.
+    idle_seconds: float
+
+    #: Most messages of a pull. That of an ordered group ends with its message: an open one would get the retry.
+    most: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "_Terms":
+        """Return the terms of a consumer."""
+        idle = config.get("inactive_threshold")
+        idle_seconds = _PULL_SECONDS if idle is None else min(idle / 1e9 / 3, _PULL_SECONDS)
+        return cls(config["ack_wait"] / 1e9 * _COUNTED, idle_seconds, config["max_ack_pending"])
+
+
 class NatsMembership:
     """One member.
 
     Args:
         run: names the stream, as for `id_of`.
-        info: what JetStream tells of the group's consumer.
+        info: the answer of JetStream about the group's consumer.
         members: has this one until it leaves.
     """
 
@@ -86,7 +105,7 @@ class NatsMembership:
         self,
         link: JetStreamLink,
         groups: Groups,
-        group: Group,
+        group: ConsumerGroup,
         run: str,
         info: Mapping[str, Any],
         members: set["NatsMembership"],
@@ -95,18 +114,14 @@ class NatsMembership:
         self._run = run
         self._link = link
         self._groups = groups
-        self._letters = DeadLetters(link)
+        self._letters = LetterStreams(link)
         loop = asyncio.get_running_loop()
         self._now = loop.time
         self._created = info["created"]
         self._missed = groups.missed(group)
         if self._missed is not None:
             self._missed.restart(info)
-        self._lease_seconds = info["config"]["ack_wait"] / 1e9 * _COUNTED
-        idle = info["config"].get("inactive_threshold")
-        self._idle_seconds = _PULL_SECONDS if idle is None else min(idle / 1e9 / 3, _PULL_SECONDS)
-        # The pull of an ordered group ends with its message: an open one would get the retry.
-        self._most_pulled = info["config"]["max_ack_pending"]
+        self._terms = _Terms.of(info["config"])
         self._held: dict[_Held, None] = {}
         # Those that no take has returned.
         self._ready: deque[_Held] = deque()
@@ -195,7 +210,7 @@ class NatsMembership:
         self._wake()
 
     def move(self, info: Mapping[str, Any]) -> None:
-        """Lose all messages if the group goes on from another place, as what JetStream tells of it shows."""
+        """Lose all messages if the group goes on from another place, as the answer of JetStream about it shows."""
         if info["created"] != self._created:
             self._created = info["created"]
             if self._missed is not None:
@@ -235,7 +250,7 @@ class NatsMembership:
         self._stream, self._subscription, self._inbox, self._open = stream, subscription, inbox, 0
 
     async def _pull(self, stream: JetStream, most: int) -> None:
-        batch = min(most, self._most_pulled)
+        batch = min(most, self._terms.most)
         request = {
             "batch": batch,
             "no_wait": True,
@@ -261,16 +276,16 @@ class NatsMembership:
             if is_present:
                 self._open = max(self._open - 1, 0)
             self._hold(message)
-        elif is_present and status != _HEARTBEAT:
+        elif is_present and status != _SIGN_OF_LIFE:
             self._open = 0
             self._is_doubted = self._is_doubted or status in _DOUBTS
         self._heard_at = self._now()
-        if status != _HEARTBEAT:
+        if status != _SIGN_OF_LIFE:
             self._wake()
 
     def _hold(self, message: Msg) -> None:
-        held = _Held(message, None, self._now() + self._lease_seconds)
-        reply = Reply.of(message)
+        held = _Held(message, None, self._now() + self._terms.lease_seconds)
+        reply = DeliveryNumbers.of(message)
         if self._missed is not None:
             self._missed.note(reply)
         held.delivery = delivery_in(message, reply, self._link.names, self._run, held)
@@ -338,7 +353,7 @@ class NatsMembership:
 
     async def _keep(self) -> None:
         """Renew leases, and see to it that the group does not end."""
-        tick = min(self._lease_seconds * _RENEWED_AFTER, self._idle_seconds, _BEAT_SECONDS)
+        tick = min(self._terms.lease_seconds * _RENEWED_AFTER, self._terms.idle_seconds, _BEAT_SECONDS)
         while True:
             await asyncio.sleep(tick)
             try:
@@ -347,7 +362,7 @@ class NatsMembership:
                     await self._groups.explain(self.group)
                 if self._takes:
                     self._watch()
-                elif self._now() - self._pulled_at > self._idle_seconds:
+                elif self._now() - self._pulled_at > self._terms.idle_seconds:
                     await self._touch()
             except (BrokerError, NoRespondersError) as error:
                 # A take tells it; messages whose lease ends count as lost.
@@ -355,13 +370,13 @@ class NatsMembership:
 
     async def _renew(self) -> None:
         now = self._now()
-        soon = now + self._lease_seconds * (1 - _RENEWED_AFTER)
+        soon = now + self._terms.lease_seconds * (1 - _RENEWED_AFTER)
         due = [one for one in self._held if now < one.until <= soon and not one.is_settling]
         await asyncio.gather(*(self._renewed(one, now) for one in due))
 
     async def _renewed(self, held: _Held, now: float) -> None:
         await self._link.ask(held.message.reply, b"+WPI")
-        held.until = now + self._lease_seconds
+        held.until = now + self._terms.lease_seconds
 
     def _watch(self) -> None:
         """Have a take look at the group where its pull is silent."""

@@ -14,11 +14,11 @@ from urllib.parse import quote
 from nats.aio.msg import Msg
 
 from fastrpc.brokers.base import DeadLetter, Delivery, OutgoingMessage
-from fastrpc.brokers.nats.names import Names
+from fastrpc.brokers.nats.names import SubjectNames
 
 __all__ = [
     "MESSAGE_ID",
-    "Reply",
+    "DeliveryNumbers",
     "at_nanoseconds",
     "dead_headers",
     "delivery_in",
@@ -102,15 +102,15 @@ def _parts(given: Mapping[str, str] | None, default_id: str) -> _Parts:
     """
     found = given or {}
     if (rest := found.get(_REST)) is not None:
-        parts = _Parts(**json.loads(rest))
-        return parts if parts.id is not None else parts._replace(id=default_id)
+        told = json.loads(rest)
+        return _Parts(**{**told, "id": told["id"] or default_id})
     headers = {name: text for name, text in found.items() if not name.startswith(_OWN)}
     id = found.get(_ID) or found.get(MESSAGE_ID) or default_id
     return _Parts(id, found.get(_KEY), found.get(_PUBLISHER), headers)
 
 
-class Reply(NamedTuple):
-    """What JetStream tells of a delivery, in the subject for its acknowledgement."""
+class DeliveryNumbers(NamedTuple):
+    """The numbers of a delivery, in the subject for its acknowledgement."""
 
     deliveries: int
     sequence: int
@@ -122,8 +122,8 @@ class Reply(NamedTuple):
     nanoseconds: int
 
     @classmethod
-    def of(cls, message: Msg) -> "Reply":
-        """Return what the server tells of a message of a consumer."""
+    def of(cls, message: Msg) -> "DeliveryNumbers":
+        """Return the numbers of a message of a consumer."""
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<pending>; where the server has a
         # domain, two more words before the stream and one at the end.
         words = message.reply.split(".")[:_WORDS_WITH_DOMAIN]
@@ -139,7 +139,7 @@ def id_of(run: str, sequence: int) -> str:
     return f"{run}-{sequence:x}"
 
 
-def delivery_in(message: Msg, reply: Reply, names: Names, run: str, token: Any) -> Delivery:
+def delivery_in(message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any) -> Delivery:
     """Return the delivery in a message of a consumer. Arguments as of `id_of`."""
     parts = _parts(message.headers, id_of(run, reply.sequence))
     topic, number, at = names.name_in(message.subject), reply.sequence, reply.nanoseconds

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Final
 
-from fastrpc.brokers.nats.messages import Reply
+from fastrpc.brokers.nats.messages import DeliveryNumbers
 
 __all__ = ["MissedMessages"]
 
@@ -41,7 +41,7 @@ class MissedMessages:
         if delivered["consumer_seq"] < self._number or not self._number:
             self._number, self._sequence = delivered["consumer_seq"], delivered["stream_seq"]
 
-    def note(self, reply: Reply) -> None:
+    def note(self, reply: DeliveryNumbers) -> None:
         """Note a delivery."""
         if reply.number == self._number + 1 and reply.sequence > self._sequence + 1:
             self._gaps.append((self._sequence + 1, reply.sequence))

@@ -18,7 +18,7 @@ from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Final
 
-__all__ = ["Names", "word_of"]
+__all__ = ["SubjectNames", "word_of"]
 
 #: Longest word that is readable as a whole: streams are folders, with names of at most 255 bytes.
 _WORD_CHARACTERS: Final = 100
@@ -26,7 +26,7 @@ _WORD_CHARACTERS: Final = 100
 _ESCAPED: Final = re.compile(r"[^A-Za-z0-9_]")
 
 
-class Names:
+class SubjectNames:
     """The names below a base, which has letters, digits, `_` and `-`."""
 
     def __init__(self, base: str) -> None:

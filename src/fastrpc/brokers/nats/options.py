@@ -1,4 +1,4 @@
-"""What the URL of a broker over NATS says beside servers and logins."""
+"""The options of a broker over NATS beside servers and logins."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class NatsOptions:
     base: str = "fastrpc"
 
     #: Whether streams and consumers that are missing are made.
-    is_manager: bool = True
+    manages: bool = True
 
     #: Copies of each stream.
     replicas: int = 1

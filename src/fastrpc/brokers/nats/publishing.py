@@ -13,13 +13,13 @@ from fastrpc.brokers.base import OutgoingMessage, Published
 from fastrpc.brokers.base.checks import check_due, check_outgoing
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.messages import headers_of, id_of
-from fastrpc.brokers.nats.topics import KeptTopic, StreamTopics
+from fastrpc.brokers.nats.topics import FoundTopic, StreamTopics
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
-__all__ = ["Publishing"]
+__all__ = ["Publishing", "ServerClock"]
 
-#: Names whose topics are remembered.
+#: SubjectNames whose topics are remembered.
 _REMEMBERED: Final = 10_000
 
 #: Most messages of a batch, JetStream's limit.
@@ -41,7 +41,7 @@ class Publishing:
     def __init__(self, link: JetStreamLink, topics: StreamTopics) -> None:
         self._link = link
         self._topics = topics
-        self._of_names: dict[str, KeptTopic] = {}
+        self._of_names: dict[str, FoundTopic] = {}
         self._run = secrets.token_hex(8)
         self._numbers = count(1)
         self._clock = ServerClock(link)
@@ -69,7 +69,7 @@ class Publishing:
                 raise
         return published
 
-    async def _checked(self, message: OutgoingMessage) -> KeptTopic:
+    async def _checked(self, message: OutgoingMessage) -> FoundTopic:
         """Return the topic of a message that is within all bounds."""
         check_outgoing(message)
         topic = self._of_names.get(message.topic)
@@ -89,7 +89,7 @@ class Publishing:
             self._check_delay(message, topic)
         return topic
 
-    def _check_delay(self, message: OutgoingMessage, topic: KeptTopic) -> None:
+    def _check_delay(self, message: OutgoingMessage, topic: FoundTopic) -> None:
         if not self._link.limits.has_delay:
             fault, way_out = "needs nats-server 2.12", "update the servers"
         elif topic.settings.keep_seconds is None:
@@ -104,7 +104,7 @@ class Publishing:
             hint=f"{way_out}, or publish the message when it is due",
         )
 
-    async def _alone(self, message: OutgoingMessage, topic: KeptTopic) -> Published:
+    async def _alone(self, message: OutgoingMessage, topic: FoundTopic) -> Published:
         if message.delay:
             return await self._later(message, topic)
         headers = headers_of(message)
@@ -116,7 +116,7 @@ class Publishing:
         number = told["seq"]
         return Published(message.id or id_of(topic.run, number), number, told.get("duplicate", False))
 
-    async def _later(self, message: OutgoingMessage, topic: KeptTopic) -> Published:
+    async def _later(self, message: OutgoingMessage, topic: FoundTopic) -> Published:
         """Keep a message that is delivered later, then with a number and a copy of its own."""
         name, number = topic.settings.name, f"{self._run}-{next(self._numbers):x}"
         id = message.id or number
@@ -133,7 +133,7 @@ class Publishing:
         return Published(id, told["seq"], told.get("duplicate", False))
 
     async def _one_by_one(
-        self, messages: Sequence[OutgoingMessage], topics: Sequence[KeptTopic]
+        self, messages: Sequence[OutgoingMessage], topics: Sequence[FoundTopic]
     ) -> list[Published]:
         published: list[Published] = []
         for message, topic in zip(messages, topics, strict=True):
@@ -144,7 +144,7 @@ class Publishing:
                 raise
         return published
 
-    async def _batch(self, messages: Sequence[OutgoingMessage], topic: KeptTopic) -> list[Published]:
+    async def _batch(self, messages: Sequence[OutgoingMessage], topic: FoundTopic) -> list[Published]:
         """Keep messages as a whole; a message whose id comes twice is left out."""
         batch = f"{self._run}-{next(self._numbers):x}"
         asked: list[tuple[str, bytes, dict[str, str]]] = []

@@ -13,7 +13,7 @@ from fastrpc.brokers.nats.groups import Groups
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.errors import BrokerError, ConfigError
 
-__all__ = ["KeptTopic", "StreamTopics"]
+__all__ = ["FoundTopic", "StreamTopics", "settings_in"]
 
 #: Metadata of a stream: the settings of its topic, of which JetStream's own are a part.
 _TOPIC: Final = "frpc-topic"
@@ -26,16 +26,16 @@ _IS_THERE: Final = 10058
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 9e9
 
-#: What a server of 2.12 does for a stream that asks for it.
+#: Features of servers from 2.12 on that a stream asks for.
 _FLAGS: Final = ("allow_msg_schedules", "allow_atomic")
 
 
-class KeptTopic(NamedTuple):
+class FoundTopic(NamedTuple):
     """A topic that is there."""
 
     settings: TopicSettings
 
-    #: Names its stream, which another one of the name is not.
+    #: SubjectNames its stream, which another one of the name is not.
     run: str
 
 
@@ -58,7 +58,7 @@ class StreamTopics:
         for group in topic.groups:
             await self._groups.declare(group, topic)
         changes = {name: wanted[name] for name in ("retention", *_FLAGS) if wanted.get(name)}
-        if not self._link.options.is_manager:
+        if not self._link.options.manages:
             changes = {}
         self._check_kept(topic, {**config, **changes}, wanted)
         if any(config.get(name) != value for name, value in changes.items()):
@@ -73,7 +73,7 @@ class StreamTopics:
         found = await self._link.listed(self._link.names.topics)
         return sorted((settings_in(one["config"]) for one in found), key=lambda topic: topic.name)
 
-    async def covering(self, pattern: str) -> KeptTopic | None:
+    async def covering(self, pattern: str) -> FoundTopic | None:
         """Return the topic that holds a name, or every name of a pattern; None without one."""
         wanted = TopicPattern(pattern)
         found = await self._link.listed(self._link.names.subject(pattern))
@@ -82,17 +82,17 @@ class StreamTopics:
             return None
         settings, made_at = settings_in(found[0]["config"]), datetime.fromisoformat(found[0]["created"])
         run = f"{int(made_at.timestamp() * 1e6):x}"
-        return KeptTopic(settings, run) if wanted.is_below(TopicPattern(settings.name)) else None
+        return FoundTopic(settings, run) if wanted.is_below(TopicPattern(settings.name)) else None
 
     async def _found(self, name: str) -> dict[str, Any] | None:
         info = await self._link.find(f"STREAM.INFO.{self._link.names.topic_stream(name)}")
         return None if info is None else info["config"]
 
     async def _made(self, topic: TopicSettings, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._link.options.is_manager:
+        if not self._link.options.manages:
             raise self._missing(topic, wanted)
         try:
-            # A queue without its groups would drop messages that nobody waits for.
+            # A queue without its groups would drop all messages.
             made = {**wanted, "retention": "limits"}
             return dict((await self._link.api(f"STREAM.CREATE.{wanted['name']}", **made))["config"])
         except BrokerError as error:
@@ -130,7 +130,7 @@ class StreamTopics:
         }
 
     def _check_kept(self, topic: TopicSettings, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        """Check that a stream keeps what a topic promises, whoever made it."""
+        """Check that a stream keeps the promises of a topic, also one that others made."""
         for name in ("storage", "retention", "discard", "max_age", "max_bytes"):
             if config.get(name, 0) != wanted[name]:
                 raise ConfigError(
