@@ -86,7 +86,7 @@ class Bells:
                 self._client.subscribe("SUBSCRIBE", [self._channel])
                 pause = _FIRST_PAUSE_SECONDS
                 self._tell(None)
-                while messages := self._client.messages(_QUIET_SECONDS):
+                while messages := self._client.messages(_QUIET_SECONDS, more_seconds=0.0):
                     self._tell({content for _, content in messages})
             except BrokerError:
                 # Takes tell their callers that the server is away.

@@ -336,13 +336,19 @@ class RedisClient:
         """Wait for messages of the subscribed channels; return the channels of the first ones that have come."""
         return {channel for channel, _ in self.messages(wait_seconds)}
 
-    def messages(self, wait_seconds: float) -> set[tuple[bytes, bytes]]:
-        """Wait for messages of the subscribed channels; return channel and content of the first ones that have come."""
+    def messages(
+        self, wait_seconds: float, *, more_seconds: float = LEAST_SECONDS
+    ) -> set[tuple[bytes, bytes]]:
+        """Wait for messages of the subscribed channels; return channel and content of the first ones that have come.
+
+        Args:
+            more_seconds: the time after each message in which another one may come; 0 returns what is there at once.
+        """
         found: set[tuple[bytes, bytes]] = set()
         until = time.monotonic() + wait_seconds + ANSWER_SECONDS
         with self._request():
             for number in range(MOST_MESSAGES):
-                self._connection.allow(max(0.0 if number else wait_seconds, LEAST_SECONDS))
+                self._connection.allow(more_seconds if number else max(wait_seconds, LEAST_SECONDS))
                 if time.monotonic() > until or not self._connection.can_read(0.0):
                     break
                 self._connection.allow(ANSWER_SECONDS)
