@@ -10,7 +10,7 @@ import pytest
 
 from fastrpc import BrokerError, ConfigError
 from fastrpc.brokers.base import OutgoingMessage
-from fastrpc.brokers.redis.bells import Bell
+from fastrpc.brokers.redis.bells import TopicBell
 from fastrpc.brokers.redis.durability import check_settings
 from fastrpc.brokers.redis.entries import delivery_of, fields_of, words_of
 from fastrpc.brokers.redis.keys import entry_before, milliseconds, published_at, sequence_of, topic_key
@@ -147,7 +147,7 @@ def test_a_server_that_keeps_less_is_refused(
 
 
 async def test_a_bell_that_rang_before_the_wait_ends_it() -> None:
-    bell = Bell()
+    bell = TopicBell()
     since = bell.count
     bell.ring()
     async with asyncio.timeout(60):
@@ -155,7 +155,7 @@ async def test_a_bell_that_rang_before_the_wait_ends_it() -> None:
 
 
 async def test_a_bell_ends_all_waits_and_time_ends_one() -> None:
-    bell = Bell()
+    bell = TopicBell()
     waits = [asyncio.ensure_future(bell.wait(bell.count, 3600.0)) for _ in range(3)]
     await asyncio.sleep(0)
     bell.ring()

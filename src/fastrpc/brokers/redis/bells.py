@@ -8,7 +8,7 @@ from typing import Final
 from fastrpc.errors import BrokerError
 from fastrpc.registries.redis.server import RedisClient
 
-__all__ = ["Bell", "Bells"]
+__all__ = ["TopicBell", "Bells"]
 
 #: Seconds of silence after which a subscription has to prove that its connection lives.
 _QUIET_SECONDS: Final = 10.0
@@ -18,7 +18,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
-class Bell:
+class TopicBell:
     """Ends waits. For one event loop."""
 
     def __init__(self) -> None:

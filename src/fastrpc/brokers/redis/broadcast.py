@@ -9,7 +9,7 @@ from typing import Any
 
 from fastrpc.brokers.base import Delivery, GroupSettings, TopicSettings
 from fastrpc.brokers.base.checks import check_pause
-from fastrpc.brokers.redis.bells import Bell
+from fastrpc.brokers.redis.bells import TopicBell
 from fastrpc.brokers.redis.entries import Fields, delivery_of, fields_of
 from fastrpc.brokers.redis.link import ANSWER_ROOM
 from fastrpc.brokers.redis.member_scripts import LOOK
@@ -33,7 +33,7 @@ class Broadcast:
     def __init__(self, owner: GroupOwner, topic: TopicSettings, key: str, group: GroupSettings) -> None:
         self.key, self.group = key, group
         #: Rung when the topic may have messages.
-        self.bell = Bell()
+        self.bell = TopicBell()
         self._owner = owner
         self._topic = topic
         # The last entry that was read.

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from fastrpc.brokers.base import Delivery, GroupSettings, TopicSettings
 from fastrpc.brokers.base.checks import check_pause
-from fastrpc.brokers.redis.bells import Bell
+from fastrpc.brokers.redis.bells import TopicBell
 from fastrpc.brokers.redis.entries import Fields, delivery_of, fields_of
 from fastrpc.brokers.redis.keys import milliseconds
 from fastrpc.brokers.redis.link import ANSWER_ROOM, RedisLink
@@ -87,7 +87,7 @@ class RedisMembership:
     ) -> None:
         self.key, self.group = key, group
         #: Rung when the group may have messages.
-        self.bell = Bell()
+        self.bell = TopicBell()
         self._owner = owner
         self._topic = topic
         self._name = group.name or ""
