@@ -484,3 +484,35 @@ async def test_a_seek_of_another_process_takes_messages_away_at_once(
         with pytest.raises(BrokerError, match="was removed") as caught:
             await waiting
         assert (caught.value.status, caught.value.retryable) == (Status.NOT_FOUND, False)
+
+
+async def test_a_group_that_is_too_slow_is_told(
+    server: RedisServer, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    await broker.declare(TopicSettings("short", keep_seconds=1.0))
+    member = await broker.join(GroupSettings("slow", "short"))
+    await publish(broker, b"1", b"2", topic="short")
+    # Old by the server's clock.
+    last = server.ask("XREVRANGE", "fastrpc:{short}:log", "+", "-", "COUNT", "1")[0][0]
+    await until(lambda: clock_of(server) > int(last.split(b"-")[0]) + 1_000)
+    await publish(broker, b"3", topic="short")
+    assert bodies(await taken(member, 1)) == [b"3"]
+    errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
+    assert errors == ["the group slow is too slow: 2 messages of short were dropped before it handled them"]
+
+
+async def test_a_broadcast_repeats_what_it_gives_back(broker: RedisBroker) -> None:
+    member = await broker.join(GroupSettings(None, LOG.name))
+    await publish(broker, b"1", b"2")
+    first, second = await taken(member, 2)
+    assert await member.hand_back(first.token)
+    assert await member.nack(second.token, 0.0)
+    assert not await member.ack(second.token)
+    again = await taken(member, 2)
+    assert [(one.body, one.delivery) for one in again] == [(b"1", 1), (b"2", 2)]
+    assert await member.reject(again[0].token, "no", "")
+    await member.close()
+    assert member.is_lost(again[1].token)
+    assert not member.is_lost(again[0].token)
+    with pytest.raises(BrokerError, match="has left"):
+        await member.take(1)
