@@ -127,7 +127,10 @@ class HandlerSignature(NamedTuple):
     def untyped(self) -> "HandlerSignature":
         """Return the same signature with parameters and a result of any type, and without a stream."""
         return self._replace(
-            parameters=tuple(parameter._replace(annotation=Any) for parameter in self.received()),
+            parameters=tuple(
+                Parameter(one.name, Any, one.scope, one.default, one.by_position, one.by_name)
+                for one in self.received()
+            ),
             stream=None,
             result=Any,
         )

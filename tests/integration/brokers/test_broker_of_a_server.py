@@ -196,6 +196,21 @@ class TestReach:
             assert marked == unknown
             assert (await state_of(shop), work.ended) == ((0, 0, 0), [])
 
+    async def test_rights_of_callers_are_not_asked_for_a_delivery(self) -> None:
+        async def nobody(peer: Any) -> None:
+            return None
+
+        work = Work()
+        work.may_end.set()
+        config = ServerConfig(codecs=("json",))
+        async with (
+            broker() as shop,
+            Server(work, broker=shop, authenticate=nobody, authorize=lambda who, what: False, config=config),
+        ):
+            await shop.publish(jobs, 1)
+            await shop.settled()
+            assert (work.ended, await state_of(shop)) == (["1 done"], (0, 0, 0))
+
     async def test_no_description_shows_a_subscriber_and_a_method_beside_it_is_served(self) -> None:
         seen: list[int] = []
 

@@ -38,7 +38,9 @@ async def order_of_retries() -> list[tuple[int, int]]:
     return seen
 
 
-async def test_retries_come_in_the_same_order_each_time() -> None:
+async def test_retries_come_in_the_same_order_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    # Each failure is logged with its traceback.
+    caplog.set_level("CRITICAL", "fastrpc.server")
     first = await order_of_retries()
     assert len(first) == 220
     for _ in range(19):
