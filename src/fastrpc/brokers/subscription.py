@@ -90,7 +90,12 @@ class Subscription(Generic[T]):
             logger.warning(
                 "the subscription to %r begins later, as the broker is away: %s", self._name, error
             )
-        self._begin(membership)
+        if not self._is_left:
+            self._begin(membership)
+        elif membership is not None:
+            # It was closed while it joined.
+            async with _logged_absence():
+                await membership.close()
 
     def _check_unused(self) -> None:
         if self._task is not None or self._is_left:

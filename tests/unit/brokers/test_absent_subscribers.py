@@ -134,6 +134,40 @@ async def test_subscription_that_cannot_begin_anew_is_tried_again(
     assert "billing.bill cannot subscribe: the group has another order" in caplog.text
 
 
+@pytest.mark.virtual_time
+async def test_end_that_the_broker_refuses_hands_the_message_back(
+    handled: Handled, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(token: Any) -> bool:
+        raise ConfigError("the broker takes no acknowledgement")
+
+    member = backend.members[0]
+    monkeypatch.setattr(member, "ack", refuse)
+    handled.may_end.set()
+    member.deliver(backend.delivery(1, b"1"))
+    await eventually(lambda: member.settled == [("hand_back", 1)])
+
+
+@pytest.mark.virtual_time
+async def test_subscriber_that_is_removed_while_it_joins_leaves_its_group(
+    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_join, joining, join = asyncio.Event(), asyncio.Event(), backend.join
+
+    async def join_slowly(group: Any) -> Any:
+        joining.set()
+        await may_join.wait()
+        return await join(group)
+
+    monkeypatch.setattr(backend, "join", join_slowly)
+    async with Server(broker=broker) as server:
+        server.add(Handled().service)
+        await joining.wait()
+        assert await server.remove("billing")
+        may_join.set()
+        await eventually(lambda: [member.is_closed for member in backend.members] == [True])
+
+
 async def test_headers_that_are_no_metadata_make_a_dead_letter(
     handled: Handled, backend: SmallBroker
 ) -> None:

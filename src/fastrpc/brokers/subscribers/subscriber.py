@@ -91,7 +91,6 @@ class Subscriber:
             self._broker.subscribers.discard(self)
             raise
         if self._is_leaving:
-            await self._subscription.close()
             return
         self._task = asyncio.get_running_loop().create_task(
             self._keep(), name=f"subscriber {self._method.name}", context=contextvars.Context()
@@ -238,6 +237,10 @@ class Subscriber:
                 return
             except BrokerError as error:
                 logger.warning("the end of %r is not kept yet: %s", message, error)
+            except Exception as error:
+                # A backend may refuse a pause, say: the message is not to stay here for ever.
+                logger.error("%r is handed back, as its end cannot be kept", message, exc_info=error)
+                settle = message.hand_back
             await asyncio.sleep(pause())
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
