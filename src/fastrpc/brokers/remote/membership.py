@@ -152,9 +152,11 @@ class RemoteMembership:
         """Leave the group, once all that was taken in vain is handed back."""
         if not self._is_leaving:
             self._is_leaving = True
-            if self._take is not None and not self._take.answer.done():
+            if self._take is not None:
+                # Also one that is cancelled, and has not noticed.
                 self._withdraw()
-                self._take.answer.set_exception(_left())
+                if not self._take.answer.done():
+                    self._take.answer.set_exception(_left())
             self._has_requests.set()
         try:
             await asyncio.wait([self.task])
@@ -186,10 +188,10 @@ class RemoteMembership:
 
     def _withdraw(self) -> None:
         """Take no more messages, and hand back a batch that is on its way."""
-        if self._wanted is not None:
+        if self._wanted:
             # The take was not sent.
             self._wanted = None
-        elif self._failure is None:
+        elif self._failure is None and not self._is_withdrawing:
             self._is_withdrawing = True
             self._wanted = 0
             self._has_requests.set()
