@@ -12,6 +12,8 @@ from fastrpc.first_use import names_on_first_use
 
 __all__ = [
     "Broker",
+    "BrokerServer",
+    "BrokerService",
     "DeadLetter",
     "GroupState",
     "Message",
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from fastrpc.brokers.broker import Broker, open_broker
     from fastrpc.brokers.current import current_broker
     from fastrpc.brokers.message import Message
+    from fastrpc.brokers.remote.server import BrokerServer
+    from fastrpc.brokers.remote.service import BrokerService
     from fastrpc.brokers.subscription import Subscription
     from fastrpc.brokers.topic import Topic
 else:  # Type checkers would accept any attribute name.
@@ -37,6 +41,8 @@ else:  # Type checkers would accept any attribute name.
             "broker": "Broker open_broker",
             "current": "current_broker",
             "message": "Message",
+            "remote.server": "BrokerServer",
+            "remote.service": "BrokerService",
             "subscription": "Subscription",
             "topic": "Topic",
         },

@@ -111,6 +111,22 @@ def test_broker_in_a_folder_goes_on_after_its_end(address: str, url: str, tmp_pa
     assert [line.split("  ")[2] for line in both.output.splitlines()] == ['"first"', '"second"']
 
 
+def test_folder_of_a_stopped_broker_is_copied(address: str, url: str, tmp_path: Path) -> None:
+    with command_line(["broker", "--address", address, "--data-dir", "kept"], tmp_path) as broker:
+        broker.wait_output("broker at broker://")
+        assert command(tmp_path, "publish", url, "orders.new", "first").code == 0
+        held = command(tmp_path, "broker", "copy", "kept", "new")
+        assert (held.code, held.output) == (1, "")
+        broker.signal(signal.SIGTERM)
+        assert broker.wait().code == 0
+    copied = command(tmp_path, "broker", "copy", "kept", "new")
+    assert (copied.code, copied.output) == (0, "new: 1 topic, 0 groups, 1 message, 0 dead letters\n")
+    again = command(tmp_path, "broker", "copy", "kept", "new")
+    assert (again.code, "name a folder that does not exist" in again.errors) == (1, True)
+    words = ["orders.new", "--group", "g", "--from", "oldest", "--count", "1"]
+    assert "first" in command(tmp_path, "subscribe", f"sqlite://{tmp_path}/new", *words).output
+
+
 def test_broker_in_memory_warns(address: str, url: str, tmp_path: Path) -> None:
     with command_line(["broker", "--address", address], tmp_path) as broker:
         broker.wait_output("broker at broker://")

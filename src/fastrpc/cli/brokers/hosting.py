@@ -22,14 +22,15 @@ from fastrpc.cli.listening import (
     TokensFile,
     address_option,
 )
-from fastrpc.cli.printing import print_warning, reported
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import counted, print_warning, reported
 from fastrpc.errors import ConfigError
 from fastrpc.server.admin.opening import check_admin
 from fastrpc.server.server import Server
 from fastrpc.workers.plan import ExitCode
 from fastrpc.workers.serve import addresses_of
 
-__all__ = ["broker", "run_broker"]
+__all__ = ["broker", "copy", "run_broker"]
 
 broker = typer.Typer(
     help="A broker of messages, for programs with broker://host:port.",
@@ -109,6 +110,38 @@ def run_broker(
     make = partial(BrokerService, data_dir, sync=cast(_Sync, sync or "full"))
     admin = {"admin_address": admin_address, "admin_token": admin_token}
     serve_hosted("broker", options, partial(_prepared, make, admin))
+
+
+@broker.command(
+    "copy", epilog="Example: fastrpc broker copy /var/lib/fastrpc-broker /var/lib/fastrpc-broker-2"
+)
+def copy(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A folder that no broker holds.", file_okay=False),
+    ],
+    new: Annotated[
+        Path, typer.Argument(metavar="NEW", help="A new folder; it must not exist.", file_okay=False)
+    ],
+) -> None:
+    """Copy all that is readable into a new folder: a backup of a stopped broker, a repair, a compaction.
+
+    Exit code 1 if rows are damaged; the copy is made without them.
+    """
+    with reported(ExitCode.FAILED):
+        # Imported here: a broker in memory needs no SQLite.
+        from fastrpc.brokers.sqlite.copying import copy_broker
+
+        found = copy_broker(folder, new)
+    stdout.print(
+        f"{new}: {counted(found.topics, 'topic')}, {counted(found.groups, 'group')}, "
+        f"{counted(found.messages, 'message')}, {counted(found.dead, 'dead letter')}"
+    )
+    if found.damaged:
+        print_warning(
+            f"{counted(found.damaged, 'row')} of {folder} could not be read, and the copy lacks them"
+        )
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _prepared(make: Callable[..., BrokerService], admin: dict[str, Any], access: HostedAccess) -> HostedParts:
