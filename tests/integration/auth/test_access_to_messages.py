@@ -209,8 +209,8 @@ async def test_no_method_reaches_a_group_without_the_right(who: str, method: str
 @pytest.mark.parametrize("method", [*OF_TOPICS, *OF_GROUPS, *OTHERS])
 @pytest.mark.parametrize("token", [None, "unknown"])
 async def test_no_method_answers_a_caller_without_an_identity(token: str | None, method: str) -> None:
-    rows = {**OF_GROUPS, **OF_TOPICS, "topics": lambda _: [()], "groups": lambda _: [()]}
-    rows["settle"] = lambda _: [([],)]
+    rows: dict[str, Callable[[str], list[tuple[Any, ...]]]] = {**OF_GROUPS, **OF_TOPICS}
+    rows |= {"topics": lambda _: [()], "groups": lambda _: [()], "settle": lambda _: [([],)]}
     async with hosted() as (broker, address), Client(address, credentials=token) as client:
         before = await content(broker)
         for arguments in rows[method]("orders.new"):

@@ -135,7 +135,7 @@ async def test_cancelled_takes_lose_and_count_nothing(server: BrokerServer) -> N
                 await asyncio.sleep(0)
             taking.cancel()
             await publishing
-            (found,) = (await asyncio.gather(taking, return_exceptions=True)) or ([],)
+            (found,) = await asyncio.gather(taking, return_exceptions=True)
             if isinstance(found, BaseException):
                 found = await member.take(3)
             assert [(one.body, one.delivery) for one in found] == [(b"%d" % number, 1)]

@@ -177,19 +177,16 @@ async def test_broadcast_is_followed_by_server_sent_events(served: Served) -> No
 
 # Odd values
 
+DELAYS: list[Any] = [-1, -1e-9, 1e309, 10**400, 604_800, True, "1", []]
+KEYS: list[Any] = ["", "x" * 513, "é" * 257, 1, True, []]
+
 ODD: list[tuple[str, Any]] = [
     *(
         ("publish", {"topic": topic, "body": ""})
         for topic in ("", "a..b", "*", "orders.*", "a b", "\u0000", "x" * 300, 1, None)
     ),
-    *(
-        ("publish", {"topic": "orders.new", "body": "", "delay": delay})
-        for delay in (-1, -1e-9, 1e309, 10**400, 604_800, True, "1", [])
-    ),
-    *(
-        ("publish", {"topic": "orders.new", "body": "", "key": key})
-        for key in ("", "x" * 513, "é" * 257, 1, True, [])
-    ),
+    *(("publish", {"topic": "orders.new", "body": "", "delay": delay}) for delay in DELAYS),
+    *(("publish", {"topic": "orders.new", "body": "", "key": key}) for key in KEYS),
     *(("publish", {"topic": "orders.new", "body": "", "id": id}) for id in ("", "x" * 513, 1, False)),
     *(
         ("publish", {"topic": "orders.new", "body": "", "headers": headers})

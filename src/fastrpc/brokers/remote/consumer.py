@@ -31,7 +31,7 @@ MOST_UNDER_WAY: Final = 100_000
 
 @dataclass(slots=True)
 class _News:
-    """What one result will tell."""
+    """The content of the next result."""
 
     deliveries: list[DeliveredMessage] = field(default_factory=list)
     has_more: bool = False

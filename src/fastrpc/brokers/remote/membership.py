@@ -149,7 +149,7 @@ class RemoteMembership:
         return await self._settled(token, "hand_back")
 
     async def close(self) -> None:
-        """Leave the group, once all that was taken in vain is handed back."""
+        """Leave the group, after messages that no take returned are handed back."""
         if not self._is_leaving:
             self._is_leaving = True
             if self._take is not None:
@@ -182,7 +182,7 @@ class RemoteMembership:
         return await token.answer
 
     def _hand_back(self, found: Sequence[Delivery]) -> None:
-        """Hand back messages that nobody saw."""
+        """Hand back messages that no take returned."""
         self._settlements += [Settlement(one.token.number, "hand_back") for one in found]
         self._has_requests.set()
 

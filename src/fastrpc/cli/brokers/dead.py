@@ -53,21 +53,29 @@ def dead(
         _print_letters([one for one in letters if not chosen or one.id in chosen], verb, as_json=as_json)
         missing = set(chosen).difference(one.id for one in letters)
     else:
-        with reported(ExitCode.USAGE):
-            if bool(chosen) is is_all:
-                raise ConfigError(
-                    f"{verb} takes the ids of messages, or --all", hint=f"dead BROKER list {group} shows them"
-                )
+        _check_chosen(verb, group, chosen, is_all=is_all)
         count = run_with_broker(broker, dial, partial(_changed, verb, group, chosen), as_json=as_json)
-        if as_json:
-            print_json({"group": group, "count": count})
-        else:
-            done = "delivered again" if verb == "replay" else "forgotten"
-            stdout.print(f"{counted(count, 'message')} {done}")
+        _print_count(verb, group, count, as_json=as_json)
         missing = set(chosen) if count < len(set(chosen)) else set()
     if missing:
         print_note(f"not all of these are dead letters of {group}: {', '.join(sorted(missing))}")
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _check_chosen(verb: str, group: str, ids: Sequence[str], *, is_all: bool) -> None:
+    with reported(ExitCode.USAGE):
+        if bool(ids) is is_all:
+            raise ConfigError(
+                f"{verb} takes the ids of messages, or --all", hint=f"dead BROKER list {group} shows them"
+            )
+
+
+def _print_count(verb: str, group: str, count: int, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"group": group, "count": count})
+    else:
+        done = "delivered again" if verb == "replay" else "forgotten"
+        stdout.print(f"{counted(count, 'message')} {done}")
 
 
 async def _letters(group: str, opened: Broker) -> Sequence[DeadLetter]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fastrpc.brokers.base import Place, Published
 from fastrpc.brokers.base.places import place_of
 from fastrpc.brokers.broker import Broker
 from fastrpc.brokers.message import Message
@@ -58,17 +59,7 @@ def publish(
         lambda opened: opened.publish(topic, content, key=message_key, id=message_id, delay=delay),
         as_json=as_json,
     )
-    if as_json:
-        print_json(
-            {
-                "sequence": published.sequence,
-                "id": published.id,
-                "is_duplicate": published.is_duplicate,
-            }
-        )
-    else:
-        note = "  a duplicate: it was kept before" if published.is_duplicate else ""
-        stdout.print(f"{published.sequence}  {published.id}{note}")
+    _print_published(published, as_json=as_json)
 
 
 def subscribe(
@@ -106,21 +97,34 @@ def subscribe(
             )
         start = place_of(place or "new")
 
-    async def follow(opened: Broker) -> None:
-        left = count
-        # As bytes: whatever their form is, it is shown.
-        async with opened.subscribe(
-            pattern, bytes, group=group, start=start, in_flight=min(count or 100, 100)
-        ) as messages:
-            async for message in messages:
-                _print_message(message, as_json=as_json)
-                await message.ack()
-                left = None if left is None else left - 1
-                if left == 0:
-                    return
-
+    follow = partial(_follow, pattern=pattern, group=group, start=start, count=count, as_json=as_json)
     dial = partial(dialing, ca, cert, key, server_name, token_file)
     run_with_broker(broker, dial, follow, as_json=as_json)
+
+
+async def _follow(
+    opened: Broker, *, pattern: str, group: str | None, start: Place, count: int | None, as_json: bool
+) -> None:
+    """Print messages, `count` at most."""
+    left = count
+    # As bytes: whatever their form is, it is shown.
+    subscribing = opened.subscribe(pattern, bytes, group=group, start=start, in_flight=min(count or 100, 100))
+    async with subscribing as messages:
+        async for message in messages:
+            _print_message(message, as_json=as_json)
+            await message.ack()
+            left = None if left is None else left - 1
+            if left == 0:
+                return
+
+
+def _print_published(published: Published, *, as_json: bool) -> None:
+    if as_json:
+        names = ("sequence", "id", "is_duplicate")
+        print_json({name: getattr(published, name) for name in names})
+    else:
+        note = "  a duplicate: it was kept before" if published.is_duplicate else ""
+        stdout.print(f"{published.sequence}  {published.id}{note}")
 
 
 def _print_message(message: Message[bytes], *, as_json: bool) -> None:
