@@ -12,6 +12,7 @@ from fastrpc.brokers.local.records import (
     GroupMoved,
     GroupProgressed,
     GroupRemoved,
+    KeptPlace,
     LetterDiscarded,
     LetterReplayed,
     MessageAppended,
@@ -19,7 +20,6 @@ from fastrpc.brokers.local.records import (
     MessageDied,
     MessageDropped,
     MessageSettled,
-    Place,
     Record,
     SavedGroup,
     SavedTopic,
@@ -143,7 +143,7 @@ class BrokerJournal:
             SavedTopic(
                 rows.settings,
                 rows.last,
-                [Place(one.sequence, one.size, one.kept_at, one.topic) for one in rows.records.values()],
+                [KeptPlace(one.sequence, one.size, one.kept_at, one.topic) for one in rows.records.values()],
                 [(id, *row) for id, row in rows.ids.items()],
             )
             for rows in self._topics.values()

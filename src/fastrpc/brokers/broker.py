@@ -51,7 +51,7 @@ def open_broker(url: str, *, tls: TLS | None = None, credentials: CredentialSour
     """Return the broker at a URL, for one `async with`.
 
     Args:
-        url: such as `memory://shop`.
+        url: such as `memory://shop` or `sqlite:///var/lib/shop`.
         tls: the certificates for a URL with `tls=true` that names none.
         credentials: a token for a broker that asks for one, or a function that returns one.
 

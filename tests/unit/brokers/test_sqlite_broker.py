@@ -21,6 +21,7 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
+from fastrpc.brokers.broker_urls import open_backend, refuse_several_processes
 from fastrpc.brokers.embedded import EmbeddedBroker
 from fastrpc.brokers.sqlite import SqliteBrokerJournal, open_sqlite, sqlite_broker
 from fastrpc.brokers.sqlite.copying import copy_broker
@@ -318,7 +319,14 @@ def test_a_url_names_an_absolute_folder_and_known_options(folder: Path) -> None:
     for text in ("sqlite://folder", "sqlite:///", f"sqlite://{folder}?sync=off", f"sqlite://{folder}?x=1"):
         with pytest.raises(ConfigError):
             open_sqlite(RegistryURL(text))
-    assert isinstance(open_sqlite(RegistryURL(f"sqlite://{folder}?sync=normal")), EmbeddedBroker)
+    assert isinstance(open_backend(f"sqlite://{folder}?sync=normal"), EmbeddedBroker)
+
+
+def test_several_workers_need_a_broker_that_serves_them(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="fastrpc broker --data-dir"):
+        refuse_several_processes(f"sqlite://{folder}?sync=normal")
+    for text in ("memory://name", "broker://127.0.0.1:8971", "nats://127.0.0.1:4222"):
+        refuse_several_processes(text)
 
 
 # Copies

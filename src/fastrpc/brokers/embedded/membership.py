@@ -12,10 +12,10 @@ from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.records import GroupMember
 from fastrpc.errors import BrokerError
 
-__all__ = ["EmbeddedMembership", "Home"]
+__all__ = ["EmbeddedMembership", "JoinedBroker"]
 
 
-class Home(Protocol):
+class JoinedBroker(Protocol):
     """The broker, as its members need it."""
 
     core: BrokerCore
@@ -33,7 +33,7 @@ class Home(Protocol):
 class EmbeddedMembership:
     """One member."""
 
-    def __init__(self, broker: Home, group: MessageGroup, member: GroupMember) -> None:
+    def __init__(self, broker: JoinedBroker, group: MessageGroup, member: GroupMember) -> None:
         self._broker = broker
         self._group = group
         self._member = member

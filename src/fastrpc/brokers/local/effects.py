@@ -8,7 +8,7 @@ from fastrpc.brokers.local.alarms import Alarms
 from fastrpc.brokers.local.cache import RecordCache
 from fastrpc.brokers.local.records import Change
 
-__all__ = ["Effects", "Mover", "Reading", "Sleeper"]
+__all__ = ["Effects", "Mover", "ReadingTopic", "Sleeper"]
 
 
 class Mover(Protocol):
@@ -18,7 +18,7 @@ class Mover(Protocol):
         """Note the place that it has now."""
 
 
-class Reading(Protocol):
+class ReadingTopic(Protocol):
     """Has messages that are not in memory."""
 
     def wanted(self) -> Sequence[int]:
@@ -46,7 +46,7 @@ class Effects:
     moved: dict[Mover, None] = field(default_factory=dict)
 
     #: Topics some of whose messages have to be read.
-    reading: dict[Reading, None] = field(default_factory=dict)
+    reading: dict[ReadingTopic, None] = field(default_factory=dict)
 
     #: Groups that may have a message for a member that found none, or were removed.
     roused: dict[Sleeper, None] = field(default_factory=dict)

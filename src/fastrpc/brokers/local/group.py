@@ -2,17 +2,18 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from heapq import heapify, heappop, heappush, nsmallest
-from math import inf
+from heapq import heappop, heappush, nsmallest
 from typing import Final
 
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.base.names import TopicPattern
-from fastrpc.brokers.local.alarms import WOKEN_AT_ONCE
+from fastrpc.brokers.local.coverage import Coverage
 from fastrpc.brokers.local.dead_letters import DeadLetters
+from fastrpc.brokers.local.delayed import DelayedMessages
 from fastrpc.brokers.local.effects import Effects
 from fastrpc.brokers.local.key_lines import KeyLines
+from fastrpc.brokers.local.losses import Losses
 from fastrpc.brokers.local.records import (
     DeliveryCounted,
     Entry,
@@ -26,21 +27,13 @@ from fastrpc.brokers.local.records import (
     Record,
     SavedGroup,
 )
+from fastrpc.brokers.local.resumed import Resumed
 from fastrpc.brokers.local.topic import KeptTopic
 
 __all__ = ["MessageGroup"]
 
-#: Numbers in a heap that no longer count stay beside as many that do.
-_SPARE: Final = 64
-
 #: Waiting messages that are read at once.
 _READ_AT_ONCE: Final = 64
-
-#: Names of messages for which a group remembers whether it covers them.
-_KNOWN_NAMES: Final = 1_000
-
-#: Least seconds between two reports of messages that were lost to a group.
-_TOLD_SECONDS: Final = 60.0
 
 
 class MessageGroup:
@@ -66,12 +59,10 @@ class MessageGroup:
         self.is_removed = False
         self.members: set[GroupMember] = set()
         self.dead = DeadLetters()
-        self.expired = 0
-        self._untold, self._told_at = 0, -inf
+        self._losses = Losses()
         self._effects = effects
         self._label, self._note = (name, effects.note) if name is not None else ("", None)
-        # Whether it covers a name.
-        self._known_names: dict[str, bool] = {}
+        self._coverage = Coverage(pattern, is_whole=self.is_whole)
         self._begin(cursor)
 
     def _begin(self, cursor: int) -> None:
@@ -82,14 +73,10 @@ class MessageGroup:
         self._replays: dict[int, Entry] = {}
         # Numbers of replayed messages beyond the cursor, which come in their place.
         self._coming: list[int] = []
-        # As a journal told: settled messages beyond the cursor, counted ones, and the number up to which each other one
-        # was started once.
-        self._settled: set[int] = set()
-        self._counted: dict[int, tuple[int, float]] = {}
-        self._passed = 0
-        # Numbers of open messages that can start, and of delayed ones by instant; some no longer count.
+        self._resumed = Resumed()
+        # Numbers of open messages that can start, some of which no longer count, and delayed ones.
         self._ready: list[int] = []
-        self._later: list[tuple[float, int]] = []
+        self._later = DelayedMessages()
         self._lines = KeyLines()
         #: Messages beyond the cursor.
         self.behind = self.topic.count_after(cursor, self, self.is_whole)
@@ -102,25 +89,23 @@ class MessageGroup:
         return self.behind + len(self.open)
 
     @property
+    def expired(self) -> int:
+        """Messages that the log dropped before it handled them."""
+        return self._losses.count
+
+    @property
     def is_stopped(self) -> bool:
         """Whether its dead letters leave no room for another one."""
         return self.dead.size >= self.topic.settings.max_bytes
 
     def covers(self, name: str) -> bool:
         """Return whether messages of a name are for this group."""
-        if self.is_whole:
-            return True
-        known = self._known_names.get(name)
-        if known is None:
-            if len(self._known_names) >= _KNOWN_NAMES:
-                self._known_names.clear()
-            known = self._known_names[name] = self.pattern.matches(name)
-        return known
+        return self._coverage.has(name)
 
     def holds(self, sequence: int) -> bool:
         """Return whether it still has to handle a message of the log."""
         if sequence > self.cursor:
-            return sequence not in self._settled and (
+            return sequence not in self._resumed.settled and (
                 self.is_whole or self.covers(self.topic.name_of(sequence))
             )
         entry = self.open.get(sequence)
@@ -148,13 +133,14 @@ class MessageGroup:
         if self._note is not None and not self.is_removed:
             first = next((number for number, one in self.open.items() if not one.is_replay), None)
             position = self.cursor if first is None else first - 1
-            self._note(GroupProgressed(self._label, position, max(self.cursor, self._passed)))
+            self._note(GroupProgressed(self._label, position, max(self.cursor, self._resumed.passed)))
 
     # Messages to members
 
     def take(self, member: GroupMember, most: int, now: float) -> list[Delivery]:
         """Start at most `most` messages, in the order in which they were kept."""
-        if self._later and self._later[0][0] <= now:
+        due = self._later.next()
+        if due is not None and due <= now:
             self.wake(now)
         taken: list[Delivery] = []
         while len(taken) < most and not self.is_stopped:
@@ -193,7 +179,7 @@ class MessageGroup:
                 return None
             elif not self.holds(sequence):
                 self.cursor = sequence
-                self._settled.discard(sequence)
+                self._resumed.drop(sequence)
                 continue
             else:
                 record = log.record(sequence)
@@ -209,12 +195,7 @@ class MessageGroup:
         """Move the cursor over a message of this group; return its entry."""
         sequence = self.cursor = record.sequence
         self.behind -= 1
-        entry = self.open[sequence] = Entry(sequence, record.key, 0, record.due)
-        if sequence <= self._passed:
-            counted = self._counted.pop(sequence, None)
-            entry.deliveries, entry.due = (1, record.due) if counted is None else counted
-            entry.is_counted = counted is not None
-        entry.record = record
+        entry = self.open[sequence] = self._resumed.entry_of(record)
         return self._enter(entry)
 
     def _defer(self, entry: Entry, now: float) -> None:
@@ -224,38 +205,24 @@ class MessageGroup:
         if self._note is not None and not entry.is_counted:
             # A message that was passed without a count counts as started.
             entry.is_counted = True
-            self._note(
-                DeliveryCounted(self._label, entry.sequence, entry.deliveries, entry.due, entry.is_replay)
-            )
+            self._note(self._count_of(entry))
         self._offer(entry, now)
 
     def _start(self, entry: Entry, member: GroupMember) -> Delivery:
-        record = entry.record
-        assert record is not None
         entry.member = member
         entry.deliveries += 1
         member.under_way.add(entry)
-        if self.is_ordered and record.key is not None:
-            self._lines.start(record.key)
+        if self.is_ordered and entry.key is not None:
+            self._lines.start(entry.key)
         if self._note is not None:
             if entry.is_counted or entry.deliveries > 1:
                 entry.is_counted = True
-                self._note(
-                    DeliveryCounted(self._label, entry.sequence, entry.deliveries, entry.due, entry.is_replay)
-                )
+                self._note(self._count_of(entry))
             self._effects.moved[self] = None
-        return Delivery(
-            record.topic,
-            record.body,
-            record.key,
-            record.id,
-            record.sequence,
-            record.headers,
-            record.publisher,
-            record.published_at,
-            entry.deliveries,
-            entry,
-        )
+        return entry.delivery()
+
+    def _count_of(self, entry: Entry) -> DeliveryCounted:
+        return DeliveryCounted(self._label, entry.sequence, entry.deliveries, entry.due, entry.is_replay)
 
     # Which message may start
 
@@ -275,11 +242,8 @@ class MessageGroup:
         """Let a waiting message start as soon as it is due and, if ordered, the first of its key."""
         sequence = entry.sequence
         if entry.due > now:
-            heappush(self._later, (entry.due, sequence))
+            self._later.add(entry.due, sequence, self.open, now)
             self._effects.alarms.set(self, entry.due)
-            if len(self._later) > _SPARE + 2 * len(self.open):
-                self._later = [(one.due, number) for number, one in self.open.items() if one.due > now]
-                heapify(self._later)
         elif self._may_start(entry, now):
             heappush(self._ready, sequence)
             self._effects.roused[self] = None
@@ -293,14 +257,13 @@ class MessageGroup:
 
     def wake(self, now: float) -> None:
         """Let messages start that are due by now."""
-        for _ in range(WOKEN_AT_ONCE):
-            if not self._later or self._later[0][0] > now:
-                break
-            entry = self.open.get(heappop(self._later)[1])
+        for sequence in self._later.due(now):
+            entry = self.open.get(sequence)
             if entry is not None and entry.due <= now:
                 self._offer(entry, now)
-        if self._later:
-            self._effects.alarms.set(self, self._later[0][0])
+        due = self._later.next()
+        if due is not None:
+            self._effects.alarms.set(self, due)
 
     # The end of a delivery
 
@@ -383,7 +346,7 @@ class MessageGroup:
             fresh.record = entry.record
             self._replays[sequence] = fresh
         if self._note is not None:
-            self._note(DeliveryCounted(self._label, sequence, deliveries, due, entry.is_replay))
+            self._note(self._count_of(fresh))
         if self.is_ordered and key is not None:
             self._free(key, now)
         else:
@@ -420,10 +383,8 @@ class MessageGroup:
     def _misses(self, sequence: int, now: float) -> bool:
         """Forget a message of the log unless it is under way; return whether it had to be handled."""
         if sequence > self.cursor:
-            if sequence in self._settled:
-                self._settled.discard(sequence)
+            if self._resumed.drop(sequence):
                 return False
-            self._counted.pop(sequence, None)
             self.behind -= 1
             return True
         entry = self.open.get(sequence)
@@ -443,15 +404,13 @@ class MessageGroup:
         self._count_expired(now)
 
     def _count_expired(self, now: float) -> None:
-        self.expired += 1
         self.topic.counts.expired += 1
-        self._untold += 1
-        if self.name is not None and now >= self._told_at + _TOLD_SECONDS:
+        lost = self._losses.add(now)
+        if lost and self.name is not None:
             self._effects.tell(
-                f"the group {self.name} is too slow: {self._untold} messages of {self.topic.settings.name} were "
-                "dropped before it handled them"
+                f"the group {self.name} is too slow: {lost} messages of {self.topic.settings.name} were dropped before "
+                "it handled them"
             )
-            self._untold, self._told_at = 0, now
 
     # For operators
 
@@ -479,7 +438,7 @@ class MessageGroup:
         """Begin or end to keep the order of keys, while there is no member."""
         if self.is_ordered is not is_ordered:
             self.is_ordered = is_ordered
-            self._ready, self._later, self._lines = [], [], KeyLines()
+            self._ready, self._later, self._lines = [], DelayedMessages(), KeyLines()
             coming = set(self._coming)
             passed = [entry for entry in self.open.values() if entry.sequence not in coming]
             for entry in passed:
@@ -517,14 +476,8 @@ class MessageGroup:
     def restore(self, saved: SavedGroup, now: float) -> None:
         """Go on where a journal ended, before there is a member."""
         log = self.topic.log
-        self._passed = saved.passed
-        self._settled = {
-            number
-            for number in saved.settled
-            if number > self.cursor and number in log and self.covers(self.topic.name_of(number))
-        }
-        self._counted = {number: counted for number, counted in saved.counted.items() if number in log}
-        self.behind -= len(self._settled)
+        self._resumed.restore(saved, lambda number: number in log and self.covers(self.topic.name_of(number)))
+        self.behind -= len(self._resumed.settled)
         for number, death in saved.dead:
             self.dead.restore(number, death)
         for record, deliveries, due in saved.replayed:

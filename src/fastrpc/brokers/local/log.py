@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from fastrpc.brokers.local.cache import RecordCache
-from fastrpc.brokers.local.records import Place, Record
+from fastrpc.brokers.local.records import KeptPlace, Record
 
 __all__ = ["Log"]
 
-#: Places of removed messages that stay beside as many of kept ones.
+#: KeptPlaces of removed messages that stay beside as many of kept ones.
 _SPARE: Final = 64
 
 #: Messages that are read at once, and their bytes.
@@ -63,7 +63,7 @@ class Log:
         self.add(record)
         self._records[record.sequence] = record
 
-    def add(self, place: Place | Record) -> None:
+    def add(self, place: KeptPlace | Record) -> None:
         """Keep a message with a number beyond the latest one, whose record is not in memory."""
         self.last = sequence = place.sequence
         size = place.size
@@ -126,7 +126,7 @@ class Log:
         """Return the name of a kept message; None: the name of the topic."""
         return None if self._by_name is None else self._names[self._name_numbers[self._place(sequence)]]
 
-    def wait_for(self, sequence: int, groups: int) -> None:
+    def set_left(self, sequence: int, groups: int) -> None:
         """Note how many groups have to handle a kept message."""
         self._left[self._place(sequence)] = groups
 

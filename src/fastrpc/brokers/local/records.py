@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from fastrpc.brokers.base import DeadLetter, TopicSettings
+from fastrpc.brokers.base import DeadLetter, Delivery, TopicSettings
 
 __all__ = [
     "RECORD_BYTES",
@@ -27,7 +27,7 @@ __all__ = [
     "MessageDied",
     "MessageDropped",
     "MessageSettled",
-    "Place",
+    "KeptPlace",
     "Record",
     "SavedGroup",
     "SavedTopic",
@@ -59,7 +59,7 @@ class Record:
     size: int
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
+class KeptPlace(msgspec.Struct, frozen=True, gc=False):
     """A kept message whose record need not be in memory."""
 
     sequence: int
@@ -93,6 +93,23 @@ class Entry:
 
     #: The member that has it; None: it waits, or is settled.
     member: "GroupMember | None" = None
+
+    def delivery(self) -> Delivery:
+        """Return the delivery that starts now."""
+        record = self.record
+        assert record is not None
+        return Delivery(
+            record.topic,
+            record.body,
+            record.key,
+            record.id,
+            record.sequence,
+            record.headers,
+            record.publisher,
+            record.published_at,
+            self.deliveries,
+            self,
+        )
 
 
 class GroupMember:
@@ -275,7 +292,7 @@ class SavedTopic:
 
     settings: TopicSettings
     last: int
-    places: Iterable[Place]
+    places: Iterable[KeptPlace]
     ids: Sequence[tuple[str, int, float]]
 
 

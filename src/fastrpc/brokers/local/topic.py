@@ -148,7 +148,7 @@ class KeptTopic:
                 left += 1
             roused[group] = None
         if self.is_queue:
-            self.log.wait_for(sequence, left)
+            self.log.set_left(sequence, left)
             if not left:
                 self._drop(sequence)
         elif self.log.visible_size > self.settings.max_bytes:
@@ -175,7 +175,7 @@ class KeptTopic:
         if self.is_queue:
             for sequence in self.log.newer(0):
                 left = sum(group.holds(sequence) for group in self._groups)
-                self.log.wait_for(sequence, left)
+                self.log.set_left(sequence, left)
                 if not left:
                     # A broadcast had it, which did not outlive the restart.
                     self._drop(sequence)
@@ -230,10 +230,10 @@ class KeptTopic:
     def handled(self, sequence: int) -> None:
         """Note that one more group has handled a message; a queue keeps it until all have."""
         if self.is_queue and sequence in self.log:
-            self._wait_for(sequence, self.log.left(sequence) - 1)
+            self._set_left(sequence, self.log.left(sequence) - 1)
 
-    def _wait_for(self, sequence: int, groups: int) -> None:
-        self.log.wait_for(sequence, groups)
+    def _set_left(self, sequence: int, groups: int) -> None:
+        self.log.set_left(sequence, groups)
         if not groups:
             self._drop(sequence)
 
@@ -288,7 +288,7 @@ class KeptTopic:
         if self.is_queue:
             for sequence in self.log.newer(0):
                 is_after = sequence > cursor and group.covers(self.name_of(sequence))
-                self._wait_for(sequence, self.log.left(sequence) + is_after - group.holds(sequence))
+                self._set_left(sequence, self.log.left(sequence) + is_after - group.holds(sequence))
 
     def count_after(self, cursor: int, group: Reader, is_whole: bool) -> int:
         """Return how many messages a group has after a number."""

@@ -1,4 +1,4 @@
-"""What the file of a broker keeps, as the broker goes on with it, and its messages one batch at a time."""
+"""The content of a broker's file, as the broker goes on with it, and its messages one batch at a time."""
 
 import logging
 import sqlite3
@@ -10,7 +10,7 @@ import msgspec
 from fastrpc.brokers.base import TopicSettings
 from fastrpc.brokers.embedded import KeptBroker
 from fastrpc.brokers.local.records import Death, Record, SavedGroup, SavedTopic
-from fastrpc.brokers.sqlite.rows import Places, death_of, record_of, sum_of
+from fastrpc.brokers.sqlite.rows import KeptPlaces, death_of, record_of, sum_of
 
 __all__ = ["BrokerReader", "read_records", "settings_of"]
 
@@ -116,7 +116,7 @@ class BrokerReader:
             "SELECT * FROM topics ORDER BY number"
         ).fetchall():
             self._topics[number] = name
-            places = Places(name)
+            places = KeptPlaces(name)
             for sequence, size, kept, message in self._connection.execute(_PLACES, (number,)):
                 places.add(sequence, size, self._kept_at(kept), message)
             ids = self._connection.execute(

@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from fastrpc.brokers.local.records import Death, Place, Record
+from fastrpc.brokers.local.records import Death, KeptPlace, Record
 
-__all__ = ["Places", "death_of", "head_of", "letter_of", "record_of", "sum_of"]
+__all__ = ["KeptPlaces", "death_of", "head_of", "letter_of", "record_of", "sum_of"]
 
 _NO_ENTRIES: Final[dict[str, str]] = {}
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -107,7 +107,7 @@ def _as_record(head: _Head, body: bytes) -> Record:
     )
 
 
-class Places:
+class KeptPlaces:
     """The places of the messages of a topic: a million takes some megabytes."""
 
     def __init__(self, name: str) -> None:
@@ -122,6 +122,6 @@ class Places:
         self._instants.append(kept_at)
         self._names.append(name)
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[KeptPlace]:
         rows = zip(self._numbers, self._sizes, self._instants, self._names, strict=True)
-        return (Place(number, size, kept_at, name or self._name) for number, size, kept_at, name in rows)
+        return (KeptPlace(number, size, kept_at, name or self._name) for number, size, kept_at, name in rows)

@@ -1,0 +1,34 @@
+"""The names of messages that a group gets."""
+
+from typing import Final
+
+from fastrpc.brokers.base.names import TopicPattern
+
+__all__ = ["Coverage"]
+
+#: Names of messages that are remembered.
+_KNOWN_NAMES: Final = 1_000
+
+
+class Coverage:
+    """Compares names with the pattern of a group, each once.
+
+    Args:
+        is_whole: whether the pattern is the topic's.
+    """
+
+    def __init__(self, pattern: TopicPattern, *, is_whole: bool) -> None:
+        self._pattern = pattern
+        self._is_whole = is_whole
+        self._known: dict[str, bool] = {}
+
+    def has(self, name: str) -> bool:
+        """Return whether messages of a name are for the group."""
+        if self._is_whole:
+            return True
+        known = self._known.get(name)
+        if known is None:
+            if len(self._known) >= _KNOWN_NAMES:
+                self._known.clear()
+            known = self._known[name] = self._pattern.matches(name)
+        return known

@@ -1,0 +1,41 @@
+"""The messages of a group that wait for their instant."""
+
+from collections.abc import Iterator, Mapping
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from fastrpc.brokers.local.alarms import WOKEN_AT_ONCE
+from fastrpc.brokers.local.records import Entry
+
+__all__ = ["DelayedMessages"]
+
+#: Instants that no longer count stay beside as many that do.
+_SPARE: Final = 64
+
+
+class DelayedMessages:
+    """A heap of instants with the numbers of their messages; some no longer count."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, due: float, sequence: int, open: Mapping[int, Entry], now: float) -> None:
+        """Note the instant of a message; `open` has all that may wait."""
+        heappush(self._heap, (due, sequence))
+        if len(self._heap) > _SPARE + 2 * len(open):
+            self._heap = [(one.due, number) for number, one in open.items() if one.due > now]
+            heapify(self._heap)
+
+    def next(self) -> float | None:
+        """Return the next instant."""
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now: float) -> Iterator[int]:
+        """Yield the numbers of messages that are due by now, and forget them; not all of very many."""
+        for _ in range(WOKEN_AT_ONCE):
+            if not self._heap or self._heap[0][0] > now:
+                return
+            yield heappop(self._heap)[1]

@@ -1,0 +1,44 @@
+"""The messages beyond the cursor of a group that had started before the broker did."""
+
+from collections.abc import Callable
+
+from fastrpc.brokers.local.records import Entry, Record, SavedGroup
+
+__all__ = ["Resumed"]
+
+
+class Resumed:
+    """Knows, as a journal told, the settled ones, the counted ones, and that each other one was started once.
+
+    Attributes:
+        passed: the number up to which that holds; 0: there are none.
+        settled: numbers that a group has not passed since.
+    """
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self.settled: set[int] = set()
+        self._counted: dict[int, tuple[int, float]] = {}
+
+    def restore(self, saved: SavedGroup, is_kept: Callable[[int], bool]) -> None:
+        """Begin with what a journal told of a group, about the messages that are kept for it."""
+        self.passed = saved.passed
+        self.settled = {number for number in saved.settled if number > saved.position and is_kept(number)}
+        self._counted = {number: counted for number, counted in saved.counted.items() if is_kept(number)}
+
+    def entry_of(self, record: Record) -> Entry:
+        """Return the entry of a message that the group passes."""
+        entry = Entry(record.sequence, record.key, 0, record.due, record=record)
+        if record.sequence <= self.passed:
+            counted = self._counted.pop(record.sequence, None)
+            entry.deliveries, entry.due = (1, record.due) if counted is None else counted
+            entry.is_counted = counted is not None
+        return entry
+
+    def drop(self, sequence: int) -> bool:
+        """Forget a message beyond the cursor; return whether it was settled."""
+        self._counted.pop(sequence, None)
+        if sequence not in self.settled:
+            return False
+        self.settled.discard(sequence)
+        return True
