@@ -1,0 +1,44 @@
+"""One client, in a process of its own; prints the seconds of one operation as JSON.
+
+python -m bench.messages.load CLIENT KIND URL SECONDS
+    CLIENT   ours, nats-py, redis-py or faststream
+    KIND     call: a call of the same record, 64 in flight, of ours alone
+             publish: a publication, 64 in flight
+             handled: a message from its publication to its ack, 64 under way
+             start: from a publication to the start of its handler, 1,000 a second, the median
+"""
+
+import importlib
+import json
+import sys
+
+import uvloop
+
+import fastrpc
+from bench.beside.in_flight import together
+from bench.messages.flow import KINDS
+from bench.messages.record import Shop, order
+
+__all__ = ["run"]
+
+#: The modules of clients.
+CLIENTS = {
+    "ours": "bench.messages.our_client",
+    "nats-py": "bench.messages.nats_client",
+    "redis-py": "bench.messages.redis_client",
+    "faststream": "bench.messages.faststream_client",
+}
+
+
+async def run(client: str, kind: str, url: str, seconds: float) -> float:
+    """Return the seconds of one operation."""
+    if kind == "call":
+        async with fastrpc.Client(url) as caller:
+            return await together(lambda number: caller.call(Shop.keep, order(number)), seconds)
+    async with importlib.import_module(CLIENTS[client]).connected(url) as broker:
+        return await KINDS[kind](broker, seconds)
+
+
+if __name__ == "__main__":
+    found = uvloop.run(run(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])))
+    print(json.dumps({"seconds": found}), flush=True)
