@@ -28,6 +28,9 @@ class MessageHolder(Protocol):
     ) -> bool:
         """Settle a message by a verb of the membership; return whether it was still held."""
 
+    def forget(self, message: "Message[Any]") -> None:
+        """Make room for another message in place of one that is lost."""
+
 
 class Message(Generic[T_co]):
     """A message of a group, which its subscriber acknowledges, gives back or rejects, once.
@@ -127,6 +130,11 @@ class Message(Generic[T_co]):
             BrokerError: the broker is away; the message may be delivered again.
         """
         return await self._settle("hand back", lambda membership: membership.hand_back(self.token))
+
+    def forget(self) -> None:
+        """Make room for another message in place of this one, if it is lost; nothing is settled."""
+        if self.is_lost:
+            self._holder.forget(self)
 
     async def _settle(self, verb: str, work: Callable[[Membership], Awaitable[bool]]) -> bool:
         if self._is_settled:

@@ -102,6 +102,23 @@ async def test_acknowledgement_ends_with_a_message_that_is_lost(
 
 
 @pytest.mark.virtual_time
+async def test_handler_whose_message_is_lost_is_cancelled_and_the_others_go_on(
+    handled: Handled, backend: SmallBroker
+) -> None:
+    member = backend.members[0]
+    member.deliver(*(backend.delivery(number, b"%d" % number) for number in range(1, 11)))
+    await eventually(lambda: len(handled.began) == 10)
+    member.lost |= set(range(1, 10))
+    await eventually(lambda: handled.ended == ["cancelled"] * 9)
+    # Each of them has made room for another one.
+    member.deliver(*(backend.delivery(number, b"%d" % number) for number in range(11, 20)))
+    await eventually(lambda: len(handled.began) == 19)
+    handled.may_end.set()
+    await eventually(lambda: len(member.settled) == 10)
+    assert [number for _, number in member.settled] == list(range(10, 20))
+
+
+@pytest.mark.virtual_time
 async def test_removed_group_is_an_error_and_begins_anew_after_pauses(
     handled: Handled, backend: SmallBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +239,11 @@ async def test_subscriber_takes_as_many_messages_as_it_can_start(
             r"'yesterday' is no place in a topic",
         ),
         (BrokerLimits("small"), {"topic": ORDERS, "group": "a b"}, r"'a b' is no name of a group"),
+        (
+            BrokerLimits("small", ordered_at_once=1),
+            {"topic": ORDERS, "ordered": True},
+            r"billing\.bill has ordered=True and concurrency=10, small:// has at most 1 .*write concurrency=1",
+        ),
     ],
 )
 async def test_option_that_the_broker_cannot_do_is_refused_at_start_up(

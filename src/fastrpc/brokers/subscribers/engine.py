@@ -39,8 +39,8 @@ class Settling(Protocol):
     ) -> None:
         """The call was not started; faulty: it never can be."""
 
-    def left(self) -> None:
-        """A call has ended, whose message is not to be settled."""
+    def left(self, message: Message[Any] | None) -> None:
+        """A call has ended, whose message is not to be settled; None: no message is known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,18 @@ class DeliveryEngine(ServedEngine):
     def cancel(self) -> None:
         """Cancel all handlers; none of their messages is settled."""
         for call, started in list(self._started.items()):
-            started.is_cancelled = True
-            if started.failure is None:
-                self.gate.cancel_call(call)
+            self._cancel(call, started)
+
+    def cancel_lost(self) -> None:
+        """Cancel the handlers of messages that other members may have by now."""
+        for call, started in list(self._started.items()):
+            if not started.is_cancelled and started.message.is_lost:
+                self._cancel(call, started)
+
+    def _cancel(self, call: ServerCall, started: _Started) -> None:
+        started.is_cancelled = True
+        if started.failure is None:
+            self.gate.cancel_call(call)
 
     def end(self) -> None:
         """Start nothing more, and be told of no end."""
@@ -130,7 +139,7 @@ class DeliveryEngine(ServedEngine):
     def answer(self, call: ServerCall, payload: bytes) -> None:
         started = self._started.pop(call, None)
         if started is None or started.is_cancelled:
-            self._settling.left()
+            self._settling.left(None if started is None else started.message)
         else:
             self._settling.handled(started.message)
 
@@ -146,14 +155,14 @@ class DeliveryEngine(ServedEngine):
     def _fail(self, call: ServerCall, failure: Failure) -> None:
         started = self._started.pop(call, None)
         if started is None or started.is_cancelled:
-            self._settling.left()
+            self._settling.left(None if started is None else started.message)
         else:
             self._settling.failed(started.message, failure)
 
     def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
         started = self._started.pop(call, None)
         if started is None or started.is_cancelled:
-            self._settling.left()
+            self._settling.left(None if started is None else started.message)
         else:
             self._settling.refused(started.message, status, text, call.pushback_ms, is_faulty)
 

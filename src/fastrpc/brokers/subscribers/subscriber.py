@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.served_connection import Failure
-from fastrpc.brokers.base import Delivery
+from fastrpc.brokers.base import BrokerLimits, Delivery
 from fastrpc.brokers.broker import Broker
 from fastrpc.brokers.message import Message
 from fastrpc.brokers.subscribers.engine import DeliveryEngine
@@ -16,7 +16,7 @@ from fastrpc.brokers.subscribers.method import SubscribedMethod
 from fastrpc.brokers.subscription import UNREADABLE, Subscription
 from fastrpc.brokers.topic import Topic
 from fastrpc.config.delays import pause_after
-from fastrpc.errors import BrokerError
+from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.hosted.verbs import pauses
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
@@ -40,6 +40,10 @@ _OF_LOAD: Final = frozenset(
     {Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED}
 )
 
+#: Seconds between looks for messages that were lost while their handlers run: their lease has ended, or their group was
+#: sought.
+_LOOK_SECONDS: Final = 1.0
+
 #: Seconds for cancelled handlers to end before their messages are handed back.
 _CLEANUP_SECONDS: Final = 1.0
 
@@ -61,6 +65,7 @@ class Subscriber:
         self._broker = broker
         self._method = method
         self._rules = method.subscription
+        _check_concurrency(method, broker.backend.limits)
         self._engine = DeliveryEngine(gate, method, handler, self, **limits)
         self._subscription = self._subscribe()
         self._pause = pauses()
@@ -69,6 +74,8 @@ class Subscriber:
         self._settling: set[asyncio.Task[None]] = set()
         self._holding: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
+        # Set while messages are under way.
+        self._look: asyncio.TimerHandle | None = None
         self._is_leaving = False
         broker.subscribers.add(self)
 
@@ -119,6 +126,8 @@ class Subscriber:
         finally:
             self._broker.subscribers.discard(self)
             self._engine.end()
+            if self._look is not None:
+                self._look.cancel()
             for task in self._settling:
                 task.cancel()
             await self._subscription.close()
@@ -172,10 +181,23 @@ class Subscriber:
                 logger.error("%s cannot subscribe: %s", self._method.name, error)
 
     def _start(self, message: Message[Any]) -> None:
+        if self._look is None:
+            self._look_later()
         try:
             self._engine.start(message)
         except (TypeError, ValueError) as error:
             self._bury(message, UNREADABLE, f"its headers are no metadata: {error}")
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(_LOOK_SECONDS, self._cancel_lost, context=contextvars.Context())
+
+    def _cancel_lost(self) -> None:
+        """Cancel handlers whose messages others may have, from time to time while any are under way."""
+        self._look = None
+        self._engine.cancel_lost()
+        if self._engine.under_way:
+            self._look_later()
 
     # The ends of their calls
 
@@ -207,8 +229,10 @@ class Subscriber:
         else:
             self._hand_back(message, pushback_ms)
 
-    def left(self) -> None:
+    def left(self, message: Message[Any] | None) -> None:
         """Note the end of a call whose message is lost, or handed back with the subscription."""
+        if message is not None:
+            message.forget()
         self._wake()
 
     def _bury(self, message: Message[Any], reason: str, error: str) -> None:
@@ -242,6 +266,7 @@ class Subscriber:
                 logger.error("%r is handed back, as its end cannot be kept", message, exc_info=error)
                 settle = message.hand_back
             await asyncio.sleep(pause())
+        message.forget()
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         # Without the deadline of the handler in whose step this may run.
@@ -266,6 +291,17 @@ class Subscriber:
     def _wake(self, _: Any = None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _check_concurrency(method: SubscribedMethod, limits: BrokerLimits) -> None:
+    """Raise ConfigError for an ordered subscriber that asks for more at once than the broker gives."""
+    rules, most = method.subscription, limits.ordered_at_once
+    if rules.is_ordered and most is not None and rules.concurrency > most:
+        raise ConfigError(
+            f"{method.name} has ordered=True and concurrency={rules.concurrency}, {limits.scheme}:// has at most "
+            f"{most} message of an ordered group under way",
+            hint=f"write concurrency={most}, or use a broker that keeps order by key: fastrpc broker",
+        )
 
 
 def _as_it_is(delivery: Delivery) -> Delivery:
