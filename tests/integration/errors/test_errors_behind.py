@@ -47,11 +47,6 @@ class Behind:
         raise CallError(Status(status), "swordfish", details={"inner": 1}, retry_after=retry_after)
 
     @fastrpc.method
-    async def hang(self) -> int:
-        await asyncio.Event().wait()
-        return 1
-
-    @fastrpc.method
     async def number(self, value: int) -> int:
         return "inner text"  # type: ignore[return-value]
 
@@ -209,14 +204,6 @@ class Front:
         raise CallError(Status.NOT_FOUND, "my own", details=5)
 
     @fastrpc.method
-    async def impatient(self) -> int:
-        return await self.behind.with_options(timeout=0.01).call(Behind.hang)
-
-    @fastrpc.method
-    async def patient(self) -> int:
-        return await self.behind.call(Behind.hang)
-
-    @fastrpc.method
     async def unencodable(self) -> int:
         return await self.behind.call(Behind.number, object())  # type: ignore[arg-type]
 
@@ -335,47 +322,6 @@ async def test_a_refusal_of_the_handler_itself_stays_its_own(front: Client) -> N
         "my own",
         5,
     )
-
-
-async def test_a_deadline_of_the_inner_call_is_not_that_of_the_outer_one(front: Client) -> None:
-    with pytest.raises(CallError) as failed:
-        await front.call(Front.impatient)
-    assert failed.value.message == "front.impatient: a call it made failed (UNAVAILABLE)"
-
-
-async def test_the_deadline_of_the_call_itself_stays_one(
-    front: Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    for _ in range(20):
-        caplog.clear()
-        with pytest.raises(FastRPCError) as failed:
-            await front.with_options(timeout=0.05).call(Front.patient)
-        # Behind a stall of the machine the server behind counts from before it, and ends its call earlier.
-        if "deadline passed" not in caplog.text:
-            break
-    assert isinstance(failed.value, DeadlineExceededError)
-
-
-async def test_the_deadline_of_the_call_is_told_by_the_server_as_well() -> None:
-    """The caller waits longer than the method may take: what it hears is the server's answer."""
-
-    @fastrpc.service("capped")
-    class Capped:
-        def __init__(self, behind: Client) -> None:
-            self.behind = behind
-
-        @fastrpc.method(timeout=0.05)
-        async def patient(self) -> int:
-            return await self.behind.call(Behind.hang)
-
-    async with (
-        served(Behind) as behind,
-        Client(behind) as client,
-        served(Capped(client)) as target,
-        Client(target) as front,
-    ):
-        with pytest.raises(DeadlineExceededError, match=r"capped\.patient"):
-            await front.with_options(timeout=20).call("capped.patient")
 
 
 @pytest.mark.parametrize("way", ["unencodable", "undecodable", "misused"])

@@ -1,0 +1,81 @@
+"""Deadlines of a call that a handler makes, beside the deadline of the call that the handler serves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import CallError, Client, DeadlineExceededError, FastRPCError, Interceptor, Proceed
+from tests.support.served import served
+
+pytestmark = pytest.mark.one_loop
+
+
+@fastrpc.service("behind")
+class Behind:
+    @fastrpc.method
+    async def hang(self) -> int:
+        await asyncio.Event().wait()
+        return 1
+
+
+@fastrpc.service("front")
+class Front:
+    def __init__(self, behind: Client) -> None:
+        self.behind = behind
+
+    @fastrpc.method
+    async def impatient(self) -> int:
+        return await self.behind.with_options(timeout=0.01).call(Behind.hang)
+
+    @fastrpc.method
+    async def patient(self) -> int:
+        return await self.behind.call(Behind.hang)
+
+    @fastrpc.method(timeout=0.05)
+    async def capped(self) -> int:
+        return await self.behind.call(Behind.hang)
+
+
+async def plain(call: fastrpc.Call, proceed: Proceed) -> Any:
+    return await proceed(call)
+
+
+@pytest.fixture(params=["bare", "intercepted", "intercepted client", "tcp"])
+async def front(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    interceptors: list[Interceptor] = [plain] if request.param == "intercepted" else []
+    inner: list[Interceptor] = [plain] if request.param == "intercepted client" else []
+    scheme = "tcp" if request.param == "tcp" else "memory"
+    async with (
+        served(Behind, scheme=scheme) as behind,
+        Client(behind, interceptors=inner) as client,
+        served(Front(client), scheme=scheme, interceptors=interceptors) as target,
+        Client(target) as front,
+    ):
+        yield front
+
+
+async def test_the_deadline_of_an_inner_call_is_unavailable_to_the_outer_caller(front: Client) -> None:
+    with pytest.raises(CallError) as failed:
+        await front.call(Front.impatient)
+    assert failed.value.message == "front.impatient: a call it made failed (UNAVAILABLE)"
+
+
+async def test_the_deadline_of_the_outer_call_stays_a_deadline(
+    front: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(20):
+        caplog.clear()
+        with pytest.raises(FastRPCError) as failed:
+            await front.with_options(timeout=0.05).call(Front.patient)
+        # Behind a stall of the machine the server behind counts from before it, and ends its call earlier.
+        if "deadline passed" not in caplog.text:
+            break
+    assert isinstance(failed.value, DeadlineExceededError)
+
+
+async def test_a_server_tells_the_deadline_of_a_method_to_a_caller_that_waits_longer(front: Client) -> None:
+    with pytest.raises(DeadlineExceededError, match=r"front\.capped"):
+        await front.with_options(timeout=20).call(Front.capped)
