@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from demo_grpc import show_grpc
 from demo_http import show_http
 from demo_locks import show_locks
+from demo_messages import show_messages
 from demo_mounts import show_mounts
 from demo_process import Process, check, command, say
 from demo_security import show_security
@@ -408,6 +409,7 @@ async def show_everything() -> None:
             await show_mounts()
             await show_grpc()
             await show_locks()
+            await show_messages()
             await show_many_servers(running)
             await show_zones(running.registry)
             ended = await asyncio.to_thread(running.stop)
