@@ -25,6 +25,7 @@ PARTS = {
         """,
     "HTTP": "http routes mounts fastapi asgi websocket openapi-and-tools gateway connect",
     "Many servers": "many-servers registries moving-registries local-network kubernetes zones sessions",
+    "Messages": "messages subscribers delivery outbox brokers",
     "Operation": "deployment new-versions containers observing logs-and-traces tuning",
     "Access": "access jwt security",
     "Other stacks": "grpc grpcio grpc-classes grpc-messages rpcx phobos other-tools recipes notebooks-and-django",
