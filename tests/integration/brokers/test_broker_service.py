@@ -1,18 +1,13 @@
-"""A broker that many processes use: the contract over the network, drains, restarts, rights."""
+"""A broker that many processes use: the contract over the network."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from fastrpc import Server
 from fastrpc.brokers.base import BrokerBackend
-from fastrpc.brokers.remote.client import open_remote
-from fastrpc.brokers.remote.service import BrokerService, broker_config
-from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.testing import FakeClock
 from fastrpc.testing.broker_contract import BrokerContract
+from tests.support.messages.stopped import Times, served
 
 pytestmark = pytest.mark.one_loop
 
@@ -25,18 +20,10 @@ class TestContract(BrokerContract):
 
     @pytest.fixture(params=["memory", "sqlite"])
     async def broker(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BrokerBackend]:
-        clock = FakeClock()
-        begin = clock()
-        day = datetime(2026, 1, 1, tzinfo=UTC)
-        self.clock = clock
+        self.times = Times()
         folder = tmp_path / "broker" if request.param == "sqlite" else None
-        wall = lambda: day + timedelta(seconds=clock() - begin)  # noqa: E731
-        self.service = BrokerService(folder, sync="normal", clock=clock, wall=wall)
-        async with Server(self.service, config=broker_config(None)) as server:
-            address = await server.listen("tcp://127.0.0.1:0")
-            async with open_remote(RegistryURL(f"broker://{address.host}:{address.port}")) as broker:
-                yield broker
+        async with served(folder, self.times) as (broker, self.service):
+            yield broker
 
     async def pass_time(self, broker: BrokerBackend, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.service.backend.catch_up()
+        self.times.advance(seconds, self.service.backend)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,26 +12,25 @@ from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.testing import FakeClock
 from fastrpc.testing.broker_contract import BrokerContract
+from tests.support.messages.stopped import Times, stopped_memory
 
 LOG = TopicSettings("a")
 GROUP = GroupSettings("g", "a")
 
 
-def stopped(clock: FakeClock) -> MemoryBroker:
-    """Return a broker whose time moves only by the clock."""
-    begin = clock()
-    day = datetime(2026, 1, 1, tzinfo=UTC)
-    return MemoryBroker(clock=clock, wall=lambda: day + timedelta(seconds=clock() - begin))
+@pytest.fixture
+def times() -> Times:
+    return Times()
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock(times: Times) -> FakeClock:
+    return times.clock
 
 
 @pytest.fixture
-async def broker(clock: FakeClock) -> AsyncIterator[MemoryBroker]:
-    async with stopped(clock) as broker:
+async def broker(times: Times) -> AsyncIterator[MemoryBroker]:
+    async with stopped_memory(times) as broker:
         yield broker
 
 
@@ -40,15 +38,14 @@ class TestContract(BrokerContract):
     """It keeps the contract."""
 
     @pytest.fixture
-    async def broker(self, clock: FakeClock) -> AsyncIterator[BrokerBackend]:
-        self.clock = clock
-        async with stopped(clock) as broker:
+    async def broker(self, times: Times) -> AsyncIterator[BrokerBackend]:
+        self.times = times
+        async with stopped_memory(times) as broker:
             yield broker
 
     async def pass_time(self, broker: BrokerBackend, seconds: float) -> None:
         assert isinstance(broker, MemoryBroker)
-        self.clock.advance(seconds)
-        broker.catch_up()
+        self.times.advance(seconds, broker)
 
 
 async def publish(broker: BrokerBackend, *bodies: bytes) -> None:

@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,29 +22,16 @@ from fastrpc.brokers.base import (
 )
 from fastrpc.brokers.broker_urls import open_backend, refuse_several_processes
 from fastrpc.brokers.embedded import EmbeddedBroker
-from fastrpc.brokers.sqlite import SqliteBrokerJournal, open_sqlite, sqlite_broker
+from fastrpc.brokers.sqlite import SqliteBrokerJournal, open_sqlite
 from fastrpc.brokers.sqlite.copying import copy_broker
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
-from fastrpc.testing import FakeClock
 from fastrpc.testing.broker_contract import BrokerContract
+from tests.support.messages.stopped import Times, stopped_sqlite
 
 LOG = TopicSettings("a")
 GROUP = GroupSettings("g", "a", "oldest")
-DAY = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Times:
-    """The clock of a broker, and a wall clock that may jump."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self._begin = self.clock()
-        self.jump = 0.0
-
-    def wall(self) -> datetime:
-        return DAY + timedelta(seconds=self.clock() - self._begin + self.jump)
 
 
 @pytest.fixture
@@ -58,24 +44,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "broker"
 
 
-def stopped(folder: Path, times: Times) -> EmbeddedBroker:
-    """Return a broker whose time moves only by the clock."""
-    return sqlite_broker(folder, sync="normal", clock=times.clock, wall=times.wall)
-
-
 class TestContract(BrokerContract):
     """It keeps the contract."""
 
     @pytest.fixture
     async def broker(self, folder: Path, times: Times) -> AsyncIterator[BrokerBackend]:
-        self.clock = times.clock
-        async with stopped(folder, times) as broker:
+        self.times = times
+        async with stopped_sqlite(folder, times) as broker:
             yield broker
 
     async def pass_time(self, broker: BrokerBackend, seconds: float) -> None:
         assert isinstance(broker, EmbeddedBroker)
-        self.clock.advance(seconds)
-        broker.catch_up()
+        self.times.advance(seconds, broker)
 
 
 async def publish(broker: BrokerBackend, *bodies: bytes) -> None:
@@ -101,14 +81,14 @@ def damage(folder: Path, body: bytes) -> None:
 
 
 async def test_a_group_goes_on_after_a_restart(folder: Path, times: Times) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         member = await broker.join(GROUP)
         await publish(broker, b"1", b"2", b"3", b"4")
         first, _, third, _ = await taken(member, 4)
         assert await member.ack(first.token)
         assert await member.ack(third.token)
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         assert list(await broker.topics()) == [LOG]
         (state,) = await broker.groups()
         assert (state.lag, state.under_way) == (2, 0)
@@ -118,7 +98,7 @@ async def test_a_group_goes_on_after_a_restart(folder: Path, times: Times) -> No
 
 
 async def test_retries_and_dead_letters_survive_a_restart(folder: Path, times: Times) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         member = await broker.join(GROUP)
         await broker.publish(
@@ -131,7 +111,7 @@ async def test_retries_and_dead_letters_survive_a_restart(folder: Path, times: T
         assert await member.nack(retried.token, 10.0)
         assert await member.reject(dead.token, "no", "error")
         before = await broker.dead_letters("g")
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         assert await broker.dead_letters("g") == before
         member = await broker.join(GROUP)
         taking = asyncio.ensure_future(member.take(5))
@@ -142,7 +122,7 @@ async def test_retries_and_dead_letters_survive_a_restart(folder: Path, times: T
         assert [(one.body, one.delivery) for one in await taking] == [(b"retry", 2)]
         assert await broker.replay("g", []) == 1
         assert [(one.body, one.delivery) for one in await member.take(5)] == [(b"dead", 1)]
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         member = await broker.join(GROUP)
         found = await taken(member, 2)
         assert [(one.body, one.delivery) for one in found] == [(b"retry", 3), (b"dead", 2)]
@@ -152,33 +132,33 @@ async def test_an_id_is_kept_once_across_restarts(folder: Path, times: Times) ->
     message = OutgoingMessage("a", b"1", id="x")
     kept: list[Published] = []
     for _ in range(3):
-        async with stopped(folder, times) as broker:
+        async with stopped_sqlite(folder, times) as broker:
             await broker.declare(LOG)
             kept += await broker.publish([message])
         times.clock.advance(50.0)
     assert [(one.sequence, one.is_duplicate) for one in kept] == [(1, False), (1, True), (1, True)]
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         assert not (await broker.publish([message]))[0].is_duplicate
 
 
 async def test_ids_of_the_broker_never_repeat(folder: Path, times: Times) -> None:
     ids = []
     for _ in range(2):
-        async with stopped(folder, times) as broker:
+        async with stopped_sqlite(folder, times) as broker:
             await broker.declare(LOG)
             ids += [one.id for one in await broker.publish([OutgoingMessage("a", b"")] * 3)]
     assert len(set(ids)) == 6
 
 
 async def test_old_ids_leave_the_file(folder: Path, times: Times) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         for _ in range(4):
             await broker.publish([OutgoingMessage("a", b"", id=os.urandom(8).hex()) for _ in range(500)])
             times.clock.advance(121.0)
     with closing(sqlite3.connect(folder / "broker.db")) as file:
         assert file.execute("SELECT count(*) FROM ids").fetchone() == (500,)
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         assert broker.core.topics["a"].ids.size == 0
 
 
@@ -186,7 +166,7 @@ async def test_old_ids_leave_the_file(folder: Path, times: Times) -> None:
 
 
 async def test_a_running_broker_counts_delays_by_its_own_clock(folder: Path, times: Times) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         member = await broker.join(GROUP)
         await broker.publish([OutgoingMessage("a", b"later", delay=60.0)])
@@ -208,12 +188,12 @@ async def test_a_running_broker_counts_delays_by_its_own_clock(folder: Path, tim
 async def test_delays_follow_the_wall_clock_across_a_restart(
     folder: Path, times: Times, jump: float, is_due: bool
 ) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         await broker.join(GROUP)
         await broker.publish([OutgoingMessage("a", b"later", delay=60.0)])
     times.jump = jump
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         member = await broker.join(GROUP)
         await publish(broker, b"now")
         expected = [b"later", b"now"] if is_due else [b"now"]
@@ -263,13 +243,13 @@ async def test_a_damaged_message_is_not_delivered_and_its_neighbours_are(
     bodies = [b"%d " % number * 100 for number in range(5)]
     for settings in (LOG, TopicSettings("a", None, ("g",))):
         place = folder / str(settings.keep_seconds)
-        async with stopped(place, times) as broker:
+        async with stopped_sqlite(place, times) as broker:
             await broker.declare(settings)
             await broker.join(GROUP)
             await publish(broker, *bodies)
         damage(place, bodies[2])
         caplog.clear()
-        async with stopped(place, times) as broker:
+        async with stopped_sqlite(place, times) as broker:
             member = await broker.join(GROUP)
             for one in await taken(member, 4):
                 assert one.body != bodies[2]
@@ -277,7 +257,7 @@ async def test_a_damaged_message_is_not_delivered_and_its_neighbours_are(
             assert [group.lag for group in await broker.groups()] == [0]
             assert broker.counts()["a"].damaged == 1
         assert "the message 3 of a is damaged" in caplog.text
-        async with stopped(place, times) as broker:
+        async with stopped_sqlite(place, times) as broker:
             assert [group.lag for group in await broker.groups()] == [0]
         with closing(sqlite3.connect(place / "broker.db")) as file:
             assert (3,) in file.execute("SELECT sequence FROM messages").fetchall()
@@ -287,7 +267,7 @@ async def test_a_damaged_message_is_not_delivered_and_its_neighbours_are(
 async def test_a_file_that_cannot_be_used_is_refused_and_names_the_copy(
     folder: Path, times: Times, fault: str
 ) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
     path = folder / "broker.db"
     if fault == "empty":
@@ -300,18 +280,18 @@ async def test_a_file_that_cannot_be_used_is_refused_and_names_the_copy(
         with closing(sqlite3.connect(path, isolation_level=None)) as file:
             file.execute("PRAGMA user_version = 2" if fault == "newer" else "DROP TABLE messages")
     with pytest.raises(BrokerError) as caught:
-        await stopped(folder, times).__aenter__()
+        await stopped_sqlite(folder, times).__aenter__()
     assert caught.value.status in (Status.DATA_LOSS, Status.FAILED_PRECONDITION)
     assert "fastrpc broker copy FOLDER NEW" in str(caught.value)
 
 
 async def test_a_folder_is_held_by_one_broker(folder: Path, times: Times) -> None:
-    async with stopped(folder, times):
+    async with stopped_sqlite(folder, times):
         with pytest.raises(BrokerError, match="another broker holds") as caught:
-            await stopped(folder, times).__aenter__()
+            await stopped_sqlite(folder, times).__aenter__()
         assert "fastrpc broker copy" in str(caught.value)
         assert "fastrpc broker --data-dir" in str(caught.value)
-    async with stopped(folder, times):
+    async with stopped_sqlite(folder, times):
         pass
 
 
@@ -334,7 +314,7 @@ def test_several_workers_need_a_broker_that_serves_them(folder: Path) -> None:
 
 async def test_a_copy_has_all_that_is_readable(folder: Path, times: Times, tmp_path: Path) -> None:
     bodies = [b"%d " % number * 100 for number in range(5)]
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         member = await broker.join(GROUP)
         await publish(broker, *bodies)
@@ -351,7 +331,7 @@ async def test_a_copy_has_all_that_is_readable(folder: Path, times: Times, tmp_p
         copy_broker(folder, new)
     with pytest.raises(BrokerError, match="has no broker"):
         copy_broker(tmp_path, tmp_path / "other")
-    async with stopped(new, times) as broker:
+    async with stopped_sqlite(new, times) as broker:
         member = await broker.join(GROUP)
         found = await taken(member, 2)
         assert [(one.body, one.delivery) for one in found] == [(bodies[2], 2), (bodies[4], 2)]
@@ -361,7 +341,7 @@ async def test_a_copy_has_all_that_is_readable(folder: Path, times: Times, tmp_p
 
 
 async def test_a_copy_goes_on_behind_a_damaged_page(folder: Path, times: Times, tmp_path: Path) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         await publish(broker, *(b"%d " % number * 100 for number in range(300)))
     path = folder / "broker.db"
@@ -372,7 +352,7 @@ async def test_a_copy_goes_on_behind_a_damaged_page(folder: Path, times: Times, 
     report = copy_broker(folder, tmp_path / "new")
     assert report.damaged >= 1
     assert 250 < report.messages < 300
-    async with stopped(tmp_path / "new", times) as broker:
+    async with stopped_sqlite(tmp_path / "new", times) as broker:
         member = await broker.join(GROUP)
         found = [int(one.body.split()[0]) for one in await taken(member, report.messages)]
         assert {0, 299} <= set(found)
@@ -382,7 +362,7 @@ async def test_a_damaged_page_loses_its_messages_alone(
     folder: Path, times: Times, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         await publish(broker, *(b"%d " % number * 100 for number in range(100)))
     path = folder / "broker.db"
@@ -390,7 +370,7 @@ async def test_a_damaged_page_loses_its_messages_alone(
     at = content.index(b"50 " * 20) // 4096 * 4096
     content[at : at + 4096] = b"\xff" * 4096
     path.write_bytes(content)
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         member = await broker.join(GROUP)
         await publish(broker, b"last")
         found = [one.body async for one in _until(member, b"last")]
