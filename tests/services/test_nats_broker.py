@@ -1,4 +1,4 @@
-"""The broker over NATS: the contract, each cell of its column in the table of backends, and each refusal."""
+"""The broker over NATS: each cell of its column in the table of backends; test_brokers.py has the contract."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,6 @@ from fastrpc.brokers.base import (
 from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
-from fastrpc.testing.broker_contract import BrokerContract
 from tests.support.nats_streams import on_streams
 from tests.support.ports import free_ports
 from tests.support.registry_servers import NatsServer
@@ -51,27 +50,7 @@ def broker(nats_broker: BrokerBackend) -> BrokerBackend:
     return nats_broker
 
 
-class TestContract(BrokerContract):
-    """It keeps the contract."""
-
-    async def pass_time(self, broker: BrokerBackend, seconds: float) -> None:
-        # The server looks for what is old once a second.
-        await asyncio.sleep(seconds if seconds <= 1 else seconds + 1)
-
-
-# A kept message survives kill -9 of the broker
-
-
-async def test_a_kept_message_survives_a_kill_of_the_server(own_nats: NatsServer) -> None:
-    async with open_backend(own_nats.url) as broker:
-        await broker.declare(LOG)
-        await joined(broker)
-        await publish(broker, b"1")
-    own_nats.kill()
-    own_nats.start()
-    async with open_backend(own_nats.url) as broker:
-        (one,) = await (await joined(broker)).take(1)
-    assert (one.body, one.delivery) == (b"1", 1)
+# Kept messages
 
 
 async def test_messages_are_in_files(broker: BrokerBackend, nats: NatsServer, nats_base: str) -> None:

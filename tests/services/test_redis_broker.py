@@ -1,10 +1,10 @@
-"""The broker in Redis: the contract, and each cell of the table of backends."""
+"""The broker in Redis: each cell of its column in the table of backends; test_brokers.py has the contract."""
 
 import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ import pytest
 
 from fastrpc import BrokerError, ConfigError
 from fastrpc.brokers import Message, Subscription, Topic, open_broker
-from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
+from fastrpc.brokers.base import GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.redis.backend import RedisBroker
 from fastrpc.status import Status
-from fastrpc.testing.broker_contract import BrokerContract
 from tests.support.cluster import in_thread, until
 from tests.support.kept_redis import LOG, bodies, kept_server, opened_redis, publish, taken
 from tests.support.registry_servers import RedisSentinel, RedisServer
@@ -27,17 +26,11 @@ GROUP = GroupSettings("billing", LOG.name, "oldest")
 KEY = "fastrpc:{orders.new}"
 
 
-@pytest.fixture(scope="module")
-def all_redis(redis_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with kept_server(redis_path, tmp_path_factory.mktemp("kept_redis")).running() as server:
-        yield server
-
-
 @pytest.fixture
-def server(all_redis: RedisServer) -> RedisServer:
+def server(kept_redis: RedisServer) -> RedisServer:
     """A server that keeps its data, without any."""
-    all_redis.ask("FLUSHALL")
-    return all_redis
+    kept_redis.ask("FLUSHALL")
+    return kept_redis
 
 
 @pytest.fixture
@@ -45,15 +38,6 @@ async def broker(server: RedisServer) -> AsyncIterator[RedisBroker]:
     async with opened_redis(server) as broker:
         await broker.declare(LOG)
         yield broker
-
-
-class TestContract(BrokerContract):
-    """It keeps the contract."""
-
-    @pytest.fixture
-    async def broker(self, server: RedisServer) -> AsyncIterator[BrokerBackend]:
-        async with opened_redis(server) as broker:
-            yield broker
 
 
 # A kept message survives kill -9

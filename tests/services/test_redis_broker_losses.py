@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,17 +45,11 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="module")
-def all_redis(redis_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with kept_server(redis_path, tmp_path_factory.mktemp("kept_redis")).running() as server:
-        yield server
-
-
 @pytest.fixture
-def server(all_redis: RedisServer) -> RedisServer:
+def server(kept_redis: RedisServer) -> RedisServer:
     """A server that keeps its data, without any."""
-    all_redis.ask("FLUSHALL")
-    return all_redis
+    kept_redis.ask("FLUSHALL")
+    return kept_redis
 
 
 @contextlib.asynccontextmanager

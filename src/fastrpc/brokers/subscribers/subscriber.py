@@ -137,6 +137,7 @@ class Subscriber:
 
     def _subscribe(self) -> Subscription[Any]:
         rules, topic = self._rules, self._rules.topic
+        self._check_order(self._broker.backend.limits)
         # The value of each message is its delivery, which the gate decodes.
         subscription = self._broker.subscription(
             topic if isinstance(topic, Topic | str) else topic.name,
@@ -148,6 +149,16 @@ class Subscriber:
         )
         subscription.on_lost = self._engine.cancel
         return subscription
+
+    def _check_order(self, limits: BrokerLimits) -> None:
+        """Refuse more ordered messages at once than the broker hands out. ConfigError."""
+        rules, most = self._rules, limits.ordered_at_once
+        if rules.is_ordered and most is not None and rules.concurrency > most:
+            raise ConfigError(
+                f"{self._method.name} has ordered=True and concurrency={rules.concurrency}, and {limits.scheme}:// "
+                f"starts {most} ordered message of a group at a time, whatever its key",
+                hint=f"give concurrency={most}, or use a broker with order by key",
+            )
 
     async def _keep(self) -> None:
         """Start messages; begin anew where the subscription ends by an error."""
