@@ -242,7 +242,7 @@ async def test_subscriber_takes_as_many_messages_as_it_can_start(
         (
             BrokerLimits("small", ordered_at_once=1),
             {"topic": ORDERS, "ordered": True},
-            r"billing\.bill has ordered=True and concurrency=10, small:// has at most 1 .*write concurrency=1",
+            r"billing\.bill has ordered=True and concurrency=10, .*small:// starts 1 ordered .*give concurrency=1",
         ),
     ],
 )

@@ -65,7 +65,6 @@ class Subscriber:
         self._broker = broker
         self._method = method
         self._rules = method.subscription
-        _check_concurrency(method, broker.backend.limits)
         self._engine = DeliveryEngine(gate, method, handler, self, **limits)
         self._subscription = self._subscribe()
         self._pause = pauses()
@@ -302,17 +301,6 @@ class Subscriber:
     def _wake(self, _: Any = None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-def _check_concurrency(method: SubscribedMethod, limits: BrokerLimits) -> None:
-    """Raise ConfigError for an ordered subscriber that asks for more at once than the broker gives."""
-    rules, most = method.subscription, limits.ordered_at_once
-    if rules.is_ordered and most is not None and rules.concurrency > most:
-        raise ConfigError(
-            f"{method.name} has ordered=True and concurrency={rules.concurrency}, {limits.scheme}:// has at most "
-            f"{most} message of an ordered group under way",
-            hint=f"write concurrency={most}, or use a broker that keeps order by key: fastrpc broker",
-        )
 
 
 def _as_it_is(delivery: Delivery) -> Delivery:
