@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("forgotten_trees")
 # What the implementations of a folder may import beside its `base`.
 SHARED_BY_IMPLEMENTATIONS = {"protocols": {"native_client"}, "transports": {"early_bytes", "edge", "sockets"}}
 SHARED_BY_IMPLEMENTATIONS["stores"] = {"expiring", "remote"}
-SHARED_BY_IMPLEMENTATIONS["brokers"] = {"embedded", "local"}
+SHARED_BY_IMPLEMENTATIONS["brokers"] = {"embedded", "local", "observed"}
 
 # A service serves these implementations, and its client is another one.
 SERVED_BY = {"brokers": {"remote": {"memory", "sqlite"}}}

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeAlias
 
-__all__ = ["COUNTS", "Gauge", "Gauged", "count", "gauges", "tells_gauges"]
+__all__ = ["COUNTS", "BoundedNames", "Gauge", "Gauged", "count", "gauges", "tells_gauges"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -24,18 +24,36 @@ COUNTS: Final[dict[str, dict[str, int]]] = {
     "locks_lost": {"": 0},
     "settings_rejected": {},
     "schedule_runs": {},
+    "messages": {},
 }
 
-#: Values of labels of one count; further ones count as `_other`.
-_MOST_LABELS: Final = 200
+#: Names that have series; further ones are `_other`.
+_MOST_NAMES: Final = 200
+
+
+class BoundedNames:
+    """The names that have series, the first ones that came. They keep their places when they are gone."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def label(self, name: str) -> str:
+        """Return the name, or `_other` where there are too many."""
+        if name not in self._names:
+            if len(self._names) >= _MOST_NAMES:
+                return "_other"
+            self._names.add(name)
+        return name
+
+
+# The names of each count.
+_names: Final = {event: BoundedNames() for event in COUNTS}
 
 
 def count(event: str, *labels: str, times: int = 1) -> None:
-    """Count an event, or begin at 0 times; the first label is the one that may have many values."""
+    """Count an event, or begin at 0 times; the first label is a name, of which there may be many."""
     counts = COUNTS[event]
-    key = "\n".join(labels)
-    if key not in counts and len(counts) >= _MOST_LABELS:
-        key = "\n".join(("_other", *labels[1:]))
+    key = "\n".join((_names[event].label(labels[0]), *labels[1:])) if labels else ""
     counts[key] = counts.get(key, 0) + times
 
 

@@ -33,8 +33,10 @@ def collector(
     `fastrpc_locks_waiting`, `fastrpc_locks_lost_total`, `fastrpc_leader` by `name`, `fastrpc_settings_rejected_total`
     by `key`, `fastrpc_schedule_runs_total` by `name` and `outcome`, `fastrpc_store_items`, `fastrpc_store_file_bytes`,
     `fastrpc_store_watchers`, `fastrpc_store_leases`, `fastrpc_store_operations_total` by `operation` and `outcome`,
-    `fastrpc_store_operation_seconds` by `operation`, `fastrpc_loop_lag_seconds` and
-    `fastrpc_loop_blocked_seconds_total`. The guide page "observing" describes them.
+    `fastrpc_store_operation_seconds` by `operation`, `fastrpc_messages_total` by `topic` and `outcome`,
+    `fastrpc_messages_lag`, `fastrpc_messages_oldest_seconds` and `fastrpc_messages_dead` by `topic` and `group`,
+    `fastrpc_messages_file_bytes`, `fastrpc_loop_lag_seconds` and `fastrpc_loop_blocked_seconds_total`.
+    The guide page "observing" describes them.
 
     The histogram of seconds has the bounds 0.5 ms, 1 ms, 2 ms and so on to 16.384 s. `buckets_per_doubling` = 2 or 4
     makes it finer, with that many times the series.

@@ -200,6 +200,50 @@ _COUNTERS = (
         "name",
         "outcome",
     ),
+    (
+        "messages",
+        "fastrpc_messages",
+        "Messages of brokers, by topic and outcome: those published once, the others once for each group.",
+        "topic",
+        "outcome",
+    ),
+)
+
+
+#: The gauges that objects of a process tell (`fastrpc.gauges`): name, text, labels.
+_GAUGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("fastrpc_server_connections", "Connections of servers.", ("transport", "protocol")),
+    ("fastrpc_client_connections", "Connections of clients.", ("transport", "protocol")),
+    (
+        "fastrpc_client_endpoints",
+        "Endpoints of clients, by service and state.",
+        ("service", "state"),
+    ),
+    (
+        "fastrpc_client_breaker_state",
+        "The worst circuit breaker of an endpoint: 0 closed, 1 half open, 2 open.",
+        ("endpoint",),
+    ),
+    ("fastrpc_registry_up", "Whether a registry answered last.", ("registry",)),
+    ("fastrpc_locks_held", "Locks and slots of semaphores that are held.", ()),
+    ("fastrpc_locks_waiting", "Locks and elections that are waited for.", ()),
+    ("fastrpc_store_items", "Items of a store that the process hosts.", ()),
+    ("fastrpc_store_file_bytes", "Bytes of its file and its log.", ()),
+    ("fastrpc_store_watchers", "Watches of a store that wait for a change.", ()),
+    ("fastrpc_store_leases", "Leases of a store.", ()),
+    (
+        "fastrpc_messages_lag",
+        "Messages of a group that are neither settled nor dead.",
+        ("topic", "group"),
+    ),
+    (
+        "fastrpc_messages_oldest_seconds",
+        "The age of the oldest of them.",
+        ("topic", "group"),
+    ),
+    ("fastrpc_messages_dead", "Dead letters of a group.", ("topic", "group")),
+    ("fastrpc_messages_file_bytes", "Bytes of a broker's file and its log.", ()),
+    ("fastrpc_leader", "Whether this process leads, by the name of the election.", ("name",)),
 )
 
 
@@ -230,33 +274,8 @@ class _ProcessFamilies:
         self._blocked = CounterMetricFamily(
             "fastrpc_loop_blocked_seconds", "Time for which event loops that serve calls were blocked."
         )
-        connections = ("transport", "protocol")
         # By name: objects tell them (`fastrpc.gauges`).
-        self._gauges = {
-            name: GaugeMetricFamily(name, text, labels=labels)
-            for name, text, labels in (
-                ("fastrpc_server_connections", "Connections of servers.", connections),
-                ("fastrpc_client_connections", "Connections of clients.", connections),
-                (
-                    "fastrpc_client_endpoints",
-                    "Endpoints of clients, by service and state.",
-                    ("service", "state"),
-                ),
-                (
-                    "fastrpc_client_breaker_state",
-                    "The worst circuit breaker of an endpoint: 0 closed, 1 half open, 2 open.",
-                    ("endpoint",),
-                ),
-                ("fastrpc_registry_up", "Whether a registry answered last.", ("registry",)),
-                ("fastrpc_locks_held", "Locks and slots of semaphores that are held.", ()),
-                ("fastrpc_locks_waiting", "Locks and elections that are waited for.", ()),
-                ("fastrpc_store_items", "Items of a store that the process hosts.", ()),
-                ("fastrpc_store_file_bytes", "Bytes of its file and its log.", ()),
-                ("fastrpc_store_watchers", "Watches of a store that wait for a change.", ()),
-                ("fastrpc_store_leases", "Leases of a store.", ()),
-                ("fastrpc_leader", "Whether this process leads, by the name of the election.", ("name",)),
-            )
-        }
+        self._gauges = {name: GaugeMetricFamily(name, text, labels=labels) for name, text, labels in _GAUGES}
 
     def __iter__(self) -> Iterator[Metric]:
         return iter(

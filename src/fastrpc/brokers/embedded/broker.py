@@ -22,12 +22,14 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
+from fastrpc.brokers.embedded.group_states import CoreGroups
 from fastrpc.brokers.embedded.keeping import BrokerKeeping, KeptBroker, KeptChanges
 from fastrpc.brokers.embedded.membership import EmbeddedMembership
 from fastrpc.brokers.embedded.takes import Takes
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.local.records import Change, MessageAppended
+from fastrpc.brokers.observed.figures import BrokerFigures
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 from fastrpc.stores.local.commits import Commits
@@ -71,6 +73,9 @@ class EmbeddedBroker:
         on_failed: called with the error of the commit that ended the broker.
         cache_bytes: messages of a journal that stay in memory.
     """
+
+    #: Told to monitors while it is open.
+    figures: BrokerFigures
 
     def __init__(
         self,
@@ -118,6 +123,8 @@ class EmbeddedBroker:
             kept = await self._commits.open()
             self.core.restore(kept.topics, kept.groups, self._clock())
         self.is_open = True
+        self.figures = BrokerFigures(self.counts, CoreGroups(self.core, self._clock), self.file_bytes)
+        self.figures.begin()
         self.dispatch()
         return self
 
@@ -125,6 +132,12 @@ class EmbeddedBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.is_open = False
+        try:
+            await self._close()
+        finally:
+            self.figures.end()
+
+    async def _close(self) -> None:
         for timer in (self._timer, self._progress):
             if timer is not None:
                 timer.cancel()

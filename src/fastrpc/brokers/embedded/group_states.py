@@ -1,0 +1,47 @@
+"""The groups of a broker in this process, for monitors."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+from fastrpc.brokers.base import GroupState
+from fastrpc.brokers.local.core import BrokerCore
+
+__all__ = ["CoreGroups"]
+
+
+class CoreGroups:
+    """Looks at the groups of a core on the loop of its broker.
+
+    Args:
+        clock: the broker's.
+    """
+
+    def __init__(self, core: BrokerCore, clock: Callable[[], float]) -> None:
+        self._core = core
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._found: Sequence[GroupState] = ()
+
+    def begin(self) -> None:
+        """Look on this loop."""
+        self._loop = asyncio.get_running_loop()
+
+    def states(self) -> Sequence[GroupState]:
+        """Return the groups now; in another thread those of the last look, and have the loop look again."""
+        if _running_loop() is self._loop:
+            self._look()
+        elif self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed.
+                self._loop.call_soon_threadsafe(self._look)
+        return self._found
+
+    def _look(self) -> None:
+        self._found = self._core.groups(self._clock())
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
