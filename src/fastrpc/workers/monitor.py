@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastrpc._version import __version__
@@ -39,6 +40,9 @@ ANSWER_SECONDS = 0.2
 
 #: Seconds without a sign of life after which a process counts as not ready: several of its beats.
 SILENT_SECONDS = 5.0
+
+#: Pages about a part that one worker hosts, or that all workers see alike.
+OF_ONE_WORKER = frozenset({"store", "messages"})
 
 #: Metrics of each process without counts from before the fork.
 OF_PROCESS = "process_"
@@ -134,7 +138,12 @@ class Workers:
                 if answer.get("number") == number:
                     answers[str(place.process)] = answer["values"]
         missing = [place.process for place in workers if str(place.process) not in answers]
-        merge = {"overview": self._overview, "services": _services, "store": _store}.get(name)
+        merges: dict[str, Callable[[dict[str, dict[str, Any]]], dict[str, Any]]] = {
+            "overview": self._overview,
+            "services": _services,
+            **{page: partial(_of_one, page) for page in OF_ONE_WORKER},
+        }
+        merge = merges.get(name)
         merged = _rows(name, answers) if merge is None else merge(answers)
         return merged | {"without": missing} if missing else merged
 
@@ -232,6 +241,6 @@ def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"services": list(services.values())}
 
 
-def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the store of the worker that hosts one."""
-    return next((answer for answer in answers.values() if answer["store"]), {"store": []})
+def _of_one(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the page of the first worker that has something to show."""
+    return next((answer for answer in answers.values() if answer[name]), {name: []})

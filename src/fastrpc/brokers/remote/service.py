@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.brokers.base import DeadLetter, GroupSettings, GroupState, Published, TopicSettings
@@ -116,6 +116,10 @@ class BrokerService(HealthSource):
         await self._pulled.close()
         if backend is not None:
             await backend.__aexit__(kind, error, traceback)
+
+    def shown(self, most_rows: int) -> dict[str, Any] | None:
+        """Return topics and groups for the admin page, without messages; None while the broker is closed."""
+        return None if self._backend is None else self._backend.figures.shown(most_rows)
 
     async def failed(self) -> BrokerError:
         """Wait for the error that ends the broker before it is closed."""

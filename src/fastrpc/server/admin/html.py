@@ -107,7 +107,18 @@ async function refresh() {
 refresh();
 """
 
-_LINKS = ("/", "/calls", "/connections", "/services", "/config", "/store", "/metrics", "/livez", "/readyz")
+_LINKS = (
+    "/",
+    "/calls",
+    "/connections",
+    "/services",
+    "/config",
+    "/store",
+    "/messages",
+    "/metrics",
+    "/livez",
+    "/readyz",
+)
 
 
 #: Ends of the names of numbers that name something: without separators.

@@ -20,7 +20,7 @@ T = TypeVar("T")
 logger = logging.getLogger("fastrpc.server")
 
 #: The pages that are tables.
-TABLES = frozenset({"/calls", "/connections", "/services", "/config", "/store"})
+TABLES = frozenset({"/calls", "/connections", "/services", "/config", "/store", "/messages"})
 
 #: The least weight in Accept above 0 (RFC 9110, 12.4.2).
 LEAST_QUALITY = 0.001

@@ -87,7 +87,8 @@ class ServerState:
         self._config = config
         self._server = server
         self._gate = server._gate
-        self._health = server._offer.health
+        offer = server._offer
+        self._health, self._background = offer.health, offer.background
         self._began = time.time()
         self._exposition: Exposition | None = None
 
@@ -109,6 +110,7 @@ class ServerState:
             "services": self.services,
             "config": self.config,
             "store": self.store,
+            "messages": self.messages,
         }
         return tables[name]()
 
@@ -202,9 +204,16 @@ class ServerState:
 
     def store(self) -> dict[str, Any]:
         """Return the store of this process: that of the hosted service, else that of `Server(store=…)`."""
-        hosted = dict(self._server._served.instances()).get("fastrpc.store")
-        source = self._server._offer.background.scheduling if hosted is None else hosted
+        source = self._hosted("fastrpc.store") or self._background.scheduling
         return source.shown(MOST_ROWS) or {"store": []}
+
+    def messages(self) -> dict[str, Any]:
+        """Return topics and groups of the broker of this process: the hosted one, else that of `Server(broker=…)`."""
+        source = self._hosted("fastrpc.broker") or self._background.subscribing
+        return source.shown(MOST_ROWS) or {"messages": []}
+
+    def _hosted(self, service: str) -> Any:
+        return dict(self._server._served.instances()).get(service)
 
     def config(self) -> dict[str, Any]:
         """Return the settings; those not known to be harmless are masked."""

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from fastrpc.config import ServerConfig
-from fastrpc.errors import ConfigError
+from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.handlers.services import ServiceTable
 from fastrpc.rpc.aliases import ServiceNames
 from fastrpc.rpc.background.subscribing import subscriptions_of
@@ -39,6 +39,17 @@ class Subscribing:
                 opened = import_module("fastrpc.brokers.broker").open_broker(opened)
                 await self._served.hold(opened)
             self._served.gate.dispatcher.broker = opened
+
+    def shown(self, most_rows: int) -> dict[str, Any] | None:
+        """Return topics and groups for the admin page; None without a broker, or for one of another process."""
+        broker = self._served.gate.dispatcher.broker
+        try:
+            # Backends of brokers elsewhere have none.
+            figures = None if broker is None else getattr(broker.backend, "figures", None)
+        except BrokerError:
+            return None
+        found: dict[str, Any] | None = None if figures is None else figures.shown(most_rows)
+        return found
 
     def made_for(self, names: ServiceNames, service: Any) -> list[Any]:
         """Return the subscribers of a service, which take no message yet.

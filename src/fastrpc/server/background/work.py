@@ -30,12 +30,12 @@ class BackgroundWork:
     def __init__(self, served: ServiceTable, resources: ServerResources, config: ServerConfig) -> None:
         self._served = served
         self.scheduling = Scheduling(served, resources.store)
-        self._subscribing = Subscribing(served, resources.broker, config)
+        self.subscribing = Subscribing(served, resources.broker, config)
 
     async def open(self) -> None:
         """Open store and broker; they are closed after the sources are left."""
         await self.scheduling.open()
-        await self._subscribing.open()
+        await self.subscribing.open()
 
     async def begin(self) -> None:
         """Run what the services of all sources ask for, until these are left.
@@ -48,28 +48,28 @@ class BackgroundWork:
         for name, service in self._served.instances():
             self.scheduling.add(name, service)
             made += self._made_for(service)
-        await self._subscribing.begin(made)
+        await self.subscribing.begin(made)
 
     async def __aenter__(self) -> None: ...
 
     async def __aexit__(self, *error: object) -> None:
         await self.stop(0)
         self.scheduling.forget()
-        self._subscribing.forget()
+        self.subscribing.forget()
 
     def add(self, name: str, service: Any) -> None:
         """Run what a service asks for from now on. ConfigError as in `begin`."""
         self.scheduling.add(name, service)
-        self._subscribing.begin_soon(self._made_for(service))
+        self.subscribing.begin_soon(self._made_for(service))
 
     async def stop_taking(self) -> None:
         """Take no more messages."""
-        await self._subscribing.stop_taking()
+        await self.subscribing.stop_taking()
 
     async def stop(self, seconds: float | None, name: str | None = None) -> bool:
         """Start nothing more, of one service or of all; return whether all that runs ended in time."""
         ended = await asyncio.gather(
-            self.scheduling.stop(seconds, name), self._subscribing.stop(seconds, name)
+            self.scheduling.stop(seconds, name), self.subscribing.stop(seconds, name)
         )
         return all(ended)
 
@@ -86,4 +86,4 @@ class BackgroundWork:
         return await stopping and is_clean
 
     def _made_for(self, service: Any) -> list[Any]:
-        return self._subscribing.made_for(service_definition(service).names, service)
+        return self.subscribing.made_for(service_definition(service).names, service)
