@@ -24,6 +24,8 @@ from fastrpc.brokers.nats.member import NatsMembership, removed
 from fastrpc.brokers.nats.options import NatsOptions
 from fastrpc.brokers.nats.publishing import Publishing
 from fastrpc.brokers.nats.topics import StreamTopics
+from fastrpc.brokers.observed.figures import BrokerFigures
+from fastrpc.brokers.observed.recent_groups import RecentGroups
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.nats.connection import NatsAccess
 
@@ -40,6 +42,9 @@ class NatsBroker:
         self._letters = LetterStreams(self._link)
         self._publishing = Publishing(self._link, self._topics)
         self._members: set[NatsMembership] = set()
+        self._recent = RecentGroups(self.groups)
+        #: Told to monitors while it is open.
+        self.figures = BrokerFigures(lambda: self._link.counts, self._recent)
 
     @property
     def limits(self) -> BrokerLimits:
@@ -57,16 +62,21 @@ class NatsBroker:
         except BaseException:
             await self._link.close()
             raise
+        self.figures.begin()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for member in list(self._members):
-            member.fail(BrokerError("the broker is closed", processed="no"))
-        await self._link.close()
-        for member in list(self._members):
-            await member.close()
+        try:
+            await self._recent.end()
+            for member in list(self._members):
+                member.fail(BrokerError("the broker is closed", processed="no"))
+            await self._link.close()
+            for member in list(self._members):
+                await member.close()
+        finally:
+            self.figures.end()
 
     async def declare(self, topic: TopicSettings) -> None:
         """Make a topic, and its groups."""

@@ -141,7 +141,7 @@ class Groups:
         first = int((await self._link.api(f"STREAM.INFO.{group.stream}"))["state"]["first_seq"])
         missed = self.missed(group)
         if missed is not None:
-            missed.explain(group.name, first)
+            self._link.counts[group.topic].expired += missed.explain(group.name, first)
         return first
 
     async def seek(self, name: str, to: Place) -> dict[str, Any]:

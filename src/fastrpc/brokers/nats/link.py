@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from nats.errors import BadHeaderError, ConnectionClosedError, MaxPayloadError, 
 from nats.js.errors import APIError
 
 from fastrpc.brokers.base import MESSAGE_BYTES, BrokerLimits
+from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.nats.jetstream import JetStream, UnsentError, answer_in
 from fastrpc.brokers.nats.names import SubjectNames
 from fastrpc.brokers.nats.options import NatsOptions
@@ -57,6 +59,8 @@ class JetStreamLink:
         self._is_sync_checked = False
         #: Whether no verb may ask any more.
         self.is_closed = False
+        #: The messages that this process published and settled, by topic.
+        self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
         #: Called when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()
         # Work that is not cancelled.

@@ -23,6 +23,7 @@ from nats.errors import NoRespondersError
 
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.nats.groups import ConsumerGroup, Groups, nanoseconds
 from fastrpc.brokers.nats.jetstream import JetStream, status_of
 from fastrpc.brokers.nats.letters import LetterStreams
@@ -142,6 +143,10 @@ class NatsMembership:
         self._members = members
         members.add(self)
 
+    @property
+    def _counts(self) -> TopicCounts:
+        return self._link.counts[self.group.topic]
+
     # Messages
 
     async def take(self, most: int) -> Sequence[Delivery]:
@@ -167,13 +172,17 @@ class NatsMembership:
 
     async def ack(self, token: Any) -> bool:
         """Settle a message."""
-        return await self._settle(token, b"+ACK")
+        is_ours = await self._settle(token, b"+ACK")
+        self._counts.acked += is_ours
+        return is_ours
 
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
         check_pause(delay)
         pause = json.dumps({"delay": nanoseconds(min(delay, _LONGEST_PAUSE))})
-        return await self._settle(token, b"-NAK " + pause.encode() if delay else b"-NAK")
+        is_ours = await self._settle(token, b"-NAK " + pause.encode() if delay else b"-NAK")
+        self._counts.retried += is_ours
+        return is_ours
 
     async def hand_back(self, token: Any) -> bool:
         """Deliver a message again at once; the server counts it."""
@@ -187,7 +196,9 @@ class NatsMembership:
             logger.warning("a broadcast drops %r of %s: %s", token.delivery.id, token.delivery.topic, reason)
         else:
             await self._letters.keep(self.group, token.message, token.delivery, reason, error)
-        return await self._settle(token, b"+TERM")
+        is_ours = await self._settle(token, b"+TERM")
+        self._counts.dead += is_ours
+        return is_ours
 
     async def close(self) -> None:
         """Leave the group."""

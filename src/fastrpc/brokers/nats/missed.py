@@ -49,8 +49,8 @@ class MissedMessages:
             self._number = reply.number
             self._sequence = max(self._sequence, reply.sequence)
 
-    def explain(self, name: str | None, first: int) -> None:
-        """Count the messages in gaps that the stream dropped; it begins at `first`."""
+    def explain(self, name: str | None, first: int) -> int:
+        """Count the messages in gaps that the stream dropped, which begins at `first`; return their number."""
         # Of the others, those that a group gets again belong to another group.
         lost = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
         self._gaps.clear()
@@ -60,3 +60,4 @@ class MissedMessages:
             logger.error(
                 "the group %s is too slow: its log dropped %d messages before it had them", name, lost
             )
+        return lost

@@ -114,7 +114,9 @@ class Publishing:
         except NoRespondersError:
             raise await self._unheard(message.topic) from None
         number = told["seq"]
-        return Published(message.id or id_of(topic.run, number), number, told.get("duplicate", False))
+        return self._counted(
+            topic, Published(message.id or id_of(topic.run, number), number, told.get("duplicate", False))
+        )
 
     async def _later(self, message: OutgoingMessage, topic: FoundTopic) -> Published:
         """Keep a message that is delivered later, then with a number and a copy of its own."""
@@ -130,7 +132,7 @@ class Publishing:
             told = await self._link.kept(self._link.names.later(name, number), message.body, headers)
         except NoRespondersError:
             raise await self._unheard(message.topic) from None
-        return Published(id, told["seq"], told.get("duplicate", False))
+        return self._counted(topic, Published(id, told["seq"], told.get("duplicate", False)))
 
     async def _one_by_one(
         self, messages: Sequence[OutgoingMessage], topics: Sequence[FoundTopic]
@@ -177,6 +179,12 @@ class Publishing:
             number = last - len(asked) + place
             published.append(Published(message.id or id_of(topic.run, number), number, place <= before))
             before = max(before, place)
+        self._link.counts[topic.settings.name].published += len(asked)
+        return published
+
+    def _counted(self, topic: FoundTopic, published: Published) -> Published:
+        if not published.is_duplicate:
+            self._link.counts[topic.settings.name].published += 1
         return published
 
     def _check_size(self, message: OutgoingMessage, headers: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import logging
 import secrets
+from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,6 +25,9 @@ from fastrpc.brokers.base import (
 )
 from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group, check_name
+from fastrpc.brokers.local.counts import TopicCounts
+from fastrpc.brokers.observed.figures import BrokerFigures
+from fastrpc.brokers.observed.recent_groups import RecentGroups
 from fastrpc.brokers.redis.bells import Bells
 from fastrpc.brokers.redis.broadcast import Broadcast
 from fastrpc.brokers.redis.durability import check_durability
@@ -75,6 +79,11 @@ class RedisBroker:
         # The topics that this process uses, which it tends.
         self._topics: dict[str, TopicSettings] = {}
         self._members: set[RedisMembership | Broadcast] = set()
+        self._recent = RecentGroups(self.groups)
+        #: The messages that this process published and settled, by topic.
+        self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
+        #: Told to monitors while it is open.
+        self.figures = BrokerFigures(lambda: self.counts, self._recent)
 
     async def __aenter__(self) -> Self:
         options = self._options
@@ -93,18 +102,23 @@ class RedisBroker:
         self._groups = RedisGroups(self.link, self._base)
         self._bells = Bells(self._access.connect(), self.channel, self._on_messages)
         self._tending = asyncio.create_task(self._tend_on(), name="fastrpc-redis")
+        self.figures.begin()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._tending.cancel()
-        await asyncio.wait([self._tending])
-        # Where the server is away their leases end.
-        with contextlib.suppress(BrokerError):
-            await _all(member.close() for member in list(self._members))
-        await self.link.close()
-        await self._bells.close()
+        try:
+            await self._recent.end()
+            self._tending.cancel()
+            await asyncio.wait([self._tending])
+            # Where the server is away their leases end.
+            with contextlib.suppress(BrokerError):
+                await _all(member.close() for member in list(self._members))
+            await self.link.close()
+            await self._bells.close()
+        finally:
+            self.figures.end()
 
     # Topics
 
@@ -175,6 +189,7 @@ class RedisBroker:
                 processed="no",
                 hint="declare it before a message is published to it",
             )
+        self.counts[name].published += kept[1::2].count(0)
         return [
             Published(id, sequence_of(entry), bool(is_duplicate))
             for id, entry, is_duplicate in zip(ids, kept[::2], kept[1::2], strict=True)
@@ -307,6 +322,7 @@ class RedisBroker:
         for name, event, number in reports:
             group = name.decode()
             if event == b"expired":
+                self.counts[topic.name].expired += number
                 logger.error(
                     "the group %s is too slow: %d messages of %s were dropped before it handled them",
                     group,

@@ -36,6 +36,7 @@ class Broadcast:
         self.bell = TopicBell()
         self._owner = owner
         self._topic = topic
+        self._counts = owner.counts[topic.name]
         # The last entry that was read.
         self._after = b"$"
         # Messages to be delivered again, by the instant; the number keeps their order.
@@ -104,19 +105,24 @@ class Broadcast:
 
     async def ack(self, token: _Held) -> bool:
         """Settle a message."""
-        return self._settle(token)
+        is_ours = self._settle(token)
+        self._counts.acked += is_ours
+        return is_ours
 
     async def nack(self, token: _Held, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
         check_pause(delay)
         is_ours = self._settle(token)
         if is_ours:
+            self._counts.retried += 1
             self._repeat(token, delay, token.number + 1)
         return is_ours
 
     async def reject(self, token: _Held, reason: str, error: str) -> bool:
         """Settle a message: a broadcast keeps no dead letters."""
-        return self._settle(token)
+        is_ours = self._settle(token)
+        self._counts.dead += is_ours
+        return is_ours
 
     async def hand_back(self, token: _Held) -> bool:
         """Deliver a message again at once, uncounted."""

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from fastrpc.brokers.base import Delivery, GroupSettings, TopicSettings
 from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.redis.bells import TopicBell
 from fastrpc.brokers.redis.entries import Fields, delivery_of, fields_of
 from fastrpc.brokers.redis.keys import milliseconds
@@ -38,6 +40,9 @@ class GroupOwner(Protocol):
 
     #: The channel that wakes its takes.
     channel: str
+
+    #: The messages that this process published and settled, by topic.
+    counts: defaultdict[str, TopicCounts]
 
     async def restore(self, topic: TopicSettings, group: GroupSettings, member: str) -> bytes:
         """Make a group that the server has lost; return its epoch."""
@@ -90,6 +95,7 @@ class RedisMembership:
         self.bell = TopicBell()
         self._owner = owner
         self._topic = topic
+        self._counts = owner.counts[topic.name]
         self._name = group.name or ""
         self._member = member
         self._epoch = epoch
@@ -190,21 +196,27 @@ class RedisMembership:
 
     async def ack(self, token: HeldMessage) -> bool:
         """Settle a message."""
-        return await self._settle(token, self._ack)
+        is_ours = await self._settle(token, self._ack)
+        self._counts.acked += is_ours
+        return is_ours
 
     async def nack(self, token: HeldMessage, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
         check_pause(delay)
         # Never early.
         pause = milliseconds(delay) if delay else 0
-        return await self._again(token, pause, 0)
+        is_ours = await self._again(token, pause, 0)
+        self._counts.retried += is_ours
+        return is_ours
 
     async def reject(self, token: HeldMessage, reason: str, error: str) -> bool:
         """Make a message a dead letter of the group."""
         words = [word for pair in token.fields.items() if pair[0] not in _OWN_FIELDS for word in pair]
-        return await self._settle(
+        is_ours = await self._settle(
             token, lambda one: self._settle_by(REJECT, one, one.origin, reason, error, *words)
         )
+        self._counts.dead += is_ours
+        return is_ours
 
     async def hand_back(self, token: HeldMessage) -> bool:
         """Deliver a message again at once, uncounted."""
