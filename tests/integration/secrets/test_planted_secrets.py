@@ -21,7 +21,7 @@ from tests.support.source_tree import ROOT
 
 pytestmark = pytest.mark.one_loop
 
-PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/store", "/nothing")
+PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/store", "/messages", "/nothing")
 
 #: Settings of `fastrpc run` beside those of ServerConfig that hold no secret and name no file.
 PLAIN = {
@@ -37,6 +37,7 @@ PLANTED = {
     "admin_token": "planted-admin-token",
     "registry": "planted-registry-token",
     "store": "planted-store-token",
+    "broker": "planted-broker-token",
     "tokens": "planted-caller-token",
     "policy": "planted-rule",
     "tls.cert_file": "planted-cert",
@@ -187,6 +188,7 @@ admin_address = "tcp://127.0.0.1:0"
 admin_token = "planted-admin-token"
 registry = "{registry}"
 store = "store://127.0.0.1:1?token=planted-store-token"
+broker = "broker://127.0.0.1:1?token=planted-broker-token"
 tokens = "tokens.toml"
 policy = "policy.toml"
 log_level = "debug"
@@ -320,6 +322,16 @@ MISTAKES = {
         'store = "memory://user:{secret}@shop"',
         'store = "memory://shop?token={secret}"',
         'store = "sqlite:///shop?password={secret}"',
+    ],
+    "broker": [
+        'broker = ["broker://127.0.0.1:1?token={secret}"]',
+        'broker = "broker:127.0.0.1:1?token={secret}"',
+        'broker = "broker://10.0.0.1:1?token={secret}"',
+        'broker = "memory://user:{secret}@shop"',
+        'broker = "memory://shop?token={secret}"',
+        'broker = "sqlite:///shop?password={secret}"',
+        'broker = "nats://10.0.0.1:1?token={secret}"',
+        'broker = "redis://10.0.0.1:1?user=a&password={secret}"',
     ],
     "tokens": ['tokens = "broken-tokens.toml"', 'tokens = "odd-tokens.toml"'],
     "policy": ['policy = "broken-policy.toml"'],
