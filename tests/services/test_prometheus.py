@@ -53,11 +53,12 @@ if __name__ == "__main__":
     fastrpc.serve(Shop, address="tcp://127.0.0.1:0", workers=2, config=config)
 """
 
-#: A caller: of the server above, through a registry, and of a port where nobody listens.
+#: A caller: of the server above, through a registry, and of a port where nobody listens. It handles messages as well.
 CALLER = """
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 
 import fastrpc
@@ -72,6 +73,9 @@ class Desk:
     async def ask(self) -> int:
         return 1
 
+    @fastrpc.subscriber("desk.questions")
+    async def answer(self, question: int) -> None: ...
+
 
 async def call_on(client, *methods):
     while True:
@@ -81,11 +85,18 @@ async def call_on(client, *methods):
         await asyncio.sleep(0.02)
 
 
+async def publish_on(broker):
+    while True:
+        await broker.publish("desk.questions", 1)
+        await asyncio.sleep(0.02)
+
+
 async def main(target, dead):
     async with RegistryServer("tcp://127.0.0.1:0") as registry, open_store("memory://settings") as store:
         await store.follow("desk/limit", int, default=1)
         config = ServerConfig(admin_address="tcp://127.0.0.1:0")
-        async with Server(Desk, config=config, registry=registry.url) as server:
+        messages = f"sqlite://{os.getcwd()}/messages"
+        async with Server(Desk, config=config, registry=registry.url, broker=messages) as server:
             await server.listen("tcp://127.0.0.1:0")
             breaking = ClientConfig(pool=Pool(breaker=Breaker(consecutive=2)))
             async with (
@@ -97,6 +108,7 @@ async def main(target, dead):
                     call_on(shop, "shop.price", "shop.broken", "shop.threaded"),
                     call_on(desk, Desk.ask),
                     call_on(away, Desk.ask),
+                    publish_on(server._gate.dispatcher.broker),
                 )
 
 
