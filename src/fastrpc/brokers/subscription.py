@@ -215,6 +215,7 @@ class Subscription(Generic[T]):
                 if self._member is None:
                     self._member = _Member(await self._join(), self._room.set)
                     self._failure = None
+                    logger.info("the subscription to %r has joined, as the broker is there", self._name)
                     absence.interrupt()
                 await self._take_from(self._member, absence)
             except Exception as error:

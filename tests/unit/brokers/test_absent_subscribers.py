@@ -79,6 +79,42 @@ async def test_server_starts_while_its_broker_is_away(
 
 
 @pytest.mark.virtual_time
+async def test_absence_of_the_broker_is_told_once_a_minute_and_its_return_once(
+    broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fastrpc.broker")
+    # About three minutes, as the pauses between attempts grow to a second.
+    backend.join_failures.extend(away() for _ in range(240))
+    async with Server(Handled().service, broker=broker):
+        await backend.joined(1)
+        await eventually(lambda: "has joined" in caplog.text)
+    told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert told[0].startswith("the subscription to 'orders.new' begins later")
+    assert 2 <= len(told) - 1 <= 5
+    assert set(told[1:]) == {"billing.bill gets no messages: the broker is away"}
+    assert sum("has joined" in one.getMessage() for one in caplog.records) == 1
+
+
+@pytest.mark.virtual_time
+async def test_retry_is_told_with_the_message_and_its_pause(
+    broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fastrpc.broker")
+
+    @fastrpc.service("billing")
+    class Billing:
+        @fastrpc.subscriber(ORDERS, backoff=Backoff(first=2, jitter=0))
+        async def bill(self, number: int) -> None:
+            raise ValueError("a number of no use")
+
+    async with Server(Billing(), broker=broker):
+        backend.members[0].deliver(backend.delivery(1, b"1"))
+        await eventually(lambda: backend.members[0].settled != [])
+    (told,) = [one.getMessage() for one in caplog.records if "again" in one.getMessage()]
+    assert "'orders.new', delivery 1> comes to billing.bill again in 2 s" in told
+
+
+@pytest.mark.virtual_time
 async def test_acknowledgement_is_repeated_until_it_is_kept(handled: Handled, backend: SmallBroker) -> None:
     member = backend.members[0]
     # More than one verb of the facade waits for.

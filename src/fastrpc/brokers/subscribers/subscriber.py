@@ -17,6 +17,7 @@ from fastrpc.brokers.subscription import UNREADABLE, Subscription
 from fastrpc.brokers.topic import Topic
 from fastrpc.config.delays import pause_after
 from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.handlers.life import MinuteLog
 from fastrpc.hosted.verbs import pauses
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
@@ -68,6 +69,9 @@ class Subscriber:
         self._engine = DeliveryEngine(gate, method, handler, self, **limits)
         self._subscription = self._subscribe()
         self._pause = pauses()
+        self._absences = MinuteLog(
+            lambda _, text: logger.warning("%s", text), lambda: asyncio.get_running_loop().time()
+        )
         self._task: asyncio.Task[None] | None = None
         # The tasks that settle messages, and those that hold refused ones for a moment first.
         self._settling: set[asyncio.Task[None]] = set()
@@ -169,7 +173,8 @@ class Subscriber:
                     self._start(message)
             except BrokerError as error:
                 if error.retryable:
-                    logger.warning("%s gets no messages: %s", self._method.name, error)
+                    # Without its hint, which is for a caller.
+                    self._absences.note(f"{self._method.name} gets no messages", error.message)
                     continue
                 logger.error("%s begins anew, as its subscription has ended: %s", self._method.name, error)
             except Exception as error:
@@ -228,6 +233,7 @@ class Subscriber:
             self._bury(message, EXHAUSTED, failure.text)
         else:
             delay = pushback_ms / 1000 if has_pushback else pause_after(rules.backoff, message.delivery)
+            logger.info("%r comes to %s again in %.3g s", message, self._method.name, delay)
             self._settle(message, lambda: message.nack(delay))
 
     def refused(
