@@ -64,7 +64,7 @@ class TopicSettings:
     dedupe_seconds: float = 120.0
 
 
-class OutgoingMessage(msgspec.Struct, frozen=True):
+class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     """A message to be kept."""
 
     #: A name, never a pattern.

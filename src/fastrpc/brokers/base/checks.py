@@ -41,12 +41,10 @@ def check_outgoing(message: OutgoingMessage) -> int:
         if headers > HEADER_BYTES:
             raise _refused(message, f"has {headers} bytes of headers, the limit is {HEADER_BYTES}")
         size += headers + 2 * _OBJECT_BYTES * len(message.headers)
-    for name, text in (("key", message.key), ("id", message.id)):
-        if text is not None:
-            length = len(text) if text.isascii() else len(text.encode())
-            if length > TEXT_BYTES:
-                raise _refused(message, f"has {length} bytes of its {name}, the limit is {TEXT_BYTES}")
-            size += length + _OBJECT_BYTES
+    if message.key is not None:
+        size += _text_bytes(message, "key", message.key)
+    if message.id is not None:
+        size += _text_bytes(message, "id", message.id)
     if message.delay and not is_seconds(message.delay):
         raise _refused(message, f"has a delay of {shown(message.delay)} seconds, it must be a number from 0")
     return size
@@ -144,8 +142,18 @@ def check_place(place: Place) -> None:
         )
 
 
+def _text_bytes(message: OutgoingMessage, name: str, text: str) -> int:
+    length = _bytes_of(text)
+    if length > TEXT_BYTES:
+        raise _refused(message, f"has {length} bytes of its {name}, the limit is {TEXT_BYTES}")
+    return length + _OBJECT_BYTES
+
+
 def _header_bytes(headers: Mapping[str, str]) -> int:
-    return sum(_bytes_of(name) + _bytes_of(value) for name, value in headers.items())
+    size = 0
+    for name, value in headers.items():
+        size += _bytes_of(name) + _bytes_of(value)
+    return size
 
 
 def _bytes_of(text: str) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from fastrpc.brokers.local.records import Change, Record, SavedGroup, SavedTopic
 from fastrpc.stores.local.commits import CommitJournal
 
@@ -18,8 +20,7 @@ class KeptBroker:
     groups: Sequence[SavedGroup] = ()
 
 
-@dataclass(slots=True)
-class KeptChanges:
+class KeptChanges(msgspec.Struct, eq=False, gc=False):
     """The changes of one step, in their order."""
 
     changes: Sequence[Change]

@@ -26,23 +26,32 @@ class RecordCache:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._order: deque[tuple[_Holder, int]] = deque()
+        # The places of records, in two columns: the collector of cycles would visit a pair for each one.
+        self._holders: deque[_Holder] = deque()
+        self._numbers: deque[int] = deque()
         self._count = 0
         #: Bytes of all.
         self.size = 0
 
     def add(self, holder: _Holder, sequence: int, size: int) -> None:
         """Note a record that its holder has from now on."""
-        self._order.append((holder, sequence))
+        self._holders.append(holder)
+        self._numbers.append(sequence)
         self._count += 1
         self.size += size
-        while self.size > self._most_bytes and len(self._order) > 1:
-            oldest, number = self._order.popleft()
-            oldest.forget(number)
-        if len(self._order) > _SPARE + 2 * self._count:
-            self._order = deque(one for one in self._order if one[0].is_held(one[1]))
+        while self.size > self._most_bytes and len(self._numbers) > 1:
+            self._holders.popleft().forget(self._numbers.popleft())
+        if len(self._numbers) > _SPARE + 2 * self._count:
+            self._tidy()
 
     def remove(self, size: int) -> None:
         """Note that a record has left."""
         self._count -= 1
         self.size -= size
+
+    def _tidy(self) -> None:
+        """Forget the places of records that have left."""
+        places = zip(self._holders, self._numbers, strict=True)
+        held = [(holder, number) for holder, number in places if holder.is_held(number)]
+        self._holders = deque(holder for holder, _ in held)
+        self._numbers = deque(number for _, number in held)

@@ -164,8 +164,9 @@ class BrokerCore:
 
     def committed(self, records: Sequence[Record], now: float) -> None:
         """Deliver messages from now on, which are the oldest of their topics that are not committed."""
+        known = self.topics.known
         for record in records:
-            self._topic_of(record.topic).reveal(record, now)
+            (known.get(record.topic) or self._topic_of(record.topic)).reveal(record, now)
 
     def undo(self) -> None:
         """Forget the messages that are not committed, for the disk has no room for them."""

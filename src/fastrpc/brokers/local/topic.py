@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -121,7 +122,7 @@ class KeptTopic:
             message.body,
             message.key,
             id,
-            MappingProxyType(dict(message.headers)) if message.headers else _NO_HEADERS,
+            _kept_headers(message.headers) if message.headers else _NO_HEADERS,
             message.publisher,
             published_at,
             now,
@@ -295,6 +296,19 @@ class KeptTopic:
         if is_whole:
             return self.log.count_after(cursor)
         return sum(count for name, count in self.log.names_after(cursor).items() if group.covers(name))
+
+
+def _kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers that nobody can change. Most messages have the form of their value alone, and share it."""
+    if len(headers) > 1:
+        return MappingProxyType(dict(headers))
+    ((name, text),) = headers.items()
+    return _kept_header(name, text)
+
+
+@lru_cache(maxsize=64)
+def _kept_header(name: str, text: str) -> Mapping[str, str]:
+    return MappingProxyType({name: text})
 
 
 def _full(text: str, seconds: float, hint: str) -> BrokerError:

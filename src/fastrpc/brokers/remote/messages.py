@@ -35,7 +35,7 @@ MESSAGE_BYTES: Final = 24 * 1024 * 1024
 Verb = Literal["ack", "nack", "reject", "hand_back"]
 
 
-class PublishedMessage(msgspec.Struct, frozen=True):
+class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
     """A message to be kept, as its publisher sends it."""
 
     topic: str
