@@ -10,6 +10,7 @@ import pytest
 
 from fastrpc.brokers.base import Delivery, GroupSettings, OutgoingMessage, Published, TopicSettings
 from fastrpc.brokers.base.checks import check_outgoing
+from fastrpc.brokers.local import delayed
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.group import MessageGroup
 from fastrpc.brokers.local.key_lines import KeyLines
@@ -50,6 +51,8 @@ class Run:
     core_class: type[BrokerCore]
     #: For the file of the broker; None: its journal is in memory.
     folder: Path | None = None
+    #: Of messages, from which one is chosen for each.
+    delays: tuple[float, ...] = (0.0, 0.0, 0.0, 5.0)
     now: float = 0.0
     joined: list[Joined] = field(default_factory=list)
     tokens: list[tuple[Joined, Delivery, Held]] = field(default_factory=list)
@@ -129,7 +132,7 @@ class Run:
             b"x" * self.random.choice((10, 1000)),
             self.random.choice(KEYS),
             self.random.choice((None, None, "1", "2", "3")),
-            self.random.choice((0.0, 0.0, 0.0, 5.0)),
+            self.random.choice(self.delays),
         )
 
     def expected(self, messages: list[OutgoingMessage]) -> list[tuple[int, bool]] | None:
@@ -204,6 +207,17 @@ class Run:
             if len(found) < most:
                 self.idle.add(joined.group)
 
+    def take_some(self) -> None:
+        """Take messages while others that are due may not have been looked at."""
+        if self.joined:
+            joined = self.random.choice(self.joined)
+            for one in self.core.take(joined.group, joined.member, 5, self.now):
+                may_start = joined.model.startable(self.now, self.settings.max_bytes)
+                held = next((held for held in may_start if held.message.sequence == one.sequence), None)
+                assert held is not None
+                self.model.start(held, joined.member)
+                self.tokens.append((joined, one, held))
+
     def read(self) -> bool:
         """Read messages that are not in memory; return whether there were any."""
         wanted = self.core.wanted()
@@ -249,8 +263,13 @@ class Run:
 
     def pass_time(self) -> None:
         self.now += self.random.choice((0.5, 1.0, 2.0, 20.0))
-        self.advance()
+        # One look at the messages that are due may not be enough for all; some are taken and settled before the next.
+        self.core.advance(self.now)
         self.model.advance(self.now)
+        for _ in range(self.random.choice((0, 1, 4))):
+            self.take_some()
+            self.settle()
+        self.advance()
 
     def advance(self) -> None:
         while (due := self.core.next_due()) is not None and due <= self.now:
@@ -349,6 +368,14 @@ class Run:
 def test_broker_does_as_the_model(scale: Scale) -> None:
     for seed in scale.seeds(200):
         Run(seed, BrokerCore).run()
+
+
+def test_many_delayed_messages_come_as_in_the_model(scale: Scale, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delayed, "WOKEN_AT_ONCE", 1)
+    # The heap is made tidy with each delay.
+    monkeypatch.setattr(delayed, "_SPARE", -1_000)
+    for seed in scale.seeds(60):
+        Run(seed, BrokerCore, delays=(0.0, 5.0, 30.0, 30.0)).run()
 
 
 def test_broker_in_a_folder_does_as_the_model(scale: Scale, tmp_path: Path) -> None:

@@ -172,9 +172,12 @@ class ModelBroker:
     def take(self, group: ModelGroup, member: object, most: int) -> list[Held]:
         taken = group.startable(self.now, self.settings.max_bytes)[:most]
         for held in taken:
-            held.member = member
-            held.deliveries += 1
+            self.start(held, member)
         return taken
+
+    def start(self, held: Held, member: object) -> None:
+        held.member = member
+        held.deliveries += 1
 
     def is_current(self, group: ModelGroup, held: Held) -> bool:
         return group in self.groups and group.held.get(held.message.sequence) is held

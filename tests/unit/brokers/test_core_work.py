@@ -68,6 +68,24 @@ def test_delays_that_no_longer_count_leave_the_heaps() -> None:
     assert len(scene.core._effects.alarms._heap) < 200
 
 
+def test_a_nack_between_two_looks_forgets_no_delayed_message() -> None:
+    scene = Scene(TopicSettings("a", max_bytes=3_400 * 810))
+    scene.put(*["dropped"] * 1_000, delay=1_000.0)
+    scene.put(*["delayed"] * 2_400, delay=10.0)
+    assert scene.taken() == []
+    scene.put(*["new"] * 1_000)
+    scene.now += 10.0
+    scene.core.advance(scene.now)
+    found = scene.take(2_000)
+    for one in found[1:]:
+        scene.group.settle(one.token, scene.now)
+    scene.again(found[0], 5.0)
+    scene.now += 5.0
+    scene.core.advance(scene.now)
+    again = scene.taken(10_000)
+    assert (again.count("delayed"), again.count("new")) == (401, 1_000)
+
+
 def test_many_messages_that_are_due_at_once_are_looked_at_in_slices() -> None:
     scene = Scene(TopicSettings("a", keep_seconds=60.0))
     scene.put(*["later"] * 2_500, delay=10.0)

@@ -14,20 +14,30 @@ _SPARE: Final = 64
 
 
 class DelayedMessages:
-    """A heap of instants with the numbers of their messages; some no longer count."""
+    """A heap of instants with the numbers of their messages; some no longer count.
 
-    def __init__(self) -> None:
+    Args:
+        open: all messages that may wait, by number.
+    """
+
+    def __init__(self, open: Mapping[int, Entry]) -> None:
+        self._open = open
         self._heap: list[tuple[float, int]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, due: float, sequence: int, open: Mapping[int, Entry], now: float) -> None:
-        """Note the instant of a message; `open` has all that may wait."""
+    def add(self, due: float, sequence: int) -> None:
+        """Note the instant of a message."""
         heappush(self._heap, (due, sequence))
-        if len(self._heap) > _SPARE + 2 * len(open):
-            self._heap = [(one.due, number) for number, one in open.items() if one.due > now]
+        if len(self._heap) > _SPARE + 2 * len(self._open):
+            # Also the instants that have come: nobody may have looked at their messages.
+            self._heap = list({one for one in self._heap if self._counts(*one)})
             heapify(self._heap)
+
+    def _counts(self, due: float, sequence: int) -> bool:
+        entry = self._open.get(sequence)
+        return entry is not None and entry.member is None and entry.due == due
 
     def next(self) -> float | None:
         """Return the next instant."""

@@ -76,7 +76,7 @@ class MessageGroup:
         self._resumed = Resumed()
         # Numbers of open messages that can start, some of which no longer count, and delayed ones.
         self._ready: list[int] = []
-        self._later = DelayedMessages()
+        self._later = DelayedMessages(self.open)
         self._lines = KeyLines()
         #: Messages beyond the cursor.
         self.behind = self.topic.count_after(cursor, self, self.is_whole)
@@ -242,7 +242,7 @@ class MessageGroup:
         """Let a waiting message start as soon as it is due and, if ordered, the first of its key."""
         sequence = entry.sequence
         if entry.due > now:
-            self._later.add(entry.due, sequence, self.open, now)
+            self._later.add(entry.due, sequence)
             self._effects.alarms.set(self, entry.due)
         elif self._may_start(entry, now):
             heappush(self._ready, sequence)
@@ -438,7 +438,7 @@ class MessageGroup:
         """Begin or end to keep the order of keys, while there is no member."""
         if self.is_ordered is not is_ordered:
             self.is_ordered = is_ordered
-            self._ready, self._later, self._lines = [], DelayedMessages(), KeyLines()
+            self._ready, self._later, self._lines = [], DelayedMessages(self.open), KeyLines()
             coming = set(self._coming)
             passed = [entry for entry in self.open.values() if entry.sequence not in coming]
             for entry in passed:
