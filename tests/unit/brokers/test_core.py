@@ -22,6 +22,8 @@ class TestTopics:
                 "keep_seconds of the topic 'b' is a number of 16610 bits",
             ),
             (TopicSettings("b", max_bytes=0), "max_bytes of the topic 'b' is 0"),
+            (TopicSettings("b", max_bytes=2**63), "max_bytes of the topic 'b' is 9223372036854775808, it must be"),
+            (TopicSettings("b", max_bytes=10**5000), "max_bytes of the topic 'b' is a number of 16610 bits"),
             (TopicSettings("b", max_bytes=1.5), "max_bytes of the topic 'b' is 1.5"),  # type: ignore[arg-type]
             (TopicSettings("b", dedupe_seconds=-1.0), "dedupe_seconds of the topic 'b' is -1.0"),
             (TopicSettings("b", dedupe_seconds=0.0), "dedupe_seconds of the topic 'b' is 0.0"),
@@ -272,7 +274,11 @@ class TestGroups:
         )
         assert scene.taken() == ["2", "3"]
 
-    @pytest.mark.parametrize("place", ["middle", -1, True, datetime(2026, 1, 1)])  # noqa: DTZ001
+    @pytest.mark.parametrize(
+        "place",
+        ["middle", -1, True, 2**63, 10**5000, datetime(2026, 1, 1)],  # noqa: DTZ001
+        ids=["word", "below 0", "bool", "65 bits", "long", "no zone"],
+    )
     def test_another_place_is_refused(self, place: object) -> None:
         with pytest.raises(ConfigError, match="place"):
             Scene().core.seek("g", place, 0.0, WALL)  # type: ignore[arg-type]

@@ -1,11 +1,13 @@
 """The broker in a folder: the contract, and what only this one can do."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,12 +71,47 @@ async def taken(member: Membership, count: int) -> Sequence[Delivery]:
     return found
 
 
+def len_of(value: int) -> str:
+    """Return the name of a test with a whole number."""
+    return f"{value.bit_length()} bits"
+
+
 def damage(folder: Path, body: bytes) -> None:
     """Flip a bit of a body in the file."""
     path = folder / "broker.db"
     content = bytearray(path.read_bytes())
     content[content.index(body)] ^= 1
     path.write_bytes(content)
+
+
+# Values of callers
+
+
+@pytest.mark.parametrize("place", [2**63 - 1, 2**63, 9_999_999_999_999_999_999, 2**70, 10**5000], ids=len_of)
+async def test_a_place_of_any_size_is_kept_or_refused(folder: Path, times: Times, place: int) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        await broker.join(GROUP)
+        with contextlib.suppress(ConfigError):
+            await broker.seek("g", place)
+        with contextlib.suppress(ConfigError):
+            await broker.join(GroupSettings("other", "a", place))
+        await publish(broker, b"1")
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, 2**63, 2**64, 10**30, 10**5000], ids=len_of)
+@pytest.mark.parametrize("option", ["max_bytes", "keep_seconds", "dedupe_seconds"])
+async def test_a_setting_of_any_size_is_kept_or_refused(
+    folder: Path, times: Times, option: str, value: int
+) -> None:
+    topic = replace(TopicSettings("b"), **{option: value})
+    for _ in range(2):
+        async with stopped(folder, times) as broker:
+            await broker.declare(LOG)
+            with contextlib.suppress(ConfigError):
+                await broker.declare(topic)
+                assert getattr((await broker.topics())[1], option) == pytest.approx(value)
+            await publish(broker, b"1")
 
 
 # Restarts

@@ -51,7 +51,7 @@ def test_topic_is_a_value_that_is_hashed_and_compared_and_does_not_change() -> N
         ({"max_bytes": -(10**5000)}, "max_bytes of the topic 'orders' is a number of 16610 bits"),
         ({"dedupe_seconds": -1}, "dedupe_seconds of the topic 'orders' is -1"),
         ({"dedupe_seconds": None}, "dedupe_seconds"),
-        ({"max_bytes": 0}, "max_bytes of the topic 'orders' is 0, it must be a number of bytes above 0"),
+        ({"max_bytes": 0}, "max_bytes of the topic 'orders' is 0, it must be a number of bytes from 1 to"),
         ({"max_bytes": 1.5}, "max_bytes"),
         ({"keep_seconds": None}, "the queue orders has no groups"),
         ({"groups": ("billing",)}, "is a log with groups, which a queue alone has"),

@@ -23,6 +23,9 @@ __all__ = [
 #: Most bytes of a key, and of an id.
 TEXT_BYTES: Final = 512
 
+#: Numbers of messages and bytes of topics are whole numbers of 64 bits with a sign, as files and protocols have them.
+_GREATEST: Final = 2**63 - 1
+
 #: Memory of a text beside its characters, with its place in a dictionary.
 _OBJECT_BYTES: Final = 100
 
@@ -103,8 +106,8 @@ def check_topic(topic: TopicSettings) -> None:
     if not (is_seconds(topic.dedupe_seconds) and topic.dedupe_seconds > 0):
         raise _wrong(topic, "dedupe_seconds", "a number of seconds above 0")
     size = topic.max_bytes
-    if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
-        raise _wrong(topic, "max_bytes", "a number of bytes above 0")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= _GREATEST:
+        raise _wrong(topic, "max_bytes", f"a number of bytes from 1 to {_GREATEST}")
 
 
 def check_same(given: TopicSettings, kept: TopicSettings) -> None:
@@ -134,11 +137,11 @@ def check_place(place: Place) -> None:
                 f"the place {place.isoformat()} has no time zone", hint="write datetime(…, tzinfo=UTC)"
             )
     elif place not in ("oldest", "new") and (
-        not isinstance(place, int) or isinstance(place, bool) or place < 0
+        not isinstance(place, int) or isinstance(place, bool) or not 0 <= place <= _GREATEST
     ):
         raise ConfigError(
-            f"{place!r} is no place in a topic",
-            hint='write "oldest", "new", a datetime, or a sequence number',
+            f"{shown(place)} is no place in a topic",
+            hint=f'write "oldest", "new", a datetime, or a sequence number from 0 to {_GREATEST}',
         )
 
 

@@ -13,6 +13,7 @@
 
 import secrets
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import TypeAlias, cast
@@ -89,6 +90,9 @@ class BrokerCore:
             ConfigError: a setting is wrong, it is there with other settings, or it overlaps with another one.
         """
         check_topic(settings)
+        # A whole number of seconds may be beyond the 64 bits of a journal.
+        keep = None if settings.keep_seconds is None else float(settings.keep_seconds)
+        settings = replace(settings, keep_seconds=keep, dedupe_seconds=float(settings.dedupe_seconds))
         present = self.topics.get(settings.name)
         if present is not None:
             check_same(settings, present.settings)
