@@ -17,6 +17,7 @@ from fastrpc.brokers.remote.messages import (
     Settlement,
     SettlementFailure,
     delivered,
+    weight,
 )
 from fastrpc.brokers.remote.taking import BATCH_BYTES, BatchSize, ended
 from fastrpc.errors import BrokerError, CallError
@@ -181,7 +182,8 @@ class Consumer:
         self._begin_take()
 
     def _deliver(self, found: Sequence[Delivery]) -> None:
-        self._size.note(found)
+        weights = [weight(one) for one in found]
+        self._size.note(weights)
         numbered = [(next(self._numbers), one) for one in found]
         self._under_way.update((number, one.token) for number, one in numbered)
         try:
@@ -195,11 +197,11 @@ class Consumer:
         if news.is_idle:
             # These came after it.
             news = self._further()
-        for number, one in numbered:
-            if size + len(one.body) > BATCH_BYTES and news.deliveries:
+        for (number, one), bytes_of_one in zip(numbered, weights, strict=True):
+            if size + bytes_of_one > BATCH_BYTES and news.deliveries:
                 news.has_more = True
                 news, size = self._further(), 0
-            size += len(one.body)
+            size += bytes_of_one
             news.deliveries.append(delivered(number, one))
 
     # The ends of deliveries

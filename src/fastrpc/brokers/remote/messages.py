@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -26,10 +26,14 @@ __all__ = [
     "delivered",
     "outgoing",
     "sent",
+    "weight",
 ]
 
 #: Most bytes of a message between client and server: sixteen of the longest values, in base64.
 MESSAGE_BYTES: Final = 24 * 1024 * 1024
+
+#: Bytes of a message beside its texts, about: of its numbers and the names of its fields.
+_FRAME_BYTES: Final = 256
 
 #: The end of a delivery.
 Verb = Literal["ack", "nack", "reject", "hand_back"]
@@ -205,6 +209,29 @@ def delivered(number: int, one: Delivery) -> DeliveredMessage:
         one.publisher,
         dict(one.headers),
     )
+
+
+class Weighed(Protocol):
+    """A delivery or a dead letter."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def key(self) -> str | None: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def weight(one: Weighed) -> int:
+    """Return the bytes of a message as it travels, about, by which results are cut."""
+    size = _FRAME_BYTES + len(one.body) + len(one.topic) + len(one.id) + len(one.key or "")
+    for name, text in one.headers.items():
+        size += len(name) + len(text)
+    return size
 
 
 def _check_short(name: str, text: str | None) -> None:

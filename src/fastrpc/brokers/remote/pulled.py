@@ -11,7 +11,7 @@ from typing import Any, Final
 from fastrpc.brokers.base import BrokerBackend, GroupSettings, Membership
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.base.seconds import shown
-from fastrpc.brokers.remote.messages import PulledMessage, PulledSettlement, delivered
+from fastrpc.brokers.remote.messages import PulledMessage, PulledSettlement, delivered, weight
 from fastrpc.brokers.remote.taking import ended, taken
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
@@ -99,7 +99,7 @@ class PulledMessages:
             found = await taken(pull.membership, most, limit, drain)
             size = 0
             for one in found:
-                size += len(one.body)
+                size += weight(one)
                 if pulled and size > _PULLED_BYTES:
                     await pull.membership.hand_back(one.token)
                 else:

@@ -36,6 +36,7 @@ from fastrpc.brokers.remote.messages import (
     PulledMessage,
     PulledSettlement,
     outgoing,
+    weight,
 )
 from fastrpc.brokers.remote.pulled import LONGEST_WAIT_SECONDS, PulledMessages
 from fastrpc.brokers.remote.rights import BrokerRights
@@ -305,10 +306,11 @@ class BrokerService(HealthSource):
             letters = [replace(letter, headers=dict(letter.headers)) for letter in found]
         start = size = 0
         for number, letter in enumerate(letters):
-            size += len(letter.body)
+            bytes_of_one = weight(letter) + len(letter.reason) + len(letter.error)
+            size += bytes_of_one
             if size > _LETTERS_BYTES and number > start:
                 yield letters[start:number]
-                start, size = number, len(letter.body)
+                start, size = number, bytes_of_one
         yield letters[start:]
 
     @method

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Final
 
 from fastrpc.brokers.base import Delivery, Membership
-from fastrpc.brokers.remote.messages import DeliveredMessage, delivered
+from fastrpc.brokers.remote.messages import DeliveredMessage, delivered, weight
 from fastrpc.server.wakeup import ended_by_drain
 
 __all__ = ["BATCH_BYTES", "BatchSize", "ended", "followed", "taken"]
@@ -25,9 +25,9 @@ class BatchSize:
     def __init__(self) -> None:
         self.messages = _FIRST_BATCH
 
-    def note(self, found: Sequence[Delivery]) -> None:
-        """Note the sizes of a batch."""
-        size = sum(len(one.body) for one in found) // len(found) + 1
+    def note(self, weights: Sequence[int]) -> None:
+        """Note the bytes of each message of a batch."""
+        size = sum(weights) // len(weights) + 1
         self.messages = max(1, min(BATCH_BYTES // size, 2 * self.messages, _LARGEST_BATCH))
 
 
@@ -61,7 +61,7 @@ async def followed(
     sent: list[Any] = []
     try:
         while found := await taken(membership, size.messages, None, drain):
-            size.note(found)
+            size.note([weight(one) for one in found])
             waiting.extend(found)
             check()
             while waiting:
