@@ -37,9 +37,14 @@ TOKENS: Final = StaticTokens(
     }
 )
 RULES: Final[list[dict[str, Any]]] = [
-    {"who": ["shop"], "publish": ["orders.**"]},
-    {"who": ["billing"], "subscribe": ["orders.**"], "groups": ["billing.*"], "publish": ["bills.*"]},
-    {"who": ["operator"], "manage": ["secrets.**", "orders.**", "bills.*"]},
+    {"who": ["shop"], "publish": ["orders.**", "queues.*"]},
+    {
+        "who": ["billing"],
+        "subscribe": ["orders.**"],
+        "groups": ["billing.*"],
+        "publish": ["bills.*", "queues.*"],
+    },
+    {"who": ["operator"], "manage": ["secrets.**", "orders.**", "bills.*", "queues.*"]},
     {"who": ["eve"], "allow": ["fastrpc.health.check"]},
 ]
 
@@ -98,6 +103,12 @@ OF_GROUPS: Final[dict[str, Callable[[str], list[tuple[Any, ...]]]]] = {
     "dead_letters": lambda group: [(group,)],
     "replay": lambda group: [(group,), (group, ["dead-of-audit"])],
     "discard": lambda group: [(group,), (group, ["dead-of-audit"])],
+    # A queue begins its groups.
+    "declare": lambda group: [
+        ({"name": name, "keep_seconds": None, "groups": groups},)
+        for name in ("queues.a", "queues.*")
+        for groups in ([group], ["billing.z", group])
+    ],
 }
 
 #: Lists show what the caller may see; tokens of pulled messages are those of one caller.
@@ -271,6 +282,19 @@ async def test_rights_let_their_callers_publish_subscribe_and_manage() -> None:
             await operator.call(BrokerService.remove_group, "others.group")
             assert (await called(operator, "seek", "absent", "new"))[0] is Status.PERMISSION_DENIED
         assert [one.name for one in await broker.groups()] == ["audit", "billing.a", "billing.b"]
+
+
+async def test_queue_is_declared_by_a_caller_with_the_rights_to_it_and_to_its_groups() -> None:
+    async with hosted() as (broker, address):
+        for who, group in (("billing", "billing.q"), ("operator", "others.q")):
+            queue = TopicSettings(f"queues.{who}", keep_seconds=None, groups=(group,))
+            async with Client(address, credentials=f"token-of-{who}") as client:
+                await client.call(BrokerService.declare, queue)
+        names = [one.name for one in await broker.groups()]
+        assert names == ["audit", "billing.b", "billing.q", "others.group", "others.q"]
+        # A publisher declares a queue that exists again: it sees its topic.
+        async with Client(address, credentials="token-of-shop") as shop:
+            await shop.call(BrokerService.declare, queue)
 
 
 async def test_pulled_message_is_settled_by_its_caller_alone() -> None:

@@ -37,7 +37,8 @@ class BrokerRights:
     ======================================  =====================================================================
     publish                                 `publish` for the name
     consume, follow and pull                `subscribe` for the pattern; with a group `groups` for its name
-    declare a new topic                     `publish` or `manage` for all its names
+    declare a new topic                     `publish` or `manage` for all its names; a queue without `manage` also
+                                            `groups` for each of its groups
     see a topic                             any right to one of its names; `covering`: to all names of the pattern
     see a group                             `groups` for its name, or `manage` for its pattern
     seek, remove, replay, discard, read     `manage` for the pattern of the group; or `groups` for its name and
@@ -73,8 +74,10 @@ class BrokerRights:
         rights = self._rights
         if rights is None or (present == topic and self.sees(topic)):
             return
-        if not rights.granted(PUBLISH, [topic.name]):
-            rights.check(MANAGE, [topic.name])
+        if not rights.granted(MANAGE, [topic.name]):
+            rights.check(PUBLISH, [topic.name])
+            # They begin with the queue, and keep what it holds.
+            rights.check(GROUPS, topic.groups)
 
     def check_covering(self, pattern: str) -> None:
         """Refuse a question for the topic that covers a pattern."""
