@@ -48,6 +48,8 @@ class SmallMembership:
         self.settle_failures: deque[BrokerError] = deque()
         self.close_failures: deque[Exception] = deque()
         self.is_closed = False
+        #: Seconds of a commit.
+        self.commit_seconds = 0.0
         self._news = asyncio.Event()
 
     def deliver(self, *deliveries: Delivery) -> None:
@@ -80,6 +82,8 @@ class SmallMembership:
         return self._settle("reject", token, reason, error)
 
     async def hand_back(self, token: Any) -> bool:
+        if self.commit_seconds:
+            await asyncio.sleep(self.commit_seconds)
         return self._settle("hand_back", token)
 
     async def close(self) -> None:

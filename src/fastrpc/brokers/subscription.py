@@ -19,6 +19,7 @@ from fastrpc.errors import BrokerError, DecodeError, copied_error
 from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pause_asked_by, pauses
 from fastrpc.rpc.json_values import loggable
 from fastrpc.time_limit import time_limit
+from fastrpc.together import together
 from fastrpc.user_code import as_error
 
 __all__ = ["UNREADABLE", "Subscription"]
@@ -365,10 +366,14 @@ class _Member:
 
     async def hand_back(self, messages: Sequence[Message[Any]]) -> None:
         """Have messages delivered to others, uncounted."""
+
+        async def hand_back(message: Message[Any]) -> None:
+            await self.membership.hand_back(message.token)
+            self.unsettled.pop(message, None)
+
         async with _logged_absence():
-            for message in messages:
-                await self.membership.hand_back(message.token)
-                self.unsettled.pop(message, None)
+            # At once: a broker keeps the ends of all of them by one commit.
+            await together(map(hand_back, messages))
 
     def forget(self, message: Message[Any]) -> None:
         """Make room: the message is settled or lost."""

@@ -23,6 +23,7 @@ from fastrpc.brokers.remote.taking import BATCH_BYTES, BatchSize, ended
 from fastrpc.errors import BrokerError, CallError
 from fastrpc.server.wakeup import ended_by_drain
 from fastrpc.status import Status
+from fastrpc.together import together
 
 __all__ = ["MOST_UNDER_WAY", "Consumer"]
 
@@ -243,9 +244,9 @@ class Consumer:
         self._wake.set()
 
     async def _hand_back(self, numbers: Sequence[int]) -> None:
-        for number in numbers:
-            if (token := self._under_way.pop(number, None)) is not None:
-                await self._membership.hand_back(token)
+        # A number may be settled already.
+        tokens = [self._under_way.pop(number) for number in numbers if number in self._under_way]
+        await together(map(self._membership.hand_back, tokens))
 
     # The end
 

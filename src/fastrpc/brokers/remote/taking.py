@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Final
 
 from fastrpc.brokers.base import Delivery, Membership
 from fastrpc.brokers.remote.messages import DeliveredMessage, delivered, weight
 from fastrpc.server.wakeup import ended_by_drain
+from fastrpc.together import together
 
-__all__ = ["BATCH_BYTES", "BatchSize", "ended", "followed", "taken"]
+__all__ = ["BATCH_BYTES", "BatchSize", "ended", "followed", "hand_back", "taken"]
 
 #: Messages of the first batch, and the most of one.
 _FIRST_BATCH: Final = 8
@@ -72,10 +73,14 @@ async def followed(
     finally:
         try:
             await _acknowledge(membership, sent)
-            for one in waiting:
-                await membership.hand_back(one.token)
+            await hand_back(membership, waiting)
         finally:
             await membership.close()
+
+
+async def hand_back(membership: Membership, messages: Iterable[Delivery]) -> None:
+    """Have messages delivered to others at once, uncounted; a message that was handed back before is left alone."""
+    await together(membership.hand_back(one.token) for one in messages)
 
 
 async def ended(membership: Membership, token: Any, end: Any) -> bool:
@@ -93,4 +98,4 @@ async def _acknowledge(membership: Membership, tokens: list[Any]) -> None:
     """Acknowledge messages, and forget them."""
     acks = [membership.ack(token) for token in tokens]
     tokens.clear()
-    await asyncio.gather(*acks)
+    await together(acks)

@@ -1,0 +1,19 @@
+"""Works that are done at once, each to its end."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+__all__ = ["together"]
+
+T = TypeVar("T")
+
+
+async def together(works: Iterable[Awaitable[T]]) -> list[T]:
+    """Do works at once, and return their results; raise the first error once all have ended."""
+    found: list[T] = []
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        found.append(outcome)
+    return found
