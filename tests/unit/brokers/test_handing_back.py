@@ -10,6 +10,7 @@ from fastrpc.brokers import Broker
 from fastrpc.brokers.base import GroupSettings
 from fastrpc.brokers.remote.consumer import Consumer
 from fastrpc.brokers.remote.messages import ConsumeRequest
+from fastrpc.brokers.remote.pulled import PulledMessages
 from fastrpc.brokers.remote.taking import followed
 from tests.support.small_broker import SmallBroker, SmallMembership, away
 from tests.support.waiting import eventually
@@ -36,7 +37,10 @@ def fill(backend: SmallBroker, **fields: Any) -> SmallMembership:
 
 async def leave_a_block(backend: SmallBroker) -> int:
     """The messages came out of the iterator."""
-    async with Broker(backend) as broker, broker.subscribe("orders.new", group="audit", in_flight=COUNT) as found:
+    async with (
+        Broker(backend) as broker,
+        broker.subscribe("orders.new", group="audit", in_flight=COUNT) as found,
+    ):
         fill(backend)
         for _ in range(COUNT):
             await anext(found)
@@ -58,7 +62,10 @@ async def leave_a_failed_block(backend: SmallBroker) -> int:
 
 async def take_no_more(backend: SmallBroker) -> int:
     """The messages have not come out."""
-    async with Broker(backend) as broker, broker.subscribe("orders.new", group="audit", in_flight=COUNT) as found:
+    async with (
+        Broker(backend) as broker,
+        broker.subscribe("orders.new", group="audit", in_flight=COUNT) as found,
+    ):
         member = fill(backend)
         await eventually(lambda: member.taken)
         await found.stop_taking()
@@ -100,12 +107,28 @@ async def end_a_follower(backend: SmallBroker) -> int:
     return COUNT - 16
 
 
+async def pull_too_much(backend: SmallBroker) -> int:
+    """The messages have more bytes than one pull returns."""
+    await backend.join(GROUP)
+    member = fill(backend, body=bytes(1024 * 1024))
+
+    async def join(group: GroupSettings) -> SmallMembership:
+        return member
+
+    backend.join = join  # type: ignore[method-assign]
+    pulled = PulledMessages()
+    found = await pulled.pull(backend, GROUP, COUNT, (1.0, 60.0), None, drain())
+    await pulled.close()
+    return len(found)
+
+
 WAYS: Final[list[Callable[[SmallBroker], Awaitable[int]]]] = [
     leave_a_block,
     leave_a_failed_block,
     take_no_more,
     end_a_consumer,
     end_a_follower,
+    pull_too_much,
 ]
 
 

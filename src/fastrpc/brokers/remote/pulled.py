@@ -8,11 +8,11 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fastrpc.brokers.base import BrokerBackend, GroupSettings, Membership
+from fastrpc.brokers.base import BrokerBackend, Delivery, GroupSettings, Membership
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.base.seconds import shown
 from fastrpc.brokers.remote.messages import PulledMessage, PulledSettlement, delivered, weight
-from fastrpc.brokers.remote.taking import ended, taken
+from fastrpc.brokers.remote.taking import ended, hand_back, taken
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
@@ -93,22 +93,15 @@ class PulledMessages:
                 retry_after=1.0,
             )
         pull = _Pull(await backend.join(settings))
-        pulled: list[PulledMessage] = []
         try:
             limit = min(max(wait, _LEAST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
-            found = await taken(pull.membership, most, limit, drain)
-            size = 0
-            for one in found:
-                size += weight(one)
-                if pulled and size > _PULLED_BYTES:
-                    await pull.membership.hand_back(one.token)
-                else:
-                    token = self._lease(pull, one.token, owner, lease)
-                    pulled.append(PulledMessage(token, delivered(0, one)))
+            found = await _taken_at_once(pull.membership, most, limit, drain)
+            return [
+                PulledMessage(self._lease(pull, one.token, owner, lease), delivered(0, one)) for one in found
+            ]
         finally:
             if not pull.left:
                 await pull.membership.close()
-        return pulled
 
     async def settle(self, settlements: Sequence[PulledSettlement], owner: str | None) -> list[bool]:
         """Settle or renew messages; False: the lease has ended, or it is not the owner's.
@@ -169,6 +162,27 @@ class PulledMessages:
         pull.left -= 1
         if not pull.left:
             await pull.membership.close()
+
+
+async def _taken_at_once(
+    membership: Membership, most: int, seconds: float, drain: asyncio.Future[None]
+) -> Sequence[Delivery]:
+    """Return messages for one answer; none is under way by a call that is cancelled."""
+    found = await taken(membership, most, seconds, drain)
+    size, count = 0, 0
+    for one in found:
+        size += weight(one)
+        if count and size > _PULLED_BYTES:
+            break
+        count += 1
+    try:
+        await hand_back(membership, found[count:])
+    except asyncio.CancelledError:
+        # A broker that cannot hand them back delivers them as the member leaves.
+        with suppress(BrokerError):
+            await hand_back(membership, found)
+        raise
+    return found[:count]
 
 
 def _check_most(most: int) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from fastrpc.brokers.base import Delivery, Membership
 from fastrpc.brokers.remote.messages import DeliveredMessage, delivered, weight
+from fastrpc.errors import BrokerError
 from fastrpc.server.wakeup import ended_by_drain
 from fastrpc.together import together
 
@@ -35,15 +37,27 @@ class BatchSize:
 async def taken(
     membership: Membership, most: int, seconds: float | None, drain: asyncio.Future[None]
 ) -> Sequence[Delivery]:
-    """Return messages; none after the seconds, or once the connection drains."""
+    """Return messages; none after the seconds, or once the connection drains.
+
+    Cancelled: no message is under way by it.
+    """
     taking = asyncio.ensure_future(membership.take(most))
+    waited: list[asyncio.Future[Any]] = [taking, drain]
     try:
-        waited: list[asyncio.Future[Any]] = [taking, drain]
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not taking.done():
-            taking.cancel()
-            await asyncio.wait([taking])
+    except asyncio.CancelledError:
+        # A broker that cannot hand them back delivers them as the member leaves.
+        with suppress(BrokerError):
+            await hand_back(membership, await _withdrawn(taking))
+        raise
+    return await _withdrawn(taking)
+
+
+async def _withdrawn(taking: asyncio.Future[Sequence[Delivery]]) -> Sequence[Delivery]:
+    """End a take; return the messages that it has all the same."""
+    if not taking.done():
+        taking.cancel()
+        await asyncio.wait([taking])
     return () if taking.cancelled() else taking.result()
 
 
