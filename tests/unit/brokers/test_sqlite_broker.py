@@ -89,7 +89,7 @@ def damage(folder: Path, body: bytes) -> None:
 
 @pytest.mark.parametrize("place", [2**63 - 1, 2**63, 9_999_999_999_999_999_999, 2**70, 10**5000], ids=len_of)
 async def test_a_place_of_any_size_is_kept_or_refused(folder: Path, times: Times, place: int) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         await broker.join(GROUP)
         with contextlib.suppress(ConfigError):
@@ -106,7 +106,7 @@ async def test_a_setting_of_any_size_is_kept_or_refused(
 ) -> None:
     topic = replace(TopicSettings("b"), **{option: value})
     for _ in range(2):
-        async with stopped(folder, times) as broker:
+        async with stopped_sqlite(folder, times) as broker:
             await broker.declare(LOG)
             with contextlib.suppress(ConfigError):
                 await broker.declare(topic)

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -15,8 +16,9 @@ from fastrpc.brokers.remote.messages import PulledMessage, PulledSettlement, del
 from fastrpc.brokers.remote.taking import ended, hand_back, taken
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
+from fastrpc.together import together
 
-__all__ = ["LONGEST_LEASE_SECONDS", "LONGEST_WAIT_SECONDS", "MOST_PULLED", "PulledMessages"]
+__all__ = ["LONGEST_LEASE_SECONDS", "LONGEST_WAIT_SECONDS", "MOST_OF_OWNER", "MOST_PULLED", "PulledMessages"]
 
 #: Longest wait of a pull, in seconds. The least one is for a broker that reads from a disk.
 LONGEST_WAIT_SECONDS: Final = 60.0
@@ -26,8 +28,9 @@ _LEAST_WAIT_SECONDS: Final = 0.05
 _LEAST_LEASE_SECONDS: Final = 1.0
 LONGEST_LEASE_SECONDS: Final = 43_200.0
 
-#: Most messages of one pull, and of all pulls together that are not settled.
+#: Most messages of one pull, and of all pulls together that are not settled: of each identity, and of all callers.
 _MOST_AT_ONCE: Final = 1_000
+MOST_OF_OWNER: Final = 50_000
 MOST_PULLED: Final = 100_000
 
 #: Bytes of the messages of one pull, about; the others are handed back.
@@ -47,7 +50,42 @@ class _Lease:
     pull: _Pull
     token: Any
     owner: str | None
-    timer: asyncio.TimerHandle = field(repr=False)
+    seconds: float = field(init=False)
+    timer: asyncio.TimerHandle = field(init=False, repr=False)
+
+
+class _Places:
+    """The places for messages that are pulled, or may be by a call that waits."""
+
+    def __init__(self) -> None:
+        self._used = 0
+        # Of each owner with a place.
+        self._used_of: Counter[str] = Counter()
+
+    def reserve(self, owner: str | None, most: int) -> int:
+        """Take as many places as there are, at most `most`; return how many.
+
+        Raises:
+            BrokerError: RESOURCE_EXHAUSTED: there is none.
+        """
+        if owner is not None:
+            used = self._used_of[owner]
+            most = _left(
+                most, used, MOST_OF_OWNER, f"{owner} has {used} pulled messages that are not settled"
+            )
+        most = _left(most, self._used, MOST_PULLED, f"{self._used} pulled messages are not settled")
+        self._used += most
+        if owner is not None:
+            self._used_of[owner] += most
+        return most
+
+    def free(self, owner: str | None, count: int) -> None:
+        """Give places back."""
+        self._used -= count
+        if owner is not None:
+            self._used_of[owner] -= count
+            if not self._used_of[owner]:
+                del self._used_of[owner]
 
 
 class PulledMessages:
@@ -59,6 +97,7 @@ class PulledMessages:
 
     def __init__(self) -> None:
         self._leases: dict[str, _Lease] = {}
+        self._places = _Places()
         self._ending: set[asyncio.Task[Any]] = set()
 
     async def pull(
@@ -85,23 +124,14 @@ class PulledMessages:
         _check_most(most)
         _check_lease(lease)
         check_pause(wait)
-        if len(self._leases) + most > MOST_PULLED:
-            raise BrokerError(
-                f"{len(self._leases)} pulled messages are not settled, the limit is {MOST_PULLED}",
-                status=Status.RESOURCE_EXHAUSTED,
-                processed="no",
-                retry_after=1.0,
-            )
-        pull = _Pull(await backend.join(settings))
+        # Before the wait: any number of calls may wait.
+        most = left = self._places.reserve(owner, most)
         try:
-            limit = min(max(wait, _LEAST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
-            found = await _taken_at_once(pull.membership, most, limit, drain)
-            return [
-                PulledMessage(self._lease(pull, one.token, owner, lease), delivered(0, one)) for one in found
-            ]
+            found = await self._pulled(await backend.join(settings), most, seconds, owner, drain)
+            left -= len(found)
+            return found
         finally:
-            if not pull.left:
-                await pull.membership.close()
+            self._places.free(owner, left)
 
     async def settle(self, settlements: Sequence[PulledSettlement], owner: str | None) -> list[bool]:
         """Settle or renew messages; False: the lease has ended, or it is not the owner's.
@@ -112,15 +142,36 @@ class PulledMessages:
         for one in settlements:
             check_pause(one.delay)
             _check_lease(one.lease_seconds)
-        return list(await asyncio.gather(*(self._settled(one, owner) for one in settlements)))
+        return await together(self._settled(one, owner) for one in settlements)
 
     async def close(self) -> None:
         """Forget all leases."""
         for lease in self._leases.values():
             lease.timer.cancel()
+            self._places.free(lease.owner, 1)
         self._leases.clear()
         while self._ending:
             await asyncio.wait(self._ending)
+
+    async def _pulled(
+        self,
+        membership: Membership,
+        most: int,
+        seconds: tuple[float, float],
+        owner: str | None,
+        drain: asyncio.Future[None],
+    ) -> list[PulledMessage]:
+        pull = _Pull(membership)
+        wait, lease = seconds
+        try:
+            limit = min(max(wait, _LEAST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
+            found = await _taken_at_once(membership, most, limit, drain)
+            return [
+                PulledMessage(self._lease(pull, one.token, owner, lease), delivered(0, one)) for one in found
+            ]
+        finally:
+            if not pull.left:
+                await membership.close()
 
     async def _settled(self, one: PulledSettlement, owner: str | None) -> bool:
         lease = self._leases.get(one.token)
@@ -128,23 +179,30 @@ class PulledMessages:
             return False
         lease.timer.cancel()
         if one.verb == "renew":
-            lease.timer = self._timer(one.token, one.lease_seconds)
+            self._begin(one.token, lease, one.lease_seconds)
             return not lease.pull.membership.is_lost(lease.token)
         del self._leases[one.token]
         try:
-            return await ended(lease.pull.membership, lease.token, one)
-        finally:
-            await self._release(lease.pull)
+            is_ours = await ended(lease.pull.membership, lease.token, one)
+        except BaseException:
+            # The message may still be under way: the caller tries again, or the lease ends.
+            self._begin(one.token, lease, lease.seconds)
+            raise
+        await self._release(lease)
+        return is_ours
 
     def _lease(self, pull: _Pull, token: Any, owner: str | None, seconds: float) -> str:
         name = secrets.token_urlsafe(16)
         pull.left += 1
-        self._leases[name] = _Lease(pull, token, owner, self._timer(name, seconds))
+        self._begin(name, _Lease(pull, token, owner), seconds)
         return name
 
-    def _timer(self, name: str, seconds: float) -> asyncio.TimerHandle:
+    def _begin(self, name: str, lease: _Lease, seconds: float) -> None:
+        """Have a lease last from now on."""
+        lease.seconds = seconds
         # Not in the context of the caller, which the timer would keep.
-        return asyncio.get_running_loop().call_later(seconds, self._expire, name, context=Context())
+        lease.timer = asyncio.get_running_loop().call_later(seconds, self._expire, name, context=Context())
+        self._leases[name] = lease
 
     def _expire(self, name: str) -> None:
         lease = self._leases.pop(name)
@@ -156,12 +214,13 @@ class PulledMessages:
         # A broker that cannot keep it delivers the message again as the member leaves.
         with suppress(BrokerError):
             await lease.pull.membership.nack(lease.token, 0.0)
-        await self._release(lease.pull)
+        await self._release(lease)
 
-    async def _release(self, pull: _Pull) -> None:
-        pull.left -= 1
-        if not pull.left:
-            await pull.membership.close()
+    async def _release(self, lease: _Lease) -> None:
+        self._places.free(lease.owner, 1)
+        lease.pull.left -= 1
+        if not lease.pull.left:
+            await lease.pull.membership.close()
 
 
 async def _taken_at_once(
@@ -183,6 +242,15 @@ async def _taken_at_once(
             await hand_back(membership, found)
         raise
     return found[:count]
+
+
+def _left(most: int, used: int, limit: int, text: str) -> int:
+    """Return the places that are left below a limit, at most `most`."""
+    if used >= limit:
+        raise BrokerError(
+            f"{text}, the limit is {limit}", status=Status.RESOURCE_EXHAUSTED, processed="no", retry_after=1.0
+        )
+    return min(most, limit - used)
 
 
 def _check_most(most: int) -> None:
