@@ -218,6 +218,43 @@ async def test_messages_of_other_programs_come_out(
     assert one.id
 
 
+@pytest.mark.parametrize("group", ["a", None])
+async def test_a_message_with_a_malformed_header_is_a_dead_letter_and_the_next_ones_come(
+    broker: BrokerBackend, nats: NatsServer, nats_base: str, group: str | None
+) -> None:
+    await broker.declare(LOG)
+    member = await broker.join(GroupSettings(group, "orders.new", is_ordered=group is not None))
+    subject = f"{nats_base}.topic.orders.new"
+    for headers in ({"frpc-rest": "x"}, {"frpc-again": "{}"}, {"frpc-id": "x" * 5_000}):
+        await on_streams(nats, lambda streams, h=headers: streams.publish(subject, b"bad", headers=h))
+    await publish(broker, b"good")
+    async with asyncio.timeout(60):
+        (one,) = await member.take(5)
+    assert one.body == b"good"
+    assert await member.ack(one.token)
+    if group is not None:
+        letters = await broker.dead_letters(group)
+        assert [(one.body, one.reason) for one in letters] == [(b"bad", "its headers do not decode")] * 3
+        assert [state.lag for state in await broker.groups()] == [0]
+        # Their headers are well-formed now.
+        assert await broker.replay(group, []) == 3
+        assert [one.body for one in await member.take(1)] == [b"bad"]
+
+
+async def test_a_message_of_another_program_among_dead_letters_hides_none_of_them(
+    broker: BrokerBackend, nats: NatsServer, nats_base: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await broker.declare(LOG)
+    member = await joined(broker)
+    await publish(broker, b"1")
+    (one,) = await member.take(1)
+    assert await member.reject(one.token, "no", "")
+    await on_streams(nats, lambda streams: streams.publish(f"{nats_base}.dead.a.1.x", b"foreign"))
+    assert [one.body for one in await broker.dead_letters("a")] == [b"1"]
+    assert "has a message of another program" in caplog.text
+    assert await broker.discard("a", []) == 2
+
+
 # delay
 
 

@@ -1,6 +1,7 @@
 """The broker over NATS without a server: names, headers, versions, messages that a log dropped."""
 
 import logging
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +11,19 @@ from nats.aio.msg import Msg
 
 from fastrpc.brokers.base import OutgoingMessage
 from fastrpc.brokers.nats.link import JetStreamLink
-from fastrpc.brokers.nats.messages import DeliveryNumbers, delivery_in, headers_of
+from fastrpc.brokers.nats.messages import (
+    DeliveryNumbers,
+    dead_headers,
+    delivery_in,
+    headers_of,
+    letter_in,
+    replay_headers,
+    unread_delivery_in,
+)
 from fastrpc.brokers.nats.missed import MissedMessages
 from fastrpc.brokers.nats.names import SubjectNames, word_of
 from fastrpc.brokers.nats.options import NatsOptions
-from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.errors import BrokerError, ConfigError, DecodeError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.nats.connection import take_access
 
@@ -145,3 +154,48 @@ def test_a_group_that_is_sought_counts_from_its_place(missed: MissedMessages) ->
     missed.restart({"delivered": {"consumer_seq": 0, "stream_seq": 0}})
     noted(missed, 1, 1)
     assert not missed.has_gaps
+
+
+# Headers that another program has written
+
+
+MALFORMED = [
+    {"frpc-rest": "x"},
+    {"frpc-rest": "[]"},
+    {"frpc-rest": "{}"},
+    {"frpc-rest": '{"id": 1, "key": null, "publisher": null, "headers": {}}'},
+    {"frpc-rest": '{"id": "1", "key": null, "publisher": null, "headers": {"a": 1}}'},
+    {"frpc-rest": '{"id": "\\ud800", "key": null, "publisher": null, "headers": {}}'},
+    {"frpc-again": "x"},
+    {"frpc-again": '{"topic": "a", "sequence": 1}'},
+    {"frpc-again": '{"topic": "a", "sequence": 1, "at": 1e99}'},
+    {"frpc-again": f'{{"topic": "a", "sequence": 1, "at": {2**63}}}'},
+    {"frpc-id": "x" * 513},
+    {"Nats-Msg-Id": "x" * 8_000},
+]
+
+
+@pytest.mark.parametrize("headers", MALFORMED, ids=str)
+def test_a_malformed_header_is_a_decode_error_and_its_message_can_still_be_a_dead_letter(
+    headers: dict[str, str],
+) -> None:
+    reply = "$JS.ACK.fastrpc+orders-new.a.2.7.9.1700000000000000000.3"
+    message = message_of(NAMES.subject("orders.new"), reply, {**headers, "tenant": "acme"})
+    parts = message, DeliveryNumbers.of(message), NAMES, "run", None
+    with pytest.raises(DecodeError):
+        delivery_in(*parts)
+    delivery = unread_delivery_in(*parts)
+    assert (delivery.topic, delivery.body, delivery.id) == ("orders.new", b"body", "run-7")
+    # Its letter is read, and so is the message of a replay.
+    dead = message_of("", "", dead_headers(message, delivery, "why \ud800", "bad \ud800"))
+    letter = letter_in(dead, delivery.published_at)
+    assert (letter.id, dict(letter.headers), letter.reason) == ("run-7", {"tenant": "acme"}, "why ?")
+    again = message_of("", reply, replay_headers(dead, letter, "replay"))
+    found = delivery_in(again, DeliveryNumbers(1, 8, 10, 0), NAMES, "run", None)
+    assert (found.id, found.topic, found.sequence) == ("run-7", "orders.new", 7)
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"frpc-dead": "x"}, {"frpc-dead": "{}"}], ids=str)
+def test_a_message_of_another_program_is_no_dead_letter(headers: dict[str, str] | None) -> None:
+    with pytest.raises(DecodeError):
+        letter_in(message_of("", "", headers), datetime.now(UTC))

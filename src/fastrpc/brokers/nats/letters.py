@@ -18,7 +18,7 @@ from fastrpc.brokers.nats.messages import (
     letter_in,
     replay_headers,
 )
-from fastrpc.errors import BrokerError
+from fastrpc.errors import BrokerError, DecodeError
 from fastrpc.status import Status
 
 __all__ = ["LetterStreams"]
@@ -60,21 +60,17 @@ class LetterStreams:
 
     async def all(self, group: ConsumerGroup) -> Sequence[DeadLetter]:
         """Return the dead letters of a group, the oldest death first."""
-        return [
-            letter_in(one, at_nanoseconds(DeliveryNumbers.of(one).nanoseconds))
-            for one in await self._read(group)
-        ]
+        return [letter for _, letter in await self._read(group)]
 
     async def replay(self, group: ConsumerGroup, ids: Sequence[str]) -> int:
         """Deliver dead letters to their group again; no ids: all."""
         assert group.name is not None
         count = 0
-        for message in await self._read(group):
-            fixed = DeliveryNumbers.of(message)
-            letter = letter_in(message, at_nanoseconds(fixed.nanoseconds))
+        for message, letter in await self._read(group):
             if ids and letter.id not in ids:
                 continue
-            headers = replay_headers(message, f"{group.name}-{fixed.sequence}-{fixed.nanoseconds}")
+            fixed = DeliveryNumbers.of(message)
+            headers = replay_headers(message, letter, f"{group.name}-{fixed.sequence}-{fixed.nanoseconds}")
             await self._link.kept(self._link.names.again(group.topic, group.name), message.data, headers)
             await self._link.find(
                 f"STREAM.MSG.DELETE.{self._stream(group)}", seq=fixed.sequence, no_erase=True
@@ -102,8 +98,20 @@ class LetterStreams:
         letters = await self._link.api(f"STREAM.INFO.{self._stream(group)}")
         return bool(letters["state"]["bytes"] >= topic["config"]["max_bytes"])
 
-    async def _read(self, group: ConsumerGroup) -> list[Msg]:
-        return await self._link.read(self._stream(group))
+    async def _read(self, group: ConsumerGroup) -> list[tuple[Msg, DeadLetter]]:
+        found: list[tuple[Msg, DeadLetter]] = []
+        for message in await self._link.read(self._stream(group)):
+            died_at = at_nanoseconds(DeliveryNumbers.of(message).nanoseconds)
+            try:
+                found.append((message, letter_in(message, died_at)))
+            except DecodeError as error:
+                logger.warning(
+                    "the stream %s has a message of another program at %s, which is no dead letter: %s",
+                    self._stream(group),
+                    message.subject,
+                    error,
+                )
+        return found
 
     def _stream(self, group: ConsumerGroup) -> str:
         assert group.name is not None

@@ -14,7 +14,7 @@ import contextvars
 import json
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -28,8 +28,8 @@ from fastrpc.brokers.nats.groups import ConsumerGroup, Groups, nanoseconds
 from fastrpc.brokers.nats.jetstream import JetStream, status_of
 from fastrpc.brokers.nats.letters import LetterStreams
 from fastrpc.brokers.nats.link import JetStreamLink
-from fastrpc.brokers.nats.messages import DeliveryNumbers, delivery_in
-from fastrpc.errors import BrokerError, copied_error
+from fastrpc.brokers.nats.messages import DeliveryNumbers, delivery_in, unread_delivery_in
+from fastrpc.errors import BrokerError, DecodeError, copied_error
 from fastrpc.registries.nats.connection import FAILURES
 from fastrpc.status import Status
 
@@ -54,6 +54,9 @@ _MOVE_SECONDS: Final = 1.0
 
 #: JetStream counts nanoseconds in 64 bits.
 _LONGEST_PAUSE: Final = 9e9
+
+#: The reason of a dead letter with a header of fastrpc that another program has written.
+_UNREADABLE: Final = "its headers do not decode"
 
 _SIGN_OF_LIFE: Final = "100"
 
@@ -137,7 +140,8 @@ class NatsMembership:
         # The server has said that the group, or its place in it, may be gone.
         self._is_doubted = False
         self._error: BrokerError | None = None
-        self._returning: set[asyncio.Task[None]] = set()
+        # The ends of messages that no take returns.
+        self._under_way: set[asyncio.Task[None]] = set()
         self._keeper = loop.create_task(self._keep(), context=contextvars.Context())
         link.listeners.add(self._on_loss)
         self._members = members
@@ -207,7 +211,7 @@ class NatsMembership:
             self._keeper.cancel()
             self._link.listeners.discard(self._on_loss)
             self.fail(BrokerError("the member has left its group", processed="no"))
-            for task in list(self._returning):
+            for task in list(self._under_way):
                 task.cancel()
             if not self._link.is_closed:
                 await self._leave()
@@ -299,17 +303,38 @@ class NatsMembership:
         reply = DeliveryNumbers.of(message)
         if self._missed is not None:
             self._missed.note(reply)
-        held.delivery = delivery_in(message, reply, self._link.names, self._run, held)
         self._held[held] = None
-        self._ready.append(held)
+        parts = message, reply, self._link.names, self._run, held
+        try:
+            held.delivery = delivery_in(*parts)
+        except DecodeError as error:
+            # No delivery would have another outcome.
+            held.delivery = unread_delivery_in(*parts)
+            self._begun(self._bury(held, str(error)))
+        else:
+            self._ready.append(held)
+
+    async def _bury(self, held: _Held, error: str) -> None:
+        """Make a message that no take can return a dead letter; where that fails, it comes again after its lease."""
+        assert held.delivery is not None
+        name = f"{held.delivery.id!r} of {held.delivery.topic}"
+        logger.warning("%s is a dead letter of %s: %s", name, self.group.name or "a broadcast", error)
+        try:
+            await self.reject(held, _UNREADABLE, error)
+        except Exception as failure:
+            logger.warning("%s is no dead letter yet: %s", name, failure)
+            self._held.pop(held, None)
 
     def _stop_pull(self) -> None:
         """End the open pull of a cancelled take; a message that it brings all the same goes to the next take."""
         if self._open:
-            task = asyncio.get_running_loop().create_task(self._ended(self._subscription))
-            self._returning.add(task)
-            task.add_done_callback(self._returning.discard)
+            self._begun(self._ended(self._subscription))
             self._stream, self._subscription, self._inbox, self._open = None, None, "", 0
+
+    def _begun(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     async def _ended(self, subscription: Any) -> None:
         """End a subscription, and return its messages unless another take comes for them."""

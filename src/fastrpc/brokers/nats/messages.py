@@ -6,15 +6,18 @@ is JSON of all that a header of NATS, which has no blanks around it and no line 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
+import msgspec
 from nats.aio.msg import Msg
 
 from fastrpc.brokers.base import DeadLetter, Delivery, OutgoingMessage
+from fastrpc.brokers.base.checks import TEXT_BYTES
 from fastrpc.brokers.nats.names import SubjectNames
+from fastrpc.errors import DecodeError
 
 __all__ = [
     "MESSAGE_ID",
@@ -26,7 +29,10 @@ __all__ = [
     "id_of",
     "letter_in",
     "replay_headers",
+    "unread_delivery_in",
 ]
+
+T = TypeVar("T")
 
 #: The header by which JetStream finds duplicates.
 MESSAGE_ID: Final = "Nats-Msg-Id"
@@ -87,26 +93,67 @@ def _is_plain(text: str) -> bool:
     return text.isprintable() and text == text.strip() != ""
 
 
-class _Parts(NamedTuple):
-    id: str
+class _Parts(msgspec.Struct, frozen=True):
+    id: str | None
     key: str | None
     publisher: str | None
-    headers: Mapping[str, str]
+    headers: dict[str, str]
 
 
-def _parts(given: Mapping[str, str] | None, default_id: str) -> _Parts:
-    """Return the parts of a message in its headers.
+class _Was(msgspec.Struct, frozen=True):
+    """The first delivery of a message that is dead, or that a group gets again."""
+
+    topic: str
+    sequence: int
+
+    #: Nanoseconds since 1970, in 64 bits.
+    at: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _Death(_Was, frozen=True):
+    deliveries: int
+    reason: str
+    error: str
+
+
+_read_parts: Final = msgspec.json.Decoder(_Parts).decode
+_read_was: Final = msgspec.json.Decoder(_Was).decode
+_read_death: Final = msgspec.json.Decoder(_Death).decode
+
+
+def _read(name: str, text: str, read: Callable[[str], T]) -> T:
+    """Return the value of a header of ours. Any program may have written it. DecodeError: it has another form."""
+    try:
+        return read(text)
+    # Also of a text that is no UTF-8.
+    except ValueError as error:
+        raise DecodeError(f"the header {name} does not decode: {error}") from error
+
+
+def _parts(given: Mapping[str, str] | None, default_id: str) -> tuple[str, _Parts]:
+    """Return the id and the parts of a message in its headers.
 
     Args:
         default_id: the id of a message that another program published without one.
+
+    Raises:
+        DecodeError: a header of ours is malformed.
     """
     found = given or {}
     if (rest := found.get(_REST)) is not None:
-        told = json.loads(rest)
-        return _Parts(**{**told, "id": told["id"] or default_id})
-    headers = {name: text for name, text in found.items() if not name.startswith(_OWN)}
-    id = found.get(_ID) or found.get(MESSAGE_ID) or default_id
-    return _Parts(id, found.get(_KEY), found.get(_PUBLISHER), headers)
+        parts = _read(_REST, rest, _read_parts)
+    else:
+        id = found.get(_ID) or found.get(MESSAGE_ID)
+        parts = _Parts(id, found.get(_KEY), found.get(_PUBLISHER), _plain(found))
+    id = parts.id or default_id
+    # The subject of a dead letter has it.
+    if (length := len(id.encode())) > TEXT_BYTES:
+        raise DecodeError(f"the id has {length} bytes, the limit is {TEXT_BYTES}")
+    return id, parts
+
+
+def _plain(found: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in found.items() if not name.startswith(_OWN)}
 
 
 class DeliveryNumbers(NamedTuple):
@@ -140,17 +187,21 @@ def id_of(run: str, sequence: int) -> str:
 
 
 def delivery_in(message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any) -> Delivery:
-    """Return the delivery in a message of a consumer. Arguments as of `id_of`."""
-    parts = _parts(message.headers, id_of(run, reply.sequence))
+    """Return the delivery in a message of a consumer. Arguments as of `id_of`.
+
+    Raises:
+        DecodeError: a header of ours is malformed.
+    """
+    id, parts = _parts(message.headers, id_of(run, reply.sequence))
     topic, number, at = names.name_in(message.subject), reply.sequence, reply.nanoseconds
     if message.headers is not None and (again := message.headers.get(_AGAIN)) is not None:
-        was = json.loads(again)
-        topic, number, at = was["topic"], was["sequence"], was["at"]
+        was = _read(_AGAIN, again, _read_was)
+        topic, number, at = was.topic, was.sequence, was.at
     return Delivery(
         topic=topic,
         body=message.data,
         key=parts.key,
-        id=parts.id,
+        id=id,
         sequence=number,
         headers=parts.headers,
         publisher=parts.publisher,
@@ -160,61 +211,80 @@ def delivery_in(message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: 
     )
 
 
+def unread_delivery_in(
+    message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any
+) -> Delivery:
+    """Return the delivery in a message without regard to headers of ours, of which one is malformed."""
+    plain = Msg(
+        _client=message._client,
+        subject=message.subject,
+        reply=message.reply,
+        data=message.data,
+        headers=_plain(message.headers or {}),
+    )
+    return delivery_in(plain, reply, names, run, token)
+
+
 def dead_headers(message: Msg, delivery: Delivery, reason: str, error: str) -> dict[str, str]:
     """Return the headers of a dead letter."""
     told = {
         **_was(delivery),
         "deliveries": delivery.delivery,
-        "reason": reason[:_REASON_CHARACTERS],
-        "error": error[:_ERROR_CHARACTERS],
+        "reason": _utf8(reason[:_REASON_CHARACTERS]),
+        "error": _utf8(error[:_ERROR_CHARACTERS]),
     }
     return {**_kept(message.headers, delivery.id), _DEAD: json.dumps(told)}
 
 
-def _was(delivery: Delivery) -> dict[str, Any]:
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _was(delivery: Delivery | DeadLetter) -> dict[str, Any]:
     at = (delivery.published_at - _EPOCH) // timedelta(microseconds=1) * 1000
     return {"topic": delivery.topic, "sequence": delivery.sequence, "at": at}
 
 
 def _kept(given: Mapping[str, str] | None, id: str) -> dict[str, str]:
-    """Return the headers of a message for a copy, without JetStream's."""
+    """Return the headers of a message for a copy, without JetStream's and malformed ones."""
     own = ("Nats-", _AGAIN, _DEAD)
     found = {name: text for name, text in (given or {}).items() if not name.startswith(own)}
-    if _REST not in found:
-        found[_ID] = id
+    try:
+        if _REST in found and _parts(found, id):
+            return found
+    except DecodeError:
+        del found[_REST]
+    found[_ID] = id
     return found
 
 
 def letter_in(message: Msg, died_at: datetime) -> DeadLetter:
-    """Return the dead letter in a message of a stream of dead letters."""
-    parts = _parts(message.headers, "")
-    was = json.loads((message.headers or {})[_DEAD])
+    """Return the dead letter in a message of a stream of dead letters. DecodeError: another program wrote it."""
+    id, parts = _parts(message.headers, "")
+    death = _read(_DEAD, (message.headers or {}).get(_DEAD, ""), _read_death)
     return DeadLetter(
-        topic=was["topic"],
+        topic=death.topic,
         body=message.data,
         key=parts.key,
-        id=parts.id,
-        sequence=was["sequence"],
+        id=id,
+        sequence=death.sequence,
         headers=parts.headers,
         publisher=parts.publisher,
-        published_at=at_nanoseconds(was["at"]),
-        deliveries=was["deliveries"],
-        reason=was["reason"],
-        error=was["error"],
+        published_at=at_nanoseconds(death.at),
+        deliveries=death.deliveries,
+        reason=death.reason,
+        error=death.error,
         died_at=died_at,
     )
 
 
-def replay_headers(message: Msg, id: str) -> dict[str, str]:
+def replay_headers(message: Msg, letter: DeadLetter, id: str) -> dict[str, str]:
     """Return the headers with which a group gets a dead letter again.
 
     Args:
         id: by which JetStream finds a replay that was sent twice.
     """
-    headers = message.headers or {}
-    letter = _parts(headers, "")
-    was = {name: json.loads(headers[_DEAD])[name] for name in ("topic", "sequence", "at")}
-    return {**_kept(headers, letter.id), _AGAIN: json.dumps(was), MESSAGE_ID: id}
+    return {**_kept(message.headers, letter.id), _AGAIN: json.dumps(_was(letter)), MESSAGE_ID: id}
 
 
 def at_nanoseconds(nanoseconds: int) -> datetime:
