@@ -227,3 +227,31 @@ async def test_a_broker_may_be_opened_before_its_server_is_there(own_nats: NatsS
     async with open_backend(own_nats.url) as broker:
         own_nats.start()
         await broker.declare(LOG)
+
+
+async def test_the_lease_is_renewed_after_a_fault_of_one_renewal(
+    nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_backend(f"{nats.url}?lease=2&base=faulty") as broker:
+        await broker.declare(LOG)
+        busy, other = await broker.join(GROUP), await broker.join(GROUP)
+        await broker.publish([OutgoingMessage("orders.new", b"1")])
+        (one,) = await busy.take(1)
+        renew, has_failed = busy._renew, asyncio.Event()  # type: ignore[attr-defined]
+
+        async def fail_once() -> None:
+            busy._renew = renew  # type: ignore[attr-defined]
+            has_failed.set()
+            raise ZeroDivisionError("planted")
+
+        busy._renew = fail_once  # type: ignore[attr-defined]
+        waiting = asyncio.ensure_future(other.take(1))
+        await has_failed.wait()
+        # More than a lease, which each renewal extends.
+        await asyncio.sleep(3)
+        assert not waiting.done()
+        assert await busy.ack(one.token)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert "the lease of messages of a is not renewed" in caplog.text
+    assert "planted" in caplog.text

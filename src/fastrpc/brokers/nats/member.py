@@ -318,7 +318,7 @@ class NatsMembership:
         """Make a message that no take can return a dead letter; where that fails, it comes again after its lease."""
         assert held.delivery is not None
         name = f"{held.delivery.id!r} of {held.delivery.topic}"
-        logger.warning("%s is a dead letter of %s: %s", name, self.group.name or "a broadcast", error)
+        logger.warning("%s is a dead letter of %s: %s", name, self._told_name, error)
         try:
             await self.reject(held, _UNREADABLE, error)
         except Exception as failure:
@@ -402,7 +402,14 @@ class NatsMembership:
                     await self._touch()
             except (BrokerError, NoRespondersError) as error:
                 # A take tells it; messages whose lease ends count as lost.
-                logger.debug("the lease of messages of %s is not renewed: %s", self.group.name, error)
+                logger.debug("the lease of messages of %s is not renewed: %s", self._told_name, error)
+            except Exception:
+                # Otherwise no lease would be renewed any more, and no silent pull be noticed.
+                logger.exception("the lease of messages of %s is not renewed", self._told_name)
+
+    @property
+    def _told_name(self) -> str:
+        return self.group.name or f"a broadcast of {self.group.topic}"
 
     async def _renew(self) -> None:
         now = self._now()
