@@ -244,6 +244,24 @@ async def test_a_dead_letter_is_in_one_place(server: RedisServer, broker: RedisB
     assert server.ask("XLEN", f"{KEY}:replays:billing") == 0
 
 
+async def test_a_text_that_is_no_utf_8_fails_no_command_of_others(broker: RedisBroker) -> None:
+    member = await broker.join(GROUP)
+    await publish(broker, b"1", b"2")
+    first, second = await taken(member, 2)
+    outcomes = await asyncio.gather(
+        broker.dead_letters("\ud800"),
+        member.ack(first.token),
+        member.reject(second.token, "why \ud800", "bad \ud800"),
+        return_exceptions=True,
+    )
+    refused, *others = outcomes
+    assert isinstance(refused, BrokerError)
+    assert (refused.status, refused.processed, refused.retryable) == (Status.INVALID_ARGUMENT, "no", False)
+    assert others == [True, True]
+    (letter,) = await broker.dead_letters("billing")
+    assert (letter.reason, letter.error) == ("why ?", "bad ?")
+
+
 async def test_a_replay_outlives_its_message(server: RedisServer) -> None:
     async with opened_redis(server) as broker:
         await broker.declare(TopicSettings("jobs", None, ("work",)))

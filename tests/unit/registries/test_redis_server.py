@@ -164,6 +164,21 @@ def test_each_command_of_a_pipeline_has_its_answer_or_its_own_refusal(
     assert "WRONGTYPE" in found[3].message
 
 
+def test_a_word_that_is_no_utf_8_is_the_error_of_its_command_alone(
+    server: SmallServer, connect: Callable[..., RedisClient]
+) -> None:
+    client = connect(BrokerError)
+    found = client.pipeline([echoed(1), (bytes, ["ECHO", "\ud800"]), (bytes, ["SCRIPT"]), echoed(2)])
+    assert (found[0], found[3]) == (b"word 1", b"word 2")
+    assert isinstance(found[2].__cause__, exceptions.NoScriptError)
+    assert (found[1].status, found[1].processed) == (Status.INVALID_ARGUMENT, "no")
+    assert "is no UTF-8" in found[1].message
+    (alone,) = client.pipeline([(bytes, ["ECHO", "\ud800"])])
+    assert alone.status is Status.INVALID_ARGUMENT
+    assert client.pipeline([echoed(3)]) == [b"word 3"]
+    assert server.connections == 1
+
+
 def test_a_request_that_was_not_sent_is_told_from_one_without_an_answer(
     server: SmallServer, client: RedisClient
 ) -> None:

@@ -194,7 +194,7 @@ def _told(error: BrokerError) -> BrokerError:
     told = copied_error(error)
     assert isinstance(told, BrokerError)
     cause = error.__cause__
-    if error.status in (Status.PERMISSION_DENIED, Status.UNAUTHENTICATED):
+    if error.status in (Status.PERMISSION_DENIED, Status.UNAUTHENTICATED, Status.INVALID_ARGUMENT):
         told.processed = "no"
     elif isinstance(cause, exceptions.OutOfMemoryError) or "OOM command" in error.message:
         told.status, told.retry_after = Status.RESOURCE_EXHAUSTED, _FULL_SECONDS

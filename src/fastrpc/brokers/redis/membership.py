@@ -212,8 +212,9 @@ class RedisMembership:
     async def reject(self, token: HeldMessage, reason: str, error: str) -> bool:
         """Make a message a dead letter of the group."""
         words = [word for pair in token.fields.items() if pair[0] not in _OWN_FIELDS for word in pair]
+        texts = [text.encode(errors="replace") for text in (reason, error)]
         is_ours = await self._settle(
-            token, lambda one: self._settle_by(REJECT, one, one.origin, reason, error, *words)
+            token, lambda one: self._settle_by(REJECT, one, one.origin, *texts, *words)
         )
         self._counts.dead += is_ours
         return is_ours

@@ -247,36 +247,49 @@ class RedisClient:
             FastRPCError: the server cannot be reached, refuses, or answers with another type.
         """
         with self._request():
-            self._send(commands)
+            self._send([_packed(command) for command in commands])
             return [self._answer(kind) for _ in commands]
 
     def pipeline(self, commands: Sequence[tuple[Any, Sequence[Word]]]) -> list[Any]:
         """Return the answer to each of several commands, or its error: one write for unrelated callers.
 
-        A refusal is the error of its command alone, and has the error of redis-py as its cause. After the loss of the
-        connection, or an answer of another type, each command without an answer has that error. The bounds of answers
-        are the bounds of `ask_all`.
+        A refusal is the error of its command alone, and has the error of redis-py as its cause; so is a word that is no
+        UTF-8, whose command is not sent. After the loss of the connection, or an answer of another type, each command
+        without an answer has that error. The bounds of answers are the bounds of `ask_all`.
 
         Args:
             commands: the type of the answer, and the words.
         """
-        found: list[Any] = []
+        # The bytes of each command, and then its answer.
+        found = [self._packed_or_refused(words) for _, words in commands]
+        sent = [index for index, one in enumerate(found) if isinstance(one, bytes)]
+        unanswered = iter(sent)
         try:
             with self._request():
-                self._send([words for _, words in commands])
-                for kind, _ in commands:
-                    found.append(self._answer(kind, takes_refusals=True))
+                self._send([found[index] for index in sent])
+                for index in sent:
+                    found[index] = self._answer(commands[index][0], takes_refusals=True)
+                    next(unanswered)
                 if any(isinstance(one, self._error) and _is_replica(one) for one in found):
                     # The next command finds the new master.
                     self.drop()
         except self._error as error:
-            found += [copied_error(error) for _ in commands[len(found) :]]
+            for index in unanswered:
+                found[index] = copied_error(error)
         return found
 
-    def _send(self, commands: Sequence[Sequence[Word]]) -> None:
+    def _packed_or_refused(self, command: Sequence[Word]) -> Any:
+        """Return the bytes of a command, or the error of a word that has none."""
+        try:
+            return _packed(command)
+        except UnicodeEncodeError as error:
+            text = f"a word of a command for Redis at {self._name} is no UTF-8: {error.reason}"
+            return self._error(text, status=Status.INVALID_ARGUMENT, processed="no")
+
+    def _send(self, packed: Sequence[bytes]) -> None:
         self._connection.allow(ANSWER_SECONDS)
         self._is_sent = True
-        self._connection.send_packed_command([b"".join(map(_packed, commands))])
+        self._connection.send_packed_command([b"".join(packed)])
 
     def _answer(self, kind: Any, *, takes_refusals: bool = False) -> Any:
         self._connection.bounded.allow_next()
