@@ -308,6 +308,17 @@ async def test_a_queue_has_interest_of_its_groups_and_refuses_what_finds_no_room
     assert info.state.messages == 0
 
 
+async def test_a_broadcast_of_a_queue_is_refused_as_it_would_fill_it(broker: BrokerBackend) -> None:
+    await broker.declare(replace(QUEUE, groups=("one",), max_bytes=10_000))
+    with pytest.raises(ConfigError, match=r"broadcast of the queue jobs is refused.*groups, one"):
+        await broker.join(GroupSettings(None, "jobs"))
+    member = await joined(broker, "one", "jobs")
+    for _ in range(30):
+        await publish(broker, b"x" * 1_000, topic="jobs")
+        (one,) = await member.take(1)
+        assert await member.ack(one.token)
+
+
 async def test_a_queue_that_was_made_in_part_is_completed(
     broker: BrokerBackend, nats: NatsServer, nats_base: str
 ) -> None:

@@ -106,6 +106,7 @@ class Groups:
         """Return a group, which begins now if it is not there, and the answer of JetStream about it."""
         name, pattern = settings.name, settings.pattern
         if name is None:
+            _check_broadcast(topic)
             group = ConsumerGroup(self._link, None, topic.name, pattern)
             return group, await self._begun(group, topic, "new", settings.is_ordered)
         found = await self.find(name)
@@ -333,6 +334,17 @@ def _start(place: Place) -> dict[str, Any]:
     if isinstance(place, int):
         return {"deliver_policy": "by_start_sequence", "opt_start_seq": max(place, 1)}
     return {"deliver_policy": "all" if place == "oldest" else "new"}
+
+
+def _check_broadcast(topic: TopicSettings) -> None:
+    # A stream with interest keeps a message until each consumer has had it, also one that waits for a slow member.
+    if topic.keep_seconds is None:
+        raise ConfigError(
+            f"a broadcast of the queue {topic.name} is refused: nats:// would keep each message until the broadcast "
+            "has had it, and a slow one would fill the queue",
+            hint=f"subscribe with one of its groups, {', '.join(topic.groups)}; or publish to a log as well, "
+            "which has keep_seconds",
+        )
 
 
 def _missing(thing: str, command: str, config: Mapping[str, Any]) -> ConfigError:
