@@ -15,6 +15,7 @@ from fastrpc import BrokerError, ConfigError
 from fastrpc.brokers import Message, Subscription, Topic, open_broker
 from fastrpc.brokers.base import GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.redis.backend import RedisBroker
+from fastrpc.brokers.redis.member_scripts import BEGIN
 from fastrpc.status import Status
 from tests.support.cluster import in_thread, until
 from tests.support.kept_redis import LOG, bodies, kept_server, opened_redis, publish, taken
@@ -391,6 +392,44 @@ async def test_a_member_goes_on_at_a_server_that_has_lost_everything(
         member.bell.ring()  # type: ignore[attr-defined]
         assert bodies(await waiting) == [b"1"]
     assert "the group billing was lost" in caplog.text
+
+
+async def test_a_group_that_two_programs_begin_at_once_has_one_topic(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened_redis(server) as slow, opened_redis(server) as quick:
+        for name in ("a{b}%c", "other"):
+            await slow.declare(TopicSettings(name))
+        run, may_begin, begins = slow.link.run, asyncio.Event(), asyncio.Event()
+
+        async def begin_later(*words: Any) -> Any:
+            begins.set()
+            await may_begin.wait()
+            return await run(*words)
+
+        def run_later(kind: Any, script: Any, *words: Any) -> "asyncio.Future[Any]":
+            later = begin_later if script is BEGIN else run
+            return asyncio.ensure_future(later(kind, script, *words))
+
+        monkeypatch.setattr(slow.link, "run", run_later)
+        joining = asyncio.ensure_future(slow.join(GroupSettings("billing", "other")))
+        await begins.wait()
+        await quick.join(GroupSettings("billing", "a{b}%c"))
+        may_begin.set()
+        with pytest.raises(ConfigError, match=r"the group billing has the pattern a\{b\}%c, not other"):
+            await joining
+        assert [(state.name, state.topic) for state in await quick.groups()] == [("billing", "a{b}%c")]
+
+
+async def test_a_group_that_begins_again_while_it_is_removed_keeps_its_topic(
+    server: RedisServer, broker: RedisBroker
+) -> None:
+    await broker.join(GROUP)
+    await broker.remove_group("billing")
+    await broker.join(GROUP)
+    # The end of the removal, which comes late.
+    await broker._groups.forget("billing", LOG.name)
+    assert [state.name for state in await broker.groups()] == ["billing"]
 
 
 async def test_a_seek_of_another_process_takes_messages_away_at_once(

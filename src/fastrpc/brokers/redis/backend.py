@@ -36,7 +36,6 @@ from fastrpc.brokers.redis.groups import RedisGroups
 from fastrpc.brokers.redis.keys import entry_before, milliseconds, sequence_of, topic_key
 from fastrpc.brokers.redis.link import RedisLink
 from fastrpc.brokers.redis.lua import Script
-from fastrpc.brokers.redis.member_scripts import BEGIN
 from fastrpc.brokers.redis.membership import RedisMembership
 from fastrpc.brokers.redis.options import RedisOptions
 from fastrpc.brokers.redis.topic_scripts import DECLARE, PUBLISH, TEND
@@ -135,7 +134,7 @@ class RedisBroker:
             _check_equal(topic, present)
             return
         for name in topic.groups:
-            await self._groups.claim(name, topic.name)
+            await self._groups.check_topic(name, topic.name)
         keep = "" if topic.keep_seconds is None else milliseconds(topic.keep_seconds)
         told = _encode_topic(topic)
         words = told, milliseconds(topic.dedupe_seconds), keep
@@ -143,7 +142,7 @@ class RedisBroker:
         _check_equal(topic, _decode_topic(kept))
         await self.link.ask(int, "HSET", f"{self._base}:topics", topic.name, kept)
         for name in topic.groups:
-            await self._run(list, BEGIN, topic.name, name, "", "0", 0, "1")
+            await self._groups.begin(name, topic.name)
         self._topics[topic.name] = topic
 
     async def topics(self) -> Sequence[TopicSettings]:
@@ -244,19 +243,19 @@ class RedisBroker:
         return membership
 
     async def _begin(self, topic: TopicSettings, name: str, member: str, start: str) -> bytes:
-        may_create = "1" if self._options.may_create else "0"
-        if self._options.may_create:
-            await self._groups.claim(name, topic.name)
-        lease = milliseconds(self.lease)
-        told = await self._run(list[bytes], BEGIN, topic.name, name, member, start, lease, may_create)
+        may_create, lease = self._options.may_create, milliseconds(self.lease)
+        told = await self._groups.begin(
+            name, topic.name, member, start=start, lease=lease, may_create=may_create
+        )
         if not told:
             raise ConfigError(
                 f"the topic {topic.name} has no group {name}, and manage=false lets none be made",
                 hint="let a program without manage=false join it first",
             )
-        if told[1] == b"lost":
+        epoch, outcome = told
+        if outcome == b"lost":
             self._tell_lost(name)
-        return bytes(told[0])
+        return epoch
 
     def _tell_lost(self, name: str) -> None:
         logger.error("the group %s was lost at the server: it begins at the oldest message", name)
@@ -271,13 +270,13 @@ class RedisBroker:
                 processed="no",
             )
         await self.declare(topic)
-        told = await self._run(
-            list[bytes], BEGIN, topic.name, name, member, "0", milliseconds(self.lease), "1"
-        )
-        await self._groups.claim(name, topic.name)
-        if told[1] != b"kept":
+        told = await self._groups.begin(name, topic.name, member, lease=milliseconds(self.lease))
+        if told is None:
+            raise BrokerError(f"the server has lost the topic {topic.name}", processed="no", retryable=True)
+        epoch, outcome = told
+        if outcome != b"kept":
             self._tell_lost(name)
-        return bytes(told[0])
+        return epoch
 
     async def groups(self) -> Sequence[GroupState]:
         """Return all groups but broadcasts, sorted by name."""

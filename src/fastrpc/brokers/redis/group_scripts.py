@@ -126,12 +126,15 @@ DISCARD: Final = Script(
     "return redis.call('XDEL', key('dead'), unpack(ARGV, 2))",
 )
 
-#: KEYS[1]: the hash of all groups. ARGV: group, topic. Forgets the topic of a group, unless it has another one by now.
+#: KEYS[2]: the hash of all groups. ARGV: group, the name of the topic. Forgets the topic of a group that is removed,
+#: unless it has begun again by now.
 FORGET: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
     """
-if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
-    return redis.call('HDEL', KEYS[1], ARGV[1])
+if redis.call('HGET', KEYS[2], group) == ARGV[2] and redis.call('EXISTS', key('group')) == 0 then
+    return redis.call('HDEL', KEYS[2], group)
 end
 return 0
-"""
+""",
 )

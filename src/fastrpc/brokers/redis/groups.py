@@ -11,6 +11,7 @@ from fastrpc.brokers.redis.group_scripts import DISCARD, FORGET, REMOVE, REPLAY,
 from fastrpc.brokers.redis.keys import entry_before, published_at, topic_key
 from fastrpc.brokers.redis.link import RedisLink
 from fastrpc.brokers.redis.lua import Script
+from fastrpc.brokers.redis.member_scripts import BEGIN
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.redis.server import Word
 from fastrpc.status import Status
@@ -34,20 +35,41 @@ class RedisGroups:
         kept = await self._link.ask(bytes | None, "HGET", self._index, name)
         other = topic if kept is None else kept.decode()
         if other != topic and await self._is_there(other, name):
-            raise ConfigError(
-                f"the group {name} has the pattern {other}, not {topic}",
-                hint="give the new pattern a group with another name, or remove the group that is there",
-            )
+            raise _other_topic(name, other, topic)
 
-    async def claim(self, name: str, topic: str) -> None:
-        """Note the topic of a group; its name is free where the topic that is noted has no such group. ConfigError."""
-        if not await self._link.ask(int, "HSETNX", self._index, name, topic):
-            await self.check_topic(name, topic)
-            await self._link.ask(int, "HSET", self._index, name, topic)
+    async def begin(
+        self,
+        name: str,
+        topic: str,
+        member: str = "",
+        *,
+        start: str = "0",
+        lease: int = 0,
+        may_create: bool = True,
+    ) -> tuple[bytes, bytes] | None:
+        """Make a group, or find it; return its epoch, and "made", "lost" or "kept".
+
+        Args:
+            member: joins it; "": none.
+            start: the entry before its first message.
+            lease: the milliseconds of the member.
+
+        Returns:
+            None where the topic is not there, or the group is not there and may not be made.
+
+        Raises:
+            ConfigError: it has another topic.
+        """
+        keys = topic_key(self._base, topic), self._index
+        words = name, member, start, lease, "1" if may_create else "0", self._base, topic
+        told = await self._link.run(list[bytes], BEGIN, keys, words)
+        if len(told) == 1:
+            raise _other_topic(name, told[0].decode(), topic)
+        return (told[0], told[1]) if told else None
 
     async def forget(self, name: str, topic: str) -> None:
         """Note that a topic has a group no longer."""
-        await self._link.run(int, FORGET, (self._index,), (name, topic))
+        await self._link.run(int, FORGET, (topic_key(self._base, topic), self._index), (name, topic))
 
     async def topics(self) -> dict[str, str]:
         """Return the topic of each group."""
@@ -138,6 +160,13 @@ def _state(name: str, topic: str, told: Sequence[Any]) -> GroupState:
         under_way=under_way,
         dead=dead,
         expired=expired,
+    )
+
+
+def _other_topic(name: str, other: str, topic: str) -> ConfigError:
+    return ConfigError(
+        f"the group {name} has the pattern {other}, not {topic}",
+        hint="give the new pattern a group with another name, or remove the group that is there",
     )
 
 

@@ -6,15 +6,27 @@ from fastrpc.brokers.redis.lua import ON_GROUP, ON_TOPIC, TRIMMING, Script
 
 __all__ = ["ACK", "BEGIN", "LEAVE", "LOOK", "NACK", "REJECT", "RENEW", "TAKE"]
 
-#: ARGV: group, member ("": none), the entry before its first message, milliseconds of a lease, "1" if it may be made.
-#: Returns its epoch and "made", "lost" or "kept"; nothing without the topic, or where it may not be made.
-#: A group that the server lost while its hash is there begins at the oldest message; nothing of it is pending then.
+#: KEYS[2]: the hash of all groups. ARGV: group, member ("": none), the entry before its first message, milliseconds of
+#: a lease, "1" if it may be made, the base, the name of the topic.
+#: Returns its epoch and "made", "lost" or "kept"; its topic alone if it has another one; nothing without the topic, or
+#: where it may not be made.
+#: A group begins and has its topic noted in one step, so it has one topic. Its name is free where the topic that is
+#: noted has no such group. A group that the server lost while its hash is there begins at the oldest message; nothing
+#: of it is pending then.
 BEGIN: Final = Script(
     ON_TOPIC,
     ON_GROUP,
     """
 if redis.call('EXISTS', topic) == 0 then
     return {}
+end
+local noted = redis.call('HGET', KEYS[2], group)
+if noted and noted ~= ARGV[7] then
+    -- The key of a topic, as of `topic_key`.
+    local tag = noted:gsub('%%', '%%25'):gsub('}', '%%7D')
+    if redis.call('EXISTS', ARGV[6] .. ':{' .. tag .. '}:group:' .. group) == 1 then
+        return {noted}
+    end
 end
 local epoch, outcome = redis.call('HGET', key('group'), 'epoch'), 'kept'
 local is_there = try('XPENDING', log, group)
@@ -30,6 +42,9 @@ if not epoch or not is_there then
     epoch = time[1] .. '.' .. time[2]
     redis.call('HSET', key('group'), 'epoch', epoch, 'empty', now)
     redis.call('SADD', topic .. ':names', group)
+end
+if noted ~= ARGV[7] then
+    redis.call('HSET', KEYS[2], group, ARGV[7])
 end
 if ARGV[2] ~= '' then
     redis.call('ZADD', key('members'), now + ARGV[4], ARGV[2])
