@@ -353,6 +353,12 @@ async def test_keys_begin_with_the_base_and_those_of_a_topic_share_a_hash_tag(se
     assert len(own) >= 6
 
 
+async def test_another_declaration_is_refused_in_the_words_of_all_brokers(broker: RedisBroker) -> None:
+    told = r"the topic orders.new was declared with dedupe_seconds=120.0, not 5.0.*by one Topic"
+    with pytest.raises(ConfigError, match=told):
+        await broker.declare(replace(LOG, dedupe_seconds=5.0))
+
+
 async def test_a_sequence_is_a_place_to_begin(broker: RedisBroker) -> None:
     kept = await broker.publish([OutgoingMessage(LOG.name, bytes([number])) for number in range(3)])
     for number, one in enumerate(kept):

@@ -23,7 +23,7 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
-from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
+from fastrpc.brokers.base.checks import check_outgoing, check_place, check_same, check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group, check_name
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.observed.figures import BrokerFigures
@@ -131,7 +131,7 @@ class RedisBroker:
                     f"there is no topic {topic.name}, and manage=false lets none be made",
                     hint="declare it by a program without manage=false",
                 )
-            _check_equal(topic, present)
+            check_same(topic, present)
             return
         for name in topic.groups:
             await self._groups.check_topic(name, topic.name)
@@ -139,7 +139,7 @@ class RedisBroker:
         told = _encode_topic(topic)
         words = told, milliseconds(topic.dedupe_seconds), keep
         kept = await self._run(bytes, DECLARE, topic.name, *words)
-        _check_equal(topic, _decode_topic(kept))
+        check_same(topic, _decode_topic(kept))
         await self.link.ask(int, "HSET", f"{self._base}:topics", topic.name, kept)
         for name in topic.groups:
             await self._groups.begin(name, topic.name)
@@ -389,14 +389,3 @@ async def _all(works: Iterable[Awaitable[None]]) -> None:
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-
-
-def _check_equal(topic: TopicSettings, present: TopicSettings) -> None:
-    """Refuse settings that differ from those that the server has. ConfigError."""
-    for option in ("keep_seconds", "groups", "max_bytes", "dedupe_seconds"):
-        wanted, kept = getattr(topic, option), getattr(present, option)
-        if wanted != kept:
-            raise ConfigError(
-                f"the topic {topic.name} is there with {option} {kept!r}, not {wanted!r}",
-                hint="give the topic the same settings everywhere, or another name",
-            )

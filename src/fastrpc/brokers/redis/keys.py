@@ -18,8 +18,8 @@
     <base>:{<topic>}:dead:<g>      stream: dead letters
     <base>:{<topic>}:removed:<g>   is there for a day after the removal of a group
 
-Instants are milliseconds of the server's clock. The keys of a topic share a hash tag. The scripts that begin a group, or
-forget one, have the hash of all groups as well, in another slot: one server holds all keys.
+Instants are milliseconds of the server's clock. The keys of a topic share a hash tag. The scripts that begin a group
+or forget one have the hash of all groups as well, in another slot: one server holds all keys.
 
 A sequence is the entry id `<milliseconds>-<number>` in one integer: 2²⁰ times the milliseconds, plus the number.
 """
