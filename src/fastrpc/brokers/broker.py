@@ -1,6 +1,6 @@
 """A broker with types: what `open_broker` returns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
@@ -332,13 +332,9 @@ class Broker:
     async def keep(self, topic: Topic[Any] | str, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep checked messages of one topic, all or none of them. BrokerError as of `publish`."""
         backend = self.backend
-        verb = f"publication to {messages[0].topic!r}"
-        # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
-        has_ids = all(message.id is not None for message in messages)
-        keep = partial(_finish, verb, partial(backend.publish, messages), writes=True, idempotent=has_ids)
         if self._topics.has(topic):
             try:
-                return await keep()
+                return await _published(backend, messages)
             except BrokerError as error:
                 if error.status is not Status.NOT_FOUND:
                     raise
@@ -346,8 +342,9 @@ class Broker:
             self._topics.forget(topic)
         # One time for both steps.
         with timeout(PATIENCE_SECONDS if seconds_left() is None else None):
-            await _finish(verb, partial(self._topics.declare, backend, topic))
-            return await keep()
+            declare = partial(self._topics.declare, backend, topic)
+            await _finish(f"publication to {messages[0].topic!r}", declare)
+            return await _published(backend, messages)
 
     async def _join(self, pattern: Topic[Any] | str, group: GroupSettings) -> Membership:
         # Each time, as the broker may be closed by now, or have lost the topic while it was away.
@@ -369,6 +366,21 @@ class Broker:
                 failures.append(failure)
         if failures:
             raise min(failures, key=lambda failure: isinstance(failure, Exception))
+
+
+def _published(
+    backend: BrokerBackend, messages: Sequence[OutgoingMessage]
+) -> Coroutine[Any, Any, Sequence[Published]]:
+    """Publish messages by as many attempts as are safe."""
+    # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
+    has_ids = messages[0].id is not None and all(message.id is not None for message in messages)
+    return _finish(
+        f"publication to {messages[0].topic!r}",
+        partial(backend.publish, messages),
+        writes=True,
+        idempotent=has_ids,
+        ends_in_time=backend.limits.ends_in_time,
+    )
 
 
 def _outgoing(

@@ -94,9 +94,9 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     """Return the form and the bytes of a value."""
     is_bytes = isinstance(value, _BYTES_LIKE)
     is_message = not is_bytes and _is_message_type(type(value))
-    if kind is not None and (is_bytes or is_message or kind is bytes or is_protobuf(kind)):
+    if kind is not None and (is_bytes or is_message or kind is bytes or _is_message_type(kind)):
         # Subscribers would refuse these as well, where the publisher cannot mend them.
-        fits = is_bytes if kind is bytes else is_protobuf(kind) and isinstance(value, kind)
+        fits = is_bytes if kind is bytes else _is_message_type(kind) and isinstance(value, kind)
         if not fits:
             raise EncodeError(f"{name} is a {type(value).__name__}, the topic has {type_text(kind)}")
     if is_bytes:

@@ -22,7 +22,10 @@ class TestTopics:
                 "keep_seconds of the topic 'b' is a number of 16610 bits",
             ),
             (TopicSettings("b", max_bytes=0), "max_bytes of the topic 'b' is 0"),
-            (TopicSettings("b", max_bytes=2**63), "max_bytes of the topic 'b' is 9223372036854775808, it must be"),
+            (
+                TopicSettings("b", max_bytes=2**63),
+                "max_bytes of the topic 'b' is 9223372036854775808, it must be",
+            ),
             (TopicSettings("b", max_bytes=10**5000), "max_bytes of the topic 'b' is a number of 16610 bits"),
             (TopicSettings("b", max_bytes=1.5), "max_bytes of the topic 'b' is 1.5"),  # type: ignore[arg-type]
             (TopicSettings("b", dedupe_seconds=-1.0), "dedupe_seconds of the topic 'b' is -1.0"),

@@ -199,6 +199,9 @@ class BrokerLimits:
     #: Whether a delivery that was handed back is not counted.
     hands_back_uncounted: bool = True
 
+    #: Whether a publication ends at the caller's deadline by itself, without one within 5 s.
+    ends_in_time: bool = False
+
 
 class Membership(Protocol):
     """One member of one group. For one event loop.

@@ -314,7 +314,7 @@ class EmbeddedBroker:
         self._commit()
 
     def _taken(self) -> KeptChanges:
-        changes = self._noted.copy()
+        changes = self._noted[:]
         self._noted.clear()
         size = 0
         for change in changes:

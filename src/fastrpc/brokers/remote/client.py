@@ -21,7 +21,7 @@ from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.base.places import text_of
 from fastrpc.brokers.remote.faults import BROKER_ERRORS
 from fastrpc.brokers.remote.membership import RemoteMembership
-from fastrpc.brokers.remote.messages import MESSAGE_BYTES, sent
+from fastrpc.brokers.remote.messages import MESSAGE_BYTES, sent, sent_headers
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
@@ -73,7 +73,7 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 class RemoteBroker:
     """A `BrokerBackend`: the broker that a server of `fastrpc.broker` has."""
 
-    limits: Final = BrokerLimits("broker")
+    limits: Final = BrokerLimits("broker", ends_in_time=True)
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -118,7 +118,8 @@ class RemoteBroker:
             check_outgoing(message)
         with BROKER_ERRORS:
             if len(messages) == 1:
-                one = sent(messages[0])
+                one = messages[0]
+                headers, trace = sent_headers(one.headers)
                 published = await self._client.call(
                     BrokerService.publish,
                     one.topic,
@@ -126,8 +127,8 @@ class RemoteBroker:
                     one.key,
                     one.id,
                     one.delay,
-                    one.headers,
-                    one.trace,
+                    headers,
+                    trace,
                 )
                 return (published,)
             return await self._client.call(BrokerService.publish_many, list(map(sent, messages)))

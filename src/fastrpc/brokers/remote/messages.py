@@ -26,6 +26,7 @@ __all__ = [
     "delivered",
     "outgoing",
     "sent",
+    "sent_headers",
     "weight",
 ]
 
@@ -182,17 +183,23 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
 
 def sent(message: OutgoingMessage) -> PublishedMessage:
     """Return a message as its publisher sends it."""
-    headers, trace = message.headers or None, None
-    if headers is not None and any(name.startswith(OWN_PREFIX) for name in headers):
-        trace = {
-            name.removeprefix(OWN_PREFIX): text
-            for name, text in headers.items()
-            if name.startswith(OWN_PREFIX)
-        }
-        headers = {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
+    headers, trace = sent_headers(message.headers)
     return PublishedMessage(
         message.topic, message.body, message.key, message.id, message.delay, headers, trace
     )
+
+
+def sent_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Mapping[str, str] | None]:
+    """Return the headers of the publisher and its trace, as they travel."""
+    for name in headers:
+        if name.startswith(OWN_PREFIX):
+            break
+    else:
+        return headers or None, None
+    trace = {
+        name.removeprefix(OWN_PREFIX): text for name, text in headers.items() if name.startswith(OWN_PREFIX)
+    }
+    return {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}, trace
 
 
 def delivered(number: int, one: Delivery) -> DeliveredMessage:
