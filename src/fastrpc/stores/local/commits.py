@@ -7,12 +7,17 @@ same rules. A commit without room is undone and refuses its changes. Any other f
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, Protocol, TypeVar
+from contextvars import Context
+from typing import Final, Generic, Protocol, TypeVar
 
 from fastrpc.errors import FastRPCError
 from fastrpc.status import Status
 
 __all__ = ["CommitJournal", "Commits", "PendingChange"]
+
+
+#: Waits that end in one turn of the loop.
+_WOKEN_AT_ONCE: Final = 16
 
 
 class PendingChange(Protocol):
@@ -58,21 +63,29 @@ class _Commit:
         self._is_kept: bool | None = None
         self._waiting: list[asyncio.Future[bool]] = []
 
-    async def settled(self) -> bool:
-        """Return whether its changes were kept, once that is known."""
-        if self._is_kept is not None:
-            return self._is_kept
+    def settled(self) -> "asyncio.Future[bool]":
+        """Return a future of whether its changes were kept."""
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append(ended)
-        return await ended
+        if self._is_kept is None:
+            self._waiting.append(ended)
+        else:
+            ended.set_result(bool(self._is_kept))
+        return ended
 
     def end(self, is_kept: bool) -> None:
         """Wake those that wait; only the first end counts."""
         if self._is_kept is None:
             self._is_kept = is_kept
-            for ended in self._waiting:
-                if not ended.done():
-                    ended.set_result(is_kept)
+            self._wake()
+
+    def _wake(self) -> None:
+        """Wake some of those that wait, and later the others: callers go on while others are still answered."""
+        for ended in self._waiting[:_WOKEN_AT_ONCE]:
+            if not ended.done():
+                ended.set_result(bool(self._is_kept))
+        del self._waiting[:_WOKEN_AT_ONCE]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._wake, context=Context())
 
 
 class Commits(Generic[Change, Kept]):
@@ -172,10 +185,10 @@ class Commits(Generic[Change, Kept]):
         """Whether a commit is under way or due."""
         return self._commit is not None
 
-    async def settled(self) -> bool:
-        """Return whether all changes so far were kept, once that is known; one of them `is_waiting`."""
+    def settled(self) -> "asyncio.Future[bool]":
+        """Return a future of whether all changes so far were kept; one of them `is_waiting`."""
         assert self._commit is not None
-        return await self._commit.settled()
+        return self._commit.settled()
 
     async def _keep_committing(self) -> None:
         while self._pending:
