@@ -46,6 +46,8 @@ class SmallMembership:
         #: The verbs that settled, with their arguments.
         self.settled: list[tuple[Any, ...]] = []
         self.settle_failures: deque[BrokerError] = deque()
+        #: The tokens of each `ack_many`.
+        self.batches: list[Sequence[Any]] = []
         self.close_failures: deque[Exception] = deque()
         self.is_closed = False
         #: Seconds of a commit.
@@ -74,6 +76,10 @@ class SmallMembership:
 
     async def ack(self, token: Any) -> bool:
         return self._settle("ack", token)
+
+    async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
+        self.batches.append(tokens)
+        return [await self.ack(token) for token in tokens]
 
     async def nack(self, token: Any, delay: float) -> bool:
         return self._settle("nack", token, delay)

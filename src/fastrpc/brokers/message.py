@@ -1,6 +1,6 @@
 """A message as its subscriber sees it, to be settled once."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -9,7 +9,7 @@ from fastrpc.brokers.base.seconds import is_seconds, shown
 from fastrpc.brokers.values import readable_headers
 from fastrpc.errors import ConfigError
 
-__all__ = ["MessageHolder", "Message", "check_delay", "retry_pause"]
+__all__ = ["MessageHolder", "Message", "acknowledge", "check_delay", "retry_pause"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -146,6 +146,13 @@ class Message(Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"<Message {self.id!a} of {self.topic!a}, delivery {self.delivery}>"
+
+
+async def acknowledge(messages: Sequence[Message[Any]], membership: Membership) -> None:
+    """Acknowledge messages that a membership holds, by one attempt. BrokerError: some of them may be acknowledged."""
+    settled = await membership.ack_many([message.token for message in messages])
+    for message, is_ours in zip(messages, settled, strict=True):
+        message._is_settled = message._is_settled or is_ours
 
 
 def retry_pause(delivery: int) -> float:

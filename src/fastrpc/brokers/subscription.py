@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from fastrpc.brokers.base import Delivery, Membership
-from fastrpc.brokers.message import Message
+from fastrpc.brokers.message import Message, acknowledge
 from fastrpc.errors import BrokerError, DecodeError, copied_error
 from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pause_asked_by, pauses
 from fastrpc.rpc.json_values import loggable
@@ -142,6 +142,15 @@ class Subscription(Generic[T]):
         if not self._is_left:
             self._ready.appendleft(message)
             self._wake(1)
+
+    async def acknowledge(self, messages: Sequence[Message[T]]) -> None:
+        """Acknowledge messages that came out; nothing is done for those that are lost.
+
+        Raises:
+            BrokerError: the broker is away; those that are not lost can be acknowledged again.
+        """
+        if self._member is not None:
+            await self._member.acknowledge(messages)
 
     async def stop_taking(self) -> None:
         """Take no more messages, and hand back those that did not come out; the others are settled as before."""
@@ -349,6 +358,19 @@ class _Member:
         )
         self.forget(message)
         return is_ours
+
+    async def acknowledge(self, messages: Sequence[Message[Any]]) -> None:
+        """Acknowledge the messages that are held."""
+
+        async def attempt() -> None:
+            held = [message for message in messages if not self.is_lost(message)]
+            if held:
+                await acknowledge(held, self.membership)
+
+        await _finish(f"ack of {len(messages)} messages", attempt, writes=True, idempotent=True)
+        for message in messages:
+            self.unsettled.pop(message, None)
+        self._on_room()
 
     async def bury(self, message: Message[Any], error: str) -> None:
         """Make a message that does not decode a dead letter, by one attempt."""

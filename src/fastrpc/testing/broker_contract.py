@@ -183,6 +183,16 @@ class BrokerContract:
         assert not await member.ack(one.token)
         assert not member.is_lost(one.token)
 
+    async def test_messages_are_acknowledged_together_each_once(self, broker: BrokerBackend) -> None:
+        await broker.declare(_LOG)
+        member = await broker.join(GroupSettings("a", "orders.new"))
+        await _publish(broker, b"1", b"2", b"3")
+        first, second, third = [one.token for one in await _taken(member, 3)]
+        assert await member.ack(second)
+        assert list(await member.ack_many([first, second, third, first])) == [True, False, True, False]
+        (group,) = await broker.groups()
+        assert (group.lag, group.under_way) == (0, 0)
+
     async def test_a_member_that_leaves_gives_its_messages_back_counted(self, broker: BrokerBackend) -> None:
         await broker.declare(_LOG)
         leaving, staying = [await broker.join(GroupSettings("a", "orders.new")) for _ in range(2)]

@@ -202,6 +202,37 @@ async def test_end_that_the_broker_refuses_hands_the_message_back(
 
 
 @pytest.mark.virtual_time
+async def test_messages_that_are_handled_together_are_acknowledged_together(
+    handled: Handled, backend: SmallBroker
+) -> None:
+    member = backend.members[0]
+    member.deliver(*(backend.delivery(number, b"1") for number in range(1, 6)))
+    await eventually(lambda: len(handled.began) == 5)
+    handled.may_end.set()
+    await eventually(lambda: len(member.settled) == 5)
+    assert member.batches == [[1, 2, 3, 4, 5]]
+
+
+@pytest.mark.virtual_time
+async def test_end_that_the_broker_refuses_leaves_the_ends_beside_it_alone(
+    handled: Handled, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = backend.members[0]
+    ack = member.ack
+
+    async def refuse_second(token: Any) -> bool:
+        if token == 2:
+            raise ConfigError("the broker does not take this acknowledgement")
+        return await ack(token)
+
+    monkeypatch.setattr(member, "ack", refuse_second)
+    handled.may_end.set()
+    member.deliver(*(backend.delivery(number, b"1") for number in range(1, 4)))
+    await eventually(lambda: ("hand_back", 2) in member.settled and ("ack", 3) in member.settled)
+    assert ("ack", 1) in member.settled
+
+
+@pytest.mark.virtual_time
 async def test_subscriber_that_is_removed_while_it_joins_leaves_its_group(
     broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

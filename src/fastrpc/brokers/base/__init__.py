@@ -225,6 +225,13 @@ class Membership(Protocol):
     async def ack(self, token: Any) -> bool:
         """Settle a message; return once that is kept."""
 
+    async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
+        """Settle messages by one step where that is cheaper; return for each whether it was under way here.
+
+        Raises:
+            BrokerError: some of them may be settled. Those that are not lost can be settled again.
+        """
+
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted.
 

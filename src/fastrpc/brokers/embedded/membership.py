@@ -77,6 +77,13 @@ class EmbeddedMembership:
         """Settle a message."""
         return await self._settled(self._group.settle(token, self._broker.now()))
 
+    async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
+        """Settle messages."""
+        now = self._broker.now()
+        settled = [self._group.settle(token, now) for token in tokens]
+        await self._settled(any(settled))
+        return settled
+
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
         return await self._settled(self._group.retry(token, delay, self._broker.now()))

@@ -23,6 +23,7 @@ from nats.errors import NoRespondersError
 
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.base.settling import settled_each
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.nats.groups import ConsumerGroup, Groups, nanoseconds
 from fastrpc.brokers.nats.jetstream import JetStream, status_of
@@ -179,6 +180,10 @@ class NatsMembership:
         is_ours = await self._settle(token, b"+ACK")
         self._counts.acked += is_ours
         return is_ours
+
+    async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
+        """Settle messages."""
+        return await settled_each(self.ack, tokens)
 
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""

@@ -109,6 +109,10 @@ class Broadcast:
         self._counts.acked += is_ours
         return is_ours
 
+    async def ack_many(self, tokens: Sequence[_Held]) -> Sequence[bool]:
+        """Settle messages."""
+        return [self._settle(token) for token in tokens]
+
     async def nack(self, token: _Held, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
         check_pause(delay)

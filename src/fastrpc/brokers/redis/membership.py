@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from fastrpc.brokers.base import Delivery, GroupSettings, TopicSettings
 from fastrpc.brokers.base.checks import check_pause
+from fastrpc.brokers.base.settling import settled_each
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.redis.bells import TopicBell
 from fastrpc.brokers.redis.entries import Fields, delivery_of, fields_of
@@ -199,6 +200,10 @@ class RedisMembership:
         is_ours = await self._settle(token, self._ack)
         self._counts.acked += is_ours
         return is_ours
+
+    async def ack_many(self, tokens: Sequence[HeldMessage]) -> Sequence[bool]:
+        """Settle messages."""
+        return await settled_each(self.ack, tokens)
 
     async def nack(self, token: HeldMessage, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""

@@ -127,10 +127,12 @@ class Consumer:
                     Status.RESOURCE_EXHAUSTED,
                     f"more than {MOST_UNDER_WAY} settlements wait for the consumer to read their results",
                 )
-            if request.acks or request.settlements:
-                for settlement in request.settlements:
-                    check_pause(settlement.delay)
-                self._spawn(self._settle(request.acks, request.settlements))
+            for settlement in request.settlements:
+                check_pause(settlement.delay)
+            if request.acks:
+                self._spawn(self._acknowledge(request.acks))
+            if request.settlements:
+                self._spawn(self._settle(request.settlements))
             if request.take is not None:
                 self._ask(request.take)
 
@@ -207,13 +209,27 @@ class Consumer:
 
     # The ends of deliveries
 
-    async def _settle(self, acks: Sequence[int], settlements: Sequence[Settlement]) -> None:
-        ends: list[tuple[int, Any, Awaitable[bool]]] = []
-        for number in acks:
+    async def _acknowledge(self, numbers: Sequence[int]) -> None:
+        held: dict[int, Any] = {}
+        for number in numbers:
             if (token := self._under_way.pop(number, None)) is not None:
-                ends.append((number, token, self._membership.ack(token)))
+                held[number] = token
             else:
                 self._latest().lost.append(number)
+        if not held:
+            return
+        try:
+            settled = await self._membership.ack_many(list(held.values()))
+        except BrokerError as error:
+            self._under_way.update(held)
+            self._latest().failures += [_failure(number, error) for number in held]
+            return
+        news = self._latest()
+        for number, is_kept in zip(held, settled, strict=True):
+            (news.kept if is_kept else news.lost).append(number)
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> None:
+        ends: list[tuple[int, Any, Awaitable[bool]]] = []
         for one in settlements:
             if (token := self._under_way.pop(one.number, None)) is not None:
                 ends.append((one.number, token, ended(self._membership, token, one)))
@@ -226,9 +242,7 @@ class Consumer:
                 (news.kept if outcome else news.lost).append(number)
             elif isinstance(outcome, BrokerError):
                 self._under_way[number] = token
-                news.failures.append(
-                    SettlementFailure(number, outcome.status.name, outcome.message, outcome.retryable)
-                )
+                news.failures.append(_failure(number, outcome))
             else:
                 raise outcome
 
@@ -278,3 +292,7 @@ class Consumer:
             await self._hand_back(unsent)
         finally:
             await self._membership.close()
+
+
+def _failure(number: int, error: BrokerError) -> SettlementFailure:
+    return SettlementFailure(number, error.status.name, error.message, error.retryable)

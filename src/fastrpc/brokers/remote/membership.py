@@ -35,7 +35,44 @@ class _Held:
         self.number = number
         self.is_lost = False
         #: Of the settlement; None before it.
-        self.answer: asyncio.Future[bool] | None = None
+        self.answer: asyncio.Future[bool] | _Answers | None = None
+
+
+class _Answers:
+    """The answer to several settlements, which each of their messages has in place of a future."""
+
+    __slots__ = ("_failure", "ended", "left")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self._failure: BaseException | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def add(self, token: "_Held") -> bool:
+        """Be the answer for one more message; return True."""
+        token.answer = self
+        self.left += 1
+        return True
+
+    def done(self) -> bool:
+        """Return whether nobody waits any more."""
+        return self.ended.done()
+
+    def set_result(self, is_kept: bool) -> None:
+        """Note the answer for one message."""
+        self.left -= 1
+        if self.left:
+            return
+        if self._failure is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(self._failure)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Note the failure for one message; the first one counts."""
+        if self._failure is None:
+            self._failure = error
+        self.set_result(False)
 
 
 class _Take:
@@ -134,6 +171,16 @@ class RemoteMembership:
             return False
         self._acks.append(token.number)
         return await self._answer(token)
+
+    async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
+        """Settle messages."""
+        answers = _Answers()
+        asked = [self._holds(token) and answers.add(token) for token in tokens]
+        if answers.left:
+            self._acks += [token.number for token, is_asked in zip(tokens, asked, strict=True) if is_asked]
+            self._has_requests.set()
+            await answers.ended
+        return [is_asked and not token.is_lost for token, is_asked in zip(tokens, asked, strict=True)]
 
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from fastrpc._core.server.gate import Gate
@@ -68,7 +68,10 @@ class Subscriber:
         self._rules = method.subscription
         self._engine = DeliveryEngine(gate, method, handler, self, **limits)
         self._subscription = self._subscribe()
-        self._pause = pauses()
+        # Of messages that are handed back, until one is handled.
+        self._pause: Callable[[], float] | None = None
+        # Messages whose handlers have returned, until a task acknowledges them.
+        self._handled: list[Message[Any]] = []
         self._absences = MinuteLog(
             lambda _, text: logger.warning("%s", text), lambda: asyncio.get_running_loop().time()
         )
@@ -217,9 +220,11 @@ class Subscriber:
     # The ends of their calls
 
     def handled(self, message: Message[Any]) -> None:
-        """Acknowledge a message."""
-        self._pause = pauses()
-        self._settle(message, message.ack)
+        """Acknowledge a message, together with the others of this turn of the loop."""
+        self._pause = None
+        self._handled.append(message)
+        if len(self._handled) == 1:
+            self._spawn(self._acknowledged(), self._settling)
 
     def failed(self, message: Message[Any], failure: Failure) -> None:
         """Have a message delivered again, or make it a dead letter."""
@@ -259,14 +264,36 @@ class Subscriber:
     def _hand_back(self, message: Message[Any], pushback_ms: int) -> None:
         """Hand a message back after a moment, for which it keeps its place: it would come again at once."""
 
+        if self._pause is None:
+            self._pause = pauses()
+        seconds = max(self._pause(), pushback_ms / 1000)
+
         async def hand_back() -> None:
-            await asyncio.sleep(max(self._pause(), pushback_ms / 1000))
+            await asyncio.sleep(seconds)
             self._settle(message, message.hand_back)
 
         self._spawn(hand_back(), self._holding)
 
     def _settle(self, message: Message[Any], settle: Callable[[], Awaitable[bool]]) -> None:
         self._spawn(self._settled(message, settle), self._settling)
+
+    async def _acknowledged(self) -> None:
+        """Acknowledge the messages that are handled by now, however often that takes while they are held."""
+        messages, self._handled = self._handled, []
+        pause = pauses()
+        while messages:
+            try:
+                await self._subscription.acknowledge(messages)
+                return
+            except BrokerError as error:
+                logger.warning("the ends of %s are not kept yet: %s", _shown(messages), error)
+            except Exception:
+                # One of them may be at fault: each is on its own from here on.
+                for message in messages:
+                    self._settle(message, message.ack)
+                return
+            await asyncio.sleep(pause())
+            messages = [message for message in messages if not message.is_lost]
 
     async def _settled(self, message: Message[Any], settle: Callable[[], Awaitable[bool]]) -> None:
         """Settle a message, however often that takes while it is held."""
@@ -307,6 +334,11 @@ class Subscriber:
     def _wake(self, _: Any = None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _shown(messages: Sequence[Message[Any]]) -> str:
+    """Return a text for the log."""
+    return f"{messages[0]!r}" if len(messages) == 1 else f"{messages[0]!r} and {len(messages) - 1} others"
 
 
 def _as_it_is(delivery: Delivery) -> Delivery:
