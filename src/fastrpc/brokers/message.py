@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from fastrpc.brokers.base import Delivery, Membership
 from fastrpc.brokers.base.seconds import is_seconds, shown
+from fastrpc.brokers.base.texts import kept_text
 from fastrpc.brokers.values import readable_headers
 from fastrpc.errors import ConfigError
 
@@ -121,7 +122,10 @@ class Message(Generic[T_co]):
         """
         if not isinstance(reason, str) or not reason:
             raise ConfigError(f"the reason of a rejected message is {reason!r}, it must be a text")
-        return await self._settle("reject", lambda membership: membership.reject(self.token, reason, error))
+        if not isinstance(error, str):
+            raise ConfigError(f"the error of a rejected message is {error!r}, it must be a text")
+        texts = kept_text(reason), kept_text(error)
+        return await self._settle("reject", lambda membership: membership.reject(self.token, *texts))
 
     async def hand_back(self) -> bool:
         """Have the message delivered again at once, to any member of the group; this delivery does not count.

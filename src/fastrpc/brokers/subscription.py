@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from fastrpc.brokers.base import Delivery, Membership
+from fastrpc.brokers.base.texts import kept_text
 from fastrpc.brokers.message import Message, acknowledge
 from fastrpc.errors import BrokerError, DecodeError, copied_error
 from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pause_asked_by, pauses
@@ -374,7 +375,7 @@ class _Member:
 
     async def bury(self, message: Message[Any], error: str) -> None:
         """Make a message that does not decode a dead letter, by one attempt."""
-        await self.membership.reject(message.token, UNREADABLE, error)
+        await self.membership.reject(message.token, UNREADABLE, kept_text(error))
         self.forget(message)
 
     async def leave(self, handed_back: Sequence[Message[Any]]) -> None:

@@ -366,6 +366,14 @@ class TestDeadLetters:
         (letter,) = scene.core.dead_letters("g")
         assert (letter.reason, letter.error) == ("r" * 4096, "e" * 4096)
 
+    def test_a_text_that_is_no_utf_8_is_kept_with_escapes(self) -> None:
+        scene = Scene()
+        scene.put("1")
+        (one,) = scene.take()
+        scene.group.reject(one.token, "é\ud800", "\udc80", scene.now, scene.wall)
+        (letter,) = scene.core.dead_letters("g")
+        assert (letter.reason, letter.error) == ("é\\ud800", "\\udc80")
+
     def test_a_replay_needs_the_log_no_longer(self) -> None:
         scene = Scene(TopicSettings("a", keep_seconds=10.0))
         scene.put("1")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
+from fastrpc.brokers.base.texts import kept_text
 from fastrpc.brokers.broker_urls import open_backend, refuse_several_processes
 from fastrpc.brokers.embedded import EmbeddedBroker
 from fastrpc.brokers.sqlite import SqliteBrokerJournal, open_sqlite
@@ -112,6 +114,44 @@ async def test_a_setting_of_any_size_is_kept_or_refused(
                 await broker.declare(topic)
                 assert getattr((await broker.topics())[1], option) == pytest.approx(value)
             await publish(broker, b"1")
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x" * 5_000 + "\udfff", "\x00", "é" * 5_000])
+async def test_a_reason_and_an_error_of_any_characters_are_kept(
+    folder: Path, times: Times, text: str
+) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        await publish(broker, b"1")
+        (one,) = await member.take(1)
+        assert await member.reject(one.token, text, text)
+        before = await broker.dead_letters("g")
+        await publish(broker, b"2")
+    async with stopped(folder, times) as broker:
+        assert await broker.dead_letters("g") == before
+        assert (before[0].reason, before[0].error) == (kept_text(text), kept_text(text))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"key": "\ud800"},
+        {"id": "\ud800"},
+        {"publisher": "\ud800"},
+        {"headers": {"\ud800": ""}},
+        {"headers": {"x": "\ud800"}},
+    ],
+)
+async def test_a_message_with_a_text_that_is_no_utf_8_is_refused(
+    folder: Path, times: Times, fields: dict[str, Any]
+) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        with pytest.raises(BrokerError, match="has a text that is no UTF-8") as caught:
+            await broker.publish([OutgoingMessage("a", b"1", **fields)])
+        assert (caught.value.status, caught.value.processed) == (Status.INVALID_ARGUMENT, "no")
+        await publish(broker, b"2")
 
 
 # Restarts

@@ -11,6 +11,7 @@ import pytest
 from fastrpc import ConfigError, Topic
 from fastrpc.brokers import Broker, Message, Subscription
 from fastrpc.brokers.base import GroupSettings
+from fastrpc.errors import DecodeError
 from tests.support.small_broker import PUBLISHED_AT, SmallBroker
 from tests.support.waiting import eventually
 
@@ -103,6 +104,31 @@ async def test_wrong_settlement_is_refused(broker: Broker, backend: SmallBroker,
             await message.nack(delay)
         with pytest.raises(ConfigError, match="the reason of a rejected message is ''"):
             await message.reject("")
+        with pytest.raises(ConfigError, match="the error of a rejected message is None"):
+            await message.reject("no", None)  # type: ignore[arg-type]
+
+
+async def test_texts_of_a_rejected_message_are_cut_and_have_escapes(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        backend.members[0].deliver(backend.delivery(1))
+        assert await (await anext(messages)).reject("é\ud800", "e" * 5_000)
+        assert backend.members[0].settled == [("reject", 1, "é\\ud800", "e" * 4_096)]
+
+
+async def test_the_error_of_a_value_that_does_not_decode_has_escapes(
+    broker: Broker, backend: SmallBroker
+) -> None:
+    def decode(_: object) -> None:
+        raise DecodeError("\ud800" + "e" * 5_000)
+
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        messages._decode = decode
+        backend.members[0].deliver(backend.delivery(1))
+        await eventually(lambda: bool(backend.members[0].settled))
+        (_, _, _, error) = backend.members[0].settled[0]
+        assert error == "\\ud800" + "e" * 4_090
 
 
 async def test_message_that_another_member_has_is_lost(broker: Broker, backend: SmallBroker) -> None:

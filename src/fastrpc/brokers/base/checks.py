@@ -39,15 +39,10 @@ def check_outgoing(message: OutgoingMessage) -> int:
     size = len(message.body)
     if size > MESSAGE_BYTES:
         raise _refused(message, f"has {size} bytes, the limit is {MESSAGE_BYTES}")
-    if message.headers:
-        headers = _header_bytes(message.headers)
-        if headers > HEADER_BYTES:
-            raise _refused(message, f"has {headers} bytes of headers, the limit is {HEADER_BYTES}")
-        size += headers + 2 * _OBJECT_BYTES * len(message.headers)
-    if message.key is not None:
-        size += _text_bytes(message, "key", message.key)
-    if message.id is not None:
-        size += _text_bytes(message, "id", message.id)
+    try:
+        size += _texts_size(message)
+    except UnicodeEncodeError as error:
+        raise _refused(message, f"has a text that is no UTF-8, {error.object!a}: {error.reason}") from None
     if message.delay and not is_seconds(message.delay):
         raise _refused(message, f"has a delay of {shown(message.delay)} seconds, it must be a number from 0")
     return size
@@ -143,6 +138,23 @@ def check_place(place: Place) -> None:
             f"{shown(place)} is no place in a topic",
             hint=f'write "oldest", "new", a datetime, or a sequence number from 0 to {_GREATEST}',
         )
+
+
+def _texts_size(message: OutgoingMessage) -> int:
+    """Return the bytes of headers, key, id and publisher."""
+    size = 0
+    if message.headers:
+        headers = _header_bytes(message.headers)
+        if headers > HEADER_BYTES:
+            raise _refused(message, f"has {headers} bytes of headers, the limit is {HEADER_BYTES}")
+        size += headers + 2 * _OBJECT_BYTES * len(message.headers)
+    if message.key is not None:
+        size += _text_bytes(message, "key", message.key)
+    if message.id is not None:
+        size += _text_bytes(message, "id", message.id)
+    if message.publisher is not None:
+        size += _bytes_of(message.publisher) + _OBJECT_BYTES
+    return size
 
 
 def _text_bytes(message: OutgoingMessage, name: str, text: str) -> int:

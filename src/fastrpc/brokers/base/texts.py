@@ -1,4 +1,4 @@
-"""Texts of messages that travel and are kept: headers, keys and ids."""
+"""Texts of messages that travel and are kept: headers, keys and ids, and the reasons of dead letters."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,10 +6,21 @@ from typing import Final
 from fastrpc._core.payload.metadata import check_entry
 from fastrpc.errors import ConfigError
 
-__all__ = ["OWN_PREFIX", "bytes_of", "checked_headers"]
+__all__ = ["OWN_PREFIX", "bytes_of", "checked_headers", "kept_text"]
 
 #: The prefix of the headers of fastrpc itself.
 OWN_PREFIX: Final = "frpc-"
+
+#: Most characters that are kept of a reason, and of an error.
+_TEXT_CHARACTERS: Final = 4096
+
+
+def kept_text(text: str) -> str:
+    """Return the begin of a reason or an error as a dead letter has it: with escapes for what UTF-8 does not have."""
+    begin = text[:_TEXT_CHARACTERS]
+    if begin.isascii():
+        return begin
+    return begin.encode(errors="backslashreplace").decode()[:_TEXT_CHARACTERS]
 
 
 def bytes_of(text: str, name: str) -> bytes:

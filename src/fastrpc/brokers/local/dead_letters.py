@@ -2,14 +2,10 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Final
 
 from fastrpc.brokers.local.records import Death, Record
 
 __all__ = ["DeadLetters"]
-
-#: Most characters that are kept of a reason, and of an error.
-_TEXT_CHARACTERS: Final = 4096
 
 
 class DeadLetters:
@@ -27,9 +23,8 @@ class DeadLetters:
     def add(
         self, record: Record, deliveries: int, reason: str, error: str, died_at: datetime
     ) -> tuple[int, Death]:
-        """Keep a death, with the begin of long texts; return it with its number."""
-        texts = reason[:_TEXT_CHARACTERS], error[:_TEXT_CHARACTERS]
-        number, death = self._last + 1, Death(record, deliveries, *texts, died_at)
+        """Keep a death; return it with its number."""
+        number, death = self._last + 1, Death(record, deliveries, reason, error, died_at)
         self.restore(number, death)
         return number, death
 

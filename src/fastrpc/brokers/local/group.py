@@ -8,6 +8,7 @@ from typing import Final
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.base.names import TopicPattern
+from fastrpc.brokers.base.texts import kept_text
 from fastrpc.brokers.local.coverage import Coverage
 from fastrpc.brokers.local.dead_letters import DeadLetters
 from fastrpc.brokers.local.delayed import DelayedMessages
@@ -301,6 +302,7 @@ class MessageGroup:
 
     def reject(self, entry: Entry, reason: str, error: str, now: float, died_at: datetime) -> bool:
         """Make a message that is under way a dead letter; False: the delivery was settled, or is lost."""
+        reason, error = kept_text(reason), kept_text(error)
         if not self._conclude(entry):
             return False
         self.topic.counts.dead += 1
