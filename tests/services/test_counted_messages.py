@@ -1,6 +1,7 @@
 """The messages that clients of Redis and NATS count, and the groups that they tell: four workers that are rolled."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 
 from fastrpc import Server, ServerConfig
 from fastrpc.brokers.observed import recent_groups
-from tests.support.admin_pages import page
+from tests.support.admin_pages import fetch, page
 from tests.support.kept_redis import kept_server
-from tests.support.messages.counted import calls_in, counted_workers, outcomes_in, scrape
+from tests.support.messages.counted import TOPIC, calls_in, counted_workers, outcomes_in, scrape
 from tests.support.registry_servers import NatsServer
 from tests.support.scrapes import scraped
 from tests.support.waiting import eventually
@@ -30,12 +31,24 @@ def redis(request: pytest.FixtureRequest, folder: Path) -> Any:
 servers = pytest.mark.parametrize("make", [pytest.param(nats, id="nats"), pytest.param(redis, id="redis")])
 
 
+def shown_by(port: int) -> Counter[str]:
+    """Return the messages by outcome that the page of a broker tells."""
+    topics = fetch(port, "/messages", Accept="application/json").json["topics"]
+    [counts] = [row for row in topics if row.pop("topic") == TOPIC]
+    return +Counter(counts)
+
+
 @servers
 async def test_counters_equal_the_ledger_of_four_workers_that_are_rolled(
     make: Callable[..., Any], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     with make(request, tmp_path).running() as server, counted_workers(tmp_path, server.url) as workers:
         await workers.publish(200)
+        await workers.until_quiet()
+        before = workers.ledger()
+        await eventually(lambda: outcomes_in(scrape(workers.admin)) == before)
+        # The page adds up the counts of all workers.
+        await eventually(lambda: shown_by(workers.admin) == before)
         await workers.roll_under_load(200)
         await workers.publish(100)
         await workers.until_quiet()

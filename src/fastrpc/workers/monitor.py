@@ -14,8 +14,8 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from fastrpc._version import __version__
@@ -40,9 +40,6 @@ ANSWER_SECONDS = 0.2
 
 #: Seconds without a sign of life after which a process counts as not ready: several of its beats.
 SILENT_SECONDS = 5.0
-
-#: Pages about a part that one worker hosts, or that all workers see alike.
-OF_ONE_WORKER = frozenset({"store", "messages"})
 
 #: Metrics of each process without counts from before the fork.
 OF_PROCESS = "process_"
@@ -138,12 +135,12 @@ class Workers:
                 if answer.get("number") == number:
                     answers[str(place.process)] = answer["values"]
         missing = [place.process for place in workers if str(place.process) not in answers]
-        merges: dict[str, Callable[[dict[str, dict[str, Any]]], dict[str, Any]]] = {
+        merge = {
             "overview": self._overview,
             "services": _services,
-            **{page: partial(_of_one, page) for page in OF_ONE_WORKER},
-        }
-        merge = merges.get(name)
+            "store": _store,
+            "messages": _messages,
+        }.get(name)
         merged = _rows(name, answers) if merge is None else merge(answers)
         return merged | {"without": missing} if missing else merged
 
@@ -241,6 +238,25 @@ def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"services": list(services.values())}
 
 
-def _of_one(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the page of the first worker that has something to show."""
-    return next((answer for answer in answers.values() if answer[name]), {name: []})
+def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the store of the worker that hosts one."""
+    return next((answer for answer in answers.values() if answer["store"]), {"store": []})
+
+
+def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the broker with the counts of all workers; the groups are those that one worker sees."""
+    shown = [answer for answer in answers.values() if answer["messages"]]
+    if not shown:
+        return {"messages": []}
+    topics: dict[str, Counter[str]] = defaultdict(Counter)
+    for answer in shown:
+        for row in answer["topics"]:
+            counts = dict(row)
+            topics[counts.pop("topic")].update(counts)
+    # Another one may not have looked at its server yet.
+    most = max(shown, key=lambda answer: len(answer["groups"]))
+    return {
+        "messages": most["messages"] | {"topics": len(topics)},
+        "topics": [{"topic": name, **topics[name]} for name in sorted(topics)[:MOST_ROWS]],
+        "groups": most["groups"],
+    }
