@@ -366,6 +366,22 @@ async def test_a_sequence_is_a_place_to_begin(broker: RedisBroker) -> None:
         assert bodies(await taken(member, 3 - number)) == [bytes([each]) for each in range(number, 3)]
 
 
+async def test_entries_of_other_programs_with_any_id_come_out(
+    server: RedisServer, broker: RedisBroker
+) -> None:
+    group, broadcast = [await broker.join(replace(GROUP, name=name)) for name in ("billing", None)]
+    for entry in (f"{2**43}-0", f"{2**64 - 2}-{2**64 - 1}"):
+        server.ask("XADD", f"{KEY}:log", entry, "body", "far")
+    for member in (group, broadcast):
+        found = await taken(member, 2)
+        assert [(one.body, one.sequence) for one in found] == [(b"far", 2**63 - 1)] * 2
+        assert await member.reject(found[0].token, "no", "")
+        assert await member.ack(found[1].token)
+    assert [one.sequence for one in await broker.dead_letters("billing")] == [2**63 - 1]
+    assert await broker.replay("billing", []) == 1
+    assert bodies(await taken(group, 1)) == [b"far"]
+
+
 # Groups
 
 

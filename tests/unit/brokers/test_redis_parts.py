@@ -31,6 +31,20 @@ def test_a_sequence_has_both_parts_of_an_entry() -> None:
     assert sequence_of(b"7258118400000-1048575") < 2**63
 
 
+@pytest.mark.parametrize("entry", [b"%d-%d" % (LAST, LAST), b"%d-0" % 2**43, b"5-%d" % LAST])
+def test_an_entry_id_of_another_program_has_a_sequence_of_63_bits_and_a_time_of_day(entry: bytes) -> None:
+    assert sequence_of(entry) == 2**63 - 1
+    assert published_at(entry).year <= 9999
+
+
+@pytest.mark.parametrize(
+    "place", [2**63 - 1, datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)]
+)
+def test_the_ends_of_all_places_are_entry_ids(place: int | datetime) -> None:
+    numbers = [int(part) for part in entry_before(place).split("-")]
+    assert all(0 <= number <= LAST for number in numbers)
+
+
 @pytest.mark.parametrize(
     ("place", "entry"),
     [

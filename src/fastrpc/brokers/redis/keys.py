@@ -40,6 +40,12 @@ _NUMBERS: Final = 1 << NUMBER_BITS
 #: The greatest number of an entry within a millisecond, for Redis.
 _LAST_NUMBER: Final = (1 << 64) - 1
 
+#: The greatest sequence: databases and other protocols have 64 bits with a sign.
+_LAST_SEQUENCE: Final = (1 << 63) - 1
+
+#: The last whole second of the year 9999, in milliseconds.
+_LAST_INSTANT: Final = 253_402_300_799_000
+
 #: Milliseconds of a century: for times that a server has no number for.
 _LONGEST: Final = 3_155_760_000_000
 
@@ -53,14 +59,14 @@ def topic_key(base: str, topic: str) -> str:
 
 
 def sequence_of(entry: bytes) -> int:
-    """Return the sequence of an entry id."""
+    """Return the sequence of an entry id; another program may have written one that 63 bits cannot hold."""
     instant, _, number = entry.partition(b"-")
-    return (int(instant) << NUMBER_BITS) + int(number)
+    return min((int(instant) << NUMBER_BITS) + int(number), _LAST_SEQUENCE)
 
 
 def published_at(entry: bytes) -> datetime:
-    """Return the time of day at which the server kept an entry."""
-    return datetime.fromtimestamp(int(entry.partition(b"-")[0]) / 1000, UTC)
+    """Return the time of day at which the server kept an entry; the last one for an id of another program beyond it."""
+    return datetime.fromtimestamp(min(int(entry.partition(b"-")[0]), _LAST_INSTANT) / 1000, UTC)
 
 
 def entry_before(place: Place) -> str:
