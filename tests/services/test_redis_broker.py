@@ -382,6 +382,20 @@ async def test_entries_of_other_programs_with_any_id_come_out(
     assert bodies(await taken(group, 1)) == [b"far"]
 
 
+async def test_fields_of_other_programs_hide_no_dead_letter(server: RedisServer, broker: RedisBroker) -> None:
+    member = await broker.join(GROUP)
+    server.ask("XADD", f"{KEY}:log", "*", "deliveries", "x", "reason", "y", "entry", "z", "body", "1")
+    (one,) = await taken(member, 1)
+    assert await member.reject(one.token, "no", "")
+    server.ask("XADD", f"{KEY}:dead:billing", "*", "deliveries", "x")
+    letter, foreign = await broker.dead_letters("billing")
+    assert (letter.body, letter.id, letter.deliveries, letter.reason) == (b"1", one.id, 1, "no")
+    assert (foreign.body, foreign.deliveries, foreign.reason) == (b"", 0, "")
+    assert await broker.replay("billing", [letter.id]) == 1
+    assert bodies(await taken(member, 1)) == [b"1"]
+    assert await broker.discard("billing", []) == 1
+
+
 # Groups
 
 

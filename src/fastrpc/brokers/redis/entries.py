@@ -8,10 +8,16 @@ import msgspec
 from fastrpc.brokers.base import DeadLetter, Delivery, OutgoingMessage
 from fastrpc.brokers.redis.keys import published_at, sequence_of
 
-__all__ = ["Fields", "delivery_of", "fields_of", "letter_of", "words_of"]
+__all__ = ["Fields", "delivery_of", "fields_of", "letter_fields_of", "letter_of", "words_of"]
 
 #: The fields of an entry by name.
 Fields = dict[bytes, bytes]
+
+#: Words of a dead letter that tell of its death, before the words of its message.
+_DEATH_WORDS: Final = 8
+
+#: Most digits of a number of 64 bits.
+_NUMBER_BYTES: Final = 20
 
 _encode_headers: Final = msgspec.json.Encoder().encode
 _decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
@@ -32,6 +38,11 @@ def words_of(message: OutgoingMessage, id: str) -> list[str | bytes]:
 def fields_of(words: Sequence[bytes]) -> Fields:
     """Return the fields of an entry."""
     return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def letter_fields_of(words: Sequence[bytes]) -> Fields:
+    """Return the fields of a dead letter: those of its death, which come first, hide fields of the message."""
+    return fields_of(words[_DEATH_WORDS:]) | fields_of(words[:_DEATH_WORDS])
 
 
 def delivery_of(topic: str, entry: bytes, fields: Fields, number: int, token: Any) -> Delivery:
@@ -56,7 +67,7 @@ def delivery_of(topic: str, entry: bytes, fields: Fields, number: int, token: An
 
 def letter_of(topic: str, death: bytes, fields: Fields) -> DeadLetter:
     """Return a dead letter; `death` is its entry id among the dead letters."""
-    entry = fields[b"entry"]
+    entry, deliveries = fields.get(b"entry", death), fields.get(b"deliveries", b"")
     return DeadLetter(
         topic=topic,
         body=fields.get(b"body", b""),
@@ -66,9 +77,10 @@ def letter_of(topic: str, death: bytes, fields: Fields) -> DeadLetter:
         headers=_headers_of(fields),
         publisher=_text(fields.get(b"publisher")),
         published_at=published_at(entry),
-        deliveries=int(fields[b"deliveries"]),
-        reason=fields[b"reason"].decode("utf-8", "replace"),
-        error=fields[b"error"].decode("utf-8", "replace"),
+        # An entry of another program has any words.
+        deliveries=int(deliveries) if deliveries.isdigit() and len(deliveries) <= _NUMBER_BYTES else 0,
+        reason=_text(fields.get(b"reason")) or "",
+        error=_text(fields.get(b"error")) or "",
         died_at=published_at(death),
     )
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fastrpc.brokers.base import DeadLetter, GroupState, Place
 from fastrpc.brokers.base.checks import check_place
-from fastrpc.brokers.redis.entries import Fields, fields_of, letter_of
+from fastrpc.brokers.redis.entries import Fields, letter_fields_of, letter_of
 from fastrpc.brokers.redis.group_scripts import DISCARD, FORGET, REMOVE, REPLAY, SEEK, STATE
 from fastrpc.brokers.redis.keys import entry_before, published_at, topic_key
 from fastrpc.brokers.redis.link import RedisLink
@@ -135,7 +135,7 @@ class RedisGroups:
         found: list[tuple[bytes, Fields]] = []
         key, after = f"{topic_key(self._base, topic)}:dead:{name}", "-"
         while page := await self._link.ask(list, "XRANGE", key, after, "+", "COUNT", _PAGE):
-            found += [(death, fields_of(words)) for death, words in page]
+            found += [(death, letter_fields_of(words)) for death, words in page]
             after = f"({found[-1][0].decode()}"
         return found
 

@@ -43,6 +43,9 @@ _LAST_NUMBER: Final = (1 << 64) - 1
 #: The greatest sequence: databases and other protocols have 64 bits with a sign.
 _LAST_SEQUENCE: Final = (1 << 63) - 1
 
+#: Most bytes of an entry id: two numbers of 64 bits.
+_ID_BYTES: Final = 41
+
 #: The last whole second of the year 9999, in milliseconds.
 _LAST_INSTANT: Final = 253_402_300_799_000
 
@@ -60,13 +63,20 @@ def topic_key(base: str, topic: str) -> str:
 
 def sequence_of(entry: bytes) -> int:
     """Return the sequence of an entry id; another program may have written one that 63 bits cannot hold."""
-    instant, _, number = entry.partition(b"-")
-    return min((int(instant) << NUMBER_BITS) + int(number), _LAST_SEQUENCE)
+    instant, number = _parts_of(entry)
+    return min((instant << NUMBER_BITS) + number, _LAST_SEQUENCE)
 
 
 def published_at(entry: bytes) -> datetime:
     """Return the time of day at which the server kept an entry; the last one for an id of another program beyond it."""
-    return datetime.fromtimestamp(min(int(entry.partition(b"-")[0]), _LAST_INSTANT) / 1000, UTC)
+    return datetime.fromtimestamp(min(_parts_of(entry)[0], _LAST_INSTANT) / 1000, UTC)
+
+
+def _parts_of(entry: bytes) -> tuple[int, int]:
+    """Return instant and number of an entry id; 0 and 0 for a word that is none, which a field of an entry may have."""
+    instant, _, number = entry.partition(b"-")
+    is_id = len(entry) <= _ID_BYTES and instant.isdigit() and number.isdigit()
+    return (int(instant), int(number)) if is_id else (0, 0)
 
 
 def entry_before(place: Place) -> str:
