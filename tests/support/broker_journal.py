@@ -1,7 +1,9 @@
 """A journal of a broker that keeps rows in dictionaries, and gives them back after a restart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from fastrpc.brokers.base import TopicSettings
 from fastrpc.brokers.local.records import (
@@ -135,7 +137,7 @@ class BrokerJournal:
         """Return the messages of numbers that are kept."""
         records = self._topics[topic].records
         kept = [records[number] for number in numbers if number in records]
-        return [replace(one, kept_at=0.0, due=one.due - one.kept_at) for one in kept]
+        return [msgspec.structs.replace(one, kept_at=0.0, due=one.due - one.kept_at) for one in kept]
 
     def saved(self) -> tuple[list[SavedTopic], list[SavedGroup]]:
         """Return all rows."""

@@ -12,6 +12,7 @@ RANKS = {
         "networks",
         "replaced_file",
         "time_limit",
+        "together",
         "tracebacks",
         "status",
         "user_code",

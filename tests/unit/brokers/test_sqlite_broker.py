@@ -120,7 +120,7 @@ async def test_a_setting_of_any_size_is_kept_or_refused(
 async def test_a_reason_and_an_error_of_any_characters_are_kept(
     folder: Path, times: Times, text: str
 ) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         member = await broker.join(GROUP)
         await publish(broker, b"1")
@@ -128,7 +128,7 @@ async def test_a_reason_and_an_error_of_any_characters_are_kept(
         assert await member.reject(one.token, text, text)
         before = await broker.dead_letters("g")
         await publish(broker, b"2")
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         assert await broker.dead_letters("g") == before
         assert (before[0].reason, before[0].error) == (kept_text(text), kept_text(text))
 
@@ -146,7 +146,7 @@ async def test_a_reason_and_an_error_of_any_characters_are_kept(
 async def test_a_message_with_a_text_that_is_no_utf_8_is_refused(
     folder: Path, times: Times, fields: dict[str, Any]
 ) -> None:
-    async with stopped(folder, times) as broker:
+    async with stopped_sqlite(folder, times) as broker:
         await broker.declare(LOG)
         with pytest.raises(BrokerError, match="has a text that is no UTF-8") as caught:
             await broker.publish([OutgoingMessage("a", b"1", **fields)])

@@ -23,6 +23,7 @@ __all__ = [
     "Settlement",
     "SettlementFailure",
     "Verb",
+    "Weighed",
     "delivered",
     "outgoing",
     "sent",
