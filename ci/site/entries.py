@@ -41,6 +41,9 @@ INTERNAL = {
         pack_message place_of_source settle_attempt share_limits spawn take takes_stream tries_again unpack_message
         until_told wait_open waiting wake
         """,
+    "fastrpc.brokers": """
+        acknowledge begin failed failure forget keep put_back shown stop_taking subscription tell_health
+        """,
     "fastrpc.auth": "decide handles look patterns rules verify version",
     "fastrpc.registries": "check_service",
     "fastrpc.selectors": """
