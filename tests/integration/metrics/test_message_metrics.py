@@ -12,6 +12,7 @@ import fastrpc.metrics
 from fastrpc import CallError, Message, Server, Status, Topic
 from fastrpc.brokers import open_broker
 from fastrpc.brokers.base import OutgoingMessage, TopicSettings
+from fastrpc.brokers.embedded import group_states
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.memory import MemoryBroker
 from fastrpc.brokers.remote.server import BrokerServer
@@ -169,3 +170,17 @@ async def test_a_server_tells_the_figures_of_its_broker() -> None:
         opened: Any = server._gate.dispatcher.broker  # type: ignore[union-attr]
         await opened.publish("counted.server", 1)
         assert counted("counted.server")["published"] == 1
+
+
+async def test_looks_at_very_many_groups_leave_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_broker("memory://paused") as opened:
+        await opened.declare(Topic("counted.paused", int, keep_seconds=None, groups=("g",)))
+        await opened.publish("counted.paused", 1)
+        assert gauged("counted.paused", "g")[0] == 1
+        # Every look is a long one now: the next one comes after twenty times as long.
+        monkeypatch.setattr(group_states, "_LONG_LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(group_states, "_PAUSE_IN_LOOKS", 1e9)
+        await opened.publish("counted.paused", 2)
+        assert gauged("counted.paused", "g")[0] == 2
+        await opened.publish("counted.paused", 3)
+        assert gauged("counted.paused", "g")[0] == 2

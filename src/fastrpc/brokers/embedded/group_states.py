@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from fastrpc.brokers.base import GroupState
 from fastrpc.brokers.local.core import BrokerCore
 
 __all__ = ["CoreGroups"]
+
+#: Seconds that a look at very many groups may hold the loop, before there are pauses; and these, in the time of a look.
+_LONG_LOOK_SECONDS: Final = 0.05
+_PAUSE_IN_LOOKS: Final = 20.0
 
 
 class CoreGroups:
@@ -21,6 +27,7 @@ class CoreGroups:
         self._core = core
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_look = 0.0
         self._found: Sequence[GroupState] = ()
 
     def begin(self) -> None:
@@ -37,7 +44,13 @@ class CoreGroups:
         return self._found
 
     def _look(self) -> None:
+        began = time.monotonic()
+        if began < self._next_look:
+            return
         self._found = self._core.groups(self._clock())
+        ended = time.monotonic()
+        if ended - began > _LONG_LOOK_SECONDS:
+            self._next_look = ended + (ended - began) * _PAUSE_IN_LOOKS
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

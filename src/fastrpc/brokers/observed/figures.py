@@ -97,7 +97,11 @@ class BrokerFigures:
         """
         with _counting:
             for topic, counts in list(self._counts().items()):
-                told = self._told.setdefault(topic, TopicCounts())
+                told = self._told.get(topic)
+                if told == counts:
+                    continue
+                if told is None:
+                    told = self._told[topic] = TopicCounts()
                 for outcome in _OUTCOMES:
                     times = getattr(counts, outcome)
                     count("messages", topic, outcome, times=times - getattr(told, outcome))
