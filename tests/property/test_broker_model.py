@@ -308,7 +308,7 @@ class Run:
     def remove(self) -> None:
         model = self.named()
         if model is not None and not self.model.is_queue:
-            self.core.remove_group(model.name or "")
+            self.core.remove_group(model.name or "", self.now)
             self.model.groups.remove(model)
             model.held.clear()
             for joined in [one for one in self.joined if one.model is model]:

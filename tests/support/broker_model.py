@@ -122,20 +122,25 @@ class ModelBroker:
     def trim(self) -> None:
         """Drop what the topic keeps no longer."""
         if self.settings.keep_seconds is None:
-            self.messages = [
-                one for one in self.messages if any(self.has(group, one) for group in self.groups)
-            ]
+            named = [group for group in self.groups if group.name is not None]
+            for message in self.messages[:]:
+                if not any(self.has(group, message) for group in named):
+                    self.messages.remove(message)
+                    self.lose(message)
             return
         while self.messages and (
             self.messages[0].kept_at + self.settings.keep_seconds <= self.now
             or sum(one.size for one in self.messages) > self.settings.max_bytes
         ):
-            message = self.messages.pop(0)
-            for group in self.groups:
-                held = group.held.get(message.sequence)
-                if held is not None and not held.is_replay and held.member is None:
-                    del group.held[message.sequence]
-                    group.expired += 1
+            self.lose(self.messages.pop(0))
+
+    def lose(self, message: Message) -> None:
+        """Take a message that is kept no longer from the groups that wait for it."""
+        for group in self.groups:
+            held = group.held.get(message.sequence)
+            if held is not None and not held.is_replay and held.member is None:
+                del group.held[message.sequence]
+                group.expired += 1
 
     def has(self, group: ModelGroup, message: Message) -> bool:
         held = group.held.get(message.sequence)

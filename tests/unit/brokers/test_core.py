@@ -305,15 +305,28 @@ class TestGroups:
             scene.group.settle(one.token, scene.now)
         assert scene.core.topics["a"].log.size == 0
 
-    def test_a_broadcast_holds_the_messages_of_a_queue_while_it_is_there(self) -> None:
+    def test_a_queue_keeps_nothing_for_a_broadcast(self) -> None:
+        scene = Scene(TopicSettings("a", None, ("g",), max_bytes=5_000))
+        broadcast, listener = scene.join(GroupSettings(None, "a"))
+        scene.put("1", "2", "3")
+        heard = scene.core.take(broadcast, listener, 1, scene.now)
+        for _ in range(10):
+            for one in scene.take():
+                scene.group.settle(one.token, scene.now)
+            assert len(scene.core.topics["a"].log) == 0
+            scene.put("4", "5", "6")
+        assert broadcast.lag == 4
+        assert broadcast.settle(heard[0].token, scene.now)
+        # It has only the messages that the group has not handled.
+        assert [one.body for one in scene.core.take(broadcast, listener, 10, scene.now)] == [b"4", b"5", b"6"]
+
+    def test_a_broadcast_hears_no_message_that_its_queue_drops_at_once(self) -> None:
         scene = Scene(TopicSettings("a", None, ("g",)))
         broadcast, listener = scene.join(GroupSettings(None, "a"))
-        scene.put("1")
-        for one in scene.take():
-            scene.group.settle(one.token, scene.now)
-        assert len(scene.core.topics["a"].log) == 1
-        scene.core.leave(broadcast, listener, scene.now)
-        assert len(scene.core.topics["a"].log) == 0
+        scene.core.seek("g", 3, scene.now, scene.wall)
+        scene.put("1", "2", "3")
+        assert (broadcast.lag, broadcast.expired) == (1, 2)
+        assert [one.body for one in scene.core.take(broadcast, listener, 10, scene.now)] == [b"3"]
 
     def test_a_queue_group_stays_without_members(self) -> None:
         scene = Scene(TopicSettings("a", None, ("g",)))

@@ -207,8 +207,7 @@ class EmbeddedBroker:
 
     async def remove_group(self, group: str) -> None:
         """Remove a group with its dead letters."""
-        self.now()
-        self.core.remove_group(group)
+        self.core.remove_group(group, self.now())
         await self._done()
 
     async def dead_letters(self, group: str) -> Sequence[DeadLetter]:

@@ -287,7 +287,7 @@ class BrokerCore:
         if group.is_removed or group.members:
             return
         if group.name is None:
-            group.end()
+            group.end(now)
         elif keep is not None:
             self._vacant.set(group, now + keep)
 
@@ -348,7 +348,7 @@ class BrokerCore:
             self._effects.tell(
                 f"the group {group.name} is removed: it had no member for {group.topic.settings.keep_seconds} seconds"
             )
-            self._remove(group)
+            self._remove(group, now)
 
     def roused(self) -> list[MessageGroup]:
         """Return the groups that may have messages since the last look, and those that were removed."""
@@ -375,9 +375,9 @@ class BrokerCore:
         """Let a group go on from a place. BrokerError: NOT_FOUND."""
         check_place(to)
         group = self.group(name)
-        group.move(_cursor(group.topic, to, now, wall))
+        group.move(_cursor(group.topic, to, now, wall), now)
 
-    def remove_group(self, name: str) -> None:
+    def remove_group(self, name: str, now: float) -> None:
         """Remove a group. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for one of a queue."""
         group = self.group(name)
         if group.topic.is_queue:
@@ -386,17 +386,17 @@ class BrokerCore:
                 status=Status.FAILED_PRECONDITION,
                 processed="no",
             )
-        self._remove(group)
+        self._remove(group, now)
 
     def dead_letters(self, name: str) -> list[DeadLetter]:
         """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND."""
         return [death.letter() for death in self.group(name).dead.all()]
 
-    def _remove(self, group: MessageGroup) -> None:
+    def _remove(self, group: MessageGroup, now: float) -> None:
         assert group.name is not None
         del self._groups[group.name]
         self._vacant.cancel(group)
-        group.end()
+        group.end(now)
         self._note(GroupRemoved(group.name))
 
     def _note(self, change: Change) -> None:

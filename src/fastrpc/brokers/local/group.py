@@ -361,8 +361,8 @@ class MessageGroup:
             self._effects.moved[self] = None
         if entry.is_replay:
             del self._replays[entry.sequence]
-        else:
-            self.topic.handled(entry.sequence)
+        elif self.name is not None:
+            self.topic.handled(entry.sequence, now)
         if self.is_ordered and entry.key is not None:
             self._lines.end(entry.key)
             self._free(entry.key, now)
@@ -416,9 +416,9 @@ class MessageGroup:
 
     # For operators
 
-    def move(self, cursor: int) -> None:
+    def move(self, cursor: int, now: float) -> None:
         """Go on after a number; all that was under way, delayed or replayed is lost."""
-        self.topic.move(self, cursor)
+        self.topic.move(self, cursor, now)
         self._lose_all()
         self._begin(cursor)
         self._effects.alarms.cancel(self)
@@ -426,9 +426,9 @@ class MessageGroup:
         if self._note is not None:
             self._note(GroupMoved(self._label, cursor))
 
-    def end(self) -> None:
+    def end(self, now: float) -> None:
         """Be no group of the topic any more; its deliveries are lost."""
-        self.topic.remove(self)
+        self.topic.remove(self, now)
         self.is_removed = True
         self._lose_all()
         self.members.clear()

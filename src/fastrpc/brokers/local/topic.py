@@ -44,6 +44,9 @@ class Reader(Sleeper, Protocol):
     cursor: int
     behind: int
 
+    #: None: a broadcast, for which a queue keeps nothing.
+    name: str | None
+
     def covers(self, name: str) -> bool: ...
 
     def holds(self, sequence: int) -> bool: ...
@@ -146,12 +149,10 @@ class KeptTopic:
         for group in self.groups_of(record.topic):
             if sequence > group.cursor:
                 group.behind += 1
-                left += 1
+                left += group.name is not None
             roused[group] = None
         if self.is_queue:
-            self.log.set_left(sequence, left)
-            if not left:
-                self._drop(sequence)
+            self._set_left(sequence, left, now)
         elif self.log.visible_size > self.settings.max_bytes:
             self.wake(now)
         elif self.settings.keep_seconds is not None:
@@ -175,11 +176,7 @@ class KeptTopic:
         """Count the groups that have to handle each message, once all groups are here."""
         if self.is_queue:
             for sequence in self.log.newer(0):
-                left = sum(group.holds(sequence) for group in self._groups)
-                self.log.set_left(sequence, left)
-                if not left:
-                    # A broadcast had it, which did not outlive the restart.
-                    self._drop(sequence)
+                self._set_left(sequence, sum(group.holds(sequence) for group in self._groups), now)
         self.wake(now)
 
     # Messages that are not in memory
@@ -228,15 +225,19 @@ class KeptTopic:
 
     # The end of messages
 
-    def handled(self, sequence: int) -> None:
+    def handled(self, sequence: int, now: float) -> None:
         """Note that one more group has handled a message; a queue keeps it until all have."""
         if self.is_queue and sequence in self.log:
-            self._set_left(sequence, self.log.left(sequence) - 1)
+            self._set_left(sequence, self.log.left(sequence) - 1, now)
 
-    def _set_left(self, sequence: int, groups: int) -> None:
+    def _set_left(self, sequence: int, groups: int, now: float) -> None:
         self.log.set_left(sequence, groups)
         if not groups:
+            readers = self.groups_of(self.name_of(sequence))
             self._drop(sequence)
+            for group in readers:
+                if group.name is None:
+                    group.drop(sequence, now)
 
     def wake(self, now: float) -> None:
         """Drop what a log keeps no longer."""
@@ -278,18 +279,18 @@ class KeptTopic:
         self._groups.append(group)
         self._covering.clear()
 
-    def remove(self, group: Reader) -> None:
+    def remove(self, group: Reader, now: float) -> None:
         """Give no more messages to a group; a queue keeps none for it."""
-        self.move(group, self.log.last)
+        self.move(group, self.log.last, now)
         self._groups.remove(group)
         self._covering.clear()
 
-    def move(self, group: Reader, cursor: int) -> None:
+    def move(self, group: Reader, cursor: int, now: float) -> None:
         """Note in a queue that the messages of a group will be all those after a number."""
-        if self.is_queue:
+        if self.is_queue and group.name is not None:
             for sequence in self.log.newer(0):
                 is_after = sequence > cursor and group.covers(self.name_of(sequence))
-                self._set_left(sequence, self.log.left(sequence) + is_after - group.holds(sequence))
+                self._set_left(sequence, self.log.left(sequence) + is_after - group.holds(sequence), now)
 
     def count_after(self, cursor: int, group: Reader, is_whole: bool) -> int:
         """Return how many messages a group has after a number."""
