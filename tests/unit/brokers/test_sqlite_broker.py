@@ -277,6 +277,54 @@ async def test_delays_follow_the_wall_clock_across_a_restart(
         assert [one.body for one in await taken(member, len(expected))] == expected
 
 
+AHEAD = 10 * 365 * 86_400.0
+
+
+async def test_an_id_is_forgotten_in_time_after_the_wall_clock_ran_ahead(folder: Path, times: Times) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(replace(LOG, dedupe_seconds=5.0))
+        times.jump = AHEAD
+        await broker.publish([OutgoingMessage("a", b"", id="ahead")])
+        times.jump = 0.0
+        await broker.publish([OutgoingMessage("a", b"", id="right")])
+    times.clock.advance(200.0)
+    for id in ("ahead", "right"):
+        async with stopped(folder, times) as broker:
+            assert not (await broker.publish([OutgoingMessage("a", b"", id=id)]))[0].is_duplicate
+            assert (await broker.publish([OutgoingMessage("a", b"", id=id)]))[0].is_duplicate
+    async with stopped(folder, times) as broker:
+        for id in ("ahead", "right"):
+            assert (await broker.publish([OutgoingMessage("a", b"", id=id)]))[0].is_duplicate
+
+
+async def test_ids_of_a_clock_that_ran_ahead_leave_the_file(folder: Path, times: Times) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        for jump in (AHEAD, 0.0, 0.0, 0.0):
+            times.jump = jump
+            await broker.publish([OutgoingMessage("a", b"", id=os.urandom(8).hex()) for _ in range(500)])
+            times.clock.advance(121.0)
+    with closing(sqlite3.connect(folder / "broker.db")) as file:
+        assert file.execute("SELECT count(*) FROM ids").fetchone() == (500,)
+
+
+@pytest.mark.parametrize("jump", [AHEAD, -AHEAD])
+async def test_messages_grow_old_across_restarts_although_the_wall_clock_was_wrong(
+    folder: Path, times: Times, jump: float
+) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(replace(LOG, keep_seconds=100.0))
+        await publish(broker, b"1")
+        times.jump = jump
+        await publish(broker, b"2")
+        times.jump = 0.0
+        await publish(broker, b"3")
+    for messages in (3, 3, 0):
+        times.clock.advance(40.0)
+        async with stopped(folder, times) as broker:
+            assert len(broker.core.topics["a"].log) == messages
+
+
 # Messages that are not in memory
 
 

@@ -118,18 +118,30 @@ class BrokerReader:
             self._topics[number] = name
             places = KeptPlaces(name)
             for sequence, size, kept, message in self._connection.execute(_PLACES, (number,)):
-                places.add(sequence, size, self._kept_at(kept), message)
-            ids = self._connection.execute(
-                "SELECT id, sequence, kept FROM ids WHERE topic = ? ORDER BY sequence", (number,)
-            )
+                places.add(sequence, size, self._instant(kept), message)
+            places.mend(self._now)
             settings = settings_of(content)
-            fresh = {
-                id: (id, sequence, self._kept_at(kept))
-                for id, sequence, kept in ids
-                if kept > self._wall - settings.dedupe_seconds
-            }
-            found.append(SavedTopic(settings, last, places, sorted(fresh.values(), key=lambda one: one[1])))
+            found.append(SavedTopic(settings, last, places, self._read_ids(number, settings.dedupe_seconds)))
         return found
+
+    def _read_ids(self, topic: int, seconds: float) -> list[tuple[str, int, float]]:
+        """Return the ids of a topic that are not forgotten, by age.
+
+        An instant after a later one, or one that is yet to come, is of a clock that was wrong. Such an id counts as
+        older: a duplicate is kept twice at worst, while a fresh id would lose the message that has it again.
+        """
+        ids = self._connection.execute(
+            "SELECT id, sequence, kept FROM ids WHERE topic = ? ORDER BY sequence DESC", (topic,)
+        )
+        fresh: dict[str, tuple[str, int, float]] = {}
+        latest = self._wall
+        for id, sequence, kept in ids:
+            if kept <= self._wall:
+                latest = min(latest, kept)
+                if latest <= self._wall - seconds:
+                    break
+                fresh.setdefault(id, (id, sequence, self._instant(latest)))
+        return sorted(fresh.values(), key=lambda one: one[1])
 
     def _read_groups(self) -> list[SavedGroup]:
         groups = self._connection.execute("SELECT * FROM positions ORDER BY number").fetchall()

@@ -4,6 +4,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from math import inf
 from types import MappingProxyType
 from typing import Final
 
@@ -121,6 +122,20 @@ class KeptPlaces:
         self._sizes.append(size)
         self._instants.append(kept_at)
         self._names.append(name)
+
+    def mend(self, now: float) -> None:
+        """Let the instants rise up to now, as the numbers do; the clock that told them may have been wrong.
+
+        One that is yet to come becomes the next one that is not; one before an earlier one becomes that.
+        """
+        instants, following = self._instants, now
+        for place in range(len(instants) - 1, -1, -1):
+            if instants[place] > now:
+                instants[place] = following
+            following = instants[place]
+        latest = -inf
+        for place, instant in enumerate(instants):
+            latest = instants[place] = max(latest, instant)
 
     def __iter__(self) -> Iterator[KeptPlace]:
         rows = zip(self._numbers, self._sizes, self._instants, self._names, strict=True)

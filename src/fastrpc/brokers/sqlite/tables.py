@@ -9,7 +9,8 @@ from fastrpc.stores.sqlite.file import FileKind
 __all__ = ["BROKER", "BrokerTables"]
 
 # `messages.number` counts the messages of all topics, in the order of their commits; `sequence` is the number that a
-# user sees. `kept` are seconds of the wall clock that never decrease. `name` is NULL for the name of the topic.
+# user sees. `kept` are seconds of the wall clock, which may have jumped between two. `name` is NULL for the name of the
+# topic.
 # `numbers.commits` differs after each commit, which may change nothing else.
 _SCRIPT: Final = """
 BEGIN;

@@ -33,7 +33,7 @@ _IDS_BETWEEN: Final = 500
 _IDS_AT_ONCE: Final = 1_000
 
 _OLD_IDS: Final = """DELETE FROM ids WHERE topic = ?1 AND sequence IN (SELECT sequence FROM
-    (SELECT sequence, kept FROM ids WHERE topic = ?1 ORDER BY sequence LIMIT ?2) WHERE kept <= ?3)"""
+    (SELECT sequence, kept FROM ids WHERE topic = ?1 ORDER BY sequence LIMIT ?2) WHERE kept NOT BETWEEN ?3 AND ?4)"""
 
 
 @dataclass(slots=True)
@@ -71,8 +71,6 @@ class BrokerWriter:
         self._wall = wall
         #: The number of the latest message of all topics.
         self.latest = 0
-        # The latest instant at which a message was kept, of the wall clock: later ones are never before it.
-        self._kept = 0.0
         self._topics: dict[str, _KnownTopic] = {}
         self._groups: dict[str, int] = {}
         # Groups that have rows of messages settled out of order, and the counted messages of each.
@@ -97,10 +95,6 @@ class BrokerWriter:
     def open(self, connection: sqlite3.Connection) -> None:
         """Learn what a file has."""
         (self.latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
-        (kept,) = connection.execute("SELECT kept FROM messages ORDER BY number DESC LIMIT 1").fetchone() or (
-            0.0,
-        )
-        self._kept = kept
         for number, name, settings in connection.execute("SELECT number, name, settings FROM topics"):
             self._topics[name] = _KnownTopic(number, msgspec.msgpack.decode(settings)["dedupe_seconds"])
         self._groups = dict(connection.execute("SELECT name, number FROM positions"))
@@ -144,7 +138,7 @@ class BrokerWriter:
     def _append(self, step: _Step, change: MessageAppended) -> None:
         record = change.record
         topic = self._topics[change.topic]
-        kept = self._kept = max(self._kept, record.published_at.timestamp())
+        kept = record.published_at.timestamp()
         head = head_of(record)
         step.messages.append(
             (
@@ -175,7 +169,9 @@ class BrokerWriter:
         for topic in self._topics.values():
             if topic.ids >= _IDS_BETWEEN:
                 topic.ids = 0
-                row = topic.number, _IDS_AT_ONCE, self._wall() - topic.dedupe_seconds
+                # An instant that is yet to come is of a clock that was wrong.
+                now = self._wall()
+                row = topic.number, _IDS_AT_ONCE, now - topic.dedupe_seconds, now
                 step.connection.execute(_OLD_IDS, row)
 
     # Groups
