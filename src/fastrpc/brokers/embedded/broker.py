@@ -272,7 +272,10 @@ class EmbeddedBroker:
     async def kept(self) -> None:
         """Return once all changes so far are kept, but for messages without room. BrokerError: that is unknown."""
         while not await self._is_kept():
-            pass
+            if not self.is_open:
+                raise BrokerError(
+                    "the broker closed, and may not have kept the change: there was no room on its disk"
+                )
 
     async def _done(self) -> None:
         if self.dispatch():
