@@ -8,7 +8,7 @@ import pytest
 from fastrpc.brokers.base import GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.local.log import Log
-from fastrpc.brokers.local.records import Record
+from fastrpc.brokers.local.records import GroupProgressed, Record
 from tests.support.broker_scene import Scene
 
 
@@ -136,3 +136,20 @@ def test_a_take_with_a_long_backlog_of_other_names_finds_its_own() -> None:
     scene.publish(*(OutgoingMessage(name, name.encode()) for name in names))
     assert scene.taken() == ["a"]
     assert scene.lag() == [1]
+
+
+def test_the_place_of_a_group_is_found_whatever_it_replays() -> None:
+    scene = Scene()
+    scene.put(*["dead"] * 1_000)
+    for one in scene.take(1_000):
+        scene.group.reject(one.token, "no", "", scene.now, scene.wall)
+    assert scene.group.replay([], scene.now) == 1_000
+    scene.put("new")
+    scene.take(1_001)
+    # Only messages of the log say how far the group is.
+    assert list(scene.group.open) == [1_001]
+    assert scene.lag() == [1_001]
+    scene.core.note_progress()
+    progress = scene.changes[-1]
+    assert isinstance(progress, GroupProgressed)
+    assert (progress.position, progress.passed) == (1_000, 1_001)

@@ -17,11 +17,11 @@ class DelayedMessages:
     """A heap of instants with the numbers of their messages; some no longer count.
 
     Args:
-        open: all messages that may wait, by number.
+        open, replays: all messages that may wait, by number.
     """
 
-    def __init__(self, open: Mapping[int, Entry]) -> None:
-        self._open = open
+    def __init__(self, open: Mapping[int, Entry], replays: Mapping[int, Entry]) -> None:
+        self._open, self._replays = open, replays
         self._heap: list[tuple[float, int]] = []
 
     def __len__(self) -> int:
@@ -30,13 +30,13 @@ class DelayedMessages:
     def add(self, due: float, sequence: int) -> None:
         """Note the instant of a message."""
         heappush(self._heap, (due, sequence))
-        if len(self._heap) > _SPARE + 2 * len(self._open):
+        if len(self._heap) > _SPARE + 2 * (len(self._open) + len(self._replays)):
             # Also the instants that have come: nobody may have looked at their messages.
             self._heap = list({one for one in self._heap if self._counts(*one)})
             heapify(self._heap)
 
     def _counts(self, due: float, sequence: int) -> bool:
-        entry = self._open.get(sequence)
+        entry = self._open.get(sequence) or self._replays.get(sequence)
         return entry is not None and entry.member is None and entry.due == due
 
     def next(self) -> float | None:

@@ -40,8 +40,9 @@ _READ_AT_ONCE: Final = 64
 class MessageGroup:
     """Hands out the messages of its pattern.
 
-    Messages up to the cursor are handled, but for the entries in `open`, which wait or are under way. Beyond the cursor
-    nothing has started since the broker did; a journal may have told what had before.
+    Messages up to the cursor are handled, but for the entries in `open`, which wait or are under way, in order. Beyond
+    the cursor nothing has started since the broker did; a journal may have told what had before. Replayed messages are
+    apart, and in no order.
 
     Args:
         name: None: a broadcast, which keeps no dead letters.
@@ -77,7 +78,7 @@ class MessageGroup:
         self._resumed = Resumed()
         # Numbers of open messages that can start, some of which no longer count, and delayed ones.
         self._ready: list[int] = []
-        self._later = DelayedMessages(self.open)
+        self._later = DelayedMessages(self.open, self._replays)
         self._lines = KeyLines()
         #: Messages beyond the cursor.
         self.behind = self.topic.count_after(cursor, self, self.is_whole)
@@ -87,7 +88,7 @@ class MessageGroup:
     @property
     def lag(self) -> int:
         """Messages that are neither settled nor dead."""
-        return self.behind + len(self.open)
+        return self.behind + len(self.open) + len(self._replays)
 
     @property
     def expired(self) -> int:
@@ -109,15 +110,12 @@ class MessageGroup:
             return sequence not in self._resumed.settled and (
                 self.is_whole or self.covers(self.topic.name_of(sequence))
             )
-        entry = self.open.get(sequence)
-        return entry is not None and not entry.is_replay
+        return sequence in self.open
 
     def oldest(self) -> float | None:
         """Return the instant of the first message that is neither settled nor dead; None without one."""
         log = self.topic.log
-        found = next(
-            (number for number, one in self.open.items() if not one.is_replay and number in log), None
-        )
+        found = next((number for number in self.open if number in log), None)
         if found is None:
             self._empty_to = max(self._empty_to, self.cursor)
             while (found := log.after(self._empty_to)) is not None and not self.holds(found):
@@ -132,7 +130,7 @@ class MessageGroup:
     def note_progress(self) -> None:
         """Note its place for the journal."""
         if self._note is not None and not self.is_removed:
-            first = next((number for number, one in self.open.items() if not one.is_replay), None)
+            first = next(iter(self.open), None)
             position = self.cursor if first is None else first - 1
             self._note(GroupProgressed(self._label, position, max(self.cursor, self._resumed.passed)))
 
@@ -157,7 +155,7 @@ class MessageGroup:
         """Return the first waiting message that can start, with its record; if one is left, it has to be read."""
         while self._ready:
             sequence = self._ready[0]
-            entry = self.open.get(sequence)
+            entry = self._waiting(sequence)
             if entry is not None and self._may_start(entry, now):
                 if entry.record is None:
                     entry.record = self.topic.log.record(sequence)
@@ -175,7 +173,7 @@ class MessageGroup:
         while True:
             sequence = log.after(self.cursor)
             if self._coming and (sequence is None or self._coming[0] <= sequence):
-                entry = self._enter(self.open[heappop(self._coming)])
+                entry = self._enter(self._replays[heappop(self._coming)])
             elif sequence is None:
                 return None
             elif not self.holds(sequence):
@@ -227,6 +225,14 @@ class MessageGroup:
 
     # Which message may start
 
+    def _waiting(self, sequence: int) -> Entry | None:
+        """Return a message of the log or a replayed one, none of which has the number of another."""
+        entry = self.open.get(sequence)
+        return self._replays.get(sequence) if entry is None else entry
+
+    def _is_latest(self, entry: Entry) -> bool:
+        return (self._replays if entry.is_replay else self.open).get(entry.sequence) is entry
+
     def _enter(self, entry: Entry) -> Entry:
         if self.is_ordered and entry.key is not None:
             self._lines.enter(entry.key, entry.sequence)
@@ -252,14 +258,16 @@ class MessageGroup:
     def _free(self, key: str | None, now: float) -> None:
         """Let the next message of a key start."""
         if self.is_ordered and key is not None:
-            following = self._lines.first(key, self.open)
+            following = self._lines.first(key, self.open, self._replays)
             if following is not None:
-                self._offer(self.open[following], now)
+                entry = self._waiting(following)
+                assert entry is not None
+                self._offer(entry, now)
 
     def wake(self, now: float) -> None:
         """Let messages start that are due by now."""
         for sequence in self._later.due(now):
-            entry = self.open.get(sequence)
+            entry = self._waiting(sequence)
             if entry is not None and entry.due <= now:
                 self._offer(entry, now)
         due = self._later.next()
@@ -270,7 +278,7 @@ class MessageGroup:
 
     def is_lost(self, entry: Entry) -> bool:
         """Return whether another member may have the message of a delivery by now."""
-        return entry.member is not None and self.open.get(entry.sequence) is not entry
+        return entry.member is not None and not self._is_latest(entry)
 
     def settle(self, entry: Entry, now: float) -> bool:
         """End a message that is under way; False: the delivery was settled, or is lost."""
@@ -330,7 +338,7 @@ class MessageGroup:
 
     def _conclude(self, entry: Entry) -> bool:
         member = entry.member
-        if member is None or self.open.get(entry.sequence) is not entry:
+        if member is None or not self._is_latest(entry):
             return False
         entry.member = None
         member.under_way.discard(entry)
@@ -343,10 +351,12 @@ class MessageGroup:
         if not entry.is_replay and sequence not in self.topic.log:
             self._expire(entry, now)
             return
-        fresh = self.open[sequence] = Entry(sequence, key, deliveries, due, entry.is_replay, True)
+        fresh = Entry(sequence, key, deliveries, due, entry.is_replay, True)
         if entry.is_replay:
             fresh.record = entry.record
             self._replays[sequence] = fresh
+        else:
+            self.open[sequence] = fresh
         if self._note is not None:
             self._note(self._count_of(fresh))
         if self.is_ordered and key is not None:
@@ -355,13 +365,11 @@ class MessageGroup:
             self._offer(fresh, now)
 
     def _end(self, entry: Entry, now: float) -> None:
-        del self.open[entry.sequence]
+        del (self._replays if entry.is_replay else self.open)[entry.sequence]
         if self._note is not None:
             self._note(MessageSettled(self._label, entry.sequence, entry.is_replay))
             self._effects.moved[self] = None
-        if entry.is_replay:
-            del self._replays[entry.sequence]
-        elif self.name is not None:
+        if self.name is not None and not entry.is_replay:
             self.topic.handled(entry.sequence, now)
         if self.is_ordered and entry.key is not None:
             self._lines.end(entry.key)
@@ -390,7 +398,7 @@ class MessageGroup:
             self.behind -= 1
             return True
         entry = self.open.get(sequence)
-        if entry is None or entry.is_replay or entry.member is not None:
+        if entry is None or entry.member is not None:
             return False
         self._forget(entry, now)
         return True
@@ -433,6 +441,7 @@ class MessageGroup:
         self._lose_all()
         self.members.clear()
         self.open.clear()
+        self._replays.clear()
         self._effects.alarms.cancel(self)
         self._effects.roused[self] = None
 
@@ -440,9 +449,9 @@ class MessageGroup:
         """Begin or end to keep the order of keys, while there is no member."""
         if self.is_ordered is not is_ordered:
             self.is_ordered = is_ordered
-            self._ready, self._later, self._lines = [], DelayedMessages(self.open), KeyLines()
+            self._ready, self._later, self._lines = [], DelayedMessages(self.open, self._replays), KeyLines()
             coming = set(self._coming)
-            passed = [entry for entry in self.open.values() if entry.sequence not in coming]
+            passed = [*self.open.values(), *(one for one in self._replays.values() if one.sequence not in coming)]
             for entry in passed:
                 self._enter(entry)
             for entry in passed:
@@ -454,7 +463,11 @@ class MessageGroup:
         for number, death in taken:
             # Since a seek the group may have it before it anyway.
             sequence = death.record.sequence
-            is_held = sequence in self.open or (sequence in self.topic.log and self.holds(sequence))
+            is_held = (
+                sequence in self._replays
+                or sequence in self.open
+                or (sequence in self.topic.log and self.holds(sequence))
+            )
             if self._note is not None:
                 self._note((LetterDiscarded if is_held else LetterReplayed)(self._label, number))
             if not is_held:
@@ -466,8 +479,7 @@ class MessageGroup:
     def revive(self, record: Record, deliveries: int, due: float, now: float) -> None:
         """Add a message that is of this group alone."""
         sequence = record.sequence
-        entry = self.open[sequence] = Entry(sequence, record.key, deliveries, due, True, True, record)
-        self._replays[sequence] = entry
+        entry = self._replays[sequence] = Entry(sequence, record.key, deliveries, due, True, True, record)
         if sequence > self.cursor:
             # After a seek, or a restart.
             heappush(self._coming, sequence)

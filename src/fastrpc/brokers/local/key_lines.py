@@ -33,12 +33,12 @@ class KeyLines:
         """Note that the message of a key is not under way any more."""
         self._busy.discard(key)
 
-    def first(self, key: str, waiting: Container[int]) -> int | None:
-        """Return the first message of a key that still waits; None: the line is empty, or one is under way."""
+    def first(self, key: str, open: Container[int], replays: Container[int]) -> int | None:
+        """Return the first message of a key that is still there; None: the line is empty, or one is under way."""
         line = self._lines.get(key)
         if line is None:
             return None
-        while line and line[0] not in waiting:
+        while line and line[0] not in open and line[0] not in replays:
             heappop(line)
         if not line:
             del self._lines[key]
