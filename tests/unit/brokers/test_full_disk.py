@@ -10,6 +10,7 @@ import pytest
 
 from fastrpc.brokers.base import BrokerBackend, BrokerLimits, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.embedded import EmbeddedBroker, KeptChanges
+from fastrpc.brokers.local.records import MessageAppended
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
@@ -174,3 +175,32 @@ async def test_a_failed_commit_ends_the_broker(disk: SmallDisk, verb: str) -> No
             with pytest.raises(BrokerError, match="the sync failed"):
                 await after()  # type: ignore[misc]
         assert len(failures) == 1
+
+
+async def test_a_member_leaves_a_broker_that_has_failed(disk: SmallDisk) -> None:
+    async with EmbeddedBroker(BrokerLimits("sqlite"), disk) as broker:
+        await broker.declare(TopicSettings("a"))
+        member = await broker.join(GROUP)
+        disk.error = OSError("the sync failed")
+        with pytest.raises(BrokerError, match="cannot be written"):
+            await publishing(broker, b"1")
+        await member.close()
+
+
+async def test_a_cancelled_take_ends_so_where_its_broker_fails_in_the_same_turn(disk: SmallDisk) -> None:
+    class FailsWithMessages(EmbeddedBroker):
+        def _keep(self, batch: Sequence[KeptChanges]) -> None:
+            super()._keep(batch)
+            if any(isinstance(change, MessageAppended) for one in batch for change in one.changes):
+                taking.cancel()
+                self._fail(OSError("the disk is gone"))
+
+    async with FailsWithMessages(BrokerLimits("sqlite"), disk) as broker:
+        await broker.declare(TopicSettings("a"))
+        member = await broker.join(GROUP)
+        taking = asyncio.ensure_future(member.take(1))
+        await asyncio.sleep(0)
+        with pytest.raises(BrokerError, match="the disk is gone"):
+            await publishing(broker, b"1")
+        with pytest.raises(asyncio.CancelledError):
+            await taking

@@ -251,7 +251,7 @@ class EmbeddedBroker:
 
     def now(self) -> float:
         """Return the instant, with all done that is due by then. BrokerError: the broker is closed, or failed."""
-        if not self.is_open or self._failure is not None:
+        if not self.is_open:
             raise self._ended()
         now = self._clock()
         if now >= self._timer_due:
@@ -372,7 +372,7 @@ class EmbeddedBroker:
             if self.is_open:
                 self._fail(error)
             return
-        if self.is_open and self._failure is None:
+        if self.is_open:
             for record in records:
                 # The thread's memory is apart: the copy takes the place of messages that have left the cache.
                 record.body = bytes(memoryview(record.body))
@@ -381,6 +381,7 @@ class EmbeddedBroker:
 
     def _fail(self, error: Exception) -> None:
         self._failure = failure = BrokerError(f"the broker cannot be written: {error}")
+        self.is_open = False
         self.takes.fail(failure)
         self._on_failed(failure)
 
