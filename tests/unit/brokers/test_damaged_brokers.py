@@ -1,5 +1,6 @@
 """A damaged file of a broker: all that is whole is used, and copied."""
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -145,3 +146,93 @@ async def _until(member: Membership, body: bytes) -> AsyncIterator[Delivery]:
             yield one
             if one.body == body:
                 return
+
+
+# Rows that cannot be
+
+DAMAGES = {
+    "a letter as text": "UPDATE letters SET head = 'text'",
+    "the body of a letter as text": "UPDATE letters SET body = 'text'",
+    "settings as text": "UPDATE topics SET settings = 'text'",
+    "settings with a bit flipped": "UPDATE topics SET settings = x'ff'",
+    "settings of another topic": "UPDATE topics SET name = 'b'",
+    "a number as text": "UPDATE topics SET last = 'text'",
+    "an instant as text": "UPDATE messages SET kept = 'text'",
+    "a place as text": "UPDATE positions SET position = 'text'",
+    "a name that is no UTF-8": "UPDATE positions SET name = CAST(x'ff' AS TEXT)",
+    "a pattern that is none": "UPDATE positions SET pattern = 'a..b'",
+    "a topic that is missing": "DELETE FROM topics",
+    "a count as text": "UPDATE counted SET deliveries = 'text', due = 'text'",
+    "a letter without a number": "UPDATE letters SET number = 'text'",
+    "a settled message as text": "UPDATE settled SET sequence = 'text'",
+    "the name of a message as bytes": "UPDATE messages SET name = x'ff'",
+    "an id as an instant": "UPDATE ids SET kept = 'text'",
+}
+
+
+async def damaged_by(folder: Path, times: Times, statement: str) -> None:
+    """Leave a broker with a row of each table, and damage it."""
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        await broker.publish([OutgoingMessage("a", b"%d" % number, id=str(number)) for number in range(5)])
+        first, second, third, *_ = await taken(member, 5)
+        await member.reject(first.token, "no", "")
+        await member.nack(second.token, 10.0)
+        await member.ack(third.token)
+    with closing(sqlite3.connect(folder / "broker.db", isolation_level=None)) as file:
+        file.execute(statement)
+
+
+@pytest.mark.parametrize("statement", DAMAGES.values(), ids=DAMAGES)
+async def test_a_row_that_cannot_be_is_left_out_or_refused_and_never_a_traceback(
+    folder: Path, times: Times, tmp_path: Path, statement: str
+) -> None:
+    await damaged_by(folder, times, statement)
+    with contextlib.suppress(BrokerError):
+        async with stopped(folder, times) as broker:
+            await publish(broker, b"new")
+    report = copy_broker(folder, tmp_path / "new")
+    assert report.damaged or "DELETE" in statement
+    async with stopped(tmp_path / "new", times) as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        await publish(broker, b"new")
+        while b"new" not in [one.body for one in await member.take(10)]:
+            pass
+
+
+@pytest.mark.parametrize(
+    "statement", [one for name, one in DAMAGES.items() if "letter" not in name and "messages" not in one]
+)
+async def test_a_table_with_a_row_that_cannot_be_is_refused_and_names_the_copy(
+    folder: Path, times: Times, statement: str
+) -> None:
+    await damaged_by(folder, times, statement)
+    with pytest.raises(BrokerError, match="fastrpc broker copy FOLDER NEW") as caught:
+        await stopped(folder, times).__aenter__()
+    assert caught.value.status is Status.DATA_LOSS
+
+
+async def test_a_copy_that_fails_leaves_nothing_behind(folder: Path, times: Times, tmp_path: Path) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+    path = folder / "broker.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("PRAGMA user_version = 2")
+    for _ in range(2):
+        with pytest.raises(BrokerError, match="has schema 2"):
+            copy_broker(folder, tmp_path / "new")
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("PRAGMA user_version = 1")
+        file.execute("ALTER TABLE topics RENAME TO others")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastrpc.brokers.sqlite.copying.sync_path", fails)
+        with pytest.raises(OSError, match="no sync"):
+            copy_broker(folder, tmp_path / "new")
+    assert [one.name for one in tmp_path.iterdir()] == ["broker"]
+    assert copy_broker(folder, tmp_path / "new").topics == 0
+
+
+def fails(_: Path) -> None:
+    raise OSError("no sync")

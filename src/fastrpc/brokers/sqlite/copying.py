@@ -1,13 +1,15 @@
 """A copy of all that is readable in the folder of a broker: a backup of a stopped one, a repair, a compaction."""
 
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fastrpc.brokers.sqlite.rows import sum_of
+from fastrpc.brokers.sqlite.row_checks import COLUMNS, is_sound
 from fastrpc.brokers.sqlite.tables import BROKER
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
@@ -23,17 +25,18 @@ _LOOKED_AT: Final = 100_000
 #: Added to the numbers of topics: a damaged file may lack messages whose numbers were given.
 _LOST_NUMBERS: Final = 1 << 20
 
-#: The tables whose rows have a number, and the columns of all that are copied; damaged messages are left out.
+#: The tables whose rows have a number. Damaged messages are left out.
 _WITH_NUMBERS: Final = frozenset(("topics", "positions", "messages", "letters"))
-_COLUMNS: Final = {
-    "topics": 4,
-    "positions": 6,
-    "ids": 4,
-    "settled": 2,
-    "counted": 4,
-    "messages": 9,
-    "letters": 9,
-}
+
+#: Rows without their topic or their group.
+_ORPHANS: Final = (
+    "DELETE FROM messages WHERE topic NOT IN (SELECT number FROM topics)",
+    "DELETE FROM ids WHERE topic NOT IN (SELECT number FROM topics)",
+    "DELETE FROM positions WHERE topic NOT IN (SELECT number FROM topics)",
+    "DELETE FROM settled WHERE reader NOT IN (SELECT number FROM positions)",
+    "DELETE FROM counted WHERE reader NOT IN (SELECT number FROM positions)",
+    "DELETE FROM letters WHERE reader NOT IN (SELECT number FROM positions)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +75,29 @@ def copy_broker(folder: Path, new: Path) -> CopyReport:
     claim = FolderClaim(folder, BROKER)
     claim.take()
     try:
-        new.mkdir(mode=0o700, parents=True)
-        made = new / f"{BROKER.file}.part"
-        make_file(new / f"{BROKER.file}.new", made, BROKER)
-        with (
-            closing(read_only(path)) as source,
-            closing(sqlite3.connect(made, isolation_level=None)) as target,
-        ):
+        with closing(read_only(path)) as source:
             _check_version(source, path)
-            report = _copied(source, target, _is_clean(folder))
-        sync_path(made)
-        made.rename(new / BROKER.file)
-        sync_path(new)
-        sync_path(new.parent)
-        return report
+            return _made(source, new, _is_clean(folder))
     finally:
         claim.release()
+
+
+def _made(source: sqlite3.Connection, new: Path, is_clean: bool) -> CopyReport:
+    """Make the copy beside its place, and move it there; of one that fails nothing stays."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{new.name}-", dir=new.parent))
+    try:
+        made = part / BROKER.file
+        make_file(part / f"{BROKER.file}.new", made, BROKER)
+        with closing(sqlite3.connect(made, isolation_level=None)) as target:
+            report = _copied(source, target, is_clean)
+        sync_path(made)
+        part.rename(new)
+    except BaseException:
+        shutil.rmtree(part)
+        raise
+    sync_path(new.parent)
+    return report
 
 
 def _is_clean(folder: Path) -> bool:
@@ -102,11 +112,12 @@ def _is_clean(folder: Path) -> bool:
 def _copied(source: sqlite3.Connection, target: sqlite3.Connection, is_clean: bool) -> CopyReport:
     copy = _Copy(source, target)
     target.execute("BEGIN")
-    for table, columns in _COLUMNS.items():
-        copy.add(table, columns)
+    for table, columns in COLUMNS.items():
+        copy.add(table, len(columns))
     target.execute("UPDATE numbers SET latest = (SELECT coalesce(max(number), 0) FROM messages)")
-    # A topic that is not readable is missing with its messages.
-    target.execute("DELETE FROM messages WHERE topic NOT IN (SELECT number FROM topics)")
+    # A topic that is not readable is missing with all that it has.
+    for statement in _ORPHANS:
+        target.execute(statement)
     if copy.damaged or not is_clean:
         target.execute("UPDATE topics SET last = last + ?", (_LOST_NUMBERS,))
     target.execute("COMMIT")
@@ -149,12 +160,10 @@ class _Copy:
 
     def _whole(self, table: str, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         for row in rows:
-            if table in ("messages", "letters"):
-                told, head, body = row[-3:]
-                if not isinstance(head, bytes) or not isinstance(body, bytes) or sum_of(head, body) != told:
-                    self.damaged += 1
-                    continue
-            yield row
+            if is_sound(table, row):
+                yield row
+            else:
+                self.damaged += 1
 
     def _in_order(self, table: str) -> Iterator[tuple[Any, ...]]:
         try:

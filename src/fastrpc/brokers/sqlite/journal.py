@@ -1,6 +1,7 @@
 """The journal of a broker in a folder."""
 
 import itertools
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Final
 from fastrpc.brokers.embedded import KeptBroker, KeptChanges
 from fastrpc.brokers.local.records import Change, MessageAppended, Record
 from fastrpc.brokers.sqlite.reading import BrokerReader, read_records
-from fastrpc.brokers.sqlite.tables import BrokerTables
+from fastrpc.brokers.sqlite.tables import BROKER, BrokerTables
 from fastrpc.brokers.sqlite.writing import BrokerWriter
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
@@ -50,12 +51,21 @@ class SqliteBrokerJournal:
         self._closes = threading.Event()
 
     def open(self) -> KeptBroker:
-        """Open the file; return all that it keeps but the messages."""
-        kept = self.folder.open(
-            lambda connection: BrokerReader(connection, self._clock(), self._wall()).read()
-        )
+        """Open the file; return all that it keeps but the messages. BrokerError: it cannot be used."""
+        kept = self.folder.open(self._read)
         self._writer.open(self.folder.connection)
         return kept
+
+    def _read(self, connection: sqlite3.Connection) -> KeptBroker:
+        try:
+            return BrokerReader(connection, self._clock(), self._wall()).read()
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise BROKER.damaged(self.folder.path, f"a row cannot be: {error}") from error
+        except sqlite3.OperationalError as error:
+            if hasattr(error, "sqlite_errorcode"):
+                raise
+            # Of Python itself: a text is no UTF-8.
+            raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def commit(self, batch: Sequence[KeptChanges]) -> None:
         """Keep changes.

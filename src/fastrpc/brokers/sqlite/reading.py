@@ -5,14 +5,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import msgspec
-
-from fastrpc.brokers.base import TopicSettings
 from fastrpc.brokers.embedded import KeptBroker
 from fastrpc.brokers.local.records import Death, Record, SavedGroup, SavedTopic
-from fastrpc.brokers.sqlite.rows import KeptPlaces, death_of, record_of, sum_of
+from fastrpc.brokers.sqlite.row_checks import checked, is_sound, is_whole, settings_of
+from fastrpc.brokers.sqlite.rows import KeptPlaces, death_of, record_of
 
-__all__ = ["BrokerReader", "read_records", "settings_of"]
+__all__ = ["BrokerReader", "read_records"]
 
 _RECORD: Final = (
     "SELECT sequence, sum, head, body FROM messages INDEXED BY places WHERE topic = ? AND sequence "
@@ -22,11 +20,6 @@ _PLACES: Final = """SELECT sequence, size, kept, name FROM messages INDEXED BY p
     AND sequence NOT IN (SELECT sequence FROM damaged WHERE topic = ?1) ORDER BY sequence"""
 
 _logger = logging.getLogger("fastrpc.broker")
-
-
-def settings_of(content: bytes) -> TopicSettings:
-    """Return the settings of a topic."""
-    return msgspec.msgpack.decode(content, type=TopicSettings)
 
 
 def read_records(
@@ -79,9 +72,7 @@ def _checked(rows: Iterator[tuple[int, int, bytes, bytes]]) -> tuple[list[Record
 
 def _whole(told: Any, head: Any, body: Any) -> Record | None:
     """Return the message of a row; None: it is damaged."""
-    if not isinstance(head, bytes) or not isinstance(body, bytes) or sum_of(head, body) != told:
-        return None
-    return record_of(head, body)
+    return record_of(head, body) if is_whole(told, head, body) else None
 
 
 class BrokerReader:
@@ -99,7 +90,11 @@ class BrokerReader:
         self._topics: dict[int, str] = {}
 
     def read(self) -> KeptBroker:
-        """Return all but the messages."""
+        """Return all but the messages.
+
+        Raises:
+            ArithmeticError, LookupError, TypeError, ValueError: a row is damaged.
+        """
         return KeptBroker(self._read_topics(), self._read_groups())
 
     def _instant(self, wall: float) -> float:
@@ -112,15 +107,16 @@ class BrokerReader:
 
     def _read_topics(self) -> list[SavedTopic]:
         found = []
-        for number, name, content, last in self._connection.execute(
-            "SELECT * FROM topics ORDER BY number"
-        ).fetchall():
+        topics = self._connection.execute("SELECT * FROM topics ORDER BY number").fetchall()
+        for number, name, content, last in checked("topics", topics):
             self._topics[number] = name
             places = KeptPlaces(name)
             for sequence, size, kept, message in self._connection.execute(_PLACES, (number,)):
+                if message is not None and type(message) is not str:
+                    raise TypeError(f"the name of the message {sequence} of {name} is no text")
                 places.add(sequence, size, self._instant(kept), message)
             places.mend(self._now)
-            settings = settings_of(content)
+            settings = settings_of(name, content)
             found.append(SavedTopic(settings, last, places, self._read_ids(number, settings.dedupe_seconds)))
         return found
 
@@ -130,12 +126,10 @@ class BrokerReader:
         An instant after a later one, or one that is yet to come, is of a clock that was wrong. Such an id counts as
         older: a duplicate is kept twice at worst, while a fresh id would lose the message that has it again.
         """
-        ids = self._connection.execute(
-            "SELECT id, sequence, kept FROM ids WHERE topic = ? ORDER BY sequence DESC", (topic,)
-        )
+        ids = self._connection.execute("SELECT * FROM ids WHERE topic = ? ORDER BY sequence DESC", (topic,))
         fresh: dict[str, tuple[str, int, float]] = {}
         latest = self._wall
-        for id, sequence, kept in ids:
+        for _, sequence, kept, id in checked("ids", ids):
             if kept <= self._wall:
                 latest = min(latest, kept)
                 if latest <= self._wall - seconds:
@@ -145,14 +139,14 @@ class BrokerReader:
 
     def _read_groups(self) -> list[SavedGroup]:
         groups = self._connection.execute("SELECT * FROM positions ORDER BY number").fetchall()
-        return [self._read_group(*row) for row in groups]
+        return [self._read_group(*row) for row in checked("positions", groups)]
 
     def _read_group(
         self, number: int, name: str, topic: int, pattern: str, position: int, passed: int
     ) -> SavedGroup:
         execute = self._connection.execute
-        settled = execute("SELECT sequence FROM settled WHERE reader = ?", (number,))
-        counted = execute("SELECT sequence, deliveries, due FROM counted WHERE reader = ?", (number,))
+        settled = checked("settled", execute("SELECT * FROM settled WHERE reader = ?", (number,)))
+        counted = checked("counted", execute("SELECT * FROM counted WHERE reader = ?", (number,)))
         dead: list[tuple[int, Death]] = []
         replayed: list[tuple[Record, int, float]] = []
         for letter, is_replayed, deliveries, due, death in self._letters(number, name):
@@ -166,22 +160,21 @@ class BrokerReader:
             pattern,
             position,
             passed,
-            {sequence for (sequence,) in settled},
-            {sequence: (deliveries, self._instant(due)) for sequence, deliveries, due in counted},
+            {sequence for _, sequence in settled},
+            {sequence: (deliveries, self._instant(due)) for _, sequence, deliveries, due in counted},
             dead,
             replayed,
         )
 
     def _letters(self, group: int, name: str) -> Iterator[tuple[int, int, int, float, Death]]:
         rows = self._connection.execute(
-            "SELECT number, is_replayed, deliveries, due, sum, head, body FROM letters INDEXED BY letters_of"
-            " WHERE reader = ? ORDER BY number",
-            (group,),
+            "SELECT * FROM letters INDEXED BY letters_of WHERE reader = ? ORDER BY number", (group,)
         )
-        for number, is_replayed, deliveries, due, told, head, body in rows:
-            if sum_of(head, body) != told:
+        for row in rows:
+            _, number, _, is_replayed, deliveries, due, _, head, body = row
+            if not is_sound("letters", row):
                 _logger.error(
-                    "the dead letter %d of %s is damaged: it is kept in the file alone", number, name
+                    "the dead letter %r of %s is damaged: it is kept in the file alone", number, name
                 )
                 continue
             death, kept = death_of(head, body)
