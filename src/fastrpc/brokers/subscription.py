@@ -61,7 +61,8 @@ class Subscription(Generic[T]):
         # Messages that have not come out of the iterator.
         self._ready: deque[Message[T]] = deque()
         self._failure: Exception | None = None
-        self._is_left = False
+        # Whether it takes no more messages, and whether it has left its group too.
+        self._has_stopped = self._is_left = False
         # Iterators that wait, the longest wait first; each message wakes one.
         self._waiters: deque[asyncio.Future[None]] = deque()
         # A message was settled.
@@ -71,7 +72,7 @@ class Subscription(Generic[T]):
 
     async def __aenter__(self) -> Self:
         self._check_unused()
-        self._begin(await _finish(f"the subscription to {self._name!r}", self._join))
+        await self._begin(await _finish(f"the subscription to {self._name!r}", self._join))
         return self
 
     async def begin(self) -> None:
@@ -92,19 +93,20 @@ class Subscription(Generic[T]):
             logger.warning(
                 "the subscription to %r begins later, as the broker is away: %s", self._name, error
             )
-        if not self._is_left:
-            self._begin(membership)
-        elif membership is not None:
-            # It was closed while it joined.
-            async with _logged_absence():
-                await membership.close()
+        await self._begin(membership)
 
     def _check_unused(self) -> None:
-        if self._task is not None or self._is_left:
+        if self._task is not None or self._has_stopped:
             raise RuntimeError("a subscription is entered once; make another one with subscribe(…)")
 
-    def _begin(self, membership: Membership | None) -> None:
+    async def _begin(self, membership: Membership | None) -> None:
         """Take messages from now on; without a membership it joins first."""
+        if self._has_stopped:
+            # While it joined.
+            if membership is not None:
+                async with _logged_absence():
+                    await membership.close()
+            return
         self._member = None if membership is None else _Member(membership, self._room.set)
         self._is_open.add(self)
         # It outlasts a deadline of the caller.
@@ -155,6 +157,7 @@ class Subscription(Generic[T]):
 
     async def stop_taking(self) -> None:
         """Take no more messages, and hand back those that did not come out; the others are settled as before."""
+        self._has_stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -172,7 +175,7 @@ class Subscription(Generic[T]):
     async def _leave(self, *, has_failed: bool = False) -> None:
         if self._is_left:
             return
-        self._is_left = True
+        self._has_stopped = self._is_left = True
         self._wake(len(self._waiters))
         self._is_open.discard(self)
         try:

@@ -232,26 +232,6 @@ async def test_end_that_the_broker_refuses_leaves_the_ends_beside_it_alone(
     assert ("ack", 1) in member.settled
 
 
-@pytest.mark.virtual_time
-async def test_subscriber_that_is_removed_while_it_joins_leaves_its_group(
-    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    may_join, joining, join = asyncio.Event(), asyncio.Event(), backend.join
-
-    async def join_slowly(group: Any) -> Any:
-        joining.set()
-        await may_join.wait()
-        return await join(group)
-
-    monkeypatch.setattr(backend, "join", join_slowly)
-    async with Server(broker=broker) as server:
-        server.add(Handled().service)
-        await joining.wait()
-        assert await server.remove("billing")
-        may_join.set()
-        await eventually(lambda: [member.is_closed for member in backend.members] == [True])
-
-
 async def test_headers_that_are_no_metadata_make_a_dead_letter(
     handled: Handled, backend: SmallBroker
 ) -> None:

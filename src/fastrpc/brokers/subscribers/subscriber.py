@@ -98,6 +98,8 @@ class Subscriber:
             ConfigError: the broker cannot do it, or has the group with other settings.
             BrokerError: the broker refuses it.
         """
+        if self._is_leaving:
+            return
         try:
             await self._subscription.begin()
         except BaseException:
