@@ -155,16 +155,20 @@ class Subscription(Generic[T]):
         if self._member is not None:
             await self._member.acknowledge(messages)
 
-    async def stop_taking(self) -> None:
-        """Take no more messages, and hand back those that did not come out; the others are settled as before."""
+    async def stop_taking(self, refused: Sequence[Message[T]] = ()) -> None:
+        """Take no more messages, and hand back those that did not come out; the others are settled as before.
+
+        Args:
+            refused: messages that came out, and are handed back too.
+        """
         self._has_stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        ready = list(self._ready)
+        back = [*self._ready, *refused]
         self._ready.clear()
-        if self._member is not None and ready:
-            await self._member.hand_back(ready)
+        if self._member is not None:
+            await self._member.hand_back([message for message in back if not message.is_lost])
 
     async def close(self) -> None:
         """Leave the group: hand back all messages that were not settled, and end the iteration."""

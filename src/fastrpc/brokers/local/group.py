@@ -451,7 +451,10 @@ class MessageGroup:
             self.is_ordered = is_ordered
             self._ready, self._later, self._lines = [], DelayedMessages(self.open, self._replays), KeyLines()
             coming = set(self._coming)
-            passed = [*self.open.values(), *(one for one in self._replays.values() if one.sequence not in coming)]
+            passed = [
+                *self.open.values(),
+                *(one for one in self._replays.values() if one.sequence not in coming),
+            ]
             for entry in passed:
                 self._enter(entry)
             for entry in passed:

@@ -76,9 +76,9 @@ class Subscriber:
             lambda _, text: logger.warning("%s", text), lambda: asyncio.get_running_loop().time()
         )
         self._task: asyncio.Task[None] | None = None
-        # The tasks that settle messages, and those that hold refused ones for a moment first.
+        # The tasks that settle messages, and refused messages that wait for a moment to be handed back.
         self._settling: set[asyncio.Task[None]] = set()
-        self._holding: set[asyncio.Task[None]] = set()
+        self._holding: dict[Message[Any], asyncio.TimerHandle] = {}
         self._waiter: asyncio.Future[None] | None = None
         # Set while messages are under way.
         self._look: asyncio.TimerHandle | None = None
@@ -118,9 +118,9 @@ class Subscriber:
         self._task = None
         self._engine.connection.note_drain()
         # Refused messages go to others at once.
-        for task in self._holding:
-            task.cancel()
-        await self._subscription.stop_taking()
+        refused = list(self._holding)
+        self._stop_holding()
+        await self._subscription.stop_taking(refused)
 
     async def stop(self, seconds: float | None) -> bool:
         """Let handlers end, cancel the rest, hand back their messages; return whether each one ended by itself."""
@@ -136,6 +136,7 @@ class Subscriber:
             self._engine.end()
             if self._look is not None:
                 self._look.cancel()
+            self._stop_holding()
             for task in self._settling:
                 task.cancel()
             await self._subscription.close()
@@ -226,7 +227,7 @@ class Subscriber:
         self._pause = None
         self._handled.append(message)
         if len(self._handled) == 1:
-            self._spawn(self._acknowledged(), self._settling)
+            self._spawn(self._acknowledged())
 
     def failed(self, message: Message[Any], failure: Failure) -> None:
         """Have a message delivered again, or make it a dead letter."""
@@ -265,19 +266,35 @@ class Subscriber:
 
     def _hand_back(self, message: Message[Any], pushback_ms: int) -> None:
         """Hand a message back after a moment, for which it keeps its place: it would come again at once."""
-
+        if self._is_leaving:
+            self._settle(message, message.hand_back)
+            return
         if self._pause is None:
             self._pause = pauses()
         seconds = max(self._pause(), pushback_ms / 1000)
+        loop = asyncio.get_running_loop()
+        self._holding[message] = loop.call_later(
+            seconds, self._end_hold, message, context=contextvars.Context()
+        )
 
-        async def hand_back() -> None:
-            await asyncio.sleep(seconds)
-            self._settle(message, message.hand_back)
+    def _end_hold(self, message: Message[Any]) -> None:
+        del self._holding[message]
+        self._settle(message, message.hand_back)
 
-        self._spawn(hand_back(), self._holding)
+    def _stop_holding(self) -> None:
+        for timer in self._holding.values():
+            timer.cancel()
+        self._holding.clear()
 
     def _settle(self, message: Message[Any], settle: Callable[[], Awaitable[bool]]) -> None:
-        self._spawn(self._settled(message, settle), self._settling)
+        self._spawn(self._settled(message, settle))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        # Without the deadline of the handler in whose step this may run.
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        task.add_done_callback(self._wake)
 
     async def _acknowledged(self) -> None:
         """Acknowledge the messages that are handled by now, however often that takes while they are held."""
@@ -312,13 +329,6 @@ class Subscriber:
                 settle = message.hand_back
             await asyncio.sleep(pause())
         message.forget()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
-        # Without the deadline of the handler in whose step this may run.
-        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        task.add_done_callback(self._wake)
 
     # The end
 
