@@ -9,7 +9,7 @@ import contextlib
 import contextvars
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
@@ -60,6 +60,8 @@ class Subscription(Generic[T]):
         self._task: asyncio.Task[None] | None = None
         # Messages that have not come out of the iterator.
         self._ready: deque[Message[T]] = deque()
+        # Messages that are not handed back at the end.
+        self._kept: Collection[Message[T]] = ()
         self._failure: Exception | None = None
         # Whether it takes no more messages, and whether it has left its group too.
         self._has_stopped = self._is_left = False
@@ -170,6 +172,16 @@ class Subscription(Generic[T]):
         if self._member is not None:
             await self._member.hand_back([message for message in back if not message.is_lost])
 
+    async def keep(self, messages: Collection[Message[T]]) -> None:
+        """Take no more messages, and hand back all but some, which stay taken until they are settled.
+
+        Those that are not settled when it is closed are counted.
+        """
+        self._kept = messages
+        await self.stop_taking()
+        if self._member is not None:
+            await self._member.hand_back(self._member.unsettled_but(messages))
+
     async def close(self) -> None:
         """Leave the group: hand back all messages that were not settled, and end the iteration."""
         await self._leave()
@@ -188,7 +200,8 @@ class Subscription(Generic[T]):
                 await asyncio.wait([self._task])
         finally:
             if self._member is not None:
-                await self._member.leave(list(self._ready) if has_failed else list(self._member.unsettled))
+                back = list(self._ready) if has_failed else self._member.unsettled_but(self._kept)
+                await self._member.leave(back)
             self._ready.clear()
 
     def _next_ready(self) -> Message[T] | None:
@@ -354,6 +367,10 @@ class _Member:
     def is_lost(self, message: Message[Any]) -> bool:
         is_held = not self._is_over and message in self.unsettled
         return not is_held or self.membership.is_lost(message.token)
+
+    def unsettled_but(self, messages: Collection[Message[Any]]) -> list[Message[Any]]:
+        """Return the messages that are not settled, without some."""
+        return [one for one in self.unsettled if one not in messages]
 
     async def settle(
         self, message: Message[Any], verb: str, work: Callable[[Membership], Awaitable[bool]]

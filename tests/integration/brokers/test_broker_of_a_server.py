@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -122,28 +121,6 @@ class TestLife:
             await began.wait()
             assert await server.drain(0) is False
             assert await state_of(shop, "stubborn.job") == (1, 0, 0)
-
-    async def test_thread_that_outlasts_a_drain_has_its_message_handed_back(self) -> None:
-        began, may_end, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
-
-        @fastrpc.service("blocked")
-        class Blocked:
-            @fastrpc.subscriber(jobs)
-            def job(self, number: int) -> None:
-                loop.call_soon_threadsafe(began.set)
-                may_end.wait()
-
-        async with broker() as shop:
-            server = Server(Blocked, broker=shop)
-            await server.start()
-            await shop.publish(jobs, 1)
-            await began.wait()
-            try:
-                assert await server.drain(0.01) is False
-                async with shop.subscribe(jobs, group="blocked.job") as messages:
-                    assert (await anext(messages)).delivery == 1
-            finally:
-                may_end.set()
 
     async def test_removed_and_added_services_take_their_subscribers_along(self) -> None:
         work = Work()

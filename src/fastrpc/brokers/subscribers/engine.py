@@ -5,6 +5,7 @@ It has no byte stream: messages come from a subscription, and the outcome of a c
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,14 +53,15 @@ class _Parts:
 class _Started:
     """A message whose call is under way."""
 
-    __slots__ = ("failure", "has_returned", "is_cancelled", "message")
+    __slots__ = ("failure", "has_begun", "has_returned", "is_cancelled", "message", "outlasts")
 
     def __init__(self, message: Message[Any]) -> None:
         self.message = message
         self.is_cancelled = False
-        #: The failure of a call whose thread goes on after its deadline, and whether that thread has returned.
+        #: The failure of a call whose thread goes on after its deadline; whether that thread has begun the handler, and
+        #: returned; whether the thread outlasts the engine.
         self.failure: Failure | None = None
-        self.has_returned = False
+        self.has_begun = self.has_returned = self.outlasts = False
 
 
 class DeliveryEngine(ServedEngine):
@@ -124,10 +126,21 @@ class DeliveryEngine(ServedEngine):
         if started.failure is None:
             self.gate.cancel_call(call)
 
-    def end(self) -> None:
-        """Start nothing more, and be told of no end."""
-        self._started.clear()
+    def end(self) -> list[Message[Any]]:
+        """Start nothing more, and be told of no end; return the messages whose handlers go on in threads.
+
+        These still count as under way; `Settling.left` is told when their threads return.
+        """
+        found = []
+        for call, started in list(self._started.items()):
+            # Before the look at the thread, which sets and looks the other way round.
+            started.is_cancelled = started.outlasts = True
+            if started.has_begun and not started.has_returned:
+                found.append(started.message)
+            else:
+                del self._started[call]
         self.gate.connection_lost(self.connection)
+        return found
 
     # The interface for the gate
 
@@ -145,16 +158,16 @@ class DeliveryEngine(ServedEngine):
 
     def fail(self, call: ServerCall, failure: Failure) -> None:
         started = self._started.get(call)
-        if started is not None and not started.is_cancelled and failure.goes_on:
+        if started is not None and failure.goes_on:
             # The message stays taken until the thread has returned.
             started.failure = failure
             if not started.has_returned:
                 return
         self._fail(call, failure)
 
-    def _fail(self, call: ServerCall, failure: Failure) -> None:
+    def _fail(self, call: ServerCall, failure: Failure | None) -> None:
         started = self._started.pop(call, None)
-        if started is None or started.is_cancelled:
+        if started is None or started.is_cancelled or failure is None:
             self._settling.left(None if started is None else started.message)
         else:
             self._settling.failed(started.message, failure)
@@ -181,10 +194,13 @@ class DeliveryEngine(ServedEngine):
 
     def _in_thread(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         def run(*given: Any, **named: Any) -> Any:
+            call: Any = current_call()
+            if (started := self._started.get(call)) is not None:
+                started.has_begun = True
             try:
                 return handler(*given, **named)
             finally:
-                self._returned(current_call())
+                self._returned(call)
 
         return run
 
@@ -193,12 +209,13 @@ class DeliveryEngine(ServedEngine):
         started = self._started.get(call)
         if started is None:
             return
-        # Before the look at the failure, and `fail` the other way round: at least one side sees the other.
+        # Before the look at the others, and `fail` and `end` the other way round: at least one side sees the other.
         started.has_returned = True
-        if started.failure is not None:
-            self._loop.call_soon_threadsafe(self._end_late, call)
+        if started.outlasts or started.failure is not None:
+            # A loop that has ended has left the group.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._end_late, call)
 
     def _end_late(self, call: ServerCall) -> None:
-        started = self._started.get(call)
-        if started is not None and started.failure is not None:
+        if (started := self._started.get(call)) is not None:
             self._fail(call, started.failure)

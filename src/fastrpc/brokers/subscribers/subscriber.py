@@ -83,6 +83,8 @@ class Subscriber:
         # Set while messages are under way.
         self._look: asyncio.TimerHandle | None = None
         self._is_leaving = False
+        # Messages whose handlers go on in threads after the end; the group is left once these have returned.
+        self._outlasting: set[Message[Any]] = set()
         broker.subscribers.add(self)
 
     @property
@@ -98,10 +100,10 @@ class Subscriber:
             ConfigError: the broker cannot do it, or has the group with other settings.
             BrokerError: the broker refuses it.
         """
-        if self._is_leaving:
-            return
         try:
-            await self._subscription.begin()
+            # It may have been removed before its start, and while it joins.
+            if not self._is_leaving:
+                await self._subscription.begin()
         except BaseException:
             self._broker.subscribers.discard(self)
             raise
@@ -133,13 +135,21 @@ class Subscriber:
                 await self._rests(_CLEANUP_SECONDS)
         finally:
             self._broker.subscribers.discard(self)
-            self._engine.end()
+            self._outlasting.update(one for one in self._engine.end() if not one.is_lost)
             if self._look is not None:
                 self._look.cancel()
             self._stop_holding()
             for task in self._settling:
                 task.cancel()
-            await self._subscription.close()
+            if self._outlasting:
+                logger.warning(
+                    "%s leaves its group later: the threads of %d messages have not returned",
+                    self._method.name,
+                    len(self._outlasting),
+                )
+                await self._subscription.keep(self._outlasting)
+            else:
+                await self._subscription.close()
         return is_clean
 
     # Messages
@@ -255,9 +265,18 @@ class Subscriber:
 
     def left(self, message: Message[Any] | None) -> None:
         """Note the end of a call whose message is lost, or handed back with the subscription."""
-        if message is not None:
+        if message is not None and message in self._outlasting:
+            self._spawn(self._end_outlasting(message))
+        elif message is not None:
             message.forget()
         self._wake()
+
+    async def _end_outlasting(self, message: Message[Any]) -> None:
+        """Have a message delivered again, counted: its handler went on after the end, and may have done its work."""
+        await self._settled(message, lambda: message.nack(0.0))
+        self._outlasting.discard(message)
+        if not self._outlasting:
+            await self._subscription.close()
 
     def _bury(self, message: Message[Any], reason: str, error: str) -> None:
         logger.warning("%r is a dead letter of %s: %.200s", message, self._method.name, reason)
