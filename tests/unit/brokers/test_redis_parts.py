@@ -10,7 +10,7 @@ import pytest
 
 from fastrpc import BrokerError, ConfigError
 from fastrpc.brokers.base import OutgoingMessage
-from fastrpc.brokers.redis.bells import TopicBell
+from fastrpc.brokers.redis.bells import Bells, TopicBell
 from fastrpc.brokers.redis.durability import check_settings
 from fastrpc.brokers.redis.entries import delivery_of, fields_of, words_of
 from fastrpc.brokers.redis.keys import entry_before, milliseconds, published_at, sequence_of, topic_key
@@ -178,6 +178,42 @@ async def test_a_bell_ends_all_waits_and_time_ends_one() -> None:
         await bell.wait(bell.count, 0.0)
 
 
+class FaultyChannel:
+    """A client with a fault in its first subscription, and another one in its first read; then it hears a message."""
+
+    def __init__(self) -> None:
+        self._steps = iter([False, True, False, True, True])
+        self._is_over = threading.Event()
+
+    def subscribe(self, verb: str, channels: Sequence[str]) -> None:
+        if not next(self._steps):
+            raise AttributeError("planted in subscribe")
+
+    def messages(self, wait_seconds: float, *, more_seconds: float) -> set[tuple[bytes, bytes]]:
+        if not next(self._steps, False):
+            if not self._is_over.is_set():
+                raise AttributeError("planted in messages")
+            return set()
+        self._is_over.set()
+        return {(b"bell", b"topic")}
+
+    def close(self) -> None:
+        self._is_over.set()
+
+
+async def test_a_fault_of_the_client_ends_no_bells(caplog: pytest.LogCaptureFixture) -> None:
+    heard: asyncio.Queue[set[bytes] | None] = asyncio.Queue()
+    channel: Any = FaultyChannel()
+    bells = Bells(channel, "bell", heard.put_nowait)
+    async with asyncio.timeout(60):
+        await bells.hear()
+        while await heard.get() != {b"topic"}:
+            pass
+        await bells.close()
+    assert "planted in subscribe" in caplog.text
+    assert "planted in messages" in caplog.text
+
+
 # The thread of commands
 
 
@@ -273,4 +309,22 @@ async def test_a_fault_of_the_client_is_told_and_ends_nothing() -> None:
         await link.ask(int, "GET", 0)
     assert (caught.value.status, caught.value.processed) == (Status.INTERNAL, "unknown")
     assert await link.ask(int, "GET", 1) == 1
+    await link.close()
+
+
+class ShortClient(Client):
+    """Has no answer to the last command of its first write."""
+
+    def pipeline(self, commands: Sequence[tuple[Any, Sequence[Any]]]) -> list[Any]:
+        found = super().pipeline(commands)
+        return found[:-1] if len(self.writes) == 1 else found
+
+
+async def test_an_answer_that_is_missing_fails_the_commands_of_its_write() -> None:
+    link = linked(ShortClient())
+    outcomes = await asyncio.gather(
+        *(link.ask(int, "GET", number) for number in range(3)), return_exceptions=True
+    )
+    assert [(type(one), getattr(one, "processed", "")) for one in outcomes] == [(BrokerError, "unknown")] * 3
+    assert await link.ask(int, "GET", 3) == 3
     await link.close()

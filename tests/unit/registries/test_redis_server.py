@@ -288,3 +288,35 @@ def test_a_request_whose_parser_close_takes_away_is_told_that_the_connection_is_
     monkeypatch.setattr(connection.AbstractConnection, "read_response", torn)
     with pytest.raises(StoreError, match="the connection is closed"):
         client.ask(bytes, "ECHO", "second")
+
+
+@pytest.mark.parametrize("verb", ["ask", "ask_all", "pipeline", "subscribe", "messages", "run_id"])
+def test_a_fault_of_redis_py_is_an_error_of_ours_and_the_next_request_connects_anew(
+    server: SmallServer, client: RedisClient, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    requests: dict[str, Callable[[], object]] = {
+        "ask": lambda: client.ask(bytes, "ECHO", "1"),
+        "ask_all": lambda: client.ask_all(bytes, [["ECHO", "1"]]),
+        "pipeline": lambda: client.pipeline([echoed(1)]),
+        "subscribe": lambda: client.subscribe("SUBSCRIBE", ["a"]),
+        "messages": lambda: client.messages(60.0),
+        "run_id": client.run_id,
+    }
+
+    def broken(*_: object, **__: object) -> None:
+        raise AttributeError("planted")
+
+    assert client.ask(bytes, "ECHO", "first") == b"first"
+    with monkeypatch.context() as patched:
+        for name in ("read_response", "can_read"):
+            patched.setattr(connection.AbstractConnection, name, broken)
+        if verb == "pipeline":
+            (error,) = client.pipeline([echoed(1)])
+        else:
+            with pytest.raises(StoreError) as caught:
+                requests[verb]()
+            error = caught.value
+    assert "AttributeError('planted')" in error.message
+    assert error.status is Status.INTERNAL
+    assert client.ask(bytes, "ECHO", "next") == b"next"
+    assert server.connections == 2

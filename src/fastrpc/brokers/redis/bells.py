@@ -1,14 +1,18 @@
 """Wake takes when a topic has changed: a thread that hears the messages of one channel."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from typing import Final
 
 from fastrpc.errors import BrokerError
 from fastrpc.registries.redis.server import RedisClient
+from fastrpc.status import Status
 
 __all__ = ["TopicBell", "Bells"]
+
+logger = logging.getLogger("fastrpc.broker")
 
 #: Seconds of silence after which a subscription has to prove that its connection lives.
 _QUIET_SECONDS: Final = 10.0
@@ -88,8 +92,10 @@ class Bells:
                 self._tell(None)
                 while messages := self._client.messages(_QUIET_SECONDS, more_seconds=0.0):
                     self._tell({content for _, content in messages})
-            except BrokerError:
-                # Takes tell their callers that the server is away.
+            except Exception as error:
+                # Takes tell their callers that the server is away. Without this thread joins would wait for ever.
+                if not isinstance(error, BrokerError) or error.status is Status.INTERNAL:
+                    logger.exception("the channel %s is not heard for %g s", self._channel, pause)
                 self._tell(None)
                 self._is_over.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

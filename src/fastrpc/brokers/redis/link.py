@@ -133,7 +133,10 @@ class RedisLink:
 
     def _answers_or_fault(self, commands: Sequence[_Command]) -> list[Any]:
         try:
-            return self._answers(commands)
+            answers = self._answers(commands)
+            if len(answers) != len(commands):
+                raise ValueError(f"{len(answers)} answers to {len(commands)} commands")
+            return answers
         except Exception as error:
             # A fault of the client: the thread goes on, and its callers hear of it.
             fault = BrokerError(f"Redis: {error!r}", status=Status.INTERNAL)

@@ -304,9 +304,11 @@ class RedisClient:
             return refusal
 
     def _failure(self, error: Exception) -> FastRPCError:
-        status = next((one for kind, one in _REFUSALS if isinstance(error, kind)), Status.UNAVAILABLE)
+        is_known = isinstance(error, _FAILURES)
+        default = Status.UNAVAILABLE if is_known else Status.INTERNAL
+        status = next((one for kind, one in _REFUSALS if isinstance(error, kind)), default)
         # A server's text, escaped for printing.
-        text = str(HttpError(str(error))) or type(error).__name__
+        text = str(HttpError(str(error) if is_known else repr(error))) or type(error).__name__
         if _TOO_LONG in text:
             status = Status.UNAUTHENTICATED
         processed: Processed | None = None if self._is_sent else "no"
@@ -385,7 +387,11 @@ class RedisClient:
 
     @contextlib.contextmanager
     def _request(self) -> Iterator[None]:
-        """Have the connection for the block and turn its errors into ours; the connection is closed after one."""
+        """Have the connection for the block and turn its errors into ours; the connection is closed after one.
+
+        Every Exception becomes one of ours, also a fault of redis-py or of a parser below it: threads that ask handle
+        these, and would end without a word by another one.
+        """
         with self._turn:
             self._is_sent = False
             try:
@@ -400,8 +406,6 @@ class RedisClient:
                 if self._is_closed:
                     # `close` takes the parser of redis-py away from a request that reads: any error may come of it.
                     raise self._failure(ConnectionError("the connection is closed")) from error
-                if not isinstance(error, _FAILURES):
-                    raise
                 raise self._failure(error) from error
             finally:
                 # It may have been closed while it connected.
