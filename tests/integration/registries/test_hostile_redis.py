@@ -13,10 +13,17 @@ pytest.importorskip("redis", reason="redis is not installed")
 
 from fastrpc.registries.redis import server
 from fastrpc.registries.redis.server import RedisAccess, RedisClient
+from tests.support.redis_parsers import PARSERS, use_parser
 
 pytestmark = pytest.mark.one_loop
 
 Pieces = Callable[[], Iterator[bytes]]
+
+
+@pytest.fixture(params=PARSERS, autouse=True)
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each parser of redis-py reads the answers."""
+    use_parser(request.param, monkeypatch)
 
 
 @pytest.fixture
@@ -76,8 +83,8 @@ def test_endless_answer_is_given_up(
     client.close()
 
 
-#: The answers to the name and the version of the package.
-GREETED = b"+OK\r\n+OK\r\n"
+#: The answers to the name and the version of the package, and to the first PING.
+GREETED = b"+OK\r\n+OK\r\n+PONG\r\n"
 
 
 def record(size: int) -> bytes:
@@ -110,6 +117,21 @@ def message(number: int) -> bytes:
     return b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$0\r\n\r\n" % (len(channel), channel)
 
 
+SUBSCRIBED = b"*3\r\n$9\r\nsubscribe\r\n$9\r\nfastrpc:0\r\n:1\r\n"
+
+
+def test_messages_that_come_later_and_in_pieces_are_waited_for(
+    opened: Callable[[Pieces, float], RedisClient],
+) -> None:
+    pieces = [GREETED, SUBSCRIBED, message(1), message(2)[:9], message(2)[9:]]
+    client = opened(lambda: iter(pieces), 0.1)
+    client.subscribe("SUBSCRIBE", ["fastrpc:0"])
+    assert client.receive(60.0) == {b"fastrpc:1"}
+    assert client.receive(60.0) == {b"fastrpc:2"}
+    assert client.receive(0.01) == set()
+    client.close()
+
+
 def test_flood_of_messages_is_read_in_parts(opened: Callable[[Pieces, float], RedisClient]) -> None:
     count = 3 * server.MOST_MESSAGES
     client = opened(lambda: iter([GREETED, b"".join(map(message, range(count)))]), 0.0)
@@ -126,6 +148,7 @@ def test_endless_messages_in_place_of_a_confirmation_are_given_up(
     opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 30.0)
     client = opened(lambda: itertools.chain([GREETED], map(message, itertools.count())), 0.0)
     with pytest.raises(StoreError, match="more bytes than the limit"):
         client.subscribe("SUBSCRIBE", ["fastrpc:0"])

@@ -15,6 +15,7 @@ pytest.importorskip("redis", reason="redis is not installed")
 from redis import connection, exceptions
 
 from fastrpc.registries.redis.server import RedisAccess, RedisClient
+from tests.support.redis_parsers import PARSERS, use_parser
 
 #: Refusals of the server by the word that asks for them.
 REFUSALS = {
@@ -106,6 +107,12 @@ def _answer(words: list[bytes]) -> bytes:
     if words[0] == b"CUT":
         return b""
     return REFUSALS.get(words[0], b"$%d\r\n%b\r\n" % (len(words[-1]), words[-1]))
+
+
+@pytest.fixture(params=PARSERS, autouse=True)
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each parser of redis-py reads the answers."""
+    use_parser(request.param, monkeypatch)
 
 
 @pytest.fixture

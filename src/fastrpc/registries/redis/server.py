@@ -71,6 +71,12 @@ class _BoundedSocket:
     def __init__(self, connected: socket.socket) -> None:
         self._timed = TimedSocket(connected, ANSWER_BYTES, time.monotonic() + ANSWER_SECONDS)
         self.sendall, self.shutdown, self.close = self._timed.sendall, connected.shutdown, connected.close
+        # The parser that redis-py has with the package hiredis polls the socket, and peeks whether the peer closed it.
+        self.fileno, self._peek = connected.fileno, connected.recv
+        # Of TLS: bytes that are decrypted and not received.
+        self.pending: Callable[[], int] = getattr(connected, "pending", int)
+        # Bytes that were received for the next read.
+        self._ahead = b""
         # The byte count at which all answers to the last request have to be complete.
         self._last_byte = 0
 
@@ -87,13 +93,27 @@ class _BoundedSocket:
     def settimeout(self, seconds: float | None) -> None:
         """Leave the deadline as it is: this is the time for a piece of an answer."""
 
-    def recv(self, size: int) -> bytes:
-        place = bytearray(min(size, PIECE_BYTES))
-        return bytes(place[: self._timed.receive_into(memoryview(place))])
+    def look_ahead(self) -> bool:
+        """Wait for bytes until the deadline; return whether there are any, or the stream has ended."""
+        with contextlib.suppress(TimeoutError):
+            self._ahead = self._ahead or self._received(PIECE_BYTES)
+        return bool(self._ahead) or self._timed.is_ended
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if flags:
+            return self._ahead[:size] or self._peek(size, flags)
+        found, self._ahead = self._ahead[:size], self._ahead[size:]
+        return found or self._received(size)
 
     def recv_into(self, place: bytearray) -> int:
-        """Receive as `recv` does, for the parser that redis-py has with the package hiredis."""
-        return self._timed.receive_into(memoryview(place)[:PIECE_BYTES])
+        """Receive as `recv` does, for the parser of hiredis."""
+        found = self.recv(len(place))
+        place[: len(found)] = found
+        return len(found)
+
+    def _received(self, size: int) -> bytes:
+        place = bytearray(min(size, PIECE_BYTES))
+        return bytes(place[: self._timed.receive_into(memoryview(place))])
 
 
 class _Bounded(Connection):
@@ -133,6 +153,12 @@ class _Bounded(Connection):
             if not isinstance(answer, list) or answer[:1] != [self._role.encode()]:
                 raise HttpError(f"the server at {self.host}:{self.port} is no {self._role}")
         self.bounded.allow(seconds)
+
+    def has_message(self, seconds: float) -> bool:
+        """Wait for bytes of a message that the server sends by itself; return whether there are any."""
+        self.allow(seconds)
+        # redis-py's own parser waits here. The one of hiredis looks only, and has bytes that were read before.
+        return self.can_read(0.0) or self.bounded.look_ahead()
 
 
 class RedisAccess:
@@ -363,8 +389,8 @@ class RedisClient:
         until = time.monotonic() + wait_seconds + ANSWER_SECONDS
         with self._request():
             for number in range(MOST_MESSAGES):
-                self._connection.allow(more_seconds if number else max(wait_seconds, LEAST_SECONDS))
-                if time.monotonic() > until or not self._connection.can_read(0.0):
+                longest = more_seconds if number else max(wait_seconds, LEAST_SECONDS)
+                if time.monotonic() > until or not self._connection.has_message(longest):
                     break
                 self._connection.allow(ANSWER_SECONDS)
                 _, channel, content = self._message()
