@@ -63,8 +63,9 @@ class JetStreamLink:
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
         #: Called when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()
-        # Work that is not cancelled.
+        # Work that is not cancelled, and drains of subscriptions, which are once the link is closed.
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._drains: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
         """Close the connection for good."""
@@ -72,6 +73,9 @@ class JetStreamLink:
         self._connection.end()
         await self._connection.drop()
         self._on_loss()
+        # Without its connection a drain waits for an answer that cannot come, and there is no reader to disturb.
+        for drain in self._drains:
+            drain.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -194,8 +198,13 @@ class JetStreamLink:
         """End a subscription, once all its messages were received. Errors as of `ask`."""
         # After a cancelled drain nats-py reads nothing more from the connection: it sets the result of a future that
         # was cancelled, in its reader.
+        task = self._begun(subscription.drain())
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+        await asyncio.wait([task])
         try:
-            await asyncio.shield(self._begun(subscription.drain()))
+            if not task.cancelled():
+                task.result()
         except FAILURES as error:
             raise self.failure(error) from error
 
