@@ -4,6 +4,7 @@ It has no byte stream: messages come from a subscription, and the outcome of a c
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from fastrpc.endpoint import Address
 from fastrpc.peers.peer import Peer
 
 __all__ = ["DeliveryEngine", "Settling"]
+
+logger = logging.getLogger("fastrpc.broker")
 
 
 class Settling(Protocol):
@@ -119,6 +122,7 @@ class DeliveryEngine(ServedEngine):
         """Cancel the handlers of messages that other members may have by now."""
         for call, started in list(self._started.items()):
             if not started.is_cancelled and started.message.is_lost:
+                logger.warning("a handler of %r is cancelled: its message is lost", started.message)
                 self._cancel(call, started)
 
     def _cancel(self, call: ServerCall, started: _Started) -> None:
