@@ -157,21 +157,6 @@ async def test_a_message_of_a_member_that_is_cut_off_goes_to_another_after_its_l
         assert await other.ack(again.token)
 
 
-async def test_the_lease_is_renewed_while_a_handler_runs(nats: NatsServer) -> None:
-    async with open_backend(f"{nats.url}?lease=2&base=renewed") as broker:
-        await broker.declare(LOG)
-        busy, other = await broker.join(GROUP), await broker.join(GROUP)
-        await broker.publish([OutgoingMessage("orders.new", b"1")])
-        (one,) = await busy.take(1)
-        waiting = asyncio.ensure_future(other.take(1))
-        # The handler takes more than twice the lease.
-        await asyncio.sleep(5)
-        assert not waiting.done()
-        assert await busy.ack(one.token)
-        await broker.publish([OutgoingMessage("orders.new", b"2")])
-        assert [one.body for one in await waiting] == [b"2"]
-
-
 async def test_a_member_outlives_a_cut_with_its_messages(proxy: FaultProxy) -> None:
     async with open_backend(through(proxy, "outlived")) as broker:
         await broker.declare(LOG)

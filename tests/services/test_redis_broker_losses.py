@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.status import Status
 from tests.support.cluster import in_thread, until
 from tests.support.kept_process import ROOT
-from tests.support.kept_redis import LOG, bodies, kept_server, opened_redis, publish, taken
+from tests.support.kept_redis import LOG, kept_server, opened_redis, publish, taken
 from tests.support.proxy import FaultProxy
 from tests.support.registry_servers import RedisServer
 
@@ -92,41 +91,6 @@ async def test_messages_of_a_killed_member_are_claimed_after_its_lease(server: R
         await until(
             lambda: len(server.ask("XINFO", "CONSUMERS", "fastrpc:{orders.new}:log", "billing")) <= 2, 10
         )
-
-
-async def test_a_member_that_was_stopped_for_twice_its_lease_has_lost_its_message(
-    server: RedisServer,
-) -> None:
-    async with opened_redis(server, "lease=2") as broker:
-        await broker.declare(LOG)
-        member = await broker.join(GROUP)
-        async with member_process(server) as process:
-            await until(lambda: server.ask("ZCARD", "fastrpc:{orders.new}:members:billing") == 2)
-            await publish(broker, b"1")
-            assert await line_of(process) == "1"
-            process.send_signal(signal.SIGSTOP)
-            (again,) = await taken(member, 1)
-            assert again.delivery == 2
-            process.send_signal(signal.SIGCONT)
-            assert process.stdin is not None
-            process.stdin.write(b"\n")
-            assert await line_of(process) == "True False"
-            assert not member.is_lost(again.token)
-            assert await member.ack(again.token)
-
-
-async def test_a_lease_is_renewed_while_its_message_is_held(server: RedisServer) -> None:
-    async with opened_redis(server, "lease=2") as broker, opened_redis(server, "lease=2") as other:
-        await broker.declare(LOG)
-        member, second = await broker.join(GROUP), await other.join(GROUP)
-        await publish(broker, b"1")
-        (one,) = await taken(member, 1)
-        waiting = asyncio.ensure_future(second.take(1))
-        done, _ = await asyncio.wait([waiting], timeout=5.0)
-        assert not done
-        assert await member.ack(one.token)
-        await publish(broker, b"2")
-        assert bodies(await waiting) == [b"2"]
 
 
 async def test_a_broker_that_closes_leaves_its_messages_to_others_at_once(server: RedisServer) -> None:
