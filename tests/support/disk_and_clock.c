@@ -16,7 +16,7 @@
 
 struct faults {
     int64_t write_error;   /* errno of each pwrite; 0: none */
-    int64_t sync_error;    /* errno of each sync of a file store.db; 0: none */
+    int64_t sync_error;    /* errno of each sync of a file *.db; 0: none */
     int64_t is_small;      /* whether the disk has no free space left */
     int64_t clock_seconds; /* added to the wall clock */
 };
@@ -46,7 +46,7 @@ int fdatasync(int descriptor)
     char link[64], name[4096] = "";
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     ssize_t size = readlink(link, name, sizeof name - 1);
-    if (faults->sync_error && size > 9 && strcmp(name + size - 9, "/store.db") == 0) {
+    if (faults->sync_error && size > 3 && strcmp(name + size - 3, ".db") == 0) {
         errno = (int)faults->sync_error;
         return -1;
     }

@@ -49,7 +49,7 @@ class DiskAndClock:
 
         Args:
             write_error: an errno, with which every write to a place of a file fails.
-            sync_error: an errno, with which every sync of a file `store.db` fails.
+            sync_error: an errno, with which every sync of a file `*.db` fails.
             is_small: whether no free space is left.
             clock_seconds: added to the wall clock.
         """

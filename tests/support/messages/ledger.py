@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-__all__ = ["Event", "EventLog", "problems", "read_events"]
+__all__ = ["Event", "EventLog", "Unhandled", "problems", "read_events"]
 
-Kind = Literal["sent", "kept", "start", "done", "acked"]
+Kind = Literal["sent", "kept", "error", "start", "done", "acked"]
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -23,7 +23,8 @@ class Event:
 
     instant: int
 
-    #: sent and kept by a publisher; start, done and acked by a subscriber: kept and acked are answers of the broker.
+    #: sent, kept and error by a publisher; start, done and acked by a subscriber. kept and acked are answers of the
+    #: broker.
     kind: str
     id: str
     key: str
@@ -48,12 +49,38 @@ class EventLog:
         os.write(self._file, f"{time.monotonic_ns()} {kind} {id} {key} {number}\n".encode("ascii"))
 
 
-def read_events(folder: Path) -> list[Event]:
-    """Return all events in the files of a folder, in their order."""
+def read_events(folder: Path, name: str = "*") -> list[Event]:
+    """Return all events in the files of a folder, or in the file of one process, in their order."""
     lines = (
-        line for file in folder.glob("*.events") for line in file.read_text(encoding="ascii").splitlines()
+        line
+        for file in folder.glob(f"{name}.events")
+        for line in file.read_text(encoding="ascii").splitlines()
     )
     return sorted(Event.parse(line) for line in lines)
+
+
+class Unhandled:
+    """The ids of messages that the broker kept and no subscriber has handled; each line is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[Path, int] = {}
+        self._kept: set[str] = set()
+        self._done: set[str] = set()
+
+    def now(self) -> set[str]:
+        """Return them as the files tell."""
+        for file in self._folder.glob("*.events"):
+            with file.open("rb") as events:
+                events.seek(self._read.get(file, 0))
+                whole, end, _ = events.read().rpartition(b"\n")
+            self._read[file] = self._read.get(file, 0) + len(whole) + len(end)
+            for line in whole.decode("ascii").splitlines():
+                event = Event.parse(line)
+                known = {"kept": self._kept, "done": self._done}.get(event.kind)
+                if known is not None:
+                    known.add(event.id)
+        return self._kept - self._done
 
 
 def problems(
@@ -75,13 +102,6 @@ def problems(
         of[event.id].append(event)
     found = [line for id, history in of.items() for line in _problems_of(history, id in dead, lost_acks_at)]
     return found + (list(_out_of_order(of, dead)) if is_ordered else [])
-
-
-def unhandled(events: Iterable[Event], dead: Collection[str] = ()) -> set[str]:
-    """Return the ids of messages that the broker kept, and no subscriber has handled."""
-    events = list(events)
-    kept = {event.id for event in events if event.kind == "kept"}
-    return kept - {event.id for event in events if event.kind == "done"} - set(dead)
 
 
 def _problems_of(history: list[Event], is_dead: bool, lost_acks_at: Sequence[int]) -> Iterator[str]:

@@ -21,7 +21,7 @@ TOPIC: Final = "ledger.messages"
 
 async def publish(url: str, folder: Path, name: str, rate: float, keys: int) -> None:
     """Publish at `rate` messages a second in all."""
-    sent = Counter(event.key for event in read_events(folder) if event.kind == "sent")
+    sent = Counter(event.key for event in read_events(folder, name) if event.kind == "sent")
     log = EventLog(folder, name)
     async with open_broker(url) as broker:
 
@@ -37,6 +37,7 @@ async def publish(url: str, folder: Path, name: str, rate: float, keys: int) -> 
                             await broker.publish(TOPIC, {"key": key, "number": number}, key=key, id=id)
                         break
                     except BrokerError as error:
+                        log.note("error", id, key, number)
                         if not error.retryable and error.processed == "no":
                             raise
                 log.note("kept", id, key, number)
