@@ -33,8 +33,11 @@ class RedisClient:
         with contextlib.suppress(ResponseError):
             await self._redis.xgroup_create(TOPIC, "billing", "$", mkstream=True)
 
+        is_over = asyncio.Event()
+
         async def consume() -> None:
-            while True:
+            # The client of Redis may swallow a cancellation.
+            while not is_over.is_set():
                 found: list[
                     tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]
                 ] = await self._redis.xreadgroup(
@@ -50,6 +53,7 @@ class RedisClient:
         try:
             yield
         finally:
+            is_over.set()
             task.cancel()
             await asyncio.wait([task])
 

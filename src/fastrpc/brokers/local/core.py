@@ -147,6 +147,9 @@ class BrokerCore:
         Raises:
             BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
         """
+        if len(messages) == 1:
+            # As each program publishes most of the time.
+            return self._publish_one(messages[0], now, wall)
         plan = [self._planned(message, now) for message in messages]
         self._check_room(plan, now)
         published: list[Published] = []
@@ -155,7 +158,7 @@ class BrokerCore:
             id = message.id
             if id is None:
                 id = f"{self._run}-{next(self._ids):x}"
-            elif number is None and len(plan) > 1:
+            elif number is None:
                 # One beside it may have the same id.
                 number = topic.ids.find(id, now)
             if number is not None:
@@ -165,6 +168,20 @@ class BrokerCore:
             records.append(record)
             published.append(Published(id, record.sequence))
         return published, records
+
+    def _publish_one(
+        self, message: OutgoingMessage, now: float, wall: datetime
+    ) -> tuple[list[Published], list[Record]]:
+        topic, _, size, number = self._planned(message, now)
+        id = message.id
+        if number is not None:
+            assert id is not None
+            return [Published(id, number, True)], []
+        topic.check_room(1, size, size, now, adds_ids=id is not None)
+        if id is None:
+            id = f"{self._run}-{next(self._ids):x}"
+        record = topic.append(message, id, size, now, wall)
+        return [Published(id, record.sequence)], [record]
 
     def committed(self, records: Sequence[Record], now: float) -> None:
         """Deliver messages from now on, which are the oldest of their topics that are not committed."""
@@ -185,11 +202,6 @@ class BrokerCore:
         return topic, message, size, None if message.id is None else topic.ids.find(message.id, now)
 
     def _check_room(self, plan: Sequence[_Planned], now: float) -> None:
-        if len(plan) == 1:
-            topic, message, size, number = plan[0]
-            if number is None:
-                topic.check_room(1, size, size, now, adds_ids=message.id is not None)
-            return
         sizes: dict[KeptTopic, list[int]] = {}
         fresh: set[tuple[KeptTopic, str]] = set()
         with_ids: set[KeptTopic] = set()
