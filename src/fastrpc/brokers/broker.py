@@ -395,7 +395,8 @@ def _outgoing(
     """Return a checked message."""
     name, kind = (topic.name, topic.type) if isinstance(topic, Topic) else (topic, None)
     _check_name(name)
-    check_delay(delay)
+    if delay or type(delay) is not int:
+        check_delay(delay)
     if delay and not limits.has_delay:
         raise ConfigError(
             f"delay is {delay}, {limits.scheme}:// has no delays", hint="publish the message when it is due"

@@ -26,7 +26,7 @@ _PROTOBUF: Final = "application/proto"
 
 _is_message_type: Final[Callable[[Any], bool]] = lru_cache(maxsize=256)(is_protobuf)
 
-_BYTES_LIKE: Final = bytes | bytearray | memoryview
+_BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 
 
 def encode_message(
@@ -92,6 +92,9 @@ def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     """Return the form and the bytes of a value."""
+    if type(value) is kind and _is_of_json(kind):
+        # As most messages are.
+        return _JSON, encode_json(value, name)
     is_bytes = isinstance(value, _BYTES_LIKE)
     is_message = not is_bytes and _is_message_type(type(value))
     if kind is not None and (is_bytes or is_message or kind is bytes or _is_message_type(kind)):
@@ -106,12 +109,18 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     return _JSON, encode_json(value, name)
 
 
+@lru_cache(maxsize=256)
+def _is_of_json(kind: type[Any]) -> bool:
+    """Return whether the values of a class are JSON."""
+    return not issubclass(kind, _BYTES_LIKE) and not is_protobuf(kind)
+
+
 def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[Delivery], Any]:
     """Return a decoder that refuses values of another form; a value without one may be of any."""
 
     def decoded(delivery: Delivery) -> Any:
         name = f"the message {delivery.id!r} of {delivery.topic!r}"
-        if (found := _form(delivery)) not in ("", form):
+        if delivery.headers.get(CONTENT_TYPE) != form and (found := _form(delivery)) not in ("", form):
             raise DecodeError(f"{name} is {found}, {form} is expected")
         return decode_json(decode, delivery.body, kind, name)
 
