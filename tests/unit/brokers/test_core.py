@@ -353,6 +353,18 @@ class TestGroups:
             scene.core.advance(scene.now)
         assert [text.split(":")[1].split(" messages")[0] for text in scene.told] == [" 1", " 60", " 60"]
 
+    def test_messages_of_a_broadcast_are_counted_apart(self) -> None:
+        scene = Scene(TopicSettings("a", keep_seconds=10.0), settings=GroupSettings(None, "a"))
+        scene.put("rejected")
+        (one,) = scene.take()
+        assert scene.group.reject(one.token, "no", "", scene.now, scene.wall)
+        scene.put("dropped")
+        scene.now += 10.0
+        scene.core.advance(scene.now)
+        counts = scene.core.topics["a"].counts
+        assert (counts.dead, counts.expired, counts.missed) == (0, 0, 2)
+        assert scene.told == []
+
     def test_the_oldest_message_counts_retries_and_replays(self) -> None:
         scene = Scene()
         scene.put("1", "2")

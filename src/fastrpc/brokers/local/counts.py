@@ -17,3 +17,6 @@ class TopicCounts:
 
     #: Messages whose content cannot be delivered.
     damaged: int = 0
+
+    #: Messages that a broadcast rejected, or that were dropped before it took them: nothing is kept of them.
+    missed: int = 0

@@ -61,7 +61,7 @@ class MessageGroup:
         self.is_removed = False
         self.members: set[GroupMember] = set()
         self.dead = DeadLetters()
-        self._losses = Losses()
+        self._losses = Losses(name, topic.settings.name, topic.counts, effects.tell)
         self._effects = effects
         self._label, self._note = (name, effects.note) if name is not None else ("", None)
         self._coverage = Coverage(pattern, is_whole=self.is_whole)
@@ -259,9 +259,8 @@ class MessageGroup:
         """Let the next message of a key start."""
         if self.is_ordered and key is not None:
             following = self._lines.first(key, self.open, self._replays)
-            if following is not None:
-                entry = self._waiting(following)
-                assert entry is not None
+            entry = None if following is None else self._waiting(following)
+            if entry is not None:
                 self._offer(entry, now)
 
     def wake(self, now: float) -> None:
@@ -309,12 +308,14 @@ class MessageGroup:
         return True
 
     def reject(self, entry: Entry, reason: str, error: str, now: float, died_at: datetime) -> bool:
-        """Make a message that is under way a dead letter; False: the delivery was settled, or is lost."""
+        """Make a message that is under way a dead letter, of a broadcast none; False: as in `retry`."""
         reason, error = kept_text(reason), kept_text(error)
         if not self._conclude(entry):
             return False
-        self.topic.counts.dead += 1
-        if self.name is not None:
+        if self.name is None:
+            self.topic.counts.missed += 1
+        else:
+            self.topic.counts.dead += 1
             was_stopped = self.is_stopped
             assert entry.record is not None
             number, death = self.dead.add(entry.record, entry.deliveries, reason, error, died_at)
@@ -384,7 +385,7 @@ class MessageGroup:
     def drop(self, sequence: int, now: float) -> None:
         """Do without a message that the log keeps no longer; if it is under way, its delivery may still end."""
         if self._misses(sequence, now):
-            self._count_expired(now)
+            self._losses.add(now)
 
     def lose(self, sequence: int, now: float) -> None:
         """Do without a message whose content is damaged."""
@@ -411,16 +412,7 @@ class MessageGroup:
 
     def _expire(self, entry: Entry, now: float) -> None:
         self._forget(entry, now)
-        self._count_expired(now)
-
-    def _count_expired(self, now: float) -> None:
-        self.topic.counts.expired += 1
-        lost = self._losses.add(now)
-        if lost and self.name is not None:
-            self._effects.tell(
-                f"the group {self.name} is too slow: {lost} messages of {self.topic.settings.name} were dropped before "
-                "it handled them"
-            )
+        self._losses.add(now)
 
     # For operators
 
@@ -451,10 +443,8 @@ class MessageGroup:
             self.is_ordered = is_ordered
             self._ready, self._later, self._lines = [], DelayedMessages(self.open, self._replays), KeyLines()
             coming = set(self._coming)
-            passed = [
-                *self.open.values(),
-                *(one for one in self._replays.values() if one.sequence not in coming),
-            ]
+            passed = [*self.open.values()]
+            passed += (one for number, one in self._replays.items() if number not in coming)
             for entry in passed:
                 self._enter(entry)
             for entry in passed:

@@ -1,7 +1,10 @@
 """The messages that a log dropped before a group handled them."""
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
+
+from fastrpc.brokers.local.counts import TopicCounts
 
 __all__ = ["Losses"]
 
@@ -10,17 +13,35 @@ _TOLD_SECONDS: Final = 60.0
 
 
 class Losses:
-    """Counts them, and says when an operator is to be told."""
+    """Counts them, and tells an operator of them; of a broadcast, which is nobody's backlog, it only counts.
 
-    def __init__(self) -> None:
+    Args:
+        group: None: a broadcast.
+        topic: its name.
+        counts: of the topic.
+        tell: is called with the text of a report.
+    """
+
+    def __init__(
+        self, group: str | None, topic: str, counts: TopicCounts, tell: Callable[[str], None]
+    ) -> None:
+        self._group, self._topic = group, topic
+        self._counts = counts
+        self._tell = tell
         self.count = 0
         self._untold, self._told_at = 0, -inf
 
-    def add(self, now: float) -> int:
-        """Count a message; return how many there were since the last report if another one is due, else 0."""
+    def add(self, now: float) -> None:
+        """Count a message."""
         self.count += 1
+        if self._group is None:
+            self._counts.missed += 1
+            return
+        self._counts.expired += 1
         self._untold += 1
-        if now < self._told_at + _TOLD_SECONDS:
-            return 0
-        untold, self._untold, self._told_at = self._untold, 0, now
-        return untold
+        if now >= self._told_at + _TOLD_SECONDS:
+            self._tell(
+                f"the group {self._group} is too slow: {self._untold} messages of {self._topic} were dropped before it "
+                "handled them"
+            )
+            self._untold, self._told_at = 0, now
