@@ -46,6 +46,17 @@ class TestTopics:
         with pytest.raises(ConfigError, match=fault.replace("*", r"\*")):
             Scene().core.declare(topic, 0.0)
 
+    def test_topics_have_a_limit_that_a_pattern_keeps_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fastrpc.brokers.local.core._MOST_TOPICS", 3)
+        scene = Scene()
+        for name in ("user.1", "users.*"):
+            scene.core.declare(TopicSettings(name), scene.now)
+        with pytest.raises(BrokerError, match=r"the limit is 3.*users\.\*") as caught:
+            scene.core.declare(TopicSettings("user.2"), scene.now)
+        assert (caught.value.status, caught.value.retryable) == (Status.RESOURCE_EXHAUSTED, False)
+        scene.core.declare(TopicSettings("user.1"), scene.now)
+        scene.publish(*(OutgoingMessage(f"users.{number}", b"") for number in range(10)))
+
     def test_a_message_goes_to_no_pattern_even_if_a_topic_has_it(self) -> None:
         scene = Scene(TopicSettings("a"))
         scene.core.declare(TopicSettings("b.*"), scene.now)

@@ -270,6 +270,7 @@ class BrokerBackend(Protocol):
 
         Raises:
             ConfigError: it exists with other settings, or overlaps with another topic.
+            BrokerError: RESOURCE_EXHAUSTED: the backend has as many topics as it may have.
         """
 
     async def topics(self) -> Sequence[TopicSettings]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from fastrpc.brokers.base import (
     DeadLetter,
@@ -51,6 +51,9 @@ from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
 __all__ = ["BrokerCore"]
+
+#: Topics of a broker, none of which is ever removed. Each takes some kilobytes, and is looked at by each new pattern.
+_MOST_TOPICS: Final = 10_000
 
 #: A message to be kept with its topic, its size, and the number of an earlier message of its id.
 _Planned: TypeAlias = tuple[KeptTopic, OutgoingMessage, int, int | None]
@@ -88,6 +91,7 @@ class BrokerCore:
 
         Raises:
             ConfigError: a setting is wrong, it is there with other settings, or it overlaps with another one.
+            BrokerError: RESOURCE_EXHAUSTED: there are too many topics.
         """
         check_topic(settings)
         # A whole number of seconds may be beyond the 64 bits of a journal.
@@ -110,6 +114,13 @@ class BrokerCore:
                     f"the group {name} of {settings.name} is one of {self._groups[name].topic.settings.name}",
                     hint="a group has one topic: give this one another name",
                 )
+        if len(self.topics) >= _MOST_TOPICS:
+            raise BrokerError(
+                f"the topic {settings.name} is refused: the broker has {len(self.topics)}, the limit is {_MOST_TOPICS}",
+                status=Status.RESOURCE_EXHAUSTED,
+                processed="no",
+                hint="declare one topic for many names by a pattern, such as users.*; topics are never removed",
+            )
         self.topics.add(topic)
         self._note(TopicDeclared(settings))
         for name in settings.groups:

@@ -24,6 +24,9 @@ class Topics:
     def __iter__(self) -> Iterator[KeptTopic]:
         return iter(self._by_text.values())
 
+    def __len__(self) -> int:
+        return len(self._by_text)
+
     def __getitem__(self, text: str) -> KeptTopic:
         return self._by_text[text]
 
