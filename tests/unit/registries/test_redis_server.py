@@ -58,6 +58,11 @@ class SmallServer:
         for thread in self._threads:
             thread.join(20)
 
+    def cut(self) -> None:
+        """End all connections."""
+        for served in self._served:
+            served.shutdown(socket.SHUT_RDWR)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -327,3 +332,19 @@ def test_a_fault_of_redis_py_is_an_error_of_ours_and_the_next_request_connects_a
     assert error.status is Status.INTERNAL
     assert client.ask(bytes, "ECHO", "next") == b"next"
     assert server.connections == 2
+
+
+@pytest.mark.parametrize("end", ["server", "client"])
+def test_a_wait_for_messages_ends_with_its_connection_and_opens_no_other(
+    server: SmallServer, client: RedisClient, end: str
+) -> None:
+    assert client.ask(bytes, "ECHO", "first") == b"first"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.messages, 60.0)
+        if end == "server":
+            server.cut()
+        else:
+            client.close()
+        with pytest.raises(StoreError):
+            waiting.result(30)
+    assert server.connections == 1

@@ -94,10 +94,12 @@ class _BoundedSocket:
         """Leave the deadline as it is: this is the time for a piece of an answer."""
 
     def look_ahead(self) -> bool:
-        """Wait for bytes until the deadline; return whether there are any, or the stream has ended."""
+        """Wait for bytes until the deadline; return whether there are any."""
         with contextlib.suppress(TimeoutError):
             self._ahead = self._ahead or self._received(PIECE_BYTES)
-        return bool(self._ahead) or self._timed.is_ended
+            if not self._ahead:
+                raise ConnectionError("the server has ended the connection")
+        return bool(self._ahead)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         if flags:
