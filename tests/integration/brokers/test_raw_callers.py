@@ -1,6 +1,7 @@
 """Strangers that call `fastrpc.broker` by plain calls: pulled messages, followers, odd values by every protocol."""
 
 import asyncio
+import contextlib
 import inspect
 import json
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from fastrpc import HTTP, Client, FastRPCError, Server, ServerConfig, Status
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.remote import pulled
+from fastrpc.brokers.remote.consumer import Consumer
 from fastrpc.brokers.remote.messages import MESSAGE_BYTES
 from fastrpc.brokers.remote.service import BrokerService
 from tests.support.http_talk import HttpClient, request
@@ -322,6 +324,43 @@ async def test_numbers_that_a_consumer_does_not_hold_are_lost(served: Served) ->
         await messages.receive()
         await messages.send({"acks": [1, 2, -1, 2**63], "settlements": [{"number": 7, "verb": "reject"}]})
         assert sorted((await messages.receive())["lost"]) == [-1, 1, 2, 7, 2**63]
+
+
+async def test_consumer_that_joins_while_others_leave_is_told_what_it_lost(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, gates = Consumer.close, [asyncio.Event(), asyncio.Event()]
+    waiting = iter(gates)
+    closing: list[Consumer] = []
+
+    async def close_slowly(self: Consumer) -> None:
+        if (gate := next(waiting, None)) is not None:
+            closing.append(self)
+            await gate.wait()
+            closing.remove(self)
+        await close(self)
+
+    monkeypatch.setattr(Consumer, "close", close_slowly)
+
+    async with contextlib.AsyncExitStack() as leaving:
+        for _ in range(2):
+            opened = served.client.open("fastrpc.broker.consume", "orders.new", "g")
+            await (await leaving.enter_async_context(opened)).receive()
+    await eventually(lambda: len(closing) == 2)
+    gates[0].set()
+    await eventually(lambda: "g" not in served.service._consumers)
+    async with served.client.open("fastrpc.broker.consume", "orders.new", "g") as messages:
+        await messages.receive()
+        gates[1].set()
+        await eventually(lambda: not closing)
+        await messages.send({"take": 5})
+        await published(served, b"1")
+        await messages.receive()
+        while (await served.backend.groups())[0].members > 1:
+            await asyncio.sleep(0)
+        assert served.service._consumers["g"]
+        await served.call("seek", "g", "new")
+        assert (await messages.receive())["lost"] == [1]
 
 
 async def test_publisher_is_the_identity_of_the_caller() -> None:

@@ -197,8 +197,9 @@ class BrokerService(HealthSource):
             finally:
                 consumers.discard(consumer)
                 await consumer.close()
-                if group is not None and not consumers:
-                    self._consumers.pop(group, None)
+                # Others may have joined, and begun a set of the group anew.
+                if not consumers and self._consumers.get(group or "") is consumers:
+                    del self._consumers[group or ""]
 
     @method
     async def follow(
