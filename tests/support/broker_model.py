@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fastrpc.brokers.base import TopicSettings
-from fastrpc.brokers.base.names import covers
+from fastrpc.brokers.base.names import TopicPattern
 
 __all__ = ["Held", "Message", "ModelBroker", "ModelGroup"]
 
@@ -109,7 +109,7 @@ class ModelBroker:
             self.uncommitted.remove(message)
             self.messages.append(message)
             for group in self.groups:
-                if covers(group.pattern, message.name) and message.sequence > group.begin:
+                if TopicPattern(group.pattern).matches(message.name) and message.sequence > group.begin:
                     group.held[message.sequence] = Held(message, 0, message.due)
             self.trim()
 
@@ -170,7 +170,7 @@ class ModelBroker:
         group.held = {
             message.sequence: Held(message, 0, message.due)
             for message in self.messages
-            if message.sequence > after and covers(group.pattern, message.name)
+            if message.sequence > after and TopicPattern(group.pattern).matches(message.name)
         }
         self.trim()
 

@@ -20,7 +20,7 @@ from fastrpc.brokers.base import (
     Published,
     TopicSettings,
 )
-from fastrpc.brokers.base.names import covers, is_below
+from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.status import Status
 
@@ -147,13 +147,15 @@ class SmallBroker:
 
     async def covering(self, pattern: str) -> TopicSettings | None:
         self.covering_asked.append(pattern)
-        return next((topic for name, topic in self.declared.items() if is_below(pattern, name)), None)
+        wanted = TopicPattern(pattern)
+        found = (topic for name, topic in self.declared.items() if wanted.is_below(TopicPattern(name)))
+        return next(found, None)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         if self.failures:
             raise self.failures.popleft()
         for message in messages:
-            if not any(covers(name, message.topic) for name in self.declared):
+            if not any(TopicPattern(name).matches(message.topic) for name in self.declared):
                 raise BrokerError("no topic", status=Status.NOT_FOUND, processed="no")
         published = []
         for message in messages:

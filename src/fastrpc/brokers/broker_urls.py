@@ -6,16 +6,12 @@ from typing import Final, TypeAlias
 from fastrpc.brokers.base import BrokerBackend
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import TLS
-from fastrpc.errors import ConfigError
 from fastrpc.hosted.backend_urls import BackendURLs
 
-__all__ = ["Opening", "open_backend", "refuse_several_processes"]
+__all__ = ["Opening", "open_backend"]
 
 #: A backend is one, and gives itself.
 Opening: TypeAlias = AbstractAsyncContextManager[BrokerBackend]
-
-#: Schemes of brokers that one process opens; the memory of each process is apart, which is a warning.
-_OF_ONE_PROCESS: Final = ("sqlite",)
 
 _URLS: Final = BackendURLs[BrokerBackend](
     "broker",
@@ -41,18 +37,3 @@ def open_backend(
         ConfigError: the scheme is unknown, an option is wrong, or credentials are given where none are shown.
     """
     return _URLS.open(text, tls=tls, credentials=credentials)
-
-
-def refuse_several_processes(text: str) -> None:
-    """Refuse the URL of a broker that one process alone can open, where several workers would.
-
-    Raises:
-        ConfigError: the broker is such a one.
-    """
-    scheme, _, place = text.partition("://")
-    if scheme in _OF_ONE_PROCESS:
-        folder = place.partition("?")[0]
-        raise ConfigError(
-            f"{scheme}://{folder} is a broker of one process, and there are several workers",
-            hint=f"start fastrpc broker --data-dir {folder}, and give the workers broker://127.0.0.1:8971",
-        )

@@ -109,10 +109,12 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
     return _JSON, encode_json(value, name)
 
 
-@lru_cache(maxsize=256)
-def _is_of_json(kind: type[Any]) -> bool:
+def _is_json_class(kind: type[Any]) -> bool:
     """Return whether the values of a class are JSON."""
     return not issubclass(kind, _BYTES_LIKE) and not is_protobuf(kind)
+
+
+_is_of_json: Final[Callable[[Any], bool]] = lru_cache(maxsize=256)(_is_json_class)
 
 
 def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[Delivery], Any]:

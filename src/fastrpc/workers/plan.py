@@ -160,7 +160,7 @@ class Plan:
 
     def _check_shared(self, name: str, url: str | None, shared: str) -> None:
         """Refuse a store or a broker of one process for several workers."""
-        scheme = (url or "").partition("://")[0]
+        scheme = (url or "").partition("://")[0].lower()
         if self.workers > 1 and scheme in _OF_ONE_PROCESS:
             raise ConfigError(
                 f"the {name} is {scheme}://, which one process holds, and workers is {self.workers}",

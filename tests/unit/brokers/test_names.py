@@ -9,8 +9,6 @@ from fastrpc.brokers.base.names import (
     TopicPattern,
     check_group,
     check_name,
-    covers,
-    is_below,
 )
 from fastrpc.errors import ConfigError
 
@@ -38,17 +36,15 @@ NAMES = [".".join(words) for count in (1, 2, 3, 4) for words in itertools.produc
     ],
 )
 def test_a_pattern_covers_names(pattern: str, name: str, fits: bool) -> None:
-    assert covers(pattern, name) is fits
+    assert TopicPattern(pattern).matches(name) is fits
 
 
 def test_patterns_relate_as_the_sets_of_their_names() -> None:
-    names = {text: frozenset(name for name in NAMES if covers(text, name)) for text in PATTERNS}
-    for one, other in itertools.product(PATTERNS, repeat=2):
-        assert TopicPattern(one).overlaps(TopicPattern(other)) is bool(names[one] & names[other]), (
-            one,
-            other,
-        )
-        assert is_below(one, other) is (names[one] <= names[other]), (one, other)
+    patterns = [TopicPattern(text) for text in PATTERNS]
+    names = [frozenset(filter(pattern.matches, NAMES)) for pattern in patterns]
+    for (one, held), (other, its) in itertools.product(zip(patterns, names, strict=True), repeat=2):
+        assert one.overlaps(other) is bool(held & its), (one.text, other.text)
+        assert one.is_below(other) is (held <= its), (one.text, other.text)
 
 
 @pytest.mark.parametrize("text", ["orders.new", "*.b", "a.**"])

@@ -18,7 +18,7 @@ from fastrpc.brokers.base import (
     OutgoingMessage,
     Published,
 )
-from fastrpc.brokers.broker_urls import open_backend, refuse_several_processes
+from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.brokers.embedded import EmbeddedBroker
 from fastrpc.brokers.sqlite import SqliteBrokerJournal, open_sqlite
 from fastrpc.errors import BrokerError, ConfigError
@@ -179,10 +179,3 @@ def test_a_url_names_an_absolute_folder_and_known_options(folder: Path) -> None:
         with pytest.raises(ConfigError):
             open_sqlite(RegistryURL(text))
     assert isinstance(open_backend(f"sqlite://{folder}?sync=normal"), EmbeddedBroker)
-
-
-def test_several_workers_need_a_broker_that_serves_them(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="fastrpc broker --data-dir"):
-        refuse_several_processes(f"sqlite://{folder}?sync=normal")
-    for text in ("memory://name", "broker://127.0.0.1:8971", "nats://127.0.0.1:4222"):
-        refuse_several_processes(text)

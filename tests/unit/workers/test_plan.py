@@ -2,6 +2,7 @@
 
 import errno
 import json
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,18 @@ def test_number_of_workers_is_checked(workers: int) -> None:
         Plan(load=list, addresses=(ADDRESS,), workers=workers)
 
 
-@pytest.mark.parametrize("store", ["memory://shop", "sqlite:///var/lib/shop"])
-def test_store_of_one_process_serves_no_more_workers(store: str) -> None:
-    with pytest.raises(ConfigError, match="which one process holds, and workers is 2"):
-        Plan(load=list, addresses=(ADDRESS,), workers=2, store=store)
-    Plan(load=list, addresses=(ADDRESS,), store=store)
+@pytest.mark.parametrize("kind", ["store", "broker"])
+@pytest.mark.parametrize(
+    "url", ["memory://shop", "sqlite:///var/lib/shop", "SQLite:///var/lib/shop?sync=normal"]
+)
+def test_store_or_broker_of_one_process_serves_no_more_workers(kind: str, url: str) -> None:
+    resource: dict[str, Any] = {kind: url}
+    with pytest.raises(ConfigError, match="which one process holds, and workers is 2") as caught:
+        Plan(load=list, addresses=(ADDRESS,), workers=2, **resource)
+    assert caught.value.hint is not None
+    assert f"fastrpc {kind}" in caught.value.hint
+    Plan(load=list, addresses=(ADDRESS,), **resource)
+    Plan(load=list, addresses=(ADDRESS,), workers=2, **{kind: f"{kind}://127.0.0.1:8971"})
 
 
 def test_addresses_are_needed() -> None:

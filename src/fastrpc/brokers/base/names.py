@@ -10,7 +10,7 @@ A name is words that dots join. In a pattern `*` stands for any one word, and `*
 from fastrpc.errors import ConfigError
 from fastrpc.patterns import NAME_CHARACTERS, TopicPattern, check_name_length, fault_of_word
 
-__all__ = ["NAME_CHARACTERS", "TopicPattern", "check_group", "check_name", "covers", "is_below"]
+__all__ = ["NAME_CHARACTERS", "TopicPattern", "check_group", "check_name"]
 
 
 def check_name(name: str) -> None:
@@ -38,13 +38,3 @@ def check_group(name: str) -> None:
     if (fault := next(filter(None, map(fault_of_word, name.split("."))), None)) is not None:
         raise ConfigError(f"{name!a} is no name of a group: {fault}", hint="write billing.bill")
     check_name_length(name, "group")
-
-
-def covers(pattern: str, name: str) -> bool:
-    """Return whether a name fits a pattern; a name covers itself."""
-    return TopicPattern(pattern).matches(name)
-
-
-def is_below(pattern: str, topic: str) -> bool:
-    """Return whether a topic covers every name of a pattern."""
-    return TopicPattern(pattern).is_below(TopicPattern(topic))
