@@ -31,7 +31,7 @@ class DelayedMessages:
         """Note the instant of a message."""
         heappush(self._heap, (due, sequence))
         if len(self._heap) > _SPARE + 2 * (len(self._open) + len(self._replays)):
-            # Also the instants that have come: nobody may have looked at their messages.
+            # Also the instants that have come, until their messages are looked at.
             self._heap = list({one for one in self._heap if self._counts(*one)})
             heapify(self._heap)
 

@@ -13,7 +13,7 @@ _TOLD_SECONDS: Final = 60.0
 
 
 class Losses:
-    """Counts them, and tells an operator of them; of a broadcast, which is nobody's backlog, it only counts.
+    """Counts them, and tells an operator of them; messages of a broadcast are only counted.
 
     Args:
         group: None: a broadcast.
