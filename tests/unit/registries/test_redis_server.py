@@ -14,6 +14,7 @@ pytest.importorskip("redis", reason="redis is not installed")
 
 from redis import connection, exceptions
 
+from fastrpc.bounded_http import TimedSocket
 from fastrpc.registries.redis.server import RedisAccess, RedisClient
 from tests.support.redis_parsers import PARSERS, use_parser
 
@@ -336,11 +337,19 @@ def test_a_fault_of_redis_py_is_an_error_of_ours_and_the_next_request_connects_a
 
 @pytest.mark.parametrize("end", ["server", "client"])
 def test_a_wait_for_messages_ends_with_its_connection_and_opens_no_other(
-    server: SmallServer, client: RedisClient, end: str
+    server: SmallServer, client: RedisClient, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     assert client.ask(bytes, "ECHO", "first") == b"first"
+    receives, receive_into = threading.Event(), TimedSocket.receive_into
+
+    def receive(timed: TimedSocket, place: memoryview) -> int:
+        receives.set()
+        return receive_into(timed, place)
+
+    monkeypatch.setattr(TimedSocket, "receive_into", receive)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.messages, 60.0)
+        assert receives.wait(20)
         if end == "server":
             server.cut()
         else:
