@@ -1,16 +1,31 @@
 """The topics that a program uses, each declared with its first use."""
 
+import asyncio
+from contextvars import Context
 from typing import Any, Final
 
 from fastrpc.brokers.base import BrokerBackend, BrokerLimits
 from fastrpc.brokers.base.names import TopicPattern
 from fastrpc.brokers.topic import MAX_BYTES, Topic
-from fastrpc.errors import ConfigError
+from fastrpc.errors import ConfigError, copied_error
 
 __all__ = ["DeclaredTopics", "check_pattern"]
 
 #: Names that are remembered; a program may publish to any number of names below a pattern.
 _REMEMBERED_NAMES: Final = 10_000
+
+
+class _Declaration:
+    """A declaration under way, for all calls that wait for it."""
+
+    __slots__ = ("task", "topic", "waiting")
+
+    def __init__(self, topic: Topic[Any] | str, task: asyncio.Task[None]) -> None:
+        self.topic = topic
+        self.task = task
+        # Also where no call is left to raise it.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.waiting = 0
 
 
 class DeclaredTopics:
@@ -20,6 +35,7 @@ class DeclaredTopics:
         self._topics: dict[str, Topic[Any]] = {}
         # Names and patterns given as text, which a topic of the broker covers.
         self._covered: set[str] = set()
+        self._under_way: dict[str, _Declaration] = {}
 
     def has(self, topic: Topic[Any] | str) -> bool:
         """Return whether a topic, or one that covers a text, is declared."""
@@ -38,9 +54,31 @@ class DeclaredTopics:
     async def declare(self, backend: BrokerBackend, topic: Topic[Any] | str) -> None:
         """Make a topic at the broker, for a text only where no other topic covers it.
 
+        Calls at the same time share one declaration, which goes on while one of them waits.
+
         Raises:
             ConfigError: the backend cannot keep such a topic, or has another one of the name.
         """
+        name = topic if isinstance(topic, str) else topic.name
+        shared = self._under_way.get(name)
+        if shared is None or (shared.topic is not topic and shared.topic != topic):
+            # Without the deadline of this call.
+            work = self._declare(backend, topic)
+            task = asyncio.get_running_loop().create_task(work, context=Context())
+            shared = self._under_way[name] = _Declaration(topic, task)
+        shared.waiting += 1
+        try:
+            await asyncio.wait([shared.task])
+        finally:
+            shared.waiting -= 1
+            if self._under_way.get(name) is shared and (shared.task.done() or not shared.waiting):
+                del self._under_way[name]
+            if not shared.waiting:
+                shared.task.cancel()
+        if (error := shared.task.exception()) is not None:
+            raise copied_error(error) if isinstance(error, Exception) else error
+
+    async def _declare(self, backend: BrokerBackend, topic: Topic[Any] | str) -> None:
         if isinstance(topic, str):
             await self._cover(backend, topic)
             return
