@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fastrpc import BrokerError, ConfigError
-from fastrpc.brokers import Message, Subscription, Topic, open_broker
+from fastrpc.brokers import Message, Subscription, open_broker
 from fastrpc.brokers.base import GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.redis.backend import RedisBroker
 from fastrpc.brokers.redis.member_scripts import BEGIN
@@ -122,29 +122,6 @@ async def next_of(messages: Subscription[Any]) -> Message[Any]:
 
 
 # Refused options
-
-
-async def test_order_delays_patterns_queues_of_two_groups_and_max_bytes_are_refused(
-    server: RedisServer,
-) -> None:
-    async with open_broker(server.url) as broker:
-        with pytest.raises(ConfigError, match=r"ordered=True is not for redis://.*leave ordered out"):
-            broker.subscribe("orders.new", group="a", ordered=True)
-        with pytest.raises(ConfigError, match=r"delay is 1, redis:// has no delays.*when it is due"):
-            await broker.publish("orders.new", 1, delay=1)
-        with pytest.raises(
-            ConfigError, match=r"'orders.\*' is a pattern, which redis:// does not have.*name each"
-        ):
-            broker.subscribe("orders.*")
-        with pytest.raises(
-            ConfigError, match=r"has 2 groups, a queue of redis:// has 1.*topic for each group"
-        ):
-            await broker.declare(Topic("jobs", keep_seconds=None, groups=("a", "b")))
-        with pytest.raises(
-            ConfigError, match=r"has max_bytes, which redis:// does not keep to.*leave max_bytes out"
-        ):
-            await broker.declare(Topic("jobs", max_bytes=1_000))
-    assert server.ask("KEYS", "*") == []
 
 
 async def test_messages_of_two_topics_and_delays_are_refused_below_types(broker: RedisBroker) -> None:
