@@ -141,7 +141,6 @@ class NatsMembership:
         # The server has said that the group, or its place in it, may be gone.
         self._is_doubted = False
         self._error: BrokerError | None = None
-        # The ends of messages that no take returns.
         self._under_way: set[asyncio.Task[None]] = set()
         self._keeper = loop.create_task(self._keep(), context=contextvars.Context())
         link.listeners.add(self._on_loss)

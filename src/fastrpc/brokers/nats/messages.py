@@ -7,6 +7,7 @@ is JSON of all that a header of NATS, which has no blanks around it and no line 
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -215,13 +216,7 @@ def unread_delivery_in(
     message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any
 ) -> Delivery:
     """Return the delivery in a message without regard to headers of ours, of which one is malformed."""
-    plain = Msg(
-        _client=message._client,
-        subject=message.subject,
-        reply=message.reply,
-        data=message.data,
-        headers=_plain(message.headers or {}),
-    )
+    plain = replace(message, headers=_plain(message.headers or {}))
     return delivery_in(plain, reply, names, run, token)
 
 
