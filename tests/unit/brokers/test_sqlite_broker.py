@@ -130,6 +130,32 @@ async def test_old_ids_leave_the_file(folder: Path, times: Times) -> None:
 # Messages that are not in memory
 
 
+async def test_the_bodies_of_dead_letters_are_in_the_file_alone(folder: Path, times: Times) -> None:
+    bodies = [b"%d" % number * 1_000 for number in range(5)]
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        member = await broker.join(GROUP)
+        await publish(broker, *bodies)
+        rejected = [
+            asyncio.ensure_future(member.reject(one.token, "no", "")) for one in await taken(member, 5)
+        ]
+        await asyncio.sleep(0)
+        # These deaths wait for their commit.
+        assert [one.body for one in await broker.dead_letters("g")] == bodies
+        assert all(await asyncio.gather(*rejected))
+        assert {one.record.body for one in broker.core.group("g").dead.all()} == {b""}
+    async with stopped(folder, times) as broker:
+        assert {one.record.body for one in broker.core.group("g").dead.all()} == {b""}
+        letters = await broker.dead_letters("g")
+        assert [one.body for one in letters] == bodies
+        member = await broker.join(GROUP)
+        assert await broker.replay("g", [letters[1].id, letters[3].id]) == 2
+        again = await taken(member, 2)
+        assert [one.body for one in again] == [bodies[1], bodies[3]]
+        assert await member.reject(again[0].token, "again", "")
+        assert [one.body for one in await broker.dead_letters("g")] == [*bodies[::2], bodies[1]]
+
+
 async def test_messages_beyond_the_cache_are_read_in_order(folder: Path, times: Times) -> None:
     journal = SqliteBrokerJournal(folder, sync="normal", clock=times.clock)
     broker = EmbeddedBroker(

@@ -212,12 +212,14 @@ class EmbeddedBroker:
 
     async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
         """Return the dead letters of a group, the oldest death first."""
+        bodies = await self._bodies(group, ())
         self.now()
-        return self.core.dead_letters(group)
+        return self.core.dead_letters(group, bodies)
 
     async def replay(self, group: str, ids: Sequence[str]) -> int:
         """Deliver dead letters to their group again; no ids: all."""
-        count = self.core.group(group).replay(ids, self.now())
+        bodies = await self._bodies(group, ids)
+        count = self.core.group(group).replay(ids, self.now(), bodies)
         await self._done()
         return count
 
@@ -227,6 +229,20 @@ class EmbeddedBroker:
         count = self.core.group(group).discard(ids)
         await self._done()
         return count
+
+    async def _bodies(self, group: str, ids: Sequence[str]) -> Mapping[int, bytes] | None:
+        """Read the bodies of dead letters, by number; None: they are in memory."""
+        self.now()
+        found = self.core.group(group)
+        if self._commits is None or self._journal is None:
+            return None
+        # The latest deaths may wait for their commit.
+        self.dispatch()
+        await self.kept()
+        numbers = {number for number, _ in found.dead.of(ids)}
+        self.now()
+        bodies = await self._commits.read(partial(self._journal.read_letters, group, numbers))
+        return bodies if self.core.group(group) is found else {}
 
     def counts(self) -> Mapping[str, TopicCounts]:
         """Return the numbers of messages of each topic since the start, by outcome."""

@@ -1,6 +1,6 @@
 """The journal of a broker of this process, and the changes that wait for their commit."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,9 @@ class BrokerKeeping(CommitJournal[KeptChanges, KeptBroker], Protocol):
 
         Their times count from the instant at which each was kept. It is called between two commits.
         """
+
+    def read_letters(self, group: str, numbers: Collection[int]) -> Mapping[int, bytes]:
+        """Return the bodies of dead letters that are there and whole, by number. It is called between two commits."""
 
     def stop_waiting(self) -> None:
         """Wait for room no longer: the broker closes. Any thread may call it."""

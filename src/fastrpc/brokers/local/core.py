@@ -12,7 +12,7 @@
 """
 
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -411,9 +411,13 @@ class BrokerCore:
             )
         self._remove(group, now)
 
-    def dead_letters(self, name: str) -> list[DeadLetter]:
-        """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND."""
-        return [death.letter() for death in self.group(name).dead.all()]
+    def dead_letters(self, name: str, bodies: Mapping[int, bytes] | None = None) -> list[DeadLetter]:
+        """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND.
+
+        Args:
+            bodies: those that a journal has, by the numbers of the dead letters.
+        """
+        return [death.letter() for death in self.group(name).dead.all(bodies)]
 
     def _remove(self, group: MessageGroup, now: float) -> None:
         assert group.name is not None

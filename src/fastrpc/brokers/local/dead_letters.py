@@ -1,6 +1,6 @@
 """The dead letters of one group."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from fastrpc.brokers.local.records import Death, Record
@@ -9,9 +9,14 @@ __all__ = ["DeadLetters"]
 
 
 class DeadLetters:
-    """Keeps deaths by number, in their order."""
+    """Keeps deaths by number, in their order.
 
-    def __init__(self) -> None:
+    Args:
+        has_bodies: whether the bodies are in memory; a journal has them else.
+    """
+
+    def __init__(self, *, has_bodies: bool) -> None:
+        self._has_bodies = has_bodies
         self._deaths: dict[int, Death] = {}
         self._last = 0
         #: Bytes of all.
@@ -31,22 +36,40 @@ class DeadLetters:
     def restore(self, number: int, death: Death) -> None:
         """Keep a death under its number, which is beyond all others."""
         self._last = number
-        self._deaths[number] = death
+        self._deaths[number] = death if self._has_bodies else death.with_body(b"")
         self.size += death.size
 
-    def take(self, ids: Collection[str]) -> list[tuple[int, Death]]:
-        """Remove the deaths of messages, of all without ids; return them with their numbers."""
+    def of(self, ids: Collection[str]) -> list[tuple[int, Death]]:
+        """Return the deaths of messages, of all without ids, with their numbers."""
         chosen = frozenset(ids)
-        taken = [
+        return [
             (number, death)
             for number, death in self._deaths.items()
             if not chosen or death.record.id in chosen
         ]
+
+    def take(
+        self, ids: Collection[str], bodies: Mapping[int, bytes] | None = None
+    ) -> list[tuple[int, Death]]:
+        """Remove the deaths of messages, of all without ids; return them with their numbers.
+
+        Args:
+            bodies: those of a journal, by number; a death without one stays.
+        """
+        taken = _with_bodies(self.of(ids), bodies)
         for number, death in taken:
             del self._deaths[number]
             self.size -= death.size
         return taken
 
-    def all(self) -> list[Death]:
-        """Return all deaths, the oldest first."""
-        return list(self._deaths.values())
+    def all(self, bodies: Mapping[int, bytes] | None = None) -> list[Death]:
+        """Return all deaths, the oldest first; with the bodies of a journal those that have one."""
+        return [death for _, death in _with_bodies(self._deaths.items(), bodies)]
+
+
+def _with_bodies(
+    deaths: Iterable[tuple[int, Death]], bodies: Mapping[int, bytes] | None
+) -> list[tuple[int, Death]]:
+    if bodies is None:
+        return list(deaths)
+    return [(number, death.with_body(bodies[number])) for number, death in deaths if number in bodies]

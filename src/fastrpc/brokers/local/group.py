@@ -1,6 +1,6 @@
 """A group of members that share the messages of a topic, each message from its first delivery to its end."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from heapq import heappop, heappush, nsmallest
 from typing import Final
@@ -60,10 +60,10 @@ class MessageGroup:
         self.is_ordered = False
         self.is_removed = False
         self.members: set[GroupMember] = set()
-        self.dead = DeadLetters()
         self._losses = Losses(name, topic.settings.name, topic.counts, effects.tell)
         self._effects = effects
         self._label, self._note = (name, effects.note) if name is not None else ("", None)
+        self.dead = DeadLetters(has_bodies=effects.cache is None)
         self._coverage = Coverage(pattern, is_whole=self.is_whole)
         self._begin(cursor)
 
@@ -450,9 +450,9 @@ class MessageGroup:
             for entry in passed:
                 self._offer(entry, now)
 
-    def replay(self, ids: Collection[str], now: float) -> int:
-        """Deliver dead letters again, as delivery 1; no ids: all. Return how many."""
-        taken = self.dead.take(ids)
+    def replay(self, ids: Collection[str], now: float, bodies: Mapping[int, bytes] | None = None) -> int:
+        """Deliver dead letters, with `bodies` of a journal, again, as delivery 1; no ids: all. Return how many."""
+        taken = self.dead.take(ids, bodies)
         for number, death in taken:
             # Since a seek the group may have it before it anyway.
             sequence = death.record.sequence

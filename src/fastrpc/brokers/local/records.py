@@ -1,7 +1,7 @@
 """Messages as a broker of this process keeps them, and what a journal writes of each change."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -136,6 +136,10 @@ class Death:
     def size(self) -> int:
         """Bytes that it counts for."""
         return self.record.size + len(self.reason) + len(self.error)
+
+    def with_body(self, body: bytes) -> "Death":
+        """Return it with another body: an empty one where a journal alone has it, or the one of the journal."""
+        return replace(self, record=replace(self.record, body=body))
 
     def letter(self) -> DeadLetter:
         """Return it as users see it."""

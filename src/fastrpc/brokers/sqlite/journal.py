@@ -4,13 +4,13 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from fastrpc.brokers.embedded import KeptBroker, KeptChanges
 from fastrpc.brokers.local.records import Change, MessageAppended, Record
-from fastrpc.brokers.sqlite.reading import BrokerReader, read_records
+from fastrpc.brokers.sqlite.reading import BrokerReader, read_bodies, read_records
 from fastrpc.brokers.sqlite.tables import BROKER, BrokerTables
 from fastrpc.brokers.sqlite.writing import BrokerWriter
 from fastrpc.errors import BrokerError
@@ -85,6 +85,16 @@ class SqliteBrokerJournal:
     def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
         """Return messages of a topic that are there, in order, and the numbers of damaged ones."""
         return read_records(self.folder.connection, self._writer.topic(topic), numbers)
+
+    def read_letters(self, group: str, numbers: Collection[int]) -> Mapping[int, bytes]:
+        """Return the bodies of dead letters that are there and whole, by number. BrokerError: DATA_LOSS."""
+        reader = self._writer.group(group)
+        if reader is None:
+            return {}
+        try:
+            return read_bodies(self.folder.connection, reader, numbers)
+        except sqlite3.DatabaseError as error:
+            raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def stop_waiting(self) -> None:
         """Wait for room no longer. Any thread may call it."""

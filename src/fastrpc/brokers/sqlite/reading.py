@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from fastrpc.brokers.embedded import KeptBroker
@@ -10,7 +10,7 @@ from fastrpc.brokers.local.records import Death, Record, SavedGroup, SavedTopic
 from fastrpc.brokers.sqlite.row_checks import checked, is_sound, is_whole, settings_of
 from fastrpc.brokers.sqlite.rows import KeptPlaces, death_of, record_of
 
-__all__ = ["BrokerReader", "read_records"]
+__all__ = ["BrokerReader", "read_bodies", "read_records"]
 
 _RECORD: Final = (
     "SELECT sequence, sum, head, body FROM messages INDEXED BY places WHERE topic = ? AND sequence "
@@ -36,6 +36,14 @@ def read_records(
         except sqlite3.DatabaseError as error:
             _logger.error("messages from %d on cannot be read at once: %s", numbers[0], error)
     return _read_one_by_one(connection, topic, numbers)
+
+
+def read_bodies(connection: sqlite3.Connection, group: int, numbers: Collection[int]) -> dict[int, bytes]:
+    """Return the bodies of the dead letters of a group that are whole, by number."""
+    rows = connection.execute(
+        "SELECT * FROM letters INDEXED BY letters_of WHERE reader = ? AND NOT is_replayed", (group,)
+    )
+    return {row[1]: row[-1] for row in rows if row[1] in numbers and is_sound("letters", row)}
 
 
 def _read_one_by_one(
@@ -153,7 +161,7 @@ class BrokerReader:
             if is_replayed:
                 replayed.append((death.record, deliveries, self._instant(due)))
             else:
-                dead.append((letter, death))
+                dead.append((letter, death.with_body(b"")))
         return SavedGroup(
             name,
             self._topics[topic],

@@ -105,6 +105,10 @@ class BrokerWriter:
         """Return the number of a topic."""
         return self._topics[name].number
 
+    def group(self, name: str) -> int | None:
+        """Return the number of a group that is there."""
+        return self._groups.get(name)
+
     def write(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
         """Write changes, within a transaction."""
         step = _Step(connection)
