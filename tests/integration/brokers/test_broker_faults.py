@@ -19,8 +19,6 @@ from tests.support.ports import free_address
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.one_loop
-
 LOG = TopicSettings("orders.new")
 ORDERS = Topic("orders.new", str)
 

@@ -18,8 +18,6 @@ from tests.support.program import Program
 from tests.support.scopes import posted, serving
 from tests.support.ways_in import WAYS, Asked
 
-pytestmark = pytest.mark.one_loop
-
 jobs = Topic("jobs", int)
 
 
@@ -181,6 +179,7 @@ class TestLife:
             assert await state_of(shop) == (1, 0, 0)
 
 
+@pytest.mark.one_loop
 class TestReach:
     @pytest.mark.parametrize("name", WAYS)
     async def test_no_protocol_reaches_a_subscriber(self, name: str) -> None:
@@ -245,6 +244,7 @@ class TestReach:
         check_implements(service_definition(Work), service_definition(Work))
 
 
+@pytest.mark.one_loop
 class TestPlaces:
     async def test_each_server_opens_the_broker_of_its_url(self) -> None:
         work = Work()
@@ -333,6 +333,7 @@ class TestPlaces:
                 Plan(load=list, addresses=addresses, broker=url)
 
 
+@pytest.mark.one_loop
 async def test_fixture_gives_a_broker(fastrpc_broker: Any) -> None:
     async with fastrpc_broker() as shop:
         assert isinstance(shop, SteeredBroker)

@@ -13,8 +13,6 @@ from fastrpc import Backoff, CallError, ConfigError, Limits, Message, Server, Se
 from fastrpc.brokers import current_broker
 from fastrpc.testing import SteeredBroker, broker, connected
 
-pytestmark = pytest.mark.one_loop
-
 
 @dataclass
 class Order:
@@ -64,6 +62,7 @@ async def lag_of(shop: SteeredBroker, group: str = "billing.bill") -> tuple[int,
     return state.lag, state.under_way, state.dead
 
 
+@pytest.mark.one_loop
 class TestDelivery:
     async def test_message_comes_with_its_value_and_headers_as_a_call(self, shop: SteeredBroker) -> None:
         seen: list[Any] = []
@@ -154,6 +153,7 @@ class TestDelivery:
         assert seen == [b"\x00\xff", {"a": [1, None]}]
 
 
+@pytest.mark.one_loop
 class TestFailures:
     async def test_exception_has_the_message_delivered_again_by_backoff(self, shop: SteeredBroker) -> None:
         failing = Failing(ValueError("no"), ValueError("no"))
@@ -252,6 +252,21 @@ class TestFailures:
             await shop.advance(1)
             assert failing.deliveries == [1, 2]
 
+    async def test_message_that_the_handler_settled_is_left_alone(self, shop: SteeredBroker) -> None:
+        async def handle(message: Message[Order]) -> None:
+            if message.delivery == 1:
+                assert await message.nack(delay=5)
+                raise ValueError("after it was settled")
+
+        async with connected(service_of(handle), broker=shop):
+            await shop.publish(orders, Order("17"))
+            await shop.advance(4)
+            assert await lag_of(shop) == (1, 0, 0)
+            await shop.advance(2)
+            assert await lag_of(shop) == (0, 0, 0)
+
+
+class TestTimeouts:
     async def test_handler_that_exceeds_its_timeout_is_cancelled_and_counts(
         self, shop: SteeredBroker
     ) -> None:
@@ -295,20 +310,8 @@ class TestFailures:
             await shop.settled()
             assert await lag_of(shop) == (1, 0, 0)
 
-    async def test_message_that_the_handler_settled_is_left_alone(self, shop: SteeredBroker) -> None:
-        async def handle(message: Message[Order]) -> None:
-            if message.delivery == 1:
-                assert await message.nack(delay=5)
-                raise ValueError("after it was settled")
 
-        async with connected(service_of(handle), broker=shop):
-            await shop.publish(orders, Order("17"))
-            await shop.advance(4)
-            assert await lag_of(shop) == (1, 0, 0)
-            await shop.advance(2)
-            assert await lag_of(shop) == (0, 0, 0)
-
-
+@pytest.mark.one_loop
 class TestOrder:
     async def test_retry_holds_its_key_and_no_other(self, shop: SteeredBroker) -> None:
         seen: list[str] = []
@@ -368,6 +371,7 @@ class TestBackPressure:
         assert failing.deliveries == [1, 1]
 
 
+@pytest.mark.one_loop
 class TestRefusals:
     async def test_subscriber_without_a_broker_is_refused_at_start_up(self) -> None:
         with pytest.raises(ConfigError, match="billing.bill is a subscriber, and the server has no broker"):
