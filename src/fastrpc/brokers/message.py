@@ -140,6 +140,10 @@ class Message(Generic[T_co]):
         if self.is_lost:
             self._holder.forget(self)
 
+    def note_ack(self, is_ours: bool) -> None:
+        """Note the answer to an acknowledgement that went with others: whether the message was still held."""
+        self._is_settled = self._is_settled or is_ours
+
     async def _settle(self, verb: str, work: Callable[[Membership], Awaitable[bool]]) -> bool:
         if self._is_settled:
             return False
@@ -156,7 +160,7 @@ async def acknowledge(messages: Sequence[Message[Any]], membership: Membership) 
     """Acknowledge messages that a membership holds, by one attempt. BrokerError: some of them may be acknowledged."""
     settled = await membership.ack_many([message.token for message in messages])
     for message, is_ours in zip(messages, settled, strict=True):
-        message._is_settled = message._is_settled or is_ours
+        message.note_ack(is_ours)
 
 
 def retry_pause(delivery: int) -> float:

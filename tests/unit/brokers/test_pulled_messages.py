@@ -11,6 +11,7 @@ from fastrpc.brokers.remote import pulled
 from fastrpc.brokers.remote.messages import PulledMessage, PulledSettlement
 from fastrpc.brokers.remote.pulled import PulledMessages
 from tests.support.small_broker import SmallBroker, SmallMembership, away
+from tests.support.waiting import eventually
 
 GROUP: Final = GroupSettings("audit", "orders.new")
 
@@ -62,7 +63,9 @@ class TestCancelledPull:
         member = await backend.joined(1)
         member.commit_seconds = 3.0
         member.deliver(*(backend.delivery(token, bytes(1024 * 1024)) for token in range(9)))
-        await asyncio.sleep(1.0)
+        await eventually(lambda: not member.waiting)
+        for _ in range(9):
+            await asyncio.sleep(0)
         await give_up(pulling)
         assert handed_back(member) == set(range(9))
         assert member.is_closed

@@ -300,7 +300,7 @@ class KeptTopic:
 
 
 def _kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return headers that nobody can change. Most messages have the form of their value alone, and share it."""
+    """Return immutable headers. Most messages have the form of their value alone, and share it."""
     if len(headers) > 1:
         return MappingProxyType(dict(headers))
     ((name, text),) = headers.items()

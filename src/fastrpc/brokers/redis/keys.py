@@ -73,7 +73,7 @@ def published_at(entry: bytes) -> datetime:
 
 
 def _parts_of(entry: bytes) -> tuple[int, int]:
-    """Return instant and number of an entry id; 0 and 0 for a word that is none, which a field of an entry may have."""
+    """Return instant and number of an entry id; 0 and 0 for a word of another form, as a field of an entry may have."""
     instant, _, number = entry.partition(b"-")
     is_id = len(entry) <= _ID_BYTES and instant.isdigit() and number.isdigit()
     return (int(instant), int(number)) if is_id else (0, 0)

@@ -55,7 +55,7 @@ class _Answers:
         return True
 
     def done(self) -> bool:
-        """Return whether nobody waits any more."""
+        """Return whether the wait is over."""
         return self.ended.done()
 
     def set_result(self, is_kept: bool) -> None:

@@ -66,7 +66,7 @@ class _Places:
         """Take as many places as there are, at most `most`; return how many.
 
         Raises:
-            BrokerError: RESOURCE_EXHAUSTED: there is none.
+            BrokerError: RESOURCE_EXHAUSTED: all places are taken.
         """
         if owner is not None:
             used = self._used_of[owner]
