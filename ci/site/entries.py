@@ -42,7 +42,7 @@ INTERNAL = {
         until_told wait_open waiting wake
         """,
     "fastrpc.brokers": """
-        acknowledge begin failed failure forget keep note_ack put_back shown stop_taking subscription tell_health
+        acknowledge begin failed forget keep note_ack put_back shown stop_taking subscription tell_health
         """,
     "fastrpc.auth": "decide handles look patterns rules verify version",
     "fastrpc.registries": "check_service",

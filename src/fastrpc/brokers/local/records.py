@@ -139,7 +139,7 @@ class Death:
 
     def with_body(self, body: bytes) -> "Death":
         """Return it with another body: an empty one where a journal alone has it, or the one of the journal."""
-        return replace(self, record=replace(self.record, body=body))
+        return replace(self, record=msgspec.structs.replace(self.record, body=body))
 
     def letter(self) -> DeadLetter:
         """Return it as users see it."""
