@@ -74,7 +74,13 @@ class SteeredBroker(Broker):
         while quiet < _TURNS:
             turns += 1
             await asyncio.sleep(0 if turns < _BUSY_TURNS else _PAUSE_SECONDS)
-            quiet = quiet + 1 if all(one.is_idle for one in self.subscribers) else 0
+            is_idle = all(one.is_idle for one in self.subscribers)
+            quiet = quiet + 1 if is_idle and not await self._holds_any() else 0
+
+    async def _holds_any(self) -> bool:
+        """Return whether messages are on their way to a subscriber that has not started them."""
+        groups = {one.group for one in self.subscribers}
+        return any(state.under_way and state.name in groups for state in await self._memory.groups())
 
     def _move_to(self, instant: float) -> None:
         # The clock counts whole nanoseconds: one more, so that it is not before the instant.

@@ -93,6 +93,11 @@ class Subscriber:
         is_joining = self._task is None and not self._is_leaving
         return not (is_joining or self._engine.under_way or self._settling or self._holding)
 
+    @property
+    def group(self) -> str | None:
+        """The name of its group; None for a broadcast."""
+        return self._method.group
+
     async def begin(self) -> None:
         """Join the group, now or once the broker is there, and start messages from then on.
 
