@@ -22,7 +22,7 @@ pytestmark = pytest.mark.one_loop
 JSON = {"Accept": "application/json"}
 HTML = {"Accept": "text/html"}
 
-NONE = {"published": 0, "acked": 0, "retried": 0, "dead": 0, "expired": 0, "damaged": 0}
+NONE = {"published": 0, "acked": 0, "retried": 0, "dead": 0, "expired": 0, "damaged": 0, "missed": 0}
 
 
 def url_of(server: Server) -> str:

@@ -22,7 +22,7 @@ from tests.support.scrapes import scraped
 
 pytestmark = pytest.mark.one_loop
 
-NONE = {"published": 0, "acked": 0, "retried": 0, "dead": 0, "expired": 0, "damaged": 0}
+NONE = {"published": 0, "acked": 0, "retried": 0, "dead": 0, "expired": 0, "damaged": 0, "missed": 0}
 
 
 def counted(topic: str) -> dict[str, float | None]:

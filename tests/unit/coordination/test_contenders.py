@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fastrpc import gauges as gauge_module
 from fastrpc.coordination import Store
 from fastrpc.errors import LockLostError
-from fastrpc.gauges import COUNTS, count, gauges
+from fastrpc.gauges import COUNTS, BoundedNames, count, gauges
 from fastrpc.stores.local import LocalStore
 from tests.support.virtual_time import pass_time
 
@@ -54,6 +55,7 @@ async def test_lost_locks_are_counted(store: Store) -> None:
 
 def test_labels_beyond_the_limit_count_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COUNTS, "schedule_runs", {})
+    monkeypatch.setitem(gauge_module._names, "schedule_runs", BoundedNames())
     for number in range(300):
         count("schedule_runs", f"jobs.{number}", "ok")
     count("schedule_runs", "jobs.7", "ok")

@@ -45,4 +45,7 @@ def marks_of(cls: type[Any], mark: str, kind: type[M]) -> dict[str, M]:
 
 def has_background_mark(cls: type[Any]) -> bool:
     """Return whether a class has a method that servers start by themselves."""
-    return bool(marks_of(cls, SCHEDULE_MARK, object) or marks_of(cls, SUBSCRIBER_MARK, object))
+    functions = [
+        value for name in dir(cls) if inspect.isfunction(value := inspect.getattr_static(cls, name, None))
+    ]
+    return any(mark in vars(function) for function in functions for mark in (SCHEDULE_MARK, SUBSCRIBER_MARK))
