@@ -148,6 +148,9 @@ async def _show_killed_member(broker: Broker, came: Bills, members: list[Process
     """Kill one of two members while it handles messages."""
     await broker.publish_many(orders, [Order("anna", 40)] * 500, ids=[f"second-{n}" for n in range(500)])
     found = await came.take(100)
+    # While it stands still, the messages that it has stay with it.
+    members[0].pause()
+    found += await came.take(100)
     state = await _state(broker, "billing")
     assert state is not None
     members[0].kill()
