@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.agreement import load
+from bench.beside import in_flight
 from bench.compare.generators import find_generator
 from bench.compare.paths import ROOT
 from bench.compare.peers.base import PeerUnavailableError
@@ -176,7 +177,7 @@ def test_wrk_loads_our_server(tmp_path: Path) -> None:
 
 
 def test_requests_of_a_lock_alone_have_a_figure(etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "WARM_SECONDS", 0.0)
+    monkeypatch.setattr(in_flight, "WARM_SECONDS", 0.0)
     assert load.gateway(etcd.url, 0.01) > 0
 
 

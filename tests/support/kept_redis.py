@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import redis
+
 from fastrpc.brokers.base import Delivery, Membership, OutgoingMessage, TopicSettings
 from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.brokers.redis.backend import RedisBroker
@@ -13,12 +15,23 @@ __all__ = ["LOG", "bodies", "kept_server", "opened_redis", "publish", "taken"]
 LOG = TopicSettings("orders.new")
 
 
+class LoadedRedis(RedisServer):
+    """A server that is ready once it has read its files."""
+
+    def is_ready(self) -> bool:
+        try:
+            return bool(self.ask("PING"))
+        except redis.ConnectionError:
+            # It is not there yet, or it loads.
+            return False
+
+
 def kept_server(
     program: str, folder: Path, *, fsync: str = "everysec", options: Sequence[str] = ()
 ) -> RedisServer:
     """Return a server that keeps its data over kill and start."""
     kept = ["--appendonly", "yes", "--appendfsync", fsync, "--repl-diskless-sync-delay", "0", *options]
-    return RedisServer(program, folder, options=kept)
+    return LoadedRedis(program, folder, options=kept)
 
 
 def opened_redis(server: RedisServer, options: str = "") -> RedisBroker:

@@ -38,4 +38,13 @@ def _note_acks(log: EventLog) -> None:
             log.note("acked", message.id, message.value["key"], message.value["number"])
         return is_kept
 
+    noted = fastrpc.Message.note_ack
+
+    def note_ack(message: fastrpc.Message[Any], is_ours: bool) -> None:
+        noted(message, is_ours)
+        if is_ours:
+            log.note("acked", message.id, message.value["key"], message.value["number"])
+
+    # Most go together, some alone.
+    fastrpc.Message.note_ack = note_ack  # type: ignore[method-assign]
     fastrpc.Message.ack = ack  # type: ignore[method-assign]
