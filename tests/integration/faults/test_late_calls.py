@@ -141,6 +141,7 @@ async def test_calls_with_less_than_half_of_their_time_are_refused_beside_expire
     assert len(held.began) == 1
 
 
+@pytest.mark.measures  # Two percent of its time decide.
 @pytest.mark.parametrize("protocol", LINES)
 async def test_a_call_with_hardly_any_time_left_counts_as_expired(protocol: str) -> None:
     held = Held()
