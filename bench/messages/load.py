@@ -1,4 +1,4 @@
-"""One client, in a process of its own; prints the seconds of one operation as JSON.
+"""One client in a separate process; prints the seconds of one operation as JSON.
 
 python -m bench.messages.load CLIENT KIND URL SECONDS
     CLIENT   ours, nats-py, redis-py or faststream

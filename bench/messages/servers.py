@@ -1,4 +1,4 @@
-"""The servers under test, each in a process of its own, which ends with its input.
+"""The servers under test, each in a separate process, which ends with its input.
 
 python -m bench.messages.servers call             the service of the call
 python -m bench.messages.servers SERVER FOLDER SYNC   ours, nats or redis, with its files in the folder
@@ -67,7 +67,7 @@ async def nats(folder: Path, sync: Literal["normal", "full"]) -> AsyncIterator[t
 @asynccontextmanager
 async def redis(folder: Path, sync: Literal["normal", "full"]) -> AsyncIterator[tuple[str, Sequence[int]]]:
     """Run a server of Redis that appends to a file, and syncs it with each command or each second."""
-    # Redis takes no port of its own choice.
+    # Redis does not choose a port by itself.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     fsync = "always" if sync == "full" else "everysec"

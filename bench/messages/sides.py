@@ -15,7 +15,7 @@ __all__ = ["measure"]
 
 
 def measure(rounds: int, seconds: float) -> Figures:
-    """Measure each side that a bar needs, in so many rounds; each has a server and a folder of its own."""
+    """Measure each side that a bar needs, in so many rounds; each has its own server and folder."""
     BUILD.mkdir(parents=True, exist_ok=True)
     sides = sides_of(BARS)
     figures: dict[Side, list[float]] = {side: [] for side in sides}

@@ -71,7 +71,7 @@ class Fleet:
                 started.result()
 
     def handle(self, more: int) -> None:
-        """Wait until so many more messages are handled."""
+        """Wait until `more` further messages are handled."""
         wanted = self.count("done") + more
         self.until(lambda: self.count("done") >= wanted, "no more messages are handled")
 

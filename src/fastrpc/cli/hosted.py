@@ -1,4 +1,4 @@
-"""The common part of `fastrpc registry`, `fastrpc store` and `fastrpc broker`: one service as a program of its own."""
+"""The common part of `fastrpc registry`, `fastrpc store` and `fastrpc broker`: one service as a separate program."""
 
 import asyncio
 import signal

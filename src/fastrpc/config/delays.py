@@ -17,7 +17,7 @@ def silence_seconds(keepalive: Keepalive) -> float:
 def pause_after(
     backoff: Backoff, failures: int, uniform: Callable[[float, float], float] = random.uniform
 ) -> float:
-    """Return the seconds to wait after so many failures, from 1 on."""
+    """Return the seconds to wait after a number of failures, from 1 on."""
     times = failures - 1
     # The power of a large number is beyond all floats.
     is_longest = times * math.log(backoff.factor) >= math.log(max(backoff.longest / backoff.first, 1.0))

@@ -49,7 +49,7 @@ class Schedules:
     """The scheduled methods of the services of one server.
 
     Args:
-        broker: that of the server, for its runs.
+        broker: the broker of the server, for its runs.
     """
 
     def __init__(

@@ -111,7 +111,7 @@ OF_GROUPS: Final[dict[str, Callable[[str], list[tuple[Any, ...]]]]] = {
     ],
 }
 
-#: Lists show what the caller may see; tokens of pulled messages are those of one caller.
+#: Lists show what the caller may see; tokens of pulled messages belong to one caller.
 OTHERS: Final = ("topics", "groups", "settle")
 
 STREAMS: Final = {"consume", "follow", "dead_letters"}

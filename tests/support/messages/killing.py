@@ -107,7 +107,7 @@ class Crowd:
         return sum(file.read_bytes().count(word) for file in self._folder.glob("*.events"))
 
     def _await_events(self, more: int) -> None:
-        """Wait until so many more bytes of events were written."""
+        """Wait until `more` further bytes of events were written."""
         wanted = self._written() + more
         for _ in _looks("no more events are written"):
             if self._written() >= wanted:

@@ -35,7 +35,7 @@ class CoreGroups:
         self._loop = asyncio.get_running_loop()
 
     def states(self) -> Sequence[GroupState]:
-        """Return the groups now; in another thread those of the last look, and have the loop look again."""
+        """Return the groups now; in another thread the groups of the last look, and have the loop look again."""
         if _running_loop() is self._loop:
             self._look()
         elif self._loop is not None:

@@ -54,7 +54,7 @@ class DeadLetters:
         """Remove the deaths of messages, of all without ids; return them with their numbers.
 
         Args:
-            bodies: those of a journal, by number; a death without one stays.
+            bodies: the bodies in a journal, by number; a death without one stays.
         """
         taken = _with_bodies(self.of(ids), bodies)
         for number, death in taken:

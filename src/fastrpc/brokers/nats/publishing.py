@@ -119,7 +119,7 @@ class Publishing:
         )
 
     async def _later(self, message: OutgoingMessage, topic: FoundTopic) -> Published:
-        """Keep a message that is delivered later, then with a number and a copy of its own."""
+        """Keep a message that is delivered later, then with its number and its copy."""
         name, number = topic.settings.name, f"{self._run}-{next(self._numbers):x}"
         id = message.id or number
         at = await self._clock.now(self._link.names.topic_stream(name)) + timedelta(seconds=message.delay)

@@ -25,7 +25,7 @@ __all__ = ["ANSWER_ROOM", "RedisLink"]
 #: Most bytes that a command may ask for, and that its words may have together with all others of one write.
 ANSWER_ROOM: Final = 4 * 1024 * 1024
 
-#: Commands of one write, and those of them with long answers: the client has a bound for all answers together.
+#: Commands of one write, and the most of them with long answers: the client has a bound for all answers together.
 _MOST_COMMANDS: Final = 512
 _MOST_LONG: Final = 4
 

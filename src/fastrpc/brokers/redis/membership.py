@@ -80,7 +80,7 @@ class HeldMessage:
 
 
 class RedisMembership:
-    """A member. Its name is that of a consumer of the stream's group."""
+    """A member. A consumer of the stream's group has its name."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class RedisOptions:
     appendfsync: str | None = None
 
     #: Seconds after which others get the messages of a member that does not renew them.
-    #: Too low, and a process that stalls loses its messages; too high, and those of a dead one wait.
+    #: Too low, and a process that stalls loses its messages; too high, and the messages of a dead process wait.
     lease: float = 30.0
 
     #: Whether topics and groups may be made and removed.

@@ -37,7 +37,7 @@ __all__ = ["RemoteBroker", "open_remote"]
 
 
 def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -> "RemoteBroker":
-    """Return the broker at `broker://host:port`; options as those of `store://`.
+    """Return the broker at `broker://host:port`; the options of `store://` hold.
 
     Raises:
         ConfigError: an option is wrong, or a token would travel in the clear.
@@ -48,7 +48,7 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
         raise ConfigError(f"{url} is more than a broker", hint=f"leave /{url.path} out")
     if len(places) > 1:
         raise ConfigError(
-            f"{url} names several brokers, and each has messages of its own", hint="name one of them"
+            f"{url} names several brokers, and each has other messages", hint="name one of them"
         )
     token = take_secret(url, "token", checked_token)
     if token is not None and credentials is not None:

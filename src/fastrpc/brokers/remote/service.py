@@ -205,7 +205,7 @@ class BrokerService(HealthSource):
     async def follow(
         self, pattern: str, group: str | None = None, start: str = "new"
     ) -> AsyncIterator[DeliveredMessage]:
-        """Yield messages, for readers that cannot settle them: a broadcast, or those of a group.
+        """Yield messages, for readers that cannot settle them: a broadcast, or the messages of a group.
 
         A message of a group is acknowledged once the connection has taken it. A message that was on its way when the
         connection broke is lost to the group; all others come again.

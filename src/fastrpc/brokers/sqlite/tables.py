@@ -83,7 +83,7 @@ class BrokerTables:
         return False
 
     def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
-        # Each lost message had a number of its own, and may have been one of any topic.
+        # Each lost message had another number, and may have been one of any topic.
         lost = number - self.latest(connection)
         connection.execute("UPDATE topics SET last = last + ?", (lost,))
         connection.execute("UPDATE numbers SET latest = ?", (number,))

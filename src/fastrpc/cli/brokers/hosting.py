@@ -1,4 +1,4 @@
-"""`fastrpc broker`: a broker of messages as a program of its own."""
+"""`fastrpc broker`: a broker of messages as a separate program."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -79,7 +79,7 @@ def subscribe(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--count", metavar="COUNT", help="End after so many messages.", min=1)
+        int | None, typer.Option("--count", metavar="COUNT", help="End after this number of messages.", min=1)
     ] = None,
     ca: Authorities = None,
     cert: Certificate = None,

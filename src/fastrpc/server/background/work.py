@@ -14,7 +14,7 @@ __all__ = ["BackgroundWork", "ServerResources"]
 
 
 class ServerResources(NamedTuple):
-    """The URL of a server's store; that of its broker, or an open broker."""
+    """The URL of a server's store; the URL of its broker, or an open broker."""
 
     store: str | None
     broker: Any
@@ -24,7 +24,7 @@ class BackgroundWork:
     """Opens store and broker, and runs schedules and subscribers of services while they are served.
 
     Raises:
-        ConfigError: the URL is not that of a store or a broker.
+        ConfigError: the URL names no store and no broker.
     """
 
     def __init__(self, served: ServiceTable, resources: ServerResources, config: ServerConfig) -> None:
