@@ -19,6 +19,7 @@ from fastrpc.registries.base.snapshot import Snapshot
 from fastrpc.registries.base.urls import is_opened, open_registry
 from fastrpc.registries.base.watch import Channel, ServicesWatch, Watch
 from fastrpc.status import Status
+from fastrpc.together import together
 from fastrpc.user_code import contained
 
 __all__ = ["Merged", "MergedRegistration", "MergedUnion"]
@@ -218,7 +219,7 @@ class MergedRegistration:
 
     async def __aenter__(self) -> Self:
         try:
-            await _together(self._enter(index) for index in self._parts)
+            await together(self._enter(index) for index in self._parts)
         except BaseException:
             await self.__aexit__()
             raise
@@ -228,7 +229,7 @@ class MergedRegistration:
     async def __aexit__(self, *_: object) -> None:
         if self in self._entered:
             self._entered.remove(self)
-        await _together(self._leave(index) for index in list(self._held))
+        await together(self._leave(index) for index in list(self._held))
 
     async def retire(self) -> bool:
         """Mark the records as those of a server that leaves, and withdraw those whose registries have no such mark.
@@ -236,7 +237,7 @@ class MergedRegistration:
         Returns:
             Whether one has the mark.
         """
-        return any(await _together(self._retire(index) for index in list(self._held)))
+        return any(await together(self._retire(index) for index in list(self._held)))
 
     async def _enter(self, index: int) -> None:
         with contained("the registry"):
@@ -354,12 +355,3 @@ def _checked(member: Any, watch: Any) -> Watch:
             hint="its watch has to return a fastrpc.registries.Watch",
         )
     return watch
-
-
-async def _together(work: Any) -> list[Any]:
-    """Await all at once; raise the first error once all have ended."""
-    outcomes = await asyncio.gather(*work, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return outcomes

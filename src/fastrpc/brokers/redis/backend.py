@@ -6,7 +6,7 @@ import itertools
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -42,6 +42,7 @@ from fastrpc.brokers.redis.topic_scripts import DECLARE, PUBLISH, TEND
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.redis.server import RedisAccess, Word
 from fastrpc.status import Status
+from fastrpc.together import together
 
 __all__ = ["RedisBroker"]
 
@@ -113,7 +114,7 @@ class RedisBroker:
             await asyncio.wait([self._tending])
             # Where the server is away their leases end.
             with contextlib.suppress(BrokerError):
-                await _all(member.close() for member in list(self._members))
+                await together(member.close() for member in list(self._members))
             await self.link.close()
             await self._bells.close()
         finally:
@@ -342,8 +343,8 @@ class RedisBroker:
         while True:
             await asyncio.sleep(self.lease / 3)
             try:
-                await _all(member.renew() for member in list(self._members))
-                await _all(self._tend(topic) for topic in list(self._topics))
+                await together(member.renew() for member in list(self._members))
+                await together(self._tend(topic) for topic in list(self._topics))
                 is_away = False
             except BrokerError as error:
                 if not is_away:
@@ -381,11 +382,3 @@ class RedisBroker:
 
     def _run(self, kind: Any, script: Script, topic: str, *words: Word) -> "asyncio.Future[Any]":
         return self.link.run(kind, script, (topic_key(self._base, topic),), words)
-
-
-async def _all(works: Iterable[Awaitable[None]]) -> None:
-    """Do works at once; raise the first error after the last of them."""
-    outcomes = await asyncio.gather(*works, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
