@@ -8,11 +8,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# 143 compiled modules have three quarters of it. Five came with room for output, deadlines of unfinished requests and
-# the last resort of each protocol. Both limits have a few percent of room: a limit that the next mend passes says
-# nothing.
-WHEEL_BYTES = 6_300_000
-INSTALLED_BYTES = 16_500_000
+# 148 compiled modules have seven tenths of it. Messages came with 128 modules of Python, a thirtieth: five backends, a
+# service, subscribers, pages. Both limits have a few percent of room: a limit that the next mend passes says nothing.
+WHEEL_BYTES = 6_600_000
+INSTALLED_BYTES = 17_500_000
 
 
 def check_wheel(path: Path) -> list[str]:

@@ -143,8 +143,10 @@ async def test_a_group_goes_on_where_it_was_and_repeats_what_has_no_ack(place: K
             held = [await anext(messages) for _ in range(2)]
             assert await held[0].ack()
             # nats-server writes the state of a consumer behind its confirmation, and when it ends.
-            place.signal(signal.SIGINT if place.url.startswith("nats") else signal.SIGKILL)
-            place.kill()
+            if place.url.startswith("nats"):
+                await in_thread(place.stop, signal.SIGINT)
+            else:
+                place.kill()
             await in_thread(place.start)
             found: list[int] = []
             async with asyncio.timeout(30):

@@ -67,10 +67,10 @@ class KeptProcess:
             self._process.wait()
             self._process = None
 
-    def stop(self) -> None:
-        """Ask it to end, and return once it has."""
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ask it to end by a signal, and return once it has."""
         assert self._process is not None
-        self._process.terminate()
+        self._process.send_signal(number)
         try:
             code = self._process.wait(WAIT_SECONDS)
         finally:

@@ -21,6 +21,9 @@ class LoadedRedis(RedisServer):
     def is_ready(self) -> bool:
         try:
             return bool(self.ask("PING"))
+        except redis.AuthenticationError:
+            # It wants a login, which this question has not.
+            return True
         except redis.ConnectionError:
             # It is not there yet, or it loads.
             return False
