@@ -25,13 +25,10 @@ from fastrpc.brokers.remote.messages import MESSAGE_BYTES, sent, sent_headers
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
-from fastrpc.config import Backoff, ClientConfig, Keepalive, Limits, Timeouts
-from fastrpc.endpoint import Address
-from fastrpc.errors import ConfigError
+from fastrpc.config import Timeouts
+from fastrpc.hosted.remote import hosted_client
 from fastrpc.hosted.verbs import PATIENCE_SECONDS
-from fastrpc.registries.base.secrets import check_carried, take_secret
 from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.rpc.token import checked_token
 
 __all__ = ["RemoteBroker", "open_remote"]
 
@@ -42,32 +39,16 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
     Raises:
         ConfigError: an option is wrong, or a token would travel in the clear.
     """
-    tls = url.take_tls()
-    places = url.places(None)
-    if url.path:
-        raise ConfigError(f"{url} is more than a broker", hint=f"leave /{url.path} out")
-    if len(places) > 1:
-        raise ConfigError(
-            f"{url} names several brokers, and each has other messages", hint="name one of them"
+    return RemoteBroker(
+        hosted_client(
+            url,
+            credentials,
+            service="broker",
+            contents="other messages",
+            timeouts=Timeouts(call=PATIENCE_SECONDS),
+            message_bytes=MESSAGE_BYTES,
         )
-    token = take_secret(url, "token", checked_token)
-    if token is not None and credentials is not None:
-        raise ConfigError(f"{url} has a token, and credentials are given", hint="leave one out")
-    shown = token or credentials
-    check_carried(url, places, kind="token" if shown else "", is_encrypted=tls is not None)
-    url.refuse_unread()
-    addresses = [Address("tcp" if tls is None else "tls", host=host, port=port) for host, port in places]
-    config = ClientConfig(
-        timeouts=Timeouts(call=PATIENCE_SECONDS),
-        # Verbs have their own pauses; a second backoff must not add to them.
-        backoff=Backoff(first=0.05, longest=0.2),
-        keepalive=Keepalive(interval=2.0, timeout=2.0),
-        limits=Limits(message_bytes=MESSAGE_BYTES),
-        tls=tls,
-        # The URL has been judged already.
-        allow_insecure_credentials=True,
     )
-    return RemoteBroker(Client(addresses, credentials=shown, fail_mode="failfast", config=config))
 
 
 class RemoteBroker:

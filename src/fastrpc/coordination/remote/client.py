@@ -6,9 +6,8 @@ from typing import Any, Final, Self
 
 from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
-from fastrpc.config import Backoff, ClientConfig, Keepalive, Limits, Timeouts
+from fastrpc.config import Timeouts
 from fastrpc.coordination.remote.service import ALIVE_SECONDS, MESSAGE_BYTES, BackupPart, StoreService
-from fastrpc.endpoint import Address
 from fastrpc.errors import (
     CallError,
     CompactedError,
@@ -18,10 +17,9 @@ from fastrpc.errors import (
     StoreError,
     UnavailableError,
 )
+from fastrpc.hosted.remote import hosted_client
 from fastrpc.hosted.verbs import PATIENCE_SECONDS
-from fastrpc.registries.base.secrets import check_carried, take_secret
 from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.rpc.token import checked_token
 from fastrpc.status import Status
 from fastrpc.stores.base import (
     Deletion,
@@ -61,32 +59,16 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
     Raises:
         ConfigError: an option is wrong, or a token would travel in the clear.
     """
-    tls = url.take_tls()
-    places = url.places(None)
-    if url.path:
-        raise ConfigError(f"{url} is more than a store", hint=f"leave /{url.path} out")
-    if len(places) > 1:
-        raise ConfigError(
-            f"{url} names several stores, and each has keys of its own", hint="name one of them"
+    return RemoteStore(
+        hosted_client(
+            url,
+            credentials,
+            service="store",
+            contents="keys of its own",
+            timeouts=Timeouts(call=PATIENCE_SECONDS, stream_idle=2 * ALIVE_SECONDS),
+            message_bytes=MESSAGE_BYTES,
         )
-    token = take_secret(url, "token", checked_token)
-    if token is not None and credentials is not None:
-        raise ConfigError(f"{url} has a token, and credentials are given", hint="leave one out")
-    shown = token or credentials
-    check_carried(url, places, kind="token" if shown else "", is_encrypted=tls is not None)
-    url.refuse_unread()
-    addresses = [Address("tcp" if tls is None else "tls", host=host, port=port) for host, port in places]
-    config = ClientConfig(
-        timeouts=Timeouts(call=PATIENCE_SECONDS, stream_idle=2 * ALIVE_SECONDS),
-        # Verbs have their own pauses; a second backoff must not add to them.
-        backoff=Backoff(first=0.05, longest=0.2),
-        keepalive=Keepalive(interval=2.0, timeout=2.0),
-        limits=Limits(message_bytes=MESSAGE_BYTES),
-        tls=tls,
-        # The URL has been judged already.
-        allow_insecure_credentials=True,
     )
-    return RemoteStore(Client(addresses, credentials=shown, fail_mode="failfast", config=config))
 
 
 class RemoteStore:

@@ -1,0 +1,55 @@
+"""Clients of hosted services that a URL names: `store://host:port`, `broker://host:port`."""
+
+from fastrpc.client.client import Client
+from fastrpc.client.credentials import CredentialSource
+from fastrpc.config import Backoff, ClientConfig, Keepalive, Limits, Timeouts
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.secrets import check_carried, take_secret
+from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.rpc.token import checked_token
+
+__all__ = ["hosted_client"]
+
+
+def hosted_client(
+    url: RegistryURL,
+    credentials: CredentialSource | None,
+    *,
+    service: str,
+    contents: str,
+    timeouts: Timeouts,
+    message_bytes: int,
+) -> Client:
+    """Return a client, not entered yet, of the one hosted service that a URL names; it takes all options of the URL.
+
+    Args:
+        service, contents: words for errors, such as "store" and "keys of its own".
+
+    Raises:
+        ConfigError: an option is wrong, or a token would travel in the clear.
+    """
+    tls = url.take_tls()
+    places = url.places(None)
+    if url.path:
+        raise ConfigError(f"{url} is more than a {service}", hint=f"leave /{url.path} out")
+    if len(places) > 1:
+        raise ConfigError(f"{url} names several {service}s, and each has {contents}", hint="name one of them")
+    token = take_secret(url, "token", checked_token)
+    if token is not None and credentials is not None:
+        raise ConfigError(f"{url} has a token, and credentials are given", hint="leave one out")
+    shown = token or credentials
+    check_carried(url, places, kind="token" if shown else "", is_encrypted=tls is not None)
+    url.refuse_unread()
+    addresses = [Address("tcp" if tls is None else "tls", host=host, port=port) for host, port in places]
+    config = ClientConfig(
+        timeouts=timeouts,
+        # Verbs have their own pauses; a second backoff must not add to them.
+        backoff=Backoff(first=0.05, longest=0.2),
+        keepalive=Keepalive(interval=2.0, timeout=2.0),
+        limits=Limits(message_bytes=message_bytes),
+        tls=tls,
+        # The URL has been judged already.
+        allow_insecure_credentials=True,
+    )
+    return Client(addresses, credentials=shown, fail_mode="failfast", config=config)
