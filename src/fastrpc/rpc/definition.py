@@ -329,9 +329,9 @@ class ServiceDefinition:
         none at all.
         """
         # Imported here: few services have no method.
-        from fastrpc.rpc.background.marks import has_background_mark
+        from fastrpc.rpc.background.marks import background_methods
 
-        if not self.methods and not has_background_mark(self.owner):
+        if not self.methods and not background_methods(self.owner):
             raise ConfigError(
                 f"{self.owner.__qualname__} serves {self.name!r} without a method",
                 hint=f"put @fastrpc.method above {_candidates(self.owner) or 'each function that is to be called'}",

@@ -72,6 +72,8 @@ class Started:
     process_ids: tuple[int, ...]
     #: The version of each service that declares one.
     versions: dict[str, str] = field(default_factory=dict)
+    #: Names of the methods that the server starts by itself, of each service that has any.
+    background: dict[str, list[str]] = field(default_factory=dict)
     #: Sentences about settings that were not given and follow from others.
     inferred: tuple[str, ...] = ()
 

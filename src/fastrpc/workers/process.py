@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Container, Iterator
 from typing import TypeVar
 
+from fastrpc.rpc.background.marks import background_methods
 from fastrpc.server.server import Server
 from fastrpc.time_limit import time_limit
 from fastrpc.user_code import interrupts_handled
@@ -212,6 +213,9 @@ class ServingProcess:
             Started(
                 addresses=tuple(addresses),
                 services={one.name: list(one.methods) for one in server.services},
+                background={
+                    one.name: names for one in server.services if (names := background_methods(one.owner))
+                },
                 loop=type(self._loop).__module__.partition(".")[0],
                 process_ids=(os.getpid(),),
                 versions={one.name: one.version for one in server.services if one.version},

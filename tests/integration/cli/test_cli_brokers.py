@@ -12,6 +12,18 @@ from fastrpc.brokers import open_broker
 from tests.support.ports import free_address
 from tests.support.program import Finished, Program, command_line, run_program
 
+MAILER = """
+import fastrpc
+
+
+@fastrpc.service("mailer")
+class Mailer:
+    @fastrpc.subscriber("orders.new")
+    async def confirm(self, order: int) -> None: ...
+
+
+app = fastrpc.App(Mailer, broker="memory://shop")
+"""
 TOKENS = '[[token]]\nname = "shop"\ntoken = "token-of-shop-0123456789"\n'
 
 
@@ -184,3 +196,14 @@ def test_wrong_uses_are_told(words: list[str], told: str, tmp_path: Path) -> Non
     refused = command(tmp_path, *words)
     assert (refused.code, refused.output) == (2, "")
     assert told in refused.errors
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_a_server_names_the_methods_that_it_starts_itself(tmp_path: Path, is_json: bool) -> None:
+    (tmp_path / "shop.py").write_text(MAILER)
+    options = ["--address", "tcp://127.0.0.1:0", *(["--json"] if is_json else [])]
+    with command_line(["run", "shop:app", *options], tmp_path) as program:
+        if is_json:
+            program.wait_output(r'"background":\{"mailer":\["confirm"\]\}')
+        else:
+            program.wait_output("mailer  started by the server: confirm\n")

@@ -21,8 +21,8 @@ def print_started(started: Started) -> None:
     for address in started.addresses:
         suffix = f" with {workers} workers" if workers > 1 else ""
         stdout.print("serving at ", (address, "bold"), suffix)
-    for service, methods in started.services.items():
-        stdout.print("  ", (service, "cyan"), f"  {', '.join(methods)}")
+    for service in started.services:
+        stdout.print("  ", (service, "cyan"), f"  {_methods_of(started, service)}")
     for sentence in started.inferred:
         stdout.print("  ", sentence)
 
@@ -39,7 +39,7 @@ def print_box(started: Started) -> None:
         f"fastrpc {__version__}, {platform.python_implementation()} {platform.python_version()}, {started.loop}",
         *(f"serving at {address}" for address in started.addresses),
         "",
-        *(f"{service}  {', '.join(methods)}" for service, methods in started.services.items()),
+        *(f"{service}  {_methods_of(started, service)}" for service in started.services),
         *started.inferred,
         "",
         f"started {datetime.now().astimezone():%H:%M:%S}, loads again when a file changes, Ctrl-C ends it",
@@ -47,3 +47,11 @@ def print_box(started: Started) -> None:
     from rich.panel import Panel
 
     stdout.draw(Panel(rich_text("\n".join(lines)), expand=False), is_folded=True)
+
+
+def _methods_of(started: Started, service: str) -> str:
+    """Return the methods of a service: for callers, and those that the server starts by itself."""
+    parts = [", ".join(started.services[service])]
+    if names := started.background.get(service):
+        parts.append(f"started by the server: {', '.join(names)}")
+    return "; ".join(filter(None, parts))

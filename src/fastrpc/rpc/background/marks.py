@@ -7,13 +7,14 @@ from typing import Any, Final, TypeVar
 from fastrpc.rpc.marking import name_of
 from fastrpc.rpc.signature import form_of
 
-__all__ = ["SCHEDULE_MARK", "SUBSCRIBER_MARK", "has_background_mark", "marks_of", "set_mark"]
+__all__ = ["SCHEDULE_MARK", "SUBSCRIBER_MARK", "background_methods", "marks_of", "set_mark"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M")
 
 SCHEDULE_MARK: Final = "__fastrpc_schedule__"
 SUBSCRIBER_MARK: Final = "__fastrpc_subscriber__"
+_MARKS: Final = (SCHEDULE_MARK, SUBSCRIBER_MARK)
 
 
 def set_mark(handler: F, mark: str, value: Any, parameters: int, shape: str) -> F:
@@ -43,9 +44,11 @@ def marks_of(cls: type[Any], mark: str, kind: type[M]) -> dict[str, M]:
     return {name: value for name, value in found.items() if isinstance(value, kind)}
 
 
-def has_background_mark(cls: type[Any]) -> bool:
-    """Return whether a class has a method that servers start by themselves."""
-    functions = [
-        value for name in dir(cls) if inspect.isfunction(value := inspect.getattr_static(cls, name, None))
+def background_methods(cls: type[Any]) -> list[str]:
+    """Return the names of the methods of a class that servers start by themselves, sorted."""
+    functions = {name: inspect.getattr_static(cls, name, None) for name in dir(cls)}
+    return [
+        name
+        for name, function in functions.items()
+        if inspect.isfunction(function) and not vars(function).keys().isdisjoint(_MARKS)
     ]
-    return any(mark in vars(function) for function in functions for mark in (SCHEDULE_MARK, SUBSCRIBER_MARK))
