@@ -93,6 +93,24 @@ async def test_retries_and_dead_letters_survive_a_restart(folder: Path, times: T
         assert [(one.body, one.delivery) for one in found] == [(b"retry", 3), (b"dead", 2)]
 
 
+async def test_a_delayed_message_that_started_is_counted_across_restarts(folder: Path, times: Times) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        await broker.publish([OutgoingMessage("a", b"1", delay=10.0)])
+        member = await broker.join(GROUP)
+        # The group passes it, and starts nothing.
+        waiting = asyncio.ensure_future(member.take(1))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        waiting.cancel()
+    for delivery in (1, 2, 3):
+        async with stopped(folder, times) as broker:
+            times.clock.advance(10.0)
+            broker.catch_up()
+            member = await broker.join(GROUP)
+            assert [one.delivery for one in await taken(member, 1)] == [delivery]
+
+
 async def test_an_id_is_kept_once_across_restarts(folder: Path, times: Times) -> None:
     message = OutgoingMessage("a", b"1", id="x")
     kept: list[Published] = []

@@ -29,10 +29,13 @@ class Resumed:
     def entry_of(self, record: Record) -> Entry:
         """Return the entry of a message that the group passes."""
         entry = Entry(record.sequence, record.key, 0, record.due, record=record)
-        if record.sequence <= self.passed:
-            counted = self._counted.pop(record.sequence, None)
-            entry.deliveries, entry.due = (1, record.due) if counted is None else counted
-            entry.is_counted = counted is not None
+        counted = self._counted.pop(record.sequence, None)
+        if counted is not None:
+            # A message that only waited is counted before a start is noted behind it.
+            entry.deliveries, entry.due = counted
+            entry.is_counted = True
+        elif record.sequence <= self.passed:
+            entry.deliveries = 1
         return entry
 
     def drop(self, sequence: int) -> bool:
