@@ -32,6 +32,7 @@ class WatchedFile(Generic[T]):
     Args:
         kind: names the file in logs: "the policy", "the tokens".
         read: makes the value; raises ConfigError for content that cannot be used, without secrets in the text.
+        opener: opens the file, as that of `open` does; raises ConfigError for a file that may not be used.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -44,6 +45,7 @@ class WatchedFile(Generic[T]):
         read: Callable[[str], T],
         *,
         logger: logging.Logger,
+        opener: Callable[[str, int], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -51,6 +53,7 @@ class WatchedFile(Generic[T]):
         self._kind = kind
         self._read = read
         self._logger = logger
+        self._opener = opener
         self._clock = clock
         self._wall_clock = wall_clock
         self._seen = self._taken = _print_of(self.path)
@@ -103,8 +106,10 @@ class WatchedFile(Generic[T]):
 
     def _made(self) -> T:
         try:
-            with open(self.path, "rb") as file:
+            with open(self.path, "rb", opener=self._opener) as file:
                 content = file.read(MOST_BYTES + 1)
+        except ConfigError as error:
+            raise self._named(error) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ConfigError(f"{self._kind} {self.path!r} cannot be read: {reason}") from None
@@ -118,7 +123,10 @@ class WatchedFile(Generic[T]):
         try:
             return self._read(text)
         except ConfigError as error:
-            raise ConfigError(f"{self._kind} {self.path!r}: {error.message}", hint=error.hint) from None
+            raise self._named(error) from None
+
+    def _named(self, error: ConfigError) -> ConfigError:
+        return ConfigError(f"{self._kind} {self.path!r}: {error.message}", hint=error.hint)
 
     def _rests(self) -> bool:
         """Return whether the file has been unchanged for a second, so that one look is as good as two."""

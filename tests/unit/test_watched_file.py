@@ -133,3 +133,24 @@ def test_content_that_is_of_no_use_is_read_once(tmp_path: Path, clock: Clock) ->
         clock.now += LOOK_SECONDS
         file.look()
     assert file.value == 7
+
+
+def test_an_opener_decides_which_files_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "number"
+    path.write_text("1")
+    is_fine = True
+
+    def opener(name: str, flags: int) -> int:
+        if not is_fine:
+            raise ConfigError("it is of another user", hint="copy it")
+        return os.open(name, flags)
+
+    file = WatchedFile(path, "the number", read, logger=LOGGER, opener=opener)
+    path.write_text("22")
+    is_fine = False
+    assert not file.reload()
+    assert file.value == 1
+    assert f"the number {str(path)!r}: it is of another user (copy it)" in caplog.text
+    is_fine = True
+    assert file.reload()
+    assert file.value == 22

@@ -7,6 +7,7 @@ from fastrpc.auth.name_patterns import ANONYMOUS, NamePattern
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.identity import Identity
+from fastrpc.tls.certificate import is_of_pass
 
 __all__ = ["ClientCertificates"]
 
@@ -28,6 +29,8 @@ _SHORT: Final = {
 
 class ClientCertificates:
     """Identities by the verified TLS certificate of the client. A certificate without a token is enough.
+
+    The certificate of a LAN pass is no identity: its holders are anonymous.
 
     ::
 
@@ -66,13 +69,13 @@ class ClientCertificates:
         """Do nothing: the files of authorities belong to the server's TLS."""
 
     def handles(self, peer: Presented) -> bool:
-        """Return whether the peer has a certificate and presents no token."""
-        return peer.credentials is None and peer.certificate is not None
+        """Return whether the peer has a certificate of its own and presents no token."""
+        return peer.credentials is None and peer.certificate is not None and not is_of_pass(peer.certificate)
 
     def verify(self, peer: Presented) -> Answer:
         """Return the identity in the peer's certificate, or a refusal."""
         if not self.handles(peer):
-            return Refusal("it presents no certificate, or a token beside it")
+            return Refusal("it presents no certificate of its own, or a token beside it")
         assert peer.certificate is not None
         allowed = {
             name

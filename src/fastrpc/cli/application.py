@@ -80,7 +80,7 @@ _COMMANDS = {
     "lock": _Command("locking", "lock", "lock store://127.0.0.1:8969 jobs/nightly --wait 60 -- ./nightly.sh"),
     "elect": _Command("locking", "elect", "elect store://127.0.0.1:8969 shop -- ./leader.sh"),
     "leader": _Command("locking", "leader", "leader store://127.0.0.1:8969 shop"),
-    "lan": _Command("lan_keys", "lan", "lan key lan.keys"),
+    "lan": _Command("lan", "lan", "lan pass lan.pass"),
 }
 
 #: `markdown` joins the lines of a paragraph.

@@ -1,12 +1,7 @@
-"""`fastrpc certs dev`: an authority and certificates for trying TLS out.
-
-The program `openssl` writes them. It is part of nearly every system that runs servers, where a package that writes
-certificates would be a large dependency for this one command.
-"""
+"""`fastrpc certs dev`: an authority and certificates for trying TLS out."""
 
 import ipaddress
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +11,7 @@ import typer
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.errors import ConfigError
+from fastrpc.tls.openssl import new_serial, run_openssl
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["certs", "dev"]
@@ -25,8 +21,6 @@ NAMES = ("authority", "server", "client")
 
 #: The names of this machine, which every certificate of a server has.
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-
-_SECONDS = 60
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
@@ -136,7 +130,7 @@ class _Maker:
         """Make the authority, which signs itself."""
         cert, key = self._paths("authority")
         new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key)
-        _openssl(
+        run_openssl(
             *("req", "-x509", "-config", self._config, "-extensions", "authority", "-days", self._days),
             *(*new_key, "-sha256", "-out", cert),
         )
@@ -150,10 +144,10 @@ class _Maker:
         authority, authority_key = self._paths("authority")
         new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key)
         subject = f"/CN={names.partition(',')[0].partition(':')[2]}"
-        _openssl("req", "-new", "-config", self._config, "-subj", subject, *new_key, "-out", request)
-        _openssl(
+        run_openssl("req", "-new", "-config", self._config, "-subj", subject, *new_key, "-out", request)
+        run_openssl(
             *("x509", "-req", "-in", request, "-CA", authority, "-CAkey", authority_key, "-days", self._days),
-            *("-set_serial", f"0x{_serial()}", "-sha256", "-extfile", extensions, "-out", cert),
+            *("-set_serial", f"0x{new_serial()}", "-sha256", "-extfile", extensions, "-out", cert),
         )
         self._publish(kind)
 
@@ -168,35 +162,3 @@ class _Maker:
     def _publish(self, kind: str) -> None:
         # A certificate is public; keys were written for their owner alone.
         (self._folder / f"{kind}.pem").chmod(0o644)
-
-
-def _serial() -> str:
-    import secrets
-
-    # Positive, and at most 20 bytes (RFC 5280, 4.1.2.2).
-    return "01" + secrets.token_hex(15)
-
-
-def _openssl(*arguments: str) -> None:
-    """Run the program `openssl`.
-
-    Raises:
-        ConfigError: it is not installed, or refuses.
-    """
-    try:
-        done = subprocess.run(  # noqa: S603 (the arguments are ours, names are checked)
-            ["openssl", *arguments],  # noqa: S607 (the system's own)
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-            umask=0o077,
-        )
-    except FileNotFoundError:
-        raise ConfigError(
-            "the program openssl is not installed", hint="install it, such as by: apt install openssl"
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"openssl {arguments[0]} did not end within {_SECONDS} s") from None
-    if done.returncode:
-        raise ConfigError(f"openssl {arguments[0]} failed: {' '.join(done.stderr.split())[:300]}")

@@ -7,7 +7,18 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Period", "alternative_names", "certificate_of", "is_nameless", "period_of"]
+__all__ = [
+    "LAN_SUBJECT",
+    "Period",
+    "alternative_names",
+    "certificate_of",
+    "is_nameless",
+    "is_of_pass",
+    "period_of",
+]
+
+#: The begin of the common name in the certificate of a LAN pass.
+LAN_SUBJECT: Final = "fastrpc LAN pass"
 
 _PEM: Final = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -58,6 +69,15 @@ def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
 def alternative_names(told: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     """Return the alternative names of one kind, "DNS" or "URI", in a certificate as `getpeercert()` returns it."""
     return tuple(value for found, value in told.get("subjectAltName", ()) if found == kind)
+
+
+def is_of_pass(told: Mapping[str, Any]) -> bool:
+    """Return whether a certificate, as `getpeercert()` returns it, is of a LAN pass: all its holders show the same."""
+    return any(
+        kind == "commonName" and value.startswith(f"{LAN_SUBJECT} ")
+        for part in told.get("subject", ())
+        for kind, value in part
+    )
 
 
 def is_nameless(opened: ssl.SSLObject | ssl.SSLSocket | None) -> bool:

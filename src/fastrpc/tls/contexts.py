@@ -30,6 +30,7 @@ _CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!aDSS"
 
 _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _BEGIN_CRL = b"-----BEGIN X509 CRL-----"
+_BEGIN_LAN_KEY = b"-----BEGIN FASTRPC LAN KEY-----"
 
 logger = logging.getLogger("fastrpc.audit")
 
@@ -273,6 +274,11 @@ def _check_pem(name: str, path: str | os.PathLike[str], begin: bytes, kind: str)
         _refuse(name, path, _words(error), None)
     if begin not in content:
         _refuse(name, path, f"it holds no {kind} in PEM", None)
+    if _BEGIN_LAN_KEY in content:
+        # Imported here: few servers and clients have one.
+        from fastrpc.tls.pass_file import open_pass
+
+        open_pass(path)
     return content
 
 

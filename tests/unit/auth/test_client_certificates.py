@@ -101,3 +101,14 @@ def test_arguments_of_another_type_are_refused() -> None:
         ClientCertificates(by="uri", allow="*")
     with pytest.raises(TypeError, match="must be text"):
         ClientCertificates(by="uri", allow=[7])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("by", "allow"), [("dns", "lan"), ("dns", "*"), ("subject", "CN=fastrpc LAN pass 1a2b3c4d")]
+)
+def test_the_certificate_of_a_pass_names_nobody(by: str, allow: str) -> None:
+    subject = ((("commonName", "fastrpc LAN pass 1a2b3c4d"),),)
+    shown = {"subject": subject, "subjectAltName": (("DNS", "lan"),), "expires": 2_000_000_000}
+    certificates = ClientCertificates(by=by, allow=[allow])
+    assert not certificates.handles(peer(shown))
+    assert isinstance(certificates.verify(peer(shown)), Refusal)

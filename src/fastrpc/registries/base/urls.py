@@ -201,9 +201,13 @@ class RegistryURL:
             ) from error
         return found
 
-    def take_shared(self) -> SharedOptions:
-        """Return the options that every registry has; call it last, as it refuses all unread options."""
-        schemes = self.take("schemes", ["tcp", "tls"], _comma_separated)
+    def take_shared(self, schemes: Sequence[str] = ("tcp", "tls")) -> SharedOptions:
+        """Return the options that every registry has; call it last, as it refuses all unread options.
+
+        Args:
+            schemes: those of the addresses that may be dialled, where the option gives none.
+        """
+        schemes = self.take("schemes", schemes, _comma_separated)
         networks = self.take("networks", None, _comma_separated)
         cache_file = self.take("cache_file", None, os.path.expanduser)
         self.refuse_unread()

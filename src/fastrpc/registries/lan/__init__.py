@@ -7,7 +7,8 @@
     node       the thread that receives, announces and answers
     backend    lookups and leases over it
 
-Options: `key_file` (else the variable `FASTRPC_LAN_KEY_FILE`), `interface`.
+Options: `pass` or `key_file` (else the variable `FASTRPC_LAN_KEY_FILE`), `interface`. With a pass every address is
+`tls://`.
 """
 
 import os
@@ -18,25 +19,41 @@ from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.lan.backend import LanBackend
 from fastrpc.registries.lan.keys import open_keys
 from fastrpc.registries.lan.node import LanNode
+from fastrpc.tls.pass_file import open_pass
 
 __all__ = ["open_lan"]
 
 
 def open_lan(url: RegistryURL) -> BackedRegistry:
-    """Open `lan://?key_file=…`.
+    """Open `lan://?pass=…` or `lan://?key_file=…`.
 
     Raises:
-        ConfigError: the URL has a place, or there is no usable key file.
+        ConfigError: the URL has a place, or there is no usable file.
     """
     if url.place:
         raise ConfigError(
             f"{url}: the network is no place", hint="write lan:// for the registry, lan://arith for a target"
         )
-    path = url.take("key_file", os.environ.get("FASTRPC_LAN_KEY_FILE") or None, os.path.expanduser)
+    pass_file = url.take("pass", None, os.path.expanduser)
+    key_file = url.take("key_file", None, os.path.expanduser)
+    if pass_file is not None and key_file is not None:
+        raise ConfigError(f"{url} has a pass and a key_file", hint="leave key_file out: the pass has a key")
+    interface = url.take("interface", None, str)
+    if pass_file is not None:
+        shared = url.take_shared(("tls",))
+        backend = LanBackend(LanNode(open_pass(pass_file), interface), is_encrypted=True)
+    else:
+        shared = url.take_shared()
+        backend = LanBackend(LanNode(open_keys(_key_file(url, key_file)), interface))
+    return BackedRegistry(backend, str(url), **shared)
+
+
+def _key_file(url: RegistryURL, given: str | None) -> str:
+    path = given if given is not None else os.environ.get("FASTRPC_LAN_KEY_FILE") or None
     if path is None:
         raise ConfigError(
-            f"{url} needs a key file",
-            hint="add key_file=…, or set FASTRPC_LAN_KEY_FILE; `fastrpc lan key FILE` makes one",
+            f"{url} needs a key file or a pass",
+            hint="add pass=…, which `fastrpc lan pass FILE` makes; for keys alone add key_file=…, or set "
+            "FASTRPC_LAN_KEY_FILE",
         )
-    interface = url.take("interface", None, str)
-    return BackedRegistry(LanBackend(LanNode(open_keys(path), interface)), str(url), **url.take_shared())
+    return path

@@ -15,10 +15,15 @@ __all__ = ["LanBackend", "LanLease"]
 
 
 class LanBackend:
-    """A backend over what instances announce."""
+    """A backend over what instances announce.
 
-    def __init__(self, node: LanNode) -> None:
+    Args:
+        is_encrypted: whether servers at other addresses than `tls://` are refused.
+    """
+
+    def __init__(self, node: LanNode, *, is_encrypted: bool = False) -> None:
         self._node = node
+        self._is_encrypted = is_encrypted
 
     def open_lookup(self, service: str) -> SingleLookup:
         return SingleLookup(self.open_shared(), service)
@@ -27,6 +32,11 @@ class LanBackend:
         return AnnouncedLookup(self._node)
 
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
+        if self._is_encrypted and endpoint.address.scheme != "tls":
+            raise ConfigError(
+                f"{endpoint.address} is not encrypted, and the registry has a LAN pass",
+                hint="listen at tls:// with the pass: --tls-cert FILE --tls-ca FILE, or ServerConfig.tls",
+            )
         record = encode_record(endpoint)
         size = len(service.encode()) + len(record)
         if size > RECORD_BYTES:

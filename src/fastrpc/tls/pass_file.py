@@ -1,0 +1,213 @@
+"""The LAN pass: one file by which programs on a local network find each other, and encrypt what they say.
+
+A file has one pass or several: the first is presented, all are accepted. Each is four blocks of PEM:
+
+    PRIVATE KEY      of the certificate
+    CERTIFICATE      for the name `lan`, as server and as client
+    CERTIFICATE      of the authority that signed it; the key of the authority was deleted
+    FASTRPC LAN KEY  the id (4 bytes) and the key of announcements (32), a digest of both (16), and of each block (16)
+
+So the file is `cert_file` and `ca_file` of TLS: OpenSSL reads the blocks that it knows.
+"""
+
+import base64
+import errno
+import hashlib
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from fastrpc.errors import ConfigError
+from fastrpc.tls.certificate import Period, period_of
+from fastrpc.watched_file import WatchedFile
+
+__all__ = ["LAN_NAME", "MOST_BYTES", "Pass", "open_pass", "open_pass_file", "passes_in", "sealed_pass"]
+
+logger = logging.getLogger("fastrpc.audit")
+
+#: The name in the certificate of every pass.
+LAN_NAME: Final = "lan"
+
+#: The longest file: about 30 passes.
+MOST_BYTES: Final = 65_536
+
+_LABELS: Final = ("PRIVATE KEY", "CERTIFICATE", "CERTIFICATE", "FASTRPC LAN KEY")
+_PARTS: Final = ("key of announcements", "private key", "certificate", "certificate of the authority")
+_BLOCK: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----\s([A-Za-z0-9+/=\s]+)-----END \1-----")
+_ID_BYTES: Final = 4
+_HEAD_BYTES: Final = _ID_BYTES + 32
+_DIGEST_BYTES: Final = 16
+_SEAL_BYTES: Final = _HEAD_BYTES + _DIGEST_BYTES * len(_PARTS)
+
+_COPY: Final = (
+    "copy the whole file again from a machine where it works; `fastrpc lan pass FILE` makes a new one"
+)
+
+
+class Pass(NamedTuple):
+    """One pass of a file."""
+
+    id: str
+    #: The key of announcements.
+    lan_key: bytes
+    #: The life of the certificate.
+    period: Period
+    #: Its four blocks.
+    text: str
+
+
+def open_pass(path: str | os.PathLike[str]) -> WatchedFile[Mapping[bytes, bytes]]:
+    """Check a file of passes, and return its keys of announcements by id, the signing one first.
+
+    The file is read again when it changes.
+
+    Raises:
+        ConfigError: the file cannot be used; the text says why, and shows no secret.
+    """
+    try:
+        return WatchedFile(path, "the LAN pass", _usable_keys, logger=logger, opener=open_pass_file)
+    except ConfigError as error:
+        if error.hint is None:
+            raise ConfigError(error.message, hint=_COPY) from None
+        raise
+
+
+def open_pass_file(path: str, flags: int) -> int:
+    """Open a file of passes that its owner alone may use; the `opener` of `open`.
+
+    Raises:
+        ConfigError: others may use it, or it is no such file.
+        OSError: it cannot be opened.
+    """
+    try:
+        # A pipe would wait for its writer.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            _refuse("it is a symbolic link", "give the path of the file itself")
+        raise
+    try:
+        _check_status(os.fstat(descriptor))
+    except ConfigError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def passes_in(text: str) -> list[Pass]:
+    """Return the passes in the text of a file, which may have expired.
+
+    Raises:
+        ConfigError: a pass is damaged, or occurs twice.
+    """
+    blocks = [*_BLOCK.finditer(text)]
+    beside = [line for line in _BLOCK.sub("", text).splitlines() if line.strip() and not line.startswith("#")]
+    if beside:
+        is_cut = any("-----BEGIN" in line for line in beside)
+        _refuse("it is cut off within a block" if is_cut else "it has text that belongs to no block", _COPY)
+    if not blocks:
+        _refuse("it is empty", "`fastrpc lan pass FILE` makes a pass, once this file is removed")
+    for number, (block, label) in enumerate(zip(blocks, _LABELS * len(blocks), strict=False), 1):
+        if block[1] != label:
+            _refuse(f"its block {number} is a {block[1]} in place of a {label}", _COPY)
+    if len(blocks) % len(_LABELS):
+        _refuse(f"it ends behind block {len(blocks)}, and a pass has {len(_LABELS)}", _COPY)
+    found = [_opened(blocks[at : at + len(_LABELS)]) for at in range(0, len(blocks), len(_LABELS))]
+    ids = [one.id for one in found]
+    for one in ids:
+        if ids.count(one) > 1:
+            _refuse(f"the pass {one} occurs twice", "remove one of the two")
+    return found
+
+
+def sealed_pass(name: str, lan_key: bytes, blocks: Sequence[str]) -> str:
+    """Return the text of a pass.
+
+    Args:
+        name: the id, 8 hexadecimal digits.
+        blocks: private key, certificate and authority as PEM.
+    """
+    parts = [bytes.fromhex(name) + lan_key]
+    for block in blocks:
+        found = _BLOCK.fullmatch(block.strip())
+        assert found is not None
+        parts.append(_decoded(found))
+    seal = b"".join([parts[0], *map(_digest, parts)])
+    encoded = base64.b64encode(seal).decode()
+    wrapped = "\n".join(encoded[at : at + 64] for at in range(0, len(encoded), 64))
+    last = f"-----BEGIN {_LABELS[-1]}-----\n{wrapped}\n-----END {_LABELS[-1]}-----"
+    return "".join(f"{block.strip()}\n" for block in (*blocks, last))
+
+
+def _usable_keys(text: str) -> Mapping[bytes, bytes]:
+    found = passes_in(text)
+    first, now = found[0], time.time()
+    if first.period.end < now:
+        _refuse(
+            f"its pass {first.id} has expired on {_day(first.period.end)}",
+            "make a new one by `fastrpc lan pass FILE`, and copy it to every machine",
+        )
+    if first.period.begin > now:
+        _refuse(
+            f"its pass {first.id} holds from {_day(first.period.begin)}, and the clock here shows {_day(now)}",
+            "set the clock of this machine",
+        )
+    return {one.id.encode(): one.lan_key for one in found}
+
+
+def _opened(blocks: Sequence[re.Match[str]]) -> Pass:
+    """Return the pass of four blocks."""
+    *parts, seal = map(_decoded, blocks)
+    if len(seal) != _SEAL_BYTES:
+        _refuse(f"its {_LABELS[-1]} has {len(seal)} bytes, and it has to have {_SEAL_BYTES}", _COPY)
+    head, digests = seal[:_HEAD_BYTES], seal[_HEAD_BYTES:]
+    for number, (part, content) in enumerate(zip(_PARTS, (head, *parts), strict=True)):
+        if _digest(content) != digests[number * _DIGEST_BYTES :][:_DIGEST_BYTES]:
+            _refuse(f"the {part} in it is damaged, or is not part of this pass", _COPY)
+    name, key = head[:_ID_BYTES].hex(), head[_ID_BYTES:]
+    period = period_of(blocks[1][0].encode())
+    if period is None:
+        _refuse(f"the certificate of the pass {name} cannot be read", _COPY)
+    return Pass(name, key, period, "".join(f"{block[0]}\n" for block in blocks))
+
+
+def _decoded(block: re.Match[str]) -> bytes:
+    try:
+        return base64.b64decode("".join(block[2].split()), validate=True)
+    except ValueError:
+        _refuse(f"its {block[1]} is no base64", _COPY)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:_DIGEST_BYTES]
+
+
+def _check_status(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        _refuse(f"it is {kind}", "give the path of a file that `fastrpc lan pass FILE` made")
+    if status.st_uid not in (os.geteuid(), 0):
+        _refuse(
+            f"it belongs to the user {status.st_uid}, and this program runs as {os.geteuid()}",
+            "give it to the user of this program by chown",
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        _refuse(
+            f"others may use it: its rights are {mode:04o}",
+            "set them to 0600 by chmod; if a stranger may have read it, make a new pass",
+        )
+    if status.st_size > MOST_BYTES:
+        _refuse(f"it has {status.st_size:,} bytes, a LAN pass has at most {MOST_BYTES:,}", _COPY)
+
+
+def _day(instant: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(instant))
+
+
+def _refuse(reason: str, hint: str) -> NoReturn:
+    raise ConfigError(reason, hint=hint)
