@@ -32,8 +32,10 @@ unique_subject = no
 [any]
 commonName = supplied
 [req]
-distinguished_name = none
-[none]
+distinguished_name = subject
+prompt = no
+[subject]
+CN = {name}
 [authority]
 basicConstraints = critical, CA:TRUE, pathlen:0
 keyUsage = critical, keyCertSign, cRLSign

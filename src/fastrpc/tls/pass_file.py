@@ -68,12 +68,17 @@ def open_pass(path: str | os.PathLike[str]) -> WatchedFile[Mapping[bytes, bytes]
     Raises:
         ConfigError: the file cannot be used; the text says why, and shows no secret.
     """
+    opened: WatchedFile[Mapping[bytes, bytes]]
     try:
-        return WatchedFile(path, "the LAN pass", _usable_keys, logger=logger, opener=open_pass_file)
+        opened = WatchedFile(path, "the LAN pass", _keys_in, logger=logger, opener=open_pass_file)
     except ConfigError as error:
         if error.hint is None:
             raise ConfigError(error.message, hint=_COPY) from None
         raise
+    # Not at each change: a clock that is wrong for a while would leave out a file for good.
+    assert isinstance(opened.value, _Keys)
+    _check_dates(opened.path, opened.value.presented)
+    return opened
 
 
 def open_pass_file(path: str, flags: int) -> int:
@@ -143,20 +148,30 @@ def sealed_pass(name: str, lan_key: bytes, blocks: Sequence[str]) -> str:
     return "".join(f"{block.strip()}\n" for block in (*blocks, last))
 
 
-def _usable_keys(text: str) -> Mapping[bytes, bytes]:
-    found = passes_in(text)
-    first, now = found[0], time.time()
-    if first.period.end < now:
+class _Keys(dict[bytes, bytes]):
+    """The keys of announcements by id, and the pass that is presented."""
+
+    def __init__(self, passes: Sequence[Pass]) -> None:
+        super().__init__((one.id.encode(), one.lan_key) for one in passes)
+        self.presented = passes[0]
+
+
+def _keys_in(text: str) -> _Keys:
+    return _Keys(passes_in(text))
+
+
+def _check_dates(path: str, presented: Pass) -> None:
+    now, where = time.time(), f"the LAN pass {path!r}: its pass {presented.id}"
+    if presented.period.end < now:
         _refuse(
-            f"its pass {first.id} has expired on {_day(first.period.end)}",
+            f"{where} has expired on {_day(presented.period.end)}",
             "make a new one by `fastrpc lan pass FILE`, and copy it to every machine",
         )
-    if first.period.begin > now:
+    if presented.period.begin > now:
         _refuse(
-            f"its pass {first.id} holds from {_day(first.period.begin)}, and the clock here shows {_day(now)}",
+            f"{where} holds from {_day(presented.period.begin)}, and the clock here shows {_day(now)}",
             "set the clock of this machine",
         )
-    return {one.id.encode(): one.lan_key for one in found}
 
 
 def _opened(blocks: Sequence[re.Match[str]]) -> Pass:

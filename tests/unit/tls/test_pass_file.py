@@ -12,7 +12,7 @@ import pytest
 from fastrpc.config import TLS
 from fastrpc.discovery.lan_pass import load_lan_pass
 from fastrpc.errors import ConfigError
-from fastrpc.tls.contexts import client_context, server_context
+from fastrpc.tls.contexts import ContextSource, client_context, server_context
 from fastrpc.tls.pass_file import MOST_BYTES, passes_in
 from tests.support.lan_passes import made_pass, put_passes
 
@@ -221,3 +221,27 @@ def test_a_change_is_taken_and_damage_keeps_the_keys_before_it(path: Path) -> No
     path.write_text(made_pass(ONE).text[:900])
     assert not keys.reload()
     assert len(keys.value) == 2
+
+
+def test_a_clock_that_jumps_keeps_no_change_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_lan_pass(path)
+    clock, now = Clock(), time.time()
+    source = ContextSource(loaded.server_tls(), server_context, wall_clock=time.time)
+    first = source.current()
+    monkeypatch.setattr(time, "time", clock)
+    clock.now = now - 3_000 * DAY
+    put_passes(path, made_pass(OTHER), made_pass(ONE))
+    assert loaded.lan_keys.reload()
+    assert len(loaded.lan_keys.value) == 2
+    source.reload()
+    assert source.current() is first
+    clock.now = now
+    source.reload()
+    assert source.current() is not first
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
