@@ -7,7 +7,7 @@ from typing import Any
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 
-__all__ = ["Address", "Endpoint", "dialed_address", "is_local"]
+__all__ = ["Address", "Endpoint", "copied", "dialed_address", "is_local"]
 
 _HIGHEST_PORT = 65_535
 #: The part after the scheme, for schemes without a host.
@@ -166,6 +166,11 @@ class Endpoint:
 
 def _endpoint(values: dict[str, Any]) -> Endpoint:
     return Endpoint(**values)
+
+
+def copied(endpoint: Endpoint, **changes: Any) -> Endpoint:
+    """Return an endpoint with other properties."""
+    return _endpoint({name: getattr(endpoint, name) for name in Endpoint.__slots__} | changes)
 
 
 def _checked_text(name: str, value: str) -> str:

@@ -49,6 +49,7 @@ _REGISTRIES = {
     "consul": "fastrpc.registries.consul:open_consul",
     "deimos": "fastrpc.registries.deimos:open_deimos",
     "etcd": "fastrpc.registries.etcd:open_etcd",
+    "host": "fastrpc.registries.host:open_host",
     "kubernetes": "fastrpc.registries.kubernetes:open_kubernetes",
     "lan": "fastrpc.registries.lan:open_lan",
     "mdns": "fastrpc.registries.mdns:open_mdns",
@@ -65,7 +66,7 @@ _MERGED = "fastrpc.registries.merged:Merged"
 _EXTRAS = {"rediss": "redis", "valkey": "redis"}
 
 #: Schemes without a place: `lan://arith` is a target.
-_WITHOUT_PLACE = {"lan", "mdns"}
+_WITHOUT_PLACE = {"host", "lan", "mdns"}
 
 #: The options of a URL that are fields of `TLS`.
 _TLS_OPTIONS = ("ca_file", "cert_file", "key_file", "server_name")

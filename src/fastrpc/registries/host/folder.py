@@ -1,0 +1,94 @@
+"""The folder with the sockets and the records of this user: no other user can read or change it."""
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+
+from fastrpc.errors import ConfigError, StoreError
+
+__all__ = ["FOLDER_VARIABLE", "fault_of", "folder_path", "made_folder", "opened_folder"]
+
+#: The variable with another path, for containers that share a folder.
+FOLDER_VARIABLE = "FASTRPC_HOST_FOLDER"
+
+#: The rights of group and others.
+_FOREIGN_RIGHTS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def folder_path() -> str:
+    """Return the path of the folder, which need not be there.
+
+    Raises:
+        ConfigError: the variable has a relative path.
+    """
+    given = os.environ.get(FOLDER_VARIABLE)
+    if given:
+        if not os.path.isabs(given):
+            raise ConfigError(f"{FOLDER_VARIABLE} is {given!r}", hint="give an absolute path")
+        return given
+    user = os.geteuid()
+    if user == 0:
+        # Not by XDG_RUNTIME_DIR, which sudo may keep from another user.
+        return "/run/fastrpc"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    # "All paths must be absolute", else they are ignored (XDG Base Directory Specification).
+    if os.path.isabs(runtime):
+        return os.path.join(runtime, "fastrpc")
+    return os.path.join(tempfile.gettempdir(), f"fastrpc-{user}")
+
+
+def made_folder(path: str) -> None:
+    """Make the folder unless it is there, for this user alone.
+
+    Raises:
+        StoreError: it cannot be made, or belongs to others; the message names it.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, stat.S_IRWXU)
+    except OSError as error:
+        raise StoreError(
+            f"the host folder {path!r} cannot be made: {error.strerror}",
+            hint=f"set {FOLDER_VARIABLE} to a path in a folder of this user",
+        ) from error
+    with opened_folder(path) as folder:
+        if folder is None:
+            raise StoreError(f"the host folder {path!r} was removed while it was made")
+
+
+@contextlib.contextmanager
+def opened_folder(path: str) -> Iterator[int | None]:
+    """Yield a descriptor of the folder; None if there is no folder.
+
+    Raises:
+        StoreError: it is no folder, it belongs to another user, or others have rights there.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        folder = os.open(path, flags)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise StoreError(f"the host folder {path!r} cannot be used: {error.strerror}") from error
+    try:
+        fault = fault_of(os.fstat(folder))
+        if fault is not None:
+            raise StoreError(
+                f"the host folder {path!r} is not used: {fault}",
+                hint=f"remove it, or set {FOLDER_VARIABLE} to another path",
+            )
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def fault_of(status: os.stat_result) -> str | None:
+    """Return why a file or folder is not of this user alone; None if it is."""
+    if status.st_uid != os.geteuid():
+        return f"it belongs to user {status.st_uid}, not to user {os.geteuid()}"
+    if status.st_mode & _FOREIGN_RIGHTS:
+        return f"its mode is {stat.S_IMODE(status.st_mode):04o}, others have rights"
+    return None

@@ -1,0 +1,230 @@
+"""The records of this host: those of this process, and all that are in the folder now."""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from fastrpc.endpoint import Address, copied
+from fastrpc.registries.base.record import RecordError, decode_record, encode_record
+from fastrpc.registries.host.folder import opened_folder
+from fastrpc.registries.host.records import (
+    HOST_SOCKET,
+    OwnRecord,
+    RefusedFileError,
+    read_record,
+    record_owner,
+)
+
+__all__ = ["HostNode"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+#: Seconds between two looks at the folder.
+LOOK_SECONDS = 0.5
+
+#: A folder that changed this short a time before a look may have changed behind it with the same time: the times of
+#: files go by the ticks of the kernel, which are 1 to 10 ms.
+TICK_NS = 100_000_000
+
+#: Files of the folder that are named in the log; the rest is left out without a word.
+MOST_NAMED = 1_000
+
+
+class HostNode:
+    """Reads and writes the records of a folder.
+
+    Args:
+        path: that of the folder, which need not be there.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        #: Held while records are read or changed. Re-entrant: a finalizer may close a lookup on any line.
+        self.changed = threading.Condition(threading.RLock())
+        self._own: dict[str, OwnRecord] = {}
+        # The records of each file, by service; the state of the folder at the last list.
+        self._known: dict[str, Mapping[str, bytes]] = {}
+        self._seen: tuple[int, int, int] | None = None
+        self._named: set[tuple[str, str]] = set()
+        self._version = 0
+        self._is_closed = False
+
+    # Lookups
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each change of the records."""
+        return self._version
+
+    def start(self) -> None:
+        """Look at the folder.
+
+        Raises:
+            StoreError: it is not of this user alone.
+        """
+        with self.changed:
+            self._look()
+
+    def wait(self, is_over: Callable[[], bool], wait_seconds: float) -> None:
+        """Look at the folder until a condition holds; hold `changed`."""
+        until = time.monotonic() + wait_seconds
+        while not (self._is_closed or is_over()) and (left := until - time.monotonic()) > 0:
+            self.changed.wait(min(left, LOOK_SECONDS))
+            self._look()
+
+    def records(self, services: Iterable[str]) -> dict[str, list[tuple[str, bytes]]]:
+        """Return the files and records of services; hold `changed`."""
+        return {
+            service: [(name, found[service]) for name, found in self._known.items() if service in found]
+            for service in services
+        }
+
+    def services(self) -> set[str]:
+        """Return the services in the folder now."""
+        with self.changed:
+            self._look()
+            return {service for found in self._known.values() for service in found}
+
+    def close(self) -> None:
+        """End all waits."""
+        with self.changed:
+            self._is_closed = True
+            self.changed.notify_all()
+
+    def _look(self) -> None:
+        """Read the folder if it has changed, or a server has ended."""
+        before = self._known
+        with opened_folder(self.path) as folder:
+            if folder is None:
+                self._known, self._seen = {}, None
+            else:
+                status = os.fstat(folder)
+                seen = status.st_dev, status.st_ino, status.st_mtime_ns
+                is_settled = seen == self._seen and status.st_mtime_ns + TICK_NS < time.time_ns()
+                if not (is_settled and all(self._read(folder, name) is not None for name in before)):
+                    self._list(folder)
+                self._seen = seen
+        if self._known != before:
+            self._version += 1
+            self.changed.notify_all()
+
+    def _list(self, folder: int) -> None:
+        found: dict[str, Mapping[str, bytes]] = {}
+        sockets: set[str] = set()
+        for name in sorted(os.listdir(folder)):
+            if HOST_SOCKET.fullmatch(name):
+                sockets.add(name)
+            elif (owner := record_owner(name)) is None:
+                self._note(name, "it is neither a socket nor a record")
+            elif (records := self._read(folder, name)) is not None and owner:
+                found[name] = records
+        self._known = found
+        _remove_stale(folder, self.path, sockets - {f"{record_owner(name)}.sock" for name in found})
+
+    def _read(self, folder: int, name: str) -> Mapping[str, bytes] | None:
+        """Return the records of a file by service; None if it has none any more."""
+        known = self._known.get(name)
+        owner = record_owner(name)
+        try:
+            found = read_record(folder, name, only_lock=known is not None or not owner)
+            if found is None or known is not None or not owner:
+                return None if found is None else known or found
+            _check_socket(folder, f"{owner}.sock")
+        except RefusedFileError as error:
+            self._note(name, str(error))
+            return None
+        address = Address("unix", path=f"{self.path}/{owner}.sock")
+        return {service: self._placed(name, record, address) for service, record in found.items()}
+
+    def _placed(self, name: str, record: bytes, address: Address) -> bytes:
+        """Return a record with the address of its socket and the scope, whatever it names."""
+        try:
+            told = decode_record(record)
+        except RecordError as error:
+            self._note(name, str(error))
+            return record
+        return encode_record(copied(told, address=address, labels={**told.labels, "scope": "host"}))
+
+    def _note(self, name: str, reason: str) -> None:
+        """Log once why a file is left out."""
+        if (name, reason) not in self._named and len(self._named) < MOST_NAMED:
+            self._named.add((name, reason))
+            logger.warning("the host folder %r: %r is left out: %s", self.path, name, reason)
+
+    # The records of this process
+
+    def publish(self, socket_name: str, service: str, record: bytes) -> None:
+        """Write a record, and remove the files of servers that have ended.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self.changed:
+            own = self._own.setdefault(socket_name, OwnRecord(self.path, socket_name))
+            own.put(service, record)
+            self._look()
+
+    def holds(self, socket_name: str, service: str) -> bool:
+        """Return whether the record of a service is there."""
+        with self.changed:
+            own = self._own.get(socket_name)
+            return own is not None and own.holds(service)
+
+    def withdraw(self, socket_name: str, service: str) -> None:
+        """End what `publish` began.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self.changed:
+            own = self._own.get(socket_name)
+            if own is not None:
+                own.drop(service)
+                if own.is_empty:
+                    del self._own[socket_name]
+
+
+def _check_socket(folder: int, name: str) -> None:
+    """Refuse a record whose socket is another kind of file.
+
+    Raises:
+        RefusedFileError: it is, or it belongs to another user.
+    """
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise RefusedFileError(f"{name} is no socket")
+    if status.st_uid != os.geteuid():
+        raise RefusedFileError(f"{name} belongs to user {status.st_uid}, not to user {os.geteuid()}")
+
+
+def _remove_stale(folder: int, path: str, names: Iterable[str]) -> None:
+    """Remove the sockets of servers that have ended; one without a record may be new."""
+    stale = list(names)
+    if not stale:
+        return
+    with contextlib.ExitStack() as probes:
+        try:
+            # `bind` holds the same lock: a socket that is bound and does not listen yet looks stale.
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        probe = probes.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        for name in stale:
+            probe.setblocking(False)
+            code = probe.connect_ex(f"{path}/{name}")
+            if code == errno.ECONNREFUSED:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            elif code == 0:
+                # A refused socket may connect again, a connected one may not.
+                probe = probes.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
