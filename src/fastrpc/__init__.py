@@ -88,6 +88,7 @@ __all__ = [
     "asgi",
     "current_call",
     "detached",
+    "discover",
     "function",
     "method",
     "scheduled",
@@ -159,6 +160,7 @@ _NAMES = {
         "StreamEndedError",
         "UnavailableError",
     ),
+    "discovery.finding": ("discover",),
     "hosting.application": ("asgi",),
     "place": ("Place",),
     "rpc.identity": ("Identity",),
@@ -253,6 +255,7 @@ if TYPE_CHECKING:
         ServerConfig,
         Timeouts,
     )
+    from fastrpc.discovery.finding import discover
     from fastrpc.endpoint import Address, Endpoint
     from fastrpc.errors import (
         BrokerError,

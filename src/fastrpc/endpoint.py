@@ -7,11 +7,13 @@ from typing import Any
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 
-__all__ = ["Address", "Endpoint", "copied", "dialed_address", "is_local"]
+__all__ = ["Address", "Endpoint", "copied", "dialed_address", "is_local", "names_scopes"]
 
 _HIGHEST_PORT = 65_535
 #: The part after the scheme, for schemes without a host.
-_WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number"}
+_WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number", "any": "options"}
+#: `any://` is complete: it stands for an address in each scope.
+_COMPLETE = frozenset({"any"})
 #: The schemes of targets that speak gRPC, and those of the transports below.
 _BELOW_GRPC = {"grpc": "tcp", "grpcs": "tls"}
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
@@ -21,7 +23,8 @@ class Address:
     """An address to dial or listen at, such as `tcp://10.0.0.1:8972`, `unix:///run/a.sock` or `memory://name`.
 
     `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name
-    for `memory`, the name or number of a socket that was passed on for `fd`, at which servers listen. `str(address)` is
+    for `memory`, the name or number of a socket that was passed on for `fd`, at which servers listen, the options of
+    `any`, at which they listen, too. `str(address)` is
     a target for a client. Equal addresses hash alike.
     """
 
@@ -61,7 +64,7 @@ class Address:
             )
         scheme = scheme.lower()
         if scheme in _WITHOUT_HOST:
-            if not rest:
+            if not rest and scheme not in _COMPLETE:
                 raise ConfigError(f"{shown} has no {_WITHOUT_HOST[scheme]} after {scheme}://")
             return cls(scheme, path=rest)
         place, slash, path = rest.partition("/")
@@ -200,6 +203,11 @@ def dialed_address(address: Address) -> Address:
     if scheme is None:
         return address
     return Address(scheme, host=address.host, port=address.port, path=address.path)
+
+
+def names_scopes(address: Address) -> bool:
+    """Return whether an address to listen at stands for one in each scope."""
+    return address.scheme == "any"
 
 
 def is_local(address: Address) -> bool:

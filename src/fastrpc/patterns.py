@@ -1,6 +1,6 @@
 """Patterns of words that a separator joins.
 
-Of methods for limits and policies, of keys for the rights at a store, of topics and groups for brokers.
+Of methods for limits and policies, of keys for the rights at a store, of topics and groups for brokers, of services.
 
 `*` stands for any one word, `**` at the end for one or more. ::
 
@@ -30,6 +30,7 @@ __all__ = [
     "GroupPattern",
     "KeyPattern",
     "MethodPattern",
+    "ServicePattern",
     "TopicPattern",
     "WordPattern",
     "check_name_length",
@@ -207,6 +208,15 @@ class GroupPattern(TopicPattern):
 
     _things, _thing = "groups", "group"
     _forms = "write billing.bill, billing.*, billing.** or **"
+
+
+class ServicePattern(TopicPattern):
+    """The name of a service, or a pattern of names."""
+
+    __slots__ = ()
+
+    _things, _thing = "services", "service"
+    _forms = "write shop.orders, shop.*, shop.** or **"
 
 
 def fault_of_word(word: str) -> str | None:

@@ -186,7 +186,7 @@ class Client(Caller, FanOut, StreamVerbs):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
         except TimeoutError:
             raise not_known_in_time(route, self._pool) from None
-        return checked_endpoints(route, self._pool.endpoint_set, self._pool.wanted)
+        return checked_endpoints(route, self._pool.endpoint_set, self._pool.reached)
 
     def stats(self) -> dict[str, Any]:
         """Return the client's gauges and totals as plain data.

@@ -152,6 +152,18 @@ class ConnectionPlan(Generic[E]):
         return [each for each in self.wanted if each not in before]
 
     @property
+    def reached(self) -> list[E]:
+        """The endpoints of a fan-out: the wanted ones, but of each server one where a filter takes the nearest."""
+        filters = () if self.endpoint_set is None else self.endpoint_set.selector.filters
+        if not any(hasattr(narrow, "of_each_server") for narrow in filters):
+            return self.wanted
+        is_sound = self.places.is_sound
+        endpoints: Sequence[Endpoint] = [subchannel.endpoint for subchannel in self.subchannels]
+        for narrow in filters:
+            endpoints = getattr(narrow, "of_each_server", narrow)(endpoints, is_sound)
+        return [found for each in endpoints if (found := self.find(each.address)) is not None]
+
+    @property
     def places(self) -> EndpointSet:
         """The endpoint set, which must exist."""
         assert self.endpoint_set is not None

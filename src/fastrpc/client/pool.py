@@ -142,6 +142,11 @@ class ConnectionPool:
         """Subchannels that pass the selector's filters."""
         return self._plan.wanted
 
+    @property
+    def reached(self) -> list[Subchannel]:
+        """Subchannels that a fan-out calls."""
+        return self._plan.reached
+
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind the pool to the loop of the first use."""
         if self.serving is not None and not self.serving.is_entered:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address, Endpoint
@@ -22,9 +22,12 @@ from fastrpc.status import Status
 from fastrpc.together import together
 from fastrpc.user_code import contained
 
-__all__ = ["Merged", "MergedRegistration", "MergedUnion"]
+__all__ = ["MemberView", "Merged", "MergedRegistration", "MergedUnion"]
 
 T = TypeVar("T")
+
+#: Turns the list of a member, by its number, into the one that is merged.
+MemberView: TypeAlias = Callable[[int, Sequence[Endpoint]], Sequence[Endpoint]]
 
 logger = logging.getLogger("fastrpc.registry")
 
@@ -41,12 +44,20 @@ class Merged(Closing):
     Args:
         registries: URLs, opened and closed here, or objects, which their owners close.
         tls: the certificates for URLs with `tls=true` that name none.
+        view: makes, for each watch, the function that turns the list of a member, by its number, into the one that is
+            merged; None merges the lists as they are.
 
     Raises:
         ConfigError: the list is empty, or one of them is wrong or given twice.
     """
 
-    def __init__(self, registries: Sequence[str | Registry], *, tls: TLS | None = None) -> None:
+    def __init__(
+        self,
+        registries: Sequence[str | Registry],
+        *,
+        tls: TLS | None = None,
+        view: Callable[[], MemberView] | None = None,
+    ) -> None:
         if not isinstance(registries, list | tuple) or not registries:
             # Not the value: a URL may hold a token.
             raise ConfigError("several registries are a list of at least one", hint='write ["URL", "URL"]')
@@ -54,6 +65,7 @@ class Merged(Closing):
             raise ConfigError("a registry is given twice in one list", hint="leave one out")
         self._members: list[Any] = [open_registry(one, tls=tls) for one in registries]
         self._owned = [one for one, given in zip(self._members, registries, strict=True) if is_opened(given)]
+        self._view = view
         self._versions = itertools.count(1)
         self._unions: set[MergedUnion] = set()
         # The registrations that are entered; the last names of services of each member.
@@ -90,7 +102,8 @@ class Merged(Closing):
             watches = [
                 stack.enter_context(_checked(member, member.watch(service))) for member in self._members
             ]
-            union = MergedUnion(watches, Channel(self._versions))
+            view = None if self._view is None else self._view()
+            union = MergedUnion(watches, Channel(self._versions), view=view)
             stack.pop_all()
         self._unions.add(union)
 
@@ -263,12 +276,18 @@ class MergedUnion:
 
     Args:
         clock: gives an instant in seconds that never goes back.
+        view: turns the list of a member, by its number, into the one that is merged.
     """
 
     def __init__(
-        self, watches: Sequence[Watch], channel: Channel, clock: Callable[[], float] = time.monotonic
+        self,
+        watches: Sequence[Watch],
+        channel: Channel,
+        clock: Callable[[], float] = time.monotonic,
+        view: MemberView | None = None,
     ) -> None:
         self.channel = channel
+        self._view = view
         self._watches = watches
         self._clock = clock
         # By member: its last snapshot, with its endpoints by address, and those of its last settled one; since when it
@@ -329,7 +348,8 @@ class MergedUnion:
     def _note(self, index: int, watch: Watch) -> None:
         """Note the list of a member, and whether it is settled."""
         if (found := watch.latest) is not None and found is not self._found[index]:
-            endpoints = {str(endpoint.address): endpoint for endpoint in found.endpoints}
+            listed = found.endpoints if self._view is None else self._view(index, found.endpoints)
+            endpoints = {str(endpoint.address): endpoint for endpoint in listed}
             for address in endpoints.keys() - self._lists[index].keys():
                 self._removed.pop(address, None)
             self._found[index], self._lists[index] = found, endpoints

@@ -1,4 +1,4 @@
-"""Filters by place: the own zone while it can carry its calls, and the nearest endpoints.
+"""Filters by place: the own zone while it can carry its calls, the nearest endpoints, the nearest scope.
 
 ::
 
@@ -23,7 +23,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.place import HINTS, Place, checked_place, coordinates_of
 from fastrpc.selectors.base import ClientName, Filter
 
-__all__ = ["closest", "zones"]
+__all__ = ["Nearest", "closest", "zones"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -174,6 +174,37 @@ def closest(keep: int = 1, *, place: Place | None = None) -> Filter:
         return [each for each in endpoints if distances.get(id(each), math.nan) <= farthest]
 
     return nearest
+
+
+class Nearest:
+    """Keep the sound endpoints of the nearest group that has some; without any, keep all.
+
+    Args:
+        label: names the group of an endpoint.
+        order: the groups, the nearest first; endpoints of other groups come last.
+        server: the label that the endpoints of one server share.
+    """
+
+    def __init__(self, label: str, order: Sequence[str], server: str) -> None:
+        self._label, self._server = label, server
+        self._ranks = {group: rank for rank, group in enumerate(order)}
+
+    def __call__(self, endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
+        groups: dict[int, list[Endpoint]] = {}
+        for each in [each for each in endpoints if each.weight] or endpoints:
+            if is_sound(each):
+                groups.setdefault(self._rank(each), []).append(each)
+        return groups[min(groups)] if groups else endpoints
+
+    def of_each_server(self, endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
+        """Return one endpoint of each server: its nearest sound one, else its nearest."""
+        found: dict[str, Endpoint] = {}
+        for each in sorted(endpoints, key=lambda each: (not is_sound(each), self._rank(each))):
+            found.setdefault(each.labels.get(self._server) or str(each.address), each)
+        return list(found.values())
+
+    def _rank(self, endpoint: Endpoint) -> int:
+        return self._ranks.get(endpoint.labels.get(self._label, ""), len(self._ranks))
 
 
 def _weight(endpoints: Sequence[Endpoint]) -> int:

@@ -6,6 +6,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.place import Place
 from fastrpc.registries.base.registry import RegistryOption
+from fastrpc.registries.base.scoped import ScopedRegistry
 from fastrpc.server.registrar import Advertise, Record, Registrar, advertised_endpoint, record_of
 
 __all__ = ["Advertising"]
@@ -36,6 +37,10 @@ class Advertising:
         self._place = place
         # The advertised endpoint of each listener.
         self._endpoints: list[Endpoint] = []
+
+    def widen(self, address: Address) -> ScopedRegistry:
+        """Keep the records in all scopes of an address from now on, and return their registry."""
+        return self._registrar.widen(address)
 
     async def add(self, bound: Address, advertise: Advertise) -> None:
         """Register every service at one more address. Return once the registry took it, or is known to be unreachable.

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
 from fastrpc.config_errors import ShownAtProgram
+from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.life import Life
 from fastrpc.handlers.services import ServiceTable
-from fastrpc.place import Place
+from fastrpc.place import Place, checked_place
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.service import is_service
 from fastrpc.server.accepting import Accepting
@@ -42,6 +43,8 @@ class Offer:
         self._served = served
         self._access = access
         self._accepting = accepting
+        #: Where the server runs; None: as the environment says.
+        self.place: Place | None = None
         self.health = ServingState(lambda: served.definitions)
         #: The records; None without a registry.
         self.advertising: Advertising | None = None
@@ -59,6 +62,18 @@ class Offer:
         from fastrpc.server.advertising import Advertising
 
         self.advertising = Advertising(registry, self._config, self.serving_now, place)
+
+    def places(self, address: Address) -> list[Address]:
+        """Return the addresses of a server in all scopes of an address, and keep records in their registries.
+
+        Raises:
+            ConfigError: the address has an option that is wrong.
+            StoreError: the host folder cannot be used.
+        """
+        if self.advertising is None:
+            self.advertise_in(str(address), checked_place(self.place))
+        assert self.advertising is not None
+        return self.advertising.widen(address).places()
 
     @property
     def is_leaving(self) -> bool:

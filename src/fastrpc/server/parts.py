@@ -67,7 +67,7 @@ class ServerAssembly:
             config, self.served, self.offer, self.accepting, self.listening, self.access, self.admin
         )
         if place is not None or registry is not None:
-            place = checked_place(place)
+            place = self.offer.place = checked_place(place)
         if place is not None and registry is not None:
             self.offer.advertise_in(registry, place)
 

@@ -9,10 +9,11 @@ from typing import Literal, TypeAlias
 
 from fastrpc.config import TLS, Backoff, ServerConfig
 from fastrpc.config.delays import Delays
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.endpoint import Address, Endpoint, copied
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.place import Place
-from fastrpc.registries.base.registry import RegistryOption
+from fastrpc.registries.base.registry import Registry, RegistryOption
+from fastrpc.registries.base.scoped import ScopedRegistry, open_scopes
 from fastrpc.registries.base.urls import is_opened, open_registry
 from fastrpc.time_limit import time_limit
 from fastrpc.user_code import contained
@@ -47,8 +48,10 @@ class Registrar:
     """
 
     def __init__(self, registry: RegistryOption, tls: TLS | None = None) -> None:
-        self._is_ours = is_opened(registry)
-        self._registry = open_registry(registry, tls=tls)
+        self._tls = tls
+        self._registry: Registry = open_registry(registry, tls=tls)
+        # Those that were opened here.
+        self._owned: list[Registry] = [self._registry] if is_opened(registry) else []
         self._wanted: Mapping[Record, Endpoint] = {}
         # Each holds one registration; closing it withdraws the record.
         self._held: dict[Record, AsyncExitStack] = {}
@@ -60,6 +63,14 @@ class Registrar:
         # Whether the first registration was logged, and its records that the registry has not accepted yet.
         self._was_told = False
         self._untaken: set[Record] = set()
+
+    def widen(self, address: Address) -> ScopedRegistry:
+        """Register in all scopes of an address from now on, of which the registry so far is the farthest; return it."""
+        scopes = open_scopes(address, self._registry, self._tls)
+        if scopes is not self._registry:
+            self._owned.append(scopes)
+            self._registry = scopes
+        return scopes
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
         """Set the wanted records; `settle` or `follow` applies them."""
@@ -190,8 +201,8 @@ class Registrar:
         try:
             await self.withdraw()
         finally:
-            if self._is_ours:
-                await self._registry.aclose()
+            for one in reversed(self._owned):
+                await one.aclose()
 
 
 def advertised_endpoint(bound: Address, advertise: Advertise, place: Place) -> Endpoint | None:
@@ -209,19 +220,13 @@ def advertised_endpoint(bound: Address, advertise: Advertise, place: Place) -> E
     address = advertise.address if isinstance(advertise, Endpoint) else Address.parse(advertise)
     if address.host and not address.port:
         address = Address(address.scheme, host=address.host, port=bound.port, path=address.path)
-    return _copied(advertise, address=address) if isinstance(advertise, Endpoint) else place.endpoint(address)
+    return copied(advertise, address=address) if isinstance(advertise, Endpoint) else place.endpoint(address)
 
 
 def record_of(endpoint: Endpoint, version: str | None, config: ServerConfig) -> Endpoint:
     """Return an endpoint completed with the version and the settings of the server."""
-    return _copied(
+    return copied(
         endpoint,
         version=endpoint.version or version or "",
         protocols=endpoint.protocols or config.protocols,
     )
-
-
-def _copied(endpoint: Endpoint, **changes: object) -> Endpoint:
-    names = ("address", "weight", "labels", "zone", "version", "protocols")
-    values = {name: getattr(endpoint, name) for name in names} | changes
-    return Endpoint(**values)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc.config.validation import check_timeout
 from fastrpc.config_errors import ShownAtProgram
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, names_scopes
 from fastrpc.errors import ConfigError
 from fastrpc.first_use import PARTS
 from fastrpc.rpc.refused_arguments import explain_arguments
@@ -249,7 +249,8 @@ class Server:
 
         Args:
             address: such as `tcp://127.0.0.1:8972`, `tls://…` or `unix:///path`; `fd://NAME` and `fd://N` are a socket
-                that a service manager or another parent passed on, by its name in LISTEN_FDNAMES or its number.
+                that a service manager or another parent passed on, by its name in LISTEN_FDNAMES or its number;
+                `any://` is one address in the process and one on the host, each found at `any://`, too.
             advertise: the address to register in place of the bound one: an address, whose port 0 stands for the bound
                 port; an Endpoint with weight, zone and labels; or False for no registration.
             backlog: the number of connections that may wait to be accepted.
@@ -266,6 +267,9 @@ class Server:
             StoreError: the registry refuses it.
             OSError: the address is not available; the message names it.
         """
+        address = Address.parse(address)
+        if names_scopes(address):
+            return await self._listen_in_scopes(address, advertise, backlog, socket)
         wanted = self._listening.wanted(address, advertise, socket, allow_plain)
         await self.start()
         self._check_taking()
@@ -276,6 +280,21 @@ class Server:
         self._gate.dispatcher.listens(bound)
         self._life.listening(bound)
         return bound
+
+    async def _listen_in_scopes(
+        self, address: Address, advertise: "Advertise", backlog: int, bound: socket.socket | None
+    ) -> Address:
+        """Accept connections at an address in each scope; return the address of all."""
+        if advertise is not None or bound is not None:
+            name = "socket" if advertise is None else "advertise"
+            raise ConfigError(
+                f"{address} has its own addresses, and {name} is given", hint=f"leave {name} out"
+            )
+        await self.start()
+        self._check_taking()
+        for place in self._offer.places(address):
+            await self.listen(place, backlog=backlog)
+        return address
 
     async def take(self, connection: socket.socket, address: Address) -> None:
         """Serve a connection that another process accepted at `address`; the server then owns it.

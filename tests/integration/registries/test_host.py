@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -13,18 +14,40 @@ from typing import Any
 
 import pytest
 
-from fastrpc import ConfigError, Endpoint, StoreError
+import fastrpc
+from fastrpc import Client, ConfigError, Endpoint, StoreError
 from fastrpc.registries import open_registry
 from fastrpc.registries.host.folder import FOLDER_VARIABLE, folder_path, made_folder
 from fastrpc.registries.host.node import HostNode
 from fastrpc.registries.host.records import MOST_BYTES, OwnRecord
 from tests.support.host_folder import host_folder, names_in
 from tests.support.opened_registries import opened, shown
+from tests.support.program import Program
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
 ONE, TWO = "0123456789abcdef", "fedcba9876543210"
+
+#: A server in a process of its own, which says when it is registered.
+PROGRAM = """
+import asyncio, fastrpc
+
+@fastrpc.service("arith")
+class Arith:
+    @fastrpc.method
+    async def mul(self, a: int, b: int) -> int:
+        return a * b
+
+async def main():
+    async with fastrpc.Server(Arith) as server:
+        await server.listen("any://")
+        print("serving", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -137,6 +160,9 @@ async def test_a_folder_that_others_could_fill_is_not_used(
         await eventually(lambda: watch.error is not None)
         assert str(folder) in str(watch.error)
         assert watch.latest is None
+        async with fastrpc.Server() as server:
+            with pytest.raises(StoreError, match="the host folder"):
+                await server.listen("any://")
     assert sum(str(folder) in record.getMessage() for record in caplog.records) == 1
 
 
@@ -318,6 +344,23 @@ def test_the_child_of_a_fork_keeps_no_record_of_its_parent(folder: Path) -> None
 def stale_socket(folder: Path, name: str) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(f"{folder}/{name}.sock")
+
+
+async def test_killed_servers_leave_nothing(folder: Path) -> None:
+    environment = {FOLDER_VARIABLE: str(folder)}
+    with Program(["-c", PROGRAM], folder.parent, environment) as first:
+        first.wait_output("serving")
+        others = [Program(["-c", PROGRAM], folder.parent, environment) for _ in range(4)]
+        for other in others:
+            with other:
+                other.wait_output("serving")
+                os.kill(other.process_id, signal.SIGKILL)
+        async with Client("host://arith") as client:
+            assert await client.call("arith.mul", 6, 7) == 42
+            await eventually(lambda: len(names_in(folder)) == 2)
+        os.kill(first.process_id, signal.SIGKILL)
+    node = HostNode(str(folder))
+    await eventually(lambda: node.services() == set() and names_in(folder) == [])
 
 
 def test_a_living_socket_without_a_record_stays(folder: Path) -> None:

@@ -62,7 +62,7 @@ def test_target_without_a_service_is_refused(target: str, form: str) -> None:
         ("tcp://host:1", "no registry has the scheme 'tcp'"),
         (
             "gopher://host:1",
-            "known are consul, deimos, dns, etcd, host, kubernetes, lan, mdns, nats, redis, rediss, registry, ",
+            "known are any, consul, deimos, dns, etcd, host, kubernetes, lan, mdns, nats, redis, rediss, registry, ",
         ),
         ("consul://me:secret@host:8500", "takes no user name"),
         ("consul://", "is not host and port"),

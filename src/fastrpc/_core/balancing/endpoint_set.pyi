@@ -92,6 +92,9 @@ class EndpointSet:
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Replace the endpoints; those that stay keep their state and their `subchannel`."""
 
+    def is_sound(self, endpoint: Endpoint) -> bool:
+        """Return whether an endpoint of the list is neither out nor known to be unreachable, as filters are told."""
+
     def set_leaving(self, endpoint_state: EndpointState, is_leaving: bool) -> None:
         """Set whether a server drains: then it gets calls only if all do."""
 

@@ -225,7 +225,7 @@ cdef class EndpointSet:
             self._look_ns = self._detector.due_ns
         return self._narrow() if self._is_stale else 0
 
-    def _is_sound(self, endpoint):
+    def is_sound(self, endpoint):
         cdef EndpointState endpoint_state = self._known.get(str(endpoint.address))
         if endpoint_state is None or endpoint_state.health.is_out():
             return False
@@ -264,7 +264,7 @@ cdef class EndpointSet:
         """Return the endpoints that may be picked now."""
         cdef EndpointState endpoint_state
         cdef dict known = self._known
-        cdef list endpoint_states = self._filtered(known, self._is_sound)
+        cdef list endpoint_states = self._filtered(known, self.is_sound)
         self.left = self._usual = endpoint_states
         if isinstance(self.selector, DoubleJumpSelector) and self.selector.filters:
             # Its keys depend on all earlier lists, but not on those that only health changed.
@@ -326,7 +326,7 @@ cdef class EndpointSet:
         if now >= self._look_ns:
             self._look(now)
         endpoint_state = self._known.get(name)
-        if endpoint_state is None or endpoint_state.endpoint in tried or not self._is_sound(endpoint_state.endpoint):
+        if endpoint_state is None or endpoint_state.endpoint in tried or not self.is_sound(endpoint_state.endpoint):
             return None
         ticket = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
         if ticket < 0:

@@ -188,7 +188,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
             self._pool.wait_list(name, until, wait=self.wait_for_ready)
         except TimeoutError:
             raise not_known_in_time(name, self._pool) from None
-        return checked_endpoints(name, self._pool.endpoint_set, self._pool.wanted)
+        return checked_endpoints(name, self._pool.endpoint_set, self._pool.reached)
 
     def stats(self) -> dict[str, Any]:
         """Return the client's gauges and totals as plain data.

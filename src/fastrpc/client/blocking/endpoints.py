@@ -84,6 +84,11 @@ class SyncEndpoints:
         return self._plan.wanted
 
     @property
+    def reached(self) -> list[SyncSubchannel]:
+        """Subchannels that a fan-out calls."""
+        return self._plan.reached
+
+    @property
     def has_list(self) -> bool:
         """Whether the list of endpoints is known; without a registry it always is."""
         return self._follower is None or self._follower.has_list

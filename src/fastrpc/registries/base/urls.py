@@ -41,9 +41,10 @@ UNDIALABLE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
-#: scheme -> the function that opens it; imported on first use. The last one needs a client, so its module ranks
-#: above clients; this table names it without importing it.
+#: scheme -> the function that opens it; imported on first use. The first one is over others, and the last one needs a
+#: client, so their modules rank above; this table names them without importing them.
 _REGISTRIES = {
+    "any": "fastrpc.discovery.any_registry:open_any",
     "static": "fastrpc.registries.static:open_static",
     "dns": "fastrpc.registries.dns:open_dns",
     "consul": "fastrpc.registries.consul:open_consul",
@@ -66,7 +67,7 @@ _MERGED = "fastrpc.registries.merged:Merged"
 _EXTRAS = {"rediss": "redis", "valkey": "redis"}
 
 #: Schemes without a place: `lan://arith` is a target.
-_WITHOUT_PLACE = {"host", "lan", "mdns"}
+_WITHOUT_PLACE = {"any", "host", "lan", "mdns"}
 
 #: The options of a URL that are fields of `TLS`.
 _TLS_OPTIONS = ("ca_file", "cert_file", "key_file", "server_name")
@@ -146,6 +147,11 @@ class RegistryURL:
         """Return all values of an option that may repeat."""
         self._known.add(name)
         return self._options.pop(name, [])
+
+    @property
+    def tls(self) -> TLS | None:
+        """The certificates of the client or server that opens the registry."""
+        return self._tls
 
     def take_tls(self, scheme: str | None = None, *, ca_file: str | None = None) -> TLS | None:
         """Return the certificates for an encrypted connection to the registry; None where the URL asks for none.

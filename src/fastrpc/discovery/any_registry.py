@@ -1,0 +1,196 @@
+"""The registry `any://`: one registry of each scope, for servers that listen in all of them, and for their clients."""
+
+import contextlib
+import logging
+import os
+import secrets
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any
+
+from fastrpc.config import TLS
+from fastrpc.discovery.process import process_table
+from fastrpc.discovery.scopes import (
+    PROVIDER,
+    SCOPE,
+    SCOPES,
+    SERVER,
+    ScopedView,
+    listed_scopes,
+    provider_name,
+    registry_scope,
+)
+from fastrpc.endpoint import Address, Endpoint, copied
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.closing import Closing
+from fastrpc.registries.base.registry import RegistryOption
+from fastrpc.registries.base.urls import RegistryURL, is_opened, open_registry
+from fastrpc.registries.base.watch import ServicesWatch, Watch
+from fastrpc.registries.host import host_registry
+from fastrpc.registries.host.folder import folder_path, made_folder
+from fastrpc.registries.merged import Merged
+from fastrpc.selectors.places import Nearest
+
+__all__ = ["AnyRegistry", "open_any"]
+
+logger = logging.getLogger("fastrpc.registry")
+
+
+def open_any(url: RegistryURL) -> "AnyRegistry":
+    """Open `any://?scopes=…&provider=…`.
+
+    Raises:
+        ConfigError: the URL has a place, or names a scope that is not there.
+    """
+    if url.place:
+        raise ConfigError(
+            f"{url}: a scope is no place", hint="write any:// for the registry, any://arith for a target"
+        )
+    scopes: tuple[str, ...] = url.take("scopes", (), listed_scopes)
+    provider = url.take("provider", "*", str)
+    url.refuse_unread()
+    return AnyRegistry(scopes, provider, url.tls)
+
+
+class AnyRegistry(Closing):
+    """A registry over one of each scope.
+
+    Args:
+        scopes: those to use; empty for all that are there.
+        provider: the pattern of the providers whose servers are listed.
+        tls: the certificates for the registry of the WAN scope.
+        wan: the registry of the WAN scope; None: the one of `FASTRPC_REGISTRY`, if that is set.
+    """
+
+    def __init__(
+        self,
+        scopes: tuple[str, ...] = (),
+        provider: str = "*",
+        tls: TLS | None = None,
+        *,
+        wan: RegistryOption | None = None,
+    ) -> None:
+        self._scopes, self._provider, self._tls = scopes, provider, tls
+        wanted = scopes or SCOPES
+        wan = wan if wan is not None else _named_registry()
+        self._members: dict[str, Any] = {}
+        if "process" in wanted:
+            self._members["process"] = process_table()
+        if "host" in wanted:
+            self._members["host"] = host_registry()
+        if "wan" in wanted and wan is not None:
+            self._members["wan"] = open_registry(wan, tls=tls)
+        elif "wan" in scopes:
+            raise ConfigError("any://?scopes=wan needs a registry", hint="set FASTRPC_REGISTRY to its URL")
+        self._owned = [self._members[scope] for scope in ("host",) if scope in self._members]
+        if "wan" in self._members and is_opened(wan):
+            self._owned.append(self._members["wan"])
+        self._merged = Merged(
+            list(self._members.values()), view=partial(ScopedView, tuple(self._members), provider)
+        )
+        # Two addresses of one server have the same.
+        self._server = secrets.token_hex(8)
+
+    #: The filters of its clients: calls go to the nearest scope.
+    filters = (Nearest(SCOPE, SCOPES, SERVER),)
+
+    def beyond(self, wan: RegistryOption) -> "AnyRegistry":
+        """Return the same registry with another one in the WAN scope, instead of this one, which is not used yet."""
+        return AnyRegistry(self._scopes, self._provider, self._tls, wan=wan)
+
+    # Servers
+
+    def places(self, *, is_one_process: bool = True) -> list[Address]:
+        """Return the addresses at which a new server listens.
+
+        Raises:
+            StoreError: the host folder cannot be used.
+            ConfigError: there is no scope in which a server can listen.
+        """
+        name = secrets.token_hex(8)
+        found = []
+        if "host" in self._members:
+            folder = folder_path()
+            made_folder(folder)
+            found.append(Address("unix", path=f"{folder}/{name}.sock"))
+        if "process" in self._members and is_one_process:
+            found.append(Address("memory", path=f"any-{name}"))
+        if not found:
+            raise ConfigError(
+                f"no server can listen in the scope {', '.join(self._members)}",
+                hint="add host to scopes, and give further addresses beside any://",
+            )
+        return found
+
+    def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
+        """Return a registration in the registry of the endpoint's scope; without that scope, one without effect.
+
+        Raises:
+            ConfigError: the registry cannot hold the endpoint.
+        """
+        member = self._members.get(registry_scope(endpoint))
+        if member is None:
+            logger.info("%s: %s is not listed, %r has no registry for it", service, endpoint, self)
+            return contextlib.nullcontext()
+        labels = {PROVIDER: provider_name(), **endpoint.labels, SERVER: self._server}
+        registration: AbstractAsyncContextManager[Any] = member.register(
+            service, copied(endpoint, labels=labels)
+        )
+        return registration
+
+    # Clients
+
+    def watch(self, service: str) -> Watch:
+        """Watch the endpoints of a service in all scopes, each with its label `scope`."""
+        return self._merged.watch(service)
+
+    def check_service(self, service: str) -> None:
+        """Refuse a name that cannot be watched in every scope.
+
+        Raises:
+            ConfigError: the name is invalid.
+        """
+        self._merged.check_service(service)
+
+    def services(self) -> list[str]:
+        """Return the names of the services in all scopes; blocks while their registries answer.
+
+        Raises:
+            ConfigError: none can list its services.
+            StoreError: none can be reached now.
+        """
+        return self._merged.services()
+
+    def watch_services(self) -> ServicesWatch:
+        """Watch the names of the services in all scopes."""
+        return self._merged.watch_services()
+
+    def remove(self, service: str, address: str | Address) -> bool:
+        """Delete the records of an address; blocks while the registries answer.
+
+        Raises:
+            ConfigError: the address is invalid, or no registry deletes records.
+            StoreError: a registry cannot be reached now, or refuses.
+        """
+        return self._merged.remove(service, address)
+
+    def close(self) -> None:
+        """End all watches, and close the registries that were opened here. Closing twice is fine."""
+        self._merged.close()
+        for member in self._owned:
+            member.close()
+
+    async def aclose(self) -> None:
+        """Close without blocking the loop."""
+        await self._merged.aclose()
+        for member in self._owned:
+            await member.aclose()
+
+    def __repr__(self) -> str:
+        return f"<registry any:// of {', '.join(self._members)}>"
+
+
+def _named_registry() -> list[str] | None:
+    """Return the registries of `FASTRPC_REGISTRY`, which blanks separate; None without any but `any://` itself."""
+    urls = os.environ.get("FASTRPC_REGISTRY", "").split()
+    return [url for url in urls if not url.lower().startswith("any:")] or None

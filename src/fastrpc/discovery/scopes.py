@@ -1,0 +1,114 @@
+"""Scopes: how far away a server is, and what it tells of itself."""
+
+import hashlib
+import hmac
+import os
+import platform
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+from fastrpc.endpoint import Endpoint, copied
+from fastrpc.errors import ConfigError
+
+__all__ = [
+    "PROVIDER",
+    "SCOPE",
+    "SCOPES",
+    "SERVER",
+    "ScopedView",
+    "listed_scopes",
+    "provider_name",
+    "registry_scope",
+]
+
+#: The scopes, nearest first.
+SCOPES: Final = ("process", "host", "wan")
+
+#: The labels of endpoints: the scope, which the client sets; the provider and the server, which the server sets.
+SCOPE: Final = "scope"
+PROVIDER: Final = "provider"
+SERVER: Final = "server"
+
+#: The files with the number of a machine (machine-id(5), D-Bus).
+_MACHINE_FILES: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+
+_DIGITS: Final = 12
+
+
+def listed_scopes(text: str) -> tuple[str, ...]:
+    """Return the scopes of an option such as `process,host`, nearest first.
+
+    Raises:
+        ValueError: one is unknown, or there is none.
+    """
+    given = {part.strip() for part in text.split(",") if part.strip()}
+    if not given or given - set(SCOPES):
+        raise ValueError(f"it must be one or more of {', '.join(SCOPES)}")
+    return tuple(scope for scope in SCOPES if scope in given)
+
+
+def provider_name() -> str:
+    """Return the name of this machine: `FASTRPC_PROVIDER`, else digits made of its number.
+
+    Raises:
+        ConfigError: the variable cannot be shown in one line.
+    """
+    given = os.environ.get("FASTRPC_PROVIDER")
+    if given:
+        if not given.isprintable() or len(given) > 128:
+            raise ConfigError(
+                f"FASTRPC_PROVIDER is {given!r}", hint="give at most 128 characters of one line"
+            )
+        return given
+    # The number is confidential: it may be shown only hashed (machine-id(5)).
+    return hmac.new(_machine_number(), b"fastrpc", hashlib.sha256).hexdigest()[:_DIGITS]
+
+
+def _machine_number() -> bytes:
+    for path in _MACHINE_FILES:
+        try:
+            with open(path, "rb") as file:
+                number = file.read(1_024).strip()
+        except OSError:
+            continue
+        if number:
+            return number
+    return platform.node().encode()
+
+
+def registry_scope(endpoint: Endpoint) -> str:
+    """Return the scope in which a server registers an endpoint."""
+    return {"memory": "process", "unix": "host"}.get(endpoint.address.scheme, "wan")
+
+
+class ScopedView:
+    """Labels the endpoints of each scope, and keeps those of some providers.
+
+    The label is set by the place where an endpoint is listed, not by its record: a record of a registry could name
+    a nearer scope to get more calls.
+
+    Args:
+        scopes: the scope of each member.
+        provider: a pattern, in which `*` stands for any text.
+    """
+
+    def __init__(self, scopes: Sequence[str], provider: str) -> None:
+        self._scopes = scopes
+        self._provider = provider
+        # The labelled endpoints by member and address: a record that did not change keeps its object.
+        self._known: dict[int, dict[str, tuple[Endpoint, Endpoint]]] = {}
+
+    def __call__(self, index: int, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        before, now = self._known.get(index, {}), {}
+        for endpoint in endpoints:
+            if not fnmatchcase(endpoint.labels.get(PROVIDER, ""), self._provider):
+                continue
+            address = str(endpoint.address)
+            known = before.get(address)
+            if known is None or known[0] is not endpoint:
+                labels = {**endpoint.labels, SCOPE: self._scopes[index]}
+                known = endpoint, copied(endpoint, labels=labels)
+            now[address] = known
+        self._known[index] = now
+        return [labelled for _, labelled in now.values()]
