@@ -8,7 +8,7 @@ from typing import Any
 
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.config.delays import silence_seconds
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, names_scopes
 from fastrpc.errors import ConfigError
 from fastrpc.server.encryption import check_listening
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
@@ -76,9 +76,18 @@ class Acceptor:
             if address.scheme != "unix":
                 tcp.set_options(bound[0], silence_seconds(self._config.keepalive))
         else:
-            address, bound = self._bound(index, self._check(wanted))
+            place = self._place_of(wanted) if names_scopes(wanted) else wanted
+            address, bound = self._bound(index, self._check(place))
         self.addresses.append(address)
         self.listening_sockets += [ListeningSocket(index, one) for one in bound]
+
+    def _place_of(self, scopes: Address) -> Address:
+        """Return the address on the host: several processes share no scope of one of them."""
+        # Imported on first use: most servers have one address.
+        from fastrpc.registries.base.scoped import open_scopes
+
+        registry = open_scopes(scopes, None, self._config.tls)
+        return registry.places(is_one_process=False)[0]
 
     def _check(self, address: Address) -> Address:
         check_listening(address, self._config)

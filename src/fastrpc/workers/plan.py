@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, names_scopes
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.limits import Limit
 from fastrpc.place import Place
@@ -114,7 +114,7 @@ class Plan:
     #: Each process opens it. It may name a file of secrets.
     store: str | None = field(default=None, repr=False)
     broker: str | None = field(default=None, repr=False)
-    #: The advertised addresses, one for each address from the first on; empty advertises the bound ones.
+    #: The advertised addresses, one for each address from the first on but `any://`; empty advertises the bound ones.
     advertise: "tuple[Advertise, ...]" = ()
     #: Where the program runs; None: as the environment says. Fields of the command line, which override it.
     place: Place | None = None
@@ -154,9 +154,10 @@ class Plan:
             )
         if not self.addresses:
             raise ConfigError("the list of addresses is empty", hint="give at least one to listen at")
-        if len(self.advertise) > len(self.addresses):
+        placed = [address for address in self.addresses if not names_scopes(address)]
+        if len(self.advertise) > len(placed):
             raise ConfigError(
-                f"advertise has {len(self.advertise)} addresses, the server listens at {len(self.addresses)}",
+                f"advertise has {len(self.advertise)} addresses, the server listens at {len(placed)}",
                 hint="give one for each, in the same order",
             )
 
@@ -170,9 +171,10 @@ class Plan:
             )
 
     def advertised(self) -> "list[Advertise]":
-        """Return the advertised address for each address to listen at."""
+        """Return the advertised address for each address to listen at; `any://` has its own."""
         rest: Advertise = False if self.advertise else None
-        return [*self.advertise, *[rest for _ in self.addresses[len(self.advertise) :]]]
+        given = iter(self.advertise)
+        return [None if names_scopes(address) else next(given, rest) for address in self.addresses]
 
 
 def failure_to_values(error: BaseException) -> dict[str, Any]:

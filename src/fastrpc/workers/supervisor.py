@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from fastrpc.endpoint import names_scopes
 from fastrpc.handlers.life import MinuteLog, log_listening, refused_at_edges, warn_of_collectors
 from fastrpc.handlers.method_limits import limits_connections, shared_limiters
 from fastrpc.workers.crew import LATE_SECONDS, Crew
@@ -53,6 +54,7 @@ class Supervisor:
     """Keep `Plan.workers` processes serving until a stop request."""
 
     def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
+        plan = _with_scopes(plan)
         self._plan = replace(plan, shared_limits=shared_limiters(plan.limits))
         self._clock = clock
         #: The process that registers their services; it takes no connections.
@@ -463,3 +465,14 @@ class Supervisor:
             if monitor.is_alive:
                 # It would answer at sockets that another program has now.
                 self._crew.kill(monitor)
+
+
+def _with_scopes(plan: Plan) -> Plan:
+    """Return a plan with the registry of all scopes, if it listens there; the announcer is its first user."""
+    scopes = next(filter(names_scopes, plan.addresses), None)
+    if scopes is None:
+        return plan
+    # Imported on first use: most servers have one address.
+    from fastrpc.registries.base.scoped import open_scopes
+
+    return replace(plan, registry=open_scopes(scopes, plan.registry, plan.config.tls))

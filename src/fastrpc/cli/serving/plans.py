@@ -11,7 +11,7 @@ from fastrpc.cli.listening import check_encrypts
 from fastrpc.cli.log_output import lower_root_level
 from fastrpc.cli.serving.placing import placed
 from fastrpc.cli.settings import RunSettings
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, names_scopes
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.import_string import check_import_string, import_from_string
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
@@ -73,7 +73,9 @@ def _addresses(settings: RunSettings) -> tuple[Address, ...]:
     with settings.places.naming("address"):
         addresses = addresses_of(settings.addresses)
         for address in addresses:
-            if not is_inherited(address):
+            if names_scopes(address):
+                open_registry(str(address))
+            elif not is_inherited(address):
                 transport_for(address)
     return addresses
 

@@ -35,10 +35,10 @@ class ScopedRegistry(WatchedRegistry, Protocol):
 
 
 def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | None) -> ScopedRegistry:
-    """Return the registry of a server that listens in all scopes of an address.
+    """Return the registry of a server that listens in all scopes of an address; who calls this closes it.
 
     Args:
-        registry: that of the server; one of several scopes is returned as it is, another one is in the farthest scope.
+        registry: that of the server. One of several scopes is returned as it is; another one becomes the farthest scope.
         tls: the certificates for a URL that names none.
 
     Raises:
@@ -49,4 +49,4 @@ def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | No
         return found
     scopes = open_registry(str(address), tls=tls)
     assert isinstance(scopes, ScopedRegistry)
-    return scopes if registry is None else scopes.beyond(registry)
+    return scopes if found is None else scopes.beyond(found)
