@@ -101,6 +101,8 @@ NAMED_UPWARDS = {
     # Arrows up, which are to become registrations.
     ("registries/base/urls.py", "fastrpc.coordination.registry.client"),
     ("server/accepting.py", "fastrpc.hosting.mounts"),
+    # The table of transports: a server behind a relay claims its name by a client.
+    ("transports/base.py", "fastrpc.relay.transport"),
     ("server/background/scheduling.py", "fastrpc.coordination.store"),
     ("server/background/scheduling.py", "fastrpc.coordination.overview"),
     ("server/background/scheduling.py", "fastrpc.coordination.schedules"),

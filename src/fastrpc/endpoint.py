@@ -7,7 +7,17 @@ from typing import Any
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 
-__all__ = ["Address", "Endpoint", "copied", "dialed_address", "is_local", "names_scopes"]
+__all__ = [
+    "Address",
+    "Endpoint",
+    "check_relay_name",
+    "copied",
+    "dialed_address",
+    "is_encrypted",
+    "is_local",
+    "names_scopes",
+    "relayed_host",
+]
 
 _HIGHEST_PORT = 65_535
 #: The part after the scheme, for schemes without a host.
@@ -16,6 +26,11 @@ _WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number", "any"
 _COMPLETE = frozenset({"any"})
 #: The schemes of targets that speak gRPC, and those of the transports below.
 _BELOW_GRPC = {"grpc": "tcp", "grpcs": "tls"}
+#: The schemes whose connections begin with TLS.
+_ENCRYPTED = frozenset({"tls", "relay"})
+#: Of a name at a relay.
+_LONGEST_LABEL = 63
+_LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -210,8 +225,50 @@ def names_scopes(address: Address) -> bool:
     return address.scheme == "any"
 
 
+def is_encrypted(address: Address) -> bool:
+    """Return whether connections to an address begin with TLS."""
+    return address.scheme in _ENCRYPTED
+
+
+def relayed_host(address: Address) -> str:
+    """Return the host name by which callers reach the server at `relay://host:port/NAME`: `NAME.host`.
+
+    Options after `?` are left out: they are for the server alone.
+
+    Raises:
+        ConfigError: the address names no server behind a relay.
+    """
+    name = address.path.removeprefix("/").partition("?")[0]
+    form = "write relay://host:port/NAME"
+    if not name or not address.port:
+        raise ConfigError(f"{address} names no server behind a relay", hint=form)
+    check_relay_name(name)
+    if ":" in address.host or address.host.rpartition(".")[2].isdecimal():
+        raise ConfigError(
+            f"{address} has the IP address of a relay: callers find a server by the relay's host name",
+            hint=form,
+        )
+    return f"{name}.{address.host}"
+
+
+def check_relay_name(name: str) -> None:
+    """Refuse a name that is no label of a host name.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    is_label = 0 < len(name) <= _LONGEST_LABEL and _LABEL_CHARACTERS.issuperset(name)
+    if not is_label or name.startswith("-") or name.endswith("-"):
+        raise ConfigError(
+            f"{name[: 2 * _LONGEST_LABEL]!r} is no name for a relay",
+            hint=f"write 1 to {_LONGEST_LABEL} of a-z, 0-9 and -, such as edge-7",
+        )
+
+
 def is_local(address: Address) -> bool:
     """Return whether only programs on this machine can connect to an address."""
+    if address.scheme == "relay":
+        return False
     if address.scheme in {"unix", "memory"} or address.host == "localhost":
         return True
     # Imported here: it takes a millisecond, and only servers on numeric addresses need it.

@@ -23,6 +23,7 @@ LOGGERS = (
     "fastrpc.registry",
     "fastrpc.store",
     "fastrpc.broker",
+    "fastrpc.relay",
     "fastrpc.audit",
     "fastrpc.access",
     "fastrpc.grpc",

@@ -25,6 +25,9 @@ COUNTS: Final[dict[str, dict[str, int]]] = {
     "settings_rejected": {},
     "schedule_runs": {},
     "messages": {},
+    "relay_pairs": {},
+    "relay_bytes": {},
+    "relay_refused": {},
 }
 
 #: Names that have series; further ones are `_other`.

@@ -1,6 +1,7 @@
 """Patterns of words that a separator joins.
 
-Of methods for limits and policies, of keys for the rights at a store, of topics and groups for brokers, of services.
+Of methods for limits and policies, of keys for the rights at a store, of topics and groups for brokers, of services, of
+names for a relay.
 
 `*` stands for any one word, `**` at the end for one or more. ::
 
@@ -17,6 +18,8 @@ Of methods for limits and policies, of keys for the rights at a store, of topics
     orders.new     this topic or group
     orders.*       orders.new, not orders.new.paid; any word may be `*`
     orders.**      both
+
+    edge-*         every name at a relay that begins so
 """
 
 import re
@@ -30,6 +33,7 @@ __all__ = [
     "GroupPattern",
     "KeyPattern",
     "MethodPattern",
+    "RelayPattern",
     "ServicePattern",
     "TopicPattern",
     "WordPattern",
@@ -39,6 +43,7 @@ __all__ = [
 ]
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_RELAY_NAMES: Final = re.compile(r"[a-z0-9-]{1,63}\*?|\*")
 _METHOD_FORMS: Final = "write shop.pay, shop.*, shop.** or **"
 _KEY_FORMS: Final = "write shop/limits, shop/*, shop/** or **"
 _BUILT_IN: Final = "fastrpc."
@@ -217,6 +222,30 @@ class ServicePattern(TopicPattern):
 
     _things, _thing = "services", "service"
     _forms = "write shop.orders, shop.*, shop.** or **"
+
+
+class RelayPattern(WordPattern):
+    """A name at a relay, such as `edge-7`, or the start of names: `edge-*`, `*`.
+
+    Raises:
+        TypeError: the pattern is not text.
+        ConfigError: the pattern has another form.
+    """
+
+    __slots__ = ()
+
+    _things, _separator = "names at a relay", "."
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        if not _RELAY_NAMES.fullmatch(text):
+            raise ConfigError(f"{text!a} is no pattern of names at a relay", hint="write edge-7, edge-* or *")
+
+    def matches(self, name: str) -> bool:
+        """Return whether a name fits."""
+        if self.text.endswith("*"):
+            return name.startswith(self.text[:-1])
+        return name == self.text
 
 
 def fault_of_word(word: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from fastrpc.auth.name_patterns import ANONYMOUS, NamePattern
 from fastrpc.errors import ConfigError
-from fastrpc.patterns import GroupPattern, KeyPattern, MethodPattern, TopicPattern, WordPattern
+from fastrpc.patterns import GroupPattern, KeyPattern, MethodPattern, RelayPattern, TopicPattern, WordPattern
 from fastrpc.rpc.identity import Identity
 from fastrpc.value_class import named_value_class, value_class
 from fastrpc.watched_file import WatchedFile
@@ -33,6 +33,7 @@ _KINDS: Final[Mapping[str, type[WordPattern]]] = {
     **dict.fromkeys(("read_keys", "write_keys"), KeyPattern),
     **dict.fromkeys(("publish", "subscribe", "manage"), TopicPattern),
     "groups": GroupPattern,
+    "relay": RelayPattern,
 }
 _KEYS: Final = ("who", "priority", *_KINDS)
 
@@ -42,6 +43,7 @@ _EXAMPLES: Final[Mapping[type[WordPattern], str]] = {
     KeyPattern: "shop/**",
     TopicPattern: "orders.**",
     GroupPattern: "billing.*",
+    RelayPattern: "edge-*",
 }
 _HOW: Final = 'write [[rule]] with who = ["…"], allow = ["service.*"]'
 
@@ -108,11 +110,13 @@ class Rule:
     groups: tuple[GroupPattern, ...] = ()
     #: Topics of a broker that the callers may declare, and whose groups they may look after.
     manage: tuple[TopicPattern, ...] = ()
+    #: Names that the callers may claim at a relay.
+    relay: tuple[RelayPattern, ...] = ()
     priority: int = 0
 
     @property
     def grants_rights(self) -> bool:
-        """Whether it grants a right at an embedded registry, a store or a broker."""
+        """Whether it grants a right at an embedded registry, a store, a broker or a relay."""
         return any(getattr(self, key) for key in _KINDS if key not in ("allow", "deny"))
 
     def stands_for(self, identity: Identity | None) -> bool:
@@ -249,6 +253,10 @@ class Policy(Rules):
         return tuple(
             pattern for rule in self._rules if rule.stands_for(identity) for pattern in getattr(rule, right)
         )
+
+    def relay_patterns(self, identity: Identity | None) -> tuple[RelayPattern, ...]:
+        """Return the patterns of the names that a caller may claim at a relay."""
+        return tuple(pattern for rule in self._rules if rule.stands_for(identity) for pattern in rule.relay)
 
     def may_register(self, identity: Identity | None, service: str) -> bool:
         """Return whether a caller may register a service at an embedded registry."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.config import TLS, Breaker, Pool
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.endpoint import Address, Endpoint, relayed_host
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 from fastrpc.selectors.base import selector_for
@@ -131,6 +131,11 @@ def endpoints_of(target: Any) -> list[Endpoint]:
 
 def _check_place(address: Address) -> None:
     """Refuse an address that parses but cannot be dialled."""
+    if address.scheme == "relay":
+        relayed_host(address)
+        if "?" in address.path:
+            raise ConfigError(f"{address} has options, which are for its server", hint="leave them out")
+        return
     if address.scheme not in {"tcp", "tls"}:
         return
     if not address.port:

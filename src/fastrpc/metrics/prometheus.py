@@ -207,6 +207,20 @@ _COUNTERS = (
         "topic",
         "outcome",
     ),
+    (
+        "relay_pairs",
+        "fastrpc_relay_pairs",
+        "Pairs of connections of a relay, by the name of the server.",
+        "name",
+    ),
+    (
+        "relay_bytes",
+        "fastrpc_relay_bytes",
+        "Bytes that a relay passed on, by the name of the server: in, from callers, and out.",
+        "name",
+        "direction",
+    ),
+    ("relay_refused", "fastrpc_relay_refused", "Connections that a relay refused, by reason.", "reason"),
 )
 
 
@@ -243,6 +257,8 @@ _GAUGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("fastrpc_messages_dead", "Dead letters of a group.", ("topic", "group")),
     ("fastrpc_messages_file_bytes", "Bytes of a broker's file and its log.", ()),
+    ("fastrpc_relay_open_pairs", "Open pairs of a relay, by the name of the server.", ("name",)),
+    ("fastrpc_relay_names", "Names that servers have claimed at a relay.", ()),
     ("fastrpc_leader", "Whether this process leads, by the name of the election.", ("name",)),
 )
 

@@ -9,7 +9,7 @@ from fastrpc._core.grpc.client import GrpcClient
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.assigned_numbers import CODECS, COMPRESSORS
 from fastrpc.config import Keepalive
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, is_encrypted, relayed_host
 from fastrpc.protocols.base import ClientParts, ClientTraits, HealthCheck, register
 from fastrpc.tls import H2_ALPN
 
@@ -65,6 +65,8 @@ def authority_of(address: Address) -> str:
     """Return the name of a server in requests."""
     if not address.port:
         return "localhost"
+    if address.scheme == "relay":
+        return f"{relayed_host(address)}:{address.port}"
     return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
 
 
@@ -98,7 +100,7 @@ def grpc_client_engine(parts: ClientParts) -> GrpcClient:
     address = parts.endpoint.address
     return GrpcClient(
         parts,
-        scheme="https" if address.scheme == "tls" else "http",
+        scheme="https" if is_encrypted(address) else "http",
         authority=authority_of(address),
         # For threads a copy: their number of connections follows from calls that wait (`GrpcClient`).
         peer=_every_server() if parts.loop is not None else _server_of_threads(),

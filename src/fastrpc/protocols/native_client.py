@@ -4,6 +4,7 @@ from typing import Any
 
 from fastrpc._core.client.blocking_connection import BlockingConnection
 from fastrpc._core.client.client_connection import ClientConnection
+from fastrpc.endpoint import is_encrypted
 from fastrpc.protocols.base import ClientParts, ClientTraits, register
 from fastrpc.tls import ALPN
 
@@ -17,7 +18,7 @@ EARLY_BYTES = 1_024
 def native_client_engine(parts: ClientParts) -> ClientConnection | BlockingConnection:
     """Make the engine of a connection."""
     # All short requests of a turn wait for its end under TLS: they leave in few records.
-    return native_connection(parts, 0 if parts.endpoint.address.scheme == "tls" else EARLY_BYTES)
+    return native_connection(parts, 0 if is_encrypted(parts.endpoint.address) else EARLY_BYTES)
 
 
 def native_connection(

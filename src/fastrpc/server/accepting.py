@@ -13,7 +13,7 @@ from fastrpc._core.wire.settings import WireNumbers
 from fastrpc.config import ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.config_errors import ShownAtProgram
-from fastrpc.endpoint import Address, Endpoint, is_local
+from fastrpc.endpoint import Address, Endpoint, is_local, relayed_host
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.method_limits import limits_connections
 from fastrpc.handlers.services import ServiceTable
@@ -22,7 +22,7 @@ from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.detection import Detection
 from fastrpc.server.encryption import Encryption
 from fastrpc.server.settings import server_settings
-from fastrpc.transports.base import Listener, ListenOptions, transport_for
+from fastrpc.transports.base import Listener, ListenOptions, SessionFactory, transport_for
 from fastrpc.transports.edge import admitted
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
+        # Returns the factory of the objects that begin connections before their session; None: there are none.
+        self._begin: Callable[[SessionFactory], SessionFactory] | None = None
         # Whether the process that accepts the connections of `take` judges them.
         self._are_judged = False
         # Judges the addresses of peers; None: all pass.
@@ -74,6 +76,10 @@ class Accepting:
         self._taking: set[asyncio.Future[Any]] = set()
         #: The connections in their opening; None before `begin`.
         self.openings: Openings | None = None
+
+    def begin_with(self, wrap: Callable[[SessionFactory], SessionFactory]) -> None:
+        """Have an object begin each accepted connection; see `Server.begin_with`."""
+        self._begin = wrap
 
     def announce_workers(self, workers: int) -> None:
         """Announce to clients how many processes share the connections; before the first one."""
@@ -132,8 +138,12 @@ class Accepting:
         """Note the name by which callers reach an address, before the first connection there; return it parsed."""
         if isinstance(advertise, str):
             advertise = Address.parse(advertise)
-        if isinstance(advertise, Address | Endpoint):
-            named = advertise.address if isinstance(advertise, Endpoint) else advertise
+        named = advertise.address if isinstance(advertise, Endpoint) else advertise
+        if not isinstance(named, Address):
+            named = address
+        if named.scheme == "relay":
+            self._advertised[address] = relayed_host(named)
+        elif named is not address:
             self._advertised[address] = named.host
         return advertise
 
@@ -152,7 +162,7 @@ class Accepting:
             silence_seconds=silence_seconds(self._config.keepalive),
             tls=self._config.tls,
             agreed=self._encryption.agreed,
-            wrap=None if self._proxies is None else partial(self._proxies.wrap, address=address),
+            wrap=None if self._proxies is None and self._begin is None else partial(self._begun, address),
             admits=None if self._edges is None else self._edges.admits_connection,
         )
         with ShownAtProgram():
@@ -185,13 +195,17 @@ class Accepting:
             return
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
-        make = self._encryption.wrapped(self.session_maker(address), address)
-        if self._proxies is not None:
-            make = self._proxies.wrap(make, address)
+        make = self._begun(address, self._encryption.wrapped(self.session_maker(address), address))
         taking = asyncio.ensure_future(loop.connect_accepted_socket(make, connection))
         self._taking.add(taking)
         taking.add_done_callback(self._taking.discard)
         await taking
+
+    def _begun(self, address: Address, session_factory: SessionFactory) -> SessionFactory:
+        """Return the factory of the objects that begin connections: a PROXY header comes before all else."""
+        if self._begin is not None:
+            session_factory = self._begin(session_factory)
+        return session_factory if self._proxies is None else self._proxies.wrap(session_factory, address)
 
     def session_maker(self, address: Address) -> Callable[[], Any]:
         """Return the factory of byte streams for connections at an address."""

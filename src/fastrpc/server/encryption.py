@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from fastrpc.config import TLS, ServerConfig
-from fastrpc.endpoint import Address, is_local
+from fastrpc.endpoint import Address, is_encrypted, is_local, relayed_host
 from fastrpc.errors import ConfigError
 from fastrpc.protocols.base import protocol_named
 from fastrpc.tls import ALPN, H2_ALPN, HTTP_ALPN
@@ -22,8 +22,8 @@ def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool
     """Refuse an address whose connections would lack the encryption that the settings promise.
 
     Raises:
-        ConfigError: it is `tls://` without certificates, or `tcp://` beyond loopback with certificates; or it names a
-            protocol in place of a transport.
+        ConfigError: it is `tls://` or `relay://` without certificates, or `tcp://` beyond loopback with certificates;
+            or it names a protocol in place of a transport, or no relayed server.
     """
     if address.scheme in {"grpc", "grpcs"}:
         place = f"{'tls' if address.scheme == 'grpcs' else 'tcp'}://{str(address).partition('://')[2]}"
@@ -31,11 +31,13 @@ def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool
             f"cannot listen at {address}: gRPC is spoken at addresses of any transport",
             hint=f'listen at {place} with config=ServerConfig(protocols=("native", "grpc"))',
         )
-    if address.scheme == "tls" and config.tls is None:
+    if is_encrypted(address) and config.tls is None:
         raise ConfigError(
             f"cannot listen at {address}: ServerConfig.tls is None",
             hint="write config=ServerConfig(tls=TLS(cert_file=…, key_file=…)), for fastrpc run --tls-cert FILE",
         )
+    if address.scheme == "relay":
+        relayed_host(address)
     if address.scheme == "tcp" and config.tls is not None and not allow_plain and not is_local(address):
         raise ConfigError(
             f"cannot listen at {address}: it is not encrypted, and ServerConfig.tls is set",

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from fastrpc.transports.base import SessionFactory
 from fastrpc.transports.early_bytes import replay
 
-__all__ = ["ProxiedConnection", "ProxyRegister", "parse_header"]
+__all__ = ["Proxied", "ProxiedConnection", "ProxyRegister", "parse_header", "pass_on"]
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _TEXT = b"PROXY "
@@ -166,7 +166,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
         if peer_name is not None and not self._proxies.admits(peer_name):
             self.transport.abort()
             return
-        transport = self.transport if peer_name is None else _Proxied(self.transport, peer_name)
+        transport = self.transport if peer_name is None else Proxied(self.transport, peer_name)
         self._hand_over(transport, self._early[size:])
 
     def eof_received(self) -> bool:
@@ -190,24 +190,36 @@ class ProxiedConnection(asyncio.BufferedProtocol):
         self.abort()
 
     def _hand_over(self, transport: asyncio.Transport, early: bytes) -> None:
-        try:
-            session = self._session_factory()
-            # Loops choose their read method when reading begins.
-            self.transport.pause_reading()
-            self.transport.set_protocol(session)
-            self.transport.resume_reading()
-            session.connection_made(transport)
-            # If the first bytes decide the protocol, the session passes the connection on once it has read them.
-            replay(early, self.transport, self._current_protocol)
-        except BaseException:
-            self.transport.abort()
-            raise
-
-    def _current_protocol(self) -> asyncio.BufferedProtocol:
-        return cast(asyncio.BufferedProtocol, self.transport.get_protocol())
+        pass_on(self.transport, transport, self._session_factory, early)
 
 
-class _Proxied(asyncio.Transport):
+def pass_on(
+    transport: asyncio.Transport, shown: asyncio.Transport, session_factory: SessionFactory, early: bytes
+) -> None:
+    """Give a connection to a new session, together with the bytes that were read.
+
+    Args:
+        shown: the transport that the session sees: `transport`, or `Proxied` around it.
+    """
+
+    def current() -> asyncio.BufferedProtocol:
+        return cast(asyncio.BufferedProtocol, transport.get_protocol())
+
+    try:
+        session = session_factory()
+        # Loops choose their read method when reading begins.
+        transport.pause_reading()
+        transport.set_protocol(session)
+        transport.resume_reading()
+        session.connection_made(shown)
+        # If the first bytes decide the protocol, the session passes the connection on once it has read them.
+        replay(early, transport, current)
+    except BaseException:
+        transport.abort()
+        raise
+
+
+class Proxied(asyncio.Transport):
     """The transport of the connection, with the peer that the proxy names."""
 
     __slots__ = ("_peer_name", "_transport")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastrpc.rpc.interceptor import Interceptor
     from fastrpc.server.registrar import Advertise
     from fastrpc.server.watching import Ended
+    from fastrpc.transports.base import SessionFactory
 
 __all__ = ["Server"]
 
@@ -117,6 +118,15 @@ class Server:
     def announce_workers(self, workers: int) -> None:
         """Announce to clients how many processes, this one among them, share the connections."""
         self._accepting.announce_workers(workers)
+
+    def begin_with(self, wrap: "Callable[[SessionFactory], SessionFactory]") -> None:
+        """Have an object begin each accepted connection, before a byte of it is read; call it before `listen`.
+
+        Args:
+            wrap: takes the factory of the server's sessions, and returns the factory of these objects, which pass a
+                connection on by `fastrpc.server.proxied.pass_on`.
+        """
+        self._accepting.begin_with(wrap)
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
         """Enter a context beside a started server; it is left once the connections are closed, before the sources."""

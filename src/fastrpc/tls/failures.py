@@ -74,7 +74,7 @@ _ALERTS = {
     "ALERT_PROTOCOL_VERSION": "it has no TLS version in common with us, which is 1.2 at least",
     "ALERT_INSUFFICIENT_SECURITY": "our ciphers are too weak for it",
     "ALERT_HANDSHAKE_FAILURE": f"it has no cipher in common with us, or {DEMANDS_CERTIFICATE}",
-    "ALERT_UNRECOGNIZED_NAME": "it does not know the host name",
+    "UNRECOGNIZED_NAME": "it does not know the host name",
     "ALERT_DECRYPT_ERROR": "it could not verify our signature",
 }
 

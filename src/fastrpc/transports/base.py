@@ -200,6 +200,8 @@ _TRANSPORTS = {
     "tls": "fastrpc.transports.tcp:ENCRYPTED",
     "unix": "fastrpc.transports.unix:TRANSPORT",
     "memory": "fastrpc.transports.memory:TRANSPORT",
+    # Servers behind a relay claim their names by a client, so its module ranks above both.
+    "relay": "fastrpc.relay.transport:TRANSPORT",
 }
 
 #: Schemes of other addresses, and hints for an address to listen at.

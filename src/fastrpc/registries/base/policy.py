@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, relayed_host
 from fastrpc.errors import ConfigError
 
 __all__ = ["AddressPolicy", "AddressRefusedError"]
@@ -86,7 +86,7 @@ class AddressPolicy:
     """
 
     def __init__(
-        self, *, schemes: Iterable[str] = ("tcp", "tls"), networks: Iterable[str] | None = None
+        self, *, schemes: Iterable[str] = ("tcp", "tls", "relay"), networks: Iterable[str] | None = None
     ) -> None:
         self._schemes = frozenset(schemes)
         self._networks = None if networks is None else [_network(text) for text in networks]
@@ -104,7 +104,9 @@ class AddressPolicy:
             )
         if address.scheme in {"unix", "memory"}:
             return
-        if not address.host or not address.port or address.path:
+        if address.scheme == "relay":
+            _check_relayed(address)
+        elif not address.host or not address.port or address.path:
             raise AddressRefusedError(f"{address} is not host and port")
         host = _numeric(address.host)
         if host is None:
@@ -128,6 +130,16 @@ class AddressPolicy:
                 raise AddressRefusedError(f"{host} is in {network}, which is reserved")
         if self._networks is not None and not any(host in network for network in self._networks):
             raise AddressRefusedError(f"{host} is in none of the networks allowed")
+
+
+def _check_relayed(address: Address) -> None:
+    """Refuse an address of no server behind a relay, and one with options, which are for servers."""
+    try:
+        relayed_host(address)
+    except ConfigError as error:
+        raise AddressRefusedError(error.message) from None
+    if "?" in address.path:
+        raise AddressRefusedError(f"{address} has options")
 
 
 def _network(text: str) -> _Network:

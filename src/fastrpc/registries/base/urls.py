@@ -208,7 +208,7 @@ class RegistryURL:
             ) from error
         return found
 
-    def take_shared(self, schemes: Sequence[str] = ("tcp", "tls")) -> SharedOptions:
+    def take_shared(self, schemes: Sequence[str] = ("tcp", "tls", "relay")) -> SharedOptions:
         """Return the options that every registry has; call it last, as it refuses all unread options.
 
         Args:

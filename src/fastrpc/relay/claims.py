@@ -1,0 +1,265 @@
+"""The names that servers have claimed at a relay, and the data connections that wait there for callers.
+
+::
+
+    ticket: sent to the server, 10 s ──► shown: spare ──► a caller came: pair
+                  └─► not shown: another one                 └─► a minute old: another one takes its place
+
+The tickets under way and the spares of a name are SPARES more than its waiting callers.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from typing import Any, Final, Protocol
+
+from fastrpc.errors import CallError
+from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
+from fastrpc.relay.wire import ClaimTicket, new_ticket
+from fastrpc.status import Status
+
+__all__ = ["MOST_WAITING", "SPARES", "TICKET_SECONDS", "Claim", "Claims", "Joining", "Spare", "WaitingCaller"]
+
+audit = logging.getLogger("fastrpc.audit")
+
+#: Data connections kept ready for each name.
+SPARES: Final = 2
+#: Seconds in which a server shows a token.
+TICKET_SECONDS: Final = 10.0
+#: Seconds after which another data connection takes the place of one: a NAT forgets idle ones.
+_RENEWAL_SECONDS: Final = 60.0
+#: Callers of a name that wait for a data connection; a server opens no more than this and its spares at once.
+MOST_WAITING: Final = 64
+#: Names at one relay: each has SPARES connections, and a process here has about 20,000 descriptors.
+_MOST_CLAIMS: Final = 4_000
+
+
+class Spare(asyncio.BufferedProtocol):
+    """A data connection that waits for a caller: its server has nothing to say."""
+
+    def __init__(self, claim: "Claim", transport: asyncio.Transport, key: bytes) -> None:
+        self.transport = transport
+        self.key = key
+        self.made_at = asyncio.get_running_loop().time()
+        self._claim = claim
+        self._place = bytearray(1)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._place
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._claim.refuse(self)
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._claim.lose(self)
+
+
+class Claim:
+    """A name, the server that has it, and the callers that wait for it.
+
+    Args:
+        owner: the name of the server's identity.
+        instance: tells the programs of one identity apart.
+    """
+
+    def __init__(self, claims: "Claims", name: str, owner: str, instance: str) -> None:
+        self.name = name
+        self.owner = owner
+        self.instance = instance
+        #: Why it has ended; None while it stands.
+        self.failure: CallError | None = None
+        #: Set when there is something to do for the stream of the claim.
+        self.changed = asyncio.Event()
+        self._claims = claims
+        self._spares: deque[Spare] = deque()
+        self._callers: deque[WaitingCaller] = deque()
+        # The instants at which tickets under way are old, the first first; and those that were not sent.
+        self._due: OrderedDict[bytes, float] = OrderedDict()
+        self._unsent: list[ClaimTicket] = []
+
+    def tickets(self) -> list[ClaimTicket]:
+        """Return the tickets to send now."""
+        self._look()
+        unsent, self._unsent = self._unsent, []
+        return [ticket for ticket in unsent if ticket.token in self._due]
+
+    def holds(self, token: bytes) -> bool:
+        """Return whether a token may still be shown."""
+        return self._due.get(token, 0.0) > asyncio.get_running_loop().time()
+
+    def add_caller(self, caller: "WaitingCaller") -> None:
+        """Join a caller and a data connection, now or as soon as there is one.
+
+        Raises:
+            RelayRefusedError: too many callers wait.
+        """
+        while self._spares:
+            spare = self._spares.popleft()
+            if not spare.transport.is_closing():
+                self._claims.joining.join(self.name, caller, spare.transport, spare.key)
+                self._look()
+                return
+        if len(self._callers) >= MOST_WAITING:
+            raise RelayRefusedError(RefusalReason.SLOW)
+        self._callers.append(caller)
+        self._look()
+
+    def remove_caller(self, caller: "WaitingCaller") -> None:
+        """Forget a caller that has left."""
+        if caller in self._callers:
+            self._callers.remove(caller)
+
+    def add_spare(self, transport: asyncio.Transport, ticket: ClaimTicket) -> None:
+        """Take a data connection whose token was shown."""
+        self._due.pop(ticket.token, None)
+        if self._callers:
+            self._claims.joining.join(self.name, self._callers.popleft(), transport, ticket.key)
+            self._look()
+            return
+        spare = Spare(self, transport, ticket.key)
+        transport.set_protocol(spare)
+        self._spares.append(spare)
+        if len(self._spares) > SPARES:
+            self._spares.popleft().transport.close()
+
+    def lose(self, spare: Spare) -> None:
+        """A spare is gone."""
+        if spare in self._spares:
+            self._spares.remove(spare)
+            self._look()
+
+    def refuse(self, spare: Spare) -> None:
+        """A spare sent bytes before its caller."""
+        self._claims.joining.refuse(RefusalReason.EARLY, spare.transport)
+
+    def end(self, failure: CallError) -> None:
+        """Close what waits; pairs stay."""
+        self.failure = failure
+        self.changed.set()
+        for token in self._due:
+            self._claims.forget(token)
+        self._due.clear()
+        spares, self._spares = self._spares, deque()
+        for spare in spares:
+            spare.transport.close()
+        callers, self._callers = self._callers, deque()
+        for caller in callers:
+            caller.refuse(RefusalReason.AWAY)
+
+    def _look(self) -> None:
+        """Have as many tickets under way as are needed."""
+        if self.failure is not None:
+            return
+        now = asyncio.get_running_loop().time()
+        while self._due and next(iter(self._due.values())) <= now:
+            token, _ = self._due.popitem(last=False)
+            self._claims.forget(token)
+        fresh = sum(now - spare.made_at < _RENEWAL_SECONDS for spare in self._spares)
+        for _ in range(SPARES + len(self._callers) - fresh - len(self._due)):
+            ticket = new_ticket()
+            self._due[ticket.token] = now + TICKET_SECONDS
+            self._claims.remember(self, ticket)
+            self._unsent.append(ticket)
+            self.changed.set()
+
+
+class WaitingCaller(Protocol):
+    """A caller whose name was read."""
+
+    @property
+    def peer_name(self) -> Any:
+        """Its address, as sockets name it."""
+
+    @property
+    def first(self) -> bytes:
+        """Its bytes so far."""
+
+    def leave(self) -> asyncio.Transport:
+        """Give its connection up to a pair."""
+
+    def refuse(self, reason: RefusalReason) -> None:
+        """Close its connection."""
+
+
+class Joining(Protocol):
+    """Makes pairs of connections."""
+
+    def join(self, name: str, caller: "WaitingCaller", server: asyncio.Transport, key: bytes) -> None:
+        """Join a caller and the data connection of a name, whose ticket had this key."""
+
+    def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
+        """Note that a connection is refused."""
+
+
+class Claims:
+    """All claims of a relay, by name, and all tokens."""
+
+    def __init__(self, joining: "Joining") -> None:
+        self.by_name: dict[str, Claim] = {}
+        self._tickets: dict[bytes, tuple[Claim, ClaimTicket]] = {}
+        self.joining = joining
+
+    def enter(self, name: str, owner: str, instance: str, *, takes_over: bool) -> Claim:
+        """Claim a name.
+
+        Args:
+            takes_over: whether another program of the same owner loses it.
+
+        Raises:
+            CallError: another one has it, or there are too many names.
+        """
+        present = self.by_name.get(name)
+        if present is not None and present.owner != owner:
+            raise _refused(Status.PERMISSION_DENIED, f"another server has claimed {name!r}")
+        if present is not None and present.instance != instance and not takes_over:
+            raise _refused(Status.ALREADY_EXISTS, f"another program of {owner} has claimed {name!r}")
+        if present is None and len(self.by_name) >= _MOST_CLAIMS:
+            raise _refused(
+                Status.RESOURCE_EXHAUSTED, f"the relay has {_MOST_CLAIMS:,} names, which is its limit"
+            )
+        if present is not None:
+            audit.info(
+                "relay: %s takes %s over", owner, name, extra={"identity": owner, "name_at_relay": name}
+            )
+            present.end(CallError(Status.ABORTED, f"another program of {owner} has taken {name!r} over"))
+        else:
+            audit.info("relay: %s claims %s", owner, name, extra={"identity": owner, "name_at_relay": name})
+        claim = self.by_name[name] = Claim(self, name, owner, instance)
+        return claim
+
+    def leave(self, claim: Claim) -> None:
+        """Withdraw a claim, unless another one has taken its place."""
+        if self.by_name.get(claim.name) is claim:
+            del self.by_name[claim.name]
+            audit.info(
+                "relay: %s leaves %s",
+                claim.owner,
+                claim.name,
+                extra={"identity": claim.owner, "name_at_relay": claim.name},
+            )
+        claim.end(CallError(Status.ABORTED, f"{claim.name!r} is withdrawn"))
+
+    def redeem(self, token: bytes) -> tuple[Claim, ClaimTicket]:
+        """Return the claim of a token, which is used by that.
+
+        Raises:
+            RelayRefusedError: it is unknown, used or old.
+        """
+        found = self._tickets.pop(token, None)
+        if found is None or not found[0].holds(token):
+            raise RelayRefusedError(RefusalReason.TOKEN)
+        return found
+
+    def remember(self, claim: Claim, ticket: ClaimTicket) -> None:
+        """Accept a token from now on."""
+        self._tickets[ticket.token] = claim, ticket
+
+    def forget(self, token: bytes) -> None:
+        """Accept a token no more."""
+        self._tickets.pop(token, None)
+
+
+def _refused(status: Status, reason: str) -> CallError:
+    audit.warning("relay: a claim is refused: %s", reason)
+    return CallError(status, reason, processed="no")

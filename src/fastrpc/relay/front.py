@@ -1,0 +1,221 @@
+"""The open port of a relay: the connections in their opening, the pairs, and their limits."""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastrpc.gauges import BoundedNames, Gauge, count, tells_gauges
+from fastrpc.networks import network_name, packed_address
+from fastrpc.relay.claims import Claims, WaitingCaller
+from fastrpc.relay.opening import Opening
+from fastrpc.relay.refusals import RefusalReason, Refusals, RelayRefusedError
+from fastrpc.relay.splicing import READ_BYTES, SplicedPair
+from fastrpc.relay.wire import signed_header
+from fastrpc.transports.base import SessionFactory
+from fastrpc.value_class import named_value_class
+
+__all__ = ["Front", "RelayLimits"]
+
+#: Seconds between two looks for idle pairs.
+_LOOK_SECONDS: Final = 60.0
+
+
+@named_value_class
+class RelayLimits:
+    """The limits of a relay."""
+
+    #: Pairs of connections; each takes two descriptors.
+    pairs: int = 4_000
+    #: Of one name, and of one caller: an address, the /64 of an IPv6 one, which has as many openings.
+    pairs_of_name: int = 1_000
+    pairs_of_caller: int = 100
+    #: Connections in their opening; the one that is silent for longest gives way.
+    openings: int = 256
+    #: Seconds without a byte after which a pair is closed.
+    idle_seconds: float = 3_600.0
+
+
+class _Joined:
+    """A pair with its name and caller, and the bytes that were counted."""
+
+    def __init__(self, name: str, caller: bytes, now: float) -> None:
+        self.name = name
+        self.caller = caller
+        self.counted = (0, 0)
+        #: The bytes at the last look, and the instant at which they last grew.
+        self.seen = (0, 0)
+        self.active_at = now
+
+
+class Front:
+    """Judges what connects to the port; fits `OpeningRegister` and `Joining`.
+
+    Args:
+        name: the host name of the relay.
+    """
+
+    def __init__(self, name: str, limits: RelayLimits) -> None:
+        self.name = name
+        self.claims = Claims(self)
+        self.refusals = Refusals()
+        self._limits = limits
+        self._suffix = f".{name}"
+        self._place = memoryview(bytearray(READ_BYTES))
+        # The one that is silent for longest first, with its caller.
+        self._openings: OrderedDict[Opening, bytes] = OrderedDict()
+        self._opening_of: Counter[bytes] = Counter()
+        # The names of callers that wait for a data connection. They count as pairs.
+        self._waiting: dict[Opening, str] = {}
+        self._pairs: dict[SplicedPair, _Joined] = {}
+        self._of_name: Counter[str] = Counter()
+        self._of_caller: Counter[bytes] = Counter()
+        self._labels = BoundedNames()
+        self._looking: asyncio.TimerHandle | None = None
+        self._is_shut = False
+
+    def begin(self) -> None:
+        """Look for idle pairs, and tell monitors, from now on."""
+        tells_gauges(self)
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+
+    def shut(self) -> None:
+        """Cut all connections."""
+        self._is_shut = True
+        if self._looking is not None:
+            self._looking.cancel()
+        for opening in list(self._openings):
+            opening.abort()
+        for pair in list(self._pairs):
+            pair.abort()
+
+    def wrap(self, session_factory: SessionFactory) -> SessionFactory:
+        """Return the factory of openings; the sessions are those of the relay's own service."""
+        return lambda: Opening(self, session_factory)
+
+    # The interface for openings
+
+    def enter(self, opening: Opening) -> None:
+        """A connection opens."""
+        caller = _caller_of(opening.peer_name)
+        self._openings[opening] = caller
+        self._opening_of[caller] += 1
+        if self._is_shut:
+            opening.abort()
+        elif self._opening_of[caller] > self._limits.pairs_of_caller:
+            next(one for one, its in self._openings.items() if its == caller).refuse(RefusalReason.CROWDED)
+        elif len(self._openings) > self._limits.openings:
+            next(iter(self._openings)).refuse(RefusalReason.CROWDED)
+
+    def leave(self, opening: Opening) -> None:
+        """Its first bytes were read, or it is gone."""
+        caller = self._openings.pop(opening)
+        _subtract(self._opening_of, caller)
+        name = self._waiting.pop(opening, None)
+        if name is not None:
+            self._free(name, caller)
+            claim = self.claims.by_name.get(name)
+            if claim is not None:
+                claim.remove_caller(opening)
+
+    def call(self, opening: Opening, host: str) -> None:
+        """Find the server that a caller asks for.
+
+        Raises:
+            RelayRefusedError: no server has that name, or too many connections are open.
+        """
+        name = host.removesuffix(self._suffix)
+        claim = None if name == host else self.claims.by_name.get(name)
+        if claim is None:
+            raise RelayRefusedError(RefusalReason.AWAY)
+        caller = self._openings[opening]
+        if len(self._pairs) + len(self._waiting) >= self._limits.pairs:
+            raise RelayRefusedError(RefusalReason.FULL)
+        if self._of_name[name] >= self._limits.pairs_of_name:
+            raise RelayRefusedError(RefusalReason.NAME_FULL)
+        if self._of_caller[caller] >= self._limits.pairs_of_caller:
+            raise RelayRefusedError(RefusalReason.CALLER_FULL)
+        self._waiting[opening] = name
+        self._take(name, caller)
+        claim.add_caller(opening)
+
+    def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
+        """Note that a connection is refused."""
+        self.refusals.note(reason, transport.get_extra_info("peername"))
+
+    # The interface for claims
+
+    def join(self, name: str, caller: WaitingCaller, server: asyncio.Transport, key: bytes) -> None:
+        """Join a caller and a data connection."""
+        first = signed_header(caller.peer_name, key) + caller.first
+        pair = SplicedPair(caller.leave(), server, self._place, self._forget)
+        network = _caller_of(caller.peer_name)
+        self._pairs[pair] = _Joined(name, network, asyncio.get_running_loop().time())
+        self._take(name, network)
+        count("relay_pairs", name)
+        pair.begin(first)
+
+    # Pairs
+
+    @property
+    def pairs(self) -> int:
+        """The pairs that are open."""
+        return len(self._pairs)
+
+    @property
+    def openings(self) -> int:
+        """The connections in their opening."""
+        return len(self._openings)
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Return the open pairs of each name; the process has all counts of bytes by then."""
+        for pair, joined in self._pairs.items():
+            _count_bytes(pair, joined)
+        shown: Counter[str] = Counter()
+        for name, open_pairs in self._of_name.items():
+            shown[self._labels.label(name)] += open_pairs
+        for label, open_pairs in shown.items():
+            yield "fastrpc_relay_open_pairs", (label,), open_pairs
+        yield "fastrpc_relay_names", (), len(self.claims.by_name)
+
+    def _forget(self, pair: SplicedPair) -> None:
+        joined = self._pairs.pop(pair)
+        _count_bytes(pair, joined)
+        self._free(joined.name, joined.caller)
+
+    def _take(self, name: str, caller: bytes) -> None:
+        self._of_name[name] += 1
+        self._of_caller[caller] += 1
+
+    def _free(self, name: str, caller: bytes) -> None:
+        _subtract(self._of_name, name)
+        _subtract(self._of_caller, caller)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._looking = loop.call_later(_LOOK_SECONDS, self._look)
+        now = loop.time()
+        for pair, joined in list(self._pairs.items()):
+            received = pair.received_bytes
+            if received != joined.seen:
+                joined.seen, joined.active_at = received, now
+            elif now - joined.active_at >= self._limits.idle_seconds:
+                pair.abort()
+
+
+def _caller_of(peer_name: Any) -> bytes:
+    """Return the key that separates callers."""
+    return network_name(packed_address(peer_name[0]))
+
+
+def _subtract(counts: Counter[Any], key: Any) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
+
+
+def _count_bytes(pair: SplicedPair, joined: _Joined) -> None:
+    before, joined.counted = joined.counted, pair.received_bytes
+    for direction, old, new in zip(("in", "out"), before, joined.counted, strict=True):
+        if new > old:
+            count("relay_bytes", joined.name, direction, times=new - old)

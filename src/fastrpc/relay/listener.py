@@ -1,0 +1,273 @@
+"""A server behind a relay: its claim, and the connections that it opens for callers.
+
+::
+
+    claim stream ◄── ticket ──► data connection: shows the token, waits ──► a caller came: session
+          └─► lost: claimed again, after at most 5 s; sessions stay
+"""
+
+import asyncio
+import errno
+import logging
+import secrets
+from typing import Any, Final, cast
+
+from fastrpc.client.client import Client
+from fastrpc.config import Backoff, ClientConfig, Keepalive, Pool, Timeouts
+from fastrpc.config.delays import Delays
+from fastrpc.config_errors import mark_shown_at_program
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, ConnectError, FastRPCError, UnavailableError
+from fastrpc.relay.claims import MOST_WAITING, SPARES, TICKET_SECONDS
+from fastrpc.relay.place import RelayPlace
+from fastrpc.relay.service import RelayService
+from fastrpc.relay.wire import GREETING, ClaimTicket, opened_header
+from fastrpc.server.proxied import Proxied, pass_on
+from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
+from fastrpc.tls.ends import ServerEnd
+from fastrpc.transports.base import DialOptions, ListenOptions, SessionFactory
+from fastrpc.transports.sockets import encrypted
+from fastrpc.transports.tcp import TRANSPORT as TCP
+
+__all__ = ["DataConnection", "RelayListener"]
+
+logger = logging.getLogger("fastrpc.relay")
+
+#: Pauses between claims: at most 5 s with their jitter.
+_BACKOFF: Final = Backoff(first=0.1, factor=1.6, longest=4.0, jitter=0.2)
+#: Seconds that a claim has to stand until the pauses are short again.
+_STEADY_SECONDS: Final = 5.0
+#: Seconds of the first claim after which the server starts without it.
+_PATIENCE_SECONDS: Final = 5.0
+#: Seconds after the end of a claim in which callers that the relay had joined still arrive.
+_LAST_SECONDS: Final = 1.0
+#: Data connections at once; a relay asks for no more.
+_MOST_CONNECTIONS: Final = MOST_WAITING + 2 * SPARES
+_FIRST_READ_BYTES: Final = 32_768
+
+#: Refusals that an operator has to end, and the system's number for each.
+_REFUSALS: Final = {
+    Status.UNAUTHENTICATED: errno.EACCES,
+    Status.PERMISSION_DENIED: errno.EACCES,
+    Status.ALREADY_EXISTS: errno.EADDRINUSE,
+    Status.INVALID_ARGUMENT: errno.EINVAL,
+    Status.UNIMPLEMENTED: errno.EPROTONOSUPPORT,
+    Status.RESOURCE_EXHAUSTED: errno.ENOSPC,
+}
+
+
+class RelayListener:
+    """A `Listener` at a relay.
+
+    Raises:
+        ConfigError: the address or a file cannot be used.
+    """
+
+    def __init__(self, address: Address, session_factory: SessionFactory, options: ListenOptions) -> None:
+        self._place = RelayPlace(address)
+        #: For clients: without the options, which are ours.
+        self.address = self._place.address
+        self._end = ServerEnd(cast(Any, options.tls), agreed=options.agreed)
+        self._session_factory = encrypted(session_factory, self._end)
+        self._options = options
+        self._instance = secrets.token_hex(16)
+        # The first claim takes the name over from an earlier program; a later one only from itself.
+        self._takes_over = True
+        self._connections: set[DataConnection] = set()
+        self._dialing: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The failure that was logged last; None while the claim stands.
+        self._told: str | None = None
+
+    async def open(self) -> None:
+        """Claim the name.
+
+        Raises:
+            OSError: the relay refuses the claim; one that cannot be reached is tried on and on.
+        """
+        self._claiming = asyncio.ensure_future(self._claim())
+        try:
+            async with time_limit(_PATIENCE_SECONDS):
+                await asyncio.shield(self._first)
+        except TimeoutError:
+            logger.warning("%s: the relay does not answer; it is tried on and on", self.address)
+        except BaseException:
+            self.close()
+            raise
+
+    def reload(self) -> None:
+        """Read the certificate files again now."""
+        self._end.reload()
+
+    def close(self) -> None:
+        """Withdraw the claim. Closing twice is allowed."""
+        if self._claiming is not None:
+            self._claiming.cancel()
+        for dialing in self._dialing:
+            dialing.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait for callers that the relay had joined before it knew."""
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming])
+        if self._dialing:
+            await asyncio.wait(self._dialing)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _LAST_SECONDS
+        while self._connections and loop.time() < end:
+            ended = [connection.over for connection in self._connections]
+            await asyncio.wait(ended, timeout=end - loop.time(), return_when=asyncio.FIRST_COMPLETED)
+        for connection in list(self._connections):
+            connection.abort()
+
+    # The claim
+
+    async def _claim(self) -> None:
+        """Claim the name again and again."""
+        delays = Delays(_BACKOFF)
+        loop = asyncio.get_running_loop()
+        async with self._client() as client:
+            while True:
+                began = loop.time()
+                try:
+                    await self._hold(client)
+                    failure: FastRPCError = UnavailableError("the relay ended it")
+                except FastRPCError as error:
+                    failure = error
+                self._tell(failure)
+                if loop.time() - began >= _STEADY_SECONDS:
+                    delays.reset()
+                await asyncio.sleep(delays.take())
+
+    async def _hold(self, client: Client) -> None:
+        """Hold the claim while its stream lasts."""
+        place = self._place
+        async with client.stream(RelayService.claim, place.name, self._instance, self._takes_over) as tickets:
+            async for ticket in tickets:
+                self._takes_over = False
+                self._stands()
+                self._open(ClaimTicket(*ticket))
+
+    def _stands(self) -> None:
+        if not self._first.done():
+            self._first.set_result(None)
+        if self._told is not None:
+            self._told = None
+            logger.info("%s: claimed again", self.address, extra={"event": "claimed"})
+
+    def _tell(self, failure: FastRPCError) -> None:
+        """Fail the start, or log a loss once."""
+        number = _REFUSALS.get(failure.status) if isinstance(failure, CallError) else None
+        if number is not None and not self._first.done():
+            error = OSError(number, f"cannot listen at {self.address}: the relay refuses: {failure.message}")
+            mark_shown_at_program(error)
+            self._first.set_exception(error)
+            return
+        if self._told != failure.message:
+            self._told = failure.message
+            logger.warning(
+                "%s: the claim is lost, and made again: %s",
+                self.address,
+                failure.message,
+                extra={"event": "unclaimed"},
+            )
+
+    def _client(self) -> Client:
+        place = self._place
+        config = ClientConfig(
+            tls=place.tls,
+            timeouts=Timeouts(call=None, connect=5.0),
+            # The claim has its own pauses; a second backoff must not add to them.
+            backoff=Backoff(first=0.05, longest=0.2),
+            keepalive=Keepalive(interval=2.0, timeout=3.0),
+            pool=Pool(breaker=None, outlier=None),
+        )
+        return Client(place.relay, credentials=place.credentials, fail_mode="failfast", config=config)
+
+    # Data connections
+
+    def _open(self, ticket: ClaimTicket) -> None:
+        if len(self._connections) + len(self._dialing) >= _MOST_CONNECTIONS:
+            return
+        dialing = asyncio.ensure_future(self._dial(ticket))
+        self._dialing.add(dialing)
+        dialing.add_done_callback(self._dialing.discard)
+
+    async def _dial(self, ticket: ClaimTicket) -> None:
+        """Open a data connection. A failure is no matter: the relay sends another ticket."""
+        options = DialOptions(silence_seconds=self._options.silence_seconds)
+        place = Address("tcp", host=self._place.relay.host, port=self._place.relay.port)
+        try:
+            async with time_limit(TICKET_SECONDS):
+                await TCP.dial(place, lambda: DataConnection(self, ticket), options)
+        except (ConnectError, TimeoutError) as error:
+            logger.debug("%s: no data connection: %s", self.address, error)
+
+    def add(self, connection: "DataConnection") -> None:
+        """A data connection waits for a caller."""
+        self._connections.add(connection)
+
+    def discard(self, connection: "DataConnection") -> None:
+        """It waits no more."""
+        self._connections.discard(connection)
+
+    def serve(self, transport: asyncio.Transport, caller: tuple[str, int], early: bytes) -> None:
+        """Serve a caller that came by a data connection."""
+        if self._options.admits is not None and not self._options.admits(caller):
+            transport.abort()
+            return
+        pass_on(transport, Proxied(transport, caller), self._session_factory, early)
+
+
+class DataConnection(asyncio.BufferedProtocol):
+    """A connection to the relay until a caller comes by it."""
+
+    def __init__(self, listener: RelayListener, ticket: ClaimTicket) -> None:
+        self._listener = listener
+        self._ticket = ticket
+        self._early = b""
+        self._place = bytearray()
+        self._transport: asyncio.Transport
+        #: Done once it serves a caller, or is lost.
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._listener.add(self)
+        self._transport.write(GREETING + self._ticket.token)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        self._place = bytearray(_FIRST_READ_BYTES)
+        return self._place
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._early += self._place[:nbytes]
+        try:
+            opened = opened_header(self._early, self._ticket.key)
+        except ValueError as error:
+            logger.warning("%s: a data connection is refused: %s", self._listener.address, error)
+            self.abort()
+            return
+        if opened is None:
+            return
+        size, caller = opened
+        self._end()
+        self._listener.serve(self._transport, caller, self._early[size:])
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._end()
+        self._transport.abort()
+
+    def _end(self) -> None:
+        self._listener.discard(self)
+        if not self.over.done():
+            self.over.set_result(None)

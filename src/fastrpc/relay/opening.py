@@ -1,0 +1,158 @@
+"""A connection to a relay until its first bytes tell what it is."""
+
+import asyncio
+from typing import Any, Final, Protocol, cast
+
+from fastrpc.relay.claims import Claims
+from fastrpc.relay.hello import MOST_HELLO_BYTES, HelloReader
+from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
+from fastrpc.relay.wire import GREETING, TOKEN_BYTES
+from fastrpc.server.proxied import pass_on
+from fastrpc.transports.base import SessionFactory
+
+__all__ = ["Opening", "OpeningRegister"]
+
+#: Seconds for the first bytes of a caller, and for the data connection of its server.
+_OPENING_SECONDS: Final = 5.0
+
+#: Fatal alerts (RFC 8446 6) in a record, which every version of TLS reads: 112 is `unrecognized_name`, 80 is
+#: `internal_error`.
+_UNRECOGNISED_NAME: Final = b"\x15\x03\x03\x00\x02\x02\x70"
+_INTERNAL_ERROR: Final = b"\x15\x03\x03\x00\x02\x02\x50"
+_ALERTS: Final = {
+    RefusalReason.AWAY: _UNRECOGNISED_NAME,
+    RefusalReason.NO_NAME: _UNRECOGNISED_NAME,
+    RefusalReason.SLOW: _UNRECOGNISED_NAME,
+    RefusalReason.NAME_FULL: _INTERNAL_ERROR,
+    RefusalReason.CALLER_FULL: _INTERNAL_ERROR,
+    RefusalReason.FULL: _INTERNAL_ERROR,
+}
+
+
+class OpeningRegister(Protocol):
+    """The port of a relay."""
+
+    #: The host name of the relay.
+    name: str
+    claims: Claims
+
+    def enter(self, opening: "Opening") -> None:
+        """A connection opens."""
+
+    def leave(self, opening: "Opening") -> None:
+        """Its first bytes were read, or it is gone."""
+
+    def call(self, opening: "Opening", host: str) -> None:
+        """Find the server that a caller asks for. RelayRefusedError: there is no way to it."""
+
+    def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
+        """Note that a connection is refused."""
+
+
+class Opening(asyncio.BufferedProtocol):
+    """Reads the ClientHello of a caller, or the token of a server.
+
+    ::
+
+        ClientHello ──► the relay's own name: its server · a claimed name: waits for a data connection
+        greeting, token ──► the spare of a claim
+    """
+
+    def __init__(self, front: "OpeningRegister", session_factory: SessionFactory) -> None:
+        self._front = front
+        self._session_factory = session_factory
+        self._reader = HelloReader()
+        # The greeting and the token of a server.
+        self._shown = b""
+        self._place = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+        # Whether it is a caller that waits for a data connection.
+        self._waits = False
+        self.transport: asyncio.Transport
+        self.peer_name: Any = None
+
+    @property
+    def first(self) -> bytes:
+        """The bytes of the caller so far."""
+        return bytes(self._reader.received)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer_name = transport.get_extra_info("peername")
+        self._timer = asyncio.get_running_loop().call_later(_OPENING_SECONDS, self._run_late)
+        self._front.enter(self)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        self._place = bytearray(MOST_HELLO_BYTES - len(self._reader.received))
+        return self._place
+
+    def buffer_updated(self, nbytes: int) -> None:
+        received = self._place[:nbytes]
+        try:
+            if self._shown or (received[0] == GREETING[0] and not self._reader.received):
+                self._read_token(received)
+            else:
+                self._read_hello(received)
+        except RelayRefusedError as error:
+            self.refuse(error.reason)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+
+    def refuse(self, reason: RefusalReason) -> None:
+        """Close the connection, with an alert where its peer speaks TLS."""
+        self._leave()
+        self._front.refuse(reason, self.transport)
+        alert = _ALERTS.get(reason)
+        if alert is None:
+            self.transport.abort()
+            return
+        self.transport.write(alert)
+        self.transport.close()
+
+    def leave(self) -> asyncio.Transport:
+        """Give the connection up to a pair."""
+        self._leave()
+        return self.transport
+
+    def abort(self) -> None:
+        """Close the connection: the relay ends."""
+        self._leave()
+        self.transport.abort()
+
+    def _leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._front.leave(self)
+
+    def _run_late(self) -> None:
+        self.refuse(RefusalReason.SLOW if self._waits else RefusalReason.LATE)
+
+    def _read_token(self, received: bytearray) -> None:
+        self._shown += received
+        size = len(GREETING) + TOKEN_BYTES
+        if not self._shown.startswith(GREETING[: len(self._shown)]):
+            raise RelayRefusedError(RefusalReason.NOT_TLS)
+        if len(self._shown) > size:
+            raise RelayRefusedError(RefusalReason.EARLY)
+        if len(self._shown) == size:
+            claim, ticket = self._front.claims.redeem(self._shown[len(GREETING) :])
+            self._leave()
+            claim.add_spare(self.transport, ticket)
+
+    def _read_hello(self, received: bytearray) -> None:
+        name = self._reader.feed(received)
+        if name is None:
+            return
+        if name == self._front.name:
+            self._leave()
+            pass_on(self.transport, self.transport, self._session_factory, self.first)
+            return
+        # The bytes behind the ClientHello are read once there is a server for them.
+        self.transport.pause_reading()
+        self._waits = True
+        self._front.call(self, name)

@@ -1,0 +1,81 @@
+"""The reasons for which a relay refuses a connection: each is counted, and logged once a minute."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+from fastrpc.gauges import count
+
+__all__ = ["RefusalReason", "Refusals", "RelayRefusedError"]
+
+logger = logging.getLogger("fastrpc.relay")
+
+#: Seconds between two log lines of one reason.
+_TOLD_SECONDS: Final = 60.0
+
+
+class RefusalReason(Enum):
+    """A reason: its name in metrics, and the words for the log."""
+
+    NOT_TLS = "not_tls", "its first bytes are neither TLS nor a token of a server"
+    MALFORMED = "malformed", "its ClientHello is malformed"
+    OVERSIZED = "oversized", "its ClientHello is longer than 16 KiB"
+    NO_NAME = "no_name", "its ClientHello has no host name"
+    TWO_NAMES = "two_names", "its ClientHello has several host names"
+    LATE = "late", "its opening took too long"
+    CROWDED = "crowded", "too many connections are in their opening"
+    AWAY = "away", "no server has the name that it asks for"
+    SLOW = "slow", "the server of the name opened no connection in time"
+    NAME_FULL = "name_full", "the server of the name has too many connections"
+    CALLER_FULL = "caller_full", "its address has too many connections"
+    FULL = "full", "the relay has too many connections"
+    TOKEN = "token", "it shows a token that is unknown, used or old"
+    EARLY = "early", "a server sent bytes before a caller came"
+
+    def __init__(self, label: str, text: str) -> None:
+        self.label = label
+        self.text = text
+
+
+class RelayRefusedError(Exception):
+    """A connection is refused for a reason."""
+
+    def __init__(self, reason: RefusalReason) -> None:
+        super().__init__(reason.text)
+        self.reason = reason
+
+
+class Refusals:
+    """Counts and logs the connections that one relay refuses."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        #: Those so far.
+        self.counts: Counter[RefusalReason] = Counter()
+        # The instant of the last line of each reason, and the refusals since.
+        self._told: dict[RefusalReason, tuple[float, int]] = {}
+        for reason in RefusalReason:
+            count("relay_refused", reason.label, times=0)
+
+    def note(self, reason: RefusalReason, peer_name: Any) -> None:
+        """Count a refusal, and log it unless one of the same reason was logged in the last minute."""
+        self.counts[reason] += 1
+        count("relay_refused", reason.label)
+        now = self._clock()
+        told_at, left_out = self._told.get(reason, (float("-inf"), 0))
+        if now - told_at < _TOLD_SECONDS:
+            self._told[reason] = told_at, left_out + 1
+            return
+        self._told[reason] = now, 0
+        place = peer_name[0] if isinstance(peer_name, tuple) else "a caller"
+        more = f" ({left_out} more were not logged)" if left_out else ""
+        logger.warning(
+            "refused %s: %s%s",
+            place,
+            reason.text,
+            more,
+            extra={"event": "relay_refused", "reason": reason.label},
+        )

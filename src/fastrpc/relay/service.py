@@ -1,0 +1,122 @@
+"""The service of a relay: servers claim their names there."""
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final, Self
+
+from fastrpc._core.calls.call import current_call
+from fastrpc.auth.policy import Policy
+from fastrpc.config import TLS, Keepalive, ServerConfig
+from fastrpc.endpoint import check_relay_name
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.hosted.draining import draining
+from fastrpc.hosted.rights import Grant, ServiceRights
+from fastrpc.patterns import RelayPattern
+from fastrpc.relay.claims import Claim
+from fastrpc.relay.front import Front, RelayLimits
+from fastrpc.relay.wire import ClaimTicket
+from fastrpc.rpc.identity import Identity
+from fastrpc.rpc.marking import method
+from fastrpc.rpc.service import service
+from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
+
+__all__ = ["CLAIM", "RelayService", "relay_config"]
+
+#: Seconds between two looks at the rights and the spares of a claim.
+_LOOK_SECONDS: Final = 5.0
+
+_MOST_HOST_CHARACTERS: Final = 253 - 64
+
+
+def _patterns(policy: Policy, identity: Identity | None) -> tuple[RelayPattern, ...]:
+    return policy.relay_patterns(identity)
+
+
+CLAIM: Final[Grant[RelayPattern]] = Grant("claim", "name", _patterns, RelayPattern.matches)
+
+
+def relay_config(tls: TLS) -> ServerConfig:
+    """Return the settings of a server of the service."""
+    # A server whose line was cut has to lose its claim soon.
+    return ServerConfig(tls=tls, keepalive=Keepalive(interval=5.0, timeout=5.0))
+
+
+@service("fastrpc.relay", version="1")
+class RelayService:
+    """Names for servers behind a NAT.
+
+    Args:
+        name: the host name of the relay: `NAME.` before it is the host name of a server.
+        rights: grant names; None: every identity may claim every name.
+    """
+
+    def __init__(
+        self, name: str, *, rights: ServiceRights | None = None, limits: RelayLimits | None = None
+    ) -> None:
+        self._rights = rights
+        #: Begins the connections of the server that has this service (`Server.begin_with`).
+        self.front = Front(_checked_host(name), limits or RelayLimits())
+
+    async def __aenter__(self) -> Self:
+        self.front.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.front.shut()
+
+    @method
+    async def claim(self, name: str, instance: str, takes_over: bool) -> AsyncIterator[ClaimTicket]:
+        """Claim a name for as long as the stream lasts; each message lets the server open one data connection.
+
+        Args:
+            instance: tells the programs of one identity apart.
+            takes_over: whether another program of the same identity loses the name.
+        """
+        identity = current_call().identity
+        if identity is None:
+            raise CallError(Status.UNAUTHENTICATED, "a claim needs an identity", processed="no")
+        try:
+            check_relay_name(name)
+        except ConfigError as error:
+            raise CallError(Status.INVALID_ARGUMENT, error.message, processed="no") from None
+        self._check(name)
+        claim = self.front.claims.enter(name, identity.name, instance, takes_over=takes_over)
+        try:
+            with draining() as drain:
+                drain.add_done_callback(lambda _: claim.changed.set())
+                while not drain.done():
+                    for ticket in claim.tickets():
+                        yield ticket
+                    await _changed(claim)
+                    self._check(name)
+        finally:
+            self.front.claims.leave(claim)
+
+    def _check(self, name: str) -> None:
+        if self._rights is not None:
+            self._rights.check(CLAIM, [name])
+
+
+async def _changed(claim: Claim) -> None:
+    """Wait for something to do. CallError: the claim has ended."""
+    try:
+        async with time_limit(_LOOK_SECONDS):
+            await claim.changed.wait()
+    except TimeoutError:
+        return
+    claim.changed.clear()
+    if claim.failure is not None:
+        raise claim.failure
+
+
+def _checked_host(name: str) -> str:
+    """Return the host name of a relay in lower case. ConfigError: it has another form."""
+    found = name.lower()
+    if not found or len(found) > _MOST_HOST_CHARACTERS or found.rpartition(".")[2].isdecimal():
+        raise ConfigError(f"{name!r} is no host name of a relay", hint="write --name relay.example")
+    for label in found.split("."):
+        check_relay_name(label)
+    return found

@@ -1,0 +1,117 @@
+"""Two connections whose bytes go to each other: with back-pressure, and each direction ends by itself.
+
+::
+
+    caller ◄──► end ◄──► end ◄──► server      what one end cannot send stops the other end's reading
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Self
+
+__all__ = ["READ_BYTES", "SplicedEnd", "SplicedPair"]
+
+#: Of one read. All ends share one place for it, as their bytes leave it at once: an idle pair holds none.
+READ_BYTES: Final = 262_144
+
+
+class SplicedPair:
+    """A caller and its server.
+
+    Args:
+        place: where all ends receive.
+        on_end: called once, after both connections are lost.
+    """
+
+    __slots__ = ("_on_end", "_open", "caller", "place", "server")
+
+    def __init__(
+        self,
+        caller: asyncio.Transport,
+        server: asyncio.Transport,
+        place: memoryview,
+        on_end: Callable[["SplicedPair"], None],
+    ) -> None:
+        self.place = place
+        self.caller = SplicedEnd(self, caller)
+        self.server = SplicedEnd(self, server)
+        self.caller.other, self.server.other = self.server, self.caller
+        self._on_end = on_end
+        self._open = 2
+
+    def begin(self, first: bytes) -> None:
+        """Take both connections over, and send the first bytes to the server."""
+        self.server.transport.write(first)
+        for end in (self.caller, self.server):
+            transport = end.transport
+            # Loops choose their read method when reading begins.
+            transport.pause_reading()
+            transport.set_protocol(end)
+            if not transport.is_closing():
+                transport.resume_reading()
+
+    @property
+    def received_bytes(self) -> tuple[int, int]:
+        """The bytes that came from the caller and from the server."""
+        return self.caller.received, self.server.received
+
+    def abort(self) -> None:
+        """Cut both connections."""
+        self.caller.transport.abort()
+        self.server.transport.abort()
+
+    def ended(self, end: "SplicedEnd") -> None:
+        """One direction is over: end both connections once the other one is, too."""
+        if end.other.has_ended:
+            end.transport.close()
+            end.other.transport.close()
+        elif not end.other.transport.is_closing():
+            end.other.transport.write_eof()
+
+    def lost(self, end: "SplicedEnd", error: Exception | None) -> None:
+        """One connection is lost: send what came from it, then close the other one."""
+        self._open -= 1
+        if self._open == 0:
+            self._on_end(self)
+        elif error is None:
+            end.other.transport.close()
+        else:
+            # The peer has to see that the stream was cut.
+            end.other.transport.abort()
+
+
+class SplicedEnd(asyncio.BufferedProtocol):
+    """One of the two connections."""
+
+    __slots__ = ("_pair", "has_ended", "other", "received", "transport")
+
+    def __init__(self, pair: SplicedPair, transport: asyncio.Transport) -> None:
+        self._pair = pair
+        self.transport = transport
+        self.other: Self
+        #: Bytes so far, and whether its peer sends no more.
+        self.received = 0
+        self.has_ended = False
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._pair.place
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+        self.other.transport.write(bytes(self._pair.place[:nbytes]))
+
+    def eof_received(self) -> bool:
+        self.has_ended = True
+        self._pair.ended(self)
+        return True
+
+    def pause_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pair.lost(self, exc)

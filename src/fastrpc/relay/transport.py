@@ -1,0 +1,63 @@
+"""`relay://host:port/NAME`: the server that claimed a name at a relay.
+
+A client dials the relay as the host `NAME.host`: TLS is that of the server. A server dials out, and listens there.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from fastrpc.config import TLS
+from fastrpc.endpoint import Address, relayed_host
+from fastrpc.errors import ConfigError
+from fastrpc.transports.base import DialOptions, Listener, ListenOptions, SessionFactory
+from fastrpc.transports.tcp import ENCRYPTED
+
+if TYPE_CHECKING:
+    from fastrpc._core.io.blocking_io import BlockingIO
+
+__all__ = ["TRANSPORT", "RelayTransport"]
+
+S = TypeVar("S", bound=asyncio.BufferedProtocol)
+
+
+class RelayTransport:
+    """Dial and listen through a relay."""
+
+    scheme: Final = "relay"
+
+    async def dial(
+        self, address: Address, session_factory: Callable[[], S], options: DialOptions
+    ) -> tuple[asyncio.Transport, S]:
+        """Connect to the server of a name."""
+        return await ENCRYPTED.dial(address, session_factory, _named(address, options))
+
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> "BlockingIO":
+        """Connect without an event loop."""
+        return ENCRYPTED.connect(address, timeout, _named(address, options))
+
+    async def listen(
+        self, address: Address, session_factory: SessionFactory, options: ListenOptions
+    ) -> Listener:
+        """Claim a name, and make a session for each caller; with an unreachable relay return, and go on trying."""
+        # Imported here: a client needs no server.
+        from fastrpc.relay.listener import RelayListener
+
+        listener = RelayListener(address, session_factory, options)
+        await listener.open()
+        return listener
+
+
+def _named(address: Address, options: DialOptions) -> DialOptions:
+    """Return the options with the host name of the server, which the relay reads in the ClientHello."""
+    host, tls = relayed_host(address), options.tls or TLS()
+    if tls.server_name not in (None, host):
+        raise ConfigError(
+            f"server_name is {tls.server_name!r}, and the relay finds the server by {host!r}",
+            hint="leave server_name out, and have the server show a certificate for that name",
+        )
+    return replace(options, tls=replace(tls, server_name=host))
+
+
+TRANSPORT = RelayTransport()
