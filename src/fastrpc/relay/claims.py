@@ -72,8 +72,9 @@ class Claim:
         #: Set when there is something to do for the stream of the claim.
         self.changed = asyncio.Event()
         self._claims = claims
-        self._spares: deque[Spare] = deque()
-        self._callers: deque[WaitingCaller] = deque()
+        #: The data connections that are ready, the oldest first, and the callers that wait for one.
+        self.spares: deque[Spare] = deque()
+        self.callers: deque[WaitingCaller] = deque()
         # The instants at which tickets under way are old, the first first; and those that were not sent.
         self._due: OrderedDict[bytes, float] = OrderedDict()
         self._unsent: list[ClaimTicket] = []
@@ -94,39 +95,39 @@ class Claim:
         Raises:
             RelayRefusedError: too many callers wait.
         """
-        while self._spares:
-            spare = self._spares.popleft()
+        while self.spares:
+            spare = self.spares.popleft()
             if not spare.transport.is_closing():
                 self._claims.joining.join(self.name, caller, spare.transport, spare.key)
                 self._look()
                 return
-        if len(self._callers) >= MOST_WAITING:
+        if len(self.callers) >= MOST_WAITING:
             raise RelayRefusedError(RefusalReason.SLOW)
-        self._callers.append(caller)
+        self.callers.append(caller)
         self._look()
 
     def remove_caller(self, caller: "WaitingCaller") -> None:
         """Forget a caller that has left."""
-        if caller in self._callers:
-            self._callers.remove(caller)
+        if caller in self.callers:
+            self.callers.remove(caller)
 
     def add_spare(self, transport: asyncio.Transport, ticket: ClaimTicket) -> None:
         """Take a data connection whose token was shown."""
         self._due.pop(ticket.token, None)
-        if self._callers:
-            self._claims.joining.join(self.name, self._callers.popleft(), transport, ticket.key)
+        if self.callers:
+            self._claims.joining.join(self.name, self.callers.popleft(), transport, ticket.key)
             self._look()
             return
         spare = Spare(self, transport, ticket.key)
         transport.set_protocol(spare)
-        self._spares.append(spare)
-        if len(self._spares) > SPARES:
-            self._spares.popleft().transport.close()
+        self.spares.append(spare)
+        if len(self.spares) > SPARES:
+            self.spares.popleft().transport.close()
 
     def lose(self, spare: Spare) -> None:
         """A spare is gone."""
-        if spare in self._spares:
-            self._spares.remove(spare)
+        if spare in self.spares:
+            self.spares.remove(spare)
             self._look()
 
     def refuse(self, spare: Spare) -> None:
@@ -140,10 +141,10 @@ class Claim:
         for token in self._due:
             self._claims.forget(token)
         self._due.clear()
-        spares, self._spares = self._spares, deque()
+        spares, self.spares = self.spares, deque()
         for spare in spares:
             spare.transport.close()
-        callers, self._callers = self._callers, deque()
+        callers, self.callers = self.callers, deque()
         for caller in callers:
             caller.refuse(RefusalReason.AWAY)
 
@@ -155,8 +156,8 @@ class Claim:
         while self._due and next(iter(self._due.values())) <= now:
             token, _ = self._due.popitem(last=False)
             self._claims.forget(token)
-        fresh = sum(now - spare.made_at < _RENEWAL_SECONDS for spare in self._spares)
-        for _ in range(SPARES + len(self._callers) - fresh - len(self._due)):
+        fresh = sum(now - spare.made_at < _RENEWAL_SECONDS for spare in self.spares)
+        for _ in range(SPARES + len(self.callers) - fresh - len(self._due)):
             ticket = new_ticket()
             self._due[ticket.token] = now + TICKET_SECONDS
             self._claims.remember(self, ticket)

@@ -27,11 +27,12 @@ class RelayLimits:
 
     #: Pairs of connections; each takes two descriptors.
     pairs: int = 4_000
-    #: Of one name, and of one caller: an address, the /64 of an IPv6 one, which has as many openings.
+    #: Of one name, and of one caller: an address, the /64 of an IPv6 one.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
-    #: Connections in their opening; the one that is silent for longest gives way.
+    #: Connections in their opening, and those of one caller; the one that is silent for longest gives way.
     openings: int = 256
+    openings_of_caller: int = 100
     #: Seconds without a byte after which a pair is closed.
     idle_seconds: float = 3_600.0
 
@@ -65,8 +66,8 @@ class Front:
         # The one that is silent for longest first, with its caller.
         self._openings: OrderedDict[Opening, bytes] = OrderedDict()
         self._opening_of: Counter[bytes] = Counter()
-        # The names of callers that wait for a data connection. They count as pairs.
-        self._waiting: dict[Opening, str] = {}
+        # Callers that wait for a data connection, with their names. They count as pairs.
+        self._waiting: dict[Opening, tuple[str, bytes]] = {}
         self._pairs: dict[SplicedPair, _Joined] = {}
         self._of_name: Counter[str] = Counter()
         self._of_caller: Counter[bytes] = Counter()
@@ -84,7 +85,7 @@ class Front:
         self._is_shut = True
         if self._looking is not None:
             self._looking.cancel()
-        for opening in list(self._openings):
+        for opening in (*self._openings, *self._waiting):
             opening.abort()
         for pair in list(self._pairs):
             pair.abort()
@@ -102,21 +103,22 @@ class Front:
         self._opening_of[caller] += 1
         if self._is_shut:
             opening.abort()
-        elif self._opening_of[caller] > self._limits.pairs_of_caller:
+        elif self._opening_of[caller] > self._limits.openings_of_caller:
             next(one for one, its in self._openings.items() if its == caller).refuse(RefusalReason.CROWDED)
         elif len(self._openings) > self._limits.openings:
             next(iter(self._openings)).refuse(RefusalReason.CROWDED)
 
     def leave(self, opening: Opening) -> None:
         """Its first bytes were read, or it is gone."""
-        caller = self._openings.pop(opening)
-        _subtract(self._opening_of, caller)
-        name = self._waiting.pop(opening, None)
-        if name is not None:
-            self._free(name, caller)
-            claim = self.claims.by_name.get(name)
-            if claim is not None:
-                claim.remove_caller(opening)
+        caller = self._openings.pop(opening, None)
+        if caller is not None:
+            _subtract(self._opening_of, caller)
+            return
+        name, caller = self._waiting.pop(opening)
+        self._free(name, caller)
+        claim = self.claims.by_name.get(name)
+        if claim is not None:
+            claim.remove_caller(opening)
 
     def call(self, opening: Opening, host: str) -> None:
         """Find the server that a caller asks for.
@@ -135,7 +137,9 @@ class Front:
             raise RelayRefusedError(RefusalReason.NAME_FULL)
         if self._of_caller[caller] >= self._limits.pairs_of_caller:
             raise RelayRefusedError(RefusalReason.CALLER_FULL)
-        self._waiting[opening] = name
+        del self._openings[opening]
+        _subtract(self._opening_of, caller)
+        self._waiting[opening] = name, caller
         self._take(name, caller)
         claim.add_caller(opening)
 
