@@ -83,10 +83,10 @@ class SplicedPair:
 class SplicedEnd(asyncio.BufferedProtocol):
     """One of the two connections."""
 
-    __slots__ = ("_pair", "has_ended", "other", "received", "transport")
+    __slots__ = ("has_ended", "other", "pair", "received", "transport")
 
     def __init__(self, pair: SplicedPair, transport: asyncio.Transport) -> None:
-        self._pair = pair
+        self.pair = pair
         self.transport = transport
         self.other: Self
         #: Bytes so far, and whether its peer sends no more.
@@ -94,15 +94,15 @@ class SplicedEnd(asyncio.BufferedProtocol):
         self.has_ended = False
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._pair.place
+        return self.pair.place
 
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
-        self.other.transport.write(bytes(self._pair.place[:nbytes]))
+        self.other.transport.write(bytes(self.pair.place[:nbytes]))
 
     def eof_received(self) -> bool:
         self.has_ended = True
-        self._pair.ended(self)
+        self.pair.ended(self)
         return True
 
     def pause_writing(self) -> None:
@@ -114,4 +114,4 @@ class SplicedEnd(asyncio.BufferedProtocol):
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pair.lost(self, exc)
+        self.pair.lost(self, exc)

@@ -1,0 +1,206 @@
+"""A relay that does harm: handshake errors or lost connections, never a wrong answer."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, ConnectError, FastRPCError, Server, ServerConfig
+from fastrpc.relay import front as fronts
+from fastrpc.relay.claims import MOST_WAITING, SPARES
+from fastrpc.relay.splicing import SplicedEnd
+from fastrpc.relay.wire import signed_header
+from tests.conftest import Scale
+from tests.support.arith import Arith
+from tests.support.client_hellos import hello_of_openssl
+from tests.support.relayed import RelayFiles, Relaying, relaying
+from tests.support.waiting import eventually
+
+
+@fastrpc.service("arith")
+class Liar:
+    """Has the name of the right service."""
+
+    @fastrpc.method
+    async def mul(self, a: int, b: int) -> int:
+        return a * b + 1
+
+
+async def test_servers_that_are_swapped_are_noticed(files: RelayFiles) -> None:
+    async with relaying(files) as relay:
+        await relay.serve(Arith)
+        await relay.serve(Liar, name="edge-8", owner="other")
+        claims = relay.front.claims.by_name
+        claims["edge-7"], claims["edge-8"] = claims["edge-8"], claims["edge-7"]
+        async with Client(relay.target(), config=files.client) as client:
+            with pytest.raises(ConnectError, match="it is for another host name"):
+                await client.call(Arith.mul, 6, 7)
+
+
+async def test_a_server_of_another_authority_is_noticed(
+    files: RelayFiles, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    foreign = RelayFiles.made(tmp_path_factory.mktemp("foreign"))
+    async with relaying(files) as relay:
+        await relay.serve(Liar, certificate=foreign.edge)
+        async with Client(relay.target(), config=files.client) as client:
+            with pytest.raises(ConnectError, match="its authority is not trusted"):
+                await client.call(Arith.mul, 6, 7)
+
+
+class Harm:
+    """Changes what passes the relay, as a seed says."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._kept: list[bytes] = []
+
+    def received(self, end: SplicedEnd, nbytes: int) -> None:
+        data = bytes(end.pair.place[:nbytes])
+        end.received += nbytes
+        self._kept.append(data)
+        kind = self._random.randrange(12)
+        place = self._random.randrange(len(data))
+        if kind == 0:
+            data = data[:place] + bytes([data[place] ^ (1 << self._random.randrange(8))]) + data[place + 1 :]
+        elif kind == 1:
+            data = data[:place]
+        elif kind == 2:
+            data += data[place:]
+        elif kind == 3:
+            data = self._random.choice(self._kept)
+        elif kind == 4:
+            end.transport.abort()
+        elif kind == 5:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._random.random() / 50, self._send, end, data)
+            return
+        self._send(end, data)
+
+    def _send(self, end: SplicedEnd, data: bytes) -> None:
+        if not end.other.transport.is_closing():
+            end.other.transport.write(data)
+
+
+@pytest.mark.one_loop
+async def test_harm_on_the_way_leads_to_no_wrong_answer(
+    files: RelayFiles, scale: Scale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeouts = replace(files.client.timeouts, connect=0.3, call=0.3)
+    config = replace(files.client, timeouts=timeouts)
+    right = 0
+    async with relaying(files) as relay:
+        await relay.serve(Arith, config=ServerConfig(timeouts=fastrpc.Timeouts(handshake=0.3)))
+        for seed in scale.seeds(1_000):
+            harm = Harm(seed)
+            monkeypatch.setattr(
+                SplicedEnd, "buffer_updated", lambda end, size, harm=harm: harm.received(end, size)
+            )
+            async with Client(relay.target(), config=config, fail_mode="failfast") as client:
+                try:
+                    assert await client.call(Arith.mul, seed, 7) == seed * 7
+                    right += 1
+                except FastRPCError:
+                    continue
+        monkeypatch.undo()
+        async with Client(relay.target(), config=files.client) as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+    assert right
+
+
+async def test_a_recorded_caller_is_no_caller(files: RelayFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    forward = SplicedEnd.buffer_updated
+
+    def recorded(end: SplicedEnd, nbytes: int) -> None:
+        if end is end.pair.caller:
+            sent.append(bytes(end.pair.place[:nbytes]))
+        forward(end, nbytes)
+
+    arith = Arith()
+    async with relaying(files) as relay:
+        await relay.serve(arith)
+        headers: list[bytes] = []
+        begin = fronts.SplicedPair.begin
+
+        def noted(pair: fronts.SplicedPair, first: bytes) -> None:
+            headers.append(first)
+            begin(pair, first)
+
+        monkeypatch.setattr(fronts.SplicedPair, "begin", noted)
+        monkeypatch.setattr(SplicedEnd, "buffer_updated", recorded)
+        async with Client(relay.target(), config=files.client) as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+        hello = headers[0][headers[0].index(b"\x16\x03") :]
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(hello + b"".join(sent))
+        with suppress(ConnectionResetError):
+            await reader.read()
+        writer.transport.abort()
+        assert arith.ran == 1
+
+
+# What a server takes from a relay
+
+
+@asynccontextmanager
+async def in_the_place_of_the_relay(
+    relay: Relaying, answer: bytes | None, key: bytes | None = None
+) -> AsyncIterator[Server]:
+    """Answer the data connections of a server with other bytes than a relay's."""
+    claim = relay.front.claims
+    join = claim.joining
+
+    class Forging:
+        def join(self, name: str, caller: object, server: asyncio.Transport, its_key: bytes) -> None:
+            header = signed_header(("203.0.113.9", 9), key or its_key) if answer is None else answer
+            server.write(header + hello_of_openssl("edge-7.localhost"))
+            caller.leave().abort()  # type: ignore[attr-defined]
+
+        def refuse(self, *_: object) -> None: ...
+
+    claim.joining = Forging()  # type: ignore[assignment]
+    try:
+        yield await relay.serve(Arith)
+    finally:
+        claim.joining = join
+
+
+@pytest.mark.parametrize(
+    ("answer", "key", "reason"),
+    [
+        (None, b"k" * 32, "the HMAC of its PROXY header is wrong"),
+        (b"", None, "its first bytes are no PROXY header"),
+        (b"PROXY TCP4 203.0.113.9 127.0.0.1 9 8443\r\n", None, "the HMAC of its PROXY header is wrong"),
+        (b"PROXY UNKNOWN\r\n" + bytes(32), None, "the HMAC of its PROXY header is wrong"),
+        (signed_header(("203.0.113.9", 9), b"k" * 32)[:-32], None, "the HMAC of its PROXY header is wrong"),
+    ],
+)
+async def test_a_data_connection_without_a_signed_header_is_refused(
+    answer: bytes | None,
+    key: bytes | None,
+    reason: str,
+    files: RelayFiles,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with relaying(files) as relay, in_the_place_of_the_relay(relay, answer, key) as server:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(hello_of_openssl("edge-7.localhost"))
+        await eventually(lambda: reason in caplog.text)
+        assert server.peers() == []
+        writer.transport.abort()
+
+
+async def test_a_relay_that_asks_for_many_connections_gets_few(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastrpc.relay.claims.SPARES", 1_000)
+    async with relaying(files) as relay:
+        await relay.serve(Arith)
+        claim = relay.front.claims.by_name["edge-7"]
+        await eventually(lambda: len(claim.spares) >= 60)
+        assert len(claim.spares) <= MOST_WAITING + 2 * SPARES
