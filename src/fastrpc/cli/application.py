@@ -75,6 +75,11 @@ _COMMANDS = {
         "gateway",
         "gateway --registry registry://127.0.0.1:8970 --address http://0.0.0.0:8080",
     ),
+    "relay": _Command(
+        "relaying",
+        "relay",
+        "relay --name relay.example --tokens tokens.toml --tls-cert relay.pem --tls-key relay.key",
+    ),
     "policy": _Command("policies", "policy", "policy check policy.toml app:services"),
     "certs": _Command("certificates", "certs", "certs dev certs --name localhost"),
     "lock": _Command("locking", "lock", "lock store://127.0.0.1:8969 jobs/nightly --wait 60 -- ./nightly.sh"),

@@ -1,10 +1,11 @@
-"""The common part of `fastrpc registry`, `fastrpc store` and `fastrpc broker`: one service as a separate program."""
+"""The common part of `fastrpc registry`, `store`, `broker` and `relay`: one service as a separate program."""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -72,12 +73,15 @@ class HostedParts:
     #: Returns the error for which the service ended by itself.
     failure: Callable[[], Exception | None] = lambda: None
 
+    #: Returns the URL for clients of an address; None: the one with the scheme of the service.
+    url_of: Callable[[Address], str] | None = None
+
     #: Returns the URLs beside that of the service, by their kind.
     further_urls: Callable[[], Mapping[str, str]] = dict
 
 
 def serve_hosted(
-    name: Literal["registry", "store", "broker"],
+    name: Literal["registry", "store", "broker", "relay"],
     options: HostedOptions,
     prepare: Callable[[HostedAccess], HostedParts],
 ) -> NoReturn:
@@ -151,7 +155,8 @@ def _access(name: str, options: HostedOptions) -> HostedAccess:
 
 def _teller(name: str, parts: HostedParts, *, as_json: bool) -> Callable[[Started], None]:
     def tell(started: Started) -> None:
-        urls = [url_of(name, one) for one in addresses_of(started.addresses)]
+        make_url = parts.url_of or partial(url_of, name)
+        urls = [make_url(one) for one in addresses_of(started.addresses)]
         further = parts.further_urls()
         if as_json:
             print_json({"urls": urls, "process_ids": started.process_ids, **further})

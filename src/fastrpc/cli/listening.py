@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fastrpc.config import TLS
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, is_encrypted
 from fastrpc.errors import ConfigError
 
 __all__ = [
@@ -101,11 +101,11 @@ def check_encrypts(given: Mapping[str, Any], addresses: Sequence[Address], encry
         encrypted: the scheme of encrypted addresses, as the command takes them.
 
     Raises:
-        ConfigError: an option is given, and no address is `tls://` or `fd://`.
+        ConfigError: an option is given, and no address is `tls://`, `relay://` or `fd://`.
     """
     names = [name for name, file in given.items() if file not in (None, False, ())]
     # A socket that was passed on is encrypted where there are certificates.
-    if names and not any(address.scheme in ("tls", "fd") for address in addresses):
+    if names and not any(is_encrypted(address) or address.scheme == "fd" for address in addresses):
         raise ConfigError(
             f"{names[0]} encrypts nothing: no address is {encrypted}://",
             hint=f"listen at one: --address {encrypted}://host:port",

@@ -48,8 +48,8 @@ _FIRST_READ_BYTES: Final = 32_768
 
 #: Refusals that an operator has to end, and the system's number for each.
 _REFUSALS: Final = {
-    Status.UNAUTHENTICATED: errno.EACCES,
-    Status.PERMISSION_DENIED: errno.EACCES,
+    Status.UNAUTHENTICATED: errno.EPERM,
+    Status.PERMISSION_DENIED: errno.EPERM,
     Status.ALREADY_EXISTS: errno.EADDRINUSE,
     Status.INVALID_ARGUMENT: errno.EINVAL,
     Status.UNIMPLEMENTED: errno.EPROTONOSUPPORT,

@@ -10,7 +10,7 @@ from fastrpc.hosted.server import HostedServer
 from fastrpc.relay.front import RelayLimits
 from fastrpc.relay.service import RelayService, relay_config
 
-__all__ = ["DEFAULT_RELAY_ADDRESS", "RelayServer", "check_relay_address"]
+__all__ = ["DEFAULT_RELAY_ADDRESS", "RelayServer", "check_relay_address", "relay_url"]
 
 DEFAULT_RELAY_ADDRESS = "tls://0.0.0.0:8443"
 
@@ -54,7 +54,12 @@ class RelayServer(HostedServer):
     @property
     def url(self) -> str:
         """The URL before the name of a server: `relay://relay.example:8443`."""
-        return f"{self._scheme}://{self._name}:{self._address.port}"
+        return relay_url(self._name, self._address)
+
+
+def relay_url(name: str, address: Address) -> str:
+    """Return the URL before the name of a server, for a relay that listens at an address."""
+    return f"relay://{name}:{address.port}"
 
 
 def check_relay_address(address: Address) -> None:

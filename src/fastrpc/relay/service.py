@@ -1,6 +1,7 @@
 """The service of a relay: servers claim their names there."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,10 +19,11 @@ from fastrpc.relay.wire import ClaimTicket
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.marking import method
 from fastrpc.rpc.service import service
+from fastrpc.server.server import Server
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
-__all__ = ["CLAIM", "RelayService", "relay_config"]
+__all__ = ["CLAIM", "RelayService", "begun", "relay_config"]
 
 #: Seconds between two looks at the rights and the spares of a claim.
 _LOOK_SECONDS: Final = 5.0
@@ -98,6 +100,13 @@ class RelayService:
     def _check(self, name: str) -> None:
         if self._rights is not None:
             self._rights.check(CLAIM, [name])
+
+
+@asynccontextmanager
+async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
+    """Have the connections of a server begin as those of a relay, before it listens."""
+    server.begin_with(service.front.wrap)
+    yield
 
 
 async def _changed(claim: Claim) -> None:

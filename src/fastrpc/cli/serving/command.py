@@ -26,6 +26,7 @@ from fastrpc.cli.listening import (
     tls_settings,
 )
 from fastrpc.cli.printing import reported
+from fastrpc.cli.serving.claiming import with_claim_token
 from fastrpc.cli.serving.mounting import RootPath, http_settings
 from fastrpc.cli.serving.placing import LabelPairs, Region, Weight, Zone, place_settings
 from fastrpc.cli.serving.plans import check_advertised, check_some_encrypted, make_plan
@@ -133,6 +134,14 @@ Advertised = Annotated[
         help="The address to register in place of --address; may be repeated like it.",
     ),
 ]
+ClaimToken = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="The token for addresses relay:// without ?token_file=FILE.",
+    ),
+]
 Otel = Annotated[
     bool | None, typer.Option("--otel", help="Start OpenTelemetry's SDK in each worker, and trace calls.")
 ]
@@ -168,6 +177,7 @@ def run(
     tls_cert: ServerCertificate = None,
     tls_key: ServerKey = None,
     tls_ca: ClientAuthorities = None,
+    token_file: ClaimToken = None,
     tokens: TokensFile = None,
     policy: PolicyFile = None,
     config: ConfigFile = None,
@@ -183,7 +193,7 @@ def run(
     with reported(ExitCode.USAGE):
         arguments = {
             "app": app,
-            "address": address or None,
+            "address": with_claim_token(address or [], token_file) or None,
             **http_settings(mount, root_path),
             "workers": workers,
             "worker_timeout": worker_timeout,
