@@ -35,7 +35,9 @@ def collector(
     `fastrpc_store_watchers`, `fastrpc_store_leases`, `fastrpc_store_operations_total` by `operation` and `outcome`,
     `fastrpc_store_operation_seconds` by `operation`, `fastrpc_messages_total` by `topic` and `outcome`,
     `fastrpc_messages_lag`, `fastrpc_messages_oldest_seconds` and `fastrpc_messages_dead` by `topic` and `group`,
-    `fastrpc_messages_file_bytes`, `fastrpc_loop_lag_seconds` and `fastrpc_loop_blocked_seconds_total`.
+    `fastrpc_messages_file_bytes`, `fastrpc_relay_pairs_total` and `fastrpc_relay_open_pairs` by `name`,
+    `fastrpc_relay_bytes_total` by `name` and `direction`, `fastrpc_relay_refused_total` by `reason`,
+    `fastrpc_relay_names`, `fastrpc_loop_lag_seconds` and `fastrpc_loop_blocked_seconds_total`.
     The guide page "observing" describes them.
 
     The histogram of seconds has the bounds 0.5 ms, 1 ms, 2 ms and so on to 16.384 s. `buckets_per_doubling` = 2 or 4
