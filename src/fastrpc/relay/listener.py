@@ -17,7 +17,7 @@ from fastrpc.config import Backoff, ClientConfig, Keepalive, Pool, Timeouts
 from fastrpc.config.delays import Delays
 from fastrpc.config_errors import mark_shown_at_program
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, ConnectError, FastRPCError, UnavailableError
+from fastrpc.errors import CallError, ConfigError, ConnectError, FastRPCError, UnavailableError
 from fastrpc.relay.claims import MOST_WAITING, SPARES, TICKET_SECONDS
 from fastrpc.relay.place import RelayPlace
 from fastrpc.relay.service import RelayService
@@ -25,7 +25,7 @@ from fastrpc.relay.wire import GREETING, ClaimTicket, opened_header
 from fastrpc.server.proxied import Proxied, pass_on
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
-from fastrpc.tls.ends import ServerEnd
+from fastrpc.tls.ends import ClientEnd, ServerEnd
 from fastrpc.transports.base import DialOptions, ListenOptions, SessionFactory
 from fastrpc.transports.sockets import encrypted
 from fastrpc.transports.tcp import TRANSPORT as TCP
@@ -36,6 +36,8 @@ logger = logging.getLogger("fastrpc.relay")
 
 #: Pauses between claims: at most 5 s with their jitter.
 _BACKOFF: Final = Backoff(first=0.1, factor=1.6, longest=4.0, jitter=0.2)
+#: A cut line is noticed by both sides.
+_KEEPALIVE: Final = Keepalive(interval=2.0, timeout=3.0)
 #: Seconds that a claim has to stand until the pauses are short again.
 _STEADY_SECONDS: Final = 5.0
 #: Seconds of the first claim after which the server starts without it.
@@ -66,6 +68,8 @@ class RelayListener:
 
     def __init__(self, address: Address, session_factory: SessionFactory, options: ListenOptions) -> None:
         self._place = RelayPlace(address)
+        # A client would try a file that it cannot use on and on.
+        ClientEnd(self._place.tls, address.host)
         #: For clients: without the options, which are ours.
         self.address = self._place.address
         self._end = ServerEnd(cast(Any, options.tls), agreed=options.agreed)
@@ -86,16 +90,24 @@ class RelayListener:
 
         Raises:
             OSError: the relay refuses the claim; one that cannot be reached is tried on and on.
+            ConfigError: a file of the address cannot be used.
         """
         self._claiming = asyncio.ensure_future(self._claim())
         try:
-            async with time_limit(_PATIENCE_SECONDS):
-                await asyncio.shield(self._first)
-        except TimeoutError:
-            logger.warning("%s: the relay does not answer; it is tried on and on", self.address)
+            done, _ = await asyncio.wait(
+                [self._first, self._claiming],
+                timeout=_PATIENCE_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for outcome in done:
+                outcome.result()
         except BaseException:
             self.close()
             raise
+        if not done:
+            # Later refusals are logged.
+            self._first.set_result(None)
+            logger.warning("%s: the relay does not answer; it is tried on and on", self.address)
 
     def reload(self) -> None:
         """Read the certificate files again now."""
@@ -160,6 +172,9 @@ class RelayListener:
     def _tell(self, failure: FastRPCError) -> None:
         """Fail the start, or log a loss once."""
         number = _REFUSALS.get(failure.status) if isinstance(failure, CallError) else None
+        if isinstance(failure, ConfigError) and not self._first.done():
+            self._first.set_exception(failure)
+            return
         if number is not None and not self._first.done():
             error = OSError(number, f"cannot listen at {self.address}: the relay refuses: {failure.message}")
             mark_shown_at_program(error)
@@ -181,7 +196,7 @@ class RelayListener:
             timeouts=Timeouts(call=None, connect=5.0),
             # The claim has its own pauses; a second backoff must not add to them.
             backoff=Backoff(first=0.05, longest=0.2),
-            keepalive=Keepalive(interval=2.0, timeout=3.0),
+            keepalive=_KEEPALIVE,
             pool=Pool(breaker=None, outlier=None),
         )
         return Client(place.relay, credentials=place.credentials, fail_mode="failfast", config=config)

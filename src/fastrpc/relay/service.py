@@ -25,6 +25,8 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CLAIM", "RelayService", "begun", "relay_config"]
 
+#: A server whose line was cut loses its claim.
+KEEPALIVE: Final = Keepalive(interval=5.0, timeout=5.0)
 #: Seconds between two looks at the rights and the spares of a claim.
 _LOOK_SECONDS: Final = 5.0
 
@@ -40,8 +42,7 @@ CLAIM: Final[Grant[RelayPattern]] = Grant("claim", "name", _patterns, RelayPatte
 
 def relay_config(tls: TLS) -> ServerConfig:
     """Return the settings of a server of the service."""
-    # A server whose line was cut has to lose its claim soon.
-    return ServerConfig(tls=tls, keepalive=Keepalive(interval=5.0, timeout=5.0))
+    return ServerConfig(tls=tls, keepalive=KEEPALIVE)
 
 
 @service("fastrpc.relay", version="1")

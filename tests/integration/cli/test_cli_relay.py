@@ -75,7 +75,9 @@ def test_a_program_behind_a_relay_is_called(folder: Path, relay: str) -> None:
 
 def test_a_claim_without_right_ends_the_program(folder: Path, relay: str) -> None:
     options = ("?ca_file=ca.pem&token_file=token", "?ca_file=ca.pem")
-    for place, reason in zip(("/shop", "/edge-7"), ("edge may not claim 'shop'", "is not authenticated"), strict=True):
+    for place, reason in zip(
+        ("/shop", "/edge-7"), ("edge may not claim 'shop'", "is not authenticated"), strict=True
+    ):
         found = run_program(serving(folder, relay + place + options[place == "/edge-7"]), folder)
         assert found.code != 0
         assert "the relay refuses" in found.errors

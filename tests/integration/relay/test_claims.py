@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc import TLS, CallError, Client, ClientConfig, FastRPCError, Identity, Server, ServerConfig, Status
+from fastrpc import (
+    TLS,
+    CallError,
+    Client,
+    ClientConfig,
+    ConfigError,
+    FastRPCError,
+    Identity,
+    Server,
+    ServerConfig,
+    Status,
+)
 from fastrpc.auth import Policy
 from fastrpc.auth.verdict import Answer, Presented, Verdict
 from fastrpc.relay import claims
@@ -203,6 +214,24 @@ async def test_an_owner_listens_where_a_claim_is_refused(files: RelayFiles) -> N
         async with Server(Arith, config=ServerConfig(tls=files.edge.tls())) as server:
             with pytest.raises(PermissionError, match="another server has claimed"):
                 await server.listen(relay.target() + files.options("other"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("?ca_file=/nowhere", "/nowhere"),
+        ("?token_file=/nowhere", "/nowhere"),
+        ("?token=secret", "no option 'token'"),
+        ("?token_file=a&token_file=b", "given twice"),
+        ("?token_file=", "or empty"),
+    ],
+)
+async def test_options_of_a_claim_that_cannot_be_used_are_told(
+    options: str, reason: str, files: RelayFiles
+) -> None:
+    async with relaying(files) as relay, Server(Arith, config=ServerConfig(tls=files.edge.tls())) as server:
+        with pytest.raises(ConfigError, match=reason):
+            await server.listen(relay.target() + options)
 
 
 # Tokens

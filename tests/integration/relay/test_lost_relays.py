@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from fastrpc import Client, Server, ServerConfig
-from fastrpc.config import Backoff
+from fastrpc.config import Backoff, Keepalive
 from fastrpc.config.delays import Delays
 from fastrpc.relay import listener
 from fastrpc.relay.server import RelayServer
@@ -79,17 +80,77 @@ async def test_calls_outlive_the_claim(files: RelayFiles) -> None:
             assert relay.front.pairs == 1
 
 
-async def test_two_relays_are_two_ways_to_one_server(files: RelayFiles) -> None:
-    async with relaying(files) as first, relaying(files) as second:
-        async with Server(Arith, config=ServerConfig(tls=files.edge.tls())) as server:
-            for relay in (first, second):
-                await server.listen(relay.target() + files.options())
-            async with Client([first.target(), second.target()], config=files.client) as client:
-                for number in range(20):
-                    if number == 5:
-                        await first.relay.close()
-                    view = client.with_options(idempotent=True)
-                    assert await view.call(Arith.mul, number, 7) == number * 7
+async def test_no_call_fails_while_one_of_two_relays_dies(files: RelayFiles) -> None:
+    async with (
+        relaying(files) as first,
+        relaying(files) as second,
+        Server(Arith, config=ServerConfig(tls=files.edge.tls())) as server,
+        Client([first.target(), second.target()], config=files.client) as client,
+    ):
+        for relay in (first, second):
+            await server.listen(relay.target() + files.options())
+        view = client.with_options(idempotent=True)
+
+        async def call(numbers: range) -> None:
+            for number in numbers:
+                assert await view.call(Arith.mul, number, 7) == number * 7
+
+        calling = asyncio.gather(*(call(range(start, start + 100)) for start in range(0, 500, 100)))
+        await eventually(lambda: first.front.pairs and second.front.pairs)
+        first.front.shut()
+        await first.relay.close()
+        await calling
+        await call(range(20))
+
+
+class Line:
+    """A line between a server and its relay that can be cut: bytes and connections stand still."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.is_cut = False
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += [writer, far_writer]
+        await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                if not self.is_cut:
+                    writer.write(data)
+        if not self.is_cut:
+            writer.close()
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+async def test_a_server_whose_line_was_cut_is_back(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastrpc.relay.service.KEEPALIVE", Keepalive(interval=0.1, timeout=0.2))
+    monkeypatch.setattr(listener, "_KEEPALIVE", Keepalive(interval=0.1, timeout=0.2))
+    async with relaying(files) as relay, Server(Arith, config=ServerConfig(tls=files.edge.tls())) as server:
+        line = Line(relay.port)
+        between = await asyncio.start_server(line.pass_on, "127.0.0.1", 0)
+        port = between.sockets[0].getsockname()[1]
+        await server.listen(f"relay://localhost:{port}/edge-7{files.options()}")
+        async with Client(relay.target(), config=files.client) as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+        line.is_cut = True
+        await eventually(lambda: not relay.front.claims.by_name)
+        line.close()
+        line.is_cut = False
+        await eventually(lambda: "edge-7" in relay.front.claims.by_name)
+        async with Client(relay.target(), config=files.client) as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+        between.close()
+        await server.close()
+        line.close()
 
 
 @pytest.mark.parametrize("jitter", [-1, 1])
