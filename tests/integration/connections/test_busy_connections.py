@@ -295,8 +295,8 @@ async def test_nobody_is_taken_for_dead_whose_bytes_wait(scheme: str) -> None:
 @streams
 async def test_connections_have_the_share_of_work_without_an_answer_by_turns(scheme: str) -> None:
     # So few calls fit into the buffers: none waits for a sender, which has turns of this loop, too. The work of each
-    # makes them take a hundred shares: where another process has the processor in some, the others are as many.
-    work, connections, calls = Work(), 3, 3_000
+    # makes them take dozens of shares: where another process has the processor in some, the others are as many.
+    work, connections, calls = Work(), 3, 1_000
     note = {"method": b"work.note", "flags": FLAG_ONE_WAY, "codec": 1}
     async with served(work, scheme=scheme, config=PATIENT) as target:
         with opened(target, connections) as sockets:
