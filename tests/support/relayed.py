@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fastrpc import TLS, ClientConfig, Identity, Server, ServerConfig
+from fastrpc import TLS, ClientConfig, Identity, Server, ServerConfig, Timeouts
 from fastrpc.auth import Policy, StaticTokens
 from fastrpc.relay.front import RelayLimits
 from fastrpc.relay.server import RelayServer
@@ -48,8 +48,8 @@ class RelayFiles:
 
     @property
     def client(self) -> ClientConfig:
-        """The settings of a client that trusts the authority."""
-        return ClientConfig(tls=TLS(ca_file=self.authority.cert_file))
+        """The settings of a client that trusts the authority, and waits for a busy machine."""
+        return ClientConfig(tls=TLS(ca_file=self.authority.cert_file), timeouts=Timeouts(connect=10.0))
 
     @property
     def tokens(self) -> StaticTokens:

@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from fastrpc import (
-    TLS,
     CallError,
     Client,
-    ClientConfig,
     ConfigError,
     FastRPCError,
     Identity,
@@ -43,9 +41,8 @@ async def claiming(
     relay: Relaying, token: str | None, name: str = "edge-7", *, instance: str = "a", takes_over: bool = True
 ) -> AsyncIterator[AsyncIterator[ClaimTicket]]:
     """Yield the tickets of a claim."""
-    config = ClientConfig(tls=TLS(ca_file=relay.files.authority.cert_file))
     async with (
-        Client(f"tls://localhost:{relay.port}", credentials=token, config=config) as client,
+        Client(f"tls://localhost:{relay.port}", credentials=token, config=relay.files.client) as client,
         client.stream(RelayService.claim, name, instance, takes_over) as tickets,
     ):
         yield tickets
@@ -104,8 +101,7 @@ async def test_a_claim_needs_an_identity_even_without_a_policy(files: RelayFiles
     async with RelayServer(
         "tls://127.0.0.1:0", name="localhost", tls=files.relay.tls(), authenticate=files.tokens
     ) as server:
-        config = ClientConfig(tls=TLS(ca_file=files.authority.cert_file))
-        async with Client(f"tls://localhost:{server.address.port}", config=config) as client:
+        async with Client(f"tls://localhost:{server.address.port}", config=files.client) as client:
             with pytest.raises(CallError) as refused:
                 async with client.stream(RelayService.claim, "edge-7", "a", True) as tickets:
                     await anext(tickets)

@@ -73,7 +73,7 @@ async def test_a_bad_opening_is_refused(kind: str, files: RelayFiles) -> None:
             assert await rest_of(reader) == answer
         assert relay.front.refusals.counts == {reason: 1}
         assert COUNTS["relay_refused"][reason.label] == before + 1
-        assert relay.front.openings == relay.front.pairs == 0
+        await eventually(lambda: relay.front.openings == relay.front.pairs == 0)
 
 
 async def test_one_line_a_reason_is_logged(files: RelayFiles, caplog: pytest.LogCaptureFixture) -> None:

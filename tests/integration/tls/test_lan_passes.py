@@ -21,7 +21,7 @@ from fastrpc import (
     UnavailableError,
 )
 from fastrpc.auth import AnyOf, ClientCertificates, Policy, StaticTokens
-from fastrpc.config import Keepalive
+from fastrpc.config import Keepalive, Timeouts
 from fastrpc.discovery.lan_pass import load_lan_pass
 from tests.support.arith import Arith
 from tests.support.either_client import CLIENTS, connected
@@ -40,7 +40,8 @@ def server_config(path: Path, **settings: Any) -> ServerConfig:
 
 
 def client_config(path: Path, **settings: Any) -> ClientConfig:
-    return ClientConfig(tls=load_lan_pass(path).client_tls(), **settings)
+    # A busy machine may take longer than the second of the default.
+    return ClientConfig(tls=load_lan_pass(path).client_tls(), timeouts=Timeouts(connect=10.0), **settings)
 
 
 @asynccontextmanager
