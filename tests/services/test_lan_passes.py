@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,53 +93,69 @@ def two_holders(machines: list[Machine], paths: list[Path]) -> Iterator[list[Hol
         yield made
 
 
+class Caller:
+    """Calls the servers of a registry, and notes what fails."""
+
+    def __init__(self, client: Client, watch: Any) -> None:
+        self._client, self._watch = client, watch
+        self.failures: list[FastRPCError] = []
+        #: The changes of the list of servers.
+        self.lists: list[set[str]] = []
+
+    async def find(self, addresses: set[str]) -> None:
+        """Wait until these servers are listed; later changes of the list are noted."""
+        await eventually(lambda: self.listed() == addresses)
+        self._watch.listen(lambda: self.lists.append(self.listed()))
+
+    def listed(self) -> set[str]:
+        latest = self._watch.latest
+        return {str(one.address) for one in (latest.endpoints if latest else ())}
+
+    def connections(self) -> int:
+        """Return how many connections were made so far."""
+        return int(self._client.stats()["totals"]["connections"])
+
+    async def call(self, number: int) -> None:
+        try:
+            assert await self._client.call(f"{SERVICE}.mul", number, 2) == 2 * number
+        except FastRPCError as error:
+            self.failures.append(error)
+
+
+async def change(path: Path, numbers: tuple[int, ...], text: Callable[[], str], caller: Caller) -> None:
+    """Replace the file of one machine, and return once keys and certificates were read and used again."""
+    before = text()
+    put_passes(path, *map(made_pass, numbers))
+    for sign in ("the LAN pass was read again", "certificate files were read again"):
+        count = before.count(sign)
+        await eventually(lambda sign=sign, count=count: text().count(sign) > count)
+    made = caller.connections()
+    await eventually(lambda: caller.connections() >= made + 4)
+
+
 async def test_a_pass_changes_on_one_machine_after_the_other_and_no_call_fails(
     machines: list[Machine], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "fastrpc.audit")
     paths = copies(machines, tmp_path, OLD)
-    failures: list[FastRPCError] = []
-    lists: list[set[str]] = []
+    # Connections live shortly, so that every step has handshakes.
+    config = ClientConfig(keepalive=Keepalive(max_age=0.5))
     with two_holders(machines, paths) as servers:
         addresses = {server.address for server in servers}
-        # Connections live shortly, so that every step has handshakes.
-        tls, age = load_lan_pass(paths[2]).client_tls(), Keepalive(max_age=0.5)
+        texts: list[Callable[[], str]] = [*(server.written for server in servers), lambda: caplog.text]
         async with (
             open_registry(lan(machines[2], paths[2])) as registry,  # type: ignore[attr-defined]
             registry.watch(SERVICE) as watch,
-            Client(SERVICE, registry=registry, config=ClientConfig(tls=tls, keepalive=age)) as client,
+            Client(SERVICE, registry=registry, config=config) as client,
         ):
-
-            def listed() -> set[str]:
-                return {str(one.address) for one in (watch.latest.endpoints if watch.latest else ())}
-
-            def connections() -> int:
-                return int(client.stats()["totals"]["connections"])
-
-            async def call(number: int) -> None:
-                try:
-                    assert await client.call(f"{SERVICE}.mul", number, 2) == 2 * number
-                except FastRPCError as error:
-                    failures.append(error)
-
-            await eventually(lambda: listed() == addresses)
-            watch.listen(lambda: lists.append(listed()))
-            texts: list[Callable[[], str]] = [server.written for server in servers]
-            texts.append(lambda: caplog.text)
-            async with OpenLoop(RATE, call):
+            caller = Caller(client, watch)
+            await caller.find(addresses)
+            async with OpenLoop(RATE, caller.call):
                 for numbers in ((OLD, NEW), (NEW, OLD), (NEW,)):
                     for path, text in zip(paths, texts, strict=True):
-                        before = text()
-                        put_passes(path, *map(made_pass, numbers))
-                        for sign in ("the LAN pass was read again", "certificate files were read again"):
-                            count = before.count(sign)
-                            await eventually(
-                                lambda text=text, sign=sign, count=count: text().count(sign) > count
-                            )
-                        made = connections()
-                        await eventually(lambda made=made: connections() >= made + 2 * len(servers))
-    assert failures == []
-    assert all(each == addresses for each in lists)
+                        await change(path, numbers, text, caller)
+    assert caller.failures == []
+    assert all(each == addresses for each in caller.lists)
 
 
 def test_a_machine_with_another_pass_or_none_finds_and_calls_nobody(

@@ -18,7 +18,7 @@ from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.config import TLS, ClientConfig, Timeouts
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
-from fastrpc.registries.base.registry import WatchedRegistry
+from fastrpc.registries.base.registry import WatchedRegistry, tls_for
 from fastrpc.registries.base.urls import names_service, split_target
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.status import Status
@@ -115,14 +115,16 @@ class _Wanted(NamedTuple):
 async def _look(registry: WatchedRegistry, wanted: _Wanted) -> Found:
     lists = await listed(registry, wanted.service, wanted.timeout)
     served: dict[Address, list[str]] = {}
+    tls = {}
     for name, endpoints in lists.items():
         for endpoint in endpoints:
             served.setdefault(endpoint.address, []).append(name)
+            tls[endpoint.address] = tls_for(registry, endpoint, wanted.tls)
     places = asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def ask(address: Address) -> dict[str, str]:
         async with places:
-            return await _health(address, served[address], wanted)
+            return await _health(address, served[address], wanted._replace(tls=tls[address]))
 
     answers = dict(zip(served, await asyncio.gather(*map(ask, served)), strict=True))
     return {

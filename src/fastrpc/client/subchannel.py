@@ -215,7 +215,9 @@ class Subchannel(EndpointPlan):
                 _, stream = await transport_for(address).dial(
                     address,
                     partial(self._new_stream, owner, token, protocol),
-                    dial_options(config, protocol.agreed[0]),
+                    dial_options(
+                        config, protocol.agreed[0], self._pool.target.tls_for(self.endpoint, config.tls)
+                    ),
                 )
         except TimeoutError:
             if not has_token:

@@ -41,6 +41,19 @@ class Target:
     #: Whether the client opened the registry and so closes it.
     owns_registry: bool = False
 
+    def tls_for(self, endpoint: Endpoint, own: TLS | None) -> TLS | None:
+        """Return the certificates for connections to an endpoint; a registry may have some for its servers.
+
+        Args:
+            own: the certificates of the client.
+        """
+        if self.registry is None:
+            return own
+        # Imported on first use: most clients have no registry.
+        from fastrpc.registries.base.registry import tls_for
+
+        return tls_for(self.registry, endpoint, own)
+
     def __str__(self) -> str:
         return self.service if self.registry is not None else ", ".join(map(str, self.endpoints))
 

@@ -8,7 +8,7 @@ from typing import final
 
 from fastrpc.config import TLS
 from fastrpc.registries.lan.keys import LanKeys
-from fastrpc.tls.pass_file import LAN_NAME, open_pass
+from fastrpc.tls.pass_file import open_pass, pass_client_tls, pass_server_tls
 from fastrpc.watched_file import WatchedFile
 
 __all__ = ["LanPass", "load_lan_pass"]
@@ -34,11 +34,11 @@ class LanPass:
 
     def server_tls(self) -> TLS:
         """Return the settings of a server whose clients have to hold a pass of the file."""
-        return TLS(cert_file=self.path, ca_file=self.path, require_client_cert=True)
+        return pass_server_tls(self.path)
 
     def client_tls(self) -> TLS:
         """Return the settings of a client that presents the first pass, to servers that hold one of the file."""
-        return TLS(cert_file=self.path, ca_file=self.path, server_name=LAN_NAME)
+        return pass_client_tls(self.path)
 
     def __repr__(self) -> str:
         return f"LanPass({self.path!r})"

@@ -14,7 +14,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.names import NamesThread
-from fastrpc.registries.base.registry import Registry
+from fastrpc.registries.base.registry import Registry, tls_for
 from fastrpc.registries.base.snapshot import Snapshot
 from fastrpc.registries.base.urls import is_opened, open_registry
 from fastrpc.registries.base.watch import Channel, ServicesWatch, Watch
@@ -112,6 +112,17 @@ class Merged(Closing):
             union.close()
 
         return Watch(union.channel, release)
+
+    def tls_for(self, endpoint: Endpoint, own: TLS | None) -> TLS | None:
+        """Return the certificates for connections of a client to an endpoint: by the first member that lists it.
+
+        Args:
+            own: the certificates of the client.
+        """
+        for index, member in enumerate(self._members):
+            if any(union.is_listed(index, endpoint) for union in list(self._unions)):
+                return tls_for(member, endpoint, own)
+        return own
 
     def check_service(self, service: str) -> None:
         """Refuse a name that cannot be watched in every member.
@@ -313,6 +324,10 @@ class MergedUnion:
                 self._merge()
             finally:
                 self._merging.release()
+
+    def is_listed(self, index: int, endpoint: Endpoint) -> bool:
+        """Return whether the list of a member has the address of an endpoint."""
+        return str(endpoint.address) in self._lists[index]
 
     def close(self) -> None:
         """End the watches."""

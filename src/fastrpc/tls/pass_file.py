@@ -21,11 +21,22 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, NoReturn
 
+from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
 from fastrpc.tls.certificate import Period, period_of
 from fastrpc.watched_file import WatchedFile
 
-__all__ = ["LAN_NAME", "MOST_BYTES", "Pass", "open_pass", "open_pass_file", "passes_in", "sealed_pass"]
+__all__ = [
+    "LAN_NAME",
+    "MOST_BYTES",
+    "Pass",
+    "open_pass",
+    "open_pass_file",
+    "pass_client_tls",
+    "pass_server_tls",
+    "passes_in",
+    "sealed_pass",
+]
 
 logger = logging.getLogger("fastrpc.audit")
 
@@ -79,6 +90,16 @@ def open_pass(path: str | os.PathLike[str]) -> WatchedFile[Mapping[bytes, bytes]
     assert isinstance(opened.value, _Keys)
     _check_dates(opened.path, opened.value.presented)
     return opened
+
+
+def pass_server_tls(path: str) -> TLS:
+    """Return the settings of a server whose clients have to hold a pass of a file."""
+    return TLS(cert_file=path, ca_file=path, require_client_cert=True)
+
+
+def pass_client_tls(path: str) -> TLS:
+    """Return the settings of a client that presents the first pass of a file, to servers that hold one of it."""
+    return TLS(cert_file=path, ca_file=path, server_name=LAN_NAME)
 
 
 def open_pass_file(path: str, flags: int) -> int:

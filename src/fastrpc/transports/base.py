@@ -214,9 +214,14 @@ _ADVICE = {
 _loaded: dict[str, Transport] = {}
 
 
-def dial_options(config: ClientConfig, agreed: str | None = ALPN) -> DialOptions:
-    """Return the dial options of a client's settings, for a protocol of this name in ALPN; None for no name."""
-    return DialOptions(silence_seconds=silence_seconds(config.keepalive), tls=config.tls, agreed=agreed)
+def dial_options(config: ClientConfig, agreed: str | None, tls: TLS | None) -> DialOptions:
+    """Return the dial options of a client's settings.
+
+    Args:
+        agreed: the name of the protocol in ALPN; None for no name.
+        tls: the certificates, which may be of the registry.
+    """
+    return DialOptions(silence_seconds=silence_seconds(config.keepalive), tls=tls, agreed=agreed)
 
 
 def names_transport(target: str) -> bool:

@@ -1,8 +1,6 @@
 """Servers announce themselves by multicast over loopback: found, left, restarted, with keys that change."""
 
 import asyncio
-import base64
-import contextlib
 import itertools
 import signal
 import socket
@@ -16,8 +14,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ClientConfig, ConfigError, Endpoint, ServerConfig
-from fastrpc.discovery.lan_pass import load_lan_pass
+from fastrpc import Client, ConfigError, Endpoint
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.record import encode_record
@@ -28,8 +25,6 @@ from fastrpc.registries.lan.datagrams import ANNOUNCE, NO_NONCE, LanDatagram, bo
 from fastrpc.registries.lan.keys import add_key, open_keys, read_keys, sign_with_last
 from fastrpc.registries.lan.multicast import GROUP_4, PORT
 from fastrpc.registries.lan.node import LanNode
-from tests.support.arith import Arith
-from tests.support.lan_passes import made_pass, put_passes
 from tests.support.program import Program
 from tests.support.waiting import eventually
 
@@ -160,76 +155,6 @@ def test_url_that_cannot_work_is_refused(
     monkeypatch.delenv("FASTRPC_LAN_KEY_FILE", raising=False)
     with pytest.raises(ConfigError, match=message):
         open_registry(url.format(key_file))
-
-
-@pytest.fixture
-def opened_by_pass(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Open registries of one program each, with a file of these passes."""
-    with contextlib.ExitStack() as stack:
-
-        def open_one(*numbers: int, more: str = "") -> Any:
-            path = put_passes(tmp_path / f"{numbers}.pass", *map(made_pass, numbers))
-            return stack.enter_context(open_registry(f"lan://?pass={path}&interface=lo{more}"))  # type: ignore[arg-type]
-
-        yield open_one
-
-
-async def test_holders_of_a_pass_find_each_other_and_no_one_else_does(
-    opened_by_pass: Any, opened: Any
-) -> None:
-    mine, theirs = (Endpoint(f"tls://10.0.0.{number}:80") for number in (1, 2))
-    async with (
-        opened_by_pass(1).register("arith", mine),
-        opened_by_pass(2).register("arith", theirs),
-        opened().register("arith", TWO),
-        opened_by_pass(1).watch("arith") as watch,
-        opened_by_pass(2).watch("arith") as other,
-        opened_by_pass(2, 1).watch("arith") as both,
-        opened().watch("arith") as keyed,
-    ):
-        await until(watch, mine)
-        await until(other, theirs)
-        await until(both, mine, theirs)
-        await until(keyed, TWO)
-
-
-async def test_an_address_that_is_not_encrypted_is_neither_announced_nor_taken_with_a_pass(
-    opened_by_pass: Any, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match="tcp://10.0.0.1:80 is not encrypted"):
-        opened_by_pass(1).register("arith", ONE)
-    (tmp_path / "lan.keys").write_text(
-        f"{made_pass(1).id} {base64.b64encode(made_pass(1).lan_key).decode()}\n"
-    )
-    encrypted = Endpoint("tls://10.0.0.3:80")
-    with open_registry(f"lan://?key_file={tmp_path / 'lan.keys'}&interface=lo") as registry:
-        async with (
-            registry.register("arith", ONE),
-            registry.register("arith", encrypted),
-            opened_by_pass(1).watch("arith") as watch,
-            opened_by_pass(1, more="&schemes=tcp").watch("arith") as asked,
-        ):
-            await until(watch, encrypted)
-            await until(asked, ONE)
-
-
-def test_a_pass_beside_a_key_file_is_refused(key_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has a pass and a key_file"):
-        open_registry(f"lan://?pass={tmp_path}/lan.pass&key_file={key_file}")
-    with pytest.raises(ConfigError, match="the LAN pass '.*' cannot be read"):
-        open_registry(f"lan://?pass={tmp_path}/lan.pass")
-
-
-async def test_calls_reach_a_server_that_announces_itself_with_a_pass(tmp_path: Path) -> None:
-    path = put_passes(tmp_path / "lan.pass", made_pass(1))
-    lan_pass = load_lan_pass(path)
-    url = f"lan://?pass={path}&interface=lo"
-    config = ServerConfig(tls=lan_pass.server_tls())
-    async with fastrpc.Server(Arith, registry=url, config=config) as server:
-        await server.listen("tls://127.0.0.1:0")
-        settings = ClientConfig(tls=lan_pass.client_tls())
-        async with Client(f"lan://arith?pass={path}&interface=lo", config=settings) as client:
-            assert await client.call("arith.mul", 6, 7) == 42
 
 
 def test_key_file_may_be_in_the_environment(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ async def test_a_pass_stands_for_no_host_name(tmp_path: Path) -> None:
 
 def caller() -> str | None:
     identity = fastrpc.current_call().identity
-    return identity and identity.name
+    return None if identity is None else identity.name
 
 
 @fastrpc.service("who")

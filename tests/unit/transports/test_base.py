@@ -13,6 +13,7 @@ from fastrpc.config import TLS
 from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.tls import ALPN
 from fastrpc.transports import base, blocking
 from fastrpc.transports.base import (
     BACKLOG,
@@ -123,14 +124,14 @@ def test_options_cannot_be_changed(options: Any) -> None:
 
 
 def test_options_have_the_defaults_of_the_settings() -> None:
-    assert base.dial_options(ClientConfig()) == DialOptions()
+    assert base.dial_options(ClientConfig(), ALPN, None) == DialOptions()
     assert silence_seconds(ServerConfig().keepalive) == SILENCE_SECONDS
     assert ListenOptions().backlog == BACKLOG
 
 
 def test_the_certificates_of_a_client_reach_its_transport() -> None:
     tls = TLS(ca_file="authority.pem")
-    assert base.dial_options(ClientConfig(tls=tls)).tls is tls
+    assert base.dial_options(ClientConfig(), ALPN, tls).tls is tls
 
 
 async def test_listening_takes_no_option_of_another_name() -> None:

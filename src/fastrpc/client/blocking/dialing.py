@@ -8,6 +8,7 @@ from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc._core.client.blocking_wait import ReentryGuard
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.client.credentials import ClientCredentials
+from fastrpc.client.target import Target
 from fastrpc.client.wire import protocol_of
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Endpoint
@@ -26,11 +27,14 @@ SPARE_SECONDS = 0.25
 class Dialer:
     """Makes the connections of a blocking client."""
 
-    def __init__(self, config: ClientConfig, settings: WireSettings, reentry: ReentryGuard) -> None:
+    def __init__(
+        self, target: Target, config: ClientConfig, settings: WireSettings, reentry: ReentryGuard
+    ) -> None:
         #: The time for which a reading thread polls; shorter than the setting if polling cannot help.
         self.spin_microseconds = 0
         #: Credentials that connections show to servers.
         self.credentials: ClientCredentials | None = None
+        self._target = target
         self._config = config
         self._settings = settings
         self._reentry = reentry
@@ -60,7 +64,8 @@ class Dialer:
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
         token = None if self.credentials is None else self.credentials.current_blocking(endpoint.address)
         protocol = protocol_of(endpoint, config)
-        options = dial_options(config, protocol.agreed[0])
+        tls = self._target.tls_for(endpoint, config.tls)
+        options = dial_options(config, protocol.agreed[0], tls)
         parts = self._parts(protocol, endpoint, token, ping_factor)
         io = connect(endpoint.address, min(limits, default=None), options)
         try:

@@ -76,7 +76,7 @@ class SyncPool(SyncEndpoints):
         self.on_width: Callable[[int], object] = lambda _: None
         self.totals = CallTotals()
         self._turn = 0
-        self.dialer = Dialer(config, settings, self.reentry)
+        self.dialer = Dialer(target, config, settings, self.reentry)
         self._begin()
         tells_gauges(self)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from fastrpc.config import TLS
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
@@ -82,6 +83,7 @@ class BackedRegistry(Closing):
         name: its name in messages, without secrets.
         policy: which of its addresses may be dialled.
         cache_file: the file with the last good lists, for a start while the registry is unreachable.
+        tls: the certificates of clients for its servers, where they have none of their own.
     """
 
     def __init__(
@@ -91,9 +93,11 @@ class BackedRegistry(Closing):
         *,
         policy: AddressPolicy | None = None,
         cache_file: str | os.PathLike[str] | None = None,
+        tls: TLS | None = None,
     ) -> None:
         self._backend, self._name = backend, name
         self._policy = policy or AddressPolicy()
+        self._tls = tls
         self._cache = None if cache_file is None else CacheFile(cache_file)
         # Re-entrant: a watch may be collected, and so closed, on any line of the thread that holds the lock.
         self._lock = threading.RLock()
@@ -106,6 +110,14 @@ class BackedRegistry(Closing):
         self._is_closed = False
         self._process_id = 0
         tells_gauges(self)
+
+    def tls_for(self, endpoint: Endpoint, own: TLS | None) -> TLS | None:
+        """Return the certificates for connections of a client to an endpoint.
+
+        Args:
+            own: the certificates of the client.
+        """
+        return self._tls if own is None else own
 
     def register(self, service: str, endpoint: Endpoint) -> Registration:
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.

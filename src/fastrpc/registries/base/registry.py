@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
+from fastrpc.config import TLS
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.registries.base.snapshot import Snapshot
 from fastrpc.registries.base.watch import ServicesWatch, Watch
 
-__all__ = ["Registry", "RegistryOption", "WatchedRegistry"]
+__all__ = ["Registry", "RegistryOption", "WatchedRegistry", "tls_for"]
 
 
 class Registry(Protocol):
@@ -77,3 +78,14 @@ class WatchedRegistry(Registry, Protocol):
 
 #: The value of `registry=`: a URL, an object, or a list of them, for which `Merged` is made.
 RegistryOption: TypeAlias = str | Registry | Sequence[str | Registry]
+
+
+def tls_for(registry: Any, endpoint: Endpoint, own: TLS | None) -> TLS | None:
+    """Return the certificates for connections of a client to an endpoint that a registry lists.
+
+    Args:
+        registry: optionally has a method `tls_for`, which takes the other arguments; without it the client's count.
+        own: the certificates of the client.
+    """
+    chosen = getattr(registry, "tls_for", None)
+    return own if chosen is None else cast(TLS | None, chosen(endpoint, own))

@@ -8,7 +8,7 @@
     backend    lookups and leases over it
 
 Options: `pass` or `key_file` (else the variable `FASTRPC_LAN_KEY_FILE`), `interface`. With a pass every address is
-`tls://`.
+`tls://`, and clients without certificates of their own present the pass.
 """
 
 import os
@@ -19,7 +19,7 @@ from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.lan.backend import LanBackend
 from fastrpc.registries.lan.keys import open_keys
 from fastrpc.registries.lan.node import LanNode
-from fastrpc.tls.pass_file import open_pass
+from fastrpc.tls.pass_file import open_pass, pass_client_tls
 
 __all__ = ["open_lan"]
 
@@ -34,7 +34,7 @@ def open_lan(url: RegistryURL) -> BackedRegistry:
         raise ConfigError(
             f"{url}: the network is no place", hint="write lan:// for the registry, lan://arith for a target"
         )
-    pass_file = url.take("pass", None, os.path.expanduser)
+    pass_file = url.take("pass", None, _absolute)
     key_file = url.take("key_file", None, os.path.expanduser)
     if pass_file is not None and key_file is not None:
         raise ConfigError(f"{url} has a pass and a key_file", hint="leave key_file out: the pass has a key")
@@ -42,10 +42,15 @@ def open_lan(url: RegistryURL) -> BackedRegistry:
     if pass_file is not None:
         shared = url.take_shared(("tls",))
         backend = LanBackend(LanNode(open_pass(pass_file), interface), is_encrypted=True)
-    else:
-        shared = url.take_shared()
-        backend = LanBackend(LanNode(open_keys(_key_file(url, key_file)), interface))
+        return BackedRegistry(backend, str(url), **shared, tls=pass_client_tls(pass_file))
+    shared = url.take_shared()
+    backend = LanBackend(LanNode(open_keys(_key_file(url, key_file)), interface))
     return BackedRegistry(backend, str(url), **shared)
+
+
+def _absolute(path: str) -> str:
+    # A later `chdir` changes no file.
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _key_file(url: RegistryURL, given: str | None) -> str:
