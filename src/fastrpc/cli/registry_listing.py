@@ -124,7 +124,7 @@ async def _look(registry: WatchedRegistry, wanted: _Wanted) -> Found:
 
     async def ask(address: Address) -> dict[str, str]:
         async with places:
-            return await _health(address, served[address], wanted._replace(tls=tls[address]))
+            return await _health(address, served[address], wanted, tls[address])
 
     answers = dict(zip(served, await asyncio.gather(*map(ask, served)), strict=True))
     return {
@@ -199,12 +199,12 @@ def _is_final(error: Exception | None) -> bool:
     return isinstance(error, StoreError) and error.status is not Status.UNAVAILABLE
 
 
-async def _health(address: Address, services: list[str], wanted: _Wanted) -> dict[str, str]:
+async def _health(address: Address, services: list[str], wanted: _Wanted, tls: TLS | None) -> dict[str, str]:
     """Return the health of each service of a server, or of the server as a whole, in time.
 
     The token of the command is for the registry alone: any server that may register a service there would get it here.
     """
-    config = ClientConfig(timeouts=_TIMEOUTS, tls=wanted.tls)
+    config = ClientConfig(timeouts=_TIMEOUTS, tls=tls)
     async with Client(address, config=config) as client:
         view = client.with_options(timeout=wanted.timeout, idempotent=True)
         answers: list[Any] = await view.call_many(
