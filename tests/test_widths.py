@@ -100,6 +100,7 @@ NAMED_UPWARDS = {
     ("first_use.py", "fastrpc.server.parts"),
     # Arrows up, which are to become registrations.
     ("registries/base/urls.py", "fastrpc.coordination.registry.client"),
+    ("registries/base/urls.py", "fastrpc.discovery.any_registry"),
     ("server/accepting.py", "fastrpc.hosting.mounts"),
     # The table of transports: a server behind a relay claims its name by a client.
     ("transports/base.py", "fastrpc.relay.transport"),

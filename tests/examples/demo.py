@@ -20,6 +20,7 @@ from demo_locks import show_locks
 from demo_messages import show_messages
 from demo_mounts import show_mounts
 from demo_process import Process, check, command, say
+from demo_scopes import show_scopes
 from demo_security import show_security
 from demo_service import Demo, Order, Receipt
 from demo_zones import show_zones
@@ -407,6 +408,7 @@ async def show_everything() -> None:
             await show_one_server(running)
             await show_http()
             await show_mounts()
+            await show_scopes()
             await show_grpc()
             await show_locks()
             await show_messages()

@@ -136,7 +136,7 @@ class ConnectionPlan(Generic[E]):
         if self.endpoint_set is None or self._narrowed is self.subchannels:
             return
         endpoints: Sequence[Endpoint] = [subchannel.endpoint for subchannel in self.subchannels]
-        for narrow in self.endpoint_set.selector.filters:
+        for narrow in self.endpoint_set.filters:
             endpoints = narrow(endpoints, lambda _: True)
         addresses = {endpoint.address for endpoint in endpoints}
         self._usual = [each for each in self.subchannels if each.endpoint.address in addresses]
@@ -154,7 +154,7 @@ class ConnectionPlan(Generic[E]):
     @property
     def reached(self) -> list[E]:
         """The endpoints of a fan-out: the wanted ones, but of each server one where a filter takes the nearest."""
-        filters = () if self.endpoint_set is None else self.endpoint_set.selector.filters
+        filters = () if self.endpoint_set is None else self.endpoint_set.filters
         if not any(hasattr(narrow, "of_each_server") for narrow in filters):
             return self.wanted
         is_sound = self.places.is_sound

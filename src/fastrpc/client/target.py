@@ -163,13 +163,15 @@ def endpoint_set_for(target: Target, selector: Any, settings: Pool) -> EndpointS
     Raises:
         ConfigError: the selector is invalid.
     """
-    chosen = selector_for(selector).claimed()
+    chosen = selector_for(selector)
     has_choice = target.registry is not None or len({endpoint.address for endpoint in target.endpoints}) > 1
     if not has_choice and settings.breaker in (None, Breaker()):
         return None
     source = ""
     if target.registry is not None:
         source = f"{target.registry!r} lists no endpoint of {target.service!r}"
-        # Optional: registries of several scopes prefer the nearest one.
-        chosen.narrow(getattr(target.registry, "filters", ()))
-    return EndpointSet(chosen, breaker=settings.breaker, outlier=settings.outlier, source=source)
+    # Optional: registries of several scopes prefer the nearest one.
+    filters = getattr(target.registry, "filters", ())
+    return EndpointSet(
+        chosen.claimed(), breaker=settings.breaker, outlier=settings.outlier, source=source, filters=filters
+    )

@@ -19,7 +19,7 @@ _tables: list[_Table] = []
 
 
 def process_table() -> StaticRegistry:
-    """Return the one registry of this process; nobody closes it."""
+    """Return the registry of this process, which stays open."""
     if not _tables or _tables[-1].process_id != os.getpid():
         _tables[:] = [_Table()]
     return _tables[-1].registry

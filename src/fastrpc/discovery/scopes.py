@@ -40,7 +40,7 @@ def listed_scopes(text: str) -> tuple[str, ...]:
     """Return the scopes of an option such as `process,host`, nearest first.
 
     Raises:
-        ValueError: one is unknown, or there is none.
+        ValueError: one is unknown, or the list is empty.
     """
     given = {part.strip() for part in text.split(",") if part.strip()}
     if not given or given - set(SCOPES):

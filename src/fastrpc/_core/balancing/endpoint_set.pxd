@@ -27,6 +27,8 @@ cdef class Pick:
 cdef class EndpointSet:
     cdef:
         readonly BaseSelector selector
+        # Functions that narrow the endpoints: those of the selector, then those of the registry.
+        readonly tuple filters
         # The same one if it places calls by key, else None.
         KeySelector _key_selector
         # The registry, for the error of a call without endpoints; "" for given endpoints.

@@ -41,6 +41,7 @@ class EndpointSet:
         outlier: settings of outlier ejection; None ejects none.
         clock: returns seconds; None takes the monotonic clock.
         source: the registry, for the message of an error.
+        filters: those of the registry, applied behind the selector's.
     """
 
     def __init__(
@@ -51,7 +52,10 @@ class EndpointSet:
         outlier: config.Outlier | None = None,
         clock: Callable[[], float] | None = None,
         source: str = "",
+        filters: Iterable[Callable[..., Any]] = (),
     ) -> None: ...
+    @property
+    def filters(self) -> tuple[Callable[..., Any], ...]: ...
     @property
     def source(self) -> str: ...
     def no_endpoint(self, method: str) -> NoEndpointError:

@@ -110,8 +110,11 @@ cdef class Pick:
 @cython.final
 cdef class EndpointSet:
 
-    def __init__(self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None, source=""):
+    def __init__(
+        self, BaseSelector selector not None, *, breaker=None, outlier=None, clock=None, source="", filters=()
+    ):
         self.selector = selector
+        self.filters = (*selector.filters, *filters)
         self.source = source
         self._breaker_settings = breaker
         self._generation = 1
@@ -256,7 +259,7 @@ cdef class EndpointSet:
             self._is_stale = True
             self._look_ns = 0
             raise plain_error(failure, "a selector or a filter")
-        if self.on_narrowed is not None and self.selector.filters:
+        if self.on_narrowed is not None and self.filters:
             self.on_narrowed()
         return 0
 
@@ -266,7 +269,7 @@ cdef class EndpointSet:
         cdef dict known = self._known
         cdef list endpoint_states = self._filtered(known, self.is_sound)
         self.left = self._usual = endpoint_states
-        if isinstance(self.selector, DoubleJumpSelector) and self.selector.filters:
+        if isinstance(self.selector, DoubleJumpSelector) and self.filters:
             # Its keys depend on all earlier lists, but not on those that only health changed.
             self._usual = self._filtered(known, always_sound)
         endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
@@ -277,10 +280,10 @@ cdef class EndpointSet:
 
     cdef list _filtered(self, dict known, object is_sound):
         endpoint_states = list(known.values())
-        if not self.selector.filters:
+        if not self.filters:
             return endpoint_states
         endpoints = [(<EndpointState>each).endpoint for each in endpoint_states]
-        for narrow in self.selector.filters:
+        for narrow in self.filters:
             endpoints = narrow(endpoints, is_sound)
         return [known[str(endpoint.address)] for endpoint in endpoints]
 

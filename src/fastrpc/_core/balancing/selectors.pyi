@@ -57,9 +57,6 @@ class BaseSelector:
         One of a class with attributes of its own is always returned itself: it belongs to one client.
         """
 
-    def narrow(self, filters: Iterable[_Filter]) -> None:
-        """Apply further filters behind those given, for the client that has claimed this selector."""
-
     @property
     def filters(self) -> tuple[_Filter, ...]: ...
     @property

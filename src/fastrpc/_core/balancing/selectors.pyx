@@ -87,9 +87,6 @@ cdef class BaseSelector:
             self.filters = tuple(filters)
         except TypeError:
             raise ConfigError(f"filters is {filters!r}, it must be a list", hint="write filters=[…]") from None
-        if "filters" in self._made[1]:
-            # Those given may be an iterator, which a copy would find at its end.
-            self._made = (self._made[0], {**self._made[1], "filters": self.filters})
         for narrow in self.filters:
             if not callable(narrow):
                 raise ConfigError(
@@ -106,10 +103,10 @@ cdef class BaseSelector:
             # The attributes of a user's class cannot be copied.
             self._is_claimed = True
             return self
+        if "filters" in options:
+            # The given filters may be an iterator.
+            options = {**options, "filters": self.filters}
         return type(self)(*args, **options)
-
-    def narrow(self, filters):
-        self.filters += tuple(filters)
 
     @property
     def endpoints(self):

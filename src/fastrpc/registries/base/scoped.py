@@ -38,7 +38,7 @@ def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | No
     """Return the registry of a server that listens in all scopes of an address; who calls this closes it.
 
     Args:
-        registry: that of the server. One of several scopes is returned as it is; another becomes the farthest scope.
+        registry: that of the server. One of several scopes is returned as it is, another one is the farthest scope.
         tls: the certificates for a URL that names none.
 
     Raises:
