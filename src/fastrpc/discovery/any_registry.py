@@ -140,6 +140,11 @@ class AnyRegistry(Closing):
 
     # Clients
 
+    @property
+    def members(self) -> list[Any]:
+        """The registries of the scopes, the nearest first."""
+        return list(self._members.values())
+
     def watch(self, service: str) -> Watch:
         """Watch the endpoints of a service in all scopes, each with its label `scope`."""
         return self._merged.watch(service)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fastrpc.config.validation import check_timeout
 from fastrpc.discovery.scopes import PROVIDER, SCOPE, SCOPES
 from fastrpc.endpoint import Endpoint
+from fastrpc.errors import ConfigError, StoreError
 from fastrpc.patterns import ServicePattern
 from fastrpc.registries.base.registry import RegistryOption
 from fastrpc.registries.base.urls import is_opened, open_registry
@@ -49,7 +50,7 @@ async def discover(
 
     Raises:
         ConfigError: a pattern or the registry cannot be used.
-        StoreError: the registry cannot be reached.
+        StoreError: the registry cannot be reached, in no scope.
     """
     check_timeout(timeout, zero=True)
     search = _Search(ServicePattern(service), provider, open_registry(registry))
@@ -73,25 +74,54 @@ class _Search:
         self.registry = registry
         self._pattern, self._provider = pattern, provider
         self._watches: dict[str, Watch] = {}
+        # One that is slow holds no other back.
+        self._members = getattr(registry, "members", [registry])
+        self._asking: list[asyncio.Future[list[str]] | None] = [None for _ in self._members]
+        self._errors: list[Exception] = []
 
     async def round(self) -> None:
         """Ask once for the services, and wait for their lists."""
-        ends = asyncio.get_running_loop().time() + ROUND_SECONDS
-        names = [self._pattern.text] if self._pattern.is_name else await self._names()
-        for name in names:
-            if name not in self._watches:
-                self._watches[name] = self.registry.watch(name)
-        await asyncio.sleep(ends - asyncio.get_running_loop().time())
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + ROUND_SECONDS
+        if self._pattern.is_name:
+            self._watch(self._pattern.text)
+        else:
+            await self._ask(ends)
+        await asyncio.sleep(ends - loop.time())
 
-    async def _names(self) -> list[str]:
-        names = await asyncio.to_thread(self.registry.services)
-        return [name for name in names if self._pattern.matches(name)]
+    async def _ask(self, ends: float) -> None:
+        """Ask each registry that has answered for its services, and take the answers that come in time."""
+        for index, member in enumerate(self._members):
+            if self._asking[index] is None:
+                self._asking[index] = asyncio.ensure_future(asyncio.to_thread(member.services))
+        waiting = [one for one in self._asking if one is not None]
+        self._errors.clear()
+        while waiting and (left := ends - asyncio.get_running_loop().time()) > 0:
+            done, _ = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                self._take(one)
+            waiting = [one for one in waiting if one not in done]
+
+    def _take(self, answer: asyncio.Future[list[str]]) -> None:
+        self._asking[self._asking.index(answer)] = None
+        if (error := answer.exception()) is None:
+            for name in filter(self._pattern.matches, answer.result()):
+                self._watch(name)
+        elif isinstance(error, ConfigError | StoreError):
+            self._errors.append(error)
+        else:
+            raise error
+
+    def _watch(self, name: str) -> None:
+        if name not in self._watches:
+            self._watches[name] = self.registry.watch(name)
 
     def found(self) -> list[Found]:
         """Return all endpoints that are listed now.
 
         Raises:
-            StoreError: none is, and the registry cannot be reached.
+            ConfigError: there is no such endpoint, and no registry can list its services.
+            StoreError: there is no such endpoint, and no registry can be reached.
         """
         found = []
         for name, watch in self._watches.items():
@@ -100,13 +130,18 @@ class _Search:
                 if fnmatchcase(labels.get(PROVIDER, ""), self._provider):
                     found.append(Found(name, labels.get(PROVIDER, ""), labels.get(SCOPE, ""), endpoint))
         errors = [watch.error for watch in self._watches.values() if watch.error is not None]
-        if errors and not found:
+        if not found and len(self._errors) == len(self._members):
+            raise self._errors[0]
+        if not found and errors:
             raise errors[0]
         return sorted(found, key=_distance)
 
     def close(self) -> None:
         for watch in self._watches.values():
             watch.close()
+        for one in self._asking:
+            if one is not None:
+                one.cancel()
 
 
 def _distance(found: Found) -> tuple[str, int, str]:

@@ -1,6 +1,7 @@
 """`any://`: servers listen in each scope, and calls go to the nearest one."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -190,6 +191,22 @@ async def test_discover_finds_by_patterns(monkeypatch: pytest.MonkeyPatch) -> No
         assert [one.scope for one in await fastrpc.discover("who", registry="host://")] == ["host"]
     with pytest.raises(ConfigError, match="service"):
         await fastrpc.discover("shop..orders")
+
+
+async def test_discover_waits_for_no_registry_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering = threading.Event()
+
+    class Silent(StaticRegistry):
+        def services(self) -> list[str]:
+            answering.wait(20)
+            return []
+
+    try:
+        async with serving("one"):
+            found = await fastrpc.discover("**", registry=AnyRegistry(wan=Silent()))
+    finally:
+        answering.set()
+    assert [one.scope for one in found] == ["process", "host"]
 
 
 @pytest.mark.parametrize("timeout", [20.0, None])

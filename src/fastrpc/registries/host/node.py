@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from fastrpc.endpoint import Address, copied
+from fastrpc.errors import StoreError
 from fastrpc.registries.base.record import RecordError, decode_record, encode_record
 from fastrpc.registries.host.folder import opened_folder
 from fastrpc.registries.host.records import (
@@ -164,12 +165,19 @@ class HostNode:
         """Write a record, and remove the files of servers that have ended.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: it cannot be written, or the socket is gone.
         """
+        if not os.path.exists(f"{self.path}/{socket_name}.sock"):
+            # Somebody has removed it: callers would be led to nothing.
+            raise StoreError(
+                f"the socket {self.path}/{socket_name}.sock is gone", hint="start the server again"
+            )
         with self.changed:
+            is_new = socket_name not in self._own
             own = self._own.setdefault(socket_name, OwnRecord(self.path, socket_name))
             own.put(service, record)
-            self._look()
+            if is_new:
+                self._look()
 
     def holds(self, socket_name: str, service: str) -> bool:
         """Return whether the record of a service is there."""

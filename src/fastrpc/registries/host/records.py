@@ -186,10 +186,7 @@ def read_record(folder: int, name: str, *, only_lock: bool) -> Mapping[str, byte
     except FileNotFoundError:
         return None
     except OSError as error:
-        is_link = error.errno == errno.ELOOP
-        raise RefusedFileError(
-            "it is a link" if is_link else f"it cannot be read: {error.strerror}"
-        ) from None
+        raise _refused(error) from None
     try:
         _check(os.fstat(file))
         if _is_free(file):
@@ -197,8 +194,17 @@ def read_record(folder: int, name: str, *, only_lock: bool) -> Mapping[str, byte
                 os.unlink(name, dir_fd=folder)
             return None
         return {} if only_lock else _content(file)
+    except OSError as error:
+        # Some file systems have no locks.
+        raise _refused(error) from None
     finally:
         os.close(file)
+
+
+def _refused(error: OSError) -> RefusedFileError:
+    return RefusedFileError(
+        "it is a link" if error.errno == errno.ELOOP else f"it cannot be read: {error.strerror}"
+    )
 
 
 def _check(status: os.stat_result) -> None:
