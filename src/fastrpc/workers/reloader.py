@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fastrpc.endpoint import names_scopes
+from fastrpc.errors import ConfigError
 from fastrpc.workers.crew import LATE_SECONDS
 from fastrpc.workers.plan import Plan, Started, values_to_failure
 from fastrpc.workers.supervisor import Supervisor
@@ -59,9 +61,17 @@ class Reloader(Supervisor):
 
     Args:
         on_failure: called with the error when the app cannot be served.
+
+    Raises:
+        ConfigError: an address is `any://`, whose servers are found by their records.
     """
 
     def __init__(self, plan: Plan, files: SourceFiles, on_failure: Callable[[Exception], None]) -> None:
+        if any(map(names_scopes, plan.addresses)):
+            raise ConfigError(
+                "a server for development registers nothing, so no client finds it at any://",
+                hint="give another address, such as unix:///path, or use `fastrpc run`",
+            )
         # A developer may halt it in a debugger.
         super().__init__(replace(plan, workers=1, worker_timeout=None))
         self._files = files

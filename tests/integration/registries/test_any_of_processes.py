@@ -77,6 +77,15 @@ async def test_a_program_of_one_process_is_found(folder: Path) -> None:
     assert names_in(folder) == []
 
 
+def test_a_server_for_development_is_refused_there(folder: Path) -> None:
+    (folder.parent / "who.py").write_text(SERVER)
+    arguments = ["-m", "fastrpc", "dev", "who:Who", "-a", "any://"]
+    with Program(arguments, folder.parent, environment(folder)) as program:
+        ended = program.wait()
+    assert ended.code == 1
+    assert "registers nothing, so no client finds it at any://" in ended.errors
+
+
 async def test_workers_share_one_record_which_their_announcer_holds(folder: Path) -> None:
     with program_at(folder, "-w", "3", source=PROGRAM, name="work:Work") as program:
         said = await serves(program)
