@@ -3,6 +3,7 @@
 import copy
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -32,6 +33,8 @@ class StaticRegistry(Closing):
     def __init__(self, endpoints: _Places | Mapping[str, _Places] = ()) -> None:
         self._versions = itertools.count(1)
         self._channels: dict[str, Channel] = {}
+        # The watches of each channel that are not closed.
+        self._watches: Counter[str] = Counter()
         self._names: Latest[tuple[str, ...]] = Latest(itertools.count(1))
         self._lists: dict[str, list[Endpoint]] = {}
         self._everything: list[Endpoint] = []
@@ -79,10 +82,21 @@ class StaticRegistry(Closing):
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
         with self._lock:
-            if check_service_name(service) not in self._channels:
+            # First: a watch that is collected on one of these lines is not the last one then.
+            self._watches[check_service_name(service)] += 1
+            if service not in self._channels:
                 self._channels[service] = Channel(self._versions)
                 self._publish(service)
-        return Watch(self._channels[service], lambda: None)
+            channel = self._channels[service]
+        return Watch(channel, lambda: self._release(service))
+
+    def _release(self, service: str) -> None:
+        """Forget the channel of a service with its last watch: callers may watch any number of names."""
+        with self._lock:
+            self._watches[service] -= 1
+            if not self._watches[service]:
+                del self._watches[service]
+                self._channels.pop(service, None)
 
     def check_service(self, service: str) -> None:
         """Refuse an invalid service name.
@@ -118,7 +132,7 @@ class StaticRegistry(Closing):
     def close(self) -> None:
         """End all watches. Closing twice is fine."""
         self._is_closed = True
-        for channel in self._channels.values():
+        for channel in list(self._channels.values()):
             channel.close()
         self._names.close()
 

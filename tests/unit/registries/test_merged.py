@@ -200,10 +200,11 @@ def test_watch_that_is_dropped_ends_those_of_the_members() -> None:
     static = StaticRegistry([ONE])
     watch: Watch | None = Merged([static]).watch("arith")
     assert watch is not None
-    assert static._channels["arith"]._listeners
+    channel = static._channels["arith"]
+    assert channel._listeners
     watch = None
     gc.collect()
-    assert not static._channels["arith"]._listeners
+    assert not channel._listeners
 
 
 async def test_closing_ends_watches_and_the_members_that_were_opened() -> None:

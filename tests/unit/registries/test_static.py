@@ -83,3 +83,16 @@ def test_an_endpoint_is_removed_by_its_object() -> None:
     assert not registry.remove("arith", equal)
     assert registry.remove("arith", listed)
     assert ports(registry, "arith") == []
+
+
+def test_names_that_were_watched_leave_nothing() -> None:
+    registry = StaticRegistry()
+    watches = [registry.watch(f"service-{number}") for number in range(100)]
+    kept = registry.watch("service-0")
+    for watch in watches:
+        watch.close()
+    assert len(registry._channels) == 1
+    registry.update("service-0", ["tcp://h:1"])
+    assert kept.latest is not None and len(kept.latest.endpoints) == 1
+    kept.close()
+    assert registry._channels == {}
