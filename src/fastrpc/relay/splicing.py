@@ -6,7 +6,9 @@
 """
 
 import asyncio
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Self
 
 __all__ = ["READ_BYTES", "SplicedEnd", "SplicedPair"]
@@ -83,11 +85,12 @@ class SplicedPair:
 class SplicedEnd(asyncio.BufferedProtocol):
     """One of the two connections."""
 
-    __slots__ = ("has_ended", "other", "pair", "received", "transport")
+    __slots__ = ("_descriptor", "has_ended", "other", "pair", "received", "transport")
 
     def __init__(self, pair: SplicedPair, transport: asyncio.Transport) -> None:
         self.pair = pair
         self.transport = transport
+        self._descriptor: int = transport.get_extra_info("socket").fileno()
         self.other: Self
         #: Bytes so far, and whether its peer sends no more.
         self.received = 0
@@ -98,7 +101,19 @@ class SplicedEnd(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
-        self.other.transport.write(bytes(self.pair.place[:nbytes]))
+        self.other.send(self.pair.place[:nbytes])
+
+    def send(self, data: memoryview) -> None:
+        """Send bytes, which the caller may change afterwards."""
+        transport = self.transport
+        sent = 0
+        if not transport.get_write_buffer_size() and not transport.is_closing():
+            # A transport would copy them, and send them later in the turn.
+            with suppress(OSError):
+                sent = os.write(self._descriptor, data)
+        if sent < len(data):
+            # It also reports an error of the socket.
+            transport.write(bytes(data[sent:]))
 
     def eof_received(self) -> bool:
         self.has_ended = True
