@@ -20,6 +20,7 @@ from demo_locks import show_locks
 from demo_messages import show_messages
 from demo_mounts import show_mounts
 from demo_process import Process, check, command, say
+from demo_relay import show_relay
 from demo_scopes import show_scopes
 from demo_security import show_security
 from demo_service import Demo, Order, Receipt
@@ -386,6 +387,7 @@ async def show_one_server(running: Cluster) -> None:
         await show_compression(address)
         await show_rates(client)
     await asyncio.to_thread(show_security)
+    await asyncio.to_thread(show_relay)
     await show_limits()
     await asyncio.to_thread(show_sync_client, running.registry, address)
 

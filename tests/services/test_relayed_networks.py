@@ -1,0 +1,193 @@
+"""A server behind address translation (nftables), in a network that no caller can dial, reached through a relay."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.local_network import Machine, local_network
+from tests.support.program import PACKAGE_ROOT
+
+pytestmark = pytest.mark.one_loop
+
+NFT = os.environ.get("FASTRPC_NFT") or shutil.which("nft")
+
+CURL = shutil.which("curl")
+
+RELAY = "relay.test"
+ENVIRONMENT = {"PYTHONPATH": str(PACKAGE_ROOT), "FASTRPC_PROTOCOLS": "native,http"}
+
+SECRET = "a-secret-that-no-relay-reads"
+
+APP = """
+import fastrpc
+
+
+@fastrpc.service("place")
+class Place:
+    @fastrpc.method
+    async def peer(self, word: str) -> str:
+        return f"{fastrpc.current_call().peer.address.host} {word}"
+"""
+
+TOKENS = '[[token]]\ntoken = "token-of-edge"\nname = "edge"\n'
+POLICY = '[[rule]]\nwho = ["edge"]\nrelay = ["edge-*"]\n'
+
+#: All protocols of a packet socket (ETH_P_ALL of linux/if_ether.h).
+EVERY_PROTOCOL = 3
+
+
+class Inside:
+    """A machine behind a router that translates addresses: it can dial out, and has no route in."""
+
+    def __init__(self, router: Machine, stack: ExitStack) -> None:
+        assert router.namespace is not None
+        self.machine = Machine("10.73.0.2", f"{router.namespace}-in")
+        inside, outside = str(self.machine.namespace), router.namespace
+        run("ip", "netns", "add", inside)
+        stack.callback(run, "ip", "netns", "delete", inside)
+        peer = ("type", "veth", "peer", "name", "eth0", "netns", inside)
+        run("ip", "-n", outside, "link", "add", "lan0", *peer)
+        for name, host, interface in ((outside, "10.73.0.1", "lan0"), (inside, "10.73.0.2", "eth0")):
+            run("ip", "-n", name, "address", "add", f"{host}/24", "dev", interface)
+            run("ip", "-n", name, "link", "set", interface, "up")
+        run("ip", "-n", inside, "link", "set", "lo", "up")
+        run("ip", "-n", inside, "route", "add", "default", "via", "10.73.0.1")
+        run("ip", "netns", "exec", outside, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        for rule in (
+            "add table ip nat",
+            "add chain ip nat out { type nat hook postrouting priority 100 ; }",
+            'add rule ip nat out oifname "eth0" masquerade',
+        ):
+            run("ip", "netns", "exec", outside, str(NFT), rule)
+
+
+def run(*arguments: str) -> None:
+    subprocess.run(arguments, check=True)
+
+
+@contextmanager
+def names(machine: Machine, lines: str) -> Iterator[None]:
+    """Let programs on a machine find hosts by name."""
+    folder = Path("/etc/netns", str(machine.namespace))
+    folder.mkdir(parents=True)
+    (folder / "hosts").write_text(lines)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def started(machine: Machine, folder: Path, *arguments: str) -> Iterator[tuple[int, str]]:
+    """Run a command of fastrpc on a machine until the end; yield its process and what it printed first."""
+    program = subprocess.Popen(
+        [*on(machine), *arguments, "--json"],
+        cwd=folder,
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert program.stdout is not None
+        line = program.stdout.readline()
+        assert line, f"{arguments} ended"
+        yield program.pid, line
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def on(machine: Machine) -> list[str]:
+    return ["ip", "netns", "exec", str(machine.namespace), sys.executable, "-m", "fastrpc"]
+
+
+def listening(process: int) -> list[str]:
+    """Return the listening sockets in the network of a process."""
+    lines = [
+        line
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/{process}/net/{name}").read_text().splitlines()[1:]
+    ]
+    return [line for line in lines if line.split()[3] == "0A"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    authority = Authority(tmp_path)
+    made = authority.certificate(f"DNS:{RELAY},DNS:edge-7.{RELAY}")
+    texts = {"placed.py": APP, "tokens.toml": TOKENS, "policy.toml": POLICY, "token": "token-of-edge"}
+    texts |= {"ca.pem": authority.cert_file.read_text()}
+    texts |= {"cert.pem": made.cert_file.read_text(), "key.pem": made.key_file.read_text()}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.skipif(NFT is None, reason="needs nft of Debian's package nftables (FASTRPC_NFT)")
+def test_a_server_behind_address_translation_is_reached(folder: Path) -> None:
+    with local_network(3) as machines, ExitStack() as stack:
+        relay, caller, router = machines
+        if router.namespace is None:
+            pytest.skip("this machine allows no network namespaces")
+        inside = Inside(router, stack).machine
+        hosts = f"127.0.0.1 localhost\n{relay.host} {RELAY} edge-7.{RELAY}\n"
+        for machine in (inside, caller):
+            stack.enter_context(names(machine, hosts))
+        certificate = ("--tls-cert", "cert.pem", "--tls-key", "key.pem")
+        address = ("--address", f"tls://{relay.host}:8443", "--name", RELAY)
+        access = ("--tokens", "tokens.toml", "--policy", "policy.toml")
+        _, told = stack.enter_context(started(relay, folder, "relay", *address, *certificate, *access))
+        assert json.loads(told)["urls"] == [f"relay://{RELAY}:8443"]
+        with relay.entered():
+            captured = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERY_PROTOCOL))
+        stack.callback(captured.close)
+        target = f"relay://{RELAY}:8443/edge-7"
+        place = f"{target}?ca_file=ca.pem&token_file=token"
+        served = ("run", "placed:Place", "--address", place, *certificate)
+        process, _ = stack.enter_context(started(inside, folder, *served))
+        assert listening(process) == []
+        for dialled in (target, f"tls://edge-7.{RELAY}:8443"):
+            called = subprocess.run(
+                [*on(caller), "call", dialled, "place.peer", SECRET, "--ca", "ca.pem"],
+                cwd=folder,
+                env=os.environ | ENVIRONMENT,
+                capture_output=True,
+                text=True,
+            )
+            assert called.stdout.strip().strip('"') == f"{caller.host} {SECRET}", called.stderr
+        if CURL is not None:
+            url = f"https://edge-7.{RELAY}:8443/place/peer"
+            posted = subprocess.run(
+                [
+                    *("ip", "netns", "exec", str(caller.namespace), CURL, "-s", "--cacert", "ca.pem", url),
+                    *("-H", "Content-Type: application/json", "-d", json.dumps({"word": SECRET})),
+                ],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+            )
+            assert json.loads(posted.stdout) == f"{caller.host} {SECRET}", posted
+        packets = taken(captured)
+        assert b"edge-7" in packets
+        assert SECRET.encode() not in packets
+        assert b"token-of-edge" not in packets
+
+
+def taken(captured: socket.socket) -> bytes:
+    """Return all packets so far."""
+    captured.setblocking(False)
+    packets = b""
+    while True:
+        try:
+            packets += captured.recv(65_536)
+        except BlockingIOError:
+            return packets
