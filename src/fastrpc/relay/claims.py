@@ -212,12 +212,12 @@ class Claims:
         """
         present = self.by_name.get(name)
         if present is not None and present.owner != owner:
-            raise _refused(Status.PERMISSION_DENIED, f"another server has claimed {name!r}")
+            raise _refused(owner, Status.PERMISSION_DENIED, f"another server has claimed {name!r}")
         if present is not None and present.instance != instance and not takes_over:
-            raise _refused(Status.ALREADY_EXISTS, f"another program of {owner} has claimed {name!r}")
+            raise _refused(owner, Status.ALREADY_EXISTS, f"another program of {owner} has claimed {name!r}")
         if present is None and len(self.by_name) >= _MOST_CLAIMS:
             raise _refused(
-                Status.RESOURCE_EXHAUSTED, f"the relay has {_MOST_CLAIMS:,} names, which is its limit"
+                owner, Status.RESOURCE_EXHAUSTED, f"the relay has {_MOST_CLAIMS:,} names, which is its limit"
             )
         if present is not None:
             audit.info(
@@ -261,6 +261,8 @@ class Claims:
         self._tickets.pop(token, None)
 
 
-def _refused(status: Status, reason: str) -> CallError:
-    audit.warning("relay: a claim is refused: %s", reason)
+def _refused(owner: str, status: Status, reason: str) -> CallError:
+    audit.warning(
+        "relay: a claim is refused: %s: %s", owner, reason, extra={"identity": owner, "reason": reason}
+    )
     return CallError(status, reason, processed="no")

@@ -11,10 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
 
+from fastrpc.transports.tcp import set_options
+
 __all__ = ["READ_BYTES", "SplicedEnd", "SplicedPair"]
 
 #: Of one read. All ends share one place for it, as their bytes leave it at once: an idle pair holds none.
 READ_BYTES: Final = 262_144
+
+#: Seconds after which the system drops a connection that acknowledges nothing, or has no room for more. Caller and
+#: server are less patient with each other; a relay must not cut a slow reader before they do.
+_SILENCE_SECONDS: Final = 120.0
 
 
 class SplicedPair:
@@ -46,6 +52,8 @@ class SplicedPair:
         self.server.transport.write(first)
         for end in (self.caller, self.server):
             transport = end.transport
+            with suppress(OSError):
+                set_options(transport.get_extra_info("socket"), _SILENCE_SECONDS)
             # Loops choose their read method when reading begins.
             transport.pause_reading()
             transport.set_protocol(end)
