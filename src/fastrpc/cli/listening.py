@@ -12,6 +12,8 @@ from fastrpc.errors import ConfigError
 
 __all__ = [
     "AddressesAsJson",
+    "AdminAddress",
+    "AdminToken",
     "ClientAuthorities",
     "ConfigFile",
     "LogFormatName",
@@ -70,6 +72,13 @@ LogFormatName = Annotated[
     typer.Option(
         "--log-format", metavar="FORMAT", help="text, or json for an object a line. [default: text]"
     ),
+]
+AdminAddress = Annotated[
+    str | None, typer.Option("--admin-address", metavar="ADDRESS", help="Serve the admin pages here.")
+]
+AdminToken = Annotated[
+    Path | None,
+    typer.Option("--admin-token", metavar="FILE", help="The token that the admin pages then require."),
 ]
 AddressesAsJson = Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")]
 

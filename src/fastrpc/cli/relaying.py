@@ -1,5 +1,6 @@
 """`fastrpc relay`: a relay for servers behind a NAT as a program of its own."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -7,6 +8,8 @@ import typer
 from fastrpc.cli.hosted import HostedAccess, HostedOptions, HostedParts, serve_hosted
 from fastrpc.cli.listening import (
     AddressesAsJson,
+    AdminAddress,
+    AdminToken,
     ClientAuthorities,
     LogLevelName,
     PolicyFile,
@@ -19,6 +22,7 @@ from fastrpc.cli.printing import reported
 from fastrpc.errors import ConfigError
 from fastrpc.relay.server import DEFAULT_RELAY_ADDRESS, check_relay_address, relay_url
 from fastrpc.relay.service import RelayService, begun, relay_config
+from fastrpc.server.admin.opening import check_admin
 from fastrpc.workers.plan import ExitCode
 from fastrpc.workers.serve import addresses_of
 
@@ -41,6 +45,8 @@ def relay(
     tls_ca: ClientAuthorities = None,
     tokens: TokensFile = None,
     policy: PolicyFile = None,
+    admin_address: AdminAddress = None,
+    admin_token: AdminToken = None,
     log_level: LogLevelName = None,
     as_json: AddressesAsJson = False,
 ) -> None:
@@ -53,8 +59,8 @@ def relay(
     rules have the key relay = ["edge-*"].
     """
     places = address or [DEFAULT_RELAY_ADDRESS]
-    options = HostedOptions(places, tls_cert, tls_key, tls_ca, tokens, policy, log_level, as_json)
     with reported(ExitCode.USAGE):
+        further = [] if admin_address is None else addresses_of(admin_address)
         for place in addresses_of(places):
             check_relay_address(place)
         if tls_cert is None:
@@ -64,12 +70,18 @@ def relay(
         if tokens is None:
             raise ConfigError("--tokens is missing", hint="a name belongs to an identity: give --tokens FILE")
 
+    options = HostedOptions(
+        places, tls_cert, tls_key, tls_ca, tokens, policy, log_level, as_json, lambda: further
+    )
+
     def prepare(access: HostedAccess) -> HostedParts:
         assert access.tls is not None
         service = RelayService(name, rights=access.rights)
+        config = replace(relay_config(access.tls), admin_address=admin_address, admin_token=admin_token)
+        check_admin(config, has_registry=False)
         return HostedParts(
             lambda: service,
-            relay_config(access.tls),
+            config,
             beside=lambda server: begun(service, server),
             url_of=lambda bound: relay_url(service.front.name, bound),
         )

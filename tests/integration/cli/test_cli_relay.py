@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.support.certificates import Authority
+from tests.support.ports import free_ports
 from tests.support.program import Finished, Program, run_program
 
 pytestmark = pytest.mark.one_loop
@@ -71,6 +73,24 @@ def test_a_program_behind_a_relay_is_called(folder: Path, relay: str) -> None:
         away = called(folder, f"{relay}/edge-8")
         assert away.code != 0
         assert "it does not know the host name" in away.errors
+
+
+def test_metrics_are_shown_by_name(folder: Path) -> None:
+    pytest.importorskip("prometheus_client")
+    (port,) = free_ports(1)
+    options = [*RELAY, *CERTIFICATE, "--tokens", "tokens.toml", "--admin-address", f"tcp://127.0.0.1:{port}"]
+    with Program(["-m", "fastrpc", *options], folder) as program:
+        relay = json.loads(program.wait_output(r"(.*)\n")[1])["urls"][0]
+        place = f"{relay}/edge-7?ca_file=ca.pem"
+        with Program(serving(folder, place, "--token-file", "token"), folder) as served:
+            served.wait_output(r"(.*)\n")
+            assert called(folder, f"{relay}/edge-7").code == 0
+            with urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+                shown = page.read().decode()
+    assert 'fastrpc_relay_pairs_total{name="edge-7"} 1.0' in shown
+    assert 'fastrpc_relay_bytes_total{direction="in",name="edge-7"}' in shown
+    assert "fastrpc_relay_names 1.0" in shown
+    assert 'fastrpc_relay_refused_total{reason="away"} 0.0' in shown
 
 
 def test_a_claim_without_right_ends_the_program(folder: Path, relay: str) -> None:

@@ -14,6 +14,8 @@ from fastrpc.brokers.remote.service import BrokerService, broker_config
 from fastrpc.cli.hosted import HostedAccess, HostedOptions, HostedParts, ending_with, serve_hosted
 from fastrpc.cli.listening import (
     AddressesAsJson,
+    AdminAddress,
+    AdminToken,
     ClientAuthorities,
     LogLevelName,
     PolicyFile,
@@ -52,13 +54,6 @@ Sync = Annotated[
     typer.Option(
         "--sync", help="full: keep them across a power loss; normal: across a crash only. [default: full]"
     ),
-]
-AdminAddress = Annotated[
-    str | None, typer.Option("--admin-address", metavar="ADDRESS", help="Serve the admin pages here.")
-]
-AdminToken = Annotated[
-    Path | None,
-    typer.Option("--admin-token", metavar="FILE", help="The token that the admin pages then require."),
 ]
 
 
