@@ -45,9 +45,10 @@ class Process:
         where: str = json.loads(self._process.stdout.readline())[key][0]
         return where
 
-    def pause(self) -> None:
-        """Have it stand still, as a machine without time would."""
-        self._process.send_signal(signal.SIGSTOP)
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has come to its end by itself."""
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         """End it as a crash would: no goodbye to anybody."""
