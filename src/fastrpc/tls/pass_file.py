@@ -3,11 +3,12 @@
 A file has one pass or several: the first is presented, all are accepted. Each is four blocks of PEM:
 
     PRIVATE KEY      of the certificate
+    FASTRPC LAN KEY  id (4 bytes) and key (32) of announcements, a digest of both (16), and of each other block (16)
     CERTIFICATE      for the name `lan`, as server and as client
     CERTIFICATE      of the authority that signed it; the key of the authority was deleted
-    FASTRPC LAN KEY  the id (4 bytes) and the key of announcements (32), a digest of both (16), and of each block (16)
 
-So the file is `cert_file` and `ca_file` of TLS: OpenSSL reads the blocks that it knows.
+So the file is `cert_file` and `ca_file` of TLS: OpenSSL reads the blocks that it knows. The digests stand before the
+certificates: without them OpenSSL would take a file that is cut off.
 """
 
 import base64
@@ -46,7 +47,8 @@ LAN_NAME: Final = "lan"
 #: The longest file: about 30 passes.
 MOST_BYTES: Final = 65_536
 
-_LABELS: Final = ("PRIVATE KEY", "CERTIFICATE", "CERTIFICATE", "FASTRPC LAN KEY")
+_SEAL: Final = "FASTRPC LAN KEY"
+_LABELS: Final = ("PRIVATE KEY", _SEAL, "CERTIFICATE", "CERTIFICATE")
 _PARTS: Final = ("key of announcements", "private key", "certificate", "certificate of the authority")
 _BLOCK: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----\s([A-Za-z0-9+/=\s]+)-----END \1-----")
 _ID_BYTES: Final = 4
@@ -165,8 +167,8 @@ def sealed_pass(name: str, lan_key: bytes, blocks: Sequence[str]) -> str:
     seal = b"".join([parts[0], *map(_digest, parts)])
     encoded = base64.b64encode(seal).decode()
     wrapped = "\n".join(encoded[at : at + 64] for at in range(0, len(encoded), 64))
-    last = f"-----BEGIN {_LABELS[-1]}-----\n{wrapped}\n-----END {_LABELS[-1]}-----"
-    return "".join(f"{block.strip()}\n" for block in (*blocks, last))
+    own = f"-----BEGIN {_SEAL}-----\n{wrapped}\n-----END {_SEAL}-----"
+    return "".join(f"{block.strip()}\n" for block in (blocks[0], own, *blocks[1:]))
 
 
 class _Keys(dict[bytes, bytes]):
@@ -197,15 +199,15 @@ def _check_dates(path: str, presented: Pass) -> None:
 
 def _opened(blocks: Sequence[re.Match[str]]) -> Pass:
     """Return the pass of four blocks."""
-    *parts, seal = map(_decoded, blocks)
+    private_key, seal, *certificates = map(_decoded, blocks)
     if len(seal) != _SEAL_BYTES:
-        _refuse(f"its {_LABELS[-1]} has {len(seal)} bytes, and it has to have {_SEAL_BYTES}", _COPY)
+        _refuse(f"its {_SEAL} has {len(seal)} bytes, and it has to have {_SEAL_BYTES}", _COPY)
     head, digests = seal[:_HEAD_BYTES], seal[_HEAD_BYTES:]
-    for number, (part, content) in enumerate(zip(_PARTS, (head, *parts), strict=True)):
+    for number, (part, content) in enumerate(zip(_PARTS, (head, private_key, *certificates), strict=True)):
         if _digest(content) != digests[number * _DIGEST_BYTES :][:_DIGEST_BYTES]:
             _refuse(f"the {part} in it is damaged, or is not part of this pass", _COPY)
     name, key = head[:_ID_BYTES].hex(), head[_ID_BYTES:]
-    period = period_of(blocks[1][0].encode())
+    period = period_of(blocks[2][0].encode())
     if period is None:
         _refuse(f"the certificate of the pass {name} cannot be read", _COPY)
     return Pass(name, key, period, "".join(f"{block[0]}\n" for block in blocks))

@@ -37,7 +37,7 @@ def refused(path: Path) -> ConfigError:
     with pytest.raises(ConfigError) as found:
         load_lan_pass(path)
     assert found.value.hint
-    for block in (blocks(ONE)[0], blocks(ONE)[3]):
+    for block in blocks(ONE)[:2]:
         assert block.splitlines()[1] not in str(found.value)
     return found.value
 
@@ -66,9 +66,9 @@ def test_comments_and_other_line_ends_are_no_damage(path: Path) -> None:
     assert [*load_lan_pass(path).lan_keys.value] == [made_pass(ONE).id.encode()]
 
 
-def foreign_seal() -> str:
-    """Return the last block of another pass, for the first one's other blocks."""
-    return "".join([*blocks(ONE)[:3], blocks(OTHER)[3]])
+def mixed(*numbers: int) -> str:
+    """Return four blocks, each of the pass with this number."""
+    return "".join(blocks(number)[place] for place, number in enumerate(numbers))
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def foreign_seal() -> str:
         pytest.param(lambda: "".join(blocks(ONE)[:3]), "ends behind block 3", id="cut behind a block"),
         pytest.param(
             lambda: "".join(blocks(ONE)[1:]),
-            "block 1 is a CERTIFICATE in place of a PRIVATE KEY",
+            "block 1 is a FASTRPC LAN KEY in place of a PRIVATE KEY",
             id="without its private key",
         ),
         pytest.param(
             lambda: "".join(reversed(blocks(ONE))),
-            "block 1 is a FASTRPC LAN KEY in place of a PRIVATE KEY",
+            "block 1 is a CERTIFICATE in place of a PRIVATE KEY",
             id="reversed",
         ),
         pytest.param(
@@ -97,28 +97,32 @@ def foreign_seal() -> str:
         ),
         pytest.param(lambda: made_pass(ONE).text * 2, "occurs twice", id="twice"),
         pytest.param(
-            lambda: "".join([*blocks(ONE)[:2], *blocks(OTHER)[2:]]),
-            "the private key in it is damaged, or is not part of this pass",
+            lambda: mixed(ONE, ONE, OTHER, OTHER),
+            "the certificate in it is damaged, or is not part of this pass",
             id="swapped halves",
         ),
         pytest.param(
-            lambda: "".join([blocks(OTHER)[0], *blocks(ONE)[1:]]),
+            lambda: mixed(OTHER, ONE, ONE, ONE),
             "the private key in it is damaged",
             id="another's private key",
         ),
         pytest.param(
-            lambda: "".join([blocks(ONE)[0], blocks(OTHER)[1], *blocks(ONE)[2:]]),
+            lambda: mixed(ONE, ONE, OTHER, ONE),
             "the certificate in it is damaged",
             id="another's certificate",
         ),
         pytest.param(
-            lambda: "".join([*blocks(ONE)[:2], blocks(OTHER)[2], blocks(ONE)[3]]),
+            lambda: mixed(ONE, ONE, ONE, OTHER),
             "the certificate of the authority in it is damaged",
             id="another's authority",
         ),
-        pytest.param(foreign_seal, "the private key in it is damaged", id="another's key of announcements"),
         pytest.param(
-            lambda: "".join([*blocks(ONE)[:3], block_of(b"ABC")]),
+            lambda: mixed(ONE, OTHER, ONE, ONE),
+            "the private key in it is damaged",
+            id="another's key of announcements",
+        ),
+        pytest.param(
+            lambda: "".join([blocks(ONE)[0], block_of(b"ABC"), *blocks(ONE)[2:]]),
             "has 3 bytes, and it has to have 100",
             id="short seal",
         ),
@@ -146,6 +150,17 @@ def test_a_character_that_changed_is_noticed_wherever_it_is(path: Path) -> None:
         if text[place] != "\n" and text[place + 1 : place + 2] != "=":
             path.write_text(text[:place] + ("B" if text[place] != "B" else "C") + text[place + 1 :])
             refused(path)
+
+
+def test_a_file_that_is_cut_off_anywhere_is_refused_by_tls_as_well(path: Path) -> None:
+    whole = made_pass(ONE).text + made_pass(OTHER).text
+    settings = load_lan_pass(path)
+    ends = {match.end() for match in BLOCK.finditer(whole)} | set(range(0, len(whole) - 1, 100))
+    for end in sorted(ends - {len(made_pass(ONE).text), len(whole)}):
+        path.write_text(whole[:end])
+        for make, tls in ((server_context, settings.server_tls()), (client_context, settings.client_tls())):
+            with pytest.raises(ConfigError):
+                make(tls)
 
 
 def test_bytes_that_are_no_text_are_refused(path: Path) -> None:
