@@ -81,7 +81,7 @@ async def test_a_near_server_that_is_not_there_holds_no_call_back(kind: str) -> 
 async def test_broadcast_reaches_each_server_of_a_provider_once(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {}
+    found: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         for name in ("edge-1", "edge-2", "core-1"):
             monkeypatch.setenv("FASTRPC_PROVIDER", name)
