@@ -35,10 +35,10 @@ NO_PATHS = re.compile(
     r"_core/_shared|calls/s|http/(1|protobuf)|server/discover|rpcx/[Aa]rith/.*"
     r"|auth/(authenticate|enable|(user|role)/.*)"
 )
-#: A module that builds make, and one that a test makes up.
-NO_MODULES = {"_core._shared", "_core.a"}
-#: Folders that are modules of Python's own library, or variables, where a dot follows.
-NO_ROOMS = {"client", "go", "http", "loop", "rpc", "server", "tls", "wire"}
+#: A module that builds make, one that a test makes up, and a method of a service.
+NO_MODULES = {"_core._shared", "_core.a", "relay.claim"}
+#: Folders that are modules of Python's own library, variables, or hosts, where a dot follows.
+NO_ROOMS = {"client", "go", "http", "loop", "relay", "rpc", "server", "tls", "wire"}
 
 SUFFIXES = ("", ".py", ".pyx", ".pxd", ".pyi", ".h")
 _PATH = re.compile(r"(?<![\w/.:@*{<=&?-])([a-z_]\w*)/((?:\w+/)*\w*)(\.(?:pyx|pxd|pyi|py|h)\b)?(?![\w/*{<])")

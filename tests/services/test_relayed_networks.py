@@ -25,6 +25,8 @@ CURL = shutil.which("curl")
 RELAY = "relay.test"
 ENVIRONMENT = {"PYTHONPATH": str(PACKAGE_ROOT), "FASTRPC_PROTOCOLS": "native,http"}
 
+CERTIFICATE = ("--tls-cert", "cert.pem", "--tls-key", "key.pem")
+
 SECRET = "a-secret-that-no-relay-reads"
 
 APP = """
@@ -90,7 +92,17 @@ def names(machine: Machine, lines: str) -> Iterator[None]:
 def started(machine: Machine, folder: Path, *arguments: str) -> Iterator[tuple[int, str]]:
     """Run a command of fastrpc on a machine until the end; yield its process and what it printed first."""
     program = subprocess.Popen(
-        [*on(machine), *arguments, "--json"],
+        [
+            "ip",
+            "netns",
+            "exec",
+            str(machine.namespace),
+            sys.executable,
+            "-m",
+            "fastrpc",
+            *arguments,
+            "--json",
+        ],
         cwd=folder,
         env=os.environ | ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -104,10 +116,6 @@ def started(machine: Machine, folder: Path, *arguments: str) -> Iterator[tuple[i
     finally:
         program.kill()
         program.communicate()
-
-
-def on(machine: Machine) -> list[str]:
-    return ["ip", "netns", "exec", str(machine.namespace), sys.executable, "-m", "fastrpc"]
 
 
 def listening(process: int) -> list[str]:
@@ -132,51 +140,59 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class Network:
+    """A relay, a caller, and a machine behind a router."""
+
+    def __init__(self, folder: Path, machines: list[Machine], stack: ExitStack) -> None:
+        self.folder = folder
+        self.relay, self.caller, router = machines
+        self.inside = Inside(router, stack).machine
+        hosts = f"127.0.0.1 localhost\n{self.relay.host} {RELAY} edge-7.{RELAY}\n"
+        for machine in (self.inside, self.caller):
+            stack.enter_context(names(machine, hosts))
+        with self.relay.entered():
+            self.captured = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERY_PROTOCOL))
+        stack.callback(self.captured.close)
+
+    def answer(self, *command: str) -> str:
+        """Return the result that a command on the machine of the caller prints."""
+        found = subprocess.run(
+            ["ip", "netns", "exec", str(self.caller.namespace), *command],
+            cwd=self.folder,
+            env=os.environ | ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
+        assert found.returncode == 0, found.stderr
+        answer = json.loads(found.stdout)
+        return str(answer["value"] if isinstance(answer, dict) else answer)
+
+
 @pytest.mark.skipif(NFT is None, reason="needs nft of Debian's package nftables (FASTRPC_NFT)")
 def test_a_server_behind_address_translation_is_reached(folder: Path) -> None:
     with local_network(3) as machines, ExitStack() as stack:
-        relay, caller, router = machines
-        if router.namespace is None:
+        if machines[0].namespace is None:
             pytest.skip("this machine allows no network namespaces")
-        inside = Inside(router, stack).machine
-        hosts = f"127.0.0.1 localhost\n{relay.host} {RELAY} edge-7.{RELAY}\n"
-        for machine in (inside, caller):
-            stack.enter_context(names(machine, hosts))
-        certificate = ("--tls-cert", "cert.pem", "--tls-key", "key.pem")
-        address = ("--address", f"tls://{relay.host}:8443", "--name", RELAY)
+        network = Network(folder, machines, stack)
+        address = ("--address", f"tls://{network.relay.host}:8443", "--name", RELAY)
         access = ("--tokens", "tokens.toml", "--policy", "policy.toml")
-        _, told = stack.enter_context(started(relay, folder, "relay", *address, *certificate, *access))
+        _, told = stack.enter_context(
+            started(network.relay, folder, "relay", *address, *CERTIFICATE, *access)
+        )
         assert json.loads(told)["urls"] == [f"relay://{RELAY}:8443"]
-        with relay.entered():
-            captured = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERY_PROTOCOL))
-        stack.callback(captured.close)
         target = f"relay://{RELAY}:8443/edge-7"
-        place = f"{target}?ca_file=ca.pem&token_file=token"
-        served = ("run", "placed:Place", "--address", place, *certificate)
-        process, _ = stack.enter_context(started(inside, folder, *served))
+        served = ("run", "placed:Place", "--address", f"{target}?ca_file=ca.pem&token_file=token")
+        process, _ = stack.enter_context(started(network.inside, folder, *served, *CERTIFICATE))
         assert listening(process) == []
+        expected = f"{network.caller.host} {SECRET}"
         for dialled in (target, f"tls://edge-7.{RELAY}:8443"):
-            called = subprocess.run(
-                [*on(caller), "call", dialled, "place.peer", SECRET, "--ca", "ca.pem"],
-                cwd=folder,
-                env=os.environ | ENVIRONMENT,
-                capture_output=True,
-                text=True,
-            )
-            assert called.stdout.strip().strip('"') == f"{caller.host} {SECRET}", called.stderr
+            call = ("call", dialled, "place.peer", SECRET, "--ca", "ca.pem", "--json")
+            assert network.answer(sys.executable, "-m", "fastrpc", *call) == expected
         if CURL is not None:
+            form = ("-H", "Content-Type: application/json", "-d", json.dumps({"word": SECRET}))
             url = f"https://edge-7.{RELAY}:8443/place/peer"
-            posted = subprocess.run(
-                [
-                    *("ip", "netns", "exec", str(caller.namespace), CURL, "-s", "--cacert", "ca.pem", url),
-                    *("-H", "Content-Type: application/json", "-d", json.dumps({"word": SECRET})),
-                ],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-            )
-            assert json.loads(posted.stdout) == f"{caller.host} {SECRET}", posted
-        packets = taken(captured)
+            assert network.answer(CURL, "-s", "--cacert", "ca.pem", url, *form) == expected
+        packets = taken(network.captured)
         assert b"edge-7" in packets
         assert SECRET.encode() not in packets
         assert b"token-of-edge" not in packets

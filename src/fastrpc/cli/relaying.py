@@ -1,7 +1,8 @@
 """`fastrpc relay`: a relay for servers behind a NAT as a program of its own."""
 
 from dataclasses import replace
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
@@ -74,16 +75,18 @@ def relay(
         places, tls_cert, tls_key, tls_ca, tokens, policy, log_level, as_json, lambda: further
     )
 
-    def prepare(access: HostedAccess) -> HostedParts:
-        assert access.tls is not None
-        service = RelayService(name, rights=access.rights)
-        config = replace(relay_config(access.tls), admin_address=admin_address, admin_token=admin_token)
-        check_admin(config, has_registry=False)
-        return HostedParts(
-            lambda: service,
-            config,
-            beside=lambda server: begun(service, server),
-            url_of=lambda bound: relay_url(service.front.name, bound),
-        )
+    admin = {"admin_address": admin_address, "admin_token": admin_token}
+    serve_hosted("relay", options, partial(_prepared, name, admin))
 
-    serve_hosted("relay", options, prepare)
+
+def _prepared(name: str, admin: dict[str, Any], access: HostedAccess) -> HostedParts:
+    assert access.tls is not None
+    service = RelayService(name, rights=access.rights)
+    config = replace(relay_config(access.tls), **admin)
+    check_admin(config, has_registry=False)
+    return HostedParts(
+        lambda: service,
+        config,
+        beside=partial(begun, service),
+        url_of=partial(relay_url, service.front.name),
+    )

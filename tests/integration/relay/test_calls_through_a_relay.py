@@ -11,6 +11,7 @@ import fastrpc
 from fastrpc import TLS, Client, ClientConfig, ConfigError, ConnectError, Server, ServerConfig, SyncClient
 from tests.support.arith import Arith
 from tests.support.either_client import CLIENTS, connected
+from tests.support.peer_writing import write_to
 from tests.support.relayed import RelayFiles, relaying
 from tests.support.waiting import eventually
 
@@ -48,7 +49,7 @@ async def post(
     )
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    writer.write(head.encode() + body)
+    write_to(writer, head.encode() + body)
     try:
         return await reader.read()
     finally:

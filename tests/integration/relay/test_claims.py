@@ -30,6 +30,7 @@ from fastrpc.relay.service import RelayService
 from fastrpc.relay.wire import GREETING, ClaimTicket, opened_header
 from tests.support.arith import Arith
 from tests.support.client_hellos import hello_of_openssl
+from tests.support.peer_writing import write_to
 from tests.support.relayed import EDGE_RULES, RelayFiles, Relaying, relaying
 from tests.support.waiting import eventually
 
@@ -62,7 +63,7 @@ async def shown(relay: Relaying, sent: bytes) -> AsyncIterator[asyncio.StreamRea
     """Send bytes to the relay, and yield its answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
     try:
-        writer.write(sent)
+        write_to(writer, sent)
         yield reader
     finally:
         writer.transport.abort()
@@ -289,9 +290,9 @@ async def test_a_server_that_speaks_before_its_caller_loses_the_connection(files
     async with relaying(files) as relay, claiming(relay, "token-of-edge") as tickets:
         ticket = ClaimTicket(*await anext(tickets))
         reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-        writer.write(GREETING + ticket.token)
+        write_to(writer, GREETING + ticket.token)
         await eventually(lambda: relay.front.claims.by_name["edge-7"].spares)
-        writer.write(b"x")
+        write_to(writer, b"x")
         assert await is_closed(reader)
         writer.transport.abort()
         assert relay.front.refusals.counts == {RefusalReason.EARLY: 1}

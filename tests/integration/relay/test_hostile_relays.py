@@ -10,13 +10,13 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, ConnectError, FastRPCError, Server, ServerConfig
-from fastrpc.relay import front as fronts
 from fastrpc.relay.claims import MOST_WAITING, SPARES
-from fastrpc.relay.splicing import SplicedEnd
+from fastrpc.relay.splicing import SplicedEnd, SplicedPair
 from fastrpc.relay.wire import signed_header
 from tests.conftest import Scale
 from tests.support.arith import Arith
 from tests.support.client_hellos import hello_of_openssl
+from tests.support.peer_writing import write_to
 from tests.support.relayed import RelayFiles, Relaying, relaying
 from tests.support.waiting import eventually
 
@@ -125,19 +125,19 @@ async def test_a_recorded_caller_is_no_caller(files: RelayFiles, monkeypatch: py
     async with relaying(files) as relay:
         await relay.serve(arith)
         headers: list[bytes] = []
-        begin = fronts.SplicedPair.begin
+        begin = SplicedPair.begin
 
-        def noted(pair: fronts.SplicedPair, first: bytes) -> None:
+        def noted(pair: SplicedPair, first: bytes) -> None:
             headers.append(first)
             begin(pair, first)
 
-        monkeypatch.setattr(fronts.SplicedPair, "begin", noted)
+        monkeypatch.setattr(SplicedPair, "begin", noted)
         monkeypatch.setattr(SplicedEnd, "buffer_updated", recorded)
         async with Client(relay.target(), config=files.client) as client:
             assert await client.call(Arith.mul, 6, 7) == 42
         hello = headers[0][headers[0].index(b"\x16\x03") :]
         reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-        writer.write(hello + b"".join(sent))
+        write_to(writer, hello + b"".join(sent))
         with suppress(ConnectionResetError):
             await reader.read()
         writer.transport.abort()
@@ -189,7 +189,7 @@ async def test_a_data_connection_without_a_signed_header_is_refused(
 ) -> None:
     async with relaying(files) as relay, in_the_place_of_the_relay(relay, answer, key) as server:
         _reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-        writer.write(hello_of_openssl("edge-7.localhost"))
+        write_to(writer, hello_of_openssl("edge-7.localhost"))
         await eventually(lambda: reason in caplog.text)
         assert server.peers() == []
         writer.transport.abort()

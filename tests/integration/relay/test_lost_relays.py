@@ -1,7 +1,6 @@
 """A relay that goes away and comes back, a line that is cut, and pairs that outlive their claim."""
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -12,6 +11,7 @@ from fastrpc.config.delays import Delays
 from fastrpc.relay import listener
 from fastrpc.relay.server import RelayServer
 from tests.support.arith import Arith
+from tests.support.peer_writing import write_to
 from tests.support.ports import free_ports
 from tests.support.relayed import RelayFiles, relaying
 from tests.support.waiting import eventually
@@ -120,7 +120,7 @@ class Line:
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
                 if not self.is_cut:
-                    writer.write(data)
+                    write_to(writer, data)
         if not self.is_cut:
             writer.close()
 
@@ -191,7 +191,6 @@ async def test_a_claim_that_is_lost_at_once_is_not_made_in_a_tight_loop(
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make claims again at once."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a server end at once without its relay."""
     monkeypatch.setattr(listener, "_LAST_SECONDS", 0.05)
-    return

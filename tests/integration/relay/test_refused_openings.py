@@ -15,6 +15,7 @@ from fastrpc.relay.refusals import RefusalReason
 from fastrpc.relay.wire import GREETING
 from tests.support.arith import Arith
 from tests.support.client_hellos import hello_of_openssl, made_hello, named, recorded
+from tests.support.peer_writing import write_to
 from tests.support.relayed import RelayFiles, Relaying, relaying
 from tests.support.waiting import eventually
 
@@ -69,7 +70,7 @@ async def test_a_bad_opening_is_refused(kind: str, files: RelayFiles) -> None:
         await relay.serve(Arith)
         before = COUNTS["relay_refused"].get(reason.label, 0)
         async with dialled(relay) as (reader, writer):
-            writer.write(sent)
+            write_to(writer, sent)
             assert await rest_of(reader) == answer
         assert relay.front.refusals.counts == {reason: 1}
         assert COUNTS["relay_refused"][reason.label] == before + 1
@@ -81,7 +82,7 @@ async def test_one_line_a_reason_is_logged(files: RelayFiles, caplog: pytest.Log
         with caplog.at_level(logging.WARNING, "fastrpc.relay"):
             for sent, _, _ in (*BAD_OPENINGS.values(), *BAD_OPENINGS.values()):
                 async with dialled(relay) as (reader, writer):
-                    writer.write(sent)
+                    write_to(writer, sent)
                     await rest_of(reader)
         reasons = [record.reason for record in caplog.records if record.name == "fastrpc.relay"]  # type: ignore[attr-defined]
         assert sorted(reasons) == sorted({reason.label for _, reason, _ in BAD_OPENINGS.values()})
@@ -92,7 +93,7 @@ async def test_a_connection_that_ends_early_is_forgotten(files: RelayFiles) -> N
         await relay.serve(Arith)
         for sent in (b"", HELLO[:1], HELLO[:-1], GREETING[:3], GREETING):
             async with dialled(relay) as (reader, writer):
-                writer.write(sent)
+                write_to(writer, sent)
                 writer.write_eof()
                 assert await rest_of(reader) == b""
         await eventually(lambda: not relay.front.openings)
@@ -109,9 +110,9 @@ async def test_a_hello_cut_anywhere_reaches_its_server(files: RelayFiles) -> Non
                 opened.do_handshake()
             hello = outgoing.read()
             async with dialled(relay) as (reader, writer):
-                writer.write(hello[:cut])
+                write_to(writer, hello[:cut])
                 await eventually(lambda: relay.front.openings)
-                writer.write(hello[cut:])
+                write_to(writer, hello[cut:])
                 while True:
                     incoming.write(await reader.read(65_536))
                     try:
@@ -126,7 +127,7 @@ async def test_a_late_opening_is_closed(files: RelayFiles, monkeypatch: pytest.M
     monkeypatch.setattr(opening, "_OPENING_SECONDS", 0.05)
     async with relaying(files) as relay:
         async with dialled(relay) as (reader, writer):
-            writer.write(HELLO[:20])
+            write_to(writer, HELLO[:20])
             assert await rest_of(reader) == b""
         assert relay.front.refusals.counts == {RefusalReason.LATE: 1}
 
@@ -167,13 +168,13 @@ async def test_pairs_beyond_a_limit_are_refused(
         await relay.serve(Arith)
         async with dialled(relay) as first, dialled(relay) as second:
             for _, writer in (first, second):
-                writer.write(HELLO)
+                write_to(writer, HELLO)
             await eventually(lambda: relay.front.pairs == 2)
             async with dialled(relay) as (reader, writer):
-                writer.write(HELLO)
+                write_to(writer, HELLO)
                 assert await rest_of(reader) == INTERNAL_ERROR
             assert relay.front.refusals.counts == {reason: 1}
         await eventually(lambda: not relay.front.pairs)
         async with dialled(relay) as (reader, writer):
-            writer.write(HELLO)
+            write_to(writer, HELLO)
             await eventually(lambda: relay.front.pairs == 1)

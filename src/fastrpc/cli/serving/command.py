@@ -212,8 +212,7 @@ def run(
             "otel": otel or None,
             **tls_settings(tls_cert, tls_key, tls_ca),
         }
-        certificates = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
-        planned = _planned(context, arguments, config, certificates, takeover=takeover, as_json=as_json)
+        planned = _planned(context, arguments, config, takeover=takeover, as_json=as_json)
     raise typer.Exit(_run_checked(*planned))
 
 
@@ -261,7 +260,6 @@ def _planned(
     context: typer.Context,
     arguments: Mapping[str, Any],
     config: Path | None,
-    certificates: Mapping[str, Path | None],
     *,
     takeover: bool,
     as_json: bool,
@@ -275,7 +273,8 @@ def _planned(
     # Never by the environment: the first start of the program has the same one, and must not take over.
     settings = replace(settings, takeover=takeover)
     if not settings.registry:  # An encrypted one gets the certificates as well.
-        check_some_encrypted(settings, certificates)
+        options = {"--tls-cert": "tls.cert_file", "--tls-key": "tls.key_file", "--tls-ca": "tls.ca_file"}
+        check_some_encrypted(settings, {option: arguments[key] for option, key in options.items()})
     # With --log-format json every line on stdout is JSON.
     shows_json = as_json or settings.log_format == "json"
     return make_plan(settings, print_started_json if shows_json else print_started), settings, warnings

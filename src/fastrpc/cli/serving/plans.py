@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fastrpc.auth.policy import Policy
@@ -149,7 +148,7 @@ def _telemetry(settings: RunSettings) -> dict[str, Any]:
     return {"outermost": (OpenTelemetry(),), "foremost": (telemetry,)}
 
 
-def check_some_encrypted(settings: RunSettings, options: Mapping[str, Path | None]) -> None:
+def check_some_encrypted(settings: RunSettings, options: Mapping[str, str | None]) -> None:
     """Refuse options and settings of TLS where neither an address nor the admin pages are encrypted."""
     addresses, admin = _addresses(settings), settings.config.admin_address
     with settings.places.naming("admin_address"):
