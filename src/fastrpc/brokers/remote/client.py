@@ -21,7 +21,8 @@ from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.base.places import text_of
 from fastrpc.brokers.remote.faults import BROKER_ERRORS
 from fastrpc.brokers.remote.membership import RemoteMembership
-from fastrpc.brokers.remote.messages import MESSAGE_BYTES, sent, sent_headers
+from fastrpc.brokers.remote.messages import MESSAGE_BYTES, sent
+from fastrpc.brokers.remote.publishing import Publications
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
@@ -58,6 +59,7 @@ class RemoteBroker:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._publications = Publications(client)
         # The tasks of open memberships.
         self._members: set[asyncio.Task[None]] = set()
 
@@ -75,6 +77,7 @@ class RemoteBroker:
                 await asyncio.wait(self._members)
         finally:
             await self._client.__aexit__(kind, error, traceback)
+            await self._publications.finish()
 
     async def declare(self, topic: TopicSettings) -> None:
         """Make a topic, and its groups."""
@@ -97,21 +100,9 @@ class RemoteBroker:
         """Keep messages, all or none of them, in this order."""
         for message in messages:
             check_outgoing(message)
+        if len(messages) == 1:
+            return (await self._publications.publish(messages[0]),)
         with BROKER_ERRORS:
-            if len(messages) == 1:
-                one = messages[0]
-                headers, trace = sent_headers(one.headers)
-                published = await self._client.call(
-                    BrokerService.publish,
-                    one.topic,
-                    one.body,
-                    one.key,
-                    one.id,
-                    one.delay,
-                    headers,
-                    trace,
-                )
-                return (published,)
             return await self._client.call(BrokerService.publish_many, list(map(sent, messages)))
 
     async def join(self, group: GroupSettings) -> Membership:

@@ -6,9 +6,9 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from fastrpc.brokers.base import Delivery, OutgoingMessage
+from fastrpc.brokers.base import Delivery, OutgoingMessage, Published
 from fastrpc.brokers.base.checks import TEXT_BYTES
-from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers
+from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers, copied_headers
 from fastrpc.errors import ConfigError
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "ConsumeRequest",
     "ConsumeResult",
     "DeliveredMessage",
+    "PublishOutcome",
+    "PublishRefusal",
     "PublishedMessage",
     "PulledMessage",
     "PulledSettlement",
@@ -165,6 +167,25 @@ class BrokerFault(msgspec.Struct, frozen=True):
     hint: str | None = None
 
 
+class PublishRefusal(msgspec.Struct, frozen=True):
+    """One message of several is not kept."""
+
+    #: The name of the status.
+    status: str
+    message: str
+    fault: BrokerFault = BrokerFault()
+
+    #: Seconds after which the message may be kept.
+    retry_after: float | None = None
+
+
+class PublishOutcome(msgspec.Struct, frozen=True):
+    """What became of one message of several: it is kept, or refused."""
+
+    published: Published | None = None
+    refusal: PublishRefusal | None = None
+
+
 def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessage:
     """Return a message for the backend.
 
@@ -215,7 +236,7 @@ def delivered(number: int, one: Delivery) -> DeliveredMessage:
         one.delivery,
         one.key,
         one.publisher,
-        dict(one.headers),
+        copied_headers(one.headers),
     )
 
 

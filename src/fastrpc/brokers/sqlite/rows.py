@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from fastrpc.brokers.base.texts import copied_headers
 from fastrpc.brokers.local.records import Death, KeptPlace, Record
 
 __all__ = ["KeptPlaces", "death_of", "head_of", "letter_of", "record_of", "sum_of"]
@@ -65,7 +66,7 @@ def head_of(record: Record) -> bytes:
             record.topic,
             record.key,
             record.id,
-            dict(record.headers) if record.headers else _NO_ENTRIES,
+            copied_headers(record.headers) if record.headers else _NO_ENTRIES,
             record.publisher,
             record.published_at,
             record.due - record.kept_at,
