@@ -373,13 +373,14 @@ def _published(
 ) -> Coroutine[Any, Any, Sequence[Published]]:
     """Publish messages by as many attempts as are safe."""
     # The backend keeps a message of an id once, so an attempt may follow one that may have been kept.
+    limits = backend.limits
     has_ids = messages[0].id is not None and all(message.id is not None for message in messages)
     return _finish(
         f"publication to {messages[0].topic!r}",
         partial(backend.publish, messages),
         writes=True,
         idempotent=has_ids,
-        ends_in_time=backend.limits.ends_in_time,
+        ends_in_time=limits.ends_in_time or (limits.ends_by_itself and seconds_left() is None),
     )
 
 

@@ -202,6 +202,9 @@ class BrokerLimits:
     #: Whether a publication ends at the caller's deadline by itself, without one within 5 s.
     ends_in_time: bool = False
 
+    #: Whether a publication ends within 5 s by itself; for an earlier deadline it has to be cancelled.
+    ends_by_itself: bool = False
+
 
 class Membership(Protocol):
     """One member of one group. For one event loop.

@@ -1,6 +1,7 @@
 """Texts of messages that travel and are kept: headers, keys and ids, and the reasons of dead letters."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -42,6 +43,12 @@ def copied_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return headers.copy() if isinstance(headers, MappingProxyType) else dict(headers)
 
 
+@lru_cache(maxsize=1024)
+def _check_name(name: str) -> None:
+    """Check the name of a header, as metadata has names. Programs use the same ones again and again."""
+    check_entry(name, "")
+
+
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of the headers of a publisher, of the form of metadata."""
     kept = dict(headers)
@@ -53,7 +60,7 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
                 "the header 'authorization' is refused: a broker keeps headers, and all subscribers see them"
             )
         try:
-            check_entry(name, text)
+            _check_name(name)
         except ValueError as error:
             raise ConfigError(f"a header of the message: {error}") from None
     return kept

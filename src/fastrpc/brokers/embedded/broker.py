@@ -30,7 +30,7 @@ from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.local.records import Change, MessageAppended
 from fastrpc.brokers.observed.figures import BrokerFigures
-from fastrpc.errors import BrokerError, ConfigError, FastRPCError
+from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 from fastrpc.stores.local.commits import Commits
 
@@ -172,7 +172,7 @@ class EmbeddedBroker:
         while True:
             now = self.now()
             if self._commits is not None:
-                self._check_disk(self._commits, sum(map(_row_size, messages)))
+                self._check_disk(self._commits, messages)
             published, records = self.core.publish(messages, now, self.wall())
             if self._commits is None:
                 self.core.committed(records, now)
@@ -184,45 +184,6 @@ class EmbeddedBroker:
             if records:
                 raise _full_disk()
             # The earlier messages of their ids may not have been kept.
-
-    async def publish_each(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published | FastRPCError]:
-        """Keep each message by itself, in this order; return the error of one that is refused in its place."""
-        outcomes: list[Published | FastRPCError] = []
-        now, wall, commits = self.now(), self.wall(), self._commits
-        size = 0
-        for message in messages:
-            try:
-                if commits is not None:
-                    self._check_disk(commits, size + _row_size(message))
-                published, records = self.core.publish((message,), now, wall)
-            except (BrokerError, ConfigError) as error:
-                outcomes.append(error)
-                continue
-            outcomes += published
-            size += _row_size(message)
-            if commits is None:
-                self.core.committed(records, now)
-        if commits is None:
-            self.dispatch()
-            return outcomes
-        self._commit()
-        if await self._is_kept():
-            return outcomes
-        return [await self._undone(*pair) for pair in zip(messages, outcomes, strict=True)]
-
-    async def _undone(
-        self, message: OutgoingMessage, outcome: Published | FastRPCError
-    ) -> Published | FastRPCError:
-        """Return the outcome of a message whose commit had no room."""
-        if isinstance(outcome, FastRPCError):
-            return outcome
-        if not outcome.is_duplicate:
-            return _full_disk()
-        try:
-            # The earlier message of its id may not have been kept.
-            return (await self.publish((message,)))[0]
-        except BrokerError as error:
-            return error
 
     async def join(self, group: GroupSettings) -> Membership:
         """Become a member of a group."""
@@ -440,17 +401,18 @@ class EmbeddedBroker:
         self.takes.fail(failure)
         self._on_failed(failure)
 
-    def _check_disk(self, commits: Commits[KeptChanges, KeptBroker], size: int) -> None:
+    def _check_disk(
+        self, commits: Commits[KeptChanges, KeptBroker], messages: Sequence[OutgoingMessage]
+    ) -> None:
         try:
+            size = 0
+            for one in messages:
+                size += len(one.body) + _ROW_BYTES
             is_full = commits.is_full(size)
         except OSError as error:
             raise BrokerError(f"the disk of the broker does not answer: {error}", processed="no") from error
         if is_full:
             raise _full_disk()
-
-
-def _row_size(message: OutgoingMessage) -> int:
-    return len(message.body) + _ROW_BYTES
 
 
 def _closed() -> BrokerError:

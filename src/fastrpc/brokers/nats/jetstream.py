@@ -17,7 +17,7 @@ from nats.js.errors import APIError
 
 from fastrpc.registries.nats.connection import ANSWER_SECONDS
 
-__all__ = ["NOT_FOUND", "JetStream", "UnsentError", "answer_in", "status_of"]
+__all__ = ["NOT_FOUND", "JetStream", "UnsentError", "answer_in", "heard", "status_of"]
 
 #: Codes of errors.
 NOT_FOUND: Final = frozenset({10059, 10014, 10037})
@@ -67,6 +67,12 @@ class JetStream:
             nats.errors.NoRespondersError: no stream or consumer listens at the subject.
             nats.errors.Error, OSError, TimeoutError: it may have arrived.
         """
+        return heard(await (await self.send(subject, body, headers)))
+
+    async def send(
+        self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> "asyncio.Future[Msg]":
+        """Send a request; return its answer to come, for `heard`. UnsentError: it did not leave."""
         number = f"{next(self._numbers):x}"
         try:
             if self._error is not None:
@@ -78,10 +84,7 @@ class JetStream:
         self._waiting[number] = future, self._now()
         if self._timer is None:
             self._timer = self._loop.call_later(1.0, self._look)
-        answer = await future
-        if answer.headers is not None and status_of(answer) == _NO_RESPONDERS:
-            raise NoRespondersError
-        return answer
+        return future
 
     async def api(self, verb: str, **body: Any) -> dict[str, Any]:
         """Return the answer of the API of JetStream.
@@ -168,6 +171,13 @@ class JetStream:
                     self._on_silence(self)
         if self._waiting and self._error is None:
             self._timer = self._loop.call_later(1.0, self._look)
+
+
+def heard(answer: Msg) -> Msg:
+    """Return an answer. NoRespondersError: it says that nobody listens."""
+    if answer.headers is not None and status_of(answer) == _NO_RESPONDERS:
+        raise NoRespondersError
+    return answer
 
 
 def answer_in(message: Msg) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nats.js.errors import APIError
 
 from fastrpc.brokers.base import MESSAGE_BYTES, BrokerLimits
 from fastrpc.brokers.local.counts import TopicCounts
-from fastrpc.brokers.nats.jetstream import JetStream, UnsentError, answer_in
+from fastrpc.brokers.nats.jetstream import JetStream, UnsentError, answer_in, heard
 from fastrpc.brokers.nats.names import SubjectNames
 from fastrpc.brokers.nats.options import NatsOptions
 from fastrpc.brokers.nats.sync import check_sync
@@ -30,7 +30,9 @@ T = TypeVar("T")
 logger = logging.getLogger("fastrpc.broker")
 
 #: The abilities with a server of 2.12 or later.
-LIMITS: Final = BrokerLimits("nats", ordered_at_once=1, hands_back_uncounted=False)
+LIMITS: Final = BrokerLimits(
+    "nats", ordered_at_once=1, hands_back_uncounted=False, ends_by_itself=True
+)
 
 #: The oldest server: consumers that pause, and batches of direct reads; the oldest with messages for later, and with
 #: batches that are kept as a whole.
@@ -41,6 +43,9 @@ _WITH_LATER: Final = (2, 12)
 _FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10161})
 
 _UNAVAILABLE: Final = 503
+
+#: Bytes in the client of NATS up to which it takes a request without a wait: half of its own limit.
+_PENDING_BYTES: Final = 1024 * 1024
 
 
 class JetStreamLink:
@@ -117,6 +122,33 @@ class JetStreamLink:
             raise
         except FAILURES as error:
             raise self.failure(error) from error
+
+    async def ask_each(self, subjects: Sequence[str], body: bytes) -> list[Exception | None]:
+        """Send the same request to each subject; return for each the error of `ask`, None where it was answered."""
+        stream = self._present or await self.connected()
+        asked: list[asyncio.Future[Msg] | UnsentError] = []
+        for subject in subjects:
+            try:
+                asked.append(await stream.send(subject, body))
+            except UnsentError as error:
+                asked.append(error)
+        return [await self._outcome(one) for one in asked]
+
+    async def _outcome(self, asked: "asyncio.Future[Msg] | UnsentError") -> Exception | None:
+        if isinstance(asked, UnsentError):
+            return self.failure(asked.__cause__ or asked, processed="no")
+        try:
+            heard(await asked)
+        except NoRespondersError as error:
+            return error
+        except FAILURES as error:
+            return self.failure(error)
+        return None
+
+    def is_ready(self, size: int) -> bool:
+        """Return whether a request of so many bytes leaves at once."""
+        stream = self._present
+        return stream is not None and stream.client.pending_data_size + size <= _PENDING_BYTES
 
     async def api(self, verb: str, **body: Any) -> dict[str, Any]:
         """Return the answer of the API of JetStream. BrokerError: it refuses or is away."""

@@ -23,7 +23,6 @@ from nats.errors import NoRespondersError
 
 from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.checks import check_pause
-from fastrpc.brokers.base.settling import settled_each
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.nats.groups import ConsumerGroup, Groups, nanoseconds
 from fastrpc.brokers.nats.jetstream import JetStream, status_of
@@ -182,7 +181,27 @@ class NatsMembership:
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
         """Settle messages."""
-        return await settled_each(self.ack, tokens)
+        held: list[_Held] = []
+        for token in tokens:
+            if not (token.is_settled or token.is_settling or self.is_lost(token)):
+                token.is_settling = True
+                held.append(token)
+        try:
+            failures = await self._link.ask_each([one.message.reply for one in held], b"+ACK")
+        finally:
+            for one in held:
+                one.is_settling = False
+        acked = {one for one, failure in zip(held, failures, strict=True) if failure is None and self._end(one)}
+        self._counts.acked += len(acked)
+        for one, failure in zip(held, failures, strict=True):
+            if failure is not None:
+                await self._explain(one, failure)
+        outcomes: list[bool] = []
+        for token in tokens:
+            # One that stands twice is settled once.
+            outcomes.append(token in acked)
+            acked.discard(token)
+        return outcomes
 
     async def nack(self, token: Any, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
@@ -366,17 +385,26 @@ class NatsMembership:
         try:
             await self._link.ask(token.message.reply, verb)
         except NoRespondersError as error:
-            await self._look()
-            if self.is_lost(token):
-                return False
-            raise self._link.failure(error, processed="no") from error
+            await self._explain(token, error)
+            return False
         finally:
             token.is_settling = False
+        return self._end(token)
+
+    def _end(self, token: _Held) -> bool:
+        """Note that a message is settled; return False where it was not held any more: the group was sought."""
         if self._held.pop(token, self) is self:
-            # The group was sought meanwhile.
             return False
         token.is_settled = True
         return True
+
+    async def _explain(self, token: _Held, failure: Exception) -> None:
+        """Raise the error of a settlement, unless the message is lost as nobody listens for it any more."""
+        if not isinstance(failure, NoRespondersError):
+            raise failure
+        await self._look()
+        if not self.is_lost(token):
+            raise self._link.failure(failure, processed="no") from failure
 
     async def _leave(self) -> None:
         """Give all messages back, and end a broadcast."""

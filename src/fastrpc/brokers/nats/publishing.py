@@ -15,7 +15,9 @@ from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.messages import headers_of, id_of
 from fastrpc.brokers.nats.topics import FoundTopic, StreamTopics
 from fastrpc.errors import BrokerError, ConfigError
+from fastrpc.hosted.verbs import PATIENCE_SECONDS
 from fastrpc.status import Status
+from fastrpc.time_limit import time_limit
 
 __all__ = ["Publishing", "ServerClock"]
 
@@ -52,9 +54,22 @@ class Publishing:
             (message,) = messages
             check_outgoing(message)
             topic = self._of_names.get(message.topic)
-            if topic is None or message.delay:
-                topic = await self._checked(message)
-            return [await self._alone(message, topic)]
+            if topic is not None and not message.delay and self._link.is_ready(len(message.body)):
+                # One request, whose answer the connection waits for no longer than a few seconds.
+                return [await self._alone(message, topic)]
+        try:
+            async with time_limit(PATIENCE_SECONDS) as limit:
+                return await self._by_steps(messages)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            text = f"NATS took longer than {PATIENCE_SECONDS:g} s"
+            raise BrokerError(text, status=Status.DEADLINE_EXCEEDED) from error
+
+    async def _by_steps(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
+        """Keep messages by several requests."""
+        if len(messages) == 1:
+            return [await self._alone(messages[0], await self._checked(messages[0]))]
         topics = [await self._checked(message) for message in messages]
         is_plain = all(topic is topics[0] for topic in topics) and not any(one.delay for one in messages)
         if not is_plain or not self._link.limits.has_delay:

@@ -3,11 +3,11 @@
 from types import TracebackType
 from typing import Any, Final
 
-from fastrpc.brokers.remote.messages import BrokerFault, PublishOutcome, PublishRefusal
+from fastrpc.brokers.remote.messages import BrokerFault
 from fastrpc.errors import BrokerError, CallError, ConfigError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
-__all__ = ["BROKER_ERRORS", "TOLD", "broker_error", "call_error", "refusal_error", "refused"]
+__all__ = ["BROKER_ERRORS", "TOLD", "broker_error", "call_error"]
 
 #: Statuses of a broker that did nothing.
 _REFUSALS: Final = frozenset(
@@ -60,22 +60,6 @@ def broker_error(error: FastRPCError) -> FastRPCError:
         hint=fault.get("hint") or error.hint,
         retry_after=error.retry_after,
     )
-
-
-def refused(error: FastRPCError) -> PublishOutcome:
-    """Return the outcome of a message that the broker or its rights refuse."""
-    told = call_error(error) or error
-    details = getattr(told, "details", None)
-    fault = details if isinstance(details, BrokerFault) else BrokerFault()
-    retry_after = getattr(told, "retry_after", None)
-    return PublishOutcome(refusal=PublishRefusal(told.status.name, told.message, fault, retry_after))
-
-
-def refusal_error(refusal: PublishRefusal) -> FastRPCError:
-    """Return the error of a broker for a refused message, as for a refused call."""
-    fault = {"is_config": refusal.fault.is_config, "hint": refusal.fault.hint}
-    status, retry_after = Status[refusal.status], refusal.retry_after
-    return broker_error(CallError(status, refusal.message, details=fault, retry_after=retry_after))
 
 
 class _Told:

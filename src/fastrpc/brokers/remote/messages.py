@@ -6,7 +6,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from fastrpc.brokers.base import Delivery, OutgoingMessage, Published
+from fastrpc.brokers.base import Delivery, OutgoingMessage
 from fastrpc.brokers.base.checks import TEXT_BYTES
 from fastrpc.brokers.base.texts import OWN_PREFIX, bytes_of, checked_headers, copied_headers
 from fastrpc.errors import ConfigError
@@ -17,8 +17,6 @@ __all__ = [
     "ConsumeRequest",
     "ConsumeResult",
     "DeliveredMessage",
-    "PublishOutcome",
-    "PublishRefusal",
     "PublishedMessage",
     "PulledMessage",
     "PulledSettlement",
@@ -165,25 +163,6 @@ class BrokerFault(msgspec.Struct, frozen=True):
 
     is_config: bool = False
     hint: str | None = None
-
-
-class PublishRefusal(msgspec.Struct, frozen=True):
-    """One message of several is not kept."""
-
-    #: The name of the status.
-    status: str
-    message: str
-    fault: BrokerFault = BrokerFault()
-
-    #: Seconds after which the message may be kept.
-    retry_after: float | None = None
-
-
-class PublishOutcome(msgspec.Struct, frozen=True):
-    """What became of one message of several: it is kept, or refused."""
-
-    published: Published | None = None
-    refusal: PublishRefusal | None = None
 
 
 def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessage:

@@ -19,14 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from fastrpc._core.calls.call import current_call
-from fastrpc.brokers.base import (
-    DeadLetter,
-    GroupSettings,
-    GroupState,
-    OutgoingMessage,
-    Published,
-    TopicSettings,
-)
+from fastrpc.brokers.base import DeadLetter, GroupSettings, GroupState, Published, TopicSettings
 from fastrpc.brokers.base.checks import check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.base.places import place_of
@@ -34,14 +27,13 @@ from fastrpc.brokers.base.texts import copied_headers
 from fastrpc.brokers.embedded import EmbeddedBroker, utc_now
 from fastrpc.brokers.memory import MemoryBroker
 from fastrpc.brokers.remote.consumer import Consumer
-from fastrpc.brokers.remote.faults import TOLD, refused
+from fastrpc.brokers.remote.faults import TOLD
 from fastrpc.brokers.remote.messages import (
     MESSAGE_BYTES,
     ConsumeRequest,
     ConsumeResult,
     DeliveredMessage,
     PublishedMessage,
-    PublishOutcome,
     PulledMessage,
     PulledSettlement,
     outgoing,
@@ -51,7 +43,7 @@ from fastrpc.brokers.remote.pulled import LONGEST_WAIT_SECONDS, PulledMessages
 from fastrpc.brokers.remote.rights import BrokerRights
 from fastrpc.brokers.remote.taking import followed
 from fastrpc.config import TLS, Limits, ServerConfig
-from fastrpc.errors import BrokerError, ConfigError, FastRPCError
+from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.hosted.draining import draining
 from fastrpc.hosted.rights import ServiceRights
 from fastrpc.rpc.marking import method
@@ -174,28 +166,6 @@ class BrokerService(HealthSource):
         with TOLD:
             self._rights.check_publish([message.topic for message in messages])
             return await self.backend.publish([outgoing(message, publisher) for message in messages])
-
-    @method
-    async def publish_each(self, messages: Sequence[PublishedMessage]) -> Sequence[PublishOutcome]:
-        """Keep each message by itself, in this order; one that is refused leaves the others alone.
-
-        It returns once all that are kept are. Clients share such a call among their publications of one moment.
-        """
-        publisher = _caller()
-        outcomes: list[PublishOutcome | None] = []
-        asked: list[OutgoingMessage] = []
-        with TOLD:
-            backend = self.backend
-            for message in messages:
-                try:
-                    self._rights.check_publish((message.topic,))
-                    asked.append(outgoing(message, publisher))
-                except FastRPCError as error:
-                    outcomes.append(refused(error))
-                else:
-                    outcomes.append(None)
-            found = iter(await backend.publish_each(asked))
-        return [outcome or _outcome(next(found)) for outcome in outcomes]
 
     # Messages out
 
@@ -398,10 +368,6 @@ class BrokerService(HealthSource):
             consumer.note_losses()
         # They tell it before this call is answered, to members on the same connection at least.
         await asyncio.sleep(0)
-
-
-def _outcome(kept: Published | FastRPCError) -> PublishOutcome:
-    return refused(kept) if isinstance(kept, FastRPCError) else PublishOutcome(kept)
 
 
 def _caller() -> str | None:
