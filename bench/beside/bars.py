@@ -1,4 +1,4 @@
-"""A bar: the time of an operation against the sum of other times of the same run."""
+"""Bars: the time of an operation against the sum of other times of the same run, or a figure against a limit."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bench.promises.finding import Finding
 
-__all__ = ["Bar", "Figures", "Side", "sides_of"]
+__all__ = ["Bar", "Bound", "Figures", "Side", "sides_of"]
 
 
 class Side(NamedTuple):
@@ -18,7 +18,7 @@ class Side(NamedTuple):
     kind: str
 
 
-#: The seconds of one operation in each round.
+#: The seconds of one operation in each round, or the figure of a `Bound`.
 Figures = Mapping[Side, Sequence[float]]
 
 
@@ -41,7 +41,24 @@ class Bar:
         return Finding(self.title, figure, self.limit, self.unit, f"{told[0]} and {' + '.join(told[1:])} µs")
 
 
-def sides_of(bars: Iterable[Bar]) -> list[Side]:
+@dataclass(frozen=True)
+class Bound:
+    """A figure of a side that is no time, such as memory, and its limit."""
+
+    title: str
+    side: Side
+    limit: float
+    unit: str
+    against: tuple[Side, ...] = ()
+
+    def found(self, figures: Figures) -> Finding:
+        """Take the median."""
+        values = figures[self.side]
+        told = f"{min(values):,.1f} to {max(values):,.1f}"
+        return Finding(self.title, statistics.median(values), self.limit, self.unit, told)
+
+
+def sides_of(bars: Iterable[Bar | Bound]) -> list[Side]:
     """Return the sides that the bars need, each once."""
     return list(dict.fromkeys(side for bar in bars for side in (*bar.against, bar.side)))
 

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 
-from bench.beside.bars import Bar, Figures
+from bench.beside.bars import Bar, Bound, Figures
 
 __all__ = ["compare"]
 
@@ -12,7 +12,7 @@ __all__ = ["compare"]
 def compare(
     package: str,
     description: str,
-    bars: Sequence[Bar],
+    bars: Sequence[Bar | Bound],
     measure: Callable[[int, float], Figures],
     arguments: Sequence[str] | None = None,
     *,

@@ -2,9 +2,12 @@
 
 from typing import Final
 
-from bench.beside.bars import Bar, Side
+from bench.beside.bars import Bar, Bound, Side
 
-__all__ = ["BARS"]
+__all__ = ["BARS", "MEMORY"]
+
+#: The kind of side that the backlog measures as well: MiB of the broker's memory.
+MEMORY: Final = "memory"
 
 CALL: Final = Side("call", "ours", "call")
 
@@ -66,6 +69,19 @@ BARS: Final = (
         (_redis("redis-py", "publish", "full"),),
         1,
         "times Redis that syncs always",
+    ),
+    Bar(
+        "handle and ack with 200,000 messages behind",
+        _ours("backlog"),
+        (_ours("handled"),),
+        2,
+        "times a message of a group that keeps up",
+    ),
+    Bound(
+        "memory of the broker beyond its start, with 200,000 messages behind",
+        _ours(MEMORY),
+        128,
+        "MiB",
     ),
     Bar(
         "publish to nats://",

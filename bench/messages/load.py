@@ -5,6 +5,7 @@ python -m bench.messages.load CLIENT KIND URL SECONDS
     KIND     call: a call of the same record, 64 in flight, of ours alone
              publish: a publication, 64 in flight
              handled: a message from its publication to its ack, 64 under way
+             backlog: a message to its ack, with 200,000 behind at the start, of ours alone
              start: from a publication to the start of its handler, 1,000 a second, the median
 """
 
@@ -17,6 +18,7 @@ import uvloop
 import fastrpc
 from bench.beside.in_flight import together
 from bench.messages.flow import KINDS
+from bench.messages.our_client import backlog
 from bench.messages.record import Shop, order
 
 __all__ = ["run"]
@@ -35,6 +37,8 @@ async def run(client: str, kind: str, url: str, seconds: float) -> float:
     if kind == "call":
         async with fastrpc.Client(url) as caller:
             return await together(lambda number: caller.call(Shop.keep, order(number)), seconds)
+    if kind == "backlog":
+        return await backlog(url, seconds)
     async with importlib.import_module(CLIENTS[client]).connected(url) as broker:
         return await KINDS[kind](broker, seconds)
 

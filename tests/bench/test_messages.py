@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from bench.beside import in_flight
-from bench.messages import flow, load
-from bench.messages.bars import BARS
+from bench.messages import flow, load, our_client
+from bench.messages.bars import BARS, MEMORY
 from bench.messages.record import BODY, Shop, order
 from bench.messages.row import row
 from fastrpc import Server
@@ -28,7 +28,7 @@ def test_record_has_a_kibibyte() -> None:
 
 def test_our_client_has_each_kind_of_load_that_a_bar_names() -> None:
     named = {side.kind for bar in BARS for side in (bar.side, *bar.against) if side.client == "ours"}
-    assert named == {"call", *flow.KINDS}
+    assert named == {"call", "backlog", MEMORY, *flow.KINDS}
 
 
 def test_each_client_that_a_bar_names_is_known() -> None:
@@ -46,6 +46,13 @@ def test_row_has_a_figure(tmp_path: Path, sync: str) -> None:
 async def test_load_of_a_broker_has_a_figure(tmp_path: Path, kind: str) -> None:
     async with BrokerServer("tcp://127.0.0.1:0", data_dir=tmp_path / "broker", sync="normal") as server:
         assert await load.run("ours", kind, server.url, 0.05) > 0
+
+
+@pytest.mark.one_loop
+async def test_load_of_a_group_behind_has_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(our_client, "BEHIND", 1_200)
+    async with BrokerServer("tcp://127.0.0.1:0", data_dir=tmp_path / "broker", sync="normal") as server:
+        assert await load.run("ours", "backlog", server.url, 0.05) > 0
 
 
 @pytest.mark.one_loop
