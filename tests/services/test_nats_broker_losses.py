@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 import fastrpc
 from fastrpc.brokers import Broker, Topic, open_broker
-from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
+from fastrpc.brokers.base import BrokerBackend, GroupSettings, Membership, OutgoingMessage, TopicSettings
 from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.errors import BrokerError
 from tests.support.proxy import FaultProxy
@@ -168,6 +169,64 @@ async def test_a_member_outlives_a_cut_with_its_messages(proxy: FaultProxy) -> N
         assert [(found.body, found.delivery) for found in (one, two)] == [(b"1", 1), (b"2", 1)]
         assert not member.is_lost(one.token)
         assert await member.ack(one.token)
+
+
+async def held_by(broker: BrokerBackend, count: int) -> tuple[Membership, list[Any]]:
+    """Publish messages; return a member that holds all of them, and their tokens."""
+    await broker.declare(LOG)
+    member = await broker.join(GROUP)
+    await broker.publish([OutgoingMessage("orders.new", b"%d" % number) for number in range(count)])
+    found: list[Any] = []
+    while len(found) < count:
+        found += [one.token for one in await member.take(count)]
+    return member, found
+
+
+async def test_acks_whose_answers_are_lost_together_can_be_repeated(proxy: FaultProxy) -> None:
+    async with open_backend(through(proxy, "acks")) as broker:
+        member, tokens = await held_by(broker, 4)
+        proxy.downstream.hold()
+        acking = asyncio.ensure_future(member.ack_many(tokens))
+        await asyncio.sleep(0)
+        proxy.reset_all()
+        with pytest.raises(BrokerError) as caught:
+            await acking
+        assert (caught.value.processed, caught.value.retryable) == ("unknown", True)
+        proxy.downstream.resume()
+        assert not any(map(member.is_lost, tokens))
+        assert await member.ack_many(tokens) == [True] * 4
+        assert await member.ack_many(tokens) == [False] * 4
+
+
+async def test_acks_that_are_cancelled_together_can_be_repeated(proxy: FaultProxy) -> None:
+    async with open_backend(through(proxy, "cancelled")) as broker:
+        member, tokens = await held_by(broker, 4)
+        proxy.downstream.hold()
+        acking = asyncio.ensure_future(member.ack_many(tokens))
+        await asyncio.sleep(0)
+        acking.cancel()
+        await asyncio.wait([acking])
+        proxy.downstream.resume()
+        assert await member.ack_many(tokens) == [True] * 4
+
+
+async def test_one_lost_message_among_acks_is_told_alone(nats: NatsServer) -> None:
+    async with open_backend(f"{nats.url}?base=lost") as broker:
+        member, tokens = await held_by(broker, 3)
+        assert await member.ack(tokens[1])
+        assert await member.ack_many([*tokens, tokens[0]]) == [True, False, True, False]
+
+
+async def test_a_publication_ends_at_its_deadline_where_the_server_is_silent(proxy: FaultProxy) -> None:
+    async with open_broker(through(proxy, "silent")) as broker:
+        await broker.publish(ORDERS, 1)
+        proxy.downstream.hold()
+        with pytest.raises(BrokerError) as caught:
+            async with fastrpc.timeout(0.2):
+                await broker.publish(ORDERS, 2)
+        assert (caught.value.status, caught.value.processed) == (fastrpc.Status.DEADLINE_EXCEEDED, "unknown")
+        proxy.downstream.resume()
+        assert (await broker.publish(ORDERS, 3)).sequence == 3
 
 
 async def failure_of(broker: BrokerBackend, verb: str) -> BrokerError:
