@@ -86,15 +86,15 @@ def bodies(count: int) -> list[bytes]:
 
 
 async def test_messages_of_one_moment_share_calls_in_their_order(watched: Watched) -> None:
-    published = await asyncio.gather(*map(watched.publishing, bodies(40)))
-    assert watched.got == [bodies(16), bodies(32)[16:], bodies(40)[32:]]
-    assert [one.sequence for (one,) in published] == list(range(1, 41))
-    assert await watched.kept() == bodies(40)
+    published = await asyncio.gather(*map(watched.publishing, bodies(70)))
+    assert watched.got == [bodies(32), bodies(64)[32:], bodies(70)[64:]]
+    assert [one.sequence for (one,) in published] == list(range(1, 71))
+    assert await watched.kept() == bodies(70)
 
 
 async def test_message_that_is_alone_behind_a_full_call_keeps_its_place(watched: Watched) -> None:
-    published = await asyncio.gather(*map(watched.publishing, bodies(17)))
-    assert [one.sequence for (one,) in published] == list(range(1, 18))
+    published = await asyncio.gather(*map(watched.publishing, bodies(33)))
+    assert [one.sequence for (one,) in published] == list(range(1, 34))
 
 
 async def test_long_messages_share_no_call(watched: Watched) -> None:
@@ -158,6 +158,14 @@ async def test_cancelled_publisher_leaves_the_others_alone(watched: Watched, pla
     kept = await watched.kept()
     assert len(kept) == len(set(kept))
     assert {*bodies(4)} - {bodies(4)[place]} <= {*kept}
+
+
+async def test_publisher_that_is_cancelled_before_its_call_leaves_publishes_nothing(watched: Watched) -> None:
+    publishing = [watched.publishing(body) for body in bodies(4)]
+    await asyncio.sleep(0)
+    publishing[2].cancel()
+    await asyncio.gather(*publishing, return_exceptions=True)
+    assert await watched.kept() == [b"0", b"1", b"3"]
 
 
 async def test_publisher_cancelled_while_its_call_is_under_way_leaves_the_others_alone(watched: Watched) -> None:

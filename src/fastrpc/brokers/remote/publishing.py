@@ -19,12 +19,15 @@ from fastrpc.user_code import as_error
 
 __all__ = ["Publications"]
 
-#: Messages that share a call. With more of them the broker would have nothing to do while a client with 64 publications
-#: under way prepares the next ones.
-_MOST_MESSAGES: Final = 16
+#: Messages that share a call. With fewer of them a commit of the broker has fewer rows, which cost more each; with more
+#: the broker has nothing to do while a client with 64 publications under way prepares the next ones.
+_MOST_MESSAGES: Final = 32
 
 #: Bytes of the values that share a call: a long one would hold up the others.
 _MOST_BYTES: Final = 256 * 1024
+
+#: Turns of the loop in which publishers that were woken publish again, and their call leaves.
+_TURNS_BETWEEN: Final = 2
 
 #: Statuses of a refusal that may be due to one message alone.
 _OF_ONE: Final = frozenset(
@@ -48,12 +51,20 @@ class _Waiting(NamedTuple):
 class _Batch:
     """Messages that will share a call."""
 
-    __slots__ = ("rest", "size")
+    __slots__ = ("has_begun", "size", "waiting")
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        #: The messages beside the first one, whose publisher begins the call.
-        self.rest: list[_Waiting] = []
+    def __init__(self) -> None:
+        self.waiting: list[_Waiting] = []
+        #: Bytes of the values.
+        self.size = 0
+        self.has_begun = False
+
+    def add(self, message: OutgoingMessage) -> _Waiting:
+        """Add a message."""
+        waiting = _Waiting(message, asyncio.get_running_loop().create_future())
+        self.waiting.append(waiting)
+        self.size += len(message.body)
+        return waiting
 
 
 class Publications:
@@ -83,42 +94,52 @@ class Publications:
         """Keep a message. BrokerError: it may not be kept."""
         if scope_deadline() is not None:
             return await self._alone(message)
-        size = len(message.body)
         batch = self._batch
-        if batch is not None and batch.size + size <= _MOST_BYTES:
-            waiting = _waiting(message)
-            batch.size += size
-            batch.rest.append(waiting)
-            if len(batch.rest) == _MOST_MESSAGES - 1:
-                self._batch = None
+        if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
+            waiting = batch.add(message)
+            if len(batch.waiting) == _MOST_MESSAGES:
+                self._begin(batch)
         else:
-            batch = self._batch = _Batch(size)
-            await self._gathered(batch)
-            if not batch.rest:
+            batch = self._batch = _Batch()
+            waiting = batch.add(message)
+            if not await self._is_shared(batch):
                 return await self._alone(message)
-            waiting = _waiting(message)
-            self._begin([waiting, *batch.rest])
-        return await waiting.ended or await self._alone(message)
+        published = await waiting.ended
+        return await self._alone(message) if published is None else published
 
     async def finish(self) -> None:
         """Return once no call is under way; the client ends them before."""
         if self._calls:
             await asyncio.wait(self._calls)
 
-    async def _gathered(self, batch: _Batch) -> None:
-        """Wait for the other messages of this turn. Cancelled: they go without the first one."""
+    async def _is_shared(self, batch: _Batch) -> bool:
+        """Wait for the other messages of this turn, and begin their call; return False if there are none.
+
+        Cancelled: they go without the first one.
+        """
         try:
             await asyncio.sleep(0)
-            while self._due and not batch.rest:
+            while self._due and len(batch.waiting) == 1:
                 # Earlier messages go first.
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            if batch.rest:
-                self._begin(batch.rest)
+            first = batch.waiting[0]
+            first.ended.cancel()
+            if not batch.has_begun:
+                batch.waiting.remove(first)
+                if batch.waiting:
+                    self._begin(batch)
+            self._close(batch)
             raise
-        finally:
-            if self._batch is batch:
-                self._batch = None
+        if not batch.has_begun and len(batch.waiting) > 1:
+            self._begin(batch)
+        self._close(batch)
+        return batch.has_begun
+
+    def _close(self, batch: _Batch) -> None:
+        """Let a batch take no more messages."""
+        if self._batch is batch:
+            self._batch = None
 
     async def _alone(self, one: OutgoingMessage) -> Published:
         headers, trace = sent_headers(one.headers)
@@ -127,15 +148,19 @@ class Publications:
                 BrokerService.publish, one.topic, one.body, one.key, one.id, one.delay, headers, trace
             )
 
-    def _begin(self, batch: Sequence[_Waiting]) -> None:
+    def _begin(self, batch: _Batch) -> None:
         """Publish messages, in a task that no cancelled publisher ends."""
-        task = asyncio.get_running_loop().create_task(self._together(batch), context=Context())
+        batch.has_begun = True
+        self._close(batch)
+        task = asyncio.get_running_loop().create_task(self._together(batch.waiting), context=Context())
         self._calls.add(task)
         self._due.add(task)
-        task.add_done_callback(partial(self._on_end, batch))
+        task.add_done_callback(partial(self._on_end, batch.waiting))
 
     async def _together(self, batch: Sequence[_Waiting]) -> None:
         self._due.discard(asyncio.current_task())
+        # Nothing is published for those that were cancelled until now.
+        batch = [one for one in batch if not one.ended.done()]
         published = await self._client.call(BrokerService.publish_many, [sent(one.message) for one in batch])
         if len(published) != len(batch):
             raise BrokerError(f"the broker has answered {len(published)} of {len(batch)} messages")
@@ -144,13 +169,23 @@ class Publications:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the publishers of one call, and in later turns the others: they go on while others are still woken."""
+        """Wake the publishers of one call, and those of the next one when the messages that follow have left.
+
+        Otherwise client and broker would work in turn: each would wait for all messages that are under way.
+        """
         for one, published in zip(*self._answered[0], strict=True):
             if not one.ended.done():
                 one.ended.set_result(published)
+        self._wake_next(_TURNS_BETWEEN)
+
+    def _wake_next(self, turns: int) -> None:
+        """Wake the publishers of the next call some turns of the loop later."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._wake_next, turns - 1, context=Context())
+            return
         self._answered.popleft()
         if self._answered:
-            asyncio.get_running_loop().call_soon(self._wake, context=Context())
+            self._wake()
 
     def _on_end(self, batch: Sequence[_Waiting], task: asyncio.Task[None]) -> None:
         """Tell the publishers of a failed call."""
@@ -170,6 +205,3 @@ class Publications:
             else:
                 one.ended.set_exception(copied_error(failure))
 
-
-def _waiting(message: OutgoingMessage) -> _Waiting:
-    return _Waiting(message, asyncio.get_running_loop().create_future())
