@@ -61,7 +61,9 @@ async def backlog(url: str, seconds: float) -> float:
     """Return the time of one message to its ack, for a group that begins behind many of them."""
     async with connected(url) as client:
         for first in range(0, BEHIND, _AT_ONCE):
-            await client.publish_many([order(first + number) for number in range(min(_AT_ONCE, BEHIND - first))])
+            await client.publish_many(
+                [order(first + number) for number in range(min(_AT_ONCE, BEHIND - first))]
+            )
         window = Window()
         async with client.subscribed(lambda order: None, window.note):
             return await window.measure(seconds)

@@ -45,7 +45,9 @@ class Watched:
         self.after()
         return kept
 
-    def publishing(self, body: bytes, topic: str = "orders.new", id: str | None = None) -> "asyncio.Task[Any]":
+    def publishing(
+        self, body: bytes, topic: str = "orders.new", id: str | None = None
+    ) -> "asyncio.Task[Any]":
         return asyncio.ensure_future(self.broker.publish([OutgoingMessage(topic, body, id=id)]))
 
     async def kept(self) -> list[bytes]:
@@ -106,9 +108,7 @@ async def test_long_messages_share_no_call(watched: Watched) -> None:
 async def test_one_refused_message_is_refused_alone(watched: Watched, place: int) -> None:
     topics = ["orders.new"] * 16
     topics[place] = "orders.nosuch"
-    outcomes = await asyncio.gather(
-        *map(watched.publishing, bodies(16), topics), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*map(watched.publishing, bodies(16), topics), return_exceptions=True)
     refused = outcomes.pop(place)
     assert isinstance(refused, BrokerError)
     assert (refused.status, refused.processed) == (Status.NOT_FOUND, "no")
@@ -168,7 +168,9 @@ async def test_publisher_that_is_cancelled_before_its_call_leaves_publishes_noth
     assert await watched.kept() == [b"0", b"1", b"3"]
 
 
-async def test_publisher_cancelled_while_its_call_is_under_way_leaves_the_others_alone(watched: Watched) -> None:
+async def test_publisher_cancelled_while_its_call_is_under_way_leaves_the_others_alone(
+    watched: Watched,
+) -> None:
     goes_on = asyncio.Event()
     watched.before = goes_on.wait
     publishing = [watched.publishing(body) for body in bodies(4)]

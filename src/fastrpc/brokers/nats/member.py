@@ -191,7 +191,9 @@ class NatsMembership:
         finally:
             for one in held:
                 one.is_settling = False
-        acked = {one for one, failure in zip(held, failures, strict=True) if failure is None and self._end(one)}
+        acked = {
+            one for one, failure in zip(held, failures, strict=True) if failure is None and self._end(one)
+        }
         self._counts.acked += len(acked)
         for one, failure in zip(held, failures, strict=True):
             if failure is not None:

@@ -119,9 +119,6 @@ class Publications:
         """
         try:
             await asyncio.sleep(0)
-            while self._due and len(batch.waiting) == 1:
-                # Earlier messages go first.
-                await asyncio.sleep(0)
         except asyncio.CancelledError:
             first = batch.waiting[0]
             first.ended.cancel()
@@ -131,7 +128,8 @@ class Publications:
                     self._begin(batch)
             self._close(batch)
             raise
-        if not batch.has_begun and len(batch.waiting) > 1:
+        # A message behind others that have not left goes as they do, not before them.
+        if not batch.has_begun and (len(batch.waiting) > 1 or self._due):
             self._begin(batch)
         self._close(batch)
         return batch.has_begun
@@ -196,7 +194,9 @@ class Publications:
             return
         told = broker_error(error) if isinstance(error, FastRPCError) else error
         failure = as_error(told, "a publication")
-        is_of_one = isinstance(failure, FastRPCError) and failure.processed == "no" and failure.status in _OF_ONE
+        is_of_one = (
+            isinstance(failure, FastRPCError) and failure.processed == "no" and failure.status in _OF_ONE
+        )
         for one in batch:
             if one.ended.done():
                 continue
@@ -204,4 +204,3 @@ class Publications:
                 one.ended.set_result(None)
             else:
                 one.ended.set_exception(copied_error(failure))
-

@@ -39,12 +39,12 @@ _OLD_IDS: Final = """DELETE FROM ids WHERE topic = ?1 AND sequence IN (SELECT se
 #: A message without a name has an empty one here. SQLite's module looks for an adapter of None and of bytes each time,
 #: which takes longer than a call of SQL and a copy.
 _MESSAGE: Final = "(?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?, ?)"
+_INSERT: Final = "INSERT INTO messages VALUES "
 
 #: Statements for numbers of messages, the largest first. SQLite writes the rows of one while Python goes on; after each
 #: statement its thread waits until Python lets it go on.
 _INSERTS: Final = tuple(
-    (count, f"INSERT INTO messages VALUES {', '.join([_MESSAGE] * count)}")
-    for count in (64, 32, 16, 8, 4, 2, 1)
+    (count, _INSERT + ", ".join([_MESSAGE] * count)) for count in (64, 32, 16, 8, 4, 2, 1)
 )
 
 
