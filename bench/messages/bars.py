@@ -29,7 +29,7 @@ def _redis(client: str, kind: str, sync: str = "normal") -> Side:
 
 
 #: A rate of at least a share is a time of at most its reciprocal.
-BARS: Final = (
+BARS: Final[tuple[Bar | Bound, ...]] = (
     *(
         Bar(
             f"publish to broker://, sync={sync}, 64 in flight",

@@ -89,14 +89,15 @@ def bodies(count: int) -> list[bytes]:
 
 async def test_messages_of_one_moment_share_calls_in_their_order(watched: Watched) -> None:
     published = await asyncio.gather(*map(watched.publishing, bodies(70)))
-    assert watched.got == [bodies(32), bodies(64)[32:], bodies(70)[64:]]
+    assert watched.got == [bodies(1), bodies(33)[1:], bodies(65)[33:], bodies(70)[65:]]
     assert [one.sequence for (one,) in published] == list(range(1, 71))
     assert await watched.kept() == bodies(70)
 
 
 async def test_message_that_is_alone_behind_a_full_call_keeps_its_place(watched: Watched) -> None:
-    published = await asyncio.gather(*map(watched.publishing, bodies(33)))
-    assert [one.sequence for (one,) in published] == list(range(1, 34))
+    published = await asyncio.gather(*map(watched.publishing, bodies(34)))
+    assert watched.got == [bodies(1), bodies(33)[1:], bodies(34)[33:]]
+    assert [one.sequence for (one,) in published] == list(range(1, 35))
 
 
 async def test_long_messages_share_no_call(watched: Watched) -> None:

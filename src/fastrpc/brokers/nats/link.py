@@ -138,7 +138,8 @@ class JetStreamLink:
         try:
             heard(await asked)
         except NoRespondersError as error:
-            return error
+            failure: Exception = error
+            return failure
         except FAILURES as error:
             return self.failure(error)
         return None
@@ -146,7 +147,7 @@ class JetStreamLink:
     def is_ready(self, size: int) -> bool:
         """Return whether a request of so many bytes leaves at once."""
         stream = self._present
-        return stream is not None and stream.client.pending_data_size + size <= _PENDING_BYTES
+        return stream is not None and bool(stream.client.pending_data_size + size <= _PENDING_BYTES)
 
     async def api(self, verb: str, **body: Any) -> dict[str, Any]:
         """Return the answer of the API of JetStream. BrokerError: it refuses or is away."""

@@ -75,7 +75,7 @@ class Publications:
         first of a turn ──► a turn later: is it alone? ──yes──────────────────────────► publish
         others of the turn ──► its batch ─────────────────no──► publish_many ──refused──► each by `publish`
 
-    The end of one wait ends neither the call nor the other waits. `publish_many` keeps all messages or none, so after a
+    While none is under way a message goes at once. The end of one wait ends neither the call nor the other waits. `publish_many` keeps all messages or none, so after a
     refusal each message goes alone, and tells its own fault. A publication with a deadline goes alone as well: its call
     carries the deadline.
     """
@@ -84,7 +84,8 @@ class Publications:
         self._client = client
         # The batch that takes messages.
         self._batch: _Batch | None = None
-        # Calls under way, and those of them that have not begun.
+        # Calls of one message each, calls under way of several, and those of them that have not begun.
+        self._lone = 0
         self._calls: set[asyncio.Task[None]] = set()
         self._due: set[asyncio.Task[None] | None] = set()
         # Calls whose publishers are woken in one of the next turns.
@@ -92,9 +93,9 @@ class Publications:
 
     async def publish(self, message: OutgoingMessage) -> Published:
         """Keep a message. BrokerError: it may not be kept."""
-        if scope_deadline() is not None:
-            return await self._alone(message)
         batch = self._batch
+        if scope_deadline() is not None or not (self._lone or batch or self._calls or self._answered):
+            return await self._alone(message)
         if batch is not None and batch.size + len(message.body) <= _MOST_BYTES:
             waiting = batch.add(message)
             if len(batch.waiting) == _MOST_MESSAGES:
@@ -141,10 +142,14 @@ class Publications:
 
     async def _alone(self, one: OutgoingMessage) -> Published:
         headers, trace = sent_headers(one.headers)
-        with BROKER_ERRORS:
-            return await self._client.call(
-                BrokerService.publish, one.topic, one.body, one.key, one.id, one.delay, headers, trace
-            )
+        self._lone += 1
+        try:
+            with BROKER_ERRORS:
+                return await self._client.call(
+                    BrokerService.publish, one.topic, one.body, one.key, one.id, one.delay, headers, trace
+                )
+        finally:
+            self._lone -= 1
 
     def _begin(self, batch: _Batch) -> None:
         """Publish messages, in a task that no cancelled publisher ends."""
