@@ -8,6 +8,7 @@
     letters     dead letters
     messages    headers of messages
     publishing  publications
+    held        messages that a member holds, and the terms for it
     member      a member of a group
     broker      the backend
 

@@ -174,7 +174,7 @@ class JetStream:
 
 
 def heard(answer: Msg) -> Msg:
-    """Return an answer. NoRespondersError: it says that nobody listens."""
+    """Return an answer. NoRespondersError: no stream or consumer listens at the subject."""
     if answer.headers is not None and status_of(answer) == _NO_RESPONDERS:
         raise NoRespondersError
     return answer

@@ -2,7 +2,7 @@
 
 ::
 
-    take ──pull──► server ──messages──► _ready ──take──► _Held ──ack, nack, reject, hand_back──► settled
+    take ──pull──► server ──messages──► _ready ──take──► Held ──ack, nack, reject, hand_back──► settled
                                            └─── leased from their arrival; renewed until they are settled
 
 One pull is open at a time. It asks for all that is there, and waits for one message if nothing is. The member outlives
@@ -16,7 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
@@ -25,6 +25,7 @@ from fastrpc.brokers.base import Delivery
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.nats.groups import ConsumerGroup, Groups, nanoseconds
+from fastrpc.brokers.nats.held import PULL_SECONDS, Held, Terms
 from fastrpc.brokers.nats.jetstream import JetStream, status_of
 from fastrpc.brokers.nats.letters import LetterStreams
 from fastrpc.brokers.nats.link import JetStreamLink
@@ -37,17 +38,15 @@ __all__ = ["NatsMembership", "removed"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Seconds for which a pull is open, between two signs of life of it, and without one until the group is looked at.
-_PULL_SECONDS: Final = 30.0
+#: Seconds between two signs of life of a pull, and without one until the group is looked at.
 _BEAT_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 5.0
 
 #: Seconds that a message which came for a cancelled take waits for the next one.
 _GRACE_SECONDS: Final = 0.5
 
-#: Part of a lease after which it is renewed, and part of it that counts here: the server counts from its sending.
+#: Part of a lease after which it is renewed.
 _RENEWED_AFTER: Final = 1 / 3
-_COUNTED: Final = 0.9
 
 #: Seconds in which a group that is sought comes back.
 _MOVE_SECONDS: Final = 1.0
@@ -62,38 +61,6 @@ _SIGN_OF_LIFE: Final = "100"
 
 #: Ends of a pull after which the group may be gone: it was deleted or moved, or no server answers for it.
 _DOUBTS: Final = frozenset({"409", "503"})
-
-
-class _Held:
-    """A message that is leased to this member."""
-
-    __slots__ = ("delivery", "is_settled", "is_settling", "message", "until")
-
-    def __init__(self, message: Msg, delivery: Delivery | None, until: float) -> None:
-        self.message = message
-        self.delivery = delivery
-        #: The end of its lease, as far as the server has confirmed it.
-        self.until = until
-        self.is_settled = self.is_settling = False
-
-
-class _Terms(NamedTuple):
-    """The demands of a consumer on its members, in its configuration."""
-
-    lease_seconds: float
-
-    #: Seconds without a pull after which the server is shown that there is a member.
-    idle_seconds: float
-
-    #: Most messages of a pull. That of an ordered group ends with its message: an open one would get the retry.
-    most: int
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "_Terms":
-        """Return the terms of a consumer."""
-        idle = config.get("inactive_threshold")
-        idle_seconds = _PULL_SECONDS if idle is None else min(idle / 1e9 / 3, _PULL_SECONDS)
-        return cls(config["ack_wait"] / 1e9 * _COUNTED, idle_seconds, config["max_ack_pending"])
 
 
 class NatsMembership:
@@ -125,10 +92,10 @@ class NatsMembership:
         self._missed = groups.missed(group)
         if self._missed is not None:
             self._missed.restart(info)
-        self._terms = _Terms.of(info["config"])
-        self._held: dict[_Held, None] = {}
+        self._terms = Terms.of(info["config"])
+        self._held: dict[Held, None] = {}
         # Those that no take has returned.
-        self._ready: deque[_Held] = deque()
+        self._ready: deque[Held] = deque()
         self._takes = 0
         self._woken = asyncio.Event()
         # The connection with the inbox, and messages that the open pull may still bring; 0: there is no pull.
@@ -181,7 +148,7 @@ class NatsMembership:
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
         """Settle messages."""
-        held: list[_Held] = []
+        held: list[Held] = []
         for token in tokens:
             if not (token.is_settled or token.is_settling or self.is_lost(token)):
                 token.is_settling = True
@@ -294,7 +261,7 @@ class NatsMembership:
         request = {
             "batch": batch,
             "no_wait": True,
-            "expires": nanoseconds(_PULL_SECONDS),
+            "expires": nanoseconds(PULL_SECONDS),
             "idle_heartbeat": nanoseconds(_BEAT_SECONDS),
         }
         self._open, self._pulled_at = batch, self._now()
@@ -324,7 +291,7 @@ class NatsMembership:
             self._wake()
 
     def _hold(self, message: Msg) -> None:
-        held = _Held(message, None, self._now() + self._terms.lease_seconds)
+        held = Held(message, None, self._now() + self._terms.lease_seconds)
         reply = DeliveryNumbers.of(message)
         if self._missed is not None:
             self._missed.note(reply)
@@ -339,7 +306,7 @@ class NatsMembership:
         else:
             self._ready.append(held)
 
-    async def _bury(self, held: _Held, error: str) -> None:
+    async def _bury(self, held: Held, error: str) -> None:
         """Make a message that no take can return a dead letter; where that fails, it comes again after its lease."""
         assert held.delivery is not None
         name = f"{held.delivery.id!r} of {held.delivery.topic}"
@@ -393,15 +360,15 @@ class NatsMembership:
             token.is_settling = False
         return self._end(token)
 
-    def _end(self, token: _Held) -> bool:
+    def _end(self, token: Held) -> bool:
         """Note that a message is settled; return False where it was not held any more: the group was sought."""
         if self._held.pop(token, self) is self:
             return False
         token.is_settled = True
         return True
 
-    async def _explain(self, token: _Held, failure: Exception) -> None:
-        """Raise the error of a settlement, unless the message is lost as nobody listens for it any more."""
+    async def _explain(self, token: Held, failure: Exception) -> None:
+        """Raise the error of a settlement, unless the message is lost as its group is gone."""
         if not isinstance(failure, NoRespondersError):
             raise failure
         await self._look()
@@ -451,7 +418,7 @@ class NatsMembership:
         due = [one for one in self._held if now < one.until <= soon and not one.is_settling]
         await asyncio.gather(*(self._renewed(one, now) for one in due))
 
-    async def _renewed(self, held: _Held, now: float) -> None:
+    async def _renewed(self, held: Held, now: float) -> None:
         await self._link.ask(held.message.reply, b"+WPI")
         held.until = now + self._terms.lease_seconds
 

@@ -75,9 +75,9 @@ class Publications:
         first of a turn ──► a turn later: is it alone? ──yes──────────────────────────► publish
         others of the turn ──► its batch ─────────────────no──► publish_many ──refused──► each by `publish`
 
-    While none is under way a message goes at once. The end of one wait ends neither the call nor the other waits. `publish_many` keeps all messages or none, so after a
-    refusal each message goes alone, and tells its own fault. A publication with a deadline goes alone as well: its call
-    carries the deadline.
+    While none is under way a message goes at once. The end of one wait ends neither the call nor the other waits.
+    `publish_many` keeps all messages or none, so after a refusal each message goes alone, and tells its own fault. A
+    publication with a deadline goes alone as well: its call carries the deadline.
     """
 
     def __init__(self, client: Client) -> None:
