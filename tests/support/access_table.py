@@ -16,6 +16,7 @@ from fastrpc.coordination.registry.service import RegistryService
 from fastrpc.coordination.remote.service import StoreService
 from fastrpc.files import FileService
 from fastrpc.files.rpcx import RpcxFiles
+from fastrpc.relay.service import RelayService
 from fastrpc.rpc.service import SERVICE_MARK
 from tests.support.guarded import Shop
 from tests.support.source_tree import PACKAGE
@@ -72,6 +73,7 @@ class Counted:
             RegistryService(),
             StoreService(),
             BrokerService(),
+            RelayService("localhost"),
             authenticate=Credentials(),
             authorize=policy,
             interceptors=[self.count],

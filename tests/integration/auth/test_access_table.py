@@ -258,7 +258,7 @@ async def test_every_service_and_every_kind_of_method_has_a_row(tmp_path: Path) 
         table = rows(server)
     assert set(table.values()) == SHAPES.keys()
     packaged = services_of_the_package()
-    known = {"fastrpc.broker", "fastrpc.health", "fastrpc.reflection", "fastrpc.registry", "fastrpc.store"}
+    known = {f"fastrpc.{name}" for name in ("broker", "health", "reflection", "registry", "relay", "store")}
     assert known | {"files"} <= packaged
     assert {method.rpartition(".")[0] for method in table} == packaged | {"shop"}
     assert all(frames(kind, "shop.who", 0, b"") for kind in Kind)

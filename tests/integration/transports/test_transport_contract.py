@@ -388,5 +388,5 @@ async def test_no_resource_is_left_open(transport: Transport, address: Address) 
 
 
 async def test_unknown_scheme_names_those_that_are_known() -> None:
-    with pytest.raises(ConfigError, match=r"'pigeon'.*known are memory, tcp, tls, unix"):
+    with pytest.raises(ConfigError, match=r"'pigeon'.*known are memory, relay, tcp, tls, unix"):
         transport_for(Address("pigeon", path="loft"))
