@@ -30,7 +30,7 @@ from fastrpc.transports.base import DialOptions, ListenOptions, SessionFactory
 from fastrpc.transports.sockets import encrypted
 from fastrpc.transports.tcp import TRANSPORT as TCP
 
-__all__ = ["DataConnection", "RelayListener"]
+__all__ = ["MOST_CONNECTIONS", "DataConnection", "RelayListener"]
 
 logger = logging.getLogger("fastrpc.relay")
 
@@ -45,7 +45,7 @@ _PATIENCE_SECONDS: Final = 5.0
 #: Seconds after the end of a claim in which callers that the relay had joined still arrive.
 _LAST_SECONDS: Final = 1.0
 #: Data connections at once; a relay asks for no more.
-_MOST_CONNECTIONS: Final = MOST_WAITING + 2 * SPARES
+MOST_CONNECTIONS: Final = MOST_WAITING + 2 * SPARES
 _FIRST_READ_BYTES: Final = 32_768
 
 #: Refusals that an operator has to end, and the system's number for each.
@@ -103,6 +103,7 @@ class RelayListener:
                 outcome.result()
         except BaseException:
             self.close()
+            await asyncio.wait([self._claiming])
             raise
         if not done:
             # Later refusals are logged.
@@ -204,7 +205,7 @@ class RelayListener:
     # Data connections
 
     def _open(self, ticket: ClaimTicket) -> None:
-        if len(self._connections) + len(self._dialing) >= _MOST_CONNECTIONS:
+        if len(self._connections) + len(self._dialing) >= MOST_CONNECTIONS:
             return
         dialing = asyncio.ensure_future(self._dial(ticket))
         self._dialing.add(dialing)

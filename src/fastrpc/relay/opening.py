@@ -79,6 +79,10 @@ class Opening(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer_name = transport.get_extra_info("peername")
+        if not isinstance(self.peer_name, tuple):
+            # It is lost already: the system does not tell its address any more.
+            self.transport.abort()
+            return
         self._timer = asyncio.get_running_loop().call_later(_OPENING_SECONDS, self._run_late)
         self._front.enter(self)
 

@@ -123,6 +123,25 @@ async def test_a_hello_cut_anywhere_reaches_its_server(files: RelayFiles) -> Non
                 assert opened.getpeercert() is not None
 
 
+async def test_a_connection_whose_peer_is_gone_is_closed(files: RelayFiles) -> None:
+    class Gone(asyncio.Transport):
+        is_aborted = False
+
+        def get_extra_info(self, name: str, default: object = None) -> None:
+            return None
+
+        def abort(self) -> None:
+            self.is_aborted = True
+
+    async with relaying(files) as relay:
+        transport = Gone()
+        made = relay.front.wrap(asyncio.BufferedProtocol)()
+        made.connection_made(transport)
+        made.connection_lost(None)
+        assert transport.is_aborted
+        assert relay.front.openings == 0
+
+
 async def test_a_late_opening_is_closed(files: RelayFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "_OPENING_SECONDS", 0.05)
     async with relaying(files) as relay:
