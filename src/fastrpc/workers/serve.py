@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
 from fastrpc.config_errors import ShownAtProgram
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.endpoint import Address, Endpoint, names_scopes
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.auth.access_options import (
     Authenticate,
@@ -193,6 +193,11 @@ def _several(advertise: "Advertise | Sequence[Advertise]") -> "tuple[Advertise, 
 
 
 def _run_here(plan: Plan) -> ExitCode:
+    scopes = next(filter(names_scopes, plan.addresses), None)
+    if scopes is not None and plan.registry is None:
+        # Settings that need a registry have one before the server listens.
+        plan = replace(plan, registry=str(scopes))
+
     async def listen(server: Server) -> list[str]:
         pairs = zip(plan.addresses, plan.advertised(), strict=True)
         return [str(await server.listen(address, advertise=advertise)) for address, advertise in pairs]

@@ -44,18 +44,24 @@ class Who:
 """
 
 
+#: The variables of a program that is ready once it is registered.
+READY = {"FASTRPC_READY_NEEDS_REGISTRY": "true", "FASTRPC_ADMIN_ADDRESS": "tcp://127.0.0.1:0"}
+
+
 @pytest.fixture(autouse=True)
 def folder() -> Iterator[Path]:
     with host_folder() as path:
         yield path
 
 
-def program_at(folder: Path, *more: str, source: str = SERVER, name: str = "who:Who") -> Program:
+def program_at(
+    folder: Path, *more: str, source: str = SERVER, name: str = "who:Who", **variables: str
+) -> Program:
     """Start `fastrpc run --address any://` beside the host folder."""
     module = name.partition(":")[0]
     (folder.parent / f"{module}.py").write_text(source)
     arguments = ["-m", "fastrpc", "run", name, "-a", "any://", "--json", *more]
-    return Program(arguments, folder.parent, environment(folder))
+    return Program(arguments, folder.parent, environment(folder) | variables)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -66,8 +72,12 @@ async def serves(program: Program) -> dict[str, Any]:
     return await asyncio.to_thread(started, program)
 
 
-async def test_a_program_of_one_process_is_found(folder: Path) -> None:
-    with program_at(folder) as program:
+@pytest.mark.parametrize("more", [(), ("--registry", "any://")])
+@pytest.mark.parametrize("variables", [{}, READY])
+async def test_a_program_of_one_process_is_found(
+    folder: Path, more: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    with program_at(folder, *more, **variables) as program:
         await serves(program)
         async with Client("any://who") as client:
             reply = await client.request("who.name_of")

@@ -93,6 +93,7 @@ def test_names_that_were_watched_leave_nothing() -> None:
         watch.close()
     assert len(registry._channels) == 1
     registry.update("service-0", ["tcp://h:1"])
-    assert kept.latest is not None and len(kept.latest.endpoints) == 1
+    assert kept.latest is not None
+    assert len(kept.latest.endpoints) == 1
     kept.close()
     assert registry._channels == {}
