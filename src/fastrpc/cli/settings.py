@@ -29,7 +29,7 @@ __all__ = ["RunSettings", "read_settings"]
 PREFIX = "FASTRPC_"
 
 #: Variables of commands that dial (TOKEN), of `lan://` (LAN_KEY_FILE), of failed calls (TRACEBACKS) and of `any://`.
-_NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE", "TRACEBACKS", "PROVIDER", "HOST_FOLDER"}
+_NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE", "TRACEBACKS", "PROVIDER", "HOST_FOLDER", "LAN_PASS"}
 
 #: Settings whose values errors do not show: secrets, and URLs that may hold one.
 _HIDDEN = SECRETS | {"registry", "store", "broker"}

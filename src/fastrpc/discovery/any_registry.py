@@ -7,10 +7,13 @@ import secrets
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from fastrpc.config import TLS
+from fastrpc.discovery.lan_pass import LanPass, load_lan_pass
 from fastrpc.discovery.process import process_table
 from fastrpc.discovery.scopes import (
+    CERTIFICATE,
     PROVIDER,
     SCOPE,
     SCOPES,
@@ -23,11 +26,13 @@ from fastrpc.discovery.scopes import (
 from fastrpc.endpoint import Address, Endpoint, copied
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.closing import Closing
-from fastrpc.registries.base.registry import RegistryOption
+from fastrpc.registries.base.registry import RegistryOption, tls_for
+from fastrpc.registries.base.scoped import ScopedPlace
 from fastrpc.registries.base.urls import RegistryURL, is_opened, open_registry
 from fastrpc.registries.base.watch import ServicesWatch, Watch
 from fastrpc.registries.host import host_registry
 from fastrpc.registries.host.folder import folder_path, made_folder
+from fastrpc.registries.lan.multicast import own_hosts
 from fastrpc.registries.merged import Merged
 from fastrpc.selectors.places import Nearest
 
@@ -78,11 +83,17 @@ class AnyRegistry(Closing):
             self._members["process"] = process_table()
         if "host" in wanted:
             self._members["host"] = host_registry()
+        path = os.environ.get("FASTRPC_LAN_PASS")
+        self._pass = load_lan_pass(path) if "lan" in wanted and path else None
+        if self._pass is not None:
+            self._members["lan"] = open_registry(f"lan://?pass={quote(self._pass.path)}")
+        elif "lan" in scopes:
+            raise ConfigError("any://?scopes=lan needs a LAN pass", hint="set FASTRPC_LAN_PASS to its file")
         if "wan" in wanted and wan is not None:
             self._members["wan"] = open_registry(wan, tls=tls)
         elif "wan" in scopes:
             raise ConfigError("any://?scopes=wan needs a registry", hint="set FASTRPC_REGISTRY to its URL")
-        self._owned = [self._members[scope] for scope in ("host",) if scope in self._members]
+        self._owned = [self._members[scope] for scope in ("host", "lan") if scope in self._members]
         if "wan" in self._members and is_opened(wan):
             self._owned.append(self._members["wan"])
         self._merged = Merged(
@@ -100,27 +111,47 @@ class AnyRegistry(Closing):
 
     # Servers
 
-    def places(self, *, is_one_process: bool = True) -> list[Address]:
+    def places(self, *, is_one_process: bool = True) -> list[ScopedPlace]:
         """Return the addresses at which a new server listens.
 
         Raises:
             StoreError: the host folder cannot be used.
-            ConfigError: there is no scope in which a server can listen.
+            ConfigError: there is no scope in which a server can listen, or several processes would listen on the
+                network by a pass, whose certificates are those of one listener.
         """
         name = secrets.token_hex(8)
         found = []
         if "host" in self._members:
             folder = folder_path()
             made_folder(folder)
-            found.append(Address("unix", path=f"{folder}/{name}.sock"))
+            found.append(ScopedPlace(Address("unix", path=f"{folder}/{name}.sock")))
         if "process" in self._members and is_one_process:
-            found.append(Address("memory", path=f"any-{name}"))
+            found.append(ScopedPlace(Address("memory", path=f"any-{name}")))
+        if self._pass is not None:
+            if not is_one_process:
+                raise ConfigError(
+                    "FASTRPC_LAN_PASS is set, and the server has several processes",
+                    hint="write any://?scopes=host, or leave out --workers, --control and --takeover",
+                )
+            found.append(self._lan_place(self._pass))
         if not found:
             raise ConfigError(
                 f"no server can listen in the scope {', '.join(self._members)}",
                 hint="add host to scopes, and give further addresses beside any://",
             )
         return found
+
+    def _lan_place(self, lan_pass: LanPass) -> ScopedPlace:
+        """Return the address on the network, and the one that other machines dial."""
+        labels = {SCOPE: "lan"}
+        tls = None
+        if self._tls is None:
+            tls = lan_pass.server_tls()
+        else:
+            # Its clients need certificates for it, not the pass.
+            labels[CERTIFICATE] = "own"
+        dialled = Address("tls", host=own_hosts()[0], port=0)
+        return ScopedPlace(Address("tls", host="0.0.0.0", port=0), dialled, labels, tls)  # noqa: S104 (the pass closes it)
 
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
         """Return a registration in the registry of the endpoint's scope; without that scope, one without effect.
@@ -144,6 +175,17 @@ class AnyRegistry(Closing):
     def members(self) -> list[Any]:
         """The registries of the scopes, the nearest first."""
         return list(self._members.values())
+
+    def tls_for(self, endpoint: Endpoint, own: TLS | None) -> TLS | None:
+        """Return the certificates for connections of a client to an endpoint.
+
+        Args:
+            own: the certificates of the client: for the WAN scope, and for servers that show no pass.
+        """
+        scope = endpoint.labels.get(SCOPE, "")
+        if scope == "lan" and endpoint.labels.get(CERTIFICATE) == "own":
+            return own
+        return tls_for(self._members.get(scope), endpoint, None if scope == "lan" else own)
 
     def watch(self, service: str) -> Watch:
         """Watch the endpoints of a service in all scopes, each with its label `scope`."""

@@ -12,6 +12,7 @@ from fastrpc.endpoint import Endpoint, copied
 from fastrpc.errors import ConfigError
 
 __all__ = [
+    "CERTIFICATE",
     "PROVIDER",
     "SCOPE",
     "SCOPES",
@@ -23,12 +24,15 @@ __all__ = [
 ]
 
 #: The scopes, nearest first.
-SCOPES: Final = ("process", "host", "wan")
+SCOPES: Final = ("process", "host", "lan", "wan")
 
 #: The labels of endpoints: the scope, which the client sets; the provider and the server, which the server sets.
 SCOPE: Final = "scope"
 PROVIDER: Final = "provider"
 SERVER: Final = "server"
+
+#: The label of a server on the network that has certificates of its own in place of the pass: "own".
+CERTIFICATE: Final = "certificate"
 
 #: The files with the number of a machine (machine-id(5), D-Bus).
 _MACHINE_FILES: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
@@ -79,6 +83,8 @@ def _machine_number() -> bytes:
 
 def registry_scope(endpoint: Endpoint) -> str:
     """Return the scope in which a server registers an endpoint."""
+    if endpoint.labels.get(SCOPE) == "lan":
+        return "lan"
     return {"memory": "process", "unix": "host"}.get(endpoint.address.scheme, "wan")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.openings import Openings
 from fastrpc._core.wire.settings import WireNumbers
-from fastrpc.config import ServerConfig
+from fastrpc.config import TLS, ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, Endpoint, is_local, relayed_host
@@ -148,9 +148,18 @@ class Accepting:
         return advertise
 
     async def listen(
-        self, address: Address, *, backlog: int, reuse_port: bool, bound: socket.socket | None
+        self,
+        address: Address,
+        *,
+        backlog: int,
+        reuse_port: bool,
+        bound: socket.socket | None,
+        tls: TLS | None = None,
     ) -> Listener:
         """Accept connections at an address.
+
+        Args:
+            tls: the certificates of the listener; None: those of the server.
 
         Raises:
             OSError: the address is not available; the message names it.
@@ -160,7 +169,7 @@ class Accepting:
             reuse_port=reuse_port,
             socket=bound,
             silence_seconds=silence_seconds(self._config.keepalive),
-            tls=self._config.tls,
+            tls=tls or self._config.tls,
             agreed=self._encryption.agreed,
             wrap=None if self._proxies is None and self._begin is None else partial(self._begun, address),
             admits=None if self._edges is None else self._edges.admits_connection,

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastrpc.config import ServerConfig
+from fastrpc.config import TLS, ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.server.accepting import Accepting
@@ -28,6 +28,8 @@ class WantedAddress(NamedTuple):
     advertise: "Advertise"
     #: The socket that was given with it.
     bound: socket.socket | None
+    #: The certificates; None: those of the server.
+    tls: TLS | None = None
 
 
 class Listening:
@@ -43,9 +45,18 @@ class Listening:
         self.is_shut = False
 
     def wanted(
-        self, address: str | Address, advertise: "Advertise", bound: socket.socket | None, allow_plain: bool
+        self,
+        address: str | Address,
+        advertise: "Advertise",
+        bound: socket.socket | None,
+        allow_plain: bool,
+        *,
+        tls: TLS | None = None,
     ) -> WantedAddress:
         """Return an address that the server may listen at.
+
+        Args:
+            tls: the certificates of its listener; None: those of the server.
 
         Raises:
             ConfigError: it cannot be used, or certificates are missing for it.
@@ -58,8 +69,9 @@ class Listening:
                 )
             is_encrypted = self._config.tls is not None and not allow_plain
             real = inherited_address(named, is_encrypted=is_encrypted)
-        check_listening(real, self._config, allow_plain=allow_plain)
-        return WantedAddress(named, real, self._accepting.advertise(real, advertise), bound)
+        if tls is None:
+            check_listening(real, self._config, allow_plain=allow_plain)
+        return WantedAddress(named, real, self._accepting.advertise(real, advertise), bound, tls)
 
     async def open(
         self, wanted: WantedAddress, *, backlog: int, reuse_port: bool, check: Callable[[], None]
@@ -74,7 +86,7 @@ class Listening:
         """
         bound = take_inherited(wanted.named) if is_inherited(wanted.named) else wanted.bound
         listener = await self._accepting.listen(
-            wanted.real, backlog=backlog, reuse_port=reuse_port, bound=bound
+            wanted.real, backlog=backlog, reuse_port=reuse_port, bound=bound, tls=wanted.tls
         )
         self.listeners.append(listener)
         try:

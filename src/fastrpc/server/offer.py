@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
 from fastrpc.config_errors import ShownAtProgram
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.life import Life
 from fastrpc.handlers.services import ServiceTable
@@ -23,6 +23,7 @@ from fastrpc.server.removal import end_calls
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption
+    from fastrpc.registries.base.scoped import ScopedPlace
     from fastrpc.server.advertising import Advertising
 
 __all__ = ["Offer"]
@@ -63,17 +64,18 @@ class Offer:
 
         self.advertising = Advertising(registry, self._config, self.serving_now, place)
 
-    def places(self, address: Address) -> list[Address]:
-        """Return the addresses of a server in all scopes of an address, and keep records in their registries.
+    def places(self, address: Address) -> "list[tuple[ScopedPlace, Endpoint | None]]":
+        """Return where a server listens in all scopes of an address, with what it registers; keep records in them.
 
         Raises:
             ConfigError: the address has an option that is wrong.
             StoreError: the host folder cannot be used.
         """
+        place = checked_place(self.place)
         if self.advertising is None:
-            self.advertise_in(str(address), checked_place(self.place))
+            self.advertise_in(str(address), place)
         assert self.advertising is not None
-        return self.advertising.widen(address).places()
+        return [(one, one.advertised(place)) for one in self.advertising.widen(address).places()]
 
     @property
     def is_leaving(self) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption
     from fastrpc.rpc.definition import ServiceDefinition
     from fastrpc.rpc.interceptor import Interceptor
+    from fastrpc.server.listening import WantedAddress
     from fastrpc.server.registrar import Advertise
     from fastrpc.server.watching import Ended
     from fastrpc.transports.base import SessionFactory
@@ -281,6 +282,9 @@ class Server:
         if names_scopes(address):
             return await self._listen_in_scopes(address, advertise, backlog, socket)
         wanted = self._listening.wanted(address, advertise, socket, allow_plain)
+        return await self._open(wanted, backlog, reuse_port=reuse_port)
+
+    async def _open(self, wanted: "WantedAddress", backlog: int, *, reuse_port: bool = False) -> Address:
         await self.start()
         self._check_taking()
         bound = await self._listening.open(
@@ -302,8 +306,9 @@ class Server:
             )
         await self.start()
         self._check_taking()
-        for place in self._offer.places(address):
-            await self.listen(place, backlog=backlog)
+        for place, endpoint in self._offer.places(address):
+            wanted = self._listening.wanted(place.address, endpoint, None, False, tls=place.tls)
+            await self._open(wanted, backlog)
         return address
 
     async def take(self, connection: socket.socket, address: Address) -> None:

@@ -87,7 +87,7 @@ class Acceptor:
         from fastrpc.registries.base.scoped import open_scopes
 
         registry = open_scopes(scopes, None, self._config.tls)
-        return registry.places(is_one_process=False)[0]
+        return registry.places(is_one_process=False)[0].address
 
     def _check(self, address: Address) -> Address:
         check_listening(address, self._config)

@@ -1,14 +1,36 @@
 """Registries of several scopes, at whose address a server may listen: `any://`."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
 
 from fastrpc.config import TLS
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, Endpoint, copied
+from fastrpc.place import Place
 from fastrpc.registries.base.registry import RegistryOption, WatchedRegistry
 from fastrpc.registries.base.urls import open_registry
 
-__all__ = ["ScopedRegistry", "open_scopes"]
+__all__ = ["ScopedPlace", "ScopedRegistry", "open_scopes"]
+
+_NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class ScopedPlace(NamedTuple):
+    """An address at which a new server listens."""
+
+    address: Address
+    #: The address to register in its place, whose port 0 stands for the bound port, and further labels of its record.
+    advertise: Address | None = None
+    labels: Mapping[str, str] = _NO_LABELS
+    #: The certificates of its listener; None: those of the server.
+    tls: TLS | None = None
+
+    def advertised(self, place: Place) -> Endpoint | None:
+        """Return the endpoint to register for a server at a place; None: its bound address."""
+        if self.advertise is None:
+            return None
+        endpoint = place.endpoint(self.advertise)
+        return copied(endpoint, labels={**endpoint.labels, **self.labels})
 
 
 @runtime_checkable
@@ -19,7 +41,7 @@ class ScopedRegistry(WatchedRegistry, Protocol):
     def filters(self) -> Sequence[Any]:
         """The filters of its clients, behind those of their selectors."""
 
-    def places(self, *, is_one_process: bool = True) -> list[Address]:
+    def places(self, *, is_one_process: bool = True) -> list[ScopedPlace]:
         """Return the addresses at which a new server listens.
 
         Args:

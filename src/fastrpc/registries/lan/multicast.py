@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 
-__all__ = ["Multicast"]
+__all__ = ["Multicast", "own_hosts"]
 
 GROUP_4, GROUP_6, PORT = "239.255.73.31", "ff02::7331", 8973
 
@@ -86,6 +86,18 @@ class Multicast:
             if (one.family, index) not in self._joined and _has_joined(one, index):
                 self._joined.add((one.family, index))
         return places
+
+
+def own_hosts() -> list[str]:
+    """Return the IPv4 addresses of this machine on its networks; that of loopback last."""
+    found = []
+    for index, _ in socket.if_nameindex():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.suppress(OSError):
+            _choose(one, index)
+            # Nothing is sent: the system chooses the address from which it would be.
+            one.connect((GROUP_4, PORT))
+            found.append(one.getsockname()[0])
+    return sorted(found, key=lambda host: ipaddress.ip_address(host).is_loopback)
 
 
 def _open_4() -> socket.socket:
