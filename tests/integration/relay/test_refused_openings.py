@@ -13,6 +13,7 @@ from fastrpc.gauges import COUNTS
 from fastrpc.relay import opening
 from fastrpc.relay.refusals import RefusalReason
 from fastrpc.relay.wire import GREETING
+from tests.conftest import Scale
 from tests.support.arith import Arith
 from tests.support.client_hellos import hello_of_openssl, made_hello, named, recorded
 from tests.support.peer_writing import write_to
@@ -160,6 +161,25 @@ async def test_silent_openings_give_way(files: RelayFiles) -> None:
         assert relay.front.openings == 8
         async with Client(relay.target(), config=files.client) as client:
             assert await client.call(Arith.mul, 6, 7) == 42
+
+
+@pytest.mark.one_loop
+async def test_no_call_fails_beside_a_flood_of_silent_openings(files: RelayFiles, scale: Scale) -> None:
+    async def silent(number: int) -> None:
+        async with dialled(relay, f"127.0.{number % 8 + 1}.1") as (reader, _):
+            await rest_of(reader)
+
+    async with relaying(files) as relay:
+        await relay.serve(Arith)
+        flood = [asyncio.ensure_future(silent(number)) for number in range(scale(400))]
+        await eventually(lambda: relay.front.refusals.counts[RefusalReason.CROWDED] >= 100)
+        for number in range(20):
+            async with Client(relay.target(), config=files.client) as client:
+                assert await client.call(Arith.mul, number, 7) == number * 7
+        for one in flood:
+            one.cancel()
+        await asyncio.wait(flood)
+        assert relay.front.refusals.counts.keys() == {RefusalReason.CROWDED}
 
 
 async def test_silent_openings_of_one_caller_make_room_for_its_calls(files: RelayFiles) -> None:
