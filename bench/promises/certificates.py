@@ -21,12 +21,18 @@ class Made:
 
 
 def make_certificate(
-    folder: Path, name: str, *, key: str = "ec:P-256", authority: Made | None = None
+    folder: Path,
+    name: str,
+    *,
+    key: str = "ec:P-256",
+    authority: Made | None = None,
+    names: str = "DNS:localhost,IP:127.0.0.1",
 ) -> Made:
     """Make a certificate of this machine by an authority, or one that is an authority itself.
 
     Args:
         key: `rsa:BITS` or `ec:CURVE`.
+        names: its alternative names, as `openssl` takes them.
     """
     made = Made(folder / f"{name}.pem", folder / f"{name}.key")
     kind, _, size = key.partition(":")
@@ -36,6 +42,6 @@ def make_certificate(
     if authority is not None:
         command += ["-CA", str(authority.cert_file), "-CAkey", str(authority.key_file)]
         command += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command += ["-addext", f"subjectAltName={names}"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return made

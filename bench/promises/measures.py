@@ -34,6 +34,7 @@ from bench.promises.notified import tell_many
 from bench.promises.observing import access_log, every_protocol, open_telemetry
 from bench.promises.pages import page_readers
 from bench.promises.picks import pick_nanoseconds
+from bench.promises.relayed import relayed
 from bench.promises.spread import SERVICES_CALL, SERVICES_VIEW
 
 __all__ = ["MEASURES", "idle_connection_kib"]
@@ -425,6 +426,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         invented_names,
         handshakes,
         rotations,
+        relayed,
         access_log,
         every_protocol,
         open_telemetry,
