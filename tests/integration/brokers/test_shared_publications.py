@@ -169,6 +169,24 @@ async def test_publisher_that_is_cancelled_before_its_call_leaves_publishes_noth
     assert await watched.kept() == [b"0", b"1", b"3"]
 
 
+@pytest.mark.parametrize("turns", [1, 2])
+async def test_publishers_that_are_all_cancelled_call_nothing(watched: Watched, turns: int) -> None:
+    held = asyncio.Event()
+    watched.before = held.wait
+    first = watched.publishing(b"first")
+    await eventually(lambda: watched.got)
+    publishing = [watched.publishing(body) for body in bodies(4)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for one in publishing:
+        one.cancel()
+    await asyncio.gather(*publishing, return_exceptions=True)
+    held.set()
+    await first
+    assert await watched.kept() == [b"first"]
+    assert watched.got == [[b"first"]]
+
+
 async def test_publisher_cancelled_while_its_call_is_under_way_leaves_the_others_alone(
     watched: Watched,
 ) -> None:

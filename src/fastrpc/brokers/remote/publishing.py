@@ -164,6 +164,8 @@ class Publications:
         self._due.discard(asyncio.current_task())
         # Nothing is published for those that were cancelled until now.
         batch = [one for one in batch if not one.ended.done()]
+        if not batch:
+            return
         published = await self._client.call(BrokerService.publish_many, [sent(one.message) for one in batch])
         if len(published) != len(batch):
             raise BrokerError(f"the broker has answered {len(published)} of {len(batch)} messages")
