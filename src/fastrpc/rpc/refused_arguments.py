@@ -50,6 +50,11 @@ _BELONGS: Final[Mapping[str, Mapping[str, str]]] = {
         "deadline": "write timeout=…",
         "retries": "write idempotent=True: then it can be tried again",
     },
+    "subscriber": {
+        "retries": "write deliveries=…: the first one counts",
+        "max_deliveries": "write deliveries=…",
+        "key": "give each message its key: broker.publish(…, key=…)",
+    },
     "service": {"timeout": "write @method(timeout=…)", "idempotent": "write @method(idempotent=True)"},
 }
 _WITH_CONFIG: Final = frozenset({"Server", "App", "asgi", "serve"})
@@ -57,7 +62,7 @@ _TIMEOUT: Final = "write @method(timeout=…) for calls, config=ServerConfig(tim
 
 
 def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
-    advice = _BELONGS[owner].get(name)
+    advice = _BELONGS.get(owner, {}).get(name)
     if advice is None and owner in _WITH_CONFIG:
         from fastrpc.config import ServerConfig  # Its modules are imported for the message alone.
 

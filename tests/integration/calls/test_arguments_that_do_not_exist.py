@@ -108,6 +108,11 @@ def test_a_client_takes_one_target(kind: Any) -> None:
         (lambda: fastrpc.method(deadline=3), r"write timeout=…"),  # type: ignore[call-overload]
         (lambda: fastrpc.service("a", implement=int), r"did you mean 'implements'"),  # type: ignore[call-arg]
         (lambda: fastrpc.service("a", timeout=3), r"@method\(timeout=…\)"),  # type: ignore[call-arg]
+        (
+            lambda: fastrpc.subscriber("a", retries=3),
+            r"subscriber\(\) has no argument 'retries' \(write deliveries=…",
+        ),  # type: ignore[call-arg]
+        (lambda: fastrpc.scheduled("* * * * *", zone="UTC"), r"scheduled\(\) has no argument 'zone'"),  # type: ignore[call-arg]
     ],
 )
 def test_other_functions_say_what_was_meant(make: Callable[[], Any], advice: str) -> None:

@@ -14,6 +14,7 @@ from fastrpc import (
     CallError,
     Client,
     ClientConfig,
+    ConfigError,
     ConnectError,
     Server,
     ServerConfig,
@@ -94,6 +95,18 @@ async def test_callers_without_the_pass_are_refused(tmp_path: Path) -> None:
 async def test_a_server_without_the_pass_is_refused(tmp_path: Path) -> None:
     async with serving(pass_file(tmp_path, OTHER)) as target:
         assert "authority is not trusted" in await refusal(target, client_config(pass_file(tmp_path, ONE)))
+
+
+@pytest.mark.parametrize("demands", [None, False])
+async def test_a_server_with_a_pass_that_demands_none_is_refused(
+    tmp_path: Path, demands: bool | None
+) -> None:
+    path = str(pass_file(tmp_path, ONE))
+    tls = TLS(cert_file=path) if demands is None else TLS(cert_file=path, ca_file=path)
+    with pytest.raises(ConfigError, match="it is a LAN pass, and callers would need none") as refused:
+        async with Server(Who(), config=ServerConfig(tls=tls)) as server:
+            await server.listen("tls://127.0.0.1:0")
+    assert "--tls-ca" in (refused.value.hint or "")
 
 
 async def test_a_pass_stands_for_no_host_name(tmp_path: Path) -> None:
