@@ -40,6 +40,9 @@ WATCHED_AT_ONCE = 32
 #: Servers checked at the same time, each over its own connection.
 ASKED_AT_ONCE = 256
 
+#: Of several scopes each has answered by then: a network takes 0.3 s, where nobody may answer.
+SCOPES_SECONDS = 0.5
+
 #: Closing does not wait long: a silent server sends nothing more.
 _TIMEOUTS = Timeouts(linger=0.1)
 
@@ -188,7 +191,10 @@ async def _endpoints(registry: WatchedRegistry, service: str, ends: float) -> tu
             while not first.done() and (left := ends - loop.time()) > 0 and not _is_final(watch.error):
                 await asyncio.wait([first], timeout=min(left, LOOK_SECONDS))
             if first.done():
-                return first.result().endpoints
+                if hasattr(registry, "members"):
+                    # The first scope to answer may be the only one so far.
+                    await asyncio.sleep(min(max(0.0, ends - loop.time()), SCOPES_SECONDS))
+                return (watch.latest or first.result()).endpoints
         finally:
             first.cancel()
         raise watch.error or TimeoutError

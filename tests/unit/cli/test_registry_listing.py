@@ -6,7 +6,9 @@ import itertools
 import pytest
 
 from fastrpc.cli import registry_listing
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import StoreError
+from fastrpc.registries import StaticRegistry
 from fastrpc.registries.base.watch import Channel, Watch
 
 WATCHED_AT_ONCE = registry_listing.WATCHED_AT_ONCE
@@ -86,3 +88,20 @@ async def test_nothing_is_asked_after_a_refusal() -> None:
     assert opened < 40 + WATCHED_AT_ONCE
     await asyncio.sleep(0)
     assert registry.opened == opened
+
+
+class TwoScopes(StaticRegistry):
+    """A registry whose farther scope answers behind the nearer one."""
+
+    members = ("near", "far")
+
+    def watch(self, service: str) -> Watch:
+        later = [Endpoint("tcp://127.0.0.1:1"), Endpoint("tcp://127.0.0.1:2")]
+        asyncio.get_running_loop().call_later(0.001, self.update, service, later)
+        return super().watch(service)
+
+
+async def test_the_endpoints_of_all_scopes_are_listed() -> None:
+    registry = TwoScopes({"shop": [Endpoint("tcp://127.0.0.1:1")]})
+    found = await registry_listing.listed(registry, "shop", 30.0)
+    assert len(found["shop"]) == 2
