@@ -1,6 +1,6 @@
 """The location of a service: `Address` (a parsed `scheme://…`) and `Endpoint` (an address with weight and labels)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ __all__ = [
     "is_encrypted",
     "is_local",
     "names_scopes",
+    "scopes_among",
     "relayed_host",
 ]
 
@@ -223,6 +224,21 @@ def dialed_address(address: Address) -> Address:
 def names_scopes(address: Address) -> bool:
     """Return whether an address to listen at stands for one in each scope."""
     return address.scheme == "any"
+
+
+def scopes_among(addresses: Iterable[Address]) -> Address | None:
+    """Return the address of all scopes among the addresses of one server; None without one.
+
+    Raises:
+        ConfigError: two of them have different options.
+    """
+    found = list(dict.fromkeys(filter(names_scopes, addresses)))
+    if len(found) > 1:
+        raise ConfigError(
+            f"a server listens at {found[0]} and at {found[1]}",
+            hint="write one address any://, with all of its scopes: any://?scopes=process,host",
+        )
+    return found[0] if found else None
 
 
 def is_encrypted(address: Address) -> bool:

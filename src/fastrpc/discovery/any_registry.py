@@ -105,6 +105,11 @@ class AnyRegistry(Closing):
     #: The filters of its clients: calls go to the nearest scope.
     filters = (Nearest(SCOPE, SCOPES, SERVER),)
 
+    @property
+    def farthest(self) -> RegistryOption | None:
+        """The registry of the WAN scope; None without one."""
+        return self._members.get("wan")
+
     def beyond(self, wan: RegistryOption) -> "AnyRegistry":
         """Return the same registry with another one in the WAN scope, instead of this one, which is not used yet."""
         return AnyRegistry(self._scopes, self._provider, self._tls, wan=wan)
@@ -117,8 +122,13 @@ class AnyRegistry(Closing):
         Raises:
             StoreError: the host folder cannot be used.
             ConfigError: there is no scope in which a server can listen, or several processes would listen on the
-                network by a pass, whose certificates are those of one listener.
+                network by a pass, whose certificates are those of one listener; or there is a pattern of providers.
         """
+        if self._provider != "*":
+            raise ConfigError(
+                f"a server at any:// has the option provider={self._provider}, by which clients choose servers",
+                hint="leave it out; FASTRPC_PROVIDER names the provider of a server",
+            )
         name = secrets.token_hex(8)
         found = []
         if "host" in self._members:

@@ -73,6 +73,22 @@ class Listening:
             check_listening(real, self._config, allow_plain=allow_plain)
         return WantedAddress(named, real, self._accepting.advertise(real, advertise), bound, tls)
 
+    @staticmethod
+    def refuse_options(scopes: Address, **given: bool) -> None:
+        """Refuse options of one address for the address of all scopes.
+
+        Args:
+            given: whether each option is given.
+
+        Raises:
+            ConfigError: one is.
+        """
+        for name, is_given in given.items():
+            if is_given:
+                raise ConfigError(
+                    f"{scopes} has its own addresses, and {name} is given", hint=f"leave {name} out"
+                )
+
     async def open(
         self, wanted: WantedAddress, *, backlog: int, reuse_port: bool, check: Callable[[], None]
     ) -> Address:

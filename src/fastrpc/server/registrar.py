@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from fastrpc.config import TLS, Backoff, ServerConfig
 from fastrpc.config.delays import Delays
-from fastrpc.endpoint import Address, Endpoint, copied
+from fastrpc.endpoint import Address, Endpoint, copied, scopes_among
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.place import Place
 from fastrpc.registries.base.registry import Registry, RegistryOption
@@ -52,6 +52,8 @@ class Registrar:
         self._registry: Registry = open_registry(registry, tls=tls)
         # Those that were opened here.
         self._owned: list[Registry] = [self._registry] if is_opened(registry) else []
+        # The address whose scopes the registry has, and that registry.
+        self._scopes: tuple[Address, ScopedRegistry] | None = None
         self._wanted: Mapping[Record, Endpoint] = {}
         # Each holds one registration; closing it withdraws the record.
         self._held: dict[Record, AsyncExitStack] = {}
@@ -65,12 +67,19 @@ class Registrar:
         self._untaken: set[Record] = set()
 
     def widen(self, address: Address) -> ScopedRegistry:
-        """Register in all scopes of an address from now on, of which the registry so far is the farthest; return it."""
-        scopes = open_scopes(address, self._registry, self._tls)
-        if scopes is not self._registry:
+        """Register in all scopes of an address from now on, of which the registry so far is the farthest; return it.
+
+        Raises:
+            ConfigError: an option of the address is wrong, or differs from the one before.
+        """
+        known = [] if self._scopes is None else [self._scopes[0]]
+        scopes_among([*known, address])
+        if self._scopes is None:
+            scopes = open_scopes(address, self._registry, self._tls)
             self._owned.append(scopes)
             self._registry = scopes
-        return scopes
+            self._scopes = address, scopes
+        return self._scopes[1]
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
         """Set the wanted records; `settle` or `follow` applies them."""

@@ -280,7 +280,14 @@ class Server:
         """
         address = Address.parse(address)
         if names_scopes(address):
-            return await self._listen_in_scopes(address, advertise, backlog, socket)
+            self._listening.refuse_options(
+                address,
+                advertise=advertise is not None,
+                socket=socket is not None,
+                reuse_port=reuse_port,
+                allow_plain=allow_plain,
+            )
+            return await self._listen_in_scopes(address, backlog)
         wanted = self._listening.wanted(address, advertise, socket, allow_plain)
         return await self._open(wanted, backlog, reuse_port=reuse_port)
 
@@ -295,15 +302,8 @@ class Server:
         self._life.listening(bound)
         return bound
 
-    async def _listen_in_scopes(
-        self, address: Address, advertise: "Advertise", backlog: int, bound: socket.socket | None
-    ) -> Address:
+    async def _listen_in_scopes(self, address: Address, backlog: int) -> Address:
         """Accept connections at an address in each scope; return the address of all."""
-        if advertise is not None or bound is not None:
-            name = "socket" if advertise is None else "advertise"
-            raise ConfigError(
-                f"{address} has its own addresses, and {name} is given", hint=f"leave {name} out"
-            )
         await self.start()
         self._check_taking()
         for place, endpoint in self._offer.places(address):

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
-from fastrpc.endpoint import Address, names_scopes
+from fastrpc.endpoint import Address, names_scopes, scopes_among
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.limits import Limit
 from fastrpc.place import Place
@@ -154,6 +154,7 @@ class Plan:
             )
         if not self.addresses:
             raise ConfigError("the list of addresses is empty", hint="give at least one to listen at")
+        scopes_among(self.addresses)
         placed = [address for address in self.addresses if not names_scopes(address)]
         if len(self.advertise) > len(placed):
             raise ConfigError(

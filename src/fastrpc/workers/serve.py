@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
 from fastrpc.config_errors import ShownAtProgram
-from fastrpc.endpoint import Address, Endpoint, names_scopes
+from fastrpc.endpoint import Address, Endpoint, scopes_among
 from fastrpc.errors import ConfigError
 from fastrpc.handlers.auth.access_options import (
     Authenticate,
@@ -193,7 +193,7 @@ def _several(advertise: "Advertise | Sequence[Advertise]") -> "tuple[Advertise, 
 
 
 def _run_here(plan: Plan) -> ExitCode:
-    scopes = next(filter(names_scopes, plan.addresses), None)
+    scopes = scopes_among(plan.addresses)
     if scopes is not None and plan.registry is None:
         # Settings that need a registry have one before the server listens.
         plan = replace(plan, registry=str(scopes))

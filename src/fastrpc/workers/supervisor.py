@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fastrpc.endpoint import names_scopes
+from fastrpc.endpoint import scopes_among
 from fastrpc.handlers.life import MinuteLog, log_listening, refused_at_edges, warn_of_collectors
 from fastrpc.handlers.method_limits import limits_connections, shared_limiters
 from fastrpc.workers.crew import LATE_SECONDS, Crew
@@ -469,7 +469,7 @@ class Supervisor:
 
 def _with_scopes(plan: Plan) -> Plan:
     """Return a plan with the registry of all scopes, if it listens there; the announcer is its first user."""
-    scopes = next(filter(names_scopes, plan.addresses), None)
+    scopes = scopes_among(plan.addresses)
     if scopes is None:
         return plan
     # Imported on first use: most servers have one address.

@@ -268,6 +268,50 @@ async def test_a_server_gives_any_no_further_address() -> None:
             await server.listen("any://", advertise="tcp://10.0.0.1:80")
 
 
+@pytest.mark.parametrize("registry", [None, "any://", AnyRegistry, "any://?scopes=process,host"])
+@pytest.mark.parametrize("scope", ["process", "host"])
+async def test_the_address_of_a_server_says_its_scopes_whatever_its_registry(
+    registry: Any, scope: str
+) -> None:
+    opened = registry() if isinstance(registry, type) else registry
+    async with serving("one", f"any://?scopes={scope}", registry=opened):
+        assert {one.scope for one in await fastrpc.discover("who")} == {scope}
+
+
+async def test_a_narrow_address_keeps_the_registry_beyond_the_host() -> None:
+    registry = StaticRegistry()
+    async with serving("one", "any://?scopes=process,host", registry=AnyRegistry(wan=registry)) as server:
+        await server.listen("tcp://127.0.0.1:0")
+        assert registry.services() == []
+    async with serving("one", registry=AnyRegistry(("process",), wan=registry)) as server:
+        await server.listen("tcp://127.0.0.1:0")
+        assert {one.scope for one in await fastrpc.discover("who")} == {"process", "host"}
+
+
+async def test_a_server_listens_at_one_choice_of_scopes() -> None:
+    async with serving("one", "any://?scopes=process") as server:
+        with pytest.raises(ConfigError, match="scopes=host") as refused:
+            await server.listen("any://?scopes=host")
+        assert "one address any://" in (refused.value.hint or "")
+        assert {one.scope for one in await fastrpc.discover("who")} == {"process"}
+    with pytest.raises(ConfigError, match="scopes=host"):
+        fastrpc.serve(Who("one"), address=["any://?scopes=host", "any://"])
+
+
+async def test_a_server_chooses_no_providers() -> None:
+    async with Server(Who("one")) as server:
+        with pytest.raises(ConfigError, match="provider=edge") as refused:
+            await server.listen("any://?provider=edge-*")
+    assert "FASTRPC_PROVIDER" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("option", ["reuse_port", "allow_plain"])
+async def test_a_server_refuses_options_that_have_no_effect_at_any(option: str) -> None:
+    async with Server(Who("one")) as server:
+        with pytest.raises(ConfigError, match=option):
+            await server.listen("any://", **{option: True})
+
+
 async def test_a_server_that_drains_leaves_no_file(folder: Path) -> None:
     async with serving("one"):
         assert len(names_in(folder)) == 2

@@ -48,9 +48,13 @@ class ScopedRegistry(WatchedRegistry, Protocol):
             is_one_process: whether one process accepts and serves the connections.
 
         Raises:
-            ConfigError: there is no scope in which a server can listen.
+            ConfigError: there is no scope in which a server can listen, or an option has no effect on servers.
             StoreError: the host folder cannot be used.
         """
+
+    @property
+    def farthest(self) -> RegistryOption | None:
+        """The registry of its farthest scope; None without one."""
 
     def beyond(self, wan: RegistryOption) -> Self:
         """Return the same registry with another one in its farthest scope, instead of this one."""
@@ -60,15 +64,16 @@ def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | No
     """Return the registry of a server that listens in all scopes of an address; who calls this closes it.
 
     Args:
-        registry: that of the server. One of several scopes is returned as it is, another one is the farthest scope.
+        registry: that of the server, which becomes the farthest scope; of one of several scopes its farthest does.
+            The address alone says which scopes there are.
         tls: the certificates for a URL that names none.
 
     Raises:
         ConfigError: the address has an option that is wrong.
     """
-    found = None if registry is None else open_registry(registry, tls=tls)
+    found: RegistryOption | None = None if registry is None else open_registry(registry, tls=tls)
     if isinstance(found, ScopedRegistry):
-        return found
+        found = found.farthest
     scopes = open_registry(str(address), tls=tls)
     assert isinstance(scopes, ScopedRegistry)
     return scopes if found is None else scopes.beyond(found)
