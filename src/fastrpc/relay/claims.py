@@ -10,7 +10,7 @@ The tickets under way and the spares of a name are SPARES more than its waiting 
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Any, Final, Protocol
 
 from fastrpc.errors import CallError
@@ -28,7 +28,8 @@ SPARES: Final = 2
 TICKET_SECONDS: Final = 10.0
 #: Seconds after which another data connection takes the place of one: a NAT forgets idle ones.
 _RENEWAL_SECONDS: Final = 60.0
-#: Callers of a name that wait for a data connection; a server opens no more than this and its spares at once.
+#: Callers of a name that wait for a data connection; a server opens no more than this and its spares at once. Beyond
+#: it the address with most of them loses one.
 MOST_WAITING: Final = 64
 #: Names at one relay: each has SPARES connections, and a process here has about 20,000 descriptors.
 _MOST_CLAIMS: Final = 4_000
@@ -74,7 +75,7 @@ class Claim:
         self._claims = claims
         #: The data connections that are ready, the oldest first, and the callers that wait for one.
         self.spares: deque[Spare] = deque()
-        self.callers: deque[WaitingCaller] = deque()
+        self.callers: dict[WaitingCaller, None] = {}
         # The instants at which tickets under way are old, the first first; and those that were not sent.
         self._due: OrderedDict[bytes, float] = OrderedDict()
         self._unsent: list[ClaimTicket] = []
@@ -93,7 +94,7 @@ class Claim:
         """Join a caller and a data connection, now or as soon as there is one.
 
         Raises:
-            RelayRefusedError: too many callers wait.
+            RelayRefusedError: callers of too many addresses wait.
         """
         while self.spares:
             spare = self.spares.popleft()
@@ -102,20 +103,21 @@ class Claim:
                 self._look()
                 return
         if len(self.callers) >= MOST_WAITING:
-            raise RelayRefusedError(RefusalReason.SLOW)
-        self.callers.append(caller)
+            self._make_room()
+        self.callers[caller] = None
         self._look()
 
     def remove_caller(self, caller: "WaitingCaller") -> None:
         """Forget a caller that has left."""
-        if caller in self.callers:
-            self.callers.remove(caller)
+        self.callers.pop(caller, None)
 
     def add_spare(self, transport: asyncio.Transport, ticket: ClaimTicket) -> None:
         """Take a data connection whose token was shown."""
         self._due.pop(ticket.token, None)
         if self.callers:
-            self._claims.joining.join(self.name, self.callers.popleft(), transport, ticket.key)
+            caller = next(iter(self.callers))
+            del self.callers[caller]
+            self._claims.joining.join(self.name, caller, transport, ticket.key)
             self._look()
             return
         spare = Spare(self, transport, ticket.key)
@@ -144,9 +146,20 @@ class Claim:
         spares, self.spares = self.spares, deque()
         for spare in spares:
             spare.transport.close()
-        callers, self.callers = self.callers, deque()
+        callers, self.callers = self.callers, {}
         for caller in callers:
             caller.refuse(RefusalReason.AWAY)
+
+    def _make_room(self) -> None:
+        """Refuse the oldest caller of the address with most of them.
+
+        Raises:
+            RelayRefusedError: each address has one.
+        """
+        ((network, most),) = Counter(one.network for one in self.callers).most_common(1)
+        if most == 1:
+            raise RelayRefusedError(RefusalReason.SLOW)
+        next(one for one in self.callers if one.network == network).refuse(RefusalReason.CALLER_FULL)
 
     def _look(self) -> None:
         """Have as many tickets under way as are needed."""
@@ -171,6 +184,10 @@ class WaitingCaller(Protocol):
     @property
     def peer_name(self) -> Any:
         """Its address, as sockets name it."""
+
+    @property
+    def network(self) -> bytes:
+        """The key that separates callers: an address, the /64 of an IPv6 one."""
 
     @property
     def first(self) -> bytes:

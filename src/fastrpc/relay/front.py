@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from fastrpc.gauges import BoundedNames, Gauge, count, tells_gauges
-from fastrpc.networks import network_name, packed_address
 from fastrpc.relay.claims import Claims, WaitingCaller
 from fastrpc.relay.opening import Opening
 from fastrpc.relay.refusals import RefusalReason, Refusals, RelayRefusedError
@@ -98,7 +97,7 @@ class Front:
 
     def enter(self, opening: Opening) -> None:
         """A connection opens."""
-        caller = _caller_of(opening.peer_name)
+        caller = opening.network
         self._openings[opening] = caller
         self._opening_of[caller] += 1
         if self._is_shut:
@@ -153,7 +152,7 @@ class Front:
         """Join a caller and a data connection."""
         first = signed_header(caller.peer_name, key) + caller.first
         pair = SplicedPair(caller.leave(), server, self._place, self._forget)
-        network = _caller_of(caller.peer_name)
+        network = caller.network
         self._pairs[pair] = _Joined(name, network, asyncio.get_running_loop().time())
         self._take(name, network)
         count("relay_pairs", name)
@@ -205,11 +204,6 @@ class Front:
                 joined.seen, joined.active_at = received, now
             elif now - joined.active_at >= self._limits.idle_seconds:
                 pair.abort()
-
-
-def _caller_of(peer_name: Any) -> bytes:
-    """Return the key that separates callers."""
-    return network_name(packed_address(peer_name[0]))
 
 
 def _subtract(counts: Counter[Any], key: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, Final, Protocol, cast
 
+from fastrpc.networks import network_name, packed_address
 from fastrpc.relay.claims import Claims
 from fastrpc.relay.hello import MOST_HELLO_BYTES, HelloReader
 from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
@@ -70,6 +71,8 @@ class Opening(asyncio.BufferedProtocol):
         self._waits = False
         self.transport: asyncio.Transport
         self.peer_name: Any = None
+        #: The key that separates callers.
+        self.network: bytes
 
     @property
     def first(self) -> bytes:
@@ -83,6 +86,7 @@ class Opening(asyncio.BufferedProtocol):
             # It is lost already: the system does not tell its address any more.
             self.transport.abort()
             return
+        self.network = network_name(packed_address(self.peer_name[0]))
         self._timer = asyncio.get_running_loop().call_later(_OPENING_SECONDS, self._run_late)
         self._front.enter(self)
 
@@ -92,6 +96,9 @@ class Opening(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         received = self._place[:nbytes]
+        if self._waits:
+            self._keep(received)
+            return
         try:
             if self._shown or (received[0] == GREETING[0] and not self._reader.received):
                 self._read_token(received)
@@ -101,6 +108,8 @@ class Opening(asyncio.BufferedProtocol):
             self.refuse(error.reason)
 
     def eof_received(self) -> bool:
+        # At once: a data connection that comes before the loss is for another caller.
+        self._leave()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -156,7 +165,13 @@ class Opening(asyncio.BufferedProtocol):
             self._leave()
             pass_on(self.transport, self.transport, self._session_factory, self.first)
             return
-        # The bytes behind the ClientHello are read once there is a server for them.
-        self.transport.pause_reading()
         self._waits = True
+        self._keep(b"")
         self._front.call(self, name)
+
+    def _keep(self, received: bytes | bytearray) -> None:
+        """Keep bytes of a caller that waits: only a connection that is read tells that its peer has left."""
+        kept = self._reader.received
+        kept += received
+        if len(kept) >= MOST_HELLO_BYTES:
+            self.transport.pause_reading()
