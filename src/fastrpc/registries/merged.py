@@ -139,7 +139,7 @@ class Merged(Closing):
 
         Raises:
             ConfigError: no member can list its services.
-            StoreError: none can be reached now.
+            StoreError: none can be reached now, or one cannot and the others have no service.
         """
 
         def listed(index: int, member: Any) -> list[str]:
@@ -192,7 +192,8 @@ class Merged(Closing):
                 refusals.append(error)
             except StoreError as error:
                 failures.append(error)
-        if failures and (needs_all or not answers):
+        # Of nothing at all, the failed member may be the reason.
+        if failures and (needs_all or not any(answers)):
             raise failures[0]
         if not answers:
             raise refusals[0]
@@ -354,8 +355,13 @@ class MergedUnion:
         is_settled = all(watch.is_settled for watch in self._watches)
         found = [one for one in self._found if one is not None]
         is_told = found and all(one or error for one, error in zip(self._found, errors, strict=True))
+        error = errors[0] if all(errors) else None
+        if is_told and not union and self.channel.latest is None:
+            # Of nothing at all, a member that failed may be the reason.
+            error = next(filter(_is_failure, errors), None)
+            is_told = error is None
         with self.channel.told_at_once():
-            self.channel.judge(errors[0] if all(errors) else None, is_settled=is_settled)
+            self.channel.judge(error, is_settled=is_settled)
             if union or is_told or self.channel.latest is not None:
                 is_cached = all(one.is_cached for one in found)
                 self.channel.publish([union[address] for address in sorted(union)], is_cached=is_cached)
@@ -376,6 +382,11 @@ class MergedUnion:
                 self._settled[index] = self._lists[index]
         elif self._away_since[index] == float("inf"):
             self._away_since[index] = self._clock()
+
+
+def _is_failure(error: Exception | None) -> bool:
+    """Return whether a member may list endpoints later: it does not lack the lookup itself."""
+    return error is not None and getattr(error, "status", None) is not Status.UNIMPLEMENTED
 
 
 def _checked(member: Any, watch: Any) -> Watch:

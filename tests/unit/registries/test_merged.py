@@ -167,12 +167,26 @@ def test_record_of_a_member_that_answers_replaces_that_of_one_that_is_away() -> 
     assert members.shown == [new, TWO]
 
 
-def test_empty_list_is_told_once_every_member_has_answered_or_failed() -> None:
+def test_empty_list_is_told_once_every_member_has_answered() -> None:
     members = Members()
     members.first.publish([])
     assert members.shown is None
-    members.lose(members.second)
+    members.second.publish([])
     assert members.shown == []
+
+
+def test_a_member_that_failed_is_the_error_of_an_empty_list() -> None:
+    members = Members()
+    members.first.publish([])
+    members.lose(members.second)
+    assert members.shown is None
+    assert str(members.union.channel.error) == "connection refused"
+    members.second.publish([])
+    members.find(members.second)
+    assert members.union.channel.error is None
+    assert members.shown == []
+    members.lose(members.second)
+    assert members.union.channel.error is None
 
 
 def test_error_is_told_once_every_member_has_failed() -> None:
