@@ -143,7 +143,10 @@ class AnyRegistry(Closing):
                     "FASTRPC_LAN_PASS is set, and the server has several processes",
                     hint="write any://?scopes=host, or leave out --workers, --control and --takeover",
                 )
-            found.append(self._lan_place(self._pass))
+            if hosts := own_hosts():
+                found.append(self._lan_place(self._pass, hosts[0]))
+            else:
+                logger.warning("this machine has no network: the server is not in the scope lan")
         if not found:
             raise ConfigError(
                 f"no server can listen in the scope {', '.join(self._members)}",
@@ -151,8 +154,12 @@ class AnyRegistry(Closing):
             )
         return found
 
-    def _lan_place(self, lan_pass: LanPass) -> ScopedPlace:
-        """Return the address on the network, and the one that other machines dial."""
+    def _lan_place(self, lan_pass: LanPass, host: str) -> ScopedPlace:
+        """Return the address on the network, and the one that other machines dial.
+
+        Args:
+            host: this machine.
+        """
         labels = {SCOPE: "lan"}
         tls = None
         if self._tls is None:
@@ -160,7 +167,7 @@ class AnyRegistry(Closing):
         else:
             # Its clients need certificates for it, not the pass.
             labels[CERTIFICATE] = "own"
-        dialled = Address("tls", host=own_hosts()[0], port=0)
+        dialled = Address("tls", host=host, port=0)
         return ScopedPlace(Address("tls", host="0.0.0.0", port=0), dialled, labels, tls)  # noqa: S104 (the pass closes it)
 
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:

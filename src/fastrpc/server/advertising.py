@@ -1,6 +1,6 @@
 """The records of a server in its registry: each of its services at each of its addresses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
@@ -42,22 +42,29 @@ class Advertising:
         """Keep the records in all scopes of an address from now on, and return their registry."""
         return self._registrar.widen(address)
 
-    async def add(self, bound: Address, advertise: Advertise) -> None:
-        """Register every service at one more address. Return once the registry took it, or is known to be unreachable.
+    async def add(self, places: Iterable[tuple[Address, Advertise]]) -> None:
+        """Register every service at further addresses, in all or in none.
+
+        Return once the registry took them, or is known to be unreachable.
+
+        Args:
+            places: bound addresses, each with the one to register.
 
         Raises:
-            ConfigError: the address cannot be registered.
-            StoreError: the registry refuses it.
+            ConfigError: an address cannot be registered.
+            StoreError: the registry refuses one.
         """
-        endpoint = advertised_endpoint(bound, advertise, self._place)
-        if endpoint is None:
+        found = [advertised_endpoint(bound, advertise, self._place) for bound, advertise in places]
+        added = [endpoint for endpoint in found if endpoint is not None]
+        if not added:
             return
-        self._endpoints.append(endpoint)
+        self._endpoints += added
         try:
             self._registrar.want(self._records())
             await self._registrar.settle()
         except BaseException:
-            self._endpoints.remove(endpoint)
+            for endpoint in added:
+                self._endpoints.remove(endpoint)
             if self._serving():
                 self.update()
             raise

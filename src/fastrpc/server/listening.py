@@ -1,7 +1,7 @@
 """The addresses at which a server listens: opened, registered, shut."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastrpc.config import TLS, ServerConfig
@@ -90,31 +90,37 @@ class Listening:
                 )
 
     async def open(
-        self, wanted: WantedAddress, *, backlog: int, reuse_port: bool, check: Callable[[], None]
-    ) -> Address:
-        """Accept connections at an address, and register it; return the bound one.
+        self, wanted: Sequence[WantedAddress], *, backlog: int, reuse_port: bool, check: Callable[[], None]
+    ) -> list[Address]:
+        """Accept connections at addresses, and register them, all or none; return the bound ones.
 
         Args:
             check: raises an error if the server takes no connections any more.
 
         Raises:
-            OSError: the address is not available; the message names it.
+            OSError: an address is not available; the message names it.
         """
-        bound = take_inherited(wanted.named) if is_inherited(wanted.named) else wanted.bound
-        listener = await self._accepting.listen(
-            wanted.real, backlog=backlog, reuse_port=reuse_port, bound=bound, tls=wanted.tls
-        )
-        self.listeners.append(listener)
+        opened: list[Listener] = []
         try:
-            # The server may have drained while the address was bound: that drain did not close this listener.
-            check()
+            for one in wanted:
+                bound = take_inherited(one.named) if is_inherited(one.named) else one.bound
+                listener = await self._accepting.listen(
+                    one.real, backlog=backlog, reuse_port=reuse_port, bound=bound, tls=one.tls
+                )
+                opened.append(listener)
+                self.listeners.append(listener)
+                # The server may have drained while the address was bound: that drain did not close this listener.
+                check()
             if self._offer.advertising is not None:
-                await self._offer.advertising.add(listener.address, wanted.advertise)
+                await self._offer.advertising.add(
+                    (listener.address, one.advertise) for listener, one in zip(opened, wanted, strict=True)
+                )
         except BaseException:
-            self.listeners.remove(listener)
-            listener.close()
+            for listener in opened:
+                self.listeners.remove(listener)
+                listener.close()
             raise
-        return listener.address
+        return [listener.address for listener in opened]
 
     def reload(self) -> None:
         """Read the certificate files again now."""

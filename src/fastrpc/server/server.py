@@ -289,26 +289,33 @@ class Server:
             )
             return await self._listen_in_scopes(address, backlog)
         wanted = self._listening.wanted(address, advertise, socket, allow_plain)
-        return await self._open(wanted, backlog, reuse_port=reuse_port)
+        [bound] = await self._open([wanted], backlog, reuse_port=reuse_port)
+        return bound
 
-    async def _open(self, wanted: "WantedAddress", backlog: int, *, reuse_port: bool = False) -> Address:
+    async def _open(
+        self, wanted: "Sequence[WantedAddress]", backlog: int, *, reuse_port: bool = False
+    ) -> list[Address]:
         await self.start()
         self._check_taking()
         bound = await self._listening.open(
             wanted, backlog=backlog, reuse_port=reuse_port, check=self._check_taking
         )
         assert self._gate is not None
-        self._gate.dispatcher.listens(bound)
-        self._life.listening(bound)
+        for address in bound:
+            self._gate.dispatcher.listens(address)
+            self._life.listening(address)
         return bound
 
     async def _listen_in_scopes(self, address: Address, backlog: int) -> Address:
         """Accept connections at an address in each scope; return the address of all."""
         await self.start()
         self._check_taking()
-        for place, endpoint in self._offer.places(address):
-            wanted = self._listening.wanted(place.address, endpoint, None, False, tls=place.tls)
-            await self._open(wanted, backlog)
+        places = self._offer.places(address)
+        wanted = [
+            self._listening.wanted(place.address, endpoint, None, False, tls=place.tls)
+            for place, endpoint in places
+        ]
+        await self._open(wanted, backlog)
         return address
 
     async def take(self, connection: socket.socket, address: Address) -> None:

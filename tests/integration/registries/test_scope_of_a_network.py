@@ -1,12 +1,21 @@
 """The scope `lan` of `any://`: only with a LAN pass, and for one process."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fastrpc import TLS, ConfigError
+from fastrpc import TLS, ConfigError, Server
+from fastrpc.discovery import any_registry
 from fastrpc.discovery.any_registry import AnyRegistry
+from fastrpc.discovery.process import process_table
+from fastrpc.endpoint import Address
 from fastrpc.place import Place
+from fastrpc.registries.base.scoped import ScopedPlace
+from tests.support.arith import Arith
+from tests.support.host_folder import host_folder, names_in
 from tests.support.lan_passes import made_pass, put_passes
 
 pytestmark = pytest.mark.one_loop
@@ -54,3 +63,92 @@ def test_clients_present_the_pass_to_servers_that_hold_it(lan_pass: Path, own: T
         # Its listener has the certificates of the server.
         assert shown is None
         assert presented is OWN
+
+
+def network(name: str, address: str) -> str:
+    """Return the step that adds a network to a machine, which ends with its program."""
+    return (
+        f"ip link add {name} type veth peer name p-{name} && ip addr add {address} dev {name}"
+        f" && ip link set {name} up && ip link set p-{name} up"
+    )
+
+
+#: Of containers, and the one with other machines.
+BRIDGE, CARD = network("docker0", "172.17.0.1/16"), network("card0", "10.9.8.7/24")
+ROUTE = "ip route add default via 10.9.8.1"
+
+#: A server at `any://` and its own client.
+SERVER = """
+import asyncio
+import logging
+
+import fastrpc
+from fastrpc.registries.lan.multicast import own_hosts
+from tests.support.arith import Arith
+
+async def main():
+    async with fastrpc.Server(Arith) as server:
+        await server.listen("any://")
+        async with fastrpc.Client("any://arith") as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+        print(*own_hosts())
+        print(*sorted(one.address.scheme for one in server._listening.listeners))
+
+logging.basicConfig()
+asyncio.run(main())
+"""
+
+
+def on_a_machine(*steps: str, program: str) -> str:
+    """Return the output of a Python program on a machine whose networks are made by steps."""
+    unshare, sh = shutil.which("unshare"), shutil.which("sh")
+    probe = [unshare or "", "-rn", sh or "", "-c", "ip link set lo up"]
+    if not unshare or not sh or subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("the system lets this user make no networks")
+    script = " && ".join([*steps, 'exec "$0" -c "$1"'])
+    done = subprocess.run(
+        [unshare, "-rn", sh, "-c", script, sys.executable, program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("lan_pass")
+@pytest.mark.parametrize("steps", [(), ("ip link set lo up",)])
+def test_a_machine_without_a_network_serves_in_the_other_scopes(steps: tuple[str, ...]) -> None:
+    with host_folder():
+        said = on_a_machine(*steps, program=SERVER)
+    assert said.splitlines()[:2] == ["", "memory unix"]
+    assert said.count("this machine has no network: the server is not in the scope lan") == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "hosts"),
+    [
+        ((BRIDGE, CARD, ROUTE), "10.9.8.7 172.17.0.1"),
+        (("ip link set lo up", BRIDGE, CARD), "172.17.0.1 10.9.8.7"),
+    ],
+)
+def test_a_server_registers_the_address_of_the_default_route(steps: tuple[str, ...], hosts: str) -> None:
+    program = "from fastrpc.registries.lan.multicast import own_hosts; print(*own_hosts())"
+    assert on_a_machine(*steps, program=program).strip() == hosts
+
+
+@pytest.mark.usefixtures("lan_pass")
+async def test_a_server_opens_all_of_its_scopes_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An address of another machine, which the system does not let this one bind.
+    monkeypatch.setattr(AnyRegistry, "_lan_place", lambda *_: ScopedPlace(Address.parse("tcp://192.0.2.1:1")))
+    monkeypatch.setattr(any_registry, "own_hosts", lambda: ["192.0.2.1"])
+    with host_folder() as folder:
+        async with Server(Arith) as server:
+            with pytest.raises(OSError, match=r"192\.0\.2\.1"):
+                await server.listen("any://")
+            assert names_in(folder) == []
+            assert process_table().services() == []
+            monkeypatch.setattr(any_registry, "own_hosts", list)
+            await server.listen("any://")
+            assert len(names_in(folder)) == 2

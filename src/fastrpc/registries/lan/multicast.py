@@ -11,6 +11,9 @@ __all__ = ["Multicast", "own_hosts"]
 
 GROUP_4, GROUP_6, PORT = "239.255.73.31", "ff02::7331", 8973
 
+#: An address of no network (RFC 5737), which only the default route leads to.
+_BEYOND = "192.0.2.1"
+
 #: Of Linux, for which Python has no names; elsewhere these numbers have other meanings. Receive from groups that this
 #: socket has joined, not from those of others.
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
@@ -89,15 +92,24 @@ class Multicast:
 
 
 def own_hosts() -> list[str]:
-    """Return the IPv4 addresses of this machine on its networks; that of loopback last."""
-    found = []
-    for index, _ in socket.if_nameindex():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.suppress(OSError):
+    """Return the IPv4 addresses of this machine on its networks: of the default route first; none without a network."""
+    found = [_source(None, _BEYOND), *(_source(index, GROUP_4) for index, _ in socket.if_nameindex())]
+    return list(dict.fromkeys(str(host) for host in found if not (host.is_unspecified or host.is_loopback)))
+
+
+def _source(index: int | None, host: str) -> ipaddress.IPv4Address:
+    """Return the address from which datagrams to a host leave; the unspecified one if they cannot.
+
+    Args:
+        index: the interface; None leaves the choice to the routes.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.suppress(OSError):
+        if index is not None:
             _choose(one, index)
-            # Nothing is sent: the system chooses the address from which it would be.
-            one.connect((GROUP_4, PORT))
-            found.append(one.getsockname()[0])
-    return sorted(found, key=lambda host: ipaddress.ip_address(host).is_loopback)
+        # Nothing is sent.
+        one.connect((host, PORT))
+        return ipaddress.IPv4Address(one.getsockname()[0])
+    return ipaddress.IPv4Address(0)
 
 
 def _open_4() -> socket.socket:
