@@ -1,13 +1,14 @@
 """The options of commands that listen: certificates, tokens, rules; processes, settings, logs, printing."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fastrpc.config import TLS
-from fastrpc.endpoint import Address, is_encrypted
+from fastrpc.endpoint import Address, is_encrypted, names_scopes
 from fastrpc.errors import ConfigError
 
 __all__ = [
@@ -110,15 +111,26 @@ def check_encrypts(given: Mapping[str, Any], addresses: Sequence[Address], encry
         encrypted: the scheme of encrypted addresses, as the command takes them.
 
     Raises:
-        ConfigError: an option is given, and no address is `tls://`, `relay://` or `fd://`.
+        ConfigError: an option is given, and no address is `tls://`, `relay://`, `fd://`, or `any://` with a network.
     """
     names = [name for name, file in given.items() if file not in (None, False, ())]
-    # A socket that was passed on is encrypted where there are certificates.
-    if names and not any(is_encrypted(address) or address.scheme == "fd" for address in addresses):
+    if names and not any(map(_may_encrypt, addresses)):
         raise ConfigError(
             f"{names[0]} encrypts nothing: no address is {encrypted}://",
             hint=f"listen at one: --address {encrypted}://host:port",
         )
+
+
+def _may_encrypt(address: Address) -> bool:
+    """Return whether connections to a server with certificates are encrypted at an address."""
+    if names_scopes(address):
+        # Imported on first use: most servers have one address.
+        from fastrpc.registries.base.scoped import open_scopes
+
+        with closing(open_scopes(address, None, None)) as scopes:
+            return scopes.encrypts
+    # A socket that was passed on is encrypted where there are certificates.
+    return is_encrypted(address) or address.scheme == "fd"
 
 
 def server_tls(cert: Path | None, key: Path | None, ca: Path | None) -> TLS | None:

@@ -106,6 +106,11 @@ class AnyRegistry(Closing):
     filters = (Nearest(SCOPE, SCOPES, SERVER),)
 
     @property
+    def encrypts(self) -> bool:
+        """Whether connections to a server are encrypted in one of its scopes: on the network."""
+        return self._pass is not None
+
+    @property
     def farthest(self) -> RegistryOption | None:
         """The registry of the WAN scope; None without one."""
         return self._members.get("wan")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc import TLS, ConfigError, Server
+from fastrpc.cli.listening import check_encrypts
 from fastrpc.discovery import any_registry
 from fastrpc.discovery.any_registry import AnyRegistry
 from fastrpc.discovery.process import process_table
@@ -44,6 +45,16 @@ def test_several_processes_are_refused_with_a_pass() -> None:
     with AnyRegistry(("host",)) as registry:
         [place] = registry.places(is_one_process=False)
     assert place.address.scheme == "unix"
+
+
+@pytest.mark.usefixtures("lan_pass")
+def test_certificates_of_a_command_encrypt_the_scope_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_encrypts({"--tls-cert": "own.pem"}, [Address.parse("any://")])
+    with pytest.raises(ConfigError, match="--tls-cert encrypts nothing"):
+        check_encrypts({"--tls-cert": "own.pem"}, [Address.parse("any://?scopes=process,host")])
+    monkeypatch.delenv("FASTRPC_LAN_PASS")
+    with pytest.raises(ConfigError, match="--tls-cert encrypts nothing"):
+        check_encrypts({"--tls-cert": "own.pem"}, [Address.parse("any://")])
 
 
 @pytest.mark.parametrize("own", [None, OWN])

@@ -53,6 +53,10 @@ class ScopedRegistry(WatchedRegistry, Protocol):
         """
 
     @property
+    def encrypts(self) -> bool:
+        """Whether connections to a server are encrypted in one of its scopes."""
+
+    @property
     def farthest(self) -> RegistryOption | None:
         """The registry of its farthest scope; None without one."""
 
