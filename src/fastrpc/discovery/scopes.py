@@ -10,6 +10,7 @@ from typing import Final
 
 from fastrpc.endpoint import Endpoint, copied
 from fastrpc.errors import ConfigError
+from fastrpc.registries.host.folder import folder_path, host_socket
 
 __all__ = [
     "CERTIFICATE",
@@ -82,10 +83,13 @@ def _machine_number() -> bytes:
 
 
 def registry_scope(endpoint: Endpoint) -> str:
-    """Return the scope in which a server registers an endpoint."""
+    """Return the scope in which a server registers an endpoint; "" for a unix socket outside the host folder."""
+    address = endpoint.address
     if endpoint.labels.get(SCOPE) == "lan":
         return "lan"
-    return {"memory": "process", "unix": "host"}.get(endpoint.address.scheme, "wan")
+    if address.scheme == "unix":
+        return "host" if host_socket(address, folder_path()) is not None else ""
+    return "process" if address.scheme == "memory" else "wan"
 
 
 class ScopedView:

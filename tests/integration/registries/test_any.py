@@ -16,6 +16,7 @@ from fastrpc.discovery.any_registry import AnyRegistry
 from fastrpc.discovery.process import process_table
 from fastrpc.discovery.scopes import provider_name
 from fastrpc.registries import StaticRegistry, open_registry
+from fastrpc.registries.host.folder import FOLDER_VARIABLE
 from tests.support.arith import Arith
 from tests.support.either_client import CLIENTS, Stepped, connected, many_services
 from tests.support.feed import Feed
@@ -266,6 +267,28 @@ async def test_a_server_gives_any_no_further_address() -> None:
     async with Server(Who("one")) as server:
         with pytest.raises(ConfigError, match="advertise"):
             await server.listen("any://", advertise="tcp://10.0.0.1:80")
+
+
+async def test_a_socket_outside_the_host_folder_is_not_listed(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fastrpc.registry")
+    async with serving("one") as server:
+        for path in (folder / "own.sock", folder.parent / "0123456789abcdef.sock"):
+            await server.listen(f"unix://{path}")
+            async with fastrpc.Client(f"unix://{path}") as client:
+                assert await client.call(Who.name_of) == "one"
+            assert f"who: unix://{path} is not listed" in caplog.text
+        assert {one.scope for one in await fastrpc.discover("who")} == {"process", "host"}
+        assert len([name for name in names_in(folder) if name.endswith(".json")]) == 1
+
+
+async def test_the_path_of_the_host_folder_may_end_with_a_slash(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, f"{folder}/")
+    async with serving("one", "any://?scopes=host"):
+        assert [one.scope for one in await fastrpc.discover("who")] == ["host"]
 
 
 @pytest.mark.parametrize("registry", [None, "any://", AnyRegistry, "any://?scopes=process,host"])

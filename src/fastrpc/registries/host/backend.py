@@ -1,6 +1,5 @@
 """The registry of a host: leases over the record files of its folder."""
 
-import os
 from collections.abc import Iterable
 
 from fastrpc.endpoint import Endpoint
@@ -9,8 +8,8 @@ from fastrpc.registries.base.announced import AnnouncedLookup
 from fastrpc.registries.base.backend import Lease, Lookup
 from fastrpc.registries.base.record import encode_record
 from fastrpc.registries.base.shared import SingleLookup
+from fastrpc.registries.host.folder import host_socket
 from fastrpc.registries.host.node import HostNode
-from fastrpc.registries.host.records import HOST_SOCKET
 from fastrpc.status import Status
 
 __all__ = ["HostBackend", "HostLease"]
@@ -29,15 +28,14 @@ class HostBackend:
         return AnnouncedLookup(self._node)
 
     def open_lease(self, service: str, endpoint: Endpoint) -> Lease:
-        folder, name = os.path.split(endpoint.address.path)
-        match = HOST_SOCKET.fullmatch(name)
-        if endpoint.address.scheme != "unix" or folder != self._node.path or match is None:
+        name = host_socket(endpoint.address, self._node.path)
+        if name is None:
             raise ConfigError(
                 f"{endpoint} is no socket of the host folder {self._node.path!r}",
                 hint="listen at any://",
                 status=Status.UNIMPLEMENTED,
             )
-        return HostLease(self._node, match[1], service, encode_record(endpoint))
+        return HostLease(self._node, name, service, encode_record(endpoint))
 
     def list_services(self) -> Iterable[str]:
         return self._node.services()

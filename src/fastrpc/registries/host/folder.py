@@ -2,16 +2,29 @@
 
 import contextlib
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
 
+from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, StoreError
 
-__all__ = ["FOLDER_VARIABLE", "fault_of", "folder_path", "made_folder", "opened_folder"]
+__all__ = [
+    "FOLDER_VARIABLE",
+    "HOST_SOCKET",
+    "fault_of",
+    "folder_path",
+    "host_socket",
+    "made_folder",
+    "opened_folder",
+]
 
 #: The variable with another path, for containers that share a folder.
 FOLDER_VARIABLE = "FASTRPC_HOST_FOLDER"
+
+#: The file name of a socket of the folder.
+HOST_SOCKET = re.compile(r"([0-9a-f]{16})\.sock")
 
 #: The rights of group and others.
 _FOREIGN_RIGHTS = stat.S_IRWXG | stat.S_IRWXO
@@ -27,7 +40,7 @@ def folder_path() -> str:
     if given:
         if not os.path.isabs(given):
             raise ConfigError(f"{FOLDER_VARIABLE} is {given!r}", hint="give an absolute path")
-        return given
+        return os.path.normpath(given)
     user = os.geteuid()
     if user == 0:
         # Not by XDG_RUNTIME_DIR, which sudo may keep from another user.
@@ -37,6 +50,13 @@ def folder_path() -> str:
     if os.path.isabs(runtime):
         return os.path.join(runtime, "fastrpc")
     return os.path.join(tempfile.gettempdir(), f"fastrpc-{user}")
+
+
+def host_socket(address: Address, folder: str) -> str | None:
+    """Return the name of a socket of the folder, without its ending; None for another address."""
+    parent, name = os.path.split(address.path)
+    match = HOST_SOCKET.fullmatch(name)
+    return match[1] if address.scheme == "unix" and parent == folder and match is not None else None
 
 
 def made_folder(path: str) -> None:

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from fastrpc.endpoint import Address, copied
 from fastrpc.errors import StoreError
 from fastrpc.registries.base.record import RecordError, decode_record, encode_record
-from fastrpc.registries.host.folder import opened_folder
+from fastrpc.registries.host.folder import HOST_SOCKET, opened_folder
 from fastrpc.registries.host.records import (
-    HOST_SOCKET,
     OwnRecord,
     RefusedFileError,
     read_record,

@@ -25,16 +25,13 @@ import msgspec
 from fastrpc.errors import StoreError
 from fastrpc.registries.host.folder import fault_of, made_folder, opened_folder
 
-__all__ = ["HOST_SOCKET", "MOST_BYTES", "OwnRecord", "RefusedFileError", "read_record", "record_owner"]
+__all__ = ["MOST_BYTES", "OwnRecord", "RefusedFileError", "read_record", "record_owner"]
 
 #: Longest record file in bytes: some thousand services.
 MOST_BYTES = 1_048_576
 
 #: Attempts to write a file that other processes may take for one of a dead process.
 _TRIES = 8
-
-#: The file name of a socket of the folder.
-HOST_SOCKET = re.compile(r"([0-9a-f]{16})\.sock")
 
 _FORMAT = 1
 _NAME = re.compile(r"([0-9a-f]{16})-[0-9a-f]{16}\.json")
