@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from fastrpc.config import TLS, Backoff, ServerConfig
 from fastrpc.config.delays import Delays
@@ -33,6 +33,16 @@ Advertise: TypeAlias = str | Address | Endpoint | Literal[False] | None
 Record: TypeAlias = tuple[str, Address]
 
 
+class _Held(NamedTuple):
+    """A record that a registry holds, or takes once it is back."""
+
+    registry: Registry
+    #: Closing it withdraws the record.
+    registration: AsyncExitStack
+    #: The result of entering the registration, which has its state.
+    entered: object
+
+
 class Registrar:
     """Keep the records in a registry equal to those a server wants.
 
@@ -55,10 +65,7 @@ class Registrar:
         # The address whose scopes the registry has, and that registry.
         self._scopes: tuple[Address, ScopedRegistry] | None = None
         self._wanted: Mapping[Record, Endpoint] = {}
-        # Each holds one registration; closing it withdraws the record.
-        self._held: dict[Record, AsyncExitStack] = {}
-        # The result of entering each registration, which has its state.
-        self._entered: dict[Record, object] = {}
+        self._held: dict[Record, _Held] = {}
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
@@ -68,6 +75,8 @@ class Registrar:
 
     def widen(self, address: Address) -> ScopedRegistry:
         """Register in all scopes of an address from now on, of which the registry so far is the farthest; return it.
+
+        `settle` and `follow` move the records that the registry so far holds.
 
         Raises:
             ConfigError: an option of the address is wrong, or differs from the one before.
@@ -100,9 +109,15 @@ class Registrar:
         async with self._settling:
             extra = [record for record in self._held if record not in self._wanted]
             missing = [record for record in self._wanted if record not in self._held]
+            moving = [
+                record
+                for record, held in self._held.items()
+                if record in self._wanted and held.registry is not self._registry
+            ]
             outcomes = await asyncio.gather(
                 *(self._leave(record) for record in extra),
                 *(self._enter(record, self._wanted[record]) for record in missing),
+                *(self._move(record, self._wanted[record]) for record in moving),
                 return_exceptions=True,
             )
         failures = [outcome for outcome in outcomes if outcome is not None]
@@ -120,10 +135,8 @@ class Registrar:
     @property
     def is_registered(self) -> bool:
         """Whether the registry has every wanted record, as far as is known."""
-        return all(
-            record in self._held and getattr(self._entered.get(record), "is_registered", True)
-            for record in self._wanted
-        )
+        held = [self._held.get(record) for record in self._wanted]
+        return all(one is not None and getattr(one.entered, "is_registered", True) for one in held)
 
     def follow(self) -> None:
         """Settle in the background, repeatedly while the registry refuses. Log each refusal once."""
@@ -156,18 +169,22 @@ class Registrar:
     async def _enter(self, record: Record, endpoint: Endpoint) -> None:
         async with AsyncExitStack() as stack:
             with contained("the registry"):
-                registration = self._registry.register(record[0], endpoint)
+                registry = self._registry
+                registration = registry.register(record[0], endpoint)
                 entered = await stack.enter_async_context(registration)
             if not getattr(entered, "is_registered", True):
                 self._untaken.add(record)
-            self._entered[record] = entered
-            self._held[record] = stack.pop_all()
+            self._held[record] = _Held(registry, stack.pop_all(), entered)
+
+    async def _move(self, record: Record, endpoint: Endpoint) -> None:
+        # One after the other: both registries may have the same place for it.
+        await self._leave(record)
+        await self._enter(record, endpoint)
 
     async def _leave(self, record: Record) -> None:
-        self._entered.pop(record, None)
         try:
             with contained("the registry"):
-                await self._held.pop(record).aclose()
+                await self._held.pop(record).registration.aclose()
         except Exception:
             # A failing user-defined registry must not keep the server from closing.
             logger.exception("%s at %s could not be taken out of the registry", *record)
@@ -183,7 +200,7 @@ class Registrar:
         await self.settle()
 
     async def _retire(self, record: Record) -> bool:
-        retire = getattr(self._entered.get(record), "retire", None)
+        retire = getattr(self._held[record].entered, "retire", None)
         if retire is None:
             return False
         try:

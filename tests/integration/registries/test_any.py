@@ -163,6 +163,20 @@ async def test_a_server_with_a_registry_lists_its_other_addresses_there() -> Non
             assert len(await client.broadcast(Who.name_of)) == 1
 
 
+@pytest.mark.parametrize("addresses", [("any://", "tcp://127.0.0.1:0"), ("tcp://127.0.0.1:0", "any://")])
+async def test_broadcast_calls_a_server_once_whatever_the_order_of_its_addresses(
+    addresses: tuple[str, ...],
+) -> None:
+    registry = StaticRegistry()
+    async with Server(Who("one"), registry=registry) as server:
+        for address in addresses:
+            await server.listen(address)
+        assert registry.services() == ["who"]
+        async with fastrpc.Client("who", registry=AnyRegistry(wan=registry)) as client:
+            assert len(await client.broadcast(Who.name_of)) == 1
+    assert registry.services() == []
+
+
 async def test_a_record_names_no_nearer_scope_than_that_of_its_registry() -> None:
     registry = StaticRegistry({"who": [Endpoint("tcp://127.0.0.1:9", labels={"scope": "process"})]})
     scopes = AnyRegistry(wan=registry)
