@@ -73,6 +73,9 @@ class Front:
         self._labels = BoundedNames()
         self._looking: asyncio.TimerHandle | None = None
         self._is_shut = False
+        # Set while no pair is open.
+        self._is_quiet = asyncio.Event()
+        self._is_quiet.set()
 
     def begin(self) -> None:
         """Look for idle pairs, and tell monitors, from now on."""
@@ -88,6 +91,10 @@ class Front:
             opening.abort()
         for pair in list(self._pairs):
             pair.abort()
+
+    async def wait_quiet(self) -> None:
+        """Return once no pair is open."""
+        await self._is_quiet.wait()
 
     def wrap(self, session_factory: SessionFactory) -> SessionFactory:
         """Return the factory of openings; the sessions are those of the relay's own service."""
@@ -153,6 +160,7 @@ class Front:
         first = signed_header(caller.peer_name, key) + caller.first
         pair = SplicedPair(caller.leave(), server, self._place, self._forget)
         network = caller.network
+        self._is_quiet.clear()
         self._pairs[pair] = _Joined(name, network, asyncio.get_running_loop().time())
         self._take(name, network)
         count("relay_pairs", name)
@@ -185,6 +193,8 @@ class Front:
         joined = self._pairs.pop(pair)
         _count_bytes(pair, joined)
         self._free(joined.name, joined.caller)
+        if not self._pairs:
+            self._is_quiet.set()
 
     def _take(self, name: str, caller: bytes) -> None:
         self._of_name[name] += 1

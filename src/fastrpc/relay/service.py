@@ -106,7 +106,7 @@ class RelayService:
 @asynccontextmanager
 async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
     """Have the connections of a server begin as those of a relay, before it listens."""
-    server.begin_with(service.front.wrap)
+    server.begin_with(service.front.wrap, service.front.wait_quiet)
     yield
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,8 @@ class Accepting:
         self._proxies: Proxies | None = None
         # Returns the factory of the objects that begin connections before their session; None: there are none.
         self._begin: Callable[[SessionFactory], SessionFactory] | None = None
+        # Waits for the connections that these objects keep; None: they keep none.
+        self._kept: Callable[[], Awaitable[None]] | None = None
         # Whether the process that accepts the connections of `take` judges them.
         self._are_judged = False
         # Judges the addresses of peers; None: all pass.
@@ -77,9 +79,18 @@ class Accepting:
         #: The connections in their opening; None before `begin`.
         self.openings: Openings | None = None
 
-    def begin_with(self, wrap: Callable[[SessionFactory], SessionFactory]) -> None:
+    def begin_with(
+        self,
+        wrap: Callable[[SessionFactory], SessionFactory],
+        kept: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Have an object begin each accepted connection; see `Server.begin_with`."""
-        self._begin = wrap
+        self._begin, self._kept = wrap, kept
+
+    async def wait_kept(self) -> None:
+        """Wait for the ends of connections without a session, which the objects that begin them keep."""
+        if self._kept is not None:
+            await self._kept()
 
     def announce_workers(self, workers: int) -> None:
         """Announce to clients how many processes share the connections; before the first one."""

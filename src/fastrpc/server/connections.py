@@ -80,6 +80,8 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
     try:
         async with time_limit(seconds):
             await gate.dispatcher.wait_idle(drain.reaches_all)
+            # Later, as calls may make further ones.
+            await accepting.wait_kept()
         return True
     except TimeoutError:
         # Connections that are open but carry nothing do not make even a short drain unclean.

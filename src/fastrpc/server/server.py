@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -120,14 +120,19 @@ class Server:
         """Announce to clients how many processes, this one among them, share the connections."""
         self._accepting.announce_workers(workers)
 
-    def begin_with(self, wrap: "Callable[[SessionFactory], SessionFactory]") -> None:
+    def begin_with(
+        self,
+        wrap: "Callable[[SessionFactory], SessionFactory]",
+        kept: "Callable[[], Awaitable[None]] | None" = None,
+    ) -> None:
         """Have an object begin each accepted connection, before a byte of it is read; call it before `listen`.
 
         Args:
             wrap: takes the factory of the server's sessions, and returns the factory of these objects, which pass a
                 connection on by `fastrpc.server.proxied.pass_on`.
+            kept: waits for the ends of connections that these objects keep for themselves; a drain waits for them.
         """
-        self._accepting.begin_with(wrap)
+        self._accepting.begin_with(wrap, kept)
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
         """Enter a context beside a started server; it is left once the connections are closed, before the sources."""

@@ -1,14 +1,17 @@
 """A relay that goes away and comes back, a line that is cut, and pairs that outlive their claim."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 
-from fastrpc import Client, Server, ServerConfig
+import fastrpc
+from fastrpc import Client, FastRPCError, Server, ServerConfig
 from fastrpc.config import Backoff, Keepalive
 from fastrpc.config.delays import Delays
 from fastrpc.relay import listener
+from fastrpc.relay.front import Front
 from fastrpc.relay.server import RelayServer
 from tests.support.arith import Arith
 from tests.support.peer_writing import write_to
@@ -51,6 +54,7 @@ async def test_calls_go_on_once_a_killed_relay_is_back(files: RelayFiles) -> Non
                 await eventually(lambda: "edge-7" in relay.front.claims.by_name)
                 await client.ready(timeout=20)
                 assert await client.call(Arith.mul, number, 7) == number * 7
+                await relay.close()
 
 
 async def test_a_server_starts_without_its_relay(
@@ -101,6 +105,63 @@ async def test_no_call_fails_while_one_of_two_relays_dies(files: RelayFiles) -> 
         await first.relay.close()
         await calling
         await call(range(20))
+
+
+@fastrpc.service("gate")
+class Gate:
+    """Holds a call until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+
+    @fastrpc.method
+    async def wait(self) -> int:
+        await self.opened.wait()
+        return 42
+
+
+async def test_a_relay_that_drains_ends_its_claims_and_waits_for_its_pairs(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    reached = asyncio.Event()
+    open_pairs = []
+
+    for name in ("wait_quiet", "shut"):
+        step = getattr(Front, name)
+
+        def noted(front: Front, step: Callable[[Front], object] = step) -> object:
+            open_pairs.append((step.__name__, front.pairs))
+            reached.set()
+            return step(front)
+
+        monkeypatch.setattr(Front, name, noted)
+    async with relaying(files) as relay:
+        await relay.serve(gate)
+        async with Client(relay.target(), config=files.client) as client:
+            running = asyncio.ensure_future(client.call(Gate.wait))
+            await eventually(lambda: relay.front.pairs == 1)
+            ending = asyncio.ensure_future(relay.relay.__aexit__(None, None, None))
+            await reached.wait()
+            assert not relay.front.claims.by_name
+            gate.opened.set()
+            assert await running == 42
+        await ending
+    assert open_pairs == [("wait_quiet", 1), ("shut", 0)]
+
+
+async def test_a_relay_cuts_pairs_that_outlast_its_drain(files: RelayFiles) -> None:
+    gate = Gate()
+    async with relaying(files) as relay:
+        await relay.serve(gate)
+        async with Client(relay.target(), config=files.client) as client:
+            running = asyncio.ensure_future(client.call(Gate.wait))
+            await eventually(lambda: relay.front.pairs == 1)
+            # No call of the relay's own service was cut off.
+            assert await relay.relay._server.drain(0.05)
+            with pytest.raises(FastRPCError):
+                await running
+            await eventually(lambda: relay.front.pairs == 0)
 
 
 class Line:
