@@ -3,11 +3,10 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from fastrpc.config.validation import check_timeout
-from fastrpc.discovery.scopes import PROVIDER, SCOPE, SCOPES
+from fastrpc.discovery.scopes import PROVIDER, SCOPE, SCOPES, provider_pattern
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.patterns import ServicePattern
@@ -72,7 +71,7 @@ class _Search:
 
     def __init__(self, pattern: ServicePattern, provider: str, registry: Any) -> None:
         self.registry = registry
-        self._pattern, self._provider = pattern, provider
+        self._pattern, self._matches = pattern, provider_pattern(provider).fullmatch
         self._watches: dict[str, Watch] = {}
         # One that is slow holds no other back.
         self._members = getattr(registry, "members", [registry])
@@ -127,7 +126,7 @@ class _Search:
         for name, watch in self._watches.items():
             for endpoint in watch.latest.endpoints if watch.latest is not None else ():
                 labels = endpoint.labels
-                if fnmatchcase(labels.get(PROVIDER, ""), self._provider):
+                if self._matches(labels.get(PROVIDER, "")):
                     found.append(Found(name, labels.get(PROVIDER, ""), labels.get(SCOPE, ""), endpoint))
         errors = [watch.error for watch in self._watches.values() if watch.error is not None]
         if not found and len(self._errors) == len(self._members):

@@ -4,8 +4,8 @@ import hashlib
 import hmac
 import os
 import platform
+import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Final
 
 from fastrpc.endpoint import Endpoint, copied
@@ -21,6 +21,7 @@ __all__ = [
     "ScopedView",
     "listed_scopes",
     "provider_name",
+    "provider_pattern",
     "registry_scope",
 ]
 
@@ -70,6 +71,11 @@ def provider_name() -> str:
     return hmac.new(_machine_number(), b"fastrpc", hashlib.sha256).hexdigest()[:_DIGITS]
 
 
+def provider_pattern(text: str) -> re.Pattern[str]:
+    """Return the pattern of providers, in which `*` stands for any text; its `fullmatch` takes a name."""
+    return re.compile(".*".join(map(re.escape, re.split(r"\*+", text))), re.DOTALL)
+
+
 def _machine_number() -> bytes:
     for path in _MACHINE_FILES:
         try:
@@ -105,14 +111,14 @@ class ScopedView:
 
     def __init__(self, scopes: Sequence[str], provider: str) -> None:
         self._scopes = scopes
-        self._provider = provider
+        self._matches = provider_pattern(provider).fullmatch
         # The labelled endpoints by member and address: a record that did not change keeps its object.
         self._known: dict[int, dict[str, tuple[Endpoint, Endpoint]]] = {}
 
     def __call__(self, index: int, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
         before, now = self._known.get(index, {}), {}
         for endpoint in endpoints:
-            if not fnmatchcase(endpoint.labels.get(PROVIDER, ""), self._provider):
+            if not self._matches(endpoint.labels.get(PROVIDER, "")):
                 continue
             address = str(endpoint.address)
             known = before.get(address)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -206,6 +207,28 @@ async def test_discover_finds_by_patterns(monkeypatch: pytest.MonkeyPatch) -> No
         assert [one.scope for one in await fastrpc.discover("who", registry="host://")] == ["host"]
     with pytest.raises(ConfigError, match="service"):
         await fastrpc.discover("shop..orders")
+
+
+@pytest.mark.parametrize(
+    ("provider", "pattern", "is_found"),
+    [
+        ("edge[1]", "edge[1]", True),
+        ("edge[1]", "edge*", True),
+        ("edge[1]", "*[*]", True),
+        ("edge1", "edge[1]", False),
+        ("edge1", "edge?", False),
+        ("edge1", "edge.", False),
+        ("Edge1", "edge1", False),
+    ],
+)
+async def test_only_a_star_stands_for_other_text_in_a_provider(
+    monkeypatch: pytest.MonkeyPatch, provider: str, pattern: str, is_found: bool
+) -> None:
+    monkeypatch.setenv("FASTRPC_PROVIDER", provider)
+    async with serving("one"):
+        assert (await fastrpc.discover("who", provider=pattern) != []) == is_found
+        with open_registry(f"any://?provider={quote(pattern)}") as registry, registry.watch("who") as watch:
+            await eventually(lambda: watch.latest is not None and bool(watch.latest.endpoints) == is_found)
 
 
 async def test_discover_waits_for_no_registry_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
