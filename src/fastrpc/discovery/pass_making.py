@@ -11,13 +11,15 @@ from fastrpc.errors import ConfigError
 from fastrpc.replaced_file import replaced_file
 from fastrpc.tls.certificate import LAN_SUBJECT
 from fastrpc.tls.openssl import new_serial, run_openssl
-from fastrpc.tls.pass_file import LAN_NAME, Pass, open_pass_file, passes_in, sealed_pass
+from fastrpc.tls.pass_file import LAN_NAME, MOST_BYTES, Pass, open_pass_file, passes_in, sealed_pass
 
 __all__ = ["add_pass", "keep_first", "new_pass", "present_last"]
 
 #: Seconds that a pass holds before the clock of its maker, for machines whose clock is late, and after it: ten years.
 EARLY_SECONDS: Final = 86_400
 LIFE_SECONDS: Final = 3_650 * 86_400
+
+_HEADER: Final = "# A LAN pass of fastrpc: a secret of the machines that have it.\n"
 
 _CONFIG: Final = """
 [ca]
@@ -143,7 +145,19 @@ def _passes_at(path: Path) -> list[Pass]:
 
 
 def _write(path: Path, passes: Sequence[Pass]) -> None:
-    """Replace a file, for its owner alone."""
-    with replaced_file(path) as file:
-        file.write(b"# A LAN pass of fastrpc: a secret of the machines that have it.\n")
-        file.write("".join(one.text for one in passes).encode())
+    """Replace a file, for its owner alone.
+
+    Raises:
+        ConfigError: it would be too long to be read, or cannot be written.
+    """
+    content = "".join([_HEADER, *(one.text for one in passes)]).encode()
+    if len(content) > MOST_BYTES:
+        raise ConfigError(
+            f"the LAN pass {str(path)!r} would have {len(content):,} bytes, it may have {MOST_BYTES:,}",
+            hint=f"run `fastrpc lan pass {path} --only` first, which keeps the pass that is presented",
+        )
+    try:
+        with replaced_file(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise ConfigError(f"the LAN pass {str(path)!r} cannot be written: {error.strerror}") from error

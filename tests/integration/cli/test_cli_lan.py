@@ -95,8 +95,8 @@ def test_mistakes_with_passes_are_told_and_change_nothing(tmp_path: Path) -> Non
     assert "symbolic link" in command("link.pass", folder=tmp_path, kind="pass").errors
     assert path.read_bytes() == before
     elsewhere = command("nowhere/lan.pass", folder=tmp_path, kind="pass")
-    assert elsewhere.code == 1
-    assert "Traceback" not in elsewhere.errors
+    assert elsewhere.code == 2
+    assert "the LAN pass 'nowhere/lan.pass' cannot be written" in elsewhere.errors
 
 
 def test_a_pass_is_made_anew_beside_one_that_has_expired(tmp_path: Path) -> None:

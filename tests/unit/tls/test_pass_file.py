@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from fastrpc.config import TLS
+from fastrpc.discovery import pass_making
 from fastrpc.discovery.lan_pass import load_lan_pass
+from fastrpc.discovery.pass_making import add_pass, present_last
 from fastrpc.errors import ConfigError
 from fastrpc.tls.contexts import ContextSource, client_context, server_context
 from fastrpc.tls.pass_file import MOST_BYTES, passes_in
@@ -50,6 +52,25 @@ def test_a_pass_has_its_keys_and_the_settings_of_both_sides(path: Path, tmp_path
     assert loaded.server_tls() == TLS(cert_file=str(path), ca_file=str(path), require_client_cert=True)
     assert loaded.client_tls() == TLS(cert_file=str(path), ca_file=str(path), server_name="lan")
     assert made_pass(ONE).lan_key.hex() not in repr(loaded)
+
+
+def test_no_file_is_written_that_would_be_too_long_to_be_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The passes of a full file take seconds to make.
+    monkeypatch.setattr(pass_making, "MOST_BYTES", path.stat().st_size + 1_000, raising=False)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="would have") as found:
+        add_pass(path)
+    assert f"fastrpc lan pass {path} --only" in (found.value.hint or "")
+    assert path.read_bytes() == before
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert present_last(path) == made_pass(ONE)
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        add_pass(tmp_path / "nowhere" / "lan.pass")
 
 
 def test_a_relative_path_stays_the_same_file_after_a_change_of_folder(
