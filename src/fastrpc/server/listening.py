@@ -41,6 +41,8 @@ class Listening:
         self._offer = offer
         #: Those that are open, also after the server stopped accepting.
         self.listeners: list[Listener] = []
+        # The addresses before the server had a registry, which the first `any://` gives it.
+        self._unlisted: list[tuple[Address, Advertise]] = []
         #: Whether the server has stopped accepting.
         self.is_shut = False
 
@@ -111,10 +113,12 @@ class Listening:
                 self.listeners.append(listener)
                 # The server may have drained while the address was bound: that drain did not close this listener.
                 check()
-            if self._offer.advertising is not None:
-                await self._offer.advertising.add(
-                    (listener.address, one.advertise) for listener, one in zip(opened, wanted, strict=True)
-                )
+            places = [(listener.address, one.advertise) for listener, one in zip(opened, wanted, strict=True)]
+            if self._offer.advertising is None:
+                self._unlisted += places
+            else:
+                await self._offer.advertising.add([*self._unlisted, *places])
+                self._unlisted.clear()
         except BaseException:
             for listener in opened:
                 self.listeners.remove(listener)

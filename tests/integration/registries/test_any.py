@@ -13,6 +13,7 @@ import pytest
 
 import fastrpc
 from fastrpc import ConfigError, Endpoint, NoEndpointError, Server
+from fastrpc.coordination.registry.server import RegistryServer
 from fastrpc.discovery.any_registry import AnyRegistry
 from fastrpc.discovery.process import process_table
 from fastrpc.discovery.scopes import provider_name
@@ -178,6 +179,19 @@ async def test_broadcast_calls_a_server_once_whatever_the_order_of_its_addresses
     assert registry.services() == []
 
 
+@pytest.mark.parametrize("addresses", [("any://", "tcp://127.0.0.1:0"), ("tcp://127.0.0.1:0", "any://")])
+async def test_the_named_registry_lists_the_other_addresses_in_each_order(
+    addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as registry:
+        monkeypatch.setenv("FASTRPC_REGISTRY", registry.url)
+        async with Server(Who("one")) as server:
+            for address in addresses:
+                await server.listen(address)
+            [found] = await fastrpc.discover("who", registry="any://?scopes=wan", timeout=20)
+            assert (found.scope, found.provider) == ("wan", provider_name())
+
+
 async def test_a_record_names_no_nearer_scope_than_that_of_its_registry() -> None:
     registry = StaticRegistry({"who": [Endpoint("tcp://127.0.0.1:9", labels={"scope": "process"})]})
     scopes = AnyRegistry(wan=registry)
@@ -320,12 +334,12 @@ async def test_a_socket_outside_the_host_folder_is_not_listed(
         assert len([name for name in names_in(folder) if name.endswith(".json")]) == 1
 
 
-async def test_the_path_of_the_host_folder_may_end_with_a_slash(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(FOLDER_VARIABLE, f"{folder}/")
-    async with serving("one", "any://?scopes=host"):
-        assert [one.scope for one in await fastrpc.discover("who")] == ["host"]
+async def test_the_path_of_the_host_folder_may_end_with_a_slash(folder: Path) -> None:
+    # Undone before the fixture removes the variable.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(FOLDER_VARIABLE, f"{folder}/")
+        async with serving("one", "any://?scopes=host"):
+            assert [one.scope for one in await fastrpc.discover("who")] == ["host"]
 
 
 @pytest.mark.parametrize("registry", [None, "any://", AnyRegistry, "any://?scopes=process,host"])
