@@ -78,13 +78,13 @@ class Claim:
         self.callers: dict[WaitingCaller, None] = {}
         # The instants at which tickets under way are old, the first first; and those that were not sent.
         self._due: OrderedDict[bytes, float] = OrderedDict()
-        self._unsent: list[ClaimTicket] = []
+        self._unsent: dict[bytes, ClaimTicket] = {}
 
     def tickets(self) -> list[ClaimTicket]:
         """Return the tickets to send now."""
         self._look()
-        unsent, self._unsent = self._unsent, []
-        return [ticket for ticket in unsent if ticket.token in self._due]
+        unsent, self._unsent = self._unsent, {}
+        return list(unsent.values())
 
     def holds(self, token: bytes) -> bool:
         """Return whether a token may still be shown."""
@@ -143,6 +143,7 @@ class Claim:
         for token in self._due:
             self._claims.forget(token)
         self._due.clear()
+        self._unsent.clear()
         spares, self.spares = self.spares, deque()
         for spare in spares:
             spare.transport.close()
@@ -168,13 +169,14 @@ class Claim:
         now = asyncio.get_running_loop().time()
         while self._due and next(iter(self._due.values())) <= now:
             token, _ = self._due.popitem(last=False)
+            self._unsent.pop(token, None)
             self._claims.forget(token)
         fresh = sum(now - spare.made_at < _RENEWAL_SECONDS for spare in self.spares)
         for _ in range(SPARES + len(self.callers) - fresh - len(self._due)):
             ticket = new_ticket()
             self._due[ticket.token] = now + TICKET_SECONDS
             self._claims.remember(self, ticket)
-            self._unsent.append(ticket)
+            self._unsent[ticket.token] = ticket
             self.changed.set()
 
 
