@@ -16,8 +16,8 @@ from fastrpc.value_class import named_value_class
 
 __all__ = ["Front", "RelayLimits"]
 
-#: Seconds between two looks for idle pairs.
-_LOOK_SECONDS: Final = 60.0
+#: Seconds between two looks at all pairs, for their bytes and their idle time.
+_LOOK_SECONDS: Final = 5.0
 
 
 @named_value_class
@@ -78,7 +78,7 @@ class Front:
         self._is_quiet.set()
 
     def begin(self) -> None:
-        """Look for idle pairs, and tell monitors, from now on."""
+        """Look at the pairs, and tell monitors, from now on."""
         tells_gauges(self)
         self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
@@ -179,11 +179,9 @@ class Front:
         return len(self._openings)
 
     def gauges(self) -> Iterator[Gauge]:
-        """Return the open pairs of each name; the process has all counts of bytes by then."""
-        for pair, joined in self._pairs.items():
-            _count_bytes(pair, joined)
+        """Return the open pairs of each name; their bytes are counted in the loop alone."""
         shown: Counter[str] = Counter()
-        for name, open_pairs in self._of_name.items():
+        for name, open_pairs in list(self._of_name.items()):
             shown[self._labels.label(name)] += open_pairs
         for label, open_pairs in shown.items():
             yield "fastrpc_relay_open_pairs", (label,), open_pairs
@@ -209,7 +207,8 @@ class Front:
         self._looking = loop.call_later(_LOOK_SECONDS, self._look)
         now = loop.time()
         for pair, joined in list(self._pairs.items()):
-            received = pair.received_bytes
+            _count_bytes(pair, joined)
+            received = joined.counted
             if received != joined.seen:
                 joined.seen, joined.active_at = received, now
             elif now - joined.active_at >= self._limits.idle_seconds:
