@@ -18,7 +18,17 @@ from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
 from fastrpc.relay.wire import ClaimTicket, new_ticket
 from fastrpc.status import Status
 
-__all__ = ["MOST_WAITING", "SPARES", "TICKET_SECONDS", "Claim", "Claims", "Joining", "Spare", "WaitingCaller"]
+__all__ = [
+    "MOST_CLAIMS",
+    "MOST_WAITING",
+    "SPARES",
+    "TICKET_SECONDS",
+    "Claim",
+    "Claims",
+    "Joining",
+    "Spare",
+    "WaitingCaller",
+]
 
 audit = logging.getLogger("fastrpc.audit")
 
@@ -31,8 +41,8 @@ _RENEWAL_SECONDS: Final = 60.0
 #: Callers of a name that wait for a data connection; a server opens no more than this and its spares at once. Beyond
 #: it the address with most of them loses one.
 MOST_WAITING: Final = 64
-#: Names at one relay: each has SPARES connections, and a process here has about 20,000 descriptors.
-_MOST_CLAIMS: Final = 4_000
+#: Names at one relay: each has SPARES connections and the one of its claim.
+MOST_CLAIMS: Final = 4_000
 
 
 class Spare(asyncio.BufferedProtocol):
@@ -234,9 +244,9 @@ class Claims:
             raise _refused(owner, Status.PERMISSION_DENIED, f"another server has claimed {name!r}")
         if present is not None and present.instance != instance and not takes_over:
             raise _refused(owner, Status.ALREADY_EXISTS, f"another program of {owner} has claimed {name!r}")
-        if present is None and len(self.by_name) >= _MOST_CLAIMS:
+        if present is None and len(self.by_name) >= MOST_CLAIMS:
             raise _refused(
-                owner, Status.RESOURCE_EXHAUSTED, f"the relay has {_MOST_CLAIMS:,} names, which is its limit"
+                owner, Status.RESOURCE_EXHAUSTED, f"the relay has {MOST_CLAIMS:,} names, which is its limit"
             )
         if present is not None:
             audit.info(

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from fastrpc.gauges import BoundedNames, Gauge, count, tells_gauges
-from fastrpc.relay.claims import Claims, WaitingCaller
+from fastrpc.relay.claims import MOST_CLAIMS, SPARES, Claims, WaitingCaller
+from fastrpc.relay.descriptors import FEW, FEWEST, descriptor_limit
 from fastrpc.relay.opening import Opening
 from fastrpc.relay.refusals import RefusalReason, Refusals, RelayRefusedError
 from fastrpc.relay.splicing import READ_BYTES, SplicedPair
@@ -34,6 +35,11 @@ class RelayLimits:
     openings_of_caller: int = 100
     #: Seconds without a byte after which a pair is closed.
     idle_seconds: float = 3_600.0
+
+    @property
+    def descriptors(self) -> int:
+        """The open files of a relay at its limits."""
+        return 2 * self.pairs + self.openings + (SPARES + 1) * MOST_CLAIMS + FEW
 
 
 class _Joined:
@@ -73,6 +79,7 @@ class Front:
         self._labels = BoundedNames()
         self._looking: asyncio.TimerHandle | None = None
         self._is_shut = False
+        self._descriptors = descriptor_limit()
         # Set while no pair is open.
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
@@ -98,6 +105,8 @@ class Front:
 
     def wrap(self, session_factory: SessionFactory) -> SessionFactory:
         """Return the factory of openings; the sessions are those of the relay's own service."""
+        # A program may have raised it just before it listens.
+        self._descriptors = descriptor_limit()
         return lambda: Opening(self, session_factory)
 
     # The interface for openings
@@ -109,6 +118,8 @@ class Front:
         self._opening_of[caller] += 1
         if self._is_shut:
             opening.abort()
+        elif self._left_beside(opening) < FEWEST:
+            opening.refuse(RefusalReason.FULL)
         elif self._opening_of[caller] > self._limits.openings_of_caller:
             next(one for one, its in self._openings.items() if its == caller).refuse(RefusalReason.CROWDED)
         elif len(self._openings) > self._limits.openings:
@@ -137,6 +148,8 @@ class Front:
         if claim is None:
             raise RelayRefusedError(RefusalReason.AWAY)
         caller = self._openings[opening]
+        if self._left_beside(opening) < FEW:
+            raise RelayRefusedError(RefusalReason.FULL)
         if len(self._pairs) + len(self._waiting) >= self._limits.pairs:
             raise RelayRefusedError(RefusalReason.FULL)
         if self._of_name[name] >= self._limits.pairs_of_name:
@@ -193,6 +206,10 @@ class Front:
         self._free(joined.name, joined.caller)
         if not self._pairs:
             self._is_quiet.set()
+
+    def _left_beside(self, opening: Opening) -> int:
+        """Return the most descriptors that may be free: the system gave the lowest one to the new connection."""
+        return self._descriptors - opening.descriptor
 
     def _take(self, name: str, caller: bytes) -> None:
         self._of_name[name] += 1

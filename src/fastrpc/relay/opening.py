@@ -73,6 +73,8 @@ class Opening(asyncio.BufferedProtocol):
         self.peer_name: Any = None
         #: The key that separates callers.
         self.network: bytes
+        #: The number of its socket.
+        self.descriptor: int
 
     @property
     def first(self) -> bytes:
@@ -86,6 +88,7 @@ class Opening(asyncio.BufferedProtocol):
             # It is lost already: the system does not tell its address any more.
             self.transport.abort()
             return
+        self.descriptor = transport.get_extra_info("socket").fileno()
         self.network = network_name(packed_address(self.peer_name[0]))
         self._timer = asyncio.get_running_loop().call_later(_OPENING_SECONDS, self._run_late)
         self._front.enter(self)

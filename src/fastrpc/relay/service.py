@@ -14,6 +14,7 @@ from fastrpc.hosted.draining import draining
 from fastrpc.hosted.rights import Grant, ServiceRights
 from fastrpc.patterns import RelayPattern
 from fastrpc.relay.claims import Claim
+from fastrpc.relay.descriptors import raise_descriptor_limit
 from fastrpc.relay.front import Front, RelayLimits
 from fastrpc.relay.wire import ClaimTicket
 from fastrpc.rpc.identity import Identity
@@ -58,8 +59,10 @@ class RelayService:
         self, name: str, *, rights: ServiceRights | None = None, limits: RelayLimits | None = None
     ) -> None:
         self._rights = rights
+        #: The limits of connections.
+        self.limits = limits or RelayLimits()
         #: Begins the connections of the server that has this service (`Server.begin_with`).
-        self.front = Front(_checked_host(name), limits or RelayLimits())
+        self.front = Front(_checked_host(name), self.limits)
 
     async def __aenter__(self) -> Self:
         self.front.begin()
@@ -105,7 +108,8 @@ class RelayService:
 
 @asynccontextmanager
 async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
-    """Have the connections of a server begin as those of a relay, before it listens."""
+    """Have the connections of a server begin as those of a relay, before it listens; the process is the relay's."""
+    raise_descriptor_limit(service.limits.descriptors)
     server.begin_with(service.front.wrap, service.front.wait_quiet)
     yield
 

@@ -1,0 +1,36 @@
+"""The open files that a relay may have: each connection is one."""
+
+import logging
+import resource
+import sys
+from typing import Final
+
+__all__ = ["FEW", "FEWEST", "descriptor_limit", "raise_descriptor_limit"]
+
+logger = logging.getLogger("fastrpc.relay")
+
+#: Descriptors that are left when callers are refused: servers still claim names and open data connections.
+FEW: Final = 64
+#: Descriptors that are left when all connections are refused: without one, the system drops them unseen.
+FEWEST: Final = 16
+
+
+def descriptor_limit() -> int:
+    """Return the number of descriptors that this process may have; the system gives the lowest free one."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def raise_descriptor_limit(needed: int) -> None:
+    """Let this process have the descriptors that it needs, or as many as the system allows."""
+    if descriptor_limit() >= needed:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < needed:
+        logger.warning(
+            "the system allows %s open files, and the limits of the relay need %s: connections beyond them are refused",
+            f"{most:,}",
+            f"{needed:,}",
+        )
