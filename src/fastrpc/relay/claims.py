@@ -72,12 +72,14 @@ class Claim:
     Args:
         owner: the name of the server's identity.
         instance: tells the programs of one identity apart.
+        started: orders them: the start of the program, or of a later one that it took the name over from.
     """
 
-    def __init__(self, claims: "Claims", name: str, owner: str, instance: str) -> None:
+    def __init__(self, claims: "Claims", name: str, owner: str, instance: str, started: int) -> None:
         self.name = name
         self.owner = owner
         self.instance = instance
+        self.started = started
         #: Why it has ended; None while it stands.
         self.failure: CallError | None = None
         #: Set when there is something to do for the stream of the claim.
@@ -230,11 +232,12 @@ class Claims:
         self._tickets: dict[bytes, tuple[Claim, ClaimTicket]] = {}
         self.joining = joining
 
-    def enter(self, name: str, owner: str, instance: str, *, takes_over: bool) -> Claim:
+    def enter(self, name: str, owner: str, instance: str, *, takes_over: bool, started: int = 0) -> Claim:
         """Claim a name.
 
         Args:
-            takes_over: whether another program of the same owner loses it.
+            takes_over: whether another program of the same owner loses it, even one that started later by its clock.
+            started: the start of the program by its clock, in nanoseconds; an earlier one of the same owner loses it.
 
         Raises:
             CallError: another one has it, or there are too many names.
@@ -242,7 +245,9 @@ class Claims:
         present = self.by_name.get(name)
         if present is not None and present.owner != owner:
             raise _refused(owner, Status.PERMISSION_DENIED, f"another server has claimed {name!r}")
-        if present is not None and present.instance != instance and not takes_over:
+        if present is not None and not (
+            takes_over or present.instance == instance or present.started < started
+        ):
             raise _refused(owner, Status.ALREADY_EXISTS, f"another program of {owner} has claimed {name!r}")
         if present is None and len(self.by_name) >= MOST_CLAIMS:
             raise _refused(
@@ -252,10 +257,12 @@ class Claims:
             audit.info(
                 "relay: %s takes %s over", owner, name, extra={"identity": owner, "name_at_relay": name}
             )
+            # Clocks differ: the loser must not come back by its own.
+            started = max(started, present.started)
             present.end(CallError(Status.ABORTED, f"another program of {owner} has taken {name!r} over"))
         else:
             audit.info("relay: %s claims %s", owner, name, extra={"identity": owner, "name_at_relay": name})
-        claim = self.by_name[name] = Claim(self, name, owner, instance)
+        claim = self.by_name[name] = Claim(self, name, owner, instance, started)
         return claim
 
     def leave(self, claim: Claim) -> None:

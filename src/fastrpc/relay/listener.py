@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import secrets
+import time
 from typing import Any, Final, cast
 
 from fastrpc.client.client import Client
@@ -76,8 +77,10 @@ class RelayListener:
         self._session_factory = encrypted(session_factory, self._end)
         self._options = options
         self._instance = secrets.token_hex(16)
-        # The first claim takes the name over from an earlier program; a later one only from itself.
+        # The first claim takes the name over from an earlier program, whatever their clocks say. A later one, and the
+        # first one at a relay that was away, are judged by the starts of both.
         self._takes_over = True
+        self._started = time.time_ns()
         self._connections: set[DataConnection] = set()
         self._dialing: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
@@ -108,6 +111,7 @@ class RelayListener:
         if not done:
             # Later refusals are logged.
             self._first.set_result(None)
+            self._takes_over = False
             logger.warning("%s: the relay does not answer; it is tried on and on", self.address)
 
     def reload(self) -> None:
@@ -157,7 +161,8 @@ class RelayListener:
     async def _hold(self, client: Client) -> None:
         """Hold the claim while its stream lasts."""
         place = self._place
-        async with client.stream(RelayService.claim, place.name, self._instance, self._takes_over) as tickets:
+        claim = (place.name, self._instance, self._takes_over, self._started)
+        async with client.stream(RelayService.claim, *claim) as tickets:
             async for ticket in tickets:
                 self._takes_over = False
                 self._stands()

@@ -74,12 +74,16 @@ class RelayService:
         self.front.shut()
 
     @method
-    async def claim(self, name: str, instance: str, takes_over: bool) -> AsyncIterator[ClaimTicket]:
+    async def claim(
+        self, name: str, instance: str, takes_over: bool, started: int = 0
+    ) -> AsyncIterator[ClaimTicket]:
         """Claim a name for as long as the stream lasts; each message lets the server open one data connection.
 
         Args:
             instance: tells the programs of one identity apart.
             takes_over: whether another program of the same identity loses the name.
+            started: the start of the program by its clock, in nanoseconds since 1970: it takes the name over from
+                programs of the same identity that started before.
         """
         identity = current_call().identity
         if identity is None:
@@ -89,7 +93,7 @@ class RelayService:
         except ConfigError as error:
             raise CallError(Status.INVALID_ARGUMENT, error.message, processed="no") from None
         self._check(name)
-        claim = self.front.claims.enter(name, identity.name, instance, takes_over=takes_over)
+        claim = self.front.claims.enter(name, identity.name, instance, takes_over=takes_over, started=started)
         try:
             with draining() as drain:
                 drain.add_done_callback(lambda _: claim.changed.set())

@@ -39,18 +39,24 @@ HELLO = hello_of_openssl("edge-7.localhost")
 
 @asynccontextmanager
 async def claiming(
-    relay: Relaying, token: str | None, name: str = "edge-7", *, instance: str = "a", takes_over: bool = True
+    relay: Relaying,
+    token: str | None,
+    name: str = "edge-7",
+    *,
+    instance: str = "a",
+    takes_over: bool = True,
+    started: int = 0,
 ) -> AsyncIterator[AsyncIterator[ClaimTicket]]:
     """Yield the tickets of a claim."""
     async with (
         Client(f"tls://localhost:{relay.port}", credentials=token, config=relay.files.client) as client,
-        client.stream(RelayService.claim, name, instance, takes_over) as tickets,
+        client.stream(RelayService.claim, name, instance, takes_over, started) as tickets,
     ):
         yield tickets
 
 
 async def refusal(
-    relay: Relaying, token: str | None, name: str = "edge-7", **options: bool | str
+    relay: Relaying, token: str | None, name: str = "edge-7", **options: bool | str | int
 ) -> CallError:
     with pytest.raises(CallError) as refused:
         async with claiming(relay, token, name, **options) as tickets:  # type: ignore[arg-type]
@@ -133,6 +139,42 @@ async def test_another_program_of_the_owner_takes_a_name_over(files: RelayFiles)
             found = await refusal(relay, "token-of-edge", instance="a", takes_over=False)
             assert found.status is Status.ALREADY_EXISTS
             assert relay.front.claims.by_name["edge-7"].instance == "b"
+
+
+async def is_lost(tickets: AsyncIterator[ClaimTicket]) -> bool:
+    with pytest.raises(CallError, match="has taken 'edge-7' over"):
+        async for _ in tickets:
+            pass
+    return True
+
+
+async def test_the_program_that_started_last_has_a_name_after_a_restart_of_the_relay(
+    files: RelayFiles,
+) -> None:
+    async with relaying(files) as relay:
+        async with claiming(relay, "token-of-edge", instance="a", takes_over=False, started=1) as old:
+            await anext(old)
+            async with claiming(relay, "token-of-edge", instance="b", takes_over=False, started=2) as new:
+                await anext(new)
+                assert await is_lost(old)
+                for started in (0, 1, 2):
+                    found = await refusal(
+                        relay, "token-of-edge", instance="a", takes_over=False, started=started
+                    )
+                    assert found.status is Status.ALREADY_EXISTS
+                # It orders the programs of one identity alone.
+                found = await refusal(relay, "token-of-other", takes_over=True, started=3)
+                assert found.status is Status.PERMISSION_DENIED
+
+
+async def test_a_program_whose_clock_is_ahead_does_not_take_a_name_back(files: RelayFiles) -> None:
+    async with relaying(files) as relay, claiming(relay, "token-of-edge", started=3_600) as ahead:
+        await anext(ahead)
+        async with claiming(relay, "token-of-edge", instance="b", started=1) as new:
+            await anext(new)
+            assert await is_lost(ahead)
+            found = await refusal(relay, "token-of-edge", takes_over=False, started=3_600)
+            assert found.status is Status.ALREADY_EXISTS
 
 
 async def test_a_program_takes_its_own_lost_claim_over(files: RelayFiles) -> None:

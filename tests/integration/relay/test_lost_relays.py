@@ -1,6 +1,7 @@
 """A relay that goes away and comes back, a line that is cut, and pairs that outlive their claim."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from fastrpc.config.delays import Delays
 from fastrpc.relay import listener
 from fastrpc.relay.front import Front
 from fastrpc.relay.server import RelayServer
+from fastrpc.relay.service import RelayService
 from tests.support.arith import Arith
 from tests.support.peer_writing import write_to
 from tests.support.ports import free_ports
@@ -55,6 +57,45 @@ async def test_calls_go_on_once_a_killed_relay_is_back(files: RelayFiles) -> Non
                 await client.ready(timeout=20)
                 assert await client.call(Arith.mul, number, 7) == number * 7
                 await relay.close()
+
+
+async def test_the_server_that_started_last_has_its_name_again_once_the_relay_is_back(
+    files: RelayFiles,
+) -> None:
+    (port,) = free_ports(1)
+    target = f"relay://localhost:{port}/edge-7"
+    async with (
+        Server(Arith, config=ServerConfig(tls=files.edge.tls())) as old,
+        Server(Arith, config=ServerConfig(tls=files.edge.tls())) as new,
+    ):
+        async with relay_at(port, files) as relay:
+            for server in (old, new):
+                await server.listen(target + files.options())
+            last = relay.front.claims.by_name["edge-7"].instance
+        for _ in range(3):
+            async with relay_at(port, files) as relay:
+                claims = relay.front.claims.by_name
+                await eventually(
+                    lambda claims=claims: "edge-7" in claims and claims["edge-7"].instance == last
+                )
+
+
+async def test_a_server_that_started_without_its_relay_is_judged_by_its_start(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listener, "_PATIENCE_SECONDS", 0.05)
+    (port,) = free_ports(1)
+    async with Server(Arith, config=ServerConfig(tls=files.edge.tls())) as server:
+        await server.listen(f"relay://localhost:{port}/edge-7{files.options()}")
+        async with (
+            relay_at(port, files) as relay,
+            Client(f"tls://localhost:{port}", credentials="token-of-edge", config=files.client) as client,
+            client.stream(RelayService.claim, "edge-7", "later", True, time.time_ns()) as tickets,
+        ):
+            await anext(tickets)
+            # The server was refused, or has lost the name to the later program.
+            await eventually(lambda: "another program of edge has" in caplog.text)
+            assert relay.front.claims.by_name["edge-7"].instance == "later"
 
 
 async def test_a_server_starts_without_its_relay(
