@@ -24,7 +24,9 @@ PARTS = {
         metadata-and-interceptors
         """,
     "HTTP": "http routes mounts fastapi asgi websocket openapi-and-tools gateway connect",
-    "Many servers": "many-servers registries moving-registries everywhere local-network behind-a-nat kubernetes zones sessions",
+    "Many servers": """
+        many-servers registries moving-registries everywhere local-network behind-a-nat kubernetes zones sessions
+        """,
     "Messages": "messages subscribers delivery outbox brokers",
     "Operation": "deployment new-versions containers observing logs-and-traces tuning",
     "Access": "access jwt security",

@@ -292,36 +292,28 @@ class Server:
                 reuse_port=reuse_port,
                 allow_plain=allow_plain,
             )
-            return await self._listen_in_scopes(address, backlog)
-        wanted = self._listening.wanted(address, advertise, socket, allow_plain)
-        [bound] = await self._open([wanted], backlog, reuse_port=reuse_port)
-        return bound
-
-    async def _open(
-        self, wanted: "Sequence[WantedAddress]", backlog: int, *, reuse_port: bool = False
-    ) -> list[Address]:
+            wanted = await self._wanted_in_scopes(address)
+        else:
+            wanted = [self._listening.wanted(address, advertise, socket, allow_plain)]
         await self.start()
         self._check_taking()
         bound = await self._listening.open(
             wanted, backlog=backlog, reuse_port=reuse_port, check=self._check_taking
         )
         assert self._gate is not None
-        for address in bound:
-            self._gate.dispatcher.listens(address)
-            self._life.listening(address)
-        return bound
+        for one in bound:
+            self._gate.dispatcher.listens(one)
+            self._life.listening(one)
+        return address if names_scopes(address) else bound[0]
 
-    async def _listen_in_scopes(self, address: Address, backlog: int) -> Address:
-        """Accept connections at an address in each scope; return the address of all."""
+    async def _wanted_in_scopes(self, address: Address) -> "list[WantedAddress]":
+        """Return the addresses that stand for one of all scopes."""
         await self.start()
         self._check_taking()
-        places = self._offer.places(address)
-        wanted = [
+        return [
             self._listening.wanted(place.address, endpoint, None, False, tls=place.tls)
-            for place, endpoint in places
+            for place, endpoint in self._offer.places(address)
         ]
-        await self._open(wanted, backlog)
-        return address
 
     async def take(self, connection: socket.socket, address: Address) -> None:
         """Serve a connection that another process accepted at `address`; the server then owns it.

@@ -57,7 +57,7 @@ def test_interceptors_that_are_none(make: Callable[[Any], object], given: Any, m
         (b"tcp://127.0.0.1:1", "the target is b'tcp://127.0.0.1:1'"),
         (
             "gopher://arith",
-            "no transport has the scheme .gopher. .*registries are consul, deimos, dns, etcd, kubernetes, lan, mdns, ",
+            "no transport has the scheme .gopher. .*registries are any, consul, deimos, dns, etcd, host, kubernetes, ",
         ),
         ("http://127.0.0.1:1", "no transport has the scheme 'http' .*the same port at tcp://"),
         ("memcached://127.0.0.1:11211/arith", "no transport has the scheme 'memcached' .*registries are"),
