@@ -46,7 +46,7 @@ def test_transport_of_another_package_is_found_by_entry_point(monkeypatch: pytes
     assert transport_for(address).scheme == pigeon.scheme
     with pytest.raises(ConfigError, match="needs an event loop"):
         blocking.connect(address, 1, DialOptions())
-    with pytest.raises(ConfigError, match="known are memory, pigeon, tcp, tls, unix"):
+    with pytest.raises(ConfigError, match="known are memory, pigeon, relay, tcp, tls, unix"):
         transport_for(Address("raven", path="tower"))
 
 
