@@ -64,7 +64,7 @@ class Crowd:
         self._folder = folder
         self._is_ordered = is_ordered
         self._keeps_acks = keeps_acks
-        self._lost_acks_at: list[int] = []
+        self._lost_acks_at: list[tuple[int, int]] = []
         ordered = ["ordered"] if is_ordered else []
         self.publishers = [
             Worker("publisher", broker.url, folder, f"p{number}", [str(RATE / 2), "25"])
@@ -89,9 +89,10 @@ class Crowd:
                 one = {"subscriber": self.subscribers, "publisher": self.publishers}.get(kind)
                 victim = self._broker if one is None else chance.choice(one)
                 victim.kill()
-                if kind == "broker" and not self._keeps_acks:
-                    self._lost_acks_at.append(time.monotonic_ns())
+                killed_at = time.monotonic_ns()
                 victim.start()
+                if kind == "broker" and not self._keeps_acks:
+                    self._lost_acks_at.append((killed_at, time.monotonic_ns()))
             # Something of each process comes behind the last kill.
             self._await_events(MOST_BYTES)
             for publisher in self.publishers:

@@ -88,14 +88,15 @@ def problems(
     *,
     dead: Collection[str] = (),
     is_ordered: bool = False,
-    lost_acks_at: Sequence[int] = (),
+    lost_acks_at: Sequence[tuple[int, int]] = (),
 ) -> list[str]:
     """Return each broken promise as a line.
 
     Args:
         dead: the ids of dead letters.
         is_ordered: whether the messages of a key were to be handled one after the other.
-        lost_acks_at: instants at which the broker may have lost acks that it had kept.
+        lost_acks_at: when the broker was killed and was back, where it may have lost acks that it had kept. A
+            subscriber may note such an ack behind the kill.
     """
     of: dict[str, list[Event]] = defaultdict(list)
     for event in sorted(events):
@@ -104,7 +105,9 @@ def problems(
     return found + (list(_out_of_order(of, dead)) if is_ordered else [])
 
 
-def _problems_of(history: list[Event], is_dead: bool, lost_acks_at: Sequence[int]) -> Iterator[str]:
+def _problems_of(
+    history: list[Event], is_dead: bool, lost_acks_at: Sequence[tuple[int, int]]
+) -> Iterator[str]:
     """Yield the broken promises of one message."""
     kinds = [event.kind for event in history]
     id = history[0].id
@@ -115,7 +118,7 @@ def _problems_of(history: list[Event], is_dead: bool, lost_acks_at: Sequence[int
     if "acked" in kinds:
         acked, *later = history[kinds.index("acked") :]
         for event in later:
-            is_lost = any(acked.instant < instant < event.instant for instant in lost_acks_at)
+            is_lost = any(acked.instant < back and killed < event.instant for killed, back in lost_acks_at)
             if event.kind == "start" and not is_lost:
                 yield f"{id}: it was delivered again behind an ack that the broker kept"
 
