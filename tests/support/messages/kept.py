@@ -35,6 +35,7 @@ def kept_broker(kind: str, request: pytest.FixtureRequest, folder: Path) -> Kept
     if kind == "nats":
         return KeptNats(request.getfixturevalue("nats_path"), folder)
     if kind == "redis":
-        options = ["--appendonly", "yes", "--appendfsync", "everysec"]
+        # With everysec it answers before it has written while a slow fsync is under way: a kill may lose that.
+        options = ["--appendonly", "yes", "--appendfsync", "always"]
         return KeptRedis(request.getfixturevalue("redis_path"), folder, options=options)
     return HostedBroker(folder)
