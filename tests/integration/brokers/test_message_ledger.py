@@ -59,4 +59,7 @@ def test_a_repeat_is_no_problem_where_the_broker_may_have_lost_the_ack() -> None
     history = events("sent a0 kept a0 start a0 done a0 acked a0 start a0 done a0 acked a0")
     again = "a0: it was delivered again behind an ack that the broker kept"
     assert problems(history, lost_acks_at=[(3, 3), (6, 6)]) == [again]
-    assert problems([replace(event, instant=2 * event.instant) for event in history], lost_acks_at=[(9, 9)]) == []
+    assert (
+        problems([replace(event, instant=2 * event.instant) for event in history], lost_acks_at=[(9, 9)])
+        == []
+    )
