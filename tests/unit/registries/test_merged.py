@@ -179,14 +179,12 @@ def test_a_member_that_failed_is_the_error_of_an_empty_list() -> None:
     members = Members()
     members.first.publish([])
     members.lose(members.second)
-    assert members.shown is None
-    assert str(members.union.channel.error) == "connection refused"
+    assert (members.shown, str(members.union.channel.error)) == (None, "connection refused")
     members.second.publish([])
     members.find(members.second)
-    assert members.union.channel.error is None
-    assert members.shown == []
+    assert (members.shown, str(members.union.channel.error)) == ([], "None")
     members.lose(members.second)
-    assert members.union.channel.error is None
+    assert (members.shown, str(members.union.channel.error)) == ([], "None")
 
 
 def test_error_is_told_once_every_member_has_failed() -> None:
