@@ -18,7 +18,7 @@ _FILLING_SECONDS = 60.0
 
 
 def measure(rounds: int, seconds: float) -> Figures:
-    """Measure each side that a bar needs, in so many rounds; each has its own server and folder."""
+    """Measure each side that a bar needs, in `rounds` rounds; each has its own server and folder."""
     BUILD.mkdir(parents=True, exist_ok=True)
     sides = sides_of(BARS)
     figures: dict[Side, list[float]] = {side: [] for side in sides}

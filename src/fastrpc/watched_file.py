@@ -32,7 +32,7 @@ class WatchedFile(Generic[T]):
     Args:
         kind: names the file in logs: "the policy", "the tokens".
         read: makes the value; raises ConfigError for content that cannot be used, without secrets in the text.
-        opener: opens the file, as that of `open` does; raises ConfigError for a file that may not be used.
+        opener: opens the file, as the `opener` of `open` does; raises ConfigError for a file that may not be used.
 
     Raises:
         ConfigError: the file cannot be used.

@@ -28,7 +28,7 @@ def machines() -> Iterator[list[Machine]]:
 
 @pytest.fixture
 def folders() -> Iterator[list[Path]]:
-    """The host folders of both machines, which share a file system; that of the second is in the environment."""
+    """The host folders of both machines, which share a file system; the second one's is in the environment."""
     with tempfile.TemporaryDirectory(prefix="fr") as parent, host_folder() as here:
         yield [Path(parent, "host"), here]
 

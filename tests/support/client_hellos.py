@@ -1,4 +1,4 @@
-"""ClientHellos: that of OpenSSL, and made ones."""
+"""ClientHellos: one of OpenSSL, and made ones."""
 
 import ssl
 import struct

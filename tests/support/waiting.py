@@ -13,7 +13,7 @@ __all__ = ["eventually", "overdue_inside"]
 BUSY_TURNS = 500
 PAUSE_SECONDS = 0.001
 
-#: A machine that is busy with other things gives few looks in twenty seconds: at least so many are made.
+#: A machine that is busy with other things gives few looks in twenty seconds: at least this number is made.
 LOOKS = 1_500
 
 

@@ -1,4 +1,4 @@
-"""`fastrpc relay`: a relay for servers behind a NAT as a program of its own."""
+"""`fastrpc relay`: a relay for servers behind a NAT as a program."""
 
 from dataclasses import replace
 from functools import partial

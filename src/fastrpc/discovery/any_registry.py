@@ -127,7 +127,7 @@ class AnyRegistry(Closing):
         Raises:
             StoreError: the host folder cannot be used.
             ConfigError: there is no scope in which a server can listen, or several processes would listen on the
-                network by a pass, whose certificates are those of one listener; or there is a pattern of providers.
+                network by a pass, whose certificates belong to one listener; or there is a pattern of providers.
         """
         if self._provider != "*":
             raise ConfigError(

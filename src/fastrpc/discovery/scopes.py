@@ -99,7 +99,7 @@ def registry_scope(endpoint: Endpoint) -> str:
 
 
 class ScopedView:
-    """Labels the endpoints of each scope, and keeps those of some providers.
+    """Labels the endpoints of each scope, and keeps the endpoints of some providers.
 
     The label is set by the place where an endpoint is listed, not by its record: a record of a registry could name
     a nearer scope to get more calls.

@@ -30,7 +30,7 @@ class RelayLimits:
     #: Of one name, and of one caller: an address, the /64 of an IPv6 one.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
-    #: Connections in their opening, and those of one caller; the one that is silent for longest gives way.
+    #: Connections in their opening, and how many of one caller; the one that is silent for longest gives way.
     openings: int = 256
     openings_of_caller: int = 100
     #: Seconds without a byte after which a pair is closed.
@@ -104,7 +104,7 @@ class Front:
         await self._is_quiet.wait()
 
     def wrap(self, session_factory: SessionFactory) -> SessionFactory:
-        """Return the factory of openings; the sessions are those of the relay's own service."""
+        """Return the factory of openings; the sessions belong to the relay's service."""
         # A program may have raised it just before it listens.
         self._descriptors = descriptor_limit()
         return lambda: Opening(self, session_factory)

@@ -21,7 +21,7 @@ class RelayServer(HostedServer):
     Args:
         address: where it listens, `tls://`; port 0 takes a free one.
         name: its host name. A server that claims `edge-7` is reached at `edge-7.` before this name, at the same port.
-        tls: its certificates, for servers that claim names. Callers see those of the servers.
+        tls: its certificates, for servers that claim names. Callers see the servers' certificates.
         authenticate: identifies servers, see `Server`.
         policy: the rules, whose key `relay` grants names; without it every identity may claim every name.
         limits: the limits of connections.

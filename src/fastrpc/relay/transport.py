@@ -1,6 +1,6 @@
 """`relay://host:port/NAME`: the server that claimed a name at a relay.
 
-A client dials the relay as the host `NAME.host`: TLS is that of the server. A server dials out, and listens there.
+A client dials the relay as the host `NAME.host`: TLS ends at the server. A server dials out, and listens there.
 """
 
 import asyncio

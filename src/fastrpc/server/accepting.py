@@ -170,7 +170,7 @@ class Accepting:
         """Accept connections at an address.
 
         Args:
-            tls: the certificates of the listener; None: those of the server.
+            tls: the certificates of the listener; None: the server's.
 
         Raises:
             OSError: the address is not available; the message names it.

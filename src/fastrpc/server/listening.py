@@ -28,7 +28,7 @@ class WantedAddress(NamedTuple):
     advertise: "Advertise"
     #: The socket that was given with it.
     bound: socket.socket | None
-    #: The certificates; None: those of the server.
+    #: The certificates; None: the server's.
     tls: TLS | None = None
 
 
@@ -58,7 +58,7 @@ class Listening:
         """Return an address that the server may listen at.
 
         Args:
-            tls: the certificates of its listener; None: those of the server.
+            tls: the certificates of its listener; None: the server's.
 
         Raises:
             ConfigError: it cannot be used, or certificates are missing for it.

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.one_loop
 
 ONE, TWO = "0123456789abcdef", "fedcba9876543210"
 
-#: A server in a process of its own, which says when it is registered.
+#: A server in a separate process, which says when it is registered.
 PROGRAM = """
 import asyncio, fastrpc
 

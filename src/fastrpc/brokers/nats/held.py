@@ -37,7 +37,7 @@ class Terms(NamedTuple):
     #: Seconds without a pull after which the server is shown that there is a member.
     idle_seconds: float
 
-    #: Most messages of a pull. That of an ordered group ends with its message: an open one would get the retry.
+    #: Most messages of a pull. A pull of an ordered group ends with its message: an open one would get the retry.
     most: int
 
     @classmethod

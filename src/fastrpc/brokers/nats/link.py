@@ -145,7 +145,7 @@ class JetStreamLink:
         return None
 
     def is_ready(self, size: int) -> bool:
-        """Return whether a request of so many bytes leaves at once."""
+        """Return whether a request of this size leaves at once."""
         stream = self._present
         return stream is not None and bool(stream.client.pending_data_size + size <= _PENDING_BYTES)
 

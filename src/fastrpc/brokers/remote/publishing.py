@@ -84,7 +84,7 @@ class Publications:
         self._client = client
         # The batch that takes messages.
         self._batch: _Batch | None = None
-        # Calls of one message each, calls under way of several, and those of them that have not begun.
+        # Calls of one message each, calls under way of several, and the ones among these that have not begun.
         self._lone = 0
         self._calls: set[asyncio.Task[None]] = set()
         self._due: set[asyncio.Task[None] | None] = set()

@@ -22,7 +22,7 @@ class ScopedPlace(NamedTuple):
     #: The address to register in its place, whose port 0 stands for the bound port, and further labels of its record.
     advertise: Address | None = None
     labels: Mapping[str, str] = _NO_LABELS
-    #: The certificates of its listener; None: those of the server.
+    #: The certificates of its listener; None: the server's.
     tls: TLS | None = None
 
     def advertised(self, place: Place) -> Endpoint | None:
@@ -39,7 +39,7 @@ class ScopedRegistry(WatchedRegistry, Protocol):
 
     @property
     def filters(self) -> Sequence[Any]:
-        """The filters of its clients, behind those of their selectors."""
+        """The filters of its clients, behind the filters of their selectors."""
 
     def places(self, *, is_one_process: bool = True) -> list[ScopedPlace]:
         """Return the addresses at which a new server listens.
@@ -68,7 +68,7 @@ def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | No
     """Return the registry of a server that listens in all scopes of an address; who calls this closes it.
 
     Args:
-        registry: that of the server, which becomes the farthest scope; of one of several scopes its farthest does.
+        registry: the server's, which becomes the farthest scope; of one of several scopes its farthest does.
             The address alone says which scopes there are.
         tls: the certificates for a URL that names none.
 

@@ -212,7 +212,7 @@ class RegistryURL:
         """Return the options that every registry has; call it last, as it refuses all unread options.
 
         Args:
-            schemes: those of the addresses that may be dialled, where the option gives none.
+            schemes: the schemes of addresses that may be dialled, where the option gives none.
         """
         schemes = self.take("schemes", schemes, _comma_separated)
         networks = self.take("networks", None, _comma_separated)

@@ -1,4 +1,4 @@
-"""The records of this host: those of this process, and all that are in the folder now."""
+"""The records of this host: the ones of this process, and all that are in the folder now."""
 
 import contextlib
 import errno
@@ -41,7 +41,7 @@ class HostNode:
     """Reads and writes the records of a folder.
 
     Args:
-        path: that of the folder, which need not be there.
+        path: the folder's, which need not be there.
     """
 
     def __init__(self, path: str) -> None:
