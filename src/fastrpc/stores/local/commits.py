@@ -6,12 +6,14 @@ same rules. A commit without room is undone and refuses its changes. Any other f
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 from fastrpc.errors import FastRPCError
 from fastrpc.status import Status
+from fastrpc.stores.local.journal_thread import JournalThread
+from fastrpc.user_code import as_error
 
 __all__ = ["CommitJournal", "Commits", "PendingChange"]
 
@@ -114,7 +116,7 @@ class Commits(Generic[Change, Kept]):
         self._undo = undo
         self._fail = fail
         self._complete = complete
-        self._thread = ThreadPoolExecutor(1, name)
+        self._thread = JournalThread(name)
         # Changes that no commit has taken yet, and the result of the latest commit that is under way or due: whether
         # they are kept.
         self._pending: list[Change] = []
@@ -123,35 +125,37 @@ class Commits(Generic[Change, Kept]):
         self._bytes = 0
         # The room of the journal when it was last asked, which was since the latest commit; None: it has to be asked.
         self._room: int | None = None
-        self._task: asyncio.Task[None] | None = None
+        # Whether a commit is under way or begins with the next turn of the loop.
+        self._is_committing = False
         self._is_over = False
+        self._finishing: list[asyncio.Future[None]] = []
 
     async def open(self) -> Kept:
         """Open the journal; return what it keeps."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.open)
+            return await self._thread.result(self._journal.open)
         except BaseException:
             # A cancelled wait leaves the thread opening it.
-            self._thread.submit(self._journal.close)
-            self._thread.shutdown(wait=False)
+            self.close()
             raise
 
     async def finish(self) -> None:
         """Return once there is no change left to commit."""
-        while self._task is not None:
-            # A cancelled close must not cancel the commit of others.
-            await asyncio.wait([self._task])
+        while self._is_committing:
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._finishing.append(ended)
+            await ended
 
     def close(self) -> "asyncio.Future[None]":
         """Take no more changes; the future is done once the thread has closed the journal, after a commit under way."""
         self._is_over = True
-        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._journal.close)
-        self._thread.shutdown(wait=False)
+        closing = self._thread.result(self._journal.close)
+        self._thread.end()
         return closing
 
     async def read(self, look: Callable[[], Found]) -> Found:
         """Return what a function finds, called in the journal's thread between two commits."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, look)
+        return await self._thread.result(look)
 
     def is_full(self, size: int) -> bool:
         """Return whether there is no room for so many bytes beside those that wait for their commit.
@@ -175,8 +179,9 @@ class Commits(Generic[Change, Kept]):
         """Hand a change to the next commit."""
         if not self._pending:
             self._commit = _Commit()
-            if self._task is None:
-                self._task = asyncio.create_task(self._keep_committing())
+            if not self._is_committing:
+                self._is_committing = True
+                asyncio.get_running_loop().call_soon(self._begin, context=Context())
         self._pending.append(change)
         self._bytes += change.size
 
@@ -190,31 +195,49 @@ class Commits(Generic[Change, Kept]):
         assert self._commit is not None
         return self._commit.settled()
 
-    async def _keep_committing(self) -> None:
-        while self._pending:
-            batch, self._pending, commit = self._complete(self._pending), [], self._commit
-            is_kept, later = (False, None) if self._is_over else await self._kept(batch)
-            self._bytes -= sum(one.size for one in batch)
-            self._room = None
-            # Waits for the next commit end with this one if its changes were undone.
-            for ended in (commit, later):
-                if ended is not None:
-                    ended.end(is_kept)
-        self._commit = self._task = None
+    def _begin(self) -> None:
+        """Begin the next commit."""
+        batch, self._pending, commit = self._complete(self._pending), [], self._commit
+        assert commit is not None
+        if self._is_over:
+            self._end(batch, commit, is_kept=False)
+        else:
+            self._thread.call(
+                partial(self._journal.commit, batch), partial(self._on_committed, batch, commit)
+            )
 
-    async def _kept(self, batch: Sequence[Change]) -> tuple[bool, _Commit | None]:
-        """Commit changes; return whether they are kept, and the next commit if its changes were undone."""
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.commit, batch)
-        except Exception as error:
-            if isinstance(error, FastRPCError) and error.status is Status.RESOURCE_EXHAUSTED:
-                # Later ones were judged by what these had changed.
-                later, self._pending, undone = self._pending, [], self._commit
-                self._bytes -= sum(one.size for one in later)
-                self._undo([*batch, *later])
-                return False, undone
+    def _on_committed(
+        self, batch: Sequence[Change], commit: _Commit, _: None, error: BaseException | None
+    ) -> None:
+        later = None
+        if error is None:
+            self._keep(batch)
+        elif isinstance(error, FastRPCError) and error.status is Status.RESOURCE_EXHAUSTED:
+            later = self._commit if self._pending else None
+            self._undo_all(batch)
+        else:
             self._is_over = True
-            self._fail(error)
-            return False, None
-        self._keep(batch)
-        return True, None
+            self._fail(as_error(error, "the journal"))
+        self._end(batch, commit, later, is_kept=error is None)
+
+    def _undo_all(self, batch: Sequence[Change]) -> None:
+        """Undo a commit without room, and all changes behind it: these were judged by what it had changed."""
+        later, self._pending = self._pending, []
+        self._bytes -= sum(one.size for one in later)
+        self._undo([*batch, *later])
+
+    def _end(self, batch: Sequence[Change], *commits: _Commit | None, is_kept: bool) -> None:
+        """Tell the waits for a commit that it has ended, and begin the next one."""
+        self._bytes -= sum(one.size for one in batch)
+        self._room = None
+        for ended in commits:
+            if ended is not None:
+                ended.end(is_kept)
+        if self._pending:
+            self._begin()
+            return
+        self._commit, self._is_committing = None, False
+        finishing, self._finishing = self._finishing, []
+        for wait in finishing:
+            if not wait.done():
+                wait.set_result(None)

@@ -1,0 +1,75 @@
+"""A thread that calls functions one after the other, and tells the loop of each end.
+
+An executor makes two futures, a lock and a wait for an idle thread of each call: more work than a commit of one row.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Generic, NamedTuple, TypeVar
+
+__all__ = ["JournalThread"]
+
+T = TypeVar("T")
+
+
+class _Call(NamedTuple, Generic[T]):
+    function: Callable[[], T]
+    loop: asyncio.AbstractEventLoop
+    on_end: Callable[[T | None, BaseException | None], None]
+
+
+class JournalThread:
+    """Begins with its first call. It does not hold up the end of the process: a journal keeps a commit or none of it.
+
+    Args:
+        name: names the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
+        self._has_begun = False
+
+    def call(
+        self, function: Callable[[], T], on_end: Callable[[T | None, BaseException | None], None]
+    ) -> None:
+        """Call a function behind the former ones, then `on_end` in the running loop with its result or its error."""
+        if not self._has_begun:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            self._has_begun = True
+        self._calls.put(_Call(function, asyncio.get_running_loop(), on_end))
+
+    def result(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+        """Return a future of what a function returns; a cancel of it leaves the call under way."""
+        ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def end(result: T | None, error: BaseException | None) -> None:
+            if ended.done():
+                return
+            if error is None:
+                ended.set_result(result)  # type: ignore[arg-type]
+            else:
+                ended.set_exception(error)
+
+        self.call(function, end)
+        return ended
+
+    def end(self) -> None:
+        """Take no further calls; the thread ends behind the ones that it has."""
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            result, error = None, None
+            try:
+                result = call.function()
+            except BaseException as raised:
+                error = raised
+            # RuntimeError: the loop has closed, and nothing is left there that waits.
+            with suppress(RuntimeError):
+                call.loop.call_soon_threadsafe(call.on_end, result, error)
+            # An error would hold the frames of its call until the next one.
+            del call, result, error
