@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Admission, Server, ServerConfig, Topic
+from fastrpc import Admission, Server, ServerConfig, Timeouts, Topic
 from fastrpc.brokers import Broker, Subscription, open_broker
 from fastrpc.brokers.remote.server import BrokerServer
 from tests.support.waiting import eventually
@@ -134,7 +134,8 @@ async def test_end_of_the_broker_counts_the_message_of_a_thread(
         await shop.publish(jobs, 0)
         held = await anext(others)
         # Its own connection is closed with the server.
-        async with Server(threads.service, broker=broker.url):
+        config = ServerConfig(timeouts=Timeouts(drain=0.01))
+        async with Server(threads.service, broker=broker.url, config=config):
             await shop.publish(jobs, 1)
             await eventually(lambda: threads.began)
         assert await held.ack()
