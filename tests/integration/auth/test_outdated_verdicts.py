@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ConfigError, Server, Status
+from fastrpc import Admission, Client, ConfigError, Server, ServerConfig, Status
 from fastrpc.auth import AnyOf, Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Refusal, Verdict
 from fastrpc.endpoint import Address
@@ -201,7 +201,8 @@ class Seat:
 @pytest.mark.parametrize("own", [False, True], ids=["of connections", "of calls"])
 async def test_ten_thousand_credentials_are_verified_again_without_holding_the_loop(own: bool) -> None:
     dated, count = Dated(None), 200
-    async with gate_for(Desk(), authenticate=dated) as gate:
+    config = ServerConfig(admission=Admission(queue_age=60))
+    async with gate_for(Desk(), config=config, authenticate=dated) as gate:
         assert gate.access is not None
         connections = [KeptConnection(gate) for _ in range(1 if own else count)]
         for number, connection in enumerate(connections):

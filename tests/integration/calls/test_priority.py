@@ -346,6 +346,11 @@ async def test_sheddable_calls_of_one_client_start_behind_those_of_another() -> 
     assert desk.started == ["normal", "sheddable"]
 
 
+async def sent(*clients: Client) -> None:
+    """Wait until the bytes of all calls and cancels have left."""
+    await eventually(lambda: all(client.stats()["buffered"] == 0 for client in clients))
+
+
 @pytest.mark.parametrize("priority", [0, 1])
 async def test_no_call_starts_whose_cancel_came_while_another_connection_kept_the_loop(priority: int) -> None:
     desk = Desk()
@@ -359,11 +364,17 @@ async def test_no_call_starts_whose_cancel_came_while_another_connection_kept_th
             calls.append(
                 asyncio.ensure_future(other.with_options(priority=priority).call(Desk.block_loop, 1))
             )
+            await eventually(
+                lambda: (one.stats()["live"]["calls"], other.stats()["live"]["calls"]) == (21, 1)
+            )
+            await sent(one, other)
             await asyncio.sleep(STALL)
             desk.unblocked[0].set()
             await asyncio.to_thread(desk.blocking[1].wait, 20)
             for call in waiting:
                 call.cancel()
+            await asyncio.wait(waiting)
+            await sent(one, other)
             await asyncio.sleep(STALL)
             desk.unblocked[1].set()
             await asyncio.gather(*calls)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ClientConfig, DeadlineExceededError, Limits, Server, ServerConfig
+from fastrpc import Admission, Client, ClientConfig, DeadlineExceededError, Limits, Server, ServerConfig
 from tests.support.ledger import Journal, Ledger, differences
 from tests.support.noted import Noted
 from tests.support.served import served
@@ -143,7 +143,8 @@ async def test_what_expired_while_the_loop_was_blocked_never_starts(blocker: str
 
 async def test_cancels_that_came_while_the_loop_was_blocked_count(scale: Any) -> None:
     stalling, count = Stalling(), min(scale(2_000), Limits().concurrent_calls - 1)
-    with ThreadedServer(stalling, make_loop=own_loop()) as server:
+    config = ServerConfig(admission=Admission(queue_age=PATIENT_SECONDS))
+    with ThreadedServer(stalling, config=config, make_loop=own_loop()) as server:
         async with Client(server.address) as client:
             await client.call(Stalling.quick, -1)
             patient = client.with_options(timeout=PATIENT_SECONDS)
@@ -167,7 +168,8 @@ async def test_cancels_that_came_while_the_loop_was_blocked_count(scale: Any) ->
 
 async def test_calls_behind_a_stall_start_in_order() -> None:
     stalling = Stalling()
-    with ThreadedServer(stalling, make_loop=own_loop()) as server:
+    config = ServerConfig(admission=Admission(queue_age=PATIENT_SECONDS))
+    with ThreadedServer(stalling, config=config, make_loop=own_loop()) as server:
         async with Client(server.address) as client:
             await client.ready()
             blocking = asyncio.create_task(client.call(Stalling.block))

@@ -104,10 +104,13 @@ async def test_workers_share_one_record_which_their_announcer_holds(folder: Path
         assert (await callers.shares()).keys() == set(said["process_ids"])
         found = await fastrpc.discover("work")
         assert [one.scope for one in found] == ["host"]
+        await callers.close()
+        assert callers.failures == []
         announcer = announcer_of(program, said["process_ids"])
         os.kill(announcer, signal.SIGKILL)
         before = names_in(folder)
         await eventually(lambda: HostNode(str(folder)).services() == {"work"} and names_in(folder) != before)
+        callers = Callers("any://work", clients=4)
         await callers.shares()
         await callers.close()
         assert callers.failures == []
