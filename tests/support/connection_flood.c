@@ -1,7 +1,8 @@
-/* A flood of connections from one address of this machine, and the least that a server can do against one.
+/* A flood of connections from addresses of this machine, and the least that a server can do against one.
  *
- *   connection_flood flood PORT SOURCE RATE    connects so often a second, whether or not they end
- *   connection_flood refuse                    accepts at a free port, which it prints, and resets each connection
+ *   connection_flood flood PORT SOURCE COUNT RATE   connects RATE times a second, whether or not connections end, from
+ *                                                   COUNT addresses in turn, of which SOURCE is the first
+ *   connection_flood refuse                         accepts at a free port, which it prints, and resets each connection
  *
  * Both end with their standard input. `flood` then prints the numbers of its connections and the seconds, as JSON.
  */
@@ -60,6 +61,7 @@ static struct sockaddr_in place(const char *host, int port)
 
 static struct {
     struct sockaddr_in server, source;
+    uint32_t first_source, sources;
     int epoll;
     uint64_t made, ended, given_up, failed;
     /* The open ones by age; number_of[descriptor] is that of the connection that has it now, 0 for none. */
@@ -102,6 +104,7 @@ static void connect_one(void)
     if (descriptor < 0 || descriptor >= MOST_FILES)
         fail("socket");
     setsockopt(descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
+    flood.source.sin_addr.s_addr = htonl(flood.first_source + (uint32_t)(flood.made % flood.sources));
     if (bind(descriptor, (struct sockaddr *)&flood.source, sizeof flood.source) ||
         (connect(descriptor, (struct sockaddr *)&flood.server, sizeof flood.server) && errno != EINPROGRESS)) {
         flood.failed++;
@@ -130,7 +133,7 @@ static void take_ends(void)
     } while (count == EVENTS);
 }
 
-static int run_flood(int port, const char *source, double rate)
+static int run_flood(int port, const char *source, int sources, double rate)
 {
     struct rlimit files = {MOST_FILES, MOST_FILES};
     struct timespec tick = {0, TICK_NS};
@@ -142,6 +145,8 @@ static int run_flood(int port, const char *source, double rate)
     }
     flood.server = place("127.0.0.1", port);
     flood.source = place(source, 0);
+    flood.first_source = ntohl(flood.source.sin_addr.s_addr);
+    flood.sources = (uint32_t)sources;
     flood.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (flood.epoll < 0)
         fail("epoll_create1");
@@ -190,10 +195,10 @@ static int refuse(void)
 
 int main(int count, char **arguments)
 {
-    if (count == 5 && !strcmp(arguments[1], "flood"))
-        return run_flood(atoi(arguments[2]), arguments[3], atof(arguments[4]));
+    if (count == 6 && !strcmp(arguments[1], "flood") && atoi(arguments[4]) > 0)
+        return run_flood(atoi(arguments[2]), arguments[3], atoi(arguments[4]), atof(arguments[5]));
     if (count == 2 && !strcmp(arguments[1], "refuse"))
         return refuse();
-    fprintf(stderr, "connection_flood flood PORT SOURCE RATE | refuse\n");
+    fprintf(stderr, "connection_flood flood PORT SOURCE COUNT RATE | refuse\n");
     return 2;
 }

@@ -1,4 +1,4 @@
-"""A flood of connections from one address of this machine, and the rate that an honest client keeps beside it."""
+"""A flood of connections from addresses of this machine, and the rate that an honest client keeps beside it."""
 
 import contextlib
 import json
@@ -47,10 +47,13 @@ class FloodProgram:
         subprocess.run(["cc", "-O2", "-o", str(self._program), str(source)], check=True)
 
     @contextlib.contextmanager
-    def flooding(self, port: int, source: str) -> Iterator[Flood]:
-        """Connect to a port of this machine from an address, until the block ends."""
+    def flooding(
+        self, port: int, source: str, sources: int = 1, *, rate: float = FLOOD_RATE
+    ) -> Iterator[Flood]:
+        """Connect to a port of this machine from addresses in turn, of which `source` is the first."""
         flood = Flood()
-        with self._running("flood", str(port), source, str(FLOOD_RATE), core=self._core) as process:
+        given = (str(port), source, str(sources), str(rate))
+        with self._running("flood", *given, core=self._core) as process:
             yield flood
             told, _ = process.communicate()
         found = json.loads(told)

@@ -34,6 +34,12 @@ class KeptProcess:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def process_id(self) -> int:
+        """The number of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def command(self) -> list[str]:
         raise NotImplementedError
 

@@ -4,15 +4,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from fastrpc import TLS, ClientConfig, Identity, Server, ServerConfig, Timeouts
+from fastrpc import TLS, Client, ClientConfig, Identity, Server, ServerConfig, Timeouts
 from fastrpc.auth import Policy, StaticTokens
 from fastrpc.relay.front import RelayLimits
 from fastrpc.relay.server import RelayServer
+from fastrpc.relay.service import RelayService
+from fastrpc.relay.wire import ClaimTicket
 from tests.support.certificates import Authority, Certificate
 
-__all__ = ["EDGE_RULES", "RelayFiles", "Relaying", "relaying"]
+__all__ = ["EDGE_RULES", "RelayFiles", "Relaying", "claiming", "relaying"]
 
 #: The rights of two owners of names.
 EDGE_RULES = [
@@ -20,6 +22,8 @@ EDGE_RULES = [
     {"who": ["other"], "relay": ["edge-*", "shop"]},
     {"who": ["reader"], "allow": ["arith.*"]},
 ]
+
+OWNERS = ("edge", "other", "reader")
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,10 @@ class RelayFiles:
     def made(cls, folder: Path) -> "RelayFiles":
         """Make them in a folder."""
         authority = Authority(folder)
-        for name in ("edge", "other", "reader"):
+        for name in OWNERS:
             (folder / f"{name}.token").write_text(f"token-of-{name}")
+        tokens = "".join(f'[[token]]\ntoken = "token-of-{name}"\nname = "{name}"\n' for name in OWNERS)
+        (folder / "tokens.toml").write_text(tokens)
         return cls(
             folder,
             authority,
@@ -54,7 +60,12 @@ class RelayFiles:
     @property
     def tokens(self) -> StaticTokens:
         """The tokens of the owners."""
-        return StaticTokens({f"token-of-{name}": Identity(name) for name in ("edge", "other", "reader")})
+        return StaticTokens({f"token-of-{name}": Identity(name) for name in OWNERS})
+
+    @property
+    def tokens_file(self) -> Path:
+        """The same as a file."""
+        return self.folder / "tokens.toml"
 
     def options(self, owner: str = "edge") -> str:
         """Return the options of an address at which an owner listens."""
@@ -111,3 +122,31 @@ async def relaying(
     )
     async with relay, AsyncExitStack() as stack:
         yield Relaying(files, relay, stack)
+
+
+class Reached(Protocol):
+    """A relay in this process or in another one."""
+
+    @property
+    def files(self) -> RelayFiles: ...
+
+    @property
+    def port(self) -> int: ...
+
+
+@asynccontextmanager
+async def claiming(
+    relay: Reached,
+    token: str | None = "token-of-edge",
+    name: str = "edge-7",
+    *,
+    instance: str = "a",
+    takes_over: bool = True,
+    started: int = 0,
+) -> AsyncIterator[AsyncIterator[ClaimTicket]]:
+    """Yield the tickets of a claim; the test opens the data connections."""
+    async with (
+        Client(f"tls://localhost:{relay.port}", credentials=token, config=relay.files.client) as client,
+        client.stream(RelayService.claim, name, instance, takes_over, started) as tickets,
+    ):
+        yield tickets

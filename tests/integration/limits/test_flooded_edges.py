@@ -1,25 +1,23 @@
 """Floods of connections that `Addresses` and `ConnectionRate` refuse, as fast as this machine makes them.
 
-The server has a core for itself. The honest client has another one, and the flood a third where there are so many: of
-two it shares the client's, of which that needs a small part. So the flood takes the server's time from the client. It
-is as fast as it is against the least that a server can do, which accepts and closes.
+The flood is as fast as it is against the least that a server can do, which accepts and closes.
 """
 
 import contextlib
-import os
 import re
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fastrpc import SyncClient
-from tests.support.connection_flood import FLOOD_RATE, Flood, FloodProgram, honest_share, on_cores
+from tests.support.connection_flood import FLOOD_RATE, Flood, FloodProgram
 from tests.support.descriptors import open_descriptors, other_threads_leave
+from tests.support.honest_client import Cores, HonestClient, chosen_cores, stay_on
 from tests.support.program import command_line
 
 pytestmark = [pytest.mark.measures, pytest.mark.one_loop]
@@ -44,33 +42,18 @@ LIMITS = {
 
 FLOODED, HONEST = "127.0.0.2", "127.0.0.1"
 
-#: What the honest client does in a second: calls on its connection, and connections of one call each.
-CALLS, CONNECTIONS = 1_000, 100
-
-#: Windows without and with the flood, by turns, and the seconds of each figure in one.
-WINDOWS, SECONDS = 5, 0.5
+#: Windows without and with the flood, by turns.
+WINDOWS = 5
 
 #: Before a window with the flood begins: it then has its rate.
 BEGIN_SECONDS = 0.3
 
-
-@dataclass(frozen=True)
-class Cores:
-    """Where server, flood and honest client run; the latter two share one where there are but two."""
-
-    server: int
-    flood: int
-    honest: int
+Honest = partial(HonestClient, method="who.am_i", calls=1_000, connections=100, seconds=0.5)
 
 
 @pytest.fixture
 def cores() -> Iterator[Cores]:
-    """Run the test itself, which is the honest client, on its core."""
-    found = sorted(os.sched_getaffinity(0))
-    if len(found) < 2:
-        pytest.skip("the server needs a core for itself")
-    chosen = Cores(found[0], found[1], found[min(2, len(found) - 1)])
-    with on_cores({chosen.honest}):
+    with chosen_cores() as chosen:
         yield chosen
 
 
@@ -88,39 +71,6 @@ def serving(folder: Path, limit: str, workers: int) -> Iterator[tuple[int, list[
         yield port, [program.process_id, *found]
 
 
-def stay_on(core: int, processes: list[int]) -> None:
-    """Keep processes and their threads on a core."""
-    for process in processes:
-        for thread in Path(f"/proc/{process}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {core})
-
-
-class Honest:
-    """A client with a connection of its own, and its rates in each window."""
-
-    def __init__(self, target: str, client: SyncClient) -> None:
-        self._target = target
-        self._client = client
-        #: Calls on its connection, and connections of one call each.
-        self.calls: list[float] = []
-        self.connections: list[float] = []
-
-    def call(self) -> None:
-        self._client.call("who.am_i")
-
-    def connect(self) -> None:
-        with SyncClient(self._target) as client:
-            client.call("who.am_i")
-
-    def measure(self) -> None:
-        self.calls.append(CALLS * honest_share(self.call, rate=CALLS, seconds=SECONDS))
-        self.connections.append(CONNECTIONS * honest_share(self.connect, rate=CONNECTIONS, seconds=SECONDS))
-
-    def __str__(self) -> str:
-        calls, connections = map(statistics.median, (self.calls, self.connections))
-        return f"{calls:,.0f} calls/s, {connections:,.0f} connections/s"
-
-
 class Descriptors:
     """The descriptors of processes, at the lowest count of each: connections of before may still linger."""
 
@@ -136,7 +86,7 @@ class Descriptors:
 
 
 def measured(
-    generator: FloodProgram, port: int, without: Honest, beside: Honest, look: Callable[[], None]
+    generator: FloodProgram, port: int, without: HonestClient, beside: HonestClient, look: Callable[[], None]
 ) -> Flood:
     """Measure an honest client without and beside floods, by turns; return the flood of the median rate."""
     floods: list[Flood] = []

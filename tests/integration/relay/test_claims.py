@@ -31,28 +31,10 @@ from fastrpc.relay.wire import GREETING, ClaimTicket, opened_header
 from tests.support.arith import Arith
 from tests.support.client_hellos import hello_of_openssl
 from tests.support.peer_writing import write_to
-from tests.support.relayed import EDGE_RULES, RelayFiles, Relaying, relaying
+from tests.support.relayed import EDGE_RULES, RelayFiles, Relaying, claiming, relaying
 from tests.support.waiting import eventually
 
 HELLO = hello_of_openssl("edge-7.localhost")
-
-
-@asynccontextmanager
-async def claiming(
-    relay: Relaying,
-    token: str | None,
-    name: str = "edge-7",
-    *,
-    instance: str = "a",
-    takes_over: bool = True,
-    started: int = 0,
-) -> AsyncIterator[AsyncIterator[ClaimTicket]]:
-    """Yield the tickets of a claim."""
-    async with (
-        Client(f"tls://localhost:{relay.port}", credentials=token, config=relay.files.client) as client,
-        client.stream(RelayService.claim, name, instance, takes_over, started) as tickets,
-    ):
-        yield tickets
 
 
 async def refusal(

@@ -177,11 +177,9 @@ asyncio.run(main())
 
 
 async def test_a_relay_connects_to_nothing(files: RelayFiles) -> None:
-    tokens = files.folder / "tokens.toml"
-    tokens.write_text('[[token]]\ntoken = "token-of-edge"\nname = "edge"\n')
     relay = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-c", RELAY, files.relay.cert_file, files.relay.key_file, tokens),
+        *("-c", RELAY, files.relay.cert_file, files.relay.key_file, files.tokens_file),
         stdout=asyncio.subprocess.PIPE,
     )
     assert relay.stdout is not None

@@ -8,29 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from fastrpc import Client
 from fastrpc.relay.claims import MOST_WAITING
 from fastrpc.relay.refusals import RefusalReason
-from fastrpc.relay.service import RelayService
 from fastrpc.relay.wire import GREETING, ClaimTicket
 from tests.support.client_hellos import hello_of_openssl
 from tests.support.peer_writing import write_to
-from tests.support.relayed import RelayFiles, Relaying, relaying
+from tests.support.relayed import RelayFiles, Relaying, claiming, relaying
 from tests.support.waiting import eventually
 
 HELLO = hello_of_openssl("edge-7.localhost")
-
-
-@asynccontextmanager
-async def claiming(relay: Relaying) -> AsyncIterator[AsyncIterator[ClaimTicket]]:
-    """Yield the tickets of a claim whose server opens no data connection by itself."""
-    async with (
-        Client(
-            f"tls://localhost:{relay.port}", credentials="token-of-edge", config=relay.files.client
-        ) as client,
-        client.stream(RelayService.claim, "edge-7", "a", True) as tickets,
-    ):
-        yield tickets
 
 
 @asynccontextmanager
