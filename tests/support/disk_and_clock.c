@@ -19,6 +19,7 @@ struct faults {
     int64_t sync_error;    /* errno of each sync of a file *.db; 0: none */
     int64_t is_small;      /* whether the disk has no free space left */
     int64_t clock_seconds; /* added to the wall clock */
+    int64_t sync_seconds;  /* how long each sync takes, at least */
 };
 
 static volatile struct faults *faults;
@@ -43,6 +44,8 @@ ssize_t pwrite64(int descriptor, const void *bytes, size_t size, off64_t place)
 
 int fdatasync(int descriptor)
 {
+    if (faults->sync_seconds)
+        sleep((unsigned)faults->sync_seconds);
     char link[64], name[4096] = "";
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     ssize_t size = readlink(link, name, sizeof name - 1);

@@ -10,7 +10,7 @@ from typing import Self
 
 __all__ = ["DiskAndClock"]
 
-_NUMBERS = struct.Struct("=qqqq")
+_NUMBERS = struct.Struct("=qqqqq")
 
 
 class DiskAndClock:
@@ -43,7 +43,13 @@ class DiskAndClock:
         return {"LD_PRELOAD": " ".join(libraries).strip(), "TEST_FAULTS": str(self._switches)}
 
     def set(
-        self, *, write_error: int = 0, sync_error: int = 0, is_small: bool = False, clock_seconds: int = 0
+        self,
+        *,
+        write_error: int = 0,
+        sync_error: int = 0,
+        is_small: bool = False,
+        clock_seconds: int = 0,
+        sync_seconds: int = 0,
     ) -> None:
         """Change what the program sees from now on, or nothing.
 
@@ -52,5 +58,6 @@ class DiskAndClock:
             sync_error: an errno, with which every sync of a file `*.db` fails.
             is_small: whether no free space is left.
             clock_seconds: added to the wall clock.
+            sync_seconds: how long each sync takes, at least.
         """
-        self._map[:] = _NUMBERS.pack(write_error, sync_error, is_small, clock_seconds)
+        self._map[:] = _NUMBERS.pack(write_error, sync_error, is_small, clock_seconds, sync_seconds)

@@ -10,9 +10,24 @@ from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.brokers.redis.backend import RedisBroker
 from tests.support.registry_servers import RedisServer
 
-__all__ = ["LOG", "bodies", "kept_server", "opened_redis", "publish", "taken"]
+__all__ = [
+    "EVERYSEC_SECONDS",
+    "LOG",
+    "LoadedRedis",
+    "bodies",
+    "kept_ids",
+    "kept_server",
+    "opened_redis",
+    "publish",
+    "taken",
+]
 
 LOG = TopicSettings("orders.new")
+
+#: With `appendfsync everysec` Redis answers before it has written while an fsync is under way, for up to two seconds
+#: ("Latency due to AOF and disk I/O" in its documentation): a kill takes the answers of this time. The system keeps
+#: what Redis has written, so a message that is lost is in no file and in no stream.
+EVERYSEC_SECONDS = 2.0
 
 
 class LoadedRedis(RedisServer):
@@ -35,6 +50,16 @@ def kept_server(
     """Return a server that keeps its data over kill and start."""
     kept = ["--appendonly", "yes", "--appendfsync", fsync, "--repl-diskless-sync-delay", "0", *options]
     return LoadedRedis(program, folder, options=kept)
+
+
+def kept_ids(server: RedisServer, topic: str) -> set[str]:
+    """Return the ids of the messages in a log, as Redis itself tells them."""
+    found: set[str] = set()
+    after = "-"
+    while entries := server.ask("XRANGE", f"fastrpc:{{{topic}}}:log", after, "+", "COUNT", "10000"):
+        found.update(fields[b"id"].decode() for _, fields in entries)
+        after = f"({entries[-1][0].decode()}"
+    return found
 
 
 def opened_redis(server: RedisServer, options: str = "") -> RedisBroker:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.messages.ledger import Event, EventLog, Unhandled, problems
+from tests.support.messages.ledger import Event, EventLog, Losses, Unhandled, problems
 
 
 def events(text: str) -> list[Event]:
@@ -55,11 +55,51 @@ def test_messages_that_no_subscriber_handled_are_unhandled(tmp_path: Path) -> No
         assert unhandled.now() == expected
 
 
-def test_a_repeat_is_no_problem_where_the_broker_may_have_lost_the_ack() -> None:
-    history = events("sent a0 kept a0 start a0 done a0 acked a0 start a0 done a0 acked a0")
-    again = "a0: it was delivered again behind an ack that the broker kept"
-    assert problems(history, lost_acks_at=[(3, 3), (6, 6)]) == [again]
-    assert (
-        problems([replace(event, instant=2 * event.instant) for event in history], lost_acks_at=[(9, 9)])
-        == []
-    )
+REPEATED = "sent a0 kept a0 start a0 done a0 acked a0 start a0 done a0 acked a0"
+AGAIN = "a0: it was delivered again behind an ack that the broker kept"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kill", "found"),
+    [
+        # Of the acknowledgement at 4 s, before the delivery at 5 s.
+        (1.0, (4.5, 4.6), []),
+        (1.0, (3.5, 4.5), []),
+        (0.0, (4.5, 4.6), [AGAIN]),
+        (0.4, (4.5, 4.6), [AGAIN]),
+        (1.0, (3.0, 3.5), [AGAIN]),
+        (1.0, (5.5, 5.6), [AGAIN]),
+    ],
+)
+def test_a_repeat_is_no_problem_where_a_kill_took_its_ack(
+    seconds: float, kill: tuple[float, float], found: list[str]
+) -> None:
+    history = [replace(event, instant=event.instant * 10**9) for event in events(REPEATED)]
+    losses = Losses(ack_seconds=seconds, kills=[tuple(round(at * 1e9) for at in kill)])  # type: ignore[list-item]
+    assert problems(history, losses=losses) == found
+
+
+def test_each_repeat_needs_a_kill_of_the_ack_before_it() -> None:
+    history = [replace(event, instant=event.instant * 10**9) for event in events(f"{REPEATED} start a0")]
+    losses = Losses(ack_seconds=1.0, kills=[(4 * 10**9, 5 * 10**9)])
+    assert problems(history, losses=losses) == [AGAIN]
+    losses.kills.append((7 * 10**9, 8 * 10**9))
+    assert problems(history, losses=losses) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "absent", "killed", "is_found"),
+    [
+        (2.0, {"a0"}, 2, False),
+        (2.0, set(), 2, True),
+        (2.0, {"a0"}, 4, True),
+        (0.5, {"a0"}, 2, True),
+    ],
+)
+def test_a_message_may_be_lost_where_the_broker_lacks_it_and_a_kill_followed_soon(
+    seconds: float, absent: set[str], killed: int, is_found: bool
+) -> None:
+    history = [replace(event, instant=event.instant * 10**9) for event in events("sent a0 kept a0")]
+    losses = Losses(message_seconds=seconds, kills=[(killed * 10**9, (killed + 1) * 10**9)], absent=absent)
+    found = problems(history, losses=losses)
+    assert found == ["a0: the broker kept it, and it was never handled"] * is_found

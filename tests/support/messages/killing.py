@@ -3,13 +3,13 @@
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
 from tests.support.kept_process import KeptProcess
-from tests.support.messages.ledger import Unhandled, problems, read_events
+from tests.support.messages.ledger import Losses, Unhandled, problems, read_events
 
 __all__ = ["RATE", "BrokerProcess", "Crowd", "Worker"]
 
@@ -54,17 +54,24 @@ class Crowd:
     Args:
         broker: is started.
         folder: gets their events, and the log of each process.
-        keeps_acks: whether an ack that the broker has confirmed outlives a kill of it.
+        losses: what a kill of the broker may take; None: nothing.
+        ids: returns the ids of all messages that the broker has, where a kill may take some.
     """
 
     def __init__(
-        self, broker: BrokerProcess, folder: Path, *, is_ordered: bool, keeps_acks: bool = True
+        self,
+        broker: BrokerProcess,
+        folder: Path,
+        *,
+        is_ordered: bool,
+        losses: Losses | None = None,
+        ids: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self._broker = broker
         self._folder = folder
         self._is_ordered = is_ordered
-        self._keeps_acks = keeps_acks
-        self._lost_acks_at: list[tuple[int, int]] = []
+        self.losses = losses or Losses()
+        self._ids = ids
         ordered = ["ordered"] if is_ordered else []
         self.publishers = [
             Worker("publisher", broker.url, folder, f"p{number}", [str(RATE / 2), "25"])
@@ -88,19 +95,17 @@ class Crowd:
                 self._await_events(chance.randrange(MOST_BYTES))
                 one = {"subscriber": self.subscribers, "publisher": self.publishers}.get(kind)
                 victim = self._broker if one is None else chance.choice(one)
-                victim.kill()
                 killed_at = time.monotonic_ns()
+                victim.kill()
                 victim.start()
-                if kind == "broker" and not self._keeps_acks:
-                    self._lost_acks_at.append((killed_at, time.monotonic_ns()))
+                if kind == "broker":
+                    self.losses.kills.append((killed_at, time.monotonic_ns()))
             # Something of each process comes behind the last kill.
             self._await_events(MOST_BYTES)
             for publisher in self.publishers:
                 publisher.kill()
             self._await_all_handled()
-        return problems(
-            read_events(self._folder), is_ordered=self._is_ordered, lost_acks_at=self._lost_acks_at
-        )
+        return problems(read_events(self._folder), is_ordered=self._is_ordered, losses=self.losses)
 
     def count(self, kind: str) -> int:
         """Return the number of events of a kind."""
@@ -116,8 +121,10 @@ class Crowd:
 
     def _await_all_handled(self) -> None:
         unhandled = Unhandled(self._folder)
+        if self._ids is not None:
+            self.losses.absent.update(unhandled.now().difference(self._ids()))
         for _ in _looks("messages that the broker kept are not handled"):
-            if not unhandled.now():
+            if unhandled.now() <= self.losses.absent:
                 return
 
     def _written(self) -> int:

@@ -7,12 +7,12 @@ processes have one order.
 import os
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-__all__ = ["Event", "EventLog", "Unhandled", "problems", "read_events"]
+__all__ = ["Event", "EventLog", "Losses", "Unhandled", "problems", "read_events"]
 
 Kind = Literal["sent", "kept", "error", "start", "done", "acked"]
 
@@ -83,44 +83,70 @@ class Unhandled:
         return self._kept - self._done
 
 
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The answers that a broker may forget in a kill, as its authors document it."""
+
+    #: Seconds before a kill from which it may forget an acknowledgement, and from which it may forget a message.
+    ack_seconds: float = 0.0
+    message_seconds: float = 0.0
+
+    #: When it was killed and when it was back, in nanoseconds. A process may note an answer behind the kill.
+    kills: list[tuple[int, int]] = field(default_factory=list)
+
+    #: The ids of messages that the broker does not have at the end. It would have delivered any other one.
+    absent: set[str] = field(default_factory=set)
+
+    def take_message(self, kept: Event) -> bool:
+        """Tell whether a kill may have taken a message."""
+        return kept.id in self.absent and any(
+            killed - self.message_seconds * 1e9 <= kept.instant < back for killed, back in self.kills
+        )
+
+    def take_ack(self, acked: Event, start: Event) -> bool:
+        """Tell whether a kill before a delivery may have taken an acknowledgement."""
+        return self.ack_seconds > 0 and any(
+            killed - self.ack_seconds * 1e9 <= acked.instant < back and killed < start.instant
+            for killed, back in self.kills
+        )
+
+
 def problems(
     events: Iterable[Event],
     *,
     dead: Collection[str] = (),
     is_ordered: bool = False,
-    lost_acks_at: Sequence[tuple[int, int]] = (),
+    losses: Losses | None = None,
 ) -> list[str]:
     """Return each broken promise as a line.
 
     Args:
         dead: the ids of dead letters.
         is_ordered: whether the messages of a key were to be handled one after the other.
-        lost_acks_at: when the broker was killed and was back, where it may have lost acks that it had kept. A
-            subscriber may note such an ack behind the kill.
+        losses: what the broker may forget; None: nothing.
     """
+    losses = losses or Losses()
     of: dict[str, list[Event]] = defaultdict(list)
     for event in sorted(events):
         of[event.id].append(event)
-    found = [line for id, history in of.items() for line in _problems_of(history, id in dead, lost_acks_at)]
+    found = [line for id, history in of.items() for line in _problems_of(history, id in dead, losses)]
     return found + (list(_out_of_order(of, dead)) if is_ordered else [])
 
 
-def _problems_of(
-    history: list[Event], is_dead: bool, lost_acks_at: Sequence[tuple[int, int]]
-) -> Iterator[str]:
+def _problems_of(history: list[Event], is_dead: bool, losses: Losses) -> Iterator[str]:
     """Yield the broken promises of one message."""
-    kinds = [event.kind for event in history]
+    first = {event.kind: event for event in reversed(history)}
     id = history[0].id
-    if "start" in kinds and "sent" not in kinds:
+    if "start" in first and "sent" not in first:
         yield f"{id}: it was delivered and never published"
-    if "kept" in kinds and "done" not in kinds and not is_dead:
+    if "kept" in first and "done" not in first and not is_dead and not losses.take_message(first["kept"]):
         yield f"{id}: the broker kept it, and it was never handled"
-    if "acked" in kinds:
-        acked, *later = history[kinds.index("acked") :]
-        for event in later:
-            is_lost = any(acked.instant < back and killed < event.instant for killed, back in lost_acks_at)
-            if event.kind == "start" and not is_lost:
-                yield f"{id}: it was delivered again behind an ack that the broker kept"
+    acked: Event | None = None
+    for event in history:
+        if event.kind == "acked":
+            acked = event
+        elif event.kind == "start" and acked is not None and not losses.take_ack(acked, event):
+            yield f"{id}: it was delivered again behind an ack that the broker kept"
 
 
 def _out_of_order(of: dict[str, list[Event]], dead: Collection[str]) -> Iterator[str]:

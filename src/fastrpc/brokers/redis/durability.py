@@ -64,6 +64,9 @@ async def check_durability(
 def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str | None) -> None:
     """Refuse settings that keep less than `sync` says. ConfigError.
 
+    With everysec Redis answers before it writes while an fsync is under way, for up to two seconds: a kill of it takes
+    these answers. With always, and with no, it writes before it answers.
+
     Args:
         shown: the settings; empty where the server does not show them.
     """
