@@ -1,11 +1,11 @@
 """One client in a separate process; prints the seconds of one operation as JSON.
 
-python -m bench.messages.load CLIENT KIND URL SECONDS
+python -m bench.messages.load CLIENT KIND URL SECONDS [BEHIND]
     CLIENT   ours, nats-py, redis-py or faststream
     KIND     call: a call of the same record, 64 in flight, of ours alone
              publish: a publication, 64 in flight
              handled: a message from its publication to its ack, 64 under way
-             backlog: a message to its ack, with 200,000 behind at the start, of ours alone
+             backlog: a message to its ack, with BEHIND (200,000) behind at the start, of ours alone
              start: from a publication to the start of its handler, 1,000 a second, the median
 """
 
@@ -18,7 +18,7 @@ import uvloop
 import fastrpc
 from bench.beside.in_flight import together
 from bench.messages.flow import KINDS
-from bench.messages.our_client import backlog
+from bench.messages.our_client import BEHIND, backlog
 from bench.messages.record import Shop, order
 
 __all__ = ["run"]
@@ -32,17 +32,18 @@ CLIENTS = {
 }
 
 
-async def run(client: str, kind: str, url: str, seconds: float) -> float:
+async def run(client: str, kind: str, url: str, seconds: float, behind: int = BEHIND) -> float:
     """Return the seconds of one operation."""
     if kind == "call":
         async with fastrpc.Client(url) as caller:
             return await together(lambda number: caller.call(Shop.keep, order(number)), seconds)
     if kind == "backlog":
-        return await backlog(url, seconds)
+        return await backlog(url, seconds, behind)
     async with importlib.import_module(CLIENTS[client]).connected(url) as broker:
         return await KINDS[kind](broker, seconds)
 
 
 if __name__ == "__main__":
-    found = uvloop.run(run(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])))
+    client, kind, url, seconds, *behind = sys.argv[1:]
+    found = uvloop.run(run(client, kind, url, float(seconds), *map(int, behind)))
     print(json.dumps({"seconds": found}), flush=True)

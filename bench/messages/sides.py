@@ -10,11 +10,12 @@ from bench.beside.bars import Figures, Side, sides_of
 from bench.compare.paths import BUILD
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 from bench.messages.bars import BARS, MEMORY
+from bench.messages.our_client import BEHIND
 
-__all__ = ["measure"]
+__all__ = ["figures_of", "measure"]
 
-#: Most seconds in which the messages of a backlog are published.
-_FILLING_SECONDS = 60.0
+#: Most seconds in which a message of a backlog is published.
+_FILLING_SECONDS = 0.0003
 
 
 def measure(rounds: int, seconds: float) -> Figures:
@@ -29,13 +30,17 @@ def measure(rounds: int, seconds: float) -> Figures:
                 continue
             print(f"round {number + 1} of {rounds}: {' '.join(side)}", file=sys.stderr)
             with tempfile.TemporaryDirectory(dir=BUILD) as folder:
-                for found, figure in _figures(side, Path(folder), seconds).items():
+                for found, figure in figures_of(side, Path(folder), seconds).items():
                     figures[found].append(figure)
     return figures
 
 
-def _figures(side: Side, folder: Path, seconds: float) -> dict[Side, float]:
-    """Return the seconds of one operation, and further figures of the same run."""
+def figures_of(side: Side, folder: Path, seconds: float, behind: int = BEHIND) -> dict[Side, float]:
+    """Return the seconds of one operation, and further figures of the same run.
+
+    Args:
+        behind: the messages of a backlog.
+    """
     if side.server == "row":
         command = [sys.executable, "-m", "bench.messages.row", str(folder), side.kind, str(seconds)]
         return {side: float(run_client(command, choose_cores().server, seconds)["seconds"])}
@@ -48,9 +53,10 @@ def _figures(side: Side, folder: Path, seconds: float) -> dict[Side, float]:
             side.kind,
             server.address,
             str(seconds),
+            str(behind),
         ]
         idle = server.peak_bytes()
-        limit = seconds + (_FILLING_SECONDS if side.kind == "backlog" else 0.0)
+        limit = seconds + (behind * _FILLING_SECONDS if side.kind == "backlog" else 0.0)
         figures = {side: float(run_client(command, choose_cores().client, limit)["seconds"])}
         if side.kind == "backlog":
             figures[side._replace(kind=MEMORY)] = (server.peak_bytes() - idle) / 2**20

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bench.beside import in_flight
-from bench.messages import flow, load, our_client
+from bench.messages import flow, load
 from bench.messages.bars import BARS, MEMORY
 from bench.messages.record import BODY, Shop, order
 from bench.messages.row import row
@@ -49,10 +49,9 @@ async def test_load_of_a_broker_has_a_figure(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.one_loop
-async def test_load_of_a_group_behind_has_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(our_client, "BEHIND", 1_200)
+async def test_load_of_a_group_behind_has_a_figure(tmp_path: Path) -> None:
     async with BrokerServer("tcp://127.0.0.1:0", data_dir=tmp_path / "broker", sync="normal") as server:
-        assert await load.run("ours", "backlog", server.url, 0.05) > 0
+        assert await load.run("ours", "backlog", server.url, 0.05, 1_200) > 0
 
 
 @pytest.mark.one_loop
