@@ -111,7 +111,9 @@ class Broadcast:
 
     async def ack_many(self, tokens: Sequence[_Held]) -> Sequence[bool]:
         """Settle messages."""
-        return [self._settle(token) for token in tokens]
+        settled = [self._settle(token) for token in tokens]
+        self._counts.acked += sum(settled)
+        return settled
 
     async def nack(self, token: _Held, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""

@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 
 from fastrpc.brokers.base import Delivery, GroupSettings, TopicSettings
 from fastrpc.brokers.base.checks import check_pause
-from fastrpc.brokers.base.settling import settled_each
 from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.redis.bells import TopicBell
 from fastrpc.brokers.redis.entries import Fields, delivery_of, fields_of
@@ -202,8 +201,27 @@ class RedisMembership:
         return is_ours
 
     async def ack_many(self, tokens: Sequence[HeldMessage]) -> Sequence[bool]:
-        """Settle messages."""
-        return await settled_each(self.ack, tokens)
+        """Settle messages, by one command for those of a stream."""
+        ours = [token for token in tokens if self._may_settle(token)]
+        try:
+            # Futures, so none has a task.
+            outcomes = await asyncio.gather(*map(self._ack, ours), return_exceptions=True)
+        except BaseException as error:
+            for token in ours:
+                self._note_fault(token, error)
+            raise
+        failure: BaseException | None = None
+        settled: dict[int, bool] = {}
+        for token, outcome in zip(ours, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                self._note_fault(token, outcome)
+                failure = failure or outcome
+            else:
+                settled[id(token)] = self._note_end(token, outcome)
+        self._counts.acked += sum(settled.values())
+        if failure is not None:
+            raise failure
+        return [settled.pop(id(token), False) for token in tokens]
 
     async def nack(self, token: HeldMessage, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
@@ -235,15 +253,29 @@ class RedisMembership:
         return is_ours
 
     async def _settle(self, token: HeldMessage, ask: Callable[[HeldMessage], "asyncio.Future[int]"]) -> bool:
-        if token.is_claimed or self.is_lost(token):
+        if not self._may_settle(token):
             return False
-        token.is_claimed = True
         try:
             outcome = await ask(token)
         except BaseException as error:
-            token.is_claimed = False
-            token.may_be_settled |= not isinstance(error, FastRPCError) or error.processed != "no"
+            self._note_fault(token, error)
             raise
+        return self._note_end(token, outcome)
+
+    def _may_settle(self, token: HeldMessage) -> bool:
+        """Claim a message for a verb; return whether the verb may settle it."""
+        if token.is_claimed or self.is_lost(token):
+            return False
+        token.is_claimed = True
+        return True
+
+    def _note_fault(self, token: HeldMessage, error: BaseException) -> None:
+        """Note that a verb has failed."""
+        token.is_claimed = False
+        token.may_be_settled |= not isinstance(error, FastRPCError) or error.processed != "no"
+
+    def _note_end(self, token: HeldMessage, outcome: int) -> bool:
+        """Note the answer to a verb; return whether it has settled the message."""
         self._held.pop((token.stream, token.entry), None)
         # An earlier attempt has done it: while the lease holds no other member could.
         is_ours = outcome == 1 or (outcome == 0 and token.may_be_settled and time.monotonic() < token.until)
