@@ -47,7 +47,7 @@ async def broker(server: RedisServer) -> AsyncIterator[RedisBroker]:
 async def test_kept_messages_groups_and_ids_survive_a_kill_of_the_server(
     redis_path: str, tmp_path: Path
 ) -> None:
-    with kept_server(redis_path, tmp_path).running() as server:
+    with kept_server(redis_path, tmp_path, fsync="always").running() as server:
         async with opened_redis(server) as broker:
             await broker.declare(LOG)
             member = await broker.join(GROUP)

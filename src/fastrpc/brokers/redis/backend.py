@@ -36,7 +36,7 @@ from fastrpc.brokers.redis.groups import RedisGroups
 from fastrpc.brokers.redis.keys import entry_before, milliseconds, sequence_of, topic_key
 from fastrpc.brokers.redis.link import RedisLink
 from fastrpc.brokers.redis.lua import Script
-from fastrpc.brokers.redis.membership import RedisMembership
+from fastrpc.brokers.redis.membership import RedisMembership, stop_waiting
 from fastrpc.brokers.redis.options import RedisOptions
 from fastrpc.brokers.redis.topic_scripts import DECLARE, PUBLISH, TEND
 from fastrpc.errors import BrokerError, ConfigError
@@ -79,6 +79,7 @@ class RedisBroker:
         # The topics that this process uses, which it tends.
         self._topics: dict[str, TopicSettings] = {}
         self._members: set[RedisMembership | Broadcast] = set()
+        self._by_name: dict[str, RedisMembership] = {}
         self._recent = RecentGroups(self.groups)
         #: The messages that this process published and settled, by topic.
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
@@ -241,6 +242,7 @@ class RedisBroker:
         epoch = await self._begin(topic, name, member, entry_before(group.start))
         membership = RedisMembership(self, topic, key, group, member, epoch)
         self._members.add(membership)
+        self._by_name[member] = membership
         return membership
 
     async def _begin(self, topic: TopicSettings, name: str, member: str, start: str) -> bytes:
@@ -337,6 +339,8 @@ class RedisBroker:
     def forget(self, membership: RedisMembership | Broadcast) -> None:
         """Renew the leases of a membership no longer."""
         self._members.discard(membership)
+        if isinstance(membership, RedisMembership):
+            self._by_name.pop(membership.name, None)
 
     async def _tend_on(self) -> None:
         is_away = False
@@ -366,13 +370,31 @@ class RedisBroker:
                     await self._groups.forget(name.decode(), topic)
 
     def _on_messages(self, contents: set[bytes] | None) -> None:
-        changed = None if contents is None else {content.decode() for content in contents}
-        for member in list(self._members):
-            if changed is None or member.key in changed:
+        if contents is None:
+            # Some may have been lost.
+            for member in list(self._members):
                 member.bell.ring()
-            elif f"{member.key}\n{member.group.name}" in changed:
-                member.lose_all()
-                member.bell.ring()
+            return
+        for content in contents:
+            # The key of a topic; beside it a group, whose members have lost their messages, or a member that is woken.
+            key, *names = content.decode().split("\n")
+            if len(names) == 2:
+                self._wake(key, *names)
+                continue
+            for member in [one for one in self._members if one.key == key]:
+                if not names and member.group.name is None:
+                    member.bell.ring()
+                elif names == [member.group.name]:
+                    member.lose_all()
+                    member.bell.ring()
+
+    def _wake(self, key: str, group: str, name: str) -> None:
+        """Wake a take for a message of its group; without one wake another member of the group."""
+        member = self._by_name.get(name)
+        if member is not None:
+            member.bell.ring()
+        if member is None or not member.is_taking:
+            stop_waiting(self.link, key, group, name)
 
     def _lose(self, group: str) -> None:
         for member in self._members:

@@ -114,7 +114,7 @@ for index = 2, #ARGV do
     end
 end
 try('XGROUP', 'CREATE', key('replays'), group, '0', 'MKSTREAM')
-ring()
+wake_all()
 return count
 """,
 )

@@ -7,7 +7,8 @@
     <base>:bell:<process>          channel: wakes the takes of one process
     <base>:{<topic>}               hash: settings, dedupe and keep in milliseconds
     <base>:{<topic>}:log           stream: the messages
-    <base>:{<topic>}:waiting       set: channels of processes with takes that wait
+    <base>:{<topic>}:waiting       set: `group:<group>` with takes that wait, `channel:<channel>` of broadcasts that do
+    <base>:{<topic>}:waiting:<g>   hash: member with a take that waits → channel of its process
     <base>:{<topic>}:names         set: its groups
     <base>:{<topic>}:id:<id>       the entry of a message with this id
     <base>:{<topic>}:group:<g>     hash: epoch, expired, empty (since when it has no member)

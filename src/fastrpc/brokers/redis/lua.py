@@ -5,6 +5,8 @@ KEYS[1] is the hash of a topic, whose name begins all other keys (`keys.py`). In
 - An entry is pending in the stream's group exactly while it is in `leases`: its score is the instant from which another
   member may start it. For replays the same holds of `replays` and `again`.
 - The consumer of a pending entry is the member that may settle it; `-` is the consumer of entries that wait.
+- A member is in `waiting` from a take that found less than it asked for until it is woken, finds as much as it asks,
+  or leaves. A member that is woken and does not take wakes another one.
 - `epoch` changes with each beginning and each move of a group, so a member knows that its messages are lost.
 - A message is in one place of a group: beyond its last delivered entry, pending, dead, or handled.
 """
@@ -35,13 +37,22 @@ local function number_of(entry)
     return entry[2][1] == 'n' and tonumber(entry[2][2]) or 0
 end
 
--- Wakes the takes that wait. Without a right to channels the change holds all the same: takes look by themselves.
-local function ring()
-    local waiting = redis.call('SMEMBERS', topic .. ':waiting')
-    if #waiting > 0 then
-        redis.call('DEL', topic .. ':waiting')
-        for _, channel in ipairs(waiting) do
-            redis.pcall('PUBLISH', channel, topic)
+-- Wakes takes of a group that wait, some of them; a member whose process does not hear is none. Without a right to
+-- channels the change holds all the same: takes look by themselves.
+local function wake(group, count)
+    local waiting = topic .. ':waiting:' .. group
+    while count > 0 do
+        local found = redis.call('HRANDFIELD', waiting, count, 'WITHVALUES')
+        if #found == 0 then
+            redis.call('SREM', topic .. ':waiting', 'group:' .. group)
+            return
+        end
+        for index = 1, #found, 2 do
+            redis.call('HDEL', waiting, found[index])
+            local told = topic .. '\\n' .. group .. '\\n' .. found[index]
+            if redis.pcall('PUBLISH', found[index + 1], told) ~= 0 then
+                count = count - 1
+            end
         end
     end
 end
@@ -71,6 +82,11 @@ local function try(...)
     error(fault)
 end
 
+-- Wakes all takes of the group that wait.
+local function wake_all()
+    wake(group, redis.call('HLEN', key('waiting')))
+end
+
 -- Leaves a pending entry to all members from an instant on, with a number of deliveries.
 local function leave_to_all(source, entry, count, due)
     redis.call('XCLAIM', source, group, '-', 0, entry, 'RETRYCOUNT', count, 'JUSTID')
@@ -90,6 +106,7 @@ local function release(consumer)
         try('XGROUP', 'DELCONSUMER', source, group, consumer)
     end
     redis.call('ZREM', key('members'), consumer)
+    redis.call('HDEL', key('waiting'), consumer)
 end
 
 -- Removes the group with its dead letters; a member that takes finds out.
@@ -98,7 +115,7 @@ local function remove()
     redis.call('DEL', key('group'), key('members'), key('leases'), key('replays'), key('again'), key('dead'))
     redis.call('SREM', topic .. ':names', group)
     redis.call('SET', key('removed'), '1', 'EX', 86400)
-    ring()
+    wake_all()
 end
 
 -- Tells all members that their messages are lost.

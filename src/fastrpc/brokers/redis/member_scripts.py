@@ -4,7 +4,7 @@ from typing import Final
 
 from fastrpc.brokers.redis.lua import ON_GROUP, ON_TOPIC, TRIMMING, Script
 
-__all__ = ["ACK", "BEGIN", "LEAVE", "LOOK", "NACK", "REJECT", "RENEW", "TAKE"]
+__all__ = ["ACK", "BEGIN", "LEAVE", "LOOK", "NACK", "REJECT", "RENEW", "STOP_WAITING", "TAKE"]
 
 #: KEYS[2]: the hash of all groups. ARGV: group, member ("": none), the entry before its first message, milliseconds of
 #: a lease, "1" if it may be made, the base, the name of the topic.
@@ -124,8 +124,11 @@ take_due(log)
 take_new(log)
 redis.call('ZADD', key('members'), lease, consumer)
 local wait = is_full() and -2 or -1
-if wait == -1 then
-    redis.call('SADD', topic .. ':waiting', ARGV[5])
+if wait == -2 then
+    redis.call('HDEL', key('waiting'), consumer)
+else
+    redis.call('HSET', key('waiting'), consumer, ARGV[5])
+    redis.call('SADD', topic .. ':waiting', 'group:' .. group)
     for _, source in ipairs({log, replays}) do
         local due = redis.call('ZRANGE', leases_of(source), 0, 0, 'WITHSCORES')[2]
         if due then
@@ -167,7 +170,7 @@ while #found < most and size < most_bytes do
     end
 end
 if #found == 0 then
-    redis.call('SADD', topic .. ':waiting', ARGV[3])
+    redis.call('SADD', topic .. ':waiting', 'channel:' .. ARGV[3])
 end
 return {'', -1, {}, found}
 """,
@@ -229,7 +232,12 @@ if not count then
     return is_same and 0 or -1
 end
 leave_to_all(source, ARGV[5], math.max(count + ARGV[7], 0), now + ARGV[6])
-ring()
+if ARGV[6] == '0' then
+    wake(group, 1)
+else
+    -- Each has to know when to look; which of them are free then is unknown.
+    wake_all()
+end
 return 1
 """,
 )
@@ -279,6 +287,18 @@ return outcomes
 """,
 )
 
+#: ARGV: group, member. Ends the wait of a member that takes no more for now, and wakes another one if it was woken.
+STOP_WAITING: Final = Script(
+    ON_TOPIC,
+    ON_GROUP,
+    """
+if redis.call('HDEL', key('waiting'), ARGV[2]) == 0 then
+    wake(group, 1)
+end
+return 1
+""",
+)
+
 #: ARGV: group, member.
 LEAVE: Final = Script(
     ON_TOPIC,
@@ -288,7 +308,7 @@ release(ARGV[2])
 if redis.call('EXISTS', key('group')) == 1 and redis.call('ZCARD', key('members')) == 0 then
     redis.call('HSET', key('group'), 'empty', now)
 end
-ring()
+wake_all()
 return 1
 """,
 )

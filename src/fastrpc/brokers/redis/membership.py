@@ -15,12 +15,12 @@ from fastrpc.brokers.redis.bells import TopicBell
 from fastrpc.brokers.redis.entries import Fields, delivery_of, fields_of
 from fastrpc.brokers.redis.keys import milliseconds
 from fastrpc.brokers.redis.link import ANSWER_ROOM, RedisLink
-from fastrpc.brokers.redis.member_scripts import ACK, LEAVE, NACK, REJECT, RENEW, TAKE
+from fastrpc.brokers.redis.member_scripts import ACK, LEAVE, NACK, REJECT, RENEW, STOP_WAITING, TAKE
 from fastrpc.errors import BrokerError, FastRPCError, copied_error
 from fastrpc.registries.redis.server import Word
 from fastrpc.status import Status
 
-__all__ = ["GroupOwner", "HeldMessage", "RedisMembership", "left"]
+__all__ = ["GroupOwner", "HeldMessage", "RedisMembership", "left", "stop_waiting"]
 
 #: Answers of `TAKE`: the group was removed; there may be more messages now.
 _REMOVED: Final = -1
@@ -90,16 +90,17 @@ class RedisMembership:
         member: str,
         epoch: bytes,
     ) -> None:
-        self.key, self.group = key, group
+        self.key, self.group, self.name = key, group, member
         #: Rung when the group may have messages.
         self.bell = TopicBell()
         self._owner = owner
         self._topic = topic
         self._counts = owner.counts[topic.name]
-        self._name = group.name or ""
-        self._member = member
+        self._group_name = group.name or ""
         self._epoch = epoch
         self._held: dict[tuple[str, bytes], HeldMessage] = {}
+        # Takes that wait or ask.
+        self._takes = 0
         # Answers of takes that are under way.
         self._asking: set[asyncio.Future[Any]] = set()
         # Messages that this turn of the loop acknowledges.
@@ -108,8 +109,25 @@ class RedisMembership:
         self._idle: tuple[int, float] | None = None
         self._has_left = False
 
+    @property
+    def is_taking(self) -> bool:
+        """Whether a take will look for messages once the bell rings."""
+        return self._takes > 0
+
     async def take(self, most: int) -> Sequence[Delivery]:
         """Wait for messages, and return at least one."""
+        self._takes += 1
+        try:
+            return await self._take(most)
+        except asyncio.CancelledError:
+            if self._takes == 1 and not self._has_left:
+                # It may have been woken for a message that it leaves to others.
+                stop_waiting(self._owner.link, self.key, self._group_name, self.name)
+            raise
+        finally:
+            self._takes -= 1
+
+    async def _take(self, most: int) -> Sequence[Delivery]:
         while True:
             if self._has_left:
                 raise left()
@@ -130,7 +148,7 @@ class RedisMembership:
         """Return the seconds until the group may have more messages, None for at once, and those that it has now."""
         until = time.monotonic() + self._owner.lease
         lease, channel = milliseconds(self._owner.lease), self._owner.channel
-        answer = self._run(list, TAKE, self._member, most, lease, channel, ANSWER_ROOM)
+        answer = self._run(list, TAKE, self.name, most, lease, channel, ANSWER_ROOM)
         self._asking.add(answer)
         answer.add_done_callback(self._asking.discard)
         try:
@@ -142,9 +160,9 @@ class RedisMembership:
             self.lose_all()
             if told[0] == _REMOVED:
                 raise BrokerError(
-                    f"the group {self._name} was removed", status=Status.NOT_FOUND, processed="no"
+                    f"the group {self._group_name} was removed", status=Status.NOT_FOUND, processed="no"
                 )
-            self._epoch = await self._owner.restore(self._topic, self.group, self._member)
+            self._epoch = await self._owner.restore(self._topic, self.group, self.name)
             return None, []
         found = self._started(told, until)
         # Full answers are no reason to wait. The bell may miss a message.
@@ -283,7 +301,7 @@ class RedisMembership:
         return is_ours
 
     def _settle_by(self, script: Any, token: HeldMessage, *words: Word) -> "asyncio.Future[int]":
-        return self._run(int, script, self._member, token.epoch, token.stream, token.entry, *words)
+        return self._run(int, script, self.name, token.epoch, token.stream, token.entry, *words)
 
     def _ack(self, token: HeldMessage) -> "asyncio.Future[int]":
         """Acknowledge a message together with the others of this turn of the loop."""
@@ -301,9 +319,7 @@ class RedisMembership:
                 parts.setdefault((token.stream, token.epoch), []).append((token, outcome))
         for (stream, epoch), part in parts.items():
             try:
-                answer = self._run(
-                    list[int], ACK, self._member, epoch, stream, *[one.entry for one, _ in part]
-                )
+                answer = self._run(list[int], ACK, self.name, epoch, stream, *[one.entry for one, _ in part])
             except BrokerError as error:
                 _share([outcome for _, outcome in part], error)
             else:
@@ -319,7 +335,7 @@ class RedisMembership:
         until = now + self._owner.lease
         lease = milliseconds(self._owner.lease)
         entries = [one.entry for one in (*logged, *replays)]
-        outcomes = await self._run(list[int], RENEW, self._member, self._epoch, lease, len(logged), *entries)
+        outcomes = await self._run(list[int], RENEW, self.name, self._epoch, lease, len(logged), *entries)
         if not outcomes:
             # The next take finds out why.
             self.lose_all()
@@ -353,10 +369,10 @@ class RedisMembership:
             await asyncio.wait(list(self._asking))
             await asyncio.sleep(0)
         self.lose_all()
-        await self._run(int, LEAVE, self._member)
+        await self._run(int, LEAVE, self.name)
 
     def _run(self, kind: Any, script: Any, *words: Word) -> "asyncio.Future[Any]":
-        return self._owner.link.run(kind, script, (self.key,), (self._name, *words))
+        return self._owner.link.run(kind, script, (self.key,), (self._group_name, *words))
 
 
 class _Shared:
@@ -379,6 +395,13 @@ def _share(outcomes: Sequence["asyncio.Future[int]"], error: Exception) -> None:
     for outcome in outcomes:
         if not outcome.done():
             outcome.set_exception(copied_error(error))
+
+
+def stop_waiting(link: RedisLink, key: str, group: str, member: str) -> None:
+    """Have a member count as one that does not wait; another one is woken where it was woken before."""
+    # Where the server is away takes look by themselves.
+    with contextlib.suppress(BrokerError):
+        link.run(int, STOP_WAITING, (key,), (group, member)).add_done_callback(_leave_to_lease)
 
 
 def _leave_to_lease(answer: "asyncio.Future[int]") -> None:

@@ -31,7 +31,7 @@ local dedupe = redis.call('HGET', topic, 'dedupe')
 if not dedupe then
     return {}
 end
-local kept, at, ids = {}, 1, 1
+local kept, at, ids, added = {}, 1, 1, 0
 while at <= #ARGV do
     local has_id, last = ARGV[at] == '1', at + 1 + ARGV[at + 1]
     ids = has_id and ids + 1 or ids
@@ -52,10 +52,22 @@ while at <= #ARGV do
             redis.call('SET', KEYS[ids], entry, 'NX', 'PX', dedupe)
         end
         kept[#kept - 1] = entry
+        added = added + 1
     end
     at = last + 1
 end
-ring()
+if added > 0 then
+    -- As many members of each group as there are messages, and each process with broadcasts.
+    for _, entry in ipairs(redis.call('SMEMBERS', topic .. ':waiting')) do
+        local kind, name = entry:match('^(%l+):(.*)$')
+        if kind == 'group' then
+            wake(name, added)
+        else
+            redis.call('SREM', topic .. ':waiting', entry)
+            redis.pcall('PUBLISH', name, topic)
+        end
+    end
+end
 return kept
 """,
 )
@@ -86,7 +98,7 @@ for _, name in ipairs(redis.call('SMEMBERS', topic .. ':names')) do
         remove()
         table.insert(reports, {name, 'removed', 0})
     elseif #gone > 0 then
-        ring()
+        wake_all()
     end
 end
 return reports
