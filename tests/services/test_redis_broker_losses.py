@@ -15,7 +15,7 @@ import pytest
 
 from fastrpc import BrokerError
 from fastrpc.brokers import open_broker
-from fastrpc.brokers.base import GroupSettings, OutgoingMessage
+from fastrpc.brokers.base import Delivery, GroupSettings, OutgoingMessage
 from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.status import Status
 from tests.support.cluster import in_thread, until
@@ -25,6 +25,7 @@ from tests.support.kept_redis import (
     EVERYSEC_SECONDS,
     LOG,
     LoadedRedis,
+    bodies,
     kept_ids,
     kept_server,
     opened_redis,
@@ -209,6 +210,44 @@ async def test_an_acknowledgement_whose_answer_is_lost_is_repeated(server: Redis
             assert await settling
 
 
+@pytest.mark.parametrize("verb", ["ack", "reject"])
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_a_message_whose_delivery_the_server_has_forgotten_is_not_settled(
+    server: RedisServer, verb: str, is_taken: bool
+) -> None:
+    log, leases = "fastrpc:{orders.new}:log", "fastrpc:{orders.new}:leases:billing"
+
+    async def settle(one: Delivery) -> bool:
+        return await (member.ack(one.token) if verb == "ack" else member.reject(one.token, "no", ""))
+
+    async with through_proxy(server) as (proxy, url):
+        async with open_backend(url) as broker:
+            await broker.declare(LOG)
+            member = await broker.join(GROUP)
+            await broker.publish([OutgoingMessage(LOG.name, b"1"), OutgoingMessage(LOG.name, b"2")])
+            first, second = await taken(member, 2)
+            # The server has the scripts from now on.
+            assert await settle(first)
+            (entry, _), (before, _) = server.ask("XREVRANGE", log, "+", "-", "COUNT", "2")
+            proxy.downstream.hold()
+            settling = asyncio.ensure_future(settle(second))
+            await until(lambda: server.ask("XPENDING", log, "billing")["pending"] == 0)
+            # As after a kill that took the delivery with its end.
+            server.ask("XGROUP", "SETID", log, "billing", before)
+            if is_taken:
+                # It came from another member then.
+                server.ask("XREADGROUP", "GROUP", "billing", "-", "STREAMS", log, ">")
+                server.ask("ZADD", leases, "1", entry)
+            await cut(proxy)
+            proxy.downstream.resume()
+            with pytest.raises(BrokerError) as caught:
+                await settling
+            assert caught.value.processed == "unknown"
+            assert not await settle(second)
+            assert member.is_lost(second.token)
+            assert bodies(await taken(member, 1)) == [b"2"]
+
+
 async def test_a_subscription_outlives_cut_links(server: RedisServer) -> None:
     async with through_proxy(server) as (proxy, url):
         async with open_broker(url) as broker, broker.subscribe("orders.new", group="billing") as messages:
@@ -294,7 +333,8 @@ async def handling(ledger: Ledger, server: RedisServer) -> AsyncIterator[None]:
         await broker.publish(
             [OutgoingMessage(LOG.name, b"-1", id="-1", headers={"content-type": "application/json"})]
         )
-    async with asyncio.timeout(30):
+    # One message at a time.
+    async with asyncio.timeout(90):
         await handling
 
 

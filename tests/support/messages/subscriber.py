@@ -2,9 +2,11 @@
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import fastrpc
 from fastrpc.brokers import Message, open_broker
 from fastrpc.errors import BrokerError
 from tests.support.messages.ledger import EventLog
@@ -31,11 +33,12 @@ async def handle(url: str, folder: Path, name: str, *, ordered: bool) -> None:
             # Whether it is kept is unknown: the broker may deliver it again.
             return
 
-    async with (
-        open_broker(url) as broker,
-        broker.subscribe(TOPIC, group=GROUP, start="oldest", ordered=ordered, in_flight=50) as messages,
-        asyncio.TaskGroup() as group,
-    ):
+    async with open_broker(url) as broker, AsyncExitStack() as stack:
+        subscription = broker.subscribe(TOPIC, group=GROUP, start="oldest", ordered=ordered, in_flight=50)
+        # The broker may be away for long on a busy machine.
+        with fastrpc.timeout(60):
+            messages = await stack.enter_async_context(subscription)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
         while True:
             try:
                 async for message in messages:

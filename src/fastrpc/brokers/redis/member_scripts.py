@@ -176,8 +176,8 @@ return {'', -1, {}, found}
 """,
 )
 
-#: ARGV of those that settle: group, member, epoch, stream, and the entry. They return 1; 0 if the message is not the
-#: member's, -1 if the group is another one.
+#: ARGV of those that settle: group, member, epoch, stream, and the entry. They return 1; 0 if the message is settled,
+#: as by an earlier attempt; -1 if it is another member's, or comes again, or the group is another one.
 _SETTLING: Final = """
 local consumer, source = ARGV[2], key(ARGV[4])
 if ARGV[4] == 'log' then
@@ -190,6 +190,21 @@ local is_queue = source ~= log or redis.call('HGET', topic, 'keep') == ''
 local function deliveries(entry)
     local held = is_same and try('XPENDING', source, group, entry, entry, 1, consumer)
     return held and held[1] and held[1][4]
+end
+
+-- Returns the outcome for an entry that is not the member's. After a kill with everysec the server may have forgotten
+-- that it delivered one: then the message waits, and no attempt has settled it.
+local function outcome_of(entry)
+    local pending = is_same and try('XPENDING', source, group, entry, entry, 1)
+    if not pending or #pending > 0 then
+        return -1
+    end
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', source)) do
+        if info[2] == group and #redis.call('XRANGE', source, '(' .. info[8], entry, 'COUNT', 1) > 0 then
+            return -1
+        end
+    end
+    return 0
 end
 
 -- Ends a pending entry: a log keeps its message, a queue has no other group.
@@ -210,17 +225,19 @@ ACK: Final = Script(
     """
 local outcomes = {}
 for index = 5, #ARGV do
-    local is_held = deliveries(ARGV[index])
-    if is_held then
+    if deliveries(ARGV[index]) then
         finish(ARGV[index])
+        outcomes[index - 4] = 1
+    else
+        outcomes[index - 4] = outcome_of(ARGV[index])
     end
-    outcomes[index - 4] = is_held and 1 or is_same and 0 or -1
 end
 return outcomes
 """,
 )
 
 #: ARGV: as above; milliseconds of the pause, and what is added to the number of deliveries: -1 hands a message back.
+#: It returns 0 as well if the message waits for its next delivery, as after an earlier attempt.
 #: A pause may be longer than a lease, and an idle time cannot lie ahead: `leases` has its end.
 NACK: Final = Script(
     ON_TOPIC,
@@ -251,7 +268,7 @@ REJECT: Final = Script(
     """
 local count = deliveries(ARGV[5])
 if not count then
-    return is_same and 0 or -1
+    return outcome_of(ARGV[5])
 end
 local told = {'entry', ARGV[6], 'deliveries', count, 'reason', ARGV[7], 'error', ARGV[8]}
 for index = 9, #ARGV do
