@@ -1,5 +1,6 @@
-"""A rule is written once: no two files of the clients, the protocols or the kinds of calls share equal lines."""
+"""A rule is written once: no two files of commands, clients, protocols or kinds of calls share equal lines."""
 
+import ast
 import keyword
 import re
 from collections import defaultdict
@@ -13,6 +14,7 @@ from tests.support.source_tree import PACKAGE
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
 
 ROOMS = (
+    "cli",
     "client",
     "peers",
     "protocols",
@@ -136,6 +138,15 @@ def test_a_run_is_found_whatever_its_names_are(tmp_path: Path, monkeypatch: pyte
     # One line less.
     third.write_text("\n".join(["def add(total, part):", *lines[1:]]))
     assert set(shared_runs([one, other, third])) == {("one.py", "other.pyx")}
+
+
+def test_an_option_of_the_command_line_is_declared_once() -> None:
+    declared: dict[str, list[str]] = defaultdict(list)
+    for path in sorted((PACKAGE / "cli").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"typer.Option", "typer.Argument"}:
+                declared[ast.unparse(node)].append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert [places for places in declared.values() if len(places) > 1] == []
 
 
 def test_limits_of_time_are_of_one_module() -> None:

@@ -349,10 +349,35 @@ class StreamEndedError(FastRPCError):
     default_processed: ClassVar[Processed] = "yes"
 
 
-class StoreError(FastRPCError):
-    """A key-value store failed."""
+class _BackendError(FastRPCError):
+    """A backend failed, for which a program has a client: a store or a broker.
+
+    Attributes:
+        retry_after: seconds after which the same request may succeed; None without an advice.
+    """
 
     default_status: ClassVar[Status] = Status.UNAVAILABLE
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: Status | None = None,
+        processed: Processed | None = None,
+        retryable: bool | None = None,
+        hint: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, processed=processed, retryable=retryable, hint=hint)
+        self.retry_after = _checked_pause(retry_after)
+
+
+class StoreError(_BackendError):
+    """A key-value store failed.
+
+    Attributes:
+        retry_after: seconds after which the same request may succeed; None without an advice.
+    """
 
 
 class StoreConflictError(StoreError):
@@ -405,27 +430,12 @@ class LockLostError(StoreError):
     default_status: ClassVar[Status] = Status.ABORTED
 
 
-class BrokerError(FastRPCError):
+class BrokerError(_BackendError):
     """A publish/subscribe broker failed.
 
     Attributes:
         retry_after: seconds after which the same request may succeed; None without an advice.
     """
-
-    default_status: ClassVar[Status] = Status.UNAVAILABLE
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        status: Status | None = None,
-        processed: Processed | None = None,
-        retryable: bool | None = None,
-        hint: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, status=status, processed=processed, retryable=retryable, hint=hint)
-        self.retry_after = _checked_pause(retry_after)
 
 
 class ConfigError(FastRPCError, ValueError):

@@ -2,17 +2,17 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 import typer
 
 from fastrpc.auth.policy import Policy
 from fastrpc.auth.static_tokens import StaticTokens
+from fastrpc.cli.hosted_options import HostedOptions
 from fastrpc.cli.listening import check_encrypts, checked_level, server_tls
 from fastrpc.cli.log_output import install_logging
 from fastrpc.cli.output import stdout
@@ -24,29 +24,13 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.hosted.rights import ServiceRights, rights_of
 from fastrpc.hosted.server import check_hosted, url_of
+from fastrpc.server.admin.opening import check_admin
 from fastrpc.server.server import Server
 from fastrpc.workers.plan import ExitCode, Plan, Started
 from fastrpc.workers.serve import addresses_of
 from fastrpc.workers.serve import run as run_plan
 
-__all__ = ["HostedAccess", "HostedOptions", "HostedParts", "ending_with", "serve_hosted"]
-
-
-@dataclass(frozen=True, slots=True)
-class HostedOptions:
-    """The options that all these commands have."""
-
-    addresses: Sequence[str]
-    tls_cert: Path | None
-    tls_key: Path | None
-    tls_ca: Path | None
-    tokens: Path | None
-    policy: Path | None
-    log_level: str | None
-    as_json: bool
-
-    #: Returns the addresses beside those of the service.
-    further: Callable[[], Iterable[Address]] = tuple
+__all__ = ["EndingService", "HostedAccess", "HostedParts", "serve_hosted"]
 
 
 class HostedAccess(NamedTuple):
@@ -55,6 +39,17 @@ class HostedAccess(NamedTuple):
     authenticate: StaticTokens | None
     rights: ServiceRights | None
     tls: TLS | None
+
+
+class EndingService(Protocol):
+    """A service that may end by itself."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that ended it; None while it serves."""
+
+    async def failed(self) -> Exception:
+        """Wait for the error that ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +65,8 @@ class HostedParts:
     #: Called after each reload of the server, as in a `Plan`.
     on_reload: Callable[[], None] = lambda: None
 
-    #: Returns the error for which the service ended by itself.
-    failure: Callable[[], Exception | None] = lambda: None
+    #: The service, if it may end by itself: its server is drained then.
+    ending: "EndingService | None" = None
 
     #: Returns the URL for clients of an address; None: the one with the scheme of the service.
     url_of: Callable[[Address], str] | None = None
@@ -84,37 +79,43 @@ def serve_hosted(
     name: Literal["registry", "store", "broker", "relay"],
     options: HostedOptions,
     prepare: Callable[[HostedAccess], HostedParts],
+    *,
+    further: Callable[[], Sequence[Address]] = tuple,
 ) -> NoReturn:
     """Serve until the program is to end, and exit.
 
     Args:
         name: the command, which is the scheme of the URL of its service, too.
         prepare: checks the options that this command alone has.
+        further: returns the addresses that these options name.
     """
     with reported(ExitCode.USAGE):
         level: LogLevel = checked_level(options.log_level) or "info"
-        addresses = addresses_of(options.addresses)
+        addresses = addresses_of(options.address)
         for address in addresses:
             check_hosted(address)
         files = {"--tls-cert": options.tls_cert, "--tls-key": options.tls_key, "--tls-ca": options.tls_ca}
-        check_encrypts(files, (*addresses, *options.further()))
+        admin = [] if options.admin_address is None else addresses_of(options.admin_address)
+        check_encrypts(files, (*addresses, *admin, *further()))
         access = _access(name, options)
         parts = prepare(access)
+        config = replace(parts.config, admin_address=options.admin_address, admin_token=options.admin_token)
+        check_admin(config, has_registry=False)
         plan = Plan(
             load=lambda: [parts.make()],
             addresses=addresses,
-            config=parts.config,
+            config=config,
             authenticate=access.authenticate,
             authorize=access.rights,
             on_started=_teller(name, parts, as_json=options.as_json),
-            beside=parts.beside,
+            beside=partial(_beside, parts),
             on_reload=parts.on_reload,
         )
     texts = tuple(str(one) for one in addresses)
     settings = RunSettings(app=None, addresses=texts, workers=1, log_level=level, config=ServerConfig())
     install_logging(level, is_demanded=True)
     code = run_reported(lambda: run_plan(plan), settings)
-    failure = parts.failure()
+    failure = None if parts.ending is None else parts.ending.failure
     with reported(ExitCode.FAILED):
         if failure is not None:
             raise failure
@@ -122,15 +123,19 @@ def serve_hosted(
 
 
 @asynccontextmanager
-async def ending_with(failed: Callable[[], Awaitable[Any]], server: Server) -> AsyncIterator[None]:
-    """Drain a server inside the block once its service has ended by itself.
+async def _beside(parts: HostedParts, server: Server) -> AsyncIterator[None]:
+    ending = nullcontext() if parts.ending is None else _ending_with(parts.ending, server)
+    beside = nullcontext() if parts.beside is None else parts.beside(server)
+    async with ending, beside:
+        yield
 
-    Args:
-        failed: waits for that.
-    """
+
+@asynccontextmanager
+async def _ending_with(service: EndingService, server: Server) -> AsyncIterator[None]:
+    """Drain a server inside the block once its service has ended by itself."""
 
     async def end() -> None:
-        await failed()
+        await service.failed()
         if not server.is_draining:
             signal.raise_signal(signal.SIGTERM)
 

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,13 @@ from fastrpc.errors import ConfigError
 from fastrpc.workers.plan import ExitCode
 
 __all__ = ["key", "lan", "make_pass"]
+
+IdAsJson = Annotated[bool, typer.Option("--json", help="Print the id as one line of JSON.")]
+
+
+def _file_argument(text: str) -> Any:
+    return typer.Argument(metavar="FILE", help=text)
+
 
 lan = typer.Typer(no_args_is_help=True, help="Servers on the local network.", rich_markup_mode="markdown")
 
@@ -22,12 +29,12 @@ def _group() -> None:
 
 @lan.command("pass", epilog="Example: fastrpc lan pass lan.pass")
 def make_pass(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file, for `lan://?pass=…` and for TLS.")],
+    file: Annotated[Path, _file_argument("The file, for `lan://?pass=…` and for TLS.")],
     present: Annotated[
         bool, typer.Option("--present", help="Make no pass: move the last one to the front.")
     ] = False,
     only: Annotated[bool, typer.Option("--only", help="Make no pass: remove all but the first.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the id as one line of JSON.")] = False,
+    as_json: IdAsJson = False,
 ) -> None:
     """Add a pass at the end of a file, which is made if it is not there.
 
@@ -47,20 +54,17 @@ def make_pass(
             )
         found = present_last(file) if present else keep_first(file) if only else add_pass(file)
     until = time.strftime("%Y-%m-%d", time.gmtime(found.period.end))
-    if as_json:
-        print_json({"file": str(file), "id": found.id, "until": until})
-    else:
-        done = "is presented" if present else "is the only pass" if only else "is added"
-        print_note(f"{file}: {found.id} {done}, it holds until {until}")
+    done = "is presented" if present else "is the only pass" if only else "is added"
+    _tell(file, found.id, f"{done}, it holds until {until}", as_json=as_json, until=until)
 
 
 @lan.command("key", epilog="Example: fastrpc lan key lan.keys")
 def key(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The key file, for `lan://?key_file=…`.")],
+    file: Annotated[Path, _file_argument("The key file, for `lan://?key_file=…`.")],
     sign: Annotated[
         bool, typer.Option("--sign", help="Add no key: move the last one to the front, so that it signs.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the id as one line of JSON.")] = False,
+    as_json: IdAsJson = False,
 ) -> None:
     """Add a key at the end of a file, which is made if it is not there.
 
@@ -72,7 +76,11 @@ def key(
 
     with reported(ExitCode.FAILED, as_json=as_json):
         name = sign_with_last(file) if sign else add_key(file)
+    _tell(file, name, "signs" if sign else "is added", as_json=as_json)
+
+
+def _tell(file: Path, secret_id: str, done: str, *, as_json: bool, **further: str) -> None:
     if as_json:
-        print_json({"file": str(file), "id": name})
+        print_json({"file": str(file), "id": secret_id, **further})
     else:
-        print_note(f"{file}: {name} {'signs' if sign else 'is added'}")
+        print_note(f"{file}: {secret_id} {done}")

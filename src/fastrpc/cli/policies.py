@@ -9,7 +9,7 @@ import typer
 from fastrpc.auth.explanation import explained
 from fastrpc.auth.name_patterns import ANONYMOUS
 from fastrpc.auth.policy import Findings, Policy
-from fastrpc.cli.calling.command import AsJson
+from fastrpc.cli.calling.command import AsJson, Method
 from fastrpc.cli.contracts.source import definitions_in
 from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import describe_error, print_json, reported
@@ -106,7 +106,7 @@ def explain(
         str,
         typer.Argument(metavar="IDENTITY", help=f"The caller's name; {ANONYMOUS} is one without identity."),
     ],
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="Full name, service.method.")],
+    method: Method,
     roles: Annotated[
         list[str] | None,
         typer.Option("--role", metavar="ROLE", help="A role of the caller; may be repeated."),

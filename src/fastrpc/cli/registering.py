@@ -6,17 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fastrpc.cli.hosted import HostedOptions, HostedParts, serve_hosted
-from fastrpc.cli.listening import (
-    AddressesAsJson,
-    ClientAuthorities,
-    LogLevelName,
-    PolicyFile,
-    ServerCertificate,
-    ServerKey,
-    TokensFile,
-    address_option,
-)
+from fastrpc.cli.hosted import HostedParts, serve_hosted
+from fastrpc.cli.hosted_options import HostedOptions, data_folder_option, with_hosted_options
 from fastrpc.config import ServerConfig
 from fastrpc.coordination.registry.server import DEFAULT_REGISTRY_ADDRESS
 from fastrpc.coordination.registry.service import RegistryService
@@ -24,32 +15,15 @@ from fastrpc.stores.memory import MOST_BYTES
 
 __all__ = ["registry"]
 
-Addresses = Annotated[list[str] | None, address_option(DEFAULT_REGISTRY_ADDRESS)]
-DataFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        metavar="FOLDER",
-        help="Keep the registrations in this folder across restarts.",
-        file_okay=False,
-    ),
-]
+DataFolder = Annotated[Path | None, data_folder_option("the registrations")]
 RecordsBytes = Annotated[
     int, typer.Option("--records-bytes", help="Bytes of all records together; more are refused.", min=1)
 ]
 
 
+@with_hosted_options(DEFAULT_REGISTRY_ADDRESS)
 def registry(
-    address: Addresses = None,
-    data_dir: DataFolder = None,
-    records_bytes: RecordsBytes = MOST_BYTES,
-    tls_cert: ServerCertificate = None,
-    tls_key: ServerKey = None,
-    tls_ca: ClientAuthorities = None,
-    tokens: TokensFile = None,
-    policy: PolicyFile = None,
-    log_level: LogLevelName = None,
-    as_json: AddressesAsJson = False,
+    hosted: HostedOptions, data_dir: DataFolder = None, records_bytes: RecordsBytes = MOST_BYTES
 ) -> None:
     """Run a registry of services and their endpoints, for servers and clients with registry://host:port.
 
@@ -58,12 +32,9 @@ def registry(
     With --tokens every server and client needs one: registry://host:port?token_file=FILE. With --policy they also need
     a right: rules have the keys register = ["shop.*"] and read = ["**"].
     """
-    options = HostedOptions(
-        address or [DEFAULT_REGISTRY_ADDRESS], tls_cert, tls_key, tls_ca, tokens, policy, log_level, as_json
-    )
     serve_hosted(
         "registry",
-        options,
+        hosted,
         lambda access: HostedParts(
             partial(RegistryService, data_dir, records_bytes=records_bytes, rights=access.rights),
             ServerConfig(tls=access.tls),

@@ -4,23 +4,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from fastrpc.brokers.remote.messages import BrokerFault
-from fastrpc.errors import BrokerError, CallError, ConfigError, FastRPCError, UnavailableError
+from fastrpc.errors import BrokerError, CallError, ConfigError, FastRPCError
+from fastrpc.hosted.faults import BackendErrors
 from fastrpc.status import Status
 
-__all__ = ["BROKER_ERRORS", "TOLD", "broker_error", "call_error"]
-
-#: Statuses of a broker that did nothing.
-_REFUSALS: Final = frozenset(
-    {
-        Status.FAILED_PRECONDITION,
-        Status.INVALID_ARGUMENT,
-        Status.NOT_FOUND,
-        Status.PERMISSION_DENIED,
-        Status.RESOURCE_EXHAUSTED,
-        Status.UNAUTHENTICATED,
-        Status.UNIMPLEMENTED,
-    }
-)
+__all__ = ["BROKER_ERRORS", "TOLD", "call_error"]
 
 
 def call_error(error: BaseException | None) -> CallError | None:
@@ -34,32 +22,14 @@ def call_error(error: BaseException | None) -> CallError | None:
     return None
 
 
-def broker_error(error: FastRPCError) -> FastRPCError:
-    """Return the error of a broker for a failed call of its service."""
-    if isinstance(error, ConfigError | BrokerError):
-        return error
-    if not isinstance(error, CallError):
-        processed = "unknown" if error.processed == "yes" else error.processed
-        return BrokerError(
-            error.message,
-            status=error.status,
-            processed=processed,
-            retryable=isinstance(error, UnavailableError),
-            hint=error.hint,
-        )
+def _own_error(error: CallError) -> FastRPCError | None:
     details: Any = error.details
     fault: dict[str, Any] = details if isinstance(details, dict) else {}
     if fault.get("is_config"):
         return ConfigError(error.message, hint=fault.get("hint"))
-    return BrokerError(
-        error.message,
-        status=error.status,
-        processed="no" if error.status in _REFUSALS else "unknown",
-        # A broker that has ended, before its server is gone: the next one may answer soon.
-        retryable=error.status is Status.UNAVAILABLE or error.retry_after is not None or error.retryable,
-        hint=fault.get("hint") or error.hint,
-        retry_after=error.retry_after,
-    )
+    # An answer carries no hint but in its details.
+    error.hint = fault.get("hint") or error.hint
+    return None
 
 
 class _Told:
@@ -76,19 +46,5 @@ class _Told:
             raise told from None
 
 
-class _BrokerErrors:
-    """Turns the errors of calls inside the block into errors of a broker."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, FastRPCError) and (told := broker_error(error)) is not error:
-            raise told from error
-
-
 TOLD: Final = _Told()
-BROKER_ERRORS: Final = _BrokerErrors()
+BROKER_ERRORS: Final = BackendErrors(BrokerError, _own_error)

@@ -8,7 +8,7 @@ from typing import Any
 from fastrpc.brokers.base import Delivery, GroupSettings
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.base.places import text_of
-from fastrpc.brokers.remote.faults import broker_error
+from fastrpc.brokers.remote.faults import BROKER_ERRORS
 from fastrpc.brokers.remote.messages import (
     ConsumeRequest,
     ConsumeResult,
@@ -366,7 +366,7 @@ class RemoteMembership:
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
-            told = broker_error(error) if isinstance(error, FastRPCError) else error
+            told = BROKER_ERRORS.of(error) if isinstance(error, FastRPCError) else error
             self._failure = as_error(told, "the stream of a membership")
 
 

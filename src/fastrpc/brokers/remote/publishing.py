@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from fastrpc._core.calls.call import scope_deadline
 from fastrpc.brokers.base import OutgoingMessage, Published
-from fastrpc.brokers.remote.faults import BROKER_ERRORS, broker_error
+from fastrpc.brokers.remote.faults import BROKER_ERRORS
 from fastrpc.brokers.remote.messages import sent, sent_headers
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.client.client import Client
@@ -199,7 +199,7 @@ class Publications:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             return
-        told = broker_error(error) if isinstance(error, FastRPCError) else error
+        told = BROKER_ERRORS.of(error) if isinstance(error, FastRPCError) else error
         failure = as_error(told, "a publication")
         is_of_one = (
             isinstance(failure, FastRPCError) and failure.processed == "no" and failure.status in _OF_ONE

@@ -1,36 +1,25 @@
 """`fastrpc broker`: a broker of messages as a separate program."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated
 
 import typer
 
 from fastrpc.brokers.remote.server import DEFAULT_BROKER_ADDRESS
 from fastrpc.brokers.remote.service import BrokerService, broker_config
-from fastrpc.cli.hosted import HostedAccess, HostedOptions, HostedParts, ending_with, serve_hosted
-from fastrpc.cli.listening import (
-    AddressesAsJson,
-    AdminAddress,
-    AdminToken,
-    ClientAuthorities,
-    LogLevelName,
-    PolicyFile,
-    ServerCertificate,
-    ServerKey,
-    TokensFile,
-    address_option,
+from fastrpc.cli.hosted import HostedAccess, HostedParts, serve_hosted
+from fastrpc.cli.hosted_options import (
+    HostedOptions,
+    Sync,
+    checked_sync,
+    data_folder_option,
+    with_hosted_options,
 )
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import counted, print_warning, reported
-from fastrpc.errors import ConfigError
-from fastrpc.server.admin.opening import check_admin
-from fastrpc.server.server import Server
 from fastrpc.workers.plan import ExitCode
-from fastrpc.workers.serve import addresses_of
 
 __all__ = ["broker", "copy", "run_broker"]
 
@@ -40,38 +29,13 @@ broker = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-_Sync = Literal["full", "normal"]
-
-Addresses = Annotated[list[str] | None, address_option(DEFAULT_BROKER_ADDRESS)]
-DataFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir", metavar="FOLDER", help="Keep messages in this folder across restarts.", file_okay=False
-    ),
-]
-Sync = Annotated[
-    str | None,
-    typer.Option(
-        "--sync", help="full: keep them across a power loss; normal: across a crash only. [default: full]"
-    ),
-]
+DataFolder = Annotated[Path | None, data_folder_option("messages")]
 
 
 @broker.callback(epilog="Example: fastrpc broker --data-dir /var/lib/fastrpc-broker")
+@with_hosted_options(DEFAULT_BROKER_ADDRESS)
 def run_broker(
-    context: typer.Context,
-    address: Addresses = None,
-    data_dir: DataFolder = None,
-    sync: Sync = None,
-    tls_cert: ServerCertificate = None,
-    tls_key: ServerKey = None,
-    tls_ca: ClientAuthorities = None,
-    tokens: TokensFile = None,
-    policy: PolicyFile = None,
-    admin_address: AdminAddress = None,
-    admin_token: AdminToken = None,
-    log_level: LogLevelName = None,
-    as_json: AddressesAsJson = False,
+    context: typer.Context, hosted: HostedOptions, data_dir: DataFolder = None, sync: Sync = None
 ) -> None:
     """Run a broker of messages, for programs with broker://host:port.
 
@@ -82,29 +46,11 @@ def run_broker(
     """
     if context.invoked_subcommand is not None:
         return
-    further = [] if admin_address is None else addresses_of(admin_address)
-    options = HostedOptions(
-        address or [DEFAULT_BROKER_ADDRESS],
-        tls_cert,
-        tls_key,
-        tls_ca,
-        tokens,
-        policy,
-        log_level,
-        as_json,
-        lambda: further,
-    )
     with reported(ExitCode.USAGE):
-        if sync is not None and data_dir is None:
-            raise ConfigError(
-                "--sync has no effect without --data-dir: messages are in memory only",
-                hint="give --data-dir FOLDER, or leave --sync out",
-            )
+        kept = checked_sync(sync, data_dir, "messages")
     if data_dir is None:
         print_warning("messages are in memory only, and end with this program; --data-dir FOLDER keeps them")
-    make = partial(BrokerService, data_dir, sync=cast(_Sync, sync or "full"))
-    admin = {"admin_address": admin_address, "admin_token": admin_token}
-    serve_hosted("broker", options, partial(_prepared, make, admin))
+    serve_hosted("broker", hosted, partial(_prepared, partial(BrokerService, data_dir, sync=kept)))
 
 
 @broker.command(
@@ -139,17 +85,6 @@ def copy(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _prepared(make: Callable[..., BrokerService], admin: dict[str, Any], access: HostedAccess) -> HostedParts:
+def _prepared(make: Callable[..., BrokerService], access: HostedAccess) -> HostedParts:
     service = make(rights=access.rights)
-    config = replace(broker_config(access.tls), **admin)
-    check_admin(config, has_registry=False)
-    return HostedParts(
-        lambda: service, config, beside=partial(_beside, service), failure=lambda: service.failure
-    )
-
-
-@asynccontextmanager
-async def _beside(service: BrokerService, server: Server) -> AsyncIterator[None]:
-    """Drain the server once the broker has ended."""
-    async with ending_with(service.failed, server):
-        yield
+    return HostedParts(lambda: service, broker_config(access.tls), ending=service)

@@ -6,11 +6,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from fastrpc.brokers.broker import Broker
-from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.dialing import Dialing
-from fastrpc.cli.printing import reported
-from fastrpc.errors import ConfigError
-from fastrpc.workers.plan import ExitCode
+from fastrpc.cli.opened import run_with
 
 __all__ = ["BrokerURL", "run_with_broker"]
 
@@ -26,14 +23,4 @@ def run_with_broker(
     url: str, dial: Callable[[], Dialing], work: Callable[[Broker], Awaitable[T]], *, as_json: bool
 ) -> T:
     """Open a broker, and return the result of a function of it."""
-    with reported(ExitCode.USAGE):
-        if "://" not in url:
-            raise ConfigError(f"{url!r} is no broker", hint="name it first: broker://127.0.0.1:8971")
-        opened = dial().broker(url)
-
-    async def inside() -> T:
-        async with opened as broker:
-            return await work(broker)
-
-    with reported(ExitCode.FAILED, as_json=as_json):
-        return run_async(inside())
+    return run_with("broker://127.0.0.1:8971", url, lambda place: dial().broker(place), work, as_json=as_json)

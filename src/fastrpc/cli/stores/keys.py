@@ -7,15 +7,15 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from fastrpc.cli.calling.command import AsJson, run_async
+from fastrpc.cli.calling.command import AsJson
 from fastrpc.cli.dialing import Authorities, Certificate, Dialing, ServerName, TokenPath, dialing
 from fastrpc.cli.dialing import Key as KeyFile
+from fastrpc.cli.opened import run_with
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import line_of, plain_value, print_json, print_note, reported
 from fastrpc.coordination.changes import Change
 from fastrpc.coordination.store import Store
 from fastrpc.coordination.values import decode_value
-from fastrpc.errors import ConfigError
 from fastrpc.handlers.import_string import import_from_string
 from fastrpc.stores.base import Item
 from fastrpc.workers.plan import ExitCode
@@ -184,14 +184,4 @@ def _shown(item: Item[bytes]) -> dict[str, Any]:
 
 
 def _run(url: str, dial: Callable[[], Dialing], work: Callable[[Store], Awaitable[T]], *, as_json: bool) -> T:
-    with reported(ExitCode.USAGE):
-        if "://" not in url:
-            raise ConfigError(f"{url!r} is no store", hint="name it first: store://127.0.0.1:8969")
-        opened = dial().store(url)
-
-    async def inside() -> T:
-        async with opened as store:
-            return await work(store)
-
-    with reported(ExitCode.FAILED, as_json=as_json):
-        return run_async(inside())
+    return run_with("store://127.0.0.1:8969", url, lambda place: dial().store(place), work, as_json=as_json)

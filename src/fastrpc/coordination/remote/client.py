@@ -15,8 +15,8 @@ from fastrpc.errors import (
     FastRPCError,
     StoreConflictError,
     StoreError,
-    UnavailableError,
 )
+from fastrpc.hosted.faults import BackendErrors
 from fastrpc.hosted.remote import hosted_client
 from fastrpc.hosted.verbs import PATIENCE_SECONDS
 from fastrpc.registries.base.urls import RegistryURL
@@ -38,19 +38,7 @@ from fastrpc.stores.base import (
     check_watched,
 )
 
-__all__ = ["RemoteStore", "open_remote"]
-
-#: Statuses of a store that did nothing.
-_REFUSALS: Final = frozenset(
-    {
-        Status.INVALID_ARGUMENT,
-        Status.NOT_FOUND,
-        Status.PERMISSION_DENIED,
-        Status.RESOURCE_EXHAUSTED,
-        Status.UNAUTHENTICATED,
-        Status.UNIMPLEMENTED,
-    }
-)
+__all__ = ["STORE_ERRORS", "RemoteStore", "open_remote"]
 
 
 def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -> "RemoteStore":
@@ -92,7 +80,7 @@ class RemoteStore:
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
         """Return the item of a key; `stale` changes nothing here."""
         check_key(key)
-        with _ERRORS:
+        with STORE_ERRORS:
             return await self._client.call(StoreService.get, key)
 
     async def list(
@@ -100,7 +88,7 @@ class RemoteStore:
     ) -> ItemPage:
         """Return the first items of a prefix whose keys sort after `after`, of about a megabyte at most."""
         check_prefix(prefix)
-        with _ERRORS:
+        with STORE_ERRORS:
             return await self._client.call(StoreService.list, prefix, limit, after)
 
     async def put(
@@ -108,13 +96,13 @@ class RemoteStore:
     ) -> int:
         """Write an item and return its revision."""
         check_transaction([], [Write(key, value)])
-        with _ERRORS:
+        with STORE_ERRORS:
             return await self._client.call(StoreService.put, key, value, expect, lease)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove a key; return whether it was there."""
         check_key(key)
-        with _ERRORS:
+        with STORE_ERRORS:
             return await self._client.call(StoreService.delete, key, expect)
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
@@ -122,7 +110,7 @@ class RemoteStore:
         check_transaction(when, do)
         writes = [step for step in do if isinstance(step, Write)]
         deletions = [step.key for step in do if isinstance(step, Deletion)]
-        with _ERRORS:
+        with STORE_ERRORS:
             return await self._client.call(StoreService.transact, when, writes, deletions)
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
@@ -131,7 +119,7 @@ class RemoteStore:
         return ItemWatch(self._watch(watched, after))
 
     async def _watch(self, watched: str, after: int | None) -> AsyncGenerator[ItemChange | int, None]:
-        with _ERRORS:
+        with STORE_ERRORS:
             async with self._client.stream(StoreService.watch, watched, after) as batches:
                 async for batch in batches:
                     for change in batch.changes:
@@ -140,7 +128,7 @@ class RemoteStore:
 
     async def backup(self) -> AsyncGenerator[BackupPart, None]:
         """Yield all items and leases of one moment."""
-        with _ERRORS:
+        with STORE_ERRORS:
             async with self._client.stream(StoreService.backup) as parts:
                 async for part in parts:
                     yield part
@@ -148,60 +136,29 @@ class RemoteStore:
     async def lease(self, seconds: float) -> str:
         """Make a lease; without `renew` for so long it ends, together with its items."""
         check_lease_seconds(seconds)
-        with _ERRORS:
+        with STORE_ERRORS:
             return await self._client.call(StoreService.lease, seconds)
 
     async def renew(self, lease: str) -> bool:
         """Renew a lease; False if it has ended."""
-        with _ERRORS:
+        with STORE_ERRORS:
             return await self._client.call(StoreService.renew, lease)
 
     async def revoke(self, lease: str) -> bool:
         """End a lease and its items now; return whether it was alive."""
-        with _ERRORS:
+        with STORE_ERRORS:
             return await self._client.call(StoreService.revoke, lease)
 
 
-class _Errors:
-    """Turns the errors of calls inside the block into those of a store."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if (
-            error is None
-            or not isinstance(error, FastRPCError)
-            or isinstance(error, ConfigError | StoreError)
-        ):
-            return
-        if isinstance(error, CallError):
-            raise _store_error(error) from error
-        processed = "unknown" if error.processed == "yes" else error.processed
-        raise StoreError(
-            error.message,
-            status=error.status,
-            processed=processed,
-            retryable=isinstance(error, UnavailableError),
-            hint=error.hint,
-        ) from error
-
-
-_ERRORS: Final = _Errors()
-
-
-def _store_error(error: CallError) -> FastRPCError:
+def _own_error(error: CallError) -> FastRPCError | None:
     details: Any = error.details
     if error.status is Status.ABORTED:
         return StoreConflictError(error.message, item=None if details is None else Item(**details))
     if error.status is Status.OUT_OF_RANGE:
         return CompactedError(error.message, oldest=details or 0)
     if error.status is Status.INVALID_ARGUMENT:
-        return ConfigError(error.message)
-    processed: Any = "no" if error.status in _REFUSALS else "unknown"
-    # A store that has ended, before its server is gone: the next one may answer soon.
-    is_away = error.status is Status.UNAVAILABLE
-    return StoreError(error.message, status=error.status, processed=processed, retryable=is_away)
+        return ConfigError(error.message, hint=error.hint)
+    return None
+
+
+STORE_ERRORS: Final = BackendErrors(StoreError, _own_error)

@@ -1,0 +1,76 @@
+"""The errors of calls of a hosted service, as errors of its backend."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+from fastrpc.errors import BrokerError, CallError, ConfigError, FastRPCError, StoreError, UnavailableError
+from fastrpc.status import Status
+
+__all__ = ["BackendErrors"]
+
+#: Statuses of a backend that did nothing.
+_REFUSALS: Final = frozenset(
+    {
+        Status.FAILED_PRECONDITION,
+        Status.INVALID_ARGUMENT,
+        Status.NOT_FOUND,
+        Status.PERMISSION_DENIED,
+        Status.RESOURCE_EXHAUSTED,
+        Status.UNAUTHENTICATED,
+        Status.UNIMPLEMENTED,
+    }
+)
+
+
+class BackendErrors:
+    """Turns the errors of calls inside the block into errors of a backend.
+
+    Args:
+        failure: the class of its errors.
+        own_error: returns the error for an answer that the backend alone gives; None for an answer of any service.
+    """
+
+    __slots__ = ("_failure", "_own_error")
+
+    def __init__(
+        self,
+        failure: type[StoreError] | type[BrokerError],
+        own_error: Callable[[CallError], FastRPCError | None],
+    ) -> None:
+        self._failure = failure
+        self._own_error = own_error
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, FastRPCError) and (told := self.of(error)) is not error:
+            raise told from error
+
+    def of(self, error: FastRPCError) -> FastRPCError:
+        """Return the error of the backend for a failed call of its service."""
+        if isinstance(error, ConfigError | self._failure):
+            return error
+        if isinstance(error, CallError):
+            return self._own_error(error) or self._answered(error)
+        return self._failure(
+            error.message,
+            status=error.status,
+            processed="unknown" if error.processed == "yes" else error.processed,
+            retryable=isinstance(error, UnavailableError),
+            hint=error.hint,
+        )
+
+    def _answered(self, error: CallError) -> FastRPCError:
+        # A backend that has ended, before its server is gone: the next one may answer soon.
+        is_away = error.status is Status.UNAVAILABLE
+        return self._failure(
+            error.message,
+            status=error.status,
+            processed="no" if error.status in _REFUSALS else "unknown",
+            retryable=is_away or error.retry_after is not None or error.retryable,
+            hint=error.hint,
+            retry_after=error.retry_after,
+        )
